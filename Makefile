@@ -1,0 +1,51 @@
+# `make` lists the targets. Every target first installs what it needs and is missing (scripts/setup).
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.PHONY: help demo test bench soak ci fmt lint doc
+
+export PATH := $(PATH):$(HOME)/.cargo/bin
+export DELTALAKEDB_VENV ?= $(HOME)/.cache/deltalakedb/venv
+export DELTALAKEDB_PYTHON ?= $(DELTALAKEDB_VENV)/bin/python
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: ## the tour, its tables read again by DuckDB and delta-rs
+	@scripts/setup python
+	@keep=$$(mktemp -d); trap 'rm -rf "$$keep"' EXIT; \
+	cargo run -p deltalakedb-cli -- demo --keep "$$keep"; \
+	"$$DELTALAKEDB_PYTHON" scripts/check_outside_readers.py "$$keep/demo.json"
+
+test: ## every test
+	@scripts/setup python
+	cargo test --workspace --exclude deltalakedb-benches
+
+bench: ## the table of us beside our peers
+	@scripts/setup python
+	cargo run --release -p deltalakedb-benches
+
+soak: ## the long versions of the random tests
+	@scripts/setup python
+	DELTALAKEDB_SOAK=1 cargo test -p deltalakedb-tests -- --nocapture
+
+ci: lint doc test demo ## what CI runs
+
+fmt: ## format the code
+	@scripts/setup
+	cargo fmt --all
+
+lint: ## words, format, shell scripts, dependencies, clippy
+	@scripts/setup
+	scripts/check_words
+	cargo fmt --all --check
+	@if command -v shellcheck >/dev/null; then \
+	  git grep --untracked -lE '^#!/usr/bin/env bash' | xargs shellcheck; \
+	else echo "shellcheck: skipped, it is not installed"; fi
+	scripts/deny
+	cargo clippy --workspace --all-targets -- -D warnings
+
+doc: ## the API documentation, its warnings are errors
+	@scripts/setup
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

@@ -1,0 +1,215 @@
+-- The Delta log in SQL. Written once for every database: `blob` is bytea on PostgreSQL.
+-- Times are milliseconds since 1970 (UTC), sizes are bytes, ids are 16-byte UUIDs, JSON is kept as its exact text in
+-- blobs, because legal commits hold what JSON and text types refuse. Only tables and columns are ever added.
+
+-- One row: which catalog this is.
+CREATE TABLE dl_catalog (
+    catalog_id blob NOT NULL,
+    epoch blob NOT NULL,
+    schema_version bigint NOT NULL
+);
+
+-- The tables. `name_key` and `location_key` are null once a table is dropped, so that both can be used again.
+CREATE TABLE dl_tables (
+    table_id blob NOT NULL PRIMARY KEY,
+    namespace text NOT NULL,
+    name text NOT NULL,
+    name_key text UNIQUE,
+    location text NOT NULL,
+    location_key text UNIQUE,
+    state text NOT NULL,
+    mode text NOT NULL,
+    created_at bigint NOT NULL,
+    dropped_at bigint,
+    base_version bigint,
+    current_version bigint,
+    current_ts bigint,
+    protocol_version bigint,
+    metadata_version bigint,
+    published_version bigint,
+    mirror_state text NOT NULL,
+    mirror_version bigint,
+    mirror_what text,
+    properties blob
+);
+
+-- Every version: when, by whom, what, and the exact bytes of its commit (compressed; null where the log that was
+-- imported no longer held them).
+CREATE TABLE dl_table_versions (
+    table_id blob NOT NULL,
+    version bigint NOT NULL,
+    committed_at bigint NOT NULL,
+    time_source text NOT NULL,
+    committer text,
+    operation text,
+    operation_params blob,
+    operation_metrics blob,
+    engine_info text,
+    group_id text,
+    read_version bigint,
+    isolation text,
+    body blob,
+    digest blob,
+    files_added bigint NOT NULL,
+    files_removed bigint NOT NULL,
+    bytes_added bigint NOT NULL,
+    bytes_removed bigint NOT NULL,
+    set_hash blob NOT NULL,
+    PRIMARY KEY (table_id, version)
+);
+CREATE INDEX dl_table_versions_by_time ON dl_table_versions (table_id, committed_at);
+
+-- Which version each commit became, for ever: the same commit sent again is the same commit.
+CREATE TABLE dl_commit_ids (
+    table_id blob NOT NULL,
+    commit_id blob NOT NULL,
+    version bigint NOT NULL,
+    PRIMARY KEY (table_id, commit_id)
+);
+
+-- Every file that is or was live: from `version` on, and before `removed_version` (null while live). `file_key` is a
+-- digest of the canonical path and the deletion vector's id. The bounds are order-preserving bytes of the columns that
+-- `dl_bounds` gives a slot.
+CREATE TABLE dl_add_files (
+    table_id blob NOT NULL,
+    file_key blob NOT NULL,
+    version bigint NOT NULL,
+    removed_version bigint,
+    path text NOT NULL,
+    size_bytes bigint NOT NULL,
+    partition_values blob NOT NULL,
+    stats blob,
+    num_records bigint,
+    data_change bigint NOT NULL,
+    modification_time bigint NOT NULL,
+    deletion_vector blob,
+    tags blob,
+    base_row_id bigint,
+    default_row_commit_version bigint,
+    clustering_provider text,
+    extra blob,
+    min_0 blob, max_0 blob, min_1 blob, max_1 blob, min_2 blob, max_2 blob, min_3 blob, max_3 blob,
+    min_4 blob, max_4 blob, min_5 blob, max_5 blob, min_6 blob, max_6 blob, min_7 blob, max_7 blob,
+    PRIMARY KEY (table_id, file_key, version)
+);
+CREATE INDEX dl_add_files_by_version ON dl_add_files (table_id, version);
+CREATE INDEX dl_add_files_by_end ON dl_add_files (table_id, removed_version);
+
+-- Which physical columns own the bound slots of `dl_add_files`.
+CREATE TABLE dl_bounds (
+    table_id blob NOT NULL,
+    slot bigint NOT NULL,
+    physical_column text NOT NULL,
+    type text NOT NULL,
+    PRIMARY KEY (table_id, slot)
+);
+
+-- Every remove action, as tombstones for checkpoints.
+CREATE TABLE dl_remove_files (
+    table_id blob NOT NULL,
+    version bigint NOT NULL,
+    file_key blob NOT NULL,
+    path text NOT NULL,
+    deletion_timestamp bigint,
+    data_change bigint NOT NULL,
+    size_bytes bigint,
+    partition_values blob,
+    remove_json blob NOT NULL,
+    PRIMARY KEY (table_id, version, file_key)
+);
+
+-- Every metaData action.
+CREATE TABLE dl_metadata_updates (
+    table_id blob NOT NULL,
+    version bigint NOT NULL,
+    metadata_id blob NOT NULL,
+    name blob,
+    description blob,
+    format blob NOT NULL,
+    schema_json blob NOT NULL,
+    partition_columns blob NOT NULL,
+    configuration blob NOT NULL,
+    created_time bigint,
+    extra blob,
+    PRIMARY KEY (table_id, version)
+);
+
+-- Every protocol action.
+CREATE TABLE dl_protocol_updates (
+    table_id blob NOT NULL,
+    version bigint NOT NULL,
+    min_reader_version bigint NOT NULL,
+    min_writer_version bigint NOT NULL,
+    reader_features blob,
+    writer_features blob,
+    extra blob,
+    PRIMARY KEY (table_id, version)
+);
+
+-- Every txn action.
+CREATE TABLE dl_txn_actions (
+    table_id blob NOT NULL,
+    app_id blob NOT NULL,
+    version bigint NOT NULL,
+    app_version bigint NOT NULL,
+    last_updated bigint,
+    extra blob,
+    PRIMARY KEY (table_id, app_id, version)
+);
+
+-- Every domainMetadata action.
+CREATE TABLE dl_domain_metadata (
+    table_id blob NOT NULL,
+    domain blob NOT NULL,
+    version bigint NOT NULL,
+    configuration blob NOT NULL,
+    removed bigint NOT NULL,
+    extra blob,
+    PRIMARY KEY (table_id, domain, version)
+);
+
+-- Every cdc action.
+CREATE TABLE dl_cdc_files (
+    table_id blob NOT NULL,
+    version bigint NOT NULL,
+    path text NOT NULL,
+    size_bytes bigint NOT NULL,
+    partition_values blob NOT NULL,
+    PRIMARY KEY (table_id, version, path)
+);
+
+-- Publishing that failed or is in flight; what is published is `dl_tables.published_version`.
+CREATE TABLE dl_mirror_status (
+    table_id blob NOT NULL,
+    version bigint NOT NULL,
+    artifact text NOT NULL,
+    state text NOT NULL,
+    attempts bigint NOT NULL,
+    last_error text,
+    failed_at bigint,
+    next_attempt_at bigint,
+    PRIMARY KEY (table_id, version, artifact)
+);
+
+-- Who may publish a table.
+CREATE TABLE dl_mirror_leases (
+    table_id blob NOT NULL PRIMARY KEY,
+    holder blob NOT NULL,
+    token bigint NOT NULL,
+    expires_at bigint NOT NULL
+);
+
+-- Who did what, from where, and how it ended: every commit and every administrative act.
+CREATE TABLE dl_audit (
+    audit_id blob NOT NULL PRIMARY KEY,
+    at bigint NOT NULL,
+    committer text,
+    action text NOT NULL,
+    table_id blob,
+    version bigint,
+    host text,
+    process bigint,
+    client text,
+    outcome text NOT NULL
+);
+CREATE INDEX dl_audit_by_time ON dl_audit (at);

@@ -1,0 +1,333 @@
+//! Between actions and rows.
+
+use deltalakedb_log::action::{Add, Cdc, DeletionVector, DomainMetadata, Metadata, Protocol, Remove, StringMap, Txn};
+use deltalakedb_log::{ErrorKind, Object, Result, TxnLogError, Version};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::database::{Row, Value};
+
+impl From<i64> for Value {
+    fn from(v: i64) -> Self {
+        Value::Int(v)
+    }
+}
+impl From<bool> for Value {
+    fn from(v: bool) -> Self {
+        Value::Int(v.into())
+    }
+}
+impl From<&str> for Value {
+    /// Text columns hold what people search; a NUL, which not every database can hold in text, becomes U+FFFD. What
+    /// must come back unchanged is a blob.
+    fn from(v: &str) -> Self {
+        Value::Text(v.replace('\0', "\u{fffd}"))
+    }
+}
+impl From<String> for Value {
+    fn from(v: String) -> Self {
+        if v.contains('\0') { v.as_str().into() } else { Value::Text(v) }
+    }
+}
+impl From<&[u8]> for Value {
+    fn from(v: &[u8]) -> Self {
+        Value::Blob(v.to_vec())
+    }
+}
+impl From<uuid::Uuid> for Value {
+    fn from(v: uuid::Uuid) -> Self {
+        Value::Blob(v.as_bytes().to_vec())
+    }
+}
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(v: Option<T>) -> Self {
+        v.map_or(Value::Null, Into::into)
+    }
+}
+
+/// A version as the database holds it.
+pub(crate) fn int(v: Version) -> Value {
+    Value::Int(i64::try_from(v).unwrap_or(i64::MAX))
+}
+
+/// Text whose bytes must come back unchanged.
+pub(crate) fn bytes(text: &str) -> Value {
+    Value::Blob(text.as_bytes().to_vec())
+}
+
+fn json(value: &impl Serialize) -> Result<Value> {
+    serde_json::to_vec(value)
+        .map(Value::Blob)
+        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "a value has no JSON form").with_source(e))
+}
+
+fn extra(object: &Object) -> Value {
+    if object.is_empty() { Value::Null } else { bytes(&object.to_json()) }
+}
+
+impl Row {
+    fn next(&mut self) -> Result<Value> {
+        self.0.next().ok_or_else(|| TxnLogError::new(ErrorKind::Internal, "a row has fewer columns than asked for"))
+    }
+
+    pub(crate) fn opt_int(&mut self) -> Result<Option<i64>> {
+        match self.next()? {
+            Value::Null => Ok(None),
+            Value::Int(v) => Ok(Some(v)),
+            other => Err(odd("an integer", &other)),
+        }
+    }
+
+    pub(crate) fn int(&mut self) -> Result<i64> {
+        self.opt_int()?.ok_or_else(|| odd("an integer", &Value::Null))
+    }
+
+    pub(crate) fn opt_version(&mut self) -> Result<Option<Version>> {
+        self.opt_int()?.map(|v| Version::try_from(v).map_err(|_| odd("a version", &Value::Int(v)))).transpose()
+    }
+
+    pub(crate) fn version(&mut self) -> Result<Version> {
+        self.opt_version()?.ok_or_else(|| odd("a version", &Value::Null))
+    }
+
+    pub(crate) fn opt_text(&mut self) -> Result<Option<String>> {
+        match self.next()? {
+            Value::Null => Ok(None),
+            Value::Text(v) => Ok(Some(v)),
+            other => Err(odd("text", &other)),
+        }
+    }
+
+    pub(crate) fn text(&mut self) -> Result<String> {
+        self.opt_text()?.ok_or_else(|| odd("text", &Value::Null))
+    }
+
+    pub(crate) fn opt_blob(&mut self) -> Result<Option<Vec<u8>>> {
+        match self.next()? {
+            Value::Null => Ok(None),
+            Value::Blob(v) => Ok(Some(v)),
+            other => Err(odd("a blob", &other)),
+        }
+    }
+
+    pub(crate) fn blob(&mut self) -> Result<Vec<u8>> {
+        self.opt_blob()?.ok_or_else(|| odd("a blob", &Value::Null))
+    }
+
+    pub(crate) fn uuid(&mut self) -> Result<uuid::Uuid> {
+        let blob = self.blob()?;
+        uuid::Uuid::from_slice(&blob).map_err(|e| TxnLogError::corrupt("a stored id is no UUID").with_source(e))
+    }
+
+    fn opt_string(&mut self) -> Result<Option<String>> {
+        let utf8 = |b| String::from_utf8(b).map_err(|e| TxnLogError::corrupt("stored text is not UTF-8").with_source(e));
+        self.opt_blob()?.map(utf8).transpose()
+    }
+
+    fn string(&mut self) -> Result<String> {
+        self.opt_string()?.ok_or_else(|| odd("text", &Value::Null))
+    }
+
+    fn opt_json<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
+        let parse = |b: Vec<u8>| {
+            serde_json::from_slice(&b).map_err(|e| TxnLogError::corrupt("stored JSON cannot be read").with_source(e))
+        };
+        self.opt_blob()?.map(parse).transpose()
+    }
+
+    fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
+        self.opt_json()?.ok_or_else(|| odd("JSON", &Value::Null))
+    }
+
+    fn extra(&mut self) -> Result<Object> {
+        Ok(self.opt_json()?.unwrap_or_default())
+    }
+}
+
+fn odd(wanted: &str, got: &Value) -> TxnLogError {
+    let got = match got {
+        Value::Null => "null",
+        Value::Int(_) => "an integer",
+        Value::Text(_) => "text",
+        Value::Blob(_) => "a blob",
+    };
+    TxnLogError::corrupt(format!("the database holds {got} where {wanted} belongs"))
+}
+
+/// The columns of `dl_add_files` that are an add action, in the order of [`add_values`] and [`read_add`].
+pub(crate) const ADD_COLUMNS: &str = "path, size_bytes, partition_values, stats, num_records, data_change, \
+     modification_time, deletion_vector, tags, base_row_id, default_row_commit_version, clustering_provider, extra";
+
+pub(crate) fn add_values(add: &Add) -> Result<Vec<Value>> {
+    let dv = add.deletion_vector.as_ref().map(|dv| bytes(&dv.to_json()));
+    Ok(vec![
+        add.path.as_str().into(),
+        add.size.into(),
+        json(&add.partition_values)?,
+        add.stats.as_deref().map(bytes).unwrap_or(Value::Null),
+        add.stats.as_deref().and_then(num_records).into(),
+        add.data_change.into(),
+        add.modification_time.into(),
+        dv.unwrap_or(Value::Null),
+        add.tags.as_ref().map(json).transpose()?.unwrap_or(Value::Null),
+        add.base_row_id.into(),
+        add.default_row_commit_version.into(),
+        add.clustering_provider.as_deref().into(),
+        extra(&add.extra),
+    ])
+}
+
+/// `numRecords` without reading the rest: statistics can be long, and there is one per file.
+fn num_records(stats: &str) -> Option<i64> {
+    #[derive(serde::Deserialize)]
+    struct Stats {
+        #[serde(rename = "numRecords")]
+        num_records: Option<i64>,
+    }
+    serde_json::from_str::<Stats>(stats).ok()?.num_records
+}
+
+pub(crate) fn read_add(row: &mut Row) -> Result<Add> {
+    let path = row.text()?;
+    let size = row.int()?;
+    let partition_values: StringMap = row.json()?;
+    let stats = row.opt_string()?;
+    row.opt_int()?;
+    Ok(Add {
+        path,
+        partition_values,
+        size,
+        data_change: row.int()? != 0,
+        modification_time: row.int()?,
+        stats,
+        deletion_vector: row.opt_string()?.map(|dv| DeletionVector::from_json(&dv)).transpose()?,
+        tags: row.opt_json()?,
+        base_row_id: row.opt_int()?,
+        default_row_commit_version: row.opt_int()?,
+        clustering_provider: row.opt_text()?,
+        extra: row.extra()?,
+    })
+}
+
+pub(crate) const REMOVE_COLUMNS: [&str; 6] =
+    ["path", "deletion_timestamp", "data_change", "size_bytes", "partition_values", "remove_json"];
+
+pub(crate) fn remove_values(remove: &Remove) -> Result<Vec<Value>> {
+    Ok(vec![
+        remove.path.as_str().into(),
+        remove.deletion_timestamp.into(),
+        remove.data_change.into(),
+        remove.size.into(),
+        remove.partition_values.as_ref().map(json).transpose()?.unwrap_or(Value::Null),
+        bytes(&remove.to_json()),
+    ])
+}
+
+pub(crate) const METADATA_COLUMNS: [&str; 9] = [
+    "metadata_id",
+    "name",
+    "description",
+    "format",
+    "schema_json",
+    "partition_columns",
+    "configuration",
+    "created_time",
+    "extra",
+];
+
+pub(crate) fn metadata_values(m: &Metadata) -> Result<Vec<Value>> {
+    let opt = |text: &Option<String>| text.as_deref().map(bytes).unwrap_or(Value::Null);
+    Ok(vec![
+        bytes(&m.id),
+        opt(&m.name),
+        opt(&m.description),
+        bytes(&m.format.to_json()),
+        bytes(&m.schema_string),
+        json(&m.partition_columns)?,
+        json(&m.configuration)?,
+        m.created_time.into(),
+        extra(&m.extra),
+    ])
+}
+
+pub(crate) fn read_metadata(row: &mut Row) -> Result<Metadata> {
+    Ok(Metadata {
+        id: row.string()?,
+        name: row.opt_string()?,
+        description: row.opt_string()?,
+        format: row.extra()?,
+        schema_string: row.string()?,
+        partition_columns: row.json()?,
+        configuration: row.json()?,
+        created_time: row.opt_int()?,
+        extra: row.extra()?,
+    })
+}
+
+pub(crate) const PROTOCOL_COLUMNS: [&str; 5] =
+    ["min_reader_version", "min_writer_version", "reader_features", "writer_features", "extra"];
+
+pub(crate) fn protocol_values(p: &Protocol) -> Result<Vec<Value>> {
+    Ok(vec![
+        i64::from(p.min_reader_version).into(),
+        i64::from(p.min_writer_version).into(),
+        p.reader_features.as_ref().map(json).transpose()?.unwrap_or(Value::Null),
+        p.writer_features.as_ref().map(json).transpose()?.unwrap_or(Value::Null),
+        extra(&p.extra),
+    ])
+}
+
+pub(crate) fn read_protocol(row: &mut Row) -> Result<Protocol> {
+    let small = |v: i64| i32::try_from(v).map_err(|_| odd("a protocol version", &Value::Int(v)));
+    Ok(Protocol {
+        min_reader_version: small(row.int()?)?,
+        min_writer_version: small(row.int()?)?,
+        reader_features: row.opt_json()?,
+        writer_features: row.opt_json()?,
+        extra: row.extra()?,
+    })
+}
+
+pub(crate) const TXN_COLUMNS: [&str; 4] = ["app_id", "app_version", "last_updated", "extra"];
+
+pub(crate) fn txn_values(t: &Txn) -> Vec<Value> {
+    vec![bytes(&t.app_id), t.version.into(), t.last_updated.into(), extra(&t.extra)]
+}
+
+pub(crate) fn read_txn(row: &mut Row) -> Result<Txn> {
+    Ok(Txn { app_id: row.string()?, version: row.int()?, last_updated: row.opt_int()?, extra: row.extra()? })
+}
+
+pub(crate) const DOMAIN_COLUMNS: [&str; 4] = ["domain", "configuration", "removed", "extra"];
+
+pub(crate) fn domain_values(d: &DomainMetadata) -> Vec<Value> {
+    vec![bytes(&d.domain), bytes(&d.configuration), d.removed.into(), extra(&d.extra)]
+}
+
+pub(crate) fn read_domain(row: &mut Row) -> Result<DomainMetadata> {
+    Ok(DomainMetadata {
+        domain: row.string()?,
+        configuration: row.string()?,
+        removed: row.int()? != 0,
+        extra: row.extra()?,
+    })
+}
+
+pub(crate) const CDC_COLUMNS: [&str; 3] = ["path", "size_bytes", "partition_values"];
+
+pub(crate) fn cdc_values(cdc: &Cdc) -> Result<Vec<Value>> {
+    Ok(vec![cdc.path.as_str().into(), cdc.size.into(), json(&cdc.partition_values)?])
+}
+
+/// Commit bytes as they are stored.
+pub(crate) fn compress(body: &[u8]) -> Result<Vec<u8>> {
+    zstd::bulk::compress(body, 1)
+        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "a commit cannot be compressed").with_source(e))
+}
+
+/// Commit bytes as they were.
+pub(crate) fn decompress(stored: &[u8]) -> Result<bytes::Bytes> {
+    zstd::stream::decode_all(stored)
+        .map(Into::into)
+        .map_err(|e| TxnLogError::corrupt("a stored commit cannot be decompressed").with_source(e))
+}

@@ -1,0 +1,185 @@
+//! The Delta log in SQL: [`deltalakedb_log::Catalog`] over one schema and one set of statements.
+//!
+//! [`connect`] opens a catalog by its URI. The tables are described in `migrations/`; how a commit is decided is in
+//! [`deltalakedb_log::commit`]; this crate stores what was decided, and finds it again with one statement.
+
+mod codec;
+mod commit;
+mod database;
+mod load;
+mod mirror;
+mod read;
+mod schema;
+mod sqlite;
+mod uri;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use deltalakedb_log::catalog::{Catalog, HistoryLoad, Lease, MirrorFailure, UnfinishedLoad};
+use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
+use deltalakedb_log::{
+    Clock, CommitId, Head, Location, Result, SystemClock, TableEntry, TableId, TableRef, TxnLogReader, TxnLogWriter,
+    Version,
+};
+use uuid::Uuid;
+
+pub use uri::CatalogUri;
+
+/// How to connect.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// Make the catalog where there is none, and bring an older schema up to date.
+    pub create: bool,
+    /// Time and ids.
+    pub clock: Arc<dyn Clock>,
+    /// What the audit calls this program.
+    pub client: String,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self { create: true, clock: Arc::new(SystemClock), client: "deltalakedb".into() }
+    }
+}
+
+/// Opens the catalog at `uri`, such as `deltasql://sqlite//var/data/meta.db`; makes an embedded one that is missing.
+pub async fn connect(uri: &str) -> Result<Arc<dyn Catalog>> {
+    Ok(Arc::new(SqlCatalog::connect(&CatalogUri::parse(uri)?, ConnectOptions::default()).await?))
+}
+
+/// A catalog in a database. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct SqlCatalog {
+    db: Arc<dyn database::Database>,
+    identity: schema::Identity,
+    clock: Arc<dyn Clock>,
+    origin: Arc<Origin>,
+}
+
+/// Where this program runs, for the audit.
+#[derive(Debug)]
+struct Origin {
+    host: String,
+    process: i64,
+    client: String,
+}
+
+impl SqlCatalog {
+    /// Opens the catalog.
+    pub async fn connect(uri: &CatalogUri, options: ConnectOptions) -> Result<Self> {
+        let db: Arc<dyn database::Database> = Arc::new(sqlite::SqliteDatabase::open(uri, options.create).await?);
+        let identity = schema::migrate(db.as_ref(), options.clock.as_ref(), options.create).await?;
+        let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+        let origin = Origin {
+            host: host.trim().to_string(),
+            process: std::process::id().into(),
+            client: options.client,
+        };
+        Ok(Self { db, identity, clock: options.clock, origin: Arc::new(origin) })
+    }
+}
+
+/// One table's log in a database, for reading.
+#[derive(Clone, Debug)]
+pub struct SqlTxnLogReader {
+    catalog: SqlCatalog,
+    table: TableId,
+}
+
+impl SqlTxnLogReader {
+    /// The log of a table.
+    pub fn new(catalog: SqlCatalog, table: TableId) -> Self {
+        Self { catalog, table }
+    }
+}
+
+/// The logs of a database, for writing.
+#[derive(Clone, Debug)]
+pub struct SqlTxnLogWriter {
+    catalog: SqlCatalog,
+}
+
+impl SqlTxnLogWriter {
+    /// A writer to the catalog's tables.
+    pub fn new(catalog: SqlCatalog) -> Self {
+        Self { catalog }
+    }
+}
+
+#[async_trait]
+impl TxnLogWriter for SqlTxnLogWriter {
+    async fn commit(&self, request: CommitRequest) -> Result<Outcome> {
+        self.catalog.commit_all(vec![request]).await
+    }
+}
+
+#[async_trait]
+impl Catalog for SqlCatalog {
+    async fn identity(&self) -> Result<(Uuid, Uuid)> {
+        Ok((self.identity.catalog_id, self.identity.epoch))
+    }
+
+    fn describe(&self) -> String {
+        self.db.describe()
+    }
+
+    async fn tables(&self) -> Result<Vec<TableEntry>> {
+        read::tables(self.db.as_ref(), "", vec![]).await
+    }
+
+    async fn find(&self, table: &TableRef) -> Result<Option<TableEntry>> {
+        read::find(self.db.as_ref(), table).await
+    }
+
+    async fn begin(&self, tables: &[TableId]) -> Result<Vec<Head>> {
+        read::heads(self.db.as_ref(), tables).await
+    }
+
+    fn reader(&self, table: TableId) -> Arc<dyn TxnLogReader> {
+        Arc::new(SqlTxnLogReader::new(self.clone(), table))
+    }
+
+    async fn commit_all(&self, requests: Vec<CommitRequest>) -> Result<Outcome> {
+        commit::commit_all(self, &requests).await
+    }
+
+    async fn find_commit(&self, table: TableId, id: CommitId) -> Result<Option<Committed>> {
+        read::find_commit(self.db.as_ref(), table, id).await
+    }
+
+    async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry> {
+        load::load_history(self, load).await
+    }
+
+    async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>> {
+        load::unfinished(self.db.as_ref(), location).await
+    }
+
+    async fn acquire_lease(&self, table: TableId, holder: Uuid, now_ms: i64, until_ms: i64) -> Result<Option<Lease>> {
+        mirror::acquire_lease(self, table, holder, now_ms, until_ms).await
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<()> {
+        mirror::release_lease(self, lease).await
+    }
+
+    async fn mark_published(&self, lease: &Lease, version: Version) -> Result<()> {
+        mirror::mark_published(self, lease, version).await
+    }
+
+    async fn mark_failed(&self, table: TableId, version: Version, error: &str, at_ms: i64) -> Result<()> {
+        mirror::mark_failed(self, table, version, error, at_ms).await
+    }
+
+    async fn mark_diverged(&self, table: TableId, version: Version, what: &str) -> Result<()> {
+        mirror::mark_diverged(self, table, version, what).await
+    }
+
+    async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>> {
+        mirror::failures(self.db.as_ref(), table).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! What the mirror needs to know and to remember: the watermark, the lease, what failed.
+
+use deltalakedb_log::catalog::{Lease, MirrorFailure};
+use deltalakedb_log::{Result, TableId, TableName, Version, commit};
+use uuid::Uuid;
+
+use crate::SqlCatalog;
+use crate::codec::int;
+use crate::commit::{AUDIT, audit};
+use crate::database::{CommitFailure, Database, Session, Value};
+use crate::read::no_table;
+
+/// The one artifact there is a watermark for.
+const COMMIT: &str = "commit";
+
+async fn done(session: Box<dyn Session>) -> Result<()> {
+    session.commit().await.map_err(CommitFailure::into_error)
+}
+
+pub(crate) async fn acquire_lease(
+    catalog: &SqlCatalog,
+    table: TableId,
+    holder: Uuid,
+    now_ms: i64,
+    until_ms: i64,
+) -> Result<Option<Lease>> {
+    let mut session = catalog.db.write().await?;
+    let sql = "SELECT t.table_id, l.holder, l.token, l.expires_at FROM dl_tables t \
+               LEFT JOIN dl_mirror_leases l ON l.table_id = t.table_id WHERE t.table_id = ? AND t.state = 'live'";
+    let row = session.query(sql, vec![table.0.into()]).await?.pop();
+    let mut row = row.ok_or_else(|| no_table(catalog.db.as_ref(), table))?;
+    row.uuid()?;
+    let (held_by, token, expires) = (row.opt_blob()?, row.opt_int()?, row.opt_int()?);
+    let mine = held_by.is_some_and(|h| h == holder.as_bytes());
+    if !mine && expires.is_some_and(|at| at > now_ms) {
+        return Ok(None);
+    }
+    let lease = Lease { table, holder, token: token.unwrap_or(0) + 1 };
+    let params = vec![table.0.into(), holder.into(), lease.token.into(), until_ms.into()];
+    session
+        .execute(
+            "INSERT INTO dl_mirror_leases (table_id, holder, token, expires_at) VALUES (?, ?, ?, ?) \
+             ON CONFLICT (table_id) DO UPDATE SET holder = excluded.holder, token = excluded.token, \
+             expires_at = excluded.expires_at",
+            params,
+        )
+        .await?;
+    done(session).await?;
+    Ok(Some(lease))
+}
+
+fn held(lease: &Lease) -> Vec<Value> {
+    vec![lease.table.0.into(), lease.holder.into(), lease.token.into()]
+}
+
+pub(crate) async fn release_lease(catalog: &SqlCatalog, lease: &Lease) -> Result<()> {
+    let mut session = catalog.db.write().await?;
+    let sql = "UPDATE dl_mirror_leases SET expires_at = 0 WHERE table_id = ? AND holder = ? AND token = ?";
+    session.execute(sql, held(lease)).await?;
+    done(session).await
+}
+
+pub(crate) async fn mark_published(catalog: &SqlCatalog, lease: &Lease, version: Version) -> Result<()> {
+    let mut session = catalog.db.write().await?;
+    let sql = "SELECT count(*) FROM dl_mirror_leases WHERE table_id = ? AND holder = ? AND token = ?";
+    let mut rows = session.query(sql, held(lease)).await?;
+    if rows.pop().map(|mut r| r.int()).transpose()? != Some(1) {
+        let sql = "SELECT namespace, name FROM dl_tables WHERE table_id = ?";
+        let mut row = session.query(sql, vec![lease.table.0.into()]).await?.pop();
+        let row = row.as_mut().ok_or_else(|| no_table(catalog.db.as_ref(), lease.table))?;
+        return Err(commit::fenced(&TableName { namespace: row.text()?, name: row.text()? }));
+    }
+    let sql = "UPDATE dl_tables SET published_version = ? WHERE table_id = ? AND coalesce(published_version, -1) < ?; \
+               DELETE FROM dl_mirror_status WHERE table_id = ? AND version <= ?";
+    let (table, version) = (Value::from(lease.table.0), int(version));
+    session.execute(sql, vec![version.clone(), table.clone(), version.clone(), table, version]).await?;
+    done(session).await
+}
+
+pub(crate) async fn mark_failed(
+    catalog: &SqlCatalog,
+    table: TableId,
+    version: Version,
+    error: &str,
+    at_ms: i64,
+) -> Result<()> {
+    let mut session = catalog.db.write().await?;
+    let sql = "INSERT INTO dl_mirror_status (table_id, version, artifact, state, attempts, last_error, failed_at) \
+               VALUES (?, ?, ?, 'FAILED', 1, ?, ?) ON CONFLICT (table_id, version, artifact) DO UPDATE SET \
+               state = excluded.state, attempts = dl_mirror_status.attempts + 1, last_error = excluded.last_error, \
+               failed_at = excluded.failed_at";
+    session.execute(sql, vec![table.0.into(), int(version), COMMIT.into(), error.into(), at_ms.into()]).await?;
+    done(session).await
+}
+
+pub(crate) async fn mark_diverged(catalog: &SqlCatalog, table: TableId, version: Version, what: &str) -> Result<()> {
+    let mut session = catalog.db.write().await?;
+    let sql = format!(
+        "UPDATE dl_tables SET mirror_state = 'diverged', mirror_version = ?, mirror_what = ? WHERE table_id = ?; {AUDIT}"
+    );
+    let mut params = vec![int(version), what.into(), table.0.into()];
+    params.extend(audit(catalog, catalog.clock.now_ms(), None, "MIRROR DIVERGED", table, Some(version)));
+    session.execute(&sql, params).await?;
+    done(session).await
+}
+
+pub(crate) async fn failures(db: &dyn Database, table: TableId) -> Result<Vec<MirrorFailure>> {
+    let sql = "SELECT version, attempts, last_error, failed_at FROM dl_mirror_status \
+               WHERE table_id = ? AND artifact = ? ORDER BY version";
+    let rows = db.query(sql, vec![table.0.into(), COMMIT.into()]).await?;
+    let read = |mut row: crate::database::Row| {
+        Ok(MirrorFailure {
+            version: row.version()?,
+            attempts: u32::try_from(row.int()?).unwrap_or(u32::MAX),
+            error: row.opt_text()?.unwrap_or_default(),
+            failed_at: row.opt_int()?.unwrap_or(0),
+        })
+    };
+    rows.into_iter().map(read).collect()
+}

@@ -1,0 +1,293 @@
+//! Reading: every answer from one committed state, and the head with one statement.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use deltalakedb_log::action::Add;
+use deltalakedb_log::catalog::{HistoryRange, MirrorState};
+use deltalakedb_log::commit::{self, Committed};
+use deltalakedb_log::schema::Schema;
+use deltalakedb_log::snapshot::CommitSummary;
+use deltalakedb_log::{
+    At, CommitId, ErrorKind, Head, Location, Predicate, Result, Snapshot, TableEntry, TableId, TableName, TableRef,
+    TxnLogError, TxnLogReader, Version,
+};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+
+use crate::SqlTxnLogReader;
+use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
+use crate::database::{Database, Row, Session, Value, placeholders};
+
+/// `alias.a, alias.b`
+pub(crate) fn qualified(alias: &str, columns: &[&str]) -> String {
+    columns.iter().map(|c| format!("{alias}.{c}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Tables that are there for everyone, with a condition that begins with `AND`.
+pub(crate) async fn tables(db: &dyn Database, and: &str, params: Vec<Value>) -> Result<Vec<TableEntry>> {
+    let sql = format!(
+        "SELECT table_id, namespace, name, location, base_version, current_version, current_ts, published_version, \
+         mirror_state, mirror_version, mirror_what FROM dl_tables WHERE state = 'live' {and} ORDER BY namespace, name"
+    );
+    db.query(&sql, params).await?.into_iter().map(entry).collect()
+}
+
+fn entry(mut row: Row) -> Result<TableEntry> {
+    Ok(TableEntry {
+        id: TableId(row.uuid()?),
+        name: TableName { namespace: row.text()?, name: row.text()? },
+        location: Location::parse(&row.text()?)?,
+        base_version: row.version()?,
+        current_version: row.version()?,
+        current_timestamp: row.int()?,
+        published_version: row.opt_version()?,
+        mirror: mirror_state(&mut row)?,
+    })
+}
+
+/// From the columns `mirror_state, mirror_version, mirror_what`.
+pub(crate) fn mirror_state(row: &mut Row) -> Result<MirrorState> {
+    let (state, version, what) = (row.text()?, row.opt_version()?, row.opt_text()?);
+    Ok(match (state.as_str(), version) {
+        ("diverged", Some(version)) => MirrorState::Diverged { version, what: what.unwrap_or_default() },
+        _ => MirrorState::Following,
+    })
+}
+
+pub(crate) async fn find(db: &dyn Database, table: &TableRef) -> Result<Option<TableEntry>> {
+    let (condition, key) = match table {
+        TableRef::Id(id) => ("AND table_id = ?", id.0.into()),
+        TableRef::Name(name) => ("AND name_key = ?", Value::from(name.to_string())),
+        TableRef::Location(location) => ("AND location_key = ?", Value::from(location.url().as_str())),
+    };
+    Ok(tables(db, condition, vec![key]).await?.pop())
+}
+
+/// The heads of tables, all from one statement, in the order asked.
+pub(crate) async fn heads(db: &dyn Database, tables: &[TableId]) -> Result<Vec<Head>> {
+    let sql = format!(
+        "SELECT t.table_id, t.current_version, t.current_ts, {}, {} FROM dl_tables t \
+         JOIN dl_protocol_updates p ON p.table_id = t.table_id AND p.version = t.protocol_version \
+         JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version \
+         WHERE t.state = 'live' AND t.table_id IN ({})",
+        qualified("p", &PROTOCOL_COLUMNS),
+        qualified("m", &METADATA_COLUMNS),
+        placeholders(tables.len())
+    );
+    let rows = db.query(&sql, tables.iter().map(|t| t.0.into()).collect()).await?;
+    let mut heads = HashMap::new();
+    for mut row in rows {
+        heads.insert(TableId(row.uuid()?), head(&mut row)?);
+    }
+    tables.iter().map(|id| heads.get(id).cloned().ok_or_else(|| no_table(db, *id))).collect()
+}
+
+/// From version, time, protocol and metadata columns.
+fn head(row: &mut Row) -> Result<Head> {
+    Ok(Head {
+        version: row.version()?,
+        timestamp: row.int()?,
+        protocol: codec::read_protocol(row)?,
+        metadata: codec::read_metadata(row)?,
+    })
+}
+
+pub(crate) fn no_table(db: &dyn Database, id: TableId) -> TxnLogError {
+    TxnLogError::not_found(format!("there is no table with the id {id} in {}", db.describe()))
+}
+
+pub(crate) async fn find_commit(db: &dyn Database, table: TableId, id: CommitId) -> Result<Option<Committed>> {
+    let sql = "SELECT c.version, v.committed_at FROM dl_commit_ids c \
+               JOIN dl_table_versions v ON v.table_id = c.table_id AND v.version = c.version \
+               WHERE c.table_id = ? AND c.commit_id = ?";
+    let mut rows = db.query(sql, vec![table.0.into(), id.0.as_slice().into()]).await?;
+    let read = |mut r: Row| Ok(Committed { table, version: r.version()?, timestamp: r.int()? });
+    rows.pop().map(read).transpose()
+}
+
+impl SqlTxnLogReader {
+    fn db(&self) -> &dyn Database {
+        self.catalog.db.as_ref()
+    }
+
+    fn id(&self) -> Value {
+        self.table.0.into()
+    }
+
+    /// The version meant, and whether it is the newest.
+    async fn resolve(&self, session: &mut dyn Session, at: At) -> Result<(Version, bool)> {
+        let sql = "SELECT t.namespace, t.name, t.base_version, v.committed_at, t.current_version, t.current_ts \
+                   FROM dl_tables t JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.base_version \
+                   WHERE t.state = 'live' AND t.table_id = ?";
+        let mut row = session.query(sql, vec![self.id()]).await?.pop().ok_or_else(|| no_table(self.db(), self.table))?;
+        let name = TableName { namespace: row.text()?, name: row.text()? }.to_string();
+        let base = (row.version()?, row.int()?);
+        let newest = (row.version()?, row.int()?);
+        let at_or_before = match at {
+            At::Timestamp(ms) if base.1 <= ms => {
+                let sql = "SELECT max(version) FROM dl_table_versions WHERE table_id = ? AND committed_at <= ?";
+                let mut rows = session.query(sql, vec![self.id(), ms.into()]).await?;
+                rows.pop().map(|mut r| r.opt_version()).transpose()?.flatten()
+            }
+            _ => None,
+        };
+        let version = commit::resolve(&name, at, Some(base), Some(newest), |_| at_or_before)?;
+        Ok((version, version == newest.0))
+    }
+
+    async fn head_at(&self, session: &mut dyn Session, version: Version) -> Result<Head> {
+        let newest = |table: &str| {
+            format!("(SELECT max(version) FROM {table} WHERE table_id = v.table_id AND version <= v.version)")
+        };
+        let sql = format!(
+            "SELECT v.version, v.committed_at, {}, {} FROM dl_table_versions v \
+             JOIN dl_protocol_updates p ON p.table_id = v.table_id AND p.version = {} \
+             JOIN dl_metadata_updates m ON m.table_id = v.table_id AND m.version = {} \
+             WHERE v.table_id = ? AND v.version = ?",
+            qualified("p", &PROTOCOL_COLUMNS),
+            qualified("m", &METADATA_COLUMNS),
+            newest("dl_protocol_updates"),
+            newest("dl_metadata_updates"),
+        );
+        let mut rows = session.query(&sql, vec![self.id(), int(version)]).await?;
+        let missing = || {
+            TxnLogError::corrupt(format!("{} has no protocol or metadata for version {version}", self.db().describe()))
+        };
+        head(&mut rows.pop().ok_or_else(missing)?)
+    }
+
+    async fn body(&self, session: &mut dyn Session, version: Version) -> Result<Option<Bytes>> {
+        let sql = "SELECT body FROM dl_table_versions WHERE table_id = ? AND version = ?";
+        let mut rows = session.query(sql, vec![self.id(), int(version)]).await?;
+        let stored = rows.pop().map(|mut r| r.opt_blob()).transpose()?.flatten();
+        stored.map(|b| codec::decompress(&b)).transpose()
+    }
+}
+
+#[async_trait]
+impl TxnLogReader for SqlTxnLogReader {
+    async fn head(&self) -> Result<Head> {
+        let mut heads = heads(self.db(), &[self.table]).await?;
+        heads.pop().ok_or_else(|| no_table(self.db(), self.table))
+    }
+
+    async fn snapshot(&self, at: At) -> Result<Snapshot> {
+        let mut session = self.db().read().await?;
+        let (version, _) = self.resolve(session.as_mut(), at).await?;
+        let head = self.head_at(session.as_mut(), version).await?;
+        let newest = |table: &str, key: &str, columns: &[&str]| {
+            format!(
+                "SELECT {} FROM {table} x WHERE x.table_id = ? AND x.version = (SELECT max(version) FROM {table} y \
+                 WHERE y.table_id = x.table_id AND y.{key} = x.{key} AND y.version <= ?)",
+                qualified("x", columns)
+            )
+        };
+        let params = || vec![self.id(), int(version)];
+        let sql = newest("dl_txn_actions", "app_id", &codec::TXN_COLUMNS);
+        let txns = session.query(&sql, params()).await?.into_iter().map(|mut r| codec::read_txn(&mut r));
+        let sql = newest("dl_domain_metadata", "domain", &codec::DOMAIN_COLUMNS);
+        let domains = session.query(&sql, params()).await?.into_iter().map(|mut r| codec::read_domain(&mut r));
+        let domains = domains.collect::<Result<Vec<_>>>()?;
+        Ok(Snapshot {
+            head,
+            txns: txns.map(|t| t.map(|t| (t.app_id.clone(), t))).collect::<Result<_>>()?,
+            domains: domains.into_iter().filter(|d| !d.removed).map(|d| (d.domain.clone(), d)).collect(),
+        })
+    }
+
+    async fn files(&self, version: Version, predicate: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>> {
+        let mut session = self.db().read().await?;
+        let (version, is_newest) = self.resolve(session.as_mut(), At::Version(version)).await?;
+        let pruning = match predicate {
+            Some(predicate) => {
+                let metadata = self.head_at(session.as_mut(), version).await?.metadata;
+                Some((predicate.clone(), Schema::parse(&metadata.schema_string, &metadata.partition_columns)?))
+            }
+            None => None,
+        };
+        drop(session);
+        // A newer commit may end a file between the two statements: `version` tells which files are meant all the same.
+        let live = "removed_version IS NULL OR removed_version > ?";
+        let sql = if is_newest {
+            // The index of live rows finds most; files that ended meanwhile are in the second part.
+            format!(
+                "SELECT {ADD_COLUMNS} FROM dl_add_files WHERE table_id = ? AND removed_version IS NULL AND version <= ? \
+                 UNION ALL SELECT {ADD_COLUMNS} FROM dl_add_files WHERE table_id = ? AND removed_version > ? AND version <= ?"
+            )
+        } else {
+            format!("SELECT {ADD_COLUMNS} FROM dl_add_files WHERE table_id = ? AND version <= ? AND ({live})")
+        };
+        let mut params = vec![self.id(), int(version)];
+        params.extend(if is_newest { vec![self.id(), int(version), int(version)] } else { vec![int(version)] });
+        let rows = self.db().stream(sql, params).await?;
+        let adds = rows.map(|row| row.and_then(|mut row| codec::read_add(&mut row)));
+        Ok(match pruning {
+            Some((predicate, schema)) => adds
+                .try_filter(move |add| futures::future::ready(predicate.may_match(&schema, add)))
+                .boxed(),
+            None => adds.boxed(),
+        })
+    }
+
+    async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {
+        let mut session = self.db().read().await?;
+        self.resolve(session.as_mut(), At::Latest).await?;
+        let sql = "SELECT version, committed_at, committer, operation, operation_params, operation_metrics, engine_info, \
+                   read_version, isolation, group_id, files_added, files_removed, bytes_added, bytes_removed \
+                   FROM dl_table_versions WHERE table_id = ? AND committed_at >= ? AND committed_at <= ? \
+                   ORDER BY version DESC LIMIT ?";
+        let limit = range.limit.and_then(|l| i64::try_from(l).ok()).unwrap_or(i64::MAX);
+        let params = vec![
+            self.id(),
+            range.since.unwrap_or(i64::MIN).into(),
+            range.until.unwrap_or(i64::MAX).into(),
+            limit.into(),
+        ];
+        session.query(sql, params).await?.into_iter().map(summary).collect()
+    }
+
+    async fn commit_bytes(&self, version: Version) -> Result<Option<Bytes>> {
+        let mut session = self.db().read().await?;
+        let (version, _) = self.resolve(session.as_mut(), At::Version(version)).await?;
+        self.body(session.as_mut(), version).await
+    }
+
+    async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
+        let mut session = self.db().read().await?;
+        for version in [from, to] {
+            self.resolve(session.as_mut(), At::Version(version)).await?;
+        }
+        drop(session);
+        let sql = "SELECT version, body FROM dl_table_versions \
+                   WHERE table_id = ? AND version >= ? AND version <= ? AND body IS NOT NULL ORDER BY version";
+        let rows = self.db().stream(sql.to_string(), vec![self.id(), int(from), int(to)]).await?;
+        let read = |row: Result<Row>| row.and_then(|mut r| Ok((r.version()?, codec::decompress(&r.blob()?)?)));
+        Ok(rows.map(read).boxed())
+    }
+}
+
+fn summary(mut row: Row) -> Result<CommitSummary> {
+    let json = |blob: Option<Vec<u8>>| {
+        let utf8 = |b| String::from_utf8(b).map_err(|e| TxnLogError::corrupt("stored text is not UTF-8").with_source(e));
+        blob.map(utf8).transpose()
+    };
+    let count = |n: i64| u64::try_from(n).map_err(|_| TxnLogError::new(ErrorKind::Corrupt, "a stored count is negative"));
+    Ok(CommitSummary {
+        version: row.version()?,
+        timestamp: row.int()?,
+        committer: row.opt_text()?,
+        operation: row.opt_text()?,
+        operation_parameters: json(row.opt_blob()?)?,
+        operation_metrics: json(row.opt_blob()?)?,
+        engine_info: row.opt_text()?,
+        read_version: row.opt_int()?,
+        isolation: row.opt_text()?,
+        group_id: row.opt_text()?,
+        files_added: count(row.int()?)?,
+        files_removed: count(row.int()?)?,
+        bytes_added: row.int()?,
+        bytes_removed: row.int()?,
+    })
+}

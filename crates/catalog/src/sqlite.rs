@@ -1,0 +1,263 @@
+//! SQLite: one file, many processes, one writer at a time.
+//!
+//! WAL lets readers go on while a writer commits; `synchronous=FULL` syncs the WAL at every COMMIT. Writers of this
+//! process queue for one connection, writers of other processes wait in SQLite's busy handler.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, Column, Decode, Row as _, Sqlite, Transaction, TypeInfo, ValueRef};
+
+use crate::database::{CommitFailure, Database, Row, Session, Value, placeholders};
+use crate::uri::CatalogUri;
+
+const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+/// SQLite binds at most 32,766 parameters in a statement.
+const MAX_PARAMETERS: usize = 32_000;
+
+#[derive(Debug)]
+pub(crate) struct SqliteDatabase {
+    uri: String,
+    readers: SqlitePool,
+    writer: SqlitePool,
+}
+
+impl SqliteDatabase {
+    /// Opens the file; makes it when `create` says so and it is missing.
+    pub(crate) async fn open(uri: &CatalogUri, create: bool) -> Result<Self> {
+        let path = std::path::absolute(&uri.path)
+            .map_err(|e| TxnLogError::invalid(format!("{uri} has no absolute path")).with_source(e))?;
+        let uri = CatalogUri { path: path.clone(), table: None }.to_string();
+        if !create && !path.exists() {
+            return Err(TxnLogError::not_found(format!("there is no catalog at {uri}: `dl init` makes one")));
+        }
+        if let Some(dir) = path.parent().filter(|dir| !dir.is_dir()) {
+            return Err(TxnLogError::not_found(format!("the catalog {uri} needs the folder {}: make it", dir.display())));
+        }
+        if let Some(kind) = network_filesystem(&path) {
+            return Err(TxnLogError::invalid(format!(
+                "{uri} is on a network file system ({kind}), where SQLite's locks do not hold: keep it on a local disk"
+            )));
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(create)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            .pragma("cache_size", "-16384")
+            .pragma("temp_store", "memory");
+        let pool = |connections| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .test_before_acquire(false)
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .acquire_timeout(BUSY_TIMEOUT * 2)
+        };
+        let writer = first_connection(|| pool(1).connect_with(options.clone())).await.map_err(|e| failed(&uri, e))?;
+        let readers = pool(8).connect_lazy_with(options);
+        Ok(Self { uri, readers, writer })
+    }
+}
+
+/// Turning a new file into WAL mode needs it alone, and SQLite does not wait for that: two processes that make the same
+/// catalog meet here.
+async fn first_connection<F>(connect: impl Fn() -> F) -> sqlx::Result<SqlitePool>
+where
+    F: Future<Output = sqlx::Result<SqlitePool>>,
+{
+    let started = std::time::Instant::now();
+    loop {
+        match connect().await {
+            Err(e) if result_code(&e) == Some(5) && started.elapsed() < BUSY_TIMEOUT => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+#[async_trait]
+impl Database for SqliteDatabase {
+    fn describe(&self) -> String {
+        self.uri.clone()
+    }
+
+    async fn read(&self) -> Result<Box<dyn Session>> {
+        let tx = self.readers.begin().await.map_err(|e| failed(&self.uri, e))?;
+        Ok(Box::new(SqliteSession { uri: self.uri.clone(), tx }))
+    }
+
+    async fn write(&self) -> Result<Box<dyn Session>> {
+        let tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(|e| failed(&self.uri, e))?;
+        Ok(Box::new(SqliteSession { uri: self.uri.clone(), tx }))
+    }
+
+    async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
+        // The rows are read by a task of its own, so that a slow consumer holds a connection and nothing else.
+        let (send, receive) = tokio::sync::mpsc::channel(1024);
+        let (readers, uri) = (self.readers.clone(), self.uri.clone());
+        tokio::spawn(async move {
+            let mut rows = bind(sqlx::query(AssertSqlSafe(sql)), params).fetch(&readers);
+            while let Some(row) = rows.next().await {
+                let row = row.map_err(|e| failed(&uri, e)).and_then(|r| values(&r, &uri));
+                if send.send(row).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(futures::stream::unfold(receive, |mut r| async move { r.recv().await.map(|row| (row, r)) }).boxed())
+    }
+
+    async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
+        let query = bind(sqlx::query(AssertSqlSafe(sql.to_string())), params);
+        let rows = query.fetch_all(&self.readers).await.map_err(|e| failed(&self.uri, e))?;
+        rows.iter().map(|r| values(r, &self.uri)).collect()
+    }
+
+    fn finds_catalog(&self) -> &'static str {
+        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'dl_catalog'"
+    }
+}
+
+struct SqliteSession {
+    uri: String,
+    tx: Transaction<'static, Sqlite>,
+}
+
+#[async_trait]
+impl Session for SqliteSession {
+    async fn execute(&mut self, sql: &str, params: Vec<Value>) -> Result<u64> {
+        let results = bind(sqlx::query(AssertSqlSafe(sql.to_string())), params).execute(&mut *self.tx).await;
+        results.map(|r| r.rows_affected()).map_err(|e| failed(&self.uri, e))
+    }
+
+    async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
+        let rows: Vec<_> = bind(sqlx::query(AssertSqlSafe(sql.to_string())), params)
+            .fetch(&mut *self.tx)
+            .try_collect()
+            .await
+            .map_err(|e| failed(&self.uri, e))?;
+        rows.iter().map(|r| values(r, &self.uri)).collect()
+    }
+
+    async fn insert(&mut self, table: &str, columns: &[&str], rows: Vec<Vec<Value>>) -> Result<()> {
+        let row = format!("({})", placeholders(columns.len()));
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            // Batches of few sizes, so that the statements are worth keeping prepared.
+            let chunk: Vec<_> = rows.by_ref().take((MAX_PARAMETERS / columns.len()).min(256)).collect();
+            let sql = format!(
+                "INSERT INTO {table} ({}) VALUES {}",
+                columns.join(", "),
+                vec![row.as_str(); chunk.len()].join(", ")
+            );
+            self.execute(&sql, chunk.into_iter().flatten().collect()).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), CommitFailure> {
+        self.tx.commit().await.map_err(|e| {
+            let known = matches!(&e, sqlx::Error::Database(_));
+            let error = failed(&self.uri, e);
+            if known { CommitFailure::RolledBack(error) } else { CommitFailure::Unknown(error) }
+        })
+    }
+}
+
+type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+
+fn bind(query: Query<'_>, params: Vec<Value>) -> Query<'_> {
+    params.into_iter().fold(query, |q, v| match v {
+        Value::Null => q.bind(None::<i64>),
+        Value::Int(v) => q.bind(v),
+        Value::Text(v) => q.bind(v),
+        Value::Blob(v) => q.bind(v),
+    })
+}
+
+fn values(row: &SqliteRow, uri: &str) -> Result<Row> {
+    let value = |i: usize| {
+        let raw = row.try_get_raw(i).map_err(|e| failed(uri, e))?;
+        if raw.is_null() {
+            return Ok(Value::Null);
+        }
+        let kind = raw.type_info().name().to_string();
+        let decoded = match kind.as_str() {
+            "INTEGER" => Decode::<Sqlite>::decode(raw).map(Value::Int),
+            "TEXT" => Decode::<Sqlite>::decode(raw).map(Value::Text),
+            _ => Decode::<Sqlite>::decode(raw).map(Value::Blob),
+        };
+        decoded.map_err(|e| {
+            TxnLogError::corrupt(format!("{uri} holds an unreadable {kind} in {}", row.column(i).name())).with_source(e)
+        })
+    };
+    Ok(Row((0..row.len()).map(value).collect::<Result<Vec<_>>>()?.into_iter()))
+}
+
+/// By result code (<https://sqlite.org/rescode.html>), never by message.
+fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
+    let (kind, message) = match result_code(&e) {
+        Some(5 | 6) => (ErrorKind::Unavailable, format!("{uri} is locked by another process: try again when it is done")),
+        Some(8) => (ErrorKind::Unavailable, format!("{uri} cannot be written: give write permission to the file and its folder")),
+        Some(10) => (ErrorKind::Unavailable, format!("reading or writing {uri} failed: check the disk")),
+        Some(11) => (ErrorKind::Corrupt, format!("{uri} is damaged: restore it from a backup")),
+        Some(13) => (ErrorKind::Unavailable, format!("the disk of {uri} is full: make room")),
+        Some(14) => (ErrorKind::Unavailable, format!("{uri} cannot be opened: check that file and folder exist and their permissions")),
+        Some(19) => (ErrorKind::AlreadyExists, format!("{uri} holds that already")),
+        Some(26) => (ErrorKind::Invalid, format!("{uri} is not a SQLite database: choose another file")),
+        _ => (ErrorKind::Internal, format!("a statement failed in {uri}")),
+    };
+    TxnLogError::new(kind, message).with_source(e)
+}
+
+/// The primary result code.
+fn result_code(e: &sqlx::Error) -> Option<u32> {
+    match e {
+        sqlx::Error::Database(d) => d.code().and_then(|c| c.parse::<u32>().ok()).map(|c| c & 0xff),
+        sqlx::Error::PoolTimedOut => Some(5),
+        _ => None,
+    }
+}
+
+/// The kind of network file system `path` is on, if it is on one.
+fn network_filesystem(path: &Path) -> Option<String> {
+    let path = path.parent()?.canonicalize().ok()?;
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    network_mount(&mounts, &path)
+}
+
+fn network_mount(mounts: &str, path: &Path) -> Option<String> {
+    const NETWORK: &[&str] = &["nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "afs", "ceph", "lustre", "glusterfs"];
+    let holds = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ');
+        let (_, dir, kind) = (fields.next()?, fields.next()?, fields.next()?);
+        let dir = PathBuf::from(dir.replace("\\040", " "));
+        path.starts_with(&dir).then(|| (dir.as_os_str().len(), kind.to_string()))
+    });
+    holds.max().map(|(_, kind)| kind).filter(|kind| NETWORK.contains(&kind.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_mounts_are_known_by_the_longest_prefix() {
+        let mounts = "/dev/a / ext4 rw 0 0\nhost:/x /data nfs4 rw 0 0\n/dev/b /data/local xfs rw 0 0\n";
+        let kind = |p: &str| network_mount(mounts, Path::new(p));
+        assert_eq!(kind("/var/lib"), None);
+        assert_eq!(kind("/data/x"), Some("nfs4".into()));
+        assert_eq!(kind("/data/local/x"), None);
+        assert_eq!(kind("/database"), None);
+    }
+}

@@ -1,0 +1,374 @@
+//! The promises every log and every catalog keeps.
+//!
+//! [`TxnLogReader`] and [`TxnLogWriter`] are one table's log, wherever it is kept. [`Catalog`] is many tables whose
+//! log is its own. [`crate::MemoryCatalog`] keeps the promises in memory; [`crate::conformance`] proves any other
+//! implementation.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use uuid::Uuid;
+
+use crate::action::{Add, DomainMetadata, Metadata, Protocol, Remove, Txn, Version};
+use crate::commit::{CommitRequest, Committed, NewTable, Outcome};
+use crate::error::{Result, TxnLogError};
+use crate::ids::{CommitId, TableId, TableName};
+use crate::location::Location;
+use crate::predicate::Predicate;
+use crate::snapshot::{At, CommitSummary, Head, Snapshot};
+
+/// Reads one table's log.
+///
+/// # Contract
+/// - Every call answers from one committed state; two calls may see two. Pass the version of a [`Snapshot`] on to see
+///   the same state again: what a version says never changes.
+/// - A version below the oldest one held, or above the newest, is [`crate::ErrorKind::NotFound`] and names the limit.
+/// - A read changes nothing and may be repeated.
+#[async_trait]
+pub trait TxnLogReader: Send + Sync + fmt::Debug {
+    /// The newest version with protocol and metadata. A catalog answers with one statement, whatever the history.
+    async fn head(&self) -> Result<Head>;
+
+    /// The table at a version or a time.
+    async fn snapshot(&self, at: At) -> Result<Snapshot>;
+
+    /// The live files of `version`, at least those in which a row may match `predicate`; no order is promised.
+    async fn files(&self, version: Version, predicate: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>>;
+
+    /// The history, newest first.
+    async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>>;
+
+    /// The exact bytes of a commit; `None` for a version that is held without them (history began at a checkpoint).
+    async fn commit_bytes(&self, version: Version) -> Result<Option<Bytes>>;
+
+    /// The exact bytes of the commits `from..=to`, in order.
+    async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>>;
+}
+
+/// Which part of a history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HistoryRange {
+    /// At most so many commits, the newest.
+    pub limit: Option<u64>,
+    /// Not committed before that time, in milliseconds since 1970.
+    pub since: Option<i64>,
+    /// Not committed after that time, in milliseconds since 1970.
+    pub until: Option<i64>,
+}
+
+/// Writes one table's log.
+#[async_trait]
+pub trait TxnLogWriter: Send + Sync + fmt::Debug {
+    /// Commits, all or nothing. The same [`CommitId`] again returns the version it got the first time.
+    async fn commit(&self, request: CommitRequest) -> Result<Outcome>;
+}
+
+/// What a catalog knows of a table without looking into it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableEntry {
+    /// Our own id.
+    pub id: TableId,
+    /// Its name.
+    pub name: TableName,
+    /// Where it is.
+    pub location: Location,
+    /// The oldest version held.
+    pub base_version: Version,
+    /// The newest version.
+    pub current_version: Version,
+    /// The time of the newest version, in milliseconds since 1970.
+    pub current_timestamp: i64,
+    /// The newest version that is in `_delta_log`; `None` when none is.
+    pub published_version: Option<Version>,
+    /// Whether publishing goes on or has stopped.
+    pub mirror: MirrorState,
+}
+
+/// Whether a table's mirror follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MirrorState {
+    /// It follows.
+    Following,
+    /// Another commit stands where ours should be: nothing is published and nothing committed until that is resolved.
+    Diverged {
+        /// The version that differs.
+        version: Version,
+        /// What stands there.
+        what: String,
+    },
+}
+
+/// How a table is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TableRef {
+    /// By our id.
+    Id(TableId),
+    /// By name.
+    Name(TableName),
+    /// By place.
+    Location(Location),
+}
+
+/// A piece of valid history, in version order. [`HistoryItem::Base`] comes first and only where history does not
+/// begin at version 0.
+#[derive(Clone, Debug)]
+pub enum HistoryItem {
+    /// The whole state at the oldest version there is.
+    Base(Box<BaseState>),
+    /// A commit as it stands in the log.
+    Commit(LoggedCommit),
+}
+
+/// The state at the version where history begins.
+#[derive(Clone, Debug)]
+pub struct BaseState {
+    /// The version.
+    pub version: Version,
+    /// Its time and where the time comes from.
+    pub time: CommitTime,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The metadata.
+    pub metadata: Metadata,
+    /// The newest txn of each application.
+    pub txns: Vec<Txn>,
+    /// The domains.
+    pub domains: Vec<DomainMetadata>,
+    /// The live files.
+    pub files: Vec<Add>,
+    /// The tombstones not yet expired.
+    pub removes: Vec<Remove>,
+    /// The commit's bytes, when the log still holds them.
+    pub body: Option<Bytes>,
+}
+
+/// A commit that is history.
+#[derive(Clone, Debug)]
+pub struct LoggedCommit {
+    /// The version.
+    pub version: Version,
+    /// Its time and where the time comes from.
+    pub time: CommitTime,
+    /// The exact bytes.
+    pub body: Bytes,
+    /// Where they were read, for messages.
+    pub origin: String,
+}
+
+/// The time of a commit, in milliseconds since 1970, and where it is known from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitTime {
+    /// Milliseconds since 1970.
+    pub ms: i64,
+    /// Where it is known from.
+    pub source: TimeSource,
+}
+
+/// Where the time of a commit is known from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeSource {
+    /// `commitInfo.inCommitTimestamp`.
+    InCommit,
+    /// `commitInfo.timestamp` of a commit this library wrote.
+    CommitInfo,
+    /// The modification time of the log file.
+    File,
+    /// The clock, when it was committed here.
+    Clock,
+}
+
+impl TimeSource {
+    /// The name in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InCommit => "in_commit",
+            Self::CommitInfo => "commit_info",
+            Self::File => "file",
+            Self::Clock => "clock",
+        }
+    }
+}
+
+/// A holder of the right to publish a table, proved by a token that only grows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The table.
+    pub table: TableId,
+    /// Who holds it.
+    pub holder: Uuid,
+    /// Grows with every holder; an older token is refused.
+    pub token: i64,
+}
+
+/// A publishing attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorFailure {
+    /// The version that could not be published.
+    pub version: Version,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What the last try said.
+    pub error: String,
+    /// When it was last tried, in milliseconds since 1970.
+    pub failed_at: i64,
+}
+
+/// Many tables, one log for all of them.
+///
+/// # Contract
+/// - *Atomic*: [`Catalog::commit_all`] commits every table of the call or none, at one time that no timestamp cuts.
+/// - *Ordered*: the versions of a table have no gap, and their times strictly increase.
+/// - *Exactly once*: a commit id is kept for ever with the version it got.
+/// - *Isolated*: conflicts are judged after the tables are locked, by [`crate::commit::prepare`] alone.
+/// - *Durable*: what is [`Outcome::Committed`] survives the process and the power.
+/// - No call holds a database transaction while it waits for anything but the database.
+#[async_trait]
+pub trait Catalog: Send + Sync + fmt::Debug {
+    /// The catalog's id and its epoch, which is new after every rebuild or restore.
+    async fn identity(&self) -> Result<(Uuid, Uuid)>;
+
+    /// What to call the catalog in a message: its URI without secrets.
+    fn describe(&self) -> String;
+
+    /// The tables, by name.
+    async fn tables(&self) -> Result<Vec<TableEntry>>;
+
+    /// One table; `None` when there is none.
+    async fn find(&self, table: &TableRef) -> Result<Option<TableEntry>>;
+
+    /// The heads of all these tables at one consistent point, in the order asked.
+    async fn begin(&self, tables: &[TableId]) -> Result<Vec<Head>>;
+
+    /// The log of a table, for reading.
+    fn reader(&self, table: TableId) -> Arc<dyn TxnLogReader>;
+
+    /// Commits to several tables, all or none. One request a table.
+    async fn commit_all(&self, requests: Vec<CommitRequest>) -> Result<Outcome>;
+
+    /// The version a commit id got; `None` when it was never committed.
+    async fn find_commit(&self, table: TableId, id: CommitId) -> Result<Option<Committed>>;
+
+    /// Loads history that is valid already (import, copy, rebuild, commits by other writers): unvalidated, in batches.
+    /// The unfinished load of a new table is invisible to every other call. Calling again with the same table and
+    /// location goes on after what is there; history that does not is [`crate::ErrorKind::Conflict`].
+    async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry>;
+
+    /// How far an unfinished load of that place has come; `None` when there is none.
+    async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>>;
+
+    /// Takes the right to publish a table until `until_ms`; `None` while someone else has it.
+    async fn acquire_lease(&self, table: TableId, holder: Uuid, now_ms: i64, until_ms: i64) -> Result<Option<Lease>>;
+
+    /// Gives it back.
+    async fn release_lease(&self, lease: &Lease) -> Result<()>;
+
+    /// Records that `_delta_log` holds everything up to `version`, if the lease is still the newest.
+    async fn mark_published(&self, lease: &Lease, version: Version) -> Result<()>;
+
+    /// Records a failed attempt.
+    async fn mark_failed(&self, table: TableId, version: Version, error: &str, at_ms: i64) -> Result<()>;
+
+    /// Stops a table: what stands in `_delta_log` is not ours.
+    async fn mark_diverged(&self, table: TableId, version: Version, what: &str) -> Result<()>;
+
+    /// What failed and is not published yet.
+    async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>>;
+}
+
+/// A load of history.
+pub struct HistoryLoad<'a> {
+    /// The table's id, drawn by the caller; an unfinished load keeps the id it has.
+    pub table: TableId,
+    /// Name and place.
+    pub new: NewTable,
+    /// The newest version that is in `_delta_log` already.
+    pub published_version: Option<Version>,
+    /// The history, in order.
+    pub items: BoxStream<'a, Result<HistoryItem>>,
+    /// Called after every batch with the newest version stored.
+    pub progress: &'a (dyn Fn(Version) + Send + Sync),
+}
+
+impl fmt::Debug for HistoryLoad<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HistoryLoad").field("table", &self.table).field("new", &self.new).finish_non_exhaustive()
+    }
+}
+
+/// A load that was interrupted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnfinishedLoad {
+    /// The table's id.
+    pub table: TableId,
+    /// The name it will have.
+    pub name: TableName,
+    /// The oldest version, once known.
+    pub base_version: Option<Version>,
+    /// The newest version stored.
+    pub current_version: Option<Version>,
+}
+
+/// The table asked for, or the error that names its near relations.
+pub async fn require(catalog: &dyn Catalog, table: &TableRef) -> Result<TableEntry> {
+    if let Some(entry) = catalog.find(table).await? {
+        return Ok(entry);
+    }
+    let place = catalog.describe();
+    match table {
+        TableRef::Id(id) => Err(TxnLogError::not_found(format!("there is no table with the id {id} in {place}"))),
+        TableRef::Location(l) => Err(TxnLogError::not_found(format!(
+            "no table of {place} is at {l}: bring it in with `dl import {l} --as NAME`"
+        ))),
+        TableRef::Name(name) => {
+            let names: Vec<_> = catalog.tables().await?.into_iter().map(|t| t.name.to_string()).collect();
+            let near = near_names(&name.to_string(), &names);
+            let hint = match (near.as_slice(), names.is_empty()) {
+                ([], true) => "it has no tables yet, `dl import` brings one in".to_string(),
+                ([], false) => "`dl tables` lists those there are".to_string(),
+                (near, _) => format!("did you mean {}?", near.join(" or ")),
+            };
+            Err(TxnLogError::not_found(format!("there is no table {name} in {place}: {hint}")))
+        }
+    }
+}
+
+/// Names within a few letters of `wanted`, nearest first.
+fn near_names(wanted: &str, names: &[String]) -> Vec<String> {
+    let mut near: Vec<_> = names
+        .iter()
+        .map(|n| (edit_distance(&wanted.to_lowercase(), &n.to_lowercase()), n.clone()))
+        .filter(|(d, n)| *d <= 1 + n.len() / 4)
+        .collect();
+    near.sort();
+    near.into_iter().take(3).map(|(_, n)| n).collect()
+}
+
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_names_are_offered_nearest_first() {
+        let names: Vec<String> = ["default.orders", "default.order", "sales.customers"].map(String::from).into();
+        assert_eq!(near_names("default.ordrs", &names), ["default.orders", "default.order"]);
+        assert!(near_names("nothing.alike", &names).is_empty());
+    }
+}

@@ -1,0 +1,643 @@
+//! Committing: what a writer asks for, the rules that decide, and the bytes that become the log for ever.
+//!
+//! [`prepare`] is the whole decision as a pure function of the request and of what is stored *now*, under the lock.
+//! Every catalog calls it, so all of them decide alike and write the same bytes.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use crate::action::{Action, Add, Commit, CommitInfo, Metadata, Protocol, Remove, Version};
+use crate::error::{Result, TxnLogError};
+use crate::features;
+use crate::catalog::MirrorState;
+use crate::ids::{Clock, CommitId, TableId, TableName};
+use crate::location::Location;
+use crate::object::Object;
+use crate::path::{FileKey, SetHash};
+use crate::predicate::Predicate;
+use crate::schema::Schema;
+use crate::snapshot::{At, Changes};
+
+/// The member of `commitInfo` that is ours: catalog, epoch, table name, and the group the commit belongs to.
+pub const OUR_KEY: &str = "deltalakedb";
+
+/// The version a commit builds on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Base {
+    /// The table does not exist: this commit registers it and is its version 0.
+    Create(NewTable),
+    /// The commit becomes the version after this one, or conflicts. For writers with a retry loop of their own.
+    Exactly(Version),
+    /// The commit was made against this version; the catalog moves it to the head if nothing in between conflicts.
+    RebaseFrom(Version),
+}
+
+/// Name and place of a table to be registered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewTable {
+    /// Its name, free among live tables.
+    pub name: TableName,
+    /// Where it is, free among live tables.
+    pub location: Location,
+}
+
+/// What a commit read, so that it conflicts with those who changed it meanwhile. Nothing read is a blind append.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reads {
+    /// Logical files it read.
+    pub files: Vec<FileKey>,
+    /// Predicates whose matching rows it read.
+    pub predicates: Vec<Predicate>,
+    /// It read everything.
+    pub whole_table: bool,
+    /// Applications whose progress it read.
+    pub app_ids: Vec<String>,
+    /// Domains it read.
+    pub domains: Vec<String>,
+}
+
+impl Reads {
+    /// Whether no data was read.
+    pub fn is_blind(&self) -> bool {
+        self.files.is_empty() && self.predicates.is_empty() && !self.whole_table
+    }
+}
+
+/// How much a commit is protected from others (`delta.isolationLevel`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// As if commits had happened one after the other in version order.
+    Serializable,
+    /// Blind appends of others may slip in between.
+    WriteSerializable,
+    /// Only what was removed or changed counts.
+    SnapshotIsolation,
+}
+
+impl Isolation {
+    /// The name in `commitInfo` and in table properties.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Serializable => "Serializable",
+            Self::WriteSerializable => "WriteSerializable",
+            Self::SnapshotIsolation => "SnapshotIsolation",
+        }
+    }
+
+    /// The table's own level: `delta.isolationLevel`, or Serializable.
+    pub fn of(metadata: &Metadata) -> Self {
+        match metadata.property("delta.isolationLevel") {
+            Some(level) if level.eq_ignore_ascii_case("WriteSerializable") => Self::WriteSerializable,
+            Some(level) if level.eq_ignore_ascii_case("SnapshotIsolation") => Self::SnapshotIsolation,
+            _ => Self::Serializable,
+        }
+    }
+}
+
+/// What a writer asks for: a pure description, so every attempt to commit it is the same attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommitRequest {
+    /// The table.
+    pub table: TableId,
+    /// What makes a repeated request the same request.
+    pub commit_id: CommitId,
+    /// What it builds on.
+    pub base: Base,
+    /// What it read.
+    pub reads: Reads,
+    /// The isolation it wants; `None` is the table's own.
+    pub isolation: Option<Isolation>,
+    /// The actions. Time, version, row ids and our part of `commitInfo` are filled in under the lock.
+    pub actions: Vec<Action>,
+    /// Who commits.
+    pub committer: Option<String>,
+}
+
+impl CommitRequest {
+    /// A request whose id is made of `operation` and the actions, and that read nothing.
+    pub fn new(table: TableId, operation: Uuid, base: Base, actions: Vec<Action>) -> Self {
+        let rendered = Commit::render(actions.clone());
+        Self {
+            table,
+            commit_id: CommitId::new(operation, rendered.bytes()),
+            base,
+            reads: Reads::default(),
+            isolation: None,
+            actions,
+            committer: None,
+        }
+    }
+
+    /// The files whose live rows [`prepare`] must be given: those the request adds or removes.
+    pub fn touched(&self) -> Vec<FileKey> {
+        let keys = self.actions.iter().filter_map(|a| match a {
+            Action::Add(add) => Some(add.key()),
+            Action::Remove(remove) => Some(remove.key()),
+            _ => None,
+        });
+        keys.collect()
+    }
+}
+
+/// A table's commit that is decided and durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The table.
+    pub table: TableId,
+    /// The version it became.
+    pub version: Version,
+    /// Its time, in milliseconds since 1970.
+    pub timestamp: i64,
+}
+
+/// How a commit ended. Losing a race is an outcome, not an error.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// All tables of the request are committed, in its order.
+    Committed(Vec<Committed>),
+    /// Nothing is committed: somebody else was first.
+    Conflict(Conflict),
+    /// The database did not answer: it may be committed or not. Look the commit ids up on a new connection
+    /// ([`crate::Catalog::find_commit`]) before doing anything else; above all, delete no file.
+    Unknown(String),
+}
+
+impl Outcome {
+    /// The commits, or the error that says why there are none.
+    pub fn committed(self) -> Result<Vec<Committed>> {
+        match self {
+            Outcome::Committed(commits) => Ok(commits),
+            Outcome::Conflict(c) => Err(TxnLogError::new(crate::ErrorKind::Conflict, c.to_string())),
+            Outcome::Unknown(why) => Err(TxnLogError::new(
+                crate::ErrorKind::Unavailable,
+                format!("the database did not say whether the commit succeeded ({why}): look at the history before retrying"),
+            )),
+        }
+    }
+}
+
+/// Which rule a lost race broke.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConflictKind {
+    /// The version is taken.
+    VersionTaken,
+    /// The table's metadata changed.
+    MetadataChanged,
+    /// The table's protocol changed.
+    ProtocolChanged,
+    /// The same application made progress.
+    SameApplication(String),
+    /// The same domain changed.
+    SameDomain(String),
+    /// A file that was read has been removed.
+    ReadFileRemoved(String),
+    /// A file to be removed has been removed.
+    FileAlreadyRemoved(String),
+    /// A file was added that matches what was read.
+    MatchingFileAdded(String),
+}
+
+/// Somebody else was first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The table.
+    pub table: TableId,
+    /// The name people know it by.
+    pub table_name: TableName,
+    /// The version that won.
+    pub version: Version,
+    /// The rule.
+    pub kind: ConflictKind,
+}
+
+impl std::fmt::Display for Conflict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (table, version) = (&self.table_name, self.version);
+        match &self.kind {
+            ConflictKind::VersionTaken => write!(f, "version {version} of {table} is taken")?,
+            ConflictKind::MetadataChanged => write!(f, "version {version} of {table} changed its schema or properties")?,
+            ConflictKind::ProtocolChanged => write!(f, "version {version} of {table} changed its protocol")?,
+            ConflictKind::SameApplication(a) => write!(f, "version {version} of {table} has a txn of the same application {a:?}")?,
+            ConflictKind::SameDomain(d) => write!(f, "version {version} of {table} changed the same domain {d:?}")?,
+            ConflictKind::ReadFileRemoved(p) => write!(f, "version {version} of {table} removed the file {p}, which this commit read")?,
+            ConflictKind::FileAlreadyRemoved(p) => write!(f, "version {version} of {table} already removed the file {p}")?,
+            ConflictKind::MatchingFileAdded(p) => write!(f, "version {version} of {table} added the file {p}, which matches what this commit read")?,
+        }
+        f.write_str(": read the table again and retry")
+    }
+}
+
+/// What is stored of a table now, under the lock.
+#[derive(Clone, Debug)]
+pub struct Current {
+    /// The name people know it by.
+    pub name: TableName,
+    /// The version; `None` for a table that the request creates.
+    pub version: Option<Version>,
+    /// Its time, in milliseconds since 1970.
+    pub timestamp: i64,
+    /// Protocol and metadata; `None` for a table that the request creates.
+    pub state: Option<(Protocol, Metadata)>,
+    /// Hash of the live files.
+    pub set_hash: SetHash,
+    /// The commits after the request's base, oldest first.
+    pub winners: Vec<(Version, Commit)>,
+    /// The live files among [`CommitRequest::touched`].
+    pub live: HashMap<FileKey, Add>,
+}
+
+/// What marks a commit, the same for all members of a transaction.
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    /// The time of the commit, in milliseconds since 1970: later than every member's previous version.
+    pub committed_at: i64,
+    /// The catalog; nil where there is none.
+    pub catalog_id: Uuid,
+    /// Its epoch: new after every rebuild or restore.
+    pub epoch: Uuid,
+    /// The transaction over several tables, and the names of those tables in order.
+    pub group: Option<(Uuid, Vec<TableName>)>,
+}
+
+/// A commit that is decided: what a catalog stores.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The version it becomes.
+    pub version: Version,
+    /// The exact bytes for the log.
+    pub commit: Commit,
+    /// The same, sorted by kind.
+    pub changes: Changes,
+    /// Files that were live and are not, or are replaced.
+    pub ended: Vec<FileKey>,
+    /// Hash of the live files after it.
+    pub set_hash: SetHash,
+    /// The isolation that was checked.
+    pub isolation: Isolation,
+}
+
+/// Decides a commit: conflicts, legality, final bytes. `Ok(Err(_))` is a lost race, `Err(_)` a request that can never
+/// succeed.
+pub fn prepare(request: &CommitRequest, current: &Current, stamp: &Stamp) -> Result<Result<Prepared, Conflict>> {
+    let lost = |version, kind| Conflict { table: request.table, table_name: current.name.clone(), version, kind };
+    match (&request.base, current.version) {
+        (Base::Create(_), Some(v)) => return Ok(Err(lost(v, ConflictKind::VersionTaken))),
+        (Base::Exactly(b), Some(v)) if *b < v => return Ok(Err(lost(b + 1, ConflictKind::VersionTaken))),
+        (Base::Exactly(b) | Base::RebaseFrom(b), Some(v)) if *b > v => {
+            return Err(TxnLogError::invalid(format!(
+                "the commit builds on version {b} of {}, which is at version {v}",
+                current.name
+            )));
+        }
+        (Base::Exactly(_) | Base::RebaseFrom(_), None) => {
+            return Err(TxnLogError::invalid(format!("the table {} has no version to build on", current.name)));
+        }
+        _ => {}
+    }
+    let changes = Changes::of(&request.actions);
+    let isolation = request
+        .isolation
+        .or_else(|| current.state.as_ref().map(|(_, m)| Isolation::of(m)))
+        .unwrap_or(Isolation::Serializable);
+    if let Some((version, kind)) = find_conflict(request, current, &changes, isolation)? {
+        return Ok(Err(lost(version, kind)));
+    }
+    check_legal(request, current, &changes)?;
+    if let Some((_, r)) = changes.removes.iter().find(|(key, _)| !current.live.contains_key(key)) {
+        // Not live and no winner removed it: it was never there.
+        return Err(TxnLogError::invalid(format!(
+            "the commit removes {} from {}, which is not a file of the table",
+            r.path, current.name
+        )));
+    }
+    let version = current.version.map_or(0, |v| v + 1);
+    let actions = stamped(request, current, stamp, &changes, version, isolation);
+    let commit = Commit::render(actions);
+    let changes = Changes::of(commit.actions());
+    let mut set_hash = current.set_hash;
+    changes.advance(&mut set_hash, |key| current.live.contains_key(key));
+    let mut ended: Vec<_> = current.live.keys().copied().collect();
+    ended.sort_unstable();
+    Ok(Ok(Prepared { version, commit, changes, ended, set_hash, isolation }))
+}
+
+/// The first rule a commit after the base breaks.
+fn find_conflict(
+    request: &CommitRequest,
+    current: &Current,
+    changes: &Changes,
+    isolation: Isolation,
+) -> Result<Option<(Version, ConflictKind)>> {
+    let schema = match &current.state {
+        Some((_, m)) => Schema::parse(&m.schema_string, &m.partition_columns)?,
+        None => Schema::default(),
+    };
+    let reads = &request.reads;
+    for (version, winner) in &current.winners {
+        let blind_winner = winner.info().and_then(|i| i.0.get::<bool>("isBlindAppend")).unwrap_or(false);
+        for action in winner.actions() {
+            let kind = match action {
+                Action::Metadata(_) => Some(ConflictKind::MetadataChanged),
+                Action::Protocol(_) => Some(ConflictKind::ProtocolChanged),
+                Action::Txn(t) => (changes.txns.iter().any(|own| own.app_id == t.app_id)
+                    || reads.app_ids.contains(&t.app_id))
+                .then(|| ConflictKind::SameApplication(t.app_id.clone())),
+                Action::DomainMetadata(d) => (changes.domains.iter().any(|own| own.domain == d.domain)
+                    || reads.domains.contains(&d.domain))
+                .then(|| ConflictKind::SameDomain(d.domain.clone())),
+                Action::Remove(r) => removed_under_us(reads, changes, r),
+                Action::Add(a) => {
+                    let counts = match isolation {
+                        Isolation::Serializable => true,
+                        Isolation::WriteSerializable => !blind_winner,
+                        Isolation::SnapshotIsolation => false,
+                    };
+                    let matches = a.data_change
+                        && (reads.whole_table || reads.predicates.iter().any(|p| p.may_match(&schema, a)));
+                    (counts && matches).then(|| ConflictKind::MatchingFileAdded(a.path.clone()))
+                }
+                Action::CommitInfo(_) | Action::Cdc(_) | Action::CheckpointMetadata(_) => None,
+                Action::Sidecar(_) | Action::Unknown(..) => None,
+            };
+            if let Some(kind) = kind {
+                return Ok(Some((*version, kind)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn removed_under_us(reads: &Reads, changes: &Changes, removed: &Remove) -> Option<ConflictKind> {
+    let key = removed.key();
+    if changes.removes.iter().any(|(own, _)| *own == key) {
+        return Some(ConflictKind::FileAlreadyRemoved(removed.path.clone()));
+    }
+    let read = reads.files.contains(&key) || (reads.whole_table && removed.data_change);
+    read.then(|| ConflictKind::ReadFileRemoved(removed.path.clone()))
+}
+
+/// What no Delta commit may say (PROTOCOL.md, "Actions"), whoever came first.
+fn check_legal(request: &CommitRequest, current: &Current, changes: &Changes) -> Result<()> {
+    let name = &current.name;
+    let bad = |what: String| Err(TxnLogError::invalid(format!("the commit to {name} {what}")));
+    let count = |f: fn(&Action) -> bool| request.actions.iter().filter(|a| f(a)).count();
+    if count(|a| matches!(a, Action::Add(_))) != changes.adds.len() {
+        return bad("adds the same file twice".into());
+    }
+    if count(|a| matches!(a, Action::Remove(_))) != changes.removes.len() {
+        return bad("removes the same file twice".into());
+    }
+    for (what, n) in [
+        ("protocol", count(|a| matches!(a, Action::Protocol(_)))),
+        ("metaData", count(|a| matches!(a, Action::Metadata(_)))),
+        ("commitInfo", count(|a| matches!(a, Action::CommitInfo(_)))),
+    ] {
+        if n > 1 {
+            return bad(format!("has {n} {what} actions, and one is the most"));
+        }
+    }
+    if count(|a| matches!(a, Action::Txn(_))) != changes.txns.len() {
+        return bad("has two txn actions of one application".into());
+    }
+    if count(|a| matches!(a, Action::DomainMetadata(_))) != changes.domains.len() {
+        return bad("sets one domain twice".into());
+    }
+    if let Some(a) = request.actions.iter().find(|a| matches!(a, Action::Sidecar(_) | Action::CheckpointMetadata(_))) {
+        return bad(format!("has a {} action, which belongs in a checkpoint", a.name()));
+    }
+    if let Some((_, add)) = changes.adds.iter().find(|(key, _)| changes.removes.iter().any(|(k, _)| k == key)) {
+        return bad(format!("both adds and removes {}", add.path));
+    }
+    let (protocol, metadata) = match (&current.state, &changes.protocol, &changes.metadata) {
+        (_, Some(p), Some(m)) => (p, m),
+        (Some((p, _)), None, Some(m)) => (p, m),
+        (Some((_, m)), Some(p), None) => (p, m),
+        (Some((p, m)), None, None) => (p, m),
+        (None, None, _) => return bad("creates the table without a protocol".into()),
+        (None, _, None) => return bad("creates the table without metadata".into()),
+    };
+    // Judge by the protocol before and after: a commit may not sneak past a feature by dropping it.
+    for p in current.state.iter().map(|(p, _)| p).chain([protocol]) {
+        features::check_writable(p, &name.to_string())?;
+    }
+    Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
+    let append_only = current.state.as_ref().is_some_and(|(_, m)| m.is_on("delta.appendOnly"));
+    if append_only && changes.removes.iter().any(|(_, r)| r.data_change) {
+        return bad("removes rows, and the table is append-only (delta.appendOnly)".into());
+    }
+    if !changes.domains.is_empty() && !features::has_writer_feature(protocol, "domainMetadata") {
+        return bad("sets a domain, which needs the table feature domainMetadata".into());
+    }
+    if changes.adds.iter().any(|(_, a)| a.deletion_vector.is_some()) && !features::has_writer_feature(protocol, "deletionVectors") {
+        return bad("adds a deletion vector, which needs the table feature deletionVectors".into());
+    }
+    Ok(())
+}
+
+/// The request's actions as they go to the log: our `commitInfo` first, removes made of what we store.
+fn stamped(
+    request: &CommitRequest,
+    current: &Current,
+    stamp: &Stamp,
+    changes: &Changes,
+    version: Version,
+    isolation: Isolation,
+) -> Vec<Action> {
+    let mut actions = vec![Action::CommitInfo(CommitInfo::default())];
+    let mut given = CommitInfo::default();
+    let before = current.state.as_ref().is_some_and(|(_, m)| m.is_on(ICT));
+    let mut in_commit_time = before;
+    for action in &request.actions {
+        match action {
+            Action::CommitInfo(info) => given = info.clone(),
+            Action::Remove(r) => match current.live.get(&r.key()) {
+                Some(add) => actions.push(Action::Remove(render_remove(r, add, stamp.committed_at))),
+                None => actions.push(action.clone()),
+            },
+            Action::Metadata(m) => {
+                let mut m = m.clone();
+                in_commit_time = m.is_on(ICT);
+                if in_commit_time && !before && version > 0 {
+                    let at = [("Version", version.to_string()), ("Timestamp", stamp.committed_at.to_string())];
+                    for (what, value) in at {
+                        m.configuration.insert(format!("delta.inCommitTimestampEnablement{what}"), Some(value));
+                    }
+                }
+                actions.push(Action::Metadata(m));
+            }
+            other => actions.push(other.clone()),
+        }
+    }
+    let blind = request.reads.is_blind() && changes.removes.is_empty() && changes.metadata.is_none();
+    let info = our_info(given.0, request, current, stamp, InfoFacts { in_commit_time, isolation, blind });
+    actions[0] = Action::CommitInfo(CommitInfo(info));
+    actions
+}
+
+const ICT: &str = "delta.enableInCommitTimestamps";
+
+struct InfoFacts {
+    in_commit_time: bool,
+    isolation: Isolation,
+    blind: bool,
+}
+
+/// `commitInfo` in one fixed order: what we know, then what else the writer said, then our own member.
+fn our_info(given: Object, request: &CommitRequest, current: &Current, stamp: &Stamp, facts: InfoFacts) -> Object {
+    let mut info = Object::default();
+    let keep = |info: &mut Object, key: &str| {
+        if let Some(v) = given.raw(key).filter(|v| v.get() != "null") {
+            info.set(key, v);
+        }
+    };
+    if facts.in_commit_time {
+        info.set("inCommitTimestamp", stamp.committed_at);
+    }
+    info.set("timestamp", stamp.committed_at);
+    keep(&mut info, "operation");
+    if info.raw("operation").is_none() {
+        info.set("operation", if matches!(request.base, Base::Create(_)) { "CREATE TABLE" } else { "WRITE" });
+    }
+    keep(&mut info, "operationParameters");
+    if info.raw("operationParameters").is_none() {
+        info.set("operationParameters", Object::default());
+    }
+    keep(&mut info, "operationMetrics");
+    info.set("engineInfo", concat!("deltalakedb/", env!("CARGO_PKG_VERSION")));
+    info.set("txnId", format!("{:?}", request.commit_id));
+    keep(&mut info, "isBlindAppend");
+    if info.raw("isBlindAppend").is_none() {
+        info.set("isBlindAppend", facts.blind);
+    }
+    info.set("isolationLevel", facts.isolation.as_str());
+    if let Base::Exactly(v) | Base::RebaseFrom(v) = request.base {
+        info.set("readVersion", v);
+    }
+    if let Some(committer) = &request.committer {
+        info.set("userName", committer);
+    }
+    for (key, value) in given.iter() {
+        let fixed = matches!(key, "timestamp" | "inCommitTimestamp" | "engineInfo" | "txnId" | "isolationLevel" | "readVersion");
+        if info.raw(key).is_none() && !fixed && value.get() != "null" {
+            info.set(key, value);
+        }
+    }
+    let mut ours = Object::default();
+    if !stamp.catalog_id.is_nil() {
+        ours.set("catalogId", stamp.catalog_id.to_string());
+        ours.set("epoch", stamp.epoch.to_string());
+    }
+    ours.set("table", current.name.to_string());
+    if let Some((group, participants)) = &stamp.group {
+        ours.set("groupId", group.to_string());
+        ours.set("participants", participants.iter().map(|p| p.to_string()).collect::<Vec<_>>());
+    }
+    if let Some(engine) = given.get::<String>("engineInfo") {
+        ours.set("writer", engine);
+    }
+    info.set(OUR_KEY, ours);
+    info
+}
+
+/// The remove of a live file: path and file facts from our row, the rest as asked.
+fn render_remove(asked: &Remove, live: &Add, now: i64) -> Remove {
+    let mut remove = Remove::of(live, asked.deletion_timestamp.unwrap_or(now), asked.data_change);
+    remove.stats = asked.stats.clone();
+    remove.extra = asked.extra.clone();
+    remove
+}
+
+impl Stamp {
+    /// The stamp of one transaction over the tables as they are now, in the order of its requests: one time for all,
+    /// later than each table's newest version.
+    pub fn new(catalog: (Uuid, Uuid), clock: &dyn Clock, members: &[Current]) -> Self {
+        let floor = members.iter().map(|m| m.timestamp.saturating_add(1)).max().unwrap_or(0);
+        let group = (members.len() > 1).then(|| (clock.new_uuid(), members.iter().map(|m| m.name.clone()).collect()));
+        Self { committed_at: clock.now_ms().max(floor), catalog_id: catalog.0, epoch: catalog.1, group }
+    }
+}
+
+/// Refuses a transaction that is empty or names a table twice.
+pub fn check_group(requests: &[CommitRequest]) -> Result<()> {
+    if requests.is_empty() {
+        return Err(TxnLogError::invalid("the transaction has no commit in it"));
+    }
+    let mut ids: Vec<_> = requests.iter().map(|r| r.table).collect();
+    ids.sort();
+    match ids.windows(2).find(|w| w[0] == w[1]) {
+        Some(w) => Err(TxnLogError::invalid(format!("the transaction has two commits for the table {}: merge them", w[0]))),
+        None => Ok(()),
+    }
+}
+
+/// The outcome of requests of which `known` are committed already: all of them, or nothing to say.
+pub fn already_committed(requests: &[CommitRequest], known: Vec<Committed>) -> Result<Option<Outcome>> {
+    match known.len() {
+        0 => Ok(None),
+        n if n == requests.len() => Ok(Some(Outcome::Committed(known))),
+        n => Err(TxnLogError::invalid(format!(
+            "{n} of the transaction's {} commits are committed already, in another transaction: make new ones",
+            requests.len()
+        ))),
+    }
+}
+
+/// Refuses to commit to a table whose mirror has stopped.
+pub fn check_mirror(name: &TableName, mirror: &MirrorState) -> Result<()> {
+    match mirror {
+        MirrorState::Following => Ok(()),
+        MirrorState::Diverged { version, what } => Err(TxnLogError::invalid(format!(
+            "{name} takes no commits: version {version} in its _delta_log is not ours ({what}); run `dl verify {name}`"
+        ))),
+    }
+}
+
+/// Refuses history that does not go on where the table stands.
+pub fn check_next(name: &TableName, head: Option<Version>, next: Version) -> Result<()> {
+    match head {
+        Some(head) if next != head + 1 => Err(TxnLogError::new(
+            crate::ErrorKind::Conflict,
+            format!("history for {name} comes with version {next}, and the table is at version {head}: begin again"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The error of a publisher whose lease has gone to another.
+pub fn fenced(name: &TableName) -> TxnLogError {
+    TxnLogError::new(
+        crate::ErrorKind::Conflict,
+        format!("another process publishes {name} now: it goes on where this one stopped"),
+    )
+}
+
+/// The version meant by `at`, given the oldest and newest version held (with their times) and a way to find the newest
+/// version at or before a time.
+pub fn resolve(
+    name: &str,
+    at: At,
+    oldest: Option<(Version, i64)>,
+    newest: Option<(Version, i64)>,
+    at_or_before: impl FnOnce(i64) -> Option<Version>,
+) -> Result<Version> {
+    let (Some((base, base_time)), Some((head, _))) = (oldest, newest) else {
+        return Err(TxnLogError::not_found(format!("{name} has no versions")));
+    };
+    match at {
+        At::Latest => Ok(head),
+        At::Version(v) if v > head => {
+            Err(TxnLogError::not_found(format!("{name} has no version {v}: its newest is {head}")))
+        }
+        At::Version(v) if v < base => Err(below_base(name, &format!("version {v}"), base)),
+        At::Version(v) => Ok(v),
+        At::Timestamp(ms) if ms < base_time => {
+            Err(below_base(name, &format!("state of {}", crate::time::format_ms(ms)), base))
+        }
+        At::Timestamp(ms) => at_or_before(ms).ok_or_else(|| below_base(name, "state of that time", base)),
+    }
+}
+
+fn below_base(name: &str, what: &str, base: Version) -> TxnLogError {
+    TxnLogError::not_found(format!("{name} has no {what}: the oldest version that is held is {base}"))
+}

@@ -1,0 +1,110 @@
+//! What can go wrong with a log, sorted by what the caller can do about it.
+
+use std::fmt;
+
+/// What a caller can do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Someone else changed the same thing first: read again and retry.
+    Conflict,
+    /// The table, version or file does not exist.
+    NotFound,
+    /// A table of that name or at that location exists.
+    AlreadyExists,
+    /// The request cannot be right: change it.
+    Invalid,
+    /// The database or the object store does not answer: try again later.
+    Unavailable,
+    /// Stored bytes do not say what a Delta log may say: repair them.
+    Corrupt,
+    /// A broken promise of this library: report it.
+    Internal,
+}
+
+/// An error of the transaction log: a kind to act on, one sentence to read, and the cause below it.
+#[derive(Debug)]
+pub struct TxnLogError {
+    kind: ErrorKind,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The result of every call on a log.
+pub type Result<T, E = TxnLogError> = std::result::Result<T, E>;
+
+impl TxnLogError {
+    /// An error of `kind` whose `message` says what was wrong, where, and what to do.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// The request cannot be right.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, message)
+    }
+
+    /// The stored log does not say what a Delta log may say.
+    pub fn corrupt(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Corrupt, message)
+    }
+
+    /// What was asked for does not exist.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, message)
+    }
+
+    /// Keeps `source` as the cause.
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What a caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for TxnLogError {
+    /// The sentence, and below it the causes that say something new: one line in all.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.source {
+            Some(source) => {
+                let cause = source.to_string();
+                if self.message.contains(&cause) {
+                    return Ok(());
+                }
+                write!(f, ": {}", cause.split_whitespace().collect::<Vec<_>>().join(" "))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for TxnLogError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|s| s as _)
+    }
+}
+
+impl From<object_store::Error> for TxnLogError {
+    fn from(e: object_store::Error) -> Self {
+        use object_store::Error as E;
+        let (kind, message) = match &e {
+            E::NotFound { path, .. } => (ErrorKind::NotFound, format!("there is no object at {path}")),
+            E::AlreadyExists { path, .. } | E::Precondition { path, .. } => {
+                (ErrorKind::AlreadyExists, format!("an object exists at {path}"))
+            }
+            E::PermissionDenied { path, .. } | E::Unauthenticated { path, .. } => {
+                (ErrorKind::Unavailable, format!("no permission for {path}: check the credentials and rights"))
+            }
+            E::InvalidPath { .. } | E::NotSupported { .. } | E::UnknownConfigurationKey { .. } => {
+                (ErrorKind::Invalid, "the object store refuses the request".to_string())
+            }
+            _ => (ErrorKind::Unavailable, "the object store does not answer as it should".to_string()),
+        };
+        TxnLogError::new(kind, message).with_source(e)
+    }
+}

@@ -1,0 +1,319 @@
+//! Checkpoints: V1 in one file or in parts, V2 as JSON or Parquet, with and without sidecars.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, FieldRef};
+use arrow::error::ArrowError;
+use arrow::json::WriterBuilder;
+use arrow::json::writer::LineDelimited;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use parquet::basic::{ConvertedType, Type};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+
+use super::listing::Checkpoint;
+use super::{LOG, TableDir};
+use crate::action::{Action, Commit, Sidecar};
+use crate::error::{ErrorKind, Result, TxnLogError};
+use crate::object::Object;
+use crate::snapshot::Replay;
+
+/// How much of a table's state is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// Protocol, metadata, txns and domains.
+    Snapshot,
+    /// The files as well, live and removed.
+    Files,
+}
+
+impl Want {
+    /// Drops the actions that are not wanted.
+    pub(super) fn keep(self, actions: &mut Vec<Action>) {
+        if self == Want::Snapshot {
+            actions.retain(|a| !matches!(a, Action::Add(_) | Action::Remove(_)));
+        }
+    }
+}
+
+/// Rows read, parsed and applied at a time.
+const BATCH: usize = 4096;
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// The state a checkpoint holds. The error names the file that cannot be read.
+pub(super) async fn read(dir: &TableDir, checkpoint: &Checkpoint, want: Want) -> Result<Replay> {
+    let mut state = Replay::default();
+    let mut sidecars = Vec::new();
+    for file in &checkpoint.files {
+        let path = &file.location;
+        let mut take = |actions: Vec<Action>| {
+            sidecars.extend(actions.iter().filter_map(|a| match a {
+                Action::Sidecar(s) => Some(s.clone()),
+                _ => None,
+            }));
+            state.apply(actions);
+        };
+        if path.extension() == Some("json") {
+            let damaged = |e: TxnLogError| damaged(dir, path, e.kind(), e.into());
+            let bytes = dir.get(path).await.map_err(damaged)?;
+            let mut actions = Commit::parse(bytes, &dir.name(path))
+                .map_err(damaged)?
+                .into_actions();
+            want.keep(&mut actions);
+            take(actions);
+        } else {
+            read_parquet(dir, path, file.size, want, &mut take).await?;
+        }
+    }
+    // Sidecars hold nothing but files (PROTOCOL.md, "Sidecar Files").
+    if want == Want::Files {
+        for sidecar in sidecars {
+            let path = sidecar_path(&sidecar)
+                .map_err(|e| damaged(dir, &checkpoint.files[0].location, ErrorKind::Corrupt, e.into()))?;
+            let found = dir.store.head(&path).map_err(TxnLogError::from);
+            let file = found.await.map_err(|e| damaged(dir, &path, e.kind(), e.into()))?;
+            read_parquet(dir, &path, file.size, want, &mut |actions| state.apply(actions)).await?;
+        }
+    }
+    Ok(state)
+}
+
+/// Sidecars are always in the log of their table, so a name suffices; an absolute path may be one from before the
+/// table was moved.
+fn sidecar_path(sidecar: &Sidecar) -> Result<Path, object_store::path::Error> {
+    let name = sidecar.path.rsplit('/').next().unwrap_or_default();
+    Path::from_url_path(format!("{LOG}/_sidecars/{name}"))
+}
+
+fn damaged(dir: &TableDir, file: &Path, kind: ErrorKind, cause: Cause) -> TxnLogError {
+    let message = format!(
+        "the checkpoint file {} cannot be read, and no older files stand in for it: restore it from a copy",
+        dir.name(file)
+    );
+    TxnLogError::new(kind, message).with_source(cause)
+}
+
+/// A store that does not answer is no damage: its error is taken out of the Parquet reader's.
+fn cause_of(e: Cause) -> (ErrorKind, Cause) {
+    let inner = match e.downcast::<ParquetError>().map(|e| *e) {
+        Ok(ParquetError::External(inner)) => inner,
+        Ok(e) => return (ErrorKind::Corrupt, e.into()),
+        Err(e) => return (ErrorKind::Corrupt, e),
+    };
+    match inner.downcast::<object_store::Error>() {
+        Ok(e) => {
+            let e = TxnLogError::from(*e);
+            (e.kind(), e.into())
+        }
+        Err(e) => (ErrorKind::Corrupt, e),
+    }
+}
+
+/// Gives the actions of a Parquet file to `take`, a batch at a time.
+async fn read_parquet(
+    dir: &TableDir,
+    path: &Path,
+    size: u64,
+    want: Want,
+    take: &mut (impl FnMut(Vec<Action>) + Send),
+) -> Result<()> {
+    let damaged = |e: Cause| {
+        let (kind, cause) = cause_of(e);
+        damaged(dir, path, kind, cause)
+    };
+    let file = ParquetFile {
+        store: dir.store.clone(),
+        path: path.clone(),
+        size,
+    };
+    // The Arrow types a writer noted for itself (views, dictionaries) say nothing a reader of JSON needs.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let opened = ParquetRecordBatchStreamBuilder::new_with_options(file, options).await;
+    let builder = opened.map_err(|e| damaged(e.into()))?;
+    let columns = wanted_columns(builder.metadata(), want);
+    let mut batches = builder
+        .with_projection(columns)
+        .with_batch_size(BATCH)
+        .build()
+        .map_err(|e| damaged(e.into()))?;
+    while let Some(batch) = batches.try_next().await.map_err(|e| damaged(e.into()))? {
+        take(actions(&batch).map_err(damaged)?);
+    }
+    Ok(())
+}
+
+/// All columns, unknown ones too, but for the typed copies of statistics and partition values. Only where a file has
+/// no statistics as JSON does it take them from the typed copy (`delta.checkpoint.writeStatsAsJson` is off).
+fn wanted_columns(metadata: &ParquetMetaData, want: Want) -> ProjectionMask {
+    let schema = metadata.file_metadata().schema_descr();
+    let path = |leaf: usize| schema.column(leaf).path().parts().to_vec();
+    // Bounds of a variant: JSON statistics spell them in another way.
+    let is_binary = |leaf: usize| {
+        let column = schema.column(leaf);
+        column.physical_type() == Type::BYTE_ARRAY && column.converted_type() == ConvertedType::NONE
+    };
+    let has_stats = (0..schema.num_columns()).any(|leaf| {
+        let all_null = |column: &parquet::file::metadata::ColumnChunkMetaData| {
+            column.statistics().and_then(|s| s.null_count_opt()) == u64::try_from(column.num_values()).ok()
+        };
+        path(leaf) == ["add", "stats"]
+            && !metadata
+                .row_groups()
+                .iter()
+                .all(|group| all_null(group.column(leaf)))
+    });
+    let leaves = (0..schema.num_columns()).filter(|leaf| {
+        let path = path(*leaf);
+        match (path[0].as_str(), path.get(1).map(String::as_str)) {
+            ("add" | "remove", _) if want == Want::Snapshot => false,
+            ("add" | "remove", Some("partitionValues_parsed")) => false,
+            ("add", Some("stats_parsed")) => !has_stats && !is_binary(*leaf),
+            ("remove", Some("stats_parsed")) => false,
+            _ => true,
+        }
+    });
+    ProjectionMask::leaves(schema, leaves.collect::<Vec<_>>())
+}
+
+/// The actions of a batch, by way of JSON: so the log has one parser, and what it does not know is kept.
+///
+/// Nulls are spelled out, for a null partition value is not an absent one. A null *column* is an absent field.
+fn actions(batch: &RecordBatch) -> Result<Vec<Action>, Cause> {
+    let mut json = Vec::new();
+    let mut writer = WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .build::<_, LineDelimited>(&mut json);
+    writer.write(&with_plain_zones(batch)?)?;
+    writer.finish()?;
+    drop(writer);
+    let mut actions = Vec::with_capacity(batch.num_rows());
+    for line in std::str::from_utf8(&json)?.lines() {
+        actions.extend(Action::parse_line(line)?);
+    }
+    actions.iter_mut().for_each(tidy);
+    Ok(actions)
+}
+
+/// The batch with `UTC` spelled as an offset: names of zones need a database of zones, which is not built in.
+fn with_plain_zones(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    fn plain(t: &DataType) -> DataType {
+        match t {
+            DataType::Timestamp(unit, Some(_)) => DataType::Timestamp(*unit, Some("+00:00".into())),
+            DataType::Struct(fields) => {
+                let plain = |f: &FieldRef| f.as_ref().clone().with_data_type(plain(f.data_type()));
+                DataType::Struct(fields.iter().map(plain).collect())
+            }
+            other => other.clone(),
+        }
+    }
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns());
+    let columns = columns.map(|(f, column)| Ok((f.name(), cast(column, &plain(f.data_type()))?, true)));
+    RecordBatch::try_from_iter_with_nullable(columns.collect::<Result<Vec<_>, ArrowError>>()?)
+}
+
+fn tidy(action: &mut Action) {
+    let extra = match action {
+        Action::Protocol(a) => &mut a.extra,
+        Action::Metadata(a) => {
+            a.format = present(&a.format);
+            &mut a.extra
+        }
+        Action::Add(a) => {
+            if let Some(parsed) = a.extra.raw("stats_parsed")
+                && a.stats.is_none()
+            {
+                a.stats = Some(dense(parsed.get())).filter(|stats| stats != "null" && stats != "{}");
+            }
+            if let Some(dv) = &mut a.deletion_vector {
+                dv.extra = present(&dv.extra);
+            }
+            &mut a.extra
+        }
+        Action::Remove(a) => {
+            if let Some(dv) = &mut a.deletion_vector {
+                dv.extra = present(&dv.extra);
+            }
+            &mut a.extra
+        }
+        Action::Txn(a) => &mut a.extra,
+        Action::DomainMetadata(a) => &mut a.extra,
+        _ => return,
+    };
+    *extra = present(extra);
+}
+
+/// The members that are not null, without the typed statistics.
+fn present(object: &Object) -> Object {
+    let mut kept = Object::default();
+    for (key, value) in object
+        .iter()
+        .filter(|(k, v)| *k != "stats_parsed" && v.get() != "null")
+    {
+        kept.set(key, value);
+    }
+    kept
+}
+
+/// JSON text without the members that are null, at any depth; numbers keep their text.
+fn dense(json: &str) -> String {
+    let Ok(object) = serde_json::from_str::<Object>(json) else {
+        return json.to_string();
+    };
+    let members = object.iter().filter(|(_, value)| value.get() != "null");
+    let members =
+        members.map(|(key, value)| format!("{}:{}", serde_json::Value::from(key), dense(value.get())));
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+}
+
+/// A Parquet file of known size in an object store.
+struct ParquetFile {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    size: u64,
+}
+
+impl AsyncFileReader for ParquetFile {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
+        self.store
+            .get_range(&self.path, range)
+            .map_err(|e| ParquetError::External(e.into()))
+            .boxed()
+    }
+
+    fn get_byte_ranges(
+        &mut self,
+        ranges: Vec<Range<u64>>,
+    ) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
+        let get = async move { self.store.get_ranges(&self.path, &ranges).await };
+        get.map_err(|e| ParquetError::External(e.into())).boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
+        let size = self.size;
+        let reader = ParquetMetaDataReader::new().with_arrow_reader_options(options);
+        async move {
+            Ok(Arc::new(
+                reader
+                    .with_prefetch_hint(Some(64 * 1024))
+                    .load_and_finish(self, size)
+                    .await?,
+            ))
+        }
+        .boxed()
+    }
+}

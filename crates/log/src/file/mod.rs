@@ -1,0 +1,133 @@
+//! A plain `_delta_log` on any object store: what other engines write, read without a catalog.
+//!
+//! A listing decides what the log holds, never the `_last_checkpoint` hint, which may be old, wrong or torn. From
+//! the listing follows every way to build a version: a checkpoint (V1, V1 in parts, V2 with sidecars) or nothing,
+//! and the commits after it, with log compaction files where commits are missing. A checkpoint that cannot be read
+//! is passed over while older files reach the same version (PROTOCOL.md, "Delta Log Entries" to "Checkpoints").
+
+mod checkpoint;
+mod listing;
+mod reader;
+mod times;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, stream};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use crate::action::Version;
+use crate::error::{ErrorKind, Result, TxnLogError};
+use crate::location::Location;
+
+pub use reader::FileTxnLogReader;
+pub use writer::FileTxnLogWriter;
+
+const LOG: &str = "_delta_log";
+
+/// How many requests are under way at a time.
+const CONCURRENCY: usize = 32;
+
+/// A table's directory: its object store, and what to call it in a message.
+#[derive(Clone, Debug)]
+struct TableDir {
+    location: Location,
+    store: Arc<dyn ObjectStore>,
+    /// The directory on this machine, when that is what the store shows.
+    local: Option<PathBuf>,
+}
+
+impl TableDir {
+    fn open(location: Location) -> Result<Self> {
+        let (store, local) = (location.store()?, location.local_path());
+        Ok(Self {
+            location,
+            store,
+            local,
+        })
+    }
+
+    fn new(location: Location, store: Arc<dyn ObjectStore>) -> Self {
+        Self {
+            location,
+            store,
+            local: None,
+        }
+    }
+
+    /// The files in order, fetched ahead.
+    fn get_all(&self, files: Vec<Path>) -> impl Stream<Item = Result<(Path, Bytes)>> + Send + use<> {
+        // On this machine one task reads many files: a task for each would take longer than the reading.
+        let together = if self.local.is_some() { CONCURRENCY } else { 1 };
+        let ahead = CONCURRENCY.div_ceil(together).max(2);
+        let groups: Vec<_> = files.chunks(together).map(<[Path]>::to_vec).collect();
+        let dir = self.clone();
+        stream::iter(groups)
+            .map(move |group| dir.clone().get_group(group))
+            .buffered(ahead)
+            .flat_map(stream::iter)
+    }
+
+    async fn get_group(self, files: Vec<Path>) -> Vec<Result<(Path, Bytes)>> {
+        let mut read = Vec::new();
+        if let Some(root) = self.local.clone() {
+            let files = files.clone();
+            let all = move || {
+                files
+                    .iter()
+                    .map(|f| std::fs::read(root.join(f.as_ref())).ok())
+                    .collect()
+            };
+            read = tokio::task::spawn_blocking(all).await.unwrap_or_default();
+        }
+        read.resize(files.len(), None);
+        let mut bodies = Vec::with_capacity(files.len());
+        for (file, body) in files.into_iter().zip(read) {
+            let body = match body {
+                Some(body) => Ok(body.into()),
+                // What cannot be read this way fails once more in the store, which says why.
+                None => self.get(&file).await,
+            };
+            bodies.push(body.map(|body| (file, body)));
+        }
+        bodies
+    }
+
+    async fn get(&self, file: &Path) -> Result<Bytes> {
+        let bytes = async { self.store.get(file).await?.bytes().await };
+        bytes
+            .await
+            .map_err(|e| self.failed(e, &format!("{} cannot be read", self.name(file))))
+    }
+
+    /// The full name of a file of the table.
+    fn name(&self, file: &Path) -> String {
+        format!("{}/{file}", self.location)
+    }
+
+    /// The error of the object store with a sentence before it that says what was tried.
+    fn failed(&self, e: object_store::Error, what: &str) -> TxnLogError {
+        let cause = TxnLogError::from(e);
+        TxnLogError::new(cause.kind(), what).with_source(cause)
+    }
+
+    fn is_no_table(&self) -> TxnLogError {
+        TxnLogError::new(
+            ErrorKind::NotFound,
+            format!(
+                "{} is not a Delta table: there is no commit and no checkpoint in its {LOG}, check the location",
+                self.location
+            ),
+        )
+    }
+}
+
+fn commit_path(version: Version) -> Path {
+    Path::from(format!("{LOG}/{version:020}.json"))
+}

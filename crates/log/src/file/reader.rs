@@ -1,0 +1,373 @@
+//! Reading a plain log.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, TryStreamExt, future, stream};
+use object_store::ObjectStore;
+
+use super::checkpoint::{self, Want};
+use super::listing::Listing;
+use super::times::Times;
+use super::{TableDir, commit_path};
+use crate::action::{Add, Commit, Version};
+use crate::catalog::{BaseState, CommitTime, HistoryItem, HistoryRange, LoggedCommit, TxnLogReader};
+use crate::error::{ErrorKind, Result, TxnLogError};
+use crate::features;
+use crate::location::Location;
+use crate::predicate::Predicate;
+use crate::schema::Schema;
+use crate::snapshot::{At, CommitSummary, Head, Replay, Snapshot};
+use crate::time::format_ms;
+
+/// A plain `_delta_log` on any object store, as it was when it was opened: open it again to see what came since.
+///
+/// ```
+/// # use deltalakedb_log::{At, FileTxnLogReader, Location, TxnLogReader};
+/// # async fn example() -> deltalakedb_log::Result<()> {
+/// let log = FileTxnLogReader::open(&Location::parse("s3://bucket/orders")?).await?;
+/// let (oldest, newest) = log.versions();
+/// let last_year = log.snapshot(At::Timestamp(1_735_689_600_000)).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct FileTxnLogReader(Arc<Log>);
+
+struct Log {
+    dir: TableDir,
+    listing: Listing,
+    times: Times,
+    head: Snapshot,
+}
+
+impl FileTxnLogReader {
+    /// Opens the table at `location`: one listing, then the newest checkpoint and the commits after it.
+    ///
+    /// # Errors
+    /// `NotFound` when no table is there, `Corrupt` when its newest version cannot be built of what is there,
+    /// `Invalid` when it needs a reader feature that is not known here, `Unavailable` when the place cannot be read.
+    pub async fn open(location: &Location) -> Result<Self> {
+        Self::must_find(TableDir::open(location.clone())?).await
+    }
+
+    /// Opens the table at the root of `store`; `location` is what messages call it.
+    pub async fn with_store(location: Location, store: Arc<dyn ObjectStore>) -> Result<Self> {
+        Self::must_find(TableDir::new(location, store)).await
+    }
+
+    async fn must_find(dir: TableDir) -> Result<Self> {
+        Self::find(dir.clone()).await?.ok_or_else(|| dir.is_no_table())
+    }
+
+    /// The log; `None` when no table is there.
+    pub(super) async fn find(dir: TableDir) -> Result<Option<Self>> {
+        let Some(listing) = Listing::read(&dir).await? else {
+            return Ok(None);
+        };
+        let head = listing.head;
+        let replay = replay(&dir, &listing, head, Want::Snapshot).await?;
+        let mut snapshot = snapshot(&dir, &replay, head)?;
+        let times = Times::new(&snapshot.head.metadata);
+        snapshot.head.timestamp = times.of(head, &listing, &dir).await?.ms;
+        Ok(Some(Self(Arc::new(Log {
+            dir,
+            listing,
+            times,
+            head: snapshot,
+        }))))
+    }
+
+    /// The oldest version from which the history is whole (it can be built, and all commits after it are there), and
+    /// the newest version. Below the first, single versions may still be readable.
+    pub fn versions(&self) -> (Version, Version) {
+        (self.0.listing.base, self.0.listing.head)
+    }
+
+    /// Whether the commit of that version is there.
+    pub(super) fn holds(&self, version: Version) -> bool {
+        self.0.listing.commits.contains_key(&version)
+    }
+
+    /// The history after version `after`, in order, or all there is.
+    ///
+    /// All there is begins with [`HistoryItem::Base`] unless the commit of version 0 and all others are there: the
+    /// state at the oldest version that can be read. Commits are fetched ahead and not parsed.
+    pub fn items(&self, after: Option<Version>) -> BoxStream<'static, Result<HistoryItem>> {
+        let log = self.clone();
+        let items = async move {
+            let (base, head) = log.versions();
+            let whole = base == 0 && log.holds(0);
+            let (begin, next) = match after {
+                None if whole => (None, 0),
+                None => {
+                    let base = log.base_state().await?;
+                    let next = base.version + 1;
+                    (Some(HistoryItem::Base(Box::new(base))), next)
+                }
+                Some(after) if after < base => return Err(log.0.listing.unreachable(after, &log.0.dir)),
+                Some(after) => (None, after.min(head) + 1),
+            };
+            let location = log.0.dir.location.clone();
+            let commits = log
+                .timed(next..head + 1)
+                .await?
+                .map_ok(move |(version, body, time)| {
+                    let origin = format!("{location}/{}", commit_path(version));
+                    HistoryItem::Commit(LoggedCommit {
+                        version,
+                        time,
+                        body,
+                        origin,
+                    })
+                });
+            Ok(stream::iter(begin.map(Ok)).chain(commits))
+        };
+        stream::once(items).try_flatten().boxed()
+    }
+
+    /// The state at the oldest version history can begin at. Where its checkpoint is torn, the next one serves.
+    async fn base_state(&self) -> Result<BaseState> {
+        let Log { dir, listing, .. } = &*self.0;
+        let mut torn = None;
+        for version in listing.bases() {
+            let replay = match replay(dir, listing, version, Want::Files).await {
+                Ok(replay) => replay,
+                Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
+                    torn.get_or_insert(e);
+                    continue;
+                }
+                Err(e) => return Err(e),
+            };
+            let snapshot = snapshot(dir, &replay, version)?;
+            return Ok(BaseState {
+                version,
+                time: self.time(version).await?,
+                protocol: snapshot.head.protocol,
+                metadata: snapshot.head.metadata,
+                txns: replay.txns.into_values().collect(),
+                domains: replay.domains.into_values().collect(),
+                files: replay.files.into_values().collect(),
+                removes: replay.removes.into_values().collect(),
+                body: self.commit_bytes(version).await?,
+            });
+        }
+        Err(torn.unwrap_or_else(|| listing.unreachable(listing.base, dir)))
+    }
+
+    pub(super) async fn time(&self, version: Version) -> Result<CommitTime> {
+        self.0.times.of(version, &self.0.listing, &self.0.dir).await
+    }
+
+    /// The first version later than that time; one past the newest when there is none.
+    async fn first_after(&self, ms: i64) -> Result<Version> {
+        let (base, head) = self.versions();
+        if self.0.head.head.timestamp <= ms {
+            return Ok(head + 1);
+        }
+        let (mut low, mut high) = (base, head);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.time(middle).await?.ms <= ms {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// The commits of the versions, which are all there, in order.
+    fn bodies(
+        &self,
+        versions: Range<Version>,
+    ) -> impl Stream<Item = Result<(Version, Bytes)>> + Send + use<> {
+        let files = versions.clone().map(commit_path).collect();
+        let bodies = self.0.dir.get_all(files).zip(stream::iter(versions));
+        bodies.map(|(body, version)| body.map(|(_, body)| (version, body)))
+    }
+
+    /// The commits of the versions with their times.
+    async fn timed(
+        &self,
+        versions: Range<Version>,
+    ) -> Result<impl Stream<Item = Result<(Version, Bytes, CommitTime)>> + Send + use<>> {
+        let listing = &self.0.listing;
+        let before = versions
+            .start
+            .checked_sub(1)
+            .filter(|v| !versions.is_empty() && listing.file_time(*v).is_some());
+        let mut previous = match before {
+            Some(before) => Some(self.time(before).await?.ms),
+            None => None,
+        };
+        let log = self.0.clone();
+        Ok(self.bodies(versions).map_ok(move |(version, body)| {
+            let file_time = log.listing.file_time(version).unwrap_or_default();
+            let own = log.times.own_of(version, &body, file_time);
+            let ms = previous.map_or(own.ms, |previous| own.ms.max(previous.saturating_add(1)));
+            previous = Some(ms);
+            (version, body, CommitTime { ms, ..own })
+        }))
+    }
+}
+
+/// The state at `version`, from the newest checkpoint that can be read.
+async fn replay(dir: &TableDir, listing: &Listing, version: Version, want: Want) -> Result<Replay> {
+    if version > listing.head {
+        return Err(listing.unreachable(version, dir));
+    }
+    let mut checkpoints = listing.checkpoints_to(version);
+    let mut torn = None;
+    loop {
+        let checkpoint = checkpoints.next();
+        let Ok(steps) = listing.steps(checkpoint.map(|c| c.version), version) else {
+            return Err(torn.unwrap_or_else(|| listing.unreachable(version, dir)));
+        };
+        let mut state = match checkpoint {
+            None => Replay::default(),
+            Some(checkpoint) => match checkpoint::read(dir, checkpoint, want).await {
+                Ok(state) => state,
+                Err(e) => {
+                    torn.get_or_insert(e);
+                    continue;
+                }
+            },
+        };
+        let mut commits = dir.get_all(steps.into_iter().map(|file| file.location.clone()).collect());
+        while let Some((path, body)) = commits.try_next().await? {
+            let mut actions = Commit::parse(body, &dir.name(&path))?.into_actions();
+            want.keep(&mut actions);
+            state.apply(actions);
+        }
+        return Ok(state);
+    }
+}
+
+/// The snapshot of a state this library can read; its time is not known yet.
+fn snapshot(dir: &TableDir, replay: &Replay, version: Version) -> Result<Snapshot> {
+    let table = dir.location.to_string();
+    let snapshot = replay.snapshot(version, 0, &table)?;
+    features::check_readable(&snapshot.head.protocol, &table)?;
+    Ok(snapshot)
+}
+
+#[async_trait]
+impl TxnLogReader for FileTxnLogReader {
+    async fn head(&self) -> Result<Head> {
+        Ok(self.0.head.head.clone())
+    }
+
+    async fn snapshot(&self, at: At) -> Result<Snapshot> {
+        let Log {
+            dir, listing, head, ..
+        } = &*self.0;
+        let version = match at {
+            At::Latest => listing.head,
+            At::Version(version) => version,
+            At::Timestamp(ms) => match self.first_after(ms).await? {
+                first if first == listing.base => {
+                    let began = self.time(first).await?.ms;
+                    return Err(TxnLogError::not_found(format!(
+                        "{} has no version as old as {}: its oldest, {first}, is of {}",
+                        dir.location,
+                        format_ms(ms),
+                        format_ms(began)
+                    )));
+                }
+                first => first - 1,
+            },
+        };
+        if version == listing.head {
+            return Ok(head.clone());
+        }
+        let mut found = snapshot(
+            dir,
+            &replay(dir, listing, version, Want::Snapshot).await?,
+            version,
+        )?;
+        found.head.timestamp = self.time(version).await?.ms;
+        Ok(found)
+    }
+
+    async fn files(
+        &self,
+        version: Version,
+        predicate: Option<&Predicate>,
+    ) -> Result<BoxStream<'static, Result<Add>>> {
+        let replay = replay(&self.0.dir, &self.0.listing, version, Want::Files).await?;
+        let metadata = snapshot(&self.0.dir, &replay, version)?.head.metadata;
+        let mut files: Vec<Add> = replay.files.into_values().collect();
+        if let Some(predicate) = predicate {
+            let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
+            files.retain(|file| predicate.may_match(&schema, file));
+        }
+        Ok(stream::iter(files.into_iter().map(Ok)).boxed())
+    }
+
+    async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {
+        let (base, head) = self.versions();
+        // A base that is only a checkpoint has no commit to tell of.
+        let oldest = if self.holds(base) { base } else { base + 1 };
+        let end = match range.until {
+            Some(until) => self.first_after(until).await?,
+            None => head + 1,
+        };
+        let since = match range.since {
+            Some(since) => self.first_after(since.saturating_sub(1)).await?.max(oldest),
+            None => oldest,
+        };
+        let begin = range
+            .limit
+            .map_or(since, |limit| since.max(end.saturating_sub(limit)));
+        let dir = &self.0.dir;
+        let summaries = self.timed(begin..end).await?.and_then(|(version, body, time)| {
+            let commit = Commit::parse(body, &dir.name(&commit_path(version)));
+            future::ready(commit.map(|commit| CommitSummary::of(version, time.ms, &commit)))
+        });
+        let mut summaries: Vec<_> = summaries.try_collect().await?;
+        summaries.reverse();
+        Ok(summaries)
+    }
+
+    async fn commit_bytes(&self, version: Version) -> Result<Option<Bytes>> {
+        let Log { dir, listing, .. } = &*self.0;
+        match self.holds(version) {
+            true => dir.get(&commit_path(version)).await.map(Some),
+            false if version == listing.base || listing.file_time(version).is_some() => Ok(None),
+            false => Err(listing.unreachable(version, dir)),
+        }
+    }
+
+    async fn changes(
+        &self,
+        from: Version,
+        to: Version,
+    ) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
+        let Log { dir, listing, .. } = &*self.0;
+        match (from..=to).find(|version| !self.holds(*version)) {
+            Some(version) if version == listing.base => Err(TxnLogError::not_found(format!(
+                "the changes of version {version} of {} are no longer in its log, only their result: begin at {}",
+                dir.location,
+                version + 1
+            ))),
+            Some(version) => Err(listing.unreachable(version, dir)),
+            None => Ok(self.bodies(from..to + 1).boxed()),
+        }
+    }
+}
+
+impl fmt::Debug for FileTxnLogReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (base, head) = self.versions();
+        write!(
+            f,
+            "FileTxnLogReader({}, versions {base} to {head})",
+            self.0.dir.location
+        )
+    }
+}

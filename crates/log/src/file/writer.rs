@@ -1,0 +1,219 @@
+//! Writing a plain log: put-if-absent of the next version, by whoever comes first.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::{Error, ObjectStore, PutMode};
+use uuid::Uuid;
+
+use super::reader::FileTxnLogReader;
+use super::{TableDir, commit_path};
+use crate::action::{Commit, Version};
+use crate::catalog::{TxnLogReader, TxnLogWriter};
+use crate::commit::{
+    Base, CommitRequest, Committed, Conflict, ConflictKind, Current, Outcome, Stamp, prepare,
+};
+use crate::error::{Result, TxnLogError};
+use crate::ids::{Clock, CommitId, TableName};
+use crate::location::Location;
+use crate::path::SetHash;
+use crate::snapshot::At;
+
+/// How often a commit is moved to a newer head before it gives up.
+const ATTEMPTS: usize = 100;
+
+/// Commits to a table that no catalog manages.
+///
+/// # Contract
+/// - A version is whoever's puts it first; a file that is there is never overwritten. The store must honour
+///   [`PutMode::Create`].
+/// - The same commit again is found by its id, which stands in `commitInfo.txnId`, as long as the log holds the
+///   commits after the request's base.
+#[derive(Clone, Debug)]
+pub struct FileTxnLogWriter {
+    dir: TableDir,
+    clock: Arc<dyn Clock>,
+}
+
+/// What came of a put.
+enum Put {
+    Done,
+    Taken,
+    Unknown(String),
+}
+
+impl FileTxnLogWriter {
+    /// A writer for the table at `location`, which need not exist yet.
+    pub fn open(location: &Location, clock: Arc<dyn Clock>) -> Result<Self> {
+        Ok(Self {
+            dir: TableDir::open(location.clone())?,
+            clock,
+        })
+    }
+
+    /// A writer for the table at the root of `store`; `location` is what messages call it.
+    pub fn with_store(location: Location, store: Arc<dyn ObjectStore>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            dir: TableDir::new(location, store),
+            clock,
+        }
+    }
+
+    fn table_name(&self) -> TableName {
+        TableName {
+            namespace: "default".into(),
+            name: self.dir.location.folder(),
+        }
+    }
+
+    /// The commits after the request's base, and the one among them that is the request itself.
+    async fn winners(&self, log: &FileTxnLogReader, request: &CommitRequest) -> Result<Winners> {
+        let mut winners = Winners::default();
+        let (first, last) = match request.base {
+            // Whoever creates a table wants version 0: what came later cannot be that commit.
+            Base::Create(_) if log.holds(0) => (0, 0),
+            Base::Create(_) => return Ok(winners),
+            Base::Exactly(base) | Base::RebaseFrom(base) => (base + 1, log.versions().1),
+        };
+        if first > last {
+            return Ok(winners);
+        }
+        let mut changes = log.changes(first, last).await?;
+        while let Some((version, body)) = changes.try_next().await? {
+            let commit = Commit::parse(body, &self.dir.name(&commit_path(version)))?;
+            if is_of(&commit, request.commit_id) {
+                winners.own = Some(version);
+            }
+            winners.commits.push((version, commit));
+        }
+        Ok(winners)
+    }
+
+    /// What stands in the log now.
+    async fn current(
+        &self,
+        log: Option<&FileTxnLogReader>,
+        request: &CommitRequest,
+        winners: Vec<(Version, Commit)>,
+    ) -> Result<Current> {
+        let mut current = Current {
+            name: self.table_name(),
+            version: None,
+            timestamp: 0,
+            state: None,
+            // Nobody keeps the hash of a log that no catalog manages.
+            set_hash: SetHash::default(),
+            winners,
+            live: Default::default(),
+        };
+        if let Some(log) = log {
+            let head = log.snapshot(At::Latest).await?.head;
+            let touched = request.touched();
+            if !touched.is_empty() {
+                let mut files = log.files(head.version, None).await?;
+                while let Some(add) = files.try_next().await? {
+                    if touched.contains(&add.key()) {
+                        current.live.insert(add.key(), add);
+                    }
+                }
+            }
+            current.version = Some(head.version);
+            current.timestamp = head.timestamp;
+            current.state = Some((head.protocol, head.metadata));
+        }
+        Ok(current)
+    }
+
+    async fn put(&self, version: Version, body: &Bytes) -> Result<Put> {
+        let path = commit_path(version);
+        let put = self
+            .dir
+            .store
+            .put_opts(&path, body.clone().into(), PutMode::Create.into())
+            .await;
+        let error = match put {
+            Ok(_) => return Ok(Put::Done),
+            Err(
+                e @ (Error::PermissionDenied { .. }
+                | Error::Unauthenticated { .. }
+                | Error::InvalidPath { .. }
+                | Error::NotSupported { .. }
+                | Error::NotImplemented { .. }
+                | Error::NotFound { .. }),
+            ) => {
+                let what = format!("{} cannot be written, and nothing was", self.dir.name(&path));
+                return Err(self.dir.failed(e, &what));
+            }
+            Err(e) => e,
+        };
+        // A store that tried twice may have met its own first try, and one that failed may have written nevertheless.
+        match self.dir.get(&path).await {
+            Ok(there) if there == *body => Ok(Put::Done),
+            Ok(_) => Ok(Put::Taken),
+            Err(_) => Ok(Put::Unknown(TxnLogError::from(error).to_string())),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Winners {
+    commits: Vec<(Version, Commit)>,
+    own: Option<Version>,
+}
+
+fn is_of(commit: &Commit, id: CommitId) -> bool {
+    commit
+        .info()
+        .and_then(|info| info.0.get::<String>("txnId"))
+        .is_some_and(|txn| txn == format!("{id:?}"))
+}
+
+#[async_trait]
+impl TxnLogWriter for FileTxnLogWriter {
+    async fn commit(&self, request: CommitRequest) -> Result<Outcome> {
+        let table = request.table;
+        let committed = |version, timestamp| {
+            Ok(Outcome::Committed(vec![Committed {
+                table,
+                version,
+                timestamp,
+            }]))
+        };
+        let mut lost = 0;
+        for _ in 0..ATTEMPTS {
+            let log = FileTxnLogReader::find(self.dir.clone()).await?;
+            let mut winners = Winners::default();
+            if let Some(log) = &log {
+                winners = self.winners(log, &request).await?;
+                if let Some(version) = winners.own {
+                    return committed(version, log.time(version).await?.ms);
+                }
+            }
+            let current = self.current(log.as_ref(), &request, winners.commits).await?;
+            let stamp = Stamp {
+                committed_at: self.clock.now_ms().max(current.timestamp.saturating_add(1)),
+                catalog_id: Uuid::nil(),
+                epoch: Uuid::nil(),
+                group: None,
+            };
+            let prepared = match prepare(&request, &current, &stamp)? {
+                Ok(prepared) => prepared,
+                Err(conflict) => return Ok(Outcome::Conflict(conflict)),
+            };
+            match self.put(prepared.version, prepared.commit.bytes()).await? {
+                Put::Done => return committed(prepared.version, stamp.committed_at),
+                Put::Taken => lost = prepared.version,
+                Put::Unknown(why) => return Ok(Outcome::Unknown(why)),
+            }
+        }
+        let (table_name, kind) = (self.table_name(), ConflictKind::VersionTaken);
+        Ok(Outcome::Conflict(Conflict {
+            table,
+            table_name,
+            version: lost,
+            kind,
+        }))
+    }
+}

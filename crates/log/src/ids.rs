@@ -1,0 +1,135 @@
+//! Ids, time and randomness: all of it comes from one [`Clock`], so a test can run everything from a seed.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use uuid::Uuid;
+
+use crate::error::TxnLogError;
+
+/// Our own id of a table. The id in a table's metadata is no identity: it is any string, and copies share it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableId(pub Uuid);
+
+impl fmt::Display for TableId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for TableId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for TableId {
+    type Err = TxnLogError;
+    fn from_str(s: &str) -> Result<Self, TxnLogError> {
+        Uuid::parse_str(s).map(Self).map_err(|e| TxnLogError::invalid(format!("{s:?} is not a table id")).with_source(e))
+    }
+}
+
+/// What makes a commit the same commit when it is sent again: the operation it belongs to, and a digest of its
+/// actions, because some operations commit several times.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CommitId(pub [u8; 32]);
+
+impl CommitId {
+    /// The id of the commit of `actions` (as rendered before stamping) by `operation`.
+    pub fn new(operation: Uuid, actions: &[u8]) -> Self {
+        let mut id = [0; 32];
+        id[..16].copy_from_slice(operation.as_bytes());
+        id[16..].copy_from_slice(&blake3::hash(actions).as_bytes()[..16]);
+        Self(id)
+    }
+}
+
+impl fmt::Debug for CommitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+/// Names people give to tables: `namespace.name`; a name alone is in `default`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableName {
+    /// The namespace.
+    pub namespace: String,
+    /// The name within it.
+    pub name: String,
+}
+
+impl FromStr for TableName {
+    type Err = TxnLogError;
+    fn from_str(s: &str) -> Result<Self, TxnLogError> {
+        let (namespace, name) = s.split_once('.').unwrap_or(("default", s));
+        let good = |part: &str| !part.is_empty() && !part.contains(['.', '/', '\0', '\n']);
+        if good(namespace) && good(name) {
+            Ok(Self { namespace: namespace.into(), name: name.into() })
+        } else {
+            Err(TxnLogError::invalid(format!(
+                "{s:?} is not a table name: expected `name` or `namespace.name`, such as `sales.orders`"
+            )))
+        }
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.namespace, self.name)
+    }
+}
+
+/// The source of time and of new ids.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// Milliseconds since 1970.
+    fn now_ms(&self) -> i64;
+    /// A fresh id, never given twice.
+    fn new_uuid(&self) -> Uuid;
+}
+
+/// The machine's clock and random ids.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now_ms(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn new_uuid(&self) -> Uuid {
+        Uuid::new_v4()
+    }
+}
+
+/// A clock for tests: time moves one millisecond at every second look, ids come from the seed.
+#[derive(Debug)]
+pub struct SeededClock(Mutex<(i64, fastrand::Rng)>);
+
+impl SeededClock {
+    /// A clock that starts at `start_ms` and draws ids from `seed`.
+    pub fn new(start_ms: i64, seed: u64) -> Self {
+        Self(Mutex::new((start_ms * 2, fastrand::Rng::with_seed(seed))))
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut (i64, fastrand::Rng)) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+}
+
+impl Clock for SeededClock {
+    fn now_ms(&self) -> i64 {
+        self.with(|(twice, _)| {
+            *twice += 1;
+            *twice / 2
+        })
+    }
+
+    fn new_uuid(&self) -> Uuid {
+        self.with(|(_, rng)| uuid::Builder::from_random_bytes(rng.u128(..).to_be_bytes()).into_uuid())
+    }
+}

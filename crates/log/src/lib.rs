@@ -1,0 +1,38 @@
+//! The Delta log as data.
+//!
+//! Actions and commits that lose nothing ([`action`]), what a table is at a version ([`snapshot`]), how a commit is
+//! decided ([`commit`]), and the promises every log keeps ([`catalog`]). Logs here: [`FileTxnLogReader`] and
+//! [`FileTxnLogWriter`] for a plain `_delta_log` on any object store, and [`MemoryCatalog`], the model that other
+//! catalogs are proved against by [`conformance`]. No SQL.
+
+pub mod action;
+pub mod catalog;
+pub mod commit;
+pub mod conformance;
+pub mod features;
+mod error;
+mod file;
+mod ids;
+mod local;
+mod location;
+mod memory;
+mod object;
+mod path;
+pub mod predicate;
+pub mod schema;
+pub mod snapshot;
+pub mod time;
+
+pub use action::{Action, Commit, Version};
+pub use catalog::{Catalog, TableEntry, TableRef, TxnLogReader, TxnLogWriter};
+pub use commit::{CommitRequest, Outcome};
+pub use error::{ErrorKind, Result, TxnLogError};
+pub use file::{FileTxnLogReader, FileTxnLogWriter};
+pub use ids::{Clock, CommitId, SeededClock, SystemClock, TableId, TableName};
+pub use local::SyncedFileSystem;
+pub use location::Location;
+pub use memory::MemoryCatalog;
+pub use object::Object;
+pub use path::{FileKey, SetHash, canonical_path};
+pub use predicate::Predicate;
+pub use snapshot::{At, Head, Snapshot};

@@ -1,0 +1,250 @@
+//! Local files whose puts are durable when they return.
+//!
+//! A new file is written under a temporary name, synced, and only then linked to its own name, so no reader and no
+//! crash ever sees half of it; then its directory is synced. Everything else is `object_store`'s own file system,
+//! which hides names that end in `#` and digits: those are our temporary files too.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+};
+
+/// A local directory as an object store with durable puts. The directory need not exist before the first put.
+#[derive(Clone, Debug)]
+pub struct SyncedFileSystem {
+    root: Arc<PathBuf>,
+    files: Arc<OnceLock<LocalFileSystem>>,
+}
+
+impl SyncedFileSystem {
+    /// The directory `root`.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root: Arc::new(root), files: Arc::default() }
+    }
+
+    /// The file system below the root; `None` while the root does not exist.
+    fn files(&self) -> Result<Option<&LocalFileSystem>> {
+        if let Some(files) = self.files.get() {
+            return Ok(Some(files));
+        }
+        match self.root.try_exists() {
+            Ok(false) => Ok(None),
+            Ok(true) => {
+                let files = LocalFileSystem::new_with_prefix(self.root.as_path())?;
+                Ok(Some(self.files.get_or_init(|| files)))
+            }
+            Err(e) => Err(failed(&self.root, e)),
+        }
+    }
+
+    fn existing(&self, path: &Path) -> Result<&LocalFileSystem> {
+        self.files()?.ok_or_else(|| Error::NotFound {
+            path: self.root.join(path.as_ref()).display().to_string(),
+            source: io::Error::from(io::ErrorKind::NotFound).into(),
+        })
+    }
+
+    /// The file system, its root made if need be, and the place of `path` on disk, its directory made and synced.
+    fn ready(&self, path: &Path) -> Result<(&LocalFileSystem, PathBuf)> {
+        make_durable_dir(&self.root).map_err(|e| failed(&self.root, e))?;
+        let files = self.existing(path)?;
+        let target = files.path_to_filesystem(path)?;
+        if let Some(dir) = target.parent() {
+            make_durable_dir(dir).map_err(|e| failed(dir, e))?;
+        }
+        Ok((files, target))
+    }
+}
+
+impl std::fmt::Display for SyncedFileSystem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SyncedFileSystem({})", self.root.display())
+    }
+}
+
+#[async_trait]
+impl ObjectStore for SyncedFileSystem {
+    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        if matches!(options.mode, PutMode::Update(_)) {
+            return Err(Error::NotImplemented {
+                operation: "conditional update".into(),
+                implementer: "SyncedFileSystem".into(),
+            });
+        }
+        let (this, path) = (self.clone(), path.clone());
+        blocking(move || {
+            let (_, target) = this.ready(&path)?;
+            let create = matches!(options.mode, PutMode::Create);
+            write_durably(&target, &payload, create).map_err(|e| failed(&target, e))?;
+            Ok(PutResult { e_tag: None, version: None })
+        })
+        .await
+    }
+
+    async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        let (this, at) = (self.clone(), path.clone());
+        let target = blocking(move || Ok(this.ready(&at)?.1)).await?;
+        let upload = self.existing(path)?.put_multipart_opts(path, options).await?;
+        Ok(Box::new(SyncedUpload { upload, target }))
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        self.existing(path)?.get_opts(path, options).await
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        match self.files() {
+            Ok(Some(files)) => files.delete_stream(paths),
+            Ok(None) => paths,
+            Err(e) => futures::stream::once(async { Err(e) }).boxed(),
+        }
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        match self.files() {
+            Ok(Some(files)) => files.list(prefix),
+            Ok(None) => futures::stream::empty().boxed(),
+            Err(e) => futures::stream::once(async { Err(e) }).boxed(),
+        }
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        match self.files() {
+            Ok(Some(files)) => files.list_with_offset(prefix, offset),
+            Ok(None) => futures::stream::empty().boxed(),
+            Err(e) => futures::stream::once(async { Err(e) }).boxed(),
+        }
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        match self.files()? {
+            Some(files) => files.list_with_delimiter(prefix).await,
+            None => Ok(ListResult { common_prefixes: Vec::new(), objects: Vec::new() }),
+        }
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.existing(from)?.copy_opts(from, to, options).await
+    }
+}
+
+/// An upload in parts whose file and directory are synced when it is complete.
+#[derive(Debug)]
+struct SyncedUpload {
+    upload: Box<dyn MultipartUpload>,
+    target: PathBuf,
+}
+
+#[async_trait]
+impl MultipartUpload for SyncedUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.upload.put_part(data)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let done = self.upload.complete().await?;
+        let target = self.target.clone();
+        blocking(move || {
+            let synced = File::open(&target).and_then(|f| f.sync_all()).and_then(|()| sync_parent(&target));
+            synced.map_err(|e| failed(&target, e))
+        })
+        .await?;
+        Ok(done)
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.upload.abort().await
+    }
+}
+
+fn write_durably(target: &FsPath, payload: &PutPayload, create: bool) -> io::Result<()> {
+    let mut staged_name = target.as_os_str().to_os_string();
+    staged_name.push(format!("#{}", fastrand::u64(..)));
+    let staged = PathBuf::from(staged_name);
+    let written = (|| {
+        let mut file = File::create_new(&staged)?;
+        payload.iter().try_for_each(|chunk| file.write_all(chunk))?;
+        file.sync_all()?;
+        if create { fs::hard_link(&staged, target) } else { fs::rename(&staged, target) }
+    })();
+    if create || written.is_err() {
+        // Left behind it would only waste space: readers never see names of this form.
+        let _ = fs::remove_file(&staged);
+    }
+    written?;
+    sync_parent(target)
+}
+
+/// Makes a directory and its missing parents; each is synced into the one above it.
+fn make_durable_dir(dir: &FsPath) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        make_durable_dir(parent)?;
+    }
+    match fs::create_dir(dir) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+        _ => {}
+    }
+    sync_parent(dir)
+}
+
+fn sync_parent(path: &FsPath) -> io::Result<()> {
+    match path.parent() {
+        Some(dir) => File::open(dir)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn failed(path: &FsPath, e: io::Error) -> Error {
+    let (path, source) = (path.display().to_string(), e.into());
+    let kind = |e: &Box<dyn std::error::Error + Send + Sync>| e.downcast_ref::<io::Error>().map(io::Error::kind);
+    match kind(&source) {
+        Some(io::ErrorKind::NotFound) => Error::NotFound { path, source },
+        Some(io::ErrorKind::AlreadyExists) => Error::AlreadyExists { path, source },
+        Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => Error::PermissionDenied { path, source },
+        _ => Error::Generic { store: "SyncedFileSystem", source },
+    }
+}
+
+async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(f)
+        .await
+        .map_err(|e| Error::Generic { store: "SyncedFileSystem", source: e.into() })?
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn create_never_overwrites_and_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SyncedFileSystem::new(dir.path().join("not/yet"));
+        let path = Path::from("a=1/x.json");
+        assert!(matches!(store.get(&path).await, Err(Error::NotFound { .. })));
+        assert_eq!(store.list(None).count().await, 0);
+        let create = || PutOptions::from(PutMode::Create);
+        store.put_opts(&path, "one".into(), create()).await.unwrap();
+        let second = store.put_opts(&path, "two".into(), create()).await;
+        assert!(matches!(second, Err(Error::AlreadyExists { .. })), "{second:?}");
+        assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "one");
+        store.put(&path, "three".into()).await.unwrap();
+        assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "three");
+        let names: Vec<_> = fs::read_dir(dir.path().join("not/yet/a=1")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["x.json"]);
+    }
+}

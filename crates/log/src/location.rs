@@ -1,0 +1,137 @@
+//! Where a table is: a URL, spelled one way only, and the object store behind it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, ObjectStoreScheme};
+use url::Url;
+
+use crate::error::{ErrorKind, Result, TxnLogError};
+use crate::local::SyncedFileSystem;
+
+/// The root of a table: a directory URL that ends in a slash, normalized so that one place has one spelling.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Location(Url);
+
+impl Location {
+    /// Reads a URL (`s3://…`, `file:///…`) or a plain path, absolute or relative to the working directory.
+    pub fn parse(text: &str) -> Result<Self> {
+        let bad = |why: String| {
+            TxnLogError::invalid(format!(
+                "{text:?} is not a location: {why}; expected a path or a URL such as s3://bucket/table or file:///data/table"
+            ))
+        };
+        let is_url = text.split_once("://").is_some_and(|(scheme, _)| {
+            !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+        });
+        let mut url = if is_url {
+            Url::parse(text).map_err(|e| bad(e.to_string()))?
+        } else if text.is_empty() {
+            return Err(bad("it is empty".into()));
+        } else {
+            let path = std::path::absolute(text).map_err(|e| bad(e.to_string()))?;
+            Url::from_directory_path(normal(&path)).map_err(|()| bad("it is no absolute path".into()))?
+        };
+        if url.scheme() == "file" {
+            let path = url.to_file_path().map_err(|()| bad("it names another host".into()))?;
+            url = Url::from_directory_path(normal(&path)).map_err(|()| bad("it is no absolute path".into()))?;
+        } else {
+            ObjectStoreScheme::parse(&url).map_err(|e| bad(e.to_string()))?;
+            if !url.path().ends_with('/') {
+                url.set_path(&format!("{}/", url.path()));
+            }
+        }
+        Ok(Self(url))
+    }
+
+    /// The URL, ending in a slash.
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+
+    /// The directory on this machine, for a `file` URL.
+    pub fn local_path(&self) -> Option<std::path::PathBuf> {
+        (self.0.scheme() == "file").then(|| self.0.to_file_path().ok()).flatten()
+    }
+
+    /// The last part of the path: the folder's name.
+    pub fn folder(&self) -> String {
+        let last = self.0.path_segments().and_then(|s| s.filter(|p| !p.is_empty()).next_back()).unwrap_or("table");
+        percent_encoding::percent_decode_str(last).decode_utf8_lossy().into_owned()
+    }
+
+    /// The object store with this place as its root. Stores other than local files are configured by the usual
+    /// environment variables (`AWS_…`, `AZURE_…`, `GOOGLE_…`).
+    ///
+    /// Local puts are durable when they return: file and directory are synced.
+    pub fn store(&self) -> Result<Arc<dyn ObjectStore>> {
+        if let Some(path) = self.local_path() {
+            return Ok(Arc::new(SyncedFileSystem::new(path)));
+        }
+        let (store, prefix) = object_store::parse_url_opts(&self.0, std::env::vars()).map_err(|e| {
+            TxnLogError::new(ErrorKind::Unavailable, format!("the object store of {self} cannot be used")).with_source(e)
+        })?;
+        Ok(if prefix == Path::default() { Arc::from(store) } else { Arc::new(PrefixStore::new(store, prefix)) })
+    }
+}
+
+/// Links resolved as far as the path exists, `.` and `..` resolved beyond.
+fn normal(path: &std::path::Path) -> std::path::PathBuf {
+    use std::path::{Component, PathBuf};
+    let mut lexical = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                lexical.pop();
+            }
+            Component::CurDir => {}
+            part => lexical.push(part),
+        }
+    }
+    for ancestor in lexical.ancestors() {
+        if let (Ok(real), Ok(rest)) = (ancestor.canonicalize(), lexical.strip_prefix(ancestor)) {
+            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
+        }
+    }
+    lexical
+}
+
+impl fmt::Display for Location {
+    /// The URL; a local place as a plain path.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.local_path() {
+            Some(path) => f.write_str(path.to_string_lossy().trim_end_matches('/')),
+            None => f.write_str(self.0.as_str().trim_end_matches('/')),
+        }
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_place_has_one_spelling() {
+        let same = |a: &str, b: &str| assert_eq!(Location::parse(a).unwrap(), Location::parse(b).unwrap());
+        same("/nowhere/x", "file:///nowhere/x/");
+        same("/nowhere/y/../x/./", "/nowhere/x");
+        same("s3://bucket/a/b", "s3://bucket/a/b/");
+        same("/nowhere/a b", "file:///nowhere/a%20b");
+    }
+
+    #[test]
+    fn a_bad_location_is_refused_in_words() {
+        for text in ["", "nosuch://x/y", "file://host/x"] {
+            let message = Location::parse(text).unwrap_err().to_string();
+            assert!(message.contains("is not a location") && message.contains("s3://bucket/table"), "{message}");
+        }
+    }
+}

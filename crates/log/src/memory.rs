@@ -1,0 +1,509 @@
+//! A catalog in memory: the model every other catalog is proved against, and a fast stand-in for tests.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use uuid::Uuid;
+
+use crate::action::{Add, Commit, DomainMetadata, Metadata, Protocol, Txn, Version};
+use crate::catalog::{
+    Catalog, CommitTime, HistoryItem, HistoryLoad, HistoryRange, Lease, MirrorFailure, MirrorState, TableEntry,
+    TableRef, TimeSource, TxnLogReader, TxnLogWriter, UnfinishedLoad,
+};
+use crate::commit::{self, Base, CommitRequest, Committed, Current, Outcome, Prepared, Stamp};
+use crate::error::{ErrorKind, Result, TxnLogError};
+use crate::ids::{Clock, CommitId, TableId, TableName};
+use crate::location::Location;
+use crate::path::{FileKey, SetHash};
+use crate::predicate::Predicate;
+use crate::schema::Schema;
+use crate::snapshot::{At, Changes, CommitSummary, Head, Snapshot};
+
+/// A catalog in memory. Clones share their tables.
+#[derive(Clone, Debug)]
+pub struct MemoryCatalog {
+    id: Uuid,
+    epoch: Uuid,
+    clock: Arc<dyn Clock>,
+    tables: Arc<Mutex<BTreeMap<TableId, Table>>>,
+}
+
+#[derive(Debug)]
+struct Table {
+    name: TableName,
+    location: Location,
+    loading: bool,
+    published: Option<Version>,
+    mirror: MirrorState,
+    failures: BTreeMap<Version, MirrorFailure>,
+    lease: Option<(Lease, i64)>,
+    versions: BTreeMap<Version, Stored>,
+    protocols: BTreeMap<Version, Protocol>,
+    metadata: BTreeMap<Version, Metadata>,
+    txns: Vec<(Version, Txn)>,
+    domains: Vec<(Version, DomainMetadata)>,
+    files: BTreeMap<(FileKey, Version), (Add, Option<Version>)>,
+    commit_ids: HashMap<CommitId, Version>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    time: CommitTime,
+    body: Option<Bytes>,
+    set_hash: SetHash,
+}
+
+impl MemoryCatalog {
+    /// An empty catalog that takes time and ids from `clock`.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { id: clock.new_uuid(), epoch: clock.new_uuid(), clock, tables: Arc::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<TableId, Table>> {
+        // Every change below is complete before the next fallible step, so a poisoned lock guards a sound state.
+        self.tables.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn with<T>(&self, id: TableId, f: impl FnOnce(&mut Table) -> Result<T>) -> Result<T> {
+        match self.lock().get_mut(&id).filter(|t| !t.loading) {
+            Some(table) => f(table),
+            None => Err(TxnLogError::not_found(format!("there is no table with the id {id} in {}", self.describe()))),
+        }
+    }
+}
+
+fn check_free(tables: &BTreeMap<TableId, Table>, new: &crate::commit::NewTable, but: TableId) -> Result<()> {
+    for table in tables.iter().filter(|(id, _)| **id != but).map(|(_, t)| t) {
+        let taken = |what: String| Err(TxnLogError::new(ErrorKind::AlreadyExists, what));
+        if table.name == new.name {
+            return taken(format!("there is a table {} already, at {}: choose another name", table.name, table.location));
+        }
+        if table.location == new.location {
+            return taken(format!("the table at {} is in the catalog already, as {}", table.location, table.name));
+        }
+    }
+    Ok(())
+}
+
+impl Table {
+    fn new(new: &crate::commit::NewTable) -> Self {
+        Self {
+            name: new.name.clone(),
+            location: new.location.clone(),
+            loading: false,
+            published: None,
+            mirror: MirrorState::Following,
+            failures: BTreeMap::new(),
+            lease: None,
+            versions: BTreeMap::new(),
+            protocols: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+            txns: Vec::new(),
+            domains: Vec::new(),
+            files: BTreeMap::new(),
+            commit_ids: HashMap::new(),
+        }
+    }
+
+    fn head_version(&self) -> Option<Version> {
+        self.versions.keys().next_back().copied()
+    }
+
+    fn entry(&self, id: TableId) -> Option<TableEntry> {
+        let (current_version, head) = self.versions.iter().next_back()?;
+        Some(TableEntry {
+            id,
+            name: self.name.clone(),
+            location: self.location.clone(),
+            base_version: *self.versions.keys().next()?,
+            current_version: *current_version,
+            current_timestamp: head.time.ms,
+            published_version: self.published,
+            mirror: self.mirror.clone(),
+        })
+    }
+
+    fn is_live(&self, key: &FileKey) -> bool {
+        self.live(key).is_some()
+    }
+
+    fn live(&self, key: &FileKey) -> Option<&Add> {
+        let rows = self.files.range((*key, 0)..=(*key, Version::MAX));
+        rows.map(|(_, row)| row).find(|(_, removed)| removed.is_none()).map(|(add, _)| add)
+    }
+
+    /// Stores one version: the body, and what it changes.
+    fn store(&mut self, version: Version, time: CommitTime, body: Option<Bytes>, changes: Changes, set_hash: SetHash) {
+        let keys: Vec<_> = changes.removes.iter().map(|(k, _)| *k).chain(changes.adds.iter().map(|(k, _)| *k)).collect();
+        for key in keys {
+            for (_, (_, removed)) in self.files.range_mut((key, 0)..=(key, Version::MAX)) {
+                removed.get_or_insert(version);
+            }
+        }
+        for (key, add) in changes.adds {
+            self.files.insert((key, version), (add, None));
+        }
+        if let Some(p) = changes.protocol {
+            self.protocols.insert(version, p);
+        }
+        if let Some(m) = changes.metadata {
+            self.metadata.insert(version, m);
+        }
+        self.txns.extend(changes.txns.into_iter().map(|t| (version, t)));
+        self.domains.extend(changes.domains.into_iter().map(|d| (version, d)));
+        self.versions.insert(version, Stored { time, body, set_hash });
+    }
+
+    fn current(&self, request: &CommitRequest) -> Result<Current> {
+        let version = self.head_version();
+        let head = version.and_then(|v| self.versions.get(&v));
+        let winners = match request.base {
+            Base::RebaseFrom(base) => self.versions.range(base.saturating_add(1)..).collect(),
+            Base::Exactly(_) | Base::Create(_) => Vec::new(),
+        };
+        let winners = winners.into_iter().filter_map(|(v, s)| s.body.clone().map(|b| (*v, b)));
+        let state = self.protocols.values().next_back().zip(self.metadata.values().next_back());
+        Ok(Current {
+            name: self.name.clone(),
+            version,
+            timestamp: head.map_or(0, |h| h.time.ms),
+            state: state.map(|(p, m)| (p.clone(), m.clone())),
+            set_hash: head.map(|h| h.set_hash).unwrap_or_default(),
+            winners: winners.map(|(v, b)| Ok((v, Commit::parse(b, "a stored commit")?))).collect::<Result<_>>()?,
+            live: request.touched().into_iter().filter_map(|k| self.live(&k).map(|a| (k, a.clone()))).collect(),
+        })
+    }
+
+    fn resolve(&self, at: At) -> Result<Version> {
+        let versions = || self.versions.keys().copied().zip(self.versions.values().map(|s| s.time.ms));
+        commit::resolve(&self.name.to_string(), at, versions().next(), versions().next_back(), |ms| {
+            versions().take_while(|(_, t)| *t <= ms).last().map(|(v, _)| v)
+        })
+    }
+
+    fn head_at(&self, version: Version) -> Result<Head> {
+        let missing = || TxnLogError::corrupt(format!("{} has no protocol or metadata at version {version}", self.name));
+        Ok(Head {
+            version,
+            timestamp: self.versions.get(&version).map_or(0, |s| s.time.ms),
+            protocol: self.protocols.range(..=version).next_back().ok_or_else(missing)?.1.clone(),
+            metadata: self.metadata.range(..=version).next_back().ok_or_else(missing)?.1.clone(),
+        })
+    }
+
+    fn load(&mut self, item: HistoryItem) -> Result<Version> {
+        let (version, time, body, changes) = match item {
+            HistoryItem::Base(base) => {
+                let changes = Changes {
+                    protocol: Some(base.protocol),
+                    metadata: Some(base.metadata),
+                    adds: base.files.into_iter().map(|a| (a.key(), a)).collect(),
+                    removes: Vec::new(),
+                    txns: base.txns,
+                    domains: base.domains,
+                    cdcs: Vec::new(),
+                };
+                (base.version, base.time, base.body, changes)
+            }
+            HistoryItem::Commit(c) => {
+                let commit = Commit::parse(c.body.clone(), &c.origin)?;
+                (c.version, c.time, Some(c.body), Changes::of(commit.actions()))
+            }
+        };
+        commit::check_next(&self.name, self.head_version(), version)?;
+        let mut hash = self.versions.values().next_back().map(|s| s.set_hash).unwrap_or_default();
+        changes.advance(&mut hash, |key| self.is_live(key));
+        self.store(version, time, body, changes, hash);
+        Ok(version)
+    }
+}
+
+#[async_trait]
+impl Catalog for MemoryCatalog {
+    async fn identity(&self) -> Result<(Uuid, Uuid)> {
+        Ok((self.id, self.epoch))
+    }
+
+    fn describe(&self) -> String {
+        "the catalog in memory".into()
+    }
+
+    async fn tables(&self) -> Result<Vec<TableEntry>> {
+        let tables = self.lock();
+        let mut entries: Vec<_> = tables.iter().filter(|(_, t)| !t.loading).filter_map(|(id, t)| t.entry(*id)).collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    async fn find(&self, table: &TableRef) -> Result<Option<TableEntry>> {
+        Ok(self.tables().await?.into_iter().find(|t| match table {
+            TableRef::Id(id) => t.id == *id,
+            TableRef::Name(name) => t.name == *name,
+            TableRef::Location(location) => t.location == *location,
+        }))
+    }
+
+    async fn begin(&self, tables: &[TableId]) -> Result<Vec<Head>> {
+        let all = self.lock();
+        let head = |id: &TableId| {
+            let table = all.get(id).filter(|t| !t.loading);
+            let table = table.ok_or_else(|| TxnLogError::not_found(format!("there is no table with the id {id}")))?;
+            table.head_at(table.resolve(At::Latest)?)
+        };
+        tables.iter().map(head).collect()
+    }
+
+    fn reader(&self, table: TableId) -> Arc<dyn TxnLogReader> {
+        Arc::new(MemoryTxnLog { catalog: self.clone(), table })
+    }
+
+    async fn commit_all(&self, requests: Vec<CommitRequest>) -> Result<Outcome> {
+        commit::check_group(&requests)?;
+        let mut tables = self.lock();
+        let known: Vec<_> = requests
+            .iter()
+            .filter_map(|r| {
+                let table = tables.get(&r.table)?;
+                let version = *table.commit_ids.get(&r.commit_id)?;
+                Some(Committed { table: r.table, version, timestamp: table.versions.get(&version)?.time.ms })
+            })
+            .collect();
+        if let Some(outcome) = commit::already_committed(&requests, known)? {
+            return Ok(outcome);
+        }
+        let mut new_tables = BTreeMap::new();
+        let mut currents = Vec::new();
+        for request in &requests {
+            let table = match &request.base {
+                Base::Create(new) => {
+                    check_free(&tables, new, request.table)?;
+                    new_tables.entry(request.table).or_insert_with(|| Table::new(new))
+                }
+                Base::Exactly(_) | Base::RebaseFrom(_) => {
+                    let missing = || TxnLogError::not_found(format!("there is no table with the id {}", request.table));
+                    tables.get_mut(&request.table).filter(|t| !t.loading).ok_or_else(missing)?
+                }
+            };
+            commit::check_mirror(&table.name, &table.mirror)?;
+            currents.push(table.current(request)?);
+        }
+        let stamp = Stamp::new((self.id, self.epoch), self.clock.as_ref(), &currents);
+        let mut all: Vec<Prepared> = Vec::new();
+        for (request, current) in requests.iter().zip(&currents) {
+            match commit::prepare(request, current, &stamp)? {
+                Ok(prepared) => all.push(prepared),
+                Err(conflict) => return Ok(Outcome::Conflict(conflict)),
+            }
+        }
+        tables.append(&mut new_tables);
+        let time = CommitTime { ms: stamp.committed_at, source: TimeSource::Clock };
+        let mut committed = Vec::new();
+        for (request, p) in requests.iter().zip(all) {
+            if let Some(table) = tables.get_mut(&request.table) {
+                table.store(p.version, time, Some(p.commit.bytes().clone()), p.changes, p.set_hash);
+                table.commit_ids.insert(request.commit_id, p.version);
+            }
+            committed.push(Committed { table: request.table, version: p.version, timestamp: time.ms });
+        }
+        Ok(Outcome::Committed(committed))
+    }
+
+    async fn find_commit(&self, table: TableId, id: CommitId) -> Result<Option<Committed>> {
+        let tables = self.lock();
+        let found = tables.get(&table).and_then(|t| {
+            let version = *t.commit_ids.get(&id)?;
+            Some(Committed { table, version, timestamp: t.versions.get(&version)?.time.ms })
+        });
+        Ok(found)
+    }
+
+    async fn load_history(&self, mut load: HistoryLoad<'_>) -> Result<TableEntry> {
+        let id = {
+            let mut tables = self.lock();
+            let unfinished = tables.iter().find(|(_, t)| t.loading && t.location == load.new.location).map(|(id, _)| *id);
+            let id = unfinished.unwrap_or(load.table);
+            check_free(&tables, &load.new, id)?;
+            tables.entry(id).or_insert_with(|| Table { loading: true, ..Table::new(&load.new) });
+            id
+        };
+        while let Some(item) = load.items.next().await {
+            let item = item?;
+            let version = match self.lock().get_mut(&id) {
+                Some(table) => table.load(item)?,
+                None => return Err(TxnLogError::not_found(format!("the table {} vanished while it was loaded", load.new.name))),
+            };
+            (load.progress)(version);
+        }
+        let mut tables = self.lock();
+        let entry = tables.get_mut(&id).and_then(|t| {
+            t.published = load.published_version;
+            t.mirror = MirrorState::Following;
+            t.loading = t.versions.is_empty();
+            t.entry(id)
+        });
+        entry.ok_or_else(|| TxnLogError::invalid(format!("there is no history to load for {}", load.new.name)))
+    }
+
+    async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>> {
+        let tables = self.lock();
+        let found = tables.iter().find(|(_, t)| t.loading && t.location == *location);
+        Ok(found.map(|(id, t)| UnfinishedLoad {
+            table: *id,
+            name: t.name.clone(),
+            base_version: t.versions.keys().next().copied(),
+            current_version: t.head_version(),
+        }))
+    }
+
+    async fn acquire_lease(&self, table: TableId, holder: Uuid, now_ms: i64, until_ms: i64) -> Result<Option<Lease>> {
+        self.with(table, |t| {
+            let token = match &t.lease {
+                Some((lease, until)) if *until > now_ms && lease.holder != holder => return Ok(None),
+                Some((lease, _)) => lease.token + 1,
+                None => 1,
+            };
+            let lease = Lease { table, holder, token };
+            t.lease = Some((lease.clone(), until_ms));
+            Ok(Some(lease))
+        })
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<()> {
+        self.with(lease.table, |t| {
+            if let Some((held, until)) = t.lease.as_mut().filter(|(held, _)| held == lease) {
+                (held.token, *until) = (lease.token, i64::MIN);
+            }
+            Ok(())
+        })
+    }
+
+    async fn mark_published(&self, lease: &Lease, version: Version) -> Result<()> {
+        self.with(lease.table, |t| {
+            if t.lease.as_ref().is_none_or(|(held, _)| held != lease) {
+                return Err(commit::fenced(&t.name));
+            }
+            t.published = t.published.max(Some(version));
+            t.failures.retain(|v, _| *v > version);
+            Ok(())
+        })
+    }
+
+    async fn mark_failed(&self, table: TableId, version: Version, error: &str, at_ms: i64) -> Result<()> {
+        self.with(table, |t| {
+            let attempts = t.failures.get(&version).map_or(0, |f| f.attempts) + 1;
+            t.failures.insert(version, MirrorFailure { version, attempts, error: error.into(), failed_at: at_ms });
+            Ok(())
+        })
+    }
+
+    async fn mark_diverged(&self, table: TableId, version: Version, what: &str) -> Result<()> {
+        self.with(table, |t| {
+            t.mirror = MirrorState::Diverged { version, what: what.into() };
+            Ok(())
+        })
+    }
+
+    async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>> {
+        self.with(table, |t| Ok(t.failures.values().cloned().collect()))
+    }
+}
+
+/// One table's log in a [`MemoryCatalog`].
+#[derive(Debug)]
+struct MemoryTxnLog {
+    catalog: MemoryCatalog,
+    table: TableId,
+}
+
+#[async_trait]
+impl TxnLogReader for MemoryTxnLog {
+    async fn head(&self) -> Result<Head> {
+        self.catalog.with(self.table, |t| t.head_at(t.resolve(At::Latest)?))
+    }
+
+    async fn snapshot(&self, at: At) -> Result<Snapshot> {
+        self.catalog.with(self.table, |t| {
+            let version = t.resolve(at)?;
+            let txns = t.txns.iter().filter(|(v, _)| *v <= version);
+            let mut domains: BTreeMap<String, DomainMetadata> = BTreeMap::new();
+            for (_, d) in t.domains.iter().filter(|(v, _)| *v <= version) {
+                domains.insert(d.domain.clone(), d.clone());
+            }
+            domains.retain(|_, d| !d.removed);
+            Ok(Snapshot {
+                head: t.head_at(version)?,
+                txns: txns.map(|(_, t)| (t.app_id.clone(), t.clone())).collect(),
+                domains,
+            })
+        })
+    }
+
+    async fn files(&self, version: Version, predicate: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>> {
+        let files: Vec<_> = self.catalog.with(self.table, |t| {
+            let version = t.resolve(At::Version(version))?;
+            let metadata = t.head_at(version)?.metadata;
+            let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
+            let live = t.files.iter().filter(|((_, from), (_, to))| *from <= version && to.is_none_or(|to| to > version));
+            let may = |add: &Add| predicate.is_none_or(|p| p.may_match(&schema, add));
+            Ok(live.map(|(_, (add, _))| add).filter(|a| may(a)).cloned().map(Ok).collect())
+        })?;
+        Ok(futures::stream::iter(files).boxed())
+    }
+
+    async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {
+        self.catalog.with(self.table, |t| {
+            let within = t.versions.iter().rev().filter(|(_, s)| {
+                range.since.is_none_or(|since| s.time.ms >= since) && range.until.is_none_or(|until| s.time.ms <= until)
+            });
+            let limit = range.limit.map_or(usize::MAX, |l| usize::try_from(l).unwrap_or(usize::MAX));
+            let summary = |(v, s): (&Version, &Stored)| {
+                let commit = Commit::parse(s.body.clone().unwrap_or_default(), "a stored commit")?;
+                Ok(CommitSummary::of(*v, s.time.ms, &commit))
+            };
+            within.take(limit).map(summary).collect()
+        })
+    }
+
+    async fn commit_bytes(&self, version: Version) -> Result<Option<Bytes>> {
+        self.catalog.with(self.table, |t| {
+            let version = t.resolve(At::Version(version))?;
+            Ok(t.versions.get(&version).and_then(|s| s.body.clone()))
+        })
+    }
+
+    async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
+        let bodies: Vec<_> = self.catalog.with(self.table, |t| {
+            let (from, to) = (t.resolve(At::Version(from))?, t.resolve(At::Version(to))?);
+            let bodies = t.versions.range(from..=to.max(from));
+            Ok(bodies.filter_map(|(v, s)| s.body.clone().map(|b| Ok((*v, b)))).collect())
+        })?;
+        Ok(futures::stream::iter(bodies).boxed())
+    }
+}
+
+#[async_trait]
+impl TxnLogWriter for MemoryCatalog {
+    async fn commit(&self, request: CommitRequest) -> Result<Outcome> {
+        self.commit_all(vec![request]).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance;
+    use crate::ids::SeededClock;
+
+    #[tokio::test]
+    async fn keeps_every_promise_of_a_catalog() {
+        conformance::run(|seed| async move {
+            let clock = Arc::new(SeededClock::new(1_700_000_000_000, seed));
+            Ok(Arc::new(MemoryCatalog::new(clock)) as Arc<dyn Catalog>)
+        })
+        .await;
+    }
+}

@@ -1,0 +1,125 @@
+//! The identity of files: writers spell one path in several ways, the log means one file.
+
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+
+use crate::action::DeletionVector;
+
+/// The identity of a logical file: a digest of its canonical path and the id of its deletion vector.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileKey(pub [u8; 16]);
+
+impl FileKey {
+    /// The key of the file at the raw `path` of an action, with its deletion vector.
+    pub fn new(path: &str, deletion_vector: Option<&DeletionVector>) -> Self {
+        let mut hash = blake3::Hasher::new();
+        hash.update(&canonical_path(path));
+        hash.update(&[0]);
+        if let Some(dv) = deletion_vector {
+            hash.update(dv.unique_id().as_bytes());
+        }
+        let mut key = [0; 16];
+        hash.finalize_xof().fill(&mut key);
+        Self(key)
+    }
+}
+
+impl fmt::Debug for FileKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+/// The decoded form of a path that is the same however a writer encodes it: percent-decoded, and a local file the
+/// same with and without its scheme (`/x`, `file:/x`, `file:///x`). A relative path stays relative: as in Spark, it
+/// is another file than an absolute one, wherever the table lies.
+pub fn canonical_path(raw: &str) -> Vec<u8> {
+    let path = match raw.strip_prefix("file:") {
+        Some(rest) => format!("/{}", rest.trim_start_matches('/')),
+        None => raw.to_string(),
+    };
+    percent_decode_str(&path).collect()
+}
+
+/// A digest of a *set* of files that can be kept up to date file by file: the sum of two 128-bit halves of every
+/// key's hash. Equal sets have equal hashes in whatever order they came about.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct SetHash([u128; 2]);
+
+impl SetHash {
+    fn halves(key: &FileKey) -> [u128; 2] {
+        let hash = blake3::hash(&key.0);
+        let half = |at: usize| {
+            let mut bytes = [0; 16];
+            bytes.copy_from_slice(&hash.as_bytes()[at..at + 16]);
+            u128::from_be_bytes(bytes)
+        };
+        [half(0), half(16)]
+    }
+
+    /// Puts a file in.
+    pub fn insert(&mut self, key: &FileKey) {
+        let [a, b] = Self::halves(key);
+        self.0 = [self.0[0].wrapping_add(a), self.0[1].wrapping_add(b)];
+    }
+
+    /// Takes a file out.
+    pub fn remove(&mut self, key: &FileKey) {
+        let [a, b] = Self::halves(key);
+        self.0 = [self.0[0].wrapping_sub(a), self.0[1].wrapping_sub(b)];
+    }
+
+    /// The hash as 32 bytes.
+    pub fn to_bytes(self) -> [u8; 32] {
+        let mut out = [0; 32];
+        out[..16].copy_from_slice(&self.0[0].to_be_bytes());
+        out[16..].copy_from_slice(&self.0[1].to_be_bytes());
+        out
+    }
+
+    /// The hash from the bytes of [`Self::to_bytes`]; `None` when they are not 32.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (a, b) = bytes.split_at_checked(16)?;
+        Some(Self([u128::from_be_bytes(a.try_into().ok()?), u128::from_be_bytes(b.try_into().ok()?)]))
+    }
+}
+
+impl fmt::Debug for SetHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}{:032x}", self.0[0], self.0[1])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_path_are_one_file() {
+        let same = |a: &str, b: &str| assert_eq!(FileKey::new(a, None), FileKey::new(b, None), "{a} {b}");
+        let differ = |a: &str, b: &str| assert_ne!(FileKey::new(a, None), FileKey::new(b, None), "{a} {b}");
+        same("/x/y", "file:///x/y");
+        same("/x/y", "file:/x/y");
+        same("a b", "a%20b");
+        same("p@#h", "p%40%23h");
+        differ("a%2520b", "a%20b");
+        differ("x/y", "/x/y");
+        differ("s3://a/x", "s3://b/x");
+    }
+
+    #[test]
+    fn set_hash_forgets_order_and_remembers_content() {
+        let keys: Vec<_> = ["a", "b", "c"].iter().map(|p| FileKey::new(p, None)).collect();
+        let mut forward = SetHash::default();
+        keys.iter().for_each(|k| forward.insert(k));
+        let mut backward = SetHash::default();
+        keys.iter().rev().for_each(|k| backward.insert(k));
+        assert_eq!(forward, backward);
+        backward.remove(&keys[0]);
+        assert_ne!(forward, backward);
+        backward.insert(&keys[0]);
+        assert_eq!(SetHash::from_bytes(&backward.to_bytes()), Some(forward));
+        assert_eq!(SetHash::from_bytes(&[1, 2]), None);
+    }
+}

@@ -1,0 +1,347 @@
+//! Predicates over rows, and what they say about whole files.
+//!
+//! A predicate prunes: [`Predicate::may_match`] is false only when no row of the file can satisfy it. Where statistics
+//! are missing, truncated or of another type than expected, the answer is true.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::action::Add;
+use crate::schema::{Column, PrimitiveType, Schema};
+
+/// A value in a predicate, in the unit of its column's type.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Literal {
+    /// true or false.
+    Boolean(bool),
+    /// A byte, short, integer or long.
+    Long(i64),
+    /// A float or double.
+    Double(f64),
+    /// A decimal: `unscaled * 10^-scale`.
+    Decimal(i128, i8),
+    /// Text.
+    String(String),
+    /// Days since 1970-01-01.
+    Date(i32),
+    /// Microseconds since 1970 (UTC for timestamp, local for timestampNtz).
+    Timestamp(i64),
+}
+
+/// How a column is compared with a literal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// `=`
+    Eq,
+    /// `<>`
+    NotEq,
+    /// `<`
+    Lt,
+    /// `<=`
+    LtEq,
+    /// `>`
+    Gt,
+    /// `>=`
+    GtEq,
+}
+
+/// A predicate over the rows of a table, by *logical* top-level column name. Three-valued as in SQL: a comparison
+/// with null is unknown, and only true rows match.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Predicate {
+    /// Nothing is known of it: may match anything. What cannot be translated becomes this.
+    Unknown,
+    /// Always that.
+    Constant(bool),
+    /// A comparison of a column with a literal.
+    Compare(String, Comparison, Literal),
+    /// The column is one of the literals.
+    In(String, Vec<Literal>),
+    /// The column is null.
+    IsNull(String),
+    /// The column is not null.
+    IsNotNull(String),
+    /// The column, text, starts with the prefix.
+    StartsWith(String, String),
+    /// All are true.
+    And(Vec<Predicate>),
+    /// One is true.
+    Or(Vec<Predicate>),
+    /// It is false.
+    Not(Box<Predicate>),
+}
+
+impl Predicate {
+    /// The names of the columns it looks at.
+    pub fn columns(&self) -> BTreeSet<&str> {
+        let mut names = BTreeSet::new();
+        self.visit(&mut |name| {
+            names.insert(name);
+        });
+        names
+    }
+
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a str)) {
+        match self {
+            Predicate::Unknown | Predicate::Constant(_) => {}
+            Predicate::Compare(c, ..) | Predicate::In(c, _) | Predicate::StartsWith(c, _) => f(c),
+            Predicate::IsNull(c) | Predicate::IsNotNull(c) => f(c),
+            Predicate::And(all) | Predicate::Or(all) => all.iter().for_each(|p| p.visit(f)),
+            Predicate::Not(p) => p.visit(f),
+        }
+    }
+
+    /// Whether a row of `file` may satisfy the predicate. Sound: never false for a file with a matching row.
+    pub fn may_match(&self, schema: &Schema, file: &Add) -> bool {
+        FileStats::new(schema, file).may_be(self, true)
+    }
+}
+
+/// What is known of the values of one column in one file.
+struct Known {
+    min: Option<Literal>,
+    max: Option<Literal>,
+    /// Every value is null.
+    all_null: bool,
+    /// No value is null.
+    no_null: bool,
+}
+
+struct FileStats<'a> {
+    schema: &'a Schema,
+    file: &'a Add,
+    stats: Option<Value>,
+}
+
+impl<'a> FileStats<'a> {
+    fn new(schema: &'a Schema, file: &'a Add) -> Self {
+        let stats = file.stats.as_deref().and_then(|s| serde_json::from_str(s).ok());
+        Self { schema, file, stats }
+    }
+
+    /// Whether `p` can evaluate to `want` for some row.
+    fn may_be(&self, p: &Predicate, want: bool) -> bool {
+        match p {
+            Predicate::Unknown => true,
+            Predicate::Constant(b) => *b == want,
+            Predicate::Not(p) => self.may_be(p, !want),
+            Predicate::And(all) if want => all.iter().all(|p| self.may_be(p, true)),
+            Predicate::And(all) => all.iter().any(|p| self.may_be(p, false)),
+            Predicate::Or(any) if want => any.iter().any(|p| self.may_be(p, true)),
+            Predicate::Or(any) => any.iter().all(|p| self.may_be(p, false)),
+            Predicate::IsNull(c) => self.known(c).is_none_or(|k| if want { !k.no_null } else { !k.all_null }),
+            Predicate::IsNotNull(c) => self.known(c).is_none_or(|k| if want { !k.all_null } else { !k.no_null }),
+            Predicate::Compare(c, op, literal) => {
+                let op = if want { *op } else { negate(*op) };
+                self.known(c).is_none_or(|k| !k.all_null && k.may_compare(op, literal))
+            }
+            Predicate::In(c, literals) if want => {
+                self.known(c).is_none_or(|k| !k.all_null && literals.iter().any(|l| k.may_compare(Comparison::Eq, l)))
+            }
+            Predicate::In(c, literals) => {
+                self.known(c).is_none_or(|k| !k.all_null && literals.iter().all(|l| k.may_compare(Comparison::NotEq, l)))
+            }
+            Predicate::StartsWith(c, prefix) => self.known(c).is_none_or(|k| !k.all_null && k.may_start(prefix, want)),
+        }
+    }
+
+    fn known(&self, name: &str) -> Option<Known> {
+        let column = self.schema.column(name)?;
+        if column.is_partition {
+            return Some(self.partition_value(column));
+        }
+        let stats = self.stats.as_ref()?;
+        let physical = &column.physical_name;
+        let bound = |which: &str| stats.get(which).and_then(|m| m.get(physical)).filter(|v| !v.is_null());
+        let rows = stats.get("numRecords").and_then(Value::as_i64);
+        let nulls = stats.get("nullCount").and_then(|m| m.get(physical)).and_then(Value::as_i64);
+        // With wide bounds (deletion vectors) a null count says something only at its ends.
+        let all_null = matches!((rows, nulls), (Some(r), Some(n)) if n == r);
+        let no_null = nulls == Some(0);
+        Some(Known {
+            min: bound("minValues").and_then(|v| lower(column.data_type?, v)),
+            max: bound("maxValues").and_then(|v| upper(column.data_type?, v)),
+            all_null,
+            no_null,
+        })
+    }
+
+    fn partition_value(&self, column: &Column) -> Known {
+        let text = self.file.partition_values.get(&column.physical_name);
+        match text.and_then(|v| v.as_deref()).filter(|v| !v.is_empty()) {
+            // Missing, null and the empty string are null for every type.
+            None => Known { min: None, max: None, all_null: true, no_null: false },
+            Some(text) => {
+                let value = column.data_type.and_then(|t| t.parse_partition_value(text));
+                Known { min: value.clone(), max: value, all_null: false, no_null: true }
+            }
+        }
+    }
+}
+
+fn negate(op: Comparison) -> Comparison {
+    match op {
+        Comparison::Eq => Comparison::NotEq,
+        Comparison::NotEq => Comparison::Eq,
+        Comparison::Lt => Comparison::GtEq,
+        Comparison::LtEq => Comparison::Gt,
+        Comparison::Gt => Comparison::LtEq,
+        Comparison::GtEq => Comparison::Lt,
+    }
+}
+
+impl Known {
+    /// Whether some value between the bounds can stand in relation `op` to the literal.
+    fn may_compare(&self, op: Comparison, literal: &Literal) -> bool {
+        let cmp = |bound: &Option<Literal>| bound.as_ref().and_then(|b| b.partial_cmp(literal));
+        let (min, max) = (cmp(&self.min), cmp(&self.max));
+        let below = |o: Option<Ordering>| o == Some(Ordering::Less);
+        let above = |o: Option<Ordering>| o == Some(Ordering::Greater);
+        let equal = |o: Option<Ordering>| o == Some(Ordering::Equal);
+        // NaN is above every number and is not in the bounds: only an upper bound on floats is unsafe.
+        let float = matches!(literal, Literal::Double(_));
+        match op {
+            Comparison::Eq => !(above(min) || (below(max) && !float)),
+            Comparison::NotEq => float || !(equal(min) && equal(max)),
+            Comparison::Lt => !(above(min) || equal(min)) || matches!(literal, Literal::Double(x) if x.is_nan()),
+            Comparison::LtEq => !above(min),
+            Comparison::Gt => float || !(below(max) || equal(max)),
+            Comparison::GtEq => float || !below(max),
+        }
+    }
+
+    fn may_start(&self, prefix: &str, want: bool) -> bool {
+        let text = |l: &Option<Literal>| match l {
+            Some(Literal::String(s)) => Some(s.clone()),
+            _ => None,
+        };
+        let (min, max) = (text(&self.min), text(&self.max));
+        if want {
+            let before = max.is_some_and(|max| max.as_str() < prefix);
+            let after = min.is_some_and(|min| min.as_str() > prefix && !min.starts_with(prefix));
+            !(before || after)
+        } else {
+            !(min.is_some_and(|s| s.starts_with(prefix)) && max.is_some_and(|s| s.starts_with(prefix)))
+        }
+    }
+}
+
+impl PartialOrd for Literal {
+    /// `None` between different types and where a NaN is involved: nothing can be concluded.
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        use Literal::*;
+        match (self, other) {
+            (Boolean(a), Boolean(b)) => a.partial_cmp(b),
+            (Long(a), Long(b)) => a.partial_cmp(b),
+            (Double(a), Double(b)) => a.partial_cmp(b),
+            (String(a), String(b)) => a.partial_cmp(b),
+            (Date(a), Date(b)) => a.partial_cmp(b),
+            (Timestamp(a), Timestamp(b)) => a.partial_cmp(b),
+            (Decimal(a, s), Decimal(b, t)) if s == t => a.partial_cmp(b),
+            (Decimal(a, s), Decimal(b, t)) => {
+                let up = |x: i128, by: i32| 10_i128.checked_pow(u32::try_from(by).ok()?)?.checked_mul(x);
+                let (s, t) = (i32::from(*s), i32::from(*t));
+                up(*a, (t - s).max(0))?.partial_cmp(&up(*b, (s - t).max(0))?)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The lower bound a statistic gives. Text may be truncated: a prefix is still a lower bound.
+fn lower(t: PrimitiveType, v: &Value) -> Option<Literal> {
+    t.parse_statistic(v)
+}
+
+/// The upper bound a statistic gives. Timestamps are truncated to milliseconds, so up to 999 µs may be missing.
+fn upper(t: PrimitiveType, v: &Value) -> Option<Literal> {
+    match t.parse_statistic(v)? {
+        Literal::Timestamp(micros) => Some(Literal::Timestamp(micros.saturating_add(999))),
+        other => Some(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::Action;
+
+    fn schema() -> Schema {
+        let fields = [("id", "long"), ("x", "double"), ("s", "string"), ("t", "timestamp"), ("d", "decimal(10,2)"), ("p", "date")];
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(n, t)| format!(r#"{{"name":"{n}","type":"{t}","nullable":true,"metadata":{{}}}}"#))
+            .collect();
+        let json = format!(r#"{{"type":"struct","fields":[{}]}}"#, fields.join(","));
+        Schema::parse(&json, &["p".to_string()]).unwrap()
+    }
+
+    fn file(stats: &str, p: &str) -> Add {
+        let line = format!(
+            r#"{{"add":{{"path":"f","partitionValues":{{"p":{p}}},"size":1,"modificationTime":1,"dataChange":true,"stats":{}}}}}"#,
+            serde_json::to_string(stats).unwrap()
+        );
+        match Action::parse_line(&line).unwrap().remove(0) {
+            Action::Add(add) => add,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn check(p: Predicate, want: bool) {
+        let f = file(
+            r#"{"numRecords":10,"minValues":{"id":5,"x":1.5,"s":"bb","t":"2024-01-01T00:00:00.000Z","d":1.10},"maxValues":{"id":9,"x":2.5,"s":"dd","t":"2024-01-01T00:00:01.000Z","d":9.90},"nullCount":{"id":0,"x":3,"s":10}}"#,
+            r#""2024-02-03""#,
+        );
+        assert_eq!(p.may_match(&schema(), &f), want, "{p:?}");
+    }
+
+    fn cmp(c: &str, op: Comparison, l: Literal) -> Predicate {
+        Predicate::Compare(c.into(), op, l)
+    }
+
+    #[test]
+    fn bounds_prune_only_what_cannot_match() {
+        use Comparison::*;
+        use Literal::*;
+        check(cmp("id", Eq, Long(7)), true);
+        check(cmp("id", Eq, Long(4)), false);
+        check(cmp("id", Eq, Long(10)), false);
+        check(cmp("id", Lt, Long(5)), false);
+        check(cmp("id", LtEq, Long(5)), true);
+        check(cmp("id", Gt, Long(9)), false);
+        check(cmp("x", Gt, Double(100.0)), true); // a NaN may hide above the maximum
+        check(cmp("x", Lt, Double(1.0)), false);
+        check(cmp("t", Eq, Timestamp(1_704_067_201_000_999)), true); // truncated to ms
+        check(cmp("t", Eq, Timestamp(1_704_067_201_001_000)), false);
+        check(cmp("d", Gt, Decimal(990, 2)), false);
+        check(cmp("d", GtEq, Decimal(99, 1)), true);
+        check(cmp("p", Eq, Date(19756)), true); // 2024-02-03
+        check(cmp("p", Eq, Date(19757)), false);
+        check(cmp("s", Eq, String("cc".into())), false); // all null
+        check(cmp("nosuch", Eq, Long(1)), true);
+        check(cmp("id", Eq, String("7".into())), true); // types differ: nothing concluded
+    }
+
+    #[test]
+    fn logic_is_three_valued() {
+        use Comparison::*;
+        let low = cmp("id", Lt, Literal::Long(5));
+        check(Predicate::Not(Box::new(low.clone())), true);
+        check(Predicate::Not(Box::new(cmp("id", GtEq, Literal::Long(5)))), false);
+        check(Predicate::Or(vec![low.clone(), Predicate::Constant(true)]), true);
+        check(Predicate::And(vec![low, Predicate::Unknown]), false);
+        check(Predicate::IsNull("id".into()), false);
+        check(Predicate::IsNull("x".into()), true);
+        check(Predicate::IsNotNull("s".into()), false);
+        check(Predicate::Not(Box::new(Predicate::Unknown)), true);
+    }
+
+    #[test]
+    fn an_empty_partition_value_is_null() {
+        let f = file("{}", r#""""#);
+        assert!(Predicate::IsNull("p".into()).may_match(&schema(), &f));
+        assert!(!cmp("p", Comparison::Eq, Literal::Date(0)).may_match(&schema(), &f));
+    }
+}

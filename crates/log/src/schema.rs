@@ -1,0 +1,194 @@
+//! The little of a schema that planning and checks need: top-level columns, their types and physical names.
+
+use serde_json::Value;
+
+use crate::error::{Result, TxnLogError};
+use crate::predicate::Literal;
+
+/// A primitive type of Delta whose values have an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrimitiveType {
+    /// byte, short, integer, long.
+    Long,
+    /// float, double.
+    Double,
+    /// decimal with its scale.
+    Decimal(i8),
+    /// string.
+    String,
+    /// boolean.
+    Boolean,
+    /// date.
+    Date,
+    /// timestamp and timestamp_ntz.
+    Timestamp,
+}
+
+/// A top-level column.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Column {
+    /// The name people use.
+    pub name: String,
+    /// The name in files, statistics and partition values (column mapping).
+    pub physical_name: String,
+    /// Its type, when it has an order we know.
+    pub data_type: Option<PrimitiveType>,
+    /// The type as JSON text, as in the schema.
+    pub type_json: String,
+    /// Whether values may be null.
+    pub nullable: bool,
+    /// Whether it partitions the table.
+    pub is_partition: bool,
+}
+
+/// The top-level columns of a table.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Schema {
+    columns: Vec<Column>,
+}
+
+impl Schema {
+    /// Reads a `schemaString` and the logical names of the partition columns.
+    pub fn parse(schema_string: &str, partition_columns: &[String]) -> Result<Self> {
+        let bad = |what: &str| TxnLogError::corrupt(format!("the table's schema cannot be read: {what}"));
+        let json: Value = serde_json::from_str(schema_string).map_err(|e| bad(&e.to_string()))?;
+        let fields = json.get("fields").and_then(Value::as_array).ok_or_else(|| bad("it has no fields"))?;
+        let columns = fields
+            .iter()
+            .map(|field| {
+                let name = field.get("name").and_then(Value::as_str).ok_or_else(|| bad("a field has no name"))?;
+                let physical = field
+                    .get("metadata")
+                    .and_then(|m| m.get("delta.columnMapping.physicalName"))
+                    .and_then(Value::as_str)
+                    .unwrap_or(name);
+                let data_type = field.get("type").ok_or_else(|| bad(&format!("field {name:?} has no type")))?;
+                Ok(Column {
+                    name: name.to_string(),
+                    physical_name: physical.to_string(),
+                    data_type: data_type.as_str().and_then(PrimitiveType::parse),
+                    type_json: data_type.to_string(),
+                    nullable: field.get("nullable").and_then(Value::as_bool).unwrap_or(true),
+                    is_partition: partition_columns.iter().any(|p| p == name),
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { columns })
+    }
+
+    /// The columns in order.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The column of that name; names differ by more than case.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        let exact = self.columns.iter().find(|c| c.name == name);
+        exact.or_else(|| self.columns.iter().find(|c| c.name.eq_ignore_ascii_case(name)))
+    }
+}
+
+impl PrimitiveType {
+    /// The type of that name in a schema; `None` where values have no order we use.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "byte" | "short" | "integer" | "long" => Self::Long,
+            "float" | "double" => Self::Double,
+            "string" => Self::String,
+            "boolean" => Self::Boolean,
+            "date" => Self::Date,
+            "timestamp" | "timestamp_ntz" => Self::Timestamp,
+            _ => {
+                let (_, scale) = name.strip_prefix("decimal(")?.strip_suffix(')')?.split_once(',')?;
+                Self::Decimal(scale.trim().parse().ok()?)
+            }
+        })
+    }
+
+    /// The value a partition value's text stands for (PROTOCOL.md, "Partition Value Serialization").
+    pub fn parse_partition_value(self, text: &str) -> Option<Literal> {
+        match self {
+            Self::Long => text.parse().ok().map(Literal::Long),
+            Self::Double => text.parse().ok().map(Literal::Double),
+            Self::String => Some(Literal::String(text.to_string())),
+            Self::Boolean => text.parse().ok().map(Literal::Boolean),
+            Self::Decimal(scale) => parse_decimal(text, scale),
+            Self::Date => parse_date(text),
+            // Either ISO 8601 with a zone, or local text in a zone nobody recorded: only the first has a meaning.
+            Self::Timestamp => text.ends_with('Z').then(|| parse_timestamp(text)).flatten(),
+        }
+    }
+
+    /// The value of a min or max statistic.
+    pub fn parse_statistic(self, v: &Value) -> Option<Literal> {
+        match (self, v) {
+            (Self::Long, Value::Number(n)) => n.as_i64().map(Literal::Long),
+            (Self::Double, Value::Number(n)) => n.as_f64().filter(|x| !x.is_nan()).map(Literal::Double),
+            (Self::Boolean, Value::Bool(b)) => Some(Literal::Boolean(*b)),
+            (Self::String, Value::String(s)) => Some(Literal::String(s.clone())),
+            (Self::Date, Value::String(s)) => parse_date(s),
+            (Self::Timestamp, Value::String(s)) => parse_timestamp(s),
+            // A JSON number went through f64 on the way here: exact only while it is short.
+            (Self::Decimal(scale), Value::Number(n)) => {
+                let text = n.to_string();
+                (text.len() <= 15).then(|| parse_decimal(&text, scale)).flatten()
+            }
+            (Self::Decimal(scale), Value::String(s)) => parse_decimal(s, scale),
+            _ => None,
+        }
+    }
+}
+
+fn parse_decimal(text: &str, scale: i8) -> Option<Literal> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let wanted = usize::try_from(scale).ok()?;
+    let fraction = match fraction.get(wanted..) {
+        Some(beyond) if beyond.bytes().all(|b| b == b'0') => &fraction[..wanted],
+        Some(_) => return None,
+        None => fraction,
+    };
+    let all = format!("{whole}{fraction:0<wanted$}");
+    if digits.is_empty() || !all.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let unscaled: i128 = all.parse().ok()?;
+    Some(Literal::Decimal(if negative { -unscaled } else { unscaled }, scale))
+}
+
+fn parse_date(text: &str) -> Option<Literal> {
+    let date = chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
+    let days = date.signed_duration_since(chrono::NaiveDate::default()).num_days();
+    i32::try_from(days).ok().map(Literal::Date)
+}
+
+/// With a zone or without; without, the text is taken as it stands.
+fn parse_timestamp(text: &str) -> Option<Literal> {
+    if let Ok(t) = chrono::DateTime::parse_from_rfc3339(text) {
+        return Some(Literal::Timestamp(t.timestamp_micros()));
+    }
+    let naive = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
+        .iter()
+        .find_map(|f| chrono::NaiveDateTime::parse_from_str(text, f).ok())?;
+    Some(Literal::Timestamp(naive.and_utc().timestamp_micros()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_stay_exact() {
+        let check = |text: &str, scale, want| assert_eq!(parse_decimal(text, scale), want, "{text}");
+        check("1.10", 2, Some(Literal::Decimal(110, 2)));
+        check("-1.1", 2, Some(Literal::Decimal(-110, 2)));
+        check("12345678901234567890123456789012345678", 0, Some(Literal::Decimal(12345678901234567890123456789012345678, 0)));
+        check("1.105", 2, None);
+        check("1.100", 2, Some(Literal::Decimal(110, 2)));
+        check("1e5", 2, None);
+        check("", 2, None);
+    }
+}

@@ -1,0 +1,257 @@
+//! What a table is at one version, and how a sequence of commits makes it so.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::action::{Action, Add, Commit, DomainMetadata, Metadata, Protocol, Remove, Txn, Version};
+use crate::error::{Result, TxnLogError};
+use crate::path::{FileKey, SetHash};
+
+/// Which state of a table is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// The newest version.
+    Latest,
+    /// That version.
+    Version(Version),
+    /// The newest version committed at or before that time, in milliseconds since 1970.
+    Timestamp(i64),
+}
+
+/// What opening a table gives: everything but the files. Its cost does not know how long the history is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Head {
+    /// The version.
+    pub version: Version,
+    /// When it was committed, in milliseconds since 1970; strictly increasing from version to version.
+    pub timestamp: i64,
+    /// What a client must support.
+    pub protocol: Protocol,
+    /// Schema, partitioning, configuration.
+    pub metadata: Metadata,
+}
+
+/// A table at one version. Its live files come on demand, from the reader that gave it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// Version, time, protocol and metadata.
+    pub head: Head,
+    /// The newest txn of each application.
+    pub txns: BTreeMap<String, Txn>,
+    /// The domains that are not removed.
+    pub domains: BTreeMap<String, DomainMetadata>,
+}
+
+impl Snapshot {
+    /// The version.
+    pub fn version(&self) -> Version {
+        self.head.version
+    }
+}
+
+/// The state of a table as replaying its log builds it (PROTOCOL.md, "Action Reconciliation").
+#[derive(Clone, Debug, Default)]
+pub struct Replay {
+    /// The newest protocol.
+    pub protocol: Option<Protocol>,
+    /// The newest metadata.
+    pub metadata: Option<Metadata>,
+    /// The newest txn of each application.
+    pub txns: BTreeMap<String, Txn>,
+    /// The domains that are not removed.
+    pub domains: BTreeMap<String, DomainMetadata>,
+    /// The live files.
+    pub files: HashMap<FileKey, Add>,
+    /// The tombstones: files that were live and are no longer.
+    pub removes: HashMap<FileKey, Remove>,
+}
+
+impl Replay {
+    /// Applies the actions of the next commit, or of a checkpoint. Their order within does not matter.
+    pub fn apply(&mut self, actions: Vec<Action>) {
+        let mut adds = Vec::new();
+        for action in actions {
+            match action {
+                Action::Protocol(p) => self.protocol = Some(p),
+                Action::Metadata(m) => self.metadata = Some(m),
+                Action::Txn(t) => {
+                    self.txns.insert(t.app_id.clone(), t);
+                }
+                Action::DomainMetadata(d) if d.removed => {
+                    self.domains.remove(&d.domain);
+                }
+                Action::DomainMetadata(d) => {
+                    self.domains.insert(d.domain.clone(), d);
+                }
+                Action::Add(add) => adds.push(add),
+                Action::Remove(remove) => {
+                    let key = remove.key();
+                    self.files.remove(&key);
+                    self.removes.insert(key, remove);
+                }
+                Action::CommitInfo(_) | Action::Cdc(_) | Action::CheckpointMetadata(_) => {}
+                Action::Sidecar(_) | Action::Unknown(..) => {}
+            }
+        }
+        for add in adds {
+            let key = add.key();
+            self.removes.remove(&key);
+            self.files.insert(key, add);
+        }
+    }
+
+    /// The snapshot of this state; an error where a log may not lack what it lacks. `origin` names the log.
+    pub fn snapshot(&self, version: Version, timestamp: i64, origin: &str) -> Result<Snapshot> {
+        let missing = |what: &str| {
+            TxnLogError::corrupt(format!(
+                "{origin} has no {what} up to version {version}: the log is incomplete, restore its missing commits"
+            ))
+        };
+        Ok(Snapshot {
+            head: Head {
+                version,
+                timestamp,
+                protocol: self.protocol.clone().ok_or_else(|| missing("protocol"))?,
+                metadata: self.metadata.clone().ok_or_else(|| missing("metadata"))?,
+            },
+            txns: self.txns.clone(),
+            domains: self.domains.clone(),
+        })
+    }
+}
+
+/// What one commit changes, sorted by kind: the rows a catalog keeps of it.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// The new protocol.
+    pub protocol: Option<Protocol>,
+    /// The new metadata.
+    pub metadata: Option<Metadata>,
+    /// Files that become live.
+    pub adds: Vec<(FileKey, Add)>,
+    /// Files that are removed, live before or not.
+    pub removes: Vec<(FileKey, Remove)>,
+    /// Progress markers.
+    pub txns: Vec<Txn>,
+    /// Domains set or removed.
+    pub domains: Vec<DomainMetadata>,
+    /// Change data files.
+    pub cdcs: Vec<crate::action::Cdc>,
+}
+
+impl Changes {
+    /// Sorts the actions of a commit. Within a commit the last of several for one thing counts.
+    pub fn of(actions: &[Action]) -> Self {
+        let mut c = Self::default();
+        let mut adds: BTreeMap<FileKey, Add> = BTreeMap::new();
+        let mut removes: BTreeMap<FileKey, Remove> = BTreeMap::new();
+        for action in actions {
+            match action {
+                Action::Protocol(p) => c.protocol = Some(p.clone()),
+                Action::Metadata(m) => c.metadata = Some(m.clone()),
+                Action::Add(a) => {
+                    adds.insert(a.key(), a.clone());
+                }
+                Action::Remove(r) => {
+                    removes.insert(r.key(), r.clone());
+                }
+                Action::Txn(t) => {
+                    c.txns.retain(|old| old.app_id != t.app_id);
+                    c.txns.push(t.clone());
+                }
+                Action::DomainMetadata(d) => {
+                    c.domains.retain(|old| old.domain != d.domain);
+                    c.domains.push(d.clone());
+                }
+                Action::Cdc(cdc) => c.cdcs.push(cdc.clone()),
+                Action::CommitInfo(_) | Action::CheckpointMetadata(_) => {}
+                Action::Sidecar(_) | Action::Unknown(..) => {}
+            }
+        }
+        c.adds = adds.into_iter().collect();
+        c.removes = removes.into_iter().collect();
+        c
+    }
+
+    /// Brings a set hash from before the commit to after it. `was_live` tells which files were live before.
+    pub fn advance(&self, hash: &mut SetHash, was_live: impl Fn(&FileKey) -> bool) {
+        for (key, _) in &self.removes {
+            let added_again = self.adds.binary_search_by(|(k, _)| k.cmp(key)).is_ok();
+            if was_live(key) && !added_again {
+                hash.remove(key);
+            }
+        }
+        for (key, _) in &self.adds {
+            if !was_live(key) {
+                hash.insert(key);
+            }
+        }
+    }
+
+    /// Bytes of the added files.
+    pub fn bytes_added(&self) -> i64 {
+        self.adds.iter().map(|(_, a)| a.size).sum()
+    }
+
+    /// Bytes of the removed files, as far as their removes say.
+    pub fn bytes_removed(&self) -> i64 {
+        self.removes.iter().filter_map(|(_, r)| r.size).sum()
+    }
+}
+
+/// One line of a table's history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommitSummary {
+    /// The version.
+    pub version: Version,
+    /// When it was committed, in milliseconds since 1970.
+    pub timestamp: i64,
+    /// Who committed it, where known.
+    pub committer: Option<String>,
+    /// The operation, such as `WRITE`.
+    pub operation: Option<String>,
+    /// Its parameters, JSON text.
+    pub operation_parameters: Option<String>,
+    /// Its metrics, JSON text.
+    pub operation_metrics: Option<String>,
+    /// The engine that wrote it.
+    pub engine_info: Option<String>,
+    /// The version it read.
+    pub read_version: Option<i64>,
+    /// The isolation it was committed under.
+    pub isolation: Option<String>,
+    /// The transaction over several tables it belongs to.
+    pub group_id: Option<String>,
+    /// Files added.
+    pub files_added: u64,
+    /// Files removed.
+    pub files_removed: u64,
+    /// Bytes added.
+    pub bytes_added: i64,
+    /// Bytes removed.
+    pub bytes_removed: i64,
+}
+
+impl CommitSummary {
+    /// The summary of a commit's bytes.
+    pub fn of(version: Version, timestamp: i64, commit: &Commit) -> Self {
+        let changes = Changes::of(commit.actions());
+        let info = commit.info().cloned().unwrap_or_default();
+        let string = |key: &str| info.0.get::<String>(key);
+        Self {
+            version,
+            timestamp,
+            committer: string("userName"),
+            operation: info.operation(),
+            operation_parameters: info.text("operationParameters"),
+            operation_metrics: info.text("operationMetrics"),
+            engine_info: string("engineInfo"),
+            read_version: info.0.get("readVersion"),
+            isolation: string("isolationLevel"),
+            group_id: info.0.get::<crate::object::Object>(crate::commit::OUR_KEY).and_then(|o| o.get("groupId")),
+            files_added: changes.adds.len() as u64,
+            files_removed: changes.removes.len() as u64,
+            bytes_added: changes.bytes_added(),
+            bytes_removed: changes.bytes_removed(),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Bringing an existing Delta table in, with its history; the log itself stays as it is, byte for byte.
+
+use std::sync::Arc;
+
+use deltalakedb_log::catalog::{HistoryLoad, MirrorState};
+use deltalakedb_log::commit::NewTable;
+use deltalakedb_log::{
+    Catalog, Clock, FileTxnLogReader, Location, Result, TableEntry, TableId, TableName, TableRef, TxnLogError, Version,
+};
+
+/// What an import did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Imported {
+    /// The table as it is now.
+    pub table: TableEntry,
+    /// How many versions this import brought in.
+    pub versions: u64,
+}
+
+/// Imports the table at `location` as `name`. Again: goes on where an interrupted import stopped, or takes in commits
+/// that other writers have made since, as long as the catalog has none of its own that are not published.
+///
+/// `progress` hears of every batch: the newest version stored, and the last one there is.
+pub async fn import(
+    catalog: &Arc<dyn Catalog>,
+    clock: &dyn Clock,
+    location: &Location,
+    name: Option<&TableName>,
+    progress: &(dyn Fn(Version, Version) + Send + Sync),
+) -> Result<Imported> {
+    let known = catalog.find(&TableRef::Location(location.clone())).await?;
+    let unfinished = catalog.unfinished_load(location).await?;
+    let (table, name, after) = match (&known, &unfinished) {
+        (Some(entry), _) => {
+            check_same_name(entry, name)?;
+            (entry.id, entry.name.clone(), Some(entry.current_version))
+        }
+        (None, Some(load)) => (load.table, name.unwrap_or(&load.name).clone(), load.current_version),
+        (None, None) => {
+            let fresh = TableId(clock.new_uuid());
+            let name = name.ok_or_else(|| {
+                TxnLogError::invalid(format!("the table at {location} needs a name: `dl import {location} --as NAME`"))
+            })?;
+            if let Some(taken) = catalog.find(&TableRef::Name(name.clone())).await? {
+                return Err(TxnLogError::new(
+                    deltalakedb_log::ErrorKind::AlreadyExists,
+                    format!("there is a table {name} already, at {}: choose another name", taken.location),
+                ));
+            }
+            (fresh, name.clone(), None)
+        }
+    };
+    let log = FileTxnLogReader::open(location).await?;
+    let (_, newest) = log.versions();
+    if let Some(entry) = &known {
+        check_nothing_unpublished(entry, newest)?;
+        if newest == entry.current_version && entry.mirror == MirrorState::Following {
+            return Ok(Imported { table: entry.clone(), versions: 0 });
+        }
+    }
+    let load = HistoryLoad {
+        table,
+        new: NewTable { name, location: location.clone() },
+        published_version: Some(newest),
+        items: log.items(after),
+        progress: &|version| progress(version, newest),
+    };
+    let table = catalog.load_history(load).await?;
+    let first = after.map_or(table.base_version, |v| v + 1);
+    Ok(Imported { versions: (table.current_version + 1).saturating_sub(first), table })
+}
+
+fn check_same_name(entry: &TableEntry, name: Option<&TableName>) -> Result<()> {
+    match name.filter(|name| **name != entry.name) {
+        None => Ok(()),
+        Some(name) => Err(TxnLogError::new(
+            deltalakedb_log::ErrorKind::AlreadyExists,
+            format!("the table at {} is in the catalog already, as {}, not as {name}", entry.location, entry.name),
+        )),
+    }
+}
+
+fn check_nothing_unpublished(entry: &TableEntry, newest: Version) -> Result<()> {
+    let published = entry.published_version.unwrap_or(entry.base_version);
+    if published < entry.current_version {
+        return Err(TxnLogError::invalid(format!(
+            "{} has commits up to version {} that are not published, and its _delta_log goes on to {newest}: \
+             run `dl mirror run` first, or `dl verify {}` if that stops",
+            entry.name, entry.current_version, entry.name
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,294 @@
+//! Publishing: version N after N-1, never over what is there, the same bytes at every try.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use deltalakedb_log::catalog::{Lease, MirrorFailure, MirrorState, require};
+use deltalakedb_log::{
+    At, Catalog, Clock, ErrorKind, Location, Result, TableEntry, TableId, TableRef, TxnLogError, TxnLogReader, Version,
+};
+use futures::StreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use uuid::Uuid;
+
+/// How long the right to publish lasts without being renewed. It only keeps publishers from doing the same work twice:
+/// what makes publishing safe is put-if-absent and the token.
+const LEASE_MS: i64 = 5_000;
+/// Versions published between two notes of the watermark.
+const BATCH: Version = 100;
+
+/// Publishes the commits of a catalog.
+#[derive(Debug)]
+pub struct Mirror {
+    catalog: Arc<dyn Catalog>,
+    clock: Arc<dyn Clock>,
+    holder: Uuid,
+    /// Stores that are known to refuse to overwrite.
+    proven: Mutex<HashSet<Location>>,
+}
+
+/// What a publishing attempt did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The newest version in `_delta_log`, as far as is known.
+    pub version: Option<Version>,
+    /// How many versions this attempt published.
+    pub count: u64,
+    /// Another process is publishing the table.
+    pub elsewhere: bool,
+}
+
+/// How far a table's mirror is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// The table.
+    pub table: TableEntry,
+    /// Versions committed and not published.
+    pub behind: u64,
+    /// Milliseconds since the oldest of them was committed; 0 when there is none.
+    pub lag_ms: i64,
+    /// What failed.
+    pub failures: Vec<MirrorFailure>,
+}
+
+impl Mirror {
+    /// A publisher for the catalog's tables.
+    pub fn new(catalog: Arc<dyn Catalog>, clock: Arc<dyn Clock>) -> Self {
+        let holder = clock.new_uuid();
+        Self { catalog, clock, holder, proven: Mutex::default() }
+    }
+
+    /// Publishes everything a table has committed. While another process publishes it, that process does it.
+    pub async fn publish(&self, table: TableId) -> Result<Published> {
+        let mut count = 0;
+        loop {
+            let entry = require(self.catalog.as_ref(), &TableRef::Id(table)).await?;
+            check_following(&entry)?;
+            let done = Published { version: entry.published_version, count, elsewhere: false };
+            if entry.published_version == Some(entry.current_version) {
+                return Ok(done);
+            }
+            let now = self.clock.now_ms();
+            let Some(lease) = self.catalog.acquire_lease(table, self.holder, now, now + LEASE_MS).await? else {
+                return Ok(Published { elsewhere: true, ..done });
+            };
+            let result = self.publish_under(lease.clone(), &entry).await;
+            self.catalog.release_lease(&lease).await?;
+            // A commit made while the lease was held found it taken and left the work here: look again.
+            count += result?;
+        }
+    }
+
+    /// Publishes every table, one after the other; waits for publishers that died. The results are by table name.
+    pub async fn run(&self) -> Result<Vec<(TableEntry, Result<Published>)>> {
+        let mut results = Vec::new();
+        for entry in self.catalog.tables().await? {
+            let result = self.publish_or_wait(&entry).await;
+            results.push((entry, result));
+        }
+        Ok(results)
+    }
+
+    async fn publish_or_wait(&self, entry: &TableEntry) -> Result<Published> {
+        let started = std::time::Instant::now();
+        let patience = Duration::from_millis(LEASE_MS.unsigned_abs() * 2);
+        loop {
+            match self.publish(entry.id).await? {
+                p if p.elsewhere && started.elapsed() < patience => tokio::time::sleep(Duration::from_millis(50)).await,
+                p => return Ok(p),
+            }
+        }
+    }
+
+    /// How far every table's mirror is.
+    pub async fn status(&self) -> Result<Vec<Status>> {
+        let mut all = Vec::new();
+        for table in self.catalog.tables().await? {
+            let next = table.published_version.map_or(table.base_version, |v| v + 1);
+            let behind = (table.current_version + 1).saturating_sub(next);
+            let lag_ms = match behind {
+                0 => 0,
+                _ => {
+                    let oldest = self.catalog.reader(table.id).snapshot(At::Version(next)).await?;
+                    (self.clock.now_ms() - oldest.head.timestamp).max(0)
+                }
+            };
+            let failures = self.catalog.mirror_failures(table.id).await?;
+            all.push(Status { table, behind, lag_ms, failures });
+        }
+        Ok(all)
+    }
+
+    async fn publish_under(&self, mut lease: Lease, entry: &TableEntry) -> Result<u64> {
+        let reader = self.catalog.reader(entry.id);
+        let store = entry.location.store()?;
+        let from = entry.published_version.map_or(entry.base_version, |v| v + 1);
+        let mut count = 0;
+        let mut commits = reader.changes(from, entry.current_version).await?;
+        while let Some(commit) = commits.next().await {
+            let (version, bytes) = commit?;
+            if let Err(failure) = self.publish_one(entry, reader.as_ref(), store.as_ref(), version, bytes).await {
+                return Err(self.note(entry, version, failure).await?);
+            }
+            count += 1;
+            if version == entry.current_version || count % BATCH == 0 {
+                self.catalog.mark_published(&lease, version).await?;
+                let now = self.clock.now_ms();
+                match self.catalog.acquire_lease(entry.id, self.holder, now, now + LEASE_MS).await? {
+                    Some(renewed) => lease = renewed,
+                    None => return Err(deltalakedb_log::commit::fenced(&entry.name)),
+                }
+            }
+        }
+        self.catalog.release_lease(&lease).await?;
+        Ok(count)
+    }
+
+    /// Remembers a failure, and gives the error to show.
+    async fn note(&self, entry: &TableEntry, version: Version, failure: Failure) -> Result<TxnLogError> {
+        let (name, place) = (&entry.name, &entry.location);
+        match failure {
+            Failure::Foreign(what) => {
+                self.catalog.mark_diverged(entry.id, version, &what).await?;
+                Ok(TxnLogError::invalid(format!(
+                    "publishing of {name} stopped: version {version} in {place}/_delta_log is another writer's ({what}); \
+                     nothing was overwritten, run `dl verify {name}` to see the difference"
+                )))
+            }
+            Failure::Error(e) => {
+                self.catalog.mark_failed(entry.id, version, &e.to_string(), self.clock.now_ms()).await?;
+                let message = format!(
+                    "version {version} of {name} is committed but could not be published to {place}/_delta_log; \
+                     `dl mirror run` tries again"
+                );
+                Ok(TxnLogError::new(e.kind(), message).with_source(e))
+            }
+        }
+    }
+
+    async fn publish_one(
+        &self,
+        entry: &TableEntry,
+        reader: &dyn TxnLogReader,
+        store: &dyn ObjectStore,
+        version: Version,
+        bytes: Bytes,
+    ) -> Result<(), Failure> {
+        let path = commit_path(version);
+        put_if_absent(store, &path, &bytes).await?;
+        match entry.location.local_path() {
+            Some(root) => {
+                // Readers without in-commit timestamps take the file's time for the commit's.
+                let ms = reader.snapshot(At::Version(version)).await.map_err(Failure::Error)?.head.timestamp;
+                set_file_time(&root.join(path.as_ref()), ms).map_err(Failure::Error)
+            }
+            None => self.prove(&entry.location, store, &path, bytes).await,
+        }
+    }
+
+    /// Once per store: the same put again must be refused. The bytes are the same, so a store that does overwrite
+    /// does no harm by it.
+    async fn prove(&self, location: &Location, store: &dyn ObjectStore, path: &Path, bytes: Bytes) -> Result<(), Failure> {
+        let proven = |f: &dyn Fn(&mut HashSet<Location>) -> bool| {
+            f(&mut self.proven.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        };
+        if proven(&|all| all.contains(location)) {
+            return Ok(());
+        }
+        match store.put_opts(path, bytes.into(), PutOptions::from(PutMode::Create)).await {
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                proven(&|all| all.insert(location.clone()));
+                Ok(())
+            }
+            Ok(_) => Err(Failure::Error(TxnLogError::invalid(format!(
+                "the object store of {location} overwrites files it was asked not to: it cannot keep a Delta log safely"
+            )))),
+            Err(e) => Err(Failure::Error(e.into())),
+        }
+    }
+}
+
+/// Why a version is not published.
+enum Failure {
+    /// Something else stands there.
+    Foreign(String),
+    /// It could not be written.
+    Error(TxnLogError),
+}
+
+/// The path of a commit below the table.
+pub(crate) fn commit_path(version: Version) -> Path {
+    Path::from(format!("_delta_log/{version:020}.json"))
+}
+
+/// "Exists" is success when what exists is the same; the answer to an earlier try may have been lost.
+async fn put_if_absent(store: &dyn ObjectStore, path: &Path, bytes: &Bytes) -> Result<(), Failure> {
+    const TRIES: u32 = 5;
+    for attempt in 1.. {
+        match store.put_opts(path, bytes.clone().into(), PutOptions::from(PutMode::Create)).await {
+            Ok(_) => return Ok(()),
+            Err(e @ (object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. })) => {
+                match read(store, path).await.map_err(Failure::Error)? {
+                    Some(there) if there == *bytes => return Ok(()),
+                    Some(there) => return Err(Failure::Foreign(describe(path, &there))),
+                    // Some stores say "exists" while another put is in flight that then fails.
+                    None if attempt < TRIES => tokio::time::sleep(Duration::from_millis(50)).await,
+                    None => return Err(Failure::Error(e.into())),
+                }
+            }
+            Err(e) => return Err(Failure::Error(e.into())),
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn read(store: &dyn ObjectStore, path: &Path) -> Result<Option<Bytes>> {
+    match store.get(path).await {
+        Ok(got) => Ok(Some(got.bytes().await?)),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// What another writer's commit is, in a few words.
+pub(crate) fn describe(path: &Path, bytes: &Bytes) -> String {
+    let file = path.filename().unwrap_or_default();
+    let commit = deltalakedb_log::Commit::parse(bytes.clone(), file).ok();
+    let info = commit.as_ref().and_then(|c| c.info());
+    let by = info.and_then(|i| i.0.get::<String>("engineInfo")).unwrap_or_else(|| "an unknown engine".into());
+    let operation = info.and_then(|i| i.operation()).unwrap_or_else(|| "commit".into());
+    format!("{file}: {operation} by {by}")
+}
+
+fn set_file_time(file: &std::path::Path, ms: i64) -> Result<()> {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(ms.max(0).unsigned_abs());
+    let set = std::fs::File::options().append(true).open(file).and_then(|f| f.set_modified(time));
+    set.map_err(|e| {
+        TxnLogError::new(ErrorKind::Unavailable, format!("the time of {} cannot be set", file.display())).with_source(e)
+    })
+}
+
+fn check_following(entry: &TableEntry) -> Result<()> {
+    match &entry.mirror {
+        MirrorState::Following => Ok(()),
+        MirrorState::Diverged { version, what } => Err(TxnLogError::invalid(format!(
+            "{} is not published: version {version} in its _delta_log is another writer's ({what}); run `dl verify {}`",
+            entry.name, entry.name
+        ))),
+    }
+}
+
+impl fmt::Display for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.elsewhere, self.count, self.version) {
+            (true, ..) => f.write_str("another process is publishing"),
+            (_, 0, _) => f.write_str("up to date"),
+            (_, n, Some(v)) => write!(f, "{n} published, up to version {v}"),
+            (_, n, None) => write!(f, "{n} published"),
+        }
+    }
+}

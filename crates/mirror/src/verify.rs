@@ -1,0 +1,272 @@
+//! Verifying: does `_delta_log` say what the catalog says?
+//!
+//! Commits are compared byte by byte, and the state they add up to is compared with what an *independent* reader
+//! ([`Replayer`]) makes of `_delta_log`: a mistake in our own replay must not prove itself right.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use async_trait::async_trait;
+use deltalakedb_log::action::{Add, Metadata, Protocol};
+use deltalakedb_log::{At, Catalog, FileKey, Location, Result, Snapshot, TableEntry, Version};
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use crate::publish::{commit_path, describe, read};
+
+/// Someone else's reading of a plain `_delta_log`.
+#[async_trait]
+pub trait Replayer: Send + Sync {
+    /// The table at a version, read from `_delta_log` alone.
+    async fn replay(&self, location: &Location, version: Version) -> Result<Replayed>;
+}
+
+/// A table at one version, as someone else reads it.
+#[derive(Clone, Debug)]
+pub struct Replayed {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The metadata.
+    pub metadata: Metadata,
+    /// The newest version of each application.
+    pub txns: BTreeMap<String, i64>,
+    /// The configuration of each domain.
+    pub domains: BTreeMap<String, String>,
+    /// The live files.
+    pub files: Vec<Add>,
+}
+
+/// What to verify.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VerifyOptions {
+    /// Replay every version, not only the newest.
+    pub every_version: bool,
+    /// Look for every data file.
+    pub data: bool,
+}
+
+/// One difference: what, and what mends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The version it is about.
+    pub version: Version,
+    /// What differs.
+    pub what: String,
+    /// What to run.
+    pub mend: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "version {}: {}; {}", self.version, self.what, self.mend)
+    }
+}
+
+/// Compares a table's `_delta_log` with the catalog. No finding means that they agree. `progress` hears of every version
+/// that is done, and of the last one.
+pub async fn verify(
+    catalog: &dyn Catalog,
+    table: &TableEntry,
+    replayer: &dyn Replayer,
+    options: VerifyOptions,
+    progress: &(dyn Fn(Version, Version) + Send + Sync),
+) -> Result<Vec<Finding>> {
+    let store = table.location.store()?;
+    let mut findings = foreign_commits(table, store.as_ref()).await?;
+    let Some(published) = table.published_version else {
+        findings.push(behind(table, table.base_version));
+        return Ok(findings);
+    };
+    findings.extend(changed_commits(catalog, table, store.as_ref(), published, progress).await?);
+    if published < table.current_version {
+        findings.push(behind(table, published + 1));
+    }
+    let first = if options.every_version { table.base_version } else { published };
+    // A reader of `_delta_log` stumbles over the same missing or foreign commits: one finding for one cause.
+    if findings.iter().all(|f| f.version > published) {
+        for version in first..=published {
+            findings.extend(compare(catalog, table, replayer, version).await?);
+            progress(version, published);
+        }
+    }
+    if options.data {
+        findings.extend(missing_data(catalog, table, store.as_ref()).await?);
+    }
+    Ok(findings)
+}
+
+fn behind(table: &TableEntry, version: Version) -> Finding {
+    let n = table.current_version + 1 - version;
+    let what = format!("{n} commit{} not published yet", if n == 1 { " is" } else { "s are" });
+    Finding { version, what, mend: "`dl mirror run` publishes what is missing".into() }
+}
+
+/// Commits in `_delta_log` beyond the newest of the catalog.
+async fn foreign_commits(table: &TableEntry, store: &dyn ObjectStore) -> Result<Vec<Finding>> {
+    let published = table.published_version.map_or(table.base_version, |v| v + 1);
+    let first = published.max(table.current_version.saturating_sub(1)).min(table.current_version + 1);
+    let mut findings = Vec::new();
+    for version in first..=table.current_version + 1 {
+        let path = commit_path(version);
+        let Some(there) = read(store, &path).await? else { continue };
+        let ours = version <= table.current_version;
+        if !ours {
+            let mend = format!("`dl import {} --as {}` takes it in", table.location, table.name);
+            let what = format!("{} is not in the catalog", describe(&path, &there));
+            findings.push(Finding { version, what, mend });
+        }
+    }
+    Ok(findings)
+}
+
+/// Commits that are missing in `_delta_log` or differ from the catalog's bytes.
+async fn changed_commits(
+    catalog: &dyn Catalog,
+    table: &TableEntry,
+    store: &dyn ObjectStore,
+    published: Version,
+    progress: &(dyn Fn(Version, Version) + Send + Sync),
+) -> Result<Vec<Finding>> {
+    let reader = catalog.reader(table.id);
+    let to = match &table.mirror {
+        deltalakedb_log::catalog::MirrorState::Diverged { version, .. } => (*version).min(table.current_version),
+        deltalakedb_log::catalog::MirrorState::Following => published,
+    };
+    let commits = reader.changes(table.base_version, to.max(published)).await?;
+    let compared = commits.map(|commit| async {
+        let (version, ours) = commit?;
+        let path = commit_path(version);
+        Ok::<_, deltalakedb_log::TxnLogError>((version, ours, read(store, &path).await?, path))
+    });
+    let mut compared = compared.buffered(16);
+    let mut findings = Vec::new();
+    while let Some((version, ours, there, path)) = compared.try_next().await? {
+        let file = path.filename().unwrap_or_default();
+        let finding = match there {
+            Some(there) if there == ours => None,
+            Some(there) => {
+                let (line, mine, theirs) = first_difference(&ours, &there);
+                let what = format!("{} differs from the catalog at line {line}: {theirs} instead of {mine}", describe(&path, &there));
+                Some((what, format!("compare it with the catalog's bytes, then put them back or take the table in anew ({file})")))
+            }
+            None => Some((
+                format!("{file} is missing"),
+                "restore the file from a backup, or detach the table and import it again".to_string(),
+            )),
+        };
+        findings.extend(finding.map(|(what, mend)| Finding { version, what, mend }));
+        progress(version, published);
+    }
+    Ok(findings)
+}
+
+/// The first line that differs, counted from 1, shortened on both sides.
+fn first_difference(ours: &[u8], theirs: &[u8]) -> (usize, String, String) {
+    let short = |line: Option<&[u8]>| match line {
+        Some(line) => {
+            let text = String::from_utf8_lossy(line);
+            let cut: String = text.chars().take(60).collect();
+            if cut.len() < text.len() { format!("`{cut}…`") } else { format!("`{cut}`") }
+        }
+        None => "the end of the file".into(),
+    };
+    let (mut a, mut b) = (ours.split(|c| *c == b'\n'), theirs.split(|c| *c == b'\n'));
+    for line in 1.. {
+        let (mine, other) = (a.next(), b.next());
+        if mine != other || (mine.is_none() && other.is_none()) {
+            return (line, short(mine), short(other));
+        }
+    }
+    (0, String::new(), String::new())
+}
+
+/// The smallest difference between the catalog's state and someone else's replay.
+async fn compare(
+    catalog: &dyn Catalog,
+    table: &TableEntry,
+    replayer: &dyn Replayer,
+    version: Version,
+) -> Result<Option<Finding>> {
+    let reader = catalog.reader(table.id);
+    let snapshot = reader.snapshot(At::Version(version)).await?;
+    let files: Vec<Add> = reader.files(version, None).await?.try_collect().await?;
+    let difference = match replayer.replay(&table.location, version).await {
+        Ok(theirs) => difference(&snapshot, &files, &theirs),
+        Err(e) => Some(format!("another reader cannot replay _delta_log: {e}")),
+    };
+    Ok(difference.map(|what| Finding {
+        version,
+        what,
+        mend: "look for a stale or torn checkpoint or checksum of that version in _delta_log and delete it".into(),
+    }))
+}
+
+fn difference(ours: &Snapshot, files: &[Add], theirs: &Replayed) -> Option<String> {
+    if ours.head.protocol != theirs.protocol {
+        return Some(format!("the protocol is {} instead of {}", theirs.protocol.to_json(), ours.head.protocol.to_json()));
+    }
+    if ours.head.metadata != theirs.metadata {
+        return Some(format!("the metadata is {} instead of {}", theirs.metadata.to_json(), ours.head.metadata.to_json()));
+    }
+    let txns: BTreeMap<_, _> = ours.txns.iter().map(|(k, t)| (k.clone(), t.version)).collect();
+    if let Some(what) = first_entry("txn of application", &txns, &theirs.txns) {
+        return Some(what);
+    }
+    let domains: BTreeMap<_, _> = ours.domains.iter().map(|(k, d)| (k.clone(), d.configuration.clone())).collect();
+    if let Some(what) = first_entry("domain", &domains, &theirs.domains) {
+        return Some(what);
+    }
+    let by_key = |files: &[Add]| files.iter().map(|f| (f.key(), f.clone())).collect::<BTreeMap<FileKey, Add>>();
+    let (ours, theirs) = (by_key(files), by_key(&theirs.files));
+    let keys: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+    keys.into_iter().find_map(|key| match (ours.get(key), theirs.get(key)) {
+        (Some(file), None) => Some(format!("the file {} is not live there", file.path)),
+        (None, Some(file)) => Some(format!("the file {} is live only there", file.path)),
+        (Some(a), Some(b)) if a.size != b.size || a.partition_values != b.partition_values => {
+            Some(format!("the file {} has another size or other partition values there", a.path))
+        }
+        _ => None,
+    })
+}
+
+fn first_entry<T: PartialEq + fmt::Debug>(
+    what: &str,
+    ours: &BTreeMap<String, T>,
+    theirs: &BTreeMap<String, T>,
+) -> Option<String> {
+    let keys: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+    keys.into_iter().find(|k| ours.get(*k) != theirs.get(*k)).map(|k| {
+        let show = |v: Option<&T>| v.map_or("nothing".to_string(), |v| format!("{v:?}"));
+        format!("the {what} {k:?} is {} instead of {}", show(theirs.get(k)), show(ours.get(k)))
+    })
+}
+
+/// Data files of the newest version that are not there.
+async fn missing_data(catalog: &dyn Catalog, table: &TableEntry, store: &dyn ObjectStore) -> Result<Vec<Finding>> {
+    let version = table.current_version;
+    let files = catalog.reader(table.id).files(version, None).await?;
+    let looked = files.map(|file| async {
+        let file = file?;
+        let decoded = String::from_utf8_lossy(&deltalakedb_log::canonical_path(&file.path)).into_owned();
+        let absolute = decoded.starts_with('/') || decoded.contains("://");
+        let found = match (absolute, Path::parse(&decoded)) {
+            (false, Ok(path)) => match store.head(&path).await {
+                Ok(_) => true,
+                Err(object_store::Error::NotFound { .. }) => false,
+                Err(e) => return Err(e.into()),
+            },
+            _ => std::path::Path::new(&decoded).exists() || !decoded.starts_with('/'),
+        };
+        Ok::<_, deltalakedb_log::TxnLogError>((file.path, found))
+    });
+    let missing: Vec<_> = looked.buffer_unordered(16).try_filter(|(_, found)| std::future::ready(!found)).try_collect().await?;
+    Ok(missing
+        .into_iter()
+        .map(|(path, _)| Finding {
+            version,
+            what: format!("the data file {path} is missing"),
+            mend: "restore the file from a backup".into(),
+        })
+        .collect())
+}

@@ -1,0 +1,338 @@
+//! The kernel's engine over a log that is not in files.
+//!
+//! It pretends a `_delta_log` that holds a checkpoint, a checksum and a commit for every version. What is asked of
+//! them is read from the log there and then; everything outside `_delta_log` goes to the object store.
+//!
+//! The kernel decides by what it lists, so the listing depends on what an engine was asked first. *Afresh*, the hint
+//! `_last_checkpoint` comes first: then it is answered and checkpoints are listed, and a load needs no replay. *To go
+//! on* from an older state, the listing comes first: then only commits are listed and there is no hint, or the kernel
+//! would throw the older state away. Every engine serves one such walk.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use bytes::Bytes;
+use delta_kernel::engine::arrow_expression::ArrowEvaluationHandler;
+use delta_kernel::engine::{parse_json, to_json_bytes};
+use delta_kernel::engine_data::FilteredEngineData;
+use delta_kernel::expressions::PredicateRef;
+use delta_kernel::schema::{SchemaRef, StructType};
+use delta_kernel::{
+    DeltaResult, DeltaResultIterator, DeltaResultIteratorStatic, Engine, EngineData, Error, EvaluationHandler,
+    FileDataReadResultIterator, FileMeta, FileSize, FileSlice, JsonHandler, ParquetFooter, ParquetHandler,
+    StorageHandler,
+};
+use deltalakedb_log::action::Add;
+use deltalakedb_log::{Result, TxnLogError, Version};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use url::Url;
+
+use super::batches;
+use super::log::{Files, HeldLog, LogFile};
+use super::runtime::wait;
+use super::shown;
+
+/// How many files one batch of the checkpoint holds.
+const BATCH: usize = 8192;
+
+pub(super) struct VirtualEngine {
+    handlers: Arc<Handlers>,
+    evaluation: Arc<ArrowEvaluationHandler>,
+}
+
+struct Handlers {
+    log: Arc<HeldLog>,
+    log_url: Url,
+    /// For what is not in `_delta_log`: deletion vectors, change data.
+    objects: Arc<dyn Engine>,
+    walk: AtomicU8,
+}
+
+const UNDECIDED: u8 = 0;
+const AFRESH: u8 = 1;
+const GOING_ON: u8 = 2;
+
+impl VirtualEngine {
+    /// An engine for one walk over the log; it does nothing yet.
+    pub(super) fn new(log: Arc<HeldLog>, log_url: Url, objects: Arc<dyn Engine>) -> Self {
+        let walk = AtomicU8::new(UNDECIDED);
+        Self {
+            handlers: Arc::new(Handlers { log, log_url, objects, walk }),
+            evaluation: Arc::new(ArrowEvaluationHandler),
+        }
+    }
+}
+
+impl Engine for VirtualEngine {
+    fn evaluation_handler(&self) -> Arc<dyn EvaluationHandler> {
+        self.evaluation.clone()
+    }
+    fn storage_handler(&self) -> Arc<dyn StorageHandler> {
+        self.handlers.clone()
+    }
+    fn json_handler(&self) -> Arc<dyn JsonHandler> {
+        self.handlers.clone()
+    }
+    fn parquet_handler(&self) -> Arc<dyn ParquetHandler> {
+        self.handlers.clone()
+    }
+}
+
+impl Handlers {
+    /// Which file of the log a URL names; `None` outside the log.
+    fn log_file(&self, url: &Url) -> Option<LogFile> {
+        url.as_str().strip_prefix(self.log_url.as_str()).map(LogFile::parse)
+    }
+
+    /// Whether the walk is afresh; the first question decides.
+    fn is_afresh(&self, if_first: u8) -> bool {
+        let decided = self.walk.compare_exchange(UNDECIDED, if_first, Ordering::AcqRel, Ordering::Acquire);
+        decided.map_or_else(|before| before, |_| if_first) == AFRESH
+    }
+
+    /// The bytes of a small file of the log.
+    fn read(&self, url: &Url) -> DeltaResult<Bytes> {
+        let missing = || Error::file_not_found(url);
+        let log = self.log.clone();
+        match self.log_file(url).unwrap_or(LogFile::Other) {
+            LogFile::LastCheckpoint if self.is_afresh(AFRESH) => {
+                let version = self.log.base_version().ok_or_else(missing)?;
+                Ok(format!(r#"{{"version":{version},"size":1}}"#).into())
+            }
+            LogFile::Checksum(v) if self.log.base_version().is_some_and(|base| v <= base) => {
+                let snapshot = wait(async move { log.snapshot(v).await }).map_err(Error::generic_err)?;
+                Ok(shown::checksum(&snapshot).into())
+            }
+            LogFile::Commit(v) => self.commit(v)?.ok_or_else(missing),
+            _ => Err(missing()),
+        }
+    }
+
+    fn commit(&self, version: Version) -> DeltaResult<Option<Bytes>> {
+        let log = self.log.clone();
+        wait(async move { log.commit(version).await }).map_err(Error::generic_err)
+    }
+
+    /// The virtual checkpoint of a version: protocol, metadata, txns and domains, then the files.
+    fn checkpoint(&self, version: Version, file: &Url, schema: SchemaRef) -> DeltaResult<FileDataReadResultIterator> {
+        let log = self.log.clone();
+        let mut parts: Vec<FileDataReadResultIterator> = Vec::new();
+        if ["protocol", "metaData", "txn", "domainMetadata"].iter().any(|c| schema.contains(c)) {
+            let log = log.clone();
+            let snapshot = wait(async move { log.snapshot(version).await }).map_err(Error::generic_err)?;
+            let lines = shown::checkpoint_lines(&snapshot);
+            parts.push(Box::new(std::iter::once(batches::of_lines(lines, &schema, file.as_str()))));
+        }
+        if schema.contains("add") && *log.files() != Files::None {
+            let stream = wait(async move {
+                let predicate = match log.files() {
+                    Files::Matching(predicate) => Some(predicate),
+                    Files::All | Files::None => None,
+                };
+                log.reader().files(version, predicate).await
+            });
+            let files = FileBatches { stream: Some(stream.map_err(Error::generic_err)?) };
+            parts.push(Box::new(files.map(move |adds| batches::of_adds(&adds.map_err(Error::generic_err)?, &schema))));
+        }
+        Ok(Box::new(parts.into_iter().flatten()))
+    }
+}
+
+fn meta(log: &HeldLog, log_url: &Url, file: LogFile) -> DeltaResult<FileMeta> {
+    let last_modified = match file {
+        LogFile::Commit(v) | LogFile::Checksum(v) | LogFile::Checkpoint(v) => log.known_time(v),
+        LogFile::LastCheckpoint | LogFile::Other => 0,
+    };
+    // The size only has to say that the file is not empty.
+    Ok(FileMeta { location: log_url.join(&file.name())?, last_modified, size: 1 })
+}
+
+/// The files of a stream, many at a time; the stream itself runs where log reads run.
+struct FileBatches {
+    stream: Option<BoxStream<'static, Result<Add>>>,
+}
+
+impl Iterator for FileBatches {
+    type Item = Result<Vec<Add>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut stream = self.stream.take()?;
+        let read = wait(async move {
+            let mut adds = Vec::new();
+            while adds.len() < BATCH {
+                match stream.next().await {
+                    Some(add) => adds.push(add?),
+                    None => return Ok((adds, None)),
+                }
+            }
+            Ok((adds, Some(stream)))
+        });
+        match read {
+            Ok((adds, rest)) => {
+                self.stream = rest;
+                (!adds.is_empty()).then_some(Ok(adds))
+            }
+            Err(e) => Some(Err(e)),
+        }
+    }
+}
+
+impl StorageHandler for Handlers {
+    fn list_from(&self, path: &Url) -> DeltaResult<Box<dyn Iterator<Item = DeltaResult<FileMeta>>>> {
+        let Some(after) = path.as_str().strip_prefix(self.log_url.as_str()) else {
+            return self.objects.storage_handler().list_from(path);
+        };
+        let afresh = self.is_afresh(GOING_ON);
+        let from = after.get(..20).and_then(|digits| digits.parse().ok()).unwrap_or(0);
+        let Some(newest) = self.log.newest() else {
+            return Ok(Box::new(std::iter::empty()));
+        };
+        let held = self.log.base_version().map_or(0, |v| v + 1);
+        let (log, log_url, after) = (self.log.clone(), self.log_url.clone(), after.to_string());
+        let names = (from..=newest).flat_map(move |v| {
+            let checkpoint = (afresh && v < held).then_some(LogFile::Checkpoint(v));
+            let checksum = (v < held).then_some(LogFile::Checksum(v));
+            [checkpoint, checksum, Some(LogFile::Commit(v))].into_iter().flatten()
+        });
+        Ok(Box::new(names.filter(move |f| f.name() > after).map(move |f| meta(&log, &log_url, f))))
+    }
+
+    fn read_files(&self, files: Vec<FileSlice>) -> DeltaResult<Box<dyn Iterator<Item = DeltaResult<Bytes>>>> {
+        if !files.iter().all(|(url, _)| self.log_file(url).is_some()) {
+            return self.objects.storage_handler().read_files(files);
+        }
+        let slices = files.into_iter().map(|(url, range)| {
+            let bytes = self.read(&url)?;
+            let clip = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+            Ok(range.map_or(bytes.clone(), |r| bytes.slice(clip(r.start)..clip(r.end))))
+        });
+        Ok(Box::new(slices.collect::<Vec<_>>().into_iter()))
+    }
+
+    fn copy_atomic(&self, from: &Url, to: &Url) -> DeltaResult<()> {
+        self.refuse_log(to)?;
+        self.objects.storage_handler().copy_atomic(from, to)
+    }
+
+    fn put(&self, path: &Url, data: Bytes, overwrite: bool) -> DeltaResult<()> {
+        match self.log_file(path) {
+            None => self.objects.storage_handler().put(path, data, overwrite),
+            Some(file) => self.write(file, path, data),
+        }
+    }
+
+    fn head(&self, path: &Url) -> DeltaResult<FileMeta> {
+        match self.log_file(path) {
+            None => self.objects.storage_handler().head(path),
+            Some(LogFile::Other) => Err(Error::file_not_found(path)),
+            Some(file) => meta(&self.log, &self.log_url, file),
+        }
+    }
+
+    fn delete(&self, path: &Url) -> DeltaResult<()> {
+        match self.log_file(path) {
+            None => self.objects.storage_handler().delete(path),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+impl Handlers {
+    /// Takes in a file that is written to the log: a commit is staged, a hint means nothing here.
+    fn write(&self, file: LogFile, path: &Url, data: Bytes) -> DeltaResult<()> {
+        match file {
+            LogFile::Commit(version) if self.log.stage(version, data) => Ok(()),
+            LogFile::Commit(_) => Err(Error::FileAlreadyExists(path.to_string())),
+            LogFile::LastCheckpoint | LogFile::Checksum(_) => Ok(()),
+            LogFile::Checkpoint(_) | LogFile::Other => self.refuse_log(path),
+        }
+    }
+
+    fn refuse_log(&self, path: &Url) -> DeltaResult<()> {
+        match self.log_file(path) {
+            None => Ok(()),
+            Some(_) => Err(Error::generic_err(TxnLogError::invalid(format!(
+                "{path} cannot be written: this table's log is not in files"
+            )))),
+        }
+    }
+}
+
+impl JsonHandler for Handlers {
+    fn parse_json(&self, strings: Box<dyn EngineData>, schema: SchemaRef) -> DeltaResult<Box<dyn EngineData>> {
+        parse_json(strings, schema)
+    }
+
+    fn read_json_files(
+        &self,
+        files: &[FileMeta],
+        schema: SchemaRef,
+        predicate: Option<PredicateRef>,
+    ) -> DeltaResult<FileDataReadResultIterator> {
+        if !files.iter().all(|f| self.log_file(&f.location).is_some()) {
+            return self.objects.json_handler().read_json_files(files, schema, predicate);
+        }
+        let read = |file: &FileMeta| {
+            let bytes = self.read(&file.location)?;
+            let text = std::str::from_utf8(&bytes)?;
+            let lines = text.lines().map(str::trim).filter(|l| !l.is_empty()).map(String::from).collect();
+            batches::of_lines(lines, &schema, file.location.as_str())
+        };
+        Ok(Box::new(files.iter().map(read).collect::<Vec<_>>().into_iter()))
+    }
+
+    fn write_json_file(
+        &self,
+        path: &Url,
+        data: DeltaResultIterator<'_, FilteredEngineData>,
+        overwrite: bool,
+    ) -> DeltaResult<FileSize> {
+        let Some(file) = self.log_file(path) else {
+            return self.objects.json_handler().write_json_file(path, data, overwrite);
+        };
+        let data = Bytes::from(to_json_bytes(data)?);
+        let size = data.len() as FileSize;
+        self.write(file, path, data)?;
+        Ok(size)
+    }
+}
+
+impl ParquetHandler for Handlers {
+    fn read_parquet_files(
+        &self,
+        files: &[FileMeta],
+        schema: SchemaRef,
+        predicate: Option<PredicateRef>,
+    ) -> DeltaResult<FileDataReadResultIterator> {
+        let checkpoints = files.iter().map(|file| match self.log_file(&file.location) {
+            Some(LogFile::Checkpoint(version)) => Some((version, file)),
+            _ => None,
+        });
+        match checkpoints.collect::<Option<Vec<_>>>() {
+            None => self.objects.parquet_handler().read_parquet_files(files, schema, predicate),
+            Some(checkpoints) => {
+                let read = checkpoints.into_iter().map(|(v, file)| self.checkpoint(v, &file.location, schema.clone()));
+                let parts = read.collect::<DeltaResult<Vec<_>>>()?;
+                Ok(Box::new(parts.into_iter().flatten()))
+            }
+        }
+    }
+
+    fn write_parquet_file(
+        &self,
+        location: Url,
+        data: DeltaResultIteratorStatic<Box<dyn EngineData>>,
+    ) -> DeltaResult<()> {
+        self.refuse_log(&location)?;
+        self.objects.parquet_handler().write_parquet_file(location, data)
+    }
+
+    fn read_parquet_footer(&self, file: &FileMeta) -> DeltaResult<ParquetFooter> {
+        match self.log_file(&file.location) {
+            None => self.objects.parquet_handler().read_parquet_footer(file),
+            // Columns named here would be asked for in their parsed form; the checkpoint has none of those.
+            Some(_) => Ok(ParquetFooter { schema: Arc::new(StructType::try_new([])?) }),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! One table's log, held still at one version, with commits staged on top.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use deltalakedb_log::catalog::TxnLogReader;
+use deltalakedb_log::snapshot::{At, Snapshot};
+use deltalakedb_log::{Predicate, Result, TxnLogError, Version};
+
+/// Which live files delta-rs gets to see.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Files {
+    All,
+    Matching(Predicate),
+    None,
+}
+
+/// What every part of the virtual log looks at: the engine, the log store, the object store.
+#[derive(Debug)]
+pub(super) struct HeldLog {
+    reader: Arc<dyn TxnLogReader>,
+    /// The version it is held at; `None` for a table that does not exist yet.
+    base: Option<Snapshot>,
+    files: Files,
+    staged: Mutex<Vec<Bytes>>,
+    temporary: Mutex<HashMap<String, Bytes>>,
+}
+
+impl HeldLog {
+    pub(super) fn new(reader: Arc<dyn TxnLogReader>, base: Option<Snapshot>, files: Files) -> Self {
+        Self { reader, base, files, staged: Mutex::default(), temporary: Mutex::default() }
+    }
+
+    pub(super) fn reader(&self) -> Arc<dyn TxnLogReader> {
+        self.reader.clone()
+    }
+
+    pub(super) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// The version it is held at.
+    pub(super) fn base_version(&self) -> Option<Version> {
+        self.base.as_ref().map(Snapshot::version)
+    }
+
+    /// The version the next commit takes.
+    pub(super) fn next_version(&self) -> Version {
+        self.first_staged() + self.staged().len() as Version
+    }
+
+    /// The newest version, staged ones included.
+    pub(super) fn newest(&self) -> Option<Version> {
+        self.next_version().checked_sub(1)
+    }
+
+    fn first_staged(&self) -> Version {
+        self.base_version().map_or(0, |v| v + 1)
+    }
+
+    /// The commits staged so far, in order.
+    pub(super) fn staged(&self) -> MutexGuard<'_, Vec<Bytes>> {
+        self.staged.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Stages a commit as `version`; false when that version is taken or leaves a gap.
+    pub(super) fn stage(&self, version: Version, commit: Bytes) -> bool {
+        let first = self.first_staged();
+        let mut staged = self.staged();
+        let next = first + staged.len() as Version;
+        if version == next {
+            staged.push(commit);
+        }
+        version == next
+    }
+
+    /// Commit files on their way: delta-rs writes some before it names their version.
+    pub(super) fn temporary(&self) -> MutexGuard<'_, HashMap<String, Bytes>> {
+        self.temporary.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The table at a version up to the one it is held at.
+    pub(super) async fn snapshot(&self, version: Version) -> Result<Snapshot> {
+        match &self.base {
+            Some(base) if base.version() == version => Ok(base.clone()),
+            _ => self.reader.snapshot(At::Version(version)).await,
+        }
+    }
+
+    /// The bytes of a commit, staged or not; `None` when there is no such version or it is held without them.
+    pub(super) async fn commit(&self, version: Version) -> Result<Option<Bytes>> {
+        if let Some(at) = version.checked_sub(self.first_staged()) {
+            let at = usize::try_from(at).map_err(|e| TxnLogError::invalid("no such version").with_source(e))?;
+            return Ok(self.staged().get(at).cloned());
+        }
+        self.reader.commit_bytes(version).await
+    }
+
+    /// The time of a version, in milliseconds since 1970; staged commits have none yet.
+    pub(super) fn known_time(&self, version: Version) -> i64 {
+        self.base.as_ref().filter(|b| b.version() == version).map_or(0, |b| b.head.timestamp)
+    }
+}
+
+/// The name of a file in `_delta_log`, read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LogFile {
+    Commit(Version),
+    Checksum(Version),
+    Checkpoint(Version),
+    LastCheckpoint,
+    Other,
+}
+
+impl LogFile {
+    /// Reads a file name.
+    pub(super) fn parse(name: &str) -> Self {
+        if name == "_last_checkpoint" {
+            return Self::LastCheckpoint;
+        }
+        let versioned = name.split_once('.').filter(|(digits, _)| digits.len() == 20);
+        match versioned.and_then(|(digits, rest)| Some((digits.parse().ok()?, rest))) {
+            Some((version, "json")) => Self::Commit(version),
+            Some((version, "crc")) => Self::Checksum(version),
+            Some((version, "checkpoint.parquet")) => Self::Checkpoint(version),
+            _ => Self::Other,
+        }
+    }
+
+    /// The file's name.
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::Commit(v) => format!("{v:020}.json"),
+            Self::Checksum(v) => format!("{v:020}.crc"),
+            Self::Checkpoint(v) => format!("{v:020}.checkpoint.parquet"),
+            Self::LastCheckpoint => "_last_checkpoint".into(),
+            Self::Other => String::new(),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The log store delta-rs asks for everything.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use delta_kernel::Engine;
+use delta_kernel_engine::DefaultEngineBuilder;
+use delta_kernel_engine::executor::tokio::TokioMultiThreadExecutor;
+use deltalake_core::kernel::transaction::TransactionError;
+use deltalake_core::logstore::{CommitOrBytes, LogStore, LogStoreConfig, StorageConfig};
+use deltalake_core::{DeltaResult, DeltaTableError};
+use deltalakedb_log::{Location, Result, TxnLogError, Version};
+use object_store::path::Path;
+use object_store::ObjectStore;
+use url::Url;
+use uuid::Uuid;
+
+use super::engine::VirtualEngine;
+use super::log::HeldLog;
+use super::overlay::Overlay;
+use super::{runtime, stores};
+
+pub(super) struct VirtualLogStore {
+    log: Arc<HeldLog>,
+    config: LogStoreConfig,
+    log_url: Url,
+    table: Arc<Overlay>,
+    root: Arc<Overlay>,
+    objects: Arc<dyn Engine>,
+}
+
+impl VirtualLogStore {
+    pub(super) fn new(location: &Location, log: Arc<HeldLog>) -> Result<Self> {
+        let unusual = |e: &dyn std::fmt::Display| TxnLogError::invalid(format!("{location} is no place for a table: {e}"));
+        let root = stores::root_store(location.url())?;
+        let table_path = Path::from_url_path(location.url().path()).map_err(|e| unusual(&e))?;
+        let executor = Arc::new(TokioMultiThreadExecutor::new(runtime::handle()?));
+        Ok(Self {
+            config: LogStoreConfig::new(location.url(), StorageConfig::default()),
+            log_url: location.url().join("_delta_log/").map_err(|e| unusual(&e))?,
+            table: Arc::new(Overlay::new(location.store()?, log.clone(), &Path::default())),
+            objects: Arc::new(DefaultEngineBuilder::new(root.clone()).with_task_executor(executor).build()),
+            root: Arc::new(Overlay::new(root, log.clone(), &table_path)),
+            log,
+        })
+    }
+
+    /// The files put into the table so far.
+    pub(super) fn written(&self) -> Vec<Path> {
+        self.table.written()
+    }
+
+    /// The object store of the data files, its root the table's.
+    pub(super) fn data_store(&self) -> Arc<dyn ObjectStore> {
+        self.table.inner()
+    }
+}
+
+#[async_trait]
+impl LogStore for VirtualLogStore {
+    /// The name decides how commits arrive: under this one, as bytes.
+    fn name(&self) -> String {
+        "DefaultLogStore".into()
+    }
+
+    async fn read_commit_entry(&self, version: Version) -> DeltaResult<Option<Bytes>> {
+        if self.log.newest().is_none_or(|newest| version > newest) {
+            return Ok(None);
+        }
+        self.log.commit(version).await.map_err(outward)
+    }
+
+    async fn write_commit_entry(
+        &self,
+        version: Version,
+        commit: CommitOrBytes,
+        _operation: Uuid,
+    ) -> Result<(), TransactionError> {
+        let bytes = match commit {
+            CommitOrBytes::LogBytes(bytes) => Some(bytes),
+            CommitOrBytes::TmpCommit(path) => path.filename().and_then(|name| self.log.temporary().remove(name)),
+        };
+        let bytes = bytes.ok_or_else(|| TransactionError::LogStoreError {
+            msg: "the temporary commit file is gone".into(),
+            source: "no such file".into(),
+        })?;
+        match self.log.stage(version, bytes) {
+            true => Ok(()),
+            false => Err(TransactionError::VersionAlreadyExists(version)),
+        }
+    }
+
+    async fn abort_commit_entry(
+        &self,
+        _version: Version,
+        commit: CommitOrBytes,
+        _operation: Uuid,
+    ) -> Result<(), TransactionError> {
+        if let CommitOrBytes::TmpCommit(path) = commit
+            && let Some(name) = path.filename()
+        {
+            self.log.temporary().remove(name);
+        }
+        Ok(())
+    }
+
+    async fn get_latest_version(&self, _start: Version) -> DeltaResult<Version> {
+        self.log.newest().ok_or_else(|| DeltaTableError::NotATable("the table does not exist yet".into()))
+    }
+
+    fn object_store(&self, _operation: Option<Uuid>) -> Arc<dyn ObjectStore> {
+        self.table.clone()
+    }
+
+    fn root_object_store(&self, _operation: Option<Uuid>) -> Arc<dyn ObjectStore> {
+        self.root.clone()
+    }
+
+    fn engine(&self, _operation: Option<Uuid>) -> Arc<dyn Engine> {
+        Arc::new(VirtualEngine::new(self.log.clone(), self.log_url.clone(), self.objects.clone()))
+    }
+
+    async fn is_delta_table_location(&self) -> DeltaResult<bool> {
+        Ok(self.log.newest().is_some())
+    }
+
+    fn config(&self) -> &LogStoreConfig {
+        &self.config
+    }
+}
+
+fn outward(e: TxnLogError) -> DeltaTableError {
+    DeltaTableError::GenericError { source: e.into() }
+}

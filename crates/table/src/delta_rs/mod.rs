@@ -1,0 +1,116 @@
+//! delta-rs over a log that is not in files: the one module that sees its internals.
+//!
+//! A [`VirtualTable`] is a table at one version as delta-rs wants to see it: a log store, a kernel engine and object
+//! stores whose `_delta_log` is made up from a [`TxnLogReader`]. delta-rs runs unmodified on it. Commits are caught,
+//! not made: the caller takes the actions and commits them in a catalog.
+//!
+//! Inside, the table's URL is the place of its data files. The URLs of data files then are what they are on a plain
+//! path, absolute ones and percent-encoded ones included, and DataFusion, which keys object stores by scheme and
+//! host, finds the store that really holds them.
+
+mod batches;
+mod engine;
+mod log;
+mod log_store;
+mod overlay;
+pub mod plain;
+mod runtime;
+mod shown;
+mod stores;
+mod write;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
+use datafusion::prelude::SessionContext;
+use deltalake_core::delta_datafusion::{DeltaScanConfig, DeltaScanNext, DeltaSessionContext};
+use deltalake_core::kernel::EagerSnapshot;
+use deltalakedb_log::catalog::TxnLogReader;
+use deltalakedb_log::snapshot::Snapshot;
+use deltalakedb_log::{Location, Predicate, Result};
+
+use self::log::{Files, HeldLog};
+use self::log_store::VirtualLogStore;
+use crate::error::Explain;
+
+pub(crate) use self::stores::session;
+pub(crate) use self::write::{Captured, Create, Data, create, create_with_data};
+
+/// A table at one version, with all of its files, some, or none. Only [`VirtualTable::whole`] can be overwritten.
+pub(crate) struct VirtualTable {
+    log: Arc<HeldLog>,
+    log_store: Arc<VirtualLogStore>,
+    snapshot: EagerSnapshot,
+    base: Snapshot,
+}
+
+/// A table with all of its files.
+pub(crate) struct Whole(VirtualTable);
+
+impl VirtualTable {
+    /// The table with the files in which a row may match.
+    pub(crate) async fn matching(
+        location: &Location,
+        reader: Arc<dyn TxnLogReader>,
+        base: Snapshot,
+        predicate: Predicate,
+    ) -> Result<Self> {
+        let files = if predicate == Predicate::Unknown { Files::All } else { Files::Matching(predicate) };
+        Self::open(location, reader, base, files).await
+    }
+
+    /// The table without its files, whatever their number: for its schema, and to append.
+    pub(crate) async fn without_files(
+        location: &Location,
+        reader: Arc<dyn TxnLogReader>,
+        base: Snapshot,
+    ) -> Result<Self> {
+        Self::open(location, reader, base, Files::None).await
+    }
+
+    /// The table with all of its files.
+    pub(crate) async fn whole(location: &Location, reader: Arc<dyn TxnLogReader>, base: Snapshot) -> Result<Whole> {
+        Ok(Whole(Self::open(location, reader, base, Files::All).await?))
+    }
+
+    async fn open(
+        location: &Location,
+        reader: Arc<dyn TxnLogReader>,
+        base: Snapshot,
+        files: Files,
+    ) -> Result<Self> {
+        let log = Arc::new(HeldLog::new(reader, Some(base.clone()), files));
+        let log_store = Arc::new(VirtualLogStore::new(location, log.clone())?);
+        let snapshot = EagerSnapshot::try_new(log_store.as_ref(), None)
+            .await
+            .explain(|| format!("version {} of the table at {location} cannot be opened", base.version()))?;
+        Ok(Self { log, log_store, snapshot, base })
+    }
+
+    /// Its columns in Arrow types.
+    pub(crate) fn schema(&self) -> Result<SchemaRef> {
+        Ok(self.provider()?.schema())
+    }
+
+    /// The scan of its files in DataFusion.
+    pub(crate) fn provider(&self) -> Result<DeltaScanNext> {
+        provider(self.snapshot.clone())
+    }
+}
+
+fn provider(snapshot: EagerSnapshot) -> Result<DeltaScanNext> {
+    let config = DeltaScanConfig {
+        wrap_partition_values: false,
+        schema_force_view_types: false,
+        ..DeltaScanConfig::default()
+    };
+    DeltaScanNext::new(snapshot, config).explain(|| "the table cannot be read".into())
+}
+
+/// A session that reads with delta-rs' own planner and settings.
+pub(crate) fn session_context() -> Result<SessionContext> {
+    Ok(DeltaSessionContext::with_runtime_env(session()?).into_inner())
+}

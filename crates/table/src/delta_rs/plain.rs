@@ -1,0 +1,93 @@
+//! The other opinion: tables as plain delta-rs reads them from their `_delta_log`.
+//!
+//! Nothing of this library's log is involved, only its object stores, so what is said here can be held against what a
+//! catalog says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use delta_kernel::engine::to_json_bytes;
+use deltalake_core::kernel::EagerSnapshot;
+use deltalake_core::logstore::{LogStore, StorageConfig, default_logstore};
+use deltalakedb_log::action::{Add, Commit, DomainMetadata, Metadata, Protocol, Txn};
+use deltalakedb_log::snapshot::Replay;
+use deltalakedb_log::{ErrorKind, Location, Result, TxnLogError, Version};
+
+use super::stores;
+use crate::error::Explain;
+
+/// A table as its `_delta_log` has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replayed {
+    /// The version.
+    pub version: Version,
+    /// What a client must support.
+    pub protocol: Protocol,
+    /// Schema, partitioning, configuration.
+    pub metadata: Metadata,
+    /// The newest txn of each application, as far as they have not expired.
+    pub txns: BTreeMap<String, Txn>,
+    /// The domains that are not removed.
+    pub domains: BTreeMap<String, DomainMetadata>,
+    /// The live files by path. `dataChange` is not kept in a replay; statistics are only where the table keeps them as
+    /// JSON (`delta.checkpoint.writeStatsAsJson`).
+    pub files: Vec<Add>,
+}
+
+/// Replays the `_delta_log` of a table up to a version, the newest unless given.
+pub async fn replay(location: &Location, version: Option<Version>) -> Result<Replayed> {
+    let failed = || format!("plain delta-rs cannot replay the log of {location}");
+    let engine = log_store(location)?.engine(None);
+    let mut builder = delta_kernel::Snapshot::builder_for(location.url());
+    if let Some(version) = version {
+        builder = builder.at_version(version);
+    }
+    let replayed = tokio::task::spawn_blocking(move || {
+        let snapshot = builder.build(engine.as_ref())?;
+        let version = snapshot.version();
+        // What the kernel would put into a checkpoint is the whole state, reconciled.
+        let state = snapshot.create_checkpoint_writer(engine.as_ref())?.checkpoint_data(engine.as_ref())?;
+        let lines = to_json_bytes(state)?;
+        Ok::<_, delta_kernel::Error>((version, lines))
+    });
+    let (version, lines) = replayed.await.explain(failed)?.explain(failed)?;
+    let mut replay = Replay::default();
+    replay.apply(Commit::parse(Bytes::from(lines), "the replayed log")?.into_actions());
+    let missing = |what: &str| TxnLogError::new(ErrorKind::Corrupt, format!("the log of {location} has no {what}"));
+    let mut files: Vec<Add> = replay.files.into_values().map(without_parsed).collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path).then_with(|| dv_id(a).cmp(&dv_id(b))));
+    Ok(Replayed {
+        version,
+        protocol: replay.protocol.ok_or_else(|| missing("protocol"))?,
+        metadata: replay.metadata.ok_or_else(|| missing("metadata"))?,
+        txns: replay.txns,
+        domains: replay.domains,
+        files,
+    })
+}
+
+/// The rows of a table at a version, the newest unless given, in no particular order.
+pub async fn read(location: &Location, version: Option<Version>) -> Result<Vec<RecordBatch>> {
+    let failed = || format!("plain delta-rs cannot read {location}");
+    let snapshot = EagerSnapshot::try_new(&log_store(location)?, version).await.explain(failed)?;
+    let rows = super::provider(snapshot)?;
+    let session = super::session_context()?;
+    session.read_table(Arc::new(rows)).explain(failed)?.collect().await.explain(failed)
+}
+
+fn log_store(location: &Location) -> Result<Arc<dyn LogStore>> {
+    let root = stores::root_store(location.url())?;
+    Ok(default_logstore(location.store()?, root, location.url(), &StorageConfig::default()))
+}
+
+fn dv_id(add: &Add) -> Option<String> {
+    add.deletion_vector.as_ref().map(|dv| dv.unique_id())
+}
+
+/// Drops the columns a checkpoint has beside the action's own.
+fn without_parsed(mut add: Add) -> Add {
+    add.extra = Default::default();
+    add
+}

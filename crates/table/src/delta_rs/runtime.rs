@@ -1,0 +1,33 @@
+//! The thread on which log reads wait.
+//!
+//! Kernel handlers are synchronous, and some are called on a thread that drives a runtime, where blocking on a
+//! future panics. So one runtime per process does nothing but log reads, and callers wait for it on a channel.
+
+use std::future::Future;
+use std::sync::{OnceLock, mpsc};
+
+use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use tokio::runtime::{Builder, Handle, Runtime};
+
+fn runtime() -> Result<&'static Runtime> {
+    static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
+    let start = || Builder::new_multi_thread().worker_threads(2).thread_name("deltalakedb-log").enable_all().build();
+    RUNTIME.get_or_init(|| start().ok()).as_ref().ok_or_else(|| {
+        TxnLogError::new(ErrorKind::Unavailable, "no thread can be started to read the log: the system's limit is reached")
+    })
+}
+
+/// The runtime for work that must not depend on the caller's.
+pub(super) fn handle() -> Result<Handle> {
+    Ok(runtime()?.handle().clone())
+}
+
+/// Runs a log read to its end, from any thread.
+pub(super) fn wait<T: Send + 'static>(read: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    let (done, result) = mpsc::sync_channel(1);
+    runtime()?.spawn(async move {
+        // Nobody listens any more when the caller is gone.
+        let _ = done.send(read.await);
+    });
+    result.recv().map_err(|_| TxnLogError::new(ErrorKind::Internal, "reading the log panicked"))?
+}

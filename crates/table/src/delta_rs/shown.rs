@@ -1,0 +1,137 @@
+//! The protocol and metadata delta-rs is shown, and how what it writes of them is told apart.
+//!
+//! Some table features ask nothing of who reads or writes data files, and the catalog keeps their promises when it
+//! commits. delta-rs refuses tables that have them, so they are hidden from it and put back into what it writes.
+
+use deltalakedb_log::action::{Action, DomainMetadata, Metadata, Protocol, Txn};
+use deltalakedb_log::snapshot::Snapshot;
+use deltalakedb_log::{Result, TxnLogError, features};
+use serde_json::{Value, json};
+
+/// Features the catalog answers for.
+const HIDDEN_FEATURES: &[&str] = &["domainMetadata", "inCommitTimestamp", "vacuumProtocolCheck"];
+
+/// Properties that make no sense without them.
+const HIDDEN_PROPERTIES: &[&str] = &[
+    "delta.enableInCommitTimestamps",
+    "delta.inCommitTimestampEnablementTimestamp",
+    "delta.inCommitTimestampEnablementVersion",
+];
+
+/// What delta-rs 1.1 keeps when it writes data files.
+const WRITABLE: &[&str] = &[
+    "appendOnly",
+    "changeDataFeed",
+    "checkConstraints",
+    "checkpointProtection",
+    "columnMapping",
+    "deletionVectors",
+    "generatedColumns",
+    "invariants",
+    "timestampNtz",
+    "v2Checkpoint",
+    "variantType",
+    "variantType-preview",
+];
+
+/// An error that names what stops data from being written to the table.
+pub(super) fn check_writable(snapshot: &Snapshot, table: &str) -> Result<()> {
+    let protocol = &snapshot.head.protocol;
+    features::check_writable(protocol, table)?;
+    let refuse = |what: &str| {
+        Err(TxnLogError::invalid(format!("{table} {what}, which is not supported for writing: nothing was written")))
+    };
+    let unknown = protocol.writer_features.iter().flatten().find(|f| {
+        !WRITABLE.contains(&f.as_str()) && !HIDDEN_FEATURES.contains(&f.as_str())
+    });
+    match unknown {
+        Some(feature) => refuse(&format!("needs the writer feature {feature:?}")),
+        None if snapshot.head.metadata.schema_string.contains("delta.identity.") => refuse("has identity columns"),
+        None => Ok(()),
+    }
+}
+
+/// The version checksum of a snapshot: all that is needed to open the table without reading its files.
+pub(super) fn checksum(snapshot: &Snapshot) -> String {
+    let txns: Vec<Value> = snapshot.txns.values().map(|t| parsed(&t.to_json())).collect();
+    let domains: Vec<Value> = snapshot.domains.values().map(|d| parsed(&d.to_json())).collect();
+    json!({
+        "tableSizeBytes": 0,
+        "numFiles": 0,
+        "numMetadata": 1,
+        "numProtocol": 1,
+        "metadata": parsed(&metadata(&snapshot.head.metadata).to_json()),
+        "protocol": parsed(&protocol(&snapshot.head.protocol).to_json()),
+        "setTransactions": txns,
+        "domainMetadata": domains,
+    })
+    .to_string()
+}
+
+/// The lines of a checkpoint other than its files.
+pub(super) fn checkpoint_lines(snapshot: &Snapshot) -> Vec<String> {
+    let txns = snapshot.txns.values().map(|t: &Txn| Action::Txn(t.clone()));
+    let domains = snapshot.domains.values().map(|d: &DomainMetadata| Action::DomainMetadata(d.clone()));
+    [
+        Action::Protocol(protocol(&snapshot.head.protocol)),
+        Action::Metadata(metadata(&snapshot.head.metadata)),
+    ]
+    .into_iter()
+    .chain(txns)
+    .chain(domains)
+    .map(|action| action.to_json())
+    .collect()
+}
+
+/// Puts back what was hidden, where delta-rs wrote a new protocol or new metadata.
+pub(super) fn restore(actions: &mut [Action], snapshot: &Snapshot) {
+    let hidden = |features: &Option<Vec<String>>| -> Vec<String> {
+        features.iter().flatten().filter(|f| HIDDEN_FEATURES.contains(&f.as_str())).cloned().collect()
+    };
+    for action in actions {
+        match action {
+            Action::Protocol(new) => {
+                let old = &snapshot.head.protocol;
+                for (list, hidden) in [
+                    (&mut new.reader_features, hidden(&old.reader_features)),
+                    (&mut new.writer_features, hidden(&old.writer_features)),
+                ] {
+                    if !hidden.is_empty() {
+                        list.get_or_insert_default().extend(hidden);
+                    }
+                }
+            }
+            Action::Metadata(new) => {
+                let old = &snapshot.head.metadata.configuration;
+                let hidden = old.iter().filter(|(key, _)| HIDDEN_PROPERTIES.contains(&key.as_str()));
+                new.configuration.extend(hidden.map(|(k, v)| (k.clone(), v.clone())));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn protocol(real: &Protocol) -> Protocol {
+    let mut shown = real.clone();
+    for features in [&mut shown.reader_features, &mut shown.writer_features].into_iter().flatten() {
+        features.retain(|f| !HIDDEN_FEATURES.contains(&f.as_str()));
+    }
+    // Version 6 is version 5 with identity columns, which delta-rs does not know; tables that have some are refused.
+    if shown.min_writer_version == 6 {
+        shown.min_writer_version = 5;
+    }
+    shown
+}
+
+fn metadata(real: &Metadata) -> Metadata {
+    let mut shown = real.clone();
+    shown.configuration.retain(|key, value| value.is_some() && !HIDDEN_PROPERTIES.contains(&key.as_str()));
+    if shown.format.raw("provider").is_none() {
+        shown.format.set("provider", "parquet");
+    }
+    shown
+}
+
+fn parsed(json: &str) -> Value {
+    serde_json::from_str(json).unwrap_or_default()
+}

@@ -1,0 +1,99 @@
+//! What delta-rs, DataFusion and Arrow say, as errors of the log.
+
+use std::error::Error;
+
+use deltalake_core::DeltaTableError;
+use deltalake_core::kernel::transaction::TransactionError;
+use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+
+/// Says in one sentence what failed, and keeps the cause.
+pub(crate) trait Explain<T> {
+    /// The error as one of the log: `what` begins the sentence, the cause ends it.
+    fn explain(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: Error + Send + Sync + 'static> Explain<T> for Result<T, E> {
+    fn explain(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|e| match sentence(&e) {
+            Some((kind, sentence)) => TxnLogError::new(kind, format!("{}: {sentence}", what())),
+            None => {
+                let kind = causes(&e).find_map(kind_of).unwrap_or(ErrorKind::Internal);
+                TxnLogError::new(kind, what()).with_source(e)
+            }
+        })
+    }
+}
+
+/// An error and what caused it, outermost first.
+fn causes<'a>(e: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(e), |e: &&'a (dyn Error + 'static)| (*e).source())
+}
+
+/// What is better said without what was wrapped around it: a sentence of our own, a feature that is not supported.
+fn sentence(e: &(dyn Error + 'static)) -> Option<(ErrorKind, String)> {
+    causes(e).find_map(|e| {
+        if let Some(own) = e.downcast_ref::<TxnLogError>() {
+            return Some((own.kind(), own.to_string()));
+        }
+        match e.downcast_ref::<TransactionError>()? {
+            TransactionError::UnsupportedTableFeatures(features) => {
+                let names: Vec<_> = features.iter().map(|f| f.to_string()).collect();
+                Some((ErrorKind::Invalid, format!("it needs the table feature {}, which is not supported", names.join(", "))))
+            }
+            _ => None,
+        }
+    })
+}
+
+/// What one of the causes says about the kind; `None` when it says nothing.
+fn kind_of(e: &(dyn Error + 'static)) -> Option<ErrorKind> {
+    use arrow::error::ArrowError as A;
+    use datafusion::common::DataFusionError as F;
+    use object_store::Error as O;
+    if let Some(e) = e.downcast_ref::<DeltaTableError>() {
+        return match e {
+            DeltaTableError::NotATable(_) => Some(ErrorKind::NotFound),
+            DeltaTableError::SchemaMismatch { .. }
+            | DeltaTableError::InvalidData { .. }
+            | DeltaTableError::UnsupportedColumnMapping { .. }
+            | DeltaTableError::MetadataError(_) => Some(ErrorKind::Invalid),
+            DeltaTableError::InvalidJsonLog { .. } | DeltaTableError::InvalidStatsJson { .. } => Some(ErrorKind::Corrupt),
+            DeltaTableError::Transaction { source } => kind_of(source),
+            _ => None,
+        };
+    }
+    if let Some(e) = e.downcast_ref::<TransactionError>() {
+        return match e {
+            TransactionError::UnsupportedTableFeatures(_)
+            | TransactionError::TableFeaturesRequired(_)
+            | TransactionError::DeltaTableAppendOnly => Some(ErrorKind::Invalid),
+            TransactionError::CommitConflict(_) => Some(ErrorKind::Conflict),
+            _ => None,
+        };
+    }
+    if let Some(e) = e.downcast_ref::<F>() {
+        return match e {
+            F::Plan(_) | F::SchemaError(..) | F::SQL(..) | F::NotImplemented(_) => Some(ErrorKind::Invalid),
+            F::ResourcesExhausted(_) => Some(ErrorKind::Unavailable),
+            _ => None,
+        };
+    }
+    if let Some(e) = e.downcast_ref::<O>() {
+        return Some(match e {
+            O::NotFound { .. } => ErrorKind::NotFound,
+            O::AlreadyExists { .. } | O::Precondition { .. } => ErrorKind::AlreadyExists,
+            O::InvalidPath { .. } | O::NotSupported { .. } => ErrorKind::Invalid,
+            _ => ErrorKind::Unavailable,
+        });
+    }
+    if let Some(e) = e.downcast_ref::<A>() {
+        return match e {
+            A::CastError(_) | A::DivideByZero | A::InvalidArgumentError(_) | A::ArithmeticOverflow(_) => {
+                Some(ErrorKind::Invalid)
+            }
+            A::ParseError(_) => Some(ErrorKind::Invalid),
+            _ => None,
+        };
+    }
+    e.downcast_ref::<parquet::errors::ParquetError>().map(|_| ErrorKind::Corrupt)
+}

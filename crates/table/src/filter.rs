@@ -1,0 +1,299 @@
+//! Filters people write, as predicates that choose files.
+//!
+//! A predicate only has to be true for every file with a matching row; the rows themselves are filtered by DataFusion.
+//! So whatever has no counterpart becomes [`Predicate::Unknown`], and nothing is guessed.
+
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
+use datafusion::common::{DFSchema, DataFusionError, ScalarValue, SchemaError};
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, Like, Operator};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::prelude::SessionContext;
+use deltalakedb_log::predicate::{Comparison, Literal};
+use deltalakedb_log::{ErrorKind, Predicate, Result, TxnLogError};
+
+use crate::delta_rs::session_context;
+
+/// The part of a SQL condition that can choose files, over columns of `schema`; the rest of it is
+/// [`Predicate::Unknown`]. A column that is not there and SQL that cannot be read are errors that name it.
+///
+/// ```
+/// # use arrow::datatypes::{DataType, Field, Schema};
+/// use deltalakedb_log::Predicate;
+/// use deltalakedb_log::predicate::{Comparison, Literal};
+/// use deltalakedb_table::predicate_from_sql;
+///
+/// let schema = Schema::new(vec![Field::new("id", DataType::Int64, true)]);
+/// let predicate = predicate_from_sql("id > 7", &schema).unwrap();
+/// assert_eq!(predicate, Predicate::Compare("id".into(), Comparison::Gt, Literal::Long(7)));
+/// ```
+pub fn predicate_from_sql(sql: &str, schema: &Schema) -> Result<Predicate> {
+    let filter = Filter::parse(sql, &session_context()?, &SchemaRef::new(schema.clone()))?;
+    Ok(filter.predicate())
+}
+
+/// A condition that has been read against a table's columns.
+pub(crate) struct Filter {
+    /// The condition as it stands.
+    pub(crate) expr: Expr,
+    /// The same with types made equal and constants worked out.
+    simplified: Expr,
+    schema: SchemaRef,
+}
+
+impl Filter {
+    pub(crate) fn parse(sql: &str, session: &SessionContext, schema: &SchemaRef) -> Result<Self> {
+        let unreadable = |e: DataFusionError| unreadable(sql, e);
+        let columns = DFSchema::try_from(schema.clone()).map_err(unreadable)?;
+        let expr = session.parse_sql_expr(sql, &columns).map_err(unreadable)?;
+        let context = SimplifyContext::builder().with_schema(columns.clone().into()).build();
+        let simplifier = ExprSimplifier::new(context);
+        let coerced = simplifier.coerce(expr.clone(), &columns).map_err(unreadable)?;
+        let simplified = simplifier.simplify(coerced).map_err(unreadable)?;
+        match simplified.get_type(&columns).map_err(unreadable)? {
+            DataType::Boolean | DataType::Null => Ok(Self { expr, simplified, schema: schema.clone() }),
+            other => Err(TxnLogError::invalid(format!("the filter {sql:?} is no condition: it yields {other}"))),
+        }
+    }
+
+    /// What it says about whole files.
+    pub(crate) fn predicate(&self) -> Predicate {
+        Translation { schema: &self.schema }.predicate(&self.simplified)
+    }
+}
+
+fn unreadable(sql: &str, e: DataFusionError) -> TxnLogError {
+    let mut cause = &e;
+    while let DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) = cause {
+        cause = inner;
+    }
+    if let DataFusionError::SchemaError(schema, _) = cause
+        && let SchemaError::FieldNotFound { field, valid_fields } = schema.as_ref()
+    {
+        let names: Vec<_> = valid_fields.iter().map(|f| f.name().to_string()).collect();
+        let message =
+            format!("the filter {sql:?} names the column {:?}, and the table has only {}", field.name(), names.join(", "));
+        return TxnLogError::new(ErrorKind::Invalid, message);
+    }
+    TxnLogError::new(ErrorKind::Invalid, format!("the filter {sql:?} is no condition that can be read")).with_source(e)
+}
+
+struct Translation<'a> {
+    schema: &'a Schema,
+}
+
+impl Translation<'_> {
+    fn predicate(&self, expr: &Expr) -> Predicate {
+        match expr {
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+                Predicate::And(vec![self.predicate(left), self.predicate(right)])
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+                Predicate::Or(vec![self.predicate(left), self.predicate(right)])
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => self.comparison(left, *op, right),
+            Expr::Not(inner) => Predicate::Not(Box::new(self.predicate(inner))),
+            Expr::IsNull(inner) => self.column(inner).map_or(Predicate::Unknown, Predicate::IsNull),
+            Expr::IsNotNull(inner) => self.column(inner).map_or(Predicate::Unknown, Predicate::IsNotNull),
+            // True where the inner one is, but false, not null, elsewhere: its negation tells nothing.
+            Expr::IsTrue(inner) => Predicate::And(vec![self.predicate(inner), Predicate::Unknown]),
+            Expr::Between(Between { expr, negated, low, high }) => {
+                let within = Predicate::And(vec![
+                    self.comparison(expr, Operator::GtEq, low),
+                    self.comparison(expr, Operator::LtEq, high),
+                ]);
+                negate_if(*negated, within)
+            }
+            Expr::InList(list) => {
+                let literals = list.list.iter().map(|e| self.literal(&list.expr, e)).collect::<Option<Vec<_>>>();
+                match (self.column(&list.expr), literals) {
+                    (Some(column), Some(literals)) => negate_if(list.negated, Predicate::In(column, literals)),
+                    _ => Predicate::Unknown,
+                }
+            }
+            Expr::Like(like) => negate_if(like.negated, self.like(like)),
+            Expr::Literal(ScalarValue::Boolean(Some(b)), _) => Predicate::Constant(*b),
+            Expr::Column(_) => match self.column(expr) {
+                Some(column) => Predicate::Compare(column, Comparison::Eq, Literal::Boolean(true)),
+                None => Predicate::Unknown,
+            },
+            _ => Predicate::Unknown,
+        }
+    }
+
+    fn comparison(&self, left: &Expr, op: Operator, right: &Expr) -> Predicate {
+        let (column, op, value) = match (self.column(left), op.swap()) {
+            (Some(column), _) => (column, op, self.literal(left, right)),
+            (None, Some(swapped)) => match self.column(right) {
+                Some(column) => (column, swapped, self.literal(right, left)),
+                None => return Predicate::Unknown,
+            },
+            (None, None) => return Predicate::Unknown,
+        };
+        let op = match op {
+            Operator::Eq => Comparison::Eq,
+            Operator::NotEq => Comparison::NotEq,
+            Operator::Lt => Comparison::Lt,
+            Operator::LtEq => Comparison::LtEq,
+            Operator::Gt => Comparison::Gt,
+            Operator::GtEq => Comparison::GtEq,
+            _ => return Predicate::Unknown,
+        };
+        value.map_or(Predicate::Unknown, |value| Predicate::Compare(column, op, value))
+    }
+
+    fn like(&self, like: &Like) -> Predicate {
+        let (Some(column), Expr::Literal(pattern, _)) = (self.column(&like.expr), like.pattern.as_ref()) else {
+            return Predicate::Unknown;
+        };
+        let Some(Literal::String(pattern)) = literal(pattern) else { return Predicate::Unknown };
+        if like.case_insensitive || like.escape_char.is_some() || pattern.contains('\\') {
+            return Predicate::Unknown;
+        }
+        match pattern.find(['%', '_']) {
+            None => Predicate::Compare(column, Comparison::Eq, Literal::String(pattern)),
+            Some(0) => Predicate::Unknown,
+            Some(at) if &pattern[at..] == "%" => Predicate::StartsWith(column, pattern[..at].to_string()),
+            Some(at) => {
+                Predicate::And(vec![Predicate::StartsWith(column, pattern[..at].to_string()), Predicate::Unknown])
+            }
+        }
+    }
+
+    /// The column an expression is, seen through casts that keep every value and the order.
+    fn column(&self, expr: &Expr) -> Option<String> {
+        match expr {
+            Expr::Column(column) => Some(column.name.clone()),
+            Expr::Cast(cast) => {
+                let column = self.column(&cast.expr)?;
+                let from = self.schema.field_with_name(&column).ok()?.data_type();
+                keeps_order(from, cast.field.data_type()).then_some(column)
+            }
+            _ => None,
+        }
+    }
+
+    /// The literal that `value` is, when it can be compared with the statistics of the column in `of`.
+    fn literal(&self, of: &Expr, value: &Expr) -> Option<Literal> {
+        let column = self.column(of)?;
+        let Expr::Literal(value, _) = value else { return None };
+        match self.schema.field_with_name(&column).ok()?.data_type() {
+            // Writers spell single-precision bounds in more than one way; none compares exactly with a double.
+            DataType::Float16 | DataType::Float32 => None,
+            _ => literal(value),
+        }
+    }
+}
+
+fn negate_if(negated: bool, predicate: Predicate) -> Predicate {
+    if negated { Predicate::Not(Box::new(predicate)) } else { predicate }
+}
+
+fn keeps_order(from: &DataType, to: &DataType) -> bool {
+    use DataType as T;
+    let text = |t: &T| matches!(t, T::Utf8 | T::LargeUtf8 | T::Utf8View);
+    let bits = |t: &T| match t {
+        T::Int8 => Some(8),
+        T::Int16 => Some(16),
+        T::Int32 => Some(32),
+        T::Int64 => Some(64),
+        _ => None,
+    };
+    match (from, to) {
+        (T::Dictionary(_, values), to) => keeps_order(values, to),
+        (from, to) if text(from) && text(to) => true,
+        (from, to) => from == to || matches!((bits(from), bits(to)), (Some(a), Some(b)) if a <= b),
+    }
+}
+
+fn literal(value: &ScalarValue) -> Option<Literal> {
+    use ScalarValue as S;
+    let micros = |v: i64, unit: TimeUnit| match unit {
+        TimeUnit::Second => v.checked_mul(1_000_000),
+        TimeUnit::Millisecond => v.checked_mul(1_000),
+        TimeUnit::Microsecond => Some(v),
+        TimeUnit::Nanosecond => (v % 1_000 == 0).then_some(v / 1_000),
+    };
+    Some(match value {
+        S::Boolean(Some(b)) => Literal::Boolean(*b),
+        S::Int8(Some(v)) => Literal::Long((*v).into()),
+        S::Int16(Some(v)) => Literal::Long((*v).into()),
+        S::Int32(Some(v)) => Literal::Long((*v).into()),
+        S::Int64(Some(v)) => Literal::Long(*v),
+        S::UInt8(Some(v)) => Literal::Long((*v).into()),
+        S::UInt16(Some(v)) => Literal::Long((*v).into()),
+        S::UInt32(Some(v)) => Literal::Long((*v).into()),
+        S::UInt64(Some(v)) => Literal::Long(i64::try_from(*v).ok()?),
+        S::Float64(Some(v)) => Literal::Double(*v),
+        S::Decimal128(Some(v), _, scale) => Literal::Decimal(*v, *scale),
+        S::Utf8(Some(s)) | S::LargeUtf8(Some(s)) | S::Utf8View(Some(s)) => Literal::String(s.clone()),
+        S::Date32(Some(days)) => Literal::Date(*days),
+        S::TimestampSecond(Some(v), _) => Literal::Timestamp(micros(*v, TimeUnit::Second)?),
+        S::TimestampMillisecond(Some(v), _) => Literal::Timestamp(micros(*v, TimeUnit::Millisecond)?),
+        S::TimestampMicrosecond(Some(v), _) => Literal::Timestamp(*v),
+        S::TimestampNanosecond(Some(v), _) => Literal::Timestamp(micros(*v, TimeUnit::Nanosecond)?),
+        S::Dictionary(_, inner) => literal(inner)?,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::Field;
+
+    fn schema() -> Schema {
+        Schema::new(vec![
+            Field::new("id", DataType::Int32, true),
+            Field::new("n", DataType::Int64, true),
+            Field::new("s", DataType::Utf8, true),
+            Field::new("d", DataType::Date32, true),
+            Field::new("t", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+            Field::new("x", DataType::Float64, true),
+            Field::new("f", DataType::Float32, true),
+            Field::new("m", DataType::Decimal128(10, 2), true),
+            Field::new("Flag", DataType::Boolean, true),
+        ])
+    }
+
+    fn check(sql: &str, want: Predicate) {
+        assert_eq!(predicate_from_sql(sql, &schema()).unwrap(), want, "{sql}");
+    }
+
+    fn cmp(c: &str, op: Comparison, l: Literal) -> Predicate {
+        Predicate::Compare(c.into(), op, l)
+    }
+
+    #[test]
+    fn conditions_become_predicates() {
+        use Comparison::*;
+        check("id = 5", cmp("id", Eq, Literal::Long(5)));
+        check("5 < n", cmp("n", Gt, Literal::Long(5)));
+        check("d = '2024-02-03'", cmp("d", Eq, Literal::Date(19756)));
+        check("t >= '2024-01-01T00:00:00Z'", cmp("t", GtEq, Literal::Timestamp(1_704_067_200_000_000)));
+        check("m < 1.5", cmp("m", Lt, Literal::Decimal(150, 2)));
+        check("x > 1", cmp("x", Gt, Literal::Double(1.0)));
+        check("f > 0.1", Predicate::Unknown);
+        check("Flag", cmp("Flag", Eq, Literal::Boolean(true)));
+        check("s LIKE 'ab%'", Predicate::StartsWith("s".into(), "ab".into()));
+        check("s LIKE 'a%b'", Predicate::And(vec![Predicate::StartsWith("s".into(), "a".into()), Predicate::Unknown]));
+        check("s IS NULL", Predicate::IsNull("s".into()));
+        check("id BETWEEN 1 AND 3", Predicate::And(vec![cmp("id", GtEq, Literal::Long(1)), cmp("id", LtEq, Literal::Long(3))]));
+        check("n IN (1, 2, 3, 4)", Predicate::In("n".into(), [1, 2, 3, 4].map(Literal::Long).into()));
+        check("id = 1 AND upper(s) = 'A'", Predicate::And(vec![cmp("id", Eq, Literal::Long(1)), Predicate::Unknown]));
+        check("1 = 1", Predicate::Constant(true));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let check = |sql: &str, want: &str| {
+            let e = predicate_from_sql(sql, &schema()).unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::Invalid);
+            let message = e.to_string();
+            assert!(message.contains(want) && !message.contains('\n'), "{message}");
+        };
+        check("nosuch = 1", "names the column \"nosuch\", and the table has only id, n, s");
+        check("id = ", "the filter \"id = \" is no condition that can be read");
+        check("id + 1", "is no condition");
+    }
+}

@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""Do DuckDB and delta-rs read the same rows from our tables as we do?
+
+usage: check_outside_readers.py TABLES.json
+
+TABLES.json is `[{"table": "default.events", "location": "/path", "rows": [...]}, ...]`, the rows as
+`dl read --format json` prints them (a null may be left out). Prints a line for each reader and table. Where they
+differ it shows the two rows that differ least, and exits 1. The order of rows does not matter; how many times each
+one stands there does.
+"""
+
+import base64
+import glob
+import json
+import math
+import os
+import struct
+import sys
+from collections import Counter
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import duckdb
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
+
+SHOWN = 50  # rows of each side looked at for the smallest difference
+
+
+def read_duckdb(location: str) -> pa.Table:
+    site = os.path.dirname(os.path.dirname(duckdb.__file__))
+    [extension] = glob.glob(f"{site}/duckdb_extension_delta/extensions/*/delta.duckdb_extension")
+    with duckdb.connect() as c:
+        c.execute(f"LOAD '{extension}'")
+        c.execute("SET TimeZone = 'UTC'")
+        return c.execute("SELECT * FROM delta_scan($1)", [location]).to_arrow_table()
+
+
+def read_delta_rs(location: str) -> pa.Table:
+    # Its query engine, because the pyarrow reader knows no deletion vectors.
+    rows = QueryBuilder().register("t", DeltaTable(location)).execute("SELECT * FROM t")
+    return pa.table(rows.read_all())
+
+
+READERS = {"duckdb": read_duckdb, "delta-rs": read_delta_rs}
+
+
+def plain(value, type: pa.DataType):
+    """A value of ours (from JSON) or theirs (from Arrow) as the JSON that `dl` prints."""
+    if value is None:
+        return None
+    if pa.types.is_floating(type):
+        value = float(value)
+        if not math.isfinite(value):
+            return str(value)
+        return struct.unpack("f", struct.pack("f", value))[0] if type == pa.float32() else value
+    if pa.types.is_struct(type):
+        return {f.name: plain(value.get(f.name), f.type) for f in type}
+    if pa.types.is_map(type):
+        pairs = value.items() if isinstance(value, dict) else value
+        return {str(plain(k, type.key_type)): plain(v, type.item_type) for k, v in pairs}
+    if pa.types.is_nested(type):
+        return [plain(v, type.value_type) for v in value]
+    match value:
+        case Decimal():
+            return format(value, "f")
+        case datetime():
+            zone = "Z" if value.tzinfo else ""
+            return (value.astimezone(UTC) if zone else value).strftime("%Y-%m-%dT%H:%M:%S.%f") + zone
+        case date():
+            return value.isoformat()
+        case bytes():
+            return base64.b64encode(value).decode()
+    return value
+
+
+def counted(rows: list[dict], schema: pa.Schema) -> Counter[str]:
+    def line(row: dict) -> str:
+        known = {f.name: plain(row.get(f.name), f.type) for f in schema}
+        return json.dumps({**row, **known}, sort_keys=True, ensure_ascii=False)
+
+    return Counter(map(line, rows))
+
+
+def smallest_difference(ours: Counter[str], theirs: Counter[str], reader: str) -> str:
+    only_ours = [json.loads(r) for r in sorted((ours - theirs).elements())]
+    only_theirs = [json.loads(r) for r in sorted((theirs - ours).elements())]
+    head = f"  {len(only_ours)} rows only in ours, {len(only_theirs)} only in {reader}"
+    if not only_ours or not only_theirs:
+        return f"{head}, such as {(only_ours or only_theirs)[0]}"
+    pairs = ((a, b) for a in only_ours[:SHOWN] for b in only_theirs[:SHOWN])
+    a, b = min(pairs, key=lambda p: sum(p[0][k] != p[1].get(k) for k in p[0]))
+    columns = [k for k in a if k not in b or a[k] != b[k]]
+    values = (f"    {k}: ours {a[k]!r}, {reader} {b[k]!r}" if k in b else f"    {k}: only in ours" for k in columns)
+    return "\n".join([head, f"  closest: ours {a}", *values])
+
+
+def same(table: dict, reader: str) -> bool:
+    start = f"{reader:<9}{table['table']:<24}"
+    try:
+        read = READERS[reader](table["location"])
+    except Exception as e:
+        print(f"{start}cannot read it: {e}")
+        return False
+    theirs = counted(read.to_pylist(), read.schema)
+    ours = counted(table["rows"], read.schema)
+    print(f"{start}{read.num_rows:>6} rows   {'same' if ours == theirs else 'DIFFERENT'}")
+    if ours != theirs:
+        print(smallest_difference(ours, theirs, reader))
+    return ours == theirs
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        print(__doc__.split("\n\n")[1], file=sys.stderr)
+        return 2
+    with open(sys.argv[1], encoding="utf-8") as f:
+        tables = json.load(f)
+    if not tables:
+        print("no tables to check", file=sys.stderr)
+        return 1
+    results = [same(table, reader) for table in tables for reader in READERS]
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
