@@ -1,1 +1,239 @@
-//! x
+//! What the tests share: tables from archives, catalogs in temporary folders, and two readings of a table laid side by
+//! side.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests speak by panicking")]
+#![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use deltalakedb_log::action::{Add, DomainMetadata, Metadata, Protocol, Txn};
+use deltalakedb_log::{At, Catalog, Location, SystemClock, TableEntry, TxnLogError, Version, canonical_path};
+use deltalakedb_mirror::{Replayed, Replayer};
+use deltalakedb_table::{DeltaTable, Scan, plain};
+use futures::TryStreamExt;
+use serde_json::{Value, json};
+
+/// Says why a test cannot run here. Where everything must run (`CI=true`) that is a failure.
+pub fn skip(why: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}, and CI must not skip it");
+    eprintln!("skipped: {why}");
+}
+
+/// How much longer than usual the random tests run.
+pub fn soak() -> u64 {
+    if std::env::var("DELTALAKEDB_SOAK").as_deref() == Ok("1") { 20 } else { 1 }
+}
+
+/// The root of the repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// The archives of tables that the reference implementation wrote, by name; `None` (having said so) where there are
+/// none.
+pub fn golden() -> Option<BTreeMap<String, PathBuf>> {
+    let dir = match std::env::var_os("DELTA_GOLDEN_DIR") {
+        Some(dir) => dir.into(),
+        None => repository().join("../shared/golden"),
+    };
+    let Ok(entries) = std::fs::read_dir(&dir) else {
+        skip(&format!("there are no golden tables in {}: set DELTA_GOLDEN_DIR", dir.display()));
+        return None;
+    };
+    let archives = entries.map(|e| e.unwrap().path()).filter_map(|path| {
+        let name = path.file_name()?.to_str()?.strip_suffix(".tar.zst")?.to_string();
+        Some((name, path))
+    });
+    Some(archives.collect())
+}
+
+/// Unpacks one of them into `into`; gives the folder of the table.
+pub fn unpack(archive: &Path, into: &Path) -> PathBuf {
+    let file = std::fs::File::open(archive).unwrap();
+    tar::Archive::new(zstd::Decoder::new(file).unwrap()).unpack(into).unwrap();
+    let name = archive.file_name().unwrap().to_str().unwrap().trim_end_matches(".tar.zst");
+    let table = into.join(name);
+    if table.join("delta").is_dir() { table.join("delta") } else { table }
+}
+
+/// Copies a folder.
+pub fn copy(from: &Path, to: &Path) {
+    for (path, bytes) in contents(from) {
+        let to = to.join(path);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::write(to, bytes).unwrap();
+    }
+}
+
+/// The files below a folder and what is in them; nothing when it does not exist.
+pub fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    let mut folders = vec![dir.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                all.insert(path.strip_prefix(dir).unwrap().to_path_buf(), std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    all
+}
+
+/// A place on this machine.
+pub fn location(path: &Path) -> Location {
+    Location::parse(path.to_str().unwrap()).unwrap()
+}
+
+/// A catalog in a file of the folder, made when missing.
+pub async fn sqlite(dir: &Path) -> Arc<dyn Catalog> {
+    deltalakedb_catalog::connect(&format!("deltasql://sqlite/{}/catalog.db", dir.display())).await.unwrap()
+}
+
+/// Imports the table in that folder.
+pub async fn import(catalog: &Arc<dyn Catalog>, at: &Path, name: &str) -> Result<TableEntry, TxnLogError> {
+    let name = name.parse().unwrap();
+    let done = deltalakedb_mirror::import(catalog, &SystemClock, &location(at), Some(&name), &|_, _| {}).await;
+    done.map(|imported| imported.table)
+}
+
+/// A table at one version: every fact by its name, as JSON in one spelling.
+pub type State = BTreeMap<String, Value>;
+
+/// What the catalog says of a version.
+pub async fn our_state(catalog: &dyn Catalog, table: &TableEntry, version: Version) -> State {
+    let reader = catalog.reader(table.id);
+    let snapshot = reader.snapshot(At::Version(version)).await.unwrap();
+    let files: Vec<Add> = reader.files(version, None).await.unwrap().try_collect().await.unwrap();
+    assert_eq!(snapshot.version(), version);
+    state(&snapshot.head.protocol, &snapshot.head.metadata, &snapshot.txns, &snapshot.domains, &files)
+}
+
+/// What plain delta-rs makes of `_delta_log` up to a version.
+pub async fn their_state(table: &Location, version: Version) -> Result<State, TxnLogError> {
+    let r = plain::replay(table, Some(version)).await?;
+    assert_eq!(r.version, version);
+    Ok(state(&r.protocol, &r.metadata, &r.txns, &r.domains, &r.files))
+}
+
+fn state(
+    protocol: &Protocol,
+    metadata: &Metadata,
+    txns: &BTreeMap<String, Txn>,
+    domains: &BTreeMap<String, DomainMetadata>,
+    files: &[Add],
+) -> State {
+    let mut facts = State::new();
+    let mut say = |what: String, value: Value| {
+        let again = facts.insert(what.clone(), value);
+        assert_eq!(again, None, "{what} is there twice");
+    };
+    let mut features = protocol.clone();
+    for list in [&mut features.reader_features, &mut features.writer_features].into_iter().flatten() {
+        list.sort();
+    }
+    say("protocol".into(), parsed(&features.to_json()));
+    say("metadata".into(), parsed(&metadata.to_json()));
+    for txn in txns.values() {
+        say(format!("txn {}", txn.app_id), parsed(&txn.to_json()));
+    }
+    for domain in domains.values() {
+        say(format!("domain {}", domain.domain), parsed(&domain.to_json()));
+    }
+    for file in files {
+        let path = String::from_utf8_lossy(&canonical_path(&file.path)).into_owned();
+        let dv = file.deletion_vector.as_ref().map(|dv| dv.unique_id());
+        // A replay keeps neither `dataChange` nor what only we do not know.
+        let fact = Add { data_change: false, extra: Default::default(), path: path.clone(), ..file.clone() };
+        say(format!("file {path} {}", dv.unwrap_or_default()), parsed(&fact.to_json()));
+    }
+    facts
+}
+
+fn parsed(json: &str) -> Value {
+    serde_json::from_str(json).unwrap()
+}
+
+/// Fails with the facts that differ, and only these.
+pub fn same_state(what: &str, ours: &State, theirs: &State) {
+    let names: std::collections::BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+    let differ = names.into_iter().filter(|name| ours.get(*name) != theirs.get(*name));
+    let differ: Vec<_> = differ.map(|n| json!({"fact": n, "ours": ours.get(n), "theirs": theirs.get(n)}).to_string()).collect();
+    assert!(differ.is_empty(), "{what}: {} facts differ:\n{}", differ.len(), differ.join("\n"));
+}
+
+/// Rows as text, in one order: a line for each, and first one that names the columns and their types. Rows that are
+/// the same give the same lines, however they are cut into batches.
+pub fn lines(batches: &[RecordBatch]) -> Vec<String> {
+    let options = FormatOptions::new().with_null("null").with_types_info(false);
+    let mut lines = Vec::new();
+    for batch in batches {
+        let columns: Vec<_> = batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
+        for row in 0..batch.num_rows() {
+            let value = |(formatter, column): (&ArrayFormatter<'_>, &arrow::array::ArrayRef)| {
+                let text = formatter.value(row).try_to_string().unwrap();
+                if column.is_null(row) { text } else { format!("{text:?}") }
+            };
+            let values: Vec<_> = columns.iter().zip(batch.columns()).map(value).collect();
+            lines.push(values.join(" | "));
+        }
+    }
+    lines.sort();
+    if let (Some(batch), false) = (batches.first(), lines.is_empty()) {
+        let fields = batch.schema();
+        let named: Vec<_> = fields.fields().iter().map(|f| format!("{}: {}", f.name(), f.data_type())).collect();
+        lines.insert(0, named.join(" | "));
+    }
+    lines
+}
+
+/// The rows of a version, as we read them.
+pub async fn our_rows(catalog: &Arc<dyn Catalog>, table: &TableEntry, version: Version) -> Result<Vec<String>, TxnLogError> {
+    let table = DeltaTable::open_in(catalog.clone(), &deltalakedb_log::TableRef::Id(table.id)).await?;
+    let rows = table.read(&Scan { at: At::Version(version), ..Scan::default() }).await?;
+    Ok(lines(&rows))
+}
+
+/// The rows of a version, as plain delta-rs reads them.
+pub async fn their_rows(table: &Location, version: Version) -> Result<Vec<String>, TxnLogError> {
+    Ok(lines(&plain::read(table, Some(version)).await?))
+}
+
+/// Every version the catalog holds says what plain delta-rs says: protocol, metadata, txns, domains, files, and rows
+/// wherever delta-rs can read them. Gives how many versions' rows were compared.
+pub async fn agrees_with_delta_rs(catalog: &Arc<dyn Catalog>, table: &TableEntry) -> usize {
+    let mut read = 0;
+    for version in table.base_version..=table.current_version {
+        let what = format!("{} at version {version}", table.name);
+        let theirs = their_state(&table.location, version).await.unwrap_or_else(|e| panic!("{what}: {e}"));
+        same_state(&what, &our_state(catalog.as_ref(), table, version).await, &theirs);
+        let Ok(theirs) = their_rows(&table.location, version).await else { continue };
+        let ours = our_rows(catalog, table, version).await.unwrap_or_else(|e| panic!("{what}: delta-rs reads it: {e}"));
+        assert_eq!(ours, theirs, "the rows of {what}");
+        read += 1;
+    }
+    read
+}
+
+/// Plain delta-rs as the independent reader of [`deltalakedb_mirror::verify`].
+#[derive(Debug)]
+pub struct DeltaRs;
+
+#[async_trait::async_trait]
+impl Replayer for DeltaRs {
+    async fn replay(&self, location: &Location, version: Version) -> Result<Replayed, TxnLogError> {
+        let r = plain::replay(location, Some(version)).await?;
+        Ok(Replayed {
+            protocol: r.protocol,
+            metadata: r.metadata,
+            txns: r.txns.into_iter().map(|(app, t)| (app, t.version)).collect(),
+            domains: r.domains.into_iter().map(|(name, d)| (name, d.configuration)).collect(),
+            files: r.files,
+        })
+    }
+}

@@ -1,1 +1,59 @@
-fn main(){}
+//! `dl`: the catalog from the command line.
+//!
+//! Exit codes: 0 done, 1 failed, 2 usage, 3 a check found something, 4 conflict.
+
+mod args;
+mod commands;
+mod demo;
+mod input;
+mod output;
+mod progress;
+mod settings;
+mod values;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use deltalakedb_log::{ErrorKind, Result};
+
+use crate::args::{Cli, Command};
+use crate::commands::Session;
+
+/// How a command ended when it did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Done,
+    /// A check found something: drift, lag.
+    Found,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let ended = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| {
+        deltalakedb_log::TxnLogError::new(ErrorKind::Unavailable, "no threads can be started").with_source(e)
+    });
+    match ended.and_then(|runtime| runtime.block_on(run(cli))) {
+        Ok(Ended::Done) => ExitCode::SUCCESS,
+        Ok(Ended::Found) => ExitCode::from(3),
+        Err(e) => {
+            warn(&format!("error: {e}"));
+            ExitCode::from(if e.kind() == ErrorKind::Conflict { 4 } else { 1 })
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<Ended> {
+    let session = Session::new(cli.global)?;
+    match cli.command {
+        Command::Demo { keep } => demo::run(session, keep).await,
+        command => commands::run(session, command).await,
+    }
+}
+
+/// One line on standard error. Where even that is closed there is nobody left to tell.
+fn warn(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

@@ -1,7 +1,9 @@
 //! What delta-rs, DataFusion and Arrow say, as errors of the log.
 
 use std::error::Error;
+use std::fmt;
 
+use datafusion::common::DataFusionError;
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::TransactionError;
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
@@ -18,9 +20,36 @@ impl<T, E: Error + Send + Sync + 'static> Explain<T> for Result<T, E> {
             Some((kind, sentence)) => TxnLogError::new(kind, format!("{}: {sentence}", what())),
             None => {
                 let kind = causes(&e).find_map(kind_of).unwrap_or(ErrorKind::Internal);
-                TxnLogError::new(kind, what()).with_source(e)
+                TxnLogError::new(kind, what()).with_source(Cause(Box::new(e)))
             }
         })
+    }
+}
+
+/// An error of a running query, such as the stream of a scan yields, as one of the log; `what` begins the sentence.
+pub fn query_error(e: DataFusionError, what: &str) -> TxnLogError {
+    match Err::<(), _>(e).explain(|| what.into()) {
+        Err(e) => e,
+        Ok(()) => TxnLogError::new(ErrorKind::Internal, what),
+    }
+}
+
+/// A cause without the backtrace that some libraries print with it.
+#[derive(Debug)]
+struct Cause(Box<dyn Error + Send + Sync>);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("0: ") && !line.contains("stack backtrace"));
+        let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+        f.write_str(&lines.join(" "))
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.0.as_ref())
     }
 }
 
@@ -48,7 +77,6 @@ fn sentence(e: &(dyn Error + 'static)) -> Option<(ErrorKind, String)> {
 /// What one of the causes says about the kind; `None` when it says nothing.
 fn kind_of(e: &(dyn Error + 'static)) -> Option<ErrorKind> {
     use arrow::error::ArrowError as A;
-    use datafusion::common::DataFusionError as F;
     use object_store::Error as O;
     if let Some(e) = e.downcast_ref::<DeltaTableError>() {
         return match e {
@@ -71,10 +99,10 @@ fn kind_of(e: &(dyn Error + 'static)) -> Option<ErrorKind> {
             _ => None,
         };
     }
-    if let Some(e) = e.downcast_ref::<F>() {
+    if let Some(e) = e.downcast_ref::<DataFusionError>() {
         return match e {
-            F::Plan(_) | F::SchemaError(..) | F::SQL(..) | F::NotImplemented(_) => Some(ErrorKind::Invalid),
-            F::ResourcesExhausted(_) => Some(ErrorKind::Unavailable),
+            DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::SQL(..) | DataFusionError::NotImplemented(_) => Some(ErrorKind::Invalid),
+            DataFusionError::ResourcesExhausted(_) => Some(ErrorKind::Unavailable),
             _ => None,
         };
     }

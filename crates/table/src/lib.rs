@@ -1,8 +1,28 @@
-//! Delta tables over any transaction log.
+//! Delta tables over any transaction log: Arrow in and out, planned by DataFusion.
+//!
+//! [`DeltaTable`] opens a table wherever its log is: in a catalog, in a plain `_delta_log`, behind any
+//! [`TxnLogReader`](deltalakedb_log::TxnLogReader). Reads choose their files in the log, writes make data files and then
+//! one commit, and several [`PendingWrite`]s of several tables become one with [`commit`]. delta-rs does the work on
+//! data files; one module sees it, and it sees a log that is not in files. [`plain`] reads the same tables without any
+//! of this, to compare.
+
+mod create;
 mod delta_rs;
 mod error;
 mod filter;
 mod table;
-pub use delta_rs::plain;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod write;
+
+pub use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
+pub use deltalakedb_catalog::connect;
+
+pub use create::{create_table, create_with_data, prepare_create};
+pub use delta_rs::{NewFiles, TableSchema, parse_schema, plain};
+pub use error::query_error;
 pub use filter::predicate_from_sql;
 pub use table::{DeltaTable, Scan};
+pub use verify::DeltaRs;
+pub use write::{PendingWrite, Rows, SaveMode, WriteOptions, commit};

@@ -3,13 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
+use datafusion::common::Column;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
-use datafusion::common::Column;
+use deltalakedb_catalog::CatalogUri;
 use deltalakedb_log::catalog::{Catalog, TableRef, TxnLogReader, require};
-use deltalakedb_log::snapshot::{At, Head, Snapshot};
-use deltalakedb_log::{Location, Predicate, Result, TableId, TableName, TxnLogError};
+use deltalakedb_log::snapshot::{At, Head};
+use deltalakedb_log::{FileTxnLogReader, Location, Predicate, Result, TableId, TableName, TxnLogError};
+use futures::TryStreamExt;
 
 use crate::delta_rs::{VirtualTable, session_context};
 use crate::error::Explain;
@@ -22,16 +26,18 @@ use crate::filter::Filter;
 #[derive(Clone)]
 pub struct DeltaTable {
     pub(crate) location: Location,
-    pub(crate) reader: Arc<dyn TxnLogReader>,
-    pub(crate) home: Option<Home>,
+    pub(crate) source: Source,
 }
 
-/// The catalog a table is in.
+/// Where a table's log is.
 #[derive(Clone)]
-pub(crate) struct Home {
-    pub(crate) catalog: Arc<dyn Catalog>,
-    pub(crate) id: TableId,
-    pub(crate) name: TableName,
+pub(crate) enum Source {
+    /// In a catalog.
+    Catalog { catalog: Arc<dyn Catalog>, id: TableId, name: TableName },
+    /// In its `_delta_log`; no catalog manages it.
+    Plain,
+    /// Wherever this reads it.
+    Reader(Arc<dyn TxnLogReader>),
 }
 
 /// What to read of a table.
@@ -54,18 +60,31 @@ impl Default for Scan {
 }
 
 impl DeltaTable {
+    /// Opens a table by its URI: in a catalog (`deltasql://sqlite//data/meta.db?table=sales.orders`), or a place
+    /// (`/data/orders`, `s3://bucket/orders`), whose log is its `_delta_log`.
+    pub async fn open(uri: &str) -> Result<Self> {
+        if CatalogUri::is_one(uri) {
+            let name = CatalogUri::parse(uri)?.table.ok_or_else(|| {
+                TxnLogError::invalid(format!("the URI {uri:?} names no table: end it with ?table=NAME"))
+            })?;
+            return Self::open_in(deltalakedb_catalog::connect(uri).await?, &TableRef::Name(name)).await;
+        }
+        let table = Self { location: Location::parse(uri)?, source: Source::Plain };
+        table.reader().await?;
+        Ok(table)
+    }
+
     /// A table of a catalog.
     pub async fn open_in(catalog: Arc<dyn Catalog>, table: &TableRef) -> Result<Self> {
         let entry = require(catalog.as_ref(), table).await?;
-        let reader = catalog.reader(entry.id);
-        let home = Home { catalog, id: entry.id, name: entry.name };
-        Ok(Self { location: entry.location, reader, home: Some(home) })
+        let source = Source::Catalog { catalog, id: entry.id, name: entry.name };
+        Ok(Self { location: entry.location, source })
     }
 
     /// A table whose data files are at `uri`, a path or a URL, and whose log is what `reader` reads. It can only be
     /// read.
     pub fn open_with_reader(uri: &str, reader: Arc<dyn TxnLogReader>) -> Result<Self> {
-        Ok(Self { location: Location::parse(uri)?, reader, home: None })
+        Ok(Self { location: Location::parse(uri)?, source: Source::Reader(reader) })
     }
 
     /// Where its data files are.
@@ -75,40 +94,54 @@ impl DeltaTable {
 
     /// Its name in the catalog; `None` outside one.
     pub fn name(&self) -> Option<&TableName> {
-        self.home.as_ref().map(|home| &home.name)
+        match &self.source {
+            Source::Catalog { name, .. } => Some(name),
+            Source::Plain | Source::Reader(_) => None,
+        }
     }
 
-    /// Its log.
-    pub fn reader(&self) -> &Arc<dyn TxnLogReader> {
-        &self.reader
+    /// Its log as it is now.
+    pub async fn reader(&self) -> Result<Arc<dyn TxnLogReader>> {
+        match &self.source {
+            Source::Catalog { catalog, id, .. } => Ok(catalog.reader(*id)),
+            Source::Plain => Ok(Arc::new(FileTxnLogReader::open(&self.location).await?)),
+            Source::Reader(reader) => Ok(reader.clone()),
+        }
     }
 
     /// Its newest version, with protocol and metadata.
     pub async fn head(&self) -> Result<Head> {
-        self.reader.head().await
+        self.reader().await?.head().await
     }
 
     /// Its columns in Arrow types, as [`Self::scan`] yields them.
     pub async fn schema(&self, at: At) -> Result<SchemaRef> {
-        self.schema_of(self.reader.snapshot(at).await?).await
+        let reader = self.reader().await?;
+        let base = reader.snapshot(at).await?;
+        VirtualTable::without_files(&self.location, reader, base).await?.schema()
     }
 
-    pub(crate) async fn schema_of(&self, base: Snapshot) -> Result<SchemaRef> {
-        VirtualTable::without_files(&self.location, self.reader.clone(), base).await?.schema()
+    /// Reads rows, as [`Self::scan`] does, to the last.
+    pub async fn read(&self, scan: &Scan) -> Result<Vec<RecordBatch>> {
+        self.scan(scan).await?.try_collect().await.explain(|| format!("{self} cannot be read"))
     }
 
     /// Reads rows, all of one version. Only files that may hold a matching row are looked at, and the cost of planning
     /// follows their number, not the table's. No order is promised.
     pub async fn scan(&self, scan: &Scan) -> Result<SendableRecordBatchStream> {
-        let base = self.reader.snapshot(scan.at).await?;
+        let reader = self.reader().await?;
+        let base = reader.snapshot(scan.at).await?;
         let session = session_context()?;
         let filter = match &scan.filter_sql {
-            Some(sql) => Some(Filter::parse(sql, &session, &self.schema_of(base.clone()).await?)?),
+            Some(sql) => {
+                let empty = VirtualTable::without_files(&self.location, reader.clone(), base.clone()).await?;
+                Some(Filter::parse(sql, &session, &empty.schema()?)?)
+            }
             None => None,
         };
         let predicate = filter.as_ref().map_or(Predicate::Unknown, Filter::predicate);
-        let provider = VirtualTable::matching(&self.location, self.reader.clone(), base, predicate).await?.provider()?;
-        let schema = datafusion::catalog::TableProvider::schema(&provider);
+        let provider = VirtualTable::matching(&self.location, reader, base, predicate).await?.provider()?;
+        let schema = provider.schema();
         let failed = || format!("{self} cannot be read");
         let mut rows = session.read_table(Arc::new(provider)).explain(failed)?;
         if let Some(filter) = filter {

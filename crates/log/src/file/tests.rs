@@ -333,7 +333,7 @@ async fn compactions_bridge_missing_commits_only() {
         "older versions can be read as far as files reach"
     );
     check_error(
-        reader.snapshot(At::Version(2)).await.unwrap_err(),
+        reader.files(2, None).await.err().unwrap(),
         ErrorKind::NotFound,
         &[
             "version 2 of memory:///shop/orders is no longer in its log",

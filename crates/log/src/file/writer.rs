@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::{Error, ObjectStore, PutMode};
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode};
 use uuid::Uuid;
 
 use super::reader::FileTxnLogReader;
@@ -40,7 +40,10 @@ pub struct FileTxnLogWriter {
 /// What came of a put.
 enum Put {
     Done,
+    /// Someone's commit is there. It may be ours: a store that tried twice met its own first try, one that lost the
+    /// connection had written. The next look at the log tells by the commit id.
     Taken,
+    /// It may still arrive.
     Unknown(String),
 }
 
@@ -128,13 +131,14 @@ impl FileTxnLogWriter {
 
     async fn put(&self, version: Version, body: &Bytes) -> Result<Put> {
         let path = commit_path(version);
-        let put = self
+        match self
             .dir
             .store
             .put_opts(&path, body.clone().into(), PutMode::Create.into())
-            .await;
-        let error = match put {
-            Ok(_) => return Ok(Put::Done),
+            .await
+        {
+            Ok(_) => Ok(Put::Done),
+            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(Put::Taken),
             Err(
                 e @ (Error::PermissionDenied { .. }
                 | Error::Unauthenticated { .. }
@@ -144,15 +148,12 @@ impl FileTxnLogWriter {
                 | Error::NotFound { .. }),
             ) => {
                 let what = format!("{} cannot be written, and nothing was", self.dir.name(&path));
-                return Err(self.dir.failed(e, &what));
+                Err(self.dir.failed(e, &what))
             }
-            Err(e) => e,
-        };
-        // A store that tried twice may have met its own first try, and one that failed may have written nevertheless.
-        match self.dir.get(&path).await {
-            Ok(there) if there == *body => Ok(Put::Done),
-            Ok(_) => Ok(Put::Taken),
-            Err(_) => Ok(Put::Unknown(TxnLogError::from(error).to_string())),
+            Err(e) => match self.dir.store.head(&path).await {
+                Ok(_) => Ok(Put::Taken),
+                Err(_) => Ok(Put::Unknown(TxnLogError::from(e).to_string())),
+            },
         }
     }
 }

@@ -33,12 +33,13 @@ pub(super) struct VirtualLogStore {
 impl VirtualLogStore {
     pub(super) fn new(location: &Location, log: Arc<HeldLog>) -> Result<Self> {
         let unusual = |e: &dyn std::fmt::Display| TxnLogError::invalid(format!("{location} is no place for a table: {e}"));
-        let root = stores::root_store(location.url())?;
-        let table_path = Path::from_url_path(location.url().path()).map_err(|e| unusual(&e))?;
+        let url = stores::url_of(location)?;
+        let root = stores::root_store(&url)?;
+        let table_path = Path::from_url_path(url.path()).map_err(|e| unusual(&e))?;
         let executor = Arc::new(TokioMultiThreadExecutor::new(runtime::handle()?));
         Ok(Self {
-            config: LogStoreConfig::new(location.url(), StorageConfig::default()),
-            log_url: location.url().join("_delta_log/").map_err(|e| unusual(&e))?,
+            config: LogStoreConfig::new(&url, StorageConfig::default()),
+            log_url: url.join("_delta_log/").map_err(|e| unusual(&e))?,
             table: Arc::new(Overlay::new(location.store()?, log.clone(), &Path::default())),
             objects: Arc::new(DefaultEngineBuilder::new(root.clone()).with_task_executor(executor).build()),
             root: Arc::new(Overlay::new(root, log.clone(), &table_path)),

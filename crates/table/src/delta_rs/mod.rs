@@ -4,17 +4,19 @@
 //! stores whose `_delta_log` is made up from a [`TxnLogReader`]. delta-rs runs unmodified on it. Commits are caught,
 //! not made: the caller takes the actions and commits them in a catalog.
 //!
-//! Inside, the table's URL is the place of its data files. The URLs of data files then are what they are on a plain
-//! path, absolute ones and percent-encoded ones included, and DataFusion, which keys object stores by scheme and
-//! host, finds the store that really holds them.
+//! Inside, the table's URL is the place of its data files ([`stores`] says how local ones are spelled). The URLs of
+//! data files then come out as on a plain path, absolute and percent-encoded ones included, and DataFusion, which
+//! keys object stores by scheme and host, finds the store that really holds them.
 
 mod batches;
 mod engine;
+mod fit;
 mod log;
 mod log_store;
 mod overlay;
 pub mod plain;
 mod runtime;
+mod schema;
 mod shown;
 mod stores;
 mod write;
@@ -36,8 +38,10 @@ use self::log::{Files, HeldLog};
 use self::log_store::VirtualLogStore;
 use crate::error::Explain;
 
-pub(crate) use self::stores::session;
-pub(crate) use self::write::{Captured, Create, Data, create, create_with_data};
+pub(crate) use self::fit::Fit;
+pub use self::schema::{TableSchema, parse_schema};
+pub use self::write::NewFiles;
+pub(crate) use self::write::{Captured, Create, create, create_with_data};
 
 /// A table at one version, with all of its files, some, or none. Only [`VirtualTable::whole`] can be overwritten.
 pub(crate) struct VirtualTable {
@@ -112,5 +116,5 @@ fn provider(snapshot: EagerSnapshot) -> Result<DeltaScanNext> {
 
 /// A session that reads with delta-rs' own planner and settings.
 pub(crate) fn session_context() -> Result<SessionContext> {
-    Ok(DeltaSessionContext::with_runtime_env(session()?).into_inner())
+    Ok(DeltaSessionContext::with_runtime_env(stores::session()?).into_inner())
 }

@@ -12,6 +12,19 @@ use url::{Position, Url};
 
 use crate::error::Explain;
 
+/// The root of local tables, as delta-rs is told.
+const LOCAL: &str = "deltasql://local";
+
+/// The URL delta-rs knows a table by: its place, local files under a scheme of our own. Of a `file` URL the kernel
+/// wants that the folder exists and follows links in it; a table without rows need not have a folder.
+pub(super) fn url_of(location: &Location) -> Result<Url> {
+    match location.url().scheme() {
+        "file" => Url::parse(&format!("{LOCAL}{}", location.url().path()))
+            .explain(|| format!("{location} is no place for a table")),
+        _ => Ok(location.url().clone()),
+    }
+}
+
 /// The store of everything under the scheme and host of `url`.
 pub(super) fn root_store(url: &Url) -> Result<Arc<dyn ObjectStore>> {
     static ROOTS: OnceLock<Mutex<HashMap<String, Arc<dyn ObjectStore>>>> = OnceLock::new();
@@ -20,13 +33,14 @@ pub(super) fn root_store(url: &Url) -> Result<Arc<dyn ObjectStore>> {
     if let Some(store) = roots.get(&root) {
         return Ok(store.clone());
     }
-    let store = Location::parse(&root)?.store()?;
+    let place = if url.as_str().starts_with(LOCAL) { "/" } else { &root };
+    let store = Location::parse(place)?.store()?;
     roots.insert(root, store.clone());
     Ok(store)
 }
 
 /// A runtime for one session, which finds the store of any data file by its URL.
-pub(crate) fn session() -> Result<Arc<RuntimeEnv>> {
+pub(super) fn session() -> Result<Arc<RuntimeEnv>> {
     let stores: Arc<dyn ObjectStoreRegistry> = Arc::new(Stores::default());
     let env = RuntimeEnvBuilder::new().with_object_store_registry(stores).build_arc();
     env.explain(|| "a query session cannot be started".into())

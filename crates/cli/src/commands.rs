@@ -1,0 +1,559 @@
+//! The commands: each reads like its line in the help.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
+use deltalakedb_log::action::Add;
+use deltalakedb_log::catalog::{HistoryRange, MirrorState, require};
+use deltalakedb_log::commit::NewTable;
+use deltalakedb_log::{
+    At, Catalog, Clock, ErrorKind, Location, Result, Snapshot, SystemClock, TableEntry, TableName, TableRef,
+    TxnLogError, time,
+};
+use deltalakedb_mirror::{Mirror, VerifyOptions};
+use deltalakedb_table::{
+    DeltaRs, DeltaTable, SaveMode, Scan, SendableRecordBatchStream, WriteOptions, predicate_from_sql,
+    query_error,
+};
+use futures::{StreamExt, TryStreamExt};
+use serde_json::{Value, json};
+
+use crate::args::{AtArgs, Command, Format, Global, InputFormat, MirrorCommand, Mode};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::settings::Settings;
+use crate::{Ended, input, values, warn};
+
+/// What every command has: the global options, and the clock.
+pub(crate) struct Session {
+    pub(crate) global: Global,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Session {
+    pub(crate) fn new(global: Global) -> Result<Self> {
+        let settings = Settings::read(global.config.as_deref(), &global.settings)?;
+        Ok(Self { global, settings, clock: Arc::new(SystemClock) })
+    }
+
+    pub(crate) fn output(&self) -> Output {
+        Output::new(self.global.format)
+    }
+
+    /// The catalog; made when it is missing and `create` and the settings allow it.
+    pub(crate) async fn catalog(&self, create: bool) -> Result<Arc<dyn Catalog>> {
+        let uri = self.global.catalog.as_deref().or(self.settings.get("catalog")).ok_or_else(|| {
+            TxnLogError::invalid(
+                "no catalog is given: pass --catalog or set DELTALAKEDB_CATALOG, for example to deltasql://sqlite/meta.db",
+            )
+        })?;
+        let create = create && self.settings.create_if_missing()?;
+        let options = ConnectOptions { create, clock: self.clock.clone(), client: "dl".into() };
+        Ok(Arc::new(SqlCatalog::connect(&CatalogUri::parse(uri)?, options).await?))
+    }
+
+    /// A table of the catalog.
+    async fn table(&self, name: &str) -> Result<(Arc<dyn Catalog>, TableEntry)> {
+        let catalog = self.catalog(false).await?;
+        let entry = require(catalog.as_ref(), &TableRef::Name(name.parse()?)).await?;
+        Ok((catalog, entry))
+    }
+
+    /// Tries to publish what was just committed. The commit stands either way.
+    pub(crate) async fn publish(&self, catalog: &Arc<dyn Catalog>, entry: &TableEntry) {
+        let mirror = Mirror::new(catalog.clone(), self.clock.clone());
+        if let Err(e) = mirror.publish(entry.id).await {
+            warn(&format!("warning: {e}"));
+        }
+    }
+
+    fn new_location(&self, name: &TableName, location: Option<&str>) -> Result<Location> {
+        match (location, self.settings.get("warehouse")) {
+            (Some(location), _) => Location::parse(location),
+            (None, Some(warehouse)) => {
+                Location::parse(&format!("{}/{}/{}", warehouse.trim_end_matches('/'), name.namespace, name.name))
+            }
+            (None, None) => Err(TxnLogError::invalid(format!(
+                "the new table {name} needs a place: pass --location, or --set warehouse=LOCATION for all new tables"
+            ))),
+        }
+    }
+}
+
+pub(crate) async fn run(session: Session, command: Command) -> Result<Ended> {
+    let s = &session;
+    match command {
+        Command::Init => init(s).await,
+        Command::Import { location, name } => import(s, &location, name.as_deref()).await,
+        Command::Create { name, location, schema, partition_by } => {
+            create(s, &name, location.as_deref(), &schema, &partition_by).await
+        }
+        Command::Tables => tables(s).await,
+        Command::Show { name } => show(s, &name).await,
+        Command::History { name, limit, since, until } => {
+            let parse = |t: Option<String>| t.as_deref().map(time::parse_ms).transpose();
+            history(s, &name, HistoryRange { limit, since: parse(since)?, until: parse(until)? }).await
+        }
+        Command::Files { name, filter, at, explain } => files(s, &name, filter.as_deref(), at, explain).await,
+        Command::Snapshot { name, at } => snapshot(s, &name, at).await,
+        Command::Read { name, filter, columns, limit, at } => {
+            let scan = Scan { at: point(&at)?, columns, filter_sql: filter, limit };
+            read(s, &name, &scan).await
+        }
+        Command::Write { name, input, input_format, mode, partition_by, location } => {
+            let write = Write { name: name.parse()?, input, input_format, mode, partition_by, location };
+            write.run(s).await
+        }
+        Command::Mirror { command: MirrorCommand::Status { check } } => mirror_status(s, check).await,
+        Command::Mirror { command: MirrorCommand::Run { watch } } => mirror_run(s, watch).await,
+        Command::Verify { name, all: _, every_version, data } => {
+            verify(s, name.as_deref(), VerifyOptions { every_version, data }).await
+        }
+        Command::Demo { keep } => crate::demo::run(session, keep).await,
+    }
+}
+
+/// The state meant by `--version` or `--timestamp`.
+fn point(at: &AtArgs) -> Result<At> {
+    Ok(match (at.version, &at.timestamp) {
+        (Some(version), _) => At::Version(version),
+        (None, Some(text)) => At::Timestamp(time::parse_ms(text)?),
+        (None, None) => At::Latest,
+    })
+}
+
+async fn init(s: &Session) -> Result<Ended> {
+    let catalog = s.catalog(true).await?;
+    let (id, epoch) = catalog.identity().await?;
+    let mut out = s.output();
+    match out.format() {
+        Format::Table => out.say(&format!("the catalog {} is ready", catalog.describe()))?,
+        _ => out.document(&json!({"catalog": catalog.describe(), "catalogId": id, "epoch": epoch}))?,
+    }
+    Ok(Ended::Done)
+}
+
+async fn import(s: &Session, location: &str, name: Option<&str>) -> Result<Ended> {
+    // An argument that names a table of the catalog means that table, again.
+    let name: Option<TableName> = name.map(str::parse).transpose()?;
+    let location = Location::parse(location)?;
+    let catalog = s.catalog(true).await?;
+    let progress = Progress::new(format!("importing {location}"), s.global.quiet);
+    let show = |done: u64, total: u64| progress.at(done + 1, total + 1);
+    let imported = deltalakedb_mirror::import(&catalog, s.clock.as_ref(), &location, name.as_ref(), &show).await?;
+    drop(progress);
+    let t = &imported.table;
+    let mut out = s.output();
+    match out.format() {
+        Format::Table if imported.versions == 0 => out.say(&format!("{} is up to date at version {}", t.name, t.current_version))?,
+        Format::Table => {
+            let from = match t.base_version {
+                0 => String::new(),
+                base => format!(" (its log begins at version {base})"),
+            };
+            out.say(&format!("{} is at version {}: {} versions came in{from}", t.name, t.current_version, imported.versions))?;
+        }
+        _ => {
+            let mut document = entry_json(t);
+            document["versionsImported"] = imported.versions.into();
+            out.document(&document)?;
+        }
+    }
+    Ok(Ended::Done)
+}
+
+async fn create(s: &Session, name: &str, location: Option<&str>, schema: &str, partition_by: &[String]) -> Result<Ended> {
+    let name: TableName = name.parse()?;
+    let schema = deltalakedb_table::parse_schema(schema)?;
+    let new = NewTable { location: s.new_location(&name, location)?, name };
+    let catalog = s.catalog(true).await?;
+    let (properties, options) = (HashMap::new(), WriteOptions::default());
+    deltalakedb_table::create_table(catalog.as_ref(), new.clone(), &schema, partition_by, &properties, &options).await?;
+    committed(s, &catalog, &new.name).await
+}
+
+/// Publishes a table that has just been written, and says where it is.
+async fn committed(s: &Session, catalog: &Arc<dyn Catalog>, name: &TableName) -> Result<Ended> {
+    let reference = TableRef::Name(name.clone());
+    let entry = require(catalog.as_ref(), &reference).await?;
+    s.publish(catalog, &entry).await;
+    let entry = require(catalog.as_ref(), &reference).await?;
+    let mut out = s.output();
+    match out.format() {
+        Format::Table => out.say(&format!("{} is at version {}", entry.name, entry.current_version))?,
+        _ => out.document(&entry_json(&entry))?,
+    }
+    Ok(Ended::Done)
+}
+
+fn iso(ms: i64) -> String {
+    let text = time::format_ms(ms);
+    text.strip_suffix('Z').map_or(text.clone(), |t| format!("{t}000Z"))
+}
+
+fn entry_json(t: &TableEntry) -> Value {
+    json!({
+        "name": t.name.to_string(),
+        "location": t.location.to_string(),
+        "version": t.current_version,
+        "timestamp": iso(t.current_timestamp),
+        "baseVersion": t.base_version,
+        "publishedVersion": t.published_version,
+        "mirror": mirror_word(t),
+    })
+}
+
+fn mirror_word(t: &TableEntry) -> String {
+    match &t.mirror {
+        MirrorState::Diverged { version, .. } => format!("diverged at version {version}"),
+        MirrorState::Following if t.published_version == Some(t.current_version) => "up to date".into(),
+        MirrorState::Following => "behind".into(),
+    }
+}
+
+async fn tables(s: &Session) -> Result<Ended> {
+    let tables = s.catalog(false).await?.tables().await?;
+    let mut out = s.output();
+    let columns = ["name", "location", "version", "timestamp", "publishedVersion", "mirror"];
+    let mut listing = out.listing(columns.map(String::from).into());
+    for t in &tables {
+        let all = entry_json(t);
+        listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
+    }
+    listing.end()?;
+    Ok(Ended::Done)
+}
+
+async fn show(s: &Session, name: &str) -> Result<Ended> {
+    let (catalog, entry) = s.table(name).await?;
+    let head = catalog.reader(entry.id).head().await?;
+    let mut document = entry_json(&entry);
+    document["id"] = entry.id.to_string().into();
+    document["protocol"] = raw(&head.protocol.to_json())?;
+    document["metadata"] = raw(&head.metadata.to_json())?;
+    let mut out = s.output();
+    if out.format() != Format::Table {
+        out.document(&document)?;
+        return Ok(Ended::Done);
+    }
+    let m = &head.metadata;
+    out.line(&format!("{} at {}", entry.name, entry.location))?;
+    out.line(&format!("version    {} of {}", entry.current_version, iso(entry.current_timestamp)))?;
+    if entry.base_version > 0 {
+        out.line(&format!("history    from version {}", entry.base_version))?;
+    }
+    out.line(&format!("mirror     {}", mirror_word(&entry)))?;
+    out.line(&format!("protocol   reader {}, writer {}", head.protocol.min_reader_version, head.protocol.min_writer_version))?;
+    let features: std::collections::BTreeSet<_> =
+        head.protocol.reader_features.iter().chain(&head.protocol.writer_features).flatten().cloned().collect();
+    if !features.is_empty() {
+        out.line(&format!("features   {}", features.into_iter().collect::<Vec<_>>().join(", ")))?;
+    }
+    for (key, value) in &m.configuration {
+        out.line(&format!("property   {key} = {}", value.as_deref().unwrap_or_default()))?;
+    }
+    if let Some(description) = &m.description {
+        out.line(&format!("about      {description}"))?;
+    }
+    let schema = deltalakedb_log::schema::Schema::parse(&m.schema_string, &m.partition_columns)?;
+    for c in schema.columns() {
+        let kind = c.type_json.trim_matches('"');
+        let null = if c.nullable { "" } else { " not null" };
+        let partition = if c.is_partition { " (partition)" } else { "" };
+        out.line(&format!("column     {} {kind}{null}{partition}", c.name))?;
+    }
+    Ok(Ended::Done)
+}
+
+fn raw(text: &str) -> Result<Value> {
+    serde_json::from_str(text).map_err(|e| TxnLogError::new(ErrorKind::Internal, "an action has no JSON form").with_source(e))
+}
+
+async fn history(s: &Session, name: &str, range: HistoryRange) -> Result<Ended> {
+    let (catalog, entry) = s.table(name).await?;
+    let commits = catalog.reader(entry.id).history(range).await?;
+    let mut out = s.output();
+    let people = out.format() == Format::Table;
+    let mut columns = vec!["version", "timestamp", "operation", "filesAdded", "filesRemoved", "bytesAdded", "bytesRemoved"];
+    let more = [
+        "operationParameters",
+        "operationMetrics",
+        "committer",
+        "engineInfo",
+        "readVersion",
+        "isolationLevel",
+        "groupId",
+    ];
+    columns.extend(if people { &["committer", "engineInfo"][..] } else { &more[..] });
+    let mut listing = out.listing(columns.iter().map(|c| c.to_string()).collect());
+    for c in commits {
+        let json = |text: &Option<String>| text.as_deref().map_or(Ok(Value::Null), raw);
+        let all = json!({
+            "version": c.version,
+            "timestamp": iso(c.timestamp),
+            "operation": c.operation,
+            "filesAdded": c.files_added,
+            "filesRemoved": c.files_removed,
+            "bytesAdded": c.bytes_added,
+            "bytesRemoved": c.bytes_removed,
+            "operationParameters": json(&c.operation_parameters)?,
+            "operationMetrics": json(&c.operation_metrics)?,
+            "committer": c.committer,
+            "engineInfo": c.engine_info,
+            "readVersion": c.read_version,
+            "isolationLevel": c.isolation,
+            "groupId": c.group_id,
+        });
+        listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
+    }
+    listing.end()?;
+    Ok(Ended::Done)
+}
+
+/// The members of an add action that make up a file, absent when null, in the log's own spelling.
+fn file_json(add: &Add) -> Result<Value> {
+    let mut file = raw(&add.to_json())?;
+    if let Some(members) = file.as_object_mut() {
+        members.shift_remove("dataChange");
+    }
+    Ok(file)
+}
+
+async fn files(s: &Session, name: &str, filter: Option<&str>, at: AtArgs, explain: bool) -> Result<Ended> {
+    let (catalog, entry) = s.table(name).await?;
+    let reader = catalog.reader(entry.id);
+    let version = reader.snapshot(point(&at)?).await?.version();
+    let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
+    let predicate = match filter {
+        Some(sql) => Some(predicate_from_sql(sql, table.schema(At::Version(version)).await?.as_ref())?),
+        None => None,
+    };
+    let mut kept: Vec<Add> = reader.files(version, predicate.as_ref()).await?.try_collect().await?;
+    kept.sort_by(|a, b| a.path.cmp(&b.path));
+    if explain {
+        let looked_at = reader.files(version, None).await?.fold(0_u64, |n, _| async move { n + 1 }).await;
+        warn(&format!("version {version}: {looked_at} files looked at, {} kept; predicate: {predicate:?}", kept.len()));
+    }
+    let mut out = s.output();
+    if out.format() == Format::Json {
+        let files = kept.iter().map(file_json).collect::<Result<Vec<_>>>()?;
+        out.document(&files)?;
+        return Ok(Ended::Done);
+    }
+    let columns = ["path", "partitionValues", "size", "modificationTime", "stats", "deletionVector"];
+    let shown = if out.format() == Format::Table { &columns[..4] } else { &columns[..] };
+    let mut listing = out.listing(shown.iter().map(|c| c.to_string()).collect());
+    for add in &kept {
+        let file = file_json(add)?;
+        listing.row(shown.iter().map(|c| file.get(*c).cloned().unwrap_or(Value::Null)).collect())?;
+    }
+    listing.end()?;
+    Ok(Ended::Done)
+}
+
+async fn snapshot(s: &Session, name: &str, at: AtArgs) -> Result<Ended> {
+    let (catalog, entry) = s.table(name).await?;
+    let reader = catalog.reader(entry.id);
+    let snapshot = reader.snapshot(point(&at)?).await?;
+    let mut files: Vec<Add> = reader.files(snapshot.version(), None).await?.try_collect().await?;
+    files.sort_by(|a, b| (&a.path, a.key()).cmp(&(&b.path, b.key())));
+    s.output().document(&snapshot_json(&snapshot, &files)?)?;
+    Ok(Ended::Done)
+}
+
+fn snapshot_json(snapshot: &Snapshot, files: &[Add]) -> Result<Value> {
+    let txns: serde_json::Map<_, _> = snapshot.txns.iter().map(|(app, t)| (app.clone(), t.version.into())).collect();
+    let domains: serde_json::Map<_, _> =
+        snapshot.domains.iter().map(|(name, d)| (name.clone(), d.configuration.clone().into())).collect();
+    Ok(json!({
+        "version": snapshot.version(),
+        "timestamp": iso(snapshot.head.timestamp),
+        "protocol": raw(&snapshot.head.protocol.to_json())?,
+        "metadata": raw(&snapshot.head.metadata.to_json())?,
+        "files": files.iter().map(file_json).collect::<Result<Vec<_>>>()?,
+        "txns": txns,
+        "domains": domains,
+    }))
+}
+
+async fn read(s: &Session, name: &str, scan: &Scan) -> Result<Ended> {
+    let (catalog, entry) = s.table(name).await?;
+    let table = DeltaTable::open_in(catalog, &TableRef::Id(entry.id)).await?;
+    print_rows(&mut s.output(), table.scan(scan).await?).await?;
+    Ok(Ended::Done)
+}
+
+/// Prints rows as they come.
+pub(crate) async fn print_rows(out: &mut Output, mut rows: SendableRecordBatchStream) -> Result<()> {
+    let columns = rows.schema().fields().iter().map(|f| f.name().clone()).collect();
+    let mut listing = out.listing(columns);
+    while let Some(batch) = rows.next().await {
+        let batch = batch.map_err(|e| query_error(e, "the rows cannot be read to their end"))?;
+        for row in 0..batch.num_rows() {
+            listing.row(batch.columns().iter().map(|c| values::json(c, row)).collect::<Result<_>>()?)?;
+        }
+    }
+    listing.end()
+}
+
+struct Write {
+    name: TableName,
+    input: String,
+    input_format: Option<InputFormat>,
+    mode: Mode,
+    partition_by: Vec<String>,
+    location: Option<String>,
+}
+
+impl Write {
+    async fn run(self, s: &Session) -> Result<Ended> {
+        let catalog = s.catalog(true).await?;
+        let reference = TableRef::Name(self.name.clone());
+        let mode = match (self.mode, catalog.find(&reference).await?) {
+            (_, None) => return self.create(s, &catalog).await,
+            (Mode::Ignore, Some(_)) => {
+                s.output().say(&format!("{} is there already: nothing was written", self.name))?;
+                return Ok(Ended::Done);
+            }
+            (Mode::Error, Some(_)) => {
+                let message = format!("the table {} is there already: write with --mode append or overwrite", self.name);
+                return Err(TxnLogError::new(ErrorKind::AlreadyExists, message));
+            }
+            (Mode::Append, Some(_)) => SaveMode::Append,
+            (Mode::Overwrite, Some(_)) => SaveMode::Overwrite,
+        };
+        let table = DeltaTable::open_in(catalog.clone(), &reference).await?;
+        let schema = table.schema(At::Latest).await?;
+        let rows = input::open(&self.input, self.input_format, Some(&schema))?;
+        table.write(rows, mode, &WriteOptions::default()).await?;
+        committed(s, &catalog, &self.name).await
+    }
+
+    async fn create(self, s: &Session, catalog: &Arc<dyn Catalog>) -> Result<Ended> {
+        let location = match s.new_location(&self.name, self.location.as_deref()) {
+            Ok(location) => location,
+            // A name that is nearly another's is more likely a slip than a new table.
+            Err(no_place) => {
+                let near = require(catalog.as_ref(), &TableRef::Name(self.name.clone())).await;
+                return Err(near.err().map_or(no_place, |e| TxnLogError::new(e.kind(), format!("{e}; for a new table, pass --location"))));
+            }
+        };
+        let rows = input::open(&self.input, self.input_format, None)?;
+        let new = NewTable { name: self.name.clone(), location };
+        let (properties, options) = (HashMap::new(), WriteOptions::default());
+        let by = &self.partition_by;
+        deltalakedb_table::create_with_data(catalog.as_ref(), new, rows, by, &properties, &options).await?;
+        committed(s, catalog, &self.name).await
+    }
+}
+
+async fn mirror_status(s: &Session, check: bool) -> Result<Ended> {
+    let catalog = s.catalog(false).await?;
+    let status = Mirror::new(catalog, s.clock.clone()).status().await?;
+    let alert = s.settings.lag_alert_ms()?;
+    let mut out = s.output();
+    let people = out.format() == Format::Table;
+    let mut columns = vec!["name", "version", "publishedVersion", "behind", "lagSeconds", "mirror"];
+    columns.push(if people { "lastError" } else { "failures" });
+    let mut listing = out.listing(columns.iter().map(|c| c.to_string()).collect());
+    let mut alarms = Vec::new();
+    for t in &status {
+        let mut all = entry_json(&t.table);
+        all["behind"] = t.behind.into();
+        all["lagSeconds"] = json!(t.lag_ms as f64 / 1000.0);
+        all["lastError"] = t.failures.last().map(|f| f.error.clone()).into();
+        let failure = |f: &deltalakedb_log::catalog::MirrorFailure| {
+            json!({"version": f.version, "attempts": f.attempts, "error": f.error, "failedAt": iso(f.failed_at)})
+        };
+        all["failures"] = t.failures.iter().map(failure).collect();
+        listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
+        if t.lag_ms > alert {
+            alarms.push(format!("{} lags by {} s: run `dl mirror run`", t.table.name, t.lag_ms / 1000));
+        }
+        if let MirrorState::Diverged { version, what } = &t.table.mirror {
+            alarms.push(format!("{} has stopped at version {version} ({what}): run `dl verify {}`", t.table.name, t.table.name));
+        }
+    }
+    listing.end()?;
+    if check && !alarms.is_empty() {
+        alarms.iter().for_each(|alarm| warn(alarm));
+        return Ok(Ended::Found);
+    }
+    Ok(Ended::Done)
+}
+
+async fn mirror_run(s: &Session, watch: bool) -> Result<Ended> {
+    let catalog = s.catalog(false).await?;
+    let mirror = Mirror::new(catalog, s.clock.clone());
+    let mut pause = Duration::from_secs(1);
+    loop {
+        let results = mirror.run().await?;
+        let mut out = s.output();
+        let mut failed = None;
+        if !watch || results.iter().any(|(_, r)| r.as_ref().map_or(true, |p| p.count > 0)) {
+            let mut listing = out.listing(["name", "published", "result"].map(String::from).into());
+            for (table, result) in &results {
+                let (count, word) = match result {
+                    Ok(published) => (published.count, published.to_string()),
+                    Err(e) => (0, e.to_string()),
+                };
+                listing.row(vec![table.name.to_string().into(), count.into(), word.into()])?;
+            }
+            listing.end()?;
+        }
+        for (_, result) in results {
+            failed = result.err().or(failed);
+        }
+        match (watch, failed) {
+            (false, Some(e)) => return Err(e),
+            (false, None) => return Ok(Ended::Done),
+            // Failures back off, up to a minute; success looks again soon.
+            (true, Some(_)) => pause = (pause * 2).min(Duration::from_secs(60)),
+            (true, None) => pause = Duration::from_secs(1),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            interrupted = tokio::signal::ctrl_c() => {
+                return interrupted.map(|()| Ended::Done).map_err(|e| {
+                    TxnLogError::new(ErrorKind::Internal, "the interrupt cannot be heard").with_source(e)
+                });
+            }
+        }
+    }
+}
+
+async fn verify(s: &Session, name: Option<&str>, options: VerifyOptions) -> Result<Ended> {
+    let (catalog, tables) = match name {
+        Some(name) => {
+            let (catalog, entry) = s.table(name).await?;
+            (catalog, vec![entry])
+        }
+        None => {
+            let catalog = s.catalog(false).await?;
+            let tables = catalog.tables().await?;
+            (catalog, tables)
+        }
+    };
+    let mut out = s.output();
+    let mut listing = out.listing(["name", "version", "result", "mend"].map(String::from).into());
+    let mut found = false;
+    for table in &tables {
+        let progress = Progress::new(format!("verifying {}", table.name), s.global.quiet);
+        let show = |done: u64, total: u64| progress.at(done + 1, total + 1);
+        let findings = deltalakedb_mirror::verify(catalog.as_ref(), table, &DeltaRs, options, &show).await?;
+        drop(progress);
+        if findings.is_empty() {
+            let good = "the same in _delta_log and in the catalog";
+            listing.row(vec![table.name.to_string().into(), table.current_version.into(), good.into(), Value::Null])?;
+        }
+        for f in findings {
+            found = true;
+            listing.row(vec![table.name.to_string().into(), f.version.into(), f.what.into(), f.mend.into()])?;
+        }
+    }
+    listing.end()?;
+    Ok(if found { Ended::Found } else { Ended::Done })
+}

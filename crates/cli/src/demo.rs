@@ -1,0 +1,197 @@
+//! The tour: a table that delta-rs wrote is brought in, read, written, committed together with another, mirrored and
+//! verified, in a folder that is gone afterwards.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
+use deltalakedb_log::catalog::{HistoryRange, require};
+use deltalakedb_log::commit::NewTable;
+use deltalakedb_log::{At, Catalog, Commit, ErrorKind, Location, Result, TableName, TableRef, TxnLogError};
+use deltalakedb_mirror::{Mirror, VerifyOptions};
+use deltalakedb_table::{DeltaRs, DeltaTable, SaveMode, Scan, WriteOptions};
+use include_dir::{Dir, include_dir};
+use serde_json::{Map, Value, json};
+
+use crate::commands::Session;
+use crate::output::Output;
+use crate::{Ended, input, values};
+
+/// The table, as delta-rs wrote it.
+static EVENTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../examples/data/events");
+
+const NEW_EVENTS: &str = r#"{"id":1001,"kind":"click","amount":1.5,"price":"9.99","at":"2024-01-09T10:00:00Z","day":"2024-01-09"}
+{"id":1002,"kind":"view","amount":2.5,"price":"0.50","at":"2024-01-09T10:05:00Z","day":"2024-01-09"}
+{"id":1003,"kind":null,"amount":null,"price":null,"at":"2024-01-10T00:00:00Z","day":"2024-01-10"}
+"#;
+const LAST_EVENT: &str =
+    r#"{"id":1004,"kind":"buy","amount":3.0,"price":"12.00","at":"2024-01-10T08:00:00Z","day":"2024-01-10"}"#;
+const DAILY: &str = r#"{"day":"2024-01-09","events":2}
+{"day":"2024-01-10","events":2}
+"#;
+
+pub(crate) async fn run(session: Session, keep: Option<PathBuf>) -> Result<Ended> {
+    let temporary = match &keep {
+        Some(_) => None,
+        None => Some(tempfile::tempdir().map_err(|e| io("a temporary folder cannot be made", e))?),
+    };
+    let folder = match (&keep, &temporary) {
+        (Some(dir), _) => dir.clone(),
+        (None, Some(dir)) => dir.path().to_path_buf(),
+        (None, None) => return Err(TxnLogError::new(ErrorKind::Internal, "the tour has no folder")),
+    };
+    let mut tour = Tour { out: session.output(), began: Instant::now(), session, folder };
+    tour.run().await?;
+    if keep.is_some() {
+        tour.leave_rows().await?;
+    }
+    Ok(Ended::Done)
+}
+
+struct Tour {
+    out: Output,
+    session: Session,
+    folder: PathBuf,
+    began: Instant,
+}
+
+impl Tour {
+    async fn run(&mut self) -> Result<()> {
+        let events = self.folder.join("tables/events");
+        unpack(&EVENTS, &events)?;
+        let place = Location::parse(&events.to_string_lossy())?;
+        let clock = self.session.clock.clone();
+
+        self.step("a catalog, and in it a table that delta-rs wrote");
+        let uri = format!("deltasql://sqlite/{}", self.folder.join("catalog.db").display());
+        let options = ConnectOptions { client: "dl demo".into(), ..ConnectOptions::default() };
+        let catalog: Arc<dyn Catalog> = Arc::new(SqlCatalog::connect(&CatalogUri::parse(&uri)?, options).await?);
+        let name: TableName = "events".parse()?;
+        let imported = deltalakedb_mirror::import(&catalog, clock.as_ref(), &place, Some(&name), &|_, _| {}).await?;
+        let before = imported.table.current_version;
+        self.done(&format!("{} versions came in; the log itself is untouched", imported.versions))?;
+
+        self.step("open it: one statement, whatever the history");
+        let reader = catalog.reader(imported.table.id);
+        let head = reader.head().await?;
+        let columns = deltalakedb_log::schema::Schema::parse(&head.metadata.schema_string, &[])?.columns().len();
+        self.done(&format!("version {}, {columns} columns, partitioned by {}", head.version, head.metadata.partition_columns.join(", ")))?;
+
+        self.step("its history");
+        let history = reader.history(HistoryRange { limit: Some(4), ..HistoryRange::default() }).await?;
+        let commits = history.iter().map(|c| {
+            let operation = c.operation.as_deref().unwrap_or("?");
+            format!("{} {operation} +{} -{} files", c.version, c.files_added, c.files_removed)
+        });
+        self.done(&commits.collect::<Vec<_>>().join("; "))?;
+
+        self.step("travel in time");
+        let table = DeltaTable::open_in(catalog.clone(), &TableRef::Name(name.clone())).await?;
+        let (then, now) = (self.count(&table, At::Version(3)).await?, self.count(&table, At::Latest).await?);
+        self.done(&format!("{then} rows at version 3, {now} rows now"))?;
+
+        self.step("append three rows, and publish");
+        let options = WriteOptions { committer: Some("demo".into()), ..WriteOptions::default() };
+        let schema = table.schema(At::Latest).await?;
+        table.write(input::ndjson_text(NEW_EVENTS, Some(&schema))?, SaveMode::Append, &options).await?;
+        let mirror = Mirror::new(catalog.clone(), clock.clone());
+        let published = mirror.publish(imported.table.id).await?;
+        self.done(&format!("{} rows; {published}", self.count(&table, At::Latest).await?))?;
+
+        self.step("one commit for two tables: an event, and a new table of daily counts");
+        let daily: TableName = "daily".parse()?;
+        let place = Location::parse(&self.folder.join("tables/daily").to_string_lossy())?;
+        let new = NewTable { name: daily.clone(), location: place };
+        let append = table.prepare_write(input::ndjson_text(LAST_EVENT, Some(&schema))?, SaveMode::Append, &options).await?;
+        let rows = input::ndjson_text(DAILY, None)?;
+        let made = deltalakedb_table::prepare_create(catalog.as_ref(), new, rows, &[], &Default::default(), &options).await?;
+        let committed = deltalakedb_table::commit(catalog.as_ref(), append.into_iter().chain([made]).collect()).await?;
+        let versions: Vec<_> = committed.iter().map(|c| c.version.to_string()).collect();
+        self.done(&format!("versions {} at one time, {}", versions.join(" and "), deltalakedb_log::time::format_ms(committed[0].timestamp)))?;
+
+        self.step("publish both, each to its own _delta_log");
+        for (_, result) in mirror.run().await? {
+            result?;
+        }
+        let new_files = (before + 1..=committed[0].version).map(|v| format!("{v:020}.json"));
+        let there: Vec<_> = new_files.filter(|f| events.join("_delta_log").join(f).exists()).collect();
+        self.done(&format!("events/_delta_log has got {}", there.join(" and ")))?;
+
+        self.step("verify: what delta-rs reads in _delta_log is what the catalog says, at every version");
+        let options = VerifyOptions { every_version: true, data: true };
+        let mut versions = 0;
+        for entry in catalog.tables().await? {
+            let findings = deltalakedb_mirror::verify(catalog.as_ref(), &entry, &DeltaRs, options, &|_, _| {}).await?;
+            if let Some(finding) = findings.first() {
+                return Err(TxnLogError::corrupt(format!("{}: {finding}", entry.name)));
+            }
+            versions += entry.current_version - entry.base_version + 1;
+        }
+        self.done(&format!("{versions} versions of 2 tables are the same"))
+    }
+
+    async fn count(&self, table: &DeltaTable, at: At) -> Result<usize> {
+        let batches = table.read(&Scan { at, ..Scan::default() }).await?;
+        Ok(batches.iter().map(|b| b.num_rows()).sum())
+    }
+
+    fn step(&mut self, what: &str) {
+        self.began = Instant::now();
+        // Printed together with its result: a step that fails is named by its error.
+        let _ = self.out.say(&format!("• {what}"));
+    }
+
+    fn done(&mut self, result: &str) -> Result<()> {
+        let took = self.began.elapsed().as_secs_f64() * 1000.0;
+        self.out.say(&format!("  {result}  ({took:.1} ms)"))
+    }
+
+    /// Leaves `demo.json` beside the tables: their places and rows, for other readers to compare with.
+    async fn leave_rows(&self) -> Result<()> {
+        let uri = CatalogUri::parse(&format!("deltasql://sqlite/{}", self.folder.join("catalog.db").display()))?;
+        let catalog: Arc<dyn Catalog> = Arc::new(SqlCatalog::connect(&uri, ConnectOptions::default()).await?);
+        let mut tables = Vec::new();
+        for entry in catalog.tables().await? {
+            let entry = require(catalog.as_ref(), &TableRef::Id(entry.id)).await?;
+            let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
+            let mut rows = Vec::new();
+            let batches: Vec<_> = table.read(&Scan::default()).await?;
+            for batch in batches {
+                let names: Vec<_> = batch.schema().fields().iter().map(|f| f.name().clone()).collect();
+                for row in 0..batch.num_rows() {
+                    let values = batch.columns().iter().map(|c| values::json(c, row)).collect::<Result<Vec<_>>>()?;
+                    rows.push(Value::Object(names.iter().cloned().zip(values).collect::<Map<_, _>>()));
+                }
+            }
+            tables.push(json!({"table": entry.name.to_string(), "location": entry.location.to_string(), "rows": rows}));
+        }
+        let file = self.folder.join("demo.json");
+        std::fs::write(&file, Value::from(tables).to_string()).map_err(|e| io(&format!("{} cannot be written", file.display()), e))
+    }
+}
+
+fn io(what: &str, e: std::io::Error) -> TxnLogError {
+    TxnLogError::new(ErrorKind::Unavailable, what).with_source(e)
+}
+
+/// Puts the files where the table will be. A version without an in-commit timestamp has the time of its log file, and
+/// a binary keeps no file times: the commits' own word for it is used.
+fn unpack(dir: &Dir<'_>, to: &Path) -> Result<()> {
+    let failed = |e| io(&format!("{} cannot be written", to.display()), e);
+    for file in dir.files() {
+        let path = to.join(file.path());
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(failed)?;
+        }
+        std::fs::write(&path, file.contents()).map_err(failed)?;
+        if path.extension().is_some_and(|e| e == "json") {
+            let commit = Commit::parse(bytes::Bytes::copy_from_slice(file.contents()), &path.to_string_lossy())?;
+            let ms = commit.info().and_then(|i| i.timestamp()).unwrap_or(0);
+            let time = SystemTime::UNIX_EPOCH + Duration::from_millis(ms.unsigned_abs());
+            let opened = std::fs::File::options().append(true).open(&path);
+            opened.and_then(|f| f.set_modified(time)).map_err(failed)?;
+        }
+    }
+    dir.dirs().try_for_each(|dir| unpack(dir, to))
+}

@@ -1,0 +1,67 @@
+//! Progress of long work: a bar on a terminal, plain lines otherwise, nothing when quiet.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A task that counts up to a total.
+pub(crate) struct Progress {
+    what: String,
+    shown: Shown,
+}
+
+enum Shown {
+    Bar(ProgressBar),
+    Lines(Mutex<Instant>),
+    Nothing,
+}
+
+const EVERY: Duration = Duration::from_secs(2);
+
+impl Progress {
+    pub(crate) fn new(what: impl Into<String>, quiet: bool) -> Self {
+        let what = what.into();
+        let shown = if quiet {
+            Shown::Nothing
+        } else if std::io::stderr().is_terminal() {
+            let bar = ProgressBar::new(0);
+            // The template is fixed text that parses; were it not to, the default bar does.
+            if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed}") {
+                bar.set_style(style);
+            }
+            bar.set_message(what.clone());
+            Shown::Bar(bar)
+        } else {
+            Shown::Lines(Mutex::new(Instant::now()))
+        };
+        Self { what, shown }
+    }
+
+    /// `done` of `total` are done.
+    pub(crate) fn at(&self, done: u64, total: u64) {
+        match &self.shown {
+            Shown::Bar(bar) => {
+                bar.set_length(total);
+                bar.set_position(done);
+            }
+            Shown::Lines(last) => {
+                let mut last = last.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                if last.elapsed() >= EVERY {
+                    *last = Instant::now();
+                    crate::warn(&format!("{}: {done} of {total}", self.what));
+                }
+            }
+            Shown::Nothing => {}
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Shown::Bar(bar) = &self.shown {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Settings: from a TOML file, then from `--set key=value`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+
+/// The settings there are, and what they take.
+const KNOWN: &[(&str, &str)] = &[
+    ("catalog", "a catalog URI"),
+    ("mirror.lag_alert", "a duration such as 60s"),
+    ("sql.schema", "create_if_missing or error"),
+    ("warehouse", "a location below which new tables are made"),
+];
+
+/// What a user has set.
+#[derive(Debug, Default)]
+pub(crate) struct Settings(BTreeMap<String, String>);
+
+impl Settings {
+    /// Reads the file, if there is one, and then the single settings, which win.
+    pub(crate) fn read(file: Option<&Path>, single: &[String]) -> Result<Self> {
+        let mut settings = Self::default();
+        if let Some(file) = file {
+            let place = file.display();
+            let text = std::fs::read_to_string(file).map_err(|e| {
+                TxnLogError::new(ErrorKind::NotFound, format!("the configuration {place} cannot be read")).with_source(e)
+            })?;
+            let table: toml::Table = toml::from_str(&text)
+                .map_err(|e| TxnLogError::invalid(format!("the configuration {place} is not TOML")).with_source(e))?;
+            settings.take_table("", &table, &format!("in {place}"))?;
+        }
+        for setting in single {
+            let (key, value) = setting.split_once('=').ok_or_else(|| {
+                TxnLogError::invalid(format!("--set {setting:?} is no setting: expected KEY=VALUE, such as mirror.lag_alert=60s"))
+            })?;
+            settings.take(key.trim(), value.trim().to_string(), "of --set")?;
+        }
+        Ok(settings)
+    }
+
+    fn take_table(&mut self, prefix: &str, table: &toml::Table, place: &str) -> Result<()> {
+        for (key, value) in table {
+            let key = format!("{prefix}{key}");
+            match value {
+                toml::Value::Table(inner) => self.take_table(&format!("{key}."), inner, place)?,
+                toml::Value::String(text) => self.take(&key, text.clone(), place)?,
+                toml::Value::Integer(n) => self.take(&key, n.to_string(), place)?,
+                other => {
+                    let kind = other.type_str();
+                    return Err(TxnLogError::invalid(format!("the setting {key:?} {place} is {kind}: expected text or a number")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, key: &str, value: String, place: &str) -> Result<()> {
+        if !KNOWN.iter().any(|(known, _)| *known == key) {
+            let known: Vec<_> = KNOWN.iter().map(|(k, _)| *k).collect();
+            return Err(TxnLogError::invalid(format!("the setting {key:?} {place} is unknown: there are {}", known.join(", "))));
+        }
+        self.0.insert(key.into(), value);
+        Ok(())
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    fn wrong(&self, key: &str) -> TxnLogError {
+        let wants = KNOWN.iter().find(|(k, _)| *k == key).map_or("something else", |(_, wants)| wants);
+        TxnLogError::invalid(format!("the setting {key}={} is wrong: expected {wants}", self.get(key).unwrap_or_default()))
+    }
+
+    /// Whether a missing catalog may be made.
+    pub(crate) fn create_if_missing(&self) -> Result<bool> {
+        match self.get("sql.schema") {
+            None | Some("create_if_missing") => Ok(true),
+            Some("error") => Ok(false),
+            Some(_) => Err(self.wrong("sql.schema")),
+        }
+    }
+
+    /// The lag, in milliseconds, at which a mirror is in alarm.
+    pub(crate) fn lag_alert_ms(&self) -> Result<i64> {
+        let Some(text) = self.get("mirror.lag_alert") else { return Ok(60_000) };
+        let digits = text.trim_end_matches(char::is_alphabetic);
+        let unit = match &text[digits.len()..] {
+            "ms" => 1,
+            "s" | "" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(self.wrong("mirror.lag_alert")),
+        };
+        let number: i64 = digits.parse().map_err(|_| self.wrong("mirror.lag_alert"))?;
+        number.checked_mul(unit).ok_or_else(|| self.wrong("mirror.lag_alert"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(settings: &[&str]) -> Result<Settings> {
+        Settings::read(None, &settings.iter().map(|s| s.to_string()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn single_settings_win_over_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "warehouse = \"/w\"\n[mirror]\nlag_alert = \"2m\"\n").unwrap();
+        let settings = Settings::read(Some(file.path()), &["warehouse=/x".into()]).unwrap();
+        assert_eq!(settings.get("warehouse"), Some("/x"));
+        assert_eq!(settings.lag_alert_ms().unwrap(), 120_000);
+    }
+
+    #[test]
+    fn a_wrong_setting_is_refused_by_name() {
+        let says = |s: &[&str], what: &str| {
+            let e = set(s).and_then(|s| s.lag_alert_ms().and(s.create_if_missing())).unwrap_err().to_string();
+            assert!(e.contains(what), "{e}");
+        };
+        says(&["mirror.lagalert=3s"], "\"mirror.lagalert\" of --set is unknown");
+        says(&["mirror.lag_alert=soon"], "expected a duration");
+        says(&["sql.schema=maybe"], "create_if_missing or error");
+        says(&["x"], "KEY=VALUE");
+    }
+}

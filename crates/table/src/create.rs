@@ -1,0 +1,109 @@
+//! Making tables.
+
+use std::collections::HashMap;
+
+use deltalakedb_log::catalog::{Catalog, TableRef};
+use deltalakedb_log::commit::{Base, Committed, NewTable};
+use deltalakedb_log::{ErrorKind, Location, Result, TableId, TxnLogError};
+use futures::TryStreamExt;
+use object_store::path::Path;
+
+use crate::delta_rs::{self, Create, TableSchema};
+use crate::write::{PendingWrite, Rows, WriteOptions, commit};
+
+/// Makes a table without rows, at its version 0.
+pub async fn create_table(
+    catalog: &dyn Catalog,
+    new: NewTable,
+    schema: &TableSchema,
+    partition_by: &[String],
+    properties: &HashMap<String, String>,
+    options: &WriteOptions,
+) -> Result<Committed> {
+    check_place(catalog, &new).await?;
+    check_partitioning(&schema.names(), partition_by)?;
+    let create = Create { location: &new.location, partition_by, properties };
+    let captured = delta_rs::create(create, schema.fields()).await?;
+    let table = TableId(options.clock.new_uuid());
+    one(commit(catalog, vec![PendingWrite::new(captured, table, Base::Create(new), options)]).await?)
+}
+
+/// Makes a table of rows, which are in its version 0 already. The rows' columns become the table's.
+pub async fn create_with_data(
+    catalog: &dyn Catalog,
+    new: NewTable,
+    rows: impl Into<Rows>,
+    partition_by: &[String],
+    properties: &HashMap<String, String>,
+    options: &WriteOptions,
+) -> Result<Committed> {
+    let pending = prepare_create(catalog, new, rows, partition_by, properties, options).await?;
+    one(commit(catalog, vec![pending]).await?)
+}
+
+/// Writes the data files of [`create_with_data`] and says what it would commit.
+pub async fn prepare_create(
+    catalog: &dyn Catalog,
+    new: NewTable,
+    rows: impl Into<Rows>,
+    partition_by: &[String],
+    properties: &HashMap<String, String>,
+    options: &WriteOptions,
+) -> Result<PendingWrite> {
+    let rows = rows.into();
+    let Some(schema) = rows.schema() else {
+        return Err(TxnLogError::invalid(format!("the table {} cannot be made of no rows: give it a schema", new.name)));
+    };
+    check_partitioning(&schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), partition_by)?;
+    check_place(catalog, &new).await?;
+    let create = Create { location: &new.location, partition_by, properties };
+    let (rows, refusal) = rows.unchanged();
+    let captured = refusal.or(delta_rs::create_with_data(create, rows).await)?;
+    let table = TableId(options.clock.new_uuid());
+    Ok(PendingWrite::new(captured, table, Base::Create(new), options))
+}
+
+fn one(committed: Vec<Committed>) -> Result<Committed> {
+    let first = committed.into_iter().next();
+    first.ok_or_else(|| TxnLogError::new(ErrorKind::Internal, "the catalog committed the table and named no version"))
+}
+
+/// An error where the name or the place is taken, before anything is written. Only the commit decides.
+async fn check_place(catalog: &dyn Catalog, new: &NewTable) -> Result<()> {
+    let taken = |what: String| Err(TxnLogError::new(ErrorKind::AlreadyExists, what));
+    if let Some(there) = catalog.find(&TableRef::Name(new.name.clone())).await? {
+        return taken(format!("there is a table {} already, at {}: choose another name", there.name, there.location));
+    }
+    if let Some(there) = catalog.find(&TableRef::Location(new.location.clone())).await? {
+        return taken(format!("the table at {} is in the catalog already, as {}", there.location, there.name));
+    }
+    if has_log(&new.location).await? {
+        let (place, name) = (&new.location, &new.name);
+        return taken(format!("there is a Delta table at {place} already: bring it in with `dl import {place} --as {name}`"));
+    }
+    Ok(())
+}
+
+async fn has_log(location: &Location) -> Result<bool> {
+    let store = location.store()?;
+    let mut listed = store.list(Some(&Path::from("_delta_log")));
+    while let Some(meta) = listed.try_next().await? {
+        if meta.location.filename().is_some_and(|name| name.ends_with(".json") || name.ends_with(".parquet")) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn check_partitioning(columns: &[&str], partition_by: &[String]) -> Result<()> {
+    if let Some(missing) = partition_by.iter().find(|p| !columns.contains(&p.as_str())) {
+        return Err(TxnLogError::invalid(format!(
+            "the table cannot be partitioned by {missing:?}: its columns are {}",
+            columns.join(", ")
+        )));
+    }
+    if !columns.is_empty() && columns.iter().all(|c| partition_by.iter().any(|p| p == c)) {
+        return Err(TxnLogError::invalid("the table cannot be partitioned by all of its columns: leave one for the files"));
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! Rows brought into the shape of a table, and what does not fit said in a sentence.
+//!
+//! delta-rs would cast more: text to dates, anything to text. What loses no meaning is enough here: wider numbers,
+//! other encodings of the same thing, nulls for columns that are left out.
+
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use deltalake_core::kernel::cast_record_batch;
+use deltalakedb_log::{Result, TxnLogError};
+
+use crate::error::Explain;
+
+/// How rows of one shape become rows of a table.
+#[derive(Clone, Debug)]
+pub(crate) struct Fit {
+    table: String,
+    columns: SchemaRef,
+}
+
+impl Fit {
+    /// Rows with the columns `data` for a table with the columns `table_columns`. The error names the first column
+    /// that does not fit, and why.
+    pub(crate) fn new(table: &str, data: &Schema, table_columns: &Schema) -> Result<Self> {
+        fit_fields(table, "", data.fields(), table_columns.fields())?;
+        // delta-rs works out generated columns that are left out.
+        let is_generated = |f: &Field| f.metadata().contains_key("delta.generationExpression");
+        let columns = table_columns.fields().iter().filter(|f| data.column_with_name(f.name()).is_some() || !is_generated(f));
+        Ok(Self { table: table.into(), columns: Schema::new(columns.cloned().collect::<Fields>()).into() })
+    }
+
+    /// The columns of the rows it yields.
+    pub(crate) fn columns(&self) -> &SchemaRef {
+        &self.columns
+    }
+
+    /// Brings rows into shape.
+    pub(crate) fn batch(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        for field in self.columns.fields().iter().filter(|f| !f.is_nullable()) {
+            if let Some(column) = rows.column_by_name(field.name()).filter(|c| c.logical_null_count() > 0) {
+                let nulls = column.logical_nulls();
+                let row = nulls.and_then(|n| (0..n.len()).find(|i| n.is_null(*i))).unwrap_or(0);
+                return Err(TxnLogError::invalid(format!(
+                    "the column {:?} of {} may not be null, and row {} of the data is: nothing was written",
+                    field.name(),
+                    self.table,
+                    row + 1
+                )));
+            }
+        }
+        cast_record_batch(rows, self.columns.clone(), false, true)
+            .explain(|| format!("the data has a value that a column of {} cannot hold", self.table))
+    }
+}
+
+fn fit_fields(table: &str, within: &str, data: &Fields, columns: &Fields) -> Result<()> {
+    let refuse = |what: String| Err(TxnLogError::invalid(format!("{what}: nothing was written")));
+    for (n, field) in data.iter().enumerate() {
+        let name = format!("{within}{}", field.name());
+        if data[..n].iter().any(|earlier| earlier.name() == field.name()) {
+            return refuse(format!("the data has two columns {name:?}"));
+        }
+        let Some((_, column)) = columns.find(field.name()) else {
+            let names: Vec<_> = columns.iter().map(|c| format!("{within}{}", c.name())).collect();
+            return refuse(format!("the data has a column {name:?}, and {table} has none: it has {}", names.join(", ")));
+        };
+        fit_type(table, &name, field.data_type(), column.data_type())?;
+    }
+    let missing = columns.iter().find(|c| {
+        let required = !c.is_nullable() && !c.metadata().contains_key("delta.generationExpression");
+        required && data.find(c.name()).is_none()
+    });
+    match missing {
+        Some(column) => {
+            refuse(format!("the data lacks the column {:?} of {table}, which may not be null", format!("{within}{}", column.name())))
+        }
+        None => Ok(()),
+    }
+}
+
+fn fit_type(table: &str, name: &str, data: &DataType, column: &DataType) -> Result<()> {
+    use DataType as T;
+    match (data, column) {
+        (T::Struct(data), T::Struct(columns)) => fit_fields(table, &format!("{name}."), data, columns),
+        (T::List(a) | T::LargeList(a) | T::FixedSizeList(a, _), T::List(b)) => {
+            fit_type(table, &format!("{name}.element"), a.data_type(), b.data_type())
+        }
+        (T::Map(a, _), T::Map(b, _)) => match (a.data_type(), b.data_type()) {
+            (T::Struct(a), T::Struct(b)) if a.len() == 2 && b.len() == 2 => {
+                fit_type(table, &format!("{name}.key"), a[0].data_type(), b[0].data_type())?;
+                fit_type(table, &format!("{name}.value"), a[1].data_type(), b[1].data_type())
+            }
+            _ => Ok(()),
+        },
+        (T::Dictionary(_, values), column) => fit_type(table, name, values, column),
+        (data, column) if fits(data, column) => Ok(()),
+        (data, column) => Err(TxnLogError::invalid(format!(
+            "the column {name:?} is {} in {table} and {} in the data: nothing was written",
+            type_name(column),
+            type_name(data)
+        ))),
+    }
+}
+
+fn fits(data: &DataType, column: &DataType) -> bool {
+    use DataType as T;
+    match (data, column) {
+        (T::Null, _) => true,
+        (data, column) if data.is_integer() => {
+            column.is_integer() || column.is_floating() || matches!(column, T::Decimal128(..))
+        }
+        (data, column) if data.is_floating() => column.is_floating(),
+        (T::Decimal128(p, s) | T::Decimal256(p, s), T::Decimal128(q, t)) => p <= q && s <= t,
+        (T::Utf8 | T::LargeUtf8 | T::Utf8View, T::Utf8) => true,
+        (T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_), T::Binary) => true,
+        (T::Date32 | T::Date64, T::Date32) => true,
+        (T::Timestamp(..), T::Timestamp(..)) => true,
+        (data, column) => data == column,
+    }
+}
+
+/// The name of a type in a Delta schema; Arrow's where there is none.
+fn type_name(t: &DataType) -> String {
+    use DataType as T;
+    let name = match t {
+        T::Int8 => "byte",
+        T::Int16 => "short",
+        T::Int32 => "integer",
+        T::Int64 => "long",
+        T::Float32 => "float",
+        T::Float64 => "double",
+        T::Utf8 | T::LargeUtf8 | T::Utf8View => "string",
+        T::Binary | T::LargeBinary | T::BinaryView => "binary",
+        T::Boolean => "boolean",
+        T::Date32 => "date",
+        T::Timestamp(TimeUnit::Microsecond, Some(_)) => "timestamp",
+        T::Timestamp(TimeUnit::Microsecond, None) => "timestamp_ntz",
+        T::Decimal128(p, s) => return format!("decimal({p},{s})"),
+        T::Struct(_) => "struct",
+        T::List(_) | T::LargeList(_) => "array",
+        T::Map(..) => "map",
+        other => return other.to_string(),
+    };
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns(fields: &[(&str, DataType, bool)]) -> Schema {
+        Schema::new(fields.iter().map(|(n, t, null)| Field::new(*n, t.clone(), *null)).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named_with_both_types() {
+        let inner = |t: DataType| DataType::Struct(vec![Field::new("x", t, true)].into());
+        let table = columns(&[
+            ("id", DataType::Int64, false),
+            ("day", DataType::Date32, true),
+            ("s", inner(DataType::Int32), true),
+        ]);
+        let check = |data: &[(&str, DataType, bool)], want: &str| {
+            let got = Fit::new("t", &columns(data), &table).map(|_| ()).map_err(|e| e.to_string());
+            assert_eq!(got.err().unwrap_or_default(), want);
+        };
+        check(&[("id", DataType::Int32, true), ("day", DataType::Date32, true)], "");
+        check(&[("id", DataType::Int16, true), ("day", DataType::Null, true)], "");
+        check(
+            &[("id", DataType::Int64, true), ("day", DataType::Utf8, true)],
+            "the column \"day\" is date in t and string in the data: nothing was written",
+        );
+        check(
+            &[("id", DataType::Float64, true)],
+            "the column \"id\" is long in t and double in the data: nothing was written",
+        );
+        check(
+            &[("id", DataType::Int64, true), ("s", inner(DataType::Utf8), true)],
+            "the column \"s.x\" is integer in t and string in the data: nothing was written",
+        );
+        check(
+            &[("id", DataType::Int64, true), ("more", DataType::Utf8, true)],
+            "the data has a column \"more\", and t has none: it has id, day, s: nothing was written",
+        );
+        check(
+            &[("day", DataType::Date32, true)],
+            "the data lacks the column \"id\" of t, which may not be null: nothing was written",
+        );
+    }
+}

@@ -1,0 +1,251 @@
+//! Stories of tables in a catalog, checked against plain delta-rs on what the catalog would publish.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::util::pretty::pretty_format_batches;
+use deltalakedb_log::action::{Action, Metadata, Protocol};
+use deltalakedb_log::catalog::{Catalog, TableRef};
+use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
+use deltalakedb_log::snapshot::At;
+use deltalakedb_log::{ErrorKind, Location, MemoryCatalog, SeededClock, TableId};
+use futures::TryStreamExt;
+use uuid::Uuid;
+
+use crate::*;
+
+struct Room {
+    dir: tempfile::TempDir,
+    catalog: Arc<MemoryCatalog>,
+}
+
+impl Room {
+    fn new() -> Self {
+        let catalog = MemoryCatalog::new(Arc::new(SeededClock::new(1_700_000_000_000, 7)));
+        Self { dir: tempfile::tempdir().unwrap(), catalog: Arc::new(catalog) }
+    }
+
+    fn new_table(&self, name: &str) -> NewTable {
+        let path = self.dir.path().join(name);
+        NewTable { name: name.parse().unwrap(), location: Location::parse(path.to_str().unwrap()).unwrap() }
+    }
+
+    async fn create(&self, name: &str, schema: &str, partition_by: &[&str]) -> DeltaTable {
+        let partition_by: Vec<_> = partition_by.iter().map(|p| p.to_string()).collect();
+        let schema = parse_schema(schema).unwrap();
+        let (new, options) = (self.new_table(name), WriteOptions::default());
+        create_table(self.catalog.as_ref(), new, &schema, &partition_by, &HashMap::new(), &options).await.unwrap();
+        self.open(name).await
+    }
+
+    async fn open(&self, name: &str) -> DeltaTable {
+        DeltaTable::open_in(self.catalog.clone(), &TableRef::Name(name.parse().unwrap())).await.unwrap()
+    }
+
+    async fn id(&self, name: &str) -> TableId {
+        self.catalog.find(&TableRef::Name(name.parse().unwrap())).await.unwrap().unwrap().id
+    }
+}
+
+fn rows(ids: &[i64], days: &[&str]) -> Vec<RecordBatch> {
+    let ids: ArrayRef = Arc::new(Int64Array::from(ids.to_vec()));
+    let days: ArrayRef = Arc::new(StringArray::from(days.to_vec()));
+    vec![RecordBatch::try_from_iter([("id", ids), ("day", days)]).unwrap()]
+}
+
+fn text(batches: &[RecordBatch]) -> Vec<String> {
+    let text = pretty_format_batches(batches).unwrap().to_string();
+    let mut lines: Vec<_> = text.lines().filter(|l| !l.starts_with('+')).skip(1).map(|l| l.replace(' ', "")).collect();
+    lines.sort();
+    lines
+}
+
+async fn check(table: &DeltaTable, scan: &Scan, want: &[&str]) {
+    assert_eq!(text(&table.read(scan).await.unwrap()), want, "{scan:?}");
+}
+
+/// Writes the log as the mirror would, and holds plain delta-rs' opinion against ours.
+async fn check_plain(table: &DeltaTable) {
+    let reader = table.reader().await.unwrap();
+    let log = table.location().local_path().unwrap().join("_delta_log");
+    std::fs::create_dir_all(&log).unwrap();
+    let head = reader.head().await.unwrap();
+    for version in 0..=head.version {
+        let bytes = reader.commit_bytes(version).await.unwrap().unwrap();
+        std::fs::write(log.join(format!("{version:020}.json")), bytes).unwrap();
+    }
+    let ours = text(&table.read(&Scan::default()).await.unwrap());
+    assert_eq!(text(&plain::read(table.location(), None).await.unwrap()), ours);
+    let replayed = plain::replay(table.location(), None).await.unwrap();
+    let mut files: Vec<_> = reader.files(head.version, None).await.unwrap().try_collect().await.unwrap();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let essence = |adds: &[deltalakedb_log::action::Add]| -> Vec<_> {
+        adds.iter().map(|a| (a.key(), a.size, a.partition_values.clone(), a.stats.clone())).collect()
+    };
+    assert_eq!(essence(&replayed.files), essence(&files));
+    assert_eq!((replayed.version, replayed.protocol, replayed.metadata), (head.version, head.protocol, head.metadata));
+}
+
+fn data_files(table: &DeltaTable) -> usize {
+    fn count(dir: &std::path::Path) -> usize {
+        let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+        entries
+            .map(|e| e.unwrap().path())
+            .map(|p| if p.is_dir() { count(&p) } else { usize::from(p.extension().is_some_and(|e| e == "parquet")) })
+            .sum()
+    }
+    count(&table.location().local_path().unwrap())
+}
+
+#[tokio::test]
+async fn rows_go_in_and_come_out_at_every_version() {
+    let room = Room::new();
+    let table = room.create("orders", "id long not null, day string, amount double", &["day"]).await;
+    let options = WriteOptions { committer: Some("ann".into()), ..WriteOptions::default() };
+    let wrote = table.write(rows(&[1, 2, 3], &["a", "b/c d", ""]), SaveMode::Append, &options).await.unwrap();
+    assert_eq!(wrote.unwrap().version, 1);
+    table.write(rows(&[4], &["a"]), SaveMode::Append, &options).await.unwrap();
+    check(&table, &Scan::default(), &["|1|a||", "|2|b/cd||", "|3|||", "|4|a||"]).await;
+    let scan = Scan { filter_sql: Some("day = 'a' AND id > 1".into()), ..Scan::default() };
+    check(&table, &scan, &["|4|a||"]).await;
+    let scan = Scan { at: At::Version(1), columns: Some(vec!["day".into(), "id".into()]), ..Scan::default() };
+    check(&table, &scan, &["|a|1|", "|b/cd|2|", "||3|"]).await;
+    let scan = Scan { limit: Some(2), ..Scan::default() };
+    assert_eq!(table.read(&scan).await.unwrap().iter().map(RecordBatch::num_rows).sum::<usize>(), 2);
+    check_plain(&table).await;
+
+    table.write(rows(&[9], &["z"]), SaveMode::Overwrite, &options).await.unwrap();
+    check(&table, &Scan::default(), &["|9|z||"]).await;
+    check(&table, &Scan { at: At::Version(0), ..Scan::default() }, &[]).await;
+    table.write(Vec::new(), SaveMode::Overwrite, &options).await.unwrap();
+    check(&table, &Scan::default(), &[]).await;
+    check_plain(&table).await;
+
+    let history = table.reader().await.unwrap().history(Default::default()).await.unwrap();
+    assert_eq!(history.len(), 5);
+    assert!(history.iter().take(4).all(|c| c.committer.as_deref() == Some("ann")), "{history:?}");
+    assert_eq!((history[1].files_added, history[1].files_removed), (1, 4));
+}
+
+#[tokio::test]
+async fn files_carry_statistics() {
+    let room = Room::new();
+    let table = room.create("t", "id long, day string", &[]).await;
+    table.write(rows(&[5, 7], &["x", "y"]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
+    let files = table.reader().await.unwrap().files(1, None).await.unwrap();
+    let files: Vec<_> = files.try_collect().await.unwrap();
+    let stats: serde_json::Value = serde_json::from_str(files[0].stats.as_deref().unwrap()).unwrap();
+    assert_eq!(stats["numRecords"], 2);
+    assert_eq!((&stats["minValues"]["id"], &stats["maxValues"]["day"]), (&5.into(), &"y".into()));
+    assert_eq!(stats["nullCount"]["id"], 0);
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_refused_before_a_file_is_written() {
+    let room = Room::new();
+    let table = room.create("t", "id integer not null, day date", &[]).await;
+    let refuse = async |batches: Vec<RecordBatch>, want: &str| {
+        let e = table.write(batches, SaveMode::Append, &WriteOptions::default()).await.unwrap_err();
+        assert!(e.to_string().contains(want), "{e}");
+        assert_eq!((e.kind(), data_files(&table)), (ErrorKind::Invalid, 0), "{e}");
+    };
+    refuse(rows(&[1], &["2024-01-01"]), "\"day\" is date in the table default.t and string in the data").await;
+    let column = |values: Vec<Option<i32>>| -> ArrayRef { Arc::new(Int32Array::from(values)) };
+    let batch = |name: &str, values: Vec<Option<i32>>| vec![RecordBatch::try_from_iter([(name, column(values))]).unwrap()];
+    refuse(batch("nosuch", vec![Some(1)]), "the data has a column \"nosuch\"").await;
+    refuse(batch("id", vec![Some(1), None]), "may not be null, and row 2 of the data is").await;
+    let big: ArrayRef = Arc::new(Int64Array::from(vec![1 << 40]));
+    refuse(vec![RecordBatch::try_from_iter([("id", big)]).unwrap()], "cannot hold").await;
+    let e = table.write(rows(&[1], &["x"]), SaveMode::ErrorIfExists, &WriteOptions::default()).await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::AlreadyExists);
+    assert!(table.write(rows(&[1], &["x"]), SaveMode::Ignore, &WriteOptions::default()).await.unwrap().is_none());
+    table.write(batch("id", vec![Some(1)]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
+    check(&table, &Scan::default(), &["|1||"]).await;
+}
+
+#[tokio::test]
+async fn a_table_can_begin_with_rows() {
+    let room = Room::new();
+    let options = WriteOptions::default();
+    let by = ["day".to_string()];
+    let new = || room.new_table("t");
+    let committed =
+        create_with_data(room.catalog.as_ref(), new(), rows(&[1, 2], &["a", "b"]), &by, &HashMap::new(), &options).await;
+    assert_eq!(committed.unwrap().version, 0);
+    let table = room.open("t").await;
+    check(&table, &Scan::default(), &["|1|a|", "|2|b|"]).await;
+    check_plain(&table).await;
+    let again = create_with_data(room.catalog.as_ref(), new(), rows(&[1], &["a"]), &by, &HashMap::new(), &options).await;
+    assert_eq!(again.unwrap_err().kind(), ErrorKind::AlreadyExists);
+    let elsewhere = MemoryCatalog::new(Arc::new(SeededClock::new(0, 1)));
+    let e = create_with_data(&elsewhere, new(), rows(&[1], &["a"]), &by, &HashMap::new(), &options).await.unwrap_err();
+    assert!(e.to_string().contains("dl import"), "{e}");
+}
+
+#[tokio::test]
+async fn writes_to_several_tables_are_one() {
+    let room = Room::new();
+    let (a, b) = (room.create("a", "id long, day string", &[]).await, room.create("b", "id long, day string", &[]).await);
+    let options = WriteOptions::default();
+    let prepare = async |t: &DeltaTable, mode| t.prepare_write(rows(&[1], &["x"]), mode, &options).await.unwrap().unwrap();
+    let (in_a, in_b) = (prepare(&a, SaveMode::Append).await, prepare(&b, SaveMode::Overwrite).await);
+    check(&a, &Scan::default(), &[]).await;
+    let committed = commit(room.catalog.as_ref(), vec![in_a, in_b]).await.unwrap();
+    assert_eq!(committed.iter().map(|c| c.version).collect::<Vec<_>>(), [1, 1]);
+
+    // An overwrite that was overtaken takes the append with it, and both clean up.
+    let (in_a, in_b) = (prepare(&a, SaveMode::Append).await, prepare(&b, SaveMode::Overwrite).await);
+    b.write(rows(&[2], &["y"]), SaveMode::Append, &options).await.unwrap();
+    let e = commit(room.catalog.as_ref(), vec![in_a, in_b]).await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
+    check(&a, &Scan::default(), &["|1|x|"]).await;
+    assert_eq!((data_files(&a), data_files(&b)), (1, 2));
+}
+
+#[tokio::test]
+async fn an_append_passes_others_but_not_a_new_schema() {
+    let room = Room::new();
+    let table = room.create("t", "id long, day string", &[]).await;
+    let options = WriteOptions::default();
+    let pending = table.prepare_write(rows(&[1], &["x"]), SaveMode::Append, &options).await.unwrap().unwrap();
+    table.write(rows(&[2], &["y"]), SaveMode::Overwrite, &options).await.unwrap();
+    assert_eq!(commit(room.catalog.as_ref(), vec![pending]).await.unwrap()[0].version, 2);
+
+    let pending = table.prepare_write(rows(&[3], &["z"]), SaveMode::Append, &options).await.unwrap().unwrap();
+    let metadata = Action::Metadata(table.head().await.unwrap().metadata);
+    let request = CommitRequest::new(room.id("t").await, Uuid::nil(), Base::Exactly(2), vec![metadata]);
+    room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+    let e = commit(room.catalog.as_ref(), vec![pending]).await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
+    assert_eq!(data_files(&table), 2);
+}
+
+#[tokio::test]
+async fn features_the_catalog_answers_for_do_not_stop_writes() {
+    let room = Room::new();
+    let table = room.create("t", "id long, day string", &[]).await;
+    let id = room.id("t").await;
+    let metadata = table.head().await.unwrap().metadata;
+    let upgrade = async |base: u64, features: &[&str], properties: &[(&str, &str)]| {
+        let features: Vec<String> = features.iter().map(|f| f.to_string()).collect();
+        let protocol = Protocol {
+            min_reader_version: 1,
+            min_writer_version: 7,
+            reader_features: None,
+            writer_features: Some(features),
+            extra: Default::default(),
+        };
+        let mut metadata: Metadata = metadata.clone();
+        metadata.configuration.extend(properties.iter().map(|(k, v)| (k.to_string(), Some(v.to_string()))));
+        let actions = vec![Action::Protocol(protocol), Action::Metadata(metadata)];
+        let request = CommitRequest::new(id, Uuid::from_u128(base.into()), Base::Exactly(base), actions);
+        room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+    };
+    upgrade(0, &["inCommitTimestamp", "domainMetadata", "appendOnly"], &[("delta.enableInCommitTimestamps", "true")]).await;
+    let options = WriteOptions::default();
+    table.write(rows(&[1], &["x"]), SaveMode::Append, &options).await.unwrap();
+    check(&table, &Scan::default(), &["|1|x|"]).await;
+    let body = table.reader().await.unwrap().commit_bytes(2).await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&body).starts_with("{\"commitInfo\":{\"inCommitTimestamp\":"), "{body:?}");
+}

@@ -1,0 +1,25 @@
+//! delta-rs as the independent reader that a mirror is verified with.
+
+use async_trait::async_trait;
+use deltalakedb_log::{Location, Result, Version};
+use deltalakedb_mirror::{Replayed, Replayer};
+
+use crate::plain;
+
+/// Replays a plain `_delta_log` with delta-rs, none of whose log reading is ours.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeltaRs;
+
+#[async_trait]
+impl Replayer for DeltaRs {
+    async fn replay(&self, location: &Location, version: Version) -> Result<Replayed> {
+        let state = plain::replay(location, Some(version)).await?;
+        Ok(Replayed {
+            protocol: state.protocol,
+            metadata: state.metadata,
+            txns: state.txns.into_iter().map(|(app, txn)| (app, txn.version)).collect(),
+            domains: state.domains.into_iter().map(|(name, domain)| (name, domain.configuration)).collect(),
+            files: state.files,
+        })
+    }
+}
