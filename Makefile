@@ -31,6 +31,7 @@ soak: ## the long versions of the random tests
 	DELTALAKEDB_SOAK=1 cargo test -p deltalakedb-tests -- --nocapture
 
 ci: lint doc test demo ## what CI runs
+	@cargo build -p deltalakedb-cli && scripts/check_readme
 
 fmt: ## format the code
 	@scripts/setup

@@ -28,7 +28,13 @@ async fn main() -> Result<()> {
     let catalog = connect(&folder.path().join("catalog.db")).await?;
     let (entry, took) = import(&catalog, &short, "short").await?;
     let rate = 100_000.0 / took.as_secs_f64();
-    report.row("import 1,000 commits x 100 files", format!("{rate:.0} files/s"), String::new(), "at least 50,000 files/s", rate >= 50_000.0);
+    report.row(
+        "import 1,000 commits x 100 files",
+        format!("{rate:.0} files/s"),
+        String::new(),
+        "at least 50,000 files/s",
+        rate >= 50_000.0,
+    );
     let (long_entry, took) = import(&catalog, &long, "long").await?;
     let rate = 100_000.0 / took.as_secs_f64();
     report.row("import 50,000 commits x 2 files", format!("{rate:.0} files/s"), String::new(), "-", true);
@@ -55,7 +61,13 @@ async fn main() -> Result<()> {
     let disk = append_and_sync(&folder.path().join("append")).map_err(io)?;
     let commit = commits(&catalog, &entry).await?;
     report.row("one append and fsync of this disk", ms(disk), String::new(), "-", true);
-    report.row("durable commit of one file", ms(commit), String::new(), "at most that + 1.5 ms", commit <= disk + 0.001_5);
+    report.row(
+        "durable commit of one file",
+        ms(commit),
+        String::new(),
+        "at most that + 1.5 ms",
+        commit <= disk + 0.001_5,
+    );
 
     report.print();
     if report.missed() { Err(TxnLogError::invalid("a figure is worse than promised")) } else { Ok(()) }
@@ -91,7 +103,8 @@ async fn commits(catalog: &Arc<dyn Catalog>, entry: &TableEntry) -> Result<f64> 
     let mut head = entry.current_version;
     for n in 0..200 {
         let add = actions::file(&format!("day=a/new-{n}.parquet"), 0, 9);
-        let request = CommitRequest::new(entry.id, SystemClock.new_uuid(), Base::RebaseFrom(head), vec![Action::Add(add)]);
+        let request =
+            CommitRequest::new(entry.id, SystemClock.new_uuid(), Base::RebaseFrom(head), vec![Action::Add(add)]);
         let began = Instant::now();
         let committed = catalog.commit_all(vec![request]).await?.committed()?;
         samples.push(began.elapsed());
@@ -123,7 +136,8 @@ fn ms(seconds: f64) -> String {
 }
 
 fn io(e: std::io::Error) -> TxnLogError {
-    TxnLogError::new(deltalakedb_log::ErrorKind::Unavailable, "a file of the benchmark cannot be written").with_source(e)
+    TxnLogError::new(deltalakedb_log::ErrorKind::Unavailable, "a file of the benchmark cannot be written")
+        .with_source(e)
 }
 
 #[derive(Default)]

@@ -3,17 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests speak by panicking")]
 #![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use bytes::Bytes;
 use deltalakedb_log::action::{Add, DomainMetadata, Metadata, Protocol, Txn};
 use deltalakedb_log::{At, Catalog, Location, SystemClock, TableEntry, TxnLogError, Version, canonical_path};
-use deltalakedb_mirror::{Replayed, Replayer};
 use deltalakedb_table::{DeltaTable, Scan, plain};
 use futures::TryStreamExt;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
 /// Says why a test cannot run here. Where everything must run (`CI=true`) that is a failure.
@@ -161,9 +162,10 @@ fn parsed(json: &str) -> Value {
 
 /// Fails with the facts that differ, and only these.
 pub fn same_state(what: &str, ours: &State, theirs: &State) {
-    let names: std::collections::BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+    let names: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
     let differ = names.into_iter().filter(|name| ours.get(*name) != theirs.get(*name));
-    let differ: Vec<_> = differ.map(|n| json!({"fact": n, "ours": ours.get(n), "theirs": theirs.get(n)}).to_string()).collect();
+    let differ: Vec<_> =
+        differ.map(|n| json!({"fact": n, "ours": ours.get(n), "theirs": theirs.get(n)}).to_string()).collect();
     assert!(differ.is_empty(), "{what}: {} facts differ:\n{}", differ.len(), differ.join("\n"));
 }
 
@@ -192,8 +194,20 @@ pub fn lines(batches: &[RecordBatch]) -> Vec<String> {
     lines
 }
 
+/// The rows of all Parquet files of a folder.
+pub fn parquet_rows(dir: &Path) -> Vec<String> {
+    let files = contents(dir).into_iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "parquet"));
+    let batches = files
+        .flat_map(|(_, bytes)| ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes)).unwrap().build().unwrap());
+    lines(&batches.map(Result::unwrap).collect::<Vec<_>>())
+}
+
 /// The rows of a version, as we read them.
-pub async fn our_rows(catalog: &Arc<dyn Catalog>, table: &TableEntry, version: Version) -> Result<Vec<String>, TxnLogError> {
+pub async fn our_rows(
+    catalog: &Arc<dyn Catalog>,
+    table: &TableEntry,
+    version: Version,
+) -> Result<Vec<String>, TxnLogError> {
     let table = DeltaTable::open_in(catalog.clone(), &deltalakedb_log::TableRef::Id(table.id)).await?;
     let rows = table.read(&Scan { at: At::Version(version), ..Scan::default() }).await?;
     Ok(lines(&rows))
@@ -205,35 +219,19 @@ pub async fn their_rows(table: &Location, version: Version) -> Result<Vec<String
 }
 
 /// Every version the catalog holds says what plain delta-rs says: protocol, metadata, txns, domains, files, and rows
-/// wherever delta-rs can read them. Gives how many versions' rows were compared.
-pub async fn agrees_with_delta_rs(catalog: &Arc<dyn Catalog>, table: &TableEntry) -> usize {
-    let mut read = 0;
+/// wherever delta-rs can read them. Gives the versions whose rows were compared.
+pub async fn agrees_with_delta_rs(catalog: &Arc<dyn Catalog>, table: &TableEntry) -> BTreeSet<Version> {
+    let mut read = BTreeSet::new();
     for version in table.base_version..=table.current_version {
         let what = format!("{} at version {version}", table.name);
         let theirs = their_state(&table.location, version).await.unwrap_or_else(|e| panic!("{what}: {e}"));
         same_state(&what, &our_state(catalog.as_ref(), table, version).await, &theirs);
-        let Ok(theirs) = their_rows(&table.location, version).await else { continue };
+        let Ok(theirs) = their_rows(&table.location, version).await else {
+            continue;
+        };
         let ours = our_rows(catalog, table, version).await.unwrap_or_else(|e| panic!("{what}: delta-rs reads it: {e}"));
         assert_eq!(ours, theirs, "the rows of {what}");
-        read += 1;
+        read.insert(version);
     }
     read
-}
-
-/// Plain delta-rs as the independent reader of [`deltalakedb_mirror::verify`].
-#[derive(Debug)]
-pub struct DeltaRs;
-
-#[async_trait::async_trait]
-impl Replayer for DeltaRs {
-    async fn replay(&self, location: &Location, version: Version) -> Result<Replayed, TxnLogError> {
-        let r = plain::replay(location, Some(version)).await?;
-        Ok(Replayed {
-            protocol: r.protocol,
-            metadata: r.metadata,
-            txns: r.txns.into_iter().map(|(app, t)| (app, t.version)).collect(),
-            domains: r.domains.into_iter().map(|(name, d)| (name, d.configuration)).collect(),
-            files: r.files,
-        })
-    }
 }

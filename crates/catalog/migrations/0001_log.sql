@@ -86,7 +86,7 @@ CREATE TABLE dl_add_files (
     tags blob,
     base_row_id bigint,
     default_row_commit_version bigint,
-    clustering_provider text,
+    clustering_provider blob,
     extra blob,
     min_0 blob, max_0 blob, min_1 blob, max_1 blob, min_2 blob, max_2 blob, min_3 blob, max_3 blob,
     min_4 blob, max_4 blob, min_5 blob, max_5 blob, min_6 blob, max_6 blob, min_7 blob, max_7 blob,

@@ -120,7 +120,8 @@ impl Row {
     }
 
     fn opt_string(&mut self) -> Result<Option<String>> {
-        let utf8 = |b| String::from_utf8(b).map_err(|e| TxnLogError::corrupt("stored text is not UTF-8").with_source(e));
+        let utf8 =
+            |b| String::from_utf8(b).map_err(|e| TxnLogError::corrupt("stored text is not UTF-8").with_source(e));
         self.opt_blob()?.map(utf8).transpose()
     }
 
@@ -172,7 +173,7 @@ pub(crate) fn add_values(add: &Add) -> Result<Vec<Value>> {
         add.tags.as_ref().map(json).transpose()?.unwrap_or(Value::Null),
         add.base_row_id.into(),
         add.default_row_commit_version.into(),
-        add.clustering_provider.as_deref().into(),
+        add.clustering_provider.as_deref().map(bytes).unwrap_or(Value::Null),
         extra(&add.extra),
     ])
 }
@@ -204,7 +205,7 @@ pub(crate) fn read_add(row: &mut Row) -> Result<Add> {
         tags: row.opt_json()?,
         base_row_id: row.opt_int()?,
         default_row_commit_version: row.opt_int()?,
-        clustering_provider: row.opt_text()?,
+        clustering_provider: row.opt_string()?,
         extra: row.extra()?,
     })
 }

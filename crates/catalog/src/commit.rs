@@ -179,7 +179,7 @@ pub(crate) async fn check_free(session: &mut dyn Session, new: &NewTable, own: O
     let taken = |what: String| Err(TxnLogError::new(ErrorKind::AlreadyExists, what));
     let sql = "SELECT namespace, name, name_key, location FROM dl_tables WHERE name_key = ? OR location_key = ?";
     let params = vec![new.name.to_string().into(), new.location.url().as_str().into()];
-    for mut row in session.query(sql, params).await? {
+    if let Some(mut row) = session.query(sql, params).await?.pop() {
         let (name, key, at) = (TableName { namespace: row.text()?, name: row.text()? }, row.text()?, row.text()?);
         let place = deltalakedb_log::Location::parse(&at)?;
         return taken(if key == new.name.to_string() {
@@ -211,13 +211,24 @@ async fn store(
     let time = CommitTime { ms: stamp.committed_at, source: TimeSource::Clock };
     let summary = CommitSummary::of(prepared.version, stamp.committed_at, &prepared.commit);
     let row = version_values(table, &summary, time, Some(prepared.commit.bytes()), prepared.set_hash)?;
-    let mut sql = format!("INSERT INTO dl_table_versions ({}) VALUES ({}); ", VERSION_COLUMNS.join(", "), placeholders(row.len()));
+    let mut sql = format!(
+        "INSERT INTO dl_table_versions ({}) VALUES ({}); ",
+        VERSION_COLUMNS.join(", "),
+        placeholders(row.len())
+    );
     let mut params = row;
     sql.push_str("INSERT INTO dl_commit_ids (table_id, commit_id, version) VALUES (?, ?, ?); ");
     params.extend([table.0.into(), request.commit_id.0.as_slice().into(), int(prepared.version)]);
     let action = summary.operation.clone().unwrap_or_else(|| "COMMIT".into());
     sql.push_str(AUDIT);
-    params.extend(audit(catalog, stamp.committed_at, request.committer.as_deref(), &action, table, Some(prepared.version)));
+    params.extend(audit(
+        catalog,
+        stamp.committed_at,
+        request.committer.as_deref(),
+        &action,
+        table,
+        Some(prepared.version),
+    ));
     // The head moves by compare-and-set: were the lock ever not one, no commit would be lost silently.
     sql.push_str(
         "UPDATE dl_tables SET current_version = ?, current_ts = ?, base_version = coalesce(base_version, ?), \
@@ -320,9 +331,10 @@ impl Rows<'_> {
         let adds = c.adds.iter().map(add).collect::<Result<Vec<_>>>()?;
         let columns: Vec<_> = std::iter::once("file_key").chain(ADD_COLUMNS.split(',').map(str::trim)).collect();
         self.insert(session, "dl_add_files", &columns, adds).await?;
-        let removes = c.removes.iter().map(|(key, remove)| {
-            Ok([vec![key.0.as_slice().into()], codec::remove_values(remove)?].concat())
-        });
+        let removes = c
+            .removes
+            .iter()
+            .map(|(key, remove)| Ok([vec![key.0.as_slice().into()], codec::remove_values(remove)?].concat()));
         let columns: Vec<_> = std::iter::once("file_key").chain(codec::REMOVE_COLUMNS).collect();
         self.insert(session, "dl_remove_files", &columns, removes.collect::<Result<_>>()?).await?;
         let protocol = c.protocol.iter().map(codec::protocol_values).collect::<Result<_>>()?;

@@ -71,11 +71,8 @@ impl SqlCatalog {
         let db: Arc<dyn database::Database> = Arc::new(sqlite::SqliteDatabase::open(uri, options.create).await?);
         let identity = schema::migrate(db.as_ref(), options.clock.as_ref(), options.create).await?;
         let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
-        let origin = Origin {
-            host: host.trim().to_string(),
-            process: std::process::id().into(),
-            client: options.client,
-        };
+        let origin =
+            Origin { host: host.trim().to_string(), process: std::process::id().into(), client: options.client };
         Ok(Self { db, identity, clock: options.clock, origin: Arc::new(origin) })
     }
 }

@@ -10,14 +10,15 @@ use deltalakedb_log::catalog::{CommitTime, HistoryItem, HistoryLoad, UnfinishedL
 use deltalakedb_log::commit::{self, NewTable};
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
 use deltalakedb_log::{
-    Commit, FileKey, Location, Result, SetHash, TableEntry, TableId, TableName, TableRef, TxnLogError,
-    Version,
+    Commit, FileKey, Location, Result, SetHash, TableEntry, TableId, TableName, TableRef, TxnLogError, Version,
 };
 use futures::StreamExt;
 
 use crate::SqlCatalog;
 use crate::codec::{self, ADD_COLUMNS, int};
-use crate::commit::{AUDIT, Ended, VERSION_COLUMNS, audit, check_free, live_files, register, store_changes, version_values};
+use crate::commit::{
+    AUDIT, Ended, VERSION_COLUMNS, audit, check_free, live_files, register, store_changes, version_values,
+};
 use crate::database::{CommitFailure, Database, Session, Value};
 use crate::read;
 
@@ -290,12 +291,7 @@ impl Files {
             .chain(ADD_COLUMNS.split(',').map(str::trim))
             .collect();
         let row = |(key, version, removed, add): (FileKey, Version, Option<Version>, Add)| {
-            let life = [
-                table.0.into(),
-                key.0.as_slice().into(),
-                int(version),
-                removed.map_or(Value::Null, int),
-            ];
+            let life = [table.0.into(), key.0.as_slice().into(), int(version), removed.map_or(Value::Null, int)];
             Ok(life.into_iter().chain(codec::add_values(&add)?).collect())
         };
         session.insert("dl_add_files", &columns, self.rows.into_iter().map(row).collect::<Result<_>>()?).await

@@ -121,7 +121,8 @@ impl SqlTxnLogReader {
         let sql = "SELECT t.namespace, t.name, t.base_version, v.committed_at, t.current_version, t.current_ts \
                    FROM dl_tables t JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.base_version \
                    WHERE t.state = 'live' AND t.table_id = ?";
-        let mut row = session.query(sql, vec![self.id()]).await?.pop().ok_or_else(|| no_table(self.db(), self.table))?;
+        let mut row =
+            session.query(sql, vec![self.id()]).await?.pop().ok_or_else(|| no_table(self.db(), self.table))?;
         let name = TableName { namespace: row.text()?, name: row.text()? }.to_string();
         let base = (row.version()?, row.int()?);
         let newest = (row.version()?, row.int()?);
@@ -224,9 +225,9 @@ impl TxnLogReader for SqlTxnLogReader {
         let rows = self.db().stream(sql, params).await?;
         let adds = rows.map(|row| row.and_then(|mut row| codec::read_add(&mut row)));
         Ok(match pruning {
-            Some((predicate, schema)) => adds
-                .try_filter(move |add| futures::future::ready(predicate.may_match(&schema, add)))
-                .boxed(),
+            Some((predicate, schema)) => {
+                adds.try_filter(move |add| futures::future::ready(predicate.may_match(&schema, add))).boxed()
+            }
             None => adds.boxed(),
         })
     }
@@ -270,10 +271,12 @@ impl TxnLogReader for SqlTxnLogReader {
 
 fn summary(mut row: Row) -> Result<CommitSummary> {
     let json = |blob: Option<Vec<u8>>| {
-        let utf8 = |b| String::from_utf8(b).map_err(|e| TxnLogError::corrupt("stored text is not UTF-8").with_source(e));
+        let utf8 =
+            |b| String::from_utf8(b).map_err(|e| TxnLogError::corrupt("stored text is not UTF-8").with_source(e));
         blob.map(utf8).transpose()
     };
-    let count = |n: i64| u64::try_from(n).map_err(|_| TxnLogError::new(ErrorKind::Corrupt, "a stored count is negative"));
+    let count =
+        |n: i64| u64::try_from(n).map_err(|_| TxnLogError::new(ErrorKind::Corrupt, "a stored count is negative"));
     Ok(CommitSummary {
         version: row.version()?,
         timestamp: row.int()?,

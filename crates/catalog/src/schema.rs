@@ -45,7 +45,8 @@ pub(crate) async fn migrate(db: &dyn Database, clock: &dyn Clock, create: bool) 
         session.insert("dl_catalog", &["catalog_id", "epoch", "schema_version"], vec![row]).await?;
     }
     session.commit().await.map_err(CommitFailure::into_error)?;
-    let missing = || TxnLogError::new(ErrorKind::Internal, format!("{} has no identity after its migration", db.describe()));
+    let missing =
+        || TxnLogError::new(ErrorKind::Internal, format!("{} has no identity after its migration", db.describe()));
     Ok(current(db).await?.ok_or_else(missing)?.0)
 }
 

@@ -11,7 +11,8 @@ use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, Column, Decode, Row as _, Sqlite, Transaction, TypeInfo, ValueRef};
 
@@ -39,7 +40,10 @@ impl SqliteDatabase {
             return Err(TxnLogError::not_found(format!("there is no catalog at {uri}: `dl init` makes one")));
         }
         if let Some(dir) = path.parent().filter(|dir| !dir.is_dir()) {
-            return Err(TxnLogError::not_found(format!("the catalog {uri} needs the folder {}: make it", dir.display())));
+            return Err(TxnLogError::not_found(format!(
+                "the catalog {uri} needs the folder {}: make it",
+                dir.display()
+            )));
         }
         if let Some(kind) = network_filesystem(&path) {
             return Err(TxnLogError::invalid(format!(
@@ -207,12 +211,20 @@ fn values(row: &SqliteRow, uri: &str) -> Result<Row> {
 /// By result code (<https://sqlite.org/rescode.html>), never by message.
 fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
     let (kind, message) = match result_code(&e) {
-        Some(5 | 6) => (ErrorKind::Unavailable, format!("{uri} is locked by another process: try again when it is done")),
-        Some(8) => (ErrorKind::Unavailable, format!("{uri} cannot be written: give write permission to the file and its folder")),
+        Some(5 | 6) => {
+            (ErrorKind::Unavailable, format!("{uri} is locked by another process: try again when it is done"))
+        }
+        Some(8) => (
+            ErrorKind::Unavailable,
+            format!("{uri} cannot be written: give write permission to the file and its folder"),
+        ),
         Some(10) => (ErrorKind::Unavailable, format!("reading or writing {uri} failed: check the disk")),
         Some(11) => (ErrorKind::Corrupt, format!("{uri} is damaged: restore it from a backup")),
         Some(13) => (ErrorKind::Unavailable, format!("the disk of {uri} is full: make room")),
-        Some(14) => (ErrorKind::Unavailable, format!("{uri} cannot be opened: check that file and folder exist and their permissions")),
+        Some(14) => (
+            ErrorKind::Unavailable,
+            format!("{uri} cannot be opened: check that file and folder exist and their permissions"),
+        ),
         Some(19) => (ErrorKind::AlreadyExists, format!("{uri} holds that already")),
         Some(26) => (ErrorKind::Invalid, format!("{uri} is not a SQLite database: choose another file")),
         _ => (ErrorKind::Internal, format!("a statement failed in {uri}")),
@@ -237,7 +249,8 @@ fn network_filesystem(path: &Path) -> Option<String> {
 }
 
 fn network_mount(mounts: &str, path: &Path) -> Option<String> {
-    const NETWORK: &[&str] = &["nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "afs", "ceph", "lustre", "glusterfs"];
+    const NETWORK: &[&str] =
+        &["nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "afs", "ceph", "lustre", "glusterfs"];
     let holds = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ');
         let (_, dir, kind) = (fields.next()?, fields.next()?, fields.next()?);

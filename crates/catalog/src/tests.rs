@@ -1,10 +1,14 @@
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use deltalakedb_log::conformance::{self, actions};
 use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
+use deltalakedb_log::conformance::{self, actions};
 use deltalakedb_log::{Action, Catalog, ErrorKind, Location, SeededClock, TableId};
 use uuid::Uuid;
 
+use futures::stream::BoxStream;
+
+use super::database::{CommitFailure, Database, Row, Session, Value};
 use super::*;
 
 async fn open(path: &std::path::Path, seed: u64) -> Result<SqlCatalog> {
@@ -90,4 +94,146 @@ async fn two_may_migrate_at_once() {
     let opened = futures::future::join_all((0..4).map(|seed| open(&path, seed))).await;
     let ids: std::collections::HashSet<_> = opened.into_iter().map(|c| c.unwrap().identity.catalog_id).collect();
     assert_eq!(ids.len(), 1, "one of them made the catalog, all see it");
+}
+
+/// A database that counts round trips, and can lose the answer to COMMIT.
+#[derive(Debug)]
+struct Watched {
+    inner: Arc<dyn Database>,
+    trips: Arc<AtomicU64>,
+    lose: Arc<Mutex<Lose>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Lose {
+    Nothing,
+    /// The commit happens, its answer does not arrive.
+    Answer,
+    /// The commit does not happen, nor an answer.
+    Commit,
+    /// As `Answer`, and nothing can be asked afterwards.
+    Everything,
+}
+
+struct WatchedSession {
+    inner: Box<dyn Session>,
+    trips: Arc<AtomicU64>,
+    lose: Arc<Mutex<Lose>>,
+}
+
+impl Watched {
+    fn unreachable(&self) -> Result<()> {
+        match *self.lose.lock().unwrap() {
+            Lose::Everything => Err(deltalakedb_log::TxnLogError::new(ErrorKind::Unavailable, "the network is down")),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Database for Watched {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+    async fn read(&self) -> Result<Box<dyn Session>> {
+        self.inner.read().await
+    }
+    async fn write(&self) -> Result<Box<dyn Session>> {
+        let (inner, trips, lose) = (self.inner.write().await?, self.trips.clone(), self.lose.clone());
+        Ok(Box::new(WatchedSession { inner, trips, lose }))
+    }
+    async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
+        self.inner.stream(sql, params).await
+    }
+    async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
+        self.unreachable()?;
+        self.trips.fetch_add(1, Ordering::Relaxed);
+        self.inner.query(sql, params).await
+    }
+    fn finds_catalog(&self) -> &'static str {
+        self.inner.finds_catalog()
+    }
+}
+
+#[async_trait]
+impl Session for WatchedSession {
+    async fn execute(&mut self, sql: &str, params: Vec<Value>) -> Result<u64> {
+        self.trips.fetch_add(1, Ordering::Relaxed);
+        self.inner.execute(sql, params).await
+    }
+    async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
+        self.trips.fetch_add(1, Ordering::Relaxed);
+        self.inner.query(sql, params).await
+    }
+    async fn insert(&mut self, table: &str, columns: &[&str], rows: Vec<Vec<Value>>) -> Result<()> {
+        self.trips.fetch_add(1, Ordering::Relaxed);
+        self.inner.insert(table, columns, rows).await
+    }
+    async fn commit(self: Box<Self>) -> Result<(), CommitFailure> {
+        let lose = *self.lose.lock().unwrap();
+        if lose != Lose::Commit {
+            self.inner.commit().await?;
+        }
+        let gone = deltalakedb_log::TxnLogError::new(ErrorKind::Unavailable, "the connection broke");
+        if lose == Lose::Nothing { Ok(()) } else { Err(CommitFailure::Unknown(gone)) }
+    }
+}
+
+async fn watched(dir: &std::path::Path) -> (SqlCatalog, Arc<AtomicU64>, Arc<Mutex<Lose>>) {
+    let catalog = open(&dir.join("c.db"), 1).await.unwrap();
+    let (trips, lose) = (Arc::<AtomicU64>::default(), Arc::new(Mutex::new(Lose::Nothing)));
+    let db = Arc::new(Watched { inner: catalog.db.clone(), trips: trips.clone(), lose: lose.clone() });
+    (SqlCatalog { db, ..catalog }, trips, lose)
+}
+
+fn append(id: TableId, base: u64, path: &str) -> CommitRequest {
+    let operation = Uuid::from_u128(path.bytes().fold(7, |n, b| n * 257 + u128::from(b)));
+    CommitRequest::new(id, operation, Base::RebaseFrom(base), vec![Action::Add(actions::file(path, 0, 9))])
+}
+
+#[tokio::test]
+async fn opening_takes_one_round_trip_and_an_append_four() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, trips, _) = watched(dir.path()).await;
+    let id = create(&catalog).await;
+    let count = |trips: &AtomicU64| trips.swap(0, Ordering::Relaxed);
+    count(&trips);
+    catalog.reader(id).head().await.unwrap();
+    assert_eq!(count(&trips), 1, "to open a table");
+    for n in 0..3 {
+        catalog.commit_all(vec![append(id, n, &format!("f{n}"))]).await.unwrap().committed().unwrap();
+        assert_eq!(count(&trips), 4, "besides BEGIN and COMMIT, whatever the history");
+    }
+    catalog.commit_all(vec![append(id, 0, "late")]).await.unwrap().committed().unwrap();
+    assert_eq!(count(&trips), 5, "one more looks at the commits in between");
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_found_by_the_commit_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, _, lose) = watched(dir.path()).await;
+    let id = create(&catalog).await;
+    let after = |what: Lose, path: &'static str| {
+        *lose.lock().unwrap() = what;
+        let catalog = catalog.clone();
+        let lose = lose.clone();
+        async move {
+            let outcome = catalog.commit_all(vec![append(id, 0, path)]).await;
+            *lose.lock().unwrap() = Lose::Nothing;
+            (outcome, catalog.reader(id).head().await.unwrap().version)
+        }
+    };
+    let (outcome, head) = after(Lose::Answer, "a").await;
+    assert_eq!((outcome.unwrap().committed().unwrap()[0].version, head), (1, 1), "it was committed");
+    let (outcome, head) = after(Lose::Commit, "b").await;
+    assert_eq!((outcome.unwrap_err().kind(), head), (ErrorKind::Unavailable, 1), "it was not");
+    let (outcome, head) = after(Lose::Everything, "c").await;
+    assert!(matches!(outcome, Ok(Outcome::Unknown(_))), "nobody knows: {outcome:?}");
+    assert_eq!(head, 2);
+    let again = catalog.commit_all(vec![append(id, 0, "c")]).await.unwrap().committed().unwrap();
+    assert_eq!(
+        (again[0].version, catalog.reader(id).head().await.unwrap().version),
+        (2, 2),
+        "asked again, the id knows"
+    );
 }

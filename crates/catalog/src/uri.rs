@@ -27,7 +27,9 @@ impl CatalogUri {
     /// Parses a URI. The error says which part is wrong, what was expected, and shows one that is right.
     pub fn parse(text: &str) -> Result<Self> {
         let bad = |part: &str, why: &str| {
-            TxnLogError::invalid(format!("the {part} of the catalog URI {text:?} is wrong: {why}; for example {EXAMPLE}"))
+            TxnLogError::invalid(format!(
+                "the {part} of the catalog URI {text:?} is wrong: {why}; for example {EXAMPLE}"
+            ))
         };
         let rest = text.strip_prefix(SCHEME).ok_or_else(|| bad("scheme", "expected `deltasql://`"))?;
         let (rest, query) = match rest.split_once('?') {
@@ -62,7 +64,8 @@ impl CatalogUri {
 impl fmt::Display for CatalogUri {
     /// The URI of the catalog, without the table.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const RESERVED: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%').add(b'?').add(b'#').add(b' ');
+        const RESERVED: &percent_encoding::AsciiSet =
+            &percent_encoding::CONTROLS.add(b'%').add(b'?').add(b'#').add(b' ');
         let path = self.path.to_string_lossy();
         write!(f, "{SCHEME}sqlite/{}", percent_encoding::utf8_percent_encode(&path, RESERVED))
     }

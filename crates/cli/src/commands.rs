@@ -14,8 +14,7 @@ use deltalakedb_log::{
 };
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{
-    DeltaRs, DeltaTable, SaveMode, Scan, SendableRecordBatchStream, WriteOptions, predicate_from_sql,
-    query_error,
+    DeltaRs, DeltaTable, SaveMode, Scan, SendableRecordBatchStream, WriteOptions, predicate_from_sql, query_error,
 };
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
@@ -63,7 +62,7 @@ impl Session {
     }
 
     /// Tries to publish what was just committed. The commit stands either way.
-    pub(crate) async fn publish(&self, catalog: &Arc<dyn Catalog>, entry: &TableEntry) {
+    async fn publish(&self, catalog: &Arc<dyn Catalog>, entry: &TableEntry) {
         let mirror = Mirror::new(catalog.clone(), self.clock.clone());
         if let Err(e) = mirror.publish(entry.id).await {
             warn(&format!("warning: {e}"));
@@ -148,13 +147,18 @@ async fn import(s: &Session, location: &str, name: Option<&str>) -> Result<Ended
     let t = &imported.table;
     let mut out = s.output();
     match out.format() {
-        Format::Table if imported.versions == 0 => out.say(&format!("{} is up to date at version {}", t.name, t.current_version))?,
+        Format::Table if imported.versions == 0 => {
+            out.say(&format!("{} is up to date at version {}", t.name, t.current_version))?
+        }
         Format::Table => {
             let from = match t.base_version {
                 0 => String::new(),
                 base => format!(" (its log begins at version {base})"),
             };
-            out.say(&format!("{} is at version {}: {} versions came in{from}", t.name, t.current_version, imported.versions))?;
+            out.say(&format!(
+                "{} is at version {}: {} versions came in{from}",
+                t.name, t.current_version, imported.versions
+            ))?;
         }
         _ => {
             let mut document = entry_json(t);
@@ -165,13 +169,20 @@ async fn import(s: &Session, location: &str, name: Option<&str>) -> Result<Ended
     Ok(Ended::Done)
 }
 
-async fn create(s: &Session, name: &str, location: Option<&str>, schema: &str, partition_by: &[String]) -> Result<Ended> {
+async fn create(
+    s: &Session,
+    name: &str,
+    location: Option<&str>,
+    schema: &str,
+    partition_by: &[String],
+) -> Result<Ended> {
     let name: TableName = name.parse()?;
     let schema = deltalakedb_table::parse_schema(schema)?;
     let new = NewTable { location: s.new_location(&name, location)?, name };
     let catalog = s.catalog(true).await?;
     let (properties, options) = (HashMap::new(), WriteOptions::default());
-    deltalakedb_table::create_table(catalog.as_ref(), new.clone(), &schema, partition_by, &properties, &options).await?;
+    deltalakedb_table::create_table(catalog.as_ref(), new.clone(), &schema, partition_by, &properties, &options)
+        .await?;
     committed(s, &catalog, &new.name).await
 }
 
@@ -179,7 +190,9 @@ async fn create(s: &Session, name: &str, location: Option<&str>, schema: &str, p
 async fn committed(s: &Session, catalog: &Arc<dyn Catalog>, name: &TableName) -> Result<Ended> {
     let reference = TableRef::Name(name.clone());
     let entry = require(catalog.as_ref(), &reference).await?;
-    s.publish(catalog, &entry).await;
+    if s.settings.publishes_inline()? {
+        s.publish(catalog, &entry).await;
+    }
     let entry = require(catalog.as_ref(), &reference).await?;
     let mut out = s.output();
     match out.format() {
@@ -246,7 +259,10 @@ async fn show(s: &Session, name: &str) -> Result<Ended> {
         out.line(&format!("history    from version {}", entry.base_version))?;
     }
     out.line(&format!("mirror     {}", mirror_word(&entry)))?;
-    out.line(&format!("protocol   reader {}, writer {}", head.protocol.min_reader_version, head.protocol.min_writer_version))?;
+    out.line(&format!(
+        "protocol   reader {}, writer {}",
+        head.protocol.min_reader_version, head.protocol.min_writer_version
+    ))?;
     let features: std::collections::BTreeSet<_> =
         head.protocol.reader_features.iter().chain(&head.protocol.writer_features).flatten().cloned().collect();
     if !features.is_empty() {
@@ -269,7 +285,8 @@ async fn show(s: &Session, name: &str) -> Result<Ended> {
 }
 
 fn raw(text: &str) -> Result<Value> {
-    serde_json::from_str(text).map_err(|e| TxnLogError::new(ErrorKind::Internal, "an action has no JSON form").with_source(e))
+    serde_json::from_str(text)
+        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "an action has no JSON form").with_source(e))
 }
 
 async fn history(s: &Session, name: &str, range: HistoryRange) -> Result<Ended> {
@@ -277,7 +294,8 @@ async fn history(s: &Session, name: &str, range: HistoryRange) -> Result<Ended> 
     let commits = catalog.reader(entry.id).history(range).await?;
     let mut out = s.output();
     let people = out.format() == Format::Table;
-    let mut columns = vec!["version", "timestamp", "operation", "filesAdded", "filesRemoved", "bytesAdded", "bytesRemoved"];
+    let mut columns =
+        vec!["version", "timestamp", "operation", "filesAdded", "filesRemoved", "bytesAdded", "bytesRemoved"];
     let more = [
         "operationParameters",
         "operationMetrics",
@@ -419,7 +437,8 @@ impl Write {
                 return Ok(Ended::Done);
             }
             (Mode::Error, Some(_)) => {
-                let message = format!("the table {} is there already: write with --mode append or overwrite", self.name);
+                let message =
+                    format!("the table {} is there already: write with --mode append or overwrite", self.name);
                 return Err(TxnLogError::new(ErrorKind::AlreadyExists, message));
             }
             (Mode::Append, Some(_)) => SaveMode::Append,
@@ -438,7 +457,9 @@ impl Write {
             // A name that is nearly another's is more likely a slip than a new table.
             Err(no_place) => {
                 let near = require(catalog.as_ref(), &TableRef::Name(self.name.clone())).await;
-                return Err(near.err().map_or(no_place, |e| TxnLogError::new(e.kind(), format!("{e}; for a new table, pass --location"))));
+                return Err(near.err().map_or(no_place, |e| {
+                    TxnLogError::new(e.kind(), format!("{e}; for a new table, pass --location"))
+                }));
             }
         };
         let rows = input::open(&self.input, self.input_format, None)?;
@@ -465,16 +486,17 @@ async fn mirror_status(s: &Session, check: bool) -> Result<Ended> {
         all["behind"] = t.behind.into();
         all["lagSeconds"] = json!(t.lag_ms as f64 / 1000.0);
         all["lastError"] = t.failures.last().map(|f| f.error.clone()).into();
-        let failure = |f: &deltalakedb_log::catalog::MirrorFailure| {
-            json!({"version": f.version, "attempts": f.attempts, "error": f.error, "failedAt": iso(f.failed_at)})
-        };
+        let failure = |f: &deltalakedb_log::catalog::MirrorFailure| json!({"version": f.version, "attempts": f.attempts, "error": f.error, "failedAt": iso(f.failed_at)});
         all["failures"] = t.failures.iter().map(failure).collect();
         listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
         if t.lag_ms > alert {
             alarms.push(format!("{} lags by {} s: run `dl mirror run`", t.table.name, t.lag_ms / 1000));
         }
         if let MirrorState::Diverged { version, what } = &t.table.mirror {
-            alarms.push(format!("{} has stopped at version {version} ({what}): run `dl verify {}`", t.table.name, t.table.name));
+            alarms.push(format!(
+                "{} has stopped at version {version} ({what}): run `dl verify {}`",
+                t.table.name, t.table.name
+            ));
         }
     }
     listing.end()?;

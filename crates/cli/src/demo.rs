@@ -76,7 +76,11 @@ impl Tour {
         let reader = catalog.reader(imported.table.id);
         let head = reader.head().await?;
         let columns = deltalakedb_log::schema::Schema::parse(&head.metadata.schema_string, &[])?.columns().len();
-        self.done(&format!("version {}, {columns} columns, partitioned by {}", head.version, head.metadata.partition_columns.join(", ")))?;
+        self.done(&format!(
+            "version {}, {columns} columns, partitioned by {}",
+            head.version,
+            head.metadata.partition_columns.join(", ")
+        ))?;
 
         self.step("its history");
         let history = reader.history(HistoryRange { limit: Some(4), ..HistoryRange::default() }).await?;
@@ -103,12 +107,18 @@ impl Tour {
         let daily: TableName = "daily".parse()?;
         let place = Location::parse(&self.folder.join("tables/daily").to_string_lossy())?;
         let new = NewTable { name: daily.clone(), location: place };
-        let append = table.prepare_write(input::ndjson_text(LAST_EVENT, Some(&schema))?, SaveMode::Append, &options).await?;
+        let append =
+            table.prepare_write(input::ndjson_text(LAST_EVENT, Some(&schema))?, SaveMode::Append, &options).await?;
         let rows = input::ndjson_text(DAILY, None)?;
-        let made = deltalakedb_table::prepare_create(catalog.as_ref(), new, rows, &[], &Default::default(), &options).await?;
+        let made =
+            deltalakedb_table::prepare_create(catalog.as_ref(), new, rows, &[], &Default::default(), &options).await?;
         let committed = deltalakedb_table::commit(catalog.as_ref(), append.into_iter().chain([made]).collect()).await?;
         let versions: Vec<_> = committed.iter().map(|c| c.version.to_string()).collect();
-        self.done(&format!("versions {} at one time, {}", versions.join(" and "), deltalakedb_log::time::format_ms(committed[0].timestamp)))?;
+        self.done(&format!(
+            "versions {} at one time, {}",
+            versions.join(" and "),
+            deltalakedb_log::time::format_ms(committed[0].timestamp)
+        ))?;
 
         self.step("publish both, each to its own _delta_log");
         for (_, result) in mirror.run().await? {
@@ -167,7 +177,8 @@ impl Tour {
             tables.push(json!({"table": entry.name.to_string(), "location": entry.location.to_string(), "rows": rows}));
         }
         let file = self.folder.join("demo.json");
-        std::fs::write(&file, Value::from(tables).to_string()).map_err(|e| io(&format!("{} cannot be written", file.display()), e))
+        std::fs::write(&file, Value::from(tables).to_string())
+            .map_err(|e| io(&format!("{} cannot be written", file.display()), e))
     }
 }
 

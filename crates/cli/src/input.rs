@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek};
 use std::sync::Arc;
 
-use arrow::array::RecordBatchReader;
+use arrow::array::{RecordBatch, RecordBatchReader};
 use arrow::csv::reader::Format as CsvFormat;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -20,6 +20,27 @@ const INFER_ROWS: usize = 10_000;
 /// The rows of an input.
 pub(crate) type Rows = Box<dyn RecordBatchReader + Send>;
 
+/// Rows whose errors name the input they come from.
+struct Named {
+    input: String,
+    rows: Rows,
+}
+
+impl Iterator for Named {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let named = |e| ArrowError::ExternalError(format!("{}: {}", self.input, explain(e)).into());
+        self.rows.next().map(|batch| batch.map_err(named))
+    }
+}
+
+impl RecordBatchReader for Named {
+    fn schema(&self) -> SchemaRef {
+        self.rows.schema()
+    }
+}
+
 trait Source: Read + Seek + Send {}
 impl<T: Read + Seek + Send> Source for T {}
 
@@ -32,17 +53,15 @@ pub(crate) fn open(input: &str, format: Option<InputFormat>, table: Option<&Sche
     let failed = |e: ArrowError| {
         TxnLogError::invalid(format!("{input} cannot be read as {}", name(format))).with_source(explain(e))
     };
-    match format {
-        InputFormat::Parquet => {
-            let rows: Rows = match input {
-                "-" => Box::new(parquet(bytes::Bytes::from(read_all(input)?)).map_err(failed)?),
-                _ => Box::new(parquet(open_file(input)?).map_err(failed)?),
-            };
-            Ok(rows)
+    let rows: Rows = match format {
+        InputFormat::Parquet if input == "-" => {
+            Box::new(parquet(bytes::Bytes::from(read_all(input)?)).map_err(failed)?)
         }
-        InputFormat::Csv => csv(input, source(input)?, table, &failed),
-        InputFormat::Ndjson => ndjson(source(input)?, table, &failed),
-    }
+        InputFormat::Parquet => Box::new(parquet(open_file(input)?).map_err(failed)?),
+        InputFormat::Csv => csv(input, source(input)?, table, &failed)?,
+        InputFormat::Ndjson => ndjson(source(input)?, table, &failed)?,
+    };
+    Ok(Box::new(Named { input: input.to_string(), rows }))
 }
 
 fn by_ending(input: &str) -> Result<InputFormat> {
@@ -106,9 +125,8 @@ fn csv(
     let schema = match table {
         None => inferred,
         Some(table) => {
-            let field = |name: &String| {
-                table.field_with_name(name).cloned().map_err(|_| unknown_column(input, name, table))
-            };
+            let field =
+                |name: &String| table.field_with_name(name).cloned().map_err(|_| unknown_column(input, name, table));
             let names: Vec<_> = inferred.fields().iter().map(|f| f.name().clone()).collect();
             Schema::new(names.iter().map(field).collect::<Result<Vec<_>>>()?)
         }
@@ -149,7 +167,10 @@ pub(crate) fn ndjson_text(text: &'static str, table: Option<&SchemaRef>) -> Resu
 /// Arrow's own words without its error's type.
 fn explain(e: ArrowError) -> Box<dyn std::error::Error + Send + Sync> {
     match e {
-        ArrowError::CsvError(m) | ArrowError::JsonError(m) | ArrowError::ParseError(m) | ArrowError::ParquetError(m) => m.into(),
+        ArrowError::CsvError(m)
+        | ArrowError::JsonError(m)
+        | ArrowError::ParseError(m)
+        | ArrowError::ParquetError(m) => m.into(),
         ArrowError::CastError(m) | ArrowError::SchemaError(m) | ArrowError::InvalidArgumentError(m) => m.into(),
         other => other.into(),
     }

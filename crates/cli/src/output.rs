@@ -34,7 +34,8 @@ impl Output {
             Format::Table => serde_json::to_string_pretty(value),
             Format::Json | Format::Csv => serde_json::to_string(value),
         };
-        let text = text.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a result has no JSON form").with_source(e))?;
+        let text =
+            text.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a result has no JSON form").with_source(e))?;
         self.line(&text)
     }
 

@@ -9,6 +9,7 @@ use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 const KNOWN: &[(&str, &str)] = &[
     ("catalog", "a catalog URI"),
     ("mirror.lag_alert", "a duration such as 60s"),
+    ("mirror.mode", "inline or background"),
     ("sql.schema", "create_if_missing or error"),
     ("warehouse", "a location below which new tables are made"),
 ];
@@ -24,7 +25,8 @@ impl Settings {
         if let Some(file) = file {
             let place = file.display();
             let text = std::fs::read_to_string(file).map_err(|e| {
-                TxnLogError::new(ErrorKind::NotFound, format!("the configuration {place} cannot be read")).with_source(e)
+                TxnLogError::new(ErrorKind::NotFound, format!("the configuration {place} cannot be read"))
+                    .with_source(e)
             })?;
             let table: toml::Table = toml::from_str(&text)
                 .map_err(|e| TxnLogError::invalid(format!("the configuration {place} is not TOML")).with_source(e))?;
@@ -32,11 +34,22 @@ impl Settings {
         }
         for setting in single {
             let (key, value) = setting.split_once('=').ok_or_else(|| {
-                TxnLogError::invalid(format!("--set {setting:?} is no setting: expected KEY=VALUE, such as mirror.lag_alert=60s"))
+                TxnLogError::invalid(format!(
+                    "--set {setting:?} is no setting: expected KEY=VALUE, such as mirror.lag_alert=60s"
+                ))
             })?;
             settings.take(key.trim(), value.trim().to_string(), "of --set")?;
         }
+        settings.check()?;
         Ok(settings)
+    }
+
+    /// A wrong value is refused before anything is done, even where it would only matter later.
+    fn check(&self) -> Result<()> {
+        self.create_if_missing()?;
+        self.publishes_inline()?;
+        self.lag_alert_ms()?;
+        Ok(())
     }
 
     fn take_table(&mut self, prefix: &str, table: &toml::Table, place: &str) -> Result<()> {
@@ -48,7 +61,9 @@ impl Settings {
                 toml::Value::Integer(n) => self.take(&key, n.to_string(), place)?,
                 other => {
                     let kind = other.type_str();
-                    return Err(TxnLogError::invalid(format!("the setting {key:?} {place} is {kind}: expected text or a number")));
+                    return Err(TxnLogError::invalid(format!(
+                        "the setting {key:?} {place} is {kind}: expected text or a number"
+                    )));
                 }
             }
         }
@@ -58,7 +73,10 @@ impl Settings {
     fn take(&mut self, key: &str, value: String, place: &str) -> Result<()> {
         if !KNOWN.iter().any(|(known, _)| *known == key) {
             let known: Vec<_> = KNOWN.iter().map(|(k, _)| *k).collect();
-            return Err(TxnLogError::invalid(format!("the setting {key:?} {place} is unknown: there are {}", known.join(", "))));
+            return Err(TxnLogError::invalid(format!(
+                "the setting {key:?} {place} is unknown: there are {}",
+                known.join(", ")
+            )));
         }
         self.0.insert(key.into(), value);
         Ok(())
@@ -70,7 +88,10 @@ impl Settings {
 
     fn wrong(&self, key: &str) -> TxnLogError {
         let wants = KNOWN.iter().find(|(k, _)| *k == key).map_or("something else", |(_, wants)| wants);
-        TxnLogError::invalid(format!("the setting {key}={} is wrong: expected {wants}", self.get(key).unwrap_or_default()))
+        TxnLogError::invalid(format!(
+            "the setting {key}={} is wrong: expected {wants}",
+            self.get(key).unwrap_or_default()
+        ))
     }
 
     /// Whether a missing catalog may be made.
@@ -79,6 +100,15 @@ impl Settings {
             None | Some("create_if_missing") => Ok(true),
             Some("error") => Ok(false),
             Some(_) => Err(self.wrong("sql.schema")),
+        }
+    }
+
+    /// Whether a command publishes what it has committed before it ends, or leaves that to `dl mirror run`.
+    pub(crate) fn publishes_inline(&self) -> Result<bool> {
+        match self.get("mirror.mode") {
+            None | Some("inline") => Ok(true),
+            Some("background") => Ok(false),
+            Some(_) => Err(self.wrong("mirror.mode")),
         }
     }
 
@@ -118,11 +148,12 @@ mod tests {
     #[test]
     fn a_wrong_setting_is_refused_by_name() {
         let says = |s: &[&str], what: &str| {
-            let e = set(s).and_then(|s| s.lag_alert_ms().and(s.create_if_missing())).unwrap_err().to_string();
+            let e = set(s).unwrap_err().to_string();
             assert!(e.contains(what), "{e}");
         };
         says(&["mirror.lagalert=3s"], "\"mirror.lagalert\" of --set is unknown");
         says(&["mirror.lag_alert=soon"], "expected a duration");
+        says(&["durability=full"], "is unknown: there are catalog,");
         says(&["sql.schema=maybe"], "create_if_missing or error");
         says(&["x"], "KEY=VALUE");
     }

@@ -30,7 +30,9 @@ pub(crate) fn json(array: &ArrayRef, row: usize) -> Result<Value> {
         DataType::Float16 => float(array.as_primitive::<Float16Type>().value(row).to_f64()),
         DataType::Float32 => float32(array.as_primitive::<Float32Type>().value(row)),
         DataType::Float64 => float(array.as_primitive::<Float64Type>().value(row)),
-        DataType::Decimal128(_, scale) => decimal(array.as_primitive::<Decimal128Type>().value(row).to_string(), *scale),
+        DataType::Decimal128(_, scale) => {
+            decimal(array.as_primitive::<Decimal128Type>().value(row).to_string(), *scale)
+        }
         DataType::Decimal256(_, scale) => {
             let value: i256 = array.as_primitive::<Decimal256Type>().value(row);
             decimal(value.to_string(), *scale)
@@ -68,7 +70,9 @@ pub(crate) fn json(array: &ArrayRef, row: usize) -> Result<Value> {
             let plain = arrow::compute::cast(&array.slice(row, 1), values).map_err(unprintable)?;
             json(&plain, 0)?
         }
-        other => return Err(TxnLogError::invalid(format!("values of type {other} cannot be printed: leave the column out"))),
+        other => {
+            return Err(TxnLogError::invalid(format!("values of type {other} cannot be printed: leave the column out")));
+        }
     })
 }
 
@@ -150,7 +154,10 @@ mod tests {
     #[test]
     fn values_are_exact() {
         check(Int64Array::from(vec![Some(9_007_199_254_740_993), None]), "[9007199254740993,null]");
-        check(Float64Array::from(vec![f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.5]), r#"["NaN","Infinity","-Infinity",0.5]"#);
+        check(
+            Float64Array::from(vec![f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.5]),
+            r#"["NaN","Infinity","-Infinity",0.5]"#,
+        );
         check(Float32Array::from(vec![0.1]), "[0.1]");
         let decimals = |v: Vec<i128>, p, s| Decimal128Array::from(v).with_precision_and_scale(p, s).unwrap();
         check(decimals(vec![5, -5, 12345], 10, 2), r#"["0.05","-0.05","123.45"]"#);

@@ -562,11 +562,21 @@ mod tests {
 
     #[test]
     fn every_action_keeps_what_it_does_not_know() {
-        check_typed(r#"{"add":{"path":"a%20b","partitionValues":{"d":null,"e":"x"},"size":9007199254740993,"modificationTime":1,"dataChange":true,"stats":"{\"numRecords\":1}","zz":{"deep":[1,2.50]}}}"#);
-        check_typed(r#"{"add":{"path":"a","partitionValues":{},"size":1,"modificationTime":1,"dataChange":false,"tags":{"k":"v","n":null},"deletionVector":{"storageType":"u","pathOrInlineDv":"x","offset":1,"sizeInBytes":3,"cardinality":2,"new":1},"baseRowId":5,"defaultRowCommitVersion":3,"clusteringProvider":"liquid"}}"#);
-        check_typed(r#"{"remove":{"path":"a","deletionTimestamp":5,"dataChange":true,"extendedFileMetadata":true,"partitionValues":{},"size":3,"more":"x"}}"#);
-        check_typed(r#"{"metaData":{"id":"any string","format":{"provider":"parquet","options":{"a":"b"}},"schemaString":"{}","partitionColumns":["p"],"configuration":{"a":"b"},"createdTime":3,"later":true}}"#);
-        check_typed(r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["x"],"writerFeatures":["x","y"],"q":1}}"#);
+        check_typed(
+            r#"{"add":{"path":"a%20b","partitionValues":{"d":null,"e":"x"},"size":9007199254740993,"modificationTime":1,"dataChange":true,"stats":"{\"numRecords\":1}","zz":{"deep":[1,2.50]}}}"#,
+        );
+        check_typed(
+            r#"{"add":{"path":"a","partitionValues":{},"size":1,"modificationTime":1,"dataChange":false,"tags":{"k":"v","n":null},"deletionVector":{"storageType":"u","pathOrInlineDv":"x","offset":1,"sizeInBytes":3,"cardinality":2,"new":1},"baseRowId":5,"defaultRowCommitVersion":3,"clusteringProvider":"liquid"}}"#,
+        );
+        check_typed(
+            r#"{"remove":{"path":"a","deletionTimestamp":5,"dataChange":true,"extendedFileMetadata":true,"partitionValues":{},"size":3,"more":"x"}}"#,
+        );
+        check_typed(
+            r#"{"metaData":{"id":"any string","format":{"provider":"parquet","options":{"a":"b"}},"schemaString":"{}","partitionColumns":["p"],"configuration":{"a":"b"},"createdTime":3,"later":true}}"#,
+        );
+        check_typed(
+            r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["x"],"writerFeatures":["x","y"],"q":1}}"#,
+        );
         check_typed(r#"{"txn":{"appId":"a","version":9007199254740993,"lastUpdated":4,"q":0}}"#);
         check_typed(r#"{"domainMetadata":{"domain":"d","configuration":"{\"a\":1}","removed":false,"q":0}}"#);
         check_typed(r#"{"cdc":{"path":"a","partitionValues":{"p":"1"},"size":3,"dataChange":false,"tags":{}}}"#);
@@ -578,7 +588,13 @@ mod tests {
 
     #[test]
     fn bytes_in_are_bytes_out() {
-        for text in ["", "\n", "{}\n", "{\"add\" : null, \"txn\":{\"appId\":\"a\",\"version\": 1}}\r\n\n{\"x\":1}", "{\"txn\":{\"appId\":\"a\",\"appId\":\"b\",\"version\":1}}\n"] {
+        for text in [
+            "",
+            "\n",
+            "{}\n",
+            "{\"add\" : null, \"txn\":{\"appId\":\"a\",\"version\": 1}}\r\n\n{\"x\":1}",
+            "{\"txn\":{\"appId\":\"a\",\"appId\":\"b\",\"version\":1}}\n",
+        ] {
             let commit = Commit::parse(Bytes::from(text), "t").unwrap();
             assert_eq!(commit.bytes(), text.as_bytes());
             let lines: Vec<_> = commit.actions().iter().map(Action::to_json).collect();

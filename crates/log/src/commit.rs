@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use crate::action::{Action, Add, Commit, CommitInfo, Metadata, Protocol, Remove, Version};
+use crate::catalog::MirrorState;
 use crate::error::{Result, TxnLogError};
 use crate::features;
-use crate::catalog::MirrorState;
 use crate::ids::{Clock, CommitId, TableId, TableName};
 use crate::location::Location;
 use crate::object::Object;
@@ -171,7 +171,9 @@ impl Outcome {
             Outcome::Conflict(c) => Err(TxnLogError::new(crate::ErrorKind::Conflict, c.to_string())),
             Outcome::Unknown(why) => Err(TxnLogError::new(
                 crate::ErrorKind::Unavailable,
-                format!("the database did not say whether the commit succeeded ({why}): look at the history before retrying"),
+                format!(
+                    "the database did not say whether the commit succeeded ({why}): look at the history before retrying"
+                ),
             )),
         }
     }
@@ -216,13 +218,23 @@ impl std::fmt::Display for Conflict {
         let (table, version) = (&self.table_name, self.version);
         match &self.kind {
             ConflictKind::VersionTaken => write!(f, "version {version} of {table} is taken")?,
-            ConflictKind::MetadataChanged => write!(f, "version {version} of {table} changed its schema or properties")?,
+            ConflictKind::MetadataChanged => {
+                write!(f, "version {version} of {table} changed its schema or properties")?
+            }
             ConflictKind::ProtocolChanged => write!(f, "version {version} of {table} changed its protocol")?,
-            ConflictKind::SameApplication(a) => write!(f, "version {version} of {table} has a txn of the same application {a:?}")?,
+            ConflictKind::SameApplication(a) => {
+                write!(f, "version {version} of {table} has a txn of the same application {a:?}")?
+            }
             ConflictKind::SameDomain(d) => write!(f, "version {version} of {table} changed the same domain {d:?}")?,
-            ConflictKind::ReadFileRemoved(p) => write!(f, "version {version} of {table} removed the file {p}, which this commit read")?,
-            ConflictKind::FileAlreadyRemoved(p) => write!(f, "version {version} of {table} already removed the file {p}")?,
-            ConflictKind::MatchingFileAdded(p) => write!(f, "version {version} of {table} added the file {p}, which matches what this commit read")?,
+            ConflictKind::ReadFileRemoved(p) => {
+                write!(f, "version {version} of {table} removed the file {p}, which this commit read")?
+            }
+            ConflictKind::FileAlreadyRemoved(p) => {
+                write!(f, "version {version} of {table} already removed the file {p}")?
+            }
+            ConflictKind::MatchingFileAdded(p) => {
+                write!(f, "version {version} of {table} added the file {p}, which matches what this commit read")?
+            }
         }
         f.write_str(": read the table again and retry")
     }
@@ -429,7 +441,9 @@ fn check_legal(request: &CommitRequest, current: &Current, changes: &Changes) ->
     if !changes.domains.is_empty() && !features::has_writer_feature(protocol, "domainMetadata") {
         return bad("sets a domain, which needs the table feature domainMetadata".into());
     }
-    if changes.adds.iter().any(|(_, a)| a.deletion_vector.is_some()) && !features::has_writer_feature(protocol, "deletionVectors") {
+    if changes.adds.iter().any(|(_, a)| a.deletion_vector.is_some())
+        && !features::has_writer_feature(protocol, "deletionVectors")
+    {
         return bad("adds a deletion vector, which needs the table feature deletionVectors".into());
     }
     Ok(())
@@ -518,7 +532,10 @@ fn our_info(given: Object, request: &CommitRequest, current: &Current, stamp: &S
         info.set("userName", committer);
     }
     for (key, value) in given.iter() {
-        let fixed = matches!(key, "timestamp" | "inCommitTimestamp" | "engineInfo" | "txnId" | "isolationLevel" | "readVersion");
+        let fixed = matches!(
+            key,
+            "timestamp" | "inCommitTimestamp" | "engineInfo" | "txnId" | "isolationLevel" | "readVersion"
+        );
         if info.raw(key).is_none() && !fixed && value.get() != "null" {
             info.set(key, value);
         }
@@ -566,7 +583,9 @@ pub fn check_group(requests: &[CommitRequest]) -> Result<()> {
     let mut ids: Vec<_> = requests.iter().map(|r| r.table).collect();
     ids.sort();
     match ids.windows(2).find(|w| w[0] == w[1]) {
-        Some(w) => Err(TxnLogError::invalid(format!("the transaction has two commits for the table {}: merge them", w[0]))),
+        Some(w) => {
+            Err(TxnLogError::invalid(format!("the transaction has two commits for the table {}: merge them", w[0])))
+        }
         None => Ok(()),
     }
 }

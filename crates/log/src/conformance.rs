@@ -699,7 +699,11 @@ async fn loaded_history_is_as_if_committed(c: Arc<dyn Catalog>) {
     }
     for (version, item) in (0..).zip(story()) {
         let HistoryItem::Commit(l) = item else { panic!("a commit") };
-        assert_eq!(c.reader(t.id).commit_bytes(version).await.unwrap(), Some(l.body), "the bytes are kept as they were");
+        assert_eq!(
+            c.reader(t.id).commit_bytes(version).await.unwrap(),
+            Some(l.body),
+            "the bytes are kept as they were"
+        );
     }
     assert_eq!(c.reader(t.id).snapshot(At::Timestamp(250)).await.unwrap().version(), 1);
     t.append("c").await;
@@ -751,7 +755,11 @@ async fn history_may_begin_at_a_checkpoint(c: Arc<dyn Catalog>) {
     let reader = c.reader(t.id);
     assert_eq!(reader.commit_bytes(10).await.unwrap(), None);
     assert_eq!(reader.snapshot(At::Version(10)).await.unwrap().txns["x"].version, 5);
-    refused(reader.snapshot(At::Version(9)).await, ErrorKind::NotFound, &["version 9", "oldest version that is held is 10"]);
+    refused(
+        reader.snapshot(At::Version(9)).await,
+        ErrorKind::NotFound,
+        &["version 9", "oldest version that is held is 10"],
+    );
     refused(reader.snapshot(At::Timestamp(999)).await, ErrorKind::NotFound, &["oldest version that is held is 10"]);
     assert_eq!(reader.history(HistoryRange::default()).await.unwrap().len(), 2);
     t.commit(vec![remove(&b)]).await;
@@ -808,7 +816,11 @@ async fn a_diverged_table_takes_no_commits(c: Arc<dyn Catalog>) {
     assert!(matches!(entry.mirror, MirrorState::Diverged { version: 1, .. }), "{entry:?}");
     let requests = [&s, &t].map(|t| t.request(Base::RebaseFrom(0), vec![Action::Add(file("a", 0, 9))]));
     let result = c.commit_all(requests.into()).await;
-    refused(result, ErrorKind::Invalid, &["default.t", "version 1", "00000000000000000001.json", "dl verify default.t"]);
+    refused(
+        result,
+        ErrorKind::Invalid,
+        &["default.t", "version 1", "00000000000000000001.json", "dl verify default.t"],
+    );
     assert_eq!((s.head().await, t.head().await), (0, 0));
     assert!(t.paths(0).await.is_empty(), "it can still be read");
 }
@@ -847,7 +859,8 @@ async fn many_writers_leave_no_gap(c: Arc<dyn Catalog>) {
             got
         })
     });
-    let mut all: Vec<Committed> = futures::future::join_all(writers).await.into_iter().flat_map(|r| r.unwrap()).collect();
+    let mut all: Vec<Committed> =
+        futures::future::join_all(writers).await.into_iter().flat_map(|r| r.unwrap()).collect();
     all.sort_by_key(|c| c.version);
     let versions: Vec<_> = all.iter().map(|c| c.version).collect();
     assert_eq!(versions, (1..=(WRITERS * EACH) as u64).collect::<Vec<_>>(), "each version once, none missing");

@@ -74,7 +74,9 @@ pub fn check_readable(protocol: &Protocol, table: &str) -> Result<()> {
 pub fn check_writable(protocol: &Protocol, table: &str) -> Result<()> {
     check_readable(protocol, table)?;
     let refuse = |what: String| {
-        Err(TxnLogError::invalid(format!("{table} needs {what}, which is not supported for writing: nothing was written")))
+        Err(TxnLogError::invalid(format!(
+            "{table} needs {what}, which is not supported for writing: nothing was written"
+        )))
     };
     match protocol.min_writer_version {
         8.. => refuse(format!("writer version {}", protocol.min_writer_version)),

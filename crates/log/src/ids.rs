@@ -28,7 +28,9 @@ impl fmt::Debug for TableId {
 impl FromStr for TableId {
     type Err = TxnLogError;
     fn from_str(s: &str) -> Result<Self, TxnLogError> {
-        Uuid::parse_str(s).map(Self).map_err(|e| TxnLogError::invalid(format!("{s:?} is not a table id")).with_source(e))
+        Uuid::parse_str(s)
+            .map(Self)
+            .map_err(|e| TxnLogError::invalid(format!("{s:?} is not a table id")).with_source(e))
     }
 }
 

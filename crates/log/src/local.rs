@@ -208,20 +208,18 @@ fn sync_parent(path: &FsPath) -> io::Result<()> {
 }
 
 fn failed(path: &FsPath, e: io::Error) -> Error {
+    let kind = e.kind();
     let (path, source) = (path.display().to_string(), e.into());
-    let kind = |e: &Box<dyn std::error::Error + Send + Sync>| e.downcast_ref::<io::Error>().map(io::Error::kind);
-    match kind(&source) {
-        Some(io::ErrorKind::NotFound) => Error::NotFound { path, source },
-        Some(io::ErrorKind::AlreadyExists) => Error::AlreadyExists { path, source },
-        Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => Error::PermissionDenied { path, source },
+    match kind {
+        io::ErrorKind::NotFound => Error::NotFound { path, source },
+        io::ErrorKind::AlreadyExists => Error::AlreadyExists { path, source },
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::PermissionDenied { path, source },
         _ => Error::Generic { store: "SyncedFileSystem", source },
     }
 }
 
 async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(f)
-        .await
-        .map_err(|e| Error::Generic { store: "SyncedFileSystem", source: e.into() })?
+    tokio::task::spawn_blocking(f).await.map_err(|e| Error::Generic { store: "SyncedFileSystem", source: e.into() })?
 }
 
 #[cfg(test)]
@@ -244,7 +242,8 @@ mod tests {
         assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "one");
         store.put(&path, "three".into()).await.unwrap();
         assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "three");
-        let names: Vec<_> = fs::read_dir(dir.path().join("not/yet/a=1")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            fs::read_dir(dir.path().join("not/yet/a=1")).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["x.json"]);
     }
 }

@@ -58,7 +58,7 @@ impl Location {
 
     /// The last part of the path: the folder's name.
     pub fn folder(&self) -> String {
-        let last = self.0.path_segments().and_then(|s| s.filter(|p| !p.is_empty()).next_back()).unwrap_or("table");
+        let last = self.0.path_segments().and_then(|mut s| s.rfind(|p| !p.is_empty())).unwrap_or("table");
         percent_encoding::percent_decode_str(last).decode_utf8_lossy().into_owned()
     }
 
@@ -71,7 +71,8 @@ impl Location {
             return Ok(Arc::new(SyncedFileSystem::new(path)));
         }
         let (store, prefix) = object_store::parse_url_opts(&self.0, std::env::vars()).map_err(|e| {
-            TxnLogError::new(ErrorKind::Unavailable, format!("the object store of {self} cannot be used")).with_source(e)
+            TxnLogError::new(ErrorKind::Unavailable, format!("the object store of {self} cannot be used"))
+                .with_source(e)
         })?;
         Ok(if prefix == Path::default() { Arc::from(store) } else { Arc::new(PrefixStore::new(store, prefix)) })
     }

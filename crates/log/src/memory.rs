@@ -76,11 +76,18 @@ impl MemoryCatalog {
     }
 }
 
-fn check_free(tables: &BTreeMap<TableId, Table>, new: &crate::commit::NewTable, but: TableId) -> Result<()> {
-    for table in tables.iter().filter(|(id, _)| **id != but).map(|(_, t)| t) {
-        let taken = |what: String| Err(TxnLogError::new(ErrorKind::AlreadyExists, what));
+fn taken(what: String) -> Result<()> {
+    Err(TxnLogError::new(ErrorKind::AlreadyExists, what))
+}
+
+/// Refuses a name or a place that is taken, by another table than `own`.
+fn check_free(tables: &BTreeMap<TableId, Table>, new: &crate::commit::NewTable, own: Option<TableId>) -> Result<()> {
+    for table in tables.iter().filter(|(id, _)| Some(**id) != own).map(|(_, t)| t) {
         if table.name == new.name {
-            return taken(format!("there is a table {} already, at {}: choose another name", table.name, table.location));
+            return taken(format!(
+                "there is a table {} already, at {}: choose another name",
+                table.name, table.location
+            ));
         }
         if table.location == new.location {
             return taken(format!("the table at {} is in the catalog already, as {}", table.location, table.name));
@@ -138,7 +145,8 @@ impl Table {
 
     /// Stores one version: the body, and what it changes.
     fn store(&mut self, version: Version, time: CommitTime, body: Option<Bytes>, changes: Changes, set_hash: SetHash) {
-        let keys: Vec<_> = changes.removes.iter().map(|(k, _)| *k).chain(changes.adds.iter().map(|(k, _)| *k)).collect();
+        let keys: Vec<_> =
+            changes.removes.iter().map(|(k, _)| *k).chain(changes.adds.iter().map(|(k, _)| *k)).collect();
         for key in keys {
             for (_, (_, removed)) in self.files.range_mut((key, 0)..=(key, Version::MAX)) {
                 removed.get_or_insert(version);
@@ -186,7 +194,8 @@ impl Table {
     }
 
     fn head_at(&self, version: Version) -> Result<Head> {
-        let missing = || TxnLogError::corrupt(format!("{} has no protocol or metadata at version {version}", self.name));
+        let missing =
+            || TxnLogError::corrupt(format!("{} has no protocol or metadata at version {version}", self.name));
         Ok(Head {
             version,
             timestamp: self.versions.get(&version).map_or(0, |s| s.time.ms),
@@ -234,7 +243,8 @@ impl Catalog for MemoryCatalog {
 
     async fn tables(&self) -> Result<Vec<TableEntry>> {
         let tables = self.lock();
-        let mut entries: Vec<_> = tables.iter().filter(|(_, t)| !t.loading).filter_map(|(id, t)| t.entry(*id)).collect();
+        let mut entries: Vec<_> =
+            tables.iter().filter(|(_, t)| !t.loading).filter_map(|(id, t)| t.entry(*id)).collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
@@ -280,7 +290,10 @@ impl Catalog for MemoryCatalog {
         for request in &requests {
             let table = match &request.base {
                 Base::Create(new) => {
-                    check_free(&tables, new, request.table)?;
+                    check_free(&tables, new, None)?;
+                    if let Some(own) = tables.get(&request.table) {
+                        taken(format!("there is a table with that id already: {}", own.name))?;
+                    }
                     new_tables.entry(request.table).or_insert_with(|| Table::new(new))
                 }
                 Base::Exactly(_) | Base::RebaseFrom(_) => {
@@ -324,9 +337,10 @@ impl Catalog for MemoryCatalog {
     async fn load_history(&self, mut load: HistoryLoad<'_>) -> Result<TableEntry> {
         let id = {
             let mut tables = self.lock();
-            let unfinished = tables.iter().find(|(_, t)| t.loading && t.location == load.new.location).map(|(id, _)| *id);
+            let unfinished =
+                tables.iter().find(|(_, t)| t.loading && t.location == load.new.location).map(|(id, _)| *id);
             let id = unfinished.unwrap_or(load.table);
-            check_free(&tables, &load.new, id)?;
+            check_free(&tables, &load.new, Some(id))?;
             tables.entry(id).or_insert_with(|| Table { loading: true, ..Table::new(&load.new) });
             id
         };
@@ -334,7 +348,12 @@ impl Catalog for MemoryCatalog {
             let item = item?;
             let version = match self.lock().get_mut(&id) {
                 Some(table) => table.load(item)?,
-                None => return Err(TxnLogError::not_found(format!("the table {} vanished while it was loaded", load.new.name))),
+                None => {
+                    return Err(TxnLogError::not_found(format!(
+                        "the table {} vanished while it was loaded",
+                        load.new.name
+                    )));
+                }
             };
             (load.progress)(version);
         }
@@ -447,7 +466,8 @@ impl TxnLogReader for MemoryTxnLog {
             let version = t.resolve(At::Version(version))?;
             let metadata = t.head_at(version)?.metadata;
             let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
-            let live = t.files.iter().filter(|((_, from), (_, to))| *from <= version && to.is_none_or(|to| to > version));
+            let live =
+                t.files.iter().filter(|((_, from), (_, to))| *from <= version && to.is_none_or(|to| to > version));
             let may = |add: &Add| predicate.is_none_or(|p| p.may_match(&schema, add));
             Ok(live.map(|(_, (add, _))| add).filter(|a| may(a)).cloned().map(Ok).collect())
         })?;

@@ -140,9 +140,9 @@ impl<'a> FileStats<'a> {
             Predicate::In(c, literals) if want => {
                 self.known(c).is_none_or(|k| !k.all_null && literals.iter().any(|l| k.may_compare(Comparison::Eq, l)))
             }
-            Predicate::In(c, literals) => {
-                self.known(c).is_none_or(|k| !k.all_null && literals.iter().all(|l| k.may_compare(Comparison::NotEq, l)))
-            }
+            Predicate::In(c, literals) => self
+                .known(c)
+                .is_none_or(|k| !k.all_null && literals.iter().all(|l| k.may_compare(Comparison::NotEq, l))),
             Predicate::StartsWith(c, prefix) => self.known(c).is_none_or(|k| !k.all_null && k.may_start(prefix, want)),
         }
     }
@@ -269,7 +269,14 @@ mod tests {
     use crate::action::Action;
 
     fn schema() -> Schema {
-        let fields = [("id", "long"), ("x", "double"), ("s", "string"), ("t", "timestamp"), ("d", "decimal(10,2)"), ("p", "date")];
+        let fields = [
+            ("id", "long"),
+            ("x", "double"),
+            ("s", "string"),
+            ("t", "timestamp"),
+            ("d", "decimal(10,2)"),
+            ("p", "date"),
+        ];
         let fields: Vec<_> = fields
             .iter()
             .map(|(n, t)| format!(r#"{{"name":"{n}","type":"{t}","nullable":true,"metadata":{{}}}}"#))

@@ -185,7 +185,11 @@ mod tests {
         let check = |text: &str, scale, want| assert_eq!(parse_decimal(text, scale), want, "{text}");
         check("1.10", 2, Some(Literal::Decimal(110, 2)));
         check("-1.1", 2, Some(Literal::Decimal(-110, 2)));
-        check("12345678901234567890123456789012345678", 0, Some(Literal::Decimal(12345678901234567890123456789012345678, 0)));
+        check(
+            "12345678901234567890123456789012345678",
+            0,
+            Some(Literal::Decimal(12345678901234567890123456789012345678, 0)),
+        );
         check("1.105", 2, None);
         check("1.100", 2, Some(Literal::Decimal(110, 2)));
         check("1e5", 2, None);

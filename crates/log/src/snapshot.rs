@@ -187,14 +187,14 @@ impl Changes {
         }
     }
 
-    /// Bytes of the added files.
+    /// Bytes of the added files, as far as an `i64` can tell: a log may claim any size.
     pub fn bytes_added(&self) -> i64 {
-        self.adds.iter().map(|(_, a)| a.size).sum()
+        self.adds.iter().fold(0, |sum: i64, (_, a)| sum.saturating_add(a.size))
     }
 
     /// Bytes of the removed files, as far as their removes say.
     pub fn bytes_removed(&self) -> i64 {
-        self.removes.iter().filter_map(|(_, r)| r.size).sum()
+        self.removes.iter().filter_map(|(_, r)| r.size).fold(0, i64::saturating_add)
     }
 }
 

@@ -73,13 +73,22 @@ impl Mirror {
                 return Ok(done);
             }
             let now = self.clock.now_ms();
-            let Some(lease) = self.catalog.acquire_lease(table, self.holder, now, now + LEASE_MS).await? else {
+            let Some(mut lease) = self.catalog.acquire_lease(table, self.holder, now, now + LEASE_MS).await? else {
                 return Ok(Published { elsewhere: true, ..done });
             };
-            let result = self.publish_under(lease.clone(), &entry).await;
+            let result = self.publish_under(&mut lease, &entry).await;
             self.catalog.release_lease(&lease).await?;
             // A commit made while the lease was held found it taken and left the work here: look again.
-            count += result?;
+            match result? {
+                0 => {
+                    let at = entry.published_version.map_or(entry.base_version, |v| v + 1);
+                    return Err(TxnLogError::corrupt(format!(
+                        "version {at} of {} cannot be published: the catalog does not hold its bytes",
+                        entry.name
+                    )));
+                }
+                published => count += published,
+            }
         }
     }
 
@@ -123,7 +132,7 @@ impl Mirror {
         Ok(all)
     }
 
-    async fn publish_under(&self, mut lease: Lease, entry: &TableEntry) -> Result<u64> {
+    async fn publish_under(&self, lease: &mut Lease, entry: &TableEntry) -> Result<u64> {
         let reader = self.catalog.reader(entry.id);
         let store = entry.location.store()?;
         let from = entry.published_version.map_or(entry.base_version, |v| v + 1);
@@ -132,19 +141,23 @@ impl Mirror {
         while let Some(commit) = commits.next().await {
             let (version, bytes) = commit?;
             if let Err(failure) = self.publish_one(entry, reader.as_ref(), store.as_ref(), version, bytes).await {
+                if let Some(before) = version.checked_sub(1).filter(|_| count % BATCH != 0) {
+                    self.catalog.mark_published(lease, before).await?;
+                }
                 return Err(self.note(entry, version, failure).await?);
             }
             count += 1;
-            if version == entry.current_version || count % BATCH == 0 {
-                self.catalog.mark_published(&lease, version).await?;
+            if version == entry.current_version {
+                self.catalog.mark_published(lease, version).await?;
+            } else if count % BATCH == 0 {
+                self.catalog.mark_published(lease, version).await?;
                 let now = self.clock.now_ms();
                 match self.catalog.acquire_lease(entry.id, self.holder, now, now + LEASE_MS).await? {
-                    Some(renewed) => lease = renewed,
+                    Some(renewed) => *lease = renewed,
                     None => return Err(deltalakedb_log::commit::fenced(&entry.name)),
                 }
             }
         }
-        self.catalog.release_lease(&lease).await?;
         Ok(count)
     }
 
@@ -192,7 +205,13 @@ impl Mirror {
 
     /// Once per store: the same put again must be refused. The bytes are the same, so a store that does overwrite
     /// does no harm by it.
-    async fn prove(&self, location: &Location, store: &dyn ObjectStore, path: &Path, bytes: Bytes) -> Result<(), Failure> {
+    async fn prove(
+        &self,
+        location: &Location,
+        store: &dyn ObjectStore,
+        path: &Path,
+        bytes: Bytes,
+    ) -> Result<(), Failure> {
         let proven = |f: &dyn Fn(&mut HashSet<Location>) -> bool| {
             f(&mut self.proven.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
         };

@@ -8,6 +8,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use deltalakedb_log::action::{Add, Metadata, Protocol};
+use deltalakedb_log::catalog::MirrorState;
 use deltalakedb_log::{At, Catalog, FileKey, Location, Result, Snapshot, TableEntry, Version};
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -74,14 +75,20 @@ pub async fn verify(
 ) -> Result<Vec<Finding>> {
     let store = table.location.store()?;
     let mut findings = foreign_commits(table, store.as_ref()).await?;
+    let diverged = match &table.mirror {
+        MirrorState::Diverged { version, .. } => Some((*version).min(table.current_version)),
+        MirrorState::Following => None,
+    };
+    if let Some(last) = table.published_version.max(diverged) {
+        findings.extend(changed_commits(catalog, table, store.as_ref(), last, progress).await?);
+    }
+    let unpublished = table.published_version.map_or(table.base_version, |v| v + 1);
+    if unpublished <= table.current_version {
+        findings.push(behind(table, unpublished));
+    }
     let Some(published) = table.published_version else {
-        findings.push(behind(table, table.base_version));
         return Ok(findings);
     };
-    findings.extend(changed_commits(catalog, table, store.as_ref(), published, progress).await?);
-    if published < table.current_version {
-        findings.push(behind(table, published + 1));
-    }
     let first = if options.every_version { table.base_version } else { published };
     // A reader of `_delta_log` stumbles over the same missing or foreign commits: one finding for one cause.
     if findings.iter().all(|f| f.version > published) {
@@ -99,7 +106,11 @@ pub async fn verify(
 fn behind(table: &TableEntry, version: Version) -> Finding {
     let n = table.current_version + 1 - version;
     let what = format!("{n} commit{} not published yet", if n == 1 { " is" } else { "s are" });
-    Finding { version, what, mend: "`dl mirror run` publishes what is missing".into() }
+    let mend = match &table.mirror {
+        MirrorState::Following => "`dl mirror run` publishes what is missing",
+        MirrorState::Diverged { .. } => "publishing goes on once the other writer's commit is out of the way",
+    };
+    Finding { version, what, mend: mend.into() }
 }
 
 /// Commits in `_delta_log` beyond the newest of the catalog.
@@ -125,15 +136,11 @@ async fn changed_commits(
     catalog: &dyn Catalog,
     table: &TableEntry,
     store: &dyn ObjectStore,
-    published: Version,
+    last: Version,
     progress: &(dyn Fn(Version, Version) + Send + Sync),
 ) -> Result<Vec<Finding>> {
     let reader = catalog.reader(table.id);
-    let to = match &table.mirror {
-        deltalakedb_log::catalog::MirrorState::Diverged { version, .. } => (*version).min(table.current_version),
-        deltalakedb_log::catalog::MirrorState::Following => published,
-    };
-    let commits = reader.changes(table.base_version, to.max(published)).await?;
+    let commits = reader.changes(table.base_version, last).await?;
     let compared = commits.map(|commit| async {
         let (version, ours) = commit?;
         let path = commit_path(version);
@@ -147,8 +154,16 @@ async fn changed_commits(
             Some(there) if there == ours => None,
             Some(there) => {
                 let (line, mine, theirs) = first_difference(&ours, &there);
-                let what = format!("{} differs from the catalog at line {line}: {theirs} instead of {mine}", describe(&path, &there));
-                Some((what, format!("compare it with the catalog's bytes, then put them back or take the table in anew ({file})")))
+                let what = format!(
+                    "{} differs from the catalog at line {line}: {theirs} instead of {mine}",
+                    describe(&path, &there)
+                );
+                Some((
+                    what,
+                    format!(
+                        "compare it with the catalog's bytes, then put them back or take the table in anew ({file})"
+                    ),
+                ))
             }
             None => Some((
                 format!("{file} is missing"),
@@ -156,7 +171,7 @@ async fn changed_commits(
             )),
         };
         findings.extend(finding.map(|(what, mend)| Finding { version, what, mend }));
-        progress(version, published);
+        progress(version, last);
     }
     Ok(findings)
 }
@@ -204,10 +219,18 @@ async fn compare(
 
 fn difference(ours: &Snapshot, files: &[Add], theirs: &Replayed) -> Option<String> {
     if ours.head.protocol != theirs.protocol {
-        return Some(format!("the protocol is {} instead of {}", theirs.protocol.to_json(), ours.head.protocol.to_json()));
+        return Some(format!(
+            "the protocol is {} instead of {}",
+            theirs.protocol.to_json(),
+            ours.head.protocol.to_json()
+        ));
     }
     if ours.head.metadata != theirs.metadata {
-        return Some(format!("the metadata is {} instead of {}", theirs.metadata.to_json(), ours.head.metadata.to_json()));
+        return Some(format!(
+            "the metadata is {} instead of {}",
+            theirs.metadata.to_json(),
+            ours.head.metadata.to_json()
+        ));
     }
     let txns: BTreeMap<_, _> = ours.txns.iter().map(|(k, t)| (k.clone(), t.version)).collect();
     if let Some(what) = first_entry("txn of application", &txns, &theirs.txns) {
@@ -260,7 +283,8 @@ async fn missing_data(catalog: &dyn Catalog, table: &TableEntry, store: &dyn Obj
         };
         Ok::<_, deltalakedb_log::TxnLogError>((file.path, found))
     });
-    let missing: Vec<_> = looked.buffer_unordered(16).try_filter(|(_, found)| std::future::ready(!found)).try_collect().await?;
+    let missing: Vec<_> =
+        looked.buffer_unordered(16).try_filter(|(_, found)| std::future::ready(!found)).try_collect().await?;
     Ok(missing
         .into_iter()
         .map(|(path, _)| Finding {

@@ -52,7 +52,10 @@ pub async fn prepare_create(
 ) -> Result<PendingWrite> {
     let rows = rows.into();
     let Some(schema) = rows.schema() else {
-        return Err(TxnLogError::invalid(format!("the table {} cannot be made of no rows: give it a schema", new.name)));
+        return Err(TxnLogError::invalid(format!(
+            "the table {} cannot be made of no rows: give it a schema",
+            new.name
+        )));
     };
     check_partitioning(&schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), partition_by)?;
     check_place(catalog, &new).await?;
@@ -79,7 +82,9 @@ async fn check_place(catalog: &dyn Catalog, new: &NewTable) -> Result<()> {
     }
     if has_log(&new.location).await? {
         let (place, name) = (&new.location, &new.name);
-        return taken(format!("there is a Delta table at {place} already: bring it in with `dl import {place} --as {name}`"));
+        return taken(format!(
+            "there is a Delta table at {place} already: bring it in with `dl import {place} --as {name}`"
+        ));
     }
     Ok(())
 }
@@ -103,7 +108,9 @@ fn check_partitioning(columns: &[&str], partition_by: &[String]) -> Result<()> {
         )));
     }
     if !columns.is_empty() && columns.iter().all(|c| partition_by.iter().any(|p| p == c)) {
-        return Err(TxnLogError::invalid("the table cannot be partitioned by all of its columns: leave one for the files"));
+        return Err(TxnLogError::invalid(
+            "the table cannot be partitioned by all of its columns: leave one for the files",
+        ));
     }
     Ok(())
 }

@@ -41,7 +41,10 @@ struct Cause(Box<dyn Error + Send + Sync>);
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.to_string();
-        let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("0: ") && !line.contains("stack backtrace"));
+        let lines = text
+            .lines()
+            .map(str::trim)
+            .take_while(|line| !line.starts_with("0: ") && !line.contains("stack backtrace"));
         let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
         f.write_str(&lines.join(" "))
     }
@@ -67,7 +70,10 @@ fn sentence(e: &(dyn Error + 'static)) -> Option<(ErrorKind, String)> {
         match e.downcast_ref::<TransactionError>()? {
             TransactionError::UnsupportedTableFeatures(features) => {
                 let names: Vec<_> = features.iter().map(|f| f.to_string()).collect();
-                Some((ErrorKind::Invalid, format!("it needs the table feature {}, which is not supported", names.join(", "))))
+                Some((
+                    ErrorKind::Invalid,
+                    format!("it needs the table feature {}, which is not supported", names.join(", ")),
+                ))
             }
             _ => None,
         }
@@ -85,7 +91,9 @@ fn kind_of(e: &(dyn Error + 'static)) -> Option<ErrorKind> {
             | DeltaTableError::InvalidData { .. }
             | DeltaTableError::UnsupportedColumnMapping { .. }
             | DeltaTableError::MetadataError(_) => Some(ErrorKind::Invalid),
-            DeltaTableError::InvalidJsonLog { .. } | DeltaTableError::InvalidStatsJson { .. } => Some(ErrorKind::Corrupt),
+            DeltaTableError::InvalidJsonLog { .. } | DeltaTableError::InvalidStatsJson { .. } => {
+                Some(ErrorKind::Corrupt)
+            }
             DeltaTableError::Transaction { source } => kind_of(source),
             _ => None,
         };
@@ -101,7 +109,10 @@ fn kind_of(e: &(dyn Error + 'static)) -> Option<ErrorKind> {
     }
     if let Some(e) = e.downcast_ref::<DataFusionError>() {
         return match e {
-            DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::SQL(..) | DataFusionError::NotImplemented(_) => Some(ErrorKind::Invalid),
+            DataFusionError::Plan(_)
+            | DataFusionError::SchemaError(..)
+            | DataFusionError::SQL(..)
+            | DataFusionError::NotImplemented(_) => Some(ErrorKind::Invalid),
             DataFusionError::ResourcesExhausted(_) => Some(ErrorKind::Unavailable),
             _ => None,
         };

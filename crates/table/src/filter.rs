@@ -71,8 +71,11 @@ fn unreadable(sql: &str, e: DataFusionError) -> TxnLogError {
         && let SchemaError::FieldNotFound { field, valid_fields } = schema.as_ref()
     {
         let names: Vec<_> = valid_fields.iter().map(|f| f.name().to_string()).collect();
-        let message =
-            format!("the filter {sql:?} names the column {:?}, and the table has only {}", field.name(), names.join(", "));
+        let message = format!(
+            "the filter {sql:?} names the column {:?}, and the table has only {}",
+            field.name(),
+            names.join(", ")
+        );
         return TxnLogError::new(ErrorKind::Invalid, message);
     }
     TxnLogError::new(ErrorKind::Invalid, format!("the filter {sql:?} is no condition that can be read")).with_source(e)
@@ -146,7 +149,9 @@ impl Translation<'_> {
         let (Some(column), Expr::Literal(pattern, _)) = (self.column(&like.expr), like.pattern.as_ref()) else {
             return Predicate::Unknown;
         };
-        let Some(Literal::String(pattern)) = literal(pattern) else { return Predicate::Unknown };
+        let Some(Literal::String(pattern)) = literal(pattern) else {
+            return Predicate::Unknown;
+        };
         if like.case_insensitive || like.escape_char.is_some() || pattern.contains('\\') {
             return Predicate::Unknown;
         }
@@ -176,7 +181,9 @@ impl Translation<'_> {
     /// The literal that `value` is, when it can be compared with the statistics of the column in `of`.
     fn literal(&self, of: &Expr, value: &Expr) -> Option<Literal> {
         let column = self.column(of)?;
-        let Expr::Literal(value, _) = value else { return None };
+        let Expr::Literal(value, _) = value else {
+            return None;
+        };
         match self.schema.field_with_name(&column).ok()?.data_type() {
             // Writers spell single-precision bounds in more than one way; none compares exactly with a double.
             DataType::Float16 | DataType::Float32 => None,
@@ -278,7 +285,10 @@ mod tests {
         check("s LIKE 'ab%'", Predicate::StartsWith("s".into(), "ab".into()));
         check("s LIKE 'a%b'", Predicate::And(vec![Predicate::StartsWith("s".into(), "a".into()), Predicate::Unknown]));
         check("s IS NULL", Predicate::IsNull("s".into()));
-        check("id BETWEEN 1 AND 3", Predicate::And(vec![cmp("id", GtEq, Literal::Long(1)), cmp("id", LtEq, Literal::Long(3))]));
+        check(
+            "id BETWEEN 1 AND 3",
+            Predicate::And(vec![cmp("id", GtEq, Literal::Long(1)), cmp("id", LtEq, Literal::Long(3))]),
+        );
         check("n IN (1, 2, 3, 4)", Predicate::In("n".into(), [1, 2, 3, 4].map(Literal::Long).into()));
         check("id = 1 AND upper(s) = 'A'", Predicate::And(vec![cmp("id", Eq, Literal::Long(1)), Predicate::Unknown]));
         check("1 = 1", Predicate::Constant(true));

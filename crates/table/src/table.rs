@@ -9,7 +9,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::Column;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
-use deltalakedb_catalog::CatalogUri;
+use deltalakedb_catalog::{CatalogUri, connect};
 use deltalakedb_log::catalog::{Catalog, TableRef, TxnLogReader, require};
 use deltalakedb_log::snapshot::{At, Head};
 use deltalakedb_log::{FileTxnLogReader, Location, Predicate, Result, TableId, TableName, TxnLogError};
@@ -60,16 +60,23 @@ impl Default for Scan {
 }
 
 impl DeltaTable {
-    /// Opens a table by its URI: in a catalog (`deltasql://sqlite//data/meta.db?table=sales.orders`), or a place
-    /// (`/data/orders`, `s3://bucket/orders`), whose log is its `_delta_log`.
+    /// Opens a table by its URI.
+    ///
+    /// `deltasql://sqlite//var/data/meta.db?table=sales.orders` is a table of a catalog. A place (`/data/orders`,
+    /// `s3://bucket/orders`) is the table the catalog in `DELTALAKEDB_CATALOG` has there; with no such catalog, or none
+    /// there in it, its log is its `_delta_log`.
     pub async fn open(uri: &str) -> Result<Self> {
         if CatalogUri::is_one(uri) {
-            let name = CatalogUri::parse(uri)?.table.ok_or_else(|| {
-                TxnLogError::invalid(format!("the URI {uri:?} names no table: end it with ?table=NAME"))
-            })?;
-            return Self::open_in(deltalakedb_catalog::connect(uri).await?, &TableRef::Name(name)).await;
+            return Self::open_in(connect(uri).await?, &table_of(uri)?).await;
         }
-        let table = Self { location: Location::parse(uri)?, source: Source::Plain };
+        let location = Location::parse(uri)?;
+        if let Some(catalog) = std::env::var("DELTALAKEDB_CATALOG").ok().filter(|uri| !uri.is_empty()) {
+            let (catalog, table) = (connect(&catalog).await?, TableRef::Location(location.clone()));
+            if catalog.find(&table).await?.is_some() {
+                return Self::open_in(catalog, &table).await;
+            }
+        }
+        let table = Self { location, source: Source::Plain };
         table.reader().await?;
         Ok(table)
     }
@@ -81,10 +88,14 @@ impl DeltaTable {
         Ok(Self { location: entry.location, source })
     }
 
-    /// A table whose data files are at `uri`, a path or a URL, and whose log is what `reader` reads. It can only be
-    /// read.
-    pub fn open_with_reader(uri: &str, reader: Arc<dyn TxnLogReader>) -> Result<Self> {
-        Ok(Self { location: Location::parse(uri)?, source: Source::Reader(reader) })
+    /// A table whose data files are at `uri`, a place or a table of a catalog, and whose log is what `reader` reads. It
+    /// can only be read.
+    pub async fn open_with_reader(uri: &str, reader: Arc<dyn TxnLogReader>) -> Result<Self> {
+        let location = match CatalogUri::is_one(uri) {
+            true => require(connect(uri).await?.as_ref(), &table_of(uri)?).await?.location,
+            false => Location::parse(uri)?,
+        };
+        Ok(Self { location, source: Source::Reader(reader) })
     }
 
     /// Where its data files are.
@@ -164,6 +175,12 @@ impl DeltaTable {
     }
 }
 
+/// The table a catalog URI names.
+fn table_of(uri: &str) -> Result<TableRef> {
+    let table = CatalogUri::parse(uri)?.table.map(TableRef::Name);
+    table.ok_or_else(|| TxnLogError::invalid(format!("{uri} is a catalog and names no table: add ?table=NAME")))
+}
+
 impl fmt::Display for DeltaTable {
     /// Its name, or its place outside a catalog.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -176,6 +193,9 @@ impl fmt::Display for DeltaTable {
 
 impl fmt::Debug for DeltaTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeltaTable").field("name", &self.name()).field("location", &self.location).finish_non_exhaustive()
+        f.debug_struct("DeltaTable")
+            .field("name", &self.name())
+            .field("location", &self.location)
+            .finish_non_exhaustive()
     }
 }

@@ -89,7 +89,9 @@ async fn check_plain(table: &DeltaTable) {
 
 fn data_files(table: &DeltaTable) -> usize {
     fn count(dir: &std::path::Path) -> usize {
-        let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+        let Ok(entries) = std::fs::read_dir(dir) else {
+            return 0;
+        };
         entries
             .map(|e| e.unwrap().path())
             .map(|p| if p.is_dir() { count(&p) } else { usize::from(p.extension().is_some_and(|e| e == "parquet")) })
@@ -152,7 +154,8 @@ async fn what_does_not_fit_is_refused_before_a_file_is_written() {
     };
     refuse(rows(&[1], &["2024-01-01"]), "\"day\" is date in the table default.t and string in the data").await;
     let column = |values: Vec<Option<i32>>| -> ArrayRef { Arc::new(Int32Array::from(values)) };
-    let batch = |name: &str, values: Vec<Option<i32>>| vec![RecordBatch::try_from_iter([(name, column(values))]).unwrap()];
+    let batch =
+        |name: &str, values: Vec<Option<i32>>| vec![RecordBatch::try_from_iter([(name, column(values))]).unwrap()];
     refuse(batch("nosuch", vec![Some(1)]), "the data has a column \"nosuch\"").await;
     refuse(batch("id", vec![Some(1), None]), "may not be null, and row 2 of the data is").await;
     let big: ArrayRef = Arc::new(Int64Array::from(vec![1 << 40]));
@@ -171,12 +174,14 @@ async fn a_table_can_begin_with_rows() {
     let by = ["day".to_string()];
     let new = || room.new_table("t");
     let committed =
-        create_with_data(room.catalog.as_ref(), new(), rows(&[1, 2], &["a", "b"]), &by, &HashMap::new(), &options).await;
+        create_with_data(room.catalog.as_ref(), new(), rows(&[1, 2], &["a", "b"]), &by, &HashMap::new(), &options)
+            .await;
     assert_eq!(committed.unwrap().version, 0);
     let table = room.open("t").await;
     check(&table, &Scan::default(), &["|1|a|", "|2|b|"]).await;
     check_plain(&table).await;
-    let again = create_with_data(room.catalog.as_ref(), new(), rows(&[1], &["a"]), &by, &HashMap::new(), &options).await;
+    let again =
+        create_with_data(room.catalog.as_ref(), new(), rows(&[1], &["a"]), &by, &HashMap::new(), &options).await;
     assert_eq!(again.unwrap_err().kind(), ErrorKind::AlreadyExists);
     let elsewhere = MemoryCatalog::new(Arc::new(SeededClock::new(0, 1)));
     let e = create_with_data(&elsewhere, new(), rows(&[1], &["a"]), &by, &HashMap::new(), &options).await.unwrap_err();
@@ -186,9 +191,11 @@ async fn a_table_can_begin_with_rows() {
 #[tokio::test]
 async fn writes_to_several_tables_are_one() {
     let room = Room::new();
-    let (a, b) = (room.create("a", "id long, day string", &[]).await, room.create("b", "id long, day string", &[]).await);
+    let (a, b) =
+        (room.create("a", "id long, day string", &[]).await, room.create("b", "id long, day string", &[]).await);
     let options = WriteOptions::default();
-    let prepare = async |t: &DeltaTable, mode| t.prepare_write(rows(&[1], &["x"]), mode, &options).await.unwrap().unwrap();
+    let prepare =
+        async |t: &DeltaTable, mode| t.prepare_write(rows(&[1], &["x"]), mode, &options).await.unwrap().unwrap();
     let (in_a, in_b) = (prepare(&a, SaveMode::Append).await, prepare(&b, SaveMode::Overwrite).await);
     check(&a, &Scan::default(), &[]).await;
     let committed = commit(room.catalog.as_ref(), vec![in_a, in_b]).await.unwrap();
@@ -242,10 +249,60 @@ async fn features_the_catalog_answers_for_do_not_stop_writes() {
         let request = CommitRequest::new(id, Uuid::from_u128(base.into()), Base::Exactly(base), actions);
         room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
     };
-    upgrade(0, &["inCommitTimestamp", "domainMetadata", "appendOnly"], &[("delta.enableInCommitTimestamps", "true")]).await;
+    upgrade(0, &["inCommitTimestamp", "domainMetadata", "appendOnly"], &[("delta.enableInCommitTimestamps", "true")])
+        .await;
     let options = WriteOptions::default();
     table.write(rows(&[1], &["x"]), SaveMode::Append, &options).await.unwrap();
     check(&table, &Scan::default(), &["|1|x|"]).await;
     let body = table.reader().await.unwrap().commit_bytes(2).await.unwrap().unwrap();
     assert!(String::from_utf8_lossy(&body).starts_with("{\"commitInfo\":{\"inCommitTimestamp\":"), "{body:?}");
+}
+
+#[tokio::test]
+async fn a_plain_table_is_read_and_written_where_it_is() {
+    let room = Room::new();
+    let managed = room.create("t", "id long, day string", &["day"]).await;
+    managed.write(rows(&[1, 2], &["a", "b"]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
+    check_plain(&managed).await;
+    let path = managed.location().to_string();
+    let plain = DeltaTable::open(&path).await.unwrap();
+    for mode in [SaveMode::Overwrite, SaveMode::Append] {
+        plain.write(rows(&[3], &["c"]), mode, &WriteOptions::default()).await.unwrap();
+    }
+    check(&plain, &Scan::default(), &["|3|c|", "|3|c|"]).await;
+    let e = DeltaTable::open(room.dir.path().to_str().unwrap()).await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::NotFound, "{e}");
+    let only_read = DeltaTable::open_with_reader(&path, managed.reader().await.unwrap()).await.unwrap();
+    check(&only_read, &Scan::default(), &["|1|a|", "|2|b|"]).await;
+    let e = only_read.write(rows(&[3], &["c"]), SaveMode::Append, &WriteOptions::default()).await.unwrap_err();
+    assert!(e.to_string().contains("open it in its catalog"), "{e}");
+}
+
+#[tokio::test]
+async fn a_table_opens_by_its_uri() {
+    let room = Room::new();
+    let uri = format!("deltasql://sqlite/{}", room.dir.path().join("meta.db").display());
+    let catalog = connect(&uri).await.unwrap();
+    let (new, options) = (room.new_table("sales.orders"), WriteOptions::default());
+    create_with_data(catalog.as_ref(), new, rows(&[1], &["a"]), &[], &HashMap::new(), &options).await.unwrap();
+    let table = DeltaTable::open(&format!("{uri}?table=sales.orders")).await.unwrap();
+    table.write(rows(&[2], &["b"]), SaveMode::Append, &options).await.unwrap();
+    let scan = Scan { filter_sql: Some("id >= 2".into()), ..Scan::default() };
+    check(&table, &scan, &["|2|b|"]).await;
+    check_plain(&table).await;
+    let e = DeltaTable::open(&uri).await.unwrap_err();
+    assert!(e.to_string().contains("names no table"), "{e}");
+}
+
+#[tokio::test]
+async fn a_table_need_not_be_on_a_local_disk() {
+    let room = Room::new();
+    let location = Location::parse("memory:///some%20bucket/t").unwrap();
+    let new = NewTable { name: "t".parse().unwrap(), location };
+    let (by, options) = (["day".to_string()], WriteOptions::default());
+    let (catalog, properties) = (room.catalog.as_ref(), HashMap::new());
+    create_with_data(catalog, new, rows(&[1], &["a b"]), &by, &properties, &options).await.unwrap();
+    let table = room.open("t").await;
+    table.write(rows(&[2], &["%"]), SaveMode::Append, &options).await.unwrap();
+    check(&table, &Scan::default(), &["|1|ab|", "|2|%|"]).await;
 }

@@ -86,7 +86,7 @@ impl Rows {
     /// The rows as they are.
     pub(crate) fn unchanged(self) -> (SendableRecordBatchStream, Refusal) {
         let schema = self.stream.schema();
-        self.each(schema, |batch| Ok(batch))
+        self.each(schema, Ok)
     }
 
     /// The rows in the shape of a table.

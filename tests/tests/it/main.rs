@@ -2,4 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests speak by panicking")]
 #![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
 
+mod arrows;
+mod concurrency;
+mod fixtures;
 mod golden;
+mod mirror;
+mod property;
+mod s3;

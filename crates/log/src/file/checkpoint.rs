@@ -67,9 +67,7 @@ pub(super) async fn read(dir: &TableDir, checkpoint: &Checkpoint, want: Want) ->
         if path.extension() == Some("json") {
             let damaged = |e: TxnLogError| damaged(dir, path, e.kind(), e.into());
             let bytes = dir.get(path).await.map_err(damaged)?;
-            let mut actions = Commit::parse(bytes, &dir.name(path))
-                .map_err(damaged)?
-                .into_actions();
+            let mut actions = Commit::parse(bytes, &dir.name(path)).map_err(damaged)?.into_actions();
             want.keep(&mut actions);
             take(actions);
         } else {
@@ -132,21 +130,13 @@ async fn read_parquet(
         let (kind, cause) = cause_of(e);
         damaged(dir, path, kind, cause)
     };
-    let file = ParquetFile {
-        store: dir.store.clone(),
-        path: path.clone(),
-        size,
-    };
+    let file = ParquetFile { store: dir.store.clone(), path: path.clone(), size };
     // The Arrow types a writer noted for itself (views, dictionaries) say nothing a reader of JSON needs.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let opened = ParquetRecordBatchStreamBuilder::new_with_options(file, options).await;
     let builder = opened.map_err(|e| damaged(e.into()))?;
     let columns = wanted_columns(builder.metadata(), want);
-    let mut batches = builder
-        .with_projection(columns)
-        .with_batch_size(BATCH)
-        .build()
-        .map_err(|e| damaged(e.into()))?;
+    let mut batches = builder.with_projection(columns).with_batch_size(BATCH).build().map_err(|e| damaged(e.into()))?;
     while let Some(batch) = batches.try_next().await.map_err(|e| damaged(e.into()))? {
         take(actions(&batch).map_err(damaged)?);
     }
@@ -167,11 +157,7 @@ fn wanted_columns(metadata: &ParquetMetaData, want: Want) -> ProjectionMask {
         let all_null = |column: &parquet::file::metadata::ColumnChunkMetaData| {
             column.statistics().and_then(|s| s.null_count_opt()) == u64::try_from(column.num_values()).ok()
         };
-        path(leaf) == ["add", "stats"]
-            && !metadata
-                .row_groups()
-                .iter()
-                .all(|group| all_null(group.column(leaf)))
+        path(leaf) == ["add", "stats"] && !metadata.row_groups().iter().all(|group| all_null(group.column(leaf)))
     });
     let leaves = (0..schema.num_columns()).filter(|leaf| {
         let path = path(*leaf);
@@ -191,9 +177,7 @@ fn wanted_columns(metadata: &ParquetMetaData, want: Want) -> ProjectionMask {
 /// Nulls are spelled out, for a null partition value is not an absent one. A null *column* is an absent field.
 fn actions(batch: &RecordBatch) -> Result<Vec<Action>, Cause> {
     let mut json = Vec::new();
-    let mut writer = WriterBuilder::new()
-        .with_explicit_nulls(true)
-        .build::<_, LineDelimited>(&mut json);
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut json);
     writer.write(&with_plain_zones(batch)?)?;
     writer.finish()?;
     drop(writer);
@@ -257,10 +241,7 @@ fn tidy(action: &mut Action) {
 /// The members that are not null, without the typed statistics.
 fn present(object: &Object) -> Object {
     let mut kept = Object::default();
-    for (key, value) in object
-        .iter()
-        .filter(|(k, v)| *k != "stats_parsed" && v.get() != "null")
-    {
+    for (key, value) in object.iter().filter(|(k, v)| *k != "stats_parsed" && v.get() != "null") {
         kept.set(key, value);
     }
     kept
@@ -272,8 +253,7 @@ fn dense(json: &str) -> String {
         return json.to_string();
     };
     let members = object.iter().filter(|(_, value)| value.get() != "null");
-    let members =
-        members.map(|(key, value)| format!("{}:{}", serde_json::Value::from(key), dense(value.get())));
+    let members = members.map(|(key, value)| format!("{}:{}", serde_json::Value::from(key), dense(value.get())));
     format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
 
@@ -286,16 +266,10 @@ struct ParquetFile {
 
 impl AsyncFileReader for ParquetFile {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
-        self.store
-            .get_range(&self.path, range)
-            .map_err(|e| ParquetError::External(e.into()))
-            .boxed()
+        self.store.get_range(&self.path, range).map_err(|e| ParquetError::External(e.into())).boxed()
     }
 
-    fn get_byte_ranges(
-        &mut self,
-        ranges: Vec<Range<u64>>,
-    ) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
         let get = async move { self.store.get_ranges(&self.path, &ranges).await };
         get.map_err(|e| ParquetError::External(e.into())).boxed()
     }
@@ -306,14 +280,7 @@ impl AsyncFileReader for ParquetFile {
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
         let size = self.size;
         let reader = ParquetMetaDataReader::new().with_arrow_reader_options(options);
-        async move {
-            Ok(Arc::new(
-                reader
-                    .with_prefetch_hint(Some(64 * 1024))
-                    .load_and_finish(self, size)
-                    .await?,
-            ))
-        }
-        .boxed()
+        async move { Ok(Arc::new(reader.with_prefetch_hint(Some(64 * 1024)).load_and_finish(self, size).await?)) }
+            .boxed()
     }
 }

@@ -45,11 +45,7 @@ enum Name {
     Commit(Version),
     Compaction(Version, Version),
     Checkpoint(Version),
-    Part {
-        version: Version,
-        part: usize,
-        of: usize,
-    },
+    Part { version: Version, part: usize, of: usize },
 }
 
 impl Name {
@@ -68,11 +64,9 @@ impl Name {
                 Uuid::parse_str(id).ok()?;
                 Self::Checkpoint(version(v)?)
             }
-            [v, "checkpoint", part, of, "parquet"] => Self::Part {
-                version: version(v)?,
-                part: count(part)?,
-                of: count(of)?,
-            },
+            [v, "checkpoint", part, of, "parquet"] => {
+                Self::Part { version: version(v)?, part: count(part)?, of: count(of)? }
+            }
             _ => return None,
         })
     }
@@ -82,24 +76,16 @@ impl Listing {
     /// Lists the log; `None` when it holds neither commit nor checkpoint.
     pub(super) async fn read(dir: &TableDir) -> Result<Option<Self>> {
         let listed = dir.store.list_with_delimiter(Some(&Path::from(LOG))).await;
-        let listed =
-            listed.map_err(|e| dir.failed(e, &format!("{}/{LOG} cannot be listed", dir.location)))?;
-        let mut listing = Self {
-            commits: BTreeMap::new(),
-            checkpoints: BTreeMap::new(),
-            compactions: Vec::new(),
-            head: 0,
-            base: 0,
-        };
+        let listed = listed.map_err(|e| dir.failed(e, &format!("{}/{LOG} cannot be listed", dir.location)))?;
+        let mut listing =
+            Self { commits: BTreeMap::new(), checkpoints: BTreeMap::new(), compactions: Vec::new(), head: 0, base: 0 };
         let mut in_parts: BTreeMap<(Version, usize), BTreeMap<usize, ObjectMeta>> = BTreeMap::new();
         for file in listed.objects {
             match file.location.filename().and_then(Name::parse) {
                 Some(Name::Commit(v)) => {
                     listing.commits.insert(v, file);
                 }
-                Some(Name::Compaction(first, last)) => {
-                    listing.compactions.push(Compaction { first, last, file })
-                }
+                Some(Name::Compaction(first, last)) => listing.compactions.push(Compaction { first, last, file }),
                 Some(Name::Checkpoint(v)) => listing.add_checkpoint(v, vec![file]),
                 Some(Name::Part { version, part, of }) => {
                     in_parts.entry((version, of)).or_default().insert(part, file);
@@ -112,11 +98,7 @@ impl Listing {
                 listing.add_checkpoint(version, parts.into_values().collect());
             }
         }
-        let newest = listing
-            .commits
-            .keys()
-            .next_back()
-            .max(listing.checkpoints.keys().next_back());
+        let newest = listing.commits.keys().next_back().max(listing.checkpoints.keys().next_back());
         let Some(&head) = newest else { return Ok(None) };
         listing.head = head;
         let base = listing.bases().next();
@@ -125,18 +107,12 @@ impl Listing {
     }
 
     fn add_checkpoint(&mut self, version: Version, files: Vec<ObjectMeta>) {
-        self.checkpoints
-            .entry(version)
-            .or_default()
-            .push(Checkpoint { version, files });
+        self.checkpoints.entry(version).or_default().push(Checkpoint { version, files });
     }
 
     /// The checkpoints to start from on the way to `version`, newest first.
     pub(super) fn checkpoints_to(&self, version: Version) -> impl Iterator<Item = &Checkpoint> {
-        self.checkpoints
-            .range(..=version)
-            .rev()
-            .flat_map(|(_, same_version)| same_version)
+        self.checkpoints.range(..=version).rev().flat_map(|(_, same_version)| same_version)
     }
 
     /// The files to apply, in order, to come from the state at `after` (from nothing if `None`) to `version`; `Err`
@@ -144,11 +120,7 @@ impl Listing {
     ///
     /// A compaction that begins before the gap it bridges says of earlier versions only what the state knows. When
     /// one start fails, every older one does: its way leads through the same gap.
-    pub(super) fn steps(
-        &self,
-        after: Option<Version>,
-        version: Version,
-    ) -> Result<Vec<&ObjectMeta>, Version> {
+    pub(super) fn steps(&self, after: Option<Version>, version: Version) -> Result<Vec<&ObjectMeta>, Version> {
         let mut next = after.map_or(0, |v| v + 1);
         let mut steps = Vec::new();
         while next <= version {
@@ -177,12 +149,7 @@ impl Listing {
         }
         let from = whole_from.saturating_sub(1);
         let mut candidates: Vec<_> = self.checkpoints.range(from..).map(|(v, _)| *v).collect();
-        candidates.extend(
-            self.compactions
-                .iter()
-                .map(|c| c.last)
-                .filter(|v| (from..=self.head).contains(v)),
-        );
+        candidates.extend(self.compactions.iter().map(|c| c.last).filter(|v| (from..=self.head).contains(v)));
         candidates.push(from);
         candidates.sort_unstable();
         candidates.dedup();
@@ -191,27 +158,15 @@ impl Listing {
 
     /// Whether files build `version`; `Err` is the first version missing after the newest checkpoint before it.
     fn way_to(&self, version: Version) -> Result<(), Version> {
-        self.steps(self.checkpoints_to(version).next().map(|c| c.version), version)
-            .map(drop)
+        self.steps(self.checkpoints_to(version).next().map(|c| c.version), version).map(drop)
     }
 
     /// When the version came into the log, in milliseconds since 1970, as its file says: the commit's, or whichever
     /// else builds the version, where only that is left.
     pub(super) fn file_time(&self, version: Version) -> Option<i64> {
-        let checkpoints = self
-            .checkpoints
-            .get(&version)
-            .into_iter()
-            .flatten()
-            .flat_map(|c| &c.files);
-        let compactions = self
-            .compactions
-            .iter()
-            .filter(|c| c.last == version)
-            .map(|c| &c.file);
-        let others = checkpoints
-            .chain(compactions)
-            .max_by_key(|file| file.last_modified);
+        let checkpoints = self.checkpoints.get(&version).into_iter().flatten().flat_map(|c| &c.files);
+        let compactions = self.compactions.iter().filter(|c| c.last == version).map(|c| &c.file);
+        let others = checkpoints.chain(compactions).max_by_key(|file| file.last_modified);
         let file = self.commits.get(&version).or(others);
         file.map(|file| file.last_modified.timestamp_millis())
     }
@@ -226,9 +181,7 @@ impl Listing {
         if version > head {
             TxnLogError::not_found(format!("version {version} of {table} does not exist: {there}"))
         } else if version < base {
-            TxnLogError::not_found(format!(
-                "version {version} of {table} is no longer in its log: {there}"
-            ))
+            TxnLogError::not_found(format!("version {version} of {table} is no longer in its log: {there}"))
         } else {
             self.gap(dir)
         }
@@ -252,30 +205,14 @@ mod tests {
         let check = |name: &str, want: Option<Name>| assert_eq!(Name::parse(name), want, "{name}");
         let id = "3a0d65cd-4056-49b8-937b-95f9e3ee90e5";
         check("00000000000000000010.json", Some(Name::Commit(10)));
-        check(
-            "00000000000000000010.checkpoint.parquet",
-            Some(Name::Checkpoint(10)),
-        );
-        check(
-            &format!("00000000000000000010.checkpoint.{id}.json"),
-            Some(Name::Checkpoint(10)),
-        );
-        check(
-            &format!("00000000000000000010.checkpoint.{id}.parquet"),
-            Some(Name::Checkpoint(10)),
-        );
+        check("00000000000000000010.checkpoint.parquet", Some(Name::Checkpoint(10)));
+        check(&format!("00000000000000000010.checkpoint.{id}.json"), Some(Name::Checkpoint(10)));
+        check(&format!("00000000000000000010.checkpoint.{id}.parquet"), Some(Name::Checkpoint(10)));
         check(
             "00000000000000000010.checkpoint.0000000002.0000000003.parquet",
-            Some(Name::Part {
-                version: 10,
-                part: 2,
-                of: 3,
-            }),
+            Some(Name::Part { version: 10, part: 2, of: 3 }),
         );
-        check(
-            "00000000000000000004.00000000000000000006.compacted.json",
-            Some(Name::Compaction(4, 6)),
-        );
+        check("00000000000000000004.00000000000000000006.compacted.json", Some(Name::Compaction(4, 6)));
         for other in [
             "_last_checkpoint",
             "00000000000000000010.crc",

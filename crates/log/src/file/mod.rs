@@ -46,19 +46,11 @@ struct TableDir {
 impl TableDir {
     fn open(location: Location) -> Result<Self> {
         let (store, local) = (location.store()?, location.local_path());
-        Ok(Self {
-            location,
-            store,
-            local,
-        })
+        Ok(Self { location, store, local })
     }
 
     fn new(location: Location, store: Arc<dyn ObjectStore>) -> Self {
-        Self {
-            location,
-            store,
-            local: None,
-        }
+        Self { location, store, local: None }
     }
 
     /// The files in order, fetched ahead.
@@ -68,22 +60,14 @@ impl TableDir {
         let ahead = CONCURRENCY.div_ceil(together).max(2);
         let groups: Vec<_> = files.chunks(together).map(<[Path]>::to_vec).collect();
         let dir = self.clone();
-        stream::iter(groups)
-            .map(move |group| dir.clone().get_group(group))
-            .buffered(ahead)
-            .flat_map(stream::iter)
+        stream::iter(groups).map(move |group| dir.clone().get_group(group)).buffered(ahead).flat_map(stream::iter)
     }
 
     async fn get_group(self, files: Vec<Path>) -> Vec<Result<(Path, Bytes)>> {
         let mut read = Vec::new();
         if let Some(root) = self.local.clone() {
             let files = files.clone();
-            let all = move || {
-                files
-                    .iter()
-                    .map(|f| std::fs::read(root.join(f.as_ref())).ok())
-                    .collect()
-            };
+            let all = move || files.iter().map(|f| std::fs::read(root.join(f.as_ref())).ok()).collect();
             read = tokio::task::spawn_blocking(all).await.unwrap_or_default();
         }
         read.resize(files.len(), None);
@@ -101,9 +85,7 @@ impl TableDir {
 
     async fn get(&self, file: &Path) -> Result<Bytes> {
         let bytes = async { self.store.get(file).await?.bytes().await };
-        bytes
-            .await
-            .map_err(|e| self.failed(e, &format!("{} cannot be read", self.name(file))))
+        bytes.await.map_err(|e| self.failed(e, &format!("{} cannot be read", self.name(file))))
     }
 
     /// The full name of a file of the table.

@@ -74,12 +74,7 @@ impl FileTxnLogReader {
         let mut snapshot = snapshot(&dir, &replay, head)?;
         let times = Times::new(&snapshot.head.metadata);
         snapshot.head.timestamp = times.of(head, &listing, &dir).await?.ms;
-        Ok(Some(Self(Arc::new(Log {
-            dir,
-            listing,
-            times,
-            head: snapshot,
-        }))))
+        Ok(Some(Self(Arc::new(Log { dir, listing, times, head: snapshot }))))
     }
 
     /// The oldest version from which the history is whole (it can be built, and all commits after it are there), and
@@ -113,18 +108,10 @@ impl FileTxnLogReader {
                 Some(after) => (None, after.min(head) + 1),
             };
             let location = log.0.dir.location.clone();
-            let commits = log
-                .timed(next..head + 1)
-                .await?
-                .map_ok(move |(version, body, time)| {
-                    let origin = format!("{location}/{}", commit_path(version));
-                    HistoryItem::Commit(LoggedCommit {
-                        version,
-                        time,
-                        body,
-                        origin,
-                    })
-                });
+            let commits = log.timed(next..head + 1).await?.map_ok(move |(version, body, time)| {
+                let origin = format!("{location}/{}", commit_path(version));
+                HistoryItem::Commit(LoggedCommit { version, time, body, origin })
+            });
             Ok(stream::iter(begin.map(Ok)).chain(commits))
         };
         stream::once(items).try_flatten().boxed()
@@ -182,10 +169,7 @@ impl FileTxnLogReader {
     }
 
     /// The commits of the versions, which are all there, in order.
-    fn bodies(
-        &self,
-        versions: Range<Version>,
-    ) -> impl Stream<Item = Result<(Version, Bytes)>> + Send + use<> {
+    fn bodies(&self, versions: Range<Version>) -> impl Stream<Item = Result<(Version, Bytes)>> + Send + use<> {
         let files = versions.clone().map(commit_path).collect();
         let bodies = self.0.dir.get_all(files).zip(stream::iter(versions));
         bodies.map(|(body, version)| body.map(|(_, body)| (version, body)))
@@ -197,10 +181,7 @@ impl FileTxnLogReader {
         versions: Range<Version>,
     ) -> Result<impl Stream<Item = Result<(Version, Bytes, CommitTime)>> + Send + use<>> {
         let listing = &self.0.listing;
-        let before = versions
-            .start
-            .checked_sub(1)
-            .filter(|v| !versions.is_empty() && listing.file_time(*v).is_some());
+        let before = versions.start.checked_sub(1).filter(|v| !versions.is_empty() && listing.file_time(*v).is_some());
         let mut previous = match before {
             Some(before) => Some(self.time(before).await?.ms),
             None => None,
@@ -263,9 +244,7 @@ impl TxnLogReader for FileTxnLogReader {
     }
 
     async fn snapshot(&self, at: At) -> Result<Snapshot> {
-        let Log {
-            dir, listing, head, ..
-        } = &*self.0;
+        let Log { dir, listing, head, .. } = &*self.0;
         let version = match at {
             At::Latest => listing.head,
             At::Version(version) => version,
@@ -285,20 +264,12 @@ impl TxnLogReader for FileTxnLogReader {
         if version == listing.head {
             return Ok(head.clone());
         }
-        let mut found = snapshot(
-            dir,
-            &replay(dir, listing, version, Want::Snapshot).await?,
-            version,
-        )?;
+        let mut found = snapshot(dir, &replay(dir, listing, version, Want::Snapshot).await?, version)?;
         found.head.timestamp = self.time(version).await?.ms;
         Ok(found)
     }
 
-    async fn files(
-        &self,
-        version: Version,
-        predicate: Option<&Predicate>,
-    ) -> Result<BoxStream<'static, Result<Add>>> {
+    async fn files(&self, version: Version, predicate: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>> {
         let replay = replay(&self.0.dir, &self.0.listing, version, Want::Files).await?;
         let metadata = snapshot(&self.0.dir, &replay, version)?.head.metadata;
         let mut files: Vec<Add> = replay.files.into_values().collect();
@@ -321,9 +292,7 @@ impl TxnLogReader for FileTxnLogReader {
             Some(since) => self.first_after(since.saturating_sub(1)).await?.max(oldest),
             None => oldest,
         };
-        let begin = range
-            .limit
-            .map_or(since, |limit| since.max(end.saturating_sub(limit)));
+        let begin = range.limit.map_or(since, |limit| since.max(end.saturating_sub(limit)));
         let dir = &self.0.dir;
         let summaries = self.timed(begin..end).await?.and_then(|(version, body, time)| {
             let commit = Commit::parse(body, &dir.name(&commit_path(version)));
@@ -343,11 +312,7 @@ impl TxnLogReader for FileTxnLogReader {
         }
     }
 
-    async fn changes(
-        &self,
-        from: Version,
-        to: Version,
-    ) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
+    async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
         let Log { dir, listing, .. } = &*self.0;
         match (from..=to).find(|version| !self.holds(*version)) {
             Some(version) if version == listing.base => Err(TxnLogError::not_found(format!(
@@ -364,10 +329,6 @@ impl TxnLogReader for FileTxnLogReader {
 impl fmt::Debug for FileTxnLogReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (base, head) = self.versions();
-        write!(
-            f,
-            "FileTxnLogReader({}, versions {base} to {head})",
-            self.0.dir.location
-        )
+        write!(f, "FileTxnLogReader({}, versions {base} to {head})", self.0.dir.location)
     }
 }

@@ -9,8 +9,8 @@ use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, PutMode, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult,
 };
 use parquet::arrow::ArrowWriter;
 use uuid::Uuid;
@@ -51,26 +51,20 @@ impl Fixture {
     async fn six() -> Self {
         let log = Self::default();
         log.commit(0, &[PROTOCOL, METADATA, &add("f")]).await;
-        log.commit(1, &[&add("ff"), r#"{"txn":{"appId":"a","version":7}}"#])
-            .await;
+        log.commit(1, &[&add("ff"), r#"{"txn":{"appId":"a","version":7}}"#]).await;
         log.commit(2, &[&add("fff")]).await;
         log.commit(3, &[&add("ffff")]).await;
-        log.commit(4, &[&remove("ff"), r#"{"txn":{"appId":"a","version":8}}"#])
-            .await;
+        log.commit(4, &[&remove("ff"), r#"{"txn":{"appId":"a","version":8}}"#]).await;
         log.commit(5, &[&add("fffff")]).await;
         log
     }
 
     async fn put(&self, name: &str, bytes: impl Into<PutPayload>) {
-        self.0
-            .put(&Path::from(format!("{LOG}/{name}")), bytes.into())
-            .await
-            .unwrap();
+        self.0.put(&Path::from(format!("{LOG}/{name}")), bytes.into()).await.unwrap();
     }
 
     async fn commit(&self, version: Version, lines: &[&str]) {
-        self.put(&format!("{version:020}.json"), lines.join("\n") + "\n")
-            .await;
+        self.put(&format!("{version:020}.json"), lines.join("\n") + "\n").await;
         // So that every file has a time of its own.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -84,11 +78,7 @@ impl Fixture {
     /// The state at version 3 of [`Self::six`] as lines: no file of it was ever removed.
     fn state_3() -> Vec<String> {
         let txn = r#"{"txn":{"appId":"a","version":7}}"#;
-        [PROTOCOL, METADATA, txn]
-            .map(String::from)
-            .into_iter()
-            .chain(["f", "ff", "fff", "ffff"].map(add))
-            .collect()
+        [PROTOCOL, METADATA, txn].map(String::from).into_iter().chain(["f", "ff", "fff", "ffff"].map(add)).collect()
     }
 
     async fn open(&self) -> Result<FileTxnLogReader> {
@@ -104,10 +94,7 @@ impl Fixture {
 fn check_error(error: TxnLogError, kind: ErrorKind, words: &[&str]) {
     let message = error.to_string();
     assert_eq!(error.kind(), kind, "{message}");
-    assert!(
-        words.iter().all(|word| message.contains(word)),
-        "{message} should say {words:?}"
-    );
+    assert!(words.iter().all(|word| message.contains(word)), "{message} should say {words:?}");
     assert!(!message.contains('\n'), "{message}");
 }
 
@@ -116,32 +103,19 @@ fn parquet_of(lines: &[String]) -> Vec<u8> {
     let field = |name: &str, t: DataType| Field::new(name, t, true);
     let (text, long, flag) = (DataType::Utf8, DataType::Int64, DataType::Boolean);
     let of = |fields: Vec<Field>| DataType::Struct(Fields::from(fields));
-    let entry = of(vec![
-        Field::new("key", text.clone(), false),
-        field("value", text.clone()),
-    ]);
+    let entry = of(vec![Field::new("key", text.clone(), false), field("value", text.clone())]);
     let map = DataType::Map(Arc::new(Field::new("key_value", entry, false)), false);
     let list = DataType::List(Arc::new(field("element", text.clone())));
     let time = DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()));
-    let bounds = of(vec![
-        field("id", long.clone()),
-        field("p", text.clone()),
-        field("t", time),
-    ]);
-    let parsed = vec![
-        field("numRecords", long.clone()),
-        field("minValues", bounds.clone()),
-        field("maxValues", bounds.clone()),
-    ];
+    let bounds = of(vec![field("id", long.clone()), field("p", text.clone()), field("t", time)]);
+    let parsed =
+        vec![field("numRecords", long.clone()), field("minValues", bounds.clone()), field("maxValues", bounds.clone())];
     let protocol = vec![
         field("minReaderVersion", DataType::Int32),
         field("minWriterVersion", DataType::Int32),
         field("readerFeatures", list.clone()),
     ];
-    let format = of(vec![
-        field("provider", text.clone()),
-        field("options", map.clone()),
-    ]);
+    let format = of(vec![field("provider", text.clone()), field("options", map.clone())]);
     let metadata = vec![
         field("id", text.clone()),
         field("name", text.clone()),
@@ -166,11 +140,7 @@ fn parquet_of(lines: &[String]) -> Vec<u8> {
     }
     let txn = vec![field("appId", text.clone()), field("version", long.clone())];
     let sidecar = vec![field("path", text.clone()), field("sizeInBytes", long.clone())];
-    let removed = vec![
-        field("path", text),
-        field("deletionTimestamp", long.clone()),
-        field("dataChange", flag),
-    ];
+    let removed = vec![field("path", text), field("deletionTimestamp", long.clone()), field("dataChange", flag)];
     let schema = Arc::new(Schema::new(vec![
         field("protocol", of(protocol)),
         field("metaData", of(metadata)),
@@ -180,9 +150,7 @@ fn parquet_of(lines: &[String]) -> Vec<u8> {
         field("sidecar", of(sidecar)),
         field("checkpointMetadata", of(vec![field("version", long)])),
     ]));
-    let mut rows = arrow::json::ReaderBuilder::new(schema.clone())
-        .build_decoder()
-        .unwrap();
+    let mut rows = arrow::json::ReaderBuilder::new(schema.clone()).build_decoder().unwrap();
     rows.decode(lines.join("\n").as_bytes()).unwrap();
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, schema, None).unwrap();
@@ -192,13 +160,7 @@ fn parquet_of(lines: &[String]) -> Vec<u8> {
 }
 
 async fn paths(log: &FileTxnLogReader, version: Version) -> BTreeSet<String> {
-    log.files(version, None)
-        .await
-        .unwrap()
-        .map_ok(|add| add.path)
-        .try_collect()
-        .await
-        .unwrap()
+    log.files(version, None).await.unwrap().map_ok(|add| add.path).try_collect().await.unwrap()
 }
 
 fn set(paths: &[&str]) -> BTreeSet<String> {
@@ -210,21 +172,13 @@ async fn check_same(log: &Fixture, what: &str) {
     let whole = Fixture::six().await.open().await.unwrap();
     let log = log.open().await.unwrap_or_else(|e| panic!("{what}: {e}"));
     for version in 3..=5 {
-        let (mut want, mut got) = (
-            whole.snapshot(At::Version(version)).await.unwrap(),
-            log.snapshot(At::Version(version)).await.unwrap(),
-        );
+        let (mut want, mut got) =
+            (whole.snapshot(At::Version(version)).await.unwrap(), log.snapshot(At::Version(version)).await.unwrap());
         (want.head.timestamp, got.head.timestamp) = (0, 0);
         assert_eq!(got, want, "{what}, version {version}");
         let mut files = Vec::new();
         for log in [&log, &whole] {
-            let mut some: Vec<_> = log
-                .files(version, None)
-                .await
-                .unwrap()
-                .try_collect()
-                .await
-                .unwrap();
+            let mut some: Vec<_> = log.files(version, None).await.unwrap().try_collect().await.unwrap();
             some.sort_by(|a, b| a.path.cmp(&b.path));
             files.push(some);
         }
@@ -243,14 +197,7 @@ async fn commits_alone_make_every_version() {
     assert_eq!(log.snapshot(At::Latest).await.unwrap().txns["a"].version, 8);
     assert_eq!(log.head().await.unwrap().version, 5);
     let five = Predicate::Compare("id".into(), Comparison::Eq, Literal::Long(5));
-    let matching: Vec<_> = log
-        .files(5, Some(&five))
-        .await
-        .unwrap()
-        .map_ok(|a| a.path)
-        .try_collect()
-        .await
-        .unwrap();
+    let matching: Vec<_> = log.files(5, Some(&five)).await.unwrap().map_ok(|a| a.path).try_collect().await.unwrap();
     assert_eq!(matching, ["fffff"]);
 }
 
@@ -260,8 +207,7 @@ async fn every_shape_of_checkpoint_tells_the_same() {
     let (few, files) = state.split_at(3);
     let v2 = r#"{"checkpointMetadata":{"version":3}}"#.to_string();
     let sidecars = |prefix: &str| {
-        ["one", "two%20b"]
-            .map(|name| format!(r#"{{"sidecar":{{"path":"{prefix}{name}.parquet","sizeInBytes":1}}}}"#))
+        ["one", "two%20b"].map(|name| format!(r#"{{"sidecar":{{"path":"{prefix}{name}.parquet","sizeInBytes":1}}}}"#))
     };
     let with = |more: &[String]| [few, std::slice::from_ref(&v2), more].concat();
     let json = |lines: Vec<String>| lines.join("\n").into_bytes();
@@ -277,26 +223,11 @@ async fn every_shape_of_checkpoint_tells_the_same() {
             ],
         ),
         ("V2 as JSON", vec![(v2_json.clone(), json(with(files)))]),
-        (
-            "V2 as JSON with sidecars",
-            vec![(v2_json.clone(), json(with(&sidecars(""))))],
-        ),
-        (
-            "V2 with absolute sidecars",
-            vec![(v2_json, json(with(&sidecars("s3://old/t/_delta_log/_sidecars/"))))],
-        ),
-        (
-            "V2 as Parquet",
-            vec![(name(&format!("{ID}.parquet")), parquet_of(&with(files)))],
-        ),
-        (
-            "V2 as Parquet with sidecars",
-            vec![(name(&format!("{ID}.parquet")), parquet_of(&with(&sidecars(""))))],
-        ),
-        (
-            "V2 under a V1 name",
-            vec![(name("parquet"), parquet_of(&with(&sidecars(""))))],
-        ),
+        ("V2 as JSON with sidecars", vec![(v2_json.clone(), json(with(&sidecars(""))))]),
+        ("V2 with absolute sidecars", vec![(v2_json, json(with(&sidecars("s3://old/t/_delta_log/_sidecars/"))))]),
+        ("V2 as Parquet", vec![(name(&format!("{ID}.parquet")), parquet_of(&with(files)))]),
+        ("V2 as Parquet with sidecars", vec![(name(&format!("{ID}.parquet")), parquet_of(&with(&sidecars(""))))]),
+        ("V2 under a V1 name", vec![(name("parquet"), parquet_of(&with(&sidecars(""))))]),
     ];
     for (what, checkpoint) in shapes {
         let log = Fixture::six().await;
@@ -316,49 +247,28 @@ async fn compactions_bridge_missing_commits_only() {
     let log = Fixture::six().await;
     let txn = r#"{"txn":{"appId":"a","version":7}}"#;
     let lines = [&add("ff"), &add("fff"), &add("ffff"), txn].join("\n");
-    log.put("00000000000000000001.00000000000000000003.compacted.json", lines)
-        .await;
-    log.put(
-        "00000000000000000004.00000000000000000005.compacted.json",
-        "broken, and not needed",
-    )
-    .await;
+    log.put("00000000000000000001.00000000000000000003.compacted.json", lines).await;
+    log.put("00000000000000000004.00000000000000000005.compacted.json", "broken, and not needed").await;
     log.drop(2..=3).await;
     check_same(&log, "a compaction").await;
     let reader = log.open().await.unwrap();
     assert_eq!(reader.versions(), (3, 5));
-    assert_eq!(
-        paths(&reader, 1).await,
-        set(&["f", "ff"]),
-        "older versions can be read as far as files reach"
-    );
+    assert_eq!(paths(&reader, 1).await, set(&["f", "ff"]), "older versions can be read as far as files reach");
     check_error(
         reader.files(2, None).await.err().unwrap(),
         ErrorKind::NotFound,
-        &[
-            "version 2 of memory:///shop/orders is no longer in its log",
-            "3 to 5",
-        ],
+        &["version 2 of memory:///shop/orders is no longer in its log", "3 to 5"],
     );
 }
 
 #[tokio::test]
 async fn the_hint_does_not_matter() {
-    for hint in [
-        "",
-        "torn {",
-        r#"{"version":4,"size":1}"#,
-        r#"{"version":99,"size":1,"parts":7}"#,
-    ] {
+    for hint in ["", "torn {", r#"{"version":4,"size":1}"#, r#"{"version":99,"size":1,"parts":7}"#] {
         let log = Fixture::six().await;
         log.put("_last_checkpoint", hint).await;
         check_same(&log, hint).await;
         log.drop(0..=3).await;
-        log.put(
-            "00000000000000000003.checkpoint.parquet",
-            parquet_of(&Fixture::state_3()),
-        )
-        .await;
+        log.put("00000000000000000003.checkpoint.parquet", parquet_of(&Fixture::state_3())).await;
         check_same(&log, hint).await;
     }
 }
@@ -369,32 +279,21 @@ async fn a_torn_checkpoint_is_passed_over_while_older_files_suffice() {
     let log = Fixture::six().await;
     let v4 = format!("{:020}.checkpoint.{ID}.json", 4);
     for torn in [&whole[..whole.len() / 2], b"", b"PAR1 garbage PAR1"] {
-        log.put("00000000000000000003.checkpoint.parquet", torn.to_vec())
-            .await;
+        log.put("00000000000000000003.checkpoint.parquet", torn.to_vec()).await;
         log.put(&v4, "{\"add\":").await;
         check_same(&log, "torn, with all commits").await;
     }
-    log.put("00000000000000000003.checkpoint.parquet", whole.clone())
-        .await;
+    log.put("00000000000000000003.checkpoint.parquet", whole.clone()).await;
     log.drop(0..=3).await;
     check_same(&log, "the newest torn, the one before it whole").await;
     log.drop([4]).await;
-    log.fails(
-        ErrorKind::Corrupt,
-        &[&v4, "memory:///shop/orders/_delta_log", "restore it", "line 1"],
-    )
-    .await;
+    log.fails(ErrorKind::Corrupt, &[&v4, "memory:///shop/orders/_delta_log", "restore it", "line 1"]).await;
     // A part is missing: as if the checkpoint were not there.
     let log = Fixture::six().await;
-    log.put(
-        "00000000000000000003.checkpoint.0000000001.0000000002.parquet",
-        whole.clone(),
-    )
-    .await;
+    log.put("00000000000000000003.checkpoint.0000000001.0000000002.parquet", whole.clone()).await;
     check_same(&log, "a part is missing").await;
     log.drop([1]).await;
-    log.fails(ErrorKind::Corrupt, &["00000000000000000001.json is missing"])
-        .await;
+    log.fails(ErrorKind::Corrupt, &["00000000000000000001.json is missing"]).await;
     // A sidecar is missing: the snapshot is whole, the files are not.
     let log = Fixture::six().await;
     let lines = [PROTOCOL, METADATA, r#"{"sidecar":{"path":"gone.parquet"}}"#].join("\n");
@@ -402,11 +301,7 @@ async fn a_torn_checkpoint_is_passed_over_while_older_files_suffice() {
     assert_eq!(paths(&log.open().await.unwrap(), 3).await.len(), 4);
     log.drop([0]).await;
     let error = log.open().await.unwrap().files(3, None).await.err().unwrap();
-    check_error(
-        error,
-        ErrorKind::NotFound,
-        &["_sidecars/gone.parquet cannot be read"],
-    );
+    check_error(error, ErrorKind::NotFound, &["_sidecars/gone.parquet cannot be read"]);
 }
 
 #[tokio::test]
@@ -423,8 +318,7 @@ async fn check_nothing_lost(more: &str) {
     let removed = remove("y");
     let log = Fixture::default();
     let lines = [PROTOCOL, METADATA, &typed, &removed].map(String::from);
-    log.put("00000000000000000007.checkpoint.parquet", parquet_of(&lines))
-        .await;
+    log.put("00000000000000000007.checkpoint.parquet", parquet_of(&lines)).await;
     let reader = log.open().await.unwrap();
     let files: Vec<_> = reader.files(7, None).await.unwrap().try_collect().await.unwrap();
     assert_eq!(files[0].partition_values, [("p".to_string(), None)].into());
@@ -436,18 +330,8 @@ async fn check_nothing_lost(more: &str) {
         )
     );
     let items: Vec<_> = reader.items(None).try_collect().await.unwrap();
-    let [HistoryItem::Base(base)] = items.as_slice() else {
-        panic!("{items:?}")
-    };
-    assert_eq!(
-        (
-            base.version,
-            base.files.len(),
-            base.removes.len(),
-            base.body.clone()
-        ),
-        (7, 1, 1, None)
-    );
+    let [HistoryItem::Base(base)] = items.as_slice() else { panic!("{items:?}") };
+    assert_eq!((base.version, base.files.len(), base.removes.len(), base.body.clone()), (7, 1, 1, None));
     assert_eq!(Action::Remove(base.removes[0].clone()).to_json(), removed);
     assert_eq!(Action::Metadata(base.metadata.clone()).to_json(), METADATA);
     assert_eq!(reader.commit_bytes(7).await.unwrap(), None);
@@ -457,61 +341,38 @@ async fn check_nothing_lost(more: &str) {
         ErrorKind::NotFound,
         &["the changes of version 7", "begin at 8"],
     );
-    check_error(
-        reader.commit_bytes(6).await.unwrap_err(),
-        ErrorKind::NotFound,
-        &["its only version is 7"],
-    );
+    check_error(reader.commit_bytes(6).await.unwrap_err(), ErrorKind::NotFound, &["its only version is 7"]);
 }
 
 #[tokio::test]
 async fn what_cannot_be_opened_says_why() {
     use ErrorKind::*;
     let log = Fixture::default();
-    log.fails(
-        NotFound,
-        &["memory:///shop/orders is not a Delta table", "_delta_log"],
-    )
-    .await;
+    log.fails(NotFound, &["memory:///shop/orders is not a Delta table", "_delta_log"]).await;
     log.put("_last_checkpoint", r#"{"version":3}"#).await;
     log.put("00000000000000000003.crc", "{}").await;
     log.fails(NotFound, &["is not a Delta table"]).await;
 
     let log = Fixture::six().await;
     log.drop([1]).await;
-    log.fails(
-        Corrupt,
-        &["00000000000000000001.json is missing from memory:///shop/orders/_delta_log"],
-    )
-    .await;
+    log.fails(Corrupt, &["00000000000000000001.json is missing from memory:///shop/orders/_delta_log"]).await;
     log.drop([0]).await;
-    log.fails(Corrupt, &["00000000000000000000.json is missing"])
-        .await;
+    log.fails(Corrupt, &["00000000000000000000.json is missing"]).await;
 
     let log = Fixture::default();
     log.commit(0, &[METADATA]).await;
-    log.fails(
-        Corrupt,
-        &["memory:///shop/orders has no protocol up to version 0"],
-    )
-    .await;
+    log.fails(Corrupt, &["memory:///shop/orders has no protocol up to version 0"]).await;
     log.commit(0, &[PROTOCOL]).await;
     log.fails(Corrupt, &["has no metadata"]).await;
     log.commit(0, &[PROTOCOL, METADATA, r#"{"add":{"path""#]).await;
-    log.fails(
-        Corrupt,
-        &["/_delta_log/00000000000000000000.json, line 3: broken JSON"],
-    )
-    .await;
+    log.fails(Corrupt, &["/_delta_log/00000000000000000000.json, line 3: broken JSON"]).await;
     let new = r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["newThing"],"writerFeatures":["newThing"]}}"#;
     log.commit(0, &[new, METADATA]).await;
     log.fails(Invalid, &["the reader feature \"newThing\""]).await;
 
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("_delta_log"), "a file, not a directory").unwrap();
-    let error = FileTxnLogReader::open(&Location::parse(dir.path().to_str().unwrap()).unwrap())
-        .await
-        .unwrap_err();
+    let error = FileTxnLogReader::open(&Location::parse(dir.path().to_str().unwrap()).unwrap()).await.unwrap_err();
     assert!(matches!(error.kind(), NotFound | Unavailable), "{error}");
 }
 
@@ -524,10 +385,7 @@ async fn versions_outside_the_log_are_refused_with_its_limits() {
     check(log.files(6, None).await.err().unwrap(), &words);
     check(log.commit_bytes(6).await.unwrap_err(), &words);
     check(log.changes(3, 6).await.err().unwrap(), &words);
-    check(
-        log.snapshot(At::Timestamp(0)).await.unwrap_err(),
-        &["no version as old as 1970-01-01T00:00:00.000Z"],
-    );
+    check(log.snapshot(At::Timestamp(0)).await.unwrap_err(), &["no version as old as 1970-01-01T00:00:00.000Z"]);
 }
 
 #[tokio::test]
@@ -535,48 +393,25 @@ async fn history_reads_what_is_asked() {
     let fixture = Fixture::six().await;
     let log = fixture.open().await.unwrap();
     let all = log.history(HistoryRange::default()).await.unwrap();
-    assert_eq!(
-        all.iter().map(|c| c.version).collect::<Vec<_>>(),
-        [5, 4, 3, 2, 1, 0]
-    );
+    assert_eq!(all.iter().map(|c| c.version).collect::<Vec<_>>(), [5, 4, 3, 2, 1, 0]);
     assert!(all.is_sorted_by(|newer, older| newer.timestamp > older.timestamp));
     assert_eq!((all[1].files_added, all[1].files_removed), (0, 1));
     for version in 0..=5_usize {
         let time = all[5 - version].timestamp;
         let snapshot = log.snapshot(At::Timestamp(time)).await.unwrap();
-        assert_eq!(
-            (snapshot.version(), snapshot.head.timestamp),
-            (version as u64, time)
-        );
+        assert_eq!((snapshot.version(), snapshot.head.timestamp), (version as u64, time));
     }
-    let range = HistoryRange {
-        limit: Some(2),
-        since: Some(all[4].timestamp),
-        until: Some(all[1].timestamp),
-    };
+    let range = HistoryRange { limit: Some(2), since: Some(all[4].timestamp), until: Some(all[1].timestamp) };
     assert_eq!(log.history(range).await.unwrap(), all[1..3]);
-    let range = HistoryRange {
-        limit: Some(2),
-        ..Default::default()
-    };
-    assert_eq!(
-        fixture.open().await.unwrap().history(range).await.unwrap(),
-        all[..2]
-    );
+    let range = HistoryRange { limit: Some(2), ..Default::default() };
+    assert_eq!(fixture.open().await.unwrap().history(range).await.unwrap(), all[..2]);
     let changes: Vec<_> = log.changes(2, 4).await.unwrap().try_collect().await.unwrap();
     assert_eq!(changes.iter().map(|(v, _)| *v).collect::<Vec<_>>(), [2, 3, 4]);
     assert_eq!(Some(changes[0].1.clone()), log.commit_bytes(2).await.unwrap());
 }
 
 async fn items(log: &Fixture, after: Option<Version>) -> Vec<(Version, bool, i64)> {
-    let items: Vec<_> = log
-        .open()
-        .await
-        .unwrap()
-        .items(after)
-        .try_collect()
-        .await
-        .unwrap();
+    let items: Vec<_> = log.open().await.unwrap().items(after).try_collect().await.unwrap();
     let item = |item| match item {
         HistoryItem::Base(base) => (base.version, true, base.time.ms),
         HistoryItem::Commit(commit) => (commit.version, false, commit.time.ms),
@@ -587,11 +422,9 @@ async fn items(log: &Fixture, after: Option<Version>) -> Vec<(Version, bool, i64
 #[tokio::test]
 async fn import_begins_where_the_log_is_whole() {
     let log = Fixture::six().await;
-    let versions =
-        |items: Vec<(Version, bool, i64)>| items.into_iter().map(|(v, b, _)| (v, b)).collect::<Vec<_>>();
+    let versions = |items: Vec<(Version, bool, i64)>| items.into_iter().map(|(v, b, _)| (v, b)).collect::<Vec<_>>();
     let commits = |from: Version| (from..=5).map(|v| (v, false)).collect::<Vec<_>>();
-    log.put("00000000000000000003.checkpoint.parquet", "torn, and not needed")
-        .await;
+    log.put("00000000000000000003.checkpoint.parquet", "torn, and not needed").await;
     assert_eq!(versions(items(&log, None).await), commits(0));
     let all = items(&log, None).await;
     assert_eq!(items(&log, Some(2)).await, all[3..]);
@@ -599,33 +432,15 @@ async fn import_begins_where_the_log_is_whole() {
     assert!(items(&log, Some(9)).await.is_empty());
     // Truncated, the base's own commit still there.
     log.drop(0..=2).await;
-    log.put(
-        "00000000000000000003.checkpoint.parquet",
-        parquet_of(&Fixture::state_3()),
-    )
-    .await;
-    assert_eq!(
-        versions(items(&log, None).await),
-        [&[(3, true)], &commits(4)[..]].concat()
-    );
+    log.put("00000000000000000003.checkpoint.parquet", parquet_of(&Fixture::state_3())).await;
+    assert_eq!(versions(items(&log, None).await), [&[(3, true)], &commits(4)[..]].concat());
     assert_eq!(items(&log, Some(3)).await, all[4..]);
-    let refused = log
-        .open()
-        .await
-        .unwrap()
-        .items(Some(1))
-        .try_collect::<Vec<_>>()
-        .await
-        .unwrap_err();
+    let refused = log.open().await.unwrap().items(Some(1)).try_collect::<Vec<_>>().await.unwrap_err();
     check_error(refused, ErrorKind::NotFound, &["version 1", "3 to 5"]);
     // Only a checkpoint of the newest version is left; written after a commit that follows, it is not newer.
     log.drop([3]).await;
     let times: Vec<_> = items(&log, None).await.into_iter().map(|(_, _, ms)| ms).collect();
-    assert_eq!(
-        times[1..],
-        all[4..].iter().map(|i| i.2).collect::<Vec<_>>(),
-        "commits keep their times"
-    );
+    assert_eq!(times[1..], all[4..].iter().map(|i| i.2).collect::<Vec<_>>(), "commits keep their times");
     assert!(times[0] < times[1]);
     log.drop(4..=5).await;
     assert_eq!(versions(items(&log, None).await), [(3, true)]);
@@ -636,16 +451,8 @@ async fn import_takes_the_next_base_where_a_checkpoint_is_torn() {
     let log = Fixture::six().await;
     log.drop(0..=2).await;
     log.put("00000000000000000002.checkpoint.parquet", "torn").await;
-    log.put(
-        "00000000000000000003.checkpoint.parquet",
-        parquet_of(&Fixture::state_3()),
-    )
-    .await;
-    let versions: Vec<_> = items(&log, None)
-        .await
-        .into_iter()
-        .map(|(v, b, _)| (v, b))
-        .collect();
+    log.put("00000000000000000003.checkpoint.parquet", parquet_of(&Fixture::state_3())).await;
+    let versions: Vec<_> = items(&log, None).await.into_iter().map(|(v, b, _)| (v, b)).collect();
     assert_eq!(versions, [(3, true), (4, false), (5, false)]);
 }
 
@@ -658,8 +465,7 @@ async fn times_come_from_the_commit_or_its_file_and_only_grow() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, lines.join("\n")).unwrap();
         let file = std::fs::File::options().write(true).open(path).unwrap();
-        file.set_modified(UNIX_EPOCH + Duration::from_millis(mtime))
-            .unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_millis(mtime)).unwrap();
     };
     let ours = format!(r#"{{"commitInfo":{{"timestamp":2500,"{OUR_KEY}":{{}}}}}}"#);
     let on = METADATA.replace(
@@ -667,11 +473,7 @@ async fn times_come_from_the_commit_or_its_file_and_only_grow() {
         r#""configuration":{"delta.enableInCommitTimestamps":"true","delta.inCommitTimestampEnablementVersion":"5"}"#,
     );
     let in_commit = |ms: i64| format!(r#"{{"commitInfo":{{"inCommitTimestamp":{ms},"timestamp":1}}}}"#);
-    commit(
-        0,
-        1000,
-        &[r#"{"commitInfo":{"timestamp":77}}"#, PROTOCOL, METADATA],
-    );
+    commit(0, 1000, &[r#"{"commitInfo":{"timestamp":77}}"#, PROTOCOL, METADATA]);
     commit(1, 400, &["{}"]); // goes back: a copied log
     commit(2, 1001, &["{}"]);
     commit(3, 9000, &[&ours]);
@@ -688,32 +490,14 @@ async fn times_come_from_the_commit_or_its_file_and_only_grow() {
         (4000, InCommit),
         (5000, InCommit),
     ];
-    let all: Vec<_> = FileTxnLogReader::open(&location)
-        .await
-        .unwrap()
-        .items(None)
-        .try_collect()
-        .await
-        .unwrap();
+    let all: Vec<_> = FileTxnLogReader::open(&location).await.unwrap().items(None).try_collect().await.unwrap();
     for (item, (version, want)) in all.into_iter().zip((0..).zip(want)) {
-        let HistoryItem::Commit(commit) = item else {
-            panic!("{item:?}")
-        };
-        assert_eq!(
-            (commit.version, commit.time.ms, commit.time.source),
-            (version, want.0, want.1)
-        );
+        let HistoryItem::Commit(commit) = item else { panic!("{item:?}") };
+        assert_eq!((commit.version, commit.time.ms, commit.time.source), (version, want.0, want.1));
         // A reader that was asked for nothing else says the same.
         let fresh = FileTxnLogReader::open(&location).await.unwrap();
-        assert_eq!(
-            fresh.snapshot(At::Version(version)).await.unwrap().head.timestamp,
-            want.0,
-            "{version}"
-        );
-        assert_eq!(
-            fresh.snapshot(At::Timestamp(want.0)).await.unwrap().version(),
-            version
-        );
+        assert_eq!(fresh.snapshot(At::Version(version)).await.unwrap().head.timestamp, want.0, "{version}");
+        assert_eq!(fresh.snapshot(At::Timestamp(want.0)).await.unwrap().version(), version);
     }
 }
 
@@ -732,20 +516,12 @@ impl std::fmt::Display for Ambiguous {
 
 #[async_trait]
 impl ObjectStore for Ambiguous {
-    async fn put_opts(
-        &self,
-        path: &Path,
-        body: PutPayload,
-        options: PutOptions,
-    ) -> object_store::Result<PutResult> {
+    async fn put_opts(&self, path: &Path, body: PutPayload, options: PutOptions) -> object_store::Result<PutResult> {
         assert!(matches!(options.mode, PutMode::Create));
         if self.lands {
             self.inner.put_opts(path, body, options).await?;
         }
-        Err(Error::Generic {
-            store: "Ambiguous",
-            source: "the connection was lost".into(),
-        })
+        Err(Error::Generic { store: "Ambiguous", source: "the connection was lost".into() })
     }
     async fn put_multipart_opts(
         &self,
@@ -775,10 +551,7 @@ impl ObjectStore for Ambiguous {
 }
 
 fn actions(lines: &[&str]) -> Vec<Action> {
-    lines
-        .iter()
-        .flat_map(|line| Action::parse_line(line).unwrap())
-        .collect()
+    lines.iter().flat_map(|line| Action::parse_line(line).unwrap()).collect()
 }
 
 fn request(n: u128, base: Base, lines: &[&str]) -> CommitRequest {
@@ -786,10 +559,7 @@ fn request(n: u128, base: Base, lines: &[&str]) -> CommitRequest {
 }
 
 fn create() -> CommitRequest {
-    let new = NewTable {
-        name: "orders".parse().unwrap(),
-        location: Fixture::location(),
-    };
+    let new = NewTable { name: "orders".parse().unwrap(), location: Fixture::location() };
     request(0, Base::Create(new), &[PROTOCOL, METADATA])
 }
 
@@ -813,31 +583,16 @@ async fn a_table_is_created_written_and_rebased() {
     let first = request(1, Base::RebaseFrom(0), &[&add("a")]);
     assert_eq!(version(w.commit(first.clone()).await.unwrap()), 1);
     let reading = request(2, Base::RebaseFrom(0), &[&add("b")]);
-    assert_eq!(
-        version(w.commit(reading.clone()).await.unwrap()),
-        2,
-        "a blind append moves to the head"
-    );
+    assert_eq!(version(w.commit(reading.clone()).await.unwrap()), 2, "a blind append moves to the head");
     // Exactly once: the same requests get what they got, whatever came since.
     assert_eq!(version(w.commit(create()).await.unwrap()), 0);
     assert_eq!(version(w.commit(first).await.unwrap()), 1);
     let reader = log.open().await.unwrap();
     assert_eq!(reader.versions(), (0, 2));
-    let times: Vec<_> = reader
-        .history(HistoryRange::default())
-        .await
-        .unwrap()
-        .iter()
-        .map(|c| c.timestamp)
-        .collect();
-    let Outcome::Committed(again) = w.commit(reading).await.unwrap() else {
-        panic!()
-    };
+    let times: Vec<_> = reader.history(HistoryRange::default()).await.unwrap().iter().map(|c| c.timestamp).collect();
+    let Outcome::Committed(again) = w.commit(reading).await.unwrap() else { panic!() };
     assert_eq!((again[0].version, again[0].timestamp), (2, times[0]));
-    assert!(
-        times.is_sorted_by(|newer, older| newer > older) && times[2] == 1_000,
-        "{times:?}"
-    );
+    assert!(times.is_sorted_by(|newer, older| newer > older) && times[2] == 1_000, "{times:?}");
     let body = String::from_utf8(reader.commit_bytes(1).await.unwrap().unwrap().to_vec()).unwrap();
     assert!(!body.contains("catalogId"), "no catalog, no catalog id: {body}");
     let conflict = |outcome| match outcome {
@@ -845,30 +600,15 @@ async fn a_table_is_created_written_and_rebased() {
         other => panic!("{other:?}"),
     };
     let exact = request(3, Base::Exactly(0), &[&add("c")]);
-    assert_eq!(
-        conflict(w.commit(exact).await.unwrap()),
-        (1, ConflictKind::VersionTaken)
-    );
+    assert_eq!(conflict(w.commit(exact).await.unwrap()), (1, ConflictKind::VersionTaken));
     let mut whole = request(4, Base::RebaseFrom(1), &[&add("c")]);
-    whole.reads = Reads {
-        whole_table: true,
-        ..Default::default()
-    };
-    assert_eq!(
-        conflict(w.commit(whole).await.unwrap()),
-        (2, ConflictKind::MatchingFileAdded("b".into()))
-    );
+    whole.reads = Reads { whole_table: true, ..Default::default() };
+    assert_eq!(conflict(w.commit(whole).await.unwrap()), (2, ConflictKind::MatchingFileAdded("b".into())));
     let removal = request(5, Base::Exactly(2), &[&remove("a")]);
     assert_eq!(version(w.commit(removal).await.unwrap()), 3);
     assert_eq!(paths(&log.open().await.unwrap(), 3).await, set(&["b"]));
-    let other = CommitRequest {
-        commit_id: request(9, Base::Exactly(0), &[]).commit_id,
-        ..create()
-    };
-    assert_eq!(
-        conflict(w.commit(other).await.unwrap()),
-        (3, ConflictKind::VersionTaken)
-    );
+    let other = CommitRequest { commit_id: request(9, Base::Exactly(0), &[]).commit_id, ..create() };
+    assert_eq!(conflict(w.commit(other).await.unwrap()), (3, ConflictKind::VersionTaken));
 }
 
 #[tokio::test]
@@ -882,11 +622,7 @@ async fn writers_at_once_all_get_a_version_of_their_own() {
             version(w.commit(request(n, Base::RebaseFrom(0), &[&file])).await.unwrap())
         })
     });
-    let versions: BTreeSet<_> = futures::future::try_join_all(commits)
-        .await
-        .unwrap()
-        .into_iter()
-        .collect();
+    let versions: BTreeSet<_> = futures::future::try_join_all(commits).await.unwrap().into_iter().collect();
     assert_eq!(versions, (1..=16).collect());
     assert_eq!(paths(&log.open().await.unwrap(), 16).await.len(), 16);
 }
@@ -896,15 +632,8 @@ async fn a_put_without_an_answer_is_looked_up() {
     for lands in [true, false] {
         let log = Fixture::default();
         version(writer(log.0.clone()).commit(create()).await.unwrap());
-        let w = writer(Arc::new(Ambiguous {
-            inner: log.0.clone(),
-            lands,
-        }));
-        match w
-            .commit(request(1, Base::RebaseFrom(0), &[&add("a")]))
-            .await
-            .unwrap()
-        {
+        let w = writer(Arc::new(Ambiguous { inner: log.0.clone(), lands }));
+        match w.commit(request(1, Base::RebaseFrom(0), &[&add("a")])).await.unwrap() {
             Outcome::Committed(commits) => assert!(lands && commits[0].version == 1),
             Outcome::Unknown(why) => assert!(!lands && why.contains("the connection was lost"), "{why}"),
             other => panic!("{other:?}"),

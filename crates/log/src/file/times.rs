@@ -28,24 +28,14 @@ pub(super) struct Times {
 impl Times {
     /// Nothing known yet. The newest metadata tells, as in Spark, whether and since when times are in the commits.
     pub(super) fn new(newest: &Metadata) -> Self {
-        let since = newest
-            .property("delta.inCommitTimestampEnablementVersion")
-            .and_then(|v| v.parse().ok());
-        let in_commit_since = newest
-            .is_on("delta.enableInCommitTimestamps")
-            .then(|| since.unwrap_or(0));
-        Self {
-            in_commit_since,
-            own: Mutex::default(),
-        }
+        let since = newest.property("delta.inCommitTimestampEnablementVersion").and_then(|v| v.parse().ok());
+        let in_commit_since = newest.is_on("delta.enableInCommitTimestamps").then(|| since.unwrap_or(0));
+        Self { in_commit_since, own: Mutex::default() }
     }
 
     /// The own time of `version`, whose commit is `body`; remembered.
     pub(super) fn own_of(&self, version: Version, body: &[u8], file_time: i64) -> CommitTime {
-        let time = self.stated(version, body).unwrap_or(CommitTime {
-            ms: file_time,
-            source: TimeSource::File,
-        });
+        let time = self.stated(version, body).unwrap_or(CommitTime { ms: file_time, source: TimeSource::File });
         self.known().insert(version, time);
         time
     }
@@ -59,16 +49,10 @@ impl Times {
         };
         let in_commit = self.in_commit_since.is_some_and(|since| version >= since);
         if let Some(ms) = info.in_commit_timestamp().filter(|_| in_commit) {
-            return Some(CommitTime {
-                ms,
-                source: TimeSource::InCommit,
-            });
+            return Some(CommitTime { ms, source: TimeSource::InCommit });
         }
         info.0.raw(OUR_KEY)?;
-        Some(CommitTime {
-            ms: info.timestamp()?,
-            source: TimeSource::CommitInfo,
-        })
+        Some(CommitTime { ms: info.timestamp()?, source: TimeSource::CommitInfo })
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Version, CommitTime>> {
@@ -85,10 +69,7 @@ impl Times {
             self.own_of(version, &body?.1, listing.file_time(version).unwrap_or_default());
         }
         let known = self.known();
-        Ok(versions
-            .iter()
-            .filter_map(|version| known.get(version).copied())
-            .collect())
+        Ok(versions.iter().filter_map(|version| known.get(version).copied()).collect())
     }
 
     /// The time of `version`.
@@ -97,20 +78,13 @@ impl Times {
     /// its file, so only those earlier ones are read whose file is late enough to matter: as a rule none.
     pub(super) async fn of(&self, version: Version, listing: &Listing, dir: &TableDir) -> Result<CommitTime> {
         let held = |version: &Version| listing.commits.contains_key(version);
-        let file_time = listing
-            .file_time(version)
-            .ok_or_else(|| listing.unreachable(version, dir))?;
-        let mut own = CommitTime {
-            ms: file_time,
-            source: TimeSource::File,
-        };
+        let file_time = listing.file_time(version).ok_or_else(|| listing.unreachable(version, dir))?;
+        let mut own = CommitTime { ms: file_time, source: TimeSource::File };
         if held(&version) {
             own = self.own(&[version], listing, dir).await?[0];
         } else if held(&(version + 1)) {
             // A checkpoint may be younger than the commit after it, the version is not.
-            own.ms = own
-                .ms
-                .min(self.own(&[version + 1], listing, dir).await?[0].ms - 1);
+            own.ms = own.ms.min(self.own(&[version + 1], listing, dir).await?[0].ms - 1);
         }
         let moved = |v: Version, ms: i64| ms.saturating_add((version - v) as i64);
         let earlier = listing.commits.range(..version);
@@ -118,9 +92,6 @@ impl Times {
         let late: Vec<Version> = late.map(|(v, _)| *v).collect();
         let times = self.own(&late, listing, dir).await?;
         let latest = late.iter().zip(times).map(|(v, time)| moved(*v, time.ms)).max();
-        Ok(CommitTime {
-            ms: latest.map_or(own.ms, |ms| ms.max(own.ms)),
-            ..own
-        })
+        Ok(CommitTime { ms: latest.map_or(own.ms, |ms| ms.max(own.ms)), ..own })
     }
 }

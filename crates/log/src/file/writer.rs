@@ -12,9 +12,7 @@ use super::reader::FileTxnLogReader;
 use super::{TableDir, commit_path};
 use crate::action::{Commit, Version};
 use crate::catalog::{TxnLogReader, TxnLogWriter};
-use crate::commit::{
-    Base, CommitRequest, Committed, Conflict, ConflictKind, Current, Outcome, Stamp, prepare,
-};
+use crate::commit::{Base, CommitRequest, Committed, Conflict, ConflictKind, Current, Outcome, Stamp, prepare};
 use crate::error::{Result, TxnLogError};
 use crate::ids::{Clock, CommitId, TableName};
 use crate::location::Location;
@@ -50,25 +48,16 @@ enum Put {
 impl FileTxnLogWriter {
     /// A writer for the table at `location`, which need not exist yet.
     pub fn open(location: &Location, clock: Arc<dyn Clock>) -> Result<Self> {
-        Ok(Self {
-            dir: TableDir::open(location.clone())?,
-            clock,
-        })
+        Ok(Self { dir: TableDir::open(location.clone())?, clock })
     }
 
     /// A writer for the table at the root of `store`; `location` is what messages call it.
     pub fn with_store(location: Location, store: Arc<dyn ObjectStore>, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            dir: TableDir::new(location, store),
-            clock,
-        }
+        Self { dir: TableDir::new(location, store), clock }
     }
 
     fn table_name(&self) -> TableName {
-        TableName {
-            namespace: "default".into(),
-            name: self.dir.location.folder(),
-        }
+        TableName { namespace: "default".into(), name: self.dir.location.folder() }
     }
 
     /// The commits after the request's base, and the one among them that is the request itself.
@@ -131,12 +120,7 @@ impl FileTxnLogWriter {
 
     async fn put(&self, version: Version, body: &Bytes) -> Result<Put> {
         let path = commit_path(version);
-        match self
-            .dir
-            .store
-            .put_opts(&path, body.clone().into(), PutMode::Create.into())
-            .await
-        {
+        match self.dir.store.put_opts(&path, body.clone().into(), PutMode::Create.into()).await {
             Ok(_) => Ok(Put::Done),
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(Put::Taken),
             Err(
@@ -165,23 +149,14 @@ struct Winners {
 }
 
 fn is_of(commit: &Commit, id: CommitId) -> bool {
-    commit
-        .info()
-        .and_then(|info| info.0.get::<String>("txnId"))
-        .is_some_and(|txn| txn == format!("{id:?}"))
+    commit.info().and_then(|info| info.0.get::<String>("txnId")).is_some_and(|txn| txn == format!("{id:?}"))
 }
 
 #[async_trait]
 impl TxnLogWriter for FileTxnLogWriter {
     async fn commit(&self, request: CommitRequest) -> Result<Outcome> {
         let table = request.table;
-        let committed = |version, timestamp| {
-            Ok(Outcome::Committed(vec![Committed {
-                table,
-                version,
-                timestamp,
-            }]))
-        };
+        let committed = |version, timestamp| Ok(Outcome::Committed(vec![Committed { table, version, timestamp }]));
         let mut lost = 0;
         for _ in 0..ATTEMPTS {
             let log = FileTxnLogReader::find(self.dir.clone()).await?;
@@ -210,11 +185,6 @@ impl TxnLogWriter for FileTxnLogWriter {
             }
         }
         let (table_name, kind) = (self.table_name(), ConflictKind::VersionTaken);
-        Ok(Outcome::Conflict(Conflict {
-            table,
-            table_name,
-            version: lost,
-            kind,
-        }))
+        Ok(Outcome::Conflict(Conflict { table, table_name, version: lost, kind }))
     }
 }

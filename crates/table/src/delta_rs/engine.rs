@@ -32,9 +32,12 @@ use super::batches;
 use super::log::{Files, HeldLog, LogFile};
 use super::runtime::wait;
 use super::shown;
+use super::stores;
 
 /// How many files one batch of the checkpoint holds.
 const BATCH: usize = 8192;
+
+const LOG: &str = "_delta_log/";
 
 pub(super) struct VirtualEngine {
     handlers: Arc<Handlers>,
@@ -43,8 +46,10 @@ pub(super) struct VirtualEngine {
 
 struct Handlers {
     log: Arc<HeldLog>,
-    log_url: Url,
-    /// For what is not in `_delta_log`: deletion vectors, change data.
+    table_url: Url,
+    /// The URL of `_delta_log`, as the beginning of others.
+    log_root: String,
+    /// For what is elsewhere below the table: deletion vectors, change data.
     objects: Arc<dyn Engine>,
     walk: AtomicU8,
 }
@@ -55,12 +60,10 @@ const GOING_ON: u8 = 2;
 
 impl VirtualEngine {
     /// An engine for one walk over the log; it does nothing yet.
-    pub(super) fn new(log: Arc<HeldLog>, log_url: Url, objects: Arc<dyn Engine>) -> Self {
-        let walk = AtomicU8::new(UNDECIDED);
-        Self {
-            handlers: Arc::new(Handlers { log, log_url, objects, walk }),
-            evaluation: Arc::new(ArrowEvaluationHandler),
-        }
+    pub(super) fn new(log: Arc<HeldLog>, table_url: Url, objects: Arc<dyn Engine>) -> Self {
+        let handlers =
+            Handlers { log, log_root: format!("{table_url}{LOG}"), table_url, objects, walk: AtomicU8::new(UNDECIDED) };
+        Self { handlers: Arc::new(handlers), evaluation: Arc::new(ArrowEvaluationHandler) }
     }
 }
 
@@ -82,7 +85,15 @@ impl Engine for VirtualEngine {
 impl Handlers {
     /// Which file of the log a URL names; `None` outside the log.
     fn log_file(&self, url: &Url) -> Option<LogFile> {
-        url.as_str().strip_prefix(self.log_url.as_str()).map(LogFile::parse)
+        url.as_str().strip_prefix(&self.log_root).map(LogFile::parse)
+    }
+
+    /// The engine for a URL outside the log: absolute paths may lie in another store.
+    fn objects(&self, url: &Url) -> DeltaResult<Arc<dyn Engine>> {
+        if url.as_str().starts_with(self.table_url.as_str()) {
+            return Ok(self.objects.clone());
+        }
+        stores::engine(url).map_err(Error::generic_err)
     }
 
     /// Whether the walk is afresh; the first question decides.
@@ -139,13 +150,13 @@ impl Handlers {
     }
 }
 
-fn meta(log: &HeldLog, log_url: &Url, file: LogFile) -> DeltaResult<FileMeta> {
+fn meta(log: &HeldLog, log_root: &str, file: LogFile) -> DeltaResult<FileMeta> {
     let last_modified = match file {
         LogFile::Commit(v) | LogFile::Checksum(v) | LogFile::Checkpoint(v) => log.known_time(v),
         LogFile::LastCheckpoint | LogFile::Other => 0,
     };
     // The size only has to say that the file is not empty.
-    Ok(FileMeta { location: log_url.join(&file.name())?, last_modified, size: 1 })
+    Ok(FileMeta { location: Url::parse(&format!("{log_root}{}", file.name()))?, last_modified, size: 1 })
 }
 
 /// The files of a stream, many at a time; the stream itself runs where log reads run.
@@ -180,8 +191,8 @@ impl Iterator for FileBatches {
 
 impl StorageHandler for Handlers {
     fn list_from(&self, path: &Url) -> DeltaResult<Box<dyn Iterator<Item = DeltaResult<FileMeta>>>> {
-        let Some(after) = path.as_str().strip_prefix(self.log_url.as_str()) else {
-            return self.objects.storage_handler().list_from(path);
+        let Some(after) = path.as_str().strip_prefix(&self.log_root) else {
+            return self.objects(path)?.storage_handler().list_from(path);
         };
         let afresh = self.is_afresh(GOING_ON);
         let from = after.get(..20).and_then(|digits| digits.parse().ok()).unwrap_or(0);
@@ -189,18 +200,18 @@ impl StorageHandler for Handlers {
             return Ok(Box::new(std::iter::empty()));
         };
         let held = self.log.base_version().map_or(0, |v| v + 1);
-        let (log, log_url, after) = (self.log.clone(), self.log_url.clone(), after.to_string());
+        let (log, root, after) = (self.log.clone(), self.log_root.clone(), after.to_string());
         let names = (from..=newest).flat_map(move |v| {
             let checkpoint = (afresh && v < held).then_some(LogFile::Checkpoint(v));
             let checksum = (v < held).then_some(LogFile::Checksum(v));
             [checkpoint, checksum, Some(LogFile::Commit(v))].into_iter().flatten()
         });
-        Ok(Box::new(names.filter(move |f| f.name() > after).map(move |f| meta(&log, &log_url, f))))
+        Ok(Box::new(names.filter(move |f| f.name() > after).map(move |f| meta(&log, &root, f))))
     }
 
     fn read_files(&self, files: Vec<FileSlice>) -> DeltaResult<Box<dyn Iterator<Item = DeltaResult<Bytes>>>> {
-        if !files.iter().all(|(url, _)| self.log_file(url).is_some()) {
-            return self.objects.storage_handler().read_files(files);
+        if let Some((url, _)) = files.iter().find(|(url, _)| self.log_file(url).is_none()) {
+            return self.objects(url)?.storage_handler().read_files(files);
         }
         let slices = files.into_iter().map(|(url, range)| {
             let bytes = self.read(&url)?;
@@ -212,27 +223,27 @@ impl StorageHandler for Handlers {
 
     fn copy_atomic(&self, from: &Url, to: &Url) -> DeltaResult<()> {
         self.refuse_log(to)?;
-        self.objects.storage_handler().copy_atomic(from, to)
+        self.objects(to)?.storage_handler().copy_atomic(from, to)
     }
 
     fn put(&self, path: &Url, data: Bytes, overwrite: bool) -> DeltaResult<()> {
         match self.log_file(path) {
-            None => self.objects.storage_handler().put(path, data, overwrite),
+            None => self.objects(path)?.storage_handler().put(path, data, overwrite),
             Some(file) => self.write(file, path, data),
         }
     }
 
     fn head(&self, path: &Url) -> DeltaResult<FileMeta> {
         match self.log_file(path) {
-            None => self.objects.storage_handler().head(path),
+            None => self.objects(path)?.storage_handler().head(path),
             Some(LogFile::Other) => Err(Error::file_not_found(path)),
-            Some(file) => meta(&self.log, &self.log_url, file),
+            Some(file) => meta(&self.log, &self.log_root, file),
         }
     }
 
     fn delete(&self, path: &Url) -> DeltaResult<()> {
         match self.log_file(path) {
-            None => self.objects.storage_handler().delete(path),
+            None => self.objects(path)?.storage_handler().delete(path),
             Some(_) => Ok(()),
         }
     }
@@ -270,8 +281,9 @@ impl JsonHandler for Handlers {
         schema: SchemaRef,
         predicate: Option<PredicateRef>,
     ) -> DeltaResult<FileDataReadResultIterator> {
-        if !files.iter().all(|f| self.log_file(&f.location).is_some()) {
-            return self.objects.json_handler().read_json_files(files, schema, predicate);
+        if let Some(other) = files.iter().find(|f| self.log_file(&f.location).is_none()) {
+            let objects = self.objects(&other.location)?;
+            return objects.json_handler().read_json_files(files, schema, predicate);
         }
         let read = |file: &FileMeta| {
             let bytes = self.read(&file.location)?;
@@ -289,7 +301,7 @@ impl JsonHandler for Handlers {
         overwrite: bool,
     ) -> DeltaResult<FileSize> {
         let Some(file) = self.log_file(path) else {
-            return self.objects.json_handler().write_json_file(path, data, overwrite);
+            return self.objects(path)?.json_handler().write_json_file(path, data, overwrite);
         };
         let data = Bytes::from(to_json_bytes(data)?);
         let size = data.len() as FileSize;
@@ -305,18 +317,19 @@ impl ParquetHandler for Handlers {
         schema: SchemaRef,
         predicate: Option<PredicateRef>,
     ) -> DeltaResult<FileDataReadResultIterator> {
-        let checkpoints = files.iter().map(|file| match self.log_file(&file.location) {
-            Some(LogFile::Checkpoint(version)) => Some((version, file)),
-            _ => None,
-        });
-        match checkpoints.collect::<Option<Vec<_>>>() {
-            None => self.objects.parquet_handler().read_parquet_files(files, schema, predicate),
-            Some(checkpoints) => {
-                let read = checkpoints.into_iter().map(|(v, file)| self.checkpoint(v, &file.location, schema.clone()));
-                let parts = read.collect::<DeltaResult<Vec<_>>>()?;
-                Ok(Box::new(parts.into_iter().flatten()))
-            }
+        let mut parts = Vec::with_capacity(files.len());
+        for file in files {
+            parts.push(match self.log_file(&file.location) {
+                Some(LogFile::Checkpoint(version)) => self.checkpoint(version, &file.location, schema.clone())?,
+                Some(_) => return Err(Error::file_not_found(&file.location)),
+                None => {
+                    let (objects, one) = (self.objects(&file.location)?, std::slice::from_ref(file));
+                    let handler = objects.parquet_handler();
+                    handler.read_parquet_files(one, schema.clone(), predicate.clone())?
+                }
+            });
         }
+        Ok(Box::new(parts.into_iter().flatten()))
     }
 
     fn write_parquet_file(
@@ -325,12 +338,13 @@ impl ParquetHandler for Handlers {
         data: DeltaResultIteratorStatic<Box<dyn EngineData>>,
     ) -> DeltaResult<()> {
         self.refuse_log(&location)?;
-        self.objects.parquet_handler().write_parquet_file(location, data)
+        let objects = self.objects(&location)?;
+        objects.parquet_handler().write_parquet_file(location, data)
     }
 
     fn read_parquet_footer(&self, file: &FileMeta) -> DeltaResult<ParquetFooter> {
         match self.log_file(&file.location) {
-            None => self.objects.parquet_handler().read_parquet_footer(file),
+            None => self.objects(&file.location)?.parquet_handler().read_parquet_footer(file),
             // Columns named here would be asked for in their parsed form; the checkpoint has none of those.
             Some(_) => Ok(ParquetFooter { schema: Arc::new(StructType::try_new([])?) }),
         }

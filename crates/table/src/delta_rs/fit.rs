@@ -24,7 +24,8 @@ impl Fit {
         fit_fields(table, "", data.fields(), table_columns.fields())?;
         // delta-rs works out generated columns that are left out.
         let is_generated = |f: &Field| f.metadata().contains_key("delta.generationExpression");
-        let columns = table_columns.fields().iter().filter(|f| data.column_with_name(f.name()).is_some() || !is_generated(f));
+        let columns =
+            table_columns.fields().iter().filter(|f| data.column_with_name(f.name()).is_some() || !is_generated(f));
         Ok(Self { table: table.into(), columns: Schema::new(columns.cloned().collect::<Fields>()).into() })
     }
 
@@ -61,7 +62,10 @@ fn fit_fields(table: &str, within: &str, data: &Fields, columns: &Fields) -> Res
         }
         let Some((_, column)) = columns.find(field.name()) else {
             let names: Vec<_> = columns.iter().map(|c| format!("{within}{}", c.name())).collect();
-            return refuse(format!("the data has a column {name:?}, and {table} has none: it has {}", names.join(", ")));
+            return refuse(format!(
+                "the data has a column {name:?}, and {table} has none: it has {}",
+                names.join(", ")
+            ));
         };
         fit_type(table, &name, field.data_type(), column.data_type())?;
     }
@@ -70,9 +74,10 @@ fn fit_fields(table: &str, within: &str, data: &Fields, columns: &Fields) -> Res
         required && data.find(c.name()).is_none()
     });
     match missing {
-        Some(column) => {
-            refuse(format!("the data lacks the column {:?} of {table}, which may not be null", format!("{within}{}", column.name())))
-        }
+        Some(column) => refuse(format!(
+            "the data lacks the column {:?} of {table}, which may not be null",
+            format!("{within}{}", column.name())
+        )),
         None => Ok(()),
     }
 }

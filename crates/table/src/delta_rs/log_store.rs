@@ -5,13 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use delta_kernel::Engine;
-use delta_kernel_engine::DefaultEngineBuilder;
-use delta_kernel_engine::executor::tokio::TokioMultiThreadExecutor;
 use deltalake_core::kernel::transaction::TransactionError;
 use deltalake_core::logstore::{CommitOrBytes, LogStore, LogStoreConfig, StorageConfig};
 use deltalake_core::{DeltaResult, DeltaTableError};
 use deltalakedb_log::{Location, Result, TxnLogError, Version};
-use object_store::path::Path;
 use object_store::ObjectStore;
 use url::Url;
 use uuid::Uuid;
@@ -19,37 +16,34 @@ use uuid::Uuid;
 use super::engine::VirtualEngine;
 use super::log::HeldLog;
 use super::overlay::Overlay;
-use super::{runtime, stores};
+use super::puts::Puts;
+use super::stores;
 
 pub(super) struct VirtualLogStore {
     log: Arc<HeldLog>,
     config: LogStoreConfig,
-    log_url: Url,
+    table_url: Url,
+    /// The store of the table, which is all there is under the table's URL.
     table: Arc<Overlay>,
-    root: Arc<Overlay>,
     objects: Arc<dyn Engine>,
 }
 
 impl VirtualLogStore {
     pub(super) fn new(location: &Location, log: Arc<HeldLog>) -> Result<Self> {
-        let unusual = |e: &dyn std::fmt::Display| TxnLogError::invalid(format!("{location} is no place for a table: {e}"));
         let url = stores::url_of(location)?;
-        let root = stores::root_store(&url)?;
-        let table_path = Path::from_url_path(url.path()).map_err(|e| unusual(&e))?;
-        let executor = Arc::new(TokioMultiThreadExecutor::new(runtime::handle()?));
+        let data = stores::root_store(&url)?;
         Ok(Self {
             config: LogStoreConfig::new(&url, StorageConfig::default()),
-            log_url: url.join("_delta_log/").map_err(|e| unusual(&e))?,
-            table: Arc::new(Overlay::new(location.store()?, log.clone(), &Path::default())),
-            objects: Arc::new(DefaultEngineBuilder::new(root.clone()).with_task_executor(executor).build()),
-            root: Arc::new(Overlay::new(root, log.clone(), &table_path)),
+            objects: stores::engine(&url)?,
+            table_url: url,
+            table: Arc::new(Overlay::new(data, log.clone())),
             log,
         })
     }
 
-    /// The files put into the table so far.
-    pub(super) fn written(&self) -> Vec<Path> {
-        self.table.written()
+    /// What was put into the table so far.
+    pub(super) fn puts(&self) -> &Puts {
+        self.table.puts()
     }
 
     /// The object store of the data files, its root the table's.
@@ -115,11 +109,12 @@ impl LogStore for VirtualLogStore {
     }
 
     fn root_object_store(&self, _operation: Option<Uuid>) -> Arc<dyn ObjectStore> {
-        self.root.clone()
+        self.table.clone()
     }
 
     fn engine(&self, _operation: Option<Uuid>) -> Arc<dyn Engine> {
-        Arc::new(VirtualEngine::new(self.log.clone(), self.log_url.clone(), self.objects.clone()))
+        let (log, objects) = (self.log.clone(), self.objects.clone());
+        Arc::new(VirtualEngine::new(log, self.table_url.clone(), objects))
     }
 
     async fn is_delta_table_location(&self) -> DeltaResult<bool> {

@@ -4,9 +4,9 @@
 //! stores whose `_delta_log` is made up from a [`TxnLogReader`]. delta-rs runs unmodified on it. Commits are caught,
 //! not made: the caller takes the actions and commits them in a catalog.
 //!
-//! Inside, the table's URL is the place of its data files ([`stores`] says how local ones are spelled). The URLs of
-//! data files then come out as on a plain path, absolute and percent-encoded ones included, and DataFusion, which
-//! keys object stores by scheme and host, finds the store that really holds them.
+//! Inside, a table has a URL of its own ([`stores`] says why): a host that stands for its place. Data files below the
+//! table come out below that URL, percent-encoded ones too; absolute ones keep theirs. DataFusion keys object stores by
+//! scheme and host, and our sessions find the store of either.
 
 mod batches;
 mod engine;
@@ -15,13 +15,14 @@ mod log;
 mod log_store;
 mod overlay;
 pub mod plain;
+mod puts;
 mod runtime;
 mod schema;
 mod shown;
 mod stores;
-mod write;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::sync::Arc;
 
@@ -80,12 +81,7 @@ impl VirtualTable {
         Ok(Whole(Self::open(location, reader, base, Files::All).await?))
     }
 
-    async fn open(
-        location: &Location,
-        reader: Arc<dyn TxnLogReader>,
-        base: Snapshot,
-        files: Files,
-    ) -> Result<Self> {
+    async fn open(location: &Location, reader: Arc<dyn TxnLogReader>, base: Snapshot, files: Files) -> Result<Self> {
         let log = Arc::new(HeldLog::new(reader, Some(base.clone()), files));
         let log_store = Arc::new(VirtualLogStore::new(location, log.clone())?);
         let snapshot = EagerSnapshot::try_new(log_store.as_ref(), None)
@@ -106,11 +102,8 @@ impl VirtualTable {
 }
 
 fn provider(snapshot: EagerSnapshot) -> Result<DeltaScanNext> {
-    let config = DeltaScanConfig {
-        wrap_partition_values: false,
-        schema_force_view_types: false,
-        ..DeltaScanConfig::default()
-    };
+    let config =
+        DeltaScanConfig { wrap_partition_values: false, schema_force_view_types: false, ..DeltaScanConfig::default() };
     DeltaScanNext::new(snapshot, config).explain(|| "the table cannot be read".into())
 }
 

@@ -6,7 +6,7 @@
 //! that a write that fails can remove its files.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,19 +22,21 @@ use object_store::{
 };
 
 use super::log::{HeldLog, LogFile};
+use super::puts::{self, Puts};
 
 #[derive(Clone, Debug)]
 pub(super) struct Overlay {
     inner: Arc<dyn ObjectStore>,
     log: Arc<HeldLog>,
     log_dir: Path,
-    written: Arc<Mutex<Vec<Path>>>,
+    puts: Puts,
 }
 
 impl Overlay {
-    /// Hides the log directory of the table at `root` within the store.
-    pub(super) fn new(inner: Arc<dyn ObjectStore>, log: Arc<HeldLog>, root: &Path) -> Self {
-        Self { inner, log, log_dir: root.clone().join("_delta_log"), written: Arc::default() }
+    /// Hides the log directory of the table whose store this is.
+    pub(super) fn new(inner: Arc<dyn ObjectStore>, log: Arc<HeldLog>) -> Self {
+        let log_dir = Path::from("_delta_log");
+        Self { inner, log, log_dir, puts: Puts::default() }
     }
 
     /// The store below.
@@ -42,13 +44,9 @@ impl Overlay {
         self.inner.clone()
     }
 
-    /// The files put through this store so far.
-    pub(super) fn written(&self) -> Vec<Path> {
-        self.written.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
-    }
-
-    fn remember(&self, path: &Path) {
-        self.written.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(path.clone());
+    /// What was put through this store so far.
+    pub(super) fn puts(&self) -> &Puts {
+        &self.puts
     }
 
     /// The file name of a path in the log; `None` elsewhere.
@@ -74,7 +72,9 @@ impl Overlay {
 
     /// The commits from the one whose name comes after `offset`, with their times.
     async fn commits_after(&self, offset: &Path) -> Result<Vec<Result<ObjectMeta>>> {
-        let Some(base) = self.log.base_version() else { return Ok(Vec::new()) };
+        let Some(base) = self.log.base_version() else {
+            return Ok(Vec::new());
+        };
         let digits = offset.filename().and_then(|name| name.get(..20));
         let from: Version = digits.and_then(|d| d.parse().ok()).unwrap_or(0);
         let limit = (base + 1).saturating_sub(from);
@@ -106,12 +106,12 @@ impl ObjectStore for Overlay {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         match self.log_name(path) {
             None => {
-                self.remember(path);
-                self.inner.put_opts(path, payload, options).await
+                self.puts.begin(path);
+                self.puts.keep(self.inner.put_opts(path, payload, options).await, puts::nothing())
             }
             Some(name) if name.ends_with(".tmp") => {
                 self.log.temporary().insert(name, payload.into());
-                Ok(PutResult { e_tag: None, version: None })
+                Ok(puts::nothing())
             }
             Some(_) => Err(not_in_files(path)),
         }
@@ -121,8 +121,8 @@ impl ObjectStore for Overlay {
         if self.log_name(path).is_some() {
             return Err(not_in_files(path));
         }
-        self.remember(path);
-        self.inner.put_multipart_opts(path, options).await
+        self.puts.begin(path);
+        Ok(self.puts.watch(self.inner.put_multipart_opts(path, options).await?))
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
@@ -182,7 +182,7 @@ impl ObjectStore for Overlay {
         if self.log_name(from).is_some() || self.log_name(to).is_some() {
             return Err(not_in_files(to));
         }
-        self.remember(to);
+        self.puts.begin(to);
         self.inner.copy_opts(from, to, options).await
     }
 }

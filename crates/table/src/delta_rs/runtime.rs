@@ -13,7 +13,10 @@ fn runtime() -> Result<&'static Runtime> {
     static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
     let start = || Builder::new_multi_thread().worker_threads(2).thread_name("deltalakedb-log").enable_all().build();
     RUNTIME.get_or_init(|| start().ok()).as_ref().ok_or_else(|| {
-        TxnLogError::new(ErrorKind::Unavailable, "no thread can be started to read the log: the system's limit is reached")
+        TxnLogError::new(
+            ErrorKind::Unavailable,
+            "no thread can be started to read the log: the system's limit is reached",
+        )
     })
 }
 

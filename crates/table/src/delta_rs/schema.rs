@@ -24,8 +24,9 @@ const TYPES: &str = "long, integer, short, byte, double, float, decimal(p,s), st
 /// ```
 pub fn parse_schema(text: &str) -> Result<TableSchema> {
     if text.trim_start().starts_with('{') {
-        let parsed: StructType = serde_json::from_str(text)
-            .explain(|| "the schema is not the JSON of a Delta schema (`{\"type\":\"struct\",\"fields\":[…]}`)".into())?;
+        let parsed: StructType = serde_json::from_str(text).explain(|| {
+            "the schema is not the JSON of a Delta schema (`{\"type\":\"struct\",\"fields\":[…]}`)".into()
+        })?;
         return TableSchema::of(parsed.fields().cloned().collect());
     }
     let columns = split(text).into_iter().map(|column| parse_column(column.trim()));
@@ -138,7 +139,8 @@ mod tests {
 
     #[test]
     fn columns_are_read_with_types_and_nulls() {
-        let schema = parse_schema("id long not null, `odd name` decimal(10, 2),t TIMESTAMP_NTZ NOT  NULL, b byte").unwrap();
+        let schema =
+            parse_schema("id long not null, `odd name` decimal(10, 2),t TIMESTAMP_NTZ NOT  NULL, b byte").unwrap();
         assert_eq!(schema.names(), ["id", "odd name", "t", "b"]);
         let json = serde_json::to_value(&schema.0).unwrap();
         let of = |n: usize, key: &str| json["fields"][n][key].clone();

@@ -41,9 +41,11 @@ pub(super) fn check_writable(snapshot: &Snapshot, table: &str) -> Result<()> {
     let refuse = |what: &str| {
         Err(TxnLogError::invalid(format!("{table} {what}, which is not supported for writing: nothing was written")))
     };
-    let unknown = protocol.writer_features.iter().flatten().find(|f| {
-        !WRITABLE.contains(&f.as_str()) && !HIDDEN_FEATURES.contains(&f.as_str())
-    });
+    let unknown = protocol
+        .writer_features
+        .iter()
+        .flatten()
+        .find(|f| !WRITABLE.contains(&f.as_str()) && !HIDDEN_FEATURES.contains(&f.as_str()));
     match unknown {
         Some(feature) => refuse(&format!("needs the writer feature {feature:?}")),
         None if snapshot.head.metadata.schema_string.contains("delta.identity.") => refuse("has identity columns"),
@@ -72,15 +74,12 @@ pub(super) fn checksum(snapshot: &Snapshot) -> String {
 pub(super) fn checkpoint_lines(snapshot: &Snapshot) -> Vec<String> {
     let txns = snapshot.txns.values().map(|t: &Txn| Action::Txn(t.clone()));
     let domains = snapshot.domains.values().map(|d: &DomainMetadata| Action::DomainMetadata(d.clone()));
-    [
-        Action::Protocol(protocol(&snapshot.head.protocol)),
-        Action::Metadata(metadata(&snapshot.head.metadata)),
-    ]
-    .into_iter()
-    .chain(txns)
-    .chain(domains)
-    .map(|action| action.to_json())
-    .collect()
+    [Action::Protocol(protocol(&snapshot.head.protocol)), Action::Metadata(metadata(&snapshot.head.metadata))]
+        .into_iter()
+        .chain(txns)
+        .chain(domains)
+        .map(|action| action.to_json())
+        .collect()
 }
 
 /// Puts back what was hidden, where delta-rs wrote a new protocol or new metadata.

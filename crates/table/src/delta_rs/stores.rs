@@ -6,22 +6,36 @@ use std::sync::{Arc, Mutex, OnceLock};
 use datafusion::common::{DataFusionError, Result as PlanResult};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use deltalakedb_log::{Location, Result};
+use delta_kernel::Engine;
+use delta_kernel_engine::DefaultEngineBuilder;
+use delta_kernel_engine::executor::tokio::TokioMultiThreadExecutor;
+use deltalakedb_log::{Location, Result, TxnLogError};
 use object_store::ObjectStore;
 use url::{Position, Url};
 
+use super::runtime;
 use crate::error::Explain;
 
-/// The root of local tables, as delta-rs is told.
-const LOCAL: &str = "deltasql://local";
+/// The scheme of tables, as delta-rs is told.
+const SCHEME: &str = "deltasql";
 
-/// The URL delta-rs knows a table by: its place, local files under a scheme of our own. Of a `file` URL the kernel
-/// wants that the folder exists and follows links in it; a table without rows need not have a folder.
+/// The URL delta-rs knows a table by: a host that spells the table's place in hexadecimal, and nothing below it.
+///
+/// The kernel wants the folder of a `file` URL to exist and follows links in it, and it reads deletion vectors by
+/// paths it forgot to decode. A host of its own spares every table that, whatever its folder is called.
 pub(super) fn url_of(location: &Location) -> Result<Url> {
-    match location.url().scheme() {
-        "file" => Url::parse(&format!("{LOCAL}{}", location.url().path()))
-            .explain(|| format!("{location} is no place for a table")),
-        _ => Ok(location.url().clone()),
+    let host: String = location.url().as_str().bytes().map(|b| format!("{b:02x}")).collect();
+    Url::parse(&format!("{SCHEME}://{host}/")).explain(|| format!("{location} is no place for a table"))
+}
+
+/// The place such a URL spells.
+fn location_of(url: &Url) -> Result<Location> {
+    let host = url.host_str().unwrap_or_default();
+    let digits = host.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
+    let bytes = digits.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect::<Option<Vec<_>>>();
+    match bytes.map(String::from_utf8) {
+        Some(Ok(place)) => Location::parse(&place),
+        _ => Err(TxnLogError::invalid(format!("{url} names no table by its place"))),
     }
 }
 
@@ -33,10 +47,20 @@ pub(super) fn root_store(url: &Url) -> Result<Arc<dyn ObjectStore>> {
     if let Some(store) = roots.get(&root) {
         return Ok(store.clone());
     }
-    let place = if url.as_str().starts_with(LOCAL) { "/" } else { &root };
-    let store = Location::parse(place)?.store()?;
+    let place = match url.scheme() {
+        SCHEME => location_of(url)?,
+        _ => Location::parse(&root)?,
+    };
+    let store = place.store()?;
     roots.insert(root, store.clone());
     Ok(store)
+}
+
+/// The kernel's own engine over that store.
+pub(super) fn engine(url: &Url) -> Result<Arc<dyn Engine>> {
+    let executor = Arc::new(TokioMultiThreadExecutor::new(runtime::handle()?));
+    let engine = DefaultEngineBuilder::new(root_store(url)?).with_task_executor(executor);
+    Ok(Arc::new(engine.build()))
 }
 
 /// A runtime for one session, which finds the store of any data file by its URL.

@@ -1,129 +1,139 @@
-//! Tables written by others, read through the virtual log and by plain delta-rs.
+//! delta-rs' own operations on a log that is not in files.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::util::pretty::pretty_format_batches;
-use deltalakedb_log::{FileTxnLogReader, Location, At};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
+use bytes::Bytes;
+use chrono::DateTime;
+use deltalake_core::DeltaTable as PlainTable;
+use deltalake_core::delta_datafusion::DeltaScanNext;
+use deltalake_core::logstore::LogStoreRef;
+use deltalakedb_log::action::{Add, Version};
+use deltalakedb_log::catalog::{Catalog, HistoryRange};
+use deltalakedb_log::commit::NewTable;
+use deltalakedb_log::snapshot::{At, CommitSummary, Head};
+use deltalakedb_log::{MemoryCatalog, SeededClock};
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
 
-use super::plain;
-use crate::{DeltaTable, Scan, SaveMode, WriteOptions};
+use super::*;
+use crate::{Rows, SaveMode, WriteOptions, create_with_data};
 
-fn sorted(batches: &[arrow::array::RecordBatch]) -> String {
-    let text = pretty_format_batches(batches).unwrap().to_string();
-    let mut lines: Vec<_> = text.lines().collect();
-    if lines.len() > 3 {
-        lines[3..].sort();
-    }
-    lines.join("\n")
+fn numbers(range: std::ops::Range<i64>) -> Vec<RecordBatch> {
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(range));
+    vec![RecordBatch::try_from_iter([("n", numbers)]).unwrap()]
 }
 
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for e in std::fs::read_dir(from).unwrap() {
-        let e = e.unwrap();
-        let t = to.join(e.file_name());
-        if e.path().is_dir() { copy(&e.path(), &t) } else { std::fs::copy(e.path(), t).unwrap(); }
+/// A table of the numbers 0..30 in three files and commits, without a `_delta_log`.
+async fn table(dir: &std::path::Path) -> crate::DeltaTable {
+    let catalog: Arc<dyn Catalog> = Arc::new(MemoryCatalog::new(Arc::new(SeededClock::new(1_700_000_000_000, 1))));
+    let location = Location::parse(dir.join("odd %41 näme").to_str().unwrap()).unwrap();
+    let new = NewTable { name: "t".parse().unwrap(), location };
+    let options = WriteOptions::default();
+    create_with_data(catalog.as_ref(), new, numbers(0..10), &[], &HashMap::new(), &options).await.unwrap();
+    let table =
+        crate::DeltaTable::open_in(catalog, &deltalakedb_log::TableRef::Name("t".parse().unwrap())).await.unwrap();
+    for from in [10, 20] {
+        table.write(numbers(from..from + 10), SaveMode::Append, &options).await.unwrap();
     }
+    table
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn golden() {
-    let Ok(dir) = std::env::var("GOLDEN_UNPACKED") else { return };
-    let mut names: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
-    names.sort();
-    for table in names {
-        let name = table.file_name().unwrap().to_string_lossy().to_string();
-        if name.contains("dictionaries") { continue }
-        let path = if table.join("delta").exists() { table.join("delta") } else { table };
-        let location = Location::parse(path.to_str().unwrap()).unwrap();
-        let Ok(reader) = FileTxnLogReader::open(&location).await else { continue };
-        let (a, b) = reader.versions();
-        let t = DeltaTable::open_with_reader(path.to_str().unwrap(), Arc::new(reader)).unwrap();
-        for v in a..=b {
-            let theirs = plain::read(&location, Some(v)).await;
-            let ours = t.read(&Scan { at: At::Version(v), ..Scan::default() }).await;
-            match (ours, theirs) {
-                (Ok(ours), Ok(theirs)) => {
-                    if sorted(&ours) != sorted(&theirs) { println!("DIFF {name} {v}") }
-                }
-                (Err(_), Err(_)) => {}
-                (a, b) => println!("ONE {name} {v} ours {:?} theirs {:?}", a.map(|_|()).map_err(|e| e.to_string()), b.map(|_|()).map_err(|e| e.to_string())),
-            }
-        }
-        // write: append its own rows, then overwrite
-        let tmp = tempfile::tempdir().unwrap();
-        let at = tmp.path().join("odd näme");
-        copy(&path, &at);
-        let t = DeltaTable::open(at.to_str().unwrap()).await.unwrap();
-        let rows = match t.read(&Scan::default()).await { Ok(r) => r, Err(_) => continue };
-        let n: usize = rows.iter().map(|r| r.num_rows()).sum();
-        match t.write(rows.clone(), SaveMode::Append, &WriteOptions::default()).await {
-            Err(e) => { println!("APPEND {name} {e}"); continue }
-            Ok(_) => {}
-        }
-        let count = async |what: &str, want: usize| {
-            let ours = t.read(&Scan::default()).await.unwrap();
-            let theirs = plain::read(t.location(), None).await;
-            let n: usize = ours.iter().map(|r| r.num_rows()).sum();
-            if n != want { println!("{what} {name} {n} {want}") }
-            match theirs { Ok(x) if sorted(&x) == sorted(&ours) => {}, Ok(_) => println!("{what} {name} differs"), Err(e) => println!("{what} {name} plain {e}") }
-        };
-        count("AFTER APPEND", 2 * n).await;
-        match t.write(rows.clone(), SaveMode::Overwrite, &WriteOptions::default()).await {
-            Err(e) => { println!("OVERWRITE {name} {e}"); continue }
-            Ok(_) => {}
-        }
-        count("AFTER OVERWRITE", n).await;
-        println!("done {name}");
-    }
+async fn held(table: &crate::DeltaTable, at: At, files: Files) -> (Arc<HeldLog>, Arc<VirtualLogStore>) {
+    let reader = table.reader().await.unwrap();
+    let base = reader.snapshot(at).await.unwrap();
+    let log = Arc::new(HeldLog::new(reader, Some(base), files));
+    let log_store = Arc::new(VirtualLogStore::new(table.location(), log.clone()).unwrap());
+    (log, log_store)
+}
+
+async fn check_sum(log_store: &Arc<VirtualLogStore>, version: Option<Version>, want: i64) {
+    let snapshot = EagerSnapshot::try_new(log_store, version).await.unwrap();
+    let log_store: LogStoreRef = log_store.clone();
+    let rows = DeltaScanNext::builder().with_log_store(log_store).with_eager_snapshot(snapshot).build();
+    let session = session_context().unwrap();
+    session.register_table("t", Arc::new(rows.await.unwrap())).unwrap();
+    let sum = session.sql("SELECT sum(n) FROM t").await.unwrap().collect().await.unwrap();
+    assert_eq!(sum[0].column(0).as_primitive::<Int64Type>().value(0), want);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn golden_filters() {
-    let Ok(dir) = std::env::var("GOLDEN_UNPACKED") else { return };
-    let mut names: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
-    names.sort();
-    let (mut n, mut pruned) = (0, 0);
-    for table in names {
-        let name = table.file_name().unwrap().to_string_lossy().to_string();
-        if name.contains("dictionaries") { continue }
-        let path = if table.join("delta").exists() { table.join("delta") } else { table };
-        let location = Location::parse(path.to_str().unwrap()).unwrap();
-        let Ok(reader) = FileTxnLogReader::open(&location).await else { continue };
-        let t = DeltaTable::open_with_reader(path.to_str().unwrap(), Arc::new(reader)).unwrap();
-        let Ok(all) = t.read(&Scan::default()).await else { continue };
-        let reader = t.reader().await.unwrap();
-        let head = reader.head().await.unwrap();
-        if all.is_empty() { continue }
-        let schema = all[0].schema();
-        for (i, f) in schema.fields().iter().enumerate() {
-            if f.data_type().is_nested() { continue }
-            for row in 0..all[0].num_rows().min(3) {
-                let v = arrow::util::display::array_value_to_string(all[0].column(i), row).unwrap();
-                use arrow::datatypes::DataType as T;
-                let lit = match f.data_type() { T::Utf8 | T::Date32 | T::Timestamp(..) => format!("'{}'", v.replace('\'', "''")), T::Binary => continue, _ => v };
-                let q = format!("\"{}\"", f.name());
-                for cond in [format!("{q} = {lit}"), format!("{q} > {lit}"), format!("{q} <= {lit}"), format!("NOT ({q} <> {lit})"), format!("{q} IN ({lit})"), format!("{q} IS NULL"), format!("NOT ({q} BETWEEN {lit} AND {lit})"), format!("{q} IS NOT NULL AND ({q} < {lit} OR {q} = {lit})")] {
-                    if lit == "" || lit == "''" { continue }
-                    let ctx = super::session_context().unwrap();
-                    let df = ctx.read_batches(all.clone()).unwrap();
-                    let want = async { let e = df.parse_sql_expr(&cond)?; df.filter(e)?.collect().await }.await;
-                    let got = t.read(&Scan { filter_sql: Some(cond.clone()), ..Scan::default() }).await;
-                    match (got, want) {
-                        (Ok(a), Ok(b)) => { n += 1; if sorted(&a) != sorted(&b) && (a.iter().any(|a| a.num_rows() > 0) || b.iter().any(|a| a.num_rows() > 0)) { println!("FILTER {name} {cond}") } }
-                        (Err(_), Err(_)) => {}
-                        (a, b) => println!("FILTER1 {name} {cond} {:?} {:?}", a.map(|_|()).map_err(|e| e.to_string()), b.map(|_|()).map_err(|e| e.to_string())),
-                    }
-                    if let Ok(p) = crate::predicate_from_sql(&cond, &schema) {
-                        use futures::StreamExt;
-                        let some = reader.files(head.version, Some(&p)).await.unwrap().count().await;
-                        let every = reader.files(head.version, None).await.unwrap().count().await;
-                        if some < every { pruned += 1 }
-                    }
-                }
-            }
-        }
+async fn operations_run_and_their_commits_are_caught() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = table(dir.path()).await;
+    let (log, log_store) = held(&ours, At::Latest, Files::All).await;
+    let mut theirs = PlainTable::new(log_store.clone());
+    theirs.load().await.unwrap();
+    assert_eq!(theirs.version(), Some(2));
+
+    let (theirs, deleted) = theirs.delete().with_predicate("n < 5").await.unwrap();
+    assert_eq!((theirs.version(), deleted.num_deleted_rows), (Some(3), Some(5)));
+    check_sum(&log_store, None, 435 - 10).await;
+    let (theirs, _) = theirs.update().with_predicate("n = 29").with_update("n", "n + 1").await.unwrap();
+    let (mut theirs, _) = theirs.optimize().await.unwrap();
+    assert_eq!((theirs.version(), theirs.snapshot().unwrap().log_data().num_files()), (Some(5), 1));
+    check_sum(&log_store, None, 435 - 10 + 1).await;
+    check_sum(&log_store, Some(1), 190).await;
+    theirs.update_state().await.unwrap();
+    let (_, gone) = theirs.clone().vacuum().with_dry_run(true).await.unwrap();
+    assert!(gone.files_deleted.is_empty(), "{gone:?}");
+    assert_eq!(log.staged().len(), 3);
+    assert!(!ours.location().local_path().unwrap().join("_delta_log").exists());
+
+    // Nothing of it is in the catalog.
+    assert_eq!(ours.head().await.unwrap().version, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_and_time_travel_find_every_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = table(dir.path()).await;
+    let (_, log_store) = held(&ours, At::Latest, Files::All).await;
+    let mut theirs = PlainTable::new(log_store);
+    theirs.load().await.unwrap();
+    let history: Vec<_> = theirs.history(None).try_collect().await.unwrap();
+    assert_eq!(history.len(), 3);
+    let second = ours.reader().await.unwrap().snapshot(At::Version(1)).await.unwrap().head.timestamp;
+    theirs.load_with_datetime(DateTime::from_timestamp_millis(second).unwrap()).await.unwrap();
+    assert_eq!(theirs.version(), Some(1));
+}
+
+/// A log that does not give out its files.
+#[derive(Debug)]
+struct Filesless(Arc<dyn TxnLogReader>);
+
+#[async_trait::async_trait]
+impl TxnLogReader for Filesless {
+    async fn head(&self) -> Result<Head> {
+        self.0.head().await
     }
-    println!("{n} filters, {pruned} pruned");
+    async fn snapshot(&self, at: At) -> Result<Snapshot> {
+        self.0.snapshot(at).await
+    }
+    async fn files(&self, _: Version, _: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>> {
+        panic!("the files were asked for")
+    }
+    async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {
+        self.0.history(range).await
+    }
+    async fn commit_bytes(&self, version: Version) -> Result<Option<Bytes>> {
+        self.0.commit_bytes(version).await
+    }
+    async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
+        self.0.changes(from, to).await
+    }
+}
+
+#[tokio::test]
+async fn an_append_asks_for_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = table(dir.path()).await;
+    let reader: Arc<dyn TxnLogReader> = Arc::new(Filesless(ours.reader().await.unwrap()));
+    let base = reader.snapshot(At::Latest).await.unwrap();
+    let empty = VirtualTable::without_files(ours.location(), reader, base).await.unwrap();
+    let (rows, _) = Rows::from(numbers(0..3)).unchanged();
+    let captured = empty.append(rows).await.unwrap();
+    assert_eq!(captured.files.paths().len(), 1);
 }

@@ -57,7 +57,9 @@ impl NewFiles {
         for path in &self.paths {
             match self.store.delete(path).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(e) => tracing::warn!(%path, error = %e, "a data file of a write that failed cannot be removed"),
+                Err(e) => {
+                    tracing::warn!(%path, error = %e, "a data file of a write that failed cannot be removed")
+                }
             }
         }
     }
@@ -154,9 +156,10 @@ where
     let done = operation.await;
     let files = log_store.new_files();
     let staged = std::mem::take(&mut *log.staged());
-    let captured = match done {
-        Ok(_) => one_commit(staged),
-        Err(e) => Err(e).explain(|| "the rows cannot be written".into()),
+    let captured = match (log_store.puts().take_failure(), done) {
+        (Some(e), _) => Err(TxnLogError::from(e)).explain(|| "the data files cannot be written".into()),
+        (None, Ok(_)) => one_commit(staged),
+        (None, Err(e)) => Err(e).explain(|| "the rows cannot be written".into()),
     };
     match captured {
         Ok(actions) => Ok(Captured { actions, files }),
@@ -179,7 +182,7 @@ fn one_commit(staged: Vec<Bytes>) -> Result<Vec<Action>> {
 
 impl VirtualLogStore {
     pub(super) fn new_files(&self) -> NewFiles {
-        NewFiles { store: self.data_store(), paths: self.written() }
+        NewFiles { store: self.data_store(), paths: self.puts().paths() }
     }
 }
 
@@ -249,11 +252,7 @@ impl TxnLogReader for NoLog {
     async fn commit_bytes(&self, _version: Version) -> Result<Option<Bytes>> {
         Self::nothing()
     }
-    async fn changes(
-        &self,
-        _from: Version,
-        _to: Version,
-    ) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
+    async fn changes(&self, _from: Version, _to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
         Self::nothing()
     }
 }

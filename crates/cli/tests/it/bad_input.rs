@@ -1,0 +1,179 @@
+//! Bad input gets one clear sentence, and changes nothing.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+
+use crate::place::{Place, Ran};
+
+/// The run fails with that code and says all of this in one line.
+fn check(ran: Ran, code: i32, says: &[&str]) {
+    assert_eq!(ran.code, Some(code), "{ran:?}");
+    let lines: Vec<_> = ran.err.lines().collect();
+    assert_eq!(lines.len(), 1, "one sentence: {ran:?}");
+    assert!(!lines[0].contains("panicked"), "{ran:?}");
+    for part in says {
+        assert!(lines[0].contains(part), "{part:?} is not in {:?}", lines[0]);
+    }
+}
+
+#[test]
+fn a_wrong_question_is_answered_with_what_is_right() {
+    let place = Place::with_events();
+    let before = (place.content(), place.dl(&["snapshot", "events", "--format", "json"]).good());
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["show", "event"], &["no table default.event", "did you mean default.events?"]),
+        (&["show", "a.b.c"], &["\"a.b.c\" is not a table name", "sales.orders"]),
+        (&["read", "events", "--version", "14"], &["no version 14", "newest is 13"]),
+        (&["read", "events", "--timestamp", "soon"], &["\"soon\" is not a time", "2024-01-31T12:00:00Z"]),
+        (&["read", "events", "--timestamp", "1999-01-01"], &["1999-01-01", "oldest version that is held is 0"]),
+        (&["history", "events", "--since", "x"], &["\"x\" is not a time"]),
+        (&["read", "events", "--where", "nosuch = 1"], &["nosuch", "id, kind, amount, price, at, day"]),
+        (&["read", "events", "--where", "id ="], &["id ="]),
+        (&["files", "events", "--where", "nosuch = 1"], &["nosuch"]),
+        (&["read", "events", "--columns", "id,nosuch"], &["no column \"nosuch\"", "id, kind, amount"]),
+        (&["--catalog", "postgres://x", "tables"], &["scheme", "deltasql://sqlite//var/data/meta.db"]),
+        (&["--catalog", "deltasql://sqlite/none.db", "tables"], &["there is no catalog", "dl init"]),
+        (&["--catalog", "deltasql://sqlite/no/such/dir.db", "init"], &["needs the folder", "no/such"]),
+        (&["--set", "nosuch=1", "tables"], &["\"nosuch\"", "is unknown"]),
+        (&["--set", "sql.schema=error", "--catalog", "deltasql://sqlite/none.db", "init"], &["there is no catalog"]),
+        (&["--config", "none.toml", "tables"], &["none.toml cannot be read"]),
+        (&["import", "nowhere", "--as", "x"], &["nowhere", "is not a Delta table"]),
+        (&["import", "nosuch://bucket/x", "--as", "x"], &["nosuch://bucket/x", "is not a location"]),
+        (&["import", "events", "--as", "other"], &["is in the catalog already, as default.events"]),
+        (&["create", "events", "--location", "x", "--schema", "id long"], &["there is a table default.events already"]),
+        (
+            &["create", "x", "--location", "events", "--schema", "id long"],
+            &["in the catalog already, as default.events"],
+        ),
+        (&["create", "x", "--location", "x", "--schema", "id lonk"], &["lonk", "long"]),
+        (&["create", "x", "--location", "x", "--schema", "id long", "--partition-by", "day"], &["\"day\"", "id"]),
+        (&["create", "x", "--schema", "id long"], &["needs a place", "--location", "warehouse"]),
+        (&["write", "events", "--input", "none.csv"], &["none.csv cannot be opened"]),
+        (&["write", "events", "--input", "none.xyz"], &["--input-format csv, ndjson or parquet"]),
+        (&["write", "evnets", "--input", "none.csv"], &["did you mean default.events?", "--location"]),
+        (&["verify", "nosuch"], &["no table default.nosuch"]),
+    ];
+    for (args, says) in cases {
+        check(place.dl(args), 1, says);
+    }
+    assert_eq!(place.dl(&["nosuch"]).code, Some(2));
+    assert_eq!(place.dl(&["read", "events", "--version", "1", "--timestamp", "2024-01-01"]).code, Some(2));
+    let after = (place.content(), place.dl(&["snapshot", "events", "--format", "json"]).good());
+    assert_eq!(after, before, "nothing has changed");
+    assert!(!place.path("none.db").exists(), "asking makes no catalog");
+    let none = place.command(&["tables"]).env_remove("DELTALAKEDB_CATALOG").output().unwrap();
+    check(Ran::of(none), 1, &["no catalog is given", "DELTALAKEDB_CATALOG"]);
+}
+
+#[test]
+fn a_write_that_does_not_fit_names_the_column_and_both_types() {
+    let place = Place::with_events();
+    let before = (place.content(), place.dl(&["snapshot", "events", "--format", "json"]).good());
+    let cases: &[(&str, &str, &[&str])] = &[
+        ("extra.ndjson", "{\"id\":1,\"day\":\"x\",\"nosuch\":1}\n", &["extra.ndjson", "nosuch"]),
+        ("extra.csv", "id,nosuch\n1,2\n", &["extra.csv has a column \"nosuch\"", "id, kind"]),
+        ("text.csv", "id,day\nabc,x\n", &["text.csv", "abc", "Int64"]),
+        ("type.ndjson", "{\"id\":\"abc\",\"day\":\"x\"}\n", &["type.ndjson", "id"]),
+        ("broken.ndjson", "{\"id\":1\n", &["broken.ndjson"]),
+        ("null.csv", "id,day\n,x\n", &["id"]),
+        ("missing.csv", "day\nx\n", &["id"]),
+        ("not.parquet", "this is no parquet", &["not.parquet cannot be read as Parquet"]),
+    ];
+    let inputs = Place::new();
+    for (file, text, says) in cases {
+        inputs.write(file, text);
+        check(place.dl(&["write", "events", "--input", inputs.path(file).to_str().unwrap()]), 1, says);
+    }
+    // A Parquet file has types of its own.
+    inputs.write("typed.csv", "id,day\nx,2024-01-01\n");
+    inputs.dl(&["write", "typed", "--location", "typed", "--input", "typed.csv"]).good();
+    let parquet = std::fs::read_dir(inputs.path("typed")).unwrap().map(|e| e.unwrap().path());
+    let parquet = parquet.into_iter().find(|p| p.extension().is_some_and(|e| e == "parquet")).unwrap();
+    let wrong = place.dl(&["write", "events", "--input", parquet.to_str().unwrap()]);
+    check(wrong, 1, &["column", "id", "string", "long"]);
+    let after = (place.content(), place.dl(&["snapshot", "events", "--format", "json"]).good());
+    assert_eq!(after, before, "nothing has changed, and no data file is left behind");
+}
+
+#[test]
+fn a_broken_log_names_its_file_and_line() {
+    let check_log = |break_it: &dyn Fn(&Place), says: &[&str]| {
+        let place = Place::new();
+        place.copy_events("events");
+        break_it(&place);
+        let before = place.content();
+        place.dl(&["init"]).good();
+        check(place.dl(&["import", "events", "--as", "events"]), 1, says);
+        assert_eq!(place.content(), before);
+        assert_eq!(place.dl(&["tables", "--format", "json"]).json(), serde_json::json!([]), "half a table is no table");
+    };
+    let log = |v: u32| format!("events/_delta_log/{v:020}.json");
+    check_log(&|p| p.write(&log(5), "{\"commitInfo\":{}}\n{\"add\":\n"), &["00000000000000000005.json", "line 2"]);
+    check_log(
+        &|p| {
+            // Without its checkpoint the log has a gap nothing bridges.
+            std::fs::remove_file(p.path(&log(12))).unwrap();
+        },
+        &["00000000000000000012.json"],
+    );
+    let protocol = r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["mindReading"],"writerFeatures":["mindReading"]}}"#;
+    check_log(&|p| p.write(&log(14), protocol), &["mindReading", "reader feature"]);
+}
+
+#[test]
+fn an_interrupted_import_goes_on() {
+    let place = Place::new();
+    place.copy_events("events");
+    let file = place.path("events/_delta_log/00000000000000000013.json");
+    let good = std::fs::read(&file).unwrap();
+    std::fs::write(&file, "{\"remove\":").unwrap();
+    assert_eq!(place.dl(&["import", "events", "--as", "events"]).code, Some(1));
+    std::fs::write(&file, good).unwrap();
+    place.dl(&["import", "events", "--as", "events"]).good();
+    place.dl(&["verify", "--every-version", "--data"]).good();
+}
+
+#[test]
+fn history_that_is_gone_is_refused_by_its_limit() {
+    let place = Place::new();
+    place.copy_events("events");
+    for version in 0..10 {
+        std::fs::remove_file(place.path(&format!("events/_delta_log/{version:020}.json"))).unwrap();
+    }
+    let imported = place.dl(&["import", "events", "--as", "events", "--format", "json"]).json();
+    assert_eq!((&imported["baseVersion"], &imported["version"]), (&10.into(), &13.into()));
+    check(place.dl(&["read", "events", "--version", "9"]), 1, &["no version 9", "oldest version that is held is 10"]);
+    place.dl(&["verify", "--every-version", "--data"]).good();
+}
+
+/// Root may do anything, so root runs the program as nobody.
+#[test]
+fn what_may_not_be_written_is_said() {
+    let place = Place::with_events();
+    let program = place.path("dl");
+    let built = Path::new(env!("CARGO_BIN_EXE_dl"));
+    std::fs::hard_link(built, &program).or_else(|_| std::fs::copy(built, &program).map(drop)).unwrap();
+    place.write("row.ndjson", "{\"id\":1,\"day\":\"x\"}\n");
+    let before = place.content();
+    let root = place.path("meta.db").metadata().unwrap().uid() == 0;
+    let allow = |file: &str, mode: u32| {
+        std::fs::set_permissions(place.path(file), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let write = || {
+        let mut command = place.with_program(&program, &["write", "events", "--input", "row.ndjson"]);
+        if root {
+            command.uid(65534).gid(65534);
+        }
+        Ran::of(command.output().unwrap())
+    };
+    allow("", 0o777);
+    allow("meta.db", 0o666);
+    allow("events", 0o555);
+    check(write(), 1, &["no permission for", "events/day=x"]);
+    allow("events", 0o777);
+    allow("meta.db", 0o444);
+    check(write(), 1, &["meta.db", "permission"]);
+    allow("meta.db", 0o644);
+    assert_eq!(place.content(), before, "no data file is left behind");
+}

@@ -1,0 +1,159 @@
+//! What the commands print, and that they mean what they print.
+
+use serde_json::{Value, json};
+
+use crate::place::{Place, Ran};
+
+#[test]
+fn everything_answers_the_same_without_the_delta_log() {
+    let place = Place::with_events();
+    let ask = || {
+        let commands: [&[&str]; 8] = [
+            &["show", "events", "--format", "json"],
+            &["files", "events", "--format", "json"],
+            &["files", "events", "--where", "id = 5", "--format", "json"],
+            &["snapshot", "events", "--format", "json"],
+            &["snapshot", "events", "--version", "5", "--format", "json"],
+            &["read", "events", "--format", "json", "--where", "id >= 0"],
+            &["read", "events", "--version", "3", "--format", "csv"],
+            &["history", "events", "--format", "json"],
+        ];
+        commands.map(|c| {
+            let mut lines: Vec<_> = place
+                .dl(c)
+                .good()
+                .lines()
+                .map(|l| l.trim_end_matches([',', ']']).trim_start_matches(['[', ' ']).to_string())
+                .collect();
+            lines.sort();
+            lines
+        })
+    };
+    let before = ask();
+    std::fs::rename(place.path("events/_delta_log"), place.path("moved")).unwrap();
+    assert_eq!(ask(), before);
+}
+
+#[test]
+fn an_import_changes_nothing_and_again_continues() {
+    let place = Place::new();
+    place.copy_events("events");
+    let before = place.content();
+    let first = place.dl(&["import", "events", "--as", "sales.events", "--format", "json"]).json();
+    assert_eq!((&first["version"], &first["versionsImported"]), (&json!(13), &json!(14)));
+    place.dl(&["mirror", "run"]).good();
+    assert_eq!(place.content(), before, "the table is as it was, byte for byte");
+    let again = place.dl(&["import", "events", "--as", "sales.events", "--format", "json"]).json();
+    assert_eq!(again["versionsImported"], 0);
+    // Another writer appends: taken in at the next import.
+    std::fs::write(
+        place.path("events/_delta_log/00000000000000000014.json"),
+        "{\"commitInfo\":{\"operation\":\"X\"}}\n",
+    )
+    .unwrap();
+    let found = place.dl(&["verify", "sales.events"]);
+    assert_eq!(found.code, Some(3), "{found:?}");
+    assert!(found.out.contains("00000000000000000014.json") && found.out.contains("dl import"), "{found:?}");
+    let more = place.dl(&["import", "events", "--as", "sales.events", "--format", "json"]).json();
+    assert_eq!((&more["version"], &more["versionsImported"]), (&json!(14), &json!(1)));
+    place.dl(&["verify", "--all"]).good();
+}
+
+#[test]
+fn a_foreign_commit_stops_publishing_and_is_not_overwritten() {
+    let place = Place::with_events();
+    let foreign = place.path("events/_delta_log/00000000000000000014.json");
+    let theirs = "{\"commitInfo\":{\"operation\":\"WRITE\",\"engineInfo\":\"another\"}}\n";
+    std::fs::write(&foreign, theirs).unwrap();
+    place.write("more.ndjson", "{\"id\":500,\"day\":\"2024-01-09\"}\n");
+    let write = place.dl(&["write", "events", "--input", "more.ndjson"]);
+    assert_eq!(write.code, Some(0), "the commit stands: {write:?}");
+    let says = |ran: &Ran| {
+        let all = format!("{}{}", ran.out, ran.err);
+        for part in ["version 14", "00000000000000000014.json", "another", "dl verify default.events"] {
+            assert!(all.contains(part), "{part}: {ran:?}");
+        }
+    };
+    says(&write);
+    let run = place.dl(&["mirror", "run"]);
+    assert_eq!(run.code, Some(1));
+    says(&run);
+    assert_eq!(std::fs::read_to_string(&foreign).unwrap(), theirs);
+    let again = place.dl(&["write", "events", "--input", "more.ndjson"]);
+    assert_eq!(again.code, Some(1), "a diverged table takes no commits: {again:?}");
+    says(&again);
+    assert_eq!(place.dl(&["mirror", "status", "--check"]).code, Some(3));
+    let found = place.dl(&["verify", "events"]);
+    assert_eq!(found.code, Some(3), "{found:?}");
+    assert!(found.out.contains("differs from the catalog at line 1"), "{found:?}");
+}
+
+#[test]
+fn values_have_one_form_in_json_and_csv() {
+    let place = Place::new();
+    let schema = "i long, f double, d decimal(10,2), s string, b boolean, day date, at timestamp, n timestamp_ntz";
+    place.dl(&["create", "v", "--location", "v", "--schema", schema]).good();
+    let row = json!({"i": 9_007_199_254_740_993_i64, "f": 0.5, "d": "1.10", "s": "a,\"b\"\nc", "b": true, "day": "2024-01-02",
+        "at": "2024-01-02T03:04:05.000006Z", "n": "2024-01-02T03:04:05.000006"});
+    place.write("row.ndjson", &format!("{row}\n{{}}\n"));
+    place.dl(&["write", "v", "--input", "row.ndjson"]).good();
+    let rows = place.dl(&["read", "v", "--where", "i > 0", "--format", "json"]).json();
+    assert_eq!(rows, json!([row]));
+    let nulls = place.dl(&["read", "v", "--where", "i is null", "--columns", "i,s", "--format", "json"]).json();
+    assert_eq!(nulls, json!([{"i": Value::Null, "s": Value::Null}]));
+    let csv = place.dl(&["read", "v", "--where", "i > 0", "--columns", "d,s", "--format", "csv"]).good();
+    assert_eq!(csv, "d,s\n1.10,\"a,\"\"b\"\"\nc\"\n");
+    let none = place.dl(&["read", "v", "--where", "i = 0", "--format", "json"]).json();
+    assert_eq!(none, json!([]));
+    assert_eq!(place.dl(&["read", "v", "--where", "i = 0", "--columns", "d,s", "--format", "csv"]).good(), "d,s\n");
+}
+
+#[test]
+fn a_snapshot_has_the_logs_own_spelling() {
+    let place = Place::with_events();
+    let s = place.dl(&["snapshot", "events", "--format", "json"]).json();
+    let keys: Vec<_> = s.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["version", "timestamp", "protocol", "metadata", "files", "txns", "domains"]);
+    assert_eq!(s["version"], 13);
+    assert!(s["metadata"]["schemaString"].is_string() && s["metadata"]["partitionColumns"] == json!(["day"]));
+    let paths: Vec<_> = s["files"].as_array().unwrap().iter().map(|f| f["path"].as_str().unwrap()).collect();
+    assert!(paths.is_sorted() && paths.iter().any(|p| p.contains("%2520")), "{paths:?}");
+    let first = s["files"][0].as_object().unwrap();
+    assert!(first.values().all(|v| !v.is_null()) && !first.contains_key("dataChange"), "{first:?}");
+    assert!(!s["txns"].as_object().unwrap().is_empty());
+}
+
+#[test]
+fn a_new_table_may_come_with_its_rows() {
+    let place = Place::new();
+    place.write("rows.csv", "id,day\n1,2024-01-01\n2,\n");
+    place.dl(&["--set", "warehouse=lake", "write", "sales.new", "--input", "rows.csv", "--partition-by", "day"]).good();
+    assert!(place.path("lake/sales/new/_delta_log/00000000000000000000.json").exists());
+    assert_eq!(place.dl(&["read", "sales.new", "--format", "json"]).json().as_array().unwrap().len(), 2);
+    place.dl(&["write", "sales.new", "--input", "rows.csv", "--mode", "ignore"]).good();
+    place.dl(&["write", "sales.new", "--input", "rows.csv", "--mode", "overwrite"]).good();
+    assert_eq!(place.dl(&["read", "sales.new", "--format", "json"]).json().as_array().unwrap().len(), 2);
+    place.dl(&["verify", "--all", "--every-version", "--data"]).good();
+}
+
+#[test]
+fn publishing_can_be_left_to_the_reconciler() {
+    let place = Place::with_events();
+    place.write("more.ndjson", "{\"id\":500,\"day\":\"2024-01-09\"}\n");
+    place.dl(&["--set", "mirror.mode=background", "write", "events", "--input", "more.ndjson"]).good();
+    let status = place.dl(&["mirror", "status", "--format", "json"]).json();
+    assert_eq!((&status[0]["behind"], &status[0]["publishedVersion"]), (&json!(1), &json!(13)));
+    assert_eq!(place.dl(&["verify", "events"]).code, Some(3));
+    let check = place.dl(&["--set", "mirror.lag_alert=0ms", "mirror", "status", "--check"]);
+    assert_eq!(check.code, Some(3), "{check:?}");
+    place.dl(&["mirror", "run"]).good();
+    place.dl(&["--set", "mirror.lag_alert=0ms", "mirror", "status", "--check"]).good();
+    place.dl(&["verify", "events"]).good();
+}
+
+#[test]
+fn the_tour_runs() {
+    let place = Place::new();
+    let out = place.dl(&["demo"]).good();
+    assert!(out.contains("17 versions of 2 tables are the same"), "{out}");
+}

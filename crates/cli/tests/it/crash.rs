@@ -1,0 +1,195 @@
+//! Kill -9 at named points of a write, and what is synced before it is acknowledged.
+//!
+//! `strace` kills the process when it enters a chosen system call, so the program needs no hooks: the points are those
+//! at which the disk changes. Each run starts from a copy of the same folder, so a call counted in one run is the same
+//! call in the next.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::place::{Place, Ran, copy};
+
+const WRITE: &[&str] = &["write", "t", "--input", "rows.csv"];
+
+/// A table with one row, and a file with a second one.
+fn begin() -> Place {
+    let place = Place::new();
+    place.write("rows.csv", "id,name\n1,one\n");
+    place.dl(&["create", "t", "--location", "t", "--schema", "id long, name string"]).good();
+    place.dl(WRITE).good();
+    place.write("rows.csv", "id,name\n2,two\n");
+    place
+}
+
+/// `dl write` under strace with these options.
+fn traced(place: &Place, options: &[&str]) -> Ran {
+    let mut args: Vec<&str> = vec!["-f", "-qq"];
+    args.extend(options);
+    args.extend(["--", env!("CARGO_BIN_EXE_dl")]);
+    args.extend(WRITE);
+    let output = place.with_program(Path::new("strace"), &args).output();
+    Ran::of(output.unwrap_or_else(|e| panic!("strace cannot be run ({e}): scripts/setup installs it")))
+}
+
+/// One traced call: its name and the whole line.
+struct Call {
+    name: String,
+    line: String,
+}
+
+/// A copy of the folder, its table in a catalog of its own: the place of a table is in its catalog.
+fn again(start: &Place) -> Place {
+    let place = Place::new();
+    copy(&start.path(""), &place.path(""));
+    for file in ["meta.db", "meta.db-wal", "meta.db-shm"] {
+        std::fs::remove_file(place.path(file)).ok();
+    }
+    place.dl(&["import", "t", "--as", "t"]).good();
+    place
+}
+
+/// Every call of a whole write that changes files, in order.
+fn calls(place: &Place) -> Vec<Call> {
+    let log = place.path("trace");
+    let calls = "trace=pwrite64,write,fsync,fdatasync,linkat,link,rename,renameat,renameat2";
+    traced(place, &["-y", "-o", log.to_str().unwrap(), "-e", calls]).good();
+    let text = std::fs::read_to_string(log).unwrap();
+    // `1234 fsync(9</path>) = 0`, or in two parts when another thread interrupts: the first part has the arguments.
+    let parse = |line: &str| {
+        let (_, call) = line.split_once(' ')?;
+        let (name, _) = call.trim_start().split_once('(')?;
+        Some(Call { name: name.to_string(), line: line.to_string() })
+    };
+    text.lines().filter(|l| !l.contains(" resumed>")).filter_map(parse).collect()
+}
+
+impl Call {
+    fn is(&self, name: &str, path: &str) -> bool {
+        self.name.starts_with(name) && self.line.contains(path)
+    }
+}
+
+#[test]
+fn data_file_directory_and_sql_log_are_synced_before_the_acknowledgement() {
+    let calls = calls(&begin());
+    let find = |what: &str, from: usize, f: &dyn Fn(&Call) -> bool| {
+        let found = calls.iter().skip(from).position(f).map(|at| from + at);
+        found.unwrap_or_else(|| {
+            panic!("no {what} after call {from} of {:#?}", calls.iter().map(|c| &c.line).collect::<Vec<_>>())
+        })
+    };
+    let data = find("sync of the data file", 0, &|c| c.is("fsync", ".parquet"));
+    let named = find("rename of the data file", data, &|c| c.is("rename", ".parquet"));
+    let directory = find("sync of its directory", named, &|c| c.is("fsync", "/t>"));
+    let first_of_sql = find("write to the SQL log", 0, &|c| c.is("pwrite64", "meta.db-wal"));
+    assert!(directory < first_of_sql, "the commit begins after the data is durable");
+    let sql = find("sync of the SQL log", first_of_sql, &|c| {
+        c.is("fdatasync", "meta.db-wal") || c.is("fsync", "meta.db-wal")
+    });
+    let published = find("link of the published commit", sql, &|c| c.is("link", "00000000000000000002.json"));
+    find("acknowledgement", published, &|c| c.is("write", "is at version 2"));
+    let staged = find("sync of the commit's file", sql, &|c| c.is("fsync", "00000000000000000002.json"));
+    assert!(staged < published, "a reader never sees half a commit, not even after a crash");
+}
+
+/// Kills a write when it enters a call, and checks what is left.
+struct Point {
+    name: &'static str,
+    /// The call, the file it is on, and which such call.
+    call: &'static str,
+    file: Option<&'static str>,
+    nth: usize,
+    committed: bool,
+    published: bool,
+}
+
+#[test]
+fn a_crash_loses_nothing_and_does_nothing_twice() {
+    let start = begin();
+    let calls = calls(&again(&start));
+    let wal_writes = |until: &dyn Fn(&Call) -> bool| {
+        let before = calls.iter().take_while(|c| !until(c));
+        before.filter(|c| c.is("pwrite64", "meta.db-wal")).count()
+    };
+    let in_commit = wal_writes(&|c| c.is("fdatasync", "meta.db-wal") || c.is("fsync", "meta.db-wal"));
+    let before_publish = wal_writes(&|c| c.is("link", "00000000000000000002.json"));
+    assert!(0 < in_commit && in_commit < before_publish, "{in_commit} {before_publish}");
+    let wal = Some("meta.db-wal");
+    let points = [
+        Point {
+            name: "after the data files",
+            call: "fsync",
+            file: Some("t"),
+            nth: 1,
+            committed: false,
+            published: false,
+        },
+        Point {
+            name: "inside the SQL transaction",
+            call: "pwrite64",
+            file: wal,
+            nth: 1,
+            committed: false,
+            published: false,
+        },
+        Point {
+            name: "half-way through COMMIT",
+            call: "pwrite64",
+            file: wal,
+            nth: in_commit,
+            committed: false,
+            published: false,
+        },
+        Point {
+            name: "after COMMIT",
+            call: "pwrite64",
+            file: wal,
+            nth: in_commit + 1,
+            committed: true,
+            published: false,
+        },
+        Point { name: "during the publish", call: "linkat", file: None, nth: 1, committed: true, published: false },
+        Point {
+            name: "after the publish",
+            call: "pwrite64",
+            file: wal,
+            nth: before_publish + 1,
+            committed: true,
+            published: true,
+        },
+    ];
+    for point in points {
+        check(&again(&start), &point);
+    }
+}
+
+fn check(place: &Place, point: &Point) {
+    let name = point.name;
+    let inject = format!("inject={}:signal=SIGKILL:when={}", point.call, point.nth);
+    let trace = format!("trace={}", point.call);
+    let file = point.file.map(|f| place.path(f).to_string_lossy().into_owned());
+    let mut options = vec!["-o", "/dev/null", "-e", trace.as_str(), "-e", inject.as_str()];
+    options.extend(file.iter().flat_map(|f| ["-P", f.as_str()]));
+    let killed = traced(place, &options);
+    assert_eq!((killed.code, killed.out.as_str()), (None, ""), "killed {name}: {killed:?}");
+
+    let json = place.path("t/_delta_log/00000000000000000002.json");
+    assert_eq!(json.exists(), point.published, "{name}: published or not");
+    let versions = || place.dl(&["history", "t", "--format", "json"]).json().as_array().unwrap().len();
+    assert_eq!(versions() == 3, point.committed, "{name}: committed or not");
+    let rows = || place.dl(&["read", "t", "--format", "json"]).json().as_array().unwrap().len();
+    assert_eq!(rows(), if point.committed { 2 } else { 1 }, "{name}: what is committed is there, what is not is not");
+
+    place.dl(&["mirror", "run"]).good();
+    assert_eq!(json.exists(), point.committed, "{name}: the next run publishes what is committed");
+    place.dl(&["verify", "--every-version", "--data"]).good();
+    place.dl(WRITE).good();
+    assert_eq!(rows(), if point.committed { 3 } else { 2 }, "{name}: the table goes on");
+    place.dl(&["verify", "--every-version", "--data"]).good();
+}
+
+#[test]
+fn strace_is_there() {
+    let version = Command::new("strace").arg("-V").output();
+    assert!(version.is_ok_and(|v| v.status.success()), "the crash tests need strace: scripts/setup installs it");
+}

@@ -1,0 +1,8 @@
+//! `dl` as people and programs meet it: its output, its refusals, and what a crash leaves behind.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests speak by panicking")]
+#![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
+
+mod bad_input;
+mod commands;
+mod crash;
+mod place;

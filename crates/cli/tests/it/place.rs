@@ -1,0 +1,110 @@
+//! A folder with a catalog in it, and `dl` run there.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A folder that is gone after the test.
+pub(crate) struct Place {
+    dir: tempfile::TempDir,
+}
+
+/// How a run of `dl` ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ran {
+    pub(crate) fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// The output of a run that must have succeeded.
+    pub(crate) fn good(self) -> String {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.out
+    }
+
+    pub(crate) fn json(self) -> serde_json::Value {
+        let out = self.good();
+        serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"))
+    }
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        self.dir.path().join(below)
+    }
+
+    pub(crate) fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.path(file), text).unwrap();
+    }
+
+    /// `dl` in this folder, with the catalog `meta.db`.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        self.with_program(Path::new(env!("CARGO_BIN_EXE_dl")), args)
+    }
+
+    pub(crate) fn with_program(&self, program: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(args).current_dir(self.dir.path()).env("DELTALAKEDB_CATALOG", "deltasql://sqlite/meta.db");
+        command.env_remove("DELTALAKEDB_CONFIG").env_remove("RUST_LOG").env("RUST_BACKTRACE", "0");
+        command
+    }
+
+    pub(crate) fn dl(&self, args: &[&str]) -> Ran {
+        Ran::of(self.command(args).output().unwrap())
+    }
+
+    /// The table `events` of the examples, copied to `events` and imported under that name.
+    pub(crate) fn with_events() -> Self {
+        let place = Self::new();
+        place.copy_events("events");
+        place.dl(&["import", "events", "--as", "events"]).good();
+        place
+    }
+
+    pub(crate) fn copy_events(&self, to: &str) {
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/data/events"), &self.path(to));
+    }
+
+    /// Every file and what is in it, but for the catalog's own.
+    pub(crate) fn content(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut files = Vec::new();
+        collect(self.dir.path(), &mut files);
+        files.retain(|(path, _)| !path.file_name().unwrap().to_string_lossy().starts_with("meta.db"));
+        files.sort();
+        files
+    }
+}
+
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn collect(dir: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else {
+            files.push((path.clone(), std::fs::read(&path).unwrap()));
+        }
+    }
+}

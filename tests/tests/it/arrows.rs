@@ -1,0 +1,76 @@
+//! Arrows between the crates point down only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use deltalakedb_tests::repository;
+use serde_json::Value;
+
+/// The floors of the house, from the top; rooms of one floor do not know each other.
+const FLOORS: &[&[&str]] = &[
+    &["deltalakedb-cli"],
+    &["deltalakedb-table"],
+    &["deltalakedb-catalog", "deltalakedb-mirror"],
+    &["deltalakedb-log"],
+];
+
+/// They look at everything, and nothing looks at them.
+const OUTSIDE: &[&str] = &["deltalakedb-tests", "deltalakedb-benches"];
+
+/// What is wrong with the arrows: each crate with those it depends on.
+fn wrong(arrows: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    let floor = |name: &str| FLOORS.iter().position(|rooms| rooms.contains(&name));
+    let mut wrong = Vec::new();
+    for (from, all) in arrows.iter().filter(|(from, _)| !OUTSIDE.contains(&from.as_str())) {
+        let Some(here) = floor(from) else {
+            wrong.push(format!("{from} has no floor: give it one here"));
+            continue;
+        };
+        // A crate may test itself under its own name.
+        for to in all.iter().filter(|to| *to != from) {
+            if floor(to).is_none_or(|there| there <= here) {
+                wrong.push(format!("{from} depends on {to}, which is not below it"));
+            }
+        }
+    }
+    wrong
+}
+
+#[test]
+fn arrows_point_down() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let metadata = Command::new(cargo)
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(repository())
+        .output()
+        .unwrap();
+    assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
+    let metadata: Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    let name = |v: &Value| v["name"].as_str().unwrap().to_string();
+    let packages = metadata["packages"].as_array().unwrap();
+    let ours: BTreeSet<_> = packages.iter().map(name).collect();
+    let arrows = packages.iter().map(|package| {
+        let all = package["dependencies"].as_array().unwrap();
+        (name(package), all.iter().map(name).filter(|to| ours.contains(to)).collect())
+    });
+    let arrows: BTreeMap<String, BTreeSet<String>> = arrows.collect();
+    assert!(arrows["deltalakedb-catalog"].contains("deltalakedb-log"), "the arrows are found at all: {arrows:?}");
+    assert_eq!(wrong(&arrows), Vec::<String>::new());
+}
+
+#[test]
+fn a_wrong_arrow_is_found() {
+    let check = |from: &str, to: &str, good: bool| {
+        let arrow = [(from.to_string(), [to.to_string()].into())].into();
+        assert_eq!(wrong(&arrow).is_empty(), good, "{from} -> {to}");
+    };
+    check("deltalakedb-cli", "deltalakedb-log", true);
+    check("deltalakedb-table", "deltalakedb-mirror", true);
+    check("deltalakedb-log", "deltalakedb-log", true);
+    check("deltalakedb-tests", "deltalakedb-cli", true);
+    check("deltalakedb-catalog", "deltalakedb-mirror", false);
+    check("deltalakedb-mirror", "deltalakedb-catalog", false);
+    check("deltalakedb-log", "deltalakedb-catalog", false);
+    check("deltalakedb-mirror", "deltalakedb-tests", false);
+    check("deltalakedb-new", "deltalakedb-log", false);
+}
