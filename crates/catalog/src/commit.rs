@@ -17,7 +17,7 @@ use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
 use crate::database::{CommitFailure, Row, Session, Value, placeholders};
 use crate::read;
 
-/// Keys looked up in one statement.
+/// Keys looked up in one statement. They are found by key: `+` keeps the end of a file out of the choice of an index.
 const KEYS: usize = 500;
 
 pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Outcome> {
@@ -155,7 +155,7 @@ pub(crate) async fn live_files(
     for keys in keys.chunks(KEYS) {
         let sql = format!(
             "SELECT file_key, {ADD_COLUMNS} FROM dl_add_files \
-             WHERE table_id = ? AND file_key IN ({}) AND removed_version IS NULL",
+             WHERE table_id = ? AND file_key IN ({}) AND +removed_version IS NULL",
             placeholders(keys.len())
         );
         for mut row in session.query(&sql, keyed(table, keys)).await? {
@@ -210,7 +210,8 @@ async fn store(
     store_changes(session, table, prepared.version, &prepared.changes, ended).await?;
     let time = CommitTime { ms: stamp.committed_at, source: TimeSource::Clock };
     let summary = CommitSummary::of(prepared.version, stamp.committed_at, &prepared.commit);
-    let row = version_values(table, &summary, time, Some(prepared.commit.bytes()), prepared.set_hash)?;
+    let body = StoredBody::of(prepared.commit.bytes())?;
+    let row = version_values(table, &summary, time, Some(body), prepared.set_hash);
     let mut sql = format!(
         "INSERT INTO dl_table_versions ({}) VALUES ({}); ",
         VERSION_COLUMNS.join(", "),
@@ -308,7 +309,7 @@ pub(crate) async fn store_changes(
     for keys in ended.keys.chunks(KEYS) {
         let sql = format!(
             "UPDATE dl_add_files SET removed_version = ? \
-             WHERE table_id = ? AND file_key IN ({}) AND removed_version IS NULL",
+             WHERE table_id = ? AND file_key IN ({}) AND +removed_version IS NULL",
             placeholders(keys.len())
         );
         let params = std::iter::once(int(ended.version)).chain(keyed(table, keys)).collect();
@@ -382,16 +383,32 @@ pub(crate) const VERSION_COLUMNS: [&str; 19] = [
     "set_hash",
 ];
 
+/// The bytes of a commit as they are stored.
+pub(crate) struct StoredBody {
+    compressed: Vec<u8>,
+    digest: blake3::Hash,
+}
+
+impl StoredBody {
+    pub(crate) fn of(body: &[u8]) -> Result<Self> {
+        Ok(Self { compressed: codec::compress(body)?, digest: blake3::hash(body) })
+    }
+}
+
 pub(crate) fn version_values(
     table: TableId,
     s: &CommitSummary,
     time: CommitTime,
-    body: Option<&bytes::Bytes>,
+    body: Option<StoredBody>,
     set_hash: SetHash,
-) -> Result<Vec<Value>> {
+) -> Vec<Value> {
     let blob = |text: &Option<String>| text.as_deref().map_or(Value::Null, codec::bytes);
     let count = |n: u64| Value::Int(i64::try_from(n).unwrap_or(i64::MAX));
-    Ok(vec![
+    let (body, digest) = match body {
+        Some(body) => (Value::Blob(body.compressed), body.digest.as_bytes().as_slice().into()),
+        None => (Value::Null, Value::Null),
+    };
+    vec![
         table.0.into(),
         int(s.version),
         time.ms.into(),
@@ -404,14 +421,14 @@ pub(crate) fn version_values(
         s.group_id.as_deref().into(),
         s.read_version.into(),
         s.isolation.as_deref().into(),
-        body.map(|b| codec::compress(b).map(Value::Blob)).transpose()?.unwrap_or(Value::Null),
-        body.map_or(Value::Null, |b| blake3::hash(b).as_bytes().as_slice().into()),
+        body,
+        digest,
         count(s.files_added),
         count(s.files_removed),
         s.bytes_added.into(),
         s.bytes_removed.into(),
         set_hash.to_bytes().as_slice().into(),
-    ])
+    ]
 }
 
 pub(crate) const AUDIT: &str = "INSERT INTO dl_audit \

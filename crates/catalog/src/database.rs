@@ -37,6 +37,9 @@ pub(crate) trait Database: Send + Sync + Debug {
     /// The rows of one query by itself: one committed state, one round trip.
     async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>>;
 
+    /// Ends every connection.
+    async fn close(&self);
+
     /// A query that gives 1 when the database holds `dl_catalog`, and 0 when not.
     fn finds_catalog(&self) -> &'static str;
 }

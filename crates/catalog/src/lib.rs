@@ -16,7 +16,7 @@ mod uri;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use deltalakedb_log::catalog::{Catalog, HistoryLoad, Lease, MirrorFailure, UnfinishedLoad};
+use deltalakedb_log::catalog::{Catalog, HistoryLoad, Lease, MirrorFailure, MirrorState, UnfinishedLoad};
 use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
 use deltalakedb_log::{
     Clock, CommitId, Head, Location, Result, SystemClock, TableEntry, TableId, TableRef, TxnLogReader, TxnLogWriter,
@@ -74,6 +74,13 @@ impl SqlCatalog {
         let origin =
             Origin { host: host.trim().to_string(), process: std::process::id().into(), client: options.client };
         Ok(Self { db, identity, clock: options.clock, origin: Arc::new(origin) })
+    }
+}
+
+impl SqlCatalog {
+    /// Ends every connection. After the last process has done so, a SQLite catalog is one file, whole by itself.
+    pub async fn close(&self) {
+        self.db.close().await;
     }
 }
 
@@ -169,8 +176,8 @@ impl Catalog for SqlCatalog {
         mirror::mark_failed(self, table, version, error, at_ms).await
     }
 
-    async fn mark_diverged(&self, table: TableId, version: Version, what: &str) -> Result<()> {
-        mirror::mark_diverged(self, table, version, what).await
+    async fn set_mirror(&self, table: TableId, state: &MirrorState) -> Result<()> {
+        mirror::set_mirror(self, table, state).await
     }
 
     async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>> {

@@ -5,19 +5,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use deltalakedb_log::action::Add;
 use deltalakedb_log::catalog::{CommitTime, HistoryItem, HistoryLoad, UnfinishedLoad};
 use deltalakedb_log::commit::{self, NewTable};
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
 use deltalakedb_log::{
-    Commit, FileKey, Location, Result, SetHash, TableEntry, TableId, TableName, TableRef, TxnLogError, Version,
+    Commit, ErrorKind, FileKey, Location, Result, SetHash, TableEntry, TableId, TableName, TableRef, TxnLogError,
+    Version,
 };
 use futures::StreamExt;
 
 use crate::SqlCatalog;
 use crate::codec::{self, ADD_COLUMNS, int};
 use crate::commit::{
-    AUDIT, Ended, VERSION_COLUMNS, audit, check_free, live_files, register, store_changes, version_values,
+    AUDIT, Ended, StoredBody, VERSION_COLUMNS, audit, check_free, live_files, register, store_changes, version_values,
 };
 use crate::database::{CommitFailure, Database, Session, Value};
 use crate::read;
@@ -25,15 +25,27 @@ use crate::read;
 /// A batch is full at so many file actions, or at so many versions.
 const BATCH_FILES: usize = 20_000;
 const BATCH_VERSIONS: usize = 2_000;
+/// Versions parsed ahead.
+const AHEAD: usize = 64;
 
-pub(crate) async fn load_history(catalog: &SqlCatalog, mut load: HistoryLoad<'_>) -> Result<TableEntry> {
+pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<TableEntry> {
+    // Parsing and encoding is most of the work: other threads do it ahead, while a batch is stored.
+    let mut versions = load
+        .items
+        .map(|item| async {
+            let item = item?;
+            let loaded = tokio::task::spawn_blocking(move || LoadedVersion::of(item)).await;
+            loaded.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e))?
+        })
+        .buffered(AHEAD);
     let mut table = load.table;
     let mut end = None;
     while end.is_none() {
         let mut batch = Batch::default();
         while !batch.is_full() && end.is_none() {
-            match load.items.next().await {
-                Some(item) => end = item.and_then(|item| batch.push(item)).err().map(Err),
+            match versions.next().await {
+                Some(Ok(version)) => batch.push(version),
+                Some(Err(e)) => end = Some(Err(e)),
                 None => end = Some(Ok(())),
             }
         }
@@ -73,29 +85,26 @@ struct Batch {
     file_actions: usize,
 }
 
+/// A version as it will be stored.
 struct LoadedVersion {
     summary: CommitSummary,
     time: CommitTime,
-    body: Option<bytes::Bytes>,
+    body: Option<StoredBody>,
     changes: Changes,
+    /// The rows of `changes.adds`, in their order.
+    rows: Vec<Vec<Value>>,
 }
 
-impl Batch {
-    fn is_full(&self) -> bool {
-        self.file_actions >= BATCH_FILES || self.versions.len() >= BATCH_VERSIONS
-    }
-
-    fn push(&mut self, item: HistoryItem) -> Result<()> {
-        let loaded = match item {
+impl LoadedVersion {
+    fn of(item: HistoryItem) -> Result<Self> {
+        let (version, time, body, changes, summary_of) = match item {
             HistoryItem::Commit(c) => {
                 let commit = Commit::parse(c.body.clone(), &c.origin)?;
-                let summary = CommitSummary::of(c.version, c.time.ms, &commit);
-                LoadedVersion { summary, time: c.time, body: Some(c.body), changes: Changes::of(commit.actions()) }
+                (c.version, c.time, Some(c.body), Changes::of(commit.actions()), commit)
             }
             HistoryItem::Base(base) => {
                 let origin = format!("version {} of the log", base.version);
                 let commit = Commit::parse(base.body.clone().unwrap_or_default(), &origin)?;
-                let summary = CommitSummary::of(base.version, base.time.ms, &commit);
                 let mut changes = Changes {
                     protocol: Some(base.protocol),
                     metadata: Some(base.metadata),
@@ -106,12 +115,27 @@ impl Batch {
                     cdcs: Changes::of(commit.actions()).cdcs,
                 };
                 changes.adds.sort_by_key(|(key, _)| *key);
-                LoadedVersion { summary, time: base.time, body: base.body, changes }
+                (base.version, base.time, base.body, changes, commit)
             }
         };
-        self.file_actions += loaded.changes.adds.len() + loaded.changes.removes.len();
-        self.versions.push(loaded);
-        Ok(())
+        Ok(Self {
+            summary: CommitSummary::of(version, time.ms, &summary_of),
+            time,
+            body: body.as_deref().map(StoredBody::of).transpose()?,
+            rows: changes.adds.iter().map(|(_, add)| codec::add_values(add)).collect::<Result<_>>()?,
+            changes,
+        })
+    }
+}
+
+impl Batch {
+    fn is_full(&self) -> bool {
+        self.file_actions >= BATCH_FILES || self.versions.len() >= BATCH_VERSIONS
+    }
+
+    fn push(&mut self, version: LoadedVersion) {
+        self.file_actions += version.changes.adds.len() + version.changes.removes.len();
+        self.versions.push(version);
     }
 
     fn touched(&self) -> Vec<FileKey> {
@@ -157,7 +181,7 @@ async fn store_batch(
         commit::check_next(&new.name, head, version)?;
         head = Some(version);
         loaded.changes.advance(&mut hash, |key| files.is_live(key));
-        files.follow(version, &mut loaded.changes);
+        files.follow(version, &mut loaded.changes, loaded.rows);
         protocol = loaded.changes.protocol.as_ref().map(|_| version).or(protocol);
         metadata = loaded.changes.metadata.as_ref().map(|_| version).or(metadata);
         let nothing = Ended { keys: &[], version };
@@ -166,8 +190,8 @@ async fn store_batch(
     }
     files.store(session_ref, table).await?;
     let newest = rows.last().map(|(summary, time, ..)| (summary.version, time.ms));
-    let values = rows.into_iter().map(|(s, time, body, hash)| version_values(table, &s, time, body.as_ref(), hash));
-    session_ref.insert("dl_table_versions", &VERSION_COLUMNS, values.collect::<Result<_>>()?).await?;
+    let values = rows.into_iter().map(|(s, time, body, hash)| version_values(table, &s, time, body, hash)).collect();
+    session_ref.insert("dl_table_versions", &VERSION_COLUMNS, values).await?;
     let opt = |v: Option<Version>| v.map_or(Value::Null, int);
     let mut sql = String::from(
         "UPDATE dl_tables SET base_version = coalesce(base_version, ?), current_version = coalesce(?, current_version), \
@@ -240,7 +264,7 @@ impl Stored {
 /// The files of a batch: which are live as it goes on, and what must be written at its end.
 struct Files {
     live: HashMap<FileKey, Life>,
-    rows: Vec<(FileKey, Version, Option<Version>, Add)>,
+    rows: Vec<(FileKey, Version, Option<Version>, Vec<Value>)>,
     ended: BTreeMap<Version, Vec<FileKey>>,
 }
 
@@ -262,14 +286,14 @@ impl Files {
     }
 
     /// Follows one commit; takes its adds.
-    fn follow(&mut self, version: Version, changes: &mut Changes) {
+    fn follow(&mut self, version: Version, changes: &mut Changes, rows: Vec<Vec<Value>>) {
         for (key, _) in &changes.removes {
             self.end(*key, version);
         }
-        for (key, add) in std::mem::take(&mut changes.adds) {
+        for ((key, _), row) in std::mem::take(&mut changes.adds).into_iter().zip(rows) {
             self.end(key, version);
             self.live.insert(key, Life::InBatch(self.rows.len()));
-            self.rows.push((key, version, None, add));
+            self.rows.push((key, version, None, row));
         }
     }
 
@@ -290,10 +314,10 @@ impl Files {
             .into_iter()
             .chain(ADD_COLUMNS.split(',').map(str::trim))
             .collect();
-        let row = |(key, version, removed, add): (FileKey, Version, Option<Version>, Add)| {
+        let row = |(key, version, removed, add): (FileKey, Version, Option<Version>, Vec<Value>)| {
             let life = [table.0.into(), key.0.as_slice().into(), int(version), removed.map_or(Value::Null, int)];
-            Ok(life.into_iter().chain(codec::add_values(&add)?).collect())
+            life.into_iter().chain(add).collect()
         };
-        session.insert("dl_add_files", &columns, self.rows.into_iter().map(row).collect::<Result<_>>()?).await
+        session.insert("dl_add_files", &columns, self.rows.into_iter().map(row).collect()).await
     }
 }

@@ -1,6 +1,6 @@
 //! What the mirror needs to know and to remember: the watermark, the lease, what failed.
 
-use deltalakedb_log::catalog::{Lease, MirrorFailure};
+use deltalakedb_log::catalog::{Lease, MirrorFailure, MirrorState};
 use deltalakedb_log::{Result, TableId, TableName, Version, commit};
 use uuid::Uuid;
 
@@ -93,13 +93,18 @@ pub(crate) async fn mark_failed(
     done(session).await
 }
 
-pub(crate) async fn mark_diverged(catalog: &SqlCatalog, table: TableId, version: Version, what: &str) -> Result<()> {
+pub(crate) async fn set_mirror(catalog: &SqlCatalog, table: TableId, state: &MirrorState) -> Result<()> {
+    let (word, version, what, action) = match state {
+        MirrorState::Following => ("following", None, None, "MIRROR RESUMED"),
+        MirrorState::Diverged { version, what } => ("diverged", Some(*version), Some(what), "MIRROR DIVERGED"),
+    };
     let mut session = catalog.db.write().await?;
     let sql = format!(
-        "UPDATE dl_tables SET mirror_state = 'diverged', mirror_version = ?, mirror_what = ? WHERE table_id = ?; {AUDIT}"
+        "UPDATE dl_tables SET mirror_state = ?, mirror_version = ?, mirror_what = ? WHERE table_id = ?; {AUDIT}"
     );
-    let mut params = vec![int(version), what.into(), table.0.into()];
-    params.extend(audit(catalog, catalog.clock.now_ms(), None, "MIRROR DIVERGED", table, Some(version)));
+    let mut params =
+        vec![word.into(), version.map_or(Value::Null, int), what.map(String::as_str).into(), table.0.into()];
+    params.extend(audit(catalog, catalog.clock.now_ms(), None, action, table, version));
     session.execute(&sql, params).await?;
     done(session).await
 }

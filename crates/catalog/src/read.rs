@@ -178,14 +178,19 @@ impl TxnLogReader for SqlTxnLogReader {
         let mut session = self.db().read().await?;
         let (version, _) = self.resolve(session.as_mut(), at).await?;
         let head = self.head_at(session.as_mut(), version).await?;
+        // From key to key, and for each its newest row: the cost does not know how often a key was set.
         let newest = |table: &str, key: &str, columns: &[&str]| {
             format!(
-                "SELECT {} FROM {table} x WHERE x.table_id = ? AND x.version = (SELECT max(version) FROM {table} y \
-                 WHERE y.table_id = x.table_id AND y.{key} = x.{key} AND y.version <= ?)",
+                "WITH RECURSIVE keys (k) AS ( \
+                 SELECT (SELECT {key} FROM {table} WHERE table_id = ? ORDER BY {key} LIMIT 1) UNION ALL \
+                 SELECT (SELECT {key} FROM {table} WHERE table_id = ? AND {key} > k ORDER BY {key} LIMIT 1) \
+                 FROM keys WHERE k IS NOT NULL) \
+                 SELECT {} FROM keys JOIN {table} x ON x.table_id = ? AND x.{key} = k AND x.version = \
+                 (SELECT max(y.version) FROM {table} y WHERE y.table_id = ? AND y.{key} = k AND y.version <= ?)",
                 qualified("x", columns)
             )
         };
-        let params = || vec![self.id(), int(version)];
+        let params = || vec![self.id(), self.id(), self.id(), self.id(), int(version)];
         let sql = newest("dl_txn_actions", "app_id", &codec::TXN_COLUMNS);
         let txns = session.query(&sql, params()).await?.into_iter().map(|mut r| codec::read_txn(&mut r));
         let sql = newest("dl_domain_metadata", "domain", &codec::DOMAIN_COLUMNS);
@@ -210,15 +215,18 @@ impl TxnLogReader for SqlTxnLogReader {
         };
         drop(session);
         // A newer commit may end a file between the two statements: `version` tells which files are meant all the same.
-        let live = "removed_version IS NULL OR removed_version > ?";
+        // `+` keeps a column out of the choice of an index: live files are found by their end, past ones by their start.
         let sql = if is_newest {
-            // The index of live rows finds most; files that ended meanwhile are in the second part.
             format!(
-                "SELECT {ADD_COLUMNS} FROM dl_add_files WHERE table_id = ? AND removed_version IS NULL AND version <= ? \
-                 UNION ALL SELECT {ADD_COLUMNS} FROM dl_add_files WHERE table_id = ? AND removed_version > ? AND version <= ?"
+                "SELECT {ADD_COLUMNS} FROM dl_add_files WHERE table_id = ? AND removed_version IS NULL AND +version <= ? \
+                 UNION ALL \
+                 SELECT {ADD_COLUMNS} FROM dl_add_files WHERE table_id = ? AND removed_version > ? AND +version <= ?"
             )
         } else {
-            format!("SELECT {ADD_COLUMNS} FROM dl_add_files WHERE table_id = ? AND version <= ? AND ({live})")
+            format!(
+                "SELECT {ADD_COLUMNS} FROM dl_add_files WHERE table_id = ? AND version <= ? \
+                 AND (+removed_version IS NULL OR +removed_version > ?)"
+            )
         };
         let mut params = vec![self.id(), int(version)];
         params.extend(if is_newest { vec![self.id(), int(version), int(version)] } else { vec![int(version)] });

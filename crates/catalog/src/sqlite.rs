@@ -127,6 +127,12 @@ impl Database for SqliteDatabase {
         rows.iter().map(|r| values(r, &self.uri)).collect()
     }
 
+    async fn close(&self) {
+        // The last connection to a file folds its WAL into it; a writer can do that, a reader would leave it.
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
     fn finds_catalog(&self) -> &'static str {
         "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'dl_catalog'"
     }

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 
 use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
 use deltalakedb_log::conformance::{self, actions};
-use deltalakedb_log::{Action, Catalog, ErrorKind, Location, SeededClock, TableId};
+use deltalakedb_log::{Action, At, Catalog, ErrorKind, Location, SeededClock, TableId};
 use uuid::Uuid;
 
 use futures::stream::BoxStream;
@@ -46,6 +46,17 @@ async fn a_catalog_is_the_same_after_reopening() {
     let again = open(&path, 2).await.unwrap();
     assert_eq!(first.identity().await.unwrap(), again.identity().await.unwrap());
     assert_eq!(first.reader(id).head().await.unwrap(), again.reader(id).head().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_closed_catalog_is_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(&dir.path().join("c.db"), 1).await.unwrap();
+    let id = create(&catalog).await;
+    catalog.reader(id).snapshot(At::Latest).await.unwrap();
+    catalog.close().await;
+    let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(files, ["c.db"], "no log is left beside it");
 }
 
 #[tokio::test]
@@ -149,6 +160,9 @@ impl Database for Watched {
         self.unreachable()?;
         self.trips.fetch_add(1, Ordering::Relaxed);
         self.inner.query(sql, params).await
+    }
+    async fn close(&self) {
+        self.inner.close().await;
     }
     fn finds_catalog(&self) -> &'static str {
         self.inner.finds_catalog()

@@ -1,11 +1,12 @@
 //! The commands: each reads like its line in the help.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
-use deltalakedb_log::action::Add;
+use deltalakedb_log::action::{Action, Add};
 use deltalakedb_log::catalog::{HistoryRange, MirrorState, require};
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{
@@ -14,7 +15,8 @@ use deltalakedb_log::{
 };
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{
-    DeltaRs, DeltaTable, SaveMode, Scan, SendableRecordBatchStream, WriteOptions, predicate_from_sql, query_error,
+    DeltaRs, DeltaTable, SaveMode, Scan, SendableRecordBatchStream, WriteOptions, check_apart, commit,
+    predicate_from_sql, query_error,
 };
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
@@ -30,16 +32,17 @@ pub(crate) struct Session {
     pub(crate) global: Global,
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
+    opened: Mutex<Vec<SqlCatalog>>,
 }
 
 impl Session {
     pub(crate) fn new(global: Global) -> Result<Self> {
         let settings = Settings::read(global.config.as_deref(), &global.settings)?;
-        Ok(Self { global, settings, clock: Arc::new(SystemClock) })
+        Ok(Self { global, settings, clock: Arc::new(SystemClock), opened: Mutex::default() })
     }
 
     pub(crate) fn output(&self) -> Output {
-        Output::new(self.global.format)
+        Output::new(self.global.format, self.global.quiet)
     }
 
     /// The catalog; made when it is missing and `create` and the settings allow it.
@@ -49,9 +52,33 @@ impl Session {
                 "no catalog is given: pass --catalog or set DELTALAKEDB_CATALOG, for example to deltasql://sqlite/meta.db",
             )
         })?;
+        let uri = CatalogUri::parse(uri)?;
+        if let Some(table) = &uri.table {
+            return Err(TxnLogError::invalid(format!(
+                "the catalog's URI names the table {table}: leave that out of it, and give the table as NAME"
+            )));
+        }
         let create = create && self.settings.create_if_missing()?;
         let options = ConnectOptions { create, clock: self.clock.clone(), client: "dl".into() };
-        Ok(Arc::new(SqlCatalog::connect(&CatalogUri::parse(uri)?, options).await?))
+        self.connect(&uri, options).await
+    }
+
+    /// A catalog that [`Self::close`] will close.
+    pub(crate) async fn connect(&self, uri: &CatalogUri, options: ConnectOptions) -> Result<Arc<dyn Catalog>> {
+        let catalog = SqlCatalog::connect(uri, options).await?;
+        self.opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(catalog.clone());
+        Ok(Arc::new(catalog))
+    }
+
+    /// Leaves every catalog that was opened as one file. What still reads from it is not waited for long: it is whole
+    /// with its log beside it, too.
+    pub(crate) async fn close(&self) {
+        let opened = std::mem::take(&mut *self.opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        for catalog in opened {
+            if tokio::time::timeout(Duration::from_secs(1), catalog.close()).await.is_err() {
+                tracing::warn!("a catalog is still being read and was not closed");
+            }
+        }
     }
 
     /// A table of the catalog.
@@ -82,8 +109,7 @@ impl Session {
     }
 }
 
-pub(crate) async fn run(session: Session, command: Command) -> Result<Ended> {
-    let s = &session;
+pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
     match command {
         Command::Init => init(s).await,
         Command::Import { location, name } => import(s, &location, name.as_deref()).await,
@@ -111,7 +137,7 @@ pub(crate) async fn run(session: Session, command: Command) -> Result<Ended> {
         Command::Verify { name, all: _, every_version, data } => {
             verify(s, name.as_deref(), VerifyOptions { every_version, data }).await
         }
-        Command::Demo { keep } => crate::demo::run(session, keep).await,
+        Command::Demo { keep } => crate::demo::run(s, keep).await,
     }
 }
 
@@ -135,11 +161,18 @@ async fn init(s: &Session) -> Result<Ended> {
     Ok(Ended::Done)
 }
 
-async fn import(s: &Session, location: &str, name: Option<&str>) -> Result<Ended> {
-    // An argument that names a table of the catalog means that table, again.
+async fn import(s: &Session, place: &str, name: Option<&str>) -> Result<Ended> {
     let name: Option<TableName> = name.map(str::parse).transpose()?;
-    let location = Location::parse(location)?;
+    let mut location = Location::parse(place)?;
     let catalog = s.catalog(true).await?;
+    // What is no path may name a table of the catalog, and means that table again.
+    if let (false, Ok(known)) = (Path::new(place).exists(), place.parse())
+        && let Some(table) = catalog.find(&TableRef::Name(known)).await?
+    {
+        location = table.location;
+    } else if catalog.find(&TableRef::Location(location.clone())).await?.is_none() {
+        check_apart(catalog.as_ref(), &location).await?;
+    }
     let progress = Progress::new(format!("importing {location}"), s.global.quiet);
     let show = |done: u64, total: u64| progress.at(done + 1, total + 1);
     let imported = deltalakedb_mirror::import(&catalog, s.clock.as_ref(), &location, name.as_ref(), &show).await?;
@@ -155,10 +188,11 @@ async fn import(s: &Session, location: &str, name: Option<&str>) -> Result<Ended
                 0 => String::new(),
                 base => format!(" (its log begins at version {base})"),
             };
-            out.say(&format!(
-                "{} is at version {}: {} versions came in{from}",
-                t.name, t.current_version, imported.versions
-            ))?;
+            let came = match imported.versions {
+                1 => "1 version".to_string(),
+                n => format!("{n} versions"),
+            };
+            out.say(&format!("{} is at version {}: {came} came in{from}", t.name, t.current_version))?;
         }
         _ => {
             let mut document = entry_json(t);
@@ -198,6 +232,16 @@ async fn committed(s: &Session, catalog: &Arc<dyn Catalog>, name: &TableName) ->
     match out.format() {
         Format::Table => out.say(&format!("{} is at version {}", entry.name, entry.current_version))?,
         _ => out.document(&entry_json(&entry))?,
+    }
+    Ok(Ended::Done)
+}
+
+/// Says why a table is as it was.
+fn unchanged(s: &Session, entry: &TableEntry, why: &str) -> Result<Ended> {
+    let mut out = s.output();
+    match out.format() {
+        Format::Table => out.say(&format!("{why}: nothing was written"))?,
+        _ => out.document(&entry_json(entry))?,
     }
     Ok(Ended::Done)
 }
@@ -353,7 +397,8 @@ async fn files(s: &Session, name: &str, filter: Option<&str>, at: AtArgs, explai
     kept.sort_by(|a, b| a.path.cmp(&b.path));
     if explain {
         let looked_at = reader.files(version, None).await?.fold(0_u64, |n, _| async move { n + 1 }).await;
-        warn(&format!("version {version}: {looked_at} files looked at, {} kept; predicate: {predicate:?}", kept.len()));
+        let by = predicate.map_or(String::new(), |p| format!("; predicate: {p}"));
+        warn(&format!("version {version}: {looked_at} files looked at, {} kept{by}", kept.len()));
     }
     let mut out = s.output();
     if out.format() == Format::Json {
@@ -432,10 +477,7 @@ impl Write {
         let reference = TableRef::Name(self.name.clone());
         let mode = match (self.mode, catalog.find(&reference).await?) {
             (_, None) => return self.create(s, &catalog).await,
-            (Mode::Ignore, Some(_)) => {
-                s.output().say(&format!("{} is there already: nothing was written", self.name))?;
-                return Ok(Ended::Done);
-            }
+            (Mode::Ignore, Some(entry)) => return unchanged(s, &entry, &format!("{} is there already", self.name)),
             (Mode::Error, Some(_)) => {
                 let message =
                     format!("the table {} is there already: write with --mode append or overwrite", self.name);
@@ -447,7 +489,16 @@ impl Write {
         let table = DeltaTable::open_in(catalog.clone(), &reference).await?;
         let schema = table.schema(At::Latest).await?;
         let rows = input::open(&self.input, self.input_format, Some(&schema))?;
-        table.write(rows, mode, &WriteOptions::default()).await?;
+        let Some(write) = table.prepare_write(rows, mode, &WriteOptions::default()).await? else {
+            return Ok(Ended::Done);
+        };
+        // An overwrite with no rows empties the table; an append of none would be a version for nothing.
+        if mode == SaveMode::Append && !write.request().actions.iter().any(|a| matches!(a, Action::Add(_))) {
+            write.discard().await;
+            let entry = require(catalog.as_ref(), &reference).await?;
+            return unchanged(s, &entry, &format!("{} has no rows", self.input));
+        }
+        commit(catalog.as_ref(), vec![write]).await?;
         committed(s, &catalog, &self.name).await
     }
 
@@ -489,14 +540,13 @@ async fn mirror_status(s: &Session, check: bool) -> Result<Ended> {
         let failure = |f: &deltalakedb_log::catalog::MirrorFailure| json!({"version": f.version, "attempts": f.attempts, "error": f.error, "failedAt": iso(f.failed_at)});
         all["failures"] = t.failures.iter().map(failure).collect();
         listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
-        if t.lag_ms > alert {
-            alarms.push(format!("{} lags by {} s: run `dl mirror run`", t.table.name, t.lag_ms / 1000));
-        }
+        let name = &t.table.name;
         if let MirrorState::Diverged { version, what } = &t.table.mirror {
-            alarms.push(format!(
-                "{} has stopped at version {version} ({what}): run `dl verify {}`",
-                t.table.name, t.table.name
-            ));
+            alarms.push(format!("{name} has stopped at version {version} ({what}): run `dl verify {name}`"));
+        } else if let Some(failure) = t.failures.last() {
+            alarms.push(format!("{name} could not be published: {}: run `dl mirror run`", failure.error));
+        } else if t.lag_ms > alert {
+            alarms.push(format!("{name} lags by {} s: run `dl mirror run`", t.lag_ms / 1000));
         }
     }
     listing.end()?;
@@ -514,7 +564,6 @@ async fn mirror_run(s: &Session, watch: bool) -> Result<Ended> {
     loop {
         let results = mirror.run().await?;
         let mut out = s.output();
-        let mut failed = None;
         if !watch || results.iter().any(|(_, r)| r.as_ref().map_or(true, |p| p.count > 0)) {
             let mut listing = out.listing(["name", "published", "result"].map(String::from).into());
             for (table, result) in &results {
@@ -526,11 +575,12 @@ async fn mirror_run(s: &Session, watch: bool) -> Result<Ended> {
             }
             listing.end()?;
         }
-        for (_, result) in results {
-            failed = result.err().or(failed);
-        }
-        match (watch, failed) {
-            (false, Some(e)) => return Err(e),
+        let failed: Vec<_> = results.iter().filter_map(|(_, result)| result.as_ref().err()).collect();
+        match (watch, failed.first()) {
+            (false, Some(first)) => {
+                let message = format!("{} of {} tables could not be published", failed.len(), results.len());
+                return Err(TxnLogError::new(first.kind(), message));
+            }
             (false, None) => return Ok(Ended::Done),
             // Failures back off, up to a minute; success looks again soon.
             (true, Some(_)) => pause = (pause * 2).min(Duration::from_secs(60)),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
+use deltalakedb_catalog::{CatalogUri, ConnectOptions};
 use deltalakedb_log::catalog::{HistoryRange, require};
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{At, Catalog, Commit, ErrorKind, Location, Result, TableName, TableRef, TxnLogError};
@@ -31,7 +31,10 @@ const DAILY: &str = r#"{"day":"2024-01-09","events":2}
 {"day":"2024-01-10","events":2}
 "#;
 
-pub(crate) async fn run(session: Session, keep: Option<PathBuf>) -> Result<Ended> {
+pub(crate) async fn run(session: &Session, keep: Option<PathBuf>) -> Result<Ended> {
+    if let Some(dir) = &keep {
+        check_empty(dir)?;
+    }
     let temporary = match &keep {
         Some(_) => None,
         None => Some(tempfile::tempdir().map_err(|e| io("a temporary folder cannot be made", e))?),
@@ -49,14 +52,26 @@ pub(crate) async fn run(session: Session, keep: Option<PathBuf>) -> Result<Ended
     Ok(Ended::Done)
 }
 
-struct Tour {
+fn check_empty(dir: &Path) -> Result<()> {
+    match std::fs::read_dir(dir).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Ok(false) => Err(TxnLogError::new(
+            ErrorKind::AlreadyExists,
+            format!("the folder {} is not empty: give the tour an empty or a new one", dir.display()),
+        )),
+        Err(e) => Err(io(&format!("{} is no folder that can be used", dir.display()), e)),
+    }
+}
+
+struct Tour<'a> {
     out: Output,
-    session: Session,
+    session: &'a Session,
     folder: PathBuf,
     began: Instant,
 }
 
-impl Tour {
+impl Tour<'_> {
     async fn run(&mut self) -> Result<()> {
         let events = self.folder.join("tables/events");
         unpack(&EVENTS, &events)?;
@@ -66,7 +81,7 @@ impl Tour {
         self.step("a catalog, and in it a table that delta-rs wrote");
         let uri = format!("deltasql://sqlite/{}", self.folder.join("catalog.db").display());
         let options = ConnectOptions { client: "dl demo".into(), ..ConnectOptions::default() };
-        let catalog: Arc<dyn Catalog> = Arc::new(SqlCatalog::connect(&CatalogUri::parse(&uri)?, options).await?);
+        let catalog: Arc<dyn Catalog> = self.session.connect(&CatalogUri::parse(&uri)?, options).await?;
         let name: TableName = "events".parse()?;
         let imported = deltalakedb_mirror::import(&catalog, clock.as_ref(), &place, Some(&name), &|_, _| {}).await?;
         let before = imported.table.current_version;
@@ -160,7 +175,7 @@ impl Tour {
     /// Leaves `demo.json` beside the tables: their places and rows, for other readers to compare with.
     async fn leave_rows(&self) -> Result<()> {
         let uri = CatalogUri::parse(&format!("deltasql://sqlite/{}", self.folder.join("catalog.db").display()))?;
-        let catalog: Arc<dyn Catalog> = Arc::new(SqlCatalog::connect(&uri, ConnectOptions::default()).await?);
+        let catalog: Arc<dyn Catalog> = self.session.connect(&uri, ConnectOptions::default()).await?;
         let mut tables = Vec::new();
         for entry in catalog.tables().await? {
             let entry = require(catalog.as_ref(), &TableRef::Id(entry.id)).await?;

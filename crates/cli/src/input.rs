@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek};
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchReader};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchReader, StringArray};
+use arrow::compute::cast;
 use arrow::csv::reader::Format as CsvFormat;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use deltalakedb_table::type_name;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::args::InputFormat;
@@ -16,6 +18,8 @@ use crate::args::InputFormat;
 const BATCH_ROWS: usize = 8192;
 /// Rows looked at to find the types of a new table.
 const INFER_ROWS: usize = 10_000;
+/// The length of `2024-01-31T12:00:00`; only a zone has a sign after it.
+const TIME_LENGTH: usize = 19;
 
 /// The rows of an input.
 pub(crate) type Rows = Box<dyn RecordBatchReader + Send>;
@@ -30,7 +34,8 @@ impl Iterator for Named {
     type Item = Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let named = |e| ArrowError::ExternalError(format!("{}: {}", self.input, explain(e)).into());
+        let named =
+            |e| ArrowError::ExternalError(TxnLogError::invalid(format!("{}: {}", self.input, explain(e))).into());
         self.rows.next().map(|batch| batch.map_err(named))
     }
 }
@@ -119,20 +124,106 @@ fn csv(
     failed: &dyn Fn(ArrowError) -> TxnLogError,
 ) -> Result<Rows> {
     let format = CsvFormat::default().with_header(true);
-    let rows = if table.is_some() { 0 } else { INFER_ROWS };
-    let (inferred, _) = format.infer_schema(&mut from, Some(rows)).map_err(failed)?;
+    let sampled = if table.is_some() { 0 } else { INFER_ROWS };
+    let (inferred, _) = format.infer_schema(&mut from, Some(sampled)).map_err(failed)?;
+    let text = inferred.fields().iter().map(|f| Field::new(f.name(), DataType::Utf8, true));
+    let text = Arc::new(Schema::new(text.collect::<Vec<_>>()));
+    let reader = |rows| arrow::csv::ReaderBuilder::new(text.clone()).with_format(format.clone()).with_batch_size(rows);
     from.rewind().map_err(|e| failed(e.into()))?;
-    let schema = match table {
-        None => inferred,
+    let types = match table {
         Some(table) => {
-            let field =
-                |name: &String| table.field_with_name(name).cloned().map_err(|_| unknown_column(input, name, table));
-            let names: Vec<_> = inferred.fields().iter().map(|f| f.name().clone()).collect();
-            Schema::new(names.iter().map(field).collect::<Result<Vec<_>>>()?)
+            let names = inferred.fields().iter().map(|f| f.name());
+            names.map(|name| csv_type(input, name, table)).collect::<Result<Vec<_>>>()?
+        }
+        None => {
+            let sample = reader(INFER_ROWS).build_buffered(BufReader::new(&mut from));
+            let sample = sample.and_then(|mut rows| rows.next().transpose()).map_err(failed)?;
+            from.rewind().map_err(|e| failed(e.into()))?;
+            let values = |n: usize| sample.as_ref().map(|s| s.column(n).as_string());
+            inferred.fields().iter().enumerate().map(|(n, f)| inferred_type(f.data_type(), values(n))).collect()
         }
     };
-    let reader = arrow::csv::ReaderBuilder::new(Arc::new(schema)).with_format(format).with_batch_size(BATCH_ROWS);
-    Ok(Box::new(reader.build_buffered(BufReader::new(from)).map_err(failed)?))
+    let columns = inferred.fields().iter().zip(types).map(|(f, t)| Field::new(f.name(), t, true));
+    let schema = Arc::new(Schema::new(columns.collect::<Vec<_>>()));
+    let text = reader(BATCH_ROWS).build_buffered(BufReader::new(from)).map_err(failed)?;
+    Ok(Box::new(Typed { text: Box::new(text), schema, line: 2 }))
+}
+
+fn csv_type(input: &str, name: &str, table: &SchemaRef) -> Result<DataType> {
+    let column = table.field_with_name(name).map_err(|_| unknown_column(input, name, table))?;
+    match column.data_type() {
+        nested if nested.is_nested() => Err(TxnLogError::invalid(format!(
+            "the column {name:?} is of the type {}, which CSV cannot hold: write NDJSON or Parquet",
+            type_name(nested)
+        ))),
+        plain => Ok(plain.clone()),
+    }
+}
+
+/// What Arrow has found in a column, but that a time with a zone is not one without, and that no values are text.
+fn inferred_type(found: &DataType, values: Option<&StringArray>) -> DataType {
+    let zoned = |v: &str| v.ends_with(['Z', 'z']) || v.get(TIME_LENGTH..).is_some_and(|end| end.contains(['+', '-']));
+    match found {
+        DataType::Null => DataType::Utf8,
+        DataType::Timestamp(..) => {
+            let zone = values.is_some_and(|values| values.iter().flatten().all(zoned)).then(|| "UTC".into());
+            DataType::Timestamp(TimeUnit::Microsecond, zone)
+        }
+        other => other.clone(),
+    }
+}
+
+/// CSV's text as values of the columns' types; text that is none is named with its column and line.
+struct Typed {
+    text: Rows,
+    schema: SchemaRef,
+    /// Where the next batch begins.
+    line: usize,
+}
+
+impl Typed {
+    fn values(&mut self, text: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let mut columns = Vec::new();
+        for (field, text_column) in self.schema.fields().iter().zip(text.columns()) {
+            // What cannot be cast becomes null.
+            let values = cast(text_column, field.data_type())?;
+            let lost = |row: &usize| values.is_null(*row) && text_column.is_valid(*row);
+            if let Some(row) = (0..text.num_rows()).find(lost) {
+                return Err(ArrowError::ParseError(format!(
+                    "line {}: {:?} is no {}, the type of the column {:?}",
+                    self.line + lines(text, row),
+                    text_column.as_string::<i32>().value(row),
+                    type_name(field.data_type()),
+                    field.name()
+                )));
+            }
+            columns.push(values);
+        }
+        self.line += lines(text, text.num_rows());
+        RecordBatch::try_new(self.schema.clone(), columns)
+    }
+}
+
+impl Iterator for Typed {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let text = self.text.next()?;
+        Some(text.and_then(|text| self.values(&text)))
+    }
+}
+
+impl RecordBatchReader for Typed {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+}
+
+/// How many lines the first `rows` rows take: quoted text may have some of its own.
+fn lines(text: &RecordBatch, rows: usize) -> usize {
+    let breaks =
+        |c: &ArrayRef| c.as_string::<i32>().iter().take(rows).flatten().map(|v| v.matches('\n').count()).sum::<usize>();
+    rows + text.columns().iter().map(breaks).sum::<usize>()
 }
 
 fn unknown_column(input: &str, name: &str, table: &SchemaRef) -> TxnLogError {
@@ -146,7 +237,11 @@ fn ndjson(
     failed: &dyn Fn(ArrowError) -> TxnLogError,
 ) -> Result<Rows> {
     let schema = match table {
-        Some(table) => table.clone(),
+        // A null where the table allows none is told when the rows are fitted to it.
+        Some(table) => {
+            let nullable = table.fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
+            Arc::new(Schema::new(nullable.collect::<Vec<_>>()))
+        }
         None => {
             let (schema, _) =
                 arrow::json::reader::infer_json_schema(BufReader::new(&mut from), Some(INFER_ROWS)).map_err(failed)?;
@@ -171,6 +266,7 @@ fn explain(e: ArrowError) -> Box<dyn std::error::Error + Send + Sync> {
         | ArrowError::JsonError(m)
         | ArrowError::ParseError(m)
         | ArrowError::ParquetError(m) => m.into(),
+        ArrowError::ExternalError(e) => e,
         ArrowError::CastError(m) | ArrowError::SchemaError(m) | ArrowError::InvalidArgumentError(m) => m.into(),
         other => other.into(),
     }

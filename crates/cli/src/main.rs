@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use deltalakedb_log::{ErrorKind, Result};
 
-use crate::args::{Cli, Command};
+use crate::args::Cli;
 use crate::commands::Session;
 
 /// How a command ended when it did not fail.
@@ -47,10 +47,9 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<Ended> {
     let session = Session::new(cli.global)?;
-    match cli.command {
-        Command::Demo { keep } => demo::run(session, keep).await,
-        command => commands::run(session, command).await,
-    }
+    let ended = commands::run(&session, cli.command).await;
+    session.close().await;
+    ended
 }
 
 /// One line on standard error. Where even that is closed there is nobody left to tell.

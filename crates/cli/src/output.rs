@@ -11,12 +11,13 @@ use crate::args::Format;
 /// Where results go.
 pub(crate) struct Output {
     format: Format,
+    quiet: bool,
     to: BufWriter<Stdout>,
 }
 
 impl Output {
-    pub(crate) fn new(format: Format) -> Self {
-        Self { format, to: BufWriter::new(io::stdout()) }
+    pub(crate) fn new(format: Format, quiet: bool) -> Self {
+        Self { format, quiet, to: BufWriter::new(io::stdout()) }
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -39,11 +40,11 @@ impl Output {
         self.line(&text)
     }
 
-    /// A line for people; programs do not see it.
+    /// A line for people who want to be told; programs do not see it.
     pub(crate) fn say(&mut self, text: &str) -> Result<()> {
         match self.format {
-            Format::Table => self.line(text),
-            Format::Json | Format::Csv => Ok(()),
+            Format::Table if !self.quiet => self.line(text),
+            _ => Ok(()),
         }
     }
 
@@ -87,7 +88,7 @@ impl Listing<'_> {
     pub(crate) fn end(mut self) -> Result<()> {
         let to = &mut self.output.to;
         match (self.output.format, self.rows) {
-            (Format::Table, 0) => writeln!(to, "({})", "nothing"),
+            (Format::Table, 0) => writeln!(to, "(nothing)"),
             (Format::Table, _) => {
                 self.table
                     .load_preset(presets::NOTHING)

@@ -71,7 +71,9 @@ pub(crate) fn json(array: &ArrayRef, row: usize) -> Result<Value> {
             json(&plain, 0)?
         }
         other => {
-            return Err(TxnLogError::invalid(format!("values of type {other} cannot be printed: leave the column out")));
+            return Err(TxnLogError::invalid(format!(
+                "values of type {other} cannot be printed: leave the column out"
+            )));
         }
     })
 }

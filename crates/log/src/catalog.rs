@@ -271,8 +271,8 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// Records a failed attempt.
     async fn mark_failed(&self, table: TableId, version: Version, error: &str, at_ms: i64) -> Result<()>;
 
-    /// Stops a table: what stands in `_delta_log` is not ours.
-    async fn mark_diverged(&self, table: TableId, version: Version, what: &str) -> Result<()>;
+    /// Stops a table, because what stands in its `_delta_log` is not ours, or lets it go on.
+    async fn set_mirror(&self, table: TableId, state: &MirrorState) -> Result<()>;
 
     /// What failed and is not published yet.
     async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>>;
@@ -335,13 +335,19 @@ pub async fn require(catalog: &dyn Catalog, table: &TableRef) -> Result<TableEnt
     }
 }
 
-/// Names within a few letters of `wanted`, nearest first.
+/// Names within a few letters of `wanted`, nearest first. A namespace both have is no likeness.
 fn near_names(wanted: &str, names: &[String]) -> Vec<String> {
-    let mut near: Vec<_> = names
-        .iter()
-        .map(|n| (edit_distance(&wanted.to_lowercase(), &n.to_lowercase()), n.clone()))
-        .filter(|(d, n)| *d <= 1 + n.len() / 4)
-        .collect();
+    let wanted = wanted.to_lowercase();
+    let distance = |name: &String| {
+        let other = name.to_lowercase();
+        let (a, b) = match (wanted.split_once('.'), other.split_once('.')) {
+            (Some((x, a)), Some((y, b))) if x == y => (a, b),
+            _ => (wanted.as_str(), other.as_str()),
+        };
+        let distance = edit_distance(a, b);
+        (distance < b.len() && distance <= 1 + b.len() / 4).then(|| (distance, name.clone()))
+    };
+    let mut near: Vec<_> = names.iter().filter_map(distance).collect();
     near.sort();
     near.into_iter().take(3).map(|(_, n)| n).collect()
 }
@@ -370,5 +376,7 @@ mod tests {
         let names: Vec<String> = ["default.orders", "default.order", "sales.customers"].map(String::from).into();
         assert_eq!(near_names("default.ordrs", &names), ["default.orders", "default.order"]);
         assert!(near_names("nothing.alike", &names).is_empty());
+        assert!(near_names("default.newt", &names).is_empty());
+        assert_eq!(near_names("sale.customers", &names), ["sales.customers"]);
     }
 }

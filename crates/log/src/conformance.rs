@@ -720,7 +720,7 @@ async fn loaded_history_is_as_if_committed(c: Arc<dyn Catalog>) {
 
 async fn foreign_commits_are_taken_in(c: Arc<dyn Catalog>) {
     let t = Table::create(&c, "t").await;
-    c.mark_diverged(t.id, 1, "another writer's").await.unwrap();
+    c.set_mirror(t.id, &MirrorState::Diverged { version: 1, what: "another writer's".into() }).await.unwrap();
     let jump = load(&c, "t", vec![Ok(logged(2, i64::MAX / 2, &[Action::Add(file("x", 0, 9))]))]).await;
     refused(jump, ErrorKind::Conflict, &["default.t", "version 2", "version 0"]);
     let past = load(&c, "t", vec![Ok(logged(0, 5, &[]))]).await;
@@ -811,11 +811,12 @@ async fn one_publisher_at_a_time(c: Arc<dyn Catalog>) {
 
 async fn a_diverged_table_takes_no_commits(c: Arc<dyn Catalog>) {
     let (s, t) = (Table::create(&c, "s").await, Table::create(&c, "t").await);
-    c.mark_diverged(t.id, 1, "00000000000000000001.json by another writer").await.unwrap();
+    let what = "00000000000000000001.json by another writer".to_string();
+    c.set_mirror(t.id, &MirrorState::Diverged { version: 1, what }).await.unwrap();
     let entry = c.find(&TableRef::Id(t.id)).await.unwrap().unwrap();
     assert!(matches!(entry.mirror, MirrorState::Diverged { version: 1, .. }), "{entry:?}");
     let requests = [&s, &t].map(|t| t.request(Base::RebaseFrom(0), vec![Action::Add(file("a", 0, 9))]));
-    let result = c.commit_all(requests.into()).await;
+    let result = c.commit_all(requests.clone().into()).await;
     refused(
         result,
         ErrorKind::Invalid,
@@ -823,6 +824,9 @@ async fn a_diverged_table_takes_no_commits(c: Arc<dyn Catalog>) {
     );
     assert_eq!((s.head().await, t.head().await), (0, 0));
     assert!(t.paths(0).await.is_empty(), "it can still be read");
+    c.set_mirror(t.id, &MirrorState::Following).await.unwrap();
+    c.commit_all(requests.into()).await.unwrap().committed().unwrap();
+    assert_eq!((s.head().await, t.head().await), (1, 1), "until it goes on");
 }
 
 async fn planning_never_loses_a_matching_file(c: Arc<dyn Catalog>) {

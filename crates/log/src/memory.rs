@@ -419,9 +419,9 @@ impl Catalog for MemoryCatalog {
         })
     }
 
-    async fn mark_diverged(&self, table: TableId, version: Version, what: &str) -> Result<()> {
+    async fn set_mirror(&self, table: TableId, state: &MirrorState) -> Result<()> {
         self.with(table, |t| {
-            t.mirror = MirrorState::Diverged { version, what: what.into() };
+            t.mirror = state.clone();
             Ok(())
         })
     }

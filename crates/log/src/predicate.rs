@@ -5,11 +5,13 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde_json::Value;
 
 use crate::action::Add;
 use crate::schema::{Column, PrimitiveType, Schema};
+use crate::time;
 
 /// A value in a predicate, in the unit of its column's type.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +98,73 @@ impl Predicate {
     /// Whether a row of `file` may satisfy the predicate. Sound: never false for a file with a matching row.
     pub fn may_match(&self, schema: &Schema, file: &Add) -> bool {
         FileStats::new(schema, file).may_be(self, true)
+    }
+}
+
+impl fmt::Display for Predicate {
+    /// As SQL; `?` for what is unknown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Predicate::Unknown => f.write_str("?"),
+            Predicate::Constant(b) => write!(f, "{b}"),
+            Predicate::Compare(c, op, literal) => write!(f, "{c} {op} {literal}"),
+            Predicate::In(c, literals) => {
+                let literals: Vec<_> = literals.iter().map(Literal::to_string).collect();
+                write!(f, "{c} IN ({})", literals.join(", "))
+            }
+            Predicate::IsNull(c) => write!(f, "{c} IS NULL"),
+            Predicate::IsNotNull(c) => write!(f, "{c} IS NOT NULL"),
+            Predicate::StartsWith(c, prefix) => write!(f, "starts_with({c}, {})", quoted(prefix)),
+            Predicate::And(all) => f.write_str(&joined(all, " AND ", |p| matches!(p, Predicate::Or(_)))),
+            Predicate::Or(any) => f.write_str(&joined(any, " OR ", |p| matches!(p, Predicate::And(_)))),
+            Predicate::Not(p) => write!(f, "NOT ({p})"),
+        }
+    }
+}
+
+fn joined(parts: &[Predicate], by: &str, in_brackets: fn(&Predicate) -> bool) -> String {
+    let text = |p: &Predicate| if in_brackets(p) { format!("({p})") } else { p.to_string() };
+    parts.iter().map(text).collect::<Vec<_>>().join(by)
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Comparison::Eq => "=",
+            Comparison::NotEq => "<>",
+            Comparison::Lt => "<",
+            Comparison::LtEq => "<=",
+            Comparison::Gt => ">",
+            Comparison::GtEq => ">=",
+        })
+    }
+}
+
+impl fmt::Display for Literal {
+    /// As SQL. A time is shown to the millisecond.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Literal::Boolean(b) => write!(f, "{b}"),
+            Literal::Long(n) => write!(f, "{n}"),
+            Literal::Double(x) => write!(f, "{x}"),
+            Literal::Decimal(n, scale) if *scale > 0 => {
+                let scale = usize::from(scale.unsigned_abs());
+                let digits = format!("{:0>width$}", n.unsigned_abs(), width = scale + 1);
+                let (whole, part) = digits.split_at(digits.len() - scale);
+                write!(f, "{}{whole}.{part}", if *n < 0 { "-" } else { "" })
+            }
+            Literal::Decimal(n, scale) => write!(f, "{n}{}", "0".repeat(usize::from(scale.unsigned_abs()))),
+            Literal::String(s) => f.write_str(&quoted(s)),
+            Literal::Date(days) => {
+                let midnight = time::format_ms(i64::from(*days) * 86_400_000);
+                write!(f, "DATE '{}'", midnight.split('T').next().unwrap_or_default())
+            }
+            Literal::Timestamp(micros) => write!(f, "TIMESTAMP '{}'", time::format_ms(micros.div_euclid(1000))),
+        }
     }
 }
 
@@ -329,6 +398,22 @@ mod tests {
         check(cmp("s", Eq, String("cc".into())), false); // all null
         check(cmp("nosuch", Eq, Long(1)), true);
         check(cmp("id", Eq, String("7".into())), true); // types differ: nothing concluded
+    }
+
+    #[test]
+    fn a_predicate_reads_as_sql() {
+        use Comparison::*;
+        let check = |p: Predicate, want: &str| assert_eq!(p.to_string(), want);
+        let low = cmp("id", Lt, Literal::Long(2));
+        let day = cmp("s", Eq, Literal::String("it's".into()));
+        check(Predicate::And(vec![low.clone(), day.clone()]), "id < 2 AND s = 'it''s'");
+        check(Predicate::And(vec![Predicate::Or(vec![low, day]), Predicate::Unknown]), "(id < 2 OR s = 'it''s') AND ?");
+        check(cmp("p", GtEq, Literal::Date(19756)), "p >= DATE '2024-02-03'");
+        check(cmp("t", Gt, Literal::Timestamp(1_500_000)), "t > TIMESTAMP '1970-01-01T00:00:01.500Z'");
+        check(cmp("d", NotEq, Literal::Decimal(-5, 2)), "d <> -0.05");
+        let two = [1, 2].map(Literal::Long).into();
+        check(Predicate::Not(Box::new(Predicate::In("id".into(), two))), "NOT (id IN (1, 2))");
+        check(Predicate::StartsWith("s".into(), "a".into()), "starts_with(s, 'a')");
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Mirror {
         let mut count = 0;
         loop {
             let entry = require(self.catalog.as_ref(), &TableRef::Id(table)).await?;
-            check_following(&entry)?;
+            self.check_following(&entry).await?;
             let done = Published { version: entry.published_version, count, elsewhere: false };
             if entry.published_version == Some(entry.current_version) {
                 return Ok(done);
@@ -161,12 +161,31 @@ impl Mirror {
         Ok(count)
     }
 
+    /// A table that stopped goes on as soon as the other writer's commit is out of the way.
+    async fn check_following(&self, entry: &TableEntry) -> Result<()> {
+        let MirrorState::Diverged { version, what } = &entry.mirror else { return Ok(()) };
+        let there = read(entry.location.store()?.as_ref(), &commit_path(*version)).await?;
+        let ours = match *version <= entry.current_version {
+            true => self.catalog.reader(entry.id).commit_bytes(*version).await?,
+            false => None,
+        };
+        if there.is_none() || there == ours {
+            return self.catalog.set_mirror(entry.id, &MirrorState::Following).await;
+        }
+        let (name, place) = (&entry.name, &entry.location);
+        Err(TxnLogError::invalid(format!(
+            "{name} is not published: version {version} in its _delta_log is another writer's ({what}); `dl verify {name}` \
+             shows the difference, and once that file is moved out of {place}/_delta_log `dl mirror run` publishes ours"
+        )))
+    }
+
     /// Remembers a failure, and gives the error to show.
     async fn note(&self, entry: &TableEntry, version: Version, failure: Failure) -> Result<TxnLogError> {
         let (name, place) = (&entry.name, &entry.location);
         match failure {
             Failure::Foreign(what) => {
-                self.catalog.mark_diverged(entry.id, version, &what).await?;
+                let state = MirrorState::Diverged { version, what: what.clone() };
+                self.catalog.set_mirror(entry.id, &state).await?;
                 Ok(TxnLogError::invalid(format!(
                     "publishing of {name} stopped: version {version} in {place}/_delta_log is another writer's ({what}); \
                      nothing was overwritten, run `dl verify {name}` to see the difference"
@@ -289,16 +308,6 @@ fn set_file_time(file: &std::path::Path, ms: i64) -> Result<()> {
     set.map_err(|e| {
         TxnLogError::new(ErrorKind::Unavailable, format!("the time of {} cannot be set", file.display())).with_source(e)
     })
-}
-
-fn check_following(entry: &TableEntry) -> Result<()> {
-    match &entry.mirror {
-        MirrorState::Following => Ok(()),
-        MirrorState::Diverged { version, what } => Err(TxnLogError::invalid(format!(
-            "{} is not published: version {version} in its _delta_log is another writer's ({what}); run `dl verify {}`",
-            entry.name, entry.name
-        ))),
-    }
 }
 
 impl fmt::Display for Published {

@@ -108,7 +108,9 @@ fn behind(table: &TableEntry, version: Version) -> Finding {
     let what = format!("{n} commit{} not published yet", if n == 1 { " is" } else { "s are" });
     let mend = match &table.mirror {
         MirrorState::Following => "`dl mirror run` publishes what is missing",
-        MirrorState::Diverged { .. } => "publishing goes on once the other writer's commit is out of the way",
+        MirrorState::Diverged { .. } => {
+            "move the other writer's commit out of _delta_log, then `dl mirror run` publishes it"
+        }
     };
     Finding { version, what, mend: mend.into() }
 }
@@ -150,27 +152,22 @@ async fn changed_commits(
     let mut findings = Vec::new();
     while let Some((version, ours, there, path)) = compared.try_next().await? {
         let file = path.filename().unwrap_or_default();
+        let was_published = table.published_version.is_some_and(|published| version <= published);
         let finding = match there {
             Some(there) if there == ours => None,
             Some(there) => {
                 let (line, mine, theirs) = first_difference(&ours, &there);
-                let what = format!(
-                    "{} differs from the catalog at line {line}: {theirs} instead of {mine}",
-                    describe(&path, &there)
-                );
-                Some((
-                    what,
-                    format!(
-                        "compare it with the catalog's bytes, then put them back or take the table in anew ({file})"
-                    ),
-                ))
+                let whose = describe(&path, &there);
+                let mend = match was_published {
+                    true => "put the file that was published back from a backup",
+                    false => "move it out of _delta_log, then `dl mirror run` publishes the catalog's",
+                };
+                Some((format!("{whose} differs from the catalog at line {line}: {theirs} instead of {mine}"), mend))
             }
-            None => Some((
-                format!("{file} is missing"),
-                "restore the file from a backup, or detach the table and import it again".to_string(),
-            )),
+            None if was_published => Some((format!("{file} is missing"), "put the file back from a backup")),
+            None => None,
         };
-        findings.extend(finding.map(|(what, mend)| Finding { version, what, mend }));
+        findings.extend(finding.map(|(what, mend)| Finding { version, what, mend: mend.into() }));
         progress(version, last);
     }
     Ok(findings)
@@ -213,7 +210,10 @@ async fn compare(
     Ok(difference.map(|what| Finding {
         version,
         what,
-        mend: "look for a stale or torn checkpoint or checksum of that version in _delta_log and delete it".into(),
+        mend:
+            "look in _delta_log for a stale or torn checkpoint or checksum and delete it, or for a path spelled in two \
+               ways, which this reader takes for two files"
+                .into(),
     }))
 }
 

@@ -80,11 +80,31 @@ async fn check_place(catalog: &dyn Catalog, new: &NewTable) -> Result<()> {
     if let Some(there) = catalog.find(&TableRef::Location(new.location.clone())).await? {
         return taken(format!("the table at {} is in the catalog already, as {}", there.location, there.name));
     }
+    check_apart(catalog, &new.location).await?;
     if has_log(&new.location).await? {
         let (place, name) = (&new.location, &new.name);
         return taken(format!(
             "there is a Delta table at {place} already: bring it in with `dl import {place} --as {name}`"
         ));
+    }
+    Ok(())
+}
+
+/// An error where a new table at `location` would be inside a table of the catalog, or around one: vacuum of the outer
+/// one would remove the files of the inner one.
+pub async fn check_apart(catalog: &dyn Catalog, location: &Location) -> Result<()> {
+    // Locations are normalized and end in a slash.
+    let inside = |inner: &Location, outer: &Location| inner.url().as_str().starts_with(outer.url().as_str());
+    for there in catalog.tables().await?.into_iter().filter(|t| t.location != *location) {
+        let (name, place) = (&there.name, &there.location);
+        let why = if inside(location, place) {
+            format!("{location} is inside the table {name}, which is at {place}")
+        } else if inside(place, location) {
+            format!("the table {name} is inside {location}, at {place}")
+        } else {
+            continue;
+        };
+        return Err(TxnLogError::invalid(format!("{why}: choose a place where no table is")));
     }
     Ok(())
 }

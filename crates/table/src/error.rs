@@ -40,7 +40,7 @@ struct Cause(Box<dyn Error + Send + Sync>);
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.0.to_string();
+        let text = words(self.0.as_ref());
         let lines = text
             .lines()
             .map(str::trim)
@@ -53,6 +53,37 @@ impl fmt::Display for Cause {
 impl Error for Cause {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(self.0.as_ref())
+    }
+}
+
+/// What an error says, without the names its type and those around it put before it.
+pub(crate) fn words(e: &(dyn Error + 'static)) -> String {
+    use arrow::error::ArrowError as A;
+    use datafusion::sql::sqlparser::parser::ParserError as P;
+    if let Some(e) = e.downcast_ref::<A>() {
+        return match e {
+            A::ExternalError(e) => words(e.as_ref()),
+            A::CastError(m) | A::ParseError(m) | A::CsvError(m) | A::JsonError(m) | A::ParquetError(m) => m.clone(),
+            A::SchemaError(m) | A::ComputeError(m) | A::InvalidArgumentError(m) => m.clone(),
+            e => e.to_string(),
+        };
+    }
+    if let Some(e) = e.downcast_ref::<DataFusionError>() {
+        return match e {
+            DataFusionError::ArrowError(e, _) => words(e.as_ref()),
+            DataFusionError::External(e) => words(e.as_ref()),
+            DataFusionError::Diagnostic(_, e) | DataFusionError::Context(_, e) => words(e.as_ref()),
+            DataFusionError::SQL(e, _) => match e.as_ref() {
+                P::ParserError(m) | P::TokenizerError(m) => m.clone(),
+                e => e.to_string(),
+            },
+            DataFusionError::Plan(m) | DataFusionError::Execution(m) => m.clone(),
+            e => e.to_string(),
+        };
+    }
+    match e.downcast_ref::<DeltaTableError>() {
+        Some(DeltaTableError::Generic(m)) => m.clone(),
+        _ => e.to_string(),
     }
 }
 

@@ -13,6 +13,7 @@ use deltalakedb_log::predicate::{Comparison, Literal};
 use deltalakedb_log::{ErrorKind, Predicate, Result, TxnLogError};
 
 use crate::delta_rs::session_context;
+use crate::error::words;
 
 /// The part of a SQL condition that can choose files, over columns of `schema`; the rest of it is
 /// [`Predicate::Unknown`]. A column that is not there and SQL that cannot be read are errors that name it.
@@ -78,7 +79,7 @@ fn unreadable(sql: &str, e: DataFusionError) -> TxnLogError {
         );
         return TxnLogError::new(ErrorKind::Invalid, message);
     }
-    TxnLogError::new(ErrorKind::Invalid, format!("the filter {sql:?} is no condition that can be read")).with_source(e)
+    TxnLogError::invalid(format!("the filter {sql:?} is no condition that can be read")).with_source(words(&e))
 }
 
 struct Translation<'a> {
@@ -303,7 +304,9 @@ mod tests {
             assert!(message.contains(want) && !message.contains('\n'), "{message}");
         };
         check("nosuch = 1", "names the column \"nosuch\", and the table has only id, n, s");
-        check("id = ", "the filter \"id = \" is no condition that can be read");
+        check("id = ", "the filter \"id = \" is no condition that can be read: Expected: an expression");
+        check("id = 'x'", "is no condition that can be read: Cannot cast string 'x'");
+        check("coz(id) = 1", "is no condition that can be read: Invalid function 'coz'. Did you mean");
         check("id + 1", "is no condition");
     }
 }

@@ -19,8 +19,8 @@ mod write;
 pub use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 pub use deltalakedb_catalog::connect;
 
-pub use create::{create_table, create_with_data, prepare_create};
-pub use delta_rs::{NewFiles, TableSchema, parse_schema, plain};
+pub use create::{check_apart, create_table, create_with_data, prepare_create};
+pub use delta_rs::{NewFiles, TableSchema, parse_schema, plain, type_name};
 pub use error::query_error;
 pub use filter::predicate_from_sql;
 pub use table::{DeltaTable, Scan};

@@ -157,7 +157,9 @@ async fn what_does_not_fit_is_refused_before_a_file_is_written() {
     let batch =
         |name: &str, values: Vec<Option<i32>>| vec![RecordBatch::try_from_iter([(name, column(values))]).unwrap()];
     refuse(batch("nosuch", vec![Some(1)]), "the data has a column \"nosuch\"").await;
-    refuse(batch("id", vec![Some(1), None]), "may not be null, and row 2 of the data is").await;
+    let none = "column \"id\" of the table does not allow null, and row 2 of the data has one";
+    refuse(batch("id", vec![Some(1), None]), none).await;
+    refuse([batch("id", vec![Some(1)]), batch("id", vec![None])].concat(), none).await;
     let big: ArrayRef = Arc::new(Int64Array::from(vec![1 << 40]));
     refuse(vec![RecordBatch::try_from_iter([("id", big)]).unwrap()], "cannot hold").await;
     let e = table.write(rows(&[1], &["x"]), SaveMode::ErrorIfExists, &WriteOptions::default()).await.unwrap_err();

@@ -94,12 +94,15 @@ impl Rows {
         let fit = Fit::new(table, self.schema.as_deref().unwrap_or(columns), columns)?;
         let (out, table, columns) = (fit.columns().clone(), table.to_string(), columns.clone());
         let mut shape = self.schema.clone();
+        let mut rows_before = 0;
         Ok(self.each(out, move |batch| {
             if shape.as_ref().is_none_or(|shape| *shape != batch.schema()) {
                 Fit::new(&table, &batch.schema(), &columns)?;
                 shape = Some(batch.schema());
             }
-            fit.batch(&batch)
+            let fitted = fit.batch(&batch, rows_before);
+            rows_before += batch.num_rows();
+            fitted
         }))
     }
 
@@ -180,13 +183,15 @@ pub async fn commit(catalog: &dyn Catalog, writes: Vec<PendingWrite>) -> Result<
     let outcome = match catalog.commit_all(requests).await {
         Ok(Outcome::Unknown(why)) => look_up(catalog, &writes).await.map_or(Outcome::Unknown(why), Outcome::Committed),
         Ok(outcome) => outcome,
+        Err(e) if absent(catalog, &writes).await => {
+            discard(writes).await;
+            return Err(e);
+        }
         Err(e) => return Err(lost(writes, e).await),
     };
     match outcome {
         Outcome::Conflict(_) => {
-            for write in writes {
-                write.discard().await;
-            }
+            discard(writes).await;
             outcome.committed()
         }
         outcome => outcome.committed(),
@@ -199,14 +204,24 @@ async fn look_up(catalog: &dyn Catalog, writes: &[PendingWrite]) -> Option<Vec<C
     found.try_collect::<Vec<_>>().await.ok()?.into_iter().collect()
 }
 
+/// Whether the catalog answers, and has none of the writes.
+async fn absent(catalog: &dyn Catalog, writes: &[PendingWrite]) -> bool {
+    let found = stream::iter(writes).then(|w| catalog.find_commit(w.request.table, w.request.commit_id));
+    found.all(|found| async move { matches!(found, Ok(None)) }).await
+}
+
 /// Removes the files of writes that certainly were not committed.
 async fn lost(writes: Vec<PendingWrite>, e: TxnLogError) -> TxnLogError {
     if !matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Internal) {
-        for write in writes {
-            write.discard().await;
-        }
+        discard(writes).await;
     }
     e
+}
+
+async fn discard(writes: Vec<PendingWrite>) {
+    for write in writes {
+        write.discard().await;
+    }
 }
 
 impl DeltaTable {

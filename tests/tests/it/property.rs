@@ -417,7 +417,7 @@ fn new_file(rng: &mut Rng) -> Add {
     let mut add = file("f", min, min.saturating_add(rng.i64(0..50)));
     add.path = format!("{folder}f{}", rng.u32(..));
     if rng.u8(..4) == 0 {
-        add.path.push_str(*rng.choice(&[" '\"", "%20x", "\u{1}", "#?", "x:y", "{|}~"]).unwrap());
+        add.path.push_str(rng.choice(&[" '\"", "%20x", "\u{1}", "#?", "x:y", "{|}~"]).unwrap());
     }
     let day = (rng.u8(..5) > 0).then(|| odd_text(rng));
     add.partition_values = [("day".to_string(), day)].into();
@@ -481,8 +481,8 @@ fn changed(rng: &mut Rng, mut metadata: Metadata) -> Metadata {
                 format!(r#""fields":[{{"name":"c{}","type":"string","nullable":true,"metadata":{{}}}},"#, rng.u32(..));
             metadata.schema_string = metadata.schema_string.replacen(r#""fields":["#, &column, 1);
         }
-        3 => set(&mut metadata, "delta.isolationLevel", *rng.choice(&["Serializable", "WriteSerializable"]).unwrap()),
-        4 => set(&mut metadata, "delta.enableInCommitTimestamps", *rng.choice(&["true", "false"]).unwrap()),
+        3 => set(&mut metadata, "delta.isolationLevel", rng.choice(&["Serializable", "WriteSerializable"]).unwrap()),
+        4 => set(&mut metadata, "delta.enableInCommitTimestamps", rng.choice(&["true", "false"]).unwrap()),
         _ => set(&mut metadata, &format!("own.{}", odd_text(rng)), &odd_text(rng)),
     }
     metadata

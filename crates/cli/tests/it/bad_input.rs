@@ -15,6 +15,9 @@ fn check(ran: Ran, code: i32, says: &[&str]) {
     for part in says {
         assert!(lines[0].contains(part), "{part:?} is not in {:?}", lines[0]);
     }
+    for noise in ["Arrow error", "External error", "Parser error", "Json error", "ParserError(", "SQL error"] {
+        assert!(!lines[0].contains(noise), "{noise:?} is in {:?}", lines[0]);
+    }
 }
 
 #[test]
@@ -29,7 +32,9 @@ fn a_wrong_question_is_answered_with_what_is_right() {
         (&["read", "events", "--timestamp", "1999-01-01"], &["1999-01-01", "oldest version that is held is 0"]),
         (&["history", "events", "--since", "x"], &["\"x\" is not a time"]),
         (&["read", "events", "--where", "nosuch = 1"], &["nosuch", "id, kind, amount, price, at, day"]),
-        (&["read", "events", "--where", "id ="], &["id ="]),
+        (&["read", "events", "--where", "day ="], &["\"day =\" is no condition that can be read: Expected: an expr"]),
+        (&["read", "events", "--where", "id = 'x'"], &["can be read: Cannot cast string 'x'"]),
+        (&["read", "events", "--where", "coz(id) = 1"], &["Invalid function 'coz'. Did you mean"]),
         (&["files", "events", "--where", "nosuch = 1"], &["nosuch"]),
         (&["read", "events", "--columns", "id,nosuch"], &["no column \"nosuch\"", "id, kind, amount"]),
         (&["--catalog", "postgres://x", "tables"], &["scheme", "deltasql://sqlite//var/data/meta.db"]),
@@ -52,6 +57,14 @@ fn a_wrong_question_is_answered_with_what_is_right() {
         (&["write", "events", "--input", "none.csv"], &["none.csv cannot be opened"]),
         (&["write", "events", "--input", "none.xyz"], &["--input-format csv, ndjson or parquet"]),
         (&["write", "evnets", "--input", "none.csv"], &["did you mean default.events?", "--location"]),
+        (&["write", "newt", "--input", "none.csv"], &["no table default.newt", "`dl tables`", "--location"]),
+        (&["--catalog", "deltasql://sqlite/meta.db?table=events", "tables"], &["default.events", "as NAME"]),
+        (
+            &["create", "sub", "--schema", "id long", "--location", "events/sub"],
+            &["events/sub is inside the table default.events"],
+        ),
+        (&["create", "outer", "--schema", "id long", "--location", "."], &["the table default.events is inside"]),
+        (&["demo", "--keep", "events"], &["the folder events is not empty"]),
         (&["verify", "nosuch"], &["no table default.nosuch"]),
     ];
     for (args, says) in cases {
@@ -73,10 +86,14 @@ fn a_write_that_does_not_fit_names_the_column_and_both_types() {
     let cases: &[(&str, &str, &[&str])] = &[
         ("extra.ndjson", "{\"id\":1,\"day\":\"x\",\"nosuch\":1}\n", &["extra.ndjson", "nosuch"]),
         ("extra.csv", "id,nosuch\n1,2\n", &["extra.csv has a column \"nosuch\"", "id, kind"]),
-        ("text.csv", "id,day\nabc,x\n", &["text.csv", "abc", "Int64"]),
+        ("text.csv", "id,day\n1,\"a\nb\"\nabc,x\n", &["text.csv", "line 4", "column \"id\"", "\"abc\"", "long"]),
+        ("price.csv", "id,price\n1,9.99\n2,much\n", &["price.csv", "line 3", "column \"price\"", "decimal(10,2)"]),
+        ("at.csv", "id,at\n1,soon\n", &["at.csv", "line 2", "column \"at\"", "timestamp"]),
         ("type.ndjson", "{\"id\":\"abc\",\"day\":\"x\"}\n", &["type.ndjson", "id"]),
         ("broken.ndjson", "{\"id\":1\n", &["broken.ndjson"]),
-        ("null.csv", "id,day\n,x\n", &["id"]),
+        ("null.csv", "id,day\n1,x\n,x\n", &["column \"id\" of the table does not allow null", "row 2"]),
+        ("null.ndjson", "{\"id\":null}\n", &["column \"id\" of the table does not allow null", "row 1"]),
+        ("absent.ndjson", "{\"day\":\"x\"}\n", &["column \"id\" of the table does not allow null"]),
         ("missing.csv", "day\nx\n", &["id"]),
         ("not.parquet", "this is no parquet", &["not.parquet cannot be read as Parquet"]),
     ];
@@ -86,14 +103,35 @@ fn a_write_that_does_not_fit_names_the_column_and_both_types() {
         check(place.dl(&["write", "events", "--input", inputs.path(file).to_str().unwrap()]), 1, says);
     }
     // A Parquet file has types of its own.
-    inputs.write("typed.csv", "id,day\nx,2024-01-01\n");
-    inputs.dl(&["write", "typed", "--location", "typed", "--input", "typed.csv"]).good();
-    let parquet = std::fs::read_dir(inputs.path("typed")).unwrap().map(|e| e.unwrap().path());
-    let parquet = parquet.into_iter().find(|p| p.extension().is_some_and(|e| e == "parquet")).unwrap();
-    let wrong = place.dl(&["write", "events", "--input", parquet.to_str().unwrap()]);
-    check(wrong, 1, &["column", "id", "string", "long"]);
+    let check_parquet = |name: &str, csv: &str, says: &[&str]| {
+        let file = format!("{name}.csv");
+        inputs.write(&file, csv);
+        inputs.dl(&["write", name, "--location", name, "--input", &file]).good();
+        let mut files = std::fs::read_dir(inputs.path(name)).unwrap().map(|e| e.unwrap().path());
+        let parquet = files.find(|p| p.extension().is_some_and(|e| e == "parquet")).unwrap();
+        check(place.dl(&["write", "events", "--input", parquet.to_str().unwrap()]), 1, says);
+    };
+    check_parquet("typed", "id,day\nx,2024-01-01\n", &["column", "id", "string", "long"]);
+    check_parquet("nulls", "id,day\n1,x\n,x\n", &["column \"id\" of the table does not allow null", "row 2"]);
     let after = (place.content(), place.dl(&["snapshot", "events", "--format", "json"]).good());
     assert_eq!(after, before, "nothing has changed, and no data file is left behind");
+}
+
+#[test]
+fn a_table_is_not_imported_into_another_ones_folder() {
+    let place = Place::with_events();
+    place.copy_events("events/inner");
+    place.copy_events("near");
+    check(
+        place.dl(&["import", "events/inner", "--as", "inner"]),
+        1,
+        &["events/inner is inside the table default.events"],
+    );
+    place.dl(&["import", "near", "--as", "near"]).good();
+    place.write("rows.csv", "id\n1\n");
+    let write = place.dl(&["write", "sub", "--input", "rows.csv", "--location", "near/sub"]);
+    check(write, 1, &["near/sub is inside the table default.near"]);
+    assert!(!place.path("near/sub").exists(), "nothing is written");
 }
 
 #[test]

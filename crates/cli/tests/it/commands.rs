@@ -78,6 +78,7 @@ fn a_foreign_commit_stops_publishing_and_is_not_overwritten() {
     let run = place.dl(&["mirror", "run"]);
     assert_eq!(run.code, Some(1));
     says(&run);
+    assert_eq!(run.err, "error: 1 of 1 tables could not be published\n", "the failure itself is in the table");
     assert_eq!(std::fs::read_to_string(&foreign).unwrap(), theirs);
     let again = place.dl(&["write", "events", "--input", "more.ndjson"]);
     assert_eq!(again.code, Some(1), "a diverged table takes no commits: {again:?}");
@@ -137,6 +138,86 @@ fn a_new_table_may_come_with_its_rows() {
 }
 
 #[test]
+fn no_rows_make_no_version_and_overwrite_with_nothing() {
+    let place = Place::with_events();
+    place.write("none.csv", "id,day\n");
+    let append = place.dl(&["write", "events", "--input", "none.csv"]).good();
+    assert!(append.contains("nothing was written"), "{append}");
+    let version = || place.dl(&["show", "events", "--format", "json"]).json()["version"].clone();
+    assert_eq!(version(), 13);
+    place.dl(&["write", "events", "--input", "none.csv", "--mode", "overwrite"]).good();
+    assert_eq!(version(), 14);
+    assert_eq!(place.dl(&["read", "events", "--format", "json"]).json(), json!([]));
+}
+
+#[test]
+fn a_csv_finds_the_types_of_a_new_table() {
+    let place = Place::new();
+    place.write(
+        "t.csv",
+        "z,o,n,m,s,d,v\n\
+         2024-01-02T03:04:05Z,2024-01-02T03:04:05+01:00,2024-01-02 03:04:05,2024-01-02T03:04:05Z,a,2024-01-02,\n\
+         ,2024-01-02T03:04:05.5-01:00,2024-01-02 03:04:05,2024-01-02T03:04:05,b,2024-01-02,\n",
+    );
+    place.dl(&["write", "t", "--location", "t", "--input", "t.csv"]).good();
+    let shown = place.dl(&["show", "t", "--format", "json"]).json();
+    let schema: Value = serde_json::from_str(shown["metadata"]["schemaString"].as_str().unwrap()).unwrap();
+    let types: Vec<_> = schema["fields"].as_array().unwrap().iter().map(|f| f["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["timestamp", "timestamp", "timestamp_ntz", "timestamp_ntz", "string", "date", "string"]);
+    let rows = place.dl(&["read", "t", "--where", "s = 'a'", "--columns", "z,o,n", "--format", "json"]).json();
+    let want = json!([{"z": "2024-01-02T03:04:05.000000Z", "o": "2024-01-02T02:04:05.000000Z", "n": "2024-01-02T03:04:05.000000"}]);
+    assert_eq!(rows, want);
+}
+
+#[test]
+fn an_explanation_shows_the_predicate_as_sql() {
+    let place = Place::with_events();
+    let ran = place.dl(&["files", "events", "--where", "id < 2 and day = 'x'", "--explain"]);
+    assert!(ran.err.ends_with("0 kept; predicate: id < 2 AND day = 'x'\n"), "{ran:?}");
+}
+
+#[test]
+fn quiet_leaves_results_and_errors() {
+    let place = Place::new();
+    let quiet = |args: &[&str]| place.dl(&[args, &["-q"]].concat()).good();
+    place.copy_events("events");
+    place.write("row.ndjson", "{\"id\":1,\"day\":\"x\"}\n");
+    assert_eq!(quiet(&["init"]), "");
+    assert_eq!(quiet(&["import", "events", "--as", "events"]), "");
+    assert_eq!(quiet(&["write", "events", "--input", "row.ndjson"]), "");
+    assert_eq!(quiet(&["create", "t", "--location", "t", "--schema", "id long"]), "");
+    assert!(quiet(&["tables"]).contains("default.events"));
+}
+
+#[test]
+fn an_import_by_name_takes_in_what_others_committed() {
+    let place = Place::with_events();
+    let next = place.path("events/_delta_log/00000000000000000014.json");
+    std::fs::write(next, "{\"commitInfo\":{\"operation\":\"X\"}}\n").unwrap();
+    std::fs::create_dir(place.path("elsewhere")).unwrap();
+    let mut elsewhere = place.command(&["--catalog", "deltasql://sqlite/../meta.db", "import", "default.events"]);
+    let ran = Ran::of(elsewhere.current_dir(place.path("elsewhere")).output().unwrap());
+    assert_eq!(ran.good(), "default.events is at version 14: 1 version came in\n");
+}
+
+#[test]
+fn a_check_finds_what_could_not_be_published() {
+    let place = Place::with_events();
+    place.write("more.ndjson", "{\"id\":500,\"day\":\"2024-01-09\"}\n");
+    let (log, away) = (place.path("events/_delta_log"), place.path("away"));
+    std::fs::rename(&log, &away).unwrap();
+    std::fs::write(&log, "no folder").unwrap();
+    place.dl(&["write", "events", "--input", "more.ndjson"]).good();
+    let check = place.dl(&["mirror", "status", "--check"]);
+    assert_eq!(check.code, Some(3), "{check:?}");
+    assert!(check.err.contains("default.events could not be published"), "{check:?}");
+    std::fs::remove_file(&log).unwrap();
+    std::fs::rename(&away, &log).unwrap();
+    place.dl(&["mirror", "run"]).good();
+    place.dl(&["mirror", "status", "--check"]).good();
+}
+
+#[test]
 fn publishing_can_be_left_to_the_reconciler() {
     let place = Place::with_events();
     place.write("more.ndjson", "{\"id\":500,\"day\":\"2024-01-09\"}\n");
@@ -156,4 +237,13 @@ fn the_tour_runs() {
     let place = Place::new();
     let out = place.dl(&["demo"]).good();
     assert!(out.contains("17 versions of 2 tables are the same"), "{out}");
+}
+
+#[test]
+fn a_catalog_is_one_file_when_nobody_uses_it() {
+    let place = Place::with_events();
+    for args in [&["read", "events", "--limit", "1"][..], &["tables"], &["read", "nosuch"], &["verify"]] {
+        place.dl(args);
+        assert!(!place.path("meta.db-wal").exists(), "after {args:?} a copy of meta.db is a copy of the catalog");
+    }
 }

@@ -1,5 +1,6 @@
 //! A folder with a catalog in it, and `dl` run there.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -75,11 +76,10 @@ impl Place {
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/data/events"), &self.path(to));
     }
 
-    /// Every file and what is in it, but for the catalog's own.
-    pub(crate) fn content(&self) -> Vec<(PathBuf, Vec<u8>)> {
+    /// Every file with its length and a hash of what is in it, but for the catalog's own and a `dl` put here.
+    pub(crate) fn content(&self) -> Vec<(PathBuf, usize, u64)> {
         let mut files = Vec::new();
         collect(self.dir.path(), &mut files);
-        files.retain(|(path, _)| !path.file_name().unwrap().to_string_lossy().starts_with("meta.db"));
         files.sort();
         files
     }
@@ -98,13 +98,17 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn collect(dir: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
+fn collect(dir: &Path, files: &mut Vec<(PathBuf, usize, u64)>) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy();
         if path.is_dir() {
             collect(&path, files);
-        } else {
-            files.push((path.clone(), std::fs::read(&path).unwrap()));
+        } else if name != "dl" && !name.starts_with("meta.db") {
+            let bytes = std::fs::read(&path).unwrap();
+            let mut hash = DefaultHasher::new();
+            bytes.hash(&mut hash);
+            files.push((path, bytes.len(), hash.finish()));
         }
     }
 }

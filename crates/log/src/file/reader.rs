@@ -221,7 +221,10 @@ async fn replay(dir: &TableDir, listing: &Listing, version: Version, want: Want)
         };
         let mut commits = dir.get_all(steps.into_iter().map(|file| file.location.clone()).collect());
         while let Some((path, body)) = commits.try_next().await? {
-            let mut actions = Commit::parse(body, &dir.name(&path))?.into_actions();
+            let mut actions = match want {
+                Want::Snapshot => Commit::parse_without_files(&body, &dir.name(&path))?,
+                Want::Files => Commit::parse(body, &dir.name(&path))?.into_actions(),
+            };
             want.keep(&mut actions);
             state.apply(actions);
         }

@@ -34,17 +34,18 @@ impl Fit {
         &self.columns
     }
 
-    /// Brings rows into shape.
-    pub(crate) fn batch(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+    /// Brings rows into shape. `rows_before` came earlier, which only an error needs to know.
+    pub(crate) fn batch(&self, rows: &RecordBatch, rows_before: usize) -> Result<RecordBatch> {
         for field in self.columns.fields().iter().filter(|f| !f.is_nullable()) {
             if let Some(column) = rows.column_by_name(field.name()).filter(|c| c.logical_null_count() > 0) {
                 let nulls = column.logical_nulls();
                 let row = nulls.and_then(|n| (0..n.len()).find(|i| n.is_null(*i))).unwrap_or(0);
                 return Err(TxnLogError::invalid(format!(
-                    "the column {:?} of {} may not be null, and row {} of the data is: nothing was written",
+                    "the column {:?} of the table does not allow null, and row {} of the data has one: nothing was \
+                     written to {}",
                     field.name(),
-                    self.table,
-                    row + 1
+                    rows_before + row + 1,
+                    self.table
                 )));
             }
         }
@@ -124,7 +125,7 @@ fn fits(data: &DataType, column: &DataType) -> bool {
 }
 
 /// The name of a type in a Delta schema; Arrow's where there is none.
-fn type_name(t: &DataType) -> String {
+pub fn type_name(t: &DataType) -> String {
     use DataType as T;
     let name = match t {
         T::Int8 => "byte",

@@ -40,6 +40,7 @@ use self::log_store::VirtualLogStore;
 use crate::error::Explain;
 
 pub(crate) use self::fit::Fit;
+pub use self::fit::type_name;
 pub use self::schema::{TableSchema, parse_schema};
 pub use self::write::NewFiles;
 pub(crate) use self::write::{Captured, Create, create, create_with_data};
