@@ -146,7 +146,7 @@ fn csv(
     let columns = inferred.fields().iter().zip(types).map(|(f, t)| Field::new(f.name(), t, true));
     let schema = Arc::new(Schema::new(columns.collect::<Vec<_>>()));
     let text = reader(BATCH_ROWS).build_buffered(BufReader::new(from)).map_err(failed)?;
-    Ok(Box::new(Typed { text: Box::new(text), schema, line: 2 }))
+    Ok(Box::new(Typed { text: Box::new(text), schema, line: 2, quotes_lines: true }))
 }
 
 fn csv_type(input: &str, name: &str, table: &SchemaRef) -> Result<DataType> {
@@ -173,34 +173,53 @@ fn inferred_type(found: &DataType, values: Option<&StringArray>) -> DataType {
     }
 }
 
-/// CSV's text as values of the columns' types; text that is none is named with its column and line.
+/// Text as values of the columns' types; text that is none is named with its column and line.
 struct Typed {
     text: Rows,
     schema: SchemaRef,
     /// Where the next batch begins.
     line: usize,
+    /// Whether a value may have lines of its own.
+    quotes_lines: bool,
 }
 
 impl Typed {
     fn values(&mut self, text: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let mut columns = Vec::new();
         for (field, text_column) in self.schema.fields().iter().zip(text.columns()) {
+            if text_column.data_type() == field.data_type() {
+                columns.push(text_column.clone());
+                continue;
+            }
             // What cannot be cast becomes null.
             let values = cast(text_column, field.data_type())?;
-            let lost = |row: &usize| values.is_null(*row) && text_column.is_valid(*row);
+            let scale = match field.data_type() {
+                DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => Some(*scale),
+                _ => None,
+            };
+            let texts = text_column.as_string::<i32>();
+            let rounded = |row: usize| scale.is_some_and(|scale| has_more_digits(texts.value(row), scale));
+            let lost = |row: &usize| texts.is_valid(*row) && (values.is_null(*row) || rounded(*row));
             if let Some(row) = (0..text.num_rows()).find(lost) {
                 return Err(ArrowError::ParseError(format!(
                     "line {}: {:?} is no {}, the type of the column {:?}",
-                    self.line + lines(text, row),
-                    text_column.as_string::<i32>().value(row),
+                    self.line + self.lines(text, row),
+                    texts.value(row),
                     type_name(field.data_type()),
                     field.name()
                 )));
             }
             columns.push(values);
         }
-        self.line += lines(text, text.num_rows());
+        self.line += self.lines(text, text.num_rows());
         RecordBatch::try_new(self.schema.clone(), columns)
+    }
+
+    /// How many lines the first `rows` rows take.
+    fn lines(&self, text: &RecordBatch, rows: usize) -> usize {
+        let in_value = |v: &str| v.matches('\n').count();
+        let in_column = |c: &ArrayRef| c.as_string::<i32>().iter().take(rows).flatten().map(in_value).sum::<usize>();
+        rows + if self.quotes_lines { text.columns().iter().map(in_column).sum() } else { 0 }
     }
 }
 
@@ -219,11 +238,11 @@ impl RecordBatchReader for Typed {
     }
 }
 
-/// How many lines the first `rows` rows take: quoted text may have some of its own.
-fn lines(text: &RecordBatch, rows: usize) -> usize {
-    let breaks =
-        |c: &ArrayRef| c.as_string::<i32>().iter().take(rows).flatten().map(|v| v.matches('\n').count()).sum::<usize>();
-    rows + text.columns().iter().map(breaks).sum::<usize>()
+/// Whether a decimal has digits, other than zeros, beyond the scale.
+fn has_more_digits(text: &str, scale: i8) -> bool {
+    let Some((_, fraction)) = text.split_once('.') else { return false };
+    let digits = fraction.trim_end_matches('0').len();
+    text.contains(['e', 'E']) || digits > usize::try_from(scale).unwrap_or(0)
 }
 
 fn unknown_column(input: &str, name: &str, table: &SchemaRef) -> TxnLogError {
@@ -249,8 +268,15 @@ fn ndjson(
             Arc::new(schema)
         }
     };
-    let reader = arrow::json::ReaderBuilder::new(schema).with_strict_mode(true).with_batch_size(BATCH_ROWS);
-    Ok(Box::new(reader.build(BufReader::new(from)).map_err(failed)?))
+    // Numbers are read as the text they are, and then cast like CSV's: Arrow would cut 1.5 down to a long of 1.
+    let text = schema.fields().iter().map(|f| match f.data_type() {
+        as_it_is if as_it_is.is_nested() || as_it_is.is_binary() => f.as_ref().clone(),
+        _ => Field::new(f.name(), DataType::Utf8, true),
+    });
+    let text = Arc::new(Schema::new(text.collect::<Vec<_>>()));
+    let reader = arrow::json::ReaderBuilder::new(text).with_strict_mode(true).with_coerce_primitive(true);
+    let text = reader.with_batch_size(BATCH_ROWS).build(BufReader::new(from)).map_err(failed)?;
+    Ok(Box::new(Typed { text: Box::new(text), schema, line: 1, quotes_lines: false }))
 }
 
 /// The rows of NDJSON text.

@@ -90,6 +90,18 @@ fn a_write_that_does_not_fit_names_the_column_and_both_types() {
         ("price.csv", "id,price\n1,9.99\n2,much\n", &["price.csv", "line 3", "column \"price\"", "decimal(10,2)"]),
         ("at.csv", "id,at\n1,soon\n", &["at.csv", "line 2", "column \"at\"", "timestamp"]),
         ("type.ndjson", "{\"id\":\"abc\",\"day\":\"x\"}\n", &["type.ndjson", "id"]),
+        (
+            "half.ndjson",
+            "{\"id\":1,\"day\":\"x\"}\n{\"id\":1.5,\"day\":\"x\"}\n",
+            &["half.ndjson: line 2: \"1.5\" is no long", "\"id\""],
+        ),
+        (
+            "large.ndjson",
+            "{\"id\":9223372036854775808,\"day\":\"x\"}\n",
+            &["line 1: \"9223372036854775808\" is no long"],
+        ),
+        ("cents.ndjson", "{\"id\":1,\"price\":9.999}\n", &["line 1: \"9.999\" is no decimal", "\"price\""]),
+        ("cents.csv", "id,price\n1,9.990\n1,9.999\n", &["line 3: \"9.999\" is no decimal", "\"price\""]),
         ("broken.ndjson", "{\"id\":1\n", &["broken.ndjson"]),
         ("null.csv", "id,day\n1,x\n,x\n", &["column \"id\" of the table does not allow null", "row 2"]),
         ("null.ndjson", "{\"id\":null}\n", &["column \"id\" of the table does not allow null", "row 1"]),
