@@ -2,11 +2,14 @@
 -- Times are milliseconds since 1970 (UTC), sizes are bytes, ids are 16-byte UUIDs, JSON is kept as its exact text in
 -- blobs, because legal commits hold what JSON and text types refuse. Only tables and columns are ever added.
 
--- One row: which catalog this is.
+-- One row: which catalog this is. A program that knows schemas up to `min_reader` reads it, one that knows them up to
+-- `min_writer` writes it, however many later migrations have added to it.
 CREATE TABLE dl_catalog (
     catalog_id blob NOT NULL,
     epoch blob NOT NULL,
-    schema_version bigint NOT NULL
+    schema_version bigint NOT NULL,
+    min_reader bigint NOT NULL,
+    min_writer bigint NOT NULL
 );
 
 -- The tables. `name_key` and `location_key` are null once a table is dropped, so that both can be used again.
@@ -68,13 +71,14 @@ CREATE TABLE dl_commit_ids (
 );
 
 -- Every file that is or was live: from `version` on, and before `removed_version` (null while live). `file_key` is a
--- digest of the canonical path and the deletion vector's id. The bounds are order-preserving bytes of the columns that
+-- digest of the canonical path and the deletion vector's id, `path_key` of the path alone. The bounds are order-preserving bytes of the columns that
 -- `dl_bounds` gives a slot.
 CREATE TABLE dl_add_files (
     table_id blob NOT NULL,
     file_key blob NOT NULL,
     version bigint NOT NULL,
     removed_version bigint,
+    path_key blob NOT NULL,
     path text NOT NULL,
     size_bytes bigint NOT NULL,
     partition_values blob NOT NULL,
@@ -93,6 +97,7 @@ CREATE TABLE dl_add_files (
     PRIMARY KEY (table_id, file_key, version)
 );
 CREATE INDEX dl_add_files_by_version ON dl_add_files (table_id, version);
+CREATE INDEX dl_add_files_by_path ON dl_add_files (table_id, path_key);
 CREATE INDEX dl_add_files_by_end ON dl_add_files (table_id, removed_version);
 
 -- Which physical columns own the bound slots of `dl_add_files`.

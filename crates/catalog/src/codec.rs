@@ -1,7 +1,7 @@
 //! Between actions and rows.
 
 use deltalakedb_log::action::{Add, Cdc, DeletionVector, DomainMetadata, Metadata, Protocol, Remove, StringMap, Txn};
-use deltalakedb_log::{ErrorKind, Object, Result, TxnLogError, Version};
+use deltalakedb_log::{ErrorKind, Object, PathKey, Result, TxnLogError, Version};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -159,9 +159,11 @@ fn odd(wanted: &str, got: &Value) -> TxnLogError {
 pub(crate) const ADD_COLUMNS: &str = "path, size_bytes, partition_values, stats, num_records, data_change, \
      modification_time, deletion_vector, tags, base_row_id, default_row_commit_version, clustering_provider, extra";
 
+/// The values of `path_key` and then [`ADD_COLUMNS`].
 pub(crate) fn add_values(add: &Add) -> Result<Vec<Value>> {
     let dv = add.deletion_vector.as_ref().map(|dv| bytes(&dv.to_json()));
     Ok(vec![
+        PathKey::new(&add.path).0.as_slice().into(),
         add.path.as_str().into(),
         add.size.into(),
         json(&add.partition_values)?,

@@ -10,7 +10,7 @@ use deltalakedb_log::action::Add;
 use deltalakedb_log::catalog::{CommitTime, TimeSource};
 use deltalakedb_log::commit::{self, Base, CommitRequest, Committed, Current, NewTable, Outcome, Prepared, Stamp};
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
-use deltalakedb_log::{Commit, ErrorKind, FileKey, Result, SetHash, TableId, TableName, TxnLogError, Version};
+use deltalakedb_log::{Commit, ErrorKind, FileKey, PathKey, Result, SetHash, TableId, TableName, TxnLogError, Version};
 
 use crate::SqlCatalog;
 use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
@@ -22,7 +22,7 @@ const KEYS: usize = 500;
 
 pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Outcome> {
     commit::check_group(requests)?;
-    let mut session = catalog.db.write().await?;
+    let mut session = catalog.write().await?;
     let mut heads = lock_heads(session.as_mut(), requests).await?;
     let known = requests.iter().filter_map(|r| heads.get(&r.table)?.known).collect();
     if let Some(outcome) = commit::already_committed(requests, known)? {
@@ -75,7 +75,8 @@ async fn resolve_unknown(catalog: &SqlCatalog, requests: &[CommitRequest], cause
     for request in requests {
         match read::find_commit(catalog.db.as_ref(), request.table, request.commit_id).await {
             Ok(Some(c)) => found.push(c),
-            Ok(None) => return Err(cause),
+            // Not seen is no proof: after a failed sync the commit may still come back with the database's recovery.
+            Ok(None) => return Ok(Outcome::Unknown(cause.to_string())),
             Err(_) => return Ok(Outcome::Unknown(cause.to_string())),
         }
     }
@@ -91,19 +92,20 @@ struct LockedHead {
 /// The session excludes other writers, so what is read here stays true until COMMIT.
 async fn lock_heads(session: &mut dyn Session, requests: &[CommitRequest]) -> Result<HashMap<TableId, LockedHead>> {
     let tables = placeholders(requests.len());
+    let own_id = vec!["(c.table_id = ? AND c.commit_id = ?)"; requests.len()].join(" OR ");
     let sql = format!(
         "SELECT t.table_id, t.namespace, t.name, t.mirror_state, t.mirror_version, t.mirror_what, t.current_version, \
          t.current_ts, v.set_hash, c.version, k.committed_at, {}, {} FROM dl_tables t \
          JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
          JOIN dl_protocol_updates p ON p.table_id = t.table_id AND p.version = t.protocol_version \
          JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version \
-         LEFT JOIN dl_commit_ids c ON c.table_id = t.table_id AND c.commit_id IN ({tables}) \
+         LEFT JOIN dl_commit_ids c ON c.table_id = t.table_id AND ({own_id}) \
          LEFT JOIN dl_table_versions k ON k.table_id = c.table_id AND k.version = c.version \
          WHERE t.state = 'live' AND t.table_id IN ({tables}) ORDER BY t.table_id",
         read::qualified("p", &PROTOCOL_COLUMNS),
         read::qualified("m", &METADATA_COLUMNS),
     );
-    let ids = requests.iter().map(|r| r.commit_id.0.as_slice().into());
+    let ids = requests.iter().flat_map(|r| [r.table.0.into(), r.commit_id.0.as_slice().into()]);
     let params = ids.chain(requests.iter().map(|r| r.table.0.into())).collect();
     let rows = session.query(&sql, params).await?;
     rows.into_iter().map(locked_head).collect()
@@ -145,33 +147,44 @@ async fn look_up(session: &mut dyn Session, request: &CommitRequest, head: Locke
     Ok(current)
 }
 
-/// The live files among `keys`.
-pub(crate) async fn live_files(
-    session: &mut dyn Session,
-    table: TableId,
-    keys: &[FileKey],
-) -> Result<HashMap<FileKey, Add>> {
+/// The live files at these paths.
+async fn live_files(session: &mut dyn Session, table: TableId, paths: &[PathKey]) -> Result<HashMap<FileKey, Add>> {
     let mut live = HashMap::new();
-    for keys in keys.chunks(KEYS) {
+    for paths in paths.chunks(KEYS) {
         let sql = format!(
             "SELECT file_key, {ADD_COLUMNS} FROM dl_add_files \
-             WHERE table_id = ? AND file_key IN ({}) AND +removed_version IS NULL",
-            placeholders(keys.len())
+             WHERE table_id = ? AND path_key IN ({}) AND +removed_version IS NULL",
+            placeholders(paths.len())
         );
-        for mut row in session.query(&sql, keyed(table, keys)).await? {
+        for mut row in session.query(&sql, keyed(table, paths.iter().map(|p| &p.0))).await? {
             live.insert(file_key(&mut row)?, codec::read_add(&mut row)?);
         }
     }
     Ok(live)
 }
 
-pub(crate) fn file_key(row: &mut Row) -> Result<FileKey> {
+/// Which of the files are live.
+pub(crate) async fn live_keys(session: &mut dyn Session, table: TableId, keys: &[FileKey]) -> Result<Vec<FileKey>> {
+    let mut live = Vec::new();
+    for keys in keys.chunks(KEYS) {
+        let sql = format!(
+            "SELECT file_key FROM dl_add_files WHERE table_id = ? AND file_key IN ({}) AND +removed_version IS NULL",
+            placeholders(keys.len())
+        );
+        for mut row in session.query(&sql, keyed(table, keys.iter().map(|k| &k.0))).await? {
+            live.push(file_key(&mut row)?);
+        }
+    }
+    Ok(live)
+}
+
+fn file_key(row: &mut Row) -> Result<FileKey> {
     let key = row.blob()?.try_into();
     key.map(FileKey).map_err(|_| TxnLogError::corrupt("a stored file key is not 16 bytes"))
 }
 
-fn keyed(table: TableId, keys: &[FileKey]) -> Vec<Value> {
-    std::iter::once(table.0.into()).chain(keys.iter().map(|k| k.0.as_slice().into())).collect()
+fn keyed<'a>(table: TableId, keys: impl Iterator<Item = &'a [u8; 16]>) -> Vec<Value> {
+    std::iter::once(table.0.into()).chain(keys.map(|k| k.as_slice().into())).collect()
 }
 
 /// Refuses a name or a place that is taken.
@@ -312,7 +325,7 @@ pub(crate) async fn store_changes(
              WHERE table_id = ? AND file_key IN ({}) AND +removed_version IS NULL",
             placeholders(keys.len())
         );
-        let params = std::iter::once(int(ended.version)).chain(keyed(table, keys)).collect();
+        let params = std::iter::once(int(ended.version)).chain(keyed(table, keys.iter().map(|k| &k.0))).collect();
         session.execute(&sql, params).await?;
     }
     let rows = Rows { table, version, changes };
@@ -330,7 +343,8 @@ impl Rows<'_> {
         let c = self.changes;
         let add = |(key, add): &(FileKey, Add)| Ok([vec![key.0.as_slice().into()], codec::add_values(add)?].concat());
         let adds = c.adds.iter().map(add).collect::<Result<Vec<_>>>()?;
-        let columns: Vec<_> = std::iter::once("file_key").chain(ADD_COLUMNS.split(',').map(str::trim)).collect();
+        let columns: Vec<_> =
+            ["file_key", "path_key"].into_iter().chain(ADD_COLUMNS.split(',').map(str::trim)).collect();
         self.insert(session, "dl_add_files", &columns, adds).await?;
         let removes = c
             .removes

@@ -78,6 +78,12 @@ impl SqlCatalog {
 }
 
 impl SqlCatalog {
+    /// A session that will write, if this program knows how.
+    async fn write(&self) -> Result<Box<dyn database::Session>> {
+        schema::check_writable(self.db.as_ref(), &self.identity)?;
+        self.db.write().await
+    }
+
     /// Ends every connection. After the last process has done so, a SQLite catalog is one file, whole by itself.
     pub async fn close(&self) {
         self.db.close().await;

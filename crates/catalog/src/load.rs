@@ -17,7 +17,7 @@ use futures::StreamExt;
 use crate::SqlCatalog;
 use crate::codec::{self, ADD_COLUMNS, int};
 use crate::commit::{
-    AUDIT, Ended, StoredBody, VERSION_COLUMNS, audit, check_free, live_files, register, store_changes, version_values,
+    AUDIT, Ended, StoredBody, VERSION_COLUMNS, audit, check_free, live_keys, register, store_changes, version_values,
 };
 use crate::database::{CommitFailure, Database, Session, Value};
 use crate::read;
@@ -158,7 +158,7 @@ async fn store_batch(
     batch: Batch,
     finish: Option<Finish>,
 ) -> Result<TableId> {
-    let mut session = catalog.db.write().await?;
+    let mut session = catalog.write().await?;
     let session_ref = session.as_mut();
     let stored = Stored::find(session_ref, table, new).await?;
     if stored.is_none() && batch.versions.is_empty() {
@@ -172,7 +172,7 @@ async fn store_batch(
             (table, None, SetHash::default())
         }
     };
-    let mut files = Files::new(live_files(session_ref, table, &batch.touched()).await?.into_keys());
+    let mut files = Files::new(live_keys(session_ref, table, &batch.touched()).await?.into_iter());
     let mut rows = Vec::with_capacity(batch.versions.len());
     let (mut protocol, mut metadata) = (None, None);
     let base = batch.versions.first().map(|v| v.summary.version);
@@ -310,7 +310,7 @@ impl Files {
             let nothing = Changes::default();
             store_changes(session, table, *version, &nothing, Ended { keys, version: *version }).await?;
         }
-        let columns: Vec<_> = ["table_id", "file_key", "version", "removed_version"]
+        let columns: Vec<_> = ["table_id", "file_key", "version", "removed_version", "path_key"]
             .into_iter()
             .chain(ADD_COLUMNS.split(',').map(str::trim))
             .collect();

@@ -24,7 +24,7 @@ pub(crate) async fn acquire_lease(
     now_ms: i64,
     until_ms: i64,
 ) -> Result<Option<Lease>> {
-    let mut session = catalog.db.write().await?;
+    let mut session = catalog.write().await?;
     let sql = "SELECT t.table_id, l.holder, l.token, l.expires_at FROM dl_tables t \
                LEFT JOIN dl_mirror_leases l ON l.table_id = t.table_id WHERE t.table_id = ? AND t.state = 'live'";
     let row = session.query(sql, vec![table.0.into()]).await?.pop();
@@ -54,14 +54,14 @@ fn held(lease: &Lease) -> Vec<Value> {
 }
 
 pub(crate) async fn release_lease(catalog: &SqlCatalog, lease: &Lease) -> Result<()> {
-    let mut session = catalog.db.write().await?;
+    let mut session = catalog.write().await?;
     let sql = "UPDATE dl_mirror_leases SET expires_at = 0 WHERE table_id = ? AND holder = ? AND token = ?";
     session.execute(sql, held(lease)).await?;
     done(session).await
 }
 
 pub(crate) async fn mark_published(catalog: &SqlCatalog, lease: &Lease, version: Version) -> Result<()> {
-    let mut session = catalog.db.write().await?;
+    let mut session = catalog.write().await?;
     let sql = "SELECT count(*) FROM dl_mirror_leases WHERE table_id = ? AND holder = ? AND token = ?";
     let mut rows = session.query(sql, held(lease)).await?;
     if rows.pop().map(|mut r| r.int()).transpose()? != Some(1) {
@@ -84,7 +84,7 @@ pub(crate) async fn mark_failed(
     error: &str,
     at_ms: i64,
 ) -> Result<()> {
-    let mut session = catalog.db.write().await?;
+    let mut session = catalog.write().await?;
     let sql = "INSERT INTO dl_mirror_status (table_id, version, artifact, state, attempts, last_error, failed_at) \
                VALUES (?, ?, ?, 'FAILED', 1, ?, ?) ON CONFLICT (table_id, version, artifact) DO UPDATE SET \
                state = excluded.state, attempts = dl_mirror_status.attempts + 1, last_error = excluded.last_error, \
@@ -98,7 +98,7 @@ pub(crate) async fn set_mirror(catalog: &SqlCatalog, table: TableId, state: &Mir
         MirrorState::Following => ("following", None, None, "MIRROR RESUMED"),
         MirrorState::Diverged { version, what } => ("diverged", Some(*version), Some(what), "MIRROR DIVERGED"),
     };
-    let mut session = catalog.db.write().await?;
+    let mut session = catalog.write().await?;
     let sql = format!(
         "UPDATE dl_tables SET mirror_state = ?, mirror_version = ?, mirror_what = ? WHERE table_id = ?; {AUDIT}"
     );

@@ -109,7 +109,7 @@ impl Database for SqliteDatabase {
         // The rows are read by a task of its own, so that a slow consumer holds a connection and nothing else.
         let (send, receive) = tokio::sync::mpsc::channel(1024);
         let (readers, uri) = (self.readers.clone(), self.uri.clone());
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let mut rows = bind(sqlx::query(AssertSqlSafe(sql)), params).fetch(&readers);
             while let Some(row) = rows.next().await {
                 let row = row.map_err(|e| failed(&uri, e)).and_then(|r| values(&r, &uri));
@@ -118,7 +118,17 @@ impl Database for SqliteDatabase {
                 }
             }
         });
-        Ok(futures::stream::unfold(receive, |mut r| async move { r.recv().await.map(|row| (row, r)) }).boxed())
+        let rows = futures::stream::unfold((receive, Some(task)), |(mut receive, task)| async move {
+            if let Some(row) = receive.recv().await {
+                return Some((row, (receive, task)));
+            }
+            // The rows are all only if the task says so: one that was stopped ends the channel as well.
+            let stopped = task?.await.err()?;
+            let error =
+                TxnLogError::new(ErrorKind::Unavailable, "reading the catalog was stopped").with_source(stopped);
+            Some((Err(error), (receive, None)))
+        });
+        Ok(rows.boxed())
     }
 
     async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
@@ -177,7 +187,8 @@ impl Session for SqliteSession {
 
     async fn commit(self: Box<Self>) -> Result<(), CommitFailure> {
         self.tx.commit().await.map_err(|e| {
-            let known = matches!(&e, sqlx::Error::Database(_));
+            // An I/O error may come after the commit reached the disk.
+            let known = result_code(&e).is_some_and(|code| code != 10);
             let error = failed(&self.uri, e);
             if known { CommitFailure::RolledBack(error) } else { CommitFailure::Unknown(error) }
         })

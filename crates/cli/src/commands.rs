@@ -562,7 +562,15 @@ async fn mirror_run(s: &Session, watch: bool) -> Result<Ended> {
     let mirror = Mirror::new(catalog, s.clock.clone());
     let mut pause = Duration::from_secs(1);
     loop {
-        let results = mirror.run().await?;
+        let (results, error) = match mirror.run().await {
+            Ok(results) => (results, None),
+            // A catalog that does not answer now may answer later.
+            Err(e) if watch => {
+                warn(&format!("error: {e}"));
+                (Vec::new(), Some(e))
+            }
+            Err(e) => return Err(e),
+        };
         let mut out = s.output();
         if !watch || results.iter().any(|(_, r)| r.as_ref().map_or(true, |p| p.count > 0)) {
             let mut listing = out.listing(["name", "published", "result"].map(String::from).into());
@@ -576,7 +584,7 @@ async fn mirror_run(s: &Session, watch: bool) -> Result<Ended> {
             listing.end()?;
         }
         let failed: Vec<_> = results.iter().filter_map(|(_, result)| result.as_ref().err()).collect();
-        match (watch, failed.first()) {
+        match (watch, failed.first().copied().or(error.as_ref())) {
             (false, Some(first)) => {
                 let message = format!("{} of {} tables could not be published", failed.len(), results.len());
                 return Err(TxnLogError::new(first.kind(), message));

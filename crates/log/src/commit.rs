@@ -3,7 +3,7 @@
 //! [`prepare`] is the whole decision as a pure function of the request and of what is stored *now*, under the lock.
 //! Every catalog calls it, so all of them decide alike and write the same bytes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ use crate::features;
 use crate::ids::{Clock, CommitId, TableId, TableName};
 use crate::location::Location;
 use crate::object::Object;
-use crate::path::{FileKey, SetHash};
+use crate::path::{FileKey, PathKey, SetHash};
 use crate::predicate::Predicate;
 use crate::schema::Schema;
 use crate::snapshot::{At, Changes};
@@ -129,14 +129,17 @@ impl CommitRequest {
         }
     }
 
-    /// The files whose live rows [`prepare`] must be given: those the request adds or removes.
-    pub fn touched(&self) -> Vec<FileKey> {
-        let keys = self.actions.iter().filter_map(|a| match a {
-            Action::Add(add) => Some(add.key()),
-            Action::Remove(remove) => Some(remove.key()),
+    /// The paths whose live files [`prepare`] must be given: those the request adds or removes.
+    pub fn touched(&self) -> Vec<PathKey> {
+        let paths = self.actions.iter().filter_map(|a| match a {
+            Action::Add(add) => Some(&add.path),
+            Action::Remove(remove) => Some(&remove.path),
             _ => None,
         });
-        keys.collect()
+        let mut keys: Vec<_> = paths.map(|path| PathKey::new(path)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
     }
 }
 
@@ -255,7 +258,7 @@ pub struct Current {
     pub set_hash: SetHash,
     /// The commits after the request's base, oldest first.
     pub winners: Vec<(Version, Commit)>,
-    /// The live files among [`CommitRequest::touched`].
+    /// The live files at [`CommitRequest::touched`], whatever their deletion vectors.
     pub live: HashMap<FileKey, Add>,
 }
 
@@ -307,6 +310,14 @@ pub fn prepare(request: &CommitRequest, current: &Current, stamp: &Stamp) -> Res
         }
         _ => {}
     }
+    if let (Base::RebaseFrom(base), Some(version)) = (&request.base, current.version)
+        && current.winners.len() as u64 != version - base
+    {
+        return Err(TxnLogError::invalid(format!(
+            "the commit builds on version {base} of {}, and not all commits since are held: read the table again",
+            current.name
+        )));
+    }
     let changes = Changes::of(&request.actions);
     let isolation = request
         .isolation
@@ -329,7 +340,8 @@ pub fn prepare(request: &CommitRequest, current: &Current, stamp: &Stamp) -> Res
     let changes = Changes::of(commit.actions());
     let mut set_hash = current.set_hash;
     changes.advance(&mut set_hash, |key| current.live.contains_key(key));
-    let mut ended: Vec<_> = current.live.keys().copied().collect();
+    let touched = changes.removes.iter().map(|(k, _)| *k).chain(changes.adds.iter().map(|(k, _)| *k));
+    let mut ended: Vec<_> = touched.filter(|key| current.live.contains_key(key)).collect();
     ended.sort_unstable();
     Ok(Ok(Prepared { version, commit, changes, ended, set_hash, isolation }))
 }
@@ -418,9 +430,7 @@ fn check_legal(request: &CommitRequest, current: &Current, changes: &Changes) ->
     if let Some(a) = request.actions.iter().find(|a| matches!(a, Action::Sidecar(_) | Action::CheckpointMetadata(_))) {
         return bad(format!("has a {} action, which belongs in a checkpoint", a.name()));
     }
-    if let Some((_, add)) = changes.adds.iter().find(|(key, _)| changes.removes.iter().any(|(k, _)| k == key)) {
-        return bad(format!("both adds and removes {}", add.path));
-    }
+    check_paths(current, changes).or_else(bad)?;
     let (protocol, metadata) = match (&current.state, &changes.protocol, &changes.metadata) {
         (_, Some(p), Some(m)) => (p, m),
         (Some((p, _)), None, Some(m)) => (p, m),
@@ -445,6 +455,37 @@ fn check_legal(request: &CommitRequest, current: &Current, changes: &Changes) ->
         && !features::has_writer_feature(protocol, "deletionVectors")
     {
         return bad("adds a deletion vector, which needs the table feature deletionVectors".into());
+    }
+    Ok(())
+}
+
+/// One add and one remove per path, and never two live files at one path.
+fn check_paths(current: &Current, changes: &Changes) -> Result<(), String> {
+    let (mut added, mut removed) = (HashSet::new(), HashSet::new());
+    for (key, remove) in &changes.removes {
+        if !removed.insert(PathKey::new(&remove.path)) {
+            return Err(format!("removes {} twice", remove.path));
+        }
+        if changes.adds.binary_search_by(|(k, _)| k.cmp(key)).is_ok() {
+            return Err(format!("both adds and removes {}", remove.path));
+        }
+    }
+    let gone: HashSet<_> = changes.removes.iter().map(|(key, _)| *key).collect();
+    let mut live: HashMap<PathKey, Vec<FileKey>> = HashMap::new();
+    for (key, add) in &current.live {
+        live.entry(PathKey::new(&add.path)).or_default().push(*key);
+    }
+    for (key, add) in &changes.adds {
+        let path = PathKey::new(&add.path);
+        if !added.insert(path) {
+            return Err(format!("adds {} twice", add.path));
+        }
+        if live.get(&path).into_iter().flatten().any(|there| there != key && !gone.contains(there)) {
+            return Err(format!(
+                "adds {} with another deletion vector and does not remove the one that is live",
+                add.path
+            ));
+        }
     }
     Ok(())
 }
@@ -520,10 +561,8 @@ fn our_info(given: Object, request: &CommitRequest, current: &Current, stamp: &S
     keep(&mut info, "operationMetrics");
     info.set("engineInfo", concat!("deltalakedb/", env!("CARGO_PKG_VERSION")));
     info.set("txnId", format!("{:?}", request.commit_id));
-    keep(&mut info, "isBlindAppend");
-    if info.raw("isBlindAppend").is_none() {
-        info.set("isBlindAppend", facts.blind);
-    }
+    // Others commit past a blind append: what read something is none, whatever its writer says.
+    info.set("isBlindAppend", facts.blind && given.get::<bool>("isBlindAppend").unwrap_or(true));
     info.set("isolationLevel", facts.isolation.as_str());
     if let Base::Exactly(v) | Base::RebaseFrom(v) = request.base {
         info.set("readVersion", v);

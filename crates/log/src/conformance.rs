@@ -559,6 +559,8 @@ async fn illegal_commits_change_nothing(c: Arc<dyn Catalog>) {
         (vec![Action::Remove(crate::action::Remove::of(&b, 5, false))], "not a file of the table"),
         (vec![remove(&a)], "append-only"),
         (vec![Action::Add(a.clone()), remove(&a)], "both adds and removes a"),
+        (vec![Action::Add(with_dv(a.clone(), "x"))], "adds a with another deletion vector"),
+        (vec![Action::Add(with_dv(b.clone(), "x")), Action::Add(with_dv(b.clone(), "y"))], "adds b twice"),
         (vec![txn("x", 1), txn("x", 2)], "two txn actions"),
         (vec![domain("d", "", false), domain("d", "", true)], "one domain twice"),
         (vec![unknown], "quantumEntanglement"),
@@ -762,6 +764,8 @@ async fn history_may_begin_at_a_checkpoint(c: Arc<dyn Catalog>) {
     );
     refused(reader.snapshot(At::Timestamp(999)).await, ErrorKind::NotFound, &["oldest version that is held is 10"]);
     assert_eq!(reader.history(HistoryRange::default()).await.unwrap().len(), 2);
+    let early = t.request(Base::RebaseFrom(9), vec![Action::Add(file("c", 0, 9))]);
+    refused(t.try_commit(early).await, ErrorKind::Invalid, &["version 9", "read the table again"]);
     t.commit(vec![remove(&b)]).await;
     assert!(t.paths(12).await.is_empty());
 }

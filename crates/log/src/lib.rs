@@ -33,6 +33,6 @@ pub use local::SyncedFileSystem;
 pub use location::Location;
 pub use memory::MemoryCatalog;
 pub use object::Object;
-pub use path::{FileKey, SetHash, canonical_path};
+pub use path::{FileKey, PathKey, SetHash, canonical_path};
 pub use predicate::Predicate;
 pub use snapshot::{At, Head, Snapshot};

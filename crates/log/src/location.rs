@@ -38,9 +38,16 @@ impl Location {
             let path = url.to_file_path().map_err(|()| bad("it names another host".into()))?;
             url = Url::from_directory_path(normal(&path)).map_err(|()| bad("it is no absolute path".into()))?;
         } else {
+            url.set_query(None);
+            url.set_fragment(None);
+            if let Some(bucket) = text.strip_prefix("s3a://") {
+                return Self::parse(&format!("s3://{bucket}"));
+            }
             ObjectStoreScheme::parse(&url).map_err(|e| bad(e.to_string()))?;
-            if !url.path().ends_with('/') {
-                url.set_path(&format!("{}/", url.path()));
+            let path = Path::from_url_path(url.path()).map_err(|e| bad(e.to_string()))?;
+            url.set_path("/");
+            if let Ok(mut parts) = url.path_segments_mut() {
+                parts.pop_if_empty().extend(path.parts().map(|part| part.as_ref().to_string())).push("");
             }
         }
         Ok(Self(url))
@@ -78,25 +85,21 @@ impl Location {
     }
 }
 
-/// Links resolved as far as the path exists, `.` and `..` resolved beyond.
+/// Links resolved as far as the path exists, as the system does it; `.` and `..` resolved beyond.
 fn normal(path: &std::path::Path) -> std::path::PathBuf {
     use std::path::{Component, PathBuf};
-    let mut lexical = PathBuf::new();
-    for part in path.components() {
+    let existing = path.ancestors().find_map(|a| a.canonicalize().ok().zip(path.strip_prefix(a).ok()));
+    let (mut normal, rest) = existing.unwrap_or((PathBuf::new(), path));
+    for part in rest.components() {
         match part {
             Component::ParentDir => {
-                lexical.pop();
+                normal.pop();
             }
             Component::CurDir => {}
-            part => lexical.push(part),
+            part => normal.push(part),
         }
     }
-    for ancestor in lexical.ancestors() {
-        if let (Ok(real), Ok(rest)) = (ancestor.canonicalize(), lexical.strip_prefix(ancestor)) {
-            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
-        }
-    }
-    lexical
+    normal
 }
 
 impl fmt::Display for Location {
@@ -125,6 +128,13 @@ mod tests {
         same("/nowhere/x", "file:///nowhere/x/");
         same("/nowhere/y/../x/./", "/nowhere/x");
         same("s3://bucket/a/b", "s3://bucket/a/b/");
+        same("s3://bucket/a/b", "s3a://bucket/a/b?versionId=1#x");
+        same("s3://bucket/a%20b/c", "s3://bucket/a b/c");
+        same("s3://bucket", "s3://bucket/");
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("real/inner")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("real/inner"), dir.path().join("link")).unwrap();
+        same(&format!("{}/link/../x", dir.path().display()), &format!("{}/real/x", dir.path().display()));
         same("/nowhere/a b", "file:///nowhere/a%20b");
     }
 

@@ -18,7 +18,7 @@ use crate::commit::{self, Base, CommitRequest, Committed, Current, Outcome, Prep
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::ids::{Clock, CommitId, TableId, TableName};
 use crate::location::Location;
-use crate::path::{FileKey, SetHash};
+use crate::path::{FileKey, PathKey, SetHash};
 use crate::predicate::Predicate;
 use crate::schema::Schema;
 use crate::snapshot::{At, Changes, CommitSummary, Head, Snapshot};
@@ -143,6 +143,12 @@ impl Table {
         rows.map(|(_, row)| row).find(|(_, removed)| removed.is_none()).map(|(add, _)| add)
     }
 
+    fn live_at(&self, paths: &[PathKey]) -> HashMap<FileKey, Add> {
+        let live = self.files.iter().filter(|(_, (_, removed))| removed.is_none());
+        let at = live.filter(|(_, (add, _))| paths.binary_search(&PathKey::new(&add.path)).is_ok());
+        at.map(|((key, _), (add, _))| (*key, add.clone())).collect()
+    }
+
     /// Stores one version: the body, and what it changes.
     fn store(&mut self, version: Version, time: CommitTime, body: Option<Bytes>, changes: Changes, set_hash: SetHash) {
         let keys: Vec<_> =
@@ -182,7 +188,7 @@ impl Table {
             state: state.map(|(p, m)| (p.clone(), m.clone())),
             set_hash: head.map(|h| h.set_hash).unwrap_or_default(),
             winners: winners.map(|(v, b)| Ok((v, Commit::parse(b, "a stored commit")?))).collect::<Result<_>>()?,
-            live: request.touched().into_iter().filter_map(|k| self.live(&k).map(|a| (k, a.clone()))).collect(),
+            live: self.live_at(&request.touched()),
         })
     }
 

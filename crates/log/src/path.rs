@@ -25,6 +25,23 @@ impl FileKey {
     }
 }
 
+/// The identity of a physical file: a digest of its canonical path. Its logical files differ by deletion vector.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathKey(pub [u8; 16]);
+
+impl PathKey {
+    /// The key of the file at the raw `path` of an action.
+    pub fn new(path: &str) -> Self {
+        Self(FileKey::new(path, None).0)
+    }
+}
+
+impl fmt::Debug for PathKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        FileKey(self.0).fmt(f)
+    }
+}
+
 impl fmt::Debug for FileKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))

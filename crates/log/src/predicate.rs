@@ -4,13 +4,14 @@
 //! are missing, truncated or of another type than expected, the answer is true.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::action::Add;
-use crate::schema::{Column, PrimitiveType, Schema};
+use crate::schema::{Column, Schema};
 use crate::time;
 
 /// A value in a predicate, in the unit of its column's type.
@@ -181,7 +182,20 @@ struct Known {
 struct FileStats<'a> {
     schema: &'a Schema,
     file: &'a Add,
-    stats: Option<Value>,
+    stats: Option<Stats<'a>>,
+}
+
+/// Statistics by top-level column, each as its JSON text.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stats<'a> {
+    num_records: Option<i64>,
+    #[serde(borrow, default)]
+    min_values: Option<BTreeMap<String, &'a RawValue>>,
+    #[serde(borrow, default)]
+    max_values: Option<BTreeMap<String, &'a RawValue>>,
+    #[serde(borrow, default)]
+    null_count: Option<BTreeMap<String, &'a RawValue>>,
 }
 
 impl<'a> FileStats<'a> {
@@ -222,19 +236,16 @@ impl<'a> FileStats<'a> {
             return Some(self.partition_value(column));
         }
         let stats = self.stats.as_ref()?;
-        let physical = &column.physical_name;
-        let bound = |which: &str| stats.get(which).and_then(|m| m.get(physical)).filter(|v| !v.is_null());
-        let rows = stats.get("numRecords").and_then(Value::as_i64);
-        let nulls = stats.get("nullCount").and_then(|m| m.get(physical)).and_then(Value::as_i64);
+        let of = |values: &Option<BTreeMap<String, &'a RawValue>>| {
+            values.as_ref().and_then(|v| v.get(&column.physical_name)).map(|v| v.get())
+        };
+        let bound = |values| column.data_type.zip(of(values)).and_then(|(t, json)| t.parse_statistic(json));
+        let nulls: Option<i64> = of(&stats.null_count).and_then(|json| json.parse().ok());
         // With wide bounds (deletion vectors) a null count says something only at its ends.
-        let all_null = matches!((rows, nulls), (Some(r), Some(n)) if n == r);
+        let all_null = matches!((stats.num_records, nulls), (Some(r), Some(n)) if n == r);
         let no_null = nulls == Some(0);
-        Some(Known {
-            min: bound("minValues").and_then(|v| lower(column.data_type?, v)),
-            max: bound("maxValues").and_then(|v| upper(column.data_type?, v)),
-            all_null,
-            no_null,
-        })
+        // Text may be truncated: a prefix is still a lower bound.
+        Some(Known { min: bound(&stats.min_values), max: bound(&stats.max_values).map(upper), all_null, no_null })
     }
 
     fn partition_value(&self, column: &Column) -> Known {
@@ -268,7 +279,9 @@ impl Known {
         let (min, max) = (cmp(&self.min), cmp(&self.max));
         let below = |o: Option<Ordering>| o == Some(Ordering::Less);
         let above = |o: Option<Ordering>| o == Some(Ordering::Greater);
-        let equal = |o: Option<Ordering>| o == Some(Ordering::Equal);
+        // Some engines order -0.0 before 0.0: a bound that equals a zero says nothing of which zero it is.
+        let zero = matches!(literal, Literal::Double(x) if *x == 0.0);
+        let equal = |o: Option<Ordering>| o == Some(Ordering::Equal) && !zero;
         // NaN is above every number and is not in the bounds: only an upper bound on floats is unsafe.
         let float = matches!(literal, Literal::Double(_));
         match op {
@@ -319,16 +332,11 @@ impl PartialOrd for Literal {
     }
 }
 
-/// The lower bound a statistic gives. Text may be truncated: a prefix is still a lower bound.
-fn lower(t: PrimitiveType, v: &Value) -> Option<Literal> {
-    t.parse_statistic(v)
-}
-
 /// The upper bound a statistic gives. Timestamps are truncated to milliseconds, so up to 999 µs may be missing.
-fn upper(t: PrimitiveType, v: &Value) -> Option<Literal> {
-    match t.parse_statistic(v)? {
-        Literal::Timestamp(micros) => Some(Literal::Timestamp(micros.saturating_add(999))),
-        other => Some(other),
+fn upper(bound: Literal) -> Literal {
+    match bound {
+        Literal::Timestamp(micros) => Literal::Timestamp(micros.saturating_add(999)),
+        other => other,
     }
 }
 

@@ -12,8 +12,8 @@ pub enum PrimitiveType {
     Long,
     /// float, double.
     Double,
-    /// decimal with its scale.
-    Decimal(i8),
+    /// decimal with its precision and scale.
+    Decimal(u8, i8),
     /// string.
     String,
     /// boolean.
@@ -99,8 +99,8 @@ impl PrimitiveType {
             "date" => Self::Date,
             "timestamp" | "timestamp_ntz" => Self::Timestamp,
             _ => {
-                let (_, scale) = name.strip_prefix("decimal(")?.strip_suffix(')')?.split_once(',')?;
-                Self::Decimal(scale.trim().parse().ok()?)
+                let (precision, scale) = name.strip_prefix("decimal(")?.strip_suffix(')')?.split_once(',')?;
+                Self::Decimal(precision.trim().parse().ok()?, scale.trim().parse().ok()?)
             }
         })
     }
@@ -112,29 +112,26 @@ impl PrimitiveType {
             Self::Double => text.parse().ok().map(Literal::Double),
             Self::String => Some(Literal::String(text.to_string())),
             Self::Boolean => text.parse().ok().map(Literal::Boolean),
-            Self::Decimal(scale) => parse_decimal(text, scale),
+            Self::Decimal(_, scale) => parse_decimal(text, scale),
             Self::Date => parse_date(text),
             // Either ISO 8601 with a zone, or local text in a zone nobody recorded: only the first has a meaning.
             Self::Timestamp => text.ends_with('Z').then(|| parse_timestamp(text)).flatten(),
         }
     }
 
-    /// The value of a min or max statistic.
-    pub fn parse_statistic(self, v: &Value) -> Option<Literal> {
-        match (self, v) {
-            (Self::Long, Value::Number(n)) => n.as_i64().map(Literal::Long),
-            (Self::Double, Value::Number(n)) => n.as_f64().filter(|x| !x.is_nan()).map(Literal::Double),
-            (Self::Boolean, Value::Bool(b)) => Some(Literal::Boolean(*b)),
-            (Self::String, Value::String(s)) => Some(Literal::String(s.clone())),
-            (Self::Date, Value::String(s)) => parse_date(s),
-            (Self::Timestamp, Value::String(s)) => parse_timestamp(s),
-            // A JSON number went through f64 on the way here: exact only while it is short.
-            (Self::Decimal(scale), Value::Number(n)) => {
-                let text = n.to_string();
-                (text.len() <= 15).then(|| parse_decimal(&text, scale)).flatten()
-            }
-            (Self::Decimal(scale), Value::String(s)) => parse_decimal(s, scale),
-            _ => None,
+    /// The value of a min or max statistic, from its JSON text: a parser of JSON may round what the text says.
+    pub fn parse_statistic(self, json: &str) -> Option<Literal> {
+        let text = || serde_json::from_str::<String>(json).ok();
+        match self {
+            Self::Long => json.parse().ok().map(Literal::Long),
+            Self::Double => json.parse::<f64>().ok().filter(|x| x.is_finite()).map(Literal::Double),
+            Self::Boolean => json.parse().ok().map(Literal::Boolean),
+            Self::String => text().map(Literal::String),
+            Self::Date => parse_date(&text()?),
+            Self::Timestamp => parse_timestamp(&text()?),
+            // Writers put decimals through doubles: beyond 15 digits the text is near the bound, not the bound.
+            Self::Decimal(precision, _) if precision > 15 => None,
+            Self::Decimal(_, scale) => parse_decimal(&text().unwrap_or_else(|| json.to_string()), scale),
         }
     }
 }
@@ -179,6 +176,19 @@ fn parse_timestamp(text: &str) -> Option<Literal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statistics_are_what_their_text_says() {
+        let check = |t: PrimitiveType, json: &str, want| assert_eq!(t.parse_statistic(json), want, "{json}");
+        check(PrimitiveType::Double, "31.245270191439438", Some(Literal::Double(31.245270191439438)));
+        check(PrimitiveType::Double, "\"NaN\"", None);
+        check(PrimitiveType::Long, "9007199254740993", Some(Literal::Long(9_007_199_254_740_993)));
+        check(PrimitiveType::Long, "1.5", None);
+        check(PrimitiveType::Decimal(18, 7), "10000000000.0", None);
+        check(PrimitiveType::Decimal(10, 2), "1.1", Some(Literal::Decimal(110, 2)));
+        check(PrimitiveType::String, "\"a\\u0000\"", Some(Literal::String("a\0".into())));
+        check(PrimitiveType::String, "null", None);
+    }
 
     #[test]
     fn decimals_stay_exact() {

@@ -18,8 +18,8 @@ use uuid::Uuid;
 /// How long the right to publish lasts without being renewed. It only keeps publishers from doing the same work twice:
 /// what makes publishing safe is put-if-absent and the token.
 const LEASE_MS: i64 = 5_000;
-/// Versions published between two notes of the watermark.
-const BATCH: Version = 100;
+/// Versions published between two notes of the watermark, at the most.
+const BATCH: u64 = 100;
 
 /// Publishes the commits of a catalog.
 #[derive(Debug)]
@@ -70,6 +70,9 @@ impl Mirror {
             self.check_following(&entry).await?;
             let done = Published { version: entry.published_version, count, elsewhere: false };
             if entry.published_version == Some(entry.current_version) {
+                if count == 0 {
+                    self.look_beyond(&entry).await?;
+                }
                 return Ok(done);
             }
             let now = self.clock.now_ms();
@@ -77,9 +80,9 @@ impl Mirror {
                 return Ok(Published { elsewhere: true, ..done });
             };
             let result = self.publish_under(&mut lease, &entry).await;
-            self.catalog.release_lease(&lease).await?;
+            let released = self.catalog.release_lease(&lease).await;
             // A commit made while the lease was held found it taken and left the work here: look again.
-            match result? {
+            match result.and_then(|count| released.map(|()| count))? {
                 0 => {
                     let at = entry.published_version.map_or(entry.base_version, |v| v + 1);
                     return Err(TxnLogError::corrupt(format!(
@@ -136,23 +139,26 @@ impl Mirror {
         let reader = self.catalog.reader(entry.id);
         let store = entry.location.store()?;
         let from = entry.published_version.map_or(entry.base_version, |v| v + 1);
-        let mut count = 0;
+        let (mut count, mut noted, mut taken) = (0, 0, self.clock.now_ms());
         let mut commits = reader.changes(from, entry.current_version).await?;
         while let Some(commit) = commits.next().await {
             let (version, bytes) = commit?;
             if let Err(failure) = self.publish_one(entry, reader.as_ref(), store.as_ref(), version, bytes).await {
-                if let Some(before) = version.checked_sub(1).filter(|_| count % BATCH != 0) {
+                let error = self.note(entry, version, failure).await?;
+                if let Some(before) = version.checked_sub(1).filter(|_| count > noted) {
                     self.catalog.mark_published(lease, before).await?;
                 }
-                return Err(self.note(entry, version, failure).await?);
+                return Err(error);
             }
             count += 1;
-            if version == entry.current_version {
+            let last = version == entry.current_version;
+            if last || count - noted >= BATCH || self.clock.now_ms() - taken > LEASE_MS / 2 {
                 self.catalog.mark_published(lease, version).await?;
-            } else if count % BATCH == 0 {
-                self.catalog.mark_published(lease, version).await?;
-                let now = self.clock.now_ms();
-                match self.catalog.acquire_lease(entry.id, self.holder, now, now + LEASE_MS).await? {
+                noted = count;
+            }
+            if !last && noted == count {
+                taken = self.clock.now_ms();
+                match self.catalog.acquire_lease(entry.id, self.holder, taken, taken + LEASE_MS).await? {
                     Some(renewed) => *lease = renewed,
                     None => return Err(deltalakedb_log::commit::fenced(&entry.name)),
                 }
@@ -176,6 +182,20 @@ impl Mirror {
         Err(TxnLogError::invalid(format!(
             "{name} is not published: version {version} in its _delta_log is another writer's ({what}); `dl verify {name}` \
              shows the difference, and once that file is moved out of {place}/_delta_log `dl mirror run` publishes ours"
+        )))
+    }
+
+    /// A commit beyond the newest of the catalog is another writer's, or the catalog's own from before it was restored
+    /// from a backup: the table stops before a second history begins.
+    async fn look_beyond(&self, entry: &TableEntry) -> Result<()> {
+        let version = entry.current_version + 1;
+        let path = commit_path(version);
+        let Some(there) = read(entry.location.store()?.as_ref(), &path).await? else { return Ok(()) };
+        let (name, place, what) = (&entry.name, &entry.location, describe(&path, &there));
+        self.catalog.set_mirror(entry.id, &MirrorState::Diverged { version, what: what.clone() }).await?;
+        Err(TxnLogError::invalid(format!(
+            "publishing of {name} stopped: version {version} in {place}/_delta_log is not in the catalog ({what}); \
+             `dl verify {name}` shows it, and `dl import {place} --as {name}` takes it in"
         )))
     }
 
@@ -211,41 +231,39 @@ impl Mirror {
         bytes: Bytes,
     ) -> Result<(), Failure> {
         let path = commit_path(version);
-        put_if_absent(store, &path, &bytes).await?;
-        match entry.location.local_path() {
-            Some(root) => {
-                // Readers without in-commit timestamps take the file's time for the commit's.
-                let ms = reader.snapshot(At::Version(version)).await.map_err(Failure::Error)?.head.timestamp;
-                set_file_time(&root.join(path.as_ref()), ms).map_err(Failure::Error)
-            }
-            None => self.prove(&entry.location, store, &path, bytes).await,
+        let local = entry.location.local_path();
+        if local.is_none() {
+            self.prove(&entry.location, store).await.map_err(Failure::Error)?;
         }
+        put_if_absent(store, &path, &bytes).await?;
+        if let Some(root) = local {
+            // Readers without in-commit timestamps take the file's time for the commit's.
+            let ms = reader.snapshot(At::Version(version)).await.map_err(Failure::Error)?.head.timestamp;
+            set_file_time(&root.join(path.as_ref()), ms).map_err(Failure::Error)?;
+        }
+        Ok(())
     }
 
-    /// Once per store: the same put again must be refused. The bytes are the same, so a store that does overwrite
-    /// does no harm by it.
-    async fn prove(
-        &self,
-        location: &Location,
-        store: &dyn ObjectStore,
-        path: &Path,
-        bytes: Bytes,
-    ) -> Result<(), Failure> {
-        let proven = |f: &dyn Fn(&mut HashSet<Location>) -> bool| {
-            f(&mut self.proven.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
-        };
-        if proven(&|all| all.contains(location)) {
+    /// Once per place, before anything is published there: a file that exists must not be overwritten.
+    async fn prove(&self, location: &Location, store: &dyn ObjectStore) -> Result<()> {
+        let proven = || self.proven.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if proven().contains(location) {
             return Ok(());
         }
-        match store.put_opts(path, bytes.into(), PutOptions::from(PutMode::Create)).await {
+        let probe = Path::from(format!("_delta_log/.probe-{}", self.clock.new_uuid()));
+        let put = || store.put_opts(&probe, Bytes::from_static(b"probe").into(), PutOptions::from(PutMode::Create));
+        put().await?;
+        let again = put().await;
+        store.delete(&probe).await?;
+        match again {
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-                proven(&|all| all.insert(location.clone()));
+                proven().insert(location.clone());
                 Ok(())
             }
-            Ok(_) => Err(Failure::Error(TxnLogError::invalid(format!(
+            Ok(_) => Err(TxnLogError::invalid(format!(
                 "the object store of {location} overwrites files it was asked not to: it cannot keep a Delta log safely"
-            )))),
-            Err(e) => Err(Failure::Error(e.into())),
+            ))),
+            Err(e) => Err(e.into()),
         }
     }
 }

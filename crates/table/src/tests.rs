@@ -213,6 +213,27 @@ async fn writes_to_several_tables_are_one() {
 }
 
 #[tokio::test]
+async fn a_failed_commit_leaves_the_files_of_what_is_committed() {
+    let room = Room::new();
+    let table = room.create("t", "id long, day string", &[]).await;
+    // Two writes of one table at once are refused: what became of them before decides.
+    for committed in 0..=2 {
+        let mut writes = Vec::new();
+        for _ in 0..2 {
+            let write = table.prepare_write(rows(&[1], &["x"]), SaveMode::Append, &WriteOptions::default()).await;
+            writes.push(write.unwrap().unwrap());
+        }
+        for write in &writes[..committed] {
+            room.catalog.commit_all(vec![write.request().clone()]).await.unwrap().committed().unwrap();
+        }
+        let files = data_files(&table);
+        let outcome = commit(room.catalog.as_ref(), writes).await;
+        assert_eq!(outcome.is_ok(), committed == 2, "{outcome:?}");
+        assert_eq!(data_files(&table), if committed == 0 { files - 2 } else { files });
+    }
+}
+
+#[tokio::test]
 async fn an_append_passes_others_but_not_a_new_schema() {
     let room = Room::new();
     let table = room.create("t", "id long, day string", &[]).await;
@@ -267,6 +288,11 @@ async fn a_plain_table_is_read_and_written_where_it_is() {
     managed.write(rows(&[1, 2], &["a", "b"]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
     check_plain(&managed).await;
     let path = managed.location().to_string();
+    let by_path = DeltaTable::open(&path).await.unwrap();
+    let e = by_path.write(rows(&[3], &["c"]), SaveMode::Append, &WriteOptions::default()).await.unwrap_err();
+    assert!(e.to_string().contains("is managed by the catalog") && data_files(&managed) == 2, "{e}");
+    // Another engine writes on: the table is no catalog's any more.
+    std::fs::write(managed.location().local_path().unwrap().join("_delta_log/00000000000000000002.json"), "").unwrap();
     let plain = DeltaTable::open(&path).await.unwrap();
     for mode in [SaveMode::Overwrite, SaveMode::Append] {
         plain.write(rows(&[3], &["c"]), mode, &WriteOptions::default()).await.unwrap();

@@ -177,43 +177,34 @@ impl fmt::Debug for PendingWrite {
 }
 
 /// Commits writes of one catalog, all or none. Those that lose remove their data files; where the outcome cannot be
-/// known, the files stay.
+/// known, or one of them was committed before, the files stay.
 pub async fn commit(catalog: &dyn Catalog, writes: Vec<PendingWrite>) -> Result<Vec<Committed>> {
     let requests: Vec<_> = writes.iter().map(|w| w.request.clone()).collect();
-    let outcome = match catalog.commit_all(requests).await {
-        Ok(Outcome::Unknown(why)) => look_up(catalog, &writes).await.map_or(Outcome::Unknown(why), Outcome::Committed),
-        Ok(outcome) => outcome,
-        Err(e) if absent(catalog, &writes).await => {
-            discard(writes).await;
-            return Err(e);
-        }
-        Err(e) => return Err(lost(writes, e).await),
-    };
-    match outcome {
-        Outcome::Conflict(_) => {
-            discard(writes).await;
-            outcome.committed()
-        }
-        outcome => outcome.committed(),
+    let outcome = catalog.commit_all(requests).await;
+    if matches!(outcome, Ok(Outcome::Committed(_))) {
+        return outcome.and_then(Outcome::committed);
     }
-}
-
-/// The versions writes got whose commit did not say; `None` when that is still not known.
-async fn look_up(catalog: &dyn Catalog, writes: &[PendingWrite]) -> Option<Vec<Committed>> {
-    let found = stream::iter(writes).then(|w| catalog.find_commit(w.request.table, w.request.commit_id));
-    found.try_collect::<Vec<_>>().await.ok()?.into_iter().collect()
-}
-
-/// Whether the catalog answers, and has none of the writes.
-async fn absent(catalog: &dyn Catalog, writes: &[PendingWrite]) -> bool {
-    let found = stream::iter(writes).then(|w| catalog.find_commit(w.request.table, w.request.commit_id));
-    found.all(|found| async move { matches!(found, Ok(None)) }).await
-}
-
-/// Removes the files of writes that certainly were not committed.
-async fn lost(writes: Vec<PendingWrite>, e: TxnLogError) -> TxnLogError {
-    if !matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Internal) {
+    // Whatever was said, the commit ids decide.
+    let found = look_up(catalog, &writes).await.unwrap_or_default();
+    if let Some(committed) = found.iter().copied().collect::<Option<Vec<_>>>().filter(|all| !all.is_empty()) {
+        return Ok(committed);
+    }
+    if !found.is_empty() && found.iter().all(Option::is_none) && !matches!(outcome, Ok(Outcome::Unknown(_))) {
         discard(writes).await;
+    }
+    outcome.and_then(Outcome::committed)
+}
+
+/// The versions the writes got, as far as they are committed.
+async fn look_up(catalog: &dyn Catalog, writes: &[PendingWrite]) -> Result<Vec<Option<Committed>>> {
+    let found = stream::iter(writes).then(|w| catalog.find_commit(w.request.table, w.request.commit_id));
+    found.try_collect().await
+}
+
+/// Removes the files of a write by path that certainly was not committed.
+async fn lost(write: PendingWrite, e: TxnLogError) -> TxnLogError {
+    if !matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Internal) {
+        write.discard().await;
     }
     e
 }
@@ -299,7 +290,7 @@ impl DeltaTable {
                         Outcome::Conflict(c).committed()?
                     }
                     Ok(outcome) => outcome.committed()?,
-                    Err(e) => return Err(lost(vec![pending], e).await),
+                    Err(e) => return Err(lost(pending, e).await),
                 }
             }
         };

@@ -1,6 +1,7 @@
 //! Small logs made by hand, in memory: every shape, every error.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, UNIX_EPOCH};
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
@@ -506,12 +507,18 @@ async fn times_come_from_the_commit_or_its_file_and_only_grow() {
 struct Ambiguous {
     inner: Arc<InMemory>,
     lands: bool,
+    /// It says instead that the file is there, and can be listed this often.
+    taken: Option<AtomicUsize>,
 }
 
 impl std::fmt::Display for Ambiguous {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Ambiguous")
     }
+}
+
+fn lost() -> Error {
+    Error::Generic { store: "Ambiguous", source: "the connection was lost".into() }
 }
 
 #[async_trait]
@@ -521,7 +528,10 @@ impl ObjectStore for Ambiguous {
         if self.lands {
             self.inner.put_opts(path, body, options).await?;
         }
-        Err(Error::Generic { store: "Ambiguous", source: "the connection was lost".into() })
+        match self.taken {
+            Some(_) => Err(Error::AlreadyExists { path: path.to_string(), source: "it is there".into() }),
+            None => Err(lost()),
+        }
     }
     async fn put_multipart_opts(
         &self,
@@ -543,6 +553,10 @@ impl ObjectStore for Ambiguous {
         self.inner.list(prefix)
     }
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        let less = |listings: usize| listings.checked_sub(1);
+        if self.taken.as_ref().is_some_and(|listings| listings.fetch_update(SeqCst, SeqCst, less).is_err()) {
+            return Err(lost());
+        }
         self.inner.list_with_delimiter(prefix).await
     }
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> object_store::Result<()> {
@@ -632,7 +646,7 @@ async fn a_put_without_an_answer_is_looked_up() {
     for lands in [true, false] {
         let log = Fixture::default();
         version(writer(log.0.clone()).commit(create()).await.unwrap());
-        let w = writer(Arc::new(Ambiguous { inner: log.0.clone(), lands }));
+        let w = writer(Arc::new(Ambiguous { inner: log.0.clone(), lands, taken: None }));
         match w.commit(request(1, Base::RebaseFrom(0), &[&add("a")])).await.unwrap() {
             Outcome::Committed(commits) => assert!(lands && commits[0].version == 1),
             Outcome::Unknown(why) => assert!(!lands && why.contains("the connection was lost"), "{why}"),
@@ -640,4 +654,40 @@ async fn a_put_without_an_answer_is_looked_up() {
         }
         assert_eq!(log.open().await.unwrap().versions().1, u64::from(lands));
     }
+}
+
+#[tokio::test]
+async fn a_taken_version_is_ours_until_the_log_says_no() {
+    for (lands, listings, want) in [(true, 9, Ok(1)), (true, 1, Err("lost")), (false, 9, Err("is not listed"))] {
+        let log = Fixture::default();
+        version(writer(log.0.clone()).commit(create()).await.unwrap());
+        let taken = Some(AtomicUsize::new(listings));
+        let w = writer(Arc::new(Ambiguous { inner: log.0.clone(), lands, taken }));
+        match w.commit(request(1, Base::RebaseFrom(0), &[&add("a")])).await.unwrap() {
+            Outcome::Unknown(why) => assert!(want.is_err_and(|want| why.contains(want)), "{why}"),
+            outcome => assert_eq!(Ok(version(outcome)), want),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_table_of_a_catalog_is_not_written_by_its_path() {
+    let log = Fixture::default();
+    let ours = format!(r#"{{"commitInfo":{{"{OUR_KEY}":{{"catalogId":"{ID}"}}}}}}"#);
+    log.commit(0, &[&ours, PROTOCOL, METADATA]).await;
+    let refused = writer(log.0.clone()).commit(request(1, Base::RebaseFrom(0), &[&add("a")])).await.unwrap_err();
+    let words = format!("memory:///shop/orders is managed by the catalog {ID}: open it there to write");
+    check_error(refused, ErrorKind::Invalid, &[&words]);
+    assert_eq!(log.open().await.unwrap().versions(), (0, 0));
+}
+
+#[tokio::test]
+async fn the_oldest_time_has_none_before_it() {
+    let log = Fixture::six().await;
+    let on = METADATA.replace(r#"{}}}"#, r#"{"delta.enableInCommitTimestamps":"true"}}}"#);
+    log.drop(0..=5).await;
+    log.put("00000000000000000003.checkpoint.parquet", parquet_of(&[PROTOCOL.into(), on])).await;
+    let first = format!(r#"{{"commitInfo":{{"inCommitTimestamp":{}}}}}"#, i64::MIN);
+    log.commit(4, &[&first]).await;
+    assert_eq!(items(&log, None).await[0].2, i64::MIN);
 }

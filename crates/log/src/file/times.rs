@@ -84,7 +84,7 @@ impl Times {
             own = self.own(&[version], listing, dir).await?[0];
         } else if held(&(version + 1)) {
             // A checkpoint may be younger than the commit after it, the version is not.
-            own.ms = own.ms.min(self.own(&[version + 1], listing, dir).await?[0].ms - 1);
+            own.ms = own.ms.min(self.own(&[version + 1], listing, dir).await?[0].ms.saturating_sub(1));
         }
         let moved = |v: Version, ms: i64| ms.saturating_add((version - v) as i64);
         let earlier = listing.commits.range(..version);

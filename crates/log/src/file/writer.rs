@@ -10,13 +10,16 @@ use uuid::Uuid;
 
 use super::reader::FileTxnLogReader;
 use super::{TableDir, commit_path};
-use crate::action::{Commit, Version};
+use crate::action::{Action, Commit, Version};
 use crate::catalog::{TxnLogReader, TxnLogWriter};
-use crate::commit::{Base, CommitRequest, Committed, Conflict, ConflictKind, Current, Outcome, Stamp, prepare};
-use crate::error::{Result, TxnLogError};
+use crate::commit::{
+    Base, CommitRequest, Committed, Conflict, ConflictKind, Current, OUR_KEY, Outcome, Stamp, prepare,
+};
+use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::ids::{Clock, CommitId, TableName};
 use crate::location::Location;
-use crate::path::SetHash;
+use crate::object::Object;
+use crate::path::{PathKey, SetHash};
 use crate::snapshot::At;
 
 /// How often a commit is moved to a newer head before it gives up.
@@ -29,6 +32,7 @@ const ATTEMPTS: usize = 100;
 ///   [`PutMode::Create`].
 /// - The same commit again is found by its id, which stands in `commitInfo.txnId`, as long as the log holds the
 ///   commits after the request's base.
+/// - A table whose newest commit is a catalog's is refused: its versions are decided in the catalog.
 #[derive(Clone, Debug)]
 pub struct FileTxnLogWriter {
     dir: TableDir,
@@ -83,6 +87,47 @@ impl FileTxnLogWriter {
         Ok(winners)
     }
 
+    /// What stands in the log now, or the request itself where it stands there. The version `taken` was there before.
+    async fn look(&self, request: &CommitRequest, taken: Option<Version>) -> Result<Result<Current, Committed>> {
+        let log = FileTxnLogReader::find(self.dir.clone()).await?;
+        let mut winners = Winners::default();
+        if let Some(log) = &log {
+            winners = self.winners(log, request).await?;
+            if let Some(version) = winners.own {
+                let timestamp = log.time(version).await?.ms;
+                return Ok(Err(Committed { table: request.table, version, timestamp }));
+            }
+        }
+        if let Some(version) = taken.filter(|version| !log.as_ref().is_some_and(|log| log.holds(*version))) {
+            let file = self.dir.name(&commit_path(version));
+            return Err(TxnLogError::new(ErrorKind::Unavailable, format!("{file} was there, and is not listed")));
+        }
+        if let Some(log) = &log {
+            self.check_unmanaged(log).await?;
+        }
+        self.current(log.as_ref(), request, winners.commits).await.map(Ok)
+    }
+
+    /// Refuses a table whose newest commit is a catalog's.
+    async fn check_unmanaged(&self, log: &FileTxnLogReader) -> Result<()> {
+        let head = log.versions().1;
+        let Some(body) = log.commit_bytes(head).await? else {
+            return Ok(());
+        };
+        let actions = Commit::parse_without_files(&body, &self.dir.name(&commit_path(head)))?;
+        let catalog = actions.iter().find_map(|action| match action {
+            Action::CommitInfo(info) => info.0.get::<Object>(OUR_KEY)?.get::<String>("catalogId"),
+            _ => None,
+        });
+        match catalog {
+            Some(id) => Err(TxnLogError::invalid(format!(
+                "{} is managed by the catalog {id}: open it there to write, not by its path",
+                self.dir.location
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// What stands in the log now.
     async fn current(
         &self,
@@ -106,7 +151,7 @@ impl FileTxnLogWriter {
             if !touched.is_empty() {
                 let mut files = log.files(head.version, None).await?;
                 while let Some(add) = files.try_next().await? {
-                    if touched.contains(&add.key()) {
+                    if touched.binary_search(&PathKey::new(&add.path)).is_ok() {
                         current.live.insert(add.key(), add);
                     }
                 }
@@ -156,18 +201,18 @@ fn is_of(commit: &Commit, id: CommitId) -> bool {
 impl TxnLogWriter for FileTxnLogWriter {
     async fn commit(&self, request: CommitRequest) -> Result<Outcome> {
         let table = request.table;
-        let committed = |version, timestamp| Ok(Outcome::Committed(vec![Committed { table, version, timestamp }]));
-        let mut lost = 0;
-        for _ in 0..ATTEMPTS {
-            let log = FileTxnLogReader::find(self.dir.clone()).await?;
-            let mut winners = Winners::default();
-            if let Some(log) = &log {
-                winners = self.winners(log, &request).await?;
-                if let Some(version) = winners.own {
-                    return committed(version, log.time(version).await?.ms);
-                }
+        let mut taken = None;
+        for attempt in 0.. {
+            let current = match self.look(&request, taken).await {
+                Ok(Ok(current)) => current,
+                Ok(Err(own)) => return Ok(Outcome::Committed(vec![own])),
+                // What is there may be ours: only a look could tell.
+                Err(e) if taken.is_some() => return Ok(Outcome::Unknown(e.to_string())),
+                Err(e) => return Err(e),
+            };
+            if attempt == ATTEMPTS {
+                break;
             }
-            let current = self.current(log.as_ref(), &request, winners.commits).await?;
             let stamp = Stamp {
                 committed_at: self.clock.now_ms().max(current.timestamp.saturating_add(1)),
                 catalog_id: Uuid::nil(),
@@ -178,13 +223,14 @@ impl TxnLogWriter for FileTxnLogWriter {
                 Ok(prepared) => prepared,
                 Err(conflict) => return Ok(Outcome::Conflict(conflict)),
             };
-            match self.put(prepared.version, prepared.commit.bytes()).await? {
-                Put::Done => return committed(prepared.version, stamp.committed_at),
-                Put::Taken => lost = prepared.version,
+            let (version, timestamp) = (prepared.version, stamp.committed_at);
+            match self.put(version, prepared.commit.bytes()).await? {
+                Put::Done => return Ok(Outcome::Committed(vec![Committed { table, version, timestamp }])),
+                Put::Taken => taken = Some(version),
                 Put::Unknown(why) => return Ok(Outcome::Unknown(why)),
             }
         }
         let (table_name, kind) = (self.table_name(), ConflictKind::VersionTaken);
-        Ok(Outcome::Conflict(Conflict { table, table_name, version: lost, kind }))
+        Ok(Outcome::Conflict(Conflict { table, table_name, version: taken.unwrap_or_default(), kind }))
     }
 }

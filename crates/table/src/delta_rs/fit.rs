@@ -3,7 +3,7 @@
 //! delta-rs would cast more: text to dates, anything to text. What loses no meaning is enough here: wider numbers,
 //! other encodings of the same thing, nulls for columns that are left out.
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, ArrayData, RecordBatch, TimestampNanosecondArray};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use deltalake_core::kernel::cast_record_batch;
 use deltalakedb_log::{Result, TxnLogError};
@@ -45,6 +45,16 @@ impl Fit {
                      written to {}",
                     field.name(),
                     rows_before + row + 1,
+                    self.table
+                )));
+            }
+        }
+        for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
+            if has_nanoseconds(&column.to_data()) {
+                return Err(TxnLogError::invalid(format!(
+                    "the column {:?} of the data has a time with nanoseconds, and {} keeps microseconds: round it, \
+                     nothing was written",
+                    field.name(),
                     self.table
                 )));
             }
@@ -112,15 +122,29 @@ fn fits(data: &DataType, column: &DataType) -> bool {
     match (data, column) {
         (T::Null, _) => true,
         (data, column) if data.is_integer() => {
-            column.is_integer() || column.is_floating() || matches!(column, T::Decimal128(..))
+            // The integers a float tells apart are narrower than it.
+            let exact = column.is_floating() && data.primitive_width() < column.primitive_width();
+            column.is_integer() || exact || matches!(column, T::Decimal128(..))
         }
-        (data, column) if data.is_floating() => column.is_floating(),
+        (data, column) if data.is_floating() => {
+            column.is_floating() && data.primitive_width() <= column.primitive_width()
+        }
         (T::Decimal128(p, s) | T::Decimal256(p, s), T::Decimal128(q, t)) => p <= q && s <= t,
         (T::Utf8 | T::LargeUtf8 | T::Utf8View, T::Utf8) => true,
         (T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_), T::Binary) => true,
         (T::Date32 | T::Date64, T::Date32) => true,
-        (T::Timestamp(..), T::Timestamp(..)) => true,
+        (T::Timestamp(_, a), T::Timestamp(_, b)) => a.is_some() == b.is_some(),
         (data, column) => data == column,
+    }
+}
+
+/// Whether there is a time in it that microseconds do not tell.
+fn has_nanoseconds(data: &ArrayData) -> bool {
+    match data.data_type() {
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            TimestampNanosecondArray::from(data.clone()).iter().flatten().any(|ns| ns % 1000 != 0)
+        }
+        _ => data.child_data().iter().any(has_nanoseconds),
     }
 }
 
@@ -151,6 +175,10 @@ pub fn type_name(t: &DataType) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, StructArray, TimestampMicrosecondArray};
+
     use super::*;
 
     fn columns(fields: &[(&str, DataType, bool)]) -> Schema {
@@ -191,5 +219,44 @@ mod tests {
             &[("day", DataType::Date32, true)],
             "the data lacks the column \"id\" of t, which may not be null: nothing was written",
         );
+    }
+
+    #[test]
+    fn numbers_and_times_fit_where_nothing_is_lost() {
+        use DataType as T;
+        let (ns, us) = (TimeUnit::Nanosecond, TimeUnit::Microsecond);
+        let zone = || Some("UTC".into());
+        for (data, column, want) in [
+            (T::Int16, T::Float32, true),
+            (T::UInt32, T::Float64, true),
+            (T::Int32, T::Float32, false),
+            (T::Int64, T::Float64, false),
+            (T::Float32, T::Float64, true),
+            (T::Float64, T::Float32, false),
+            (T::Int32, T::Int64, true),
+            (T::Timestamp(ns, None), T::Timestamp(us, None), true),
+            (T::Timestamp(ns, zone()), T::Timestamp(us, Some("+00:00".into())), true),
+            (T::Timestamp(us, None), T::Timestamp(us, zone()), false),
+            (T::Timestamp(us, zone()), T::Timestamp(us, None), false),
+        ] {
+            assert_eq!(fits(&data, &column), want, "{data} {column}");
+        }
+    }
+
+    #[test]
+    fn nanoseconds_are_refused_and_not_cut_off() {
+        let inner = |unit| Fields::from(vec![Field::new("at", DataType::Timestamp(unit, None), true)]);
+        let table = columns(&[("s", DataType::Struct(inner(TimeUnit::Microsecond)), true)]);
+        let fit = |times: Vec<Option<i64>>| {
+            let at: ArrayRef = Arc::new(TimestampNanosecondArray::from(times));
+            let s: ArrayRef = Arc::new(StructArray::new(inner(TimeUnit::Nanosecond), vec![at], None));
+            let rows = RecordBatch::try_from_iter([("s", s)]).unwrap();
+            Fit::new("t", &rows.schema(), &table).unwrap().batch(&rows, 0)
+        };
+        let rows = fit(vec![Some(-7000), None]).unwrap();
+        let s = rows.column(0).as_any().downcast_ref::<StructArray>().unwrap();
+        assert_eq!(s.column(0).as_ref(), &TimestampMicrosecondArray::from(vec![Some(-7), None]) as &dyn Array);
+        let e = fit(vec![Some(7000), Some(7001)]).unwrap_err().to_string();
+        assert!(e.starts_with("the column \"s\" of the data has a time with nanoseconds"), "{e}");
     }
 }
