@@ -222,7 +222,7 @@ async fn store(
     let ended = Ended { keys: &prepared.ended, version: prepared.version };
     store_changes(session, table, prepared.version, &prepared.changes, ended).await?;
     let time = CommitTime { ms: stamp.committed_at, source: TimeSource::Clock };
-    let summary = CommitSummary::of(prepared.version, stamp.committed_at, &prepared.commit);
+    let summary = CommitSummary::of(prepared.version, stamp.committed_at, prepared.commit.info(), &prepared.changes);
     let body = StoredBody::of(prepared.commit.bytes())?;
     let row = version_values(table, &summary, time, Some(body), prepared.set_hash);
     let mut sql = format!(

@@ -23,7 +23,7 @@ use crate::database::{CommitFailure, Database, Session, Value};
 use crate::read;
 
 /// A batch is full at so many file actions, or at so many versions.
-const BATCH_FILES: usize = 20_000;
+const BATCH_FILES: usize = 50_000;
 const BATCH_VERSIONS: usize = 2_000;
 /// Versions parsed ahead.
 const AHEAD: usize = 64;
@@ -97,10 +97,12 @@ struct LoadedVersion {
 
 impl LoadedVersion {
     fn of(item: HistoryItem) -> Result<Self> {
-        let (version, time, body, changes, summary_of) = match item {
+        let (summary, time, body, changes) = match item {
             HistoryItem::Commit(c) => {
                 let commit = Commit::parse(c.body.clone(), &c.origin)?;
-                (c.version, c.time, Some(c.body), Changes::of(commit.actions()), commit)
+                let info = commit.info().cloned();
+                let changes = Changes::from_actions(commit.into_actions());
+                (CommitSummary::of(c.version, c.time.ms, info.as_ref(), &changes), c.time, Some(c.body), changes)
             }
             HistoryItem::Base(base) => {
                 let origin = format!("version {} of the log", base.version);
@@ -115,11 +117,11 @@ impl LoadedVersion {
                     cdcs: Changes::of(commit.actions()).cdcs,
                 };
                 changes.adds.sort_by_key(|(key, _)| *key);
-                (base.version, base.time, base.body, changes, commit)
+                (CommitSummary::of_commit(base.version, base.time.ms, &commit), base.time, base.body, changes)
             }
         };
         Ok(Self {
-            summary: CommitSummary::of(version, time.ms, &summary_of),
+            summary,
             time,
             body: body.as_deref().map(StoredBody::of).transpose()?,
             rows: changes.adds.iter().map(|(_, add)| codec::add_values(add)).collect::<Result<_>>()?,
@@ -305,7 +307,7 @@ impl Files {
         }
     }
 
-    async fn store(self, session: &mut dyn Session, table: TableId) -> Result<()> {
+    async fn store(mut self, session: &mut dyn Session, table: TableId) -> Result<()> {
         for (version, keys) in &self.ended {
             let nothing = Changes::default();
             store_changes(session, table, *version, &nothing, Ended { keys, version: *version }).await?;
@@ -318,6 +320,8 @@ impl Files {
             let life = [table.0.into(), key.0.as_slice().into(), int(version), removed.map_or(Value::Null, int)];
             life.into_iter().chain(add).collect()
         };
+        // In the order of the keys, neighbours in the index come one after the other.
+        self.rows.sort_unstable_by_key(|(key, version, ..)| (*key, *version));
         session.insert("dl_add_files", &columns, self.rows.into_iter().map(row).collect()).await
     }
 }

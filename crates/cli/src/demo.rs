@@ -14,6 +14,7 @@ use deltalakedb_table::{DeltaRs, DeltaTable, SaveMode, Scan, WriteOptions};
 use include_dir::{Dir, include_dir};
 use serde_json::{Map, Value, json};
 
+use crate::args::Format;
 use crate::commands::Session;
 use crate::output::Output;
 use crate::{Ended, input, values};
@@ -44,8 +45,9 @@ pub(crate) async fn run(session: &Session, keep: Option<PathBuf>) -> Result<Ende
         (None, Some(dir)) => dir.path().to_path_buf(),
         (None, None) => return Err(TxnLogError::new(ErrorKind::Internal, "the tour has no folder")),
     };
-    let mut tour = Tour { out: session.output(), began: Instant::now(), session, folder };
+    let mut tour = Tour { out: session.output(), began: Instant::now(), what: "", steps: Vec::new(), session, folder };
     tour.run().await?;
+    tour.print_steps()?;
     if keep.is_some() {
         tour.leave_rows().await?;
     }
@@ -69,6 +71,10 @@ struct Tour<'a> {
     session: &'a Session,
     folder: PathBuf,
     began: Instant,
+    /// The step that is being taken.
+    what: &'static str,
+    /// What each step was, what came of it, and how many milliseconds it took.
+    steps: Vec<Vec<Value>>,
 }
 
 impl Tour<'_> {
@@ -161,15 +167,26 @@ impl Tour<'_> {
         Ok(batches.iter().map(|b| b.num_rows()).sum())
     }
 
-    fn step(&mut self, what: &str) {
-        self.began = Instant::now();
+    fn step(&mut self, what: &'static str) {
+        (self.began, self.what) = (Instant::now(), what);
         // Printed together with its result: a step that fails is named by its error.
         let _ = self.out.say(&format!("• {what}"));
     }
 
     fn done(&mut self, result: &str) -> Result<()> {
         let took = self.began.elapsed().as_secs_f64() * 1000.0;
+        self.steps.push(vec![self.what.into(), result.into(), json!((took * 10.0).round() / 10.0)]);
         self.out.say(&format!("  {result}  ({took:.1} ms)"))
+    }
+
+    /// The steps, for programs; people have seen them as they were taken.
+    fn print_steps(&mut self) -> Result<()> {
+        if self.out.format() == Format::Table {
+            return Ok(());
+        }
+        let mut listing = self.out.listing(["step", "result", "milliseconds"].map(String::from).into());
+        std::mem::take(&mut self.steps).into_iter().try_for_each(|step| listing.row(step))?;
+        listing.end()
     }
 
     /// Leaves `demo.json` beside the tables: their places and rows, for other readers to compare with.

@@ -488,7 +488,7 @@ impl TxnLogReader for MemoryTxnLog {
             let limit = range.limit.map_or(usize::MAX, |l| usize::try_from(l).unwrap_or(usize::MAX));
             let summary = |(v, s): (&Version, &Stored)| {
                 let commit = Commit::parse(s.body.clone().unwrap_or_default(), "a stored commit")?;
-                Ok(CommitSummary::of(*v, s.time.ms, &commit))
+                Ok(CommitSummary::of_commit(*v, s.time.ms, &commit))
             };
             within.take(limit).map(summary).collect()
         })

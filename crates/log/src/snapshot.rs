@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::action::{Action, Add, Commit, DomainMetadata, Metadata, Protocol, Remove, Txn, Version};
+use crate::action::{Action, Add, Commit, CommitInfo, DomainMetadata, Metadata, Protocol, Remove, Txn, Version};
 use crate::error::{Result, TxnLogError};
 use crate::path::{FileKey, SetHash};
 
@@ -141,34 +141,33 @@ pub struct Changes {
 impl Changes {
     /// Sorts the actions of a commit. Within a commit the last of several for one thing counts.
     pub fn of(actions: &[Action]) -> Self {
+        Self::from_actions(actions.to_vec())
+    }
+
+    /// Sorts the actions of a commit, without copying them.
+    pub fn from_actions(actions: Vec<Action>) -> Self {
         let mut c = Self::default();
-        let mut adds: BTreeMap<FileKey, Add> = BTreeMap::new();
-        let mut removes: BTreeMap<FileKey, Remove> = BTreeMap::new();
         for action in actions {
             match action {
-                Action::Protocol(p) => c.protocol = Some(p.clone()),
-                Action::Metadata(m) => c.metadata = Some(m.clone()),
-                Action::Add(a) => {
-                    adds.insert(a.key(), a.clone());
-                }
-                Action::Remove(r) => {
-                    removes.insert(r.key(), r.clone());
-                }
+                Action::Protocol(p) => c.protocol = Some(p),
+                Action::Metadata(m) => c.metadata = Some(m),
+                Action::Add(a) => c.adds.push((a.key(), a)),
+                Action::Remove(r) => c.removes.push((r.key(), r)),
                 Action::Txn(t) => {
                     c.txns.retain(|old| old.app_id != t.app_id);
-                    c.txns.push(t.clone());
+                    c.txns.push(t);
                 }
                 Action::DomainMetadata(d) => {
                     c.domains.retain(|old| old.domain != d.domain);
-                    c.domains.push(d.clone());
+                    c.domains.push(d);
                 }
-                Action::Cdc(cdc) => c.cdcs.push(cdc.clone()),
+                Action::Cdc(cdc) => c.cdcs.push(cdc),
                 Action::CommitInfo(_) | Action::CheckpointMetadata(_) => {}
                 Action::Sidecar(_) | Action::Unknown(..) => {}
             }
         }
-        c.adds = adds.into_iter().collect();
-        c.removes = removes.into_iter().collect();
+        last_of_each(&mut c.adds);
+        last_of_each(&mut c.removes);
         c
     }
 
@@ -196,6 +195,13 @@ impl Changes {
     pub fn bytes_removed(&self) -> i64 {
         self.removes.iter().filter_map(|(_, r)| r.size).fold(0, i64::saturating_add)
     }
+}
+
+/// Sorted by key, of each key the last.
+fn last_of_each<T>(files: &mut Vec<(FileKey, T)>) {
+    files.reverse();
+    files.sort_by_key(|(key, _)| *key);
+    files.dedup_by_key(|(key, _)| *key);
 }
 
 /// One line of a table's history.
@@ -232,10 +238,14 @@ pub struct CommitSummary {
 }
 
 impl CommitSummary {
-    /// The summary of a commit's bytes.
-    pub fn of(version: Version, timestamp: i64, commit: &Commit) -> Self {
-        let changes = Changes::of(commit.actions());
-        let info = commit.info().cloned().unwrap_or_default();
+    /// The summary of a commit by its bytes alone.
+    pub fn of_commit(version: Version, timestamp: i64, commit: &Commit) -> Self {
+        Self::of(version, timestamp, commit.info(), &Changes::of(commit.actions()))
+    }
+
+    /// The summary of a commit whose changes are known.
+    pub fn of(version: Version, timestamp: i64, info: Option<&CommitInfo>, changes: &Changes) -> Self {
+        let info = info.cloned().unwrap_or_default();
         let string = |key: &str| info.0.get::<String>(key);
         Self {
             version,

@@ -237,6 +237,9 @@ fn the_tour_runs() {
     let place = Place::new();
     let out = place.dl(&["demo"]).good();
     assert!(out.contains("17 versions of 2 tables are the same"), "{out}");
+    let steps = place.dl(&["demo", "--format", "json"]).json();
+    assert_eq!(steps[0]["step"], "a catalog, and in it a table that delta-rs wrote");
+    assert!(steps.as_array().unwrap().iter().all(|s| s["milliseconds"].is_number()), "{steps}");
 }
 
 #[test]

@@ -299,7 +299,7 @@ impl TxnLogReader for FileTxnLogReader {
         let dir = &self.0.dir;
         let summaries = self.timed(begin..end).await?.and_then(|(version, body, time)| {
             let commit = Commit::parse(body, &dir.name(&commit_path(version)));
-            future::ready(commit.map(|commit| CommitSummary::of(version, time.ms, &commit)))
+            future::ready(commit.map(|commit| CommitSummary::of_commit(version, time.ms, &commit)))
         });
         let mut summaries: Vec<_> = summaries.try_collect().await?;
         summaries.reverse();
