@@ -10,7 +10,9 @@ use deltalakedb_log::action::Add;
 use deltalakedb_log::catalog::{CommitTime, TimeSource};
 use deltalakedb_log::commit::{self, Base, CommitRequest, Committed, Current, NewTable, Outcome, Prepared, Stamp};
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
-use deltalakedb_log::{Commit, ErrorKind, FileKey, PathKey, Result, SetHash, TableId, TableName, TxnLogError, Version};
+use deltalakedb_log::{
+    Commit, ErrorKind, FileKey, Location, PathKey, Result, SetHash, TableId, TableName, TxnLogError, Version,
+};
 
 use crate::SqlCatalog;
 use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
@@ -189,22 +191,17 @@ fn keyed<'a>(table: TableId, keys: impl Iterator<Item = &'a [u8; 16]>) -> Vec<Va
 
 /// Refuses a name or a place that is taken.
 pub(crate) async fn check_free(session: &mut dyn Session, new: &NewTable, own: Option<TableName>) -> Result<()> {
-    let taken = |what: String| Err(TxnLogError::new(ErrorKind::AlreadyExists, what));
-    let sql = "SELECT namespace, name, name_key, location FROM dl_tables WHERE name_key = ? OR location_key = ?";
+    let sql = "SELECT namespace, name, location FROM dl_tables WHERE name_key = ? OR location_key = ?";
     let params = vec![new.name.to_string().into(), new.location.url().as_str().into()];
-    if let Some(mut row) = session.query(sql, params).await?.pop() {
-        let (name, key, at) = (TableName { namespace: row.text()?, name: row.text()? }, row.text()?, row.text()?);
-        let place = deltalakedb_log::Location::parse(&at)?;
-        return taken(if key == new.name.to_string() {
-            format!("there is a table {name} already, at {place}: choose another name")
-        } else {
-            format!("the table at {place} is in the catalog already, as {name}")
-        });
+    for mut row in session.query(sql, params).await? {
+        let (name, at) = (TableName { namespace: row.text()?, name: row.text()? }, row.text()?);
+        if let Some(taken) = new.taken_by(&name, &Location::parse(&at)?) {
+            return Err(taken);
+        }
     }
-    match own {
-        Some(name) => taken(format!("there is a table with that id already: {name}")),
-        None => Ok(()),
-    }
+    let same_id =
+        |name| TxnLogError::new(ErrorKind::AlreadyExists, format!("there is a table with that id already: {name}"));
+    own.map_or(Ok(()), |name| Err(same_id(name)))
 }
 
 async fn store(

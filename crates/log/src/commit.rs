@@ -42,6 +42,20 @@ pub struct NewTable {
     pub location: Location,
 }
 
+impl NewTable {
+    /// The error when a table of that name, at that place, is in the way.
+    pub fn taken_by(&self, name: &TableName, location: &Location) -> Option<TxnLogError> {
+        let what = if *name == self.name {
+            format!("there is a table {name} already, at {location}: choose another name")
+        } else if *location == self.location {
+            format!("the table at {location} is in the catalog already, as {name}")
+        } else {
+            return None;
+        };
+        Some(TxnLogError::new(crate::ErrorKind::AlreadyExists, what))
+    }
+}
+
 /// What a commit read, so that it conflicts with those who changed it meanwhile. Nothing read is a blind append.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reads {

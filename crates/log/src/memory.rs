@@ -82,18 +82,8 @@ fn taken(what: String) -> Result<()> {
 
 /// Refuses a name or a place that is taken, by another table than `own`.
 fn check_free(tables: &BTreeMap<TableId, Table>, new: &crate::commit::NewTable, own: Option<TableId>) -> Result<()> {
-    for table in tables.iter().filter(|(id, _)| Some(**id) != own).map(|(_, t)| t) {
-        if table.name == new.name {
-            return taken(format!(
-                "there is a table {} already, at {}: choose another name",
-                table.name, table.location
-            ));
-        }
-        if table.location == new.location {
-            return taken(format!("the table at {} is in the catalog already, as {}", table.location, table.name));
-        }
-    }
-    Ok(())
+    let others = tables.iter().filter(|(id, _)| Some(**id) != own);
+    others.map(|(_, t)| t).find_map(|t| new.taken_by(&t.name, &t.location)).map_or(Ok(()), Err)
 }
 
 impl Table {

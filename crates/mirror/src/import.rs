@@ -41,11 +41,10 @@ pub async fn import(
             let name = name.ok_or_else(|| {
                 TxnLogError::invalid(format!("the table at {location} needs a name: `dl import {location} --as NAME`"))
             })?;
-            if let Some(taken) = catalog.find(&TableRef::Name(name.clone())).await? {
-                return Err(TxnLogError::new(
-                    deltalakedb_log::ErrorKind::AlreadyExists,
-                    format!("there is a table {name} already, at {}: choose another name", taken.location),
-                ));
+            let new = NewTable { name: name.clone(), location: location.clone() };
+            let there = catalog.find(&TableRef::Name(name.clone())).await?;
+            if let Some(taken) = there.and_then(|there| new.taken_by(&there.name, &there.location)) {
+                return Err(taken);
             }
             (fresh, name.clone(), None)
         }

@@ -1,14 +1,15 @@
 //! Publishing: version N after N-1, never over what is there, the same bytes at every try.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::path::Path as FsPath;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use deltalakedb_log::catalog::{Lease, MirrorFailure, MirrorState, require};
+use deltalakedb_log::catalog::{HistoryRange, Lease, MirrorFailure, MirrorState, require};
 use deltalakedb_log::{
-    At, Catalog, Clock, ErrorKind, Location, Result, TableEntry, TableId, TableRef, TxnLogError, TxnLogReader, Version,
+    At, Catalog, Clock, ErrorKind, Location, Result, TableEntry, TableId, TableRef, TxnLogError, Version,
 };
 use futures::StreamExt;
 use object_store::path::Path;
@@ -139,11 +140,22 @@ impl Mirror {
         let reader = self.catalog.reader(entry.id);
         let store = entry.location.store()?;
         let from = entry.published_version.map_or(entry.base_version, |v| v + 1);
+        // Readers without in-commit timestamps take a local file's time for the commit's.
+        let local = entry.location.local_path();
+        let times: HashMap<Version, i64> = match &local {
+            Some(_) => {
+                let limit = (entry.current_version + 1).checked_sub(from);
+                let range = HistoryRange { limit, since: None, until: Some(entry.current_timestamp) };
+                reader.history(range).await?.into_iter().map(|c| (c.version, c.timestamp)).collect()
+            }
+            None => HashMap::new(),
+        };
         let (mut count, mut noted, mut taken) = (0, 0, self.clock.now_ms());
         let mut commits = reader.changes(from, entry.current_version).await?;
         while let Some(commit) = commits.next().await {
             let (version, bytes) = commit?;
-            if let Err(failure) = self.publish_one(entry, reader.as_ref(), store.as_ref(), version, bytes).await {
+            let file = local.as_deref().zip(times.get(&version).copied());
+            if let Err(failure) = self.publish_one(entry, store.as_ref(), version, bytes, file).await {
                 let error = self.note(entry, version, failure).await?;
                 if let Some(before) = version.checked_sub(1).filter(|_| count > noted) {
                     self.catalog.mark_published(lease, before).await?;
@@ -188,10 +200,8 @@ impl Mirror {
     /// A commit beyond the newest of the catalog is another writer's, or the catalog's own from before it was restored
     /// from a backup: the table stops before a second history begins.
     async fn look_beyond(&self, entry: &TableEntry) -> Result<()> {
-        let version = entry.current_version + 1;
-        let path = commit_path(version);
-        let Some(there) = read(entry.location.store()?.as_ref(), &path).await? else { return Ok(()) };
-        let (name, place, what) = (&entry.name, &entry.location, describe(&path, &there));
+        let Some((version, what)) = beyond(entry, entry.location.store()?.as_ref()).await? else { return Ok(()) };
+        let (name, place) = (&entry.name, &entry.location);
         self.catalog.set_mirror(entry.id, &MirrorState::Diverged { version, what: what.clone() }).await?;
         Err(TxnLogError::invalid(format!(
             "publishing of {name} stopped: version {version} in {place}/_delta_log is not in the catalog ({what}); \
@@ -222,26 +232,24 @@ impl Mirror {
         }
     }
 
+    /// For a local table, `local` is its folder and the commit's time.
     async fn publish_one(
         &self,
         entry: &TableEntry,
-        reader: &dyn TxnLogReader,
         store: &dyn ObjectStore,
         version: Version,
         bytes: Bytes,
+        local: Option<(&FsPath, i64)>,
     ) -> Result<(), Failure> {
         let path = commit_path(version);
-        let local = entry.location.local_path();
         if local.is_none() {
             self.prove(&entry.location, store).await.map_err(Failure::Error)?;
         }
         put_if_absent(store, &path, &bytes).await?;
-        if let Some(root) = local {
-            // Readers without in-commit timestamps take the file's time for the commit's.
-            let ms = reader.snapshot(At::Version(version)).await.map_err(Failure::Error)?.head.timestamp;
-            set_file_time(&root.join(path.as_ref()), ms).map_err(Failure::Error)?;
+        match local {
+            Some((root, ms)) => set_file_time(&root.join(path.as_ref()), ms).map_err(Failure::Error),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Once per place, before anything is published there: a file that exists must not be overwritten.
@@ -310,6 +318,13 @@ pub(crate) async fn read(store: &dyn ObjectStore, path: &Path) -> Result<Option<
     }
 }
 
+/// The commit that stands right after the newest version of the catalog, in a few words.
+pub(crate) async fn beyond(table: &TableEntry, store: &dyn ObjectStore) -> Result<Option<(Version, String)>> {
+    let version = table.current_version + 1;
+    let path = commit_path(version);
+    Ok(read(store, &path).await?.map(|there| (version, describe(&path, &there))))
+}
+
 /// What another writer's commit is, in a few words.
 pub(crate) fn describe(path: &Path, bytes: &Bytes) -> String {
     let file = path.filename().unwrap_or_default();
@@ -320,7 +335,7 @@ pub(crate) fn describe(path: &Path, bytes: &Bytes) -> String {
     format!("{file}: {operation} by {by}")
 }
 
-fn set_file_time(file: &std::path::Path, ms: i64) -> Result<()> {
+fn set_file_time(file: &FsPath, ms: i64) -> Result<()> {
     let time = SystemTime::UNIX_EPOCH + Duration::from_millis(ms.max(0).unsigned_abs());
     let set = std::fs::File::options().append(true).open(file).and_then(|f| f.set_modified(time));
     set.map_err(|e| {

@@ -14,7 +14,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use crate::publish::{commit_path, describe, read};
+use crate::publish::{beyond, commit_path, describe, read};
 
 /// Someone else's reading of a plain `_delta_log`.
 #[async_trait]
@@ -74,7 +74,7 @@ pub async fn verify(
     progress: &(dyn Fn(Version, Version) + Send + Sync),
 ) -> Result<Vec<Finding>> {
     let store = table.location.store()?;
-    let mut findings = foreign_commits(table, store.as_ref()).await?;
+    let mut findings: Vec<_> = foreign_commit(table, store.as_ref()).await?.into_iter().collect();
     let diverged = match &table.mirror {
         MirrorState::Diverged { version, .. } => Some((*version).min(table.current_version)),
         MirrorState::Following => None,
@@ -115,22 +115,14 @@ fn behind(table: &TableEntry, version: Version) -> Finding {
     Finding { version, what, mend: mend.into() }
 }
 
-/// Commits in `_delta_log` beyond the newest of the catalog.
-async fn foreign_commits(table: &TableEntry, store: &dyn ObjectStore) -> Result<Vec<Finding>> {
-    let published = table.published_version.map_or(table.base_version, |v| v + 1);
-    let first = published.max(table.current_version.saturating_sub(1)).min(table.current_version + 1);
-    let mut findings = Vec::new();
-    for version in first..=table.current_version + 1 {
-        let path = commit_path(version);
-        let Some(there) = read(store, &path).await? else { continue };
-        let ours = version <= table.current_version;
-        if !ours {
-            let mend = format!("`dl import {} --as {}` takes it in", table.location, table.name);
-            let what = format!("{} is not in the catalog", describe(&path, &there));
-            findings.push(Finding { version, what, mend });
-        }
-    }
-    Ok(findings)
+/// A commit in `_delta_log` beyond the newest of the catalog.
+async fn foreign_commit(table: &TableEntry, store: &dyn ObjectStore) -> Result<Option<Finding>> {
+    let beyond = beyond(table, store).await?;
+    Ok(beyond.map(|(version, what)| Finding {
+        version,
+        what: format!("{what} is not in the catalog"),
+        mend: format!("`dl import {} --as {}` takes it in", table.location, table.name),
+    }))
 }
 
 /// Commits that are missing in `_delta_log` or differ from the catalog's bytes.

@@ -73,18 +73,18 @@ fn one(committed: Vec<Committed>) -> Result<Committed> {
 
 /// An error where the name or the place is taken, before anything is written. Only the commit decides.
 async fn check_place(catalog: &dyn Catalog, new: &NewTable) -> Result<()> {
-    let taken = |what: String| Err(TxnLogError::new(ErrorKind::AlreadyExists, what));
-    if let Some(there) = catalog.find(&TableRef::Name(new.name.clone())).await? {
-        return taken(format!("there is a table {} already, at {}: choose another name", there.name, there.location));
-    }
-    if let Some(there) = catalog.find(&TableRef::Location(new.location.clone())).await? {
-        return taken(format!("the table at {} is in the catalog already, as {}", there.location, there.name));
+    for in_the_way in [TableRef::Name(new.name.clone()), TableRef::Location(new.location.clone())] {
+        let there = catalog.find(&in_the_way).await?;
+        if let Some(taken) = there.and_then(|there| new.taken_by(&there.name, &there.location)) {
+            return Err(taken);
+        }
     }
     check_apart(catalog, &new.location).await?;
     if has_log(&new.location).await? {
         let (place, name) = (&new.location, &new.name);
-        return taken(format!(
-            "there is a Delta table at {place} already: bring it in with `dl import {place} --as {name}`"
+        return Err(TxnLogError::new(
+            ErrorKind::AlreadyExists,
+            format!("there is a Delta table at {place} already: bring it in with `dl import {place} --as {name}`"),
         ));
     }
     Ok(())

@@ -260,7 +260,7 @@ impl DeltaTable {
     ///
     /// ```no_run
     /// # use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-    /// # use std::sync::{Arc, Mutex};
+    /// # use std::sync::Arc;
     /// use deltalakedb_table::{DeltaTable, SaveMode, WriteOptions};
     ///
     /// # async fn example() -> deltalakedb_log::Result<()> {
