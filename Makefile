@@ -8,6 +8,9 @@ SHELL := bash
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export DELTALAKEDB_VENV ?= $(HOME)/.cache/deltalakedb/venv
 export DELTALAKEDB_PYTHON ?= $(DELTALAKEDB_VENV)/bin/python
+export DELTALAKEDB_LIBDUCKDB ?= $(HOME)/.cache/deltalakedb/libduckdb-1.5.6
+# The same for every clone: those that share a target folder do not build libduckdb's bindings anew for each other.
+export DUCKDB_LIB_DIR ?= $(DELTALAKEDB_LIBDUCKDB)
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -19,16 +22,16 @@ demo: ## the tour, its tables read again by DuckDB and delta-rs
 	"$$DELTALAKEDB_PYTHON" scripts/check_outside_readers.py "$$keep/demo.json"
 
 test: ## every test
-	@scripts/setup python
-	cargo test --workspace --exclude deltalakedb-benches
+	@scripts/setup test
+	scripts/postgres with cargo test --workspace --exclude deltalakedb-benches
 
 bench: ## the table of us beside our peers
-	@scripts/setup python
-	cargo run --release -p deltalakedb-benches
+	@scripts/setup test
+	scripts/postgres with cargo run --release -p deltalakedb-benches
 
 soak: ## the long versions of the random tests
-	@scripts/setup python
-	DELTALAKEDB_SOAK=1 cargo test -p deltalakedb-tests -- --nocapture
+	@scripts/setup test
+	DELTALAKEDB_SOAK=1 scripts/postgres with cargo test -p deltalakedb-tests -- --nocapture
 
 ci: lint doc test demo ## what CI runs
 	@cargo build -p deltalakedb-cli && scripts/check_readme
