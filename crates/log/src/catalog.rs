@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use uuid::Uuid;
 
@@ -17,8 +18,10 @@ use crate::commit::{CommitRequest, Committed, NewTable, Outcome};
 use crate::error::{Result, TxnLogError};
 use crate::ids::{CommitId, TableId, TableName};
 use crate::location::Location;
-use crate::predicate::Predicate;
+use crate::predicate::{Literal, Predicate};
+use crate::schema::Schema;
 use crate::snapshot::{At, CommitSummary, Head, Snapshot};
+use crate::stats::FileStats;
 
 /// Reads one table's log.
 ///
@@ -38,6 +41,44 @@ pub trait TxnLogReader: Send + Sync + fmt::Debug {
     /// The live files of `version`, at least those in which a row may match `predicate`; no order is promised.
     async fn files(&self, version: Version, predicate: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>>;
 
+    /// How [`Self::files`] finds them: what is asked of the database, and how many files each step leaves.
+    async fn explain(&self, version: Version, predicate: &Predicate) -> Result<Explanation> {
+        let live = self.files(version, None).await?.try_fold(0, |n, _| async move { Ok(n + 1) }).await?;
+        let kept = self.files(version, Some(predicate)).await?.try_fold(0, |n, _| async move { Ok(n + 1) }).await?;
+        Ok(Explanation { statement: None, looked_at: live, found: live, kept })
+    }
+
+    /// How many files, bytes and rows a version has, without reading a data file.
+    async fn counts(&self, version: Version) -> Result<Counts> {
+        let head = self.snapshot(At::Version(version)).await?.head;
+        let schema = Schema::parse(&head.metadata.schema_string, &head.metadata.partition_columns)?;
+        let (mut files, mut counts) = (self.files(version, None).await?, Counts { files: 0, bytes: 0, rows: Some(0) });
+        while let Some(file) = files.try_next().await? {
+            let rows = FileStats::new(&schema, &file).live_records();
+            counts.files += 1;
+            counts.bytes = counts.bytes.saturating_add(file.size);
+            counts.rows = counts.rows.zip(rows).and_then(|(a, b)| a.checked_add(b));
+        }
+        Ok(counts)
+    }
+
+    /// The least and the greatest value of a column, without reading a data file; `None` where the log does not hold
+    /// them exactly (text and times may be truncated, NaN is in no bound, deletion vectors hide rows) or there are none.
+    async fn min_max(&self, version: Version, column: &str) -> Result<Option<(Literal, Literal)>> {
+        let head = self.snapshot(At::Version(version)).await?.head;
+        let schema = Schema::parse(&head.metadata.schema_string, &head.metadata.partition_columns)?;
+        let Some(column) = schema.column(column) else { return Ok(None) };
+        let (mut files, mut all) = (self.files(version, None).await?, None);
+        while let Some(file) = files.try_next().await? {
+            let Some(of_file) = FileStats::new(&schema, &file).exact(column) else { return Ok(None) };
+            all = match (all, of_file) {
+                (Some((a, b)), Some((c, d))) => Some((if c < a { c } else { a }, if d > b { d } else { b })),
+                (one, other) => one.or(other),
+            };
+        }
+        Ok(all)
+    }
+
     /// The history, newest first.
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>>;
 
@@ -46,6 +87,30 @@ pub trait TxnLogReader: Send + Sync + fmt::Debug {
 
     /// The exact bytes of the commits `from..=to`, in order.
     async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>>;
+}
+
+/// How files are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The SQL that is run, with its parameters in place; `None` where there is no database.
+    pub statement: Option<String>,
+    /// Files the search went through.
+    pub looked_at: u64,
+    /// Files the database gave.
+    pub found: u64,
+    /// Files that are left once their statistics are judged: what [`TxnLogReader::files`] gives.
+    pub kept: u64,
+}
+
+/// The size of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Live files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: i64,
+    /// Their rows, deleted ones left out; `None` when a file does not say.
+    pub rows: Option<i64>,
 }
 
 /// Which part of a history.

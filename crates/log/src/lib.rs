@@ -21,6 +21,7 @@ mod path;
 pub mod predicate;
 pub mod schema;
 pub mod snapshot;
+pub mod stats;
 pub mod time;
 
 pub use action::{Action, Commit, Version};

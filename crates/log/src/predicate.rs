@@ -4,14 +4,12 @@
 //! are missing, truncated or of another type than expected, the answer is true.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use crate::action::Add;
-use crate::schema::{Column, Schema};
+use crate::schema::Schema;
+use crate::stats::{ColumnRange, FileStats};
 use crate::time;
 
 /// A value in a predicate, in the unit of its column's type.
@@ -132,6 +130,20 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
+impl Comparison {
+    /// The comparison that is true where this one is false.
+    pub fn negated(self) -> Self {
+        match self {
+            Comparison::Eq => Comparison::NotEq,
+            Comparison::NotEq => Comparison::Eq,
+            Comparison::Lt => Comparison::GtEq,
+            Comparison::LtEq => Comparison::Gt,
+            Comparison::Gt => Comparison::LtEq,
+            Comparison::GtEq => Comparison::Lt,
+        }
+    }
+}
+
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -169,41 +181,7 @@ impl fmt::Display for Literal {
     }
 }
 
-/// What is known of the values of one column in one file.
-struct Known {
-    min: Option<Literal>,
-    max: Option<Literal>,
-    /// Every value is null.
-    all_null: bool,
-    /// No value is null.
-    no_null: bool,
-}
-
-struct FileStats<'a> {
-    schema: &'a Schema,
-    file: &'a Add,
-    stats: Option<Stats<'a>>,
-}
-
-/// Statistics by top-level column, each as its JSON text.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Stats<'a> {
-    num_records: Option<i64>,
-    #[serde(borrow, default)]
-    min_values: Option<BTreeMap<String, &'a RawValue>>,
-    #[serde(borrow, default)]
-    max_values: Option<BTreeMap<String, &'a RawValue>>,
-    #[serde(borrow, default)]
-    null_count: Option<BTreeMap<String, &'a RawValue>>,
-}
-
-impl<'a> FileStats<'a> {
-    fn new(schema: &'a Schema, file: &'a Add) -> Self {
-        let stats = file.stats.as_deref().and_then(|s| serde_json::from_str(s).ok());
-        Self { schema, file, stats }
-    }
-
+impl FileStats<'_> {
     /// Whether `p` can evaluate to `want` for some row.
     fn may_be(&self, p: &Predicate, want: bool) -> bool {
         match p {
@@ -214,65 +192,24 @@ impl<'a> FileStats<'a> {
             Predicate::And(all) => all.iter().any(|p| self.may_be(p, false)),
             Predicate::Or(any) if want => any.iter().any(|p| self.may_be(p, true)),
             Predicate::Or(any) => any.iter().all(|p| self.may_be(p, false)),
-            Predicate::IsNull(c) => self.known(c).is_none_or(|k| if want { !k.no_null } else { !k.all_null }),
-            Predicate::IsNotNull(c) => self.known(c).is_none_or(|k| if want { !k.all_null } else { !k.no_null }),
+            Predicate::IsNull(c) => self.column(c).is_none_or(|k| if want { !k.no_null } else { !k.all_null }),
+            Predicate::IsNotNull(c) => self.column(c).is_none_or(|k| if want { !k.all_null } else { !k.no_null }),
             Predicate::Compare(c, op, literal) => {
-                let op = if want { *op } else { negate(*op) };
-                self.known(c).is_none_or(|k| !k.all_null && k.may_compare(op, literal))
+                let op = if want { *op } else { op.negated() };
+                self.column(c).is_none_or(|k| !k.all_null && k.may_compare(op, literal))
             }
             Predicate::In(c, literals) if want => {
-                self.known(c).is_none_or(|k| !k.all_null && literals.iter().any(|l| k.may_compare(Comparison::Eq, l)))
+                self.column(c).is_none_or(|k| !k.all_null && literals.iter().any(|l| k.may_compare(Comparison::Eq, l)))
             }
             Predicate::In(c, literals) => self
-                .known(c)
+                .column(c)
                 .is_none_or(|k| !k.all_null && literals.iter().all(|l| k.may_compare(Comparison::NotEq, l))),
-            Predicate::StartsWith(c, prefix) => self.known(c).is_none_or(|k| !k.all_null && k.may_start(prefix, want)),
-        }
-    }
-
-    fn known(&self, name: &str) -> Option<Known> {
-        let column = self.schema.column(name)?;
-        if column.is_partition {
-            return Some(self.partition_value(column));
-        }
-        let stats = self.stats.as_ref()?;
-        let of = |values: &Option<BTreeMap<String, &'a RawValue>>| {
-            values.as_ref().and_then(|v| v.get(&column.physical_name)).map(|v| v.get())
-        };
-        let bound = |values| column.data_type.zip(of(values)).and_then(|(t, json)| t.parse_statistic(json));
-        let nulls: Option<i64> = of(&stats.null_count).and_then(|json| json.parse().ok());
-        // With wide bounds (deletion vectors) a null count says something only at its ends.
-        let all_null = matches!((stats.num_records, nulls), (Some(r), Some(n)) if n == r);
-        let no_null = nulls == Some(0);
-        // Text may be truncated: a prefix is still a lower bound.
-        Some(Known { min: bound(&stats.min_values), max: bound(&stats.max_values).map(upper), all_null, no_null })
-    }
-
-    fn partition_value(&self, column: &Column) -> Known {
-        let text = self.file.partition_values.get(&column.physical_name);
-        match text.and_then(|v| v.as_deref()).filter(|v| !v.is_empty()) {
-            // Missing, null and the empty string are null for every type.
-            None => Known { min: None, max: None, all_null: true, no_null: false },
-            Some(text) => {
-                let value = column.data_type.and_then(|t| t.parse_partition_value(text));
-                Known { min: value.clone(), max: value, all_null: false, no_null: true }
-            }
+            Predicate::StartsWith(c, prefix) => self.column(c).is_none_or(|k| !k.all_null && k.may_start(prefix, want)),
         }
     }
 }
 
-fn negate(op: Comparison) -> Comparison {
-    match op {
-        Comparison::Eq => Comparison::NotEq,
-        Comparison::NotEq => Comparison::Eq,
-        Comparison::Lt => Comparison::GtEq,
-        Comparison::LtEq => Comparison::Gt,
-        Comparison::Gt => Comparison::LtEq,
-        Comparison::GtEq => Comparison::Lt,
-    }
-}
-
-impl Known {
+impl ColumnRange {
     /// Whether some value between the bounds can stand in relation `op` to the literal.
     fn may_compare(&self, op: Comparison, literal: &Literal) -> bool {
         let cmp = |bound: &Option<Literal>| bound.as_ref().and_then(|b| b.partial_cmp(literal));
@@ -329,14 +266,6 @@ impl PartialOrd for Literal {
             }
             _ => None,
         }
-    }
-}
-
-/// The upper bound a statistic gives. Timestamps are truncated to milliseconds, so up to 999 µs may be missing.
-fn upper(bound: Literal) -> Literal {
-    match bound {
-        Literal::Timestamp(micros) => Literal::Timestamp(micros.saturating_add(999)),
-        other => other,
     }
 }
 

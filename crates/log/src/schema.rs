@@ -105,6 +105,14 @@ impl PrimitiveType {
         })
     }
 
+    /// Whether statistics of the type are values of rows: texts and times may be truncated, and NaN is in no bound.
+    pub fn has_exact_statistics(self) -> bool {
+        match self {
+            Self::Long | Self::Boolean | Self::Date | Self::Decimal(..) => true,
+            Self::Double | Self::String | Self::Timestamp => false,
+        }
+    }
+
     /// The value a partition value's text stands for (PROTOCOL.md, "Partition Value Serialization").
     pub fn parse_partition_value(self, text: &str) -> Option<Literal> {
         match self {
