@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests speak by panicking")]
 #![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
 
+mod databases;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +12,8 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
+pub use databases::{Database, databases, in_server};
+use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::action::{Add, DomainMetadata, Metadata, Protocol, Txn};
 use deltalakedb_log::{At, Catalog, Location, SystemClock, TableEntry, TxnLogError, Version, canonical_path};
 use deltalakedb_table::{DeltaTable, Scan, plain};
@@ -91,9 +95,20 @@ pub fn location(path: &Path) -> Location {
     Location::parse(path.to_str().unwrap()).unwrap()
 }
 
-/// A catalog in a file of the folder, made when missing.
+/// A catalog in a file of the folder, made when missing: for tests to which the database does not matter.
 pub async fn sqlite(dir: &Path) -> Arc<dyn Catalog> {
-    deltalakedb_catalog::connect(&format!("deltasql://sqlite/{}/catalog.db", dir.display())).await.unwrap()
+    catalog(Database::Sqlite, dir).await
+}
+
+/// The folder's catalog in that database, made when missing.
+pub async fn catalog(database: Database, dir: &Path) -> Arc<dyn Catalog> {
+    catalog_with(database, dir, ConnectOptions::default()).await
+}
+
+/// The same, with other options.
+pub async fn catalog_with(database: Database, dir: &Path, options: ConnectOptions) -> Arc<dyn Catalog> {
+    let uri = CatalogUri::parse(&database.uri(dir, "catalog")).unwrap();
+    Arc::new(SqlCatalog::connect(&uri, options).await.unwrap())
 }
 
 /// Imports the table in that folder.

@@ -207,7 +207,7 @@ CREATE TABLE dl_mirror_leases (
 -- Who did what, from where, and how it ended: every commit and every administrative act.
 CREATE TABLE dl_audit (
     audit_id blob NOT NULL PRIMARY KEY,
-    at bigint NOT NULL,
+    "at" bigint NOT NULL,
     committer text,
     action text NOT NULL,
     table_id blob,
@@ -217,4 +217,4 @@ CREATE TABLE dl_audit (
     client text,
     outcome text NOT NULL
 );
-CREATE INDEX dl_audit_by_time ON dl_audit (at);
+CREATE INDEX dl_audit_by_time ON dl_audit ("at");

@@ -1,10 +1,12 @@
 //! Between actions and rows.
 
-use deltalakedb_log::action::{Add, Cdc, DeletionVector, DomainMetadata, Metadata, Protocol, Remove, StringMap, Txn};
-use deltalakedb_log::{ErrorKind, Object, PathKey, Result, TxnLogError, Version};
+use deltalakedb_log::action::{Add, Cdc, DeletionVector, DomainMetadata, Metadata, Protocol, Remove, Txn};
+use deltalakedb_log::schema::Schema;
+use deltalakedb_log::{ErrorKind, FileKey, Object, PathKey, Result, TxnLogError, Version};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::bounds::{self, Slots};
 use crate::database::{Row, Value};
 
 impl From<i64> for Value {
@@ -125,7 +127,7 @@ impl Row {
         self.opt_blob()?.map(utf8).transpose()
     }
 
-    fn string(&mut self) -> Result<String> {
+    pub(crate) fn string(&mut self) -> Result<String> {
         self.opt_string()?.ok_or_else(|| odd("text", &Value::Null))
     }
 
@@ -136,7 +138,7 @@ impl Row {
         self.opt_blob()?.map(parse).transpose()
     }
 
-    fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
+    pub(crate) fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
         self.opt_json()?.ok_or_else(|| odd("JSON", &Value::Null))
     }
 
@@ -156,19 +158,40 @@ fn odd(wanted: &str, got: &Value) -> TxnLogError {
 }
 
 /// The columns of `dl_add_files` that are an add action, in the order of [`add_values`] and [`read_add`].
-pub(crate) const ADD_COLUMNS: &str = "path, size_bytes, partition_values, stats, num_records, data_change, \
-     modification_time, deletion_vector, tags, base_row_id, default_row_commit_version, clustering_provider, extra";
+pub(crate) const ADD_COLUMNS: [&str; 12] = [
+    "path",
+    "size_bytes",
+    "partition_values",
+    "stats",
+    "data_change",
+    "modification_time",
+    "deletion_vector",
+    "tags",
+    "base_row_id",
+    "default_row_commit_version",
+    "clustering_provider",
+    "extra",
+];
 
-/// The values of `path_key` and then [`ADD_COLUMNS`].
-pub(crate) fn add_values(add: &Add) -> Result<Vec<Value>> {
+/// The columns of a file that [`file_values`] gives: its keys, its action, its bounds.
+pub(crate) fn file_columns() -> Vec<&'static str> {
+    ["file_key", "path_key"].into_iter().chain(ADD_COLUMNS).chain(bounds::COLUMNS).collect()
+}
+
+pub(crate) fn file_values(key: &FileKey, add: &Add, schema: &Schema, slots: &Slots) -> Result<Vec<Value>> {
+    let mut values = vec![key.0.as_slice().into(), PathKey::new(&add.path).0.as_slice().into()];
+    values.extend(add_values(add)?);
+    values.extend(slots.values(schema, add));
+    Ok(values)
+}
+
+fn add_values(add: &Add) -> Result<Vec<Value>> {
     let dv = add.deletion_vector.as_ref().map(|dv| bytes(&dv.to_json()));
     Ok(vec![
-        PathKey::new(&add.path).0.as_slice().into(),
         add.path.as_str().into(),
         add.size.into(),
         json(&add.partition_values)?,
         add.stats.as_deref().map(bytes).unwrap_or(Value::Null),
-        add.stats.as_deref().and_then(num_records).into(),
         add.data_change.into(),
         add.modification_time.into(),
         dv.unwrap_or(Value::Null),
@@ -180,29 +203,14 @@ pub(crate) fn add_values(add: &Add) -> Result<Vec<Value>> {
     ])
 }
 
-/// `numRecords` without reading the rest: statistics can be long, and there is one per file.
-fn num_records(stats: &str) -> Option<i64> {
-    #[derive(serde::Deserialize)]
-    struct Stats {
-        #[serde(rename = "numRecords")]
-        num_records: Option<i64>,
-    }
-    serde_json::from_str::<Stats>(stats).ok()?.num_records
-}
-
 pub(crate) fn read_add(row: &mut Row) -> Result<Add> {
-    let path = row.text()?;
-    let size = row.int()?;
-    let partition_values: StringMap = row.json()?;
-    let stats = row.opt_string()?;
-    row.opt_int()?;
     Ok(Add {
-        path,
-        partition_values,
-        size,
+        path: row.text()?,
+        size: row.int()?,
+        partition_values: row.json()?,
+        stats: row.opt_string()?,
         data_change: row.int()? != 0,
         modification_time: row.int()?,
-        stats,
         deletion_vector: row.opt_string()?.map(|dv| DeletionVector::from_json(&dv)).transpose()?,
         tags: row.opt_json()?,
         base_row_id: row.opt_int()?,

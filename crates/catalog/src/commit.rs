@@ -1,41 +1,63 @@
 //! The commit protocol: lock, look, decide, write, all in one short transaction.
 //!
-//! A commit to one table whose base is the head takes four round trips besides BEGIN and COMMIT: the head, the touched
-//! files, the new files, and one for version, ids, audit and head together. What the decision is belongs to
-//! [`deltalakedb_log::commit::prepare`].
+//! A commit to one table whose base is the head takes three round trips besides BEGIN and COMMIT: the head, the touched
+//! files, and everything it writes. What the decision is belongs to [`deltalakedb_log::commit::prepare`].
 
 use std::collections::HashMap;
 
-use deltalakedb_log::action::Add;
+use deltalakedb_log::action::{Add, Remove};
 use deltalakedb_log::catalog::{CommitTime, TimeSource};
 use deltalakedb_log::commit::{self, Base, CommitRequest, Committed, Current, NewTable, Outcome, Prepared, Stamp};
+use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
 use deltalakedb_log::{
     Commit, ErrorKind, FileKey, Location, PathKey, Result, SetHash, TableId, TableName, TxnLogError, Version,
 };
 
 use crate::SqlCatalog;
+use crate::bounds::Slots;
 use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
-use crate::database::{CommitFailure, Row, Session, Value, placeholders};
+use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
 use crate::read;
 
 /// Keys looked up in one statement. They are found by key: `+` keeps the end of a file out of the choice of an index.
 const KEYS: usize = 500;
+/// How often a commit that certainly did not happen is tried again.
+const RETRIES: u32 = 3;
 
 pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Outcome> {
     commit::check_group(requests)?;
-    let mut session = catalog.write().await?;
+    let creates = requests.iter().any(|r| matches!(r.base, Base::Create(_)));
+    let mut retries = 0;
+    loop {
+        let again = match attempt(catalog, requests).await {
+            // Two who create the same table at once: the slower one finds it now, and says which it is.
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && creates => Err(e),
+            // Nothing was committed, or its id says what.
+            Err(e) if e.kind() == ErrorKind::Unavailable && catalog.db.lock_proves_absence() => Err(e),
+            result => return result,
+        };
+        if retries == RETRIES {
+            return again;
+        }
+        retries += 1;
+    }
+}
+
+async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Outcome> {
+    let mut session = catalog.write(&tables(requests)).await?;
     let mut heads = lock_heads(session.as_mut(), requests).await?;
     let known = requests.iter().filter_map(|r| heads.get(&r.table)?.known).collect();
     if let Some(outcome) = commit::already_committed(requests, known)? {
         return Ok(outcome);
     }
     let mut currents = Vec::with_capacity(requests.len());
+    let mut slots = Vec::with_capacity(requests.len());
     for request in requests {
-        let current = match (&request.base, heads.remove(&request.table)) {
+        let (current, of_table) = match (&request.base, heads.remove(&request.table)) {
             (Base::Create(new), head) => {
                 check_free(session.as_mut(), new, head.map(|h| h.current.name)).await?;
-                Current {
+                let current = Current {
                     name: new.name.clone(),
                     version: None,
                     timestamp: 0,
@@ -43,12 +65,17 @@ pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: &[CommitRequest])
                     set_hash: SetHash::default(),
                     winners: Vec::new(),
                     live: HashMap::new(),
-                }
+                };
+                (current, Slots::default())
             }
-            (_, Some(head)) => look_up(session.as_mut(), request, head).await?,
+            (_, Some(head)) => {
+                let slots = head.slots.clone();
+                (look_up(session.as_mut(), request, head).await?, slots)
+            }
             (_, None) => return Err(read::no_table(catalog.db.as_ref(), request.table)),
         };
         currents.push(current);
+        slots.push(of_table);
     }
     let identity = (catalog.identity.catalog_id, catalog.identity.epoch);
     let stamp = Stamp::new(identity, catalog.clock.as_ref(), &currents);
@@ -59,10 +86,19 @@ pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: &[CommitRequest])
             Err(conflict) => return Ok(Outcome::Conflict(conflict)),
         }
     }
-    let mut committed = Vec::with_capacity(requests.len());
-    for ((request, prepared), current) in requests.iter().zip(&decided).zip(&currents) {
-        store(catalog, session.as_mut(), request, current, prepared, &stamp).await?;
+    let (mut committed, mut writes, mut expected) = (Vec::with_capacity(requests.len()), Vec::new(), 0);
+    let members = requests.iter().zip(&currents).zip(decided).zip(slots);
+    for (((request, current), prepared), slots) in members {
         committed.push(Committed { table: request.table, version: prepared.version, timestamp: stamp.committed_at });
+        let (of_table, rows) = store(catalog, request, current, prepared, slots, &stamp)?;
+        writes.extend(of_table);
+        expected += rows;
+    }
+    let changed = session.write(writes).await?;
+    // The head moves by compare-and-set: were the lock ever not one, no commit would be lost silently.
+    if changed != expected {
+        let message = format!("a head moved under the lock ({changed} rows of {expected}): nothing was committed");
+        return Err(TxnLogError::new(ErrorKind::Internal, message));
     }
     match session.commit().await {
         Ok(()) => Ok(Outcome::Committed(committed)),
@@ -71,24 +107,43 @@ pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: &[CommitRequest])
     }
 }
 
+fn tables(requests: &[CommitRequest]) -> Vec<TableId> {
+    requests.iter().map(|r| r.table).collect()
+}
+
 /// The answer to COMMIT was lost: the commit ids know.
 async fn resolve_unknown(catalog: &SqlCatalog, requests: &[CommitRequest], cause: TxnLogError) -> Result<Outcome> {
-    let mut found = Vec::new();
-    for request in requests {
-        match read::find_commit(catalog.db.as_ref(), request.table, request.commit_id).await {
-            Ok(Some(c)) => found.push(c),
-            // Not seen is no proof: after a failed sync the commit may still come back with the database's recovery.
-            Ok(None) => return Ok(Outcome::Unknown(cause.to_string())),
-            Err(_) => return Ok(Outcome::Unknown(cause.to_string())),
+    let creates = requests.iter().any(|r| matches!(r.base, Base::Create(_)));
+    let unknown = || Ok(Outcome::Unknown(cause.to_string()));
+    let known = if catalog.db.lock_proves_absence() && !creates {
+        // Whoever gets the lock has outlived the transaction that had it, and asks in the session that has it: were a
+        // second connection needed, as many who ask as the pool has connections would wait for one another.
+        let Ok(mut session) = catalog.write(&tables(requests)).await else { return unknown() };
+        let Ok(heads) = lock_heads(session.as_mut(), requests).await else { return unknown() };
+        let known: Vec<_> = requests.iter().filter_map(|r| heads.get(&r.table)?.known).collect();
+        if known.len() < requests.len() {
+            return Err(cause);
         }
-    }
-    Ok(Outcome::Committed(found))
+        known
+    } else {
+        // A new table had no lock. Not seen is no proof.
+        let mut known = Vec::with_capacity(requests.len());
+        for request in requests {
+            match read::find_commit(catalog.db.as_ref(), request.table, request.commit_id).await {
+                Ok(Some(c)) => known.push(c),
+                Ok(None) | Err(_) => return unknown(),
+            }
+        }
+        known
+    };
+    Ok(Outcome::Committed(known))
 }
 
 /// A table under the lock, and the commit it has already under the request's id.
 struct LockedHead {
     current: Current,
     known: Option<Committed>,
+    slots: Slots,
 }
 
 /// The session excludes other writers, so what is read here stays true until COMMIT.
@@ -97,13 +152,14 @@ async fn lock_heads(session: &mut dyn Session, requests: &[CommitRequest]) -> Re
     let own_id = vec!["(c.table_id = ? AND c.commit_id = ?)"; requests.len()].join(" OR ");
     let sql = format!(
         "SELECT t.table_id, t.namespace, t.name, t.mirror_state, t.mirror_version, t.mirror_what, t.current_version, \
-         t.current_ts, v.set_hash, c.version, k.committed_at, {}, {} FROM dl_tables t \
+         t.current_ts, v.set_hash, c.version, k.committed_at, {}, {}, {} FROM dl_tables t \
          JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
          JOIN dl_protocol_updates p ON p.table_id = t.table_id AND p.version = t.protocol_version \
          JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version \
          LEFT JOIN dl_commit_ids c ON c.table_id = t.table_id AND ({own_id}) \
          LEFT JOIN dl_table_versions k ON k.table_id = c.table_id AND k.version = c.version \
          WHERE t.state = 'live' AND t.table_id IN ({tables}) ORDER BY t.table_id",
+        Slots::subquery("t"),
         read::qualified("p", &PROTOCOL_COLUMNS),
         read::qualified("m", &METADATA_COLUMNS),
     );
@@ -122,13 +178,14 @@ fn locked_head(mut row: Row) -> Result<(TableId, LockedHead)> {
         .ok_or_else(|| TxnLogError::corrupt(format!("the set hash of {name} at version {version} is not 32 bytes")))?;
     let (known, known_at) = (row.opt_version()?, row.opt_int()?);
     let known = known.zip(known_at).map(|(version, timestamp)| Committed { table, version, timestamp });
+    let slots = Slots::read(row.opt_text()?.as_deref())?;
     let state = Some((codec::read_protocol(&mut row)?, codec::read_metadata(&mut row)?));
     if known.is_none() {
         commit::check_mirror(&name, &mirror)?;
     }
     let (winners, live) = (Vec::new(), HashMap::new());
     let current = Current { name, version: Some(version), timestamp, state, set_hash, winners, live };
-    Ok((table, LockedHead { current, known }))
+    Ok((table, LockedHead { current, known, slots }))
 }
 
 /// What the decision needs beyond the head: the commits in between and the touched files.
@@ -154,8 +211,8 @@ async fn live_files(session: &mut dyn Session, table: TableId, paths: &[PathKey]
     let mut live = HashMap::new();
     for paths in paths.chunks(KEYS) {
         let sql = format!(
-            "SELECT file_key, {ADD_COLUMNS} FROM dl_add_files \
-             WHERE table_id = ? AND path_key IN ({}) AND +removed_version IS NULL",
+            "SELECT file_key, {} FROM dl_add_files WHERE table_id = ? AND path_key IN ({}) AND +removed_version IS NULL",
+            ADD_COLUMNS.join(", "),
             placeholders(paths.len())
         );
         for mut row in session.query(&sql, keyed(table, paths.iter().map(|p| &p.0))).await? {
@@ -204,76 +261,69 @@ pub(crate) async fn check_free(session: &mut dyn Session, new: &NewTable, own: O
     own.map_or(Ok(()), |name| Err(same_id(name)))
 }
 
-async fn store(
+/// Everything a commit writes, and the number of rows that changes.
+fn store(
     catalog: &SqlCatalog,
-    session: &mut dyn Session,
     request: &CommitRequest,
     current: &Current,
-    prepared: &Prepared,
+    prepared: Prepared,
+    mut slots: Slots,
     stamp: &Stamp,
-) -> Result<()> {
+) -> Result<(Vec<Write>, u64)> {
     let table = request.table;
+    let changes = &prepared.changes;
+    let mut writes = Vec::new();
     if let Base::Create(new) = &request.base {
-        register(session, table, new, "live", stamp.committed_at).await?;
+        writes.push(register(table, new, "live", stamp.committed_at));
     }
-    let ended = Ended { keys: &prepared.ended, version: prepared.version };
-    store_changes(session, table, prepared.version, &prepared.changes, ended).await?;
+    let before = current.state.as_ref().map(|(_, metadata)| metadata);
+    if let Some(metadata) = changes.metadata.as_ref().or(before) {
+        let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
+        if changes.metadata.is_some() || !changes.domains.is_empty() {
+            let first = slots.assign(&schema, metadata, &changes.domains);
+            writes.extend(slots.insert(table, first));
+        }
+        writes.extend(end_files(table, prepared.version, &prepared.ended));
+        let row = |(key, add): &(FileKey, Add)| codec::file_values(key, add, &schema, &slots);
+        let files = changes.adds.iter().map(row).collect::<Result<Vec<_>>>()?;
+        writes.extend(of_version(table, prepared.version, "dl_add_files", &codec::file_columns(), files));
+    }
+    writes.extend(changes_but_files(table, prepared.version, changes)?);
     let time = CommitTime { ms: stamp.committed_at, source: TimeSource::Clock };
-    let summary = CommitSummary::of(prepared.version, stamp.committed_at, prepared.commit.info(), &prepared.changes);
+    let summary = CommitSummary::of(prepared.version, stamp.committed_at, prepared.commit.info(), changes);
     let body = StoredBody::of(prepared.commit.bytes())?;
     let row = version_values(table, &summary, time, Some(body), prepared.set_hash);
-    let mut sql = format!(
-        "INSERT INTO dl_table_versions ({}) VALUES ({}); ",
-        VERSION_COLUMNS.join(", "),
-        placeholders(row.len())
-    );
-    let mut params = row;
-    sql.push_str("INSERT INTO dl_commit_ids (table_id, commit_id, version) VALUES (?, ?, ?); ");
-    params.extend([table.0.into(), request.commit_id.0.as_slice().into(), int(prepared.version)]);
-    let action = summary.operation.clone().unwrap_or_else(|| "COMMIT".into());
-    sql.push_str(AUDIT);
-    params.extend(audit(
-        catalog,
-        stamp.committed_at,
-        request.committer.as_deref(),
-        &action,
-        table,
-        Some(prepared.version),
-    ));
-    // The head moves by compare-and-set: were the lock ever not one, no commit would be lost silently.
-    sql.push_str(
-        "UPDATE dl_tables SET current_version = ?, current_ts = ?, base_version = coalesce(base_version, ?), \
-         protocol_version = coalesce(?, protocol_version), metadata_version = coalesce(?, metadata_version) \
-         WHERE table_id = ? AND coalesce(current_version, -1) = ?",
-    );
+    writes.push(Write::insert("dl_table_versions", &VERSION_COLUMNS, vec![row]));
+    let row = vec![table.0.into(), request.commit_id.0.as_slice().into(), int(prepared.version)];
+    writes.push(Write::insert("dl_commit_ids", &["table_id", "commit_id", "version"], vec![row]));
+    let action = summary.operation.as_deref().unwrap_or("COMMIT");
+    let committer = request.committer.as_deref();
+    writes.push(audit(catalog, stamp.committed_at, committer, action, table, Some(prepared.version)));
+    let head = "UPDATE dl_tables SET current_version = ?, current_ts = ?, base_version = coalesce(base_version, ?), \
+                protocol_version = coalesce(?, protocol_version), metadata_version = coalesce(?, metadata_version) \
+                WHERE table_id = ? AND coalesce(current_version, -1) = ?";
     let version = int(prepared.version);
-    params.extend([
+    let params = vec![
         version.clone(),
         stamp.committed_at.into(),
         version.clone(),
-        prepared.changes.protocol.as_ref().map_or(Value::Null, |_| version.clone()),
-        prepared.changes.metadata.as_ref().map_or(Value::Null, |_| version),
+        changes.protocol.as_ref().map_or(Value::Null, |_| version.clone()),
+        changes.metadata.as_ref().map_or(Value::Null, |_| version),
         table.0.into(),
         current.version.map_or(Value::Int(-1), int),
-    ]);
-    // One row each for the version, its id, the audit and the head.
-    match session.execute(&sql, params).await? {
-        4 => Ok(()),
-        n => Err(TxnLogError::new(
-            ErrorKind::Internal,
-            format!("the head of {} moved under the lock ({n} rows of 4): nothing was committed", current.name),
-        )),
-    }
+    ];
+    writes.push(Write::run(head, params));
+    // Each row that is new, each file that ends, and the head.
+    let new_rows = writes.iter().map(|write| match write {
+        Write::Insert(insert) => insert.rows.len() as u64,
+        Write::Run(..) => 0,
+    });
+    let rows = new_rows.sum::<u64>() + prepared.ended.len() as u64 + 1;
+    Ok((writes, rows))
 }
 
 /// Puts a table on the books, without a version.
-pub(crate) async fn register(
-    session: &mut dyn Session,
-    table: TableId,
-    new: &NewTable,
-    state: &str,
-    now: i64,
-) -> Result<()> {
+pub(crate) fn register(table: TableId, new: &NewTable, state: &str, now: i64) -> Write {
     let columns = [
         "table_id",
         "namespace",
@@ -299,77 +349,56 @@ pub(crate) async fn register(
         now.into(),
         "following".into(),
     ];
-    session.insert("dl_tables", &columns, vec![row]).await
+    Write::insert("dl_tables", &columns, vec![row])
 }
 
-/// Files whose life ends with a version: those it removes, and those it replaces.
-pub(crate) struct Ended<'a> {
-    pub(crate) keys: &'a [FileKey],
-    pub(crate) version: Version,
-}
-
-/// The rows of one commit but for its version. Nothing of it, no statement.
-pub(crate) async fn store_changes(
-    session: &mut dyn Session,
-    table: TableId,
-    version: Version,
-    changes: &Changes,
-    ended: Ended<'_>,
-) -> Result<()> {
-    for keys in ended.keys.chunks(KEYS) {
+/// Ends the life of files with a version: of those it removes, and of those it replaces.
+pub(crate) fn end_files(table: TableId, version: Version, keys: &[FileKey]) -> Vec<Write> {
+    let end = |keys: &[FileKey]| {
         let sql = format!(
             "UPDATE dl_add_files SET removed_version = ? \
              WHERE table_id = ? AND file_key IN ({}) AND +removed_version IS NULL",
             placeholders(keys.len())
         );
-        let params = std::iter::once(int(ended.version)).chain(keyed(table, keys.iter().map(|k| &k.0))).collect();
-        session.execute(&sql, params).await?;
-    }
-    let rows = Rows { table, version, changes };
-    rows.insert_all(session).await
+        let params = std::iter::once(int(version)).chain(keyed(table, keys.iter().map(|k| &k.0)));
+        Write::run(sql, params.collect())
+    };
+    keys.chunks(KEYS).map(end).collect()
 }
 
-struct Rows<'a> {
+/// The rows of one commit but for its version and its files.
+pub(crate) fn changes_but_files(table: TableId, version: Version, c: &Changes) -> Result<Vec<Write>> {
+    let of = |to, columns: &[&'static str], rows| of_version(table, version, to, columns, rows);
+    let remove = |(key, r): &(FileKey, Remove)| Ok([vec![key.0.as_slice().into()], codec::remove_values(r)?].concat());
+    let removes = c.removes.iter().map(remove).collect::<Result<_>>()?;
+    let remove_columns: Vec<_> = std::iter::once("file_key").chain(codec::REMOVE_COLUMNS).collect();
+    let protocol = c.protocol.iter().map(codec::protocol_values).collect::<Result<_>>()?;
+    let metadata = c.metadata.iter().map(codec::metadata_values).collect::<Result<_>>()?;
+    let mut paths = std::collections::HashSet::new();
+    let cdcs = c.cdcs.iter().filter(|cdc| paths.insert(cdc.path.as_str()));
+    let writes = [
+        of("dl_remove_files", &remove_columns, removes),
+        of("dl_protocol_updates", &PROTOCOL_COLUMNS, protocol),
+        of("dl_metadata_updates", &METADATA_COLUMNS, metadata),
+        of("dl_txn_actions", &codec::TXN_COLUMNS, c.txns.iter().map(codec::txn_values).collect()),
+        of("dl_domain_metadata", &codec::DOMAIN_COLUMNS, c.domains.iter().map(codec::domain_values).collect()),
+        of("dl_cdc_files", &codec::CDC_COLUMNS, cdcs.map(codec::cdc_values).collect::<Result<_>>()?),
+    ];
+    Ok(writes.into_iter().flatten().collect())
+}
+
+/// Rows that belong to a version. None, no statement.
+fn of_version(
     table: TableId,
     version: Version,
-    changes: &'a Changes,
-}
-
-impl Rows<'_> {
-    async fn insert_all(&self, session: &mut dyn Session) -> Result<()> {
-        let c = self.changes;
-        let add = |(key, add): &(FileKey, Add)| Ok([vec![key.0.as_slice().into()], codec::add_values(add)?].concat());
-        let adds = c.adds.iter().map(add).collect::<Result<Vec<_>>>()?;
-        let columns: Vec<_> =
-            ["file_key", "path_key"].into_iter().chain(ADD_COLUMNS.split(',').map(str::trim)).collect();
-        self.insert(session, "dl_add_files", &columns, adds).await?;
-        let removes = c
-            .removes
-            .iter()
-            .map(|(key, remove)| Ok([vec![key.0.as_slice().into()], codec::remove_values(remove)?].concat()));
-        let columns: Vec<_> = std::iter::once("file_key").chain(codec::REMOVE_COLUMNS).collect();
-        self.insert(session, "dl_remove_files", &columns, removes.collect::<Result<_>>()?).await?;
-        let protocol = c.protocol.iter().map(codec::protocol_values).collect::<Result<_>>()?;
-        self.insert(session, "dl_protocol_updates", &PROTOCOL_COLUMNS, protocol).await?;
-        let metadata = c.metadata.iter().map(codec::metadata_values).collect::<Result<_>>()?;
-        self.insert(session, "dl_metadata_updates", &METADATA_COLUMNS, metadata).await?;
-        let txns = c.txns.iter().map(codec::txn_values).collect();
-        self.insert(session, "dl_txn_actions", &codec::TXN_COLUMNS, txns).await?;
-        let domains = c.domains.iter().map(codec::domain_values).collect();
-        self.insert(session, "dl_domain_metadata", &codec::DOMAIN_COLUMNS, domains).await?;
-        let mut paths = std::collections::HashSet::new();
-        let cdcs = c.cdcs.iter().filter(|cdc| paths.insert(cdc.path.as_str())).map(codec::cdc_values);
-        self.insert(session, "dl_cdc_files", &codec::CDC_COLUMNS, cdcs.collect::<Result<_>>()?).await
-    }
-
-    async fn insert(&self, session: &mut dyn Session, to: &str, columns: &[&str], rows: Vec<Vec<Value>>) -> Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let columns = [&["table_id", "version"], columns].concat();
-        let ours = || vec![self.table.0.into(), int(self.version)];
-        session.insert(to, &columns, rows.into_iter().map(|row| [ours(), row].concat()).collect()).await
-    }
+    to: &'static str,
+    columns: &[&'static str],
+    rows: Vec<Vec<Value>>,
+) -> Option<Write> {
+    let columns = [&["table_id", "version"], columns].concat();
+    let ours = || vec![table.0.into(), int(version)];
+    let rows: Vec<_> = rows.into_iter().map(|row| [ours(), row].concat()).collect();
+    (!rows.is_empty()).then(|| Write::insert(to, &columns, rows))
 }
 
 pub(crate) const VERSION_COLUMNS: [&str; 19] = [
@@ -442,11 +471,7 @@ pub(crate) fn version_values(
     ]
 }
 
-pub(crate) const AUDIT: &str = "INSERT INTO dl_audit \
-     (audit_id, at, committer, action, table_id, version, host, process, client, outcome) \
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?); ";
-
-/// The parameters of [`AUDIT`].
+/// A line of the audit: what happened to a table.
 pub(crate) fn audit(
     catalog: &SqlCatalog,
     at: i64,
@@ -454,8 +479,10 @@ pub(crate) fn audit(
     action: &str,
     table: TableId,
     version: Option<Version>,
-) -> Vec<Value> {
-    vec![
+) -> Write {
+    let columns =
+        ["audit_id", "\"at\"", "committer", "action", "table_id", "version", "host", "process", "client", "outcome"];
+    let row = vec![
         catalog.clock.new_uuid().into(),
         at.into(),
         committer.into(),
@@ -466,5 +493,6 @@ pub(crate) fn audit(
         catalog.origin.process.into(),
         catalog.origin.client.as_str().into(),
         "committed".into(),
-    ]
+    ];
+    Write::insert("dl_audit", &columns, vec![row])
 }

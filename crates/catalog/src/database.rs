@@ -3,11 +3,12 @@
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-use deltalakedb_log::Result;
+use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
+use futures::StreamExt;
 use futures::stream::BoxStream;
 
 /// A value bound or read. Booleans are integers, ids and JSON are blobs: nothing depends on a dialect's types.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Value {
     Null,
     Int(i64),
@@ -20,6 +21,9 @@ pub(crate) enum Value {
 pub(crate) struct Row(pub(crate) std::vec::IntoIter<Value>);
 
 /// A database that can keep a catalog.
+///
+/// Statements are written once, for all: parameters are `?`, tables carry no schema, ids and JSON are `blob`. Beyond
+/// that a database differs in the ways its methods name, and in no other.
 #[async_trait]
 pub(crate) trait Database: Send + Sync + Debug {
     /// What to call it in a message: its URI without secrets.
@@ -28,8 +32,10 @@ pub(crate) trait Database: Send + Sync + Debug {
     /// A session whose statements all see one committed state.
     async fn read(&self) -> Result<Box<dyn Session>>;
 
-    /// A session that will write: it excludes other writers from its first statement on, or waits for them.
-    async fn write(&self) -> Result<Box<dyn Session>>;
+    /// A session that will write. From here on to its end nobody else changes the heads of these tables: who locks
+    /// single rows locks them in the order of their ids, and every statement that follows sees what was committed
+    /// before the lock was got.
+    async fn write(&self, heads: &[TableId]) -> Result<Box<dyn Session>>;
 
     /// The rows of one query, as they come; one committed state.
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>>;
@@ -40,22 +46,37 @@ pub(crate) trait Database: Send + Sync + Debug {
     /// Ends every connection.
     async fn close(&self);
 
-    /// A query that gives 1 when the database holds `dl_catalog`, and 0 when not.
-    fn finds_catalog(&self) -> &'static str;
+    /// Whether it holds `dl_catalog`.
+    async fn has_catalog(&self) -> Result<bool>;
+
+    /// A session to migrate in: it excludes everyone else who migrates.
+    async fn migrate(&self) -> Result<Box<dyn Session>>;
+
+    /// A migration in its own spelling.
+    fn migration(&self, sql: &str) -> String;
+
+    /// Tells the planner, where there is one that asks, that a table has changed much.
+    async fn analyze(&self) -> Result<()>;
+
+    /// Whether ordered indexes lead to single rows. Where they do not, rows are found by scanning columns.
+    fn seeks(&self) -> bool;
+
+    /// Whether a commit that is not there once its tables are locked again will never be.
+    fn lock_proves_absence(&self) -> bool;
 }
 
 /// How a COMMIT ended when it did not succeed.
 #[derive(Debug)]
 pub(crate) enum CommitFailure {
     /// Nothing was committed.
-    RolledBack(deltalakedb_log::TxnLogError),
+    RolledBack(TxnLogError),
     /// Nobody knows.
-    Unknown(deltalakedb_log::TxnLogError),
+    Unknown(TxnLogError),
 }
 
 impl CommitFailure {
     /// The error, where the caller can as well try again.
-    pub(crate) fn into_error(self) -> deltalakedb_log::TxnLogError {
+    pub(crate) fn into_error(self) -> TxnLogError {
         match self {
             CommitFailure::RolledBack(e) | CommitFailure::Unknown(e) => e,
         }
@@ -65,21 +86,62 @@ impl CommitFailure {
 /// A transaction: dropped without [`Session::commit`], it never was.
 #[async_trait]
 pub(crate) trait Session: Send {
-    /// Runs statements separated by `;` in one round trip; parameters are bound in order across them. Returns the
-    /// number of rows changed.
-    async fn execute(&mut self, sql: &str, params: Vec<Value>) -> Result<u64>;
-
     /// Runs one query.
     async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>>;
 
-    /// Inserts rows: as many statements as the database's limits ask for.
-    async fn insert(&mut self, table: &str, columns: &[&str], rows: Vec<Vec<Value>>) -> Result<()>;
+    /// Writes, in order and in one round trip where the rows are few. Returns the number of rows changed by all.
+    async fn write(&mut self, writes: Vec<Write>) -> Result<u64>;
 
     /// Makes it durable.
     async fn commit(self: Box<Self>) -> Result<(), CommitFailure>;
 }
 
+/// Something to write.
+#[derive(Clone, Debug)]
+pub(crate) enum Write {
+    /// One statement.
+    Run(String, Vec<Value>),
+    /// New rows, in bulk where they are many.
+    Insert(Insert),
+}
+
+/// New rows of one table.
+#[derive(Clone, Debug)]
+pub(crate) struct Insert {
+    pub(crate) table: &'static str,
+    pub(crate) columns: Vec<&'static str>,
+    pub(crate) rows: Vec<Vec<Value>>,
+}
+
+impl Write {
+    pub(crate) fn run(sql: impl Into<String>, params: Vec<Value>) -> Self {
+        Write::Run(sql.into(), params)
+    }
+
+    pub(crate) fn insert(table: &'static str, columns: &[&'static str], rows: Vec<Vec<Value>>) -> Self {
+        Write::Insert(Insert { table, columns: columns.to_vec(), rows })
+    }
+}
+
 /// `?, ?, ?` for `n` parameters.
 pub(crate) fn placeholders(n: usize) -> String {
     vec!["?"; n].join(", ")
+}
+
+/// A stream of the rows that a task of its own sends, so that a slow consumer holds a connection and nothing else.
+pub(crate) fn streamed<F: Future<Output = ()> + Send + 'static>(
+    send: impl FnOnce(tokio::sync::mpsc::Sender<Result<Row>>) -> F,
+) -> BoxStream<'static, Result<Row>> {
+    let (sender, receive) = tokio::sync::mpsc::channel(1024);
+    let task = tokio::spawn(send(sender));
+    let rows = futures::stream::unfold((receive, Some(task)), |(mut receive, task)| async move {
+        if let Some(row) = receive.recv().await {
+            return Some((row, (receive, task)));
+        }
+        // The rows are all only if the task says so: one that was stopped ends the channel as well.
+        let stopped = task?.await.err()?;
+        let error = TxnLogError::new(ErrorKind::Unavailable, "reading the catalog was stopped").with_source(stopped);
+        Some((Err(error), (receive, None)))
+    });
+    rows.boxed()
 }

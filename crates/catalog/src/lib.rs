@@ -3,11 +3,17 @@
 //! [`connect`] opens a catalog by its URI. The tables are described in `migrations/`; how a commit is decided is in
 //! [`deltalakedb_log::commit`]; this crate stores what was decided, and finds it again with one statement.
 
+mod bounds;
 mod codec;
 mod commit;
+mod copy;
 mod database;
+#[cfg(feature = "duckdb")]
+mod duckdb;
 mod load;
 mod mirror;
+mod plan;
+mod postgres;
 mod read;
 mod schema;
 mod sqlite;
@@ -24,7 +30,8 @@ use deltalakedb_log::{
 };
 use uuid::Uuid;
 
-pub use uri::CatalogUri;
+pub use copy::{Copied, copy_catalog};
+pub use uri::{CatalogUri, Place, PostgresPlace};
 
 /// How to connect.
 #[derive(Clone, Debug)]
@@ -43,9 +50,12 @@ impl Default for ConnectOptions {
     }
 }
 
-/// Opens the catalog at `uri`, such as `deltasql://sqlite//var/data/meta.db`; makes an embedded one that is missing.
+/// Opens the catalog at `uri`, such as `deltasql://sqlite//var/data/meta.db` or `deltasql://postgres/mydb/public`. An
+/// embedded one that is missing is made; in a server that is for `dl init` to do, or [`ConnectOptions::create`].
 pub async fn connect(uri: &str) -> Result<Arc<dyn Catalog>> {
-    Ok(Arc::new(SqlCatalog::connect(&CatalogUri::parse(uri)?, ConnectOptions::default()).await?))
+    let uri = CatalogUri::parse(uri)?;
+    let options = ConnectOptions { create: uri.is_embedded(), ..ConnectOptions::default() };
+    Ok(Arc::new(SqlCatalog::connect(&uri, options).await?))
 }
 
 /// A catalog in a database. Clones share its connections.
@@ -68,7 +78,17 @@ struct Origin {
 impl SqlCatalog {
     /// Opens the catalog.
     pub async fn connect(uri: &CatalogUri, options: ConnectOptions) -> Result<Self> {
-        let db: Arc<dyn database::Database> = Arc::new(sqlite::SqliteDatabase::open(uri, options.create).await?);
+        let db: Arc<dyn database::Database> = match &uri.place {
+            Place::Sqlite(path) => Arc::new(sqlite::SqliteDatabase::open(path, options.create).await?),
+            #[cfg(feature = "duckdb")]
+            Place::DuckDb(path) => Arc::new(duckdb::DuckDatabase::open(path, options.create).await?),
+            #[cfg(not(feature = "duckdb"))]
+            Place::DuckDb(_) => {
+                let message = format!("{uri} is a DuckDB catalog, and this program was built without DuckDB");
+                return Err(deltalakedb_log::TxnLogError::invalid(message));
+            }
+            Place::Postgres(place) => Arc::new(postgres::PostgresDatabase::open(place, options.create).await?),
+        };
         let identity = schema::migrate(db.as_ref(), options.clock.as_ref(), options.create).await?;
         let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
         let origin =
@@ -78,10 +98,10 @@ impl SqlCatalog {
 }
 
 impl SqlCatalog {
-    /// A session that will write, if this program knows how.
-    async fn write(&self) -> Result<Box<dyn database::Session>> {
+    /// A session that will write, if this program knows how. It alone changes the heads of these tables.
+    async fn write(&self, heads: &[TableId]) -> Result<Box<dyn database::Session>> {
         schema::check_writable(self.db.as_ref(), &self.identity)?;
-        self.db.write().await
+        self.db.write(heads).await
     }
 
     /// Ends every connection. After the last process has done so, a SQLite catalog is one file, whole by itself.

@@ -4,9 +4,13 @@
 //! the life of files is followed in memory; one look at the stored live files is enough for all of its commits.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
+use bytes::Bytes;
+use deltalakedb_log::action::{Add, Metadata};
 use deltalakedb_log::catalog::{CommitTime, HistoryItem, HistoryLoad, UnfinishedLoad};
 use deltalakedb_log::commit::{self, NewTable};
+use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
 use deltalakedb_log::{
     Commit, ErrorKind, FileKey, Location, Result, SetHash, TableEntry, TableId, TableName, TableRef, TxnLogError,
@@ -15,11 +19,12 @@ use deltalakedb_log::{
 use futures::StreamExt;
 
 use crate::SqlCatalog;
-use crate::codec::{self, ADD_COLUMNS, int};
+use crate::bounds::Slots;
+use crate::codec::{self, METADATA_COLUMNS, int};
 use crate::commit::{
-    AUDIT, Ended, StoredBody, VERSION_COLUMNS, audit, check_free, live_keys, register, store_changes, version_values,
+    StoredBody, VERSION_COLUMNS, audit, changes_but_files, check_free, end_files, live_keys, register, version_values,
 };
-use crate::database::{CommitFailure, Database, Session, Value};
+use crate::database::{CommitFailure, Database, Session, Value, Write};
 use crate::read;
 
 /// A batch is full at so many file actions, or at so many versions.
@@ -29,16 +34,19 @@ const BATCH_VERSIONS: usize = 2_000;
 const AHEAD: usize = 64;
 
 pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<TableEntry> {
+    let (mut table, mut layout) = Layout::stored(catalog.db.as_ref(), load.table, &load.new).await?;
     // Parsing and encoding is most of the work: other threads do it ahead, while a batch is stored.
-    let mut versions = load
-        .items
-        .map(|item| async {
-            let item = item?;
-            let loaded = tokio::task::spawn_blocking(move || LoadedVersion::of(item)).await;
-            loaded.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e))?
+    let parsed = load.items.map(|item| async { in_thread(item?, Parsed::of).await }).buffered(AHEAD);
+    let mut versions = parsed
+        .map(|parsed| {
+            // In order: how files are encoded depends on the metadata before them.
+            let parsed = parsed.and_then(|parsed| {
+                layout = layout.after(&parsed.changes)?;
+                Ok((parsed, layout.clone()))
+            });
+            async { in_thread(parsed?, LoadedVersion::of).await }
         })
         .buffered(AHEAD);
-    let mut table = load.table;
     let mut end = None;
     while end.is_none() {
         let mut batch = Batch::default();
@@ -58,8 +66,53 @@ pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) ->
         }
     }
     end.transpose()?;
+    catalog.db.analyze().await?;
     let missing = || TxnLogError::invalid(format!("there is no history to load for {}", load.new.name));
     read::find(catalog.db.as_ref(), &TableRef::Id(table)).await?.ok_or_else(missing)
+}
+
+async fn in_thread<T: Send + 'static, U: Send + 'static>(input: T, f: fn(T) -> Result<U>) -> Result<U> {
+    let done = tokio::task::spawn_blocking(move || f(input)).await;
+    done.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e))?
+}
+
+/// How the files of a version are encoded.
+#[derive(Clone, Default)]
+struct Layout {
+    metadata: Option<Arc<Metadata>>,
+    schema: Arc<Schema>,
+    slots: Arc<Slots>,
+}
+
+impl Layout {
+    /// That of a table as it is stored, and its id: an unfinished load keeps the one it has.
+    async fn stored(db: &dyn Database, table: TableId, new: &NewTable) -> Result<(TableId, Self)> {
+        let sql = format!(
+            "SELECT t.table_id, {}, {} FROM dl_tables t \
+             JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version \
+             WHERE t.location_key = ? AND (t.state = 'loading' OR t.table_id = ?)",
+            Slots::subquery("t"),
+            read::qualified("m", &METADATA_COLUMNS)
+        );
+        let params = vec![new.location.url().as_str().into(), table.0.into()];
+        let Some(mut row) = db.query(&sql, params).await?.pop() else { return Ok((table, Self::default())) };
+        let (table, slots) = (TableId(row.uuid()?), Slots::read(row.opt_text()?.as_deref())?);
+        let metadata = codec::read_metadata(&mut row)?;
+        let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
+        Ok((table, Self { metadata: Some(metadata.into()), schema: schema.into(), slots: slots.into() }))
+    }
+
+    fn after(&self, changes: &Changes) -> Result<Self> {
+        if changes.metadata.is_none() && changes.domains.is_empty() {
+            return Ok(self.clone());
+        }
+        let metadata = changes.metadata.clone().map(Arc::new).or_else(|| self.metadata.clone());
+        let Some(metadata) = metadata else { return Ok(self.clone()) };
+        let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
+        let mut slots = Slots::clone(&self.slots);
+        slots.assign(&schema, &metadata, &changes.domains);
+        Ok(Self { metadata: Some(metadata), schema: schema.into(), slots: slots.into() })
+    }
 }
 
 pub(crate) async fn unfinished(db: &dyn Database, location: &Location) -> Result<Option<UnfinishedLoad>> {
@@ -85,24 +138,23 @@ struct Batch {
     file_actions: usize,
 }
 
-/// A version as it will be stored.
-struct LoadedVersion {
+/// A version as it came.
+struct Parsed {
     summary: CommitSummary,
     time: CommitTime,
-    body: Option<StoredBody>,
+    body: Option<Bytes>,
     changes: Changes,
-    /// The rows of `changes.adds`, in their order.
-    rows: Vec<Vec<Value>>,
 }
 
-impl LoadedVersion {
+impl Parsed {
     fn of(item: HistoryItem) -> Result<Self> {
-        let (summary, time, body, changes) = match item {
+        match item {
             HistoryItem::Commit(c) => {
                 let commit = Commit::parse(c.body.clone(), &c.origin)?;
                 let info = commit.info().cloned();
                 let changes = Changes::from_actions(commit.into_actions());
-                (CommitSummary::of(c.version, c.time.ms, info.as_ref(), &changes), c.time, Some(c.body), changes)
+                let summary = CommitSummary::of(c.version, c.time.ms, info.as_ref(), &changes);
+                Ok(Self { summary, time: c.time, body: Some(c.body), changes })
             }
             HistoryItem::Base(base) => {
                 let origin = format!("version {} of the log", base.version);
@@ -117,15 +169,35 @@ impl LoadedVersion {
                     cdcs: Changes::of(commit.actions()).cdcs,
                 };
                 changes.adds.sort_by_key(|(key, _)| *key);
-                (CommitSummary::of_commit(base.version, base.time.ms, &commit), base.time, base.body, changes)
+                let summary = CommitSummary::of_commit(base.version, base.time.ms, &commit);
+                Ok(Self { summary, time: base.time, body: base.body, changes })
             }
-        };
+        }
+    }
+}
+
+/// A version as it will be stored.
+struct LoadedVersion {
+    summary: CommitSummary,
+    time: CommitTime,
+    body: Option<StoredBody>,
+    changes: Changes,
+    /// The rows of `changes.adds`, in their order.
+    rows: Vec<Vec<Value>>,
+    slots: Arc<Slots>,
+}
+
+impl LoadedVersion {
+    fn of((parsed, layout): (Parsed, Layout)) -> Result<Self> {
+        let Parsed { summary, time, body, changes } = parsed;
+        let row = |(key, add): &(FileKey, Add)| codec::file_values(key, add, &layout.schema, &layout.slots);
         Ok(Self {
             summary,
             time,
             body: body.as_deref().map(StoredBody::of).transpose()?,
-            rows: changes.adds.iter().map(|(_, add)| codec::add_values(add)).collect::<Result<_>>()?,
+            rows: changes.adds.iter().map(row).collect::<Result<_>>()?,
             changes,
+            slots: layout.slots,
         })
     }
 }
@@ -160,24 +232,26 @@ async fn store_batch(
     batch: Batch,
     finish: Option<Finish>,
 ) -> Result<TableId> {
-    let mut session = catalog.write().await?;
+    let mut session = catalog.write(&[table]).await?;
     let session_ref = session.as_mut();
     let stored = Stored::find(session_ref, table, new).await?;
     if stored.is_none() && batch.versions.is_empty() {
         return Ok(table);
     }
-    let (table, mut head, mut hash) = match stored {
-        Some(s) => (s.table, s.head, s.set_hash),
+    let mut writes = Vec::new();
+    let (table, mut head, mut hash, slots) = match stored {
+        Some(s) => (s.table, s.head, s.set_hash, s.slots),
         None => {
             check_free(session_ref, new, None).await?;
-            register(session_ref, table, new, "loading", catalog.clock.now_ms()).await?;
-            (table, None, SetHash::default())
+            writes.push(register(table, new, "loading", catalog.clock.now_ms()));
+            (table, None, SetHash::default(), Slots::default())
         }
     };
     let mut files = Files::new(live_keys(session_ref, table, &batch.touched()).await?.into_iter());
     let mut rows = Vec::with_capacity(batch.versions.len());
     let (mut protocol, mut metadata) = (None, None);
     let base = batch.versions.first().map(|v| v.summary.version);
+    writes.extend(batch.versions.last().and_then(|v| v.slots.insert(table, slots.0.len())));
     for mut loaded in batch.versions {
         let version = loaded.summary.version;
         commit::check_next(&new.name, head, version)?;
@@ -186,21 +260,19 @@ async fn store_batch(
         files.follow(version, &mut loaded.changes, loaded.rows);
         protocol = loaded.changes.protocol.as_ref().map(|_| version).or(protocol);
         metadata = loaded.changes.metadata.as_ref().map(|_| version).or(metadata);
-        let nothing = Ended { keys: &[], version };
-        store_changes(session_ref, table, version, &loaded.changes, nothing).await?;
+        writes.extend(changes_but_files(table, version, &loaded.changes)?);
         rows.push((loaded.summary, loaded.time, loaded.body, hash));
     }
-    files.store(session_ref, table).await?;
+    writes.extend(files.store(table));
     let newest = rows.last().map(|(summary, time, ..)| (summary.version, time.ms));
     let values = rows.into_iter().map(|(s, time, body, hash)| version_values(table, &s, time, body, hash)).collect();
-    session_ref.insert("dl_table_versions", &VERSION_COLUMNS, values).await?;
+    writes.push(Write::insert("dl_table_versions", &VERSION_COLUMNS, values));
     let opt = |v: Option<Version>| v.map_or(Value::Null, int);
-    let mut sql = String::from(
-        "UPDATE dl_tables SET base_version = coalesce(base_version, ?), current_version = coalesce(?, current_version), \
-         current_ts = coalesce(?, current_ts), protocol_version = coalesce(?, protocol_version), \
-         metadata_version = coalesce(?, metadata_version) WHERE table_id = ?; ",
-    );
-    let mut params = vec![
+    let head_row = "UPDATE dl_tables SET base_version = coalesce(base_version, ?), \
+                    current_version = coalesce(?, current_version), current_ts = coalesce(?, current_ts), \
+                    protocol_version = coalesce(?, protocol_version), \
+                    metadata_version = coalesce(?, metadata_version) WHERE table_id = ?";
+    let params = vec![
         opt(base),
         opt(newest.map(|(v, _)| v)),
         newest.map(|(_, ms)| ms).into(),
@@ -208,19 +280,37 @@ async fn store_batch(
         opt(metadata),
         table.0.into(),
     ];
+    writes.push(Write::run(head_row, params));
     if let Some(finish) = finish {
-        sql.push_str(
-            "UPDATE dl_tables SET state = 'live', published_version = ?, mirror_state = 'following', \
-             mirror_version = NULL, mirror_what = NULL WHERE table_id = ?; ",
-        );
-        params.extend([opt(finish.published), table.0.into()]);
-        sql.push_str(AUDIT);
-        params.extend(audit(catalog, catalog.clock.now_ms(), None, "IMPORT", table, head));
+        let live = "UPDATE dl_tables SET state = 'live', published_version = ?, mirror_state = 'following', \
+                    mirror_version = NULL, mirror_what = NULL WHERE table_id = ?";
+        writes.push(Write::run(live, vec![opt(finish.published), table.0.into()]));
+        writes.push(audit(catalog, catalog.clock.now_ms(), None, "IMPORT", table, head));
     }
-    session_ref.execute(&sql, params).await?;
+    session_ref.write(joined(writes)).await?;
     check_complete(session_ref, table, new).await?;
     session.commit().await.map_err(CommitFailure::into_error)?;
     Ok(table)
+}
+
+/// The same writes, those into one table together: they are many small ones, one for each version.
+fn joined(writes: Vec<Write>) -> Vec<Write> {
+    let mut joined: Vec<Write> = Vec::new();
+    for write in writes {
+        let Write::Insert(more) = write else {
+            joined.push(write);
+            continue;
+        };
+        let same = joined.iter_mut().find_map(|w| match w {
+            Write::Insert(insert) if insert.table == more.table && insert.columns == more.columns => Some(insert),
+            _ => None,
+        });
+        match same {
+            Some(insert) => insert.rows.extend(more.rows),
+            None => joined.push(Write::Insert(more)),
+        }
+    }
+    joined
 }
 
 /// A log without protocol or metadata is no table.
@@ -244,22 +334,27 @@ struct Stored {
     table: TableId,
     head: Option<Version>,
     set_hash: SetHash,
+    slots: Slots,
 }
 
 impl Stored {
     async fn find(session: &mut dyn Session, table: TableId, new: &NewTable) -> Result<Option<Self>> {
-        let sql = "SELECT t.table_id, t.current_version, v.set_hash FROM dl_tables t \
-                   LEFT JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
-                   WHERE t.location_key = ? AND (t.state = 'loading' OR t.table_id = ?)";
+        let sql = format!(
+            "SELECT t.table_id, t.current_version, v.set_hash, {} FROM dl_tables t \
+             LEFT JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
+             WHERE t.location_key = ? AND (t.state = 'loading' OR t.table_id = ?)",
+            Slots::subquery("t")
+        );
         let params = vec![new.location.url().as_str().into(), table.0.into()];
-        let Some(mut row) = session.query(sql, params).await?.pop() else { return Ok(None) };
+        let Some(mut row) = session.query(&sql, params).await?.pop() else { return Ok(None) };
         let (table, head, hash) = (TableId(row.uuid()?), row.opt_version()?, row.opt_blob()?);
         let set_hash = match hash {
             Some(hash) => SetHash::from_bytes(&hash)
                 .ok_or_else(|| TxnLogError::corrupt(format!("the set hash of {} is not 32 bytes", new.name)))?,
             None => SetHash::default(),
         };
-        Ok(Some(Self { table, head, set_hash }))
+        let slots = Slots::read(row.opt_text()?.as_deref())?;
+        Ok(Some(Self { table, head, set_hash, slots }))
     }
 }
 
@@ -307,21 +402,17 @@ impl Files {
         }
     }
 
-    async fn store(mut self, session: &mut dyn Session, table: TableId) -> Result<()> {
-        for (version, keys) in &self.ended {
-            let nothing = Changes::default();
-            store_changes(session, table, *version, &nothing, Ended { keys, version: *version }).await?;
-        }
-        let columns: Vec<_> = ["table_id", "file_key", "version", "removed_version", "path_key"]
-            .into_iter()
-            .chain(ADD_COLUMNS.split(',').map(str::trim))
-            .collect();
-        let row = |(key, version, removed, add): (FileKey, Version, Option<Version>, Vec<Value>)| {
-            let life = [table.0.into(), key.0.as_slice().into(), int(version), removed.map_or(Value::Null, int)];
-            life.into_iter().chain(add).collect()
+    fn store(mut self, table: TableId) -> Vec<Write> {
+        let mut writes: Vec<_> =
+            self.ended.iter().flat_map(|(version, keys)| end_files(table, *version, keys)).collect();
+        let columns = [&["table_id", "version", "removed_version"][..], &codec::file_columns()].concat();
+        let row = |(_, version, removed, file): (FileKey, Version, Option<Version>, Vec<Value>)| {
+            let life = [table.0.into(), int(version), removed.map_or(Value::Null, int)];
+            life.into_iter().chain(file).collect()
         };
         // In the order of the keys, neighbours in the index come one after the other.
         self.rows.sort_unstable_by_key(|(key, version, ..)| (*key, *version));
-        session.insert("dl_add_files", &columns, self.rows.into_iter().map(row).collect()).await
+        writes.push(Write::insert("dl_add_files", &columns, self.rows.into_iter().map(row).collect()));
+        writes
     }
 }

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::SqlCatalog;
 use crate::codec::int;
-use crate::commit::{AUDIT, audit};
-use crate::database::{CommitFailure, Database, Session, Value};
+use crate::commit::audit;
+use crate::database::{CommitFailure, Database, Session, Value, Write};
 use crate::read::no_table;
 
 /// The one artifact there is a watermark for.
@@ -24,7 +24,7 @@ pub(crate) async fn acquire_lease(
     now_ms: i64,
     until_ms: i64,
 ) -> Result<Option<Lease>> {
-    let mut session = catalog.write().await?;
+    let mut session = catalog.write(&[table]).await?;
     let sql = "SELECT t.table_id, l.holder, l.token, l.expires_at FROM dl_tables t \
                LEFT JOIN dl_mirror_leases l ON l.table_id = t.table_id WHERE t.table_id = ? AND t.state = 'live'";
     let row = session.query(sql, vec![table.0.into()]).await?.pop();
@@ -37,14 +37,10 @@ pub(crate) async fn acquire_lease(
     }
     let lease = Lease { table, holder, token: token.unwrap_or(0) + 1 };
     let params = vec![table.0.into(), holder.into(), lease.token.into(), until_ms.into()];
-    session
-        .execute(
-            "INSERT INTO dl_mirror_leases (table_id, holder, token, expires_at) VALUES (?, ?, ?, ?) \
-             ON CONFLICT (table_id) DO UPDATE SET holder = excluded.holder, token = excluded.token, \
-             expires_at = excluded.expires_at",
-            params,
-        )
-        .await?;
+    let sql = "INSERT INTO dl_mirror_leases (table_id, holder, token, expires_at) VALUES (?, ?, ?, ?) \
+               ON CONFLICT (table_id) DO UPDATE SET holder = excluded.holder, token = excluded.token, \
+               expires_at = excluded.expires_at";
+    session.write(vec![Write::run(sql, params)]).await?;
     done(session).await?;
     Ok(Some(lease))
 }
@@ -54,14 +50,14 @@ fn held(lease: &Lease) -> Vec<Value> {
 }
 
 pub(crate) async fn release_lease(catalog: &SqlCatalog, lease: &Lease) -> Result<()> {
-    let mut session = catalog.write().await?;
+    let mut session = catalog.write(&[lease.table]).await?;
     let sql = "UPDATE dl_mirror_leases SET expires_at = 0 WHERE table_id = ? AND holder = ? AND token = ?";
-    session.execute(sql, held(lease)).await?;
+    session.write(vec![Write::run(sql, held(lease))]).await?;
     done(session).await
 }
 
 pub(crate) async fn mark_published(catalog: &SqlCatalog, lease: &Lease, version: Version) -> Result<()> {
-    let mut session = catalog.write().await?;
+    let mut session = catalog.write(&[lease.table]).await?;
     let sql = "SELECT count(*) FROM dl_mirror_leases WHERE table_id = ? AND holder = ? AND token = ?";
     let mut rows = session.query(sql, held(lease)).await?;
     if rows.pop().map(|mut r| r.int()).transpose()? != Some(1) {
@@ -70,10 +66,12 @@ pub(crate) async fn mark_published(catalog: &SqlCatalog, lease: &Lease, version:
         let row = row.as_mut().ok_or_else(|| no_table(catalog.db.as_ref(), lease.table))?;
         return Err(commit::fenced(&TableName { namespace: row.text()?, name: row.text()? }));
     }
-    let sql = "UPDATE dl_tables SET published_version = ? WHERE table_id = ? AND coalesce(published_version, -1) < ?; \
-               DELETE FROM dl_mirror_status WHERE table_id = ? AND version <= ?";
     let (table, version) = (Value::from(lease.table.0), int(version));
-    session.execute(sql, vec![version.clone(), table.clone(), version.clone(), table, version]).await?;
+    let published = "UPDATE dl_tables SET published_version = ? \
+                     WHERE table_id = ? AND coalesce(published_version, -1) < ?";
+    let over = "DELETE FROM dl_mirror_status WHERE table_id = ? AND version <= ?";
+    let params = vec![version.clone(), table.clone(), version.clone()];
+    session.write(vec![Write::run(published, params), Write::run(over, vec![table, version])]).await?;
     done(session).await
 }
 
@@ -84,12 +82,13 @@ pub(crate) async fn mark_failed(
     error: &str,
     at_ms: i64,
 ) -> Result<()> {
-    let mut session = catalog.write().await?;
+    let mut session = catalog.write(&[table]).await?;
     let sql = "INSERT INTO dl_mirror_status (table_id, version, artifact, state, attempts, last_error, failed_at) \
                VALUES (?, ?, ?, 'FAILED', 1, ?, ?) ON CONFLICT (table_id, version, artifact) DO UPDATE SET \
                state = excluded.state, attempts = dl_mirror_status.attempts + 1, last_error = excluded.last_error, \
                failed_at = excluded.failed_at";
-    session.execute(sql, vec![table.0.into(), int(version), COMMIT.into(), error.into(), at_ms.into()]).await?;
+    let params = vec![table.0.into(), int(version), COMMIT.into(), error.into(), at_ms.into()];
+    session.write(vec![Write::run(sql, params)]).await?;
     done(session).await
 }
 
@@ -98,14 +97,12 @@ pub(crate) async fn set_mirror(catalog: &SqlCatalog, table: TableId, state: &Mir
         MirrorState::Following => ("following", None, None, "MIRROR RESUMED"),
         MirrorState::Diverged { version, what } => ("diverged", Some(*version), Some(what), "MIRROR DIVERGED"),
     };
-    let mut session = catalog.write().await?;
-    let sql = format!(
-        "UPDATE dl_tables SET mirror_state = ?, mirror_version = ?, mirror_what = ? WHERE table_id = ?; {AUDIT}"
-    );
-    let mut params =
-        vec![word.into(), version.map_or(Value::Null, int), what.map(String::as_str).into(), table.0.into()];
-    params.extend(audit(catalog, catalog.clock.now_ms(), None, action, table, version));
-    session.execute(&sql, params).await?;
+    let mut session = catalog.write(&[table]).await?;
+    let sql = "UPDATE dl_tables SET mirror_state = ?, mirror_version = ?, mirror_what = ? WHERE table_id = ?";
+    let what = what.map(String::as_str).into();
+    let params = vec![word.into(), version.map_or(Value::Null, int), what, table.0.into()];
+    let audit = audit(catalog, catalog.clock.now_ms(), None, action, table, version);
+    session.write(vec![Write::run(sql, params), audit]).await?;
     done(session).await
 }
 

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use deltalakedb_log::action::Add;
-use deltalakedb_log::catalog::{HistoryRange, MirrorState};
+use deltalakedb_log::catalog::{Counts, Explanation, HistoryRange, MirrorState};
 use deltalakedb_log::commit::{self, Committed};
+use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::CommitSummary;
 use deltalakedb_log::{
@@ -17,8 +18,10 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::SqlTxnLogReader;
+use crate::bounds::Slots;
 use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
 use crate::database::{Database, Row, Session, Value, placeholders};
+use crate::plan::{Plan, Search, Sql};
 
 /// `alias.a, alias.b`
 pub(crate) fn qualified(alias: &str, columns: &[&str]) -> String {
@@ -159,6 +162,41 @@ impl SqlTxnLogReader {
         head(&mut rows.pop().ok_or_else(missing)?)
     }
 
+    /// How the files of a version are searched; with a predicate, as its columns allow.
+    async fn search(&self, version: Version, predicate: Option<&Predicate>) -> Result<Search> {
+        let mut session = self.db().read().await?;
+        let (version, is_newest) = self.resolve(session.as_mut(), At::Version(version)).await?;
+        let mut search = Search {
+            table: self.id(),
+            version: int(version),
+            is_newest,
+            seeks: self.db().seeks(),
+            schema: None,
+            slots: Slots::default(),
+            plan: Plan::default(),
+            classes: Vec::new(),
+        };
+        let Some(predicate) = predicate else { return Ok(search) };
+        let sql = format!(
+            "SELECT m.schema_json, m.partition_columns, {} FROM dl_metadata_updates m WHERE m.table_id = ? \
+             AND m.version = (SELECT max(version) FROM dl_metadata_updates WHERE table_id = ? AND version <= ?)",
+            Slots::subquery("m")
+        );
+        let mut row = session.query(&sql, vec![self.id(), self.id(), int(version)]).await?.pop();
+        let missing = || TxnLogError::corrupt(format!("{} has no metadata for {version}", self.db().describe()));
+        let row = row.as_mut().ok_or_else(missing)?;
+        let schema = Schema::parse(&row.string()?, &row.json::<Vec<String>>()?)?;
+        search.slots = Slots::read(row.opt_text()?.as_deref())?;
+        search.plan = Plan::new(predicate, &schema, &search.slots);
+        if let Some(lead) = search.plan.lead.as_ref().filter(|_| search.seeks && is_newest) {
+            let sql = lead.classes();
+            let rows = session.query(&sql, vec![self.id(), self.id()]).await?;
+            search.classes = rows.into_iter().map(|mut row| row.int()).collect::<Result<_>>()?;
+        }
+        search.schema = Some(schema);
+        Ok(search)
+    }
+
     async fn body(&self, session: &mut dyn Session, version: Version) -> Result<Option<Bytes>> {
         let sql = "SELECT body FROM dl_table_versions WHERE table_id = ? AND version = ?";
         let mut rows = session.query(sql, vec![self.id(), int(version)]).await?;
@@ -178,9 +216,9 @@ impl TxnLogReader for SqlTxnLogReader {
         let mut session = self.db().read().await?;
         let (version, _) = self.resolve(session.as_mut(), at).await?;
         let head = self.head_at(session.as_mut(), version).await?;
-        // From key to key, and for each its newest row: the cost does not know how often a key was set.
-        let newest = |table: &str, key: &str, columns: &[&str]| {
-            format!(
+        let newest = |table: &str, key: &str, columns: &[&str]| match self.db().seeks() {
+            // From key to key, and for each its newest row: the cost does not know how often a key was set.
+            true => format!(
                 "WITH RECURSIVE keys (k) AS ( \
                  SELECT (SELECT {key} FROM {table} WHERE table_id = ? ORDER BY {key} LIMIT 1) UNION ALL \
                  SELECT (SELECT {key} FROM {table} WHERE table_id = ? AND {key} > k ORDER BY {key} LIMIT 1) \
@@ -188,9 +226,18 @@ impl TxnLogReader for SqlTxnLogReader {
                  SELECT {} FROM keys JOIN {table} x ON x.table_id = ? AND x.{key} = k AND x.version = \
                  (SELECT max(y.version) FROM {table} y WHERE y.table_id = ? AND y.{key} = k AND y.version <= ?)",
                 qualified("x", columns)
-            )
+            ),
+            false => format!(
+                "SELECT {} FROM {table} x JOIN (SELECT {key} AS k, max(version) AS v FROM {table} \
+                 WHERE table_id = ? AND version <= ? GROUP BY {key}) y ON x.{key} = y.k AND x.version = y.v \
+                 WHERE x.table_id = ?",
+                qualified("x", columns)
+            ),
         };
-        let params = || vec![self.id(), self.id(), self.id(), self.id(), int(version)];
+        let params = || match self.db().seeks() {
+            true => vec![self.id(), self.id(), self.id(), self.id(), int(version)],
+            false => vec![self.id(), int(version), self.id()],
+        };
         let sql = newest("dl_txn_actions", "app_id", &codec::TXN_COLUMNS);
         let txns = session.query(&sql, params()).await?.into_iter().map(|mut r| codec::read_txn(&mut r));
         let sql = newest("dl_domain_metadata", "domain", &codec::DOMAIN_COLUMNS);
@@ -204,40 +251,71 @@ impl TxnLogReader for SqlTxnLogReader {
     }
 
     async fn files(&self, version: Version, predicate: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>> {
-        let mut session = self.db().read().await?;
-        let (version, is_newest) = self.resolve(session.as_mut(), At::Version(version)).await?;
-        let pruning = match predicate {
-            Some(predicate) => {
-                let metadata = self.head_at(session.as_mut(), version).await?.metadata;
-                Some((predicate.clone(), Schema::parse(&metadata.schema_string, &metadata.partition_columns)?))
-            }
-            None => None,
-        };
-        drop(session);
-        // A newer commit may end a file between the two statements: `version` tells which files are meant all the same.
-        // `+` keeps a column out of the choice of an index: live files are found by their end, past ones by their start.
-        let sql = if is_newest {
-            format!(
-                "SELECT {ADD_COLUMNS} FROM dl_add_files WHERE table_id = ? AND removed_version IS NULL AND +version <= ? \
-                 UNION ALL \
-                 SELECT {ADD_COLUMNS} FROM dl_add_files WHERE table_id = ? AND removed_version > ? AND +version <= ?"
-            )
-        } else {
-            format!(
-                "SELECT {ADD_COLUMNS} FROM dl_add_files WHERE table_id = ? AND version <= ? \
-                 AND (+removed_version IS NULL OR +removed_version > ?)"
-            )
-        };
-        let mut params = vec![self.id(), int(version)];
-        params.extend(if is_newest { vec![self.id(), int(version), int(version)] } else { vec![int(version)] });
-        let rows = self.db().stream(sql, params).await?;
+        let search = self.search(version, predicate).await?;
+        let Sql { text, params } = search.statement(&ADD_COLUMNS.join(", "));
+        let rows = self.db().stream(text, params).await?;
         let adds = rows.map(|row| row.and_then(|mut row| codec::read_add(&mut row)));
-        Ok(match pruning {
-            Some((predicate, schema)) => {
+        Ok(match (predicate.cloned(), search.schema) {
+            (Some(predicate), Some(schema)) => {
                 adds.try_filter(move |add| futures::future::ready(predicate.may_match(&schema, add))).boxed()
             }
-            None => adds.boxed(),
+            _ => adds.boxed(),
         })
+    }
+
+    async fn explain(&self, version: Version, predicate: &Predicate) -> Result<Explanation> {
+        let search = self.search(version, Some(predicate)).await?;
+        let count = async |sql: Sql| {
+            let mut rows = self.db().query(&sql.text, sql.params).await?;
+            let n = rows.pop().map(|mut row| row.int()).transpose()?.unwrap_or(0);
+            u64::try_from(n).map_err(|_| TxnLogError::corrupt("a count is negative"))
+        };
+        Ok(Explanation {
+            statement: Some(search.statement("path").to_string()),
+            looked_at: count(search.count(false)).await?,
+            found: count(search.count(true)).await?,
+            kept: self.files(version, Some(predicate)).await?.try_fold(0, |n, _| async move { Ok(n + 1) }).await?,
+        })
+    }
+
+    async fn counts(&self, version: Version) -> Result<Counts> {
+        let mut live = self.search(version, None).await?.live();
+        live.text = format!(
+            "SELECT count(*), CAST(coalesce(sum(size_bytes), 0) AS bigint), \
+             CAST(coalesce(sum(num_records - coalesce(deleted_records, 0)), 0) AS bigint), \
+             coalesce(sum(CASE WHEN num_records IS NULL OR (deletion_vector IS NOT NULL AND deleted_records IS NULL) \
+             THEN 1 ELSE 0 END), 0) FROM dl_add_files WHERE {}",
+            live.text
+        );
+        let mut row = self.db().query(&live.text, live.params).await?.pop();
+        let mut next = || row.as_mut().map(|r| r.int()).transpose().map(|n| n.unwrap_or(0));
+        let (files, bytes, rows, silent) = (next()?, next()?, next()?, next()?);
+        let files = u64::try_from(files).map_err(|_| TxnLogError::corrupt("a count is negative"))?;
+        Ok(Counts { files, bytes, rows: (silent == 0).then_some(rows) })
+    }
+
+    async fn min_max(&self, version: Version, column: &str) -> Result<Option<(Literal, Literal)>> {
+        let search = self.search(version, Some(&Predicate::Unknown)).await?;
+        let Some((n, kind, exact)) = search.exact(column) else { return Ok(None) };
+        let live = search.live();
+        let best = |side: &str, order: &str| {
+            format!(
+                "(SELECT {side}_{n} FROM dl_add_files WHERE {} AND {side}_{n} IS NOT NULL \
+                 ORDER BY {side}_{n} {order} LIMIT 1)",
+                live.text
+            )
+        };
+        let sql = format!(
+            "SELECT {}, {}, (SELECT count(*) FROM dl_add_files WHERE {} AND NOT ({exact}))",
+            best("min", "ASC"),
+            best("max", "DESC"),
+            live.text
+        );
+        let mut row = self.db().query(&sql, [&live.params[..]; 3].concat()).await?.pop();
+        let row = row.as_mut().ok_or_else(|| no_table(self.db(), self.table))?;
+        let (min, max, inexact) = (row.opt_blob()?, row.opt_blob()?, row.int()?);
+        let decoded = min.zip(max).and_then(|(min, max)| kind.decode(&min).zip(kind.decode(&max)));
+        Ok(decoded.filter(|_| inexact == 0))
     }
 
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {

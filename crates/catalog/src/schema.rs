@@ -1,17 +1,26 @@
 //! The schema and its versions. Migrations only add; an older binary goes on reading what a newer one made.
 
-use deltalakedb_log::{Clock, ErrorKind, Result, TxnLogError};
+use deltalakedb_log::schema::Schema;
+use deltalakedb_log::{Clock, ErrorKind, Result, TableId, TxnLogError};
 use uuid::Uuid;
 
-use crate::database::{CommitFailure, Database, Value};
+use crate::bounds::{self, CLUSTERING, Slots};
+use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS};
+use crate::database::{CommitFailure, Database, Session, Value, Write};
+use crate::read::qualified;
 
 /// The migrations in order: version 1 first.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_log.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../migrations/0001_log.sql"), include_str!("../migrations/0002_planning.sql")];
+/// The migration from which on files have bounds.
+const PLANNING: i64 = 2;
+/// Files filled in at once.
+const AT_ONCE: usize = 1000;
 /// The newest schema this program knows.
 const NEWEST: i64 = MIGRATIONS.len() as i64;
 /// What a program must know to read, and to write, the newest schema.
 const MIN_READER: i64 = 1;
-const MIN_WRITER: i64 = 1;
+const MIN_WRITER: i64 = 2;
 
 /// Which catalog a database holds, and what it asks of programs.
 #[derive(Clone, Copy, Debug)]
@@ -23,11 +32,18 @@ pub(crate) struct Identity {
     min_writer: i64,
 }
 
-/// Brings the schema up to date; safe when two processes do it at once. Without `create` nothing is changed: a database
-/// that is not a catalog is refused, and an older schema is read as it is.
+/// Brings the schema up to date; safe when two processes do it at once. Without `create` nothing is changed, and a
+/// database that is not a catalog, or an older one, is refused.
 pub(crate) async fn migrate(db: &dyn Database, clock: &dyn Clock, create: bool) -> Result<Identity> {
     match current(db).await? {
-        Some(identity) if identity.version >= NEWEST || !create => return check_readable(db, identity),
+        Some(identity) if identity.version >= NEWEST => return check_readable(db, identity),
+        Some(identity) if !create => {
+            return Err(TxnLogError::invalid(format!(
+                "{} has schema version {}, and this program needs {NEWEST}: run `dl init`, which brings it up to date",
+                db.describe(),
+                identity.version
+            )));
+        }
         None if !create => {
             return Err(TxnLogError::not_found(format!(
                 "{} is not a catalog yet: `dl init` makes it one",
@@ -36,9 +52,9 @@ pub(crate) async fn migrate(db: &dyn Database, clock: &dyn Clock, create: bool) 
         }
         _ => {}
     }
-    let mut session = db.write().await?;
+    let mut session = db.migrate().await?;
     // Again under the lock: another process may have been first.
-    let made = session.query(db.finds_catalog(), vec![]).await?.pop().map(|mut r| r.int()).transpose()? == Some(1);
+    let made = db.has_catalog().await?;
     let version = match made {
         true => {
             let mut rows = session.query("SELECT schema_version FROM dl_catalog", vec![]).await?;
@@ -46,16 +62,19 @@ pub(crate) async fn migrate(db: &dyn Database, clock: &dyn Clock, create: bool) 
         }
         false => 0,
     };
-    for (_, migration) in (1_i64..).zip(MIGRATIONS).filter(|(number, _)| *number > version) {
-        session.execute(migration, vec![]).await?;
+    for (number, migration) in (1_i64..).zip(MIGRATIONS).filter(|(number, _)| *number > version) {
+        session.write(vec![Write::run(db.migration(migration), vec![])]).await?;
+        if number == PLANNING && made {
+            fill_bounds(session.as_mut()).await?;
+        }
     }
     let newest = [NEWEST, MIN_READER, MIN_WRITER].map(Value::Int);
     if !made {
         let row = [vec![clock.new_uuid().into(), clock.new_uuid().into()], newest.to_vec()].concat();
-        session.insert("dl_catalog", &COLUMNS, vec![row]).await?;
+        session.write(vec![Write::insert("dl_catalog", &COLUMNS, vec![row])]).await?;
     } else if version < NEWEST {
         let sql = "UPDATE dl_catalog SET schema_version = ?, min_reader = ?, min_writer = ?";
-        session.execute(sql, newest.to_vec()).await?;
+        session.write(vec![Write::run(sql, newest.to_vec())]).await?;
     }
     session.commit().await.map_err(CommitFailure::into_error)?;
     let missing =
@@ -66,7 +85,7 @@ pub(crate) async fn migrate(db: &dyn Database, clock: &dyn Clock, create: bool) 
 const COLUMNS: [&str; 5] = ["catalog_id", "epoch", "schema_version", "min_reader", "min_writer"];
 
 async fn current(db: &dyn Database) -> Result<Option<Identity>> {
-    if db.query(db.finds_catalog(), vec![]).await?.pop().map(|mut r| r.int()).transpose()? != Some(1) {
+    if !db.has_catalog().await? {
         return Ok(None);
     }
     let mut rows = db.query(&format!("SELECT {} FROM dl_catalog", COLUMNS.join(", ")), vec![]).await?;
@@ -80,6 +99,53 @@ async fn current(db: &dyn Database) -> Result<Option<Identity>> {
         })
     };
     rows.pop().map(read).transpose()
+}
+
+/// Gives the columns of tables that are there already their slots, and their live files bounds.
+async fn fill_bounds(session: &mut dyn Session) -> Result<()> {
+    let sql = format!(
+        "SELECT t.table_id, {} FROM dl_tables t \
+         JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version",
+        qualified("m", &METADATA_COLUMNS)
+    );
+    for mut row in session.query(&sql, vec![]).await? {
+        let (table, metadata) = (TableId(row.uuid()?), codec::read_metadata(&mut row)?);
+        let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
+        let mut slots = Slots::default();
+        let sql = format!(
+            "SELECT {} FROM dl_domain_metadata WHERE table_id = ? AND domain = ? ORDER BY version DESC LIMIT 1",
+            codec::DOMAIN_COLUMNS.join(", ")
+        );
+        let clustering = session.query(&sql, vec![table.0.into(), codec::bytes(CLUSTERING)]).await?;
+        let clustering =
+            clustering.into_iter().map(|mut row| codec::read_domain(&mut row)).collect::<Result<Vec<_>>>()?;
+        slots.assign(&schema, &metadata, &clustering);
+        session.write(slots.insert(table, 0).into_iter().collect()).await?;
+        let mut after = Value::Blob(Vec::new());
+        loop {
+            let sql = format!(
+                "SELECT file_key, {} FROM dl_add_files \
+                 WHERE table_id = ? AND file_key > ? AND +removed_version IS NULL ORDER BY file_key LIMIT {AT_ONCE}",
+                ADD_COLUMNS.join(", ")
+            );
+            let mut writes = Vec::new();
+            for mut row in session.query(&sql, vec![table.0.into(), after.clone()]).await? {
+                after = Value::Blob(row.blob()?);
+                let set = bounds::COLUMNS.map(|c| format!("{c} = ?")).join(", ");
+                let sql = format!(
+                    "UPDATE dl_add_files SET {set} WHERE table_id = ? AND file_key = ? AND +removed_version IS NULL"
+                );
+                let mut params = slots.values(&schema, &codec::read_add(&mut row)?);
+                params.extend([table.0.into(), after.clone()]);
+                writes.push(Write::run(sql, params));
+            }
+            if writes.is_empty() {
+                break;
+            }
+            session.write(writes).await?;
+        }
+    }
+    Ok(())
 }
 
 fn check_readable(db: &dyn Database, identity: Identity) -> Result<Identity> {
@@ -103,3 +169,6 @@ fn too_new(db: &dyn Database, identity: &Identity, verb: &str) -> TxnLogError {
         identity.version
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use sqlx::sqlite::{
@@ -16,8 +16,8 @@ use sqlx::sqlite::{
 };
 use sqlx::{AssertSqlSafe, Column, Decode, Row as _, Sqlite, Transaction, TypeInfo, ValueRef};
 
-use crate::database::{CommitFailure, Database, Row, Session, Value, placeholders};
-use crate::uri::CatalogUri;
+use crate::database::{CommitFailure, Database, Insert, Row, Session, Value, Write, placeholders, streamed};
+use crate::uri::{CatalogUri, Place};
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 /// SQLite binds at most 32,766 parameters in a statement.
@@ -32,10 +32,10 @@ pub(crate) struct SqliteDatabase {
 
 impl SqliteDatabase {
     /// Opens the file; makes it when `create` says so and it is missing.
-    pub(crate) async fn open(uri: &CatalogUri, create: bool) -> Result<Self> {
-        let path = std::path::absolute(&uri.path)
-            .map_err(|e| TxnLogError::invalid(format!("{uri} has no absolute path")).with_source(e))?;
-        let uri = CatalogUri { path: path.clone(), table: None }.to_string();
+    pub(crate) async fn open(path: &Path, create: bool) -> Result<Self> {
+        let path = std::path::absolute(path)
+            .map_err(|e| TxnLogError::invalid(format!("{} has no absolute path", path.display())).with_source(e))?;
+        let uri = CatalogUri { place: Place::Sqlite(path.clone()), table: None }.to_string();
         if !create && !path.exists() {
             return Err(TxnLogError::not_found(format!("there is no catalog at {uri}: `dl init` makes one")));
         }
@@ -100,16 +100,14 @@ impl Database for SqliteDatabase {
         Ok(Box::new(SqliteSession { uri: self.uri.clone(), tx }))
     }
 
-    async fn write(&self) -> Result<Box<dyn Session>> {
+    async fn write(&self, _heads: &[TableId]) -> Result<Box<dyn Session>> {
         let tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(|e| failed(&self.uri, e))?;
         Ok(Box::new(SqliteSession { uri: self.uri.clone(), tx }))
     }
 
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
-        // The rows are read by a task of its own, so that a slow consumer holds a connection and nothing else.
-        let (send, receive) = tokio::sync::mpsc::channel(1024);
         let (readers, uri) = (self.readers.clone(), self.uri.clone());
-        let task = tokio::spawn(async move {
+        Ok(streamed(move |send| async move {
             let mut rows = bind(sqlx::query(AssertSqlSafe(sql)), params).fetch(&readers);
             while let Some(row) = rows.next().await {
                 let row = row.map_err(|e| failed(&uri, e)).and_then(|r| values(&r, &uri));
@@ -117,18 +115,7 @@ impl Database for SqliteDatabase {
                     return;
                 }
             }
-        });
-        let rows = futures::stream::unfold((receive, Some(task)), |(mut receive, task)| async move {
-            if let Some(row) = receive.recv().await {
-                return Some((row, (receive, task)));
-            }
-            // The rows are all only if the task says so: one that was stopped ends the channel as well.
-            let stopped = task?.await.err()?;
-            let error =
-                TxnLogError::new(ErrorKind::Unavailable, "reading the catalog was stopped").with_source(stopped);
-            Some((Err(error), (receive, None)))
-        });
-        Ok(rows.boxed())
+        }))
     }
 
     async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
@@ -143,8 +130,31 @@ impl Database for SqliteDatabase {
         self.writer.close().await;
     }
 
-    fn finds_catalog(&self) -> &'static str {
-        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'dl_catalog'"
+    async fn has_catalog(&self) -> Result<bool> {
+        let sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'dl_catalog'";
+        Ok(!self.query(sql, vec![]).await?.is_empty())
+    }
+
+    async fn migrate(&self) -> Result<Box<dyn Session>> {
+        self.write(&[]).await
+    }
+
+    fn migration(&self, sql: &str) -> String {
+        sql.to_string()
+    }
+
+    /// The indexes are chosen by name or by shape, not by statistics.
+    async fn analyze(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn seeks(&self) -> bool {
+        true
+    }
+
+    /// After a failed sync a commit may come back when the file is recovered.
+    fn lock_proves_absence(&self) -> bool {
+        false
     }
 }
 
@@ -155,11 +165,6 @@ struct SqliteSession {
 
 #[async_trait]
 impl Session for SqliteSession {
-    async fn execute(&mut self, sql: &str, params: Vec<Value>) -> Result<u64> {
-        let results = bind(sqlx::query(AssertSqlSafe(sql.to_string())), params).execute(&mut *self.tx).await;
-        results.map(|r| r.rows_affected()).map_err(|e| failed(&self.uri, e))
-    }
-
     async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
         let rows: Vec<_> = bind(sqlx::query(AssertSqlSafe(sql.to_string())), params)
             .fetch(&mut *self.tx)
@@ -169,20 +174,21 @@ impl Session for SqliteSession {
         rows.iter().map(|r| values(r, &self.uri)).collect()
     }
 
-    async fn insert(&mut self, table: &str, columns: &[&str], rows: Vec<Vec<Value>>) -> Result<()> {
-        let row = format!("({})", placeholders(columns.len()));
-        let mut rows = rows.into_iter().peekable();
-        while rows.peek().is_some() {
-            // Batches of few sizes, so that the statements are worth keeping prepared.
-            let chunk: Vec<_> = rows.by_ref().take((MAX_PARAMETERS / columns.len()).min(256)).collect();
-            let sql = format!(
-                "INSERT INTO {table} ({}) VALUES {}",
-                columns.join(", "),
-                vec![row.as_str(); chunk.len()].join(", ")
-            );
-            self.execute(&sql, chunk.into_iter().flatten().collect()).await?;
+    async fn write(&mut self, writes: Vec<Write>) -> Result<u64> {
+        // Small writes go together: a statement costs a way to the connection's thread and back.
+        let (mut changed, mut sql, mut together) = (0, String::new(), Vec::new());
+        for (statement, params) in writes.into_iter().flat_map(statements) {
+            if together.len() + params.len() > MAX_PARAMETERS {
+                changed += self.run(std::mem::take(&mut sql), std::mem::take(&mut together)).await?;
+            }
+            sql.push_str(&statement);
+            sql.push_str("; ");
+            together.extend(params);
         }
-        Ok(())
+        if !sql.is_empty() {
+            changed += self.run(sql, together).await?;
+        }
+        Ok(changed)
     }
 
     async fn commit(self: Box<Self>) -> Result<(), CommitFailure> {
@@ -193,6 +199,32 @@ impl Session for SqliteSession {
             if known { CommitFailure::RolledBack(error) } else { CommitFailure::Unknown(error) }
         })
     }
+}
+
+impl SqliteSession {
+    async fn run(&mut self, sql: String, params: Vec<Value>) -> Result<u64> {
+        let result = bind(sqlx::query(AssertSqlSafe(sql)), params).execute(&mut *self.tx).await;
+        result.map(|r| r.rows_affected()).map_err(|e| failed(&self.uri, e))
+    }
+}
+
+/// A write as statements that bind no more parameters than SQLite takes.
+fn statements(write: Write) -> Vec<(String, Vec<Value>)> {
+    let Insert { table, columns, rows } = match write {
+        Write::Run(sql, params) => return vec![(sql, params)],
+        Write::Insert(insert) => insert,
+    };
+    let row = format!("({})", placeholders(columns.len()));
+    let mut rows = rows.into_iter().peekable();
+    let mut statements = Vec::new();
+    while rows.peek().is_some() {
+        // Batches of few sizes, so that the statements are worth keeping prepared.
+        let chunk: Vec<_> = rows.by_ref().take((MAX_PARAMETERS / columns.len()).min(256)).collect();
+        let all = vec![row.as_str(); chunk.len()].join(", ");
+        let sql = format!("INSERT INTO {table} ({}) VALUES {all}", columns.join(", "));
+        statements.push((sql, chunk.into_iter().flatten().collect()));
+    }
+    statements
 }
 
 type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;

@@ -1,22 +1,55 @@
-//! Catalog URIs: `deltasql://sqlite//var/data/meta.db`, and with a table `…/meta.db?table=sales.orders`.
+//! Catalog URIs: which database, and with a table `…/meta.db?table=sales.orders`.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use deltalakedb_log::{Result, TableName, TxnLogError};
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 /// A parsed catalog URI.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogUri {
-    /// The SQLite file; a relative one is relative to the working directory.
-    pub path: PathBuf,
+    /// The database.
+    pub place: Place,
     /// The table it names, if any.
     pub table: Option<TableName>,
 }
 
+/// The database a catalog is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A SQLite file; a relative one is relative to the working directory.
+    Sqlite(PathBuf),
+    /// A DuckDB file, likewise.
+    DuckDb(PathBuf),
+    /// A schema of a PostgreSQL database.
+    Postgres(PostgresPlace),
+}
+
+/// A schema of a PostgreSQL database. What is absent comes from the `PG*` variables; passwords only from `PGPASSWORD`
+/// and `PGPASSFILE`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PostgresPlace {
+    /// The database.
+    pub database: String,
+    /// The schema.
+    pub schema: String,
+    /// A name, an address, or the folder of a socket.
+    pub host: Option<String>,
+    /// The port.
+    pub port: Option<u16>,
+    /// The user.
+    pub user: Option<String>,
+    /// `disable`, `allow`, `prefer`, `require`, `verify-ca` or `verify-full`.
+    pub sslmode: Option<String>,
+}
+
 const SCHEME: &str = "deltasql://";
-const EXAMPLE: &str = "deltasql://sqlite//var/data/meta.db?table=sales.orders";
+const FILE_EXAMPLE: &str = "deltasql://sqlite//var/data/meta.db?table=sales.orders";
+const SERVER_EXAMPLE: &str = "deltasql://postgres/mydb/public?host=db.example.com&user=etl";
+const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+const PATH: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#').add(b' ');
+const PART: &AsciiSet = &PATH.add(b'/').add(b'&').add(b'=').add(b'+');
 
 impl CatalogUri {
     /// Whether `text` claims to be a catalog URI.
@@ -24,50 +57,125 @@ impl CatalogUri {
         text.starts_with("deltasql:")
     }
 
+    /// Whether the catalog is a file of its own, made when it is missing.
+    pub fn is_embedded(&self) -> bool {
+        !matches!(self.place, Place::Postgres(_))
+    }
+
     /// Parses a URI. The error says which part is wrong, what was expected, and shows one that is right.
     pub fn parse(text: &str) -> Result<Self> {
-        let bad = |part: &str, why: &str| {
-            TxnLogError::invalid(format!(
-                "the {part} of the catalog URI {text:?} is wrong: {why}; for example {EXAMPLE}"
-            ))
-        };
-        let rest = text.strip_prefix(SCHEME).ok_or_else(|| bad("scheme", "expected `deltasql://`"))?;
-        let (rest, query) = match rest.split_once('?') {
-            Some((rest, query)) => (rest, Some(query)),
-            None => (rest, None),
-        };
+        let rest = text.strip_prefix(SCHEME).ok_or_else(|| bad(text, "scheme", "expected `deltasql://`"))?;
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (database, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if database != "sqlite" {
-            return Err(bad("database", &format!("expected `sqlite`, got {database:?}")));
-        }
         let decode = |part: &str, s: &str| {
-            percent_decode_str(s).decode_utf8().map(String::from).map_err(|_| bad(part, "it is not UTF-8 when decoded"))
+            let decoded = percent_decode_str(s).decode_utf8().map(String::from);
+            decoded.map_err(|_| bad(text, part, "it is not UTF-8 when decoded"))
         };
-        let path = decode("path", path)?;
-        if path.is_empty() || path.ends_with('/') {
-            return Err(bad("path", "expected a file after `sqlite/` (absolute after a second slash)"));
+        let table_name =
+            |name: &str| name.parse().map_err(|_| bad(text, "table", "expected `name` or `namespace.name`"));
+        let mut pairs = Vec::new();
+        for pair in query.split('&').filter(|p| !p.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            pairs.push((key, decode(key, value)?));
         }
-        let mut table = None;
-        for pair in query.unwrap_or_default().split('&').filter(|p| !p.is_empty()) {
-            match pair.split_once('=') {
-                Some(("table", name)) => {
-                    let name = decode("table", name)?;
-                    table = Some(name.parse().map_err(|_| bad("table", "expected `name` or `namespace.name`"))?);
+        let mut uri = match database {
+            "sqlite" | "duckdb" => {
+                let path = decode("path", path)?;
+                if path.is_empty() || path.ends_with('/') {
+                    let why = format!("expected a file after `{database}/` (absolute after a second slash)");
+                    return Err(bad(text, "path", &why));
                 }
-                _ => return Err(bad("query", &format!("expected `table=NAME`, got {pair:?}"))),
+                let place = if database == "sqlite" { Place::Sqlite(path.into()) } else { Place::DuckDb(path.into()) };
+                Self { place, table: None }
+            }
+            "postgres" | "pg" => {
+                let parts = path.split('/').map(|p| decode("path", p)).collect::<Result<Vec<_>>>()?;
+                let expected = "expected `postgres/DATABASE`, `postgres/DATABASE/SCHEMA` or \
+                                `postgres/DATABASE/SCHEMA/TABLE`";
+                let (database, schema, table) = match parts.as_slice() {
+                    [database] => (database, "public", None),
+                    [database, schema] => (database, schema.as_str(), None),
+                    [database, schema, table] => (database, schema.as_str(), Some(table_name(table)?)),
+                    _ => return Err(bad(text, "path", expected)),
+                };
+                if database.is_empty() || schema.is_empty() {
+                    return Err(bad(text, "path", expected));
+                }
+                let place =
+                    PostgresPlace { database: database.clone(), schema: schema.into(), ..PostgresPlace::default() };
+                Self { place: Place::Postgres(place), table }
+            }
+            other => {
+                let why = format!("expected `sqlite`, `duckdb` or `postgres`, got {other:?}");
+                return Err(bad(text, "database", &why));
+            }
+        };
+        for (key, value) in pairs {
+            match (key, &mut uri.place) {
+                ("table", _) if uri.table.is_none() => uri.table = Some(table_name(&value)?),
+                ("table", _) => return Err(bad(text, "table", "there are two")),
+                ("host", Place::Postgres(pg)) => pg.host = Some(value),
+                ("port", Place::Postgres(pg)) => {
+                    let port = value.parse().map_err(|_| bad(text, "port", &format!("{value:?} is no port")))?;
+                    pg.port = Some(port);
+                }
+                ("user", Place::Postgres(pg)) => pg.user = Some(value),
+                ("sslmode", Place::Postgres(pg)) if SSL_MODES.contains(&value.as_str()) => pg.sslmode = Some(value),
+                ("sslmode", Place::Postgres(_)) => {
+                    return Err(bad(text, "sslmode", &format!("expected one of {}", SSL_MODES.join(", "))));
+                }
+                ("password", Place::Postgres(_)) => {
+                    let shown = text.split('?').next().unwrap_or_default();
+                    return Err(bad(shown, "query", "a password has no place in it: use PGPASSWORD or PGPASSFILE"));
+                }
+                (key, Place::Postgres(_)) => {
+                    let why = format!("expected table, host, port, user or sslmode, got {key:?}");
+                    return Err(bad(text, "query", &why));
+                }
+                (key, _) => return Err(bad(text, "query", &format!("expected `table=NAME`, got {key:?}"))),
             }
         }
-        Ok(Self { path: path.into(), table })
+        Ok(uri)
     }
+}
+
+fn bad(text: &str, part: &str, why: &str) -> TxnLogError {
+    let example = match text.strip_prefix(SCHEME).is_some_and(|rest| rest.starts_with('p')) {
+        true => SERVER_EXAMPLE,
+        false => FILE_EXAMPLE,
+    };
+    TxnLogError::invalid(format!("the {part} of the catalog URI {text:?} is wrong: {why}; for example {example}"))
 }
 
 impl fmt::Display for CatalogUri {
     /// The URI of the catalog, without the table.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const RESERVED: &percent_encoding::AsciiSet =
-            &percent_encoding::CONTROLS.add(b'%').add(b'?').add(b'#').add(b' ');
-        let path = self.path.to_string_lossy();
-        write!(f, "{SCHEME}sqlite/{}", percent_encoding::utf8_percent_encode(&path, RESERVED))
+        write!(f, "{SCHEME}{}", self.place)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (database, path) = match self {
+            Place::Sqlite(path) => ("sqlite", path),
+            Place::DuckDb(path) => ("duckdb", path),
+            Place::Postgres(place) => return place.fmt(f),
+        };
+        write!(f, "{database}/{}", utf8_percent_encode(&path.to_string_lossy(), PATH))
+    }
+}
+
+impl fmt::Display for PostgresPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let encode = |text: &str| utf8_percent_encode(text, PART).to_string();
+        write!(f, "postgres/{}/{}", encode(&self.database), encode(&self.schema))?;
+        let port = self.port.map(|port| port.to_string());
+        let pairs = [("host", &self.host), ("port", &port), ("user", &self.user), ("sslmode", &self.sslmode)];
+        let given = pairs.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        for (i, (key, value)) in given.enumerate() {
+            write!(f, "{}{key}={}", if i == 0 { '?' } else { '&' }, encode(value))?;
+        }
+        Ok(())
     }
 }
 
@@ -77,30 +185,63 @@ mod tests {
 
     #[test]
     fn uris_say_where_and_what() {
-        let check = |text: &str, path: &str, table: Option<&str>| {
+        let check = |text: &str, place: Place, table: Option<&str>| {
             let uri = CatalogUri::parse(text).unwrap();
-            assert_eq!(uri.path, PathBuf::from(path), "{text}");
+            assert_eq!(uri.place, place, "{text}");
             assert_eq!(uri.table.as_ref().map(|t| t.to_string()).as_deref(), table, "{text}");
-            assert_eq!(CatalogUri::parse(&uri.to_string()).unwrap().path, uri.path, "{text}");
+            assert_eq!(CatalogUri::parse(&uri.to_string()).unwrap().place, place, "{text}");
         };
-        check("deltasql://sqlite//var/data/meta.db", "/var/data/meta.db", None);
-        check("deltasql://sqlite/meta.db", "meta.db", None);
-        check("deltasql://sqlite//a%20b/m%3F.db?table=sales.or%20ders", "/a b/m?.db", Some("sales.or ders"));
-        check("deltasql://sqlite//m.db?table=t", "/m.db", Some("default.t"));
+        let sqlite = |path: &str| Place::Sqlite(path.into());
+        let pg = |database: &str, schema: &str| PostgresPlace {
+            database: database.into(),
+            schema: schema.into(),
+            ..PostgresPlace::default()
+        };
+        check("deltasql://sqlite//var/data/meta.db", sqlite("/var/data/meta.db"), None);
+        check("deltasql://sqlite/meta.db", sqlite("meta.db"), None);
+        check("deltasql://sqlite/a%20b%3Fc.db", sqlite("a b?c.db"), None);
+        check("deltasql://sqlite//m.db?table=orders", sqlite("/m.db"), Some("default.orders"));
+        check("deltasql://sqlite//m.db?table=sales.orders", sqlite("/m.db"), Some("sales.orders"));
+        check("deltasql://sqlite//m.db?table=%C3%BCber", sqlite("/m.db"), Some("default.über"));
+        check("deltasql://duckdb//c.duckdb?table=t", Place::DuckDb("/c.duckdb".into()), Some("default.t"));
+        check("deltasql://postgres/mydb/public", Place::Postgres(pg("mydb", "public")), None);
+        check("deltasql://pg/mydb", Place::Postgres(pg("mydb", "public")), None);
+        check("deltasql://postgres/mydb/public/orders", Place::Postgres(pg("mydb", "public")), Some("default.orders"));
+        check("deltasql://postgres/my%2Fdb/s?table=a.b", Place::Postgres(pg("my/db", "s")), Some("a.b"));
+        let full = PostgresPlace {
+            host: Some("/run/pg".into()),
+            port: Some(5433),
+            user: Some("a&b".into()),
+            sslmode: Some("require".into()),
+            ..pg("d", "s")
+        };
+        let text = "deltasql://postgres/d/s?host=%2Frun%2Fpg&port=5433&user=a%26b&sslmode=require";
+        check(text, Place::Postgres(full), None);
     }
 
     #[test]
-    fn a_wrong_part_is_named() {
-        let check = |text: &str, part: &str| {
-            let message = CatalogUri::parse(text).unwrap_err().to_string();
-            assert!(message.contains(&format!("the {part} of the catalog URI")), "{message}");
-            assert!(message.contains(EXAMPLE), "{message}");
+    fn a_wrong_uri_says_which_part_and_shows_a_right_one() {
+        let check = |text: &str, part: &str, example: &str| {
+            let e = CatalogUri::parse(text).unwrap_err().to_string();
+            assert!(e.contains(&format!("the {part} of")) && e.contains(example), "{text}: {e}");
         };
-        check("sqlite:///x.db", "scheme");
-        check("deltasql://oracle/x", "database");
-        check("deltasql://sqlite/", "path");
-        check("deltasql://sqlite//x/", "path");
-        check("deltasql://sqlite//x.db?table=a/b", "table");
-        check("deltasql://sqlite//x.db?tbl=a", "query");
+        check("sqlite:///x.db", "scheme", FILE_EXAMPLE);
+        check("deltasql://oracle/x", "database", FILE_EXAMPLE);
+        check("deltasql://sqlite", "path", FILE_EXAMPLE);
+        check("deltasql://duckdb//dir/", "path", FILE_EXAMPLE);
+        check("deltasql://sqlite//x.db?tbl=y", "query", FILE_EXAMPLE);
+        check("deltasql://sqlite//x.db?table=a.b.c", "table", FILE_EXAMPLE);
+        check("deltasql://postgres", "path", SERVER_EXAMPLE);
+        check("deltasql://postgres/a/b/c/d", "path", SERVER_EXAMPLE);
+        check("deltasql://postgres/a/b/c?table=d", "table", SERVER_EXAMPLE);
+        check("deltasql://postgres/a?port=x", "port", SERVER_EXAMPLE);
+        check("deltasql://postgres/a?sslmode=maybe", "sslmode", SERVER_EXAMPLE);
+        check("deltasql://postgres/a?hots=x", "query", SERVER_EXAMPLE);
+    }
+
+    #[test]
+    fn a_password_in_a_uri_is_refused_and_not_repeated() {
+        let e = CatalogUri::parse("deltasql://postgres/a?password=secret").unwrap_err().to_string();
+        assert!(e.contains("PGPASSWORD") && !e.contains("secret"), "{e}");
     }
 }

@@ -88,7 +88,7 @@ pub(crate) enum Command {
         filter: Option<String>,
         #[command(flatten)]
         at: AtArgs,
-        /// Say how many files were looked at and kept
+        /// Show the SQL that finds them, and how many files were looked at, found and kept
         #[arg(long)]
         explain: bool,
     },
@@ -150,6 +150,12 @@ pub(crate) enum Command {
         /// Look for every data file
         #[arg(long)]
         data: bool,
+    },
+    /// Copy the catalog to another database, with all history; again: bring what was committed since
+    CopyCatalog {
+        /// The catalog to copy to, made when it is missing
+        #[arg(long, value_name = "URI")]
+        to: String,
     },
     /// The tour, on an embedded catalog in a temporary folder
     Demo {

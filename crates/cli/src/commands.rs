@@ -10,7 +10,7 @@ use deltalakedb_log::action::{Action, Add};
 use deltalakedb_log::catalog::{HistoryRange, MirrorState, require};
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{
-    At, Catalog, Clock, ErrorKind, Location, Result, Snapshot, SystemClock, TableEntry, TableName, TableRef,
+    At, Catalog, Clock, ErrorKind, Location, Predicate, Result, Snapshot, SystemClock, TableEntry, TableName, TableRef,
     TxnLogError, time,
 };
 use deltalakedb_mirror::{Mirror, VerifyOptions};
@@ -47,6 +47,14 @@ impl Session {
 
     /// The catalog; made when it is missing and `create` and the settings allow it.
     pub(crate) async fn catalog(&self, create: bool) -> Result<Arc<dyn Catalog>> {
+        let uri = self.catalog_uri()?;
+        // In a server, only `dl init` makes one unasked.
+        let create = create && self.settings.create_if_missing(uri.is_embedded())?;
+        Ok(Arc::new(self.open(&uri, create).await?))
+    }
+
+    /// Where the catalog is.
+    fn catalog_uri(&self) -> Result<CatalogUri> {
         let uri = self.global.catalog.as_deref().or(self.settings.get("catalog")).ok_or_else(|| {
             TxnLogError::invalid(
                 "no catalog is given: pass --catalog or set DELTALAKEDB_CATALOG, for example to deltasql://sqlite/meta.db",
@@ -58,16 +66,15 @@ impl Session {
                 "the catalog's URI names the table {table}: leave that out of it, and give the table as NAME"
             )));
         }
-        let create = create && self.settings.create_if_missing()?;
-        let options = ConnectOptions { create, clock: self.clock.clone(), client: "dl".into() };
-        self.connect(&uri, options).await
+        Ok(uri)
     }
 
     /// A catalog that [`Self::close`] will close.
-    pub(crate) async fn connect(&self, uri: &CatalogUri, options: ConnectOptions) -> Result<Arc<dyn Catalog>> {
+    pub(crate) async fn open(&self, uri: &CatalogUri, create: bool) -> Result<SqlCatalog> {
+        let options = ConnectOptions { create, clock: self.clock.clone(), client: "dl".into() };
         let catalog = SqlCatalog::connect(uri, options).await?;
         self.opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(catalog.clone());
-        Ok(Arc::new(catalog))
+        Ok(catalog)
     }
 
     /// Leaves every catalog that was opened as one file. What still reads from it is not waited for long: it is whole
@@ -137,6 +144,7 @@ pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
         Command::Verify { name, all: _, every_version, data } => {
             verify(s, name.as_deref(), VerifyOptions { every_version, data }).await
         }
+        Command::CopyCatalog { to } => copy_catalog(s, &to).await,
         Command::Demo { keep } => crate::demo::run(s, keep).await,
     }
 }
@@ -151,7 +159,9 @@ fn point(at: &AtArgs) -> Result<At> {
 }
 
 async fn init(s: &Session) -> Result<Ended> {
-    let catalog = s.catalog(true).await?;
+    let uri = s.catalog_uri()?;
+    let create = s.settings.create_if_missing(true)?;
+    let catalog = s.open(&uri, create).await?;
     let (id, epoch) = catalog.identity().await?;
     let mut out = s.output();
     match out.format() {
@@ -396,9 +406,13 @@ async fn files(s: &Session, name: &str, filter: Option<&str>, at: AtArgs, explai
     let mut kept: Vec<Add> = reader.files(version, predicate.as_ref()).await?.try_collect().await?;
     kept.sort_by(|a, b| a.path.cmp(&b.path));
     if explain {
-        let looked_at = reader.files(version, None).await?.fold(0_u64, |n, _| async move { n + 1 }).await;
+        let e = reader.explain(version, predicate.as_ref().unwrap_or(&Predicate::Unknown)).await?;
+        if let Some(sql) = e.statement {
+            warn(&sql);
+        }
         let by = predicate.map_or(String::new(), |p| format!("; predicate: {p}"));
-        warn(&format!("version {version}: {looked_at} files looked at, {} kept{by}", kept.len()));
+        let (looked_at, found, kept) = (e.looked_at, e.found, e.kept);
+        warn(&format!("version {version}: {looked_at} files looked at, {found} found, {kept} kept{by}"));
     }
     let mut out = s.output();
     if out.format() == Format::Json {
@@ -636,4 +650,30 @@ async fn verify(s: &Session, name: Option<&str>, options: VerifyOptions) -> Resu
     }
     listing.end()?;
     Ok(if found { Ended::Found } else { Ended::Done })
+}
+
+async fn copy_catalog(s: &Session, to: &str) -> Result<Ended> {
+    let to = CatalogUri::parse(to)?;
+    let source = s.open(&s.catalog_uri()?, false).await?;
+    let target = s.open(&to, true).await?;
+    let progress = Progress::new(format!("copying to {to}"), s.global.quiet);
+    let copied = deltalakedb_catalog::copy_catalog(&source, &target, &|done, all| progress.at(done, all)).await?;
+    drop(progress);
+    let mut out = s.output();
+    match out.format() {
+        Format::Table => out.say(&format!(
+            "{} has {} tables now: {} versions came, {} rows are the same in both",
+            target.describe(),
+            copied.tables,
+            copied.versions,
+            copied.compared
+        ))?,
+        _ => out.document(&json!({
+            "catalog": target.describe(),
+            "tables": copied.tables,
+            "versions": copied.versions,
+            "rowsCompared": copied.compared,
+        }))?,
+    }
+    Ok(Ended::Done)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use deltalakedb_catalog::{CatalogUri, ConnectOptions};
+use deltalakedb_catalog::CatalogUri;
 use deltalakedb_log::catalog::{HistoryRange, require};
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{At, Catalog, Commit, ErrorKind, Location, Result, TableName, TableRef, TxnLogError};
@@ -86,8 +86,7 @@ impl Tour<'_> {
 
         self.step("a catalog, and in it a table that delta-rs wrote");
         let uri = format!("deltasql://sqlite/{}", self.folder.join("catalog.db").display());
-        let options = ConnectOptions { client: "dl demo".into(), ..ConnectOptions::default() };
-        let catalog: Arc<dyn Catalog> = self.session.connect(&CatalogUri::parse(&uri)?, options).await?;
+        let catalog: Arc<dyn Catalog> = Arc::new(self.session.open(&CatalogUri::parse(&uri)?, true).await?);
         let name: TableName = "events".parse()?;
         let imported = deltalakedb_mirror::import(&catalog, clock.as_ref(), &place, Some(&name), &|_, _| {}).await?;
         let before = imported.table.current_version;
@@ -192,7 +191,7 @@ impl Tour<'_> {
     /// Leaves `demo.json` beside the tables: their places and rows, for other readers to compare with.
     async fn leave_rows(&self) -> Result<()> {
         let uri = CatalogUri::parse(&format!("deltasql://sqlite/{}", self.folder.join("catalog.db").display()))?;
-        let catalog: Arc<dyn Catalog> = self.session.connect(&uri, ConnectOptions::default()).await?;
+        let catalog: Arc<dyn Catalog> = Arc::new(self.session.open(&uri, true).await?);
         let mut tables = Vec::new();
         for entry in catalog.tables().await? {
             let entry = require(catalog.as_ref(), &TableRef::Id(entry.id)).await?;

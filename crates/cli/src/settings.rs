@@ -46,7 +46,7 @@ impl Settings {
 
     /// A wrong value is refused before anything is done, even where it would only matter later.
     fn check(&self) -> Result<()> {
-        self.create_if_missing()?;
+        self.create_if_missing(true)?;
         self.publishes_inline()?;
         self.lag_alert_ms()?;
         Ok(())
@@ -94,10 +94,11 @@ impl Settings {
         ))
     }
 
-    /// Whether a missing catalog may be made.
-    pub(crate) fn create_if_missing(&self) -> Result<bool> {
+    /// Whether a missing catalog may be made, and an older one brought up to date.
+    pub(crate) fn create_if_missing(&self, default: bool) -> Result<bool> {
         match self.get("sql.schema") {
-            None | Some("create_if_missing") => Ok(true),
+            None => Ok(default),
+            Some("create_if_missing") => Ok(true),
             Some("error") => Ok(false),
             Some(_) => Err(self.wrong("sql.schema")),
         }

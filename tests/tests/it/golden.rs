@@ -9,8 +9,8 @@ use deltalakedb_log::{Catalog, SystemClock, TableEntry};
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::plain;
 use deltalakedb_tests::{
-    State, agrees_with_delta_rs, contents, golden, import, location, our_rows, our_state, parquet_rows, same_state,
-    sqlite, their_state, unpack,
+    Database, State, agrees_with_delta_rs, catalog, contents, databases, golden, import, location, our_rows, our_state,
+    parquet_rows, same_state, their_state, unpack,
 };
 use futures::StreamExt;
 
@@ -45,24 +45,26 @@ const UNREADABLE: &[&str] = &[
 async fn golden_tables_are_here_what_they_are_in_delta_rs() {
     let Some(tables) = golden() else { return };
     assert!(tables.len() >= 64, "there are {} golden tables only", tables.len());
-    let checks = tables.into_iter().map(|(name, archive)| async move {
+    let everywhere =
+        databases("golden").iter().flat_map(|d| tables.iter().map(|(name, at)| (*d, name.clone(), at.clone())));
+    let checks = everywhere.map(|(database, name, archive)| async move {
         // A task of its own, so that one table's panic leaves the others their say.
         let check = tokio::spawn({
             let name = name.clone();
-            async move { check(&name, &archive).await }
+            async move { check(database, &name, &archive).await }
         });
-        (name, check.await.is_ok())
+        ((database, name), check.await.is_ok())
     });
     let done: Vec<_> = futures::stream::iter(checks).buffer_unordered(4).collect().await;
     let failed: Vec<_> = done.iter().filter(|(_, good)| !good).map(|(name, _)| name).collect();
     assert!(failed.is_empty(), "{} of {} golden tables failed, see above: {failed:?}", failed.len(), done.len());
 }
 
-async fn check(name: &str, archive: &Path) {
+async fn check(database: Database, name: &str, archive: &Path) {
     let dir = tempfile::tempdir().unwrap();
     let at = unpack(archive, dir.path());
     let log = contents(&at.join("_delta_log"));
-    let catalog = sqlite(dir.path()).await;
+    let catalog = catalog(database, dir.path()).await;
     let imported = import(&catalog, &at, name).await;
 
     if let Some((_, cause)) = REFUSED.iter().find(|(refused, _)| *refused == name) {

@@ -1,12 +1,12 @@
-//! Random histories, from a seed: the catalog in SQLite against the one in memory, and what it publishes against plain
-//! delta-rs.
+//! Random histories, from a seed: the catalog in each database against the one in memory, and what it publishes against
+//! plain delta-rs.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
+use deltalakedb_catalog::ConnectOptions;
 use deltalakedb_log::action::{Action, Add, DeletionVector, DomainMetadata, Metadata, Protocol, Remove, Version};
 use deltalakedb_log::commit::{Base, Isolation, NewTable, Outcome, Reads};
 use deltalakedb_log::conformance::actions::{action, file, metadata, protocol, remove, txn};
@@ -16,7 +16,7 @@ use deltalakedb_log::{
     TableRef, TxnLogError,
 };
 use deltalakedb_mirror::Mirror;
-use deltalakedb_tests::{location, our_state, same_state, soak, their_state};
+use deltalakedb_tests::{Database, catalog_with, databases, location, our_state, same_state, soak, their_state};
 use fastrand::Rng;
 use futures::{StreamExt, TryStreamExt};
 use uuid::Uuid;
@@ -31,11 +31,12 @@ async fn random_histories_are_the_same_everywhere() {
         Ok(seed) => vec![seed.parse().unwrap()],
         Err(_) => (0..SEEDS * soak()).collect(),
     };
-    let count = seeds.len();
-    let runs = seeds.into_iter().map(|seed| async move {
+    let everywhere: Vec<_> = databases("property").iter().flat_map(|d| seeds.iter().map(|seed| (*d, *seed))).collect();
+    let count = everywhere.len();
+    let runs = everywhere.into_iter().map(|(database, seed)| async move {
         tokio::spawn(async move {
-            let _named = Named(seed);
-            run(seed).await
+            let _named = Named(seed, database);
+            run(seed, database).await
         })
         .await
     });
@@ -47,12 +48,12 @@ async fn random_histories_are_the_same_everywhere() {
 }
 
 /// Says at a panic how to have it again.
-struct Named(u64);
+struct Named(u64, Database);
 
 impl Drop for Named {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("run it again with DELTALAKEDB_SEED={}", self.0);
+            eprintln!("run it again with DELTALAKEDB_SEED={} (it failed on {:?})", self.0, self.1);
         }
     }
 }
@@ -87,7 +88,7 @@ struct Story {
     clocks: [Arc<Stepped>; 2],
     /// The model.
     memory: Arc<dyn Catalog>,
-    sqlite: Arc<dyn Catalog>,
+    database: Arc<dyn Catalog>,
     tables: Vec<Table>,
     /// What was asked before, to be asked again.
     asked: Vec<Vec<CommitRequest>>,
@@ -105,9 +106,9 @@ struct Table {
 }
 
 /// Plays one history; gives how many commits there were.
-async fn run(seed: u64) -> usize {
+async fn run(seed: u64, database: Database) -> usize {
     let dir = tempfile::tempdir().unwrap();
-    let mut story = Story::new(seed, dir.path()).await;
+    let mut story = Story::new(seed, dir.path(), database).await;
     for step in 0..STEPS {
         story.step(seed, step).await;
     }
@@ -121,12 +122,11 @@ async fn run(seed: u64) -> usize {
 }
 
 impl Story {
-    async fn new(seed: u64, dir: &Path) -> Self {
+    async fn new(seed: u64, dir: &Path, database: Database) -> Self {
         let clocks = [Stepped::new(seed), Stepped::new(seed)];
         let memory = MemoryCatalog::new(clocks[0].clone());
-        let uri = CatalogUri { path: dir.join("catalog.db"), table: None };
         let options = ConnectOptions { clock: clocks[1].clone(), ..Default::default() };
-        let sqlite = SqlCatalog::connect(&uri, options).await.unwrap();
+        let database = catalog_with(database, dir, options).await;
         let tables = (0..TABLES).map(|n| Table {
             id: TableId(Uuid::from_u128(n as u128 + 1)),
             new: NewTable { name: format!("t{n}").parse().unwrap(), location: location(&dir.join(format!("t{n}"))) },
@@ -139,7 +139,7 @@ impl Story {
             rng: Rng::with_seed(seed),
             clocks,
             memory: Arc::new(memory),
-            sqlite: Arc::new(sqlite),
+            database,
             tables: tables.collect(),
             asked: Vec::new(),
         }
@@ -164,9 +164,9 @@ impl Story {
             }
         };
         let in_memory = self.memory.commit_all(requests.clone()).await;
-        let in_sqlite = self.sqlite.commit_all(requests.clone()).await;
-        let told = (told(&in_memory), told(&in_sqlite));
-        assert_eq!(told.0, told.1, "step {step}: memory and SQLite decide alike about {requests:#?}");
+        let in_database = self.database.commit_all(requests.clone()).await;
+        let told = (told(&in_memory), told(&in_database));
+        assert_eq!(told.0, told.1, "step {step}: memory and the database decide alike about {requests:#?}");
         self.asked.push(requests);
         for n in 0..TABLES {
             self.note(n, step).await;
@@ -185,7 +185,7 @@ impl Story {
     /// Remembers what became of a table, if it has a new version.
     async fn note(&mut self, n: usize, step: u64) {
         let table = &mut self.tables[n];
-        let Some(entry) = self.sqlite.find(&TableRef::Id(table.id)).await.unwrap() else {
+        let Some(entry) = self.database.find(&TableRef::Id(table.id)).await.unwrap() else {
             return;
         };
         assert_eq!(Some(&entry), self.memory.find(&TableRef::Id(table.id)).await.unwrap().as_ref(), "step {step}");
@@ -194,18 +194,18 @@ impl Story {
             return;
         }
         assert_eq!(table.hashes.len() as Version, version, "step {step} made one version");
-        let files = live(self.sqlite.as_ref(), table.id, version, None).await;
+        let files = live(self.database.as_ref(), table.id, version, None).await;
         table.hashes.push(set_hash(&files));
         for add in files.into_values() {
             if table.files.iter().all(|f| f.key() != add.key()) {
                 table.files.push(add);
             }
         }
-        let snapshot = self.sqlite.reader(table.id).snapshot(At::Latest).await.unwrap();
+        let snapshot = self.database.reader(table.id).snapshot(At::Latest).await.unwrap();
         (table.features, table.metadata) = (snapshot.head.protocol, snapshot.head.metadata);
         // The past stays what it was.
         let past = self.rng.u64(..=version);
-        let again = set_hash(&live(self.sqlite.as_ref(), table.id, past, None).await);
+        let again = set_hash(&live(self.database.as_ref(), table.id, past, None).await);
         assert_eq!(again, table.hashes[past as usize], "step {step}: the files of version {past} have changed");
     }
 
@@ -305,7 +305,7 @@ impl Story {
 
     /// Every version says the same in SQLite as in memory, and still has the files it had.
     async fn check_all_versions(&self, table: &Table) {
-        let (memory, sqlite) = (self.memory.reader(table.id), self.sqlite.reader(table.id));
+        let (memory, sqlite) = (self.memory.reader(table.id), self.database.reader(table.id));
         let head = table.hashes.len() as Version - 1;
         let mut rng = Rng::with_seed(head);
         for version in 0..=head {
@@ -321,11 +321,11 @@ impl Story {
             assert_eq!(snapshots[0], snapshots[1], "{what}");
             let time = At::Timestamp(snapshots[0].head.timestamp);
             assert_eq!(sqlite.snapshot(time).await.unwrap(), snapshots[0], "{what}, by its time");
-            let files = live(self.sqlite.as_ref(), table.id, version, None).await;
+            let files = live(self.database.as_ref(), table.id, version, None).await;
             assert_eq!(files, live(self.memory.as_ref(), table.id, version, None).await, "the files of {what}");
             assert_eq!(set_hash(&files), table.hashes[version as usize], "the files of {what} have changed");
             let predicate = predicate(&mut rng);
-            let planned = live(self.sqlite.as_ref(), table.id, version, Some(&predicate)).await;
+            let planned = live(self.database.as_ref(), table.id, version, Some(&predicate)).await;
             let model = live(self.memory.as_ref(), table.id, version, Some(&predicate)).await;
             assert_eq!(planned, model, "the files of {what} where {predicate:?}");
         }
@@ -339,13 +339,13 @@ impl Story {
     }
 
     async fn check_mirror(&self, dir: &Path) {
-        let mirror = Mirror::new(self.sqlite.clone(), Arc::new(SystemClock));
+        let mirror = Mirror::new(self.database.clone(), Arc::new(SystemClock));
         for (table, published) in mirror.run().await.unwrap() {
             assert_eq!(published.unwrap().version, Some(table.current_version), "in {}", dir.display());
             for version in 0..=table.current_version {
                 let theirs = their_state(&table.location, version).await.unwrap();
                 let what = format!("{} at version {version}, published", table.name);
-                same_state(&what, &our_state(self.sqlite.as_ref(), &table, version).await, &theirs);
+                same_state(&what, &our_state(self.database.as_ref(), &table, version).await, &theirs);
             }
         }
     }

@@ -1,0 +1,359 @@
+//! Bounds of a file's values as bytes the database can compare.
+//!
+//! A table's leading columns own a *slot* each. In its slot a file has `min` and `max`, bytes that sort as the values
+//! do, and a *class* that says how far apart they are. A probe for a value then knows, for each class, how far below it
+//! a file's `min` can lie: an ordinary index on (class, min) finds the files around a value wherever it is. Numbers are
+//! classed by the distance of their bounds, in powers of two; texts by the length of the beginning they share.
+
+use std::collections::BTreeSet;
+
+use deltalakedb_log::action::{Add, DomainMetadata, Metadata};
+use deltalakedb_log::predicate::Literal;
+use deltalakedb_log::schema::{Column, PrimitiveType, Schema};
+use deltalakedb_log::stats::{ColumnRange, FileStats};
+use deltalakedb_log::{Result, TableId, TxnLogError};
+
+use crate::database::{Value, Write};
+
+/// How many columns of a table have bounds.
+pub(crate) const SLOTS: usize = 8;
+/// How many of them have an index.
+pub(crate) const INDEXED: usize = 4;
+/// How much of a text is kept.
+const PREFIX: usize = 32;
+/// Between the slots in one text; a column whose name holds it gets no slot.
+pub(crate) const SEPARATOR: char = '\u{1f}';
+
+/// The domain that says which columns a table is clustered by.
+pub(crate) const CLUSTERING: &str = "delta.clustering";
+
+/// The bit of `nulls` that says that no row need have the values at the bounds.
+pub(crate) const WIDE: usize = SLOTS;
+
+/// The class of a file whose values are all null.
+const ALL_NULL: i64 = -1;
+/// The class of a file with one value.
+const ONE_VALUE: i64 = 0;
+
+/// The types that have bounds, by how their values become bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Also dates (days) and timestamps (microseconds), each its own kind, and booleans.
+    Integer(&'static str),
+    Double,
+    /// With its scale.
+    Decimal(i8),
+    String,
+}
+
+impl Kind {
+    fn of(data_type: PrimitiveType) -> Self {
+        match data_type {
+            PrimitiveType::Long => Kind::Integer("long"),
+            PrimitiveType::Date => Kind::Integer("date"),
+            PrimitiveType::Timestamp => Kind::Integer("timestamp"),
+            PrimitiveType::Boolean => Kind::Integer("boolean"),
+            PrimitiveType::Double => Kind::Double,
+            PrimitiveType::Decimal(_, scale) => Kind::Decimal(scale),
+            PrimitiveType::String => Kind::String,
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let scale = text.strip_prefix("decimal(").and_then(|rest| rest.strip_suffix(')'));
+        Some(match (text, scale) {
+            ("double", _) => Kind::Double,
+            ("string", _) => Kind::String,
+            (_, Some(scale)) => Kind::Decimal(scale.parse().ok()?),
+            _ => Kind::Integer(["long", "date", "timestamp", "boolean"].into_iter().find(|name| *name == text)?),
+        })
+    }
+
+    fn name(self) -> String {
+        match self {
+            Kind::Integer(name) => name.into(),
+            Kind::Double => "double".into(),
+            Kind::Decimal(scale) => format!("decimal({scale})"),
+            Kind::String => "string".into(),
+        }
+    }
+
+    /// The bytes of a value, whole; `None` for a value of another kind. `up` says which way a value that lies between
+    /// two of this kind goes, and which of the two zeros is meant: engines differ on their order.
+    pub(crate) fn encode(self, literal: &Literal, up: bool) -> Option<Vec<u8>> {
+        let signed = |v: i64| Some((v as u64 ^ 1 << 63).to_be_bytes().to_vec());
+        match (self, literal) {
+            (Kind::Integer("long"), Literal::Long(v)) => signed(*v),
+            (Kind::Integer("date"), Literal::Date(v)) => signed((*v).into()),
+            (Kind::Integer("timestamp"), Literal::Timestamp(v)) => signed(*v),
+            (Kind::Integer("boolean"), Literal::Boolean(v)) => signed((*v).into()),
+            (Kind::Double, Literal::Double(v)) if !v.is_nan() => {
+                let bits = if *v == 0.0 { if up { 0.0_f64 } else { -0.0 } } else { *v }.to_bits();
+                let ordered = if bits >> 63 == 1 { !bits } else { bits ^ 1 << 63 };
+                Some(ordered.to_be_bytes().to_vec())
+            }
+            (Kind::Decimal(scale), Literal::Decimal(v, from)) => {
+                let v = rescale(*v, i32::from(scale) - i32::from(*from), up)?;
+                Some((v as u128 ^ 1 << 127).to_be_bytes().to_vec())
+            }
+            (Kind::String, Literal::String(text)) => Some(text.as_bytes().to_vec()),
+            _ => None,
+        }
+    }
+
+    /// The value that became these bytes.
+    pub(crate) fn decode(self, bytes: &[u8]) -> Option<Literal> {
+        let signed = || Some((u64::from_be_bytes(bytes.try_into().ok()?) ^ 1 << 63) as i64);
+        Some(match self {
+            Kind::Integer("date") => Literal::Date(i32::try_from(signed()?).ok()?),
+            Kind::Integer("timestamp") => Literal::Timestamp(signed()?),
+            Kind::Integer("boolean") => Literal::Boolean(signed()? != 0),
+            Kind::Integer(_) => Literal::Long(signed()?),
+            Kind::Decimal(scale) => {
+                Literal::Decimal((u128::from_be_bytes(bytes.try_into().ok()?) ^ 1 << 127) as i128, scale)
+            }
+            Kind::String => Literal::String(String::from_utf8(bytes.to_vec()).ok()?),
+            Kind::Double => return None,
+        })
+    }
+
+    /// The value next to these bytes; `None` where there is none or nobody can name it.
+    pub(crate) fn neighbour(self, bytes: &[u8], up: bool) -> Option<Vec<u8>> {
+        let step = |v: u128, limit: u128| if up { (v < limit).then(|| v + 1) } else { v.checked_sub(1) };
+        match self {
+            Kind::Integer(_) => Some((step(number(bytes), u64::MAX.into())? as u64).to_be_bytes().to_vec()),
+            Kind::Decimal(_) => Some(step(number(bytes), u128::MAX)?.to_be_bytes().to_vec()),
+            Kind::Double | Kind::String => None,
+        }
+    }
+
+    /// Whether every value has exactly one neighbour on each side.
+    pub(crate) fn is_discrete(self) -> bool {
+        matches!(self, Kind::Integer(_) | Kind::Decimal(_))
+    }
+
+    /// How far apart the bounds are.
+    fn class(self, min: &[u8], max: &[u8]) -> i64 {
+        if min == max {
+            return ONE_VALUE;
+        }
+        match self {
+            Kind::String => 1 + min.iter().zip(max).take_while(|(a, b)| a == b).count() as i64,
+            _ => i64::from(128 - (number(max) - number(min)).leading_zeros()),
+        }
+    }
+
+    /// The least `min` a file of that class can have if its values reach `low`.
+    pub(crate) fn least(self, class: i64, low: &[u8]) -> Vec<u8> {
+        let class = usize::try_from(class).unwrap_or(0);
+        match self {
+            _ if class == 0 => low.to_vec(),
+            Kind::String => low[..low.len().min(class - 1)].to_vec(),
+            _ => {
+                let least = number(low).saturating_sub(u128::MAX >> (128 - class.min(128)));
+                least.to_be_bytes()[16 - low.len()..].to_vec()
+            }
+        }
+    }
+}
+
+fn number(bytes: &[u8]) -> u128 {
+    bytes.iter().fold(0, |n, b| n << 8 | u128::from(*b))
+}
+
+fn rescale(v: i128, by: i32, up: bool) -> Option<i128> {
+    let factor = 10_i128.checked_pow(by.unsigned_abs())?;
+    match by >= 0 {
+        true => v.checked_mul(factor),
+        false => Some(v.div_euclid(factor) + i128::from(up && v.rem_euclid(factor) != 0)),
+    }
+}
+
+/// A text's beginning, as an upper bound of everything that begins with it.
+pub(crate) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|b| *b < u8::MAX)?;
+    let mut next = prefix[..=last].to_vec();
+    next[last] += 1;
+    Some(next)
+}
+
+/// A column with bounds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Slot {
+    /// The column's physical name.
+    pub(crate) column: String,
+    pub(crate) kind: Kind,
+}
+
+/// Which columns of a table own its slots. A slot once given is never given again: what older files have in it stays
+/// true.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Slots(pub(crate) Vec<Slot>);
+
+impl Slots {
+    /// A subquery that gives the slots of the table in `table` as one text.
+    pub(crate) fn subquery(table: &str) -> String {
+        format!(
+            "(SELECT string_agg(CAST(b.slot AS text) || ' ' || b.type || ' ' || b.physical_column, '{SEPARATOR}') \
+             FROM dl_bounds b WHERE b.table_id = {table}.table_id)"
+        )
+    }
+
+    /// Reads what [`Self::subquery`] gave.
+    pub(crate) fn read(text: Option<&str>) -> Result<Self> {
+        let parse = |slot: &str| {
+            let (number, rest) = slot.split_once(' ')?;
+            let (kind, column) = rest.split_once(' ')?;
+            Some((number.parse::<usize>().ok()?, Slot { column: column.into(), kind: Kind::parse(kind)? }))
+        };
+        let slots = text.unwrap_or_default().split(SEPARATOR).filter(|s| !s.is_empty()).map(parse);
+        let bad = || TxnLogError::corrupt("a row of dl_bounds cannot be read");
+        let mut slots = slots.collect::<Option<Vec<_>>>().ok_or_else(bad)?;
+        slots.sort_by_key(|(number, _)| *number);
+        match slots.iter().enumerate().all(|(i, (number, _))| i == *number) {
+            true => Ok(Self(slots.into_iter().map(|(_, slot)| slot).collect())),
+            false => Err(bad()),
+        }
+    }
+
+    /// Gives free slots to columns that want one: partition columns first, then those the table is clustered by, then
+    /// those of its property `deltalakedb.planning.columns` or else its leading ones. Returns how many had one before.
+    pub(crate) fn assign(&mut self, schema: &Schema, metadata: &Metadata, domains: &[DomainMetadata]) -> usize {
+        let before = self.0.len();
+        let named = metadata.configuration.get("deltalakedb.planning.columns").and_then(|v| v.as_deref());
+        let named: Option<Vec<_>> = named.map(|names| names.split(',').map(str::trim).collect());
+        let clustered = clustering_columns(domains);
+        let rank = |c: &Column| match &named {
+            _ if c.is_partition => Some((0, 0)),
+            _ if clustered.contains(&c.physical_name) => Some((1, 0)),
+            Some(names) => names.iter().position(|n| *n == c.name).map(|at| (2, at)),
+            None => Some((2, 0)),
+        };
+        let mut wanted: Vec<_> = schema.columns().iter().filter_map(|c| Some((rank(c)?, c))).collect();
+        // Doubles last: of them only the least is known, and they lead nowhere.
+        let is_double = |c: &Column| c.data_type == Some(PrimitiveType::Double);
+        wanted.sort_by_key(|(rank, c)| (is_double(c), *rank));
+        for (_, column) in wanted {
+            let Some(kind) = column.data_type.map(Kind::of) else { continue };
+            let slot = Slot { column: column.physical_name.clone(), kind };
+            let is_plain = !slot.column.contains(|c: char| c.is_control());
+            if self.0.len() < SLOTS && is_plain && !self.0.contains(&slot) {
+                self.0.push(slot);
+            }
+        }
+        before
+    }
+
+    /// The rows of the slots from `first` on.
+    pub(crate) fn insert(&self, table: TableId, first: usize) -> Option<Write> {
+        let row = |(i, slot): (usize, &Slot)| {
+            vec![table.0.into(), (i as i64).into(), slot.column.as_str().into(), slot.kind.name().into()]
+        };
+        let rows: Vec<_> = self.0.iter().enumerate().skip(first).map(row).collect();
+        let columns = ["table_id", "slot", "physical_column", "type"];
+        (!rows.is_empty()).then(|| Write::insert("dl_bounds", &columns, rows))
+    }
+
+    /// The slot of a column as it is now; `None` when it has none or had another type when it got it.
+    pub(crate) fn of(&self, column: &Column) -> Option<(usize, &Slot)> {
+        let kind = Kind::of(column.data_type?);
+        self.0.iter().enumerate().find(|(_, slot)| slot.column == column.physical_name && slot.kind == kind)
+    }
+
+    /// The values of [`COLUMNS`] for a file.
+    pub(crate) fn values(&self, schema: &Schema, add: &Add) -> Vec<Value> {
+        let stats = FileStats::new(schema, add);
+        let mut values = vec![stats.num_records().into()];
+        // A slot not given yet may get a column this file has nulls in.
+        let mut nulls = (1 << SLOTS) - 1;
+        if !stats.is_tight() {
+            nulls |= 1 << WIDE;
+        }
+        let mut slots = vec![Value::Null; 3 * SLOTS];
+        for (i, slot) in self.0.iter().enumerate() {
+            let column = schema
+                .columns()
+                .iter()
+                .find(|c| c.physical_name == slot.column && c.data_type.map(Kind::of) == Some(slot.kind));
+            let range = column.and_then(|c| stats.range(c));
+            let Some(range) = range else { continue };
+            if range.no_null {
+                nulls &= !(1 << i);
+            }
+            let (class, min, max) = bounds(slot.kind, &range);
+            slots[3 * i] = class.into();
+            slots[3 * i + 1] = min.map_or(Value::Null, Value::Blob);
+            slots[3 * i + 2] = max.map_or(Value::Null, Value::Blob);
+        }
+        let deleted = add.deletion_vector.as_ref().map(|dv| dv.cardinality);
+        values.extend([Value::Int(nulls), deleted.into()]);
+        values.extend(slots);
+        values
+    }
+}
+
+/// The columns of `dl_add_files` that planning compares, in the order of [`Slots::values`].
+pub(crate) const COLUMNS: [&str; 3 + 3 * SLOTS] = [
+    "num_records",
+    "nulls",
+    "deleted_records",
+    "class_0",
+    "min_0",
+    "max_0",
+    "class_1",
+    "min_1",
+    "max_1",
+    "class_2",
+    "min_2",
+    "max_2",
+    "class_3",
+    "min_3",
+    "max_3",
+    "class_4",
+    "min_4",
+    "max_4",
+    "class_5",
+    "min_5",
+    "max_5",
+    "class_6",
+    "min_6",
+    "max_6",
+    "class_7",
+    "min_7",
+    "max_7",
+];
+
+/// Class, min and max of a range; `None` is unknown.
+fn bounds(kind: Kind, range: &ColumnRange) -> (Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>) {
+    if range.all_null {
+        return (Some(ALL_NULL), None, None);
+    }
+    let short =
+        |bytes: Vec<u8>| if kind == Kind::String && bytes.len() > PREFIX { bytes[..PREFIX].to_vec() } else { bytes };
+    let min = range.min.as_ref().and_then(|v| kind.encode(v, false)).map(short);
+    // NaN is above every number and in no bound.
+    let max = range.max.as_ref().filter(|_| kind != Kind::Double).and_then(|v| kind.encode(v, true));
+    let max = max.and_then(|max| match kind == Kind::String && max.len() > PREFIX {
+        true => after_prefix(&max[..PREFIX]),
+        false => Some(max),
+    });
+    match (min, max) {
+        (Some(min), Some(max)) if min <= max => (Some(kind.class(&min, &max)), Some(min), Some(max)),
+        // Bounds that cross are no bounds.
+        (Some(_), Some(_)) => (None, None, None),
+        (min, max) => (None, min, max),
+    }
+}
+
+/// The physical names of the columns a table is clustered by (PROTOCOL.md, "Clustered Table").
+fn clustering_columns(domains: &[DomainMetadata]) -> BTreeSet<String> {
+    #[derive(serde::Deserialize)]
+    struct Clustering {
+        #[serde(rename = "clusteringColumns")]
+        columns: Vec<Vec<String>>,
+    }
+    let domain = domains.iter().find(|d| d.domain == CLUSTERING && !d.removed);
+    let parsed = domain.and_then(|d| serde_json::from_str::<Clustering>(&d.configuration).ok());
+    let top_level = |path: Vec<String>| <[String; 1]>::try_from(path).ok().map(|[name]| name);
+    parsed.map(|c| c.columns.into_iter().filter_map(top_level).collect()).unwrap_or_default()
+}

@@ -1,0 +1,340 @@
+//! A catalog from one database to another, with all history.
+//!
+//! The source is read at one point. A table goes over version by version, so the copy is at every moment the table as it
+//! once was: an interrupted copy goes on where it stopped, and copying again brings what was committed since. At the end
+//! every row is compared.
+
+use deltalakedb_log::{ErrorKind, FileKey, Result, TableId, TableName, TxnLogError};
+
+use crate::SqlCatalog;
+use crate::codec::{self, METADATA_COLUMNS, PROTOCOL_COLUMNS};
+use crate::commit::{VERSION_COLUMNS, end_files};
+use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
+
+/// A batch is full at so many file actions, or so many versions.
+const BATCH_FILES: i64 = 20_000;
+const BATCH_VERSIONS: usize = 2_000;
+/// Rows of the audit that go over at once.
+const BATCH_AUDIT: usize = 500;
+
+/// What was copied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Tables in the copy.
+    pub tables: u64,
+    /// Versions that came with this call.
+    pub versions: u64,
+    /// Rows that were compared.
+    pub compared: u64,
+}
+
+const TABLE_COLUMNS: [&str; 20] = [
+    "table_id",
+    "namespace",
+    "name",
+    "name_key",
+    "location",
+    "location_key",
+    "state",
+    "mode",
+    "created_at",
+    "dropped_at",
+    "base_version",
+    "current_version",
+    "current_ts",
+    "protocol_version",
+    "metadata_version",
+    "published_version",
+    "mirror_state",
+    "mirror_version",
+    "mirror_what",
+    "properties",
+];
+const BOUNDS_COLUMNS: [&str; 4] = ["table_id", "slot", "physical_column", "type"];
+const STATUS_COLUMNS: [&str; 8] =
+    ["table_id", "version", "artifact", "state", "attempts", "last_error", "failed_at", "next_attempt_at"];
+const AUDIT_COLUMNS: [&str; 10] =
+    ["audit_id", "\"at\"", "committer", "action", "table_id", "version", "host", "process", "client", "outcome"];
+const FILES: &str = "dl_add_files";
+
+/// The tables whose rows belong to a version and never change, but for the end of files.
+fn of_versions() -> Vec<(&'static str, Vec<&'static str>)> {
+    let with = |first: &[&'static str], more: &[&'static str]| [first, more].concat();
+    let own = ["table_id", "version"];
+    vec![
+        (FILES, with(&["table_id", "version", "removed_version"], &codec::file_columns())),
+        ("dl_table_versions", VERSION_COLUMNS.to_vec()),
+        ("dl_commit_ids", vec!["table_id", "version", "commit_id"]),
+        ("dl_remove_files", with(&with(&own, &["file_key"]), &codec::REMOVE_COLUMNS)),
+        ("dl_metadata_updates", with(&own, &METADATA_COLUMNS)),
+        ("dl_protocol_updates", with(&own, &PROTOCOL_COLUMNS)),
+        ("dl_txn_actions", with(&own, &codec::TXN_COLUMNS)),
+        ("dl_domain_metadata", with(&own, &codec::DOMAIN_COLUMNS)),
+        ("dl_cdc_files", with(&own, &codec::CDC_COLUMNS)),
+    ]
+}
+
+/// Copies every table of `from` into `to`, which is empty or an earlier copy of it. `progress` is told how many of how
+/// many versions are over.
+pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Copied> {
+    adopt(from, to).await?;
+    let mut source = from.db.read().await?;
+    let source = source.as_mut();
+    let sql = format!("SELECT {} FROM dl_tables WHERE state <> 'loading' ORDER BY table_id", TABLE_COLUMNS.join(", "));
+    let tables: Vec<_> = source.query(&sql, vec![]).await?.into_iter().map(Table::of).collect::<Result<_>>()?;
+    let total = tables.iter().map(|t| t.newest + 1 - t.oldest).sum::<i64>();
+    let mut copied = Copied { tables: tables.len() as u64, ..Copied::default() };
+    let mut over = 0;
+    let mut tell = |versions: i64| {
+        over += versions;
+        progress(u64::try_from(over).unwrap_or(0), u64::try_from(total).unwrap_or(0));
+    };
+    for table in &tables {
+        let mut after = table.prepare(source, to).await?;
+        tell(after + 1 - table.oldest);
+        while let Some(newest) = next_batch(source, table.id, after).await? {
+            table.copy_versions(source, to, after, newest).await?;
+            copied.versions += u64::try_from(newest - after).unwrap_or(0);
+            tell(newest - after);
+            after = newest;
+        }
+        table.finish(source, to).await?;
+    }
+    copy_audit(source, to).await?;
+    for table in &tables {
+        copied.compared += table.compare(source, to).await?;
+    }
+    to.db.analyze().await?;
+    Ok(copied)
+}
+
+/// Makes an empty catalog a copy of the source: the same catalog, in a new epoch. Another catalog is refused.
+async fn adopt(from: &SqlCatalog, to: &SqlCatalog) -> Result<()> {
+    let (source, target) = (from.db.describe(), to.db.describe());
+    if source == target {
+        return Err(TxnLogError::invalid(format!("{source} is the catalog itself: name another one to copy it to")));
+    }
+    let mut session = to.write(&[]).await?;
+    let mut row =
+        session.query("SELECT catalog_id, (SELECT count(*) FROM dl_tables) FROM dl_catalog", vec![]).await?.pop();
+    let row = row.as_mut().ok_or_else(|| TxnLogError::corrupt(format!("{target} has no identity")))?;
+    let (id, tables) = (row.uuid()?, row.int()?);
+    if id == from.identity.catalog_id {
+        return Ok(());
+    }
+    if tables > 0 {
+        let message = format!("{target} holds {tables} tables of another catalog: copy {source} to an empty one");
+        return Err(TxnLogError::new(ErrorKind::AlreadyExists, message));
+    }
+    let params = vec![from.identity.catalog_id.into()];
+    session.write(vec![Write::run("UPDATE dl_catalog SET catalog_id = ?", params)]).await?;
+    session.commit().await.map_err(CommitFailure::into_error)
+}
+
+/// The newest version of the next batch; `None` when there is none.
+async fn next_batch(source: &mut dyn Session, table: TableId, after: i64) -> Result<Option<i64>> {
+    let sql = format!(
+        "SELECT version, files_added + files_removed FROM dl_table_versions \
+         WHERE table_id = ? AND version > ? ORDER BY version LIMIT {BATCH_VERSIONS}"
+    );
+    let (mut newest, mut files) = (None, 0);
+    for mut row in source.query(&sql, vec![table.0.into(), after.into()]).await? {
+        let version = row.int()?;
+        files += row.int()?;
+        if newest.is_some() && files > BATCH_FILES {
+            break;
+        }
+        newest = Some(version);
+    }
+    Ok(newest)
+}
+
+/// A table of the source.
+struct Table {
+    id: TableId,
+    name: TableName,
+    row: Vec<Value>,
+    oldest: i64,
+    newest: i64,
+}
+
+impl Table {
+    fn of(row: Row) -> Result<Self> {
+        let row: Vec<_> = row.0.collect();
+        let from = |column: usize| Row(row.clone().split_off(column).into_iter());
+        let (mut names, mut versions) = (from(0), from(10));
+        let id = TableId(names.uuid()?);
+        let name = TableName { namespace: names.text()?, name: names.text()? };
+        Ok(Self { id, name, oldest: versions.int()?, newest: versions.int()?, row })
+    }
+
+    fn id(&self) -> Value {
+        self.id.0.into()
+    }
+
+    /// Puts the table on the books, and gives the newest version that is over.
+    async fn prepare(&self, source: &mut dyn Session, to: &SqlCatalog) -> Result<i64> {
+        let mut session = to.write(&[self.id]).await?;
+        let head = "SELECT t.current_version, v.set_hash, v.digest FROM dl_tables t \
+                    LEFT JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
+                    WHERE t.table_id = ?";
+        if let Some(mut row) = session.query(head, vec![self.id()]).await?.pop() {
+            let Some(version) = row.opt_int()? else { return Ok(self.oldest - 1) };
+            let there = (row.opt_blob()?, row.opt_blob()?);
+            let sql = "SELECT set_hash, digest FROM dl_table_versions WHERE table_id = ? AND version = ?";
+            let here = source.query(sql, vec![self.id(), version.into()]).await?.pop();
+            let here = here.map(|mut row| Ok::<_, TxnLogError>((row.opt_blob()?, row.opt_blob()?))).transpose()?;
+            if here != Some(there) {
+                let message = format!(
+                    "version {version} of {} in {} is not the source's: it has commits of its own, copy to an empty catalog",
+                    self.name,
+                    to.db.describe()
+                );
+                return Err(TxnLogError::new(ErrorKind::Conflict, message));
+            }
+            return Ok(version);
+        }
+        // Nobody sees a table that is loading.
+        let mut row = self.row.clone();
+        row[6] = "loading".into();
+        row[10..16].fill(Value::Null);
+        session.write(vec![Write::insert("dl_tables", &TABLE_COLUMNS, vec![row])]).await?;
+        session.commit().await.map_err(CommitFailure::into_error)?;
+        Ok(self.oldest - 1)
+    }
+
+    /// Copies the versions after `after`, up to `newest`.
+    async fn copy_versions(&self, source: &mut dyn Session, to: &SqlCatalog, after: i64, newest: i64) -> Result<()> {
+        let mut writes = Vec::new();
+        let sql = "SELECT file_key, removed_version FROM dl_add_files \
+                   WHERE table_id = ? AND version <= ? AND removed_version > ? AND removed_version <= ? \
+                   ORDER BY removed_version";
+        let mut ended: Vec<(u64, Vec<FileKey>)> = Vec::new();
+        for mut row in source.query(sql, vec![self.id(), after.into(), after.into(), newest.into()]).await? {
+            let key = FileKey(row.blob()?.try_into().map_err(|_| TxnLogError::corrupt("a file key is not 16 bytes"))?);
+            let version = row.version()?;
+            match ended.last_mut() {
+                Some((last, keys)) if *last == version => keys.push(key),
+                _ => ended.push((version, vec![key])),
+            }
+        }
+        writes.extend(ended.iter().flat_map(|(version, keys)| end_files(self.id, *version, keys)));
+        for (table, columns) in of_versions() {
+            let rows = self.rows(source, table, &columns, after, newest).await?;
+            writes.push(Write::insert(table, &columns, rows));
+        }
+        let up_to = |table: &str| format!("(SELECT max(version) FROM {table} WHERE table_id = ? AND version <= ?)");
+        let head = format!(
+            "UPDATE dl_tables SET base_version = coalesce(base_version, ?), current_version = ?, \
+             current_ts = (SELECT committed_at FROM dl_table_versions WHERE table_id = ? AND version = ?), \
+             protocol_version = {}, metadata_version = {} WHERE table_id = ?",
+            up_to("dl_protocol_updates"),
+            up_to("dl_metadata_updates")
+        );
+        let (id, newest) = (self.id(), Value::Int(newest));
+        let own = [id.clone(), newest.clone()];
+        let params = [&[self.oldest.into(), newest][..], &own, &own, &own, &[id]].concat();
+        writes.push(Write::run(head, params));
+        let mut session = to.write(&[self.id]).await?;
+        session.write(writes).await?;
+        session.commit().await.map_err(CommitFailure::into_error)
+    }
+
+    /// The rows of those versions, files as they were at the last of them.
+    async fn rows(
+        &self,
+        session: &mut dyn Session,
+        table: &str,
+        columns: &[&str],
+        after: i64,
+        newest: i64,
+    ) -> Result<Vec<Vec<Value>>> {
+        let sql =
+            format!("SELECT {} FROM {table} WHERE table_id = ? AND version > ? AND version <= ?", columns.join(", "));
+        let rows = session.query(&sql, vec![self.id(), after.into(), newest.into()]).await?;
+        let mut rows: Vec<Vec<_>> = rows.into_iter().map(|row| row.0.collect()).collect();
+        if table == FILES {
+            let lives_on = |end: &Value| matches!(end, Value::Int(end) if *end > newest);
+            rows.iter_mut().filter(|row| lives_on(&row[2])).for_each(|row| row[2] = Value::Null);
+        }
+        Ok(rows)
+    }
+
+    /// What does not belong to a version, and the table's own row as it is in the source.
+    async fn finish(&self, source: &mut dyn Session, to: &SqlCatalog) -> Result<()> {
+        let mut writes = Vec::new();
+        for (table, columns) in [("dl_bounds", &BOUNDS_COLUMNS[..]), ("dl_mirror_status", &STATUS_COLUMNS[..])] {
+            let sql = format!("SELECT {} FROM {table} WHERE table_id = ?", columns.join(", "));
+            let rows = source.query(&sql, vec![self.id()]).await?.into_iter().map(|row| row.0.collect()).collect();
+            writes.push(Write::run(format!("DELETE FROM {table} WHERE table_id = ?"), vec![self.id()]));
+            writes.push(Write::insert(table, columns, rows));
+        }
+        let set: Vec<_> = TABLE_COLUMNS.iter().skip(1).map(|c| format!("{c} = ?")).collect();
+        let sql = format!("UPDATE dl_tables SET {} WHERE table_id = ?", set.join(", "));
+        let params = self.row.iter().skip(1).cloned().chain([self.id()]).collect();
+        writes.push(Write::run(sql, params));
+        let mut session = to.write(&[self.id]).await?;
+        // Rows that are deleted and come again are told apart by their transactions in every database.
+        for write in writes {
+            session.write(vec![write]).await?;
+        }
+        session.commit().await.map_err(CommitFailure::into_error)
+    }
+
+    /// Compares every row of the table; gives their number.
+    async fn compare(&self, source: &mut dyn Session, to: &SqlCatalog) -> Result<u64> {
+        let mut target = to.db.read().await?;
+        let mut compared = 0;
+        let differs = |what: &str| {
+            TxnLogError::corrupt(format!(
+                "{what} of {} is another in {} than in the source: copy again, to an empty catalog",
+                self.name,
+                to.db.describe()
+            ))
+        };
+        let sql = format!("SELECT {} FROM dl_tables WHERE table_id = ?", TABLE_COLUMNS.join(", "));
+        let there = target.query(&sql, vec![self.id()]).await?.pop().map(|row| row.0.collect::<Vec<_>>());
+        if there.as_ref() != Some(&self.row) {
+            return Err(differs("the row in dl_tables"));
+        }
+        let mut after = self.oldest - 1;
+        while let Some(newest) = next_batch(source, self.id, after).await? {
+            for (table, columns) in of_versions() {
+                let mut here = self.rows(source, table, &columns, after, newest).await?;
+                let mut there = self.rows(target.as_mut(), table, &columns, after, newest).await?;
+                compared += here.len() as u64;
+                here.sort_unstable();
+                there.sort_unstable();
+                if here != there {
+                    return Err(differs(&format!("a row of {table} in versions {} to {newest}", after + 1)));
+                }
+            }
+            after = newest;
+        }
+        Ok(compared)
+    }
+}
+
+/// Copies those lines of the audit that the target lacks.
+async fn copy_audit(source: &mut dyn Session, to: &SqlCatalog) -> Result<()> {
+    let mut after = Value::Blob(Vec::new());
+    loop {
+        let sql = format!(
+            "SELECT {} FROM dl_audit WHERE audit_id > ? ORDER BY audit_id LIMIT {BATCH_AUDIT}",
+            AUDIT_COLUMNS.join(", ")
+        );
+        let rows = source.query(&sql, vec![after]).await?;
+        let mut rows: Vec<Vec<_>> = rows.into_iter().map(|row| row.0.collect()).collect();
+        let Some(last) = rows.last() else { return Ok(()) };
+        after = last[0].clone();
+        let sql = format!("SELECT audit_id FROM dl_audit WHERE audit_id IN ({})", placeholders(rows.len()));
+        let there = to.db.query(&sql, rows.iter().map(|row| row[0].clone()).collect()).await?;
+        let there: Vec<_> = there.into_iter().flat_map(|row| row.0).collect();
+        rows.retain(|row| !there.contains(&row[0]));
+        if !rows.is_empty() {
+            let mut session = to.write(&[]).await?;
+            session.write(vec![Write::insert("dl_audit", &AUDIT_COLUMNS, rows)]).await?;
+            session.commit().await.map_err(CommitFailure::into_error)?;
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! DuckDB: one file, one process.
+//!
+//! DuckDB locks its file for the process that opens it, and two instances in one process would not see each other. So
+//! all catalogs of a process on one file share one instance, and their writers take turns; no transaction of ours ever
+//! conflicts inside the database. Calls run on blocking threads. Rows are found by scanning columns, not by indexes.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+
+use async_trait::async_trait;
+use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
+use duckdb::types::{Value as DuckValue, ValueRef};
+use duckdb::{Connection, appender_params_from_iter, params_from_iter};
+use futures::stream::BoxStream;
+use rustix::fs::{FlockOperation, fcntl_lock};
+use tokio::sync::OwnedMutexGuard;
+
+use crate::database::{CommitFailure, Database, Insert, Row, Session, Value, Write, placeholders, streamed};
+use crate::uri::{CatalogUri, Place};
+
+/// From so many rows on, the appender.
+const APPEND_ROWS: usize = 50;
+
+/// The instances of this process, by file.
+static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<Instance>>>> = LazyLock::new(Mutex::default);
+
+/// An open file.
+#[derive(Debug)]
+struct Instance {
+    /// Connections nobody uses now; there is always one more to clone from.
+    idle: Mutex<Vec<Connection>>,
+    root: Mutex<Connection>,
+    writer: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Instance {
+    fn connection(&self) -> duckdb::Result<Connection> {
+        let idle = lock(&self.idle).pop();
+        idle.map_or_else(|| lock(&self.root).try_clone(), Ok)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug)]
+pub(crate) struct DuckDatabase {
+    uri: String,
+    /// `None` once closed.
+    instance: Mutex<Option<Arc<Instance>>>,
+}
+
+impl DuckDatabase {
+    /// Opens the file; makes it when `create` says so and it is missing.
+    pub(crate) async fn open(path: &Path, create: bool) -> Result<Self> {
+        let path = std::path::absolute(path)
+            .map_err(|e| TxnLogError::invalid(format!("{} has no absolute path", path.display())).with_source(e))?;
+        let uri = CatalogUri { place: Place::DuckDb(path.clone()), table: None }.to_string();
+        if !create && !path.exists() {
+            return Err(TxnLogError::not_found(format!("there is no catalog at {uri}: `dl init` makes one")));
+        }
+        let Some(dir) = path.parent().filter(|dir| dir.is_dir()) else {
+            let message = format!("the catalog {uri} needs its folder: make it");
+            return Err(TxnLogError::not_found(message));
+        };
+        // One file has one name here, however it is written.
+        let path = path.canonicalize().unwrap_or_else(|_| match (dir.canonicalize(), path.file_name()) {
+            (Ok(dir), Some(name)) => dir.join(name),
+            _ => path.clone(),
+        });
+        let instance = blocking({
+            let uri = uri.clone();
+            move || instance(&path, &uri)
+        })
+        .await?;
+        Ok(Self { uri, instance: Mutex::new(Some(instance)) })
+    }
+
+    fn instance(&self) -> Result<Arc<Instance>> {
+        lock(&self.instance)
+            .clone()
+            .ok_or_else(|| TxnLogError::new(ErrorKind::Unavailable, format!("{} was closed: connect again", self.uri)))
+    }
+
+    async fn begin(&self, turn: Option<OwnedMutexGuard<()>>) -> Result<DuckSession> {
+        let (instance, uri) = (self.instance()?, self.uri.clone());
+        let connection = blocking(move || {
+            let connection = instance.connection().map_err(|e| failed(&uri, e))?;
+            connection.execute_batch("BEGIN").map_err(|e| failed(&uri, e))?;
+            Ok(Some(Begun { connection: Some(connection), instance, _turn: turn }))
+        });
+        Ok(DuckSession { uri: self.uri.clone(), begun: connection.await? })
+    }
+}
+
+/// The instance of a file; opened when this process has none.
+fn instance(path: &Path, uri: &str) -> Result<Arc<Instance>> {
+    let mut open = lock(&OPEN);
+    open.retain(|_, instance| instance.strong_count() > 0);
+    if let Some(instance) = open.get(path).and_then(Weak::upgrade) {
+        return Ok(instance);
+    }
+    let unavailable = |message: String| TxnLogError::new(ErrorKind::Unavailable, message);
+    if path.exists() {
+        // DuckDB says it in words only. The lock goes with the file handle; ours is the first in this process.
+        let file = File::options().read(true).write(true).open(path).map_err(|e| {
+            unavailable(format!("{uri} cannot be opened for writing: check its permissions")).with_source(e)
+        })?;
+        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            unavailable(format!(
+                "{uri} is in use by another process, and DuckDB lets only one have a file: \
+                 stop that process, or keep the catalog in SQLite or PostgreSQL"
+            ))
+        })?;
+    }
+    let root = Connection::open(path).map_err(|e| {
+        let message =
+            format!("{uri} cannot be opened: check that it is a DuckDB file, its permissions, and that nobody else has it open");
+        unavailable(message).with_source(e)
+    })?;
+    let instance = Arc::new(Instance { idle: Mutex::default(), root: Mutex::new(root), writer: Arc::default() });
+    open.insert(path.to_path_buf(), Arc::downgrade(&instance));
+    Ok(instance)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e))?
+}
+
+#[async_trait]
+impl Database for DuckDatabase {
+    fn describe(&self) -> String {
+        self.uri.clone()
+    }
+
+    async fn read(&self) -> Result<Box<dyn Session>> {
+        Ok(Box::new(self.begin(None).await?))
+    }
+
+    async fn write(&self, _heads: &[TableId]) -> Result<Box<dyn Session>> {
+        let turn = self.instance()?.writer.clone().lock_owned().await;
+        Ok(Box::new(self.begin(Some(turn)).await?))
+    }
+
+    async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
+        let (instance, uri) = (self.instance()?, self.uri.clone());
+        Ok(streamed(move |send| async move {
+            let rows = send.clone();
+            let read = blocking(move || {
+                let connection = instance.connection().map_err(|e| failed(&uri, e))?;
+                each_row(&connection, &uri, &sql, params, |row| rows.blocking_send(Ok(row)).is_ok())?;
+                lock(&instance.idle).push(connection);
+                Ok(())
+            });
+            if let Err(e) = read.await {
+                // Nobody listens any more: nobody misses it.
+                let _ = send.send(Err(e)).await;
+            }
+        }))
+    }
+
+    async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
+        let (instance, uri, sql) = (self.instance()?, self.uri.clone(), sql.to_string());
+        blocking(move || {
+            let connection = instance.connection().map_err(|e| failed(&uri, e))?;
+            let rows = all_rows(&connection, &uri, &sql, params)?;
+            lock(&instance.idle).push(connection);
+            Ok(rows)
+        })
+        .await
+    }
+
+    async fn close(&self) {
+        // With its last connection the instance folds its log into the file.
+        let instance = lock(&self.instance).take();
+        let _ = blocking(move || {
+            drop(instance);
+            Ok(())
+        })
+        .await;
+    }
+
+    async fn has_catalog(&self) -> Result<bool> {
+        let sql = "SELECT 1 FROM information_schema.tables WHERE table_name = 'dl_catalog'";
+        Ok(!self.query(sql, vec![]).await?.is_empty())
+    }
+
+    async fn migrate(&self) -> Result<Box<dyn Session>> {
+        self.write(&[]).await
+    }
+
+    /// Without the indexes that lead to rows: DuckDB would keep them and seldom use them.
+    fn migration(&self, sql: &str) -> String {
+        sql.lines().filter(|line| !line.starts_with("CREATE INDEX")).collect::<Vec<_>>().join("\n")
+    }
+
+    async fn analyze(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn seeks(&self) -> bool {
+        false
+    }
+
+    /// A file whose log could not be written may hold the commit or not, until it is opened again.
+    fn lock_proves_absence(&self) -> bool {
+        false
+    }
+}
+
+struct DuckSession {
+    uri: String,
+    /// `None` while a call runs, and after one that was given up.
+    begun: Option<Begun>,
+}
+
+/// A transaction, and the turn that goes with it: whatever thread has it, both end together.
+struct Begun {
+    connection: Option<Connection>,
+    instance: Arc<Instance>,
+    _turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        // A connection that cannot roll back is closed, which does.
+        if let Some(connection) = self.connection.take()
+            && connection.execute_batch("ROLLBACK").is_ok()
+        {
+            lock(&self.instance.idle).push(connection);
+        }
+    }
+}
+
+impl DuckSession {
+    async fn with<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let gone = || TxnLogError::new(ErrorKind::Internal, format!("a transaction of {} is over", self.uri));
+        let begun = self.begun.take().ok_or_else(gone)?;
+        let (begun, result) = blocking(move || {
+            let result = match &begun.connection {
+                Some(connection) => work(connection),
+                None => Err(TxnLogError::new(ErrorKind::Internal, "a transaction has no connection")),
+            };
+            Ok((begun, result))
+        })
+        .await?;
+        self.begun = Some(begun);
+        result
+    }
+}
+
+#[async_trait]
+impl Session for DuckSession {
+    async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
+        let (uri, sql) = (self.uri.clone(), sql.to_string());
+        self.with(move |connection| all_rows(connection, &uri, &sql, params)).await
+    }
+
+    async fn write(&mut self, writes: Vec<Write>) -> Result<u64> {
+        let uri = self.uri.clone();
+        self.with(move |connection| {
+            let run = |write| run(connection, write).map_err(|e| failed(&uri, e));
+            writes.into_iter().map(run).sum()
+        })
+        .await
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<(), CommitFailure> {
+        let uri = self.uri.clone();
+        let committed = self.with(move |connection| connection.execute_batch("COMMIT").map_err(|e| failed(&uri, e)));
+        committed.await.map_err(CommitFailure::Unknown)?;
+        if let Some(mut begun) = self.begun.take()
+            && let Some(connection) = begun.connection.take()
+        {
+            lock(&begun.instance.idle).push(connection);
+        }
+        Ok(())
+    }
+}
+
+fn run(connection: &Connection, write: Write) -> duckdb::Result<u64> {
+    let Insert { table, columns, rows } = match write {
+        Write::Run(sql, params) if params.is_empty() => return connection.execute_batch(&sql).map(|()| 0),
+        Write::Run(sql, params) => {
+            let changed = connection.prepare(&sql)?.execute(params_from_iter(params.into_iter().map(duck)))?;
+            return Ok(changed as u64);
+        }
+        Write::Insert(insert) => insert,
+    };
+    let count = rows.len() as u64;
+    if rows.len() >= APPEND_ROWS {
+        let mut appender = connection.appender_with_columns(table, &columns)?;
+        for row in rows {
+            appender.append_row(appender_params_from_iter(row.into_iter().map(duck)))?;
+        }
+        appender.flush()?;
+        return Ok(count);
+    }
+    let sql = format!("INSERT INTO {table} ({}) VALUES ({})", columns.join(", "), placeholders(columns.len()));
+    let mut insert = connection.prepare(&sql)?;
+    for row in rows {
+        insert.execute(params_from_iter(row.into_iter().map(duck)))?;
+    }
+    Ok(count)
+}
+
+fn duck(value: Value) -> DuckValue {
+    match value {
+        Value::Null => DuckValue::Null,
+        Value::Int(n) => DuckValue::BigInt(n),
+        Value::Text(text) => DuckValue::Text(text),
+        Value::Blob(blob) => DuckValue::Blob(blob),
+    }
+}
+
+fn all_rows(connection: &Connection, uri: &str, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    each_row(connection, uri, sql, params, |row| {
+        rows.push(row);
+        true
+    })?;
+    Ok(rows)
+}
+
+/// Hands on row after row, until one is not wanted. Every query is planned anew: a plan that was kept is not planned
+/// again when rows come in, and one made for an empty table finds nothing for ever.
+fn each_row(
+    connection: &Connection,
+    uri: &str,
+    sql: &str,
+    params: Vec<Value>,
+    mut take: impl FnMut(Row) -> bool,
+) -> Result<()> {
+    let mut statement = connection.prepare(sql).map_err(|e| failed(uri, e))?;
+    let mut rows = statement.query(params_from_iter(params.into_iter().map(duck))).map_err(|e| failed(uri, e))?;
+    let columns = rows.as_ref().map_or(0, |statement| statement.column_count());
+    while let Some(row) = rows.next().map_err(|e| failed(uri, e))? {
+        let value = |i| {
+            Ok(match row.get_ref(i).map_err(|e| failed(uri, e))? {
+                ValueRef::Null => Value::Null,
+                ValueRef::Boolean(b) => Value::Int(b.into()),
+                ValueRef::Int(n) => Value::Int(n.into()),
+                ValueRef::BigInt(n) => Value::Int(n),
+                ValueRef::HugeInt(n) => Value::Int(i64::try_from(n).map_err(|_| unreadable(uri, i))?),
+                ValueRef::Text(text) => Value::Text(String::from_utf8(text.to_vec()).map_err(|_| unreadable(uri, i))?),
+                ValueRef::Blob(blob) => Value::Blob(blob.to_vec()),
+                _ => return Err(unreadable(uri, i)),
+            })
+        };
+        if !take(Row((0..columns).map(value).collect::<Result<Vec<_>>>()?.into_iter())) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn unreadable(uri: &str, column: usize) -> TxnLogError {
+    TxnLogError::corrupt(format!("{uri} holds an unreadable value in column {column} of a row"))
+}
+
+/// DuckDB has no codes for what went wrong, only words.
+fn failed(uri: &str, e: duckdb::Error) -> TxnLogError {
+    TxnLogError::new(ErrorKind::Internal, format!("a statement failed in {uri}")).with_source(e)
+}

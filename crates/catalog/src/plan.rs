@@ -1,0 +1,505 @@
+//! From a predicate to the SQL that finds the files in which a row may match.
+//!
+//! What SQL finds holds every such file, and mostly only those; the statistics themselves have the last word, in Rust.
+//! Every file is judged by a *condition* over its bounds. Where the database seeks, one column also *leads*: the values
+//! it may take are a few intervals, and for each of them and each class of files there is one seek in that column's
+//! index. Files whose bounds are unknown are always among those judged.
+
+use std::fmt;
+
+use deltalakedb_log::Predicate;
+use deltalakedb_log::predicate::{Comparison, Literal};
+use deltalakedb_log::schema::Schema;
+
+use crate::bounds::{INDEXED, Kind, Slot, Slots, WIDE, after_prefix};
+use crate::database::Value;
+
+/// A list longer than that is judged by its ends.
+const MAX_LIST: usize = 64;
+/// More intervals than that become one.
+const MAX_INTERVALS: usize = 8;
+
+/// A piece of SQL with its parameters.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Sql {
+    pub(crate) text: String,
+    pub(crate) params: Vec<Value>,
+}
+
+impl Sql {
+    fn new(text: impl Into<String>, params: Vec<Value>) -> Self {
+        Self { text: text.into(), params }
+    }
+
+    pub(crate) fn push(&mut self, other: Sql) {
+        self.text.push_str(&other.text);
+        self.params.extend(other.params);
+    }
+
+    fn joined(parts: Vec<Sql>, by: &str) -> Sql {
+        let mut all = Sql::default();
+        for (i, part) in parts.into_iter().enumerate() {
+            all.text.push_str(if i == 0 { "(" } else { by });
+            all.push(part);
+        }
+        all.text.push(')');
+        all
+    }
+}
+
+/// What SQL can do for a predicate.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Plan {
+    /// What a file's bounds must satisfy; `None` when they can say nothing.
+    pub(crate) condition: Option<Sql>,
+    /// The column that leads to the files.
+    pub(crate) lead: Option<Lead>,
+}
+
+/// A column whose index leads to the files.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Lead {
+    pub(crate) slot: usize,
+    kind: Kind,
+    values: Span,
+}
+
+/// Values a column may take: in one of the intervals, which are in order and apart, or null.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Span {
+    intervals: Vec<Interval>,
+    null: bool,
+}
+
+/// From low to high, both included; `None` has no end.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Interval {
+    low: Option<Vec<u8>>,
+    high: Option<Vec<u8>>,
+}
+
+impl Plan {
+    pub(crate) fn new(predicate: &Predicate, schema: &Schema, slots: &Slots) -> Self {
+        let table = Table { schema, slots };
+        let condition = table.condition(predicate, true);
+        // Of doubles only the least is known: they lead nowhere.
+        let able = slots.0.iter().enumerate().take(INDEXED).filter(|(_, s)| s.kind != Kind::Double);
+        let leads = able.filter_map(|(slot, s)| {
+            let values = table.span(slot, predicate, true)?;
+            Some((table.breadth(s, &values), Lead { slot, kind: s.kind, values }))
+        });
+        Self { condition, lead: leads.min_by_key(|(breadth, _)| *breadth).map(|(_, lead)| lead) }
+    }
+}
+
+impl Lead {
+    /// The seeks: each finds other files, and together they find every file that may hold one of the values.
+    pub(crate) fn seeks(&self, classes: &[i64]) -> Vec<Sql> {
+        let n = self.slot;
+        let mut seeks = vec![Sql::new(format!("class_{n} IS NULL"), vec![])];
+        if self.values.null {
+            seeks.push(Sql::new(format!("class_{n} = -1"), vec![]));
+        }
+        let mut before: Option<&Vec<u8>> = None;
+        for Interval { low, high } in &self.values.intervals {
+            for class in classes {
+                let mut seek = Sql::new(format!("class_{n} = {class}"), vec![]);
+                // What begins at or before the end of the interval before this one was found there.
+                let least = low.as_deref().map(|low| self.kind.least(*class, low));
+                match (least, before) {
+                    (least, Some(end)) if least.as_ref().is_none_or(|least| least <= end) => {
+                        seek.push(Sql::new(format!(" AND min_{n} > ?"), vec![Value::Blob(end.clone())]));
+                    }
+                    (Some(least), _) => {
+                        seek.push(Sql::new(format!(" AND min_{n} >= ?"), vec![Value::Blob(least)]));
+                    }
+                    (None, _) => {}
+                }
+                if let Some(high) = high {
+                    seek.push(Sql::new(format!(" AND min_{n} <= ?"), vec![Value::Blob(high.clone())]));
+                }
+                if let Some(low) = low {
+                    seek.push(Sql::new(format!(" AND max_{n} >= ?"), vec![Value::Blob(low.clone())]));
+                }
+                seeks.push(seek);
+            }
+            before = high.as_ref();
+        }
+        seeks
+    }
+
+    /// A query for the classes that live files have, from one to the next. Its parameters are the table, twice.
+    pub(crate) fn classes(&self) -> String {
+        let n = self.slot;
+        let next = |after: &str| {
+            format!(
+                "(SELECT class_{n} FROM dl_add_files WHERE table_id = ? AND class_{n} {after} \
+                 AND removed_version IS NULL ORDER BY class_{n} LIMIT 1)"
+            )
+        };
+        format!(
+            "WITH RECURSIVE classes (class) AS (SELECT {} UNION ALL SELECT {} FROM classes WHERE class IS NOT NULL) \
+             SELECT class FROM classes WHERE class IS NOT NULL",
+            next(">= 0"),
+            next("> class")
+        )
+    }
+}
+
+/// The search for the live files of a version.
+#[derive(Debug)]
+pub(crate) struct Search {
+    pub(crate) table: Value,
+    pub(crate) version: Value,
+    pub(crate) is_newest: bool,
+    pub(crate) seeks: bool,
+    /// The table's columns; `None` when nothing but all files is wanted.
+    pub(crate) schema: Option<Schema>,
+    pub(crate) slots: Slots,
+    pub(crate) plan: Plan,
+    /// The classes of live files in the leading slot.
+    pub(crate) classes: Vec<i64>,
+}
+
+impl Search {
+    /// The query for these columns of the files found.
+    pub(crate) fn statement(&self, columns: &str) -> Sql {
+        let mut all = Sql::default();
+        for (i, mut part) in self.parts().into_iter().enumerate() {
+            if let Some(condition) = &self.plan.condition {
+                part.push(Sql::new(" AND ", vec![]));
+                part.push(condition.clone());
+            }
+            let union = if i == 0 { "" } else { " UNION ALL " };
+            all.push(Sql::new(format!("{union}SELECT {columns} FROM dl_add_files WHERE "), vec![]));
+            all.push(part);
+        }
+        all
+    }
+
+    /// The query for the number of files found, or only gone through.
+    pub(crate) fn count(&self, found: bool) -> Sql {
+        let mut all = match found {
+            true => self.statement("1 AS one"),
+            false => {
+                Search { plan: Plan { condition: None, ..self.plan.clone() }, ..self.copy() }.statement("1 AS one")
+            }
+        };
+        all.text = format!("SELECT count(*) FROM ({}) AS files", all.text);
+        all
+    }
+
+    fn copy(&self) -> Search {
+        Search {
+            table: self.table.clone(),
+            version: self.version.clone(),
+            schema: None,
+            slots: Slots::default(),
+            plan: self.plan.clone(),
+            classes: self.classes.clone(),
+            ..*self
+        }
+    }
+
+    /// Conditions that together hold for every file that may be meant, and for each file only one.
+    fn parts(&self) -> Vec<Sql> {
+        let (table, version) = (self.table.clone(), self.version.clone());
+        if !self.is_newest || !self.seeks {
+            return vec![self.live()];
+        }
+        // A newer commit may end a file between two statements: `version` tells which files are meant all the same.
+        // `+` keeps a column out of the choice of an index: live files are found by their end, past ones by their start.
+        let seeks = match &self.plan.lead {
+            Some(lead) => lead.seeks(&self.classes),
+            None => vec![Sql::default()],
+        };
+        let live = seeks.into_iter().map(|seek| {
+            let mut sql = Sql::new("table_id = ? AND removed_version IS NULL", vec![table.clone()]);
+            if !seek.text.is_empty() {
+                sql.text.push_str(" AND ");
+            }
+            sql.push(seek);
+            sql.push(Sql::new(" AND +version <= ?", vec![version.clone()]));
+            sql
+        });
+        let ended = Sql::new(
+            "table_id = ? AND removed_version > ? AND +version <= ?",
+            vec![table.clone(), version.clone(), version.clone()],
+        );
+        live.chain([ended]).collect()
+    }
+
+    /// The condition for every live file.
+    pub(crate) fn live(&self) -> Sql {
+        Sql::new(
+            "table_id = ? AND version <= ? AND (+removed_version IS NULL OR +removed_version > ?)",
+            vec![self.table.clone(), self.version.clone(), self.version.clone()],
+        )
+    }
+
+    /// A column's slot, and the condition for a file's bounds in it to be values of its rows; `None` when they never
+    /// are.
+    pub(crate) fn exact(&self, column: &str) -> Option<(usize, Kind, String)> {
+        let column = self.schema.as_ref()?.column(column)?;
+        let (n, slot) = self.slots.of(column)?;
+        let exact = match (column.is_partition, column.data_type?.has_exact_statistics()) {
+            // One value, so it was not cut.
+            (true, _) => format!("class_{n} IS NOT NULL AND class_{n} <= 0"),
+            (false, true) => {
+                format!(
+                    "class_{n} IS NOT NULL AND (class_{n} < 0 OR (nulls IS NOT NULL AND nulls & {} = 0))",
+                    1 << WIDE
+                )
+            }
+            (false, false) => return None,
+        };
+        Some((n, slot.kind, exact))
+    }
+}
+
+impl fmt::Display for Sql {
+    /// With the parameters in their places.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut params = self.params.iter();
+        for (i, piece) in self.text.split('?').enumerate() {
+            if i > 0 {
+                match params.next() {
+                    Some(Value::Int(n)) => write!(f, "{n}")?,
+                    Some(Value::Text(text)) => write!(f, "'{}'", text.replace('\'', "''"))?,
+                    Some(Value::Blob(bytes)) => {
+                        f.write_str("x'")?;
+                        bytes.iter().try_for_each(|b| write!(f, "{b:02x}"))?;
+                        f.write_str("'")?;
+                    }
+                    Some(Value::Null) | None => f.write_str("NULL")?,
+                }
+            }
+            f.write_str(piece)?;
+        }
+        Ok(())
+    }
+}
+
+struct Table<'a> {
+    schema: &'a Schema,
+    slots: &'a Slots,
+}
+
+impl Table<'_> {
+    fn slot(&self, name: &str) -> Option<(usize, &Slot)> {
+        self.slots.of(self.schema.column(name)?)
+    }
+
+    fn is_partition(&self, slot: &Slot) -> bool {
+        self.schema.columns().iter().any(|c| c.is_partition && c.physical_name == slot.column)
+    }
+
+    /// How many files such values may lead to, from few (0) to many.
+    fn breadth(&self, slot: &Slot, values: &Span) -> u8 {
+        let points = values.intervals.iter().all(|i| i.low.is_some() && i.low == i.high);
+        let closed = values.intervals.iter().all(|i| i.low.is_some() && i.high.is_some());
+        match (points && !values.null, self.is_partition(slot)) {
+            (true, false) => 0,
+            (true, true) => 1,
+            (false, _) if closed => 1,
+            (false, _) => 2,
+        }
+    }
+
+    /// What the bounds of a file must satisfy for `p` to evaluate to `want` in a row; `None` when they cannot tell.
+    fn condition(&self, p: &Predicate, want: bool) -> Option<Sql> {
+        match p {
+            Predicate::Unknown => None,
+            Predicate::Constant(b) => (*b != want).then(never),
+            Predicate::Not(p) => self.condition(p, !want),
+            Predicate::And(parts) | Predicate::Or(parts) => {
+                let each = parts.iter().map(|p| self.condition(p, want));
+                if matches!(p, Predicate::And(_)) == want {
+                    let known: Vec<_> = each.flatten().collect();
+                    (!known.is_empty()).then(|| Sql::joined(known, " AND "))
+                } else if parts.is_empty() {
+                    Some(never())
+                } else {
+                    each.collect::<Option<Vec<_>>>().map(|all| Sql::joined(all, " OR "))
+                }
+            }
+            Predicate::IsNull(c) | Predicate::IsNotNull(c) => {
+                let (n, _) = self.slot(c)?;
+                Some(match matches!(p, Predicate::IsNull(_)) == want {
+                    true => Sql::new(format!("(nulls IS NULL OR nulls & {} <> 0)", 1 << n), vec![]),
+                    false => Sql::new(format!("(class_{n} IS NULL OR class_{n} >= 0)"), vec![]),
+                })
+            }
+            Predicate::In(c, literals) if !want => {
+                let (n, slot) = self.slot(c)?;
+                let all = literals.iter().take(MAX_LIST).filter_map(|l| not_only(n, slot.kind, l)).collect::<Vec<_>>();
+                (!all.is_empty()).then(|| Sql::joined(all, " AND "))
+            }
+            Predicate::Compare(c, op, literal) if effective(*op, want) == Comparison::NotEq => {
+                let (n, slot) = self.slot(c)?;
+                not_only(n, slot.kind, literal)
+            }
+            Predicate::Compare(c, ..) | Predicate::In(c, _) | Predicate::StartsWith(c, _) => {
+                let (n, slot) = self.slot(c)?;
+                let intervals = intervals(slot.kind, p, want)?;
+                let each: Vec<_> = intervals.into_iter().map(|i| meets(n, i)).collect();
+                Some(if each.is_empty() { never() } else { Sql::joined(each, " OR ") })
+            }
+        }
+    }
+
+    /// The values the slot's column has in a row for which `p` evaluates to `want`; `None` for any.
+    fn span(&self, slot: usize, p: &Predicate, want: bool) -> Option<Span> {
+        match p {
+            Predicate::Unknown => None,
+            Predicate::Constant(b) => (*b != want).then(Span::default),
+            Predicate::Not(p) => self.span(slot, p, !want),
+            Predicate::And(parts) | Predicate::Or(parts) => {
+                let each = parts.iter().map(|p| self.span(slot, p, want));
+                if matches!(p, Predicate::And(_)) == want {
+                    each.flatten().reduce(Span::both)
+                } else {
+                    each.collect::<Option<Vec<_>>>().map(|all| all.into_iter().fold(Span::default(), Span::either))
+                }
+            }
+            Predicate::IsNull(c) | Predicate::IsNotNull(c) => {
+                let (n, of) = self.slot(c)?;
+                let is_null = matches!(p, Predicate::IsNull(_)) == want;
+                // Only a partition value is null in all rows of a file or in none.
+                (n == slot && is_null && self.is_partition(of)).then(|| Span { intervals: Vec::new(), null: true })
+            }
+            Predicate::Compare(c, ..) | Predicate::In(c, _) | Predicate::StartsWith(c, _) => {
+                let (n, of) = self.slot(c)?;
+                let intervals = if n == slot { intervals(of.kind, p, want)? } else { return None };
+                Some(Span { intervals: united(intervals), null: false })
+            }
+        }
+    }
+}
+
+impl Span {
+    fn both(self, other: Span) -> Span {
+        let mut all = Vec::new();
+        for a in &self.intervals {
+            for b in &other.intervals {
+                let low = a.low.clone().max(b.low.clone());
+                let high = match (&a.high, &b.high) {
+                    (Some(x), Some(y)) => Some(x.min(y).clone()),
+                    (x, y) => x.clone().or_else(|| y.clone()),
+                };
+                all.push(Interval { low, high });
+            }
+        }
+        Span { intervals: united(all), null: self.null && other.null }
+    }
+
+    fn either(mut self, other: Span) -> Span {
+        self.intervals.extend(other.intervals);
+        Span { intervals: united(self.intervals), null: self.null || other.null }
+    }
+}
+
+/// The same values as intervals in order and apart, few of them.
+fn united(mut intervals: Vec<Interval>) -> Vec<Interval> {
+    intervals.retain(|i| i.low.as_ref().zip(i.high.as_ref()).is_none_or(|(low, high)| low <= high));
+    // `None` sorts before every low, as it must.
+    intervals.sort_by(|a, b| a.low.cmp(&b.low));
+    let mut united: Vec<Interval> = Vec::new();
+    for next in intervals {
+        match united.last_mut() {
+            Some(last) if last.high.is_none() || next.low <= last.high => {
+                last.high = last.high.take().zip(next.high).map(|(a, b)| a.max(b));
+            }
+            _ => united.push(next),
+        }
+    }
+    if united.len() > MAX_INTERVALS {
+        let high = united.pop().and_then(|last| last.high);
+        united.truncate(1);
+        united.iter_mut().for_each(|first| first.high = high.clone());
+    }
+    united
+}
+
+fn effective(op: Comparison, want: bool) -> Comparison {
+    if want { op } else { op.negated() }
+}
+
+/// The values for which a comparison, list or prefix evaluates to `want`; `None` for any.
+fn intervals(kind: Kind, p: &Predicate, want: bool) -> Option<Vec<Interval>> {
+    let point = |l: &Literal| Some(Interval { low: Some(kind.encode(l, false)?), high: Some(kind.encode(l, true)?) });
+    match p {
+        Predicate::Compare(_, op, literal) => {
+            let (low, high) = (|| kind.encode(literal, false), || kind.encode(literal, true));
+            // Without the value itself, where the type has a next one.
+            let beyond = |bytes: Vec<u8>, up: bool| match kind.is_discrete()
+                && kind.encode(literal, up) == kind.encode(literal, !up)
+            {
+                true => kind.neighbour(&bytes, up),
+                false => Some(bytes),
+            };
+            let none = || Some(Vec::new());
+            match effective(*op, want) {
+                Comparison::Eq => Some(vec![point(literal)?]),
+                Comparison::NotEq => None,
+                Comparison::Lt => match beyond(high()?, false) {
+                    Some(high) => Some(vec![Interval { low: None, high: Some(high) }]),
+                    None => none(),
+                },
+                Comparison::LtEq => Some(vec![Interval { low: None, high: Some(high()?) }]),
+                // NaN is greater than any number.
+                Comparison::Gt | Comparison::GtEq if kind == Kind::Double => None,
+                Comparison::Gt => match beyond(low()?, true) {
+                    Some(low) => Some(vec![Interval { low: Some(low), high: None }]),
+                    None => none(),
+                },
+                Comparison::GtEq => Some(vec![Interval { low: Some(low()?), high: None }]),
+            }
+        }
+        Predicate::In(_, literals) if want => {
+            let points = united_points(literals.iter().map(point).collect::<Option<Vec<_>>>()?);
+            Some(points)
+        }
+        Predicate::StartsWith(_, prefix) if want && kind == Kind::String => {
+            let low = prefix.as_bytes().to_vec();
+            Some(vec![Interval { high: after_prefix(&low), low: Some(low) }])
+        }
+        _ => None,
+    }
+}
+
+/// Too many points become the interval they lie in.
+fn united_points(mut points: Vec<Interval>) -> Vec<Interval> {
+    if points.len() > MAX_LIST {
+        let low = points.iter().filter_map(|p| p.low.clone()).min();
+        let high = points.iter().filter_map(|p| p.high.clone()).max();
+        points = vec![Interval { low, high }];
+    }
+    points
+}
+
+fn never() -> Sql {
+    Sql::new("1 = 0", vec![])
+}
+
+/// Some value may lie in the interval.
+fn meets(n: usize, i: Interval) -> Sql {
+    let mut sql = Sql::new(format!("((class_{n} IS NULL OR class_{n} >= 0)"), vec![]);
+    if let Some(low) = i.low {
+        sql.push(Sql::new(format!(" AND (max_{n} IS NULL OR max_{n} >= ?)"), vec![Value::Blob(low)]));
+    }
+    if let Some(high) = i.high {
+        sql.push(Sql::new(format!(" AND (min_{n} IS NULL OR min_{n} <= ?)"), vec![Value::Blob(high)]));
+    }
+    sql.push(Sql::new(")", vec![]));
+    sql
+}
+
+/// Some value may be another than this one; `None` when that cannot be excluded.
+fn not_only(n: usize, kind: Kind, literal: &Literal) -> Option<Sql> {
+    let value = kind.encode(literal, false).filter(|low| kind.encode(literal, true).as_ref() == Some(low))?;
+    // A bound of a floating-point column says nothing of NaN.
+    let exact = kind != Kind::Double;
+    let sql = format!("(class_{n} IS NULL OR (class_{n} >= 0 AND (class_{n} > 0 OR min_{n} <> ?)))");
+    exact.then(|| Sql::new(sql, vec![Value::Blob(value)]))
+}

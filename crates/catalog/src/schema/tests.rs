@@ -1,0 +1,91 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use deltalakedb_log::SeededClock;
+
+use crate::uri::{CatalogUri, Place};
+use crate::{ConnectOptions, SqlCatalog};
+
+const DOCUMENT: &str = include_str!("../../../../docs/schema.md");
+
+/// `table.column`, and its type.
+type Columns = BTreeMap<String, String>;
+
+#[tokio::test]
+async fn every_column_is_documented() {
+    let dir = tempfile::tempdir().unwrap();
+    let uri = CatalogUri { place: Place::Sqlite(dir.path().join("c.db")), table: None };
+    let clock = Arc::new(SeededClock::new(1_700_000_000_000, 1));
+    let catalog = SqlCatalog::connect(&uri, ConnectOptions { clock, ..Default::default() }).await.unwrap();
+    let sql = "SELECT t.name || '.' || c.name, lower(c.type), c.\"notnull\" \
+               FROM sqlite_master t JOIN pragma_table_info(t.name) c WHERE t.type = 'table'";
+    let mut actual = Columns::new();
+    for mut row in catalog.db.query(sql, vec![]).await.unwrap() {
+        let (name, kind) = (row.text().unwrap(), row.text().unwrap());
+        let or_null = if row.int().unwrap() == 0 { " or null" } else { "" };
+        actual.insert(name, kind + or_null);
+    }
+    assert!(actual.contains_key("dl_add_files.class_7"), "the columns of every migration: {actual:?}");
+    let wrong = differences(&actual, &documented(DOCUMENT));
+    assert!(wrong.is_empty(), "docs/schema.md and crates/catalog/migrations differ:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_difference_is_named() {
+    let check = |document: &str, want: &[&str]| {
+        let actual = [("dl_t.a", "bigint"), ("dl_t.b_0", "blob or null"), ("dl_t.b_1", "blob or null")];
+        let actual = actual.map(|(name, kind)| (name.to_string(), kind.to_string())).into();
+        let text = format!("## `dl_t`\n\n| column | type | meaning |\n|---|---|---|\n{document}\n\n| x | y | z |\n");
+        assert_eq!(differences(&actual, &documented(&text)), want, "{document}");
+    };
+    let b = "| `b_0` to `b_1` | blob or null | |";
+    check(&format!("| `a` | bigint | an a |\n{b}"), &[]);
+    check(b, &["dl_t.a (bigint) is not documented"]);
+    check(&format!("| `a` | text | |\n{b}"), &["dl_t.a is bigint, and documented as text"]);
+    check(&format!("| `a` | bigint | |\n{b}\n| `c` | text | |"), &["dl_t.c is documented, and does not exist"]);
+}
+
+fn differences(actual: &Columns, documented: &Columns) -> Vec<String> {
+    let of_actual = actual.iter().filter_map(|(name, kind)| match documented.get(name) {
+        None => Some(format!("{name} ({kind}) is not documented")),
+        Some(said) if said != kind => Some(format!("{name} is {kind}, and documented as {said}")),
+        Some(_) => None,
+    });
+    let gone = documented.keys().filter(|name| !actual.contains_key(*name));
+    of_actual.chain(gone.map(|name| format!("{name} is documented, and does not exist"))).collect()
+}
+
+/// The columns in the tables `column | type | meaning`, each under a heading that is the name of its table.
+fn documented(text: &str) -> Columns {
+    let (mut columns, mut table, mut inside) = (Columns::new(), "", false);
+    for line in text.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            table = heading.trim_matches('`');
+        }
+        let begins = line == "| column | type | meaning |";
+        inside = begins || (inside && line.starts_with('|'));
+        if begins || !inside || line.starts_with("|-") {
+            continue;
+        }
+        let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [names, kind, _meaning] = cells[..] else { panic!("not three cells: {line}") };
+        for name in expanded(names) {
+            let before = columns.insert(format!("{table}.{name}"), kind.to_string());
+            assert_eq!(before, None, "{table}.{name} is documented twice");
+        }
+    }
+    columns
+}
+
+/// The names a cell stands for: one, or several as in `c_0` to `c_7`.
+fn expanded(cell: &str) -> Vec<String> {
+    let name = |s: &str| s.trim_matches('`').to_string();
+    let Some((first, last)) = cell.split_once(" to ") else { return vec![name(cell)] };
+    let numbered = |s: &str| {
+        let name = name(s);
+        let (stem, number) = name.rsplit_once('_').unwrap();
+        (stem.to_string(), number.parse::<u8>().unwrap())
+    };
+    let ((stem, from), (_, to)) = (numbered(first), numbered(last));
+    (from..=to).map(|n| format!("{stem}_{n}")).collect()
+}
