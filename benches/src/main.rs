@@ -1,162 +1,355 @@
 //! Us beside our peers: one run on one machine, one table out.
 //!
-//! `make bench` builds this in release and runs it. The figures are medians; the peer is the Python package `deltalake`,
-//! as its users have it. The tables are logs without data files, the same at every run.
+//! `make bench` builds this in release and runs it beside a PostgreSQL server. The rows are below, in the order of the
+//! table; what they mean is in `docs/benchmarks.md`, where the results go as well, with `results.json` beside this
+//! crate's manifest. With the argument `small` it goes through everything on small tables and writes no file.
 #![allow(clippy::print_stdout, reason = "a table on standard output is what this program is for")]
 
-mod peer;
+mod chart;
+mod databases;
+mod machine;
+mod ours;
+mod peers;
+mod report;
 mod tables;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
-use deltalakedb_log::commit::{Base, CommitRequest};
-use deltalakedb_log::conformance::actions;
-use deltalakedb_log::{Action, Catalog, Clock, Location, Result, SystemClock, TableEntry, TxnLogError};
+use deltalakedb_log::{Clock, ErrorKind, Predicate, Result, SystemClock, TableId, TxnLogError, time};
+
+use databases::{Client, Server};
+use machine::Machine;
+use ours::{Ours, unavailable};
+use report::{Report, System, Unit, grouped};
+
+/// Samples of each peer: some of them take seconds.
+const PEER_SAMPLES: usize = 9;
+/// Rows of each file of the tables.
+const ROWS: i64 = 1000;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+const BEGIN: &str = "<!-- Written by `make bench` from here on. -->";
+const END: &str = "<!-- Written by `make bench` up to here. -->";
+
+/// The two tables: commits, and files of each.
+#[derive(Clone, Copy)]
+struct Scale {
+    short: (u64, u64),
+    long: (u64, u64),
+}
+
+const FULL: Scale = Scale { short: (1_000, 100), long: (50_000, 2) };
+const SMALL: Scale = Scale { short: (100, 20), long: (1_000, 2) };
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let folder = tempfile::tempdir().map_err(io)?;
-    let short = tables::write(folder.path(), 1_000, 100).map_err(io)?;
-    let long = tables::write(folder.path(), 50_000, 2).map_err(io)?;
-    let mut report = Report::default();
-
-    let catalog = connect(&folder.path().join("catalog.db")).await?;
-    let (entry, took) = import(&catalog, &short, "short").await?;
-    let rate = 100_000.0 / took.as_secs_f64();
-    report.row(
-        "import 1,000 commits x 100 files",
-        format!("{rate:.0} files/s"),
-        String::new(),
-        "at least 50,000 files/s",
-        rate >= 50_000.0,
-    );
-    let (long_entry, took) = import(&catalog, &long, "long").await?;
-    let rate = 100_000.0 / took.as_secs_f64();
-    report.row("import 50,000 commits x 2 files", format!("{rate:.0} files/s"), String::new(), "-", true);
-
-    let ours = open(&catalog, &entry).await?;
-    let peers = peer::open(&short)?;
-    let ratio = peers / ours;
-    report.row(
-        "open, 1,000 commits, 100,000 files",
-        ms(ours),
-        format!("{} (checkpoint), {ratio:.0}x", ms(peers)),
-        "at most 1/50 of delta-rs",
-        ratio >= 50.0,
-    );
-    let ours_long = open(&catalog, &long_entry).await?;
-    report.row(
-        "open, 50,000 commits, 100,000 files",
-        ms(ours_long),
-        String::new(),
-        "at most 1.25 times the above + 0.5 ms",
-        ours_long <= ours * 1.25 + 0.000_5,
-    );
-
-    let disk = append_and_sync(&folder.path().join("append")).map_err(io)?;
-    let commit = commits(&catalog, &entry).await?;
-    report.row("one append and fsync of this disk", ms(disk), String::new(), "-", true);
-    report.row(
-        "durable commit of one file",
-        ms(commit),
-        String::new(),
-        "at most that + 1.5 ms",
-        commit <= disk + 0.001_5,
-    );
-
-    report.print();
-    if report.missed() { Err(TxnLogError::invalid("a figure is worse than promised")) } else { Ok(()) }
-}
-
-async fn connect(path: &Path) -> Result<Arc<dyn Catalog>> {
-    let uri = CatalogUri { path: path.into(), table: None };
-    Ok(Arc::new(SqlCatalog::connect(&uri, ConnectOptions::default()).await?))
-}
-
-async fn import(catalog: &Arc<dyn Catalog>, table: &Path, name: &str) -> Result<(TableEntry, Duration)> {
-    let place = Location::parse(&table.to_string_lossy())?;
-    let name = name.parse()?;
-    let began = Instant::now();
-    let imported = deltalakedb_mirror::import(catalog, &SystemClock, &place, Some(&name), &|_, _| {}).await?;
-    Ok((imported.table, began.elapsed()))
-}
-
-/// Seconds to open a table: head, protocol and metadata, over a connection that is there.
-async fn open(catalog: &Arc<dyn Catalog>, entry: &TableEntry) -> Result<f64> {
-    let mut samples = Vec::new();
-    for _ in 0..200 {
-        let began = Instant::now();
-        catalog.reader(entry.id).head().await?;
-        samples.push(began.elapsed());
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let report = match arguments.as_slice() {
+        [] => measure(FULL).await?,
+        ["small"] => measure(SMALL).await?,
+        ["memory", uri, table, id] => {
+            println!("{}", ours::memory_of_plan(uri, table, id).await?);
+            return Ok(());
+        }
+        _ => return Err(TxnLogError::invalid("usage: deltalakedb-benches [small]")),
+    };
+    print!("{}", report.table());
+    if !arguments.is_empty() {
+        return Ok(()); // promises and documents are about the full size
     }
-    Ok(median(samples))
+    publish(&report)?;
+    if report.is_missed() { Err(TxnLogError::invalid("a figure is worse than promised")) } else { Ok(()) }
 }
 
-/// Seconds for a durable commit of one file whose data is written already.
-async fn commits(catalog: &Arc<dyn Catalog>, entry: &TableEntry) -> Result<f64> {
-    let mut samples = Vec::new();
-    let mut head = entry.current_version;
-    for n in 0..200 {
-        let add = actions::file(&format!("day=a/new-{n}.parquet"), 0, 9);
-        let request =
-            CommitRequest::new(entry.id, SystemClock.new_uuid(), Base::RebaseFrom(head), vec![Action::Add(add)]);
-        let began = Instant::now();
-        let committed = catalog.commit_all(vec![request]).await?.committed()?;
-        samples.push(began.elapsed());
-        head = committed[0].version;
+/// A catalog with both tables in it.
+struct Loaded {
+    ours: Ours,
+    short: TableId,
+    long: TableId,
+}
+
+async fn measure(scale: Scale) -> Result<Report> {
+    let folder = tempfile::tempdir().map_err(unavailable)?;
+    let folder = folder.path();
+    let server = Server::connect().await?;
+    let today = time::format_ms(SystemClock.now_ms());
+    let date = today.split('T').next().unwrap_or_default().to_string();
+    let mut report = Report::new(Machine::of(folder), date, versions(&server).await?);
+
+    let short = tables::write(folder, scale.short.0, scale.short.1).map_err(unavailable)?;
+    let long = tables::write(folder, scale.long.0, scale.long.1).map_err(unavailable)?;
+    // Before any peer: theirs are the checkpoints, which an import would begin at.
+    let loaded = imports(&mut report, scale, folder, &server, [&short, &long]).await?;
+    opens(&mut report, scale, &loaded, [&short, &long]).await?;
+    let lake = folder.join("lake");
+    plans(&mut report, scale, &loaded, folder, &server, &short, &lake).await?;
+    commits(&mut report, folder, &server, &loaded).await?;
+    appends(&mut report, folder, &loaded).await?;
+    memory(&mut report, scale, loaded, &short, &lake).await?;
+    Ok(report)
+}
+
+async fn versions(server: &Server) -> Result<Vec<(String, String)>> {
+    let mut versions = vec![
+        ("deltalakedb".to_string(), env!("CARGO_PKG_VERSION").to_string()),
+        ("SQLite".to_string(), databases::sqlite_version().await?),
+        ("PostgreSQL".to_string(), server.version.clone()),
+        ("DuckDB".to_string(), locked("duckdb").map(|v| format!("crate duckdb {v}")).unwrap_or_default()),
+    ];
+    versions.extend(peers::versions()?);
+    Ok(versions)
+}
+
+/// The version of a crate in the lock file.
+fn locked(name: &str) -> Option<&'static str> {
+    let lock = include_str!("../../Cargo.lock");
+    let rest = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?.1;
+    rest.split('"').next()
+}
+
+fn shape((commits, files): (u64, u64)) -> String {
+    format!("{} commits x {} files", grouped(commits as f64), grouped(files as f64))
+}
+
+async fn imports(
+    report: &mut Report,
+    scale: Scale,
+    folder: &Path,
+    server: &Server,
+    tables: [&Path; 2],
+) -> Result<Vec<Loaded>> {
+    let rows = [scale.short, scale.long].map(|s| (format!("import of {}", shape(s)), (s.0 * s.1) as f64));
+    let mut loaded = Vec::new();
+    for ours in Ours::everywhere(folder, server).await? {
+        let (short, seconds) = ours.import(tables[0], "short").await?;
+        report.add(&rows[0].0, ours.system, Unit::FilesPerSecond, vec![rows[0].1 / seconds]);
+        let (long, seconds) = ours.import(tables[1], "long").await?;
+        report.add(&rows[1].0, ours.system, Unit::FilesPerSecond, vec![rows[1].1 / seconds]);
+        loaded.push(Loaded { ours, short, long });
     }
-    Ok(median(samples))
+    report.promise(&rows[0].0, "SQLite: at least 50,000 files/s", &[System::Sqlite], |_, _, p50| Some(p50 >= 50_000.0));
+    Ok(loaded)
+}
+
+async fn opens(report: &mut Report, scale: Scale, loaded: &[Loaded], tables: [&Path; 2]) -> Result<()> {
+    let [short, long] = [scale.short, scale.long].map(|s| format!("open, {}", shape(s)));
+    for one in loaded {
+        report.add(&short, one.ours.system, Unit::Seconds, one.ours.open(one.short).await?);
+        report.add(&long, one.ours.system, Unit::Seconds, one.ours.open(one.long).await?);
+    }
+    for (row, table) in [(&short, tables[0]), (&long, tables[1])] {
+        let path = table.to_string_lossy();
+        let lines = peers::run(&["open", &path, &PEER_SAMPLES.to_string()])?;
+        add_peers(report, Some(row), Unit::Seconds, lines);
+    }
+    report.promise(&short, "at most 1/50 of delta-rs", &System::OURS, |report, _, p50| {
+        Some(p50 * 50.0 <= report.p50(&short, System::DeltaRs)?)
+    });
+    report.promise(&long, "at most 1.25 times the above + 0.5 ms", &System::OURS, |report, system, p50| {
+        Some(p50 <= report.p50(&short, system)? * 1.25 + 0.000_5)
+    });
+    Ok(())
+}
+
+/// A row of plans: what it is called, the predicates asked in turn, and the row of the same files read by key.
+struct Plan {
+    row: String,
+    predicates: Vec<Predicate>,
+    by_key: Option<String>,
+}
+
+fn plans_of(files: u64) -> Vec<Plan> {
+    let rows = i64::try_from(files).unwrap_or(i64::MAX / ROWS) * ROWS;
+    let mut random = fastrand::Rng::with_seed(7);
+    let one = format!("open and plan `id = x`, one file of {}, x", grouped(files as f64));
+    let plan = |row: String, predicates| Plan { row, predicates, by_key: None };
+    let (from, to) = (rows / 2, rows / 2 + (rows / 100).max(ROWS));
+    vec![
+        plan(format!("{one} at the start"), vec![ours::id_is(ROWS / 2)]),
+        plan(format!("{one} in the middle"), vec![ours::id_is((rows + ROWS) / 2)]),
+        plan(format!("{one} at the end"), vec![ours::id_is(rows - ROWS / 2)]),
+        plan(format!("{one} at random"), (0..200).map(|_| ours::id_is(random.i64(0..rows))).collect()),
+        Plan {
+            row: "open and plan `id >= a AND id < b`, 1 % of the files".into(),
+            predicates: vec![ours::id_between(from, to)],
+            by_key: Some("just the rows of that 1 %, by primary key".into()),
+        },
+        Plan {
+            row: "open and plan `day = '…'`, a partition".into(),
+            predicates: vec![ours::day_is("2024-01-01")],
+            by_key: Some("just the rows of that partition, by primary key".into()),
+        },
+    ]
+}
+
+async fn plans(
+    report: &mut Report,
+    scale: Scale,
+    loaded: &[Loaded],
+    folder: &Path,
+    server: &Server,
+    table: &Path,
+    lake: &Path,
+) -> Result<()> {
+    let (commits, files) = scale.short;
+    let plans = plans_of(commits * files);
+    for plan in &plans {
+        let Some(first) = plan.predicates.first() else { continue };
+        for one in loaded {
+            report.add(&plan.row, one.ours.system, Unit::Seconds, one.ours.plan(one.short, &plan.predicates).await?);
+        }
+        let Some(by_key) = &plan.by_key else { continue };
+        for one in loaded {
+            let client = match one.ours.system {
+                System::Sqlite => Client::of_sqlite(&ours::sqlite_file(folder)).await?,
+                System::Postgres => Client::of_postgres(server).await?,
+                // The columns of DuckDB's tables are scanned in groups of rows, index or not.
+                _ => continue,
+            };
+            let samples = by_keys(client, one, first).await?;
+            report.add(by_key, one.ours.system, Unit::Seconds, samples);
+        }
+        let promised = "SQLite, PostgreSQL: at most 3 times the rows by primary key";
+        report.promise(&plan.row, promised, &[System::Sqlite, System::Postgres], |report, system, p50| {
+            Some(p50 <= report.p50(by_key, system)? * 3.0)
+        });
+    }
+    let mut asked = serde_json::Map::new();
+    for plan in &plans {
+        let sql: Vec<String> = plan.predicates.iter().take(PEER_SAMPLES).map(|p| p.to_string()).collect();
+        asked.insert(plan.row.clone(), serde_json::Value::from(sql));
+    }
+    let lines = peers::run(&[
+        "plan",
+        &table.to_string_lossy(),
+        &lake.to_string_lossy(),
+        &commits.to_string(),
+        &files.to_string(),
+        &PEER_SAMPLES.to_string(),
+        &serde_json::Value::from(asked).to_string(),
+    ])?;
+    for line in &lines {
+        let first = plans.iter().find(|p| p.row == line.row).and_then(|p| p.predicates.first());
+        if let (Some(theirs), Some(first)) = (line.files, first) {
+            check_same_plan(loaded, first, line.system, theirs).await?;
+        }
+    }
+    add_peers(report, None, Unit::Seconds, lines);
+    Ok(())
+}
+
+/// Times are worth comparing only where the answers are the same.
+async fn check_same_plan(loaded: &[Loaded], asked: &Predicate, peer: System, theirs: u64) -> Result<()> {
+    for one in loaded {
+        let files = one.ours.files(one.short, asked).await?.len();
+        if files as u64 != theirs {
+            let (ours, peer) = (one.ours.system.name(), peer.name());
+            let message = format!("for {asked} {ours} plans {files} files and {peer} {theirs}: one of them is wrong");
+            return Err(TxnLogError::new(ErrorKind::Internal, message));
+        }
+    }
+    Ok(())
+}
+
+/// Reads just the rows that a plan would give, without finding out which.
+async fn by_keys(mut client: Client, one: &Loaded, predicate: &Predicate) -> Result<Vec<f64>> {
+    let files = one.ours.files(one.short, predicate).await?;
+    let wanted = files.len();
+    ours::sampled(200, async |_| {
+        let rows = client.rows_by_key(one.short, u64::MAX, &files).await?;
+        if rows == wanted {
+            return Ok(());
+        }
+        Err(TxnLogError::new(ErrorKind::Internal, format!("{wanted} files were planned and {rows} rows found by key")))
+    })
+    .await
+}
+
+async fn commits(report: &mut Report, folder: &Path, server: &Server, loaded: &[Loaded]) -> Result<()> {
+    let (row, alone) = ("durable commit of one file's metadata", "one append and fsync of this disk");
+    for one in loaded {
+        if one.ours.system == System::Postgres && !server.is_durable {
+            report.add_absent(row, System::Postgres, "the server runs with fsync or synchronous_commit off");
+            continue;
+        }
+        report.add(row, one.ours.system, Unit::Seconds, one.ours.commits(one.short).await?);
+    }
+    report.add(alone, System::Disk, Unit::Seconds, append_and_sync(&folder.join("append")).map_err(unavailable)?);
+    report.promise(row, "SQLite: at most the disk alone + 1.5 ms", &[System::Sqlite], |report, _, p50| {
+        Some(p50 <= report.p50(alone, System::Disk)? + 0.001_5)
+    });
+    Ok(())
 }
 
 /// Seconds to append four KiB to a file and sync it.
-fn append_and_sync(path: &Path) -> std::io::Result<f64> {
+fn append_and_sync(path: &Path) -> std::io::Result<Vec<f64>> {
     let mut file = File::options().create(true).append(true).open(path)?;
     let mut samples = Vec::new();
     for _ in 0..200 {
         let began = Instant::now();
         file.write_all(&[7; 4096])?;
         file.sync_data()?;
-        samples.push(began.elapsed());
+        samples.push(began.elapsed().as_secs_f64());
     }
-    Ok(median(samples))
+    Ok(samples)
 }
 
-fn median(mut samples: Vec<Duration>) -> f64 {
-    samples.sort();
-    samples.get(samples.len() / 2).copied().unwrap_or_default().as_secs_f64()
-}
-
-fn ms(seconds: f64) -> String {
-    format!("{:.3} ms", seconds * 1000.0)
-}
-
-fn io(e: std::io::Error) -> TxnLogError {
-    TxnLogError::new(deltalakedb_log::ErrorKind::Unavailable, "a file of the benchmark cannot be written")
-        .with_source(e)
-}
-
-#[derive(Default)]
-struct Report(Vec<([String; 4], bool)>);
-
-impl Report {
-    fn row(&mut self, what: &str, ours: String, delta_rs: String, promised: &str, kept: bool) {
-        self.0.push(([what.into(), ours, delta_rs, promised.into()], kept));
+async fn appends(report: &mut Report, folder: &Path, loaded: &[Loaded]) -> Result<()> {
+    let row = "append of 100 rows, published";
+    for one in loaded {
+        let place = folder.join(format!("appended-{}", one.ours.system.name()));
+        report.add(row, one.ours.system, Unit::Seconds, one.ours.appends(&place).await?);
     }
+    let theirs = folder.join("appended-peers");
+    let lines = peers::run(&["append", &theirs.to_string_lossy(), "50"])?;
+    add_peers(report, Some(row), Unit::Seconds, lines);
+    Ok(())
+}
 
-    fn missed(&self) -> bool {
-        self.0.iter().any(|(_, kept)| !kept)
+async fn memory(report: &mut Report, scale: Scale, loaded: Vec<Loaded>, table: &Path, lake: &Path) -> Result<()> {
+    let row = "memory grown by open and plan, at the peak";
+    let middle = i64::try_from(scale.short.0 * scale.short.1).unwrap_or_default() * ROWS / 2 + ROWS / 2;
+    for one in loaded {
+        let system = one.ours.system;
+        report.add(row, system, Unit::Bytes, one.ours.memory(one.short, middle).await?);
     }
+    for peer in System::COLUMNS.into_iter().filter(|s| !s.is_ours()) {
+        let (table, lake) = (table.to_string_lossy(), lake.to_string_lossy());
+        let lines = peers::run(&["memory", peer.name(), &table, &lake, &ours::id_is(middle).to_string()])?;
+        add_peers(report, Some(row), Unit::Bytes, lines);
+    }
+    report.promise(row, "less than 20 MB", &System::OURS, |_, _, p50| Some(p50 < 20e6));
+    Ok(())
+}
 
-    fn print(&self) {
-        println!("| what | deltalakedb | delta-rs | promised | kept |");
-        println!("|---|---|---|---|---|");
-        for ([what, ours, theirs, promised], kept) in &self.0 {
-            println!("| {what} | {ours} | {theirs} | {promised} | {} |", if *kept { "yes" } else { "NO" });
+/// Puts what the peers did into its row: the one given, or the one they name.
+fn add_peers(report: &mut Report, row: Option<&str>, unit: Unit, lines: Vec<peers::Line>) {
+    for line in lines {
+        let row = row.unwrap_or(&line.row);
+        match line.samples {
+            Ok(samples) => report.add(row, line.system, unit, samples),
+            Err(why) => report.add_absent(row, line.system, &why),
         }
     }
+}
+
+/// Writes `results.json`, the chart, and the marked part of `docs/benchmarks.md`.
+fn publish(report: &Report) -> Result<()> {
+    let root = Path::new(ROOT);
+    let page = root.join("docs/benchmarks.md");
+    let text = fs::read_to_string(&page).map_err(unavailable)?;
+    let parts = text.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) = parts.ok_or_else(|| {
+        TxnLogError::invalid("docs/benchmarks.md has lost its two marks: `git checkout docs/benchmarks.md` and repeat")
+    })?;
+    let (table, circumstances) = (report.table(), report.circumstances());
+    let section = format!("{BEGIN}\n\n{circumstances}\n{table}\n![The times as bars](benchmarks.svg)\n\n{END}");
+    fs::write(&page, format!("{before}{section}{after}")).map_err(unavailable)?;
+    fs::write(root.join("docs/benchmarks.svg"), chart::svg(report)).map_err(unavailable)?;
+    let json = format!("{:#}\n", report.to_json());
+    fs::write(root.join("benches/results.json"), json).map_err(unavailable)
 }

@@ -1,0 +1,268 @@
+#!/usr/bin/env python3
+"""What a user would pick instead, timed as its users have it. One JSON line for each figure.
+
+usage: peers.py versions
+       peers.py open TABLE N                      delta-rs, DuckDB delta; writes a checkpoint first
+       peers.py plan TABLE LAKE COMMITS FILES N ROWS
+                                                  delta-rs, DuckDB delta, DuckLake; the table has its checkpoint
+       peers.py memory SYSTEM TABLE LAKE CONDITION
+                                                  one of them, after `plan`
+       peers.py append FOLDER N                   delta-rs, DuckLake
+
+TABLE is a Delta log of COMMITS commits with FILES files each, as benches/src/tables.rs writes it; LAKE is a folder for
+the same table as DuckLake keeps it. ROWS is a JSON object, row of the report to conditions: sample n takes condition
+n modulo their number.
+
+A line is {"row", "system", "samples", "files"}: samples in seconds, or bytes for memory; files, where the system says
+it, is how many it would read. Or it is {"row", "system", "why"}: it could not be measured.
+"""
+
+import importlib.util
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+from deltalake import __version__ as deltalake_version
+
+Call = Callable[[str], int | None]
+DELTA_RS, DUCKDB_DELTA, DUCKLAKE = "delta-rs", "DuckDB delta", "DuckLake"
+
+
+def say(row: str, system: str, **rest) -> None:
+    print(json.dumps({"row": row, "system": system, **rest}), flush=True)
+
+
+def timed(row: str, system: str, asked: list[str], prepare: Callable[[], Call]) -> None:
+    """Times a call for each condition; the first is made once more before, not timed, so that all samples are warm."""
+    try:
+        call = prepare()
+        files = call(asked[0])
+        samples = []
+        for condition in asked:
+            began = time.perf_counter()
+            call(condition)
+            samples.append(time.perf_counter() - began)
+        say(row, system, samples=samples, files=files)
+    except Exception as e:  # a peer that fails is a row that says why, not the end of the run
+        say(row, system, why=reason(e))
+
+
+def reason(e: Exception) -> str:
+    return " ".join(str(e).split())[:200]
+
+
+def duck(extension: str) -> duckdb.DuckDBPyConnection:
+    """A connection with an extension from PyPI: nothing is fetched while we measure."""
+    spec = importlib.util.find_spec(f"duckdb_extension_{extension}")
+    if spec is None or spec.origin is None:
+        raise RuntimeError(f"the package duckdb-extension-{extension} is not installed: run scripts/setup python")
+    [path] = Path(spec.origin).parent.glob(f"extensions/*/{extension}.duckdb_extension")
+    connection = duckdb.connect()
+    connection.execute(f"LOAD '{path}'")
+    return connection
+
+
+def attached(folder: Path) -> duckdb.DuckDBPyConnection:
+    """DuckLake with its catalog in a DuckDB file. Every insert becomes a Parquet file, as it does with the others."""
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    connection = duck("ducklake")
+    options = f"DATA_PATH '{folder}/data/', DATA_INLINING_ROW_LIMIT 0"
+    connection.execute(f"ATTACH 'ducklake:{folder}/meta.ducklake' AS lake ({options})")
+    return connection
+
+
+def lake_of_files(folder: Path, commits: int, files: int) -> None:
+    """The benchmark's table as DuckLake keeps it, without data files.
+
+    DuckLake registers only Parquet files that it can open, so the rows that it would have written for them are
+    written here, into the tables of its specification
+    (https://ducklake.select/docs/stable/specification/introduction), in the shape that an insert of this version has.
+    """
+    if (folder / "meta.ducklake").exists():
+        return
+    connection = attached(folder)
+    connection.execute("CREATE TABLE lake.t (id bigint, ts timestamptz, name varchar, amount double, day varchar)")
+    connection.execute("ALTER TABLE lake.t SET PARTITIONED BY (day)")
+    connection.close()
+    meta = duckdb.connect(str(folder / "meta.ducklake"))
+    [(table,)] = meta.execute("SELECT table_id FROM ducklake_table").fetchall()
+    [(partition,)] = meta.execute("SELECT partition_id FROM ducklake_partition_info").fetchall()
+    [(newest, schema, catalog)] = meta.execute(
+        "SELECT snapshot_id, schema_version, next_catalog_id FROM ducklake_snapshot ORDER BY snapshot_id DESC LIMIT 1"
+    ).fetchall()
+    total = commits * files
+    meta.execute("BEGIN")
+    meta.execute(
+        f"INSERT INTO ducklake_snapshot SELECT {newest} + 1 + c, now(), {schema}, {catalog}, (c + 1) * {files} "
+        f"FROM range({commits}) r(c)"
+    )
+    meta.execute(
+        "INSERT INTO ducklake_snapshot_changes (snapshot_id, changes_made) "
+        f"SELECT {newest} + 1 + c, 'inserted_into_table:{table}' FROM range({commits}) r(c)"
+    )
+    day = "printf('2024-%02d-%02d', n // 3000 % 12 + 1, n // 100 % 28 + 1)"
+    meta.execute(
+        "INSERT INTO ducklake_data_file (data_file_id, table_id, begin_snapshot, path, path_is_relative, file_format, "
+        "record_count, file_size_bytes, footer_size, row_id_start, partition_id) "
+        f"SELECT n, {table}, {newest} + 1 + n // {files}, 'day=' || {day} || printf('/part-%08d.parquet', n), true, "
+        f"'parquet', 1000, 1048576, 1000, n * 1000, {partition} FROM range({total}) r(n)"
+    )
+    meta.execute(f"INSERT INTO ducklake_file_partition_value SELECT n, {table}, 0, {day} FROM range({total}) r(n)")
+    columns = [  # smallest, largest, nulls, whether NaN is possible
+        ("n * 1000", "n * 1000 + 999", 0, "NULL"),
+        ("'2024-01-01 00:00:00+00'", "'2024-01-02 00:00:00+00'", 0, "NULL"),
+        ("printf('a%07d', n)", "printf('z%07d', n)", 3, "NULL"),
+        ("0.5", "99.5", 0, "false"),
+        (day, day, 0, "NULL"),
+    ]
+    for column, (smallest, largest, nulls, nan) in enumerate(columns, 1):
+        meta.execute(
+            f"INSERT INTO ducklake_file_column_stats SELECT n, {table}, {column}, 8000, {1000 - nulls}, {nulls}, "
+            f"({smallest})::varchar, ({largest})::varchar, {nan}, NULL FROM range({total}) r(n)"
+        )
+        meta.execute(
+            "INSERT INTO ducklake_table_column_stats (table_id, column_id, contains_null, contains_nan, min_value, "
+            f"max_value) SELECT {table}, {column}, {nulls > 0}, {nan}, min({smallest})::varchar, "
+            f"max({largest})::varchar FROM range({total}) r(n)"
+        )
+    rows, size = total * 1000, total * 1048576
+    meta.execute(f"INSERT INTO ducklake_table_stats VALUES ({table}, {rows}, {rows}, {size})")
+    meta.execute("COMMIT")
+    meta.close()
+
+
+def versions() -> None:
+    of_duckdb = f"DuckDB {duckdb.__version__}"
+    print(json.dumps({DELTA_RS: f"deltalake {deltalake_version}", DUCKDB_DELTA: of_duckdb, DUCKLAKE: of_duckdb}))
+
+
+def planner(system: str, table: str, lake: Path) -> Call:
+    """What opens the table and plans a condition; connections and extensions are there."""
+
+    def delta_rs(condition: str) -> int:
+        return len(DeltaTable(table).file_uris(file_pruning_predicate=condition))
+
+    def duckdb_delta(condition: str) -> None:
+        # The estimate of rows in the plan is made of the files that are left: they are listed.
+        connection.execute(f"EXPLAIN SELECT * FROM delta_scan('{table}') WHERE {condition}").fetchall()
+
+    def ducklake(condition: str) -> None:
+        # Its files are listed only when a query runs: it is run until it opens the first, which is not there.
+        try:
+            connection.execute(f"SELECT * FROM lake.t WHERE {condition}").fetchall()
+        except duckdb.IOException as e:
+            if "No such file" in str(e):
+                return
+            raise
+        raise RuntimeError("DuckLake found no file to read")
+
+    if system == DELTA_RS:
+        return delta_rs
+    if system == DUCKDB_DELTA:
+        connection = duck("delta")
+        return duckdb_delta
+    connection = attached(lake)
+    return ducklake
+
+
+def open_(table: str, n: int) -> None:
+    def delta_rs() -> Call:
+        def open_table(_: str) -> None:
+            DeltaTable(table)
+
+        return open_table
+
+    def duckdb_delta() -> Call:
+        connection = duck("delta")
+
+        def describe(_: str) -> None:
+            connection.execute(f"DESCRIBE SELECT * FROM delta_scan('{table}')").fetchall()
+
+        return describe
+
+    DeltaTable(table).create_checkpoint()
+    timed("open", DELTA_RS, [""] * n, delta_rs)
+    timed("open", DUCKDB_DELTA, [""] * n, duckdb_delta)
+
+
+def plan(table: str, lake: Path, commits: int, files: int, n: int, rows: dict[str, list[str]]) -> None:
+    def prepare(system: str) -> Call:
+        if system == DUCKLAKE:
+            lake_of_files(lake, commits, files)
+        return planner(system, table, lake)
+
+    for row, conditions in rows.items():
+        asked = [conditions[i % len(conditions)] for i in range(n)]
+        for system in (DELTA_RS, DUCKDB_DELTA, DUCKLAKE):
+            timed(row, system, asked, lambda system=system: prepare(system))
+
+
+def resident(field: str) -> int:
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"/proc/self/status has no {field}")
+
+
+def memory(system: str, table: str, lake: Path, condition: str) -> None:
+    """How far the process grows at its peak while it opens and plans once; libraries and connections are there."""
+    try:
+        call = planner(system, table, lake)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+        before = resident("VmRSS")
+        call(condition)
+        say("memory", system, samples=[max(resident("VmHWM") - before, 0)])
+    except Exception as e:
+        say("memory", system, why=reason(e))
+
+
+def append(folder: Path, n: int) -> None:
+    rows = pa.table({"id": list(range(100)), "v": [float(i) for i in range(100)], "s": ["x" * 10] * 100})
+
+    def delta_rs() -> Call:
+        path = str(folder / "delta")
+        write_deltalake(path, rows.slice(0, 0))
+        return lambda _: write_deltalake(path, rows, mode="append")
+
+    def ducklake() -> Call:
+        connection = attached(folder / "lake")
+        connection.register("batch", rows)
+        connection.execute("CREATE TABLE lake.t AS SELECT * FROM batch LIMIT 0")
+
+        def insert(_: str) -> None:
+            connection.execute("INSERT INTO lake.t SELECT * FROM batch")
+
+        return insert
+
+    folder.mkdir(parents=True, exist_ok=True)
+    timed("append", DELTA_RS, [""] * n, delta_rs)
+    timed("append", DUCKLAKE, [""] * n, ducklake)
+
+
+def main() -> int:
+    match sys.argv[1:]:
+        case ["versions"]:
+            versions()
+        case ["open", table, n]:
+            open_(table, int(n))
+        case ["plan", table, lake, commits, files, n, rows]:
+            plan(table, Path(lake), int(commits), int(files), int(n), json.loads(rows))
+        case ["memory", system, table, lake, condition]:
+            memory(system, table, Path(lake), condition)
+        case ["append", folder, n]:
+            append(Path(folder), int(n))
+        case _:
+            print((__doc__ or "").split("\n\n")[1], file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+//! The databases without our catalog between: what they are, and what reading rows by their key costs.
+
+use std::path::Path;
+
+use deltalakedb_log::action::Add;
+use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError, Version};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, Postgres, Sqlite};
+
+/// The columns of an add action, as planning reads them.
+const COLUMNS: &str = "path, size_bytes, partition_values, stats, data_change, modification_time, deletion_vector, \
+     tags, base_row_id, default_row_commit_version, clustering_provider, extra";
+/// Keys asked for in one statement.
+const CHUNK: usize = 500;
+/// The schema of the catalog in PostgreSQL: it is dropped when a run begins.
+const SCHEMA: &str = "deltalakedb_bench";
+
+/// The PostgreSQL server of the run.
+pub(crate) struct Server {
+    /// Where our catalog goes; nothing is there yet.
+    pub(crate) catalog_uri: String,
+    pub(crate) version: String,
+    /// Whether a commit is on the disk when the server says so.
+    pub(crate) is_durable: bool,
+    options: PgConnectOptions,
+}
+
+impl Server {
+    pub(crate) async fn connect() -> Result<Self> {
+        let url = std::env::var("TEST_DATABASE_URL").map_err(|_| {
+            TxnLogError::invalid("TEST_DATABASE_URL names no PostgreSQL server: `make bench` starts one and sets it")
+        })?;
+        let options: PgConnectOptions = url.parse().map_err(failed)?;
+        let mut client = PgConnection::connect_with(&options).await.map_err(failed)?;
+        sqlx::query::<Postgres>("DROP SCHEMA IF EXISTS deltalakedb_bench CASCADE")
+            .execute(&mut client)
+            .await
+            .map_err(failed)?;
+        let version = setting(&mut client, "SHOW server_version").await?;
+        let fsync = setting(&mut client, "SHOW fsync").await?;
+        let synchronous = setting(&mut client, "SHOW synchronous_commit").await?;
+        let database = options.get_database().unwrap_or("postgres");
+        let (host, port, user) = (options.get_host(), options.get_port(), options.get_username());
+        let catalog_uri = format!("deltasql://postgres/{database}/{SCHEMA}?host={host}&port={port}&user={user}");
+        Ok(Self { catalog_uri, version, is_durable: fsync == "on" && synchronous != "off", options })
+    }
+}
+
+async fn setting(client: &mut PgConnection, show: &'static str) -> Result<String> {
+    sqlx::query_scalar::<Postgres, String>(show).fetch_one(client).await.map_err(failed)
+}
+
+/// The version of the SQLite that is linked in.
+pub(crate) async fn sqlite_version() -> Result<String> {
+    let options = SqliteConnectOptions::new().in_memory(true);
+    let mut client = SqliteConnection::connect_with(&options).await.map_err(failed)?;
+    sqlx::query_scalar::<Sqlite, String>("SELECT sqlite_version()").fetch_one(&mut client).await.map_err(failed)
+}
+
+/// A plain client of a catalog's database.
+pub(crate) enum Client {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Client {
+    pub(crate) async fn of_sqlite(file: &Path) -> Result<Self> {
+        // The cache that our catalog has as well.
+        let options = SqliteConnectOptions::new().filename(file).pragma("cache_size", "-16384");
+        Ok(Self::Sqlite(SqliteConnection::connect_with(&options).await.map_err(failed)?))
+    }
+
+    pub(crate) async fn of_postgres(server: &Server) -> Result<Self> {
+        Ok(Self::Postgres(PgConnection::connect_with(&server.options).await.map_err(failed)?))
+    }
+
+    /// Reads the rows of these files by the primary key of `dl_add_files`, and makes nothing of them. Gives how many
+    /// there were.
+    pub(crate) async fn rows_by_key(&mut self, table: TableId, version: Version, files: &[Add]) -> Result<usize> {
+        let version = i64::try_from(version).unwrap_or(i64::MAX);
+        let table = table.0.as_bytes().to_vec();
+        let mut rows = 0;
+        for chunk in files.chunks(CHUNK) {
+            let keys = chunk.iter().map(|add| add.key().0.to_vec());
+            rows += match self {
+                Self::Sqlite(client) => {
+                    let marks = vec!["?"; chunk.len()].join(", ");
+                    let sql = format!(
+                        "SELECT {COLUMNS} FROM dl_add_files \
+                         WHERE table_id = ? AND file_key IN ({marks}) AND version <= ?"
+                    );
+                    let query = sqlx::query::<Sqlite>(AssertSqlSafe(sql)).bind(table.clone());
+                    let query = keys.fold(query, |query, key| query.bind(key)).bind(version);
+                    query.fetch_all(&mut *client).await.map_err(failed)?.len()
+                }
+                Self::Postgres(client) => {
+                    let marks: Vec<_> = (0..chunk.len()).map(|n| format!("${}", n + 2)).collect();
+                    let sql = format!(
+                        "SELECT {COLUMNS} FROM {SCHEMA}.dl_add_files \
+                         WHERE table_id = $1 AND file_key IN ({}) AND version <= ${}",
+                        marks.join(", "),
+                        chunk.len() + 2
+                    );
+                    let query = sqlx::query::<Postgres>(AssertSqlSafe(sql)).bind(table.clone());
+                    let query = keys.fold(query, |query, key| query.bind(key)).bind(version);
+                    query.fetch_all(&mut *client).await.map_err(failed)?.len()
+                }
+            };
+        }
+        Ok(rows)
+    }
+}
+
+fn failed(e: sqlx::Error) -> TxnLogError {
+    TxnLogError::new(ErrorKind::Unavailable, "a database of the benchmark does not answer as it should").with_source(e)
+}

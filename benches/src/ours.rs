@@ -1,0 +1,217 @@
+//! Our side: a catalog in each of the three databases, and what is timed of it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
+use deltalakedb_log::action::Add;
+use deltalakedb_log::catalog::require;
+use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
+use deltalakedb_log::conformance::actions;
+use deltalakedb_log::predicate::{Comparison, Literal};
+use deltalakedb_log::{
+    Action, Catalog, Clock, ErrorKind, Location, Predicate, Result, SystemClock, TableId, TableName, TableRef,
+    TxnLogError, Version,
+};
+use deltalakedb_mirror::Mirror;
+use deltalakedb_table::{DeltaTable, SaveMode, WriteOptions, create_table, parse_schema};
+use futures::TryStreamExt;
+
+use crate::databases::Server;
+use crate::report::System;
+
+/// Calls before the first that is timed.
+const WARM_UP: usize = 3;
+/// Samples are taken until there are as many as wanted or this long has passed, but [`FEWEST`] always.
+const PATIENCE: Duration = Duration::from_secs(5);
+const FEWEST: usize = 9;
+
+/// A catalog in one database.
+pub(crate) struct Ours {
+    pub(crate) system: System,
+    uri: String,
+    catalog: SqlCatalog,
+}
+
+impl Ours {
+    /// A catalog in each database, new and empty.
+    pub(crate) async fn everywhere(folder: &Path, server: &Server) -> Result<Vec<Self>> {
+        let mut all = Vec::new();
+        for (system, uri) in [
+            (System::Sqlite, format!("deltasql://sqlite/{}", sqlite_file(folder).display())),
+            (System::Postgres, server.catalog_uri.clone()),
+            (System::DuckDb, format!("deltasql://duckdb/{}", folder.join("catalog.duckdb").display())),
+        ] {
+            let options = ConnectOptions { create: true, ..ConnectOptions::default() };
+            let catalog = SqlCatalog::connect(&CatalogUri::parse(&uri)?, options).await?;
+            all.push(Self { system, uri, catalog });
+        }
+        Ok(all)
+    }
+
+    fn catalog(&self) -> Arc<dyn Catalog> {
+        Arc::new(self.catalog.clone())
+    }
+
+    /// The table, and the seconds it took to bring it in.
+    pub(crate) async fn import(&self, table: &Path, name: &str) -> Result<(TableId, f64)> {
+        let (place, name) = (Location::parse(&table.to_string_lossy())?, name.parse::<TableName>()?);
+        let began = Instant::now();
+        let imported =
+            deltalakedb_mirror::import(&self.catalog(), &SystemClock, &place, Some(&name), &|_, _| {}).await?;
+        Ok((imported.table.id, began.elapsed().as_secs_f64()))
+    }
+
+    /// Opens: version, protocol and metadata.
+    pub(crate) async fn open(&self, table: TableId) -> Result<Vec<f64>> {
+        let catalog = self.catalog();
+        sampled(200, async |_| catalog.reader(table).head().await).await
+    }
+
+    /// Opens and plans, one predicate after the other.
+    pub(crate) async fn plan(&self, table: TableId, predicates: &[Predicate]) -> Result<Vec<f64>> {
+        let catalog = self.catalog();
+        sampled(200, async |n| planned(&catalog, table, &predicates[n % predicates.len()]).await).await
+    }
+
+    /// The files that a plan finds.
+    pub(crate) async fn files(&self, table: TableId, predicate: &Predicate) -> Result<Vec<Add>> {
+        planned(&self.catalog(), table, predicate).await
+    }
+
+    /// Commits one file whose data is written already.
+    pub(crate) async fn commits(&self, table: TableId) -> Result<Vec<f64>> {
+        let catalog = self.catalog();
+        let mut head = catalog.reader(table).head().await?.version;
+        sampled(200, async |n| commit_one(&catalog, table, head, n).await.map(|version| head = version)).await
+    }
+
+    /// Appends 100 rows to a table of its own: opened by name, one Parquet file, one commit, published.
+    pub(crate) async fn appends(&self, folder: &Path) -> Result<Vec<f64>> {
+        let catalog = self.catalog();
+        fs::create_dir_all(folder).map_err(unavailable)?;
+        let name: TableName = "appended".parse()?;
+        let new = NewTable { name: name.clone(), location: Location::parse(&folder.to_string_lossy())? };
+        let (schema, options) = (parse_schema("id long, v double, s string")?, WriteOptions::default());
+        create_table(catalog.as_ref(), new, &schema, &[], &HashMap::new(), &options).await?;
+        let name = TableRef::Name(name);
+        let id = require(catalog.as_ref(), &name).await?.id;
+        let (mirror, rows) = (Mirror::new(catalog.clone(), Arc::new(SystemClock)), rows()?);
+        sampled(50, async |_| {
+            let table = DeltaTable::open_in(catalog.clone(), &name).await?;
+            table.write(vec![rows.clone()], SaveMode::Append, &options).await?;
+            mirror.publish(id).await
+        })
+        .await
+    }
+
+    /// Bytes by which a process of its own grows while it opens and plans. The catalog here ends first: DuckDB gives a
+    /// file to one process only.
+    pub(crate) async fn memory(self, table: TableId, id: i64) -> Result<Vec<f64>> {
+        self.catalog.close().await;
+        let Self { uri, catalog, .. } = self;
+        drop(catalog);
+        let program = std::env::current_exe().map_err(unavailable)?;
+        let grown = || {
+            let arguments = ["memory".to_string(), uri.clone(), table.to_string(), id.to_string()];
+            let output = Command::new(&program).args(arguments).output().map_err(unavailable)?;
+            let text = String::from_utf8_lossy(&output.stdout);
+            text.trim().parse::<f64>().map_err(|_| {
+                let why = String::from_utf8_lossy(&output.stderr);
+                TxnLogError::new(
+                    ErrorKind::Internal,
+                    format!("the memory of a plan cannot be measured: {}", why.trim()),
+                )
+            })
+        };
+        (0..3).map(|_| grown()).collect()
+    }
+}
+
+/// In the process of its own: opens and plans once, over a connection that is there, and gives the bytes by which
+/// resident memory grew at its peak.
+pub(crate) async fn memory_of_plan(uri: &str, table: &str, id: &str) -> Result<u64> {
+    let catalog = deltalakedb_catalog::connect(uri).await?;
+    let table: TableId = table.parse()?;
+    let id: i64 = id.parse().map_err(|_| TxnLogError::invalid(format!("{id:?} is not a value of the column id")))?;
+    require(catalog.as_ref(), &TableRef::Id(table)).await?;
+    // The peak begins anew.
+    fs::write("/proc/self/clear_refs", "5").map_err(unavailable)?;
+    let before = resident("VmRSS:")?;
+    planned(&catalog, table, &id_is(id)).await?;
+    Ok(resident("VmHWM:")?.saturating_sub(before))
+}
+
+fn resident(field: &str) -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status").map_err(unavailable)?;
+    let line = status.lines().find_map(|l| l.strip_prefix(field));
+    let kib = line.and_then(|l| l.trim().split(' ').next()?.parse::<u64>().ok());
+    let missing = || TxnLogError::new(ErrorKind::Unavailable, format!("/proc/self/status has no {field}"));
+    Ok(kib.ok_or_else(missing)? * 1024)
+}
+
+async fn commit_one(catalog: &Arc<dyn Catalog>, table: TableId, head: Version, n: usize) -> Result<Version> {
+    let add = Action::Add(actions::file(&format!("day=a/new-{n}.parquet"), 0, 9));
+    let request = CommitRequest::new(table, SystemClock.new_uuid(), Base::RebaseFrom(head), vec![add]);
+    let committed = catalog.commit_all(vec![request]).await?.committed()?;
+    Ok(committed.first().map_or(head, |c| c.version))
+}
+
+async fn planned(catalog: &Arc<dyn Catalog>, table: TableId, predicate: &Predicate) -> Result<Vec<Add>> {
+    let reader = catalog.reader(table);
+    let head = reader.head().await?;
+    reader.files(head.version, Some(predicate)).await?.try_collect().await
+}
+
+/// `id = x`
+pub(crate) fn id_is(x: i64) -> Predicate {
+    Predicate::Compare("id".into(), Comparison::Eq, Literal::Long(x))
+}
+
+/// `id >= from AND id < to`
+pub(crate) fn id_between(from: i64, to: i64) -> Predicate {
+    let compare = |how, x| Predicate::Compare("id".into(), how, Literal::Long(x));
+    Predicate::And(vec![compare(Comparison::GtEq, from), compare(Comparison::Lt, to)])
+}
+
+/// `day = '…'`
+pub(crate) fn day_is(day: &str) -> Predicate {
+    Predicate::Compare("day".into(), Comparison::Eq, Literal::String(day.into()))
+}
+
+/// The file of the SQLite catalog.
+pub(crate) fn sqlite_file(folder: &Path) -> PathBuf {
+    folder.join("catalog.db")
+}
+
+fn rows() -> Result<RecordBatch> {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0i64..100));
+    let values: ArrayRef = Arc::new(Float64Array::from_iter_values((0i32..100).map(f64::from)));
+    let texts: ArrayRef = Arc::new(StringArray::from_iter_values(std::iter::repeat_n("xxxxxxxxxx", 100)));
+    RecordBatch::try_from_iter([("id", ids), ("v", values), ("s", texts)])
+        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "the rows to append cannot be made").with_source(e))
+}
+
+/// The seconds of each of `most` calls, or of fewer where they take long (see [`PATIENCE`]).
+pub(crate) async fn sampled<T>(most: usize, mut call: impl AsyncFnMut(usize) -> Result<T>) -> Result<Vec<f64>> {
+    for n in 0..WARM_UP {
+        call(n).await?;
+    }
+    let (began, mut samples) = (Instant::now(), Vec::new());
+    while samples.len() < most && (samples.len() < FEWEST || began.elapsed() < PATIENCE) {
+        let started = Instant::now();
+        call(WARM_UP + samples.len()).await?;
+        samples.push(started.elapsed().as_secs_f64());
+    }
+    Ok(samples)
+}
+
+/// An error of a file of the benchmark.
+pub(crate) fn unavailable(e: std::io::Error) -> TxnLogError {
+    TxnLogError::new(ErrorKind::Unavailable, "a file or process of the benchmark cannot be used").with_source(e)
+}

@@ -1,0 +1,62 @@
+//! Our peers as their users have them: Python packages, timed by `peers.py` in processes of their own.
+
+use std::process::Command;
+
+use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use serde_json::Value;
+
+use crate::report::System;
+
+/// The program beside this crate's manifest.
+const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers.py");
+
+/// What a peer did for a row.
+pub(crate) struct Line {
+    pub(crate) row: String,
+    pub(crate) system: System,
+    /// Samples, or why there are none.
+    pub(crate) samples: std::result::Result<Vec<f64>, String>,
+    /// How many files it would read, where it says so.
+    pub(crate) files: Option<u64>,
+}
+
+/// Runs `peers.py` with these arguments, to its end.
+pub(crate) fn run(arguments: &[&str]) -> Result<Vec<Line>> {
+    let text = output(arguments)?;
+    text.lines().map(|line| read(line).ok_or_else(|| failed(&format!("it printed {line:?}")))).collect()
+}
+
+/// The versions of the peers.
+pub(crate) fn versions() -> Result<Vec<(String, String)>> {
+    let text = output(&["versions"])?;
+    let versions: Value = serde_json::from_str(&text).map_err(|e| failed(&e.to_string()))?;
+    let pairs = versions.as_object().into_iter().flatten();
+    Ok(pairs.map(|(peer, version)| (peer.clone(), version.as_str().unwrap_or_default().to_string())).collect())
+}
+
+fn read(line: &str) -> Option<Line> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let samples = match line["samples"].as_array() {
+        Some(samples) => Ok(samples.iter().map(Value::as_f64).collect::<Option<Vec<_>>>()?),
+        None => Err(line["why"].as_str()?.to_string()),
+    };
+    let system = System::peer(line["system"].as_str()?)?;
+    Some(Line { row: line["row"].as_str()?.to_string(), system, samples, files: line["files"].as_u64() })
+}
+
+fn output(arguments: &[&str]) -> Result<String> {
+    let python = std::env::var("DELTALAKEDB_PYTHON").unwrap_or_else(|_| "python3".into());
+    let output = Command::new(&python).arg(PROGRAM).args(arguments).output();
+    let output = output.map_err(|e| failed(&format!("{python}: {e}")))?;
+    if !output.status.success() {
+        return Err(failed(String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn failed(why: &str) -> TxnLogError {
+    TxnLogError::new(
+        ErrorKind::Unavailable,
+        format!("the peers cannot be timed: run this by `make bench`, which installs them ({why})"),
+    )
+}
