@@ -18,7 +18,7 @@ help: ## list the targets
 demo: ## the tour, its tables read again by DuckDB and delta-rs
 	@scripts/setup python
 	@keep=$$(mktemp -d); trap 'rm -rf "$$keep"' EXIT; \
-	cargo run -p deltalakedb-cli -- demo --keep "$$keep"; \
+	cargo run --bin dl -- demo --keep "$$keep"; \
 	"$$DELTALAKEDB_PYTHON" scripts/check_outside_readers.py "$$keep/demo.json"
 
 test: ## every test
@@ -31,10 +31,11 @@ bench: ## the table of us beside our peers
 
 soak: ## the long versions of the random tests
 	@scripts/setup test
-	DELTALAKEDB_SOAK=1 scripts/postgres with cargo test -p deltalakedb-tests -- --nocapture
+	DELTALAKEDB_SOAK=1 scripts/postgres with cargo test --workspace --exclude deltalakedb-benches --test it -- \
+	  --nocapture random_histories every_file_with_a_matching_row
 
 ci: lint doc test demo ## what CI runs
-	@cargo build -p deltalakedb-cli && scripts/check_readme
+	@cargo build --bin dl && scripts/check_readme
 
 fmt: ## format the code
 	@scripts/setup

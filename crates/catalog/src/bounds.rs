@@ -53,7 +53,7 @@ impl Kind {
             PrimitiveType::Date => Kind::Integer("date"),
             PrimitiveType::Timestamp => Kind::Integer("timestamp"),
             PrimitiveType::Boolean => Kind::Integer("boolean"),
-            PrimitiveType::Double => Kind::Double,
+            PrimitiveType::Float | PrimitiveType::Double => Kind::Double,
             PrimitiveType::Decimal(_, scale) => Kind::Decimal(scale),
             PrimitiveType::String => Kind::String,
         }
@@ -231,7 +231,7 @@ impl Slots {
         };
         let mut wanted: Vec<_> = schema.columns().iter().filter_map(|c| Some((rank(c)?, c))).collect();
         // Doubles last: of them only the least is known, and they lead nowhere.
-        let is_double = |c: &Column| c.data_type == Some(PrimitiveType::Double);
+        let is_double = |c: &Column| c.data_type.map(Kind::of) == Some(Kind::Double);
         wanted.sort_by_key(|(rank, c)| (is_double(c), *rank));
         for (_, column) in wanted {
             let Some(kind) = column.data_type.map(Kind::of) else { continue };

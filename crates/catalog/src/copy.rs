@@ -190,7 +190,7 @@ impl Table {
                     self.name,
                     to.db.describe()
                 );
-                return Err(TxnLogError::new(ErrorKind::Conflict, message));
+                return Err(TxnLogError::invalid(message));
             }
             return Ok(version);
         }

@@ -116,9 +116,12 @@ fn instance(path: &Path, uri: &str) -> Result<Arc<Instance>> {
             ))
         })?;
     }
-    let root = Connection::open(path).map_err(|e| {
-        let message =
-            format!("{uri} cannot be opened: check that it is a DuckDB file, its permissions, and that nobody else has it open");
+    // The questions are small: what more threads bring is less than what it costs to wake them.
+    let config = duckdb::Config::default().threads(1).map_err(|e| failed(uri, e))?;
+    let root = Connection::open_with_flags(path, config).map_err(|e| {
+        let message = format!(
+            "{uri} cannot be opened: check that it is a DuckDB file, its permissions, and that nobody else has it open"
+        );
         unavailable(message).with_source(e)
     })?;
     let instance = Arc::new(Instance { idle: Mutex::default(), root: Mutex::new(root), writer: Arc::default() });
@@ -296,7 +299,9 @@ fn run(connection: &Connection, write: Write) -> duckdb::Result<u64> {
     };
     let count = rows.len() as u64;
     if rows.len() >= APPEND_ROWS {
-        let mut appender = connection.appender_with_columns(table, &columns)?;
+        // The appender takes names, not SQL.
+        let names: Vec<_> = columns.iter().map(|column| column.trim_matches('"')).collect();
+        let mut appender = connection.appender_with_columns(table, &names)?;
         for row in rows {
             appender.append_row(appender_params_from_iter(row.into_iter().map(duck)))?;
         }

@@ -242,6 +242,8 @@ impl Search {
     pub(crate) fn exact(&self, column: &str) -> Option<(usize, Kind, String)> {
         let column = self.schema.as_ref()?.column(column)?;
         let (n, slot) = self.slots.of(column)?;
+        // A file without rows has no values, whatever its bounds.
+        let rows = "num_records IS NOT NULL AND num_records > coalesce(deleted_records, 0)";
         let exact = match (column.is_partition, column.data_type?.has_exact_statistics()) {
             // One value, so it was not cut.
             (true, _) => format!("class_{n} IS NOT NULL AND class_{n} <= 0"),
@@ -253,7 +255,7 @@ impl Search {
             }
             (false, false) => return None,
         };
-        Some((n, slot.kind, exact))
+        Some((n, slot.kind, format!("{rows} AND {exact}")))
     }
 }
 

@@ -17,7 +17,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection, Decode, Postgres, Row as _, TypeInfo, ValueRef};
 
-use crate::database::{CommitFailure, Database, Insert, Row, Session, Value, Write, streamed};
+use crate::database::{CommitFailure, Database, Insert, Row, Session, Value, Write, placeholders, streamed};
 use crate::uri::{CatalogUri, PostgresPlace};
 
 /// How long a server that is gone may take to come back before a call fails.
@@ -58,7 +58,7 @@ impl PostgresDatabase {
         };
         let pool = PgPoolOptions::new()
             .max_connections(8)
-            .acquire_timeout(PATIENCE * 4)
+            .acquire_timeout(PATIENCE)
             .test_before_acquire(false)
             .before_acquire(|connection, meta| {
                 Box::pin(async move {
@@ -73,13 +73,18 @@ impl PostgresDatabase {
         Ok(Self { uri, schema, pool, begin, creates: create })
     }
 
+    /// The schema as a value.
+    fn schema_literal(&self) -> Result<String> {
+        literal(&Value::Text(self.schema.trim_matches('"').replace("\"\"", "\"")))
+    }
+
     fn sql(&self, sql: &str, params: &[Value]) -> Result<String> {
         spelled(&self.schema, sql, params)
     }
 
     /// A transaction, begun with these statements; a server that is restarting is waited for.
     async fn begin(&self, statements: String) -> Result<Box<dyn Session>> {
-        let mut patience = Patience::default();
+        let began = Instant::now();
         loop {
             let begun = async {
                 let connection = Some(self.pool.acquire().await?);
@@ -89,37 +94,38 @@ impl PostgresDatabase {
                 Ok(session)
             };
             match begun.await {
-                Err(e) if patience.waits_for(&e).await => {}
-                Err(e) => return Err(failed(&self.uri, e)),
                 Ok(session) => return Ok(Box::new(session)),
+                Err(e) => self.wait(began, e).await?,
             }
         }
     }
 
     /// The rows of one query; a server that is restarting is waited for.
     async fn rows(&self, sql: String) -> Result<Vec<PgRow>> {
-        let mut patience = Patience::default();
+        let began = Instant::now();
         loop {
             match sqlx::raw_sql(AssertSqlSafe(sql.clone())).fetch_all(&self.pool).await {
-                Err(e) if patience.waits_for(&e).await => {}
-                result => return result.map_err(|e| failed(&self.uri, e)),
+                Ok(rows) => return Ok(rows),
+                Err(e) => self.wait(began, e).await?,
             }
         }
     }
-}
 
-/// Tries again while there is no server: only for what has no effect.
-#[derive(Default)]
-struct Patience(Option<Instant>);
-
-impl Patience {
-    async fn waits_for(&mut self, e: &sqlx::Error) -> bool {
-        let began = self.0.get_or_insert_with(Instant::now);
-        let waits = is_gone(e) && began.elapsed() < PATIENCE;
-        if waits {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+    /// Waits a moment for a server that is away, or for a connection that others use; only what has no effect may then
+    /// be tried again. Gives the error when that has been long enough.
+    async fn wait(&self, began: Instant, e: sqlx::Error) -> Result<()> {
+        let busy = matches!(e, sqlx::Error::PoolTimedOut);
+        if busy {
+            // A pool does not say why it has no connection.
+            let connection = self.pool.connect_options().connect().await.map_err(|e| failed(&self.uri, e))?;
+            let _ = connection.close().await;
         }
-        waits
+        let patience = if busy { PATIENCE * 4 } else { PATIENCE };
+        if !(busy || is_gone(&e)) || began.elapsed() > patience {
+            return Err(failed(&self.uri, e));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Ok(())
     }
 }
 
@@ -127,12 +133,15 @@ fn options(place: &PostgresPlace) -> sqlx::Result<PgConnectOptions> {
     // Through a URL, so that what it does not say is looked for where libpq looks.
     let mut url = url::Url::parse("postgres://").map_err(sqlx::Error::config)?;
     let port = place.port.map(|port| port.to_string());
+    // The client knows no way to try without TLS first: it tries with.
+    let prefer = String::from("prefer");
+    let sslmode = place.sslmode.as_ref().map(|mode| if mode == "allow" { &prefer } else { mode });
     let pairs = [
         ("dbname", Some(&place.database)),
         ("host", place.host.as_ref()),
         ("port", port.as_ref()),
         ("user", place.user.as_ref()),
-        ("sslmode", place.sslmode.as_ref()),
+        ("sslmode", sslmode),
     ];
     for (key, value) in pairs {
         if let Some(value) = value {
@@ -156,10 +165,9 @@ impl Database for PostgresDatabase {
     async fn write(&self, heads: &[TableId]) -> Result<Box<dyn Session>> {
         let mut statements = self.begin.to_string();
         if !heads.is_empty() {
-            let ids: Vec<_> = heads.iter().map(|id| literal(&id.0.into())).collect::<Result<_>>()?;
             let lock = format!(
                 "; SELECT 1 FROM dl_tables WHERE table_id IN ({}) ORDER BY table_id FOR UPDATE",
-                vec!["?"; ids.len()].join(", ")
+                placeholders(heads.len())
             );
             let params: Vec<_> = heads.iter().map(|id| id.0.into()).collect();
             statements.push_str(&self.sql(&lock, &params)?);
@@ -190,14 +198,16 @@ impl Database for PostgresDatabase {
     }
 
     async fn has_catalog(&self) -> Result<bool> {
-        let schema = literal(&Value::Text(self.schema.trim_matches('"').replace("\"\"", "\"")))?;
+        let schema = self.schema_literal()?;
         let sql = format!("SELECT 1 FROM pg_tables WHERE schemaname = {schema} AND tablename = 'dl_catalog'");
         Ok(!self.rows(sql).await?.is_empty())
     }
 
     async fn migrate(&self) -> Result<Box<dyn Session>> {
         let mut statements = format!("{}; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})", self.begin);
-        if self.creates {
+        // Only where it is missing: the right to make schemas is asked for before they are looked at.
+        let find = format!("SELECT 1 FROM pg_namespace WHERE nspname = {}", self.schema_literal()?);
+        if self.creates && self.rows(find).await?.is_empty() {
             let _ = write!(statements, "; CREATE SCHEMA IF NOT EXISTS {}", self.schema);
         }
         self.begin(statements).await
@@ -262,12 +272,12 @@ impl Session for PostgresSession {
         for write in writes {
             match write {
                 Write::Insert(insert) if insert.rows.is_empty() => continue,
-                Write::Insert(insert) if insert.rows.len() >= COPY_ROWS => {
+                Write::Insert(insert) if insert.rows.len() >= COPY_ROWS || bytes_of(&insert) > MAX_BYTES => {
                     changed += self.run(std::mem::take(&mut together)).await?;
                     changed += self.copy(insert).await?;
                 }
                 Write::Insert(Insert { table, columns, rows }) => {
-                    let row = format!("({})", vec!["?"; columns.len()].join(", "));
+                    let row = format!("({})", placeholders(columns.len()));
                     let all = vec![row; rows.len()].join(", ");
                     let sql = format!("INSERT INTO {table} ({}) VALUES {all}", columns.join(", "));
                     together.push_str(&spelled(&self.schema, &sql, &rows.concat())?);
@@ -350,6 +360,16 @@ impl PostgresSession {
         copy.send(bytes).await.map_err(fail)?;
         copy.finish().await.map_err(fail)
     }
+}
+
+/// How much the rows hold.
+fn bytes_of(insert: &Insert) -> usize {
+    let length = |value: &Value| match value {
+        Value::Null | Value::Int(_) => 8,
+        Value::Text(text) => text.len(),
+        Value::Blob(blob) => blob.len(),
+    };
+    insert.rows.iter().flatten().map(length).sum()
 }
 
 fn too_big(uri: &str) -> TxnLogError {
@@ -464,7 +484,10 @@ fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
         ("3F000", _) => (NotFound, format!("the schema of {uri} does not exist: `dl init` makes it")),
         ("42501", _) => (
             Invalid,
-            format!("the user of {uri} lacks a right: GRANT it USAGE and CREATE on the schema and all on its tables"),
+            format!(
+                "the user of {uri} lacks a right: GRANT it USAGE on the schema and SELECT, INSERT, UPDATE and DELETE on \
+                 its tables, and CREATE to make or upgrade the catalog"
+            ),
         ),
         ("42P01", _) => (NotFound, format!("{uri} is not a catalog yet: `dl init` makes it one")),
         ("25006", _) => (Unavailable, format!("{uri} only lets itself be read: connect to the primary server")),
@@ -475,7 +498,7 @@ fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
         ("53300", _) => (Unavailable, format!("{uri} has no connection left: raise max_connections or use a pooler")),
         ("53100", _) => (Unavailable, format!("the disk of {uri} is full: make room")),
         ("23505", _) => (AlreadyExists, format!("{uri} holds that already")),
-        ("40001" | "40P01" | "55P03" | "57014", _) => {
+        ("25P03" | "40001" | "40P01" | "55P03" | "57014", _) => {
             (Unavailable, format!("{uri} gave up waiting for another transaction: try again"))
         }
         _ if is_tls(&e) => (Unavailable, format!("TLS with {uri} failed: check sslmode= and the server's certificate")),

@@ -265,7 +265,10 @@ fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
         }
         Some(8) => (
             ErrorKind::Unavailable,
-            format!("{uri} cannot be written: give write permission to the file and its folder"),
+            format!(
+                "{uri} cannot be written: give write permission to the file, to those beside it (-wal, -shm), \
+                 and to their folder"
+            ),
         ),
         Some(10) => (ErrorKind::Unavailable, format!("reading or writing {uri} failed: check the disk")),
         Some(11) => (ErrorKind::Corrupt, format!("{uri} is damaged: restore it from a backup")),

@@ -60,13 +60,7 @@ impl Session {
                 "no catalog is given: pass --catalog or set DELTALAKEDB_CATALOG, for example to deltasql://sqlite/meta.db",
             )
         })?;
-        let uri = CatalogUri::parse(uri)?;
-        if let Some(table) = &uri.table {
-            return Err(TxnLogError::invalid(format!(
-                "the catalog's URI names the table {table}: leave that out of it, and give the table as NAME"
-            )));
-        }
-        Ok(uri)
+        catalog_alone(CatalogUri::parse(uri)?)
     }
 
     /// A catalog that [`Self::close`] will close.
@@ -116,6 +110,21 @@ impl Session {
     }
 }
 
+/// Refuses a URI that names a table where a whole catalog is meant.
+fn catalog_alone(uri: CatalogUri) -> Result<CatalogUri> {
+    match &uri.table {
+        Some(table) => Err(TxnLogError::invalid(format!(
+            "the catalog's URI names the table {table}: leave that out of it, and give the table as NAME"
+        ))),
+        None => Ok(uri),
+    }
+}
+
+/// `1 file`, `2 files`.
+fn counted(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
 pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
     match command {
         Command::Init => init(s).await,
@@ -159,9 +168,7 @@ fn point(at: &AtArgs) -> Result<At> {
 }
 
 async fn init(s: &Session) -> Result<Ended> {
-    let uri = s.catalog_uri()?;
-    let create = s.settings.create_if_missing(true)?;
-    let catalog = s.open(&uri, create).await?;
+    let catalog = s.open(&s.catalog_uri()?, true).await?;
     let (id, epoch) = catalog.identity().await?;
     let mut out = s.output();
     match out.format() {
@@ -198,10 +205,7 @@ async fn import(s: &Session, place: &str, name: Option<&str>) -> Result<Ended> {
                 0 => String::new(),
                 base => format!(" (its log begins at version {base})"),
             };
-            let came = match imported.versions {
-                1 => "1 version".to_string(),
-                n => format!("{n} versions"),
-            };
+            let came = counted(imported.versions, "version");
             out.say(&format!("{} is at version {}: {came} came in{from}", t.name, t.current_version))?;
         }
         _ => {
@@ -296,8 +300,13 @@ async fn tables(s: &Session) -> Result<Ended> {
 
 async fn show(s: &Session, name: &str) -> Result<Ended> {
     let (catalog, entry) = s.table(name).await?;
-    let head = catalog.reader(entry.id).head().await?;
+    let reader = catalog.reader(entry.id);
+    let head = reader.head().await?;
+    let counts = reader.counts(head.version).await?;
     let mut document = entry_json(&entry);
+    document["files"] = counts.files.into();
+    document["bytes"] = counts.bytes.into();
+    document["rows"] = counts.rows.into();
     document["id"] = entry.id.to_string().into();
     document["protocol"] = raw(&head.protocol.to_json())?;
     document["metadata"] = raw(&head.metadata.to_json())?;
@@ -312,6 +321,8 @@ async fn show(s: &Session, name: &str) -> Result<Ended> {
     if entry.base_version > 0 {
         out.line(&format!("history    from version {}", entry.base_version))?;
     }
+    let rows = counts.rows.map_or("an unknown number of rows".into(), |n| counted(n.unsigned_abs(), "row"));
+    out.line(&format!("size       {rows} in {}, {} bytes", counted(counts.files, "file"), counts.bytes))?;
     out.line(&format!("mirror     {}", mirror_word(&entry)))?;
     out.line(&format!(
         "protocol   reader {}, writer {}",
@@ -411,8 +422,8 @@ async fn files(s: &Session, name: &str, filter: Option<&str>, at: AtArgs, explai
             warn(&sql);
         }
         let by = predicate.map_or(String::new(), |p| format!("; predicate: {p}"));
-        let (looked_at, found, kept) = (e.looked_at, e.found, e.kept);
-        warn(&format!("version {version}: {looked_at} files looked at, {found} found, {kept} kept{by}"));
+        let (looked_at, found, kept) = (counted(e.looked_at, "file"), e.found, e.kept);
+        warn(&format!("version {version}: {looked_at} looked at, {found} found, {kept} kept{by}"));
     }
     let mut out = s.output();
     if out.format() == Format::Json {
@@ -653,20 +664,20 @@ async fn verify(s: &Session, name: Option<&str>, options: VerifyOptions) -> Resu
 }
 
 async fn copy_catalog(s: &Session, to: &str) -> Result<Ended> {
-    let to = CatalogUri::parse(to)?;
+    let to = catalog_alone(CatalogUri::parse(to)?)?;
     let source = s.open(&s.catalog_uri()?, false).await?;
-    let target = s.open(&to, true).await?;
+    let target = s.open(&to, s.settings.create_if_missing(true)?).await?;
     let progress = Progress::new(format!("copying to {to}"), s.global.quiet);
     let copied = deltalakedb_catalog::copy_catalog(&source, &target, &|done, all| progress.at(done, all)).await?;
     drop(progress);
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&format!(
-            "{} has {} tables now: {} versions came, {} rows are the same in both",
+            "{} has {} now: {} came, {} are the same in both",
             target.describe(),
-            copied.tables,
-            copied.versions,
-            copied.compared
+            counted(copied.tables, "table"),
+            counted(copied.versions, "version"),
+            counted(copied.compared, "row")
         ))?,
         _ => out.document(&json!({
             "catalog": target.describe(),

@@ -15,7 +15,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use deltalakedb_log::{ErrorKind, Result};
+use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 
 use crate::args::Cli;
 use crate::commands::Session;
@@ -32,17 +32,25 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let ended = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| {
-        deltalakedb_log::TxnLogError::new(ErrorKind::Unavailable, "no threads can be started").with_source(e)
-    });
+    let ended = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| TxnLogError::new(ErrorKind::Unavailable, "no threads can be started").with_source(e));
     match ended.and_then(|runtime| runtime.block_on(run(cli))) {
         Ok(Ended::Done) => ExitCode::SUCCESS,
         Ok(Ended::Found) => ExitCode::from(3),
+        // Who closes the pipe has seen enough.
+        Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
             warn(&format!("error: {e}"));
             ExitCode::from(if e.kind() == ErrorKind::Conflict { 4 } else { 1 })
         }
     }
+}
+
+fn is_broken_pipe(e: &TxnLogError) -> bool {
+    let cause = std::error::Error::source(e).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 async fn run(cli: Cli) -> Result<Ended> {

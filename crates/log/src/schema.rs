@@ -10,7 +10,9 @@ use crate::predicate::Literal;
 pub enum PrimitiveType {
     /// byte, short, integer, long.
     Long,
-    /// float, double.
+    /// float: its values and bounds are spelled as such, and mean the double they widen to.
+    Float,
+    /// double.
     Double,
     /// decimal with its precision and scale.
     Decimal(u8, i8),
@@ -93,7 +95,8 @@ impl PrimitiveType {
     pub fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "byte" | "short" | "integer" | "long" => Self::Long,
-            "float" | "double" => Self::Double,
+            "float" => Self::Float,
+            "double" => Self::Double,
             "string" => Self::String,
             "boolean" => Self::Boolean,
             "date" => Self::Date,
@@ -109,7 +112,7 @@ impl PrimitiveType {
     pub fn has_exact_statistics(self) -> bool {
         match self {
             Self::Long | Self::Boolean | Self::Date | Self::Decimal(..) => true,
-            Self::Double | Self::String | Self::Timestamp => false,
+            Self::Float | Self::Double | Self::String | Self::Timestamp => false,
         }
     }
 
@@ -117,6 +120,7 @@ impl PrimitiveType {
     pub fn parse_partition_value(self, text: &str) -> Option<Literal> {
         match self {
             Self::Long => text.parse().ok().map(Literal::Long),
+            Self::Float => text.parse::<f32>().ok().map(|x| Literal::Double(x.into())),
             Self::Double => text.parse().ok().map(Literal::Double),
             Self::String => Some(Literal::String(text.to_string())),
             Self::Boolean => text.parse().ok().map(Literal::Boolean),
@@ -132,6 +136,7 @@ impl PrimitiveType {
         let text = || serde_json::from_str::<String>(json).ok();
         match self {
             Self::Long => json.parse().ok().map(Literal::Long),
+            Self::Float => json.parse::<f32>().ok().filter(|x| x.is_finite()).map(|x| Literal::Double(x.into())),
             Self::Double => json.parse::<f64>().ok().filter(|x| x.is_finite()).map(Literal::Double),
             Self::Boolean => json.parse().ok().map(Literal::Boolean),
             Self::String => text().map(Literal::String),
@@ -190,6 +195,10 @@ mod tests {
         let check = |t: PrimitiveType, json: &str, want| assert_eq!(t.parse_statistic(json), want, "{json}");
         check(PrimitiveType::Double, "31.245270191439438", Some(Literal::Double(31.245270191439438)));
         check(PrimitiveType::Double, "\"NaN\"", None);
+        // The shortest text that names a float names another double.
+        for text in ["3.493e2", "349.3", "349.29998779296875"] {
+            check(PrimitiveType::Float, text, Some(Literal::Double(349.29998779296875)));
+        }
         check(PrimitiveType::Long, "9007199254740993", Some(Literal::Long(9_007_199_254_740_993)));
         check(PrimitiveType::Long, "1.5", None);
         check(PrimitiveType::Decimal(18, 7), "10000000000.0", None);

@@ -72,8 +72,11 @@ impl<'a> FileStats<'a> {
     /// `Some(None)` when every value is null.
     pub fn exact(&self, column: &Column) -> Option<Option<(Literal, Literal)>> {
         let range = self.range(column)?;
-        if range.all_null {
-            return Some(None);
+        match self.live_records() {
+            Some(0) => return Some(None),
+            Some(_) if range.all_null => return Some(None),
+            Some(_) => {}
+            None => return None,
         }
         let exact = column.is_partition
             || (self.is_tight() && column.data_type.is_some_and(PrimitiveType::has_exact_statistics));
@@ -100,7 +103,8 @@ impl<'a> FileStats<'a> {
         let all_null = matches!((stats.num_records, nulls), (Some(r), Some(n)) if n == r);
         let no_null = nulls == Some(0);
         // Text may be truncated: a prefix is still a lower bound.
-        Some(ColumnRange { min: bound(&stats.min_values), max: bound(&stats.max_values).map(upper), all_null, no_null })
+        let (min, max) = (bound(&stats.min_values).map(lower), bound(&stats.max_values).map(upper));
+        Some(ColumnRange { min, max, all_null, no_null })
     }
 
     fn partition_value(&self, column: &Column) -> ColumnRange {
@@ -116,10 +120,25 @@ impl<'a> FileStats<'a> {
     }
 }
 
+/// The lower bound a statistic gives.
+fn lower(bound: Literal) -> Literal {
+    match bound {
+        Literal::Double(x) => Literal::Double(x - blur(x)),
+        other => other,
+    }
+}
+
 /// The upper bound a statistic gives. Timestamps are truncated to milliseconds, so up to 999 µs may be missing.
 fn upper(bound: Literal) -> Literal {
     match bound {
         Literal::Timestamp(micros) => Literal::Timestamp(micros.saturating_add(999)),
+        Literal::Double(x) => Literal::Double(x + blur(x)),
         other => other,
     }
+}
+
+/// How far a double may be from what its text says: the column may have been a float when it was written (type
+/// widening), and the shortest text of a float names a double beside it.
+fn blur(x: f64) -> f64 {
+    if x == 0.0 { 0.0 } else { x.abs() * f64::from(f32::EPSILON) + f64::from(f32::from_bits(1)) }
 }

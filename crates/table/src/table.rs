@@ -10,7 +10,8 @@ use datafusion::common::Column;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
 use deltalakedb_catalog::{CatalogUri, connect};
-use deltalakedb_log::catalog::{Catalog, TableRef, TxnLogReader, require};
+use deltalakedb_log::catalog::{Catalog, Counts, TableRef, TxnLogReader, require};
+use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::snapshot::{At, Head};
 use deltalakedb_log::{FileTxnLogReader, Location, Predicate, Result, TableId, TableName, TxnLogError};
 use futures::TryStreamExt;
@@ -123,6 +124,21 @@ impl DeltaTable {
     /// Its newest version, with protocol and metadata.
     pub async fn head(&self) -> Result<Head> {
         self.reader().await?.head().await
+    }
+
+    /// How many files, bytes and rows it has at a version, without reading a data file.
+    pub async fn counts(&self, at: At) -> Result<Counts> {
+        let reader = self.reader().await?;
+        let version = reader.snapshot(at).await?.version();
+        reader.counts(version).await
+    }
+
+    /// The least and the greatest value of a column, without reading a data file; `None` where the log does not hold
+    /// them exactly.
+    pub async fn min_max(&self, at: At, column: &str) -> Result<Option<(Literal, Literal)>> {
+        let reader = self.reader().await?;
+        let version = reader.snapshot(at).await?.version();
+        reader.min_max(version, column).await
     }
 
     /// Its columns in Arrow types, as [`Self::scan`] yields them.

@@ -4,6 +4,7 @@
 
 mod arrows;
 mod concurrency;
+mod copy;
 mod fixtures;
 mod golden;
 mod mirror;

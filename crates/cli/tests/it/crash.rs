@@ -1,4 +1,4 @@
-//! Kill -9 at named points of a write, and what is synced before it is acknowledged.
+//! Kill -9 at named points of a write, on every database, and what is synced before it is acknowledged.
 //!
 //! `strace` kills the process when it enters a chosen system call, so the program needs no hooks: the points are those
 //! at which the disk changes. Each run starts from a copy of the same folder and with an empty SQL log, so a call
@@ -7,13 +7,14 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::databases::{Database, databases};
 use crate::place::{Place, Ran, copy};
 
 const WRITE: &[&str] = &["write", "t", "--input", "rows.csv"];
 
 /// A table with one row, and a file with a second one.
-fn begin() -> Place {
-    let place = Place::new();
+fn begin(database: Database) -> Place {
+    let place = Place::on(database);
     place.write("rows.csv", "id,name\n1,one\n");
     place.dl(&["create", "t", "--location", "t", "--schema", "id long, name string"]).good();
     place.dl(WRITE).good();
@@ -37,13 +38,11 @@ struct Call {
     line: String,
 }
 
-/// A copy of the folder, its table in a catalog of its own: the place of a table is in its catalog.
-fn again(start: &Place) -> Place {
-    let place = Place::new();
-    copy(&start.path(""), &place.path(""));
-    for file in ["meta.db", "meta.db-wal", "meta.db-shm"] {
-        std::fs::remove_file(place.path(file)).ok();
-    }
+/// A copy of the table, in a catalog of its own: the place of a table is in its catalog.
+fn again(start: &Place, database: Database) -> Place {
+    let place = Place::on(database);
+    copy(&start.path("t"), &place.path("t"));
+    copy_file(start, &place, "rows.csv");
     place.dl(&["import", "t", "--as", "t"]).good();
     // A process may end before it has emptied the SQL log; one of the next ones does it.
     let mut tries = 0..500;
@@ -54,11 +53,15 @@ fn again(start: &Place) -> Place {
     place
 }
 
-/// Every call of a whole write that changes files, in order.
+fn copy_file(from: &Place, to: &Place, file: &str) {
+    std::fs::copy(from.path(file), to.path(file)).unwrap();
+}
+
+/// Every call of a whole write that changes files or speaks to a server, in order.
 fn calls(place: &Place) -> Vec<Call> {
     let log = place.path("trace");
-    let calls = "trace=pwrite64,write,fsync,fdatasync,linkat,link,rename,renameat,renameat2";
-    traced(place, &["-y", "-o", log.to_str().unwrap(), "-e", calls]).good();
+    let calls = "trace=pwrite64,write,fsync,fdatasync,linkat,link,rename,renameat,renameat2,sendto";
+    traced(place, &["-y", "-s", "64", "-o", log.to_str().unwrap(), "-e", calls]).good();
     let text = std::fs::read_to_string(log).unwrap();
     // `1234 fsync(9</path>) = 0`, or in two parts when another thread interrupts: the first part has the arguments.
     let parse = |line: &str| {
@@ -77,7 +80,7 @@ impl Call {
 
 #[test]
 fn data_file_directory_and_sql_log_are_synced_before_the_acknowledgement() {
-    let calls = calls(&begin());
+    let calls = calls(&begin(Database::Sqlite));
     let find = |what: &str, from: usize, f: &dyn Fn(&Call) -> bool| {
         let found = calls.iter().skip(from).position(f).map(|at| from + at);
         found.unwrap_or_else(|| {
@@ -105,68 +108,86 @@ struct Point {
     call: &'static str,
     file: Option<&'static str>,
     nth: usize,
-    committed: bool,
+    /// `None` where the database alone knows.
+    committed: Option<bool>,
     published: bool,
 }
 
 #[test]
 fn a_crash_loses_nothing_and_does_nothing_twice() {
-    let start = begin();
-    let calls = calls(&again(&start));
-    let wal_writes = |until: &dyn Fn(&Call) -> bool| {
-        let before = calls.iter().take_while(|c| !until(c));
-        before.filter(|c| c.is("pwrite64", "meta.db-wal")).count()
-    };
-    let is_sync = |c: &Call| c.is("fdatasync", "meta.db-wal") || c.is("fsync", "meta.db-wal");
-    // The first sync is that of the log's header, the second makes the commit durable.
-    let syncs = calls.iter().filter(|c| is_sync(c)).map(|c| if c.name == "fsync" { "fsync" } else { "fdatasync" });
-    let sync = syncs.collect::<Vec<_>>()[1];
-    let (header, published) = (wal_writes(&is_sync), wal_writes(&|c| c.is("link", "00000000000000000002.json")));
-    assert!(header == 1 && published > 8, "{header} {published}");
-    let wal = Some("meta.db-wal");
-    let points = [
-        Point {
-            name: "after the data files",
-            call: "fsync",
-            file: Some("t"),
-            nth: 1,
-            committed: false,
-            published: false,
-        },
-        Point {
-            name: "inside the SQL transaction",
-            call: "pwrite64",
-            file: wal,
-            nth: 1,
-            committed: false,
-            published: false,
-        },
-        Point {
-            name: "half-way through COMMIT",
-            call: "pwrite64",
-            file: wal,
-            nth: 6,
-            committed: false,
-            published: false,
-        },
-        Point { name: "after COMMIT", call: sync, file: wal, nth: 2, committed: true, published: false },
-        Point { name: "during the publish", call: "linkat", file: None, nth: 1, committed: true, published: false },
-        Point {
-            name: "after the publish",
-            call: "fsync",
-            file: Some("t/_delta_log"),
-            nth: 1,
-            committed: true,
-            published: true,
-        },
-    ];
-    for point in points {
-        check(&again(&start), &point);
+    for database in databases("crash") {
+        let start = begin(*database);
+        let calls = calls(&again(&start, *database));
+        for point in everywhere().into_iter().chain(inside(*database, &calls)) {
+            check(*database, &again(&start, *database), &point);
+        }
     }
 }
 
-fn check(place: &Place, point: &Point) {
-    let name = point.name;
+/// The points that have nothing to do with the database.
+fn everywhere() -> [Point; 3] {
+    let point = |name, call, file, committed, published| Point {
+        name,
+        call,
+        file,
+        nth: 1,
+        committed: Some(committed),
+        published,
+    };
+    [
+        point("after the data files", "fsync", Some("t"), false, false),
+        point("during the publish", "linkat", None, true, false),
+        point("after the publish", "fsync", Some("t/_delta_log"), true, true),
+    ]
+}
+
+/// The points inside the SQL transaction and around its COMMIT.
+fn inside(database: Database, calls: &[Call]) -> Vec<Point> {
+    let point = |name, call, file, nth, committed| Point { name, call, file, nth, committed, published: false };
+    match database {
+        Database::Sqlite => {
+            let wal_writes = |until: &dyn Fn(&Call) -> bool| {
+                let before = calls.iter().take_while(|c| !until(c));
+                before.filter(|c| c.is("pwrite64", "meta.db-wal")).count()
+            };
+            let is_sync = |c: &Call| c.is("fdatasync", "meta.db-wal") || c.is("fsync", "meta.db-wal");
+            // The first sync is that of the log's header, the second makes the commit durable.
+            let syncs =
+                calls.iter().filter(|c| is_sync(c)).map(|c| if c.name == "fsync" { "fsync" } else { "fdatasync" });
+            let sync = syncs.collect::<Vec<_>>()[1];
+            let published = wal_writes(&|c| c.is("link", "00000000000000000002.json"));
+            assert!(wal_writes(&is_sync) == 1 && published > 8, "{published}");
+            let wal = Some("meta.db-wal");
+            vec![
+                point("inside the SQL transaction", "pwrite64", wal, 1, Some(false)),
+                point("half-way through COMMIT", "pwrite64", wal, 6, Some(false)),
+                point("after COMMIT", sync, wal, 2, Some(true)),
+            ]
+        }
+        Database::DuckDb => {
+            let wal = Some("meta.duckdb.wal");
+            vec![
+                point("before COMMIT is written", "write", wal, 1, Some(false)),
+                // Written and not synced: it survives the process, if not the machine.
+                point("before COMMIT is synced", "fsync", wal, 1, Some(true)),
+                point("before the next write", "write", wal, 2, Some(true)),
+            ]
+        }
+        Database::Postgres => {
+            let sent: Vec<_> = calls.iter().filter(|c| c.name == "sendto").collect();
+            let commit = 1 + sent.iter().position(|c| c.line.contains("COMMIT")).expect("a COMMIT is sent");
+            // Reads go side by side, so which message is the n-th differs a little from run to run.
+            vec![
+                point("before COMMIT is sent", "sendto", None, commit, None),
+                point("after COMMIT is sent", "sendto", None, commit + 1, None),
+                point("inside the SQL transaction", "sendto", None, commit - 1, None),
+            ]
+        }
+    }
+}
+
+fn check(database: Database, place: &Place, point: &Point) {
+    let name = format!("{database:?}, {}", point.name);
     let inject = format!("inject={}:signal=SIGKILL:when={}", point.call, point.nth);
     let trace = format!("trace={}", point.call);
     let file = point.file.map(|f| place.path(f).to_string_lossy().into_owned());
@@ -177,16 +198,17 @@ fn check(place: &Place, point: &Point) {
 
     let json = place.path("t/_delta_log/00000000000000000002.json");
     assert_eq!(json.exists(), point.published, "{name}: published or not");
-    let versions = || place.dl(&["history", "t", "--format", "json"]).json().as_array().unwrap().len();
-    assert_eq!(versions() == 3, point.committed, "{name}: committed or not");
+    let versions = place.dl(&["history", "t", "--format", "json"]).json().as_array().unwrap().len();
+    let committed = versions == 3;
+    assert!(point.committed.is_none_or(|expected| expected == committed), "{name}: committed or not: {versions}");
     let rows = || place.dl(&["read", "t", "--format", "json"]).json().as_array().unwrap().len();
-    assert_eq!(rows(), if point.committed { 2 } else { 1 }, "{name}: what is committed is there, what is not is not");
+    assert_eq!(rows(), if committed { 2 } else { 1 }, "{name}: what is committed is there, what is not is not");
 
     place.dl(&["mirror", "run"]).good();
-    assert_eq!(json.exists(), point.committed, "{name}: the next run publishes what is committed");
+    assert_eq!(json.exists(), committed, "{name}: the next run publishes what is committed");
     place.dl(&["verify", "--every-version", "--data"]).good();
     place.dl(WRITE).good();
-    assert_eq!(rows(), if point.committed { 3 } else { 2 }, "{name}: the table goes on");
+    assert_eq!(rows(), if committed { 3 } else { 2 }, "{name}: the table goes on");
     place.dl(&["verify", "--every-version", "--data"]).good();
 }
 

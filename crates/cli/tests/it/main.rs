@@ -5,4 +5,7 @@
 mod bad_input;
 mod commands;
 mod crash;
+#[path = "../../../../tests/src/databases.rs"]
+#[allow(unreachable_pub, dead_code, reason = "the file is shared")]
+mod databases;
 mod place;

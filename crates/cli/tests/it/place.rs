@@ -4,9 +4,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::databases::Database;
+
 /// A folder that is gone after the test.
 pub(crate) struct Place {
     dir: tempfile::TempDir,
+    catalog: String,
 }
 
 /// How a run of `dl` ended.
@@ -36,8 +39,17 @@ impl Ran {
 }
 
 impl Place {
+    /// With the catalog `meta.db`, made by the first command that needs it.
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        Self { dir: tempfile::tempdir().unwrap(), catalog: "deltasql://sqlite/meta.db".into() }
+    }
+
+    /// With an empty catalog in that database.
+    pub(crate) fn on(database: Database) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Self { catalog: database.uri(dir.path(), "meta"), dir };
+        place.dl(&["init"]).good();
+        place
     }
 
     pub(crate) fn path(&self, below: &str) -> PathBuf {
@@ -48,14 +60,14 @@ impl Place {
         std::fs::write(self.path(file), text).unwrap();
     }
 
-    /// `dl` in this folder, with the catalog `meta.db`.
+    /// `dl` in this folder, with its catalog.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         self.with_program(Path::new(env!("CARGO_BIN_EXE_dl")), args)
     }
 
     pub(crate) fn with_program(&self, program: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(program);
-        command.args(args).current_dir(self.dir.path()).env("DELTALAKEDB_CATALOG", "deltasql://sqlite/meta.db");
+        command.args(args).current_dir(self.dir.path()).env("DELTALAKEDB_CATALOG", &self.catalog);
         command.env_remove("DELTALAKEDB_CONFIG").env_remove("RUST_LOG").env("RUST_BACKTRACE", "0");
         command
     }

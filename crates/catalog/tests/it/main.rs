@@ -1,0 +1,11 @@
+//! The catalog as its users see it, in every database.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests speak by panicking")]
+#![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
+
+#[path = "../../../../tests/src/databases.rs"]
+#[allow(unreachable_pub, reason = "the file is shared")]
+mod databases;
+mod limits;
+mod migrations;
+mod planning;
+mod server;

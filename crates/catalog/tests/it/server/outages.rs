@@ -1,0 +1,371 @@
+//! Servers that die, and answers that are lost: what was acknowledged stays, and nothing happens twice.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use deltalakedb_log::commit::Outcome;
+use deltalakedb_log::{At, ErrorKind, Result, Version};
+use futures::future::join_all;
+use tokio::sync::Barrier;
+
+use super::proxy::{Cut, Proxy};
+use super::*;
+use crate::databases::databases;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_server_that_dies_loses_nothing_and_its_clients_go_on() {
+    const CLIENTS: usize = 4;
+    /// Commits between two blows.
+    const BETWEEN: usize = 60;
+    // What is acknowledged is safe, whatever the server would do by itself.
+    let server = Server::start(&["-c", "synchronous_commit=off", "-c", "wal_writer_delay=5s"], &[]);
+    let uri = server.uri("catalog");
+    let catalog = connect(&uri).await;
+    let tables = [create(&catalog, "a").await, create(&catalog, "b").await];
+    let told = Arc::new(Mutex::new(Vec::<(String, Vec<Committed>)>::new()));
+    let enough = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let (uri, told, enough) = (uri.clone(), told.clone(), enough.clone());
+            tokio::spawn(async move {
+                let catalog = connect(&uri).await;
+                let mut base = [0; 2];
+                for n in 0.. {
+                    let (path, chosen) = match n % 3 {
+                        0 => (format!("c{client}.{n}.both"), 0..2),
+                        which => (format!("c{client}.{n}"), which - 1..which),
+                    };
+                    let requests = chosen.clone().map(|t| append(tables[t], base[t], &path)).collect();
+                    let outcome = catalog.commit_all(requests).await;
+                    let Ok(Outcome::Committed(committed)) = outcome else { panic!("{path}: {outcome:?}") };
+                    chosen.zip(&committed).for_each(|(t, c)| base[t] = c.version);
+                    told.lock().unwrap().push((path, committed));
+                    if enough.load(Ordering::SeqCst) {
+                        break;
+                    }
+                }
+                catalog.close().await;
+            })
+        })
+        .collect();
+    let more = async || {
+        let (before, began) = (told.lock().unwrap().len(), Instant::now());
+        while told.lock().unwrap().len() < before + BETWEEN {
+            assert!(began.elapsed() < PATIENCE, "clients do not go on");
+            assert!(clients.iter().all(|c| !c.is_finished()), "a client gave up");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    for kills in [true, false, true] {
+        more().await;
+        if kills {
+            server.kill();
+            server.start_again();
+        } else {
+            let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'deltalakedb'";
+            ask(&uri, sql).await;
+        }
+    }
+    more().await;
+    enough.store(true, Ordering::SeqCst);
+    join_all(clients).await.into_iter().for_each(Result::unwrap);
+
+    let told = std::mem::take(&mut *told.lock().unwrap());
+    for table in tables {
+        let seen = whole(&catalog, table).await;
+        let mut acknowledged: Vec<_> = told
+            .iter()
+            .flat_map(|(path, committed)| committed.iter().map(move |c| (c.table, c.version, path.clone())))
+            .filter_map(|(of, version, path)| (of == table).then_some((version, path)))
+            .collect();
+        acknowledged.sort();
+        let seen: Vec<(Version, String)> = (1..).zip(seen.into_iter().map(|s| s.path)).collect();
+        assert_eq!(seen, acknowledged, "what was acknowledged is there, once, and nothing else");
+    }
+    catalog.close().await;
+}
+
+/// A catalog in the server for tests, and the same through a wire that can be cut.
+struct Wired {
+    _dir: TempDir,
+    uri: String,
+    direct: SqlCatalog,
+    wired: SqlCatalog,
+    proxy: Proxy,
+}
+
+impl Wired {
+    async fn new() -> Self {
+        let [database] = databases("server") else { panic!("one database has connections to cut") };
+        let dir = tempfile::tempdir().unwrap();
+        let uri = database.uri(dir.path(), "wired");
+        let direct = connect(&uri).await;
+        let proxy = Proxy::before(&uri).await;
+        let wired = connect(&proxy.through(&uri)).await;
+        Self { _dir: dir, uri, direct, wired, proxy }
+    }
+
+    /// Commits `path` to these tables while the wire is cut, which it must be.
+    async fn commit(&self, cuts: impl IntoIterator<Item = Cut>, tables: &[TableId], path: &str) -> Result<Outcome> {
+        self.proxy.cut(cuts);
+        let outcome = self.wired.commit_all(tables.iter().map(|t| append(*t, 0, path)).collect()).await;
+        assert!(self.proxy.is_done(), "{path}: the wire was not cut");
+        outcome
+    }
+
+    async fn close(self) {
+        self.wired.close().await;
+        self.direct.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_cut_at_commit_tells_the_truth() {
+    let w = Wired::new().await;
+    let tables = [create(&w.direct, "a").await, create(&w.direct, "b").await];
+    let cuts = [
+        ("before", vec![Cut::Before]),
+        ("before, three times", vec![Cut::Before, Cut::Before, Cut::Before]),
+        ("under", vec![Cut::Under]),
+        ("after", vec![Cut::After]),
+        ("before and after", vec![Cut::Before, Cut::After]),
+        ("after the last try", vec![Cut::Before, Cut::Before, Cut::Before, Cut::After]),
+    ];
+    let mut paths = Vec::new();
+    for tables in [&tables[..], &tables[..1]] {
+        for (when, cuts) in &cuts {
+            let path = format!("{when} of {}", tables.len()).replace(' ', "-");
+            let outcome = w.commit(cuts.clone(), tables, &path).await.unwrap();
+            paths.push(path.clone());
+            for (table, committed) in tables.iter().zip(outcome.committed().unwrap()) {
+                let seen = whole(&w.direct, *table).await;
+                assert_eq!(seen.iter().map(|s| &s.path).collect::<Vec<_>>(), paths.iter().collect::<Vec<_>>());
+                assert_eq!((committed.table, committed.version), (*table, paths.len() as u64), "{path}");
+            }
+        }
+    }
+    // Without end there is an end to trying, and that says that nothing happened.
+    let failed = w.commit(vec![Cut::Before; 4], &tables[..1], "never").await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Unavailable, "{failed}");
+    assert_eq!(w.direct.find_commit(tables[0], append(tables[0], 0, "never").commit_id).await.unwrap(), None);
+    w.close().await;
+}
+
+/// A new table has no lock to ask by: its commit is found, or nobody knows, and the same request again makes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_cut_at_the_creation_of_a_table_tells_no_lie() {
+    let w = Wired::new().await;
+    let new = |name: &str| {
+        let id = TableId(Uuid::from_slice(&blake3::hash(name.as_bytes()).as_bytes()[..16]).unwrap());
+        let location = Location::parse(&format!("/nowhere/{name}")).unwrap();
+        let base = Base::Create(NewTable { name: name.parse().unwrap(), location });
+        let actions = vec![Action::Protocol(actions::protocol()), Action::Metadata(actions::metadata("{}"))];
+        CommitRequest::new(id, id.0, base, actions)
+    };
+    w.proxy.cut([Cut::After]);
+    let committed = w.wired.commit_all(vec![new("after")]).await.unwrap().committed().unwrap();
+    assert_eq!(committed[0].version, 0);
+    w.proxy.cut([Cut::Before]);
+    let outcome = w.wired.commit_all(vec![new("before")]).await.unwrap();
+    assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
+    let committed = w.wired.commit_all(vec![new("before")]).await.unwrap().committed().unwrap();
+    assert_eq!(committed[0].version, 0);
+    let names: Vec<_> = w.direct.tables().await.unwrap().into_iter().map(|t| t.name.name).collect();
+    assert_eq!(names, ["after", "before"]);
+    w.close().await;
+}
+
+/// What is asked by its id while its COMMIT goes on is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_is_still_under_way_is_waited_for() {
+    let w = Wired::new().await;
+    let table = create(&w.direct, "a").await;
+    let schema = place(&w.uri).schema;
+    ask(
+        &w.uri,
+        &format!(
+            "CREATE FUNCTION {schema}.slow() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN PERFORM pg_sleep(1); RETURN NULL; END'; \
+             CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON {schema}.dl_commit_ids DEFERRABLE INITIALLY DEFERRED \
+             FOR EACH ROW EXECUTE FUNCTION {schema}.slow()"
+        ),
+    )
+    .await;
+    // At the last try, when nothing is left but to tell what is found.
+    let cuts = [Cut::Before, Cut::Before, Cut::Before, Cut::Under];
+    let outcome = w.commit(cuts, &[table], "slow").await.unwrap();
+    let Outcome::Committed(committed) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(committed[0].version, 1);
+    assert_eq!(whole(&w.direct, table).await.len(), 1);
+    w.close().await;
+}
+
+/// As many as there are connections in a pool: each looks for its own, and none waits for another's.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_answers_lost_at_once_are_all_found() {
+    const MANY: usize = 8;
+    let w = Wired::new().await;
+    let mut tables = Vec::new();
+    for n in 0..MANY {
+        tables.push(create(&w.direct, &format!("t{n}")).await);
+    }
+    w.proxy.cut(vec![Cut::AfterAll(Arc::new(Barrier::new(MANY))); MANY]);
+    let began = Instant::now();
+    let outcomes = join_all(tables.iter().map(|table| w.wired.commit_all(vec![append(*table, 0, "x")]))).await;
+    assert!(w.proxy.is_done());
+    for outcome in outcomes {
+        let Ok(Outcome::Committed(committed)) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(committed[0].version, 1);
+    }
+    assert!(began.elapsed() < PATIENCE / 2, "they waited for one another: {:?}", began.elapsed());
+    w.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_nobody_knows_is_known_to_the_next_who_asks() {
+    let story = async |cut: Cut, happened: bool| {
+        let w = Wired::new().await;
+        let table = create(&w.direct, "a").await;
+        let outcome = w.commit([cut], &[table], "x").await.unwrap();
+        let Outcome::Unknown(why) = outcome else { panic!("nobody can know: {outcome:?}") };
+        assert!(why.contains(&w.wired.describe()) && !why.contains('\n'), "{why}");
+        assert_eq!(w.direct.reader(table).head().await.unwrap().version, u64::from(happened));
+        w.proxy.open();
+        let found = w.wired.find_commit(table, append(table, 0, "x").commit_id).await.unwrap();
+        assert_eq!(found.map(|c| c.version), happened.then_some(1));
+        let again = w.commit([], &[table], "x").await.unwrap().committed().unwrap();
+        assert_eq!(again[0].version, 1);
+        assert_eq!(whole(&w.direct, table).await.len(), 1, "once");
+        w.close().await;
+    };
+    futures::future::join(story(Cut::AfterAndClose, true), story(Cut::BeforeAndClose, false)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_is_asked_once_to_open_a_table_and_five_times_to_append() {
+    let w = Wired::new().await;
+    let table = create(&w.direct, "a").await;
+    let reader = w.wired.reader(table);
+    let queries = || {
+        let (asked, rest): (Vec<_>, Vec<_>) = w.proxy.heard().into_iter().partition(|(kind, _)| *kind == 'Q');
+        // A connection that goes back to its pool is looked at, when the answer is there already.
+        assert!(rest.iter().all(|(kind, _)| *kind == 'S'), "nothing is prepared: {rest:?}");
+        asked.into_iter().map(|(_, sql)| sql).collect::<Vec<_>>()
+    };
+    reader.head().await.unwrap();
+    // From here on the connection is there.
+    w.proxy.heard();
+    reader.head().await.unwrap();
+    assert_eq!(queries().len(), 1, "to open a table");
+    for n in 0..20 {
+        let committed = w.wired.commit_all(vec![append(table, n, &format!("f{n}"))]).await.unwrap();
+        assert_eq!(committed.committed().unwrap()[0].version, n + 1);
+        let said = queries();
+        let [begin, heads, files, writes, commit] = &said[..] else { panic!("{}: {said:#?}", said.len()) };
+        assert!(begin.starts_with("BEGIN") && begin.contains("FOR UPDATE"), "{begin}");
+        assert!(heads.starts_with("SELECT") && files.starts_with("SELECT"), "{heads} {files}");
+        assert!(writes.starts_with("INSERT") && commit == "COMMIT", "{writes} {commit}");
+    }
+    w.wired.commit_all(vec![append(table, 0, "late")]).await.unwrap().committed().unwrap();
+    assert_eq!(queries().len(), 6, "one more looks at the commits in between");
+    reader.head().await.unwrap();
+    assert_eq!(queries().len(), 1, "whatever the history");
+    w.close().await;
+}
+
+/// Holds the lock on a table's head until it is dropped.
+async fn hold(uri: &str, table: TableId) -> PgConnection {
+    let mut holder = session(uri).await;
+    let (schema, id) = (place(uri).schema, table.0.simple());
+    let sql = format!("BEGIN; SELECT 1 FROM {schema}.dl_tables WHERE table_id = '\\x{id}' FOR UPDATE");
+    sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(&mut holder).await.unwrap();
+    holder
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gives_up_waiting_for_a_lock_holds_none_later() {
+    let [database] = databases("server") else { panic!("one database locks rows") };
+    let dir = tempfile::tempdir().unwrap();
+    let uri = database.uri(dir.path(), "locks");
+    let (impatient, other) = (connect(&uri).await, connect(&uri).await);
+    let table = create(&other, "a").await;
+    let holder = hold(&uri, table).await;
+    let given_up = tokio::spawn({
+        let impatient = impatient.clone();
+        async move { impatient.commit_all(vec![append(table, 0, "given-up")]).await }
+    });
+    let waits = format!(
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{}%'",
+        place(&uri).schema
+    );
+    let began = Instant::now();
+    while ask(&uri, &waits).await.is_empty() {
+        assert!(began.elapsed() < PATIENCE, "nobody waits for the lock");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    given_up.abort();
+    assert!(given_up.await.unwrap_err().is_cancelled());
+    holder.close().await.unwrap();
+    for (version, path, catalog) in [(1, "x", &other), (2, "y", &impatient)] {
+        let commit = catalog.commit_all(vec![append(table, 0, path)]);
+        let outcome = tokio::time::timeout(PATIENCE / 4, commit).await.expect("the lock is free").unwrap();
+        assert_eq!(outcome.committed().unwrap()[0].version, version);
+        // Nor does anybody go on looking at what was there then.
+        assert_eq!(impatient.reader(table).head().await.unwrap().version, version);
+    }
+    impatient.close().await;
+    other.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_waited_too_long_for_a_lock_is_as_good_as_new() {
+    let [database] = databases("server") else { panic!("one database locks rows") };
+    let dir = tempfile::tempdir().unwrap();
+    let uri = database.uri(dir.path(), "timeouts");
+    let direct = connect(&uri).await;
+    let table = create(&direct, "a").await;
+    let role = place(&uri).schema;
+    ask(&uri, &format!("CREATE ROLE {role} LOGIN SUPERUSER; ALTER ROLE {role} SET lock_timeout = '50ms'")).await;
+    let hasty = connect(&changed(&uri, |place| place.user = Some(role))).await;
+    let holder = hold(&uri, table).await;
+    let failed = hasty.commit_all(vec![append(table, 0, "x")]).await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Unavailable, "{failed}");
+    assert!(failed.to_string().contains("try again"), "{failed}");
+    holder.close().await.unwrap();
+    for n in 1..=8 {
+        let outcome = hasty.commit_all(vec![append(table, 0, &format!("x{n}"))]).await;
+        assert_eq!(outcome.unwrap().committed().unwrap()[0].version, n);
+    }
+    hasty.close().await;
+    direct.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_catalog_leaves_nobody_in_the_server() {
+    let uri = own_database().await;
+    let catalogs = [connect(&uri).await, connect(&uri).await, connect(&uri).await];
+    let table = create(&catalogs[0], "a").await;
+    for (n, catalog) in (0..).zip(&catalogs) {
+        catalog.commit_all(vec![append(table, n, &format!("f{n}"))]).await.unwrap().committed().unwrap();
+        catalog.reader(table).snapshot(At::Latest).await.unwrap();
+        // What is begun and not ended: a stream, a conflict, a mistake, a commit that is given up.
+        drop(catalog.reader(table).files(n, None).await.unwrap());
+        let mut late = append(table, 0, "late");
+        late.base = Base::Exactly(0);
+        assert!(matches!(catalog.commit_all(vec![late]).await.unwrap(), Outcome::Conflict(_)));
+        catalog.commit_all(vec![append(table, 99, "early")]).await.unwrap_err();
+        let given_up = catalog.commit_all(vec![append(table, 0, &format!("given up {n}"))]);
+        let _ = tokio::time::timeout(Duration::from_millis(2), given_up).await;
+    }
+    let locked = "SELECT 1 FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid \
+                  WHERE a.application_name = 'deltalakedb' AND a.datname = current_database()";
+    let began = Instant::now();
+    while !ask(&uri, locked).await.is_empty() {
+        assert!(began.elapsed() < PATIENCE, "an open catalog that does nothing holds a lock");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for catalog in catalogs {
+        catalog.close().await;
+    }
+    check_nobody_is_left(&uri).await;
+}

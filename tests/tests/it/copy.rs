@@ -1,0 +1,144 @@
+//! A catalog copied from each database to each other one: interrupted, continued, brought up to date, and refused where
+//! it went its own way.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog, copy_catalog};
+use deltalakedb_log::action::{Action, Add, Version};
+use deltalakedb_log::catalog::HistoryRange;
+use deltalakedb_log::commit::{Base, NewTable};
+use deltalakedb_log::conformance::actions::{file, metadata, protocol, remove, txn};
+use deltalakedb_log::{Catalog, CommitId, CommitRequest, ErrorKind, TableId, TableRef};
+use deltalakedb_tests::{Database, State, databases, location, our_state};
+use uuid::Uuid;
+
+const COMMITS: u64 = 2_500;
+
+async fn open(database: Database, dir: &Path, name: &str) -> SqlCatalog {
+    let uri = CatalogUri::parse(&database.uri(dir, name)).unwrap();
+    SqlCatalog::connect(&uri, ConnectOptions::default()).await.unwrap()
+}
+
+/// A table whose every commit adds a file and whose every third removes an older one.
+struct Growing {
+    id: TableId,
+    files: Vec<Add>,
+    ids: Vec<(CommitId, Version)>,
+}
+
+impl Growing {
+    async fn create(catalog: &SqlCatalog, dir: &Path, name: &str) -> Self {
+        let id = TableId(Uuid::new_v4());
+        let new = NewTable { name: name.parse().unwrap(), location: location(&dir.join(name)) };
+        let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
+        let request = CommitRequest::new(id, Uuid::new_v4(), Base::Create(new), actions);
+        catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+        Self { id, files: Vec::new(), ids: Vec::new() }
+    }
+
+    async fn grow(&mut self, catalog: &SqlCatalog, commits: u64) {
+        for _ in 0..commits {
+            let version = self.ids.len() as Version;
+            let added = file(&format!("f{version}"), version as i64, version as i64 + 9);
+            let mut actions = vec![Action::Add(added.clone()), txn("app", version as i64)];
+            if version % 3 == 2 {
+                actions.push(remove(&self.files.swap_remove(version as usize % self.files.len())));
+            }
+            self.files.push(added);
+            let request = CommitRequest::new(self.id, Uuid::new_v4(), Base::Exactly(version), actions);
+            let id = request.commit_id;
+            let committed = catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+            self.ids.push((id, committed[0].version));
+        }
+    }
+}
+
+/// What a catalog says of a table: its entry, states here and there in its history, all of its history and bytes.
+async fn answers(catalog: &SqlCatalog, table: TableId) -> (String, BTreeMap<Version, State>, String) {
+    let entry = catalog.find(&TableRef::Id(table)).await.unwrap().unwrap();
+    let mut states = BTreeMap::new();
+    for version in [0, entry.current_version / 2, entry.current_version] {
+        states.insert(version, our_state(catalog, &entry, version).await);
+    }
+    let reader = catalog.reader(table);
+    let history = reader.history(HistoryRange::default()).await.unwrap();
+    let bytes = reader.commit_bytes(entry.current_version).await.unwrap();
+    (format!("{entry:?}"), states, format!("{history:?} {bytes:?}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_the_catalog() {
+    let all = databases("copy");
+    for from in all {
+        let dir = tempfile::tempdir().unwrap();
+        let source = open(*from, dir.path(), "source").await;
+        let mut tables = vec![Growing::create(&source, dir.path(), "a").await];
+        tables.push(Growing::create(&source, dir.path(), "b.c").await);
+        tables[0].grow(&source, COMMITS / all.len() as u64).await;
+        tables[1].grow(&source, 10).await;
+        for to in all {
+            copied(&source, *to, dir.path(), &mut tables).await;
+        }
+    }
+}
+
+async fn copied(source: &SqlCatalog, to: Database, dir: &Path, tables: &mut [Growing]) {
+    let what = format!("{} to {to:?}", source.describe());
+    let target = open(to, dir, "copy").await;
+
+    // Given up in the middle: nobody sees a table that is not whole.
+    let begun = Arc::new(AtomicBool::new(false));
+    let stop = tokio::sync::Notify::new();
+    let progress = |_: u64, _: u64| {
+        if begun.swap(true, Ordering::SeqCst) {
+            stop.notify_one();
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stop.notified() => {}
+        whole = copy_catalog(source, &target, &progress) => { whole.unwrap(); }
+    }
+    for entry in target.tables().await.unwrap() {
+        let versions = target.reader(entry.id).history(HistoryRange::default()).await.unwrap().len() as Version;
+        assert_eq!(versions, entry.current_version + 1, "{what}: what is there is whole");
+    }
+
+    let copied = copy_catalog(source, &target, &|_, _| {}).await.unwrap();
+    assert_eq!(copied.tables, 2, "{what}");
+    same(&what, source, &target, tables).await;
+    assert_eq!(copy_catalog(source, &target, &|_, _| {}).await.unwrap().versions, 0, "{what}: nothing is left to do");
+
+    // What was committed since comes with the next call; the files it ends were copied before.
+    tables[0].grow(source, 7).await;
+    assert_eq!(copy_catalog(source, &target, &|_, _| {}).await.unwrap().versions, 7, "{what}");
+    same(&what, source, &target, tables).await;
+
+    // The copy is a catalog: it takes commits. But then it is not a copy any more.
+    let head = target.begin(&[tables[0].id]).await.unwrap()[0].version;
+    let action = Action::Add(file("own", 0, 9));
+    let own = CommitRequest::new(tables[0].id, Uuid::new_v4(), Base::Exactly(head), vec![action]);
+    let target = open(to, dir, "copy").await;
+    target.commit_all(vec![own]).await.unwrap().committed().unwrap();
+    tables[0].grow(source, 1).await;
+    let refused = copy_catalog(source, &target, &|_, _| {}).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid, "{what}: {refused}");
+    assert!(refused.to_string().contains("commits of its own"), "{what}: {refused}");
+    let other = open(to, dir, "other").await;
+    Growing::create(&other, dir, "x").await;
+    let refused = copy_catalog(source, &other, &|_, _| {}).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::AlreadyExists, "{what}: {refused}");
+}
+
+async fn same(what: &str, source: &SqlCatalog, target: &SqlCatalog, tables: &[Growing]) {
+    for table in tables {
+        assert!(answers(source, table.id).await == answers(target, table.id).await, "{what}: the answers differ");
+        for (id, version) in table.ids.iter().rev().step_by(97) {
+            let found = target.find_commit(table.id, *id).await.unwrap();
+            assert_eq!(found.map(|c| c.version), Some(*version), "{what}: a commit id is kept");
+        }
+    }
+}
