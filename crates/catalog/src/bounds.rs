@@ -260,7 +260,7 @@ impl Slots {
         self.0.iter().enumerate().find(|(_, slot)| slot.column == column.physical_name && slot.kind == kind)
     }
 
-    /// The values of [`COLUMNS`] for a file.
+    /// The values of the first of [`COLUMNS`] for a file; the slots that nobody owns come last and have none.
     pub(crate) fn values(&self, schema: &Schema, add: &Add) -> Vec<Value> {
         let stats = FileStats::new(schema, add);
         let mut values = vec![stats.num_records().into()];
@@ -269,7 +269,7 @@ impl Slots {
         if !stats.is_tight() {
             nulls |= 1 << WIDE;
         }
-        let mut slots = vec![Value::Null; 3 * SLOTS];
+        let mut slots = vec![Value::Null; 3 * self.0.len()];
         for (i, slot) in self.0.iter().enumerate() {
             let column = schema
                 .columns()

@@ -173,7 +173,7 @@ pub(crate) const ADD_COLUMNS: [&str; 12] = [
     "extra",
 ];
 
-/// The columns of a file that [`file_values`] gives: its keys, its action, its bounds.
+/// The columns of a file: its keys, its action, its bounds. [`file_values`] gives the first ones of them.
 pub(crate) fn file_columns() -> Vec<&'static str> {
     ["file_key", "path_key"].into_iter().chain(ADD_COLUMNS).chain(bounds::COLUMNS).collect()
 }

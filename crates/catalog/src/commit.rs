@@ -286,7 +286,9 @@ fn store(
         writes.extend(end_files(table, prepared.version, &prepared.ended));
         let row = |(key, add): &(FileKey, Add)| codec::file_values(key, add, &schema, &slots);
         let files = changes.adds.iter().map(row).collect::<Result<Vec<_>>>()?;
-        writes.extend(of_version(table, prepared.version, "dl_add_files", &codec::file_columns(), files));
+        let columns = codec::file_columns();
+        let columns = &columns[..files.first().map_or(0, Vec::len)];
+        writes.extend(of_version(table, prepared.version, "dl_add_files", columns, files));
     }
     writes.extend(changes_but_files(table, prepared.version, changes)?);
     let time = CommitTime { ms: stamp.committed_at, source: TimeSource::Clock };

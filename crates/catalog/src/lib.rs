@@ -16,6 +16,7 @@ mod plan;
 mod postgres;
 mod read;
 mod schema;
+mod search;
 mod sqlite;
 mod uri;
 

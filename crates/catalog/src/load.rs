@@ -405,7 +405,10 @@ impl Files {
     fn store(mut self, table: TableId) -> Vec<Write> {
         let mut writes: Vec<_> =
             self.ended.iter().flat_map(|(version, keys)| end_files(table, *version, keys)).collect();
-        let columns = [&["table_id", "version", "removed_version"][..], &codec::file_columns()].concat();
+        // Slots that are given on the way are unknown before.
+        let width = self.rows.iter().map(|(.., file)| file.len()).max().unwrap_or(0);
+        self.rows.iter_mut().for_each(|(.., file)| file.resize(width, Value::Null));
+        let columns = [&["table_id", "version", "removed_version"][..], &codec::file_columns()[..width]].concat();
         let row = |(_, version, removed, file): (FileKey, Version, Option<Version>, Vec<Value>)| {
             let life = [table.0.into(), int(version), removed.map_or(Value::Null, int)];
             life.into_iter().chain(file).collect()

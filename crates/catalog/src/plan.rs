@@ -11,7 +11,7 @@ use deltalakedb_log::Predicate;
 use deltalakedb_log::predicate::{Comparison, Literal};
 use deltalakedb_log::schema::Schema;
 
-use crate::bounds::{INDEXED, Kind, Slot, Slots, WIDE, after_prefix};
+use crate::bounds::{INDEXED, Kind, Slot, Slots, after_prefix};
 use crate::database::Value;
 
 /// A list longer than that is judged by its ends.
@@ -27,7 +27,7 @@ pub(crate) struct Sql {
 }
 
 impl Sql {
-    fn new(text: impl Into<String>, params: Vec<Value>) -> Self {
+    pub(crate) fn new(text: impl Into<String>, params: Vec<Value>) -> Self {
         Self { text: text.into(), params }
     }
 
@@ -143,119 +143,6 @@ impl Lead {
             next(">= 0"),
             next("> class")
         )
-    }
-}
-
-/// The search for the live files of a version.
-#[derive(Debug)]
-pub(crate) struct Search {
-    pub(crate) table: Value,
-    pub(crate) version: Value,
-    pub(crate) is_newest: bool,
-    pub(crate) seeks: bool,
-    /// The table's columns; `None` when nothing but all files is wanted.
-    pub(crate) schema: Option<Schema>,
-    pub(crate) slots: Slots,
-    pub(crate) plan: Plan,
-    /// The classes of live files in the leading slot.
-    pub(crate) classes: Vec<i64>,
-}
-
-impl Search {
-    /// The query for these columns of the files found.
-    pub(crate) fn statement(&self, columns: &str) -> Sql {
-        let mut all = Sql::default();
-        for (i, mut part) in self.parts().into_iter().enumerate() {
-            if let Some(condition) = &self.plan.condition {
-                part.push(Sql::new(" AND ", vec![]));
-                part.push(condition.clone());
-            }
-            let union = if i == 0 { "" } else { " UNION ALL " };
-            all.push(Sql::new(format!("{union}SELECT {columns} FROM dl_add_files WHERE "), vec![]));
-            all.push(part);
-        }
-        all
-    }
-
-    /// The query for the number of files found, or only gone through.
-    pub(crate) fn count(&self, found: bool) -> Sql {
-        let mut all = match found {
-            true => self.statement("1 AS one"),
-            false => {
-                Search { plan: Plan { condition: None, ..self.plan.clone() }, ..self.copy() }.statement("1 AS one")
-            }
-        };
-        all.text = format!("SELECT count(*) FROM ({}) AS files", all.text);
-        all
-    }
-
-    fn copy(&self) -> Search {
-        Search {
-            table: self.table.clone(),
-            version: self.version.clone(),
-            schema: None,
-            slots: Slots::default(),
-            plan: self.plan.clone(),
-            classes: self.classes.clone(),
-            ..*self
-        }
-    }
-
-    /// Conditions that together hold for every file that may be meant, and for each file only one.
-    fn parts(&self) -> Vec<Sql> {
-        let (table, version) = (self.table.clone(), self.version.clone());
-        if !self.is_newest || !self.seeks {
-            return vec![self.live()];
-        }
-        // A newer commit may end a file between two statements: `version` tells which files are meant all the same.
-        // `+` keeps a column out of the choice of an index: live files are found by their end, past ones by their start.
-        let seeks = match &self.plan.lead {
-            Some(lead) => lead.seeks(&self.classes),
-            None => vec![Sql::default()],
-        };
-        let live = seeks.into_iter().map(|seek| {
-            let mut sql = Sql::new("table_id = ? AND removed_version IS NULL", vec![table.clone()]);
-            if !seek.text.is_empty() {
-                sql.text.push_str(" AND ");
-            }
-            sql.push(seek);
-            sql.push(Sql::new(" AND +version <= ?", vec![version.clone()]));
-            sql
-        });
-        let ended = Sql::new(
-            "table_id = ? AND removed_version > ? AND +version <= ?",
-            vec![table.clone(), version.clone(), version.clone()],
-        );
-        live.chain([ended]).collect()
-    }
-
-    /// The condition for every live file.
-    pub(crate) fn live(&self) -> Sql {
-        Sql::new(
-            "table_id = ? AND version <= ? AND (+removed_version IS NULL OR +removed_version > ?)",
-            vec![self.table.clone(), self.version.clone(), self.version.clone()],
-        )
-    }
-
-    /// A column's slot, and the condition for a file's bounds in it to be values of its rows; `None` when they never
-    /// are.
-    pub(crate) fn exact(&self, column: &str) -> Option<(usize, Kind, String)> {
-        let column = self.schema.as_ref()?.column(column)?;
-        let (n, slot) = self.slots.of(column)?;
-        // A file without rows has no values, whatever its bounds.
-        let rows = "num_records IS NOT NULL AND num_records > coalesce(deleted_records, 0)";
-        let exact = match (column.is_partition, column.data_type?.has_exact_statistics()) {
-            // One value, so it was not cut.
-            (true, _) => format!("class_{n} IS NOT NULL AND class_{n} <= 0"),
-            (false, true) => {
-                format!(
-                    "class_{n} IS NOT NULL AND (class_{n} < 0 OR (nulls IS NOT NULL AND nulls & {} = 0))",
-                    1 << WIDE
-                )
-            }
-            (false, false) => return None,
-        };
-        Some((n, slot.kind, format!("{rows} AND {exact}")))
     }
 }
 

@@ -21,7 +21,8 @@ use crate::SqlTxnLogReader;
 use crate::bounds::Slots;
 use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
 use crate::database::{Database, Row, Session, Value, placeholders};
-use crate::plan::{Plan, Search, Sql};
+use crate::plan::{Plan, Sql};
+use crate::search::Search;
 
 /// `alias.a, alias.b`
 pub(crate) fn qualified(alias: &str, columns: &[&str]) -> String {

@@ -131,11 +131,12 @@ async fn fill_bounds(session: &mut dyn Session) -> Result<()> {
             let mut writes = Vec::new();
             for mut row in session.query(&sql, vec![table.0.into(), after.clone()]).await? {
                 after = Value::Blob(row.blob()?);
-                let set = bounds::COLUMNS.map(|c| format!("{c} = ?")).join(", ");
-                let sql = format!(
-                    "UPDATE dl_add_files SET {set} WHERE table_id = ? AND file_key = ? AND +removed_version IS NULL"
-                );
                 let mut params = slots.values(&schema, &codec::read_add(&mut row)?);
+                let set: Vec<_> = bounds::COLUMNS[..params.len()].iter().map(|c| format!("{c} = ?")).collect();
+                let sql = format!(
+                    "UPDATE dl_add_files SET {} WHERE table_id = ? AND file_key = ? AND +removed_version IS NULL",
+                    set.join(", ")
+                );
                 params.extend([table.0.into(), after.clone()]);
                 writes.push(Write::run(sql, params));
             }

@@ -66,7 +66,9 @@ impl SqliteDatabase {
                 .max_lifetime(None)
                 .acquire_timeout(BUSY_TIMEOUT * 2)
         };
-        let writer = first_connection(|| pool(1).connect_with(options.clone())).await.map_err(|e| failed(&uri, e))?;
+        // Rows come in the order of one index and go to the leaves of all.
+        let writing = options.clone().pragma("cache_size", "-131072");
+        let writer = first_connection(|| pool(1).connect_with(writing.clone())).await.map_err(|e| failed(&uri, e))?;
         let readers = pool(8).connect_lazy_with(options);
         Ok(Self { uri, readers, writer })
     }

@@ -168,7 +168,11 @@ fn point(at: &AtArgs) -> Result<At> {
 }
 
 async fn init(s: &Session) -> Result<Ended> {
-    let catalog = s.open(&s.catalog_uri()?, true).await?;
+    let create = s.settings.create_if_missing(true)?;
+    let catalog = s.open(&s.catalog_uri()?, create).await.map_err(|e| match create {
+        true => e,
+        false => TxnLogError::new(e.kind(), format!("{e}; but sql.schema=error forbids that")),
+    })?;
     let (id, epoch) = catalog.identity().await?;
     let mut out = s.output();
     match out.format() {

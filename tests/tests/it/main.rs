@@ -10,3 +10,4 @@ mod golden;
 mod mirror;
 mod property;
 mod s3;
+mod uris;
