@@ -18,6 +18,12 @@ use crate::database::Value;
 const MAX_LIST: usize = 64;
 /// More intervals than that become one.
 const MAX_INTERVALS: usize = 8;
+/// So many seeks are worth it; beyond, all intervals become one.
+const MAX_SEEKS: usize = 100;
+/// A condition with more parameters or a longer text is left to the statistics: it stands in every part of a statement,
+/// and databases limit the parameters and the depth of one.
+const MAX_PARAMETERS: usize = 200;
+const MAX_TEXT: usize = 16 << 10;
 
 /// A piece of SQL with its parameters.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -59,7 +65,7 @@ pub(crate) struct Plan {
 /// A column whose index leads to the files.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Lead {
-    pub(crate) slot: usize,
+    slot: usize,
     kind: Kind,
     values: Span,
 }
@@ -81,7 +87,8 @@ struct Interval {
 impl Plan {
     pub(crate) fn new(predicate: &Predicate, schema: &Schema, slots: &Slots) -> Self {
         let table = Table { schema, slots };
-        let condition = table.condition(predicate, true);
+        let fits = |sql: &Sql| sql.params.len() <= MAX_PARAMETERS && sql.text.len() <= MAX_TEXT;
+        let condition = table.condition(predicate, true).filter(fits);
         // Of doubles only the least is known: they lead nowhere.
         let able = slots.0.iter().enumerate().take(INDEXED).filter(|(_, s)| s.kind != Kind::Double);
         let leads = able.filter_map(|(slot, s)| {
@@ -101,7 +108,15 @@ impl Lead {
             seeks.push(Sql::new(format!("class_{n} = -1"), vec![]));
         }
         let mut before: Option<&Vec<u8>> = None;
-        for Interval { low, high } in &self.values.intervals {
+        let whole;
+        let intervals = match self.values.intervals.len() * classes.len() > MAX_SEEKS {
+            true => {
+                whole = hull(self.values.intervals.clone());
+                &whole
+            }
+            false => &self.values.intervals,
+        };
+        for Interval { low, high } in intervals {
             for class in classes {
                 let mut seek = Sql::new(format!("class_{n} = {class}"), vec![]);
                 // What begins at or before the end of the interval before this one was found there.
@@ -302,12 +317,15 @@ fn united(mut intervals: Vec<Interval>) -> Vec<Interval> {
             _ => united.push(next),
         }
     }
-    if united.len() > MAX_INTERVALS {
-        let high = united.pop().and_then(|last| last.high);
-        united.truncate(1);
-        united.iter_mut().for_each(|first| first.high = high.clone());
-    }
-    united
+    if united.len() > MAX_INTERVALS { hull(united) } else { united }
+}
+
+/// From the beginning of the first of intervals in order to the end of the last.
+fn hull(mut intervals: Vec<Interval>) -> Vec<Interval> {
+    let high = intervals.last().and_then(|last| last.high.clone());
+    intervals.truncate(1);
+    intervals.iter_mut().for_each(|first| first.high = high.clone());
+    intervals
 }
 
 fn effective(op: Comparison, want: bool) -> Comparison {
@@ -345,10 +363,7 @@ fn intervals(kind: Kind, p: &Predicate, want: bool) -> Option<Vec<Interval>> {
                 Comparison::GtEq => Some(vec![Interval { low: Some(low()?), high: None }]),
             }
         }
-        Predicate::In(_, literals) if want => {
-            let points = united_points(literals.iter().map(point).collect::<Option<Vec<_>>>()?);
-            Some(points)
-        }
+        Predicate::In(_, literals) if want => literals.iter().map(point).collect::<Option<Vec<_>>>().map(short_list),
         Predicate::StartsWith(_, prefix) if want && kind == Kind::String => {
             let low = prefix.as_bytes().to_vec();
             Some(vec![Interval { high: after_prefix(&low), low: Some(low) }])
@@ -358,7 +373,7 @@ fn intervals(kind: Kind, p: &Predicate, want: bool) -> Option<Vec<Interval>> {
 }
 
 /// Too many points become the interval they lie in.
-fn united_points(mut points: Vec<Interval>) -> Vec<Interval> {
+fn short_list(mut points: Vec<Interval>) -> Vec<Interval> {
     if points.len() > MAX_LIST {
         let low = points.iter().filter_map(|p| p.low.clone()).min();
         let high = points.iter().filter_map(|p| p.high.clone()).max();

@@ -3,9 +3,11 @@ use std::sync::{Arc, Mutex};
 
 use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
 use deltalakedb_log::conformance::{self, actions};
-use deltalakedb_log::{Action, At, Catalog, ErrorKind, Location, SeededClock, TableId};
+use deltalakedb_log::predicate::{Comparison, Literal};
+use deltalakedb_log::{Action, At, Catalog, ErrorKind, Location, Predicate, SeededClock, TableId};
 use uuid::Uuid;
 
+use futures::TryStreamExt;
 use futures::stream::BoxStream;
 
 use super::database::{CommitFailure, Database, Row, Session, Value, Write};
@@ -294,4 +296,32 @@ async fn a_lost_answer_is_found_by_the_commit_id() {
         (2, 2),
         "asked again, the id knows"
     );
+}
+
+/// Databases limit how many parameters, alternatives and parts a statement has; a question has no such limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_may_be_long_and_widths_may_differ() {
+    for database in databases("planning") {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = connect_to(&database.uri(dir.path(), "long"), 1).await.unwrap();
+        let id = create(&catalog).await;
+        // Files of every width from one value to all there are.
+        let files = (0..63).map(|n| Action::Add(actions::file(&format!("f{n}"), n, n + (1_i64 << n) - 1)));
+        let base = Base::Exactly(0);
+        let request = CommitRequest::new(id, Uuid::from_u128(9), base, files.collect());
+        catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+        let is = |n: i64| Predicate::Compare("id".into(), Comparison::Eq, Literal::Long(n));
+        let chain = (0..1000).map(|n| is(-1 - 2 * n)).reduce(|a, b| Predicate::Or(vec![a, b])).unwrap();
+        let few = Predicate::In("id".into(), (0..8).map(|n| Literal::Long(-1 - 2 * n)).collect());
+        let reader = catalog.reader(id);
+        for none in [chain, few] {
+            let found = |p: Predicate| {
+                let reader = reader.clone();
+                async move { reader.files(1, Some(&p)).await.unwrap().try_collect::<Vec<_>>().await.unwrap().len() }
+            };
+            assert_eq!(found(none.clone()).await, 0, "{database:?}");
+            let hold_it = (0..63).filter(|n| (*n..n + (1_i64 << n)).contains(&62)).count();
+            assert_eq!(found(Predicate::Or(vec![none, is(62)])).await, hold_it, "{database:?}");
+        }
+    }
 }
