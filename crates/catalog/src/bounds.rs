@@ -250,8 +250,7 @@ impl Slots {
             vec![table.0.into(), (i as i64).into(), slot.column.as_str().into(), slot.kind.name().into()]
         };
         let rows: Vec<_> = self.0.iter().enumerate().skip(first).map(row).collect();
-        let columns = ["table_id", "slot", "physical_column", "type"];
-        (!rows.is_empty()).then(|| Write::insert("dl_bounds", &columns, rows))
+        (!rows.is_empty()).then(|| Write::insert("dl_bounds", &SLOT_COLUMNS, rows))
     }
 
     /// The slot of a column as it is now; `None` when it has none or had another type when it got it.
@@ -291,6 +290,9 @@ impl Slots {
         values
     }
 }
+
+/// The columns of `dl_bounds`.
+pub(crate) const SLOT_COLUMNS: [&str; 4] = ["table_id", "slot", "physical_column", "type"];
 
 /// The columns of `dl_add_files` that planning compares, in the order of [`Slots::values`].
 pub(crate) const COLUMNS: [&str; 3 + 3 * SLOTS] = [

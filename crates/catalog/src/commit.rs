@@ -27,21 +27,14 @@ const RETRIES: u32 = 3;
 
 pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Outcome> {
     commit::check_group(requests)?;
-    let creates = requests.iter().any(|r| matches!(r.base, Base::Create(_)));
-    let mut retries = 0;
-    loop {
-        let again = match attempt(catalog, requests).await {
-            // Two who create the same table at once: the slower one finds it now, and says which it is.
-            Err(e) if e.kind() == ErrorKind::AlreadyExists && creates => Err(e),
+    for _ in 0..RETRIES {
+        match attempt(catalog, requests).await {
             // Nothing was committed, or its id says what.
-            Err(e) if e.kind() == ErrorKind::Unavailable && catalog.db.lock_proves_absence() => Err(e),
+            Err(e) if e.kind() == ErrorKind::Unavailable && catalog.db.lock_proves_absence() => {}
             result => return result,
-        };
-        if retries == RETRIES {
-            return again;
         }
-        retries += 1;
     }
+    attempt(catalog, requests).await
 }
 
 async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Outcome> {
@@ -94,7 +87,11 @@ async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Out
         writes.extend(of_table);
         expected += rows;
     }
-    let changed = session.write(writes).await?;
+    let changed = session.write(writes).await.map_err(|e| match e.kind() {
+        // What was free is taken now: others may create where rows are locked one by one. The next look says by whom.
+        ErrorKind::AlreadyExists => TxnLogError::new(ErrorKind::Unavailable, e.to_string()).with_source(e),
+        _ => e,
+    })?;
     // The head moves by compare-and-set: were the lock ever not one, no commit would be lost silently.
     if changed != expected {
         let message = format!("a head moved under the lock ({changed} rows of {expected}): nothing was committed");
@@ -237,7 +234,7 @@ pub(crate) async fn live_keys(session: &mut dyn Session, table: TableId, keys: &
     Ok(live)
 }
 
-fn file_key(row: &mut Row) -> Result<FileKey> {
+pub(crate) fn file_key(row: &mut Row) -> Result<FileKey> {
     let key = row.blob()?.try_into();
     key.map(FileKey).map_err(|_| TxnLogError::corrupt("a stored file key is not 16 bytes"))
 }
@@ -473,6 +470,9 @@ pub(crate) fn version_values(
     ]
 }
 
+pub(crate) const AUDIT_COLUMNS: [&str; 10] =
+    ["audit_id", "\"at\"", "committer", "action", "table_id", "version", "host", "process", "client", "outcome"];
+
 /// A line of the audit: what happened to a table.
 pub(crate) fn audit(
     catalog: &SqlCatalog,
@@ -482,8 +482,6 @@ pub(crate) fn audit(
     table: TableId,
     version: Option<Version>,
 ) -> Write {
-    let columns =
-        ["audit_id", "\"at\"", "committer", "action", "table_id", "version", "host", "process", "client", "outcome"];
     let row = vec![
         catalog.clock.new_uuid().into(),
         at.into(),
@@ -496,5 +494,5 @@ pub(crate) fn audit(
         catalog.origin.client.as_str().into(),
         "committed".into(),
     ];
-    Write::insert("dl_audit", &columns, vec![row])
+    Write::insert("dl_audit", &AUDIT_COLUMNS, vec![row])
 }

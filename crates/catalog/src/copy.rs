@@ -7,8 +7,9 @@
 use deltalakedb_log::{ErrorKind, FileKey, Result, TableId, TableName, TxnLogError};
 
 use crate::SqlCatalog;
+use crate::bounds::SLOT_COLUMNS;
 use crate::codec::{self, METADATA_COLUMNS, PROTOCOL_COLUMNS};
-use crate::commit::{VERSION_COLUMNS, end_files};
+use crate::commit::{AUDIT_COLUMNS, VERSION_COLUMNS, end_files, file_key};
 use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
 
 /// A batch is full at so many file actions, or so many versions.
@@ -24,7 +25,7 @@ pub struct Copied {
     pub tables: u64,
     /// Versions that came with this call.
     pub versions: u64,
-    /// Rows that were compared.
+    /// Rows of versions that were compared; the few others are, too.
     pub compared: u64,
 }
 
@@ -50,12 +51,11 @@ const TABLE_COLUMNS: [&str; 20] = [
     "mirror_what",
     "properties",
 ];
-const BOUNDS_COLUMNS: [&str; 4] = ["table_id", "slot", "physical_column", "type"];
 const STATUS_COLUMNS: [&str; 8] =
     ["table_id", "version", "artifact", "state", "attempts", "last_error", "failed_at", "next_attempt_at"];
-const AUDIT_COLUMNS: [&str; 10] =
-    ["audit_id", "\"at\"", "committer", "action", "table_id", "version", "host", "process", "client", "outcome"];
 const FILES: &str = "dl_add_files";
+/// The tables whose rows belong to a table and not to its versions.
+const OF_TABLE: [(&str, &[&str]); 2] = [("dl_bounds", &SLOT_COLUMNS), ("dl_mirror_status", &STATUS_COLUMNS)];
 
 /// The tables whose rows belong to a version and never change, but for the end of files.
 fn of_versions() -> Vec<(&'static str, Vec<&'static str>)> {
@@ -104,7 +104,9 @@ pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn
     for table in &tables {
         copied.compared += table.compare(source, to).await?;
     }
-    to.db.analyze().await?;
+    if copied.versions > 0 {
+        to.db.analyze().await?;
+    }
     Ok(copied)
 }
 
@@ -211,8 +213,7 @@ impl Table {
                    ORDER BY removed_version";
         let mut ended: Vec<(u64, Vec<FileKey>)> = Vec::new();
         for mut row in source.query(sql, vec![self.id(), after.into(), after.into(), newest.into()]).await? {
-            let key = FileKey(row.blob()?.try_into().map_err(|_| TxnLogError::corrupt("a file key is not 16 bytes"))?);
-            let version = row.version()?;
+            let (key, version) = (file_key(&mut row)?, row.version()?);
             match ended.last_mut() {
                 Some((last, keys)) if *last == version => keys.push(key),
                 _ => ended.push((version, vec![key])),
@@ -260,12 +261,17 @@ impl Table {
         Ok(rows)
     }
 
+    /// The rows that do not belong to a version.
+    async fn own_rows(&self, session: &mut dyn Session, table: &str, columns: &[&str]) -> Result<Vec<Vec<Value>>> {
+        let sql = format!("SELECT {} FROM {table} WHERE table_id = ?", columns.join(", "));
+        Ok(session.query(&sql, vec![self.id()]).await?.into_iter().map(|row| row.0.collect()).collect())
+    }
+
     /// What does not belong to a version, and the table's own row as it is in the source.
     async fn finish(&self, source: &mut dyn Session, to: &SqlCatalog) -> Result<()> {
         let mut writes = Vec::new();
-        for (table, columns) in [("dl_bounds", &BOUNDS_COLUMNS[..]), ("dl_mirror_status", &STATUS_COLUMNS[..])] {
-            let sql = format!("SELECT {} FROM {table} WHERE table_id = ?", columns.join(", "));
-            let rows = source.query(&sql, vec![self.id()]).await?.into_iter().map(|row| row.0.collect()).collect();
+        for (table, columns) in OF_TABLE {
+            let rows = self.own_rows(source, table, columns).await?;
             writes.push(Write::run(format!("DELETE FROM {table} WHERE table_id = ?"), vec![self.id()]));
             writes.push(Write::insert(table, columns, rows));
         }
@@ -274,10 +280,7 @@ impl Table {
         let params = self.row.iter().skip(1).cloned().chain([self.id()]).collect();
         writes.push(Write::run(sql, params));
         let mut session = to.write(&[self.id]).await?;
-        // Rows that are deleted and come again are told apart by their transactions in every database.
-        for write in writes {
-            session.write(vec![write]).await?;
-        }
+        session.write(writes).await?;
         session.commit().await.map_err(CommitFailure::into_error)
     }
 
@@ -292,10 +295,18 @@ impl Table {
                 to.db.describe()
             ))
         };
-        let sql = format!("SELECT {} FROM dl_tables WHERE table_id = ?", TABLE_COLUMNS.join(", "));
-        let there = target.query(&sql, vec![self.id()]).await?.pop().map(|row| row.0.collect::<Vec<_>>());
-        if there.as_ref() != Some(&self.row) {
+        let there = self.own_rows(target.as_mut(), "dl_tables", &TABLE_COLUMNS).await?;
+        if there != [self.row.clone()] {
             return Err(differs("the row in dl_tables"));
+        }
+        for (table, columns) in OF_TABLE {
+            let mut here = self.own_rows(source, table, columns).await?;
+            let mut there = self.own_rows(target.as_mut(), table, columns).await?;
+            here.sort_unstable();
+            there.sort_unstable();
+            if here != there {
+                return Err(differs(&format!("a row of {table}")));
+            }
         }
         let mut after = self.oldest - 1;
         while let Some(newest) = next_batch(source, self.id, after).await? {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
 use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
@@ -23,22 +23,38 @@ use crate::uri::{CatalogUri, Place};
 /// From so many rows on, the appender.
 const APPEND_ROWS: usize = 50;
 
-/// The instances of this process, by file.
+/// The instances of this process, by file; one that is closing stays here until it is closed.
 static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<Instance>>>> = LazyLock::new(Mutex::default);
+/// Told when an instance is closed.
+static CLOSED: Condvar = Condvar::new();
 
 /// An open file.
 #[derive(Debug)]
 struct Instance {
-    /// Connections nobody uses now; there is always one more to clone from.
+    path: PathBuf,
+    /// Connections nobody uses now.
     idle: Mutex<Vec<Connection>>,
-    root: Mutex<Connection>,
+    /// The one others are cloned from; `None` once closing.
+    root: Mutex<Option<Connection>>,
     writer: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Instance {
     fn connection(&self) -> duckdb::Result<Connection> {
-        let idle = lock(&self.idle).pop();
-        idle.map_or_else(|| lock(&self.root).try_clone(), Ok)
+        if let Some(idle) = lock(&self.idle).pop() {
+            return Ok(idle);
+        }
+        lock(&self.root).as_ref().map_or(Err(duckdb::Error::InvalidQuery), Connection::try_clone)
+    }
+}
+
+impl Drop for Instance {
+    /// The last connection folds the log into the file; nobody may open the file again before that is done.
+    fn drop(&mut self) {
+        lock(&self.idle).clear();
+        drop(lock(&self.root).take());
+        lock(&OPEN).remove(&self.path);
+        CLOSED.notify_all();
     }
 }
 
@@ -99,9 +115,11 @@ impl DuckDatabase {
 /// The instance of a file; opened when this process has none.
 fn instance(path: &Path, uri: &str) -> Result<Arc<Instance>> {
     let mut open = lock(&OPEN);
-    open.retain(|_, instance| instance.strong_count() > 0);
-    if let Some(instance) = open.get(path).and_then(Weak::upgrade) {
-        return Ok(instance);
+    while let Some(known) = open.get(path) {
+        if let Some(instance) = known.upgrade() {
+            return Ok(instance);
+        }
+        open = CLOSED.wait(open).unwrap_or_else(PoisonError::into_inner);
     }
     let unavailable = |message: String| TxnLogError::new(ErrorKind::Unavailable, message);
     if path.exists() {
@@ -124,8 +142,9 @@ fn instance(path: &Path, uri: &str) -> Result<Arc<Instance>> {
         );
         unavailable(message).with_source(e)
     })?;
-    let instance = Arc::new(Instance { idle: Mutex::default(), root: Mutex::new(root), writer: Arc::default() });
-    open.insert(path.to_path_buf(), Arc::downgrade(&instance));
+    let (path, root) = (path.to_path_buf(), Mutex::new(Some(root)));
+    let instance = Arc::new(Instance { path: path.clone(), idle: Mutex::default(), root, writer: Arc::default() });
+    open.insert(path, Arc::downgrade(&instance));
     Ok(instance)
 }
 

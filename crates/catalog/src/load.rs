@@ -30,6 +30,8 @@ use crate::read;
 /// A batch is full at so many file actions, or at so many versions.
 const BATCH_FILES: usize = 50_000;
 const BATCH_VERSIONS: usize = 2_000;
+/// From so many file actions on a load changes what a planner should know.
+const ANALYZE_FILES: usize = 1_000;
 /// Versions parsed ahead.
 const AHEAD: usize = 64;
 
@@ -47,7 +49,7 @@ pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) ->
             async { in_thread(parsed?, LoadedVersion::of).await }
         })
         .buffered(AHEAD);
-    let mut end = None;
+    let (mut end, mut loaded) = (None, 0);
     while end.is_none() {
         let mut batch = Batch::default();
         while !batch.is_full() && end.is_none() {
@@ -60,13 +62,16 @@ pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) ->
         // What came before an error is valid: keep it, so that the next load goes on from there.
         let newest = batch.versions.last().map(|v| v.summary.version);
         let finish = matches!(end, Some(Ok(()))).then_some(Finish { published: load.published_version });
+        loaded += batch.file_actions;
         table = store_batch(catalog, table, &load.new, batch, finish).await?;
         if let Some(version) = newest {
             (load.progress)(version);
         }
     }
     end.transpose()?;
-    catalog.db.analyze().await?;
+    if loaded >= ANALYZE_FILES {
+        catalog.db.analyze().await?;
+    }
     let missing = || TxnLogError::invalid(format!("there is no history to load for {}", load.new.name));
     read::find(catalog.db.as_ref(), &TableRef::Id(table)).await?.ok_or_else(missing)
 }

@@ -32,7 +32,8 @@ const MIGRATION_LOCK: i64 = 0x0064_6c5f_6d69_6772;
 #[derive(Debug)]
 pub(crate) struct PostgresDatabase {
     uri: String,
-    /// The schema, quoted.
+    /// The schema: its name, and the name quoted.
+    name: String,
     schema: String,
     pool: PgPool,
     begin: &'static str,
@@ -70,12 +71,7 @@ impl PostgresDatabase {
             })
             .connect_lazy_with(options);
         let schema = format!("\"{}\"", place.schema.replace('"', "\"\""));
-        Ok(Self { uri, schema, pool, begin, creates: create })
-    }
-
-    /// The schema as a value.
-    fn schema_literal(&self) -> Result<String> {
-        literal(&Value::Text(self.schema.trim_matches('"').replace("\"\"", "\"")))
+        Ok(Self { uri, name: place.schema.clone(), schema, pool, begin, creates: create })
     }
 
     fn sql(&self, sql: &str, params: &[Value]) -> Result<String> {
@@ -198,16 +194,15 @@ impl Database for PostgresDatabase {
     }
 
     async fn has_catalog(&self) -> Result<bool> {
-        let schema = self.schema_literal()?;
-        let sql = format!("SELECT 1 FROM pg_tables WHERE schemaname = {schema} AND tablename = 'dl_catalog'");
-        Ok(!self.rows(sql).await?.is_empty())
+        let sql = "SELECT 1 FROM pg_tables WHERE schemaname = ? AND tablename = 'dl_catalog'";
+        Ok(!self.query(sql, vec![self.name.as_str().into()]).await?.is_empty())
     }
 
     async fn migrate(&self) -> Result<Box<dyn Session>> {
         let mut statements = format!("{}; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})", self.begin);
         // Only where it is missing: the right to make schemas is asked for before they are looked at.
-        let find = format!("SELECT 1 FROM pg_namespace WHERE nspname = {}", self.schema_literal()?);
-        if self.creates && self.rows(find).await?.is_empty() {
+        let find = "SELECT 1 FROM pg_namespace WHERE nspname = ?";
+        if self.creates && self.query(find, vec![self.name.as_str().into()]).await?.is_empty() {
             let _ = write!(statements, "; CREATE SCHEMA IF NOT EXISTS {}", self.schema);
         }
         self.begin(statements).await
