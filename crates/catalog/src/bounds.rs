@@ -259,34 +259,45 @@ impl Slots {
         self.0.iter().enumerate().find(|(_, slot)| slot.column == column.physical_name && slot.kind == kind)
     }
 
+    /// The slots with the columns that own them in this schema.
+    pub(crate) fn owned<'a>(&self, schema: &'a Schema) -> OwnedSlots<'a> {
+        let owner = |slot: &Slot| {
+            let owns = |c: &&Column| c.physical_name == slot.column && c.data_type.map(Kind::of) == Some(slot.kind);
+            (slot.kind, schema.columns().iter().find(owns))
+        };
+        OwnedSlots { schema, slots: self.0.iter().map(owner).collect() }
+    }
+}
+
+/// The slots of a table under one schema: found once, used for every file.
+pub(crate) struct OwnedSlots<'a> {
+    schema: &'a Schema,
+    /// `None` where the column is gone or has another type now.
+    slots: Vec<(Kind, Option<&'a Column>)>,
+}
+
+impl OwnedSlots<'_> {
     /// The values of the first of [`COLUMNS`] for a file; the slots that nobody owns come last and have none.
-    pub(crate) fn values(&self, schema: &Schema, add: &Add) -> Vec<Value> {
-        let stats = FileStats::new(schema, add);
-        let mut values = vec![stats.num_records().into()];
+    pub(crate) fn values(&self, add: &Add) -> Vec<Value> {
+        let stats = FileStats::new(self.schema, add);
         // A slot not given yet may get a column this file has nulls in.
         let mut nulls = (1 << SLOTS) - 1;
         if !stats.is_tight() {
             nulls |= 1 << WIDE;
         }
-        let mut slots = vec![Value::Null; 3 * self.0.len()];
-        for (i, slot) in self.0.iter().enumerate() {
-            let column = schema
-                .columns()
-                .iter()
-                .find(|c| c.physical_name == slot.column && c.data_type.map(Kind::of) == Some(slot.kind));
+        let mut values = Vec::with_capacity(COLUMNS.len());
+        let deleted = add.deletion_vector.as_ref().map(|dv| dv.cardinality);
+        values.extend([stats.num_records().into(), Value::Null, deleted.into()]);
+        for (i, (kind, column)) in self.slots.iter().enumerate() {
             let range = column.and_then(|c| stats.range(c));
-            let Some(range) = range else { continue };
-            if range.no_null {
+            if range.as_ref().is_some_and(|r| r.no_null) {
                 nulls &= !(1 << i);
             }
-            let (class, min, max) = bounds(slot.kind, &range);
-            slots[3 * i] = class.into();
-            slots[3 * i + 1] = min.map_or(Value::Null, Value::Blob);
-            slots[3 * i + 2] = max.map_or(Value::Null, Value::Blob);
+            let (class, min, max) = range.map_or((None, None, None), |range| bounds(*kind, &range));
+            let bytes = |bytes: Option<Vec<u8>>| bytes.map_or(Value::Null, Value::Blob);
+            values.extend([class.into(), bytes(min), bytes(max)]);
         }
-        let deleted = add.deletion_vector.as_ref().map(|dv| dv.cardinality);
-        values.extend([Value::Int(nulls), deleted.into()]);
-        values.extend(slots);
+        values[1] = Value::Int(nulls);
         values
     }
 }
@@ -294,7 +305,7 @@ impl Slots {
 /// The columns of `dl_bounds`.
 pub(crate) const SLOT_COLUMNS: [&str; 4] = ["table_id", "slot", "physical_column", "type"];
 
-/// The columns of `dl_add_files` that planning compares, in the order of [`Slots::values`].
+/// The columns of `dl_add_files` that planning compares, in the order of [`OwnedSlots::values`].
 pub(crate) const COLUMNS: [&str; 3 + 3 * SLOTS] = [
     "num_records",
     "nulls",

@@ -1,12 +1,11 @@
 //! Between actions and rows.
 
 use deltalakedb_log::action::{Add, Cdc, DeletionVector, DomainMetadata, Metadata, Protocol, Remove, Txn};
-use deltalakedb_log::schema::Schema;
 use deltalakedb_log::{ErrorKind, FileKey, Object, PathKey, Result, TxnLogError, Version};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::bounds::{self, Slots};
+use crate::bounds::{self, OwnedSlots};
 use crate::database::{Row, Value};
 
 impl From<i64> for Value {
@@ -178,10 +177,10 @@ pub(crate) fn file_columns() -> Vec<&'static str> {
     ["file_key", "path_key"].into_iter().chain(ADD_COLUMNS).chain(bounds::COLUMNS).collect()
 }
 
-pub(crate) fn file_values(key: &FileKey, add: &Add, schema: &Schema, slots: &Slots) -> Result<Vec<Value>> {
+pub(crate) fn file_values(key: &FileKey, add: &Add, slots: &OwnedSlots<'_>) -> Result<Vec<Value>> {
     let mut values = vec![key.0.as_slice().into(), PathKey::new(&add.path).0.as_slice().into()];
     values.extend(add_values(add)?);
-    values.extend(slots.values(schema, add));
+    values.extend(slots.values(add));
     Ok(values)
 }
 

@@ -281,7 +281,8 @@ fn store(
             writes.extend(slots.insert(table, first));
         }
         writes.extend(end_files(table, prepared.version, &prepared.ended));
-        let row = |(key, add): &(FileKey, Add)| codec::file_values(key, add, &schema, &slots);
+        let owned = slots.owned(&schema);
+        let row = |(key, add): &(FileKey, Add)| codec::file_values(key, add, &owned);
         let files = changes.adds.iter().map(row).collect::<Result<Vec<_>>>()?;
         let columns = codec::file_columns();
         let columns = &columns[..files.first().map_or(0, Vec::len)];

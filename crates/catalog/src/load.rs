@@ -195,7 +195,8 @@ struct LoadedVersion {
 impl LoadedVersion {
     fn of((parsed, layout): (Parsed, Layout)) -> Result<Self> {
         let Parsed { summary, time, body, changes } = parsed;
-        let row = |(key, add): &(FileKey, Add)| codec::file_values(key, add, &layout.schema, &layout.slots);
+        let owned = layout.slots.owned(&layout.schema);
+        let row = |(key, add): &(FileKey, Add)| codec::file_values(key, add, &owned);
         Ok(Self {
             summary,
             time,

@@ -121,17 +121,18 @@ async fn fill_bounds(session: &mut dyn Session) -> Result<()> {
             clustering.into_iter().map(|mut row| codec::read_domain(&mut row)).collect::<Result<Vec<_>>>()?;
         slots.assign(&schema, &metadata, &clustering);
         session.write(slots.insert(table, 0).into_iter().collect()).await?;
+        let owned = slots.owned(&schema);
+        let next = format!(
+            "SELECT file_key, {} FROM dl_add_files \
+             WHERE table_id = ? AND file_key > ? AND +removed_version IS NULL ORDER BY file_key LIMIT {AT_ONCE}",
+            ADD_COLUMNS.join(", ")
+        );
         let mut after = Value::Blob(Vec::new());
         loop {
-            let sql = format!(
-                "SELECT file_key, {} FROM dl_add_files \
-                 WHERE table_id = ? AND file_key > ? AND +removed_version IS NULL ORDER BY file_key LIMIT {AT_ONCE}",
-                ADD_COLUMNS.join(", ")
-            );
             let mut writes = Vec::new();
-            for mut row in session.query(&sql, vec![table.0.into(), after.clone()]).await? {
+            for mut row in session.query(&next, vec![table.0.into(), after.clone()]).await? {
                 after = Value::Blob(row.blob()?);
-                let mut params = slots.values(&schema, &codec::read_add(&mut row)?);
+                let mut params = owned.values(&codec::read_add(&mut row)?);
                 let set: Vec<_> = bounds::COLUMNS[..params.len()].iter().map(|c| format!("{c} = ?")).collect();
                 let sql = format!(
                     "UPDATE dl_add_files SET {} WHERE table_id = ? AND file_key = ? AND +removed_version IS NULL",

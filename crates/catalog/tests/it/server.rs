@@ -141,7 +141,7 @@ impl Drop for Pooler {
 
 /// `scripts/postgres`
 fn run(command: &str, dir: &TempDir, args: &[&str], env: &[(&str, &str)]) -> Output {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/postgres");
+    let script = format!("{}/../../scripts/postgres", std::env::var("CARGO_MANIFEST_DIR").unwrap());
     let mut script = Command::new(script);
     script.arg(command).arg(dir.path()).args(args).envs(env.iter().copied()).stdin(Stdio::null()).output().unwrap()
 }

@@ -85,7 +85,10 @@ impl Place {
     }
 
     pub(crate) fn copy_events(&self, to: &str) {
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/data/events"), &self.path(to));
+        copy(
+            &Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../examples/data/events"),
+            &self.path(to),
+        );
     }
 
     /// Every file with its length and a hash of what is in it, but for the catalog's own and a `dl` put here.
