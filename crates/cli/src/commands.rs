@@ -527,7 +527,7 @@ impl Write {
             let entry = require(catalog.as_ref(), &reference).await?;
             return unchanged(s, &entry, &format!("{} has no rows", self.input));
         }
-        commit(catalog.as_ref(), vec![write]).await?;
+        commit(catalog.as_ref(), vec![write], &WriteOptions::default()).await?;
         committed(s, &catalog, &self.name).await
     }
 

@@ -198,7 +198,7 @@ impl Outcome {
     pub fn of_transaction(self) -> Result<Vec<Committed>, TxnLogTransactionError> {
         match self {
             Outcome::Committed(commits) => Ok(commits),
-            Outcome::Conflict(conflict) => Err(TxnLogTransactionError::Conflict(conflict)),
+            Outcome::Conflict(conflict) => Err(TxnLogTransactionError::Conflict(Box::new(conflict))),
             Outcome::Unknown(why) => Err(TxnLogTransactionError::Unknown(why)),
         }
     }

@@ -117,7 +117,7 @@ impl From<object_store::Error> for TxnLogError {
 #[non_exhaustive]
 pub enum TxnLogTransactionError {
     /// Somebody else was first: the table, the version that won and what it did are named. Nothing is committed.
-    Conflict(Conflict),
+    Conflict(Box<Conflict>),
     /// The transaction would touch more tables than it may (`max_tables`).
     TooManyTables {
         /// How many it may.

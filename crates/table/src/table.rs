@@ -16,7 +16,7 @@ use deltalakedb_log::snapshot::{At, Head};
 use deltalakedb_log::{FileTxnLogReader, Location, Predicate, Result, TableId, TableName, TxnLogError};
 use futures::TryStreamExt;
 
-use crate::delta_rs::{VirtualTable, session_context};
+use crate::delta_rs::{LogState, VirtualTable, session_context};
 use crate::error::Explain;
 use crate::filter::Filter;
 
@@ -145,7 +145,7 @@ impl DeltaTable {
     pub async fn schema(&self, at: At) -> Result<SchemaRef> {
         let reader = self.reader().await?;
         let base = reader.snapshot(at).await?;
-        VirtualTable::without_files(&self.location, reader, base).await?.schema()
+        VirtualTable::without_files(&LogState::at(&self.location, reader, base)).await?.schema()
     }
 
     /// Reads rows, as [`Self::scan`] does, to the last.
@@ -155,40 +155,45 @@ impl DeltaTable {
 
     /// Reads rows, all of one version. Only files that may hold a matching row are looked at, and the cost of planning
     /// follows their number, not the table's. No order is promised.
-    pub async fn scan(&self, scan: &Scan) -> Result<SendableRecordBatchStream> {
+    pub async fn scan(&self, what: &Scan) -> Result<SendableRecordBatchStream> {
         let reader = self.reader().await?;
-        let base = reader.snapshot(scan.at).await?;
-        let session = session_context()?;
-        let filter = match &scan.filter_sql {
-            Some(sql) => {
-                let empty = VirtualTable::without_files(&self.location, reader.clone(), base.clone()).await?;
-                Some(Filter::parse(sql, &session, &empty.schema()?)?)
-            }
-            None => None,
-        };
-        let predicate = filter.as_ref().map_or(Predicate::Unknown, Filter::predicate);
-        let provider = VirtualTable::matching(&self.location, reader, base, predicate).await?.provider()?;
-        let schema = provider.schema();
-        let failed = || format!("{self} cannot be read");
-        let mut rows = session.read_table(Arc::new(provider)).explain(failed)?;
-        if let Some(filter) = filter {
-            rows = rows.filter(filter.expr).explain(failed)?;
-        }
-        if let Some(columns) = &scan.columns {
-            let known = |c: &String| match schema.column_with_name(c) {
-                Some(_) => Ok(Expr::Column(Column::new_unqualified(c))),
-                None => {
-                    let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-                    Err(TxnLogError::invalid(format!("{self} has no column {c:?}: it has {}", names.join(", "))))
-                }
-            };
-            rows = rows.select(columns.iter().map(known).collect::<Result<Vec<_>>>()?).explain(failed)?;
-        }
-        if scan.limit.is_some() {
-            rows = rows.limit(0, scan.limit).explain(failed)?;
-        }
-        rows.execute_stream().await.explain(failed)
+        let base = reader.snapshot(what.at).await?;
+        Ok(scan(&LogState::at(&self.location, reader, base), what, &self.to_string()).await?.0)
     }
+}
+
+/// Reads rows of a table in a state, and says which predicate chose its files.
+pub(crate) async fn scan(state: &LogState, what: &Scan, table: &str) -> Result<(SendableRecordBatchStream, Predicate)> {
+    let session = session_context()?;
+    let filter = match &what.filter_sql {
+        Some(sql) => {
+            let empty = VirtualTable::without_files(state).await?;
+            Some(Filter::parse(sql, &session, &empty.schema()?)?)
+        }
+        None => None,
+    };
+    let predicate = filter.as_ref().map_or(Predicate::Unknown, Filter::predicate);
+    let provider = VirtualTable::matching(state, predicate.clone()).await?.provider()?;
+    let schema = provider.schema();
+    let failed = || format!("{table} cannot be read");
+    let mut rows = session.read_table(Arc::new(provider)).explain(failed)?;
+    if let Some(filter) = filter {
+        rows = rows.filter(filter.expr).explain(failed)?;
+    }
+    if let Some(columns) = &what.columns {
+        let known = |c: &String| match schema.column_with_name(c) {
+            Some(_) => Ok(Expr::Column(Column::new_unqualified(c))),
+            None => {
+                let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+                Err(TxnLogError::invalid(format!("{table} has no column {c:?}: it has {}", names.join(", "))))
+            }
+        };
+        rows = rows.select(columns.iter().map(known).collect::<Result<Vec<_>>>()?).explain(failed)?;
+    }
+    if what.limit.is_some() {
+        rows = rows.limit(0, what.limit).explain(failed)?;
+    }
+    Ok((rows.execute_stream().await.explain(failed)?, predicate))
 }
 
 /// The table a catalog URI names.
