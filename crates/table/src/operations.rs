@@ -90,6 +90,8 @@ pub struct Finished {
 pub(crate) struct Staged {
     pub(crate) captured: Captured,
     pub(crate) reads: Reads,
+    /// It holds only as the very next version: files it names again may be vacuumed with any other.
+    pub(crate) exactly: bool,
 }
 
 impl Operation {
@@ -127,17 +129,17 @@ impl Operation {
             Self::Optimize(how) => {
                 check_zorder(&empty, table, &how)?;
                 // It moves rows and changes none: whoever changed its files meanwhile has removed them.
-                Staged { captured: Whole::open(state).await?.optimize(&how).await?, reads: Reads::default() }
+                Staged::blind(Whole::open(state).await?.optimize(&how).await?)
             }
             Self::Restore(at) => {
                 let version = state.reader.snapshot(at).await?.version();
-                Staged::whole(Whole::open(state).await?.restore(version).await?)
+                Staged { exactly: true, ..Staged::whole(Whole::open(state).await?.restore(version).await?) }
             }
             // Rows that break the constraint must not come in beside it.
             Self::Constrain { name, condition } => {
                 Staged::whole(Whole::open(state).await?.constrain(name, condition).await?)
             }
-            Self::Alter(alter) => Staged { captured: empty.alter(alter).await?, reads: Reads::default() },
+            Self::Alter(alter) => Staged::blind(empty.alter(alter).await?),
         };
         Ok(Some(staged))
     }
@@ -150,12 +152,17 @@ impl Staged {
             Some(files) => Reads { files, predicates: vec![predicate], ..Reads::default() },
             None => Reads { whole_table: true, ..Reads::default() },
         };
-        Self { captured, reads }
+        Self { reads, ..Self::blind(captured) }
+    }
+
+    /// Of an operation that read no row.
+    fn blind(captured: Captured) -> Self {
+        Self { captured, reads: Reads::default(), exactly: false }
     }
 
     /// Of an operation that read everything.
     fn whole(captured: Captured) -> Self {
-        Self { captured, reads: Reads { whole_table: true, ..Reads::default() } }
+        Self { reads: Reads { whole_table: true, ..Reads::default() }, ..Self::blind(captured) }
     }
 }
 
@@ -194,7 +201,7 @@ impl Write {
                 let whole = Whole::open(state).await?;
                 Staged::whole(refusal.or(whole.overwrite(rows, evolution).await)?)
             }
-            _ => Staged { captured: refusal.or(empty.append(rows, evolution).await)?, reads: Reads::default() },
+            _ => Staged::blind(refusal.or(empty.append(rows, evolution).await)?),
         }))
     }
 }
@@ -268,20 +275,22 @@ impl DeltaTable {
     }
 
     async fn stage(&self, operation: Operation, options: &WriteOptions) -> Result<(Option<PendingWrite>, Value)> {
-        let id = self.writable_id()?;
+        let (id, began_at) = (self.writable_id()?, options.clock.now_ms());
         let reader = self.reader().await?;
         let base = reader.snapshot(At::Latest).await?;
         let version = base.version();
         let state = LogState::at(&self.location, reader, base);
-        let Some(Staged { mut captured, reads }) = operation.stage(&state, &self.to_string()).await? else {
+        let Some(Staged { mut captured, reads, exactly }) = operation.stage(&state, &self.to_string()).await? else {
             return Ok((None, Value::Null));
         };
         let metrics = captured.metrics.take();
         if captured.commit.is_none() {
             return Ok((None, metrics));
         }
-        let mut pending = PendingWrite::new(captured, id, Base::RebaseFrom(version), options);
+        let base = if exactly { Base::Exactly(version) } else { Base::RebaseFrom(version) };
+        let mut pending = PendingWrite::new(captured, id, base, options);
         pending.request.reads = reads;
+        pending.began_at = began_at;
         Ok((Some(pending), metrics))
     }
 

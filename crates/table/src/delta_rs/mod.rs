@@ -32,11 +32,15 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
+use delta_kernel::actions::deletion_vector::{DeletionVectorDescriptor, DeletionVectorStorageType};
 use deltalake_core::delta_datafusion::{DeltaScanConfig, DeltaScanNext, DeltaSessionContext};
 use deltalake_core::kernel::EagerSnapshot;
+use deltalakedb_log::action::DeletionVector;
 use deltalakedb_log::catalog::TxnLogReader;
 use deltalakedb_log::snapshot::{Head, Replay, Snapshot};
 use deltalakedb_log::{Commit, Location, Predicate, Result, TxnLogError};
+
+use url::Url;
 
 use self::log::{Files, HeldLog, NoLog};
 use self::log_store::VirtualLogStore;
@@ -179,6 +183,17 @@ impl Whole {
     pub(crate) async fn open(state: &LogState) -> Result<Self> {
         Ok(Self(VirtualTable::open(state, Files::All).await?))
     }
+}
+
+/// The URL of the file that a deletion vector of a table is in; `None` for one that is in the log.
+pub(crate) fn deletion_vector_file(of: &DeletionVector, table: &Location) -> Result<Option<Url>> {
+    let unreadable = || format!("a deletion vector of the table at {table} has no path that can be read");
+    let kind: DeletionVectorStorageType = of.storage_type.parse().explain(unreadable)?;
+    let narrow = |v: i64| i32::try_from(v).map_err(|e| TxnLogError::corrupt(unreadable()).with_source(e));
+    let offset = of.offset.map(narrow).transpose()?;
+    let (path, size) = (of.path_or_inline_dv.as_str(), narrow(of.size_in_bytes)?);
+    let read = DeletionVectorDescriptor::try_new(kind, path, offset, size, of.cardinality).explain(unreadable)?;
+    read.absolute_path(table.url()).explain(unreadable)
 }
 
 fn provider(snapshot: EagerSnapshot) -> Result<DeltaScanNext> {
