@@ -8,14 +8,15 @@ use std::collections::HashMap;
 use datafusion::execution::SendableRecordBatchStream;
 use deltalakedb_log::catalog::TxnLogWriter;
 use deltalakedb_log::commit::{Base, Committed, Outcome, Reads};
-use deltalakedb_log::snapshot::At;
+use deltalakedb_log::snapshot::{At, Snapshot};
 use deltalakedb_log::{ErrorKind, FileTxnLogWriter, Predicate, Result, TableId, TxnLogError, Version};
 use futures::TryStreamExt;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::delta_rs::{
-    Alter, Captured, LogState, Matching, Merge, MergeSource, Optimize, SchemaMode, VirtualTable, Whole, session_context,
+    Alter, Captured, LogState, Matching, Merge, MergeSource, Optimize, PlainAppend, SchemaMode, VirtualTable, Whole,
+    check_writable, session_context,
 };
 use crate::error::Explain;
 use crate::filter::{Filter, join_predicate};
@@ -110,24 +111,26 @@ impl Operation {
 
     /// Writes the data files of the operation. `None` when it is none: a write in a mode that leaves tables alone.
     pub(crate) async fn stage(self, state: &LogState, table: &str) -> Result<Option<Staged>> {
-        let empty = VirtualTable::without_files(state).await?;
-        empty.check_writable(table)?;
+        let base = state.snapshot()?;
+        check_writable(&base, table)?;
+        let empty = async || VirtualTable::without_files(state).await;
         let staged = match self {
-            Self::Write(write) => return write.stage(empty, state, table).await,
+            Self::Write(write) => return write.stage(state, &base, table).await,
             Self::Delete { filter } => {
-                let condition = condition(&empty, filter)?;
+                let condition = condition(&empty().await?, filter)?;
                 let predicate = predicate_of(&condition);
                 Staged::matching(Matching::open(state, condition).await?.delete().await?, predicate)
             }
             Self::Update { set, filter } => {
+                let empty = empty().await?;
                 check_columns(&empty, table, &set)?;
                 let condition = condition(&empty, filter)?;
                 let predicate = predicate_of(&condition);
                 Staged::matching(Matching::open(state, condition).await?.update(&set).await?, predicate)
             }
-            Self::Merge(merge, rows) => stage_merge(&empty, state, merge, rows).await?,
+            Self::Merge(merge, rows) => stage_merge(&empty().await?, state, merge, rows).await?,
             Self::Optimize(how) => {
-                check_zorder(&empty, table, &how)?;
+                check_known(&empty().await?, table, how.zorder.iter().map(String::as_str))?;
                 // It moves rows and changes none: whoever changed its files meanwhile has removed them.
                 Staged::blind(Whole::open(state).await?.optimize(&how).await?)
             }
@@ -139,7 +142,7 @@ impl Operation {
             Self::Constrain { name, condition } => {
                 Staged::whole(Whole::open(state).await?.constrain(name, condition).await?)
             }
-            Self::Alter(alter) => Staged::blind(empty.alter(alter).await?),
+            Self::Alter(alter) => Staged::blind(empty().await?.alter(alter).await?),
         };
         Ok(Some(staged))
     }
@@ -167,7 +170,7 @@ impl Staged {
 }
 
 impl Write {
-    async fn stage(self, empty: VirtualTable, state: &LogState, table: &str) -> Result<Option<Staged>> {
+    async fn stage(self, state: &LogState, base: &Snapshot, table: &str) -> Result<Option<Staged>> {
         match self.mode {
             SaveMode::Ignore => return Ok(None),
             SaveMode::ErrorIfExists => {
@@ -188,6 +191,14 @@ impl Write {
                 "the columns of {table} can be replaced only where all its rows are: overwrite the whole table"
             )));
         }
+        if self.mode == SaveMode::Append
+            && self.schema_mode.is_none()
+            && let Some(append) = PlainAppend::open(state, base)?
+        {
+            let (rows, refusal) = self.rows.fitted(table, append.schema(), None)?;
+            return Ok(Some(Staged::blind(refusal.or(append.append(rows).await)?)));
+        }
+        let empty = VirtualTable::without_files(state).await?;
         let (columns, replaced) = (empty.schema()?, condition(&empty, self.replace_where)?);
         let (rows, refusal) = self.rows.fitted(table, &columns, self.schema_mode)?;
         let evolution = self.schema_mode;
@@ -238,10 +249,6 @@ fn check_columns(empty: &VirtualTable, table: &str, set: &[(String, String)]) ->
     }
     let names = set.iter().map(|(column, _)| column.trim_matches(['"', '`']));
     check_known(empty, table, names)
-}
-
-fn check_zorder(empty: &VirtualTable, table: &str, how: &Optimize) -> Result<()> {
-    check_known(empty, table, how.zorder.iter().map(String::as_str))
 }
 
 fn check_known<'a>(empty: &VirtualTable, table: &str, mut names: impl Iterator<Item = &'a str>) -> Result<()> {

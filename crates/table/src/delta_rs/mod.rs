@@ -8,6 +8,7 @@
 //! table come out below that URL, percent-encoded ones too; absolute ones keep theirs. DataFusion keys object stores by
 //! scheme and host, and our sessions find the store of either.
 
+mod append;
 mod batches;
 mod engine;
 mod fit;
@@ -46,6 +47,7 @@ use self::log::{Files, HeldLog, NoLog};
 use self::log_store::VirtualLogStore;
 use crate::error::Explain;
 
+pub(crate) use self::append::PlainAppend;
 pub(crate) use self::fit::Fit;
 pub use self::fit::type_name;
 pub(crate) use self::merge::MergeSource;
@@ -158,11 +160,6 @@ impl VirtualTable {
         provider(self.snapshot.clone())
     }
 
-    /// What stops data from being written to it, by name.
-    pub(crate) fn check_writable(&self, table: &str) -> Result<()> {
-        shown::check_writable(&self.base, table)
-    }
-
     /// What it is.
     pub(crate) fn base(&self) -> &Snapshot {
         &self.base
@@ -194,6 +191,11 @@ pub(crate) fn deletion_vector_file(of: &DeletionVector, table: &Location) -> Res
     let (path, size) = (of.path_or_inline_dv.as_str(), narrow(of.size_in_bytes)?);
     let read = DeletionVectorDescriptor::try_new(kind, path, offset, size, of.cardinality).explain(unreadable)?;
     read.absolute_path(table.url()).explain(unreadable)
+}
+
+/// An error that names what stops data from being written to a table.
+pub(crate) fn check_writable(snapshot: &Snapshot, table: &str) -> Result<()> {
+    shown::check_writable(snapshot, table)
 }
 
 fn provider(snapshot: EagerSnapshot) -> Result<DeltaScanNext> {
