@@ -105,6 +105,12 @@ impl SqlCatalog {
         self.db.write(heads).await
     }
 
+    /// The same for what may be forgotten when the power is cut.
+    async fn note(&self, heads: &[TableId]) -> Result<Box<dyn database::Session>> {
+        schema::check_writable(self.db.as_ref(), &self.identity)?;
+        self.db.note(heads).await
+    }
+
     /// Ends every connection. After the last process has done so, a SQLite catalog is one file, whole by itself.
     pub async fn close(&self) {
         self.db.close().await;

@@ -1,4 +1,6 @@
 //! What the mirror needs to know and to remember: the watermark, the lease, what failed.
+//!
+//! Watermark and lease are notes: publishing again what is published does no harm, and a lease outlives nobody.
 
 use deltalakedb_log::catalog::{Lease, MirrorFailure, MirrorState};
 use deltalakedb_log::{Result, TableId, TableName, Version, commit};
@@ -24,7 +26,7 @@ pub(crate) async fn acquire_lease(
     now_ms: i64,
     until_ms: i64,
 ) -> Result<Option<Lease>> {
-    let mut session = catalog.write(&[table]).await?;
+    let mut session = catalog.note(&[table]).await?;
     let sql = "SELECT t.table_id, l.holder, l.token, l.expires_at FROM dl_tables t \
                LEFT JOIN dl_mirror_leases l ON l.table_id = t.table_id WHERE t.table_id = ? AND t.state = 'live'";
     let row = session.query(sql, vec![table.0.into()]).await?.pop();
@@ -50,14 +52,14 @@ fn held(lease: &Lease) -> Vec<Value> {
 }
 
 pub(crate) async fn release_lease(catalog: &SqlCatalog, lease: &Lease) -> Result<()> {
-    let mut session = catalog.write(&[lease.table]).await?;
+    let mut session = catalog.note(&[lease.table]).await?;
     let sql = "UPDATE dl_mirror_leases SET expires_at = 0 WHERE table_id = ? AND holder = ? AND token = ?";
     session.write(vec![Write::run(sql, held(lease))]).await?;
     done(session).await
 }
 
 pub(crate) async fn mark_published(catalog: &SqlCatalog, lease: &Lease, version: Version) -> Result<()> {
-    let mut session = catalog.write(&[lease.table]).await?;
+    let mut session = catalog.note(&[lease.table]).await?;
     let sql = "SELECT count(*) FROM dl_mirror_leases WHERE table_id = ? AND holder = ? AND token = ?";
     let mut rows = session.query(sql, held(lease)).await?;
     if rows.pop().map(|mut r| r.int()).transpose()? != Some(1) {

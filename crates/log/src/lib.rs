@@ -30,7 +30,7 @@ pub use commit::{CommitRequest, Outcome};
 pub use error::{ErrorKind, Result, TxnLogError, TxnLogTransactionError};
 pub use file::{FileTxnLogReader, FileTxnLogWriter};
 pub use ids::{Clock, CommitId, SeededClock, SystemClock, TableId, TableName};
-pub use local::SyncedFileSystem;
+pub use local::{Durability, LocalFiles};
 pub use location::Location;
 pub use memory::MemoryCatalog;
 pub use object::Object;

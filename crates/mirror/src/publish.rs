@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use deltalakedb_log::catalog::{HistoryRange, Lease, MirrorFailure, MirrorState, require};
 use deltalakedb_log::{
-    At, Catalog, Clock, ErrorKind, Location, Result, TableEntry, TableId, TableRef, TxnLogError, Version,
+    At, Catalog, Clock, Durability, ErrorKind, Location, Result, TableEntry, TableId, TableRef, TxnLogError, Version,
 };
 use futures::StreamExt;
 use object_store::path::Path;
@@ -28,6 +28,7 @@ pub struct Mirror {
     catalog: Arc<dyn Catalog>,
     clock: Arc<dyn Clock>,
     holder: Uuid,
+    durability: Durability,
     /// Stores that are known to refuse to overwrite.
     proven: Mutex<HashSet<Location>>,
 }
@@ -60,7 +61,12 @@ impl Mirror {
     /// A publisher for the catalog's tables.
     pub fn new(catalog: Arc<dyn Catalog>, clock: Arc<dyn Clock>) -> Self {
         let holder = clock.new_uuid();
-        Self { catalog, clock, holder, proven: Mutex::default() }
+        Self { catalog, clock, holder, durability: Durability::Full, proven: Mutex::default() }
+    }
+
+    /// The same, which syncs what it publishes as `durability` says.
+    pub fn with_durability(self, durability: Durability) -> Self {
+        Self { durability, ..self }
     }
 
     /// Publishes everything a table has committed. While another process publishes it, that process does it.
@@ -138,7 +144,7 @@ impl Mirror {
 
     async fn publish_under(&self, lease: &mut Lease, entry: &TableEntry) -> Result<u64> {
         let reader = self.catalog.reader(entry.id);
-        let store = entry.location.store()?;
+        let store = entry.location.store_with(self.durability)?;
         let from = entry.published_version.map_or(entry.base_version, |v| v + 1);
         // Readers without in-commit timestamps take a local file's time for the commit's.
         let local = entry.location.local_path();

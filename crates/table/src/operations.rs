@@ -247,8 +247,11 @@ fn check_columns(empty: &VirtualTable, table: &str, set: &[(String, String)]) ->
     if set.is_empty() {
         return Err(TxnLogError::invalid(format!("an update of {table} sets no column: say which, and to what")));
     }
-    let names = set.iter().map(|(column, _)| column.trim_matches(['"', '`']));
-    check_known(empty, table, names)
+    let names: Vec<_> = set.iter().map(|(column, _)| column.trim_matches(['"', '`'])).collect();
+    if let Some(twice) = names.iter().enumerate().find_map(|(n, name)| names[..n].contains(name).then_some(name)) {
+        return Err(TxnLogError::invalid(format!("an update of {table} sets {twice:?} twice: leave one of them out")));
+    }
+    check_known(empty, table, names.into_iter())
 }
 
 fn check_known<'a>(empty: &VirtualTable, table: &str, mut names: impl Iterator<Item = &'a str>) -> Result<()> {
@@ -286,7 +289,7 @@ impl DeltaTable {
         let reader = self.reader().await?;
         let base = reader.snapshot(At::Latest).await?;
         let version = base.version();
-        let state = LogState::at(&self.location, reader, base);
+        let state = LogState::at(&self.location, reader, base).writing(options.durability);
         let Some(Staged { mut captured, reads, exactly }) = operation.stage(&state, &self.to_string()).await? else {
             return Ok((None, Value::Null));
         };

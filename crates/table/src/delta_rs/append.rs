@@ -46,7 +46,7 @@ impl PlainAppend {
         let log = Arc::new(HeldLog::new(state, Files::None));
         let set = metadata.configuration.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
         Ok(Some(Self {
-            log_store: VirtualLogStore::new(&state.location, log.clone())?,
+            log_store: VirtualLogStore::new(&state.location, log.clone(), state.durability)?,
             log,
             schema: Arc::new(schema),
             partition_by: metadata.partition_columns.clone(),

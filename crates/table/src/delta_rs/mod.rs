@@ -39,7 +39,7 @@ use deltalake_core::kernel::EagerSnapshot;
 use deltalakedb_log::action::DeletionVector;
 use deltalakedb_log::catalog::TxnLogReader;
 use deltalakedb_log::snapshot::{Head, Replay, Snapshot};
-use deltalakedb_log::{Commit, Location, Predicate, Result, TxnLogError};
+use deltalakedb_log::{Commit, Durability, Location, Predicate, Result, TxnLogError};
 
 use url::Url;
 
@@ -68,17 +68,25 @@ pub(crate) struct LogState {
     pub(crate) base: Option<Snapshot>,
     /// What the transaction staged so far, in order.
     pub(crate) staged: Vec<Bytes>,
+    /// How durable new data files are.
+    pub(crate) durability: Durability,
 }
 
 impl LogState {
     /// A table at a version.
     pub(crate) fn at(location: &Location, reader: Arc<dyn TxnLogReader>, base: Snapshot) -> Self {
-        Self { location: location.clone(), reader, base: Some(base), staged: Vec::new() }
+        Self { base: Some(base), reader, ..Self::nothing_yet(location) }
     }
 
     /// A table that does not exist yet.
     pub(crate) fn nothing_yet(location: &Location) -> Self {
-        Self { location: location.clone(), reader: Arc::new(NoLog), base: None, staged: Vec::new() }
+        let (reader, durability) = (Arc::new(NoLog), Durability::Full);
+        Self { location: location.clone(), reader, base: None, staged: Vec::new(), durability }
+    }
+
+    /// The same, for who writes data files as durable as that.
+    pub(crate) fn writing(self, durability: Durability) -> Self {
+        Self { durability, ..self }
     }
 
     /// What the table is, with what is staged.
@@ -143,7 +151,7 @@ impl VirtualTable {
     async fn open(state: &LogState, files: Files) -> Result<Self> {
         let base = state.snapshot()?;
         let log = Arc::new(HeldLog::new(state, files));
-        let log_store = Arc::new(VirtualLogStore::new(&state.location, log.clone())?);
+        let log_store = Arc::new(VirtualLogStore::new(&state.location, log.clone(), state.durability)?);
         let snapshot = EagerSnapshot::try_new(log_store.as_ref(), None)
             .await
             .explain(|| format!("version {} of the table at {} cannot be opened", base.version(), state.location))?;
