@@ -50,7 +50,7 @@ pub async fn prepare_create(
     properties: &HashMap<String, String>,
     options: &WriteOptions,
 ) -> Result<PendingWrite> {
-    let rows = rows.into();
+    let (rows, began_at) = (rows.into(), options.clock.now_ms());
     let Some(schema) = rows.schema() else {
         return Err(TxnLogError::invalid(format!(
             "the table {} cannot be made of no rows: give it a schema",
@@ -63,7 +63,7 @@ pub async fn prepare_create(
     let (rows, refusal) = rows.unchanged();
     let captured = refusal.or(delta_rs::create_with_data(create, rows).await)?;
     let table = TableId(options.clock.new_uuid());
-    Ok(PendingWrite::new(captured, table, Base::Create(new), options))
+    Ok(PendingWrite { began_at, ..PendingWrite::new(captured, table, Base::Create(new), options) })
 }
 
 fn one(committed: Vec<Committed>) -> Result<Committed> {

@@ -16,6 +16,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod vacuum;
 mod verify;
 mod write;
 
@@ -32,5 +33,6 @@ pub use filter::predicate_from_sql;
 pub use operations::{Finished, Operation, Write};
 pub use table::{DeltaTable, Scan};
 pub use transaction::{MAX_TIMEOUT, Transaction, TransactionOptions, TransactionResult};
+pub use vacuum::{Vacuum, Vacuumed};
 pub use verify::DeltaRs;
 pub use write::{PendingWrite, Rows, SaveMode, WriteOptions, commit};

@@ -8,14 +8,15 @@ use std::collections::HashMap;
 use datafusion::execution::SendableRecordBatchStream;
 use deltalakedb_log::catalog::TxnLogWriter;
 use deltalakedb_log::commit::{Base, Committed, Outcome, Reads};
-use deltalakedb_log::snapshot::At;
+use deltalakedb_log::snapshot::{At, Snapshot};
 use deltalakedb_log::{ErrorKind, FileTxnLogWriter, Predicate, Result, TableId, TxnLogError, Version};
 use futures::TryStreamExt;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::delta_rs::{
-    Alter, Captured, LogState, Matching, Merge, MergeSource, Optimize, SchemaMode, VirtualTable, Whole, session_context,
+    Alter, Captured, LogState, Matching, Merge, MergeSource, Optimize, PlainAppend, SchemaMode, VirtualTable, Whole,
+    check_writable, session_context,
 };
 use crate::error::Explain;
 use crate::filter::{Filter, join_predicate};
@@ -90,6 +91,8 @@ pub struct Finished {
 pub(crate) struct Staged {
     pub(crate) captured: Captured,
     pub(crate) reads: Reads,
+    /// It holds only as the very next version: files it names again may be vacuumed with any other.
+    pub(crate) exactly: bool,
 }
 
 impl Operation {
@@ -108,36 +111,38 @@ impl Operation {
 
     /// Writes the data files of the operation. `None` when it is none: a write in a mode that leaves tables alone.
     pub(crate) async fn stage(self, state: &LogState, table: &str) -> Result<Option<Staged>> {
-        let empty = VirtualTable::without_files(state).await?;
-        empty.check_writable(table)?;
+        let base = state.snapshot()?;
+        check_writable(&base, table)?;
+        let empty = async || VirtualTable::without_files(state).await;
         let staged = match self {
-            Self::Write(write) => return write.stage(empty, state, table).await,
+            Self::Write(write) => return write.stage(state, &base, table).await,
             Self::Delete { filter } => {
-                let condition = condition(&empty, filter)?;
+                let condition = condition(&empty().await?, filter)?;
                 let predicate = predicate_of(&condition);
                 Staged::matching(Matching::open(state, condition).await?.delete().await?, predicate)
             }
             Self::Update { set, filter } => {
+                let empty = empty().await?;
                 check_columns(&empty, table, &set)?;
                 let condition = condition(&empty, filter)?;
                 let predicate = predicate_of(&condition);
                 Staged::matching(Matching::open(state, condition).await?.update(&set).await?, predicate)
             }
-            Self::Merge(merge, rows) => stage_merge(&empty, state, merge, rows).await?,
+            Self::Merge(merge, rows) => stage_merge(&empty().await?, state, merge, rows).await?,
             Self::Optimize(how) => {
-                check_zorder(&empty, table, &how)?;
+                check_known(&empty().await?, table, how.zorder.iter().map(String::as_str))?;
                 // It moves rows and changes none: whoever changed its files meanwhile has removed them.
-                Staged { captured: Whole::open(state).await?.optimize(&how).await?, reads: Reads::default() }
+                Staged::blind(Whole::open(state).await?.optimize(&how).await?)
             }
             Self::Restore(at) => {
                 let version = state.reader.snapshot(at).await?.version();
-                Staged::whole(Whole::open(state).await?.restore(version).await?)
+                Staged { exactly: true, ..Staged::whole(Whole::open(state).await?.restore(version).await?) }
             }
             // Rows that break the constraint must not come in beside it.
             Self::Constrain { name, condition } => {
                 Staged::whole(Whole::open(state).await?.constrain(name, condition).await?)
             }
-            Self::Alter(alter) => Staged { captured: empty.alter(alter).await?, reads: Reads::default() },
+            Self::Alter(alter) => Staged::blind(empty().await?.alter(alter).await?),
         };
         Ok(Some(staged))
     }
@@ -150,17 +155,22 @@ impl Staged {
             Some(files) => Reads { files, predicates: vec![predicate], ..Reads::default() },
             None => Reads { whole_table: true, ..Reads::default() },
         };
-        Self { captured, reads }
+        Self { reads, ..Self::blind(captured) }
+    }
+
+    /// Of an operation that read no row.
+    fn blind(captured: Captured) -> Self {
+        Self { captured, reads: Reads::default(), exactly: false }
     }
 
     /// Of an operation that read everything.
     fn whole(captured: Captured) -> Self {
-        Self { captured, reads: Reads { whole_table: true, ..Reads::default() } }
+        Self { reads: Reads { whole_table: true, ..Reads::default() }, ..Self::blind(captured) }
     }
 }
 
 impl Write {
-    async fn stage(self, empty: VirtualTable, state: &LogState, table: &str) -> Result<Option<Staged>> {
+    async fn stage(self, state: &LogState, base: &Snapshot, table: &str) -> Result<Option<Staged>> {
         match self.mode {
             SaveMode::Ignore => return Ok(None),
             SaveMode::ErrorIfExists => {
@@ -181,6 +191,14 @@ impl Write {
                 "the columns of {table} can be replaced only where all its rows are: overwrite the whole table"
             )));
         }
+        if self.mode == SaveMode::Append
+            && self.schema_mode.is_none()
+            && let Some(append) = PlainAppend::open(state, base)?
+        {
+            let (rows, refusal) = self.rows.fitted(table, append.schema(), None)?;
+            return Ok(Some(Staged::blind(refusal.or(append.append(rows).await)?)));
+        }
+        let empty = VirtualTable::without_files(state).await?;
         let (columns, replaced) = (empty.schema()?, condition(&empty, self.replace_where)?);
         let (rows, refusal) = self.rows.fitted(table, &columns, self.schema_mode)?;
         let evolution = self.schema_mode;
@@ -194,7 +212,7 @@ impl Write {
                 let whole = Whole::open(state).await?;
                 Staged::whole(refusal.or(whole.overwrite(rows, evolution).await)?)
             }
-            _ => Staged { captured: refusal.or(empty.append(rows, evolution).await)?, reads: Reads::default() },
+            _ => Staged::blind(refusal.or(empty.append(rows, evolution).await)?),
         }))
     }
 }
@@ -236,10 +254,6 @@ fn check_columns(empty: &VirtualTable, table: &str, set: &[(String, String)]) ->
     check_known(empty, table, names.into_iter())
 }
 
-fn check_zorder(empty: &VirtualTable, table: &str, how: &Optimize) -> Result<()> {
-    check_known(empty, table, how.zorder.iter().map(String::as_str))
-}
-
 fn check_known<'a>(empty: &VirtualTable, table: &str, mut names: impl Iterator<Item = &'a str>) -> Result<()> {
     let schema = empty.schema()?;
     let known = |name: &str| schema.fields().iter().any(|f| f.name().eq_ignore_ascii_case(name));
@@ -271,20 +285,22 @@ impl DeltaTable {
     }
 
     async fn stage(&self, operation: Operation, options: &WriteOptions) -> Result<(Option<PendingWrite>, Value)> {
-        let id = self.writable_id()?;
+        let (id, began_at) = (self.writable_id()?, options.clock.now_ms());
         let reader = self.reader().await?;
         let base = reader.snapshot(At::Latest).await?;
         let version = base.version();
         let state = LogState::at(&self.location, reader, base).writing(options.durability);
-        let Some(Staged { mut captured, reads }) = operation.stage(&state, &self.to_string()).await? else {
+        let Some(Staged { mut captured, reads, exactly }) = operation.stage(&state, &self.to_string()).await? else {
             return Ok((None, Value::Null));
         };
         let metrics = captured.metrics.take();
         if captured.commit.is_none() {
             return Ok((None, metrics));
         }
-        let mut pending = PendingWrite::new(captured, id, Base::RebaseFrom(version), options);
+        let base = if exactly { Base::Exactly(version) } else { Base::RebaseFrom(version) };
+        let mut pending = PendingWrite::new(captured, id, base, options);
         pending.request.reads = reads;
+        pending.began_at = began_at;
         Ok((Some(pending), metrics))
     }
 

@@ -17,6 +17,7 @@ use crate::*;
 
 mod operations;
 mod transactions;
+mod vacuums;
 
 struct Room {
     dir: tempfile::TempDir,

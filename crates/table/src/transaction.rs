@@ -146,7 +146,7 @@ impl Transaction {
         let mut guard = self.open().await?;
         let members = guard.as_mut().ok_or(TxnLogTransactionError::Closed)?;
         let member = self.member(members, &name).await?;
-        let Some(Staged { captured, reads }) = operation.stage(&member.state, &format!("the table {name}")).await?
+        let Some(Staged { captured, reads, .. }) = operation.stage(&member.state, &format!("the table {name}")).await?
         else {
             return Ok(Value::Null);
         };

@@ -18,6 +18,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::delta_rs::{Captured, Fit, NewFiles, SchemaMode};
 use crate::error::query_error;
+use crate::transaction::MAX_TIMEOUT;
 
 /// What a write does with a table that is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -166,13 +167,15 @@ impl Refusal {
 pub struct PendingWrite {
     pub(crate) request: CommitRequest,
     pub(crate) files: NewFiles,
+    /// When its first file may have been written, in milliseconds since 1970.
+    pub(crate) began_at: i64,
 }
 
 impl PendingWrite {
     pub(crate) fn new(captured: Captured, table: TableId, base: Base, options: &WriteOptions) -> Self {
         let mut request = CommitRequest::new(table, options.clock.new_uuid(), base, captured.actions);
         request.committer = options.committer.clone();
-        Self { request, files: captured.files }
+        Self { request, files: captured.files, began_at: options.clock.now_ms() }
     }
 
     /// What would be committed.
@@ -205,7 +208,14 @@ pub async fn commit(
     options: &WriteOptions,
 ) -> Result<Vec<Committed>> {
     let requests: Vec<_> = writes.iter().map(|w| w.request.clone()).collect();
-    let files = writes.into_iter().map(|w| w.files).collect();
+    let age_ms = writes.iter().map(|w| options.clock.now_ms().saturating_sub(w.began_at)).max().unwrap_or(0);
+    let files: Vec<_> = writes.into_iter().map(|w| w.files).collect();
+    let timeout_ms = i64::try_from(MAX_TIMEOUT.as_millis()).unwrap_or(i64::MAX);
+    if age_ms > timeout_ms {
+        // Vacuum may have taken them for nobody's.
+        remove(&files).await;
+        return Err(TxnLogTransactionError::TimedOut { age_ms, timeout_ms }.into());
+    }
     Ok(commit_requests(catalog, requests, files, options).await?)
 }
 

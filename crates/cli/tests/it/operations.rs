@@ -59,6 +59,32 @@ fn every_operation_says_what_it_did() {
 }
 
 #[test]
+fn vacuum_removes_what_no_kept_version_needs() {
+    let place = filled();
+    place.dl(&["delete", "t", "--where", "id = 3"]).good();
+    let files = || {
+        let paths = place.content().into_iter().map(|(path, ..)| path);
+        paths.filter(|p| p.extension().is_some_and(|e| e == "parquet")).count()
+    };
+    let before = files();
+    says(&place, &["vacuum", "t"], "every file of default.t may still be needed: nothing was removed");
+    check(place.dl(&["vacuum", "t", "--retain", "0s"]), 1, &["keeps removed files for 168 hours", "--force"]);
+    check(place.dl(&["vacuum", "t", "--retain", "soon"]), 1, &["\"soon\" is no time", "7d"]);
+    let now = ["vacuum", "t", "--retain", "0s", "--force"];
+    let dry = place.dl(&[&now[..], &["--dry-run"]].concat()).good();
+    assert!(dry.starts_with("part-") && dry.contains("1 file of default.t would be removed, "), "{dry}");
+    assert_eq!(files(), before);
+    let done = place.dl(&[&now[..], &["--lite", "--format", "json"]].concat()).json();
+    assert_eq!(
+        (&done["metrics"]["num_files"], &done["committed"], &done["version"]),
+        (&json!(1), &json!(true), &json!(4))
+    );
+    assert_eq!(files(), before - 1);
+    assert_eq!(rows(&place), ["1,a,1.0", "2,b,2.0"]);
+    place.dl(&["verify", "--every-version"]).good();
+}
+
+#[test]
 fn programs_get_a_document_with_version_and_metrics() {
     let place = filled();
     let done = place.dl(&["delete", "t", "--where", "id = 3", "--format", "json"]).json();

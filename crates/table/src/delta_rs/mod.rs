@@ -8,6 +8,7 @@
 //! table come out below that URL, percent-encoded ones too; absolute ones keep theirs. DataFusion keys object stores by
 //! scheme and host, and our sessions find the store of either.
 
+mod append;
 mod batches;
 mod engine;
 mod fit;
@@ -32,16 +33,21 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
+use delta_kernel::actions::deletion_vector::{DeletionVectorDescriptor, DeletionVectorStorageType};
 use deltalake_core::delta_datafusion::{DeltaScanConfig, DeltaScanNext, DeltaSessionContext};
 use deltalake_core::kernel::EagerSnapshot;
+use deltalakedb_log::action::DeletionVector;
 use deltalakedb_log::catalog::TxnLogReader;
 use deltalakedb_log::snapshot::{Head, Replay, Snapshot};
 use deltalakedb_log::{Commit, Durability, Location, Predicate, Result, TxnLogError};
+
+use url::Url;
 
 use self::log::{Files, HeldLog, NoLog};
 use self::log_store::VirtualLogStore;
 use crate::error::Explain;
 
+pub(crate) use self::append::PlainAppend;
 pub(crate) use self::fit::Fit;
 pub use self::fit::type_name;
 pub(crate) use self::merge::MergeSource;
@@ -162,11 +168,6 @@ impl VirtualTable {
         provider(self.snapshot.clone())
     }
 
-    /// What stops data from being written to it, by name.
-    pub(crate) fn check_writable(&self, table: &str) -> Result<()> {
-        shown::check_writable(&self.base, table)
-    }
-
     /// What it is.
     pub(crate) fn base(&self) -> &Snapshot {
         &self.base
@@ -187,6 +188,22 @@ impl Whole {
     pub(crate) async fn open(state: &LogState) -> Result<Self> {
         Ok(Self(VirtualTable::open(state, Files::All).await?))
     }
+}
+
+/// The URL of the file that a deletion vector of a table is in; `None` for one that is in the log.
+pub(crate) fn deletion_vector_file(of: &DeletionVector, table: &Location) -> Result<Option<Url>> {
+    let unreadable = || format!("a deletion vector of the table at {table} has no path that can be read");
+    let kind: DeletionVectorStorageType = of.storage_type.parse().explain(unreadable)?;
+    let narrow = |v: i64| i32::try_from(v).map_err(|e| TxnLogError::corrupt(unreadable()).with_source(e));
+    let offset = of.offset.map(narrow).transpose()?;
+    let (path, size) = (of.path_or_inline_dv.as_str(), narrow(of.size_in_bytes)?);
+    let read = DeletionVectorDescriptor::try_new(kind, path, offset, size, of.cardinality).explain(unreadable)?;
+    read.absolute_path(table.url()).explain(unreadable)
+}
+
+/// An error that names what stops data from being written to a table.
+pub(crate) fn check_writable(snapshot: &Snapshot, table: &str) -> Result<()> {
+    shown::check_writable(snapshot, table)
 }
 
 fn provider(snapshot: EagerSnapshot) -> Result<DeltaScanNext> {
