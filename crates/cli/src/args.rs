@@ -153,6 +153,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SIZE")]
         target_size: Option<String>,
     },
+    /// Remove files that no version within retention, and nobody who may still commit, can need
+    Vacuum(VacuumArgs),
     /// Make a table what it was
     Restore {
         name: String,
@@ -310,6 +312,24 @@ impl Args for Clauses {
     fn augment_args_for_update(command: clap::Command) -> clap::Command {
         Self::augment_args(command)
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VacuumArgs {
+    pub(crate) name: String,
+    /// Keep the files of versions that were the newest within this time, such as 7d or 12h; the table's own setting,
+    /// or a week, when absent
+    #[arg(long, value_name = "TIME")]
+    pub(crate) retain: Option<String>,
+    /// Allow a shorter time than the table's own
+    #[arg(long, requires = "retain")]
+    pub(crate) force: bool,
+    /// Only show what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Only files that the log knows; the table's folder is not listed
+    #[arg(long)]
+    pub(crate) lite: bool,
 }
 
 #[derive(Debug, Args)]

@@ -202,6 +202,7 @@ pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
         Command::Optimize { name, zorder, target_size } => {
             operations::optimize(s, &name, zorder, target_size.as_deref()).await
         }
+        Command::Vacuum(args) => operations::vacuum(s, args).await,
         Command::Restore { name, to } => {
             let at = AtArgs { version: to.version, timestamp: to.timestamp };
             operations::restore(s, &name, point(&at)?).await

@@ -2,16 +2,19 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
 
 use deltalakedb_log::{At, Catalog, Result, TableEntry, TableRef, TxnLogError, Version};
 use deltalakedb_table::{
-    Alter, DeltaTable, Finished, Operation, Optimize, Transaction, TransactionOptions, parse_assignments, parse_schema,
+    Alter, DeltaTable, Finished, Operation, Optimize, Transaction, TransactionOptions, Vacuum, parse_assignments,
+    parse_schema,
 };
 use serde_json::Value;
 
 use crate::Ended;
-use crate::args::{AlterChanges, Format};
+use crate::args::{AlterChanges, Format, VacuumArgs};
 use crate::commands::{Session, counted, entry_json, iso, print_rows};
+use crate::settings::duration_ms;
 use crate::write::key_values;
 
 /// Runs an operation on a table. `says` makes of its metrics what happened, or where nothing was committed, why.
@@ -128,6 +131,47 @@ fn bytes(text: &str) -> Result<NonZeroU64> {
     };
     let size = unit.and_then(|unit| digits.parse::<u64>().ok()?.checked_mul(unit)).and_then(NonZeroU64::new);
     size.ok_or_else(|| TxnLogError::invalid(format!("{text:?} is no size of a file: expected such as 256mb")))
+}
+
+pub(crate) async fn vacuum(s: &Session, args: VacuumArgs) -> Result<Ended> {
+    let retain = args.retain.as_deref().map(|text| {
+        let ms = duration_ms(text).and_then(|ms| u64::try_from(ms).ok());
+        let wrong = || TxnLogError::invalid(format!("--retain {text:?} is no time: expected such as 7d or 12h"));
+        ms.map(Duration::from_millis).ok_or_else(wrong)
+    });
+    let what =
+        Vacuum { retain: retain.transpose()?, lite: args.lite, dry_run: args.dry_run, enforce_retention: !args.force };
+    let (catalog, entry) = s.table(&args.name).await?;
+    let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
+    let gone = table.vacuum(&what, &s.write_options()?).await?;
+    let committed = !what.dry_run && !gone.files.is_empty();
+    let entry = match committed {
+        true => s.publish(&catalog, &TableRef::Id(entry.id)).await?,
+        false => entry,
+    };
+    let mut out = s.output();
+    if out.format() != Format::Table {
+        let mut document = entry_json(&entry);
+        document["committed"] = committed.into();
+        document["metrics"] = serde_json::json!({"num_files": gone.files.len(), "num_bytes": gone.bytes});
+        document["files"] = gone.files.into();
+        out.document(&document)?;
+        return Ok(Ended::Done);
+    }
+    if what.dry_run {
+        gone.files.iter().try_for_each(|file| out.line(file))?;
+    }
+    let (name, files) = (&entry.name, gone.files.len() as u64);
+    let of_them = || format!("{} of {name}", counted(files, "file"));
+    let verb = if files == 1 { "was" } else { "were" };
+    out.say(&match (files, what.dry_run) {
+        (0, _) => format!("every file of {name} may still be needed: nothing was removed"),
+        (_, true) => format!("{} would be removed, {} bytes", of_them(), gone.bytes),
+        (_, false) => {
+            format!("{} {verb} removed, {} bytes, now at version {}", of_them(), gone.bytes, entry.current_version)
+        }
+    })?;
+    Ok(Ended::Done)
 }
 
 pub(crate) async fn restore(s: &Session, name: &str, to: At) -> Result<Ended> {

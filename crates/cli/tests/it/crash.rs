@@ -24,9 +24,15 @@ fn begin(database: Database) -> Place {
 
 /// `dl write` under strace with these options.
 fn traced(place: &Place, options: &[&str]) -> Ran {
+    traced_with(place, options, &[])
+}
+
+/// The same with settings of its own.
+fn traced_with(place: &Place, options: &[&str], settings: &[&str]) -> Ran {
     let mut args: Vec<&str> = vec!["-f", "-qq"];
     args.extend(options);
     args.extend(["--", env!("CARGO_BIN_EXE_dl")]);
+    args.extend(settings);
     args.extend(WRITE);
     let output = place.with_program(Path::new("strace"), &args).output();
     Ran::of(output.unwrap_or_else(|e| panic!("strace cannot be run ({e}): scripts/setup installs it")))
@@ -59,9 +65,13 @@ fn copy_file(from: &Place, to: &Place, file: &str) {
 
 /// Every call of a whole write that changes files or speaks to a server, in order.
 fn calls(place: &Place) -> Vec<Call> {
+    calls_with(place, &[])
+}
+
+fn calls_with(place: &Place, settings: &[&str]) -> Vec<Call> {
     let log = place.path("trace");
     let calls = "trace=pwrite64,write,fsync,fdatasync,linkat,link,rename,renameat,renameat2,sendto";
-    traced(place, &["-y", "-s", "64", "-o", log.to_str().unwrap(), "-e", calls]).good();
+    traced_with(place, &["-y", "-s", "64", "-o", log.to_str().unwrap(), "-e", calls], settings).good();
     let text = std::fs::read_to_string(log).unwrap();
     // `1234 fsync(9</path>) = 0`, or in two parts when another thread interrupts: the first part has the arguments.
     let parse = |line: &str| {
@@ -99,6 +109,35 @@ fn data_file_directory_and_sql_log_are_synced_before_the_acknowledgement() {
     find("acknowledgement", published, &|c| c.is("write", "is at version 2"));
     let staged = find("sync of the commit's file", sql, &|c| c.is("fsync", "00000000000000000002.json"));
     assert!(staged < published, "a reader never sees half a commit, not even after a crash");
+}
+
+#[test]
+fn only_the_sql_log_is_synced_where_the_catalog_is_to_be_durable() {
+    let place = begin(Database::Sqlite);
+    // While another process has the catalog open its log stays, and needs no new header, which is synced as well.
+    let mut other = place.command(&["mirror", "run", "--watch", "-q"]).spawn().unwrap();
+    let mut tries = 0..500;
+    while !place.path("meta.db-wal").exists() {
+        assert!(tries.next().is_some(), "the other process never opens the catalog");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    place.dl(WRITE).good();
+    let calls = calls_with(&place, &["--set", "durability=catalog"]);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let at = |what: &str, f: &dyn Fn(&Call) -> bool| {
+        calls.iter().position(f).unwrap_or_else(|| panic!("no {what} in {:#?}", lines(&calls)))
+    };
+    let said = at("acknowledgement", &|c| c.is("write", "is at version 3"));
+    let synced: Vec<_> = (0..said).filter(|n| calls[*n].is("fsync", "") || calls[*n].is("fdatasync", "")).collect();
+    assert!(matches!(synced[..], [one] if calls[one].line.contains("meta.db-wal")), "{:#?}", lines(&calls));
+    assert!(at("rename of the data file", &|c| c.is("rename", ".parquet")) < synced[0]);
+    place.dl(&["mirror", "run"]).good();
+    place.dl(&["verify", "--every-version", "--data"]).good();
+}
+
+fn lines(calls: &[Call]) -> Vec<&String> {
+    calls.iter().map(|c| &c.line).collect()
 }
 
 /// Kills a write when it enters a call, and checks what is left.
