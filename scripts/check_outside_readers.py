@@ -4,7 +4,7 @@
 usage: check_outside_readers.py TABLES.json
 
 TABLES.json is `[{"table": "default.events", "location": "/path", "rows": [...]}, ...]`, the rows as
-`dl read --format json` prints them (a null may be left out). Prints a line for each reader and table. Where they
+`dl read --format json` prints them (a null may be left out), or the path of an Arrow stream that has them. Prints a line for each reader and table. Where they
 differ it shows the two rows that differ least, and exits 1. The order of rows does not matter; how many times each
 one stands there does.
 """
@@ -95,6 +95,13 @@ def smallest_difference(ours: Counter[str], theirs: Counter[str], reader: str) -
     return "\n".join([head, f"  closest: ours {a}", *values])
 
 
+def rows_of(table: dict) -> list[dict]:
+    if isinstance(table["rows"], list):
+        return table["rows"]
+    with pa.ipc.open_stream(table["rows"]) as stream:
+        return stream.read_all().to_pylist()
+
+
 def same(table: dict, reader: str) -> bool:
     start = f"{reader:<9}{table['table']:<24}"
     try:
@@ -103,7 +110,7 @@ def same(table: dict, reader: str) -> bool:
         print(f"{start}cannot read it: {e}")
         return False
     theirs = counted(read.to_pylist(), read.schema)
-    ours = counted(table["rows"], read.schema)
+    ours = counted(rows_of(table), read.schema)
     print(f"{start}{read.num_rows:>6} rows   {'same' if ours == theirs else 'DIFFERENT'}")
     if ours != theirs:
         print(smallest_difference(ours, theirs, reader))

@@ -8,6 +8,7 @@ mod copy;
 mod fixtures;
 mod golden;
 mod mirror;
+mod operations;
 mod property;
 mod s3;
 mod uris;
