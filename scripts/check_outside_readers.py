@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Do DuckDB and delta-rs read the same rows from our tables as we do?
 
-usage: check_outside_readers.py TABLES.json
+usage: check_outside_readers.py TABLES.json [READER...]
 
 TABLES.json is `[{"table": "default.events", "location": "/path", "rows": [...]}, ...]`, the rows as
 `dl read --format json` prints them (a null may be left out), or the path of an Arrow stream that has them. Prints a line for each reader and table. Where they
@@ -19,6 +19,7 @@ import sys
 from collections import Counter
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cache
 
 import duckdb
 import pyarrow as pa
@@ -27,13 +28,18 @@ from deltalake import DeltaTable, QueryBuilder
 SHOWN = 50  # rows of each side looked at for the smallest difference
 
 
-def read_duckdb(location: str) -> pa.Table:
+@cache
+def connection() -> duckdb.DuckDBPyConnection:
     site = os.path.dirname(os.path.dirname(duckdb.__file__))
     [extension] = glob.glob(f"{site}/duckdb_extension_delta/extensions/*/delta.duckdb_extension")
-    with duckdb.connect() as c:
-        c.execute(f"LOAD '{extension}'")
-        c.execute("SET TimeZone = 'UTC'")
-        return c.execute("SELECT * FROM delta_scan($1)", [location]).to_arrow_table()
+    c = duckdb.connect()
+    c.execute(f"LOAD '{extension}'")
+    c.execute("SET TimeZone = 'UTC'")
+    return c
+
+
+def read_duckdb(location: str) -> pa.Table:
+    return connection().execute("SELECT * FROM delta_scan($1)", [location]).to_arrow_table()
 
 
 def read_delta_rs(location: str) -> pa.Table:
@@ -118,15 +124,16 @@ def same(table: dict, reader: str) -> bool:
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2 or not READERS.keys() >= set(sys.argv[2:]):
         print(__doc__.split("\n\n")[1], file=sys.stderr)
         return 2
+    readers = sys.argv[2:] or READERS
     with open(sys.argv[1], encoding="utf-8") as f:
         tables = json.load(f)
     if not tables:
         print("no tables to check", file=sys.stderr)
         return 1
-    results = [same(table, reader) for table in tables for reader in READERS]
+    results = [same(table, reader) for table in tables for reader in readers]
     return 0 if all(results) else 1
 
 

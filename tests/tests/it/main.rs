@@ -11,4 +11,5 @@ mod mirror;
 mod operations;
 mod property;
 mod s3;
+mod transactions;
 mod uris;
