@@ -8,6 +8,8 @@ mod copy;
 mod fixtures;
 mod golden;
 mod mirror;
+mod operations;
 mod property;
 mod s3;
+mod transactions;
 mod uris;
