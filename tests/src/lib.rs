@@ -29,6 +29,13 @@ pub fn skip(why: &str) {
     eprintln!("skipped: {why}");
 }
 
+/// Runs a Python program with these arguments; gives what it prints.
+pub fn run_python(python: &Path, program: &str, arguments: &[&str]) -> String {
+    let ran = Command::new(python).arg("-c").arg(program).args(arguments).output().unwrap();
+    assert!(ran.status.success(), "{program}\n{}", String::from_utf8_lossy(&ran.stderr));
+    String::from_utf8(ran.stdout).unwrap()
+}
+
 /// How much longer than usual the random tests run.
 pub fn soak() -> u64 {
     if std::env::var("DELTALAKEDB_SOAK").as_deref() == Ok("1") { 20 } else { 1 }

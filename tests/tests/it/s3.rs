@@ -113,6 +113,9 @@ async fn inside() {
     let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
     assert_eq!(mirror.publish(imported.table.id).await.unwrap().count, 1);
 
+    let checkpoint = mirror.checkpoint(imported.table.id).await.unwrap();
+    assert_eq!((checkpoint.version, checkpoint.is_last), (14, true));
+
     let twice = [rows.clone(), rows].concat();
     let entry = catalog.find(&TableRef::Id(imported.table.id)).await.unwrap().unwrap();
     assert_eq!(entry.published_version, Some(14));
