@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use deltalakedb_log::action::{Action, Add, Metadata, Protocol, Version};
+use deltalakedb_log::action::{Action, Add, Metadata, Protocol, Remove, Version};
 use deltalakedb_log::catalog::Artifact;
 use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::conformance::actions::{domain, file, metadata, protocol, remove, txn, with_dv};
@@ -264,6 +264,30 @@ async fn a_checkpoint_holds_all_there_is() {
             ours.sort_by(|a, b| a.path.cmp(&b.path));
             assert_eq!(files, ours, "{what}");
         }
+    }
+}
+
+/// More files and tombstones than the catalog gives at once, and of the tombstones some of one version and some of
+/// another on one page.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_between_pages() {
+    for database in databases("checkpoint") {
+        let shop = Shop::with(*database, protocol(), metadata("{}")).await;
+        let added = |of: &str, n: usize| (0..n).map(|i| file(&format!("{of}-{i}"), 0, 9)).collect::<Vec<_>>();
+        let (gone, live) = (added("gone", 10_400), added("live", 10_100));
+        let now = SystemClock.now_ms();
+        let removes = |of: &[Add]| of.iter().map(|f| Action::Remove(Remove::of(f, now, true))).collect::<Vec<_>>();
+        shop.commit(gone.iter().cloned().map(Action::Add).collect()).await;
+        shop.commit(removes(&gone[..3_000])).await;
+        shop.commit(removes(&gone[3_000..])).await;
+        shop.commit(live.iter().cloned().map(Action::Add).collect()).await;
+        shop.mirror.publish(shop.id).await.unwrap();
+        let done = shop.mirror.checkpoint(shop.id).await.unwrap();
+        assert_eq!((done.files, done.tombstones), (10_100, 10_400), "{database:?}");
+        let reader = shop.catalog.reader(shop.id);
+        let tombstones: Vec<Remove> = reader.tombstones(4, now - 1).await.unwrap().try_collect().await.unwrap();
+        let paths: std::collections::BTreeSet<_> = tombstones.into_iter().map(|r| r.path).collect();
+        assert_eq!(paths, gone.into_iter().map(|f| f.path).collect(), "{database:?}");
     }
 }
 
