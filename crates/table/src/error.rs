@@ -96,6 +96,9 @@ pub(crate) fn words(e: &(dyn Error + 'static)) -> String {
 fn bare(text: &str) -> String {
     let wrappers = [
         "External error: ",
+        "Invalid data found: ",
+        "Generic DeltaTable error: ",
+        "Schema error: ",
         "Kernel: ",
         "Generic delta kernel error: ",
         "Error during planning: ",

@@ -128,7 +128,7 @@ impl Operation {
                 let predicate = predicate_of(&condition);
                 Staged::matching(Matching::open(state, condition).await?.update(&set).await?, predicate)
             }
-            Self::Merge(merge, rows) => stage_merge(&empty().await?, state, merge, rows).await?,
+            Self::Merge(merge, rows) => stage_merge(&empty().await?, state, table, merge, rows).await?,
             Self::Optimize(how) => {
                 check_known(&empty().await?, table, how.zorder.iter().map(String::as_str))?;
                 // It moves rows and changes none: whoever changed its files meanwhile has removed them.
@@ -142,7 +142,11 @@ impl Operation {
             Self::Constrain { name, condition } => {
                 Staged::whole(Whole::open(state).await?.constrain(name, condition).await?)
             }
-            Self::Alter(alter) => Staged::blind(empty().await?.alter(alter).await?),
+            Self::Alter(alter) => {
+                let empty = empty().await?;
+                check_new(&empty, table, &alter)?;
+                Staged::blind(empty.alter(alter).await?)
+            }
         };
         Ok(Some(staged))
     }
@@ -217,11 +221,15 @@ impl Write {
     }
 }
 
-async fn stage_merge(empty: &VirtualTable, state: &LogState, merge: Merge, rows: Rows) -> Result<Staged> {
+async fn stage_merge(empty: &VirtualTable, state: &LogState, table: &str, merge: Merge, rows: Rows) -> Result<Staged> {
     let (rows, refusal) = rows.unchanged();
     let schema = rows.schema();
     let batches: Result<Vec<_>> = rows.try_collect().await.explain(|| "the rows to be merged cannot be read".into());
     let source = MergeSource { schema, batches: refusal.or(batches)? };
+    // delta-rs would set a column that is not there without a word.
+    let added = |name: &str| merge.evolve_schema && source.schema.column_with_name(name).is_some();
+    let set = merge.columns();
+    check_known(empty, table, set.iter().map(String::as_str).filter(|name| !added(name)))?;
     match merge.joining() {
         Some(joining) => {
             let predicate = join_predicate(&merge, &empty.schema()?, &source)?;
@@ -252,6 +260,19 @@ fn check_columns(empty: &VirtualTable, table: &str, set: &[(String, String)]) ->
         return Err(TxnLogError::invalid(format!("an update of {table} sets {twice:?} twice: leave one of them out")));
     }
     check_known(empty, table, names.into_iter())
+}
+
+fn check_new(empty: &VirtualTable, table: &str, alter: &Alter) -> Result<()> {
+    let Alter::AddColumns(columns) = alter else { return Ok(()) };
+    let schema = empty.schema()?;
+    let there = |name: &&str| schema.fields().iter().any(|f| f.name().eq_ignore_ascii_case(name));
+    match columns.names().into_iter().find(there) {
+        None => Ok(()),
+        Some(name) => Err(TxnLogError::new(
+            ErrorKind::AlreadyExists,
+            format!("{table} has a column {name:?} already: take another"),
+        )),
+    }
 }
 
 fn check_known<'a>(empty: &VirtualTable, table: &str, mut names: impl Iterator<Item = &'a str>) -> Result<()> {

@@ -23,6 +23,7 @@ pub(crate) fn check(ran: Ran, code: i32, says: &[&str]) {
         "ParserError(",
         "SQL error",
         "Generic delta kernel",
+        "Generic DeltaTable",
     ] {
         assert!(!lines[0].contains(noise), "{noise:?} is in {:?}", lines[0]);
     }

@@ -136,7 +136,10 @@ fn only_the_sql_log_is_synced_where_the_catalog_is_to_be_durable() {
         calls.iter().position(f).unwrap_or_else(|| panic!("no {what} in {:#?}", lines(&calls)))
     };
     let said = at("acknowledgement", &|c| c.is("write", "is at version 3"));
-    let synced: Vec<_> = (0..said).filter(|n| calls[*n].is("fsync", "") || calls[*n].is("fdatasync", "")).collect();
+    // Once in its life, a process that syncs a SQL log syncs the folder it is in.
+    let folder = format!("<{}>", std::fs::canonicalize(place.path("")).unwrap().display());
+    let is_sync = |c: &Call| (c.is("fsync", "") || c.is("fdatasync", "")) && !c.line.contains(&folder);
+    let synced: Vec<_> = (0..said).filter(|n| is_sync(&calls[*n])).collect();
     assert!(matches!(synced[..], [one] if calls[one].line.contains("meta.db-wal")), "{:#?}", lines(&calls));
     assert!(at("rename of the data file", &|c| c.is("rename", ".parquet")) < synced[0]);
     place.dl(&["mirror", "run"]).good();
