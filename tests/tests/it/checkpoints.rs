@@ -388,16 +388,21 @@ async fn the_hint_never_goes_back() {
     shop.mirror.publish(shop.id).await.unwrap();
     shop.mirror.checkpoint(shop.id).await.unwrap();
     assert_eq!(shop.hinted(), Some(5));
-    // One that is late: at that moment version 3 was the newest published.
-    let hint = std::fs::read(shop.log("_last_checkpoint")).unwrap();
-    std::fs::write(shop.log("_last_checkpoint"), r#"{"version":4,"size":9}"#).unwrap();
-    shop.mirror.checkpoint(shop.id).await.unwrap();
-    assert_eq!(std::fs::read(shop.log("_last_checkpoint")).unwrap(), hint);
+    // Versions 6 to 13 are published at once, so version 10 is due; meanwhile another process was quicker with 11.
+    for n in 6..14 {
+        shop.append(&format!("f{n}")).await;
+    }
+    let newer = r#"{"version":11,"size":14}"#;
+    std::fs::write(shop.log("_last_checkpoint"), newer).unwrap();
+    assert_eq!(shop.mirror.publish(shop.id).await.unwrap().checkpoint, Some(10));
+    assert_eq!(std::fs::read_to_string(shop.log("_last_checkpoint")).unwrap(), newer);
+    assert!(shop.mirror.checkpoint(shop.id).await.unwrap().is_last, "that of the newest version leads on");
+    assert_eq!(shop.hinted(), Some(13));
     // A hint to nowhere is put right.
     std::fs::write(shop.log("_last_checkpoint"), r#"{"version":99,"size":9}"#).unwrap();
-    shop.found_and_mended(5, &["_last_checkpoint leads to version 99, of which there is no checkpoint"]).await;
+    shop.found_and_mended(13, &["_last_checkpoint leads to version 99, of which there is no checkpoint"]).await;
     std::fs::write(shop.log("_last_checkpoint"), "{\"vers").unwrap();
-    shop.found_and_mended(5, &["_last_checkpoint is torn"]).await;
+    shop.found_and_mended(13, &["_last_checkpoint is torn"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
