@@ -23,7 +23,7 @@ mod uri;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use deltalakedb_log::catalog::{Catalog, HistoryLoad, Lease, MirrorFailure, MirrorState, UnfinishedLoad};
+use deltalakedb_log::catalog::{Artifact, Catalog, HistoryLoad, Lease, MirrorFailure, MirrorState, UnfinishedLoad};
 use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
 use deltalakedb_log::{
     Clock, CommitId, Head, Location, Result, SystemClock, TableEntry, TableId, TableRef, TxnLogReader, TxnLogWriter,
@@ -205,8 +205,19 @@ impl Catalog for SqlCatalog {
         mirror::mark_published(self, lease, version).await
     }
 
-    async fn mark_failed(&self, table: TableId, version: Version, error: &str, at_ms: i64) -> Result<()> {
-        mirror::mark_failed(self, table, version, error, at_ms).await
+    async fn mark_checkpointed(&self, table: TableId, version: Version) -> Result<()> {
+        mirror::mark_checkpointed(self, table, version).await
+    }
+
+    async fn mark_failed(
+        &self,
+        table: TableId,
+        version: Version,
+        artifact: Artifact,
+        error: &str,
+        at_ms: i64,
+    ) -> Result<()> {
+        mirror::mark_failed(self, table, version, artifact, error, at_ms).await
     }
 
     async fn set_mirror(&self, table: TableId, state: &MirrorState) -> Result<()> {

@@ -220,6 +220,8 @@ pub(crate) enum MirrorCommand {
         #[arg(long)]
         watch: bool,
     },
+    /// Write a checkpoint of a table's newest published version, over one that is there
+    Checkpoint { name: String },
 }
 
 #[derive(Debug, Args)]

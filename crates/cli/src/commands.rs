@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::action::Add;
-use deltalakedb_log::catalog::{HistoryRange, MirrorState, require};
+use deltalakedb_log::catalog::{Artifact, HistoryRange, MirrorState, require};
 use deltalakedb_log::{
     At, Catalog, Clock, ErrorKind, Location, Predicate, Result, Snapshot, SystemClock, TableEntry, TableName, TableRef,
     TxnLogError, time,
@@ -58,7 +58,11 @@ impl Session {
 
     /// A publisher.
     fn mirror(&self, catalog: Arc<dyn Catalog>) -> Result<Mirror> {
-        Ok(Mirror::new(catalog, self.clock.clone()).with_durability(self.write_options()?.durability))
+        let mirror = Mirror::new(catalog, self.clock.clone()).with_durability(self.write_options()?.durability);
+        Ok(match self.settings.checkpoint_interval()? {
+            Some(versions) => mirror.with_checkpoint_interval(versions),
+            None => mirror,
+        })
     }
 
     pub(crate) fn output(&self) -> Output {
@@ -137,8 +141,9 @@ impl Session {
         if !self.settings.publishes_inline()? {
             return Ok(entry);
         }
-        if let Err(e) = self.mirror(catalog.clone())?.publish(entry.id).await {
-            warn(&format!("warning: {e}"));
+        match self.mirror(catalog.clone())?.publish(entry.id).await {
+            Ok(published) => published.warnings.iter().for_each(|what| warn(&format!("warning: {what}"))),
+            Err(e) => warn(&format!("warning: {e}")),
         }
         require(catalog.as_ref(), table).await
     }
@@ -211,6 +216,7 @@ pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
         Command::Changes { name, from, to } => operations::changes(s, &name, from, to).await,
         Command::Mirror { command: MirrorCommand::Status { check } } => mirror_status(s, check).await,
         Command::Mirror { command: MirrorCommand::Run { watch } } => mirror_run(s, watch).await,
+        Command::Mirror { command: MirrorCommand::Checkpoint { name } } => mirror_checkpoint(s, &name).await,
         Command::Verify { name, all: _, every_version, data } => {
             verify(s, name.as_deref(), VerifyOptions { every_version, data }).await
         }
@@ -524,12 +530,14 @@ async fn mirror_status(s: &Session, check: bool) -> Result<Ended> {
         all["behind"] = t.behind.into();
         all["lagSeconds"] = json!(t.lag_ms as f64 / 1000.0);
         all["lastError"] = t.failures.last().map(|f| f.error.clone()).into();
-        let failure = |f: &deltalakedb_log::catalog::MirrorFailure| json!({"version": f.version, "attempts": f.attempts, "error": f.error, "failedAt": iso(f.failed_at)});
+        let failure = |f: &deltalakedb_log::catalog::MirrorFailure| json!({"version": f.version, "artifact": f.artifact.as_str(), "attempts": f.attempts, "error": f.error, "failedAt": iso(f.failed_at)});
         all["failures"] = t.failures.iter().map(failure).collect();
         listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
         let name = &t.table.name;
         if let MirrorState::Diverged { version, what } = &t.table.mirror {
             alarms.push(format!("{name} has stopped at version {version} ({what}): run `dl verify {name}`"));
+        } else if let Some(failure) = t.failures.last().filter(|f| f.artifact == Artifact::Checkpoint) {
+            alarms.push(format!("{name}: {}", failure.error));
         } else if let Some(failure) = t.failures.last() {
             alarms.push(format!("{name} could not be published: {}: run `dl mirror run`", failure.error));
         } else if t.lag_ms > alert {
@@ -558,6 +566,8 @@ async fn mirror_run(s: &Session, watch: bool) -> Result<Ended> {
             }
             Err(e) => return Err(e),
         };
+        let published = results.iter().filter_map(|(_, result)| result.as_ref().ok());
+        published.flat_map(|p| &p.warnings).for_each(|what| warn(&format!("warning: {what}")));
         let mut out = s.output();
         if !watch || results.iter().any(|(_, r)| r.as_ref().map_or(true, |p| p.count > 0)) {
             let mut listing = out.listing(["name", "published", "result"].map(String::from).into());
@@ -590,6 +600,25 @@ async fn mirror_run(s: &Session, watch: bool) -> Result<Ended> {
             }
         }
     }
+}
+
+async fn mirror_checkpoint(s: &Session, name: &str) -> Result<Ended> {
+    let (catalog, entry) = s.table(name).await?;
+    let done = s.mirror(catalog)?.checkpoint(entry.id).await?;
+    let mut out = s.output();
+    match out.format() {
+        Format::Table => out.say(&done.to_string())?,
+        _ => out.document(&json!({
+            "name": done.table.to_string(),
+            "version": done.version,
+            "file": done.file,
+            "bytes": done.size,
+            "files": done.files,
+            "tombstones": done.tombstones,
+            "isLast": done.is_last,
+        }))?,
+    }
+    Ok(Ended::Done)
 }
 
 async fn verify(s: &Session, name: Option<&str>, options: VerifyOptions) -> Result<Ended> {

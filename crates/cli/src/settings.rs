@@ -1,6 +1,7 @@
 //! Settings: from a TOML file, then from `--set key=value`.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::path::Path;
 
 use deltalakedb_log::{Durability, ErrorKind, Result, TxnLogError};
@@ -11,6 +12,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("catalog", "a catalog URI"),
     ("concurrency.retries", "a number such as 5"),
     ("durability", "full or catalog"),
+    ("mirror.checkpoint_interval", "a number of versions, 1 or more"),
     ("mirror.lag_alert", "a duration such as 60s"),
     ("mirror.mode", "inline or background"),
     ("sql.schema", "create_if_missing or error"),
@@ -53,6 +55,7 @@ impl Settings {
         self.publishes_inline()?;
         self.lag_alert_ms()?;
         self.write_options()?;
+        self.checkpoint_interval()?;
         Ok(())
     }
 
@@ -115,6 +118,12 @@ impl Settings {
             Some("background") => Ok(false),
             Some(_) => Err(self.wrong("mirror.mode")),
         }
+    }
+
+    /// Published versions from one checkpoint to the next; none when the mirror's own choice stands.
+    pub(crate) fn checkpoint_interval(&self) -> Result<Option<NonZeroU64>> {
+        let key = "mirror.checkpoint_interval";
+        self.get(key).map(|text| text.parse().map_err(|_| self.wrong(key))).transpose()
     }
 
     /// The lag, in milliseconds, at which a mirror is in alarm.
@@ -185,6 +194,9 @@ mod tests {
         says(&["durable=full"], "is unknown: there are catalog,");
         says(&["durability=half"], "expected full or catalog");
         says(&["concurrency.retries=-1"], "expected a number");
+        for interval in ["0", "-1", "often", "1.5"] {
+            says(&[&format!("mirror.checkpoint_interval={interval}")], "expected a number of versions, 1 or more");
+        }
         says(&["sql.schema=maybe"], "create_if_missing or error");
         says(&["x"], "KEY=VALUE");
     }

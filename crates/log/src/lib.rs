@@ -28,7 +28,7 @@ pub use action::{Action, Commit, Version};
 pub use catalog::{Catalog, TableEntry, TableRef, TxnLogReader, TxnLogWriter};
 pub use commit::{CommitRequest, Outcome};
 pub use error::{ErrorKind, Result, TxnLogError, TxnLogTransactionError};
-pub use file::{FileTxnLogReader, FileTxnLogWriter};
+pub use file::{CheckpointState, FileTxnLogReader, FileTxnLogWriter, StoredCheckpoint};
 pub use ids::{Clock, CommitId, SeededClock, SystemClock, TableId, TableName};
 pub use local::{Durability, LocalFiles};
 pub use location::Location;

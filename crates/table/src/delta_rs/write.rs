@@ -164,7 +164,7 @@ pub(crate) async fn create(table: Create<'_>, columns: Vec<StructField>) -> Resu
         .with_partition_columns(table.partition_by)
         .with_configuration(configuration(&table))
         .with_commit_properties(no_hooks());
-    capture(&log, &log_store, "the table cannot be made", create, |_| Value::Null).await
+    made(&table, capture(&log, &log_store, "the table cannot be made", create, |_| Value::Null).await?)
 }
 
 /// Makes a table of rows, in one commit.
@@ -175,7 +175,12 @@ pub(crate) async fn create_with_data(table: Create<'_>, rows: Data) -> Result<Ca
         .with_configuration(configuration(&table))
         .with_commit_properties(no_hooks())
         .with_input_plan(plan(rows)?);
-    capture(&log, &log_store, "the rows cannot be written", write, |_| Value::Null).await
+    made(&table, capture(&log, &log_store, "the rows cannot be written", write, |_| Value::Null).await?)
+}
+
+fn made(table: &Create<'_>, mut captured: Captured) -> Result<Captured> {
+    shown::name_place(&mut captured.actions, table.location);
+    Ok(captured)
 }
 
 fn configuration(table: &Create<'_>) -> Vec<(String, Option<String>)> {
