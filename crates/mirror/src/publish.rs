@@ -33,7 +33,7 @@ pub struct Mirror {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) clock: Arc<dyn Clock>,
     holder: Uuid,
-    durability: Durability,
+    pub(crate) durability: Durability,
     checkpoint_interval: u64,
     /// What is known of each table at the newest version published here.
     known: Mutex<HashMap<TableId, Known>>,
