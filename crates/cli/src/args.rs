@@ -36,6 +36,8 @@ pub(crate) enum Format {
     Table,
     Json,
     Csv,
+    /// Bytes of one Parquet file, for rows: `dl sql` and `dl read`
+    Parquet,
 }
 
 #[derive(Debug, Subcommand)]
@@ -112,6 +114,11 @@ pub(crate) enum Command {
         limit: Option<usize>,
         #[command(flatten)]
         at: AtArgs,
+    },
+    /// Run SQL over all tables; a shell without an argument
+    Sql {
+        /// Statements separated by `;`, which run in order until one fails
+        statements: Option<String>,
     },
     /// Write rows from a file
     Write {

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use crate::args::{AtArgs, Command, Format, Global, InputFormat, MirrorCommand, Mode};
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::rows::Results;
 use crate::settings::Settings;
 use crate::{Ended, input, values, warn};
 
@@ -90,7 +91,7 @@ impl Session {
     }
 
     /// Tries to publish what was just committed. The commit stands either way.
-    async fn publish(&self, catalog: &Arc<dyn Catalog>, entry: &TableEntry) {
+    pub(crate) async fn publish(&self, catalog: &Arc<dyn Catalog>, entry: &TableEntry) {
         let mirror = Mirror::new(catalog.clone(), self.clock.clone());
         if let Err(e) = mirror.publish(entry.id).await {
             warn(&format!("warning: {e}"));
@@ -121,11 +122,14 @@ fn catalog_alone(uri: CatalogUri) -> Result<CatalogUri> {
 }
 
 /// `1 file`, `2 files`.
-fn counted(n: u64, what: &str) -> String {
+pub(crate) fn counted(n: u64, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
+    if s.global.format == Format::Parquet && !matches!(command, Command::Sql { .. } | Command::Read { .. }) {
+        return Err(TxnLogError::invalid("--format parquet is for rows, of `dl sql` and `dl read`: pass table, json or csv"));
+    }
     match command {
         Command::Init => init(s).await,
         Command::Import { location, name } => import(s, &location, name.as_deref()).await,
@@ -144,6 +148,7 @@ pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
             let scan = Scan { at: point(&at)?, columns, filter_sql: filter, limit };
             read(s, &name, &scan).await
         }
+        Command::Sql { statements } => crate::sql::run(s, statements).await,
         Command::Write { name, input, input_format, mode, partition_by, location } => {
             let write = Write { name: name.parse()?, input, input_format, mode, partition_by, location };
             write.run(s).await
@@ -479,16 +484,10 @@ async fn read(s: &Session, name: &str, scan: &Scan) -> Result<Ended> {
 }
 
 /// Prints rows as they come.
-pub(crate) async fn print_rows(out: &mut Output, mut rows: SendableRecordBatchStream) -> Result<()> {
-    let columns = rows.schema().fields().iter().map(|f| f.name().clone()).collect();
-    let mut listing = out.listing(columns);
-    while let Some(batch) = rows.next().await {
-        let batch = batch.map_err(|e| query_error(e, "the rows cannot be read to their end"))?;
-        for row in 0..batch.num_rows() {
-            listing.row(batch.columns().iter().map(|c| values::json(c, row)).collect::<Result<_>>()?)?;
-        }
-    }
-    listing.end()
+pub(crate) async fn print_rows(out: &mut Output, rows: SendableRecordBatchStream) -> Result<()> {
+    let mut results = Results::new(out, 1)?;
+    results.print(rows).await?;
+    results.end()
 }
 
 struct Write {

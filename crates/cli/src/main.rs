@@ -8,7 +8,10 @@ mod demo;
 mod input;
 mod output;
 mod progress;
+mod rows;
 mod settings;
+mod shell;
+mod sql;
 mod values;
 
 use std::io::Write;

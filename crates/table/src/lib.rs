@@ -10,6 +10,9 @@ mod create;
 mod delta_rs;
 mod error;
 mod filter;
+mod known;
+mod provider;
+mod sql;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -23,6 +26,8 @@ pub use create::{check_apart, create_table, create_with_data, prepare_create};
 pub use delta_rs::{NewFiles, TableSchema, parse_schema, plain, type_name};
 pub use error::query_error;
 pub use filter::predicate_from_sql;
+pub use provider::HeldTable;
+pub use sql::{Done, Namespaces, Outlook, Script, SqlOptions, SqlResult, SqlSession};
 pub use table::{DeltaTable, Scan};
 pub use verify::DeltaRs;
 pub use write::{PendingWrite, Rows, SaveMode, WriteOptions, commit};

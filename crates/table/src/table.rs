@@ -13,12 +13,13 @@ use deltalakedb_catalog::{CatalogUri, connect};
 use deltalakedb_log::catalog::{Catalog, Counts, TableRef, TxnLogReader, require};
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::snapshot::{At, Head};
-use deltalakedb_log::{FileTxnLogReader, Location, Predicate, Result, TableId, TableName, TxnLogError};
+use deltalakedb_log::{FileTxnLogReader, Location, Result, TableId, TableName, TxnLogError};
 use futures::TryStreamExt;
 
-use crate::delta_rs::{VirtualTable, session_context};
+use crate::delta_rs::{Texts, VirtualTable, session_context};
 use crate::error::Explain;
 use crate::filter::Filter;
+use crate::provider::HeldTable;
 
 /// A Delta table: rows in Parquet at a place, and a log that says which of its files are the table.
 ///
@@ -156,21 +157,12 @@ impl DeltaTable {
     /// Reads rows, all of one version. Only files that may hold a matching row are looked at, and the cost of planning
     /// follows their number, not the table's. No order is promised.
     pub async fn scan(&self, scan: &Scan) -> Result<SendableRecordBatchStream> {
-        let reader = self.reader().await?;
-        let base = reader.snapshot(scan.at).await?;
         let session = session_context()?;
-        let filter = match &scan.filter_sql {
-            Some(sql) => {
-                let empty = VirtualTable::without_files(&self.location, reader.clone(), base.clone()).await?;
-                Some(Filter::parse(sql, &session, &empty.schema()?)?)
-            }
-            None => None,
-        };
-        let predicate = filter.as_ref().map_or(Predicate::Unknown, Filter::predicate);
-        let provider = VirtualTable::matching(&self.location, reader, base, predicate).await?.provider()?;
-        let schema = provider.schema();
+        let table = HeldTable::open_as(self, scan.at, Texts::Plain).await?;
+        let schema = table.schema();
+        let filter = scan.filter_sql.as_ref().map(|sql| Filter::parse(sql, &session, &schema)).transpose()?;
         let failed = || format!("{self} cannot be read");
-        let mut rows = session.read_table(Arc::new(provider)).explain(failed)?;
+        let mut rows = session.read_table(Arc::new(table)).explain(failed)?;
         if let Some(filter) = filter {
             rows = rows.filter(filter.expr).explain(failed)?;
         }

@@ -38,10 +38,13 @@ use deltalakedb_log::{Location, Predicate, Result};
 use self::log::{Files, HeldLog};
 use self::log_store::VirtualLogStore;
 use crate::error::Explain;
+use crate::known::AskTheLog;
 
 pub(crate) use self::fit::Fit;
 pub use self::fit::type_name;
+pub(crate) use self::runtime::wait;
 pub use self::schema::{TableSchema, parse_schema};
+pub(crate) use self::stores::register;
 pub use self::write::NewFiles;
 pub(crate) use self::write::{Captured, Create, create, create_with_data};
 
@@ -93,22 +96,36 @@ impl VirtualTable {
 
     /// Its columns in Arrow types.
     pub(crate) fn schema(&self) -> Result<SchemaRef> {
-        Ok(self.provider()?.schema())
+        Ok(self.provider(Texts::Plain)?.schema())
     }
 
     /// The scan of its files in DataFusion.
-    pub(crate) fn provider(&self) -> Result<DeltaScanNext> {
-        provider(self.snapshot.clone())
+    pub(crate) fn provider(&self, texts: Texts) -> Result<DeltaScanNext> {
+        provider(self.snapshot.clone(), texts)
     }
 }
 
-fn provider(snapshot: EagerSnapshot) -> Result<DeltaScanNext> {
-    let config =
-        DeltaScanConfig { wrap_partition_values: false, schema_force_view_types: false, ..DeltaScanConfig::default() };
+/// How columns of text and bytes come out of a scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Texts {
+    /// As everyone reads them.
+    Plain,
+    /// As views, which DataFusion computes with faster.
+    Views,
+}
+
+fn provider(snapshot: EagerSnapshot, texts: Texts) -> Result<DeltaScanNext> {
+    let config = DeltaScanConfig {
+        wrap_partition_values: false,
+        schema_force_view_types: texts == Texts::Views,
+        ..DeltaScanConfig::default()
+    };
     DeltaScanNext::new(snapshot, config).explain(|| "the table cannot be read".into())
 }
 
-/// A session that reads with delta-rs' own planner and settings.
+/// A session that reads with delta-rs' own planner and settings, and asks logs for what they know.
 pub(crate) fn session_context() -> Result<SessionContext> {
-    Ok(DeltaSessionContext::with_runtime_env(stores::session()?).into_inner())
+    let session = DeltaSessionContext::with_runtime_env(stores::session()?).into_inner();
+    session.add_optimizer_rule(Arc::new(AskTheLog));
+    Ok(session)
 }

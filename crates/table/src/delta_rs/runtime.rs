@@ -26,7 +26,7 @@ pub(super) fn handle() -> Result<Handle> {
 }
 
 /// Runs a log read to its end, from any thread.
-pub(super) fn wait<T: Send + 'static>(read: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+pub(crate) fn wait<T: Send + 'static>(read: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     let (done, result) = mpsc::sync_channel(1);
     runtime()?.spawn(async move {
         // Nobody listens any more when the caller is gone.
