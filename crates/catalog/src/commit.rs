@@ -71,7 +71,7 @@ async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Out
         slots.push(of_table);
     }
     let identity = (catalog.identity.catalog_id, catalog.identity.epoch);
-    let stamp = Stamp::new(identity, catalog.clock.as_ref(), &currents);
+    let stamp = Stamp::new(identity, catalog.clock.as_ref(), requests, &currents);
     let mut decided = Vec::with_capacity(requests.len());
     for (request, current) in requests.iter().zip(&currents) {
         match commit::prepare(request, current, &stamp)? {
@@ -82,6 +82,7 @@ async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Out
     let (mut committed, mut writes, mut expected) = (Vec::with_capacity(requests.len()), Vec::new(), 0);
     let members = requests.iter().zip(&currents).zip(decided).zip(slots);
     for (((request, current), prepared), slots) in members {
+        let Some(prepared) = prepared else { continue };
         committed.push(Committed { table: request.table, version: prepared.version, timestamp: stamp.committed_at });
         let (of_table, rows) = store(catalog, request, current, prepared, slots, &stamp)?;
         writes.extend(of_table);
@@ -118,14 +119,14 @@ async fn resolve_unknown(catalog: &SqlCatalog, requests: &[CommitRequest], cause
         let Ok(mut session) = catalog.write(&tables(requests)).await else { return unknown() };
         let Ok(heads) = lock_heads(session.as_mut(), requests).await else { return unknown() };
         let known: Vec<_> = requests.iter().filter_map(|r| heads.get(&r.table)?.known).collect();
-        if known.len() < requests.len() {
+        if known.len() < requests.iter().filter(|r| r.writes()).count() {
             return Err(cause);
         }
         known
     } else {
         // A new table had no lock. Not seen is no proof.
         let mut known = Vec::with_capacity(requests.len());
-        for request in requests {
+        for request in requests.iter().filter(|r| r.writes()) {
             match read::find_commit(catalog.db.as_ref(), request.table, request.commit_id).await {
                 Ok(Some(c)) => known.push(c),
                 Ok(None) | Err(_) => return unknown(),
@@ -188,7 +189,7 @@ fn locked_head(mut row: Row) -> Result<(TableId, LockedHead)> {
 /// What the decision needs beyond the head: the commits in between and the touched files.
 async fn look_up(session: &mut dyn Session, request: &CommitRequest, head: LockedHead) -> Result<Current> {
     let mut current = head.current;
-    if let (Base::RebaseFrom(base), Some(version)) = (&request.base, current.version)
+    if let (Base::RebaseFrom(base) | Base::ReadAt(base), Some(version)) = (&request.base, current.version)
         && *base < version
     {
         let sql = "SELECT version, body FROM dl_table_versions \

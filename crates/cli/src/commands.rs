@@ -16,9 +16,9 @@ use deltalakedb_log::{
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{
     DeltaRs, DeltaTable, SaveMode, Scan, SendableRecordBatchStream, WriteOptions, check_apart, commit,
-    predicate_from_sql, query_error,
+    predicate_from_sql,
 };
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use serde_json::{Value, json};
 
 use crate::args::{AtArgs, Command, Format, Global, InputFormat, MirrorCommand, Mode};
@@ -26,7 +26,7 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::rows::Results;
 use crate::settings::Settings;
-use crate::{Ended, input, values, warn};
+use crate::{Ended, input, warn};
 
 /// What every command has: the global options, and the clock.
 pub(crate) struct Session {
@@ -128,7 +128,9 @@ pub(crate) fn counted(n: u64, what: &str) -> String {
 
 pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
     if s.global.format == Format::Parquet && !matches!(command, Command::Sql { .. } | Command::Read { .. }) {
-        return Err(TxnLogError::invalid("--format parquet is for rows, of `dl sql` and `dl read`: pass table, json or csv"));
+        return Err(TxnLogError::invalid(
+            "--format parquet is for rows, of `dl sql` and `dl read`: pass table, json or csv",
+        ));
     }
     match command {
         Command::Init => init(s).await,
@@ -526,7 +528,7 @@ impl Write {
             let entry = require(catalog.as_ref(), &reference).await?;
             return unchanged(s, &entry, &format!("{} has no rows", self.input));
         }
-        commit(catalog.as_ref(), vec![write]).await?;
+        commit(catalog.as_ref(), vec![write], &WriteOptions::default()).await?;
         committed(s, &catalog, &self.name).await
     }
 

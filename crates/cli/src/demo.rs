@@ -132,7 +132,8 @@ impl Tour<'_> {
         let rows = input::ndjson_text(DAILY, None)?;
         let made =
             deltalakedb_table::prepare_create(catalog.as_ref(), new, rows, &[], &Default::default(), &options).await?;
-        let committed = deltalakedb_table::commit(catalog.as_ref(), append.into_iter().chain([made]).collect()).await?;
+        let committed =
+            deltalakedb_table::commit(catalog.as_ref(), append.into_iter().chain([made]).collect(), &options).await?;
         let versions: Vec<_> = committed.iter().map(|c| c.version.to_string()).collect();
         self.done(&format!(
             "versions {} at one time, {}",

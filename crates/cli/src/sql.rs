@@ -8,10 +8,10 @@ use deltalakedb_log::commit::Committed;
 use deltalakedb_log::{Catalog, Result, TableRef, TxnLogError};
 use deltalakedb_table::{Done, Outlook, SqlOptions, SqlResult, SqlSession};
 
-use crate::Ended;
 use crate::commands::{Session, counted};
 use crate::rows::Results;
 use crate::shell::Shell;
+use crate::{Ended, warn};
 
 /// A session of SQL and what it prints.
 pub(crate) struct Sql<'a> {
@@ -30,9 +30,9 @@ pub(crate) async fn run(s: &Session, statements: Option<String>) -> Result<Ended
         }
         None => {
             let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).map_err(|e| {
-                TxnLogError::invalid("the statements on standard input cannot be read").with_source(e)
-            })?;
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .map_err(|e| TxnLogError::invalid("the statements on standard input cannot be read").with_source(e))?;
             text
         }
     };
@@ -40,8 +40,12 @@ pub(crate) async fn run(s: &Session, statements: Option<String>) -> Result<Ended
     let mut sql = Sql::open(s, Outlook::of(&text)?.writes).await?;
     let ran = sql.run(&text).await;
     let rolled_back = sql.session.close().await;
+    let rolled_back = rolled_back?;
+    if ran.is_err() && rolled_back {
+        warn("the transaction was rolled back");
+    }
     ran?;
-    match rolled_back? {
+    match rolled_back {
         false => Ok(Ended::Done),
         true => Err(TxnLogError::invalid("the transaction was rolled back: the statements end without COMMIT")),
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::action::{Action, Add, Commit, CommitInfo, Metadata, Protocol, Remove, Version};
 use crate::catalog::MirrorState;
-use crate::error::{Result, TxnLogError};
+use crate::error::{Result, TxnLogError, TxnLogTransactionError};
 use crate::features;
 use crate::ids::{Clock, CommitId, TableId, TableName};
 use crate::location::Location;
@@ -31,6 +31,9 @@ pub enum Base {
     Exactly(Version),
     /// The commit was made against this version; the catalog moves it to the head if nothing in between conflicts.
     RebaseFrom(Version),
+    /// Nothing is committed to this table: the others of the transaction are, if nothing that was read of this table at
+    /// this version has changed since.
+    ReadAt(Version),
 }
 
 /// Name and place of a table to be registered.
@@ -143,6 +146,11 @@ impl CommitRequest {
         }
     }
 
+    /// Whether it becomes a version; a request that only says what was read does not.
+    pub fn writes(&self) -> bool {
+        !matches!(self.base, Base::ReadAt(_))
+    }
+
     /// The paths whose live files [`prepare`] must be given: those the request adds or removes.
     pub fn touched(&self) -> Vec<PathKey> {
         let paths = self.actions.iter().filter_map(|a| match a {
@@ -171,7 +179,7 @@ pub struct Committed {
 /// How a commit ended. Losing a race is an outcome, not an error.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// All tables of the request are committed, in its order.
+    /// All tables that the request writes are committed, in its order.
     Committed(Vec<Committed>),
     /// Nothing is committed: somebody else was first.
     Conflict(Conflict),
@@ -183,15 +191,15 @@ pub enum Outcome {
 impl Outcome {
     /// The commits, or the error that says why there are none.
     pub fn committed(self) -> Result<Vec<Committed>> {
+        Ok(self.of_transaction()?)
+    }
+
+    /// The same, with the reason as it is.
+    pub fn of_transaction(self) -> Result<Vec<Committed>, TxnLogTransactionError> {
         match self {
             Outcome::Committed(commits) => Ok(commits),
-            Outcome::Conflict(c) => Err(TxnLogError::new(crate::ErrorKind::Conflict, c.to_string())),
-            Outcome::Unknown(why) => Err(TxnLogError::new(
-                crate::ErrorKind::Unavailable,
-                format!(
-                    "the database did not say whether the commit succeeded ({why}): look at the history before retrying"
-                ),
-            )),
+            Outcome::Conflict(conflict) => Err(TxnLogTransactionError::Conflict(Box::new(conflict))),
+            Outcome::Unknown(why) => Err(TxnLogTransactionError::Unknown(why)),
         }
     }
 }
@@ -226,31 +234,28 @@ pub struct Conflict {
     pub table_name: TableName,
     /// The version that won.
     pub version: Version,
+    /// What the version that won did, such as `DELETE`; `None` where its commit does not say.
+    pub operation: Option<String>,
     /// The rule.
     pub kind: ConflictKind,
 }
 
 impl std::fmt::Display for Conflict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (table, version) = (&self.table_name, self.version);
+        write!(f, "version {} of {}", self.version, self.table_name)?;
+        if let Some(operation) = &self.operation {
+            write!(f, " ({operation})")?;
+        }
         match &self.kind {
-            ConflictKind::VersionTaken => write!(f, "version {version} of {table} is taken")?,
-            ConflictKind::MetadataChanged => {
-                write!(f, "version {version} of {table} changed its schema or properties")?
-            }
-            ConflictKind::ProtocolChanged => write!(f, "version {version} of {table} changed its protocol")?,
-            ConflictKind::SameApplication(a) => {
-                write!(f, "version {version} of {table} has a txn of the same application {a:?}")?
-            }
-            ConflictKind::SameDomain(d) => write!(f, "version {version} of {table} changed the same domain {d:?}")?,
-            ConflictKind::ReadFileRemoved(p) => {
-                write!(f, "version {version} of {table} removed the file {p}, which this commit read")?
-            }
-            ConflictKind::FileAlreadyRemoved(p) => {
-                write!(f, "version {version} of {table} already removed the file {p}")?
-            }
+            ConflictKind::VersionTaken => f.write_str(" is taken")?,
+            ConflictKind::MetadataChanged => f.write_str(" changed its schema or properties")?,
+            ConflictKind::ProtocolChanged => f.write_str(" changed its protocol")?,
+            ConflictKind::SameApplication(a) => write!(f, " has a txn of the same application {a:?}")?,
+            ConflictKind::SameDomain(d) => write!(f, " changed the same domain {d:?}")?,
+            ConflictKind::ReadFileRemoved(p) => write!(f, " removed the file {p}, which this commit read")?,
+            ConflictKind::FileAlreadyRemoved(p) => write!(f, " already removed the file {p}")?,
             ConflictKind::MatchingFileAdded(p) => {
-                write!(f, "version {version} of {table} added the file {p}, which matches what this commit read")?
+                write!(f, " added the file {p}, which matches what this commit read")?
             }
         }
         f.write_str(": read the table again and retry")
@@ -307,24 +312,32 @@ pub struct Prepared {
 }
 
 /// Decides a commit: conflicts, legality, final bytes. `Ok(Err(_))` is a lost race, `Err(_)` a request that can never
-/// succeed.
-pub fn prepare(request: &CommitRequest, current: &Current, stamp: &Stamp) -> Result<Result<Prepared, Conflict>> {
-    let lost = |version, kind| Conflict { table: request.table, table_name: current.name.clone(), version, kind };
+/// succeed, and `Ok(Ok(None))` what was only read and still holds.
+pub fn prepare(
+    request: &CommitRequest,
+    current: &Current,
+    stamp: &Stamp,
+) -> Result<Result<Option<Prepared>, Conflict>> {
+    let lost = |version, kind| {
+        let winner = current.winners.iter().find(|(v, _)| *v == version).and_then(|(_, c)| c.info());
+        let operation = winner.and_then(|info| info.0.get("operation"));
+        Conflict { table: request.table, table_name: current.name.clone(), version, operation, kind }
+    };
     match (&request.base, current.version) {
         (Base::Create(_), Some(v)) => return Ok(Err(lost(v, ConflictKind::VersionTaken))),
         (Base::Exactly(b), Some(v)) if *b < v => return Ok(Err(lost(b + 1, ConflictKind::VersionTaken))),
-        (Base::Exactly(b) | Base::RebaseFrom(b), Some(v)) if *b > v => {
+        (Base::Exactly(b) | Base::RebaseFrom(b) | Base::ReadAt(b), Some(v)) if *b > v => {
             return Err(TxnLogError::invalid(format!(
                 "the commit builds on version {b} of {}, which is at version {v}",
                 current.name
             )));
         }
-        (Base::Exactly(_) | Base::RebaseFrom(_), None) => {
+        (Base::Exactly(_) | Base::RebaseFrom(_) | Base::ReadAt(_), None) => {
             return Err(TxnLogError::invalid(format!("the table {} has no version to build on", current.name)));
         }
         _ => {}
     }
-    if let (Base::RebaseFrom(base), Some(version)) = (&request.base, current.version)
+    if let (Base::RebaseFrom(base) | Base::ReadAt(base), Some(version)) = (&request.base, current.version)
         && current.winners.len() as u64 != version - base
     {
         return Err(TxnLogError::invalid(format!(
@@ -339,6 +352,12 @@ pub fn prepare(request: &CommitRequest, current: &Current, stamp: &Stamp) -> Res
         .unwrap_or(Isolation::Serializable);
     if let Some((version, kind)) = find_conflict(request, current, &changes, isolation)? {
         return Ok(Err(lost(version, kind)));
+    }
+    if !request.writes() {
+        return match request.actions.is_empty() {
+            true => Ok(Ok(None)),
+            false => Err(TxnLogError::invalid(format!("{} is only read, and the commit has actions", current.name))),
+        };
     }
     check_legal(request, current, &changes)?;
     if let Some((_, r)) = changes.removes.iter().find(|(key, _)| !current.live.contains_key(key)) {
@@ -357,7 +376,7 @@ pub fn prepare(request: &CommitRequest, current: &Current, stamp: &Stamp) -> Res
     let touched = changes.removes.iter().map(|(k, _)| *k).chain(changes.adds.iter().map(|(k, _)| *k));
     let mut ended: Vec<_> = touched.filter(|key| current.live.contains_key(key)).collect();
     ended.sort_unstable();
-    Ok(Ok(Prepared { version, commit, changes, ended, set_hash, isolation }))
+    Ok(Ok(Some(Prepared { version, commit, changes, ended, set_hash, isolation })))
 }
 
 /// The first rule a commit after the base breaks.
@@ -372,6 +391,16 @@ fn find_conflict(
         None => Schema::default(),
     };
     let reads = &request.reads;
+    let own_files: HashSet<_> = reads.files.iter().copied().collect();
+    let own_removes: HashSet<_> = changes.removes.iter().map(|(key, _)| *key).collect();
+    let removed_under_us = |removed: &Remove| {
+        let key = removed.key();
+        if own_removes.contains(&key) {
+            return Some(ConflictKind::FileAlreadyRemoved(removed.path.clone()));
+        }
+        let read = own_files.contains(&key) || (reads.whole_table && removed.data_change);
+        read.then(|| ConflictKind::ReadFileRemoved(removed.path.clone()))
+    };
     for (version, winner) in &current.winners {
         let blind_winner = winner.info().and_then(|i| i.0.get::<bool>("isBlindAppend")).unwrap_or(false);
         for action in winner.actions() {
@@ -384,7 +413,7 @@ fn find_conflict(
                 Action::DomainMetadata(d) => (changes.domains.iter().any(|own| own.domain == d.domain)
                     || reads.domains.contains(&d.domain))
                 .then(|| ConflictKind::SameDomain(d.domain.clone())),
-                Action::Remove(r) => removed_under_us(reads, changes, r),
+                Action::Remove(r) => removed_under_us(r),
                 Action::Add(a) => {
                     let counts = match isolation {
                         Isolation::Serializable => true,
@@ -404,15 +433,6 @@ fn find_conflict(
         }
     }
     Ok(None)
-}
-
-fn removed_under_us(reads: &Reads, changes: &Changes, removed: &Remove) -> Option<ConflictKind> {
-    let key = removed.key();
-    if changes.removes.iter().any(|(own, _)| *own == key) {
-        return Some(ConflictKind::FileAlreadyRemoved(removed.path.clone()));
-    }
-    let read = reads.files.contains(&key) || (reads.whole_table && removed.data_change);
-    read.then(|| ConflictKind::ReadFileRemoved(removed.path.clone()))
 }
 
 /// What no Delta commit may say (PROTOCOL.md, "Actions"), whoever came first.
@@ -620,8 +640,9 @@ fn render_remove(asked: &Remove, live: &Add, now: i64) -> Remove {
 
 impl Stamp {
     /// The stamp of one transaction over the tables as they are now, in the order of its requests: one time for all,
-    /// later than each table's newest version.
-    pub fn new(catalog: (Uuid, Uuid), clock: &dyn Clock, members: &[Current]) -> Self {
+    /// later than the newest version of each table that it writes.
+    pub fn new(catalog: (Uuid, Uuid), clock: &dyn Clock, requests: &[CommitRequest], tables: &[Current]) -> Self {
+        let members: Vec<_> = requests.iter().zip(tables).filter(|(r, _)| r.writes()).map(|(_, m)| m).collect();
         let floor = members.iter().map(|m| m.timestamp.saturating_add(1)).max().unwrap_or(0);
         let group = (members.len() > 1).then(|| (clock.new_uuid(), members.iter().map(|m| m.name.clone()).collect()));
         Self { committed_at: clock.now_ms().max(floor), catalog_id: catalog.0, epoch: catalog.1, group }
@@ -645,12 +666,12 @@ pub fn check_group(requests: &[CommitRequest]) -> Result<()> {
 
 /// The outcome of requests of which `known` are committed already: all of them, or nothing to say.
 pub fn already_committed(requests: &[CommitRequest], known: Vec<Committed>) -> Result<Option<Outcome>> {
+    let all = requests.iter().filter(|r| r.writes()).count();
     match known.len() {
         0 => Ok(None),
-        n if n == requests.len() => Ok(Some(Outcome::Committed(known))),
+        n if n == all => Ok(Some(Outcome::Committed(known))),
         n => Err(TxnLogError::invalid(format!(
-            "{n} of the transaction's {} commits are committed already, in another transaction: make new ones",
-            requests.len()
+            "{n} of the transaction's {all} commits are committed already, in another transaction: make new ones"
         ))),
     }
 }

@@ -135,6 +135,7 @@ where
         isolation_decides_what_an_added_file_means,
         the_same_commit_again_is_the_same_commit,
         several_tables_commit_together_or_not_at_all,
+        what_a_transaction_only_read_must_still_be_so,
         heads_begin_at_one_point,
         illegal_commits_change_nothing,
         commit_info_says_what_happened,
@@ -537,6 +538,34 @@ async fn several_tables_commit_together_or_not_at_all(c: Arc<dyn Catalog>) {
     let twice = vec![both(3, 4).remove(0), both(3, 5).remove(0)];
     refused(c.commit_all(twice).await, ErrorKind::Invalid, &["two commits"]);
     refused(c.commit_all(vec![]).await, ErrorKind::Invalid, &["no commit"]);
+}
+
+async fn what_a_transaction_only_read_must_still_be_so(c: Arc<dyn Catalog>) {
+    let (s, t) = (Table::create(&c, "s").await, Table::create(&c, "t").await);
+    let small = Predicate::Compare("id".into(), Comparison::Lt, Literal::Long(10));
+    let read = |base, predicate: &Predicate| {
+        let mut read = s.request(Base::ReadAt(base), vec![]);
+        read.reads.predicates.push(predicate.clone());
+        read
+    };
+    let append = |n: u32, base| t.request(Base::RebaseFrom(base), vec![Action::Add(file(&format!("t{n}"), 0, 9))]);
+    let together = c.commit_all(vec![read(0, &small), append(1, 0)]).await.unwrap().committed().unwrap();
+    assert_eq!(together.iter().map(|c| (c.table, c.version)).collect::<Vec<_>>(), [(t.id, 1)]);
+    assert_eq!(s.head().await, 0, "a table that is only read gets no version");
+    let range = HistoryRange { limit: Some(1), ..Default::default() };
+    assert_eq!(c.reader(t.id).history(range).await.unwrap()[0].group_id, None, "nor is it a participant");
+
+    s.commit(vec![Action::Add(file("other", 50, 59))]).await;
+    c.commit_all(vec![append(2, 1), read(0, &small)]).await.unwrap().committed().unwrap();
+    s.commit(vec![Action::Add(file("matching", 5, 6))]).await;
+    let lost = c.commit_all(vec![append(3, 2), read(1, &small)]).await.unwrap();
+    conflict(lost, 2, &ConflictKind::MatchingFileAdded("matching".into()));
+    assert_eq!(t.head().await, 2, "what was read has changed: nothing is committed");
+    c.commit_all(vec![read(2, &small)]).await.unwrap().committed().unwrap();
+
+    let mut writing = read(2, &small);
+    writing.actions.push(Action::Add(file("x", 0, 1)));
+    refused(c.commit_all(vec![writing]).await, ErrorKind::Invalid, &["only read"]);
 }
 
 async fn heads_begin_at_one_point(c: Arc<dyn Catalog>) {

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use crate::commit::Conflict;
+use crate::ids::TableName;
+
 /// What a caller can do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -106,5 +109,84 @@ impl From<object_store::Error> for TxnLogError {
             _ => (ErrorKind::Unavailable, "the object store does not answer as it should".to_string()),
         };
         TxnLogError::new(kind, message).with_source(e)
+    }
+}
+
+/// Why a transaction over several tables did not come to its end.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TxnLogTransactionError {
+    /// Somebody else was first: the table, the version that won and what it did are named. Nothing is committed.
+    Conflict(Box<Conflict>),
+    /// The transaction would touch more tables than it may (`max_tables`).
+    TooManyTables {
+        /// How many it may.
+        max: usize,
+        /// The one too many.
+        table: TableName,
+    },
+    /// The transaction is older than it may become (`timeout`). Nothing is committed.
+    TimedOut {
+        /// Its age, in milliseconds.
+        age_ms: i64,
+        /// How old it may become, in milliseconds.
+        timeout_ms: i64,
+    },
+    /// It is committed or rolled back already.
+    Closed,
+    /// The database did not answer: it may be committed or not. The text is what failed.
+    Unknown(String),
+    /// An operation, or the log, failed.
+    Log(TxnLogError),
+}
+
+impl fmt::Display for TxnLogTransactionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Conflict(conflict) => conflict.fmt(f),
+            Self::TooManyTables { max, table } => {
+                write!(f, "the transaction may touch {max} tables, and {table} is one more: raise max_tables")
+            }
+            Self::TimedOut { age_ms, timeout_ms } => write!(
+                f,
+                "the transaction is {} s old and may become {} s: nothing was committed, begin again or raise timeout",
+                age_ms / 1_000,
+                timeout_ms / 1_000
+            ),
+            Self::Closed => f.write_str("the transaction has ended: begin another"),
+            Self::Unknown(why) => write!(
+                f,
+                "the database did not say whether the commit succeeded ({why}): look at the history before retrying"
+            ),
+            Self::Log(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TxnLogTransactionError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Log(e) => std::error::Error::source(e),
+            _ => None,
+        }
+    }
+}
+
+impl From<TxnLogError> for TxnLogTransactionError {
+    fn from(e: TxnLogError) -> Self {
+        Self::Log(e)
+    }
+}
+
+impl From<TxnLogTransactionError> for TxnLogError {
+    fn from(e: TxnLogTransactionError) -> Self {
+        use TxnLogTransactionError as E;
+        let kind = match e {
+            E::Log(e) => return e,
+            E::Conflict(_) => ErrorKind::Conflict,
+            E::TooManyTables { .. } | E::Closed => ErrorKind::Invalid,
+            E::TimedOut { .. } | E::Unknown(_) => ErrorKind::Unavailable,
+        };
+        TxnLogError::new(kind, e.to_string())
     }
 }

@@ -27,7 +27,7 @@ pub mod time;
 pub use action::{Action, Commit, Version};
 pub use catalog::{Catalog, TableEntry, TableRef, TxnLogReader, TxnLogWriter};
 pub use commit::{CommitRequest, Outcome};
-pub use error::{ErrorKind, Result, TxnLogError};
+pub use error::{ErrorKind, Result, TxnLogError, TxnLogTransactionError};
 pub use file::{FileTxnLogReader, FileTxnLogWriter};
 pub use ids::{Clock, CommitId, SeededClock, SystemClock, TableId, TableName};
 pub use local::SyncedFileSystem;

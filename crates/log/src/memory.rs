@@ -166,7 +166,7 @@ impl Table {
         let version = self.head_version();
         let head = version.and_then(|v| self.versions.get(&v));
         let winners = match request.base {
-            Base::RebaseFrom(base) => self.versions.range(base.saturating_add(1)..).collect(),
+            Base::RebaseFrom(base) | Base::ReadAt(base) => self.versions.range(base.saturating_add(1)..).collect(),
             Base::Exactly(_) | Base::Create(_) => Vec::new(),
         };
         let winners = winners.into_iter().filter_map(|(v, s)| s.body.clone().map(|b| (*v, b)));
@@ -292,7 +292,7 @@ impl Catalog for MemoryCatalog {
                     }
                     new_tables.entry(request.table).or_insert_with(|| Table::new(new))
                 }
-                Base::Exactly(_) | Base::RebaseFrom(_) => {
+                Base::Exactly(_) | Base::RebaseFrom(_) | Base::ReadAt(_) => {
                     let missing = || TxnLogError::not_found(format!("there is no table with the id {}", request.table));
                     tables.get_mut(&request.table).filter(|t| !t.loading).ok_or_else(missing)?
                 }
@@ -300,8 +300,8 @@ impl Catalog for MemoryCatalog {
             commit::check_mirror(&table.name, &table.mirror)?;
             currents.push(table.current(request)?);
         }
-        let stamp = Stamp::new((self.id, self.epoch), self.clock.as_ref(), &currents);
-        let mut all: Vec<Prepared> = Vec::new();
+        let stamp = Stamp::new((self.id, self.epoch), self.clock.as_ref(), &requests, &currents);
+        let mut all: Vec<Option<Prepared>> = Vec::new();
         for (request, current) in requests.iter().zip(&currents) {
             match commit::prepare(request, current, &stamp)? {
                 Ok(prepared) => all.push(prepared),
@@ -312,6 +312,7 @@ impl Catalog for MemoryCatalog {
         let time = CommitTime { ms: stamp.committed_at, source: TimeSource::Clock };
         let mut committed = Vec::new();
         for (request, p) in requests.iter().zip(all) {
+            let Some(p) = p else { continue };
             if let Some(table) = tables.get_mut(&request.table) {
                 table.store(p.version, time, Some(p.commit.bytes().clone()), p.changes, p.set_hash);
                 table.commit_ids.insert(request.commit_id, p.version);

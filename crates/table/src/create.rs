@@ -25,7 +25,7 @@ pub async fn create_table(
     let create = Create { location: &new.location, partition_by, properties };
     let captured = delta_rs::create(create, schema.fields()).await?;
     let table = TableId(options.clock.new_uuid());
-    one(commit(catalog, vec![PendingWrite::new(captured, table, Base::Create(new), options)]).await?)
+    one(commit(catalog, vec![PendingWrite::new(captured, table, Base::Create(new), options)], options).await?)
 }
 
 /// Makes a table of rows, which are in its version 0 already. The rows' columns become the table's.
@@ -38,7 +38,7 @@ pub async fn create_with_data(
     options: &WriteOptions,
 ) -> Result<Committed> {
     let pending = prepare_create(catalog, new, rows, partition_by, properties, options).await?;
-    one(commit(catalog, vec![pending]).await?)
+    one(commit(catalog, vec![pending], options).await?)
 }
 
 /// Writes the data files of [`create_with_data`] and says what it would commit.
@@ -50,7 +50,7 @@ pub async fn prepare_create(
     properties: &HashMap<String, String>,
     options: &WriteOptions,
 ) -> Result<PendingWrite> {
-    let rows = rows.into();
+    let (rows, began_at) = (rows.into(), options.clock.now_ms());
     let Some(schema) = rows.schema() else {
         return Err(TxnLogError::invalid(format!(
             "the table {} cannot be made of no rows: give it a schema",
@@ -63,7 +63,7 @@ pub async fn prepare_create(
     let (rows, refusal) = rows.unchanged();
     let captured = refusal.or(delta_rs::create_with_data(create, rows).await)?;
     let table = TableId(options.clock.new_uuid());
-    Ok(PendingWrite::new(captured, table, Base::Create(new), options))
+    Ok(PendingWrite { began_at, ..PendingWrite::new(captured, table, Base::Create(new), options) })
 }
 
 fn one(committed: Vec<Committed>) -> Result<Committed> {
@@ -72,7 +72,7 @@ fn one(committed: Vec<Committed>) -> Result<Committed> {
 }
 
 /// An error where the name or the place is taken, before anything is written. Only the commit decides.
-async fn check_place(catalog: &dyn Catalog, new: &NewTable) -> Result<()> {
+pub(crate) async fn check_place(catalog: &dyn Catalog, new: &NewTable) -> Result<()> {
     for in_the_way in [TableRef::Name(new.name.clone()), TableRef::Location(new.location.clone())] {
         let there = catalog.find(&in_the_way).await?;
         if let Some(taken) = there.and_then(|there| new.taken_by(&there.name, &there.location)) {
@@ -120,7 +120,7 @@ async fn has_log(location: &Location) -> Result<bool> {
     Ok(false)
 }
 
-fn check_partitioning(columns: &[&str], partition_by: &[String]) -> Result<()> {
+pub(crate) fn check_partitioning(columns: &[&str], partition_by: &[String]) -> Result<()> {
     if let Some(missing) = partition_by.iter().find(|p| !columns.contains(&p.as_str())) {
         return Err(TxnLogError::invalid(format!(
             "the table cannot be partitioned by {missing:?}: its columns are {}",

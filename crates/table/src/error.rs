@@ -82,7 +82,13 @@ pub(crate) fn words(e: &(dyn Error + 'static)) -> String {
         };
     }
     match e.downcast_ref::<DeltaTableError>() {
-        Some(DeltaTableError::Generic(m)) => m.clone(),
+        // What DataFusion said, as text; the table of wrong rows that may follow is more than a sentence.
+        Some(DeltaTableError::Generic(m)) => {
+            let (sentence, _) = m.split_once("Preview of").unwrap_or((m, ""));
+            let wrappers = ["External error: ", "Error during planning: ", "Execution error: "];
+            let bare = wrappers.iter().fold(sentence.trim(), |m, wrapper| m.strip_prefix(wrapper).unwrap_or(m));
+            bare.trim().to_string()
+        }
         _ => e.to_string(),
     }
 }
@@ -118,7 +124,9 @@ fn kind_of(e: &(dyn Error + 'static)) -> Option<ErrorKind> {
     if let Some(e) = e.downcast_ref::<DeltaTableError>() {
         return match e {
             DeltaTableError::NotATable(_) => Some(ErrorKind::NotFound),
-            DeltaTableError::SchemaMismatch { .. }
+            // What cannot be planned, and rows that break a constraint; files that fail are other errors.
+            DeltaTableError::Generic(_)
+            | DeltaTableError::SchemaMismatch { .. }
             | DeltaTableError::InvalidData { .. }
             | DeltaTableError::UnsupportedColumnMapping { .. }
             | DeltaTableError::MetadataError(_) => Some(ErrorKind::Invalid),

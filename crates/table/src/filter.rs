@@ -4,15 +4,19 @@
 //! So whatever has no counterpart becomes [`Predicate::Unknown`], and nothing is guessed.
 
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
-use datafusion::common::{DFSchema, DataFusionError, ScalarValue, SchemaError};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, DataFusionError, ScalarValue, SchemaError};
+use datafusion::functions_aggregate::min_max::{MaxAccumulator, MinAccumulator};
+use datafusion::logical_expr::Accumulator;
 use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, Like, Operator};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::prelude::SessionContext;
 use deltalakedb_log::predicate::{Comparison, Literal};
 use deltalakedb_log::{ErrorKind, Predicate, Result, TxnLogError};
 
-use crate::delta_rs::session_context;
+use crate::delta_rs::{Merge, MergeSource, session_context};
 use crate::error::words;
 
 /// The part of a SQL condition that can choose files, over columns of `schema`; the rest of it is
@@ -54,6 +58,13 @@ impl Filter {
         let unreadable = |e: DataFusionError| unreadable(sql, e);
         let columns = DFSchema::try_from(schema.clone()).map_err(unreadable)?;
         let expr = session.parse_sql_expr(sql, &columns).map_err(unreadable)?;
+        Self::of(sql, expr, schema)
+    }
+
+    /// The same of an expression that is read already from `sql`.
+    fn of(sql: &str, expr: Expr, schema: &SchemaRef) -> Result<Self> {
+        let unreadable = |e: DataFusionError| unreadable(sql, e);
+        let columns = DFSchema::try_from(schema.clone()).map_err(unreadable)?;
         let context = SimplifyContext::builder().with_schema(columns.clone().into()).build();
         let simplifier = ExprSimplifier::new(context);
         let coerced = simplifier.coerce(expr.clone(), &columns).map_err(unreadable)?;
@@ -68,6 +79,74 @@ impl Filter {
     pub(crate) fn predicate(&self) -> Predicate {
         Translation { schema: &self.schema }.predicate(&self.simplified)
     }
+}
+
+/// What the condition of a merge, and the rows that are merged, say about the files of the table (with the columns
+/// `table`) in which a row may have a counterpart.
+pub(crate) fn join_predicate(merge: &Merge, table: &SchemaRef, source: &MergeSource) -> Result<Predicate> {
+    let sql = merge.on.as_str();
+    let unreadable = |e: DataFusionError| unreadable(sql, e);
+    let target = DFSchema::try_from_qualified_schema(merge.target_alias.as_str(), table).map_err(unreadable)?;
+    let rows = DFSchema::try_from_qualified_schema(merge.source_alias.as_str(), &source.schema).map_err(unreadable)?;
+    let session = session_context()?;
+    let both = target.join(&rows).map_err(unreadable)?;
+    let on = session.parse_sql_expr(sql, &both).map_err(unreadable)?;
+    let of_target = |c: &Column| c.relation.as_ref().is_some_and(|r| r.table() == merge.target_alias);
+    let mut parts = Vec::new();
+    for part in split_conjunction(&on) {
+        if part.column_refs().iter().all(|c| of_target(c)) {
+            let unqualified = part.clone().transform(|e| match e {
+                Expr::Column(c) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(c.name)))),
+                e => Ok(Transformed::no(e)),
+            });
+            let filter = Filter::of(sql, unqualified.map_err(unreadable)?.data, table)?;
+            parts.push(filter.predicate());
+        } else if let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = part
+            && let (Expr::Column(a), Expr::Column(b)) = (left.as_ref(), right.as_ref())
+        {
+            let (column, key) = if of_target(a) { (a, b) } else { (b, a) };
+            if of_target(column) && !of_target(key) {
+                parts.push(within(&column.name, table, &key.name, source).map_err(unreadable)?);
+            }
+        }
+    }
+    Ok(match parts.is_empty() {
+        true => Predicate::Unknown,
+        false => Predicate::And(parts),
+    })
+}
+
+/// That a column of the table is between the least and the greatest value of a column of the merged rows.
+fn within(column: &str, table: &Schema, key: &str, source: &MergeSource) -> Result<Predicate, DataFusionError> {
+    use DataType as T;
+    let (ours, theirs) = (table.field_with_name(column)?.data_type(), source.schema.field_with_name(key)?.data_type());
+    let comparable = match (ours, theirs) {
+        (a, b) if a.is_integer() && b.is_integer() => true,
+        (T::Utf8 | T::LargeUtf8 | T::Utf8View, T::Utf8 | T::LargeUtf8 | T::Utf8View) => true,
+        (T::Timestamp(TimeUnit::Microsecond, a), T::Timestamp(TimeUnit::Microsecond, b)) => a.is_some() == b.is_some(),
+        (T::Date32, T::Date32) => true,
+        (T::Decimal128(..), b) => ours == b,
+        _ => false,
+    };
+    if !comparable {
+        return Ok(Predicate::Unknown);
+    }
+    let (mut least, mut greatest) = (MinAccumulator::try_new(theirs)?, MaxAccumulator::try_new(theirs)?);
+    for batch in &source.batches {
+        if let Some(values) = batch.column_by_name(key) {
+            least.update_batch(std::slice::from_ref(values))?;
+            greatest.update_batch(std::slice::from_ref(values))?;
+        }
+    }
+    let (least, greatest) = (least.evaluate()?, greatest.evaluate()?);
+    if least.is_null() {
+        // Null equals nothing, and no row has no counterpart.
+        return Ok(Predicate::Constant(false));
+    }
+    let compare = |op, value: &ScalarValue| {
+        literal(value).map_or(Predicate::Unknown, |value| Predicate::Compare(column.into(), op, value))
+    };
+    Ok(Predicate::And(vec![compare(Comparison::GtEq, &least), compare(Comparison::LtEq, &greatest)]))
 }
 
 fn unreadable(sql: &str, e: DataFusionError) -> TxnLogError {

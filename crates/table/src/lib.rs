@@ -11,11 +11,14 @@ mod delta_rs;
 mod error;
 mod filter;
 mod known;
+mod operations;
 mod provider;
 mod sql;
 mod table;
 #[cfg(test)]
 mod tests;
+mod transaction;
+mod vacuum;
 mod verify;
 mod write;
 
@@ -23,11 +26,16 @@ pub use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 pub use deltalakedb_catalog::connect;
 
 pub use create::{check_apart, create_table, create_with_data, prepare_create};
-pub use delta_rs::{NewFiles, TableSchema, parse_schema, plain, type_name};
+pub use delta_rs::{
+    Alter, Assignments, Merge, MergeClause, NewFiles, Optimize, SchemaMode, TableSchema, parse_schema, plain, type_name,
+};
 pub use error::query_error;
 pub use filter::predicate_from_sql;
+pub use operations::{Finished, Operation, Write};
 pub use provider::HeldTable;
 pub use sql::{Done, Namespaces, Outlook, Script, SqlOptions, SqlResult, SqlSession};
 pub use table::{DeltaTable, Scan};
+pub use transaction::{MAX_TIMEOUT, Transaction, TransactionOptions, TransactionResult};
+pub use vacuum::{Vacuum, Vacuumed};
 pub use verify::DeltaRs;
 pub use write::{PendingWrite, Rows, SaveMode, WriteOptions, commit};

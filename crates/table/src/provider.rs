@@ -4,9 +4,8 @@
 //! log chooses those in which one may be, and delta-rs plans the scan of these. The cost of planning follows their
 //! number, not the table's.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -16,11 +15,10 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::statistics::StatisticsRequest;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use deltalakedb_log::catalog::TxnLogReader;
 use deltalakedb_log::snapshot::{At, Head, Snapshot};
-use deltalakedb_log::{Location, Result, TxnLogError, Version};
+use deltalakedb_log::{Predicate, Result, TxnLogError, Version};
 
-use crate::delta_rs::{Texts, VirtualTable, register};
+use crate::delta_rs::{LogState, Texts, VirtualTable, register};
 use crate::filter::predicate_of;
 use crate::known::{self, KnownScan};
 use crate::table::DeltaTable;
@@ -31,54 +29,45 @@ use crate::table::DeltaTable;
 /// in those of this library also the bounds of columns, where the log has them exactly.
 #[derive(Clone)]
 pub struct HeldTable {
-    location: Location,
-    reader: Arc<dyn TxnLogReader>,
-    base: Snapshot,
+    state: LogState,
+    /// What it is, with what a transaction staged.
+    snapshot: Snapshot,
     schema: SchemaRef,
     texts: Texts,
+    /// What scans looked for so far.
+    looked_for: Arc<Mutex<Vec<Predicate>>>,
 }
 
 impl HeldTable {
     /// The table as it is at that point. Its texts come as views, which DataFusion computes with faster.
     pub async fn open(table: &DeltaTable, at: At) -> Result<Self> {
-        Self::open_as(table, at, Texts::Views).await
+        Self::of_state(table.held(at).await?, Texts::Views).await
     }
 
-    pub(crate) async fn open_as(table: &DeltaTable, at: At, texts: Texts) -> Result<Self> {
-        let reader = table.reader().await?;
-        let head = match at {
-            At::Latest => reader.head().await?,
-            at => reader.snapshot(at).await?.head,
-        };
-        Self::at_head(table.location.clone(), reader, head, texts).await
+    /// The table in a state of its log.
+    pub(crate) async fn of_state(state: LogState, texts: Texts) -> Result<Self> {
+        let empty = VirtualTable::without_files(&state).await?;
+        let (snapshot, schema) = (empty.base().clone(), empty.provider(texts)?.schema());
+        Ok(Self { state, snapshot, schema, texts, looked_for: Arc::default() })
     }
 
-    /// The table at a version whose head has been read.
-    pub(crate) async fn at_head(
-        location: Location,
-        reader: Arc<dyn TxnLogReader>,
-        head: Head,
-        texts: Texts,
-    ) -> Result<Self> {
-        // Who only reads needs to know neither applications nor domains.
-        let base = Snapshot { head, txns: BTreeMap::new(), domains: BTreeMap::new() };
-        let empty = VirtualTable::without_files(&location, reader.clone(), base.clone()).await?;
-        let schema = empty.provider(texts)?.schema();
-        Ok(Self { location, reader, base, schema, texts })
-    }
-
-    /// The version it is held at.
+    /// The version it is held at; what a transaction staged counts as versions.
     pub fn version(&self) -> Version {
-        self.base.version()
+        self.snapshot.version()
     }
 
     /// Its version, protocol and metadata.
     pub fn head(&self) -> &Head {
-        &self.base.head
+        &self.snapshot.head
     }
 
-    pub(crate) fn reader(&self) -> &dyn TxnLogReader {
-        self.reader.as_ref()
+    /// What the scans that were planned since the last call looked for.
+    pub(crate) fn take_looked_for(&self) -> Vec<Predicate> {
+        std::mem::take(&mut *self.looked_for.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+
+    fn look_for(&self, predicate: &Predicate) {
+        self.looked_for.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(predicate.clone());
     }
 
     /// The scan of the files in which a row may match.
@@ -90,9 +79,9 @@ impl HeldTable {
         limit: Option<usize>,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
         let predicate = predicate_of(filters, &self.schema);
-        let (reader, base) = (self.reader.clone(), self.base.clone());
-        let files = VirtualTable::matching(&self.location, reader, base, predicate).await.map_err(outward)?;
-        register(session.runtime_env(), &self.location).map_err(outward)?;
+        self.look_for(&predicate);
+        let files = VirtualTable::matching(&self.state, predicate).await.map_err(outward)?;
+        register(session.runtime_env(), &self.state.location).map_err(outward)?;
         files.provider(self.texts).map_err(outward)?.scan(session, projection, filters, limit).await
     }
 
@@ -105,12 +94,16 @@ impl HeldTable {
     ) -> PlanResult<Option<Arc<dyn ExecutionPlan>>> {
         let columns: Vec<usize> = projection.map_or_else(|| (0..self.schema.fields().len()).collect(), <[_]>::to_vec);
         let state = session.as_any().downcast_ref::<SessionState>();
-        if !(columns.is_empty() || (!asked.is_empty() && state.is_some())) {
+        // The log knows nothing of what is only staged.
+        let is_committed = self.state.base.is_some() && self.state.staged.is_empty();
+        if !is_committed || !(columns.is_empty() || (!asked.is_empty() && state.is_some())) {
             return Ok(None);
         }
         let schema = Arc::new(self.schema.project(&columns)?);
-        let statistics = known::statistics(self.reader(), self.version(), &schema, asked).await.map_err(outward)?;
+        let log = self.state.reader.as_ref();
+        let statistics = known::statistics(log, self.version(), &schema, asked).await.map_err(outward)?;
         let Some(statistics) = statistics else { return Ok(None) };
+        self.look_for(&Predicate::Unknown);
         let rest = state.map(|state| (self.clone(), state.clone(), columns));
         Ok(Some(Arc::new(KnownScan::new(schema, statistics, rest))))
     }
@@ -165,7 +158,7 @@ pub(crate) fn outward(e: TxnLogError) -> DataFusionError {
 impl fmt::Debug for HeldTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HeldTable")
-            .field("location", &self.location)
+            .field("location", &self.state.location)
             .field("version", &self.version())
             .finish_non_exhaustive()
     }

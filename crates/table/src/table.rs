@@ -13,10 +13,10 @@ use deltalakedb_catalog::{CatalogUri, connect};
 use deltalakedb_log::catalog::{Catalog, Counts, TableRef, TxnLogReader, require};
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::snapshot::{At, Head};
-use deltalakedb_log::{FileTxnLogReader, Location, Result, TableId, TableName, TxnLogError};
+use deltalakedb_log::{FileTxnLogReader, Location, Predicate, Result, TableId, TableName, TxnLogError};
 use futures::TryStreamExt;
 
-use crate::delta_rs::{Texts, VirtualTable, session_context};
+use crate::delta_rs::{LogState, Texts, VirtualTable, session_context};
 use crate::error::Explain;
 use crate::filter::Filter;
 use crate::provider::HeldTable;
@@ -144,9 +144,17 @@ impl DeltaTable {
 
     /// Its columns in Arrow types, as [`Self::scan`] yields them.
     pub async fn schema(&self, at: At) -> Result<SchemaRef> {
+        VirtualTable::without_files(&self.held(at).await?).await?.schema()
+    }
+
+    /// Its log at a version, for who only reads: they need to know neither applications nor domains.
+    pub(crate) async fn held(&self, at: At) -> Result<LogState> {
         let reader = self.reader().await?;
-        let base = reader.snapshot(at).await?;
-        VirtualTable::without_files(&self.location, reader, base).await?.schema()
+        let head = match at {
+            At::Latest => reader.head().await?,
+            at => reader.snapshot(at).await?.head,
+        };
+        Ok(LogState::of_head(&self.location, reader, head))
     }
 
     /// Reads rows, as [`Self::scan`] does, to the last.
@@ -156,31 +164,37 @@ impl DeltaTable {
 
     /// Reads rows, all of one version. Only files that may hold a matching row are looked at, and the cost of planning
     /// follows their number, not the table's. No order is promised.
-    pub async fn scan(&self, scan: &Scan) -> Result<SendableRecordBatchStream> {
-        let session = session_context()?;
-        let table = HeldTable::open_as(self, scan.at, Texts::Plain).await?;
-        let schema = table.schema();
-        let filter = scan.filter_sql.as_ref().map(|sql| Filter::parse(sql, &session, &schema)).transpose()?;
-        let failed = || format!("{self} cannot be read");
-        let mut rows = session.read_table(Arc::new(table)).explain(failed)?;
-        if let Some(filter) = filter {
-            rows = rows.filter(filter.expr).explain(failed)?;
-        }
-        if let Some(columns) = &scan.columns {
-            let known = |c: &String| match schema.column_with_name(c) {
-                Some(_) => Ok(Expr::Column(Column::new_unqualified(c))),
-                None => {
-                    let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-                    Err(TxnLogError::invalid(format!("{self} has no column {c:?}: it has {}", names.join(", "))))
-                }
-            };
-            rows = rows.select(columns.iter().map(known).collect::<Result<Vec<_>>>()?).explain(failed)?;
-        }
-        if scan.limit.is_some() {
-            rows = rows.limit(0, scan.limit).explain(failed)?;
-        }
-        rows.execute_stream().await.explain(failed)
+    pub async fn scan(&self, what: &Scan) -> Result<SendableRecordBatchStream> {
+        Ok(scan(self.held(what.at).await?, what, &self.to_string()).await?.0)
     }
+}
+
+/// Reads rows of a table in a state, and says which predicate chose its files.
+pub(crate) async fn scan(state: LogState, what: &Scan, table: &str) -> Result<(SendableRecordBatchStream, Predicate)> {
+    let session = session_context()?;
+    let held = HeldTable::of_state(state, Texts::Plain).await?;
+    let schema = held.schema();
+    let filter = what.filter_sql.as_ref().map(|sql| Filter::parse(sql, &session, &schema)).transpose()?;
+    let predicate = filter.as_ref().map_or(Predicate::Unknown, Filter::predicate);
+    let failed = || format!("{table} cannot be read");
+    let mut rows = session.read_table(Arc::new(held)).explain(failed)?;
+    if let Some(filter) = filter {
+        rows = rows.filter(filter.expr).explain(failed)?;
+    }
+    if let Some(columns) = &what.columns {
+        let known = |c: &String| match schema.column_with_name(c) {
+            Some(_) => Ok(Expr::Column(Column::new_unqualified(c))),
+            None => {
+                let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+                Err(TxnLogError::invalid(format!("{table} has no column {c:?}: it has {}", names.join(", "))))
+            }
+        };
+        rows = rows.select(columns.iter().map(known).collect::<Result<Vec<_>>>()?).explain(failed)?;
+    }
+    if what.limit.is_some() {
+        rows = rows.limit(0, what.limit).explain(failed)?;
+    }
+    Ok((rows.execute_stream().await.explain(failed)?, predicate))
 }
 
 /// The table a catalog URI names.

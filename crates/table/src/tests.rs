@@ -15,6 +15,10 @@ use uuid::Uuid;
 
 use crate::*;
 
+mod operations;
+mod transactions;
+mod vacuums;
+
 pub(crate) struct Room {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) catalog: Arc<MemoryCatalog>,
@@ -200,13 +204,13 @@ async fn writes_to_several_tables_are_one() {
         async |t: &DeltaTable, mode| t.prepare_write(rows(&[1], &["x"]), mode, &options).await.unwrap().unwrap();
     let (in_a, in_b) = (prepare(&a, SaveMode::Append).await, prepare(&b, SaveMode::Overwrite).await);
     check(&a, &Scan::default(), &[]).await;
-    let committed = commit(room.catalog.as_ref(), vec![in_a, in_b]).await.unwrap();
+    let committed = commit(room.catalog.as_ref(), vec![in_a, in_b], &WriteOptions::default()).await.unwrap();
     assert_eq!(committed.iter().map(|c| c.version).collect::<Vec<_>>(), [1, 1]);
 
     // An overwrite that was overtaken takes the append with it, and both clean up.
     let (in_a, in_b) = (prepare(&a, SaveMode::Append).await, prepare(&b, SaveMode::Overwrite).await);
     b.write(rows(&[2], &["y"]), SaveMode::Append, &options).await.unwrap();
-    let e = commit(room.catalog.as_ref(), vec![in_a, in_b]).await.unwrap_err();
+    let e = commit(room.catalog.as_ref(), vec![in_a, in_b], &WriteOptions::default()).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
     check(&a, &Scan::default(), &["|1|x|"]).await;
     assert_eq!((data_files(&a), data_files(&b)), (1, 2));
@@ -227,7 +231,7 @@ async fn a_failed_commit_leaves_the_files_of_what_is_committed() {
             room.catalog.commit_all(vec![write.request().clone()]).await.unwrap().committed().unwrap();
         }
         let files = data_files(&table);
-        let outcome = commit(room.catalog.as_ref(), writes).await;
+        let outcome = commit(room.catalog.as_ref(), writes, &WriteOptions::default()).await;
         assert_eq!(outcome.is_ok(), committed == 2, "{outcome:?}");
         assert_eq!(data_files(&table), if committed == 0 { files - 2 } else { files });
     }
@@ -240,13 +244,13 @@ async fn an_append_passes_others_but_not_a_new_schema() {
     let options = WriteOptions::default();
     let pending = table.prepare_write(rows(&[1], &["x"]), SaveMode::Append, &options).await.unwrap().unwrap();
     table.write(rows(&[2], &["y"]), SaveMode::Overwrite, &options).await.unwrap();
-    assert_eq!(commit(room.catalog.as_ref(), vec![pending]).await.unwrap()[0].version, 2);
+    assert_eq!(commit(room.catalog.as_ref(), vec![pending], &WriteOptions::default()).await.unwrap()[0].version, 2);
 
     let pending = table.prepare_write(rows(&[3], &["z"]), SaveMode::Append, &options).await.unwrap().unwrap();
     let metadata = Action::Metadata(table.head().await.unwrap().metadata);
     let request = CommitRequest::new(room.id("t").await, Uuid::nil(), Base::Exactly(2), vec![metadata]);
     room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
-    let e = commit(room.catalog.as_ref(), vec![pending]).await.unwrap_err();
+    let e = commit(room.catalog.as_ref(), vec![pending], &WriteOptions::default()).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
     assert_eq!(data_files(&table), 2);
 }

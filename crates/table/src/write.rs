@@ -2,22 +2,21 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arrow::array::{RecordBatch, RecordBatchReader};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use deltalakedb_log::catalog::{Catalog, TxnLogWriter};
-use deltalakedb_log::commit::{Base, CommitRequest, Committed, Outcome, Reads};
-use deltalakedb_log::snapshot::At;
-use deltalakedb_log::{Clock, ErrorKind, FileTxnLogWriter, Result, SystemClock, TableId, TxnLogError};
+use deltalakedb_log::catalog::Catalog;
+use deltalakedb_log::commit::{Base, CommitRequest, Committed, Outcome};
+use deltalakedb_log::{Clock, ErrorKind, Result, SystemClock, TableId, TxnLogError, TxnLogTransactionError};
 use futures::{StreamExt, TryStreamExt, stream};
-use uuid::Uuid;
 
-use crate::delta_rs::{Captured, Fit, NewFiles, VirtualTable};
+use crate::delta_rs::{Captured, Fit, NewFiles, SchemaMode};
 use crate::error::query_error;
-use crate::table::{DeltaTable, Source};
+use crate::transaction::MAX_TIMEOUT;
 
 /// What a write does with a table that is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,11 +39,14 @@ pub struct WriteOptions {
     pub committer: Option<String>,
     /// Where ids come from.
     pub clock: Arc<dyn Clock>,
+    /// How often a commit that the database could not take just now is tried again. What was committed meanwhile and
+    /// does not conflict needs no trying again: the commit is moved behind it.
+    pub retries: u32,
 }
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        Self { committer: None, clock: Arc::new(SystemClock) }
+        Self { committer: None, clock: Arc::new(SystemClock), retries: 5 }
     }
 }
 
@@ -77,6 +79,12 @@ impl From<SendableRecordBatchStream> for Rows {
     }
 }
 
+impl fmt::Debug for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rows").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
 impl Rows {
     /// The columns; `None` for no batches at all, which say nothing of columns.
     pub fn schema(&self) -> Option<&SchemaRef> {
@@ -89,15 +97,25 @@ impl Rows {
         self.each(schema, Ok)
     }
 
-    /// The rows in the shape of a table.
-    fn fitted(self, table: &str, columns: &Schema) -> Result<(SendableRecordBatchStream, Refusal)> {
-        let fit = Fit::new(table, self.schema.as_deref().unwrap_or(columns), columns)?;
+    /// The rows in the shape of a table; a column more is refused, or taken in, or takes the place of the table's.
+    pub(crate) fn fitted(
+        self,
+        table: &str,
+        columns: &Schema,
+        evolution: Option<SchemaMode>,
+    ) -> Result<(SendableRecordBatchStream, Refusal)> {
+        let shaped = match evolution {
+            None => Fit::new,
+            Some(SchemaMode::Merge) => Fit::evolving,
+            Some(SchemaMode::Overwrite) => return Ok(self.unchanged()),
+        };
+        let fit = shaped(table, self.schema.as_deref().unwrap_or(columns), columns)?;
         let (out, table, columns) = (fit.columns().clone(), table.to_string(), columns.clone());
         let mut shape = self.schema.clone();
         let mut rows_before = 0;
         Ok(self.each(out, move |batch| {
             if shape.as_ref().is_none_or(|shape| *shape != batch.schema()) {
-                Fit::new(&table, &batch.schema(), &columns)?;
+                shaped(&table, &batch.schema(), &columns)?;
                 shape = Some(batch.schema());
             }
             let fitted = fit.batch(&batch, rows_before);
@@ -143,15 +161,17 @@ impl Refusal {
 /// Several of them, of several tables, can be committed at once with [`commit`]. One that is not committed should be
 /// [discarded](Self::discard); dropped, it leaves its files for vacuum.
 pub struct PendingWrite {
-    request: CommitRequest,
-    files: NewFiles,
+    pub(crate) request: CommitRequest,
+    pub(crate) files: NewFiles,
+    /// When its first file may have been written, in milliseconds since 1970.
+    pub(crate) began_at: i64,
 }
 
 impl PendingWrite {
     pub(crate) fn new(captured: Captured, table: TableId, base: Base, options: &WriteOptions) -> Self {
         let mut request = CommitRequest::new(table, options.clock.new_uuid(), base, captured.actions);
         request.committer = options.committer.clone();
-        Self { request, files: captured.files }
+        Self { request, files: captured.files, began_at: options.clock.now_ms() }
     }
 
     /// What would be committed.
@@ -178,132 +198,73 @@ impl fmt::Debug for PendingWrite {
 
 /// Commits writes of one catalog, all or none. Those that lose remove their data files; where the outcome cannot be
 /// known, or one of them was committed before, the files stay.
-pub async fn commit(catalog: &dyn Catalog, writes: Vec<PendingWrite>) -> Result<Vec<Committed>> {
+pub async fn commit(
+    catalog: &dyn Catalog,
+    writes: Vec<PendingWrite>,
+    options: &WriteOptions,
+) -> Result<Vec<Committed>> {
     let requests: Vec<_> = writes.iter().map(|w| w.request.clone()).collect();
-    let outcome = catalog.commit_all(requests).await;
-    if matches!(outcome, Ok(Outcome::Committed(_))) {
-        return outcome.and_then(Outcome::committed);
+    let age_ms = writes.iter().map(|w| options.clock.now_ms().saturating_sub(w.began_at)).max().unwrap_or(0);
+    let files: Vec<_> = writes.into_iter().map(|w| w.files).collect();
+    let timeout_ms = i64::try_from(MAX_TIMEOUT.as_millis()).unwrap_or(i64::MAX);
+    if age_ms > timeout_ms {
+        // Vacuum may have taken them for nobody's.
+        remove(&files).await;
+        return Err(TxnLogTransactionError::TimedOut { age_ms, timeout_ms }.into());
     }
-    // Whatever was said, the commit ids decide.
-    let found = look_up(catalog, &writes).await.unwrap_or_default();
-    if let Some(committed) = found.iter().copied().collect::<Option<Vec<_>>>().filter(|all| !all.is_empty()) {
-        return Ok(committed);
+    Ok(commit_requests(catalog, requests, files, options).await?)
+}
+
+/// The same of requests and the files they name.
+pub(crate) async fn commit_requests(
+    catalog: &dyn Catalog,
+    requests: Vec<CommitRequest>,
+    files: Vec<NewFiles>,
+    options: &WriteOptions,
+) -> Result<Vec<Committed>, TxnLogTransactionError> {
+    for attempt in 0.. {
+        let outcome = catalog.commit_all(requests.clone()).await;
+        if let Ok(Outcome::Committed(committed)) = outcome {
+            return Ok(committed);
+        }
+        // Whatever was said, the commit ids decide.
+        let found = look_up(catalog, &requests).await.unwrap_or_default();
+        if let Some(committed) = found.iter().copied().collect::<Option<Vec<_>>>().filter(|all| !all.is_empty()) {
+            return Ok(committed);
+        }
+        let certainly_not =
+            !found.is_empty() && found.iter().all(Option::is_none) && !matches!(outcome, Ok(Outcome::Unknown(_)));
+        match outcome {
+            Err(e) if certainly_not && e.kind() == ErrorKind::Unavailable && attempt < options.retries => {
+                tokio::time::sleep(pause(attempt, options.clock.as_ref())).await;
+            }
+            outcome => {
+                if certainly_not {
+                    remove(&files).await;
+                }
+                return outcome?.of_transaction();
+            }
+        }
     }
-    if !found.is_empty() && found.iter().all(Option::is_none) && !matches!(outcome, Ok(Outcome::Unknown(_))) {
-        discard(writes).await;
+    Err(TxnLogTransactionError::Closed)
+}
+
+/// Longer from time to time, and never the same for two who wait for each other.
+fn pause(attempt: u32, clock: &dyn Clock) -> Duration {
+    let most = 20_u64 << attempt.min(6);
+    let jitter = u64::from(clock.new_uuid().as_fields().0) % most;
+    Duration::from_millis(most / 2 + jitter / 2)
+}
+
+/// Removes data files that no commit will name.
+pub(crate) async fn remove(files: &[NewFiles]) {
+    for files in files {
+        files.remove().await;
     }
-    outcome.and_then(Outcome::committed)
 }
 
 /// The versions the writes got, as far as they are committed.
-async fn look_up(catalog: &dyn Catalog, writes: &[PendingWrite]) -> Result<Vec<Option<Committed>>> {
-    let found = stream::iter(writes).then(|w| catalog.find_commit(w.request.table, w.request.commit_id));
-    found.try_collect().await
-}
-
-/// Removes the files of a write by path that certainly was not committed.
-async fn lost(write: PendingWrite, e: TxnLogError) -> TxnLogError {
-    if !matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Internal) {
-        write.discard().await;
-    }
-    e
-}
-
-async fn discard(writes: Vec<PendingWrite>) {
-    for write in writes {
-        write.discard().await;
-    }
-}
-
-impl DeltaTable {
-    /// Writes the data files of a write and says what it would commit. `None` when there is nothing to do.
-    ///
-    /// The rows must fit the table: numbers may be narrower, encodings differ, nullable columns be left out. An append
-    /// does not look at the table's files, so its cost does not depend on their number; it conflicts only with changes
-    /// of schema or protocol. An overwrite conflicts with every other commit.
-    pub async fn prepare_write(
-        &self,
-        rows: impl Into<Rows>,
-        mode: SaveMode,
-        options: &WriteOptions,
-    ) -> Result<Option<PendingWrite>> {
-        let rows = rows.into();
-        match mode {
-            SaveMode::Ignore => return Ok(None),
-            SaveMode::ErrorIfExists => {
-                return Err(TxnLogError::new(ErrorKind::AlreadyExists, format!("{self} exists: nothing was written")));
-            }
-            SaveMode::Append if rows.schema.is_none() => return Ok(None),
-            SaveMode::Append | SaveMode::Overwrite => {}
-        }
-        let id = self.writable_id()?;
-        let reader = self.reader().await?;
-        let base = reader.snapshot(At::Latest).await?;
-        VirtualTable::check_writable(&base, &self.to_string())?;
-        let version = base.version();
-        let empty = VirtualTable::without_files(&self.location, reader.clone(), base.clone()).await?;
-        let columns = empty.schema()?;
-        let (rows, refusal) = rows.fitted(&self.to_string(), &columns)?;
-        let captured = match mode {
-            SaveMode::Overwrite => VirtualTable::whole(&self.location, reader, base).await?.overwrite(rows).await,
-            _ => empty.append(rows).await,
-        };
-        let captured = refusal.or(captured)?;
-        let mut pending = PendingWrite::new(captured, id, Base::RebaseFrom(version), options);
-        if mode == SaveMode::Overwrite {
-            pending.request.reads = Reads { whole_table: true, ..Reads::default() };
-        }
-        Ok(Some(pending))
-    }
-
-    /// Writes rows in one commit. `None` when there was nothing to do.
-    ///
-    /// ```no_run
-    /// # use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-    /// # use std::sync::Arc;
-    /// use deltalakedb_table::{DeltaTable, SaveMode, WriteOptions};
-    ///
-    /// # async fn example() -> deltalakedb_log::Result<()> {
-    /// let table = DeltaTable::open("/data/orders").await?;
-    /// let ids: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
-    /// let rows = RecordBatch::try_from_iter([("id", ids)]).unwrap();
-    /// let committed = table.write(vec![rows], SaveMode::Append, &WriteOptions::default()).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn write(
-        &self,
-        rows: impl Into<Rows>,
-        mode: SaveMode,
-        options: &WriteOptions,
-    ) -> Result<Option<Committed>> {
-        let Some(pending) = self.prepare_write(rows, mode, options).await? else {
-            return Ok(None);
-        };
-        let committed = match &self.source {
-            Source::Catalog { catalog, .. } => commit(catalog.as_ref(), vec![pending]).await?,
-            Source::Plain | Source::Reader(_) => {
-                let writer = FileTxnLogWriter::open(&self.location, options.clock.clone())?;
-                match writer.commit(pending.request.clone()).await {
-                    Ok(Outcome::Conflict(c)) => {
-                        pending.discard().await;
-                        Outcome::Conflict(c).committed()?
-                    }
-                    Ok(outcome) => outcome.committed()?,
-                    Err(e) => return Err(lost(pending, e).await),
-                }
-            }
-        };
-        Ok(committed.into_iter().next())
-    }
-
-    fn writable_id(&self) -> Result<TableId> {
-        match &self.source {
-            Source::Catalog { id, .. } => Ok(*id),
-            Source::Plain => Ok(TableId(Uuid::nil())),
-            Source::Reader(_) => Err(TxnLogError::invalid(format!(
-                "{self} was opened with a reader of its log only: open it in its catalog to write"
-            ))),
-        }
-    }
+async fn look_up(catalog: &dyn Catalog, requests: &[CommitRequest]) -> Result<Vec<Option<Committed>>> {
+    let writing = requests.iter().filter(|r| r.writes());
+    stream::iter(writing).then(|r| catalog.find_commit(r.table, r.commit_id)).try_collect().await
 }

@@ -10,4 +10,5 @@ mod golden;
 mod mirror;
 mod property;
 mod s3;
+mod sql;
 mod uris;

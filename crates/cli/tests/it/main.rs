@@ -9,3 +9,4 @@ mod crash;
 #[allow(unreachable_pub, dead_code, reason = "the file is shared")]
 mod databases;
 mod place;
+mod sql;

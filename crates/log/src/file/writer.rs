@@ -71,7 +71,7 @@ impl FileTxnLogWriter {
             // Whoever creates a table wants version 0: what came later cannot be that commit.
             Base::Create(_) if log.holds(0) => (0, 0),
             Base::Create(_) => return Ok(winners),
-            Base::Exactly(base) | Base::RebaseFrom(base) => (base + 1, log.versions().1),
+            Base::Exactly(base) | Base::RebaseFrom(base) | Base::ReadAt(base) => (base + 1, log.versions().1),
         };
         if first > last {
             return Ok(winners);
@@ -220,7 +220,8 @@ impl TxnLogWriter for FileTxnLogWriter {
                 group: None,
             };
             let prepared = match prepare(&request, &current, &stamp)? {
-                Ok(prepared) => prepared,
+                Ok(Some(prepared)) => prepared,
+                Ok(None) => return Ok(Outcome::Committed(Vec::new())),
                 Err(conflict) => return Ok(Outcome::Conflict(conflict)),
             };
             let (version, timestamp) = (prepared.version, stamp.committed_at);
@@ -231,6 +232,6 @@ impl TxnLogWriter for FileTxnLogWriter {
             }
         }
         let (table_name, kind) = (self.table_name(), ConflictKind::VersionTaken);
-        Ok(Outcome::Conflict(Conflict { table, table_name, version: taken.unwrap_or_default(), kind }))
+        Ok(Outcome::Conflict(Conflict { table, table_name, version: taken.unwrap_or_default(), operation: None, kind }))
     }
 }

@@ -136,6 +136,7 @@ impl Handlers {
             parts.push(Box::new(std::iter::once(batches::of_lines(lines, &schema, file.as_str()))));
         }
         if schema.contains("add") && *log.files() != Files::None {
+            let seen = log.clone();
             let stream = wait(async move {
                 let predicate = match log.files() {
                     Files::Matching(predicate) => Some(predicate),
@@ -144,7 +145,11 @@ impl Handlers {
                 log.reader().files(version, predicate).await
             });
             let files = FileBatches { stream: Some(stream.map_err(Error::generic_err)?) };
-            parts.push(Box::new(files.map(move |adds| batches::of_adds(&adds.map_err(Error::generic_err)?, &schema))));
+            parts.push(Box::new(files.map(move |adds| {
+                let adds = adds.map_err(Error::generic_err)?;
+                seen.see(&adds);
+                batches::of_adds(&adds, &schema)
+            })));
         }
         Ok(Box::new(parts.into_iter().flatten()))
     }

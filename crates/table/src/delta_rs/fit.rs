@@ -4,10 +4,11 @@
 //! other encodings of the same thing, nulls for columns that are left out.
 
 use arrow::array::{Array, ArrayData, RecordBatch, TimestampNanosecondArray};
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use deltalake_core::kernel::cast_record_batch;
 use deltalakedb_log::{Result, TxnLogError};
 
+use super::TableSchema;
 use crate::error::Explain;
 
 /// How rows of one shape become rows of a table.
@@ -27,6 +28,18 @@ impl Fit {
         let columns =
             table_columns.fields().iter().filter(|f| data.column_with_name(f.name()).is_some() || !is_generated(f));
         Ok(Self { table: table.into(), columns: Schema::new(columns.cloned().collect::<Fields>()).into() })
+    }
+
+    /// The same for a table that takes in the columns it does not have, within its own columns, too.
+    pub(crate) fn evolving(table: &str, data: &Schema, table_columns: &Schema) -> Result<Self> {
+        let new = data.fields().iter().filter(|f| table_columns.column_with_name(f.name()).is_none());
+        let new = Schema::new(new.cloned().collect::<Fields>());
+        // Of a new column only the type matters, and that in the way Delta has it.
+        let new = if new.fields().is_empty() { Ok(new.into()) } else { TableSchema::from_arrow(&new)?.to_arrow() }?;
+        let grown = grown_fields(table_columns.fields(), data.fields());
+        let nullable = |f: &FieldRef| f.as_ref().clone().with_nullable(true).into();
+        let all: Fields = grown.iter().cloned().chain(new.fields().iter().map(nullable)).collect();
+        Self::new(table, data, &Schema::new(all))
     }
 
     /// The columns of the rows it yields.
@@ -61,6 +74,31 @@ impl Fit {
         }
         cast_record_batch(rows, self.columns.clone(), false, true)
             .explain(|| format!("the data has a value that a column of {} cannot hold", self.table))
+    }
+}
+
+/// The fields, with those that structs among them lack and the data has.
+fn grown_fields(columns: &Fields, data: &Fields) -> Fields {
+    let grown = |column: &FieldRef| match data.find(column.name()) {
+        Some((_, field)) => column.as_ref().clone().with_data_type(grown_type(column.data_type(), field.data_type())),
+        None => column.as_ref().clone(),
+    };
+    columns.iter().map(grown).collect()
+}
+
+fn grown_type(column: &DataType, data: &DataType) -> DataType {
+    use DataType as T;
+    match (column, data) {
+        (T::Struct(columns), T::Struct(data)) => {
+            let new = data.iter().filter(|f| columns.find(f.name()).is_none());
+            let new = new.map(|f| f.as_ref().clone().with_nullable(true).into());
+            T::Struct(grown_fields(columns, data).iter().cloned().chain(new).collect())
+        }
+        (T::List(column), T::List(data) | T::LargeList(data) | T::FixedSizeList(data, _)) => {
+            let element = grown_type(column.data_type(), data.data_type());
+            T::List(column.as_ref().clone().with_data_type(element).into())
+        }
+        (column, _) => column.clone(),
     }
 }
 

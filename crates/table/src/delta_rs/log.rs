@@ -3,10 +3,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use deltalakedb_log::catalog::TxnLogReader;
-use deltalakedb_log::snapshot::{At, Snapshot};
-use deltalakedb_log::{Predicate, Result, TxnLogError, Version};
+use deltalakedb_log::action::Add;
+use deltalakedb_log::catalog::{HistoryRange, TxnLogReader};
+use deltalakedb_log::snapshot::{At, CommitSummary, Head, Snapshot};
+use deltalakedb_log::{FileKey, Predicate, Result, TxnLogError, Version};
+use futures::stream::BoxStream;
+
+use super::LogState;
 
 /// Which live files delta-rs gets to see.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,12 +29,43 @@ pub(super) struct HeldLog {
     base: Option<Snapshot>,
     files: Files,
     staged: Mutex<Vec<Bytes>>,
+    /// Which of them were there when it was opened.
+    before: usize,
+    /// The files of the version that were given out, where not all are.
+    seen: Mutex<Vec<FileKey>>,
     temporary: Mutex<HashMap<String, Bytes>>,
 }
 
 impl HeldLog {
-    pub(super) fn new(reader: Arc<dyn TxnLogReader>, base: Option<Snapshot>, files: Files) -> Self {
-        Self { reader, base, files, staged: Mutex::default(), temporary: Mutex::default() }
+    pub(super) fn new(state: &LogState, files: Files) -> Self {
+        Self {
+            reader: state.reader.clone(),
+            base: state.base.clone(),
+            files,
+            staged: Mutex::new(state.staged.clone()),
+            before: state.staged.len(),
+            seen: Mutex::default(),
+            temporary: Mutex::default(),
+        }
+    }
+
+    /// Remembers files that are given out.
+    pub(super) fn see(&self, adds: &[Add]) {
+        if matches!(self.files, Files::Matching(_)) {
+            let mut seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            seen.extend(adds.iter().map(Add::key));
+        }
+    }
+
+    /// The files that were given out; `None` when that is all of them.
+    pub(super) fn seen(&self) -> Option<Vec<FileKey>> {
+        let seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        (self.files != Files::All).then(|| seen.clone())
+    }
+
+    /// The commits staged since it was opened.
+    pub(super) fn captured(&self) -> Vec<Bytes> {
+        self.staged().split_off(self.before)
     }
 
     pub(super) fn reader(&self) -> Arc<dyn TxnLogReader> {
@@ -137,5 +173,41 @@ impl LogFile {
             Self::LastCheckpoint => "_last_checkpoint".into(),
             Self::Other => String::new(),
         }
+    }
+}
+
+/// The log of a table that does not exist.
+#[derive(Debug)]
+pub(super) struct NoLog;
+
+impl NoLog {
+    fn nothing<T>() -> Result<T> {
+        Err(TxnLogError::not_found("the table does not exist yet"))
+    }
+}
+
+#[async_trait]
+impl TxnLogReader for NoLog {
+    async fn head(&self) -> Result<Head> {
+        Self::nothing()
+    }
+    async fn snapshot(&self, _at: At) -> Result<Snapshot> {
+        Self::nothing()
+    }
+    async fn files(
+        &self,
+        _version: Version,
+        _predicate: Option<&Predicate>,
+    ) -> Result<BoxStream<'static, Result<Add>>> {
+        Self::nothing()
+    }
+    async fn history(&self, _range: HistoryRange) -> Result<Vec<CommitSummary>> {
+        Self::nothing()
+    }
+    async fn commit_bytes(&self, _version: Version) -> Result<Option<Bytes>> {
+        Self::nothing()
+    }
+    async fn changes(&self, _from: Version, _to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
+        Self::nothing()
     }
 }

@@ -13,6 +13,8 @@ mod engine;
 mod fit;
 mod log;
 mod log_store;
+mod merge;
+mod operations;
 mod overlay;
 pub mod plain;
 mod puts;
@@ -24,31 +26,98 @@ mod stores;
 mod tests;
 mod write;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
 use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
+use delta_kernel::actions::deletion_vector::{DeletionVectorDescriptor, DeletionVectorStorageType};
 use deltalake_core::delta_datafusion::{DeltaScanConfig, DeltaScanNext, DeltaSessionContext};
 use deltalake_core::kernel::EagerSnapshot;
+use deltalakedb_log::action::DeletionVector;
 use deltalakedb_log::catalog::TxnLogReader;
-use deltalakedb_log::snapshot::Snapshot;
-use deltalakedb_log::{Location, Predicate, Result};
+use deltalakedb_log::snapshot::{Head, Replay, Snapshot};
+use deltalakedb_log::{Commit, Location, Predicate, Result, TxnLogError};
 
-use self::log::{Files, HeldLog};
+use url::Url;
+
+use self::log::{Files, HeldLog, NoLog};
 use self::log_store::VirtualLogStore;
 use crate::error::Explain;
 use crate::known::AskTheLog;
 
 pub(crate) use self::fit::Fit;
 pub use self::fit::type_name;
+pub(crate) use self::merge::MergeSource;
+pub use self::merge::{Assignments, Merge, MergeClause};
+pub use self::operations::{Alter, Optimize};
 pub(crate) use self::runtime::wait;
 pub use self::schema::{TableSchema, parse_schema};
 pub(crate) use self::stores::register;
 pub use self::write::NewFiles;
+pub use self::write::SchemaMode;
 pub(crate) use self::write::{Captured, Create, create, create_with_data};
 
-/// A table at one version, with all of its files, some, or none. Only [`VirtualTable::whole`] can be overwritten.
+/// A table's log as an operation finds it: at a version, with the commits of a transaction on top.
+#[derive(Clone, Debug)]
+pub(crate) struct LogState {
+    pub(crate) location: Location,
+    pub(crate) reader: Arc<dyn TxnLogReader>,
+    /// The version; `None` for a table that the transaction makes.
+    pub(crate) base: Option<Snapshot>,
+    /// What the transaction staged so far, in order.
+    pub(crate) staged: Vec<Bytes>,
+}
+
+impl LogState {
+    /// A table at a version.
+    pub(crate) fn at(location: &Location, reader: Arc<dyn TxnLogReader>, base: Snapshot) -> Self {
+        Self { location: location.clone(), reader, base: Some(base), staged: Vec::new() }
+    }
+
+    /// A table at a version, of which only the head is known: to read it, not to write.
+    pub(crate) fn of_head(location: &Location, reader: Arc<dyn TxnLogReader>, head: Head) -> Self {
+        Self::at(location, reader, Snapshot { head, txns: BTreeMap::new(), domains: BTreeMap::new() })
+    }
+
+    /// A table that does not exist yet.
+    pub(crate) fn nothing_yet(location: &Location) -> Self {
+        Self { location: location.clone(), reader: Arc::new(NoLog), base: None, staged: Vec::new() }
+    }
+
+    /// What the table is, with what is staged.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot> {
+        let mut replay = Replay::default();
+        let mut version = None;
+        let mut timestamp = 0;
+        if let Some(base) = &self.base {
+            if self.staged.is_empty() {
+                return Ok(base.clone());
+            }
+            version = Some(base.version());
+            timestamp = base.head.timestamp;
+            replay.protocol = Some(base.head.protocol.clone());
+            replay.metadata = Some(base.head.metadata.clone());
+            replay.txns = base.txns.clone();
+            replay.domains = base.domains.clone();
+        }
+        for commit in &self.staged {
+            replay.apply(Commit::parse(commit.clone(), "a staged commit")?.into_actions());
+            version = Some(version.map_or(0, |v| v + 1));
+        }
+        let nothing = || TxnLogError::not_found(format!("there is no table at {} yet", self.location));
+        let (Some(version), Some(protocol), Some(metadata)) = (version, replay.protocol, replay.metadata) else {
+            return Err(nothing());
+        };
+        let head = Head { version, timestamp, protocol, metadata };
+        Ok(Snapshot { head, txns: replay.txns, domains: replay.domains })
+    }
+}
+
+/// A table as delta-rs sees it, with all of its files, some, or none: for its schema, to scan what it has, to append,
+/// and to change its metadata.
 pub(crate) struct VirtualTable {
     log: Arc<HeldLog>,
     log_store: Arc<VirtualLogStore>,
@@ -56,41 +125,34 @@ pub(crate) struct VirtualTable {
     base: Snapshot,
 }
 
+/// A table with the files in which a row may match a condition. What is done with it is done with that condition.
+pub(crate) struct Matching {
+    table: VirtualTable,
+    condition: Option<String>,
+}
+
 /// A table with all of its files.
 pub(crate) struct Whole(VirtualTable);
 
 impl VirtualTable {
     /// The table with the files in which a row may match.
-    pub(crate) async fn matching(
-        location: &Location,
-        reader: Arc<dyn TxnLogReader>,
-        base: Snapshot,
-        predicate: Predicate,
-    ) -> Result<Self> {
+    pub(crate) async fn matching(state: &LogState, predicate: Predicate) -> Result<Self> {
         let files = if predicate == Predicate::Unknown { Files::All } else { Files::Matching(predicate) };
-        Self::open(location, reader, base, files).await
+        Self::open(state, files).await
     }
 
     /// The table without its files, whatever their number: for its schema, and to append.
-    pub(crate) async fn without_files(
-        location: &Location,
-        reader: Arc<dyn TxnLogReader>,
-        base: Snapshot,
-    ) -> Result<Self> {
-        Self::open(location, reader, base, Files::None).await
+    pub(crate) async fn without_files(state: &LogState) -> Result<Self> {
+        Self::open(state, Files::None).await
     }
 
-    /// The table with all of its files.
-    pub(crate) async fn whole(location: &Location, reader: Arc<dyn TxnLogReader>, base: Snapshot) -> Result<Whole> {
-        Ok(Whole(Self::open(location, reader, base, Files::All).await?))
-    }
-
-    async fn open(location: &Location, reader: Arc<dyn TxnLogReader>, base: Snapshot, files: Files) -> Result<Self> {
-        let log = Arc::new(HeldLog::new(reader, Some(base.clone()), files));
-        let log_store = Arc::new(VirtualLogStore::new(location, log.clone())?);
+    async fn open(state: &LogState, files: Files) -> Result<Self> {
+        let base = state.snapshot()?;
+        let log = Arc::new(HeldLog::new(state, files));
+        let log_store = Arc::new(VirtualLogStore::new(&state.location, log.clone())?);
         let snapshot = EagerSnapshot::try_new(log_store.as_ref(), None)
             .await
-            .explain(|| format!("version {} of the table at {location} cannot be opened", base.version()))?;
+            .explain(|| format!("version {} of the table at {} cannot be opened", base.version(), state.location))?;
         Ok(Self { log, log_store, snapshot, base })
     }
 
@@ -103,6 +165,43 @@ impl VirtualTable {
     pub(crate) fn provider(&self, texts: Texts) -> Result<DeltaScanNext> {
         provider(self.snapshot.clone(), texts)
     }
+
+    /// What stops data from being written to it, by name.
+    pub(crate) fn check_writable(&self, table: &str) -> Result<()> {
+        shown::check_writable(&self.base, table)
+    }
+
+    /// What it is.
+    pub(crate) fn base(&self) -> &Snapshot {
+        &self.base
+    }
+}
+
+impl Matching {
+    /// The table with the files in which a row may satisfy a condition in SQL, of which `predicate` is what it says
+    /// about whole files; without a condition, all files.
+    pub(crate) async fn open(state: &LogState, condition: Option<(String, Predicate)>) -> Result<Self> {
+        let (condition, predicate) = condition.map_or((None, Predicate::Unknown), |(sql, p)| (Some(sql), p));
+        Ok(Self { table: VirtualTable::matching(state, predicate).await?, condition })
+    }
+}
+
+impl Whole {
+    /// The table with all of its files.
+    pub(crate) async fn open(state: &LogState) -> Result<Self> {
+        Ok(Self(VirtualTable::open(state, Files::All).await?))
+    }
+}
+
+/// The URL of the file that a deletion vector of a table is in; `None` for one that is in the log.
+pub(crate) fn deletion_vector_file(of: &DeletionVector, table: &Location) -> Result<Option<Url>> {
+    let unreadable = || format!("a deletion vector of the table at {table} has no path that can be read");
+    let kind: DeletionVectorStorageType = of.storage_type.parse().explain(unreadable)?;
+    let narrow = |v: i64| i32::try_from(v).map_err(|e| TxnLogError::corrupt(unreadable()).with_source(e));
+    let offset = of.offset.map(narrow).transpose()?;
+    let (path, size) = (of.path_or_inline_dv.as_str(), narrow(of.size_in_bytes)?);
+    let read = DeletionVectorDescriptor::try_new(kind, path, offset, size, of.cardinality).explain(unreadable)?;
+    read.absolute_path(table.url()).explain(unreadable)
 }
 
 /// How columns of text and bytes come out of a scan.

@@ -44,7 +44,7 @@ async fn table(dir: &std::path::Path) -> crate::DeltaTable {
 async fn held(table: &crate::DeltaTable, at: At, files: Files) -> (Arc<HeldLog>, Arc<VirtualLogStore>) {
     let reader = table.reader().await.unwrap();
     let base = reader.snapshot(at).await.unwrap();
-    let log = Arc::new(HeldLog::new(reader, Some(base), files));
+    let log = Arc::new(HeldLog::new(&LogState::at(table.location(), reader, base), files));
     let log_store = Arc::new(VirtualLogStore::new(table.location(), log.clone()).unwrap());
     (log, log_store)
 }
@@ -132,8 +132,8 @@ async fn an_append_asks_for_no_file() {
     let ours = table(dir.path()).await;
     let reader: Arc<dyn TxnLogReader> = Arc::new(Filesless(ours.reader().await.unwrap()));
     let base = reader.snapshot(At::Latest).await.unwrap();
-    let empty = VirtualTable::without_files(ours.location(), reader, base).await.unwrap();
+    let empty = VirtualTable::without_files(&LogState::at(ours.location(), reader, base)).await.unwrap();
     let (rows, _) = Rows::from(numbers(0..3)).unchanged();
-    let captured = empty.append(rows).await.unwrap();
+    let captured = empty.append(rows, None).await.unwrap();
     assert_eq!(captured.files.paths().len(), 1);
 }

@@ -1,11 +1,10 @@
 //! Writing with delta-rs: it makes the data files and says what it would commit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::DataFusionError;
@@ -14,29 +13,34 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
-use deltalake_core::DeltaTable;
+use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::StructField;
 use deltalake_core::kernel::transaction::CommitProperties;
 use deltalake_core::operations::create::CreateBuilder;
-use deltalake_core::operations::write::WriteBuilder;
+use deltalake_core::operations::write::{SchemaMode as DeltaSchemaMode, WriteBuilder};
 use deltalake_core::protocol::SaveMode;
-use deltalakedb_log::action::{Action, Commit, Version};
-use deltalakedb_log::catalog::{HistoryRange, TxnLogReader};
-use deltalakedb_log::snapshot::{At, CommitSummary, Head, Snapshot};
-use deltalakedb_log::{ErrorKind, Location, Predicate, Result, TxnLogError};
-use futures::stream::BoxStream;
+use deltalakedb_log::action::{Action, Commit};
+use deltalakedb_log::{ErrorKind, FileKey, Location, Result, TxnLogError};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use serde_json::Value;
 
 use super::log::{Files, HeldLog};
 use super::log_store::VirtualLogStore;
-use super::{VirtualTable, Whole, shown};
+use super::{LogState, Matching, VirtualTable, Whole, shown};
 use crate::error::Explain;
 
-/// What a write did: data files that are there, and actions that are not committed yet.
+/// What an operation did: data files that are there, and actions that are not committed yet.
 pub(crate) struct Captured {
+    /// None, where there was nothing to do.
     pub(crate) actions: Vec<Action>,
+    /// The commit as delta-rs made it, for what comes on top of it.
+    pub(crate) commit: Option<Bytes>,
     pub(crate) files: NewFiles,
+    /// The files it looked at; `None` when it looked at all.
+    pub(crate) seen: Option<Vec<FileKey>>,
+    /// What it says of itself.
+    pub(crate) metrics: Value,
 }
 
 /// Data files no commit names yet.
@@ -50,6 +54,12 @@ impl NewFiles {
     /// Their paths below the table.
     pub fn paths(&self) -> &[Path] {
         &self.paths
+    }
+
+    /// Those among them that are at one of these paths, decoded.
+    pub(crate) fn only(&self, paths: &HashSet<Vec<u8>>) -> Self {
+        let at = self.paths.iter().filter(|path| paths.contains(path.as_ref().as_bytes()));
+        Self { store: self.store.clone(), paths: at.cloned().collect() }
     }
 
     /// Removes them. What cannot be removed is left for vacuum.
@@ -81,32 +91,66 @@ pub(crate) struct Create<'a> {
     pub(crate) properties: &'a HashMap<String, String>,
 }
 
+/// What a write does with columns of the data that the table does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchemaMode {
+    /// They are added to the table.
+    Merge,
+    /// The data's columns become the table's. Only where all rows are replaced.
+    Overwrite,
+}
+
 impl VirtualTable {
-    /// An error that names what stops data from being written to the table.
-    pub(crate) fn check_writable(snapshot: &Snapshot, table: &str) -> Result<()> {
-        shown::check_writable(snapshot, table)
-    }
-
     /// Appends rows.
-    pub(crate) async fn append(self, rows: Data) -> Result<Captured> {
-        self.write(rows, SaveMode::Append).await
+    pub(crate) async fn append(self, rows: Data, schema: Option<SchemaMode>) -> Result<Captured> {
+        self.write(rows, SaveMode::Append, schema, None).await
     }
 
-    async fn write(self, rows: Data, mode: SaveMode) -> Result<Captured> {
-        let write = WriteBuilder::new(self.log_store.clone(), Some(self.snapshot))
+    async fn write(
+        self,
+        rows: Data,
+        mode: SaveMode,
+        schema: Option<SchemaMode>,
+        replace: Option<String>,
+    ) -> Result<Captured> {
+        let mut write = WriteBuilder::new(self.log_store.clone(), Some(self.snapshot.clone()))
             .with_save_mode(mode)
             .with_commit_properties(no_hooks())
             .with_input_plan(plan(rows)?);
-        let mut captured = capture(&self.log, &self.log_store, write).await?;
+        if let Some(schema) = schema {
+            write = write.with_schema_mode(match schema {
+                SchemaMode::Merge => DeltaSchemaMode::Merge,
+                SchemaMode::Overwrite => DeltaSchemaMode::Overwrite,
+            });
+        }
+        if let Some(replace) = replace {
+            write = write.with_replace_where(replace);
+        }
+        self.capture("the rows cannot be written", write, |_| Value::Null).await
+    }
+
+    /// Runs an operation and takes what it would commit. When it fails, the files it wrote are removed.
+    pub(super) async fn capture<O, T>(self, what: &str, operation: O, metrics: fn(T) -> Value) -> Result<Captured>
+    where
+        O: IntoFuture<Output = Result<T, DeltaTableError>>,
+    {
+        let mut captured = capture(&self.log, &self.log_store, what, operation, metrics).await?;
         shown::restore(&mut captured.actions, &self.base);
         Ok(captured)
     }
 }
 
+impl Matching {
+    /// Replaces the rows that satisfy the condition; the new ones must satisfy it, too.
+    pub(crate) async fn replace(self, rows: Data, schema: Option<SchemaMode>) -> Result<Captured> {
+        self.table.write(rows, SaveMode::Overwrite, schema, self.condition).await
+    }
+}
+
 impl Whole {
     /// Replaces all rows.
-    pub(crate) async fn overwrite(self, rows: Data) -> Result<Captured> {
-        self.0.write(rows, SaveMode::Overwrite).await
+    pub(crate) async fn overwrite(self, rows: Data, schema: Option<SchemaMode>) -> Result<Captured> {
+        self.0.write(rows, SaveMode::Overwrite, schema, None).await
     }
 }
 
@@ -119,7 +163,7 @@ pub(crate) async fn create(table: Create<'_>, columns: Vec<StructField>) -> Resu
         .with_partition_columns(table.partition_by)
         .with_configuration(configuration(&table))
         .with_commit_properties(no_hooks());
-    capture(&log, &log_store, create).await
+    capture(&log, &log_store, "the table cannot be made", create, |_| Value::Null).await
 }
 
 /// Makes a table of rows, in one commit.
@@ -130,7 +174,7 @@ pub(crate) async fn create_with_data(table: Create<'_>, rows: Data) -> Result<Ca
         .with_configuration(configuration(&table))
         .with_commit_properties(no_hooks())
         .with_input_plan(plan(rows)?);
-    capture(&log, &log_store, write).await
+    capture(&log, &log_store, "the rows cannot be written", write, |_| Value::Null).await
 }
 
 fn configuration(table: &Create<'_>) -> Vec<(String, Option<String>)> {
@@ -138,31 +182,35 @@ fn configuration(table: &Create<'_>) -> Vec<(String, Option<String>)> {
 }
 
 fn nothing_yet(location: &Location) -> Result<(Arc<HeldLog>, Arc<VirtualLogStore>)> {
-    let log = Arc::new(HeldLog::new(Arc::new(NoLog), None, Files::None));
+    let log = Arc::new(HeldLog::new(&LogState::nothing_yet(location), Files::None));
     let log_store = Arc::new(VirtualLogStore::new(location, log.clone())?);
     Ok((log, log_store))
 }
 
 /// Checkpoints and clean-up are the mirror's.
-fn no_hooks() -> CommitProperties {
+pub(super) fn no_hooks() -> CommitProperties {
     CommitProperties::default().with_create_checkpoint(false).with_cleanup_expired_logs(Some(false))
 }
 
-/// Runs an operation and takes what it would commit. When it fails, the files it wrote are removed.
-async fn capture<O>(log: &HeldLog, log_store: &VirtualLogStore, operation: O) -> Result<Captured>
+async fn capture<O, T>(
+    log: &HeldLog,
+    log_store: &VirtualLogStore,
+    what: &str,
+    operation: O,
+    metrics: fn(T) -> Value,
+) -> Result<Captured>
 where
-    O: IntoFuture<Output = Result<DeltaTable, deltalake_core::DeltaTableError>>,
+    O: IntoFuture<Output = Result<T, DeltaTableError>>,
 {
     let done = operation.await;
     let files = log_store.new_files();
-    let staged = std::mem::take(&mut *log.staged());
     let captured = match (log_store.puts().take_failure(), done) {
         (Some(e), _) => Err(TxnLogError::from(e)).explain(|| "the data files cannot be written".into()),
-        (None, Ok(_)) => one_commit(staged),
-        (None, Err(e)) => Err(e).explain(|| "the rows cannot be written".into()),
+        (None, Ok(done)) => one_commit(log.captured()).map(|(actions, commit)| (actions, commit, metrics(done))),
+        (None, Err(e)) => Err(e).explain(|| what.into()),
     };
     match captured {
-        Ok(actions) => Ok(Captured { actions, files }),
+        Ok((actions, commit, metrics)) => Ok(Captured { actions, commit, files, seen: log.seen(), metrics }),
         Err(e) => {
             files.remove().await;
             Err(e)
@@ -170,12 +218,17 @@ where
     }
 }
 
-fn one_commit(staged: Vec<Bytes>) -> Result<Vec<Action>> {
-    match <[Bytes; 1]>::try_from(staged) {
-        Ok([bytes]) => Ok(Commit::parse(bytes, "the commit made of the write")?.into_actions()),
-        Err(staged) => Err(TxnLogError::new(
+fn one_commit(staged: Vec<Bytes>) -> Result<(Vec<Action>, Option<Bytes>)> {
+    let mut staged = staged.into_iter();
+    match (staged.next(), staged.next()) {
+        (None, _) => Ok((Vec::new(), None)),
+        (Some(bytes), None) => {
+            let commit = Commit::parse(bytes.clone(), "the commit made of the operation")?;
+            Ok((commit.into_actions(), Some(bytes)))
+        }
+        (Some(_), Some(_)) => Err(TxnLogError::new(
             ErrorKind::Internal,
-            format!("a write made {} commits where one was expected", staged.len()),
+            format!("an operation made {} commits where one was expected", 2 + staged.count()),
         )),
     }
 }
@@ -218,41 +271,5 @@ impl PartitionStream for Once {
             let again = Err(DataFusionError::Execution("the rows can be read only once".into()));
             Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), futures::stream::once(async { again })))
         })
-    }
-}
-
-/// The log of a table that does not exist.
-#[derive(Debug)]
-struct NoLog;
-
-impl NoLog {
-    fn nothing<T>() -> Result<T> {
-        Err(TxnLogError::not_found("the table does not exist yet"))
-    }
-}
-
-#[async_trait]
-impl TxnLogReader for NoLog {
-    async fn head(&self) -> Result<Head> {
-        Self::nothing()
-    }
-    async fn snapshot(&self, _at: At) -> Result<Snapshot> {
-        Self::nothing()
-    }
-    async fn files(
-        &self,
-        _version: Version,
-        _predicate: Option<&Predicate>,
-    ) -> Result<BoxStream<'static, Result<deltalakedb_log::action::Add>>> {
-        Self::nothing()
-    }
-    async fn history(&self, _range: HistoryRange) -> Result<Vec<CommitSummary>> {
-        Self::nothing()
-    }
-    async fn commit_bytes(&self, _version: Version) -> Result<Option<Bytes>> {
-        Self::nothing()
-    }
-    async fn changes(&self, _from: Version, _to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
-        Self::nothing()
     }
 }

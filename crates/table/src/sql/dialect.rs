@@ -8,7 +8,8 @@ use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 #[derive(Debug)]
 pub(super) struct Sql;
 
-/// What the generic dialect can and DataFusion plans.
+/// What the generic dialect can and DataFusion plans. A comma that ends a list is not among it: with it, columns called
+/// `top` or `limit` cannot follow one.
 macro_rules! as_in_generic {
     ($($can:ident),* $(,)?) => {
         $(fn $can(&self) -> bool {
@@ -62,7 +63,6 @@ impl Dialect for Sql {
         supports_optimize_table,
         supports_parens_around_table_factor,
         supports_pipe_operator,
-        supports_projection_trailing_commas,
         supports_select_wildcard_except,
         supports_select_wildcard_exclude,
         supports_select_wildcard_ilike,

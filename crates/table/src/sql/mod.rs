@@ -2,8 +2,10 @@
 //!
 //! A statement goes its way in four steps. It is read by DataFusion's parser, with tables `VERSION AS OF` added
 //! (`dialect`, `statement`). The tables it names are found and held, all of them at one point (`names`, `namespaces`,
-//! `past`). DataFusion plans it over the held tables; no name leads anywhere else. Rows stream out.
+//! `past`). DataFusion plans it over the held tables; no name leads anywhere else. Rows stream out, or go into a
+//! table (`change`): whatever writes does so in a transaction, the one that is open or one of its own.
 
+mod change;
 mod dialect;
 mod names;
 mod namespaces;
@@ -13,11 +15,12 @@ mod statement;
 mod tests;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray, UInt64Array};
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{SQLOptions, SessionContext};
 use datafusion::sql::parser::Statement;
@@ -25,16 +28,18 @@ use datafusion::sql::sqlparser::ast::{ObjectName, ShowStatementOptions};
 use deltalakedb_log::catalog::Catalog;
 use deltalakedb_log::commit::Committed;
 use deltalakedb_log::schema::Schema;
-use deltalakedb_log::{Clock, Result, SystemClock, TableName, TxnLogError};
+use deltalakedb_log::{Clock, Result, SystemClock, TableName, TxnLogError, TxnLogTransactionError};
 use futures::stream;
 
 use self::names::Named;
-use self::namespaces::resolve;
+use self::namespaces::{held_at_once, resolve};
 use self::past::Past;
 use self::statement::{Asked, Statements};
-use crate::delta_rs::{Texts, session_context};
+use crate::delta_rs::{LogState, Texts, session_context};
 use crate::error::Explain;
 use crate::provider::HeldTable;
+use crate::transaction::{Transaction, TransactionOptions};
+use crate::write::WriteOptions;
 
 pub use self::namespaces::Namespaces;
 pub use self::statement::Outlook;
@@ -99,6 +104,16 @@ pub struct SqlSession {
     context: SessionContext,
     tables: Namespaces,
     past: Past,
+    /// The tables of the statement that is being planned.
+    read: Mutex<Vec<(TableName, Arc<HeldTable>)>>,
+    open: Option<Open>,
+}
+
+/// A transaction that has not ended.
+struct Open {
+    transaction: Transaction,
+    /// Whether it is that of one statement.
+    implicit: bool,
 }
 
 impl SqlSession {
@@ -115,7 +130,7 @@ impl SqlSession {
         context.register_catalog(LAKE, Arc::new(tables.clone()));
         let planner = context.register_relation_planner(Arc::new(past.clone()));
         planner.explain(|| "a session of SQL cannot be started".into())?;
-        Ok(Self { catalog, options, context, tables, past })
+        Ok(Self { catalog, options, context, tables, past, read: Mutex::default(), open: None })
     }
 
     /// Begins to run statements separated by `;`. Each runs when [`Script::next`] comes to it.
@@ -130,41 +145,135 @@ impl SqlSession {
 
     /// Ends the session; true when a transaction was open, which is rolled back.
     pub async fn close(&mut self) -> Result<bool> {
-        Ok(false)
+        match self.open.take() {
+            None => Ok(false),
+            Some(open) => {
+                open.transaction.rollback().await;
+                Ok(!open.implicit)
+            }
+        }
     }
 
     async fn run(&mut self, asked: Asked) -> Result<SqlResult> {
-        match asked {
+        // Of a statement that was interrupted nothing stays.
+        if let Some(open) = self.open.take_if(|open| open.implicit) {
+            open.transaction.rollback().await;
+        }
+        let result = match asked {
             Asked::Query(statement) => self.query(statement).await.map(SqlResult::Rows),
             Asked::ShowTables(options) => self.show_tables(&options).await,
             Asked::Describe(name) => self.describe(&name).await,
-            Asked::Begin | Asked::Commit | Asked::Rollback => todo_dml("transactions"),
-            Asked::Insert(..) | Asked::Update(_) | Asked::Delete(_) | Asked::Create(_) => todo_dml("writing"),
+            Asked::Begin { serializable } => self.begin(serializable).await,
+            Asked::Commit => match self.open.take() {
+                Some(open) => {
+                    let committed = open.transaction.commit().await?;
+                    Ok(SqlResult::Done(Done { command: "COMMIT", rows: None, committed }))
+                }
+                None => Err(TxnLogError::invalid("there is no transaction to commit: BEGIN begins one")),
+            },
+            Asked::Rollback => match self.close().await? {
+                true => Ok(SqlResult::Done(Done { command: "ROLLBACK", rows: None, committed: Vec::new() })),
+                false => Err(TxnLogError::invalid("there is no transaction to roll back: BEGIN begins one")),
+            },
+            change => self.change(change).await,
+        };
+        match result {
+            Err(e) if self.close().await? => {
+                Err(TxnLogError::new(e.kind(), format!("{e}; the transaction was rolled back")))
+            }
+            result => result,
         }
+    }
+
+    async fn begin(&mut self, serializable: bool) -> Result<SqlResult> {
+        if self.open.is_some() {
+            return Err(TxnLogError::invalid("a transaction is open already: COMMIT or ROLLBACK ends it"));
+        }
+        self.open = Some(self.transaction(serializable, false).await?);
+        Ok(SqlResult::Done(Done { command: "BEGIN", rows: None, committed: Vec::new() }))
+    }
+
+    async fn transaction(&self, serializable: bool, implicit: bool) -> Result<Open> {
+        let write = WriteOptions {
+            committer: self.options.committer.clone(),
+            clock: self.options.clock.clone(),
+            ..WriteOptions::default()
+        };
+        let options = TransactionOptions { write, serializable, ..TransactionOptions::default() };
+        Ok(Open { transaction: Transaction::begin(self.catalog.clone(), options).await?, implicit })
+    }
+
+    /// Runs a statement that writes: in the open transaction, or in one of its own.
+    async fn change(&mut self, asked: Asked) -> Result<SqlResult> {
+        if self.open.is_none() {
+            self.open = Some(self.transaction(false, true).await?);
+        }
+        let Some(open) = &self.open else { return Err(TxnLogTransactionError::Closed.into()) };
+        let tx = &open.transaction;
+        let (command, rows) = match asked {
+            Asked::Insert(insert, whole) => ("INSERT", Some(self.insert(tx, insert, whole).await?)),
+            Asked::Update(update) => ("UPDATE", self.update(tx, *update).await?),
+            Asked::Delete(delete) => ("DELETE", self.delete(tx, *delete).await?),
+            Asked::Create(create) => ("CREATE TABLE", self.create(tx, *create).await?),
+            _ => return Err(TxnLogError::invalid("this statement does not write")),
+        };
+        let committed = match self.open.take_if(|open| open.implicit) {
+            Some(open) => open.transaction.commit().await?,
+            None => Vec::new(),
+        };
+        Ok(SqlResult::Done(Done { command, rows, committed }))
     }
 
     async fn query(&self, statement: Statement) -> Result<SendableRecordBatchStream> {
         self.hold(&Named::of(&statement)?).await?;
         let failed = || "the query cannot be run".to_string();
         let plan = self.context.state().statement_to_plan(statement).await.explain(failed)?;
-        let only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        only.verify_plan(&plan).explain(failed)?;
-        self.context.execute_logical_plan(plan).await.explain(failed)?.execute_stream().await.explain(failed)
+        let rows = planned(&self.context, plan, failed).await?;
+        self.note_reads().await?;
+        Ok(rows)
     }
 
-    /// Makes the names of a statement lead to tables: those as they are now all at one point.
+    /// Makes the names of a statement lead to tables: to those as they are now, all at one point, or as the open
+    /// transaction sees them; and to those as they were.
     async fn hold(&self, named: &Named) -> Result<()> {
-        self.tables.hold(&named.now.iter().cloned().collect::<Vec<_>>()).await?;
+        let names: Vec<_> = named.now.iter().cloned().collect();
+        let held = self.held(&names).await?;
+        let provider =
+            |(name, table): &(TableName, Arc<HeldTable>)| (name.clone(), table.clone() as Arc<dyn TableProvider>);
+        self.tables.hold_these(held.iter().map(provider).collect());
+        *self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = held;
         let mut past = Vec::with_capacity(named.then.len());
         for (name, at) in &named.then {
             for entry in resolve(self.catalog.as_ref(), std::slice::from_ref(name)).await? {
                 let reader = self.catalog.reader(entry.id);
-                let head = reader.snapshot(*at).await?.head;
-                let table = HeldTable::at_head(entry.location, reader, head, Texts::Views).await?;
+                let state = LogState::of_head(&entry.location, reader.clone(), reader.snapshot(*at).await?.head);
+                let table = HeldTable::of_state(state, Texts::Views).await?;
                 past.push(((name.clone(), *at), Arc::new(table) as Arc<dyn TableProvider>));
             }
         }
         self.past.hold(past);
+        Ok(())
+    }
+
+    async fn held(&self, names: &[TableName]) -> Result<Vec<(TableName, Arc<HeldTable>)>> {
+        let Some(open) = &self.open else { return held_at_once(self.catalog.as_ref(), names).await };
+        let mut held = Vec::with_capacity(names.len());
+        for name in names {
+            let state = open.transaction.state(name).await?;
+            held.push((name.clone(), Arc::new(HeldTable::of_state(state, Texts::Views).await?)));
+        }
+        Ok(held)
+    }
+
+    /// Tells the open transaction what the statement read of its tables, once it is planned.
+    async fn note_reads(&self) -> Result<()> {
+        let read = std::mem::take(&mut *self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        let Some(open) = &self.open else { return Ok(()) };
+        for (name, table) in read {
+            for predicate in table.take_looked_for() {
+                open.transaction.note_read(&name, predicate).await?;
+            }
+        }
         Ok(())
     }
 
@@ -200,11 +309,9 @@ impl SqlSession {
 
     async fn describe(&self, name: &ObjectName) -> Result<SqlResult> {
         let name: TableName = names::table_name(name)?;
-        let entries = resolve(self.catalog.as_ref(), std::slice::from_ref(&name)).await?;
-        let ids: Vec<_> = entries.iter().map(|t| t.id).collect();
-        let heads = self.catalog.begin(&ids).await?;
-        let metadata = heads.first().map(|h| &h.metadata);
-        let metadata = metadata.ok_or_else(|| TxnLogError::not_found(format!("there is no table {name} any more")))?;
+        let held = self.held(std::slice::from_ref(&name)).await?;
+        let table = held.first().ok_or_else(|| TxnLogError::not_found(format!("there is no table {name}")))?;
+        let metadata = &table.1.head().metadata;
         let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
         let text = |f: &dyn Fn(&deltalakedb_log::schema::Column) -> String| -> ArrayRef {
             Arc::new(schema.columns().iter().map(|c| Some(f(c))).collect::<StringArray>())
@@ -221,8 +328,15 @@ impl SqlSession {
     }
 }
 
-fn todo_dml(what: &str) -> Result<SqlResult> {
-    Err(TxnLogError::invalid(format!("{what} in SQL is not supported")))
+/// Rows of a plan that only reads, as they come.
+async fn planned(
+    context: &SessionContext,
+    plan: LogicalPlan,
+    failed: impl Fn() -> String,
+) -> Result<SendableRecordBatchStream> {
+    let only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    only.verify_plan(&plan).explain(&failed)?;
+    context.execute_logical_plan(plan).await.explain(&failed)?.execute_stream().await.explain(failed)
 }
 
 /// Rows that are there already.

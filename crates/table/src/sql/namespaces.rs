@@ -10,7 +10,7 @@ use datafusion::common::Result as PlanResult;
 use deltalakedb_log::catalog::{Catalog, TableEntry, TableRef, require};
 use deltalakedb_log::{Result, TableId, TableName};
 
-use crate::delta_rs::{Texts, wait};
+use crate::delta_rs::{LogState, Texts, wait};
 use crate::provider::{HeldTable, outward};
 
 /// All tables of a catalog, to be registered in a DataFusion session.
@@ -53,18 +53,8 @@ impl Namespaces {
 
     /// From now on these tables, and no others, are as they are now, all of them at one point, until the next call.
     pub async fn hold(&self, names: &[TableName]) -> Result<()> {
-        let found = resolve(self.catalog.as_ref(), names).await?;
-        let heads = match found.is_empty() {
-            true => Vec::new(),
-            false => self.catalog.begin(&found.iter().map(|t| t.id).collect::<Vec<TableId>>()).await?,
-        };
-        let mut held: HashMap<TableName, Arc<dyn TableProvider>> = HashMap::new();
-        for (entry, head) in found.into_iter().zip(heads) {
-            let reader = self.catalog.reader(entry.id);
-            let table = HeldTable::at_head(entry.location, reader, head, Texts::Views).await?;
-            held.insert(entry.name, Arc::new(table));
-        }
-        self.hold_these(held);
+        let held = held_at_once(self.catalog.as_ref(), names).await?;
+        self.hold_these(held.into_iter().map(|(name, table)| (name, table as Arc<dyn TableProvider>)).collect());
         Ok(())
     }
 
@@ -89,6 +79,24 @@ impl Namespaces {
             Vec::new()
         })
     }
+}
+
+/// Tables as they are now, all of them at one point: their heads are read in one statement.
+pub(super) async fn held_at_once(
+    catalog: &dyn Catalog,
+    names: &[TableName],
+) -> Result<Vec<(TableName, Arc<HeldTable>)>> {
+    let found = resolve(catalog, names).await?;
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let heads = catalog.begin(&found.iter().map(|t| t.id).collect::<Vec<TableId>>()).await?;
+    let mut held = Vec::with_capacity(found.len());
+    for (entry, head) in found.into_iter().zip(heads) {
+        let state = LogState::of_head(&entry.location, catalog.reader(entry.id), head);
+        held.push((entry.name, Arc::new(HeldTable::of_state(state, Texts::Views).await?)));
+    }
+    Ok(held)
 }
 
 /// The entries of these tables, or the error that names what is near the first one missing.
@@ -140,7 +148,8 @@ impl SchemaProvider for Namespace {
         let Some(entry) = catalog.find(&TableRef::Name(name)).await.map_err(outward)? else { return Ok(None) };
         let reader = catalog.reader(entry.id);
         let head = reader.head().await.map_err(outward)?;
-        let table = HeldTable::at_head(entry.location, reader, head, Texts::Views).await.map_err(outward)?;
+        let state = LogState::of_head(&entry.location, reader, head);
+        let table = HeldTable::of_state(state, Texts::Views).await.map_err(outward)?;
         Ok(Some(Arc::new(table)))
     }
 

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    CreateTable, Delete, Insert, ObjectName, ObjectType, ShowStatementOptions, Statement as Ast, Update,
+    CreateTable, Delete, Insert, ObjectName, ObjectType, ShowStatementOptions, Statement as Ast,
+    TransactionIsolationLevel, TransactionMode, Update,
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 use deltalakedb_log::{Result, TxnLogError};
@@ -18,7 +19,9 @@ pub(super) enum Asked {
     Query(Statement),
     ShowTables(ShowStatementOptions),
     Describe(ObjectName),
-    Begin,
+    Begin {
+        serializable: bool,
+    },
     Commit,
     Rollback,
     Insert(Insert, Statement),
@@ -65,7 +68,7 @@ impl Outlook {
             match asked {
                 Asked::Query(_) | Asked::ShowTables(_) | Asked::Describe(_) => outlook.results += 1,
                 Asked::Insert(..) | Asked::Update(_) | Asked::Delete(_) | Asked::Create(_) => outlook.writes = true,
-                Asked::Begin | Asked::Commit | Asked::Rollback => {}
+                Asked::Begin { .. } | Asked::Commit | Asked::Rollback => {}
             }
         }
         Ok(outlook)
@@ -113,9 +116,12 @@ fn asked(statement: Statement) -> Result<Asked> {
         Ast::ShowTables { show_options, .. } => Ok(Asked::ShowTables(show_options)),
         Ast::ExplainTable { table_name, .. } => Ok(Asked::Describe(table_name)),
         Ast::StartTransaction { modes, modifier, statements, .. } => {
-            match modes.is_empty() && modifier.is_none() && statements.is_empty() {
-                true => Ok(Asked::Begin),
-                false => refuse("BEGIN with modes", "a transaction is begun with BEGIN alone"),
+            use TransactionIsolationLevel::{Serializable, Snapshot};
+            use TransactionMode::IsolationLevel;
+            match (&modes[..], modifier.is_none() && statements.is_empty()) {
+                ([] | [IsolationLevel(Snapshot)], true) => Ok(Asked::Begin { serializable: false }),
+                ([IsolationLevel(Serializable)], true) => Ok(Asked::Begin { serializable: true }),
+                _ => refuse("this BEGIN", "expected BEGIN [ISOLATION LEVEL SNAPSHOT | SERIALIZABLE]"),
             }
         }
         Ast::Commit { chain: false, end: false, .. } => Ok(Asked::Commit),
@@ -160,7 +166,7 @@ fn refused(ast: &Ast) -> Result<Asked> {
     }
 }
 
-fn refuse<T>(name: &str, instead: &str) -> Result<T> {
+pub(super) fn refuse<T>(name: &str, instead: &str) -> Result<T> {
     Err(TxnLogError::invalid(format!("{name} is not supported in SQL here: {instead}")))
 }
 

@@ -1,5 +1,7 @@
 //! Stories of queries over the tables of a catalog.
 
+mod change;
+
 use std::sync::Mutex;
 
 use arrow::array::Int64Array;
@@ -12,7 +14,7 @@ use deltalakedb_log::action::Add;
 use deltalakedb_log::catalog::{Counts, HistoryRange, TxnLogReader};
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::snapshot::{At, CommitSummary, Head, Snapshot};
-use deltalakedb_log::{Predicate, Version};
+use deltalakedb_log::{ErrorKind, Predicate, Version};
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 

@@ -1,0 +1,189 @@
+//! Merging rows into a table with delta-rs.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::datasource::MemTable;
+use deltalake_core::DeltaResult;
+use deltalake_core::operations::merge::MergeBuilder;
+use deltalakedb_log::Result;
+
+use super::operations::{metrics, state};
+use super::write::no_hooks;
+use super::{Captured, Matching, VirtualTable, Whole, session_context};
+use crate::error::Explain;
+
+/// How rows are merged into a table: joined with its rows, and for each the first clause that applies decides.
+#[derive(Clone, Debug)]
+pub struct Merge {
+    /// Which rows belong together, in SQL over both aliases: `target.id = source.id`.
+    pub on: String,
+    /// What the merged rows are called in expressions.
+    pub source_alias: String,
+    /// What the table is called in expressions.
+    pub target_alias: String,
+    /// What happens; among clauses of a kind the order matters.
+    pub clauses: Vec<MergeClause>,
+    /// Columns that only the merged rows have are added to the table.
+    pub evolve_schema: bool,
+}
+
+impl Merge {
+    /// A merge on a condition over `target` and `source`, without clauses yet.
+    pub fn on(condition: impl Into<String>) -> Self {
+        Self {
+            on: condition.into(),
+            source_alias: "source".into(),
+            target_alias: "target".into(),
+            clauses: Vec::new(),
+            evolve_schema: false,
+        }
+    }
+
+    /// The same with one more clause.
+    pub fn when(mut self, clause: MergeClause) -> Self {
+        self.clauses.push(clause);
+        self
+    }
+
+    /// The merge, if it only asks for rows of the table that have a counterpart; `None` when it asks for those without.
+    pub(crate) fn joining(&self) -> Option<Joining<'_>> {
+        use MergeClause as C;
+        let without = |c: &C| matches!(c, C::NotMatchedBySourceUpdate { .. } | C::NotMatchedBySourceDelete { .. });
+        (!self.clauses.iter().any(without)).then_some(Joining(self))
+    }
+}
+
+/// One clause of a merge. Conditions and values are SQL over both aliases.
+#[derive(Clone, Debug)]
+pub enum MergeClause {
+    /// Updates rows of the table that have a counterpart.
+    MatchedUpdate {
+        /// Only where this holds, too.
+        condition: Option<String>,
+        /// What is set.
+        set: Assignments,
+    },
+    /// Deletes rows of the table that have a counterpart.
+    MatchedDelete {
+        /// Only where this holds, too.
+        condition: Option<String>,
+    },
+    /// Inserts rows that have no counterpart in the table.
+    NotMatchedInsert {
+        /// Only where this holds, too.
+        condition: Option<String>,
+        /// The columns of the new row.
+        values: Assignments,
+    },
+    /// Updates rows of the table that have no counterpart.
+    NotMatchedBySourceUpdate {
+        /// Only where this holds, too.
+        condition: Option<String>,
+        /// What is set: columns and their values.
+        set: Vec<(String, String)>,
+    },
+    /// Deletes rows of the table that have no counterpart.
+    NotMatchedBySourceDelete {
+        /// Only where this holds, too.
+        condition: Option<String>,
+    },
+}
+
+/// Which columns get which values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Assignments {
+    /// Every column of the merged rows, to the column of that name.
+    All,
+    /// These columns, each to the value of an expression.
+    Columns(Vec<(String, String)>),
+}
+
+impl Assignments {
+    /// The columns and their values; names as they must be quoted in expressions.
+    fn list(&self, merge: &Merge, source: &MergeSource) -> Vec<(String, String)> {
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        match self {
+            Self::Columns(columns) => columns.clone(),
+            Self::All => {
+                let names = source.schema.fields().iter().map(|f| f.name());
+                let one = |name: &String| (quoted(name), format!("{}.{}", quoted(&merge.source_alias), quoted(name)));
+                names.map(one).collect()
+            }
+        }
+    }
+}
+
+/// A merge without clauses for rows of the table that have no counterpart.
+pub(crate) struct Joining<'a>(&'a Merge);
+
+/// The rows that are merged. They are held in memory: a merge looks at them more than once.
+pub(crate) struct MergeSource {
+    pub(crate) schema: SchemaRef,
+    pub(crate) batches: Vec<RecordBatch>,
+}
+
+impl Matching {
+    /// Merges rows; the condition is the one they are joined on.
+    pub(crate) async fn merge(self, source: MergeSource, joining: Joining<'_>) -> Result<Captured> {
+        self.table.merge(source, joining.0).await
+    }
+}
+
+impl Whole {
+    /// Merges rows, whatever the clauses.
+    pub(crate) async fn merge(self, source: MergeSource, merge: &Merge) -> Result<Captured> {
+        self.0.merge(source, merge).await
+    }
+}
+
+impl VirtualTable {
+    async fn merge(self, source: MergeSource, merge: &Merge) -> Result<Captured> {
+        let what = "the rows cannot be merged";
+        let rows = MemTable::try_new(source.schema.clone(), vec![source.batches.clone()]).explain(|| what.into())?;
+        let rows = session_context()?.read_table(Arc::new(rows)).explain(|| what.into())?;
+        let mut builder = self
+            .theirs()
+            .merge(rows, merge.on.as_str())
+            .with_source_alias(&merge.source_alias)
+            .with_target_alias(&merge.target_alias)
+            .with_merge_schema(merge.evolve_schema)
+            .with_session_state(state()?)
+            .with_commit_properties(no_hooks());
+        for clause in &merge.clauses {
+            builder = add(builder, clause, merge, &source).explain(|| what.into())?;
+        }
+        self.capture(what, builder, metrics).await
+    }
+}
+
+fn add(to: MergeBuilder, clause: &MergeClause, merge: &Merge, source: &MergeSource) -> DeltaResult<MergeBuilder> {
+    use MergeClause as C;
+    match clause {
+        C::MatchedUpdate { condition, set } => to.when_matched_update(|mut update| {
+            for (column, value) in set.list(merge, source) {
+                update = update.update(column, value);
+            }
+            condition.iter().fold(update, |update, c| update.predicate(c.as_str()))
+        }),
+        C::MatchedDelete { condition } => {
+            to.when_matched_delete(|delete| condition.iter().fold(delete, |delete, c| delete.predicate(c.as_str())))
+        }
+        C::NotMatchedInsert { condition, values } => to.when_not_matched_insert(|mut insert| {
+            for (column, value) in values.list(merge, source) {
+                insert = insert.set(column, value);
+            }
+            condition.iter().fold(insert, |insert, c| insert.predicate(c.as_str()))
+        }),
+        C::NotMatchedBySourceUpdate { condition, set } => to.when_not_matched_by_source_update(|mut update| {
+            for (column, value) in set {
+                update = update.update(column.as_str(), value.as_str());
+            }
+            condition.iter().fold(update, |update, c| update.predicate(c.as_str()))
+        }),
+        C::NotMatchedBySourceDelete { condition } => to.when_not_matched_by_source_delete(|delete| {
+            condition.iter().fold(delete, |delete, c| delete.predicate(c.as_str()))
+        }),
+    }
+}

@@ -1,0 +1,454 @@
+//! What can be done with a table: data files first, then one commit that names them.
+//!
+//! An [`Operation`] runs on a table at a version, or on what a transaction has made of it, and is staged: its files are
+//! there, and its commit is a description that a catalog may take or refuse.
+
+use std::collections::HashMap;
+
+use datafusion::execution::SendableRecordBatchStream;
+use deltalakedb_log::catalog::TxnLogWriter;
+use deltalakedb_log::commit::{Base, Committed, Outcome, Reads};
+use deltalakedb_log::snapshot::At;
+use deltalakedb_log::{ErrorKind, FileTxnLogWriter, Predicate, Result, TableId, TxnLogError, Version};
+use futures::TryStreamExt;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::delta_rs::{
+    Alter, Captured, LogState, Matching, Merge, MergeSource, Optimize, SchemaMode, VirtualTable, Whole, session_context,
+};
+use crate::error::Explain;
+use crate::filter::{Filter, join_predicate};
+use crate::table::{DeltaTable, Source};
+use crate::write::{PendingWrite, Rows, SaveMode, WriteOptions, commit};
+
+/// Something to do with a table.
+#[derive(Debug)]
+pub enum Operation {
+    /// Writes rows.
+    Write(Write),
+    /// Deletes rows.
+    Delete {
+        /// Those that satisfy this condition in SQL; all, without one.
+        filter: Option<String>,
+    },
+    /// Sets columns to the values of expressions.
+    Update {
+        /// The columns and their values, in SQL over the row.
+        set: Vec<(String, String)>,
+        /// Of the rows that satisfy this condition in SQL; of all, without one.
+        filter: Option<String>,
+    },
+    /// Merges rows into the table.
+    Merge(Merge, Rows),
+    /// Puts small files together.
+    Optimize(Optimize),
+    /// Makes the table what it was.
+    Restore(At),
+    /// Changes what the table is, not its rows.
+    Alter(Alter),
+    /// Adds a condition that every row satisfies, those that are there included.
+    Constrain {
+        /// The constraint's name.
+        name: String,
+        /// The condition, in SQL.
+        condition: String,
+    },
+}
+
+/// Rows to be written, and what they do with those that are there.
+#[derive(Debug)]
+pub struct Write {
+    /// The rows.
+    pub rows: Rows,
+    /// What happens to a table that is there.
+    pub mode: SaveMode,
+    /// An overwrite replaces only the rows that satisfy this condition in SQL, such as those of a partition; the new
+    /// rows must satisfy it, too.
+    pub replace_where: Option<String>,
+    /// What happens to columns of the rows that the table does not have; without a mode they are refused.
+    pub schema_mode: Option<SchemaMode>,
+}
+
+impl Write {
+    /// Writes rows in a mode.
+    pub fn new(rows: impl Into<Rows>, mode: SaveMode) -> Self {
+        Self { rows: rows.into(), mode, replace_where: None, schema_mode: None }
+    }
+}
+
+/// What an operation came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// The version it became; `None` when there was nothing to do.
+    pub committed: Option<Committed>,
+    /// What the operation says of itself, such as `num_deleted_rows`; null when it says nothing.
+    pub metrics: Value,
+}
+
+/// An operation whose data files are there and whose commit is only described.
+pub(crate) struct Staged {
+    pub(crate) captured: Captured,
+    pub(crate) reads: Reads,
+    /// It holds only as the very next version: files it names again may be vacuumed with any other.
+    pub(crate) exactly: bool,
+}
+
+impl Operation {
+    /// What it is called in messages.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Write(_) => "a write",
+            Self::Delete { .. } => "a delete",
+            Self::Update { .. } => "an update",
+            Self::Merge(..) => "a merge",
+            Self::Optimize(_) => "an optimize",
+            Self::Restore(_) => "a restore",
+            Self::Alter(_) | Self::Constrain { .. } => "an alter",
+        }
+    }
+
+    /// Writes the data files of the operation. `None` when it is none: a write in a mode that leaves tables alone.
+    pub(crate) async fn stage(self, state: &LogState, table: &str) -> Result<Option<Staged>> {
+        let empty = VirtualTable::without_files(state).await?;
+        empty.check_writable(table)?;
+        let staged = match self {
+            Self::Write(write) => return write.stage(empty, state, table).await,
+            Self::Delete { filter } => {
+                let condition = condition(&empty, filter)?;
+                let predicate = predicate_of(&condition);
+                Staged::matching(Matching::open(state, condition).await?.delete().await?, predicate)
+            }
+            Self::Update { set, filter } => {
+                check_columns(&empty, table, &set)?;
+                let condition = condition(&empty, filter)?;
+                let predicate = predicate_of(&condition);
+                Staged::matching(Matching::open(state, condition).await?.update(&set).await?, predicate)
+            }
+            Self::Merge(merge, rows) => stage_merge(&empty, state, merge, rows).await?,
+            Self::Optimize(how) => {
+                check_zorder(&empty, table, &how)?;
+                // It moves rows and changes none: whoever changed its files meanwhile has removed them.
+                Staged::blind(Whole::open(state).await?.optimize(&how).await?)
+            }
+            Self::Restore(at) => {
+                let version = state.reader.snapshot(at).await?.version();
+                Staged { exactly: true, ..Staged::whole(Whole::open(state).await?.restore(version).await?) }
+            }
+            // Rows that break the constraint must not come in beside it.
+            Self::Constrain { name, condition } => {
+                Staged::whole(Whole::open(state).await?.constrain(name, condition).await?)
+            }
+            Self::Alter(alter) => Staged::blind(empty.alter(alter).await?),
+        };
+        Ok(Some(staged))
+    }
+}
+
+impl Staged {
+    /// Of an operation that read the files a predicate chose.
+    fn matching(captured: Captured, predicate: Predicate) -> Self {
+        let reads = match captured.seen.clone() {
+            Some(files) => Reads { files, predicates: vec![predicate], ..Reads::default() },
+            None => Reads { whole_table: true, ..Reads::default() },
+        };
+        Self { reads, ..Self::blind(captured) }
+    }
+
+    /// Of an operation that read no row.
+    fn blind(captured: Captured) -> Self {
+        Self { captured, reads: Reads::default(), exactly: false }
+    }
+
+    /// Of an operation that read everything.
+    fn whole(captured: Captured) -> Self {
+        Self { reads: Reads { whole_table: true, ..Reads::default() }, ..Self::blind(captured) }
+    }
+}
+
+impl Write {
+    async fn stage(self, empty: VirtualTable, state: &LogState, table: &str) -> Result<Option<Staged>> {
+        match self.mode {
+            SaveMode::Ignore => return Ok(None),
+            SaveMode::ErrorIfExists => {
+                return Err(TxnLogError::new(ErrorKind::AlreadyExists, format!("{table} exists: nothing was written")));
+            }
+            SaveMode::Append if self.rows.schema().is_none() => return Ok(None),
+            SaveMode::Append if self.replace_where.is_some() => {
+                return Err(TxnLogError::invalid(
+                    "an append replaces nothing: overwrite, or leave the condition of what is replaced out",
+                ));
+            }
+            SaveMode::Append | SaveMode::Overwrite => {}
+        }
+        if self.schema_mode == Some(SchemaMode::Overwrite)
+            && (self.mode == SaveMode::Append || self.replace_where.is_some())
+        {
+            return Err(TxnLogError::invalid(format!(
+                "the columns of {table} can be replaced only where all its rows are: overwrite the whole table"
+            )));
+        }
+        let (columns, replaced) = (empty.schema()?, condition(&empty, self.replace_where)?);
+        let (rows, refusal) = self.rows.fitted(table, &columns, self.schema_mode)?;
+        let evolution = self.schema_mode;
+        Ok(Some(match (self.mode, replaced) {
+            (SaveMode::Overwrite, Some(replaced)) => {
+                let predicate = replaced.1.clone();
+                let matching = Matching::open(state, Some(replaced)).await?;
+                Staged::matching(refusal.or(matching.replace(rows, evolution).await)?, predicate)
+            }
+            (SaveMode::Overwrite, None) => {
+                let whole = Whole::open(state).await?;
+                Staged::whole(refusal.or(whole.overwrite(rows, evolution).await)?)
+            }
+            _ => Staged::blind(refusal.or(empty.append(rows, evolution).await)?),
+        }))
+    }
+}
+
+async fn stage_merge(empty: &VirtualTable, state: &LogState, merge: Merge, rows: Rows) -> Result<Staged> {
+    let (rows, refusal) = rows.unchanged();
+    let schema = rows.schema();
+    let batches: Result<Vec<_>> = rows.try_collect().await.explain(|| "the rows to be merged cannot be read".into());
+    let source = MergeSource { schema, batches: refusal.or(batches)? };
+    match merge.joining() {
+        Some(joining) => {
+            let predicate = join_predicate(&merge, &empty.schema()?, &source)?;
+            let matching = Matching::open(state, Some((merge.on.clone(), predicate.clone()))).await?;
+            Ok(Staged::matching(matching.merge(source, joining).await?, predicate))
+        }
+        None => Ok(Staged::whole(Whole::open(state).await?.merge(source, &merge).await?)),
+    }
+}
+
+/// A condition in SQL, and what it says about whole files.
+fn condition(table: &VirtualTable, sql: Option<String>) -> Result<Option<(String, Predicate)>> {
+    let Some(sql) = sql else { return Ok(None) };
+    let predicate = Filter::parse(&sql, &session_context()?, &table.schema()?)?.predicate();
+    Ok(Some((sql, predicate)))
+}
+
+fn predicate_of(condition: &Option<(String, Predicate)>) -> Predicate {
+    condition.as_ref().map_or(Predicate::Unknown, |(_, predicate)| predicate.clone())
+}
+
+fn check_columns(empty: &VirtualTable, table: &str, set: &[(String, String)]) -> Result<()> {
+    if set.is_empty() {
+        return Err(TxnLogError::invalid(format!("an update of {table} sets no column: say which, and to what")));
+    }
+    let names = set.iter().map(|(column, _)| column.trim_matches(['"', '`']));
+    check_known(empty, table, names)
+}
+
+fn check_zorder(empty: &VirtualTable, table: &str, how: &Optimize) -> Result<()> {
+    check_known(empty, table, how.zorder.iter().map(String::as_str))
+}
+
+fn check_known<'a>(empty: &VirtualTable, table: &str, mut names: impl Iterator<Item = &'a str>) -> Result<()> {
+    let schema = empty.schema()?;
+    let known = |name: &str| schema.fields().iter().any(|f| f.name().eq_ignore_ascii_case(name));
+    // Within a column there may be others.
+    match names.find(|name| !known(name) && !known(name.split('.').next().unwrap_or(name))) {
+        None => Ok(()),
+        Some(name) => {
+            let columns: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+            Err(TxnLogError::invalid(format!("{table} has no column {name:?}: it has {}", columns.join(", "))))
+        }
+    }
+}
+
+impl DeltaTable {
+    /// Runs an operation and commits it. It sees one version of the table, the newest; whoever committed meanwhile what
+    /// the operation should have seen makes it [`ErrorKind::Conflict`], and its files are removed.
+    pub async fn run(&self, operation: Operation, options: &WriteOptions) -> Result<Finished> {
+        let (pending, metrics) = self.stage(operation, options).await?;
+        let committed = match pending {
+            Some(pending) => self.commit(pending, options).await?,
+            None => None,
+        };
+        Ok(Finished { committed, metrics })
+    }
+
+    /// Writes the data files of an operation and says what it would commit. `None` when there is nothing to do.
+    pub async fn prepare(&self, operation: Operation, options: &WriteOptions) -> Result<Option<PendingWrite>> {
+        Ok(self.stage(operation, options).await?.0)
+    }
+
+    async fn stage(&self, operation: Operation, options: &WriteOptions) -> Result<(Option<PendingWrite>, Value)> {
+        let (id, began_at) = (self.writable_id()?, options.clock.now_ms());
+        let reader = self.reader().await?;
+        let base = reader.snapshot(At::Latest).await?;
+        let version = base.version();
+        let state = LogState::at(&self.location, reader, base);
+        let Some(Staged { mut captured, reads, exactly }) = operation.stage(&state, &self.to_string()).await? else {
+            return Ok((None, Value::Null));
+        };
+        let metrics = captured.metrics.take();
+        if captured.commit.is_none() {
+            return Ok((None, metrics));
+        }
+        let base = if exactly { Base::Exactly(version) } else { Base::RebaseFrom(version) };
+        let mut pending = PendingWrite::new(captured, id, base, options);
+        pending.request.reads = reads;
+        pending.began_at = began_at;
+        Ok((Some(pending), metrics))
+    }
+
+    async fn commit(&self, pending: PendingWrite, options: &WriteOptions) -> Result<Option<Committed>> {
+        let committed = match &self.source {
+            Source::Catalog { catalog, .. } => commit(catalog.as_ref(), vec![pending], options).await?,
+            Source::Plain | Source::Reader(_) => {
+                let writer = FileTxnLogWriter::open(&self.location, options.clock.clone())?;
+                match writer.commit(pending.request.clone()).await {
+                    Ok(Outcome::Conflict(c)) => {
+                        pending.discard().await;
+                        Outcome::Conflict(c).committed()?
+                    }
+                    Ok(outcome) => outcome.committed()?,
+                    Err(e) => return Err(lost(pending, e).await),
+                }
+            }
+        };
+        Ok(committed.into_iter().next())
+    }
+
+    /// Writes the data files of a write and says what it would commit. `None` when there is nothing to do.
+    ///
+    /// The rows must fit the table: numbers may be narrower, encodings differ, nullable columns be left out. An append
+    /// does not look at the table's files, so its cost does not depend on their number; it conflicts only with changes
+    /// of schema or protocol. An overwrite conflicts with every other commit.
+    pub async fn prepare_write(
+        &self,
+        rows: impl Into<Rows>,
+        mode: SaveMode,
+        options: &WriteOptions,
+    ) -> Result<Option<PendingWrite>> {
+        self.prepare(Operation::Write(Write::new(rows, mode)), options).await
+    }
+
+    /// Writes rows in one commit. `None` when there was nothing to do.
+    ///
+    /// ```no_run
+    /// # use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    /// # use std::sync::Arc;
+    /// use deltalakedb_table::{DeltaTable, SaveMode, WriteOptions};
+    ///
+    /// # async fn example() -> deltalakedb_log::Result<()> {
+    /// let table = DeltaTable::open("/data/orders").await?;
+    /// let ids: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+    /// let rows = RecordBatch::try_from_iter([("id", ids)]).unwrap();
+    /// let committed = table.write(vec![rows], SaveMode::Append, &WriteOptions::default()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn write(
+        &self,
+        rows: impl Into<Rows>,
+        mode: SaveMode,
+        options: &WriteOptions,
+    ) -> Result<Option<Committed>> {
+        Ok(self.run(Operation::Write(Write::new(rows, mode)), options).await?.committed)
+    }
+
+    /// Deletes the rows that satisfy a condition in SQL; all, without one. Only files in which there may be such rows
+    /// are looked at.
+    pub async fn delete(&self, filter: Option<&str>, options: &WriteOptions) -> Result<Finished> {
+        self.run(Operation::Delete { filter: filter.map(String::from) }, options).await
+    }
+
+    /// Sets columns of the rows that satisfy a condition in SQL, of all without one, to the values of expressions.
+    ///
+    /// ```no_run
+    /// # use deltalakedb_table::{DeltaTable, WriteOptions};
+    /// # async fn example(table: DeltaTable) -> deltalakedb_log::Result<()> {
+    /// table.update(&[("price", "price * 2")], Some("id = 7"), &WriteOptions::default()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn update(&self, set: &[(&str, &str)], filter: Option<&str>, options: &WriteOptions) -> Result<Finished> {
+        let set = set.iter().map(|(column, value)| (column.to_string(), value.to_string())).collect();
+        self.run(Operation::Update { set, filter: filter.map(String::from) }, options).await
+    }
+
+    /// Merges rows into the table.
+    ///
+    /// ```no_run
+    /// # use deltalakedb_table::{Assignments, DeltaTable, Merge, MergeClause, Rows, WriteOptions};
+    /// # async fn example(table: DeltaTable, rows: Rows) -> deltalakedb_log::Result<()> {
+    /// let upsert = Merge::on("target.id = source.id")
+    ///     .when(MergeClause::MatchedUpdate { condition: None, set: Assignments::All })
+    ///     .when(MergeClause::NotMatchedInsert { condition: None, values: Assignments::All });
+    /// table.merge(upsert, rows, &WriteOptions::default()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn merge(&self, merge: Merge, rows: impl Into<Rows>, options: &WriteOptions) -> Result<Finished> {
+        self.run(Operation::Merge(merge, rows.into()), options).await
+    }
+
+    /// Puts small files together, or lays rows out along columns. No row changes.
+    pub async fn optimize(&self, how: Optimize, options: &WriteOptions) -> Result<Finished> {
+        self.run(Operation::Optimize(how), options).await
+    }
+
+    /// Makes the table what it was, in a new version.
+    pub async fn restore(&self, to: At, options: &WriteOptions) -> Result<Finished> {
+        self.run(Operation::Restore(to), options).await
+    }
+
+    /// Changes what the table is: its columns, properties, description.
+    pub async fn alter(&self, alter: Alter, options: &WriteOptions) -> Result<Finished> {
+        self.run(Operation::Alter(alter), options).await
+    }
+
+    /// Adds a condition in SQL that every row satisfies, those that are there included.
+    pub async fn constrain(&self, name: &str, condition: &str, options: &WriteOptions) -> Result<Finished> {
+        self.run(Operation::Constrain { name: name.into(), condition: condition.into() }, options).await
+    }
+
+    /// Sets properties, such as `delta.enableChangeDataFeed`.
+    pub async fn set_properties(&self, properties: &[(&str, &str)], options: &WriteOptions) -> Result<Finished> {
+        let properties: HashMap<_, _> = properties.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        self.alter(Alter::SetProperties(properties), options).await
+    }
+
+    /// What changed from a version to another (the newest, where none is given), both included: the rows, and beside
+    /// them `_change_type` (`insert`, `delete`, `update_preimage`, `update_postimage`), `_commit_version` and
+    /// `_commit_timestamp`. The table must have recorded it (`delta.enableChangeDataFeed`).
+    pub async fn changes(&self, from: Version, to: Option<Version>) -> Result<SendableRecordBatchStream> {
+        let reader = self.reader().await?;
+        let head = reader.snapshot(to.map_or(At::Latest, At::Version)).await?;
+        let to = head.version();
+        if from > to {
+            return Err(TxnLogError::invalid(format!(
+                "there are no changes from version {from} to {to} of {self}: give an earlier version to begin with"
+            )));
+        }
+        let first = reader.snapshot(At::Version(from)).await?;
+        if !first.head.metadata.is_on("delta.enableChangeDataFeed") {
+            return Err(TxnLogError::invalid(format!(
+                "{self} did not record its changes at version {from}: set delta.enableChangeDataFeed=true, and begin \
+                 with a version after that"
+            )));
+        }
+        VirtualTable::without_files(&LogState::at(&self.location, reader, head)).await?.changes(from, to).await
+    }
+
+    fn writable_id(&self) -> Result<TableId> {
+        match &self.source {
+            Source::Catalog { id, .. } => Ok(*id),
+            Source::Plain => Ok(TableId(Uuid::nil())),
+            Source::Reader(_) => Err(TxnLogError::invalid(format!(
+                "{self} was opened with a reader of its log only: open it in its catalog to write"
+            ))),
+        }
+    }
+}
+
+/// Removes the files of a write by path that certainly was not committed.
+async fn lost(write: PendingWrite, e: TxnLogError) -> TxnLogError {
+    if !matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Internal) {
+        write.discard().await;
+    }
+    e
+}

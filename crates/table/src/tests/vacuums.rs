@@ -1,0 +1,138 @@
+//! Files nobody can need are removed, and no other.
+
+use std::fs::{File, write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use deltalakedb_log::{Clock, TxnLogTransactionError};
+
+use super::*;
+
+/// The catalog's clock begins here and moves a millisecond a question.
+const BEGIN: i64 = 1_700_000_000_000;
+
+/// A moment so many seconds after the catalog's first.
+fn later(seconds: i64) -> WriteOptions {
+    // Ids of their own, or a commit would be taken for an earlier one.
+    static SEEDS: AtomicU64 = AtomicU64::new(9);
+    let seed = SEEDS.fetch_add(1, Ordering::Relaxed);
+    let clock: Arc<dyn Clock> = Arc::new(SeededClock::new(BEGIN + seconds * 1_000, seed));
+    WriteOptions { clock, ..WriteOptions::default() }
+}
+
+fn now_and_then(retain: u64, lite: bool) -> Vacuum {
+    Vacuum { retain: Some(Duration::from_secs(retain)), lite, enforce_retention: false, ..Vacuum::default() }
+}
+
+/// A table whose first file was replaced in version 2, and files beside it that the log does not know.
+async fn replaced(room: &Room) -> DeltaTable {
+    let table = room.create("t", "id long, day string", &["day"]).await;
+    let options = WriteOptions::default();
+    table.write(rows(&[1, 2], &["a b", "a b"]), SaveMode::Append, &options).await.unwrap();
+    table.delete(Some("id = 1"), &options).await.unwrap();
+    let place = table.location().local_path().unwrap();
+    std::fs::create_dir_all(place.join("_delta_log")).unwrap();
+    std::fs::create_dir_all(place.join("_other")).unwrap();
+    for name in ["young.parquet", "old.parquet", "_delta_log/old.json", "_other/old.parquet", ".old"] {
+        write(place.join(name), "x").unwrap();
+        if name != "young.parquet" {
+            let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+            File::options().write(true).open(place.join(name)).unwrap().set_modified(long_ago).unwrap();
+        }
+    }
+    table
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_go_when_nobody_can_need_them() {
+    let room = Room::new();
+    let table = replaced(&room).await;
+    let place = table.location().local_path().unwrap();
+    let there = |name: &str| place.join(name).exists();
+    let e = table.vacuum(&Vacuum { enforce_retention: true, ..now_and_then(5, false) }, &later(60)).await.unwrap_err();
+    assert!(e.to_string().contains("keeps removed files for 168 hours"), "{e}");
+
+    let within = table.vacuum(&Vacuum { dry_run: true, ..now_and_then(3_600, false) }, &later(60)).await.unwrap();
+    assert_eq!(within.files, ["old.parquet"], "the replaced file is of a version within retention");
+    let dry = Vacuum { dry_run: true, ..now_and_then(0, false) };
+    let dry = table.vacuum(&dry, &later(60)).await.unwrap();
+    assert_eq!(dry.files.len(), 2, "{dry:?}");
+    assert_eq!(table.head().await.unwrap().version, 2, "nothing was said and nothing done");
+    assert_eq!((data_files(&table), there("old.parquet")), (5, true));
+
+    let gone = table.vacuum(&now_and_then(0, true), &later(60)).await.unwrap();
+    assert_eq!(gone.files.len(), 1, "what the log does not know is not looked for: {gone:?}");
+    assert!(gone.files[0].starts_with("day=a%20b/") && gone.bytes > 0, "{gone:?}");
+    assert_eq!(table.vacuum(&now_and_then(0, false), &later(60)).await.unwrap().files, ["old.parquet"]);
+    for (name, stays) in [("young.parquet", true), ("old.parquet", false), ("_other/old.parquet", true), (".old", true)]
+    {
+        assert_eq!(there(name), stays, "{name}");
+    }
+    check(&table, &Scan::default(), &["|2|ab|"]).await;
+    let range = deltalakedb_log::catalog::HistoryRange { limit: Some(2), ..Default::default() };
+    let said = table.reader().await.unwrap().history(range).await.unwrap();
+    assert_eq!(
+        said.iter().map(|c| c.operation.as_deref().unwrap()).collect::<Vec<_>>(),
+        ["VACUUM END", "VACUUM START"]
+    );
+    assert_eq!(table.vacuum(&now_and_then(0, false), &later(60)).await.unwrap(), Vacuumed::default());
+    assert_eq!(table.head().await.unwrap().version, 6, "and when there is nothing to do, nothing is said");
+    std::fs::remove_file(place.join("_delta_log/old.json")).unwrap();
+    check_plain(&table).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_named_by_an_absolute_path_or_only_by_its_changes_is_kept() {
+    let room = Room::new();
+    let table = replaced(&room).await;
+    let options = WriteOptions::default();
+    let place = table.location().local_path().unwrap();
+    // A live file under another spelling.
+    let mut add = table.reader().await.unwrap().files(2, None).await.unwrap().try_next().await.unwrap().unwrap();
+    let spelled = format!("file://{}/copy.parquet", place.display());
+    std::fs::copy(
+        place.join(String::from_utf8(deltalakedb_log::canonical_path(&add.path)).unwrap()),
+        place.join("copy.parquet"),
+    )
+    .unwrap();
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    File::options().write(true).open(place.join("copy.parquet")).unwrap().set_modified(long_ago).unwrap();
+    add.path = spelled;
+    let request = CommitRequest::new(room.id("t").await, Uuid::nil(), Base::Exactly(2), vec![Action::Add(add)]);
+    room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+    table.set_properties(&[("delta.enableChangeDataFeed", "true")], &options).await.unwrap();
+    table.write(rows(&[5, 6], &["c", "c"]), SaveMode::Append, &options).await.unwrap();
+    table.update(&[("id", "7")], Some("id = 5"), &options).await.unwrap();
+    let gone = table.vacuum(&now_and_then(0, false), &later(60)).await.unwrap();
+    assert!(place.join("copy.parquet").exists(), "{gone:?}");
+    let changes: Vec<_> = table.changes(6, Some(6)).await.unwrap().try_collect().await.unwrap();
+    assert_eq!(changes.iter().map(RecordBatch::num_rows).sum::<usize>(), 2, "the newest version's changes are there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_still_be_committed_is_left_alone() {
+    let room = Room::new();
+    let table = replaced(&room).await;
+    let tx = Transaction::begin(room.catalog.clone(), TransactionOptions::default()).await.unwrap();
+    tx.write("t", rows(&[8], &["new"]), SaveMode::Append).await.unwrap();
+    let restore = table.prepare(Operation::Restore(At::Version(1)), &WriteOptions::default()).await.unwrap().unwrap();
+    // A day from the real now: the files of the transaction are as old as one may become.
+    let day = i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    let in_a_day = later(day - BEGIN / 1_000 + 24 * 60 * 60);
+    let gone = table.vacuum(&now_and_then(0, false), &in_a_day).await.unwrap();
+    assert_eq!(gone.files.len(), 2, "{gone:?}");
+    tx.commit().await.unwrap();
+    check(&table, &Scan::default(), &["|2|ab|", "|8|new|"]).await;
+
+    // The version to be restored lost its files meanwhile: it must not come back without them.
+    let e = commit(room.catalog.as_ref(), vec![restore], &WriteOptions::default()).await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
+    let e = table.restore(At::Version(1), &WriteOptions::default()).await.unwrap_err();
+    assert!(e.to_string().starts_with("the version cannot be restored"), "{e}");
+
+    // Who comes later than files are spared commits nothing.
+    let late = table.prepare_write(rows(&[9], &["x"]), SaveMode::Append, &later(0)).await.unwrap().unwrap();
+    let e = commit(room.catalog.as_ref(), vec![late], &later(25 * 60 * 60)).await.unwrap_err();
+    let says = TxnLogTransactionError::TimedOut { age_ms: 90_000_000, timeout_ms: 86_400_000 }.to_string();
+    assert_eq!(e.to_string(), says);
+}

@@ -1,0 +1,485 @@
+//! Several operations on several tables as one commit.
+//!
+//! A transaction sees every table as it was when it began, and its own changes on top. They are staged: data files that
+//! no commit names yet, and commits that delta-rs made for a log only this transaction reads. At the end the commits of
+//! each table become one, and all tables change together or not at all.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use deltalakedb_log::action::{Action, Add, CommitInfo, Remove};
+use deltalakedb_log::catalog::{Catalog, TableRef, require};
+use deltalakedb_log::commit::{Base, CommitRequest, Committed, Isolation, NewTable, Reads};
+use deltalakedb_log::{
+    At, ErrorKind, FileKey, Object, Predicate, Result, TableEntry, TableId, TableName, TxnLogError,
+    TxnLogTransactionError, canonical_path,
+};
+use futures::TryStreamExt;
+use serde_json::Value;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::create::{check_partitioning, check_place};
+use crate::delta_rs::{self, Captured, Create, LogState, NewFiles, TableSchema, wait};
+use crate::operations::{Operation, Staged, Write};
+use crate::table::{Scan, scan};
+use crate::write::{Rows, SaveMode, WriteOptions, commit_requests, remove};
+
+/// How a transaction runs.
+#[derive(Clone, Debug)]
+pub struct TransactionOptions {
+    /// How it writes.
+    pub write: WriteOptions,
+    /// Whether what it read must still be so when it commits. Without it transactions have snapshot isolation: each
+    /// reads one state of all tables, and two that change the same file do not both commit.
+    pub serializable: bool,
+    /// How many tables it may touch.
+    pub max_tables: usize,
+    /// How old it may become. Files of a transaction that is younger are safe from vacuum.
+    pub timeout: Duration,
+}
+
+/// The greatest age a transaction may be allowed: vacuum spares all files that are younger.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Default for TransactionOptions {
+    fn default() -> Self {
+        Self {
+            write: WriteOptions::default(),
+            serializable: false,
+            max_tables: 100,
+            timeout: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+/// Several operations on several tables of a catalog that are committed together or not at all.
+///
+/// ```no_run
+/// # use std::sync::Arc;
+/// # use deltalakedb_log::Catalog;
+/// use deltalakedb_table::{Rows, SaveMode, Transaction, TransactionOptions};
+///
+/// # async fn example(catalog: Arc<dyn Catalog>, rows: Rows) -> deltalakedb_log::Result<()> {
+/// let tx = Transaction::begin(catalog, TransactionOptions::default()).await?;
+/// tx.write("sales.orders", rows, SaveMode::Append).await?;
+/// tx.delete("sales.customers", Some("id = 7")).await?;
+/// let versions = tx.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Dropped before it is committed, it is rolled back: its data files are removed.
+pub struct Transaction {
+    catalog: Arc<dyn Catalog>,
+    options: TransactionOptions,
+    began_at: i64,
+    /// The tables as they were when it began.
+    tables: HashMap<TableName, TableEntry>,
+    members: Mutex<Option<Members>>,
+}
+
+/// What it touched; `None` once it has ended.
+type Members = BTreeMap<TableName, Member>;
+
+/// A table that a transaction touched.
+struct Member {
+    id: TableId,
+    base: Base,
+    state: LogState,
+    /// What each operation would commit.
+    commits: Vec<Vec<Action>>,
+    files: Vec<NewFiles>,
+    reads: Reads,
+}
+
+impl Transaction {
+    /// Begins a transaction: the heads of all tables are read in one statement, and stay what this transaction sees.
+    pub async fn begin(catalog: Arc<dyn Catalog>, options: TransactionOptions) -> Result<Self> {
+        if options.timeout > MAX_TIMEOUT {
+            return Err(TxnLogError::invalid(format!(
+                "a transaction may take {} s at the most: vacuum removes older files that no commit names",
+                MAX_TIMEOUT.as_secs()
+            )));
+        }
+        let began_at = options.write.clock.now_ms();
+        let tables = catalog.tables().await?.into_iter().map(|t| (t.name.clone(), t)).collect();
+        Ok(Self { catalog, options, began_at, tables, members: Mutex::new(Some(Members::new())) })
+    }
+
+    /// The catalog.
+    pub fn catalog(&self) -> &Arc<dyn Catalog> {
+        &self.catalog
+    }
+
+    /// How it runs.
+    pub fn options(&self) -> &TransactionOptions {
+        &self.options
+    }
+
+    /// Writes rows to a table.
+    pub async fn write(&self, table: &str, rows: impl Into<Rows>, mode: SaveMode) -> TransactionResult<Value> {
+        self.run(table, Operation::Write(Write::new(rows, mode))).await
+    }
+
+    /// Deletes the rows of a table that satisfy a condition in SQL; all, without one.
+    pub async fn delete(&self, table: &str, filter: Option<&str>) -> TransactionResult<Value> {
+        self.run(table, Operation::Delete { filter: filter.map(String::from) }).await
+    }
+
+    /// Sets columns of the rows that satisfy a condition in SQL, of all without one, to the values of expressions.
+    pub async fn update(&self, table: &str, set: &[(&str, &str)], filter: Option<&str>) -> TransactionResult<Value> {
+        let set = set.iter().map(|(column, value)| (column.to_string(), value.to_string())).collect();
+        self.run(table, Operation::Update { set, filter: filter.map(String::from) }).await
+    }
+
+    /// Runs any operation on a table, and gives what it says of itself. One that fails leaves the transaction as it
+    /// was. Files are not put together and versions not restored in a transaction: neither goes with other changes.
+    pub async fn run(&self, table: &str, operation: Operation) -> TransactionResult<Value> {
+        if matches!(operation, Operation::Optimize(_) | Operation::Restore(_)) {
+            let what = operation.name();
+            return Err(TxnLogError::invalid(format!("{what} is no part of a transaction: run it on its own")).into());
+        }
+        let name: TableName = table.parse()?;
+        let mut guard = self.open().await?;
+        let members = guard.as_mut().ok_or(TxnLogTransactionError::Closed)?;
+        let member = self.member(members, &name).await?;
+        let Some(Staged { captured, reads, .. }) = operation.stage(&member.state, &format!("the table {name}")).await?
+        else {
+            return Ok(Value::Null);
+        };
+        let metrics = captured.metrics.clone();
+        member.take(&name, captured, reads).await?;
+        Ok(metrics)
+    }
+
+    /// Makes a table without rows.
+    pub async fn create(
+        &self,
+        new: NewTable,
+        schema: &TableSchema,
+        partition_by: &[String],
+        properties: &HashMap<String, String>,
+    ) -> TransactionResult<()> {
+        check_partitioning(&schema.names(), partition_by)?;
+        let place = new.location.clone();
+        let create = Create { location: &place, partition_by, properties };
+        self.make(new, delta_rs::create(create, schema.fields())).await
+    }
+
+    /// Makes a table of rows, whose columns become the table's.
+    pub async fn create_with_data(
+        &self,
+        new: NewTable,
+        rows: impl Into<Rows>,
+        partition_by: &[String],
+        properties: &HashMap<String, String>,
+    ) -> TransactionResult<()> {
+        let rows = rows.into();
+        let names: Vec<_> = rows.schema().iter().flat_map(|s| s.fields().iter().map(|f| f.name().clone())).collect();
+        if names.is_empty() {
+            let what = format!("the table {} cannot be made of no rows: give it a schema", new.name);
+            return Err(TxnLogError::invalid(what).into());
+        }
+        check_partitioning(&names.iter().map(String::as_str).collect::<Vec<_>>(), partition_by)?;
+        let place = new.location.clone();
+        let create = Create { location: &place, partition_by, properties };
+        let (rows, refusal) = rows.unchanged();
+        self.make(new, async { refusal.or(delta_rs::create_with_data(create, rows).await) }).await
+    }
+
+    async fn make(&self, new: NewTable, made: impl Future<Output = Result<Captured>>) -> TransactionResult<()> {
+        let mut guard = self.open().await?;
+        let members = guard.as_mut().ok_or(TxnLogTransactionError::Closed)?;
+        check_place(self.catalog.as_ref(), &new).await?;
+        let in_the_way = members.iter().find_map(|(name, m)| new.taken_by(name, &m.state.location));
+        if let Some(taken) = in_the_way {
+            return Err(taken.into());
+        }
+        self.check_room(members, &new.name)?;
+        let (name, state) = (new.name.clone(), LogState::nothing_yet(&new.location));
+        let id = TableId(self.options.write.clock.new_uuid());
+        let mut member = Member::new(id, Base::Create(new), state);
+        member.take(&name, made.await?, Reads::default()).await?;
+        members.insert(name, member);
+        Ok(())
+    }
+
+    /// Reads rows of a table as this transaction sees it. Its `at` may name an earlier state.
+    pub async fn read(&self, table: &str, what: &Scan) -> TransactionResult<Vec<RecordBatch>> {
+        let name: TableName = table.parse()?;
+        let mut state = self.state(&name).await?;
+        if what.at != At::Latest {
+            state.base = Some(state.reader.snapshot(what.at).await?);
+            state.staged.clear();
+        }
+        let (rows, predicate) = scan(state, what, &format!("the table {name}")).await?;
+        if what.at == At::Latest {
+            self.note_read(&name, predicate).await?;
+        }
+        let rows: Result<_, _> = rows.try_collect().await;
+        Ok(rows.map_err(|e| crate::query_error(e, &format!("the table {name} cannot be read")))?)
+    }
+
+    /// A table as this transaction sees it.
+    pub(crate) async fn state(&self, table: &TableName) -> TransactionResult<LogState> {
+        let mut guard = self.open().await?;
+        let members = guard.as_mut().ok_or(TxnLogTransactionError::Closed)?;
+        Ok(self.member(members, table).await?.state.clone())
+    }
+
+    /// Notes that rows of a table were read, of the files a predicate chose: a serializable transaction holds only if
+    /// they are still the same when it commits.
+    pub(crate) async fn note_read(&self, table: &TableName, predicate: Predicate) -> TransactionResult<()> {
+        if !self.options.serializable {
+            return Ok(());
+        }
+        let mut guard = self.open().await?;
+        let members = guard.as_mut().ok_or(TxnLogTransactionError::Closed)?;
+        let member = self.member(members, table).await?;
+        let Some(base) = &member.state.base else { return Ok(()) };
+        if predicate == Predicate::Unknown {
+            member.reads.whole_table = true;
+            return Ok(());
+        }
+        let files = member.state.reader.files(base.version(), Some(&predicate)).await?;
+        let files: Vec<FileKey> = files.map_ok(|add| add.key()).try_collect().await?;
+        member.reads.files.extend(files);
+        member.reads.predicates.push(predicate);
+        Ok(())
+    }
+
+    /// Commits everything, or nothing. The versions are in the order of the tables' names; tables without a change get
+    /// none.
+    pub async fn commit(self) -> TransactionResult<Vec<Committed>> {
+        let members = self.open().await?.take().unwrap_or_default();
+        let (mut requests, mut files) = (Vec::new(), Vec::new());
+        let isolation = match self.options.serializable {
+            true => Isolation::Serializable,
+            false => Isolation::SnapshotIsolation,
+        };
+        let (mut leftover, mut failed) = (Vec::new(), None);
+        for (name, member) in members {
+            let writes = !member.commits.is_empty();
+            let base = match (&member.state.base, writes) {
+                (_, true) => member.base,
+                (Some(read), false) if self.options.serializable && !member.reads.is_blind() => {
+                    Base::ReadAt(read.version())
+                }
+                _ => continue,
+            };
+            let (before, actions) =
+                (member.commits.iter().flat_map(|c| named_paths(c)).collect(), flatten(member.commits));
+            let gone: HashSet<_> = HashSet::difference(&before, &named_paths(&actions)).cloned().collect();
+            leftover.extend(member.files.iter().map(|files| files.only(&gone)));
+            files.extend(member.files);
+            let mut request = CommitRequest::new(member.id, self.options.write.clock.new_uuid(), base, actions);
+            request.reads = member.reads;
+            request.isolation = Some(isolation);
+            request.committer = self.options.write.committer.clone();
+            tracing::debug!(table = %name, writes, "a transaction commits");
+            requests.push(request);
+        }
+        // Planning and flattening take time, too: the age is judged last.
+        if let Err(e) = self.check_age() {
+            failed = Some(e);
+        }
+        if let Some(e) = failed {
+            remove(&files).await;
+            return Err(e);
+        }
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let committed = commit_requests(self.catalog.as_ref(), requests, files, &self.options.write).await?;
+        remove(&leftover).await;
+        Ok(committed)
+    }
+
+    /// Ends the transaction without a trace: its data files are removed.
+    pub async fn rollback(self) {
+        let members = self.members.lock().await.take().unwrap_or_default();
+        for member in members.into_values() {
+            remove(&member.files).await;
+        }
+    }
+
+    /// What it touched so far, while it may go on.
+    async fn open(&self) -> TransactionResult<MutexGuard<'_, Option<Members>>> {
+        let guard = self.members.lock().await;
+        if guard.is_none() {
+            return Err(TxnLogTransactionError::Closed);
+        }
+        self.check_age()?;
+        Ok(guard)
+    }
+
+    fn check_age(&self) -> TransactionResult<()> {
+        let age_ms = self.options.write.clock.now_ms().saturating_sub(self.began_at);
+        let timeout_ms = i64::try_from(self.options.timeout.as_millis()).unwrap_or(i64::MAX);
+        match age_ms > timeout_ms {
+            true => Err(TxnLogTransactionError::TimedOut { age_ms, timeout_ms }),
+            false => Ok(()),
+        }
+    }
+
+    fn check_room(&self, members: &Members, table: &TableName) -> TransactionResult<()> {
+        match members.len() < self.options.max_tables {
+            true => Ok(()),
+            false => Err(TxnLogTransactionError::TooManyTables { max: self.options.max_tables, table: table.clone() }),
+        }
+    }
+
+    async fn member<'a>(&self, members: &'a mut Members, name: &TableName) -> TransactionResult<&'a mut Member> {
+        if !members.contains_key(name) {
+            let Some(entry) = self.tables.get(name) else {
+                // Says what is near, and whether it was made since.
+                return Err(match require(self.catalog.as_ref(), &TableRef::Name(name.clone())).await {
+                    Err(e) => e.into(),
+                    Ok(_) => TxnLogError::new(
+                        ErrorKind::NotFound,
+                        format!("the table {name} was made after the transaction began: begin another"),
+                    )
+                    .into(),
+                });
+            };
+            self.check_room(members, name)?;
+            let (version, reader) = (entry.current_version, self.catalog.reader(entry.id));
+            let base = reader.snapshot(At::Version(version)).await?;
+            let state = LogState::at(&entry.location, reader, base);
+            members.insert(name.clone(), Member::new(entry.id, Base::RebaseFrom(version), state));
+        }
+        members.get_mut(name).ok_or(TxnLogTransactionError::Closed)
+    }
+}
+
+/// The result of a call on a transaction.
+pub type TransactionResult<T> = Result<T, TxnLogTransactionError>;
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        let files: Vec<_> =
+            self.members.get_mut().take().unwrap_or_default().into_values().flat_map(|member| member.files).collect();
+        if !files.is_empty()
+            && let Err(e) = wait(async move {
+                remove(&files).await;
+                Ok(())
+            })
+        {
+            tracing::warn!(error = %e, "the files of a transaction that was dropped are left for vacuum");
+        }
+    }
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction").field("began_at", &self.began_at).field("options", &self.options).finish()
+    }
+}
+
+impl Member {
+    fn new(id: TableId, base: Base, state: LogState) -> Self {
+        Self { id, base, state, commits: Vec::new(), files: Vec::new(), reads: Reads::default() }
+    }
+
+    /// Puts what an operation did on top.
+    async fn take(&mut self, name: &TableName, captured: Captured, reads: Reads) -> TransactionResult<()> {
+        self.reads.files.extend(reads.files);
+        self.reads.predicates.extend(reads.predicates);
+        self.reads.whole_table |= reads.whole_table;
+        let Some(commit) = captured.commit else { return Ok(()) };
+        let recorded = |actions: &[Action]| actions.iter().any(|a| matches!(a, Action::Cdc(_)));
+        let changes = |actions: &[Action]| actions.iter().any(changes_rows);
+        let unlike = |before: &Vec<Action>| changes(before) && recorded(before) != recorded(&captured.actions);
+        if changes(&captured.actions) && self.commits.iter().any(unlike) {
+            captured.files.remove().await;
+            // Readers of changes look at files of changes where a commit has some, and nowhere else.
+            let what = format!(
+                "{name} records its changes (delta.enableChangeDataFeed), and a commit cannot say both what was inserted \
+                 and what was updated: do one of them in a transaction of its own"
+            );
+            return Err(TxnLogError::invalid(what).into());
+        }
+        self.state.staged.push(commit);
+        self.commits.push(captured.actions);
+        self.files.push(captured.files);
+        Ok(())
+    }
+}
+
+fn changes_rows(action: &Action) -> bool {
+    match action {
+        Action::Add(add) => add.data_change,
+        Action::Remove(remove) => remove.data_change,
+        _ => false,
+    }
+}
+
+/// Several commits of one table as one: what comes later wins, and a file that came and went was never there.
+fn flatten(commits: Vec<Vec<Action>>) -> Vec<Action> {
+    let mut infos = Vec::new();
+    let (mut protocol, mut metadata) = (None, None);
+    let (mut txns, mut domains) = (BTreeMap::new(), BTreeMap::new());
+    let mut adds: BTreeMap<FileKey, Add> = BTreeMap::new();
+    let mut removes: BTreeMap<FileKey, Remove> = BTreeMap::new();
+    // Removes of files that were added again.
+    let mut taken_back: BTreeMap<FileKey, Remove> = BTreeMap::new();
+    let mut rest = Vec::new();
+    for actions in commits {
+        let mut added = Vec::new();
+        for action in actions {
+            match action {
+                Action::CommitInfo(info) => infos.push(info),
+                Action::Protocol(_) => protocol = Some(action),
+                Action::Metadata(_) => metadata = Some(action),
+                Action::Txn(ref txn) => _ = txns.insert(txn.app_id.clone(), action),
+                Action::DomainMetadata(ref domain) => _ = domains.insert(domain.domain.clone(), action),
+                Action::Add(add) => added.push(add),
+                Action::Remove(remove) => {
+                    let key = remove.key();
+                    match adds.remove(&key) {
+                        None => _ = removes.insert(key, remove),
+                        Some(_) => removes.extend(taken_back.remove_entry(&key)),
+                    }
+                }
+                other => rest.push(other),
+            }
+        }
+        for add in added {
+            let key = add.key();
+            taken_back.extend(removes.remove_entry(&key));
+            adds.insert(key, add);
+        }
+    }
+    let info = summary(infos);
+    let head = info.into_iter().chain(protocol).chain(metadata).chain(txns.into_values()).chain(domains.into_values());
+    let files = removes.into_values().map(Action::Remove).chain(adds.into_values().map(Action::Add));
+    head.chain(files).chain(rest).collect()
+}
+
+/// What several operations say of themselves, as one.
+fn summary(mut infos: Vec<CommitInfo>) -> Option<Action> {
+    if infos.len() < 2 {
+        return infos.pop().map(Action::CommitInfo);
+    }
+    let names: Vec<_> = infos.iter().map(|i| i.0.get::<String>("operation").unwrap_or_default()).collect();
+    let mut parameters = Object::default();
+    // Parameters are texts, as every engine writes them.
+    parameters.set("operations", Value::from(names).to_string());
+    let mut info = Object::default();
+    info.set("operation", "TRANSACTION");
+    info.set("operationParameters", parameters);
+    Some(Action::CommitInfo(CommitInfo(info)))
+}
+
+/// The paths that a commit names, decoded.
+fn named_paths(actions: &[Action]) -> HashSet<Vec<u8>> {
+    let path = |action: &Action| match action {
+        Action::Add(add) => Some(canonical_path(&add.path)),
+        Action::Cdc(cdc) => Some(canonical_path(&cdc.path)),
+        _ => None,
+    };
+    actions.iter().filter_map(path).collect()
+}
