@@ -48,6 +48,11 @@ impl Output {
         }
     }
 
+    /// Text between results, without the end of a line.
+    pub(crate) fn raw(&mut self, text: &str) -> Result<()> {
+        write!(self.to, "{text}").map_err(cannot_write)
+    }
+
     pub(crate) fn line(&mut self, text: &str) -> Result<()> {
         writeln!(self.to, "{text}").and_then(|()| self.to.flush()).map_err(cannot_write)
     }

@@ -44,8 +44,8 @@ impl<'a> Results<'a> {
     /// Prints one result to its end.
     pub(crate) async fn print(&mut self, rows: SendableRecordBatchStream) -> Result<()> {
         match (self.out.format(), self.several, self.printed) {
-            (Format::Json, true, 0) => self.out.line("[")?,
-            (Format::Json, true, _) => self.out.line(",")?,
+            (Format::Json, true, 0) => self.out.raw("[")?,
+            (Format::Json, true, _) => self.out.raw(",")?,
             (Format::Csv | Format::Table, _, 1..) => self.out.line("")?,
             _ => {}
         }
@@ -72,7 +72,10 @@ impl<'a> Results<'a> {
 }
 
 async fn print(out: &mut Output, mut rows: SendableRecordBatchStream) -> Result<()> {
-    let columns = rows.schema().fields().iter().map(|f| f.name().clone()).collect();
+    let columns: Vec<_> = rows.schema().fields().iter().map(|f| f.name().clone()).collect();
+    if out.format() == Format::Table && columns == ["plan_type", "plan"] {
+        return print_plan(out, rows).await;
+    }
     let mut listing = out.listing(columns);
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(|e| query_error(e, UNREADABLE))?;
@@ -81,6 +84,20 @@ async fn print(out: &mut Output, mut rows: SendableRecordBatchStream) -> Result<
         }
     }
     listing.end()
+}
+
+/// Plans are texts of many lines.
+async fn print_plan(out: &mut Output, mut rows: SendableRecordBatchStream) -> Result<()> {
+    while let Some(batch) = rows.next().await {
+        let batch = batch.map_err(|e| query_error(e, UNREADABLE))?;
+        for row in 0..batch.num_rows() {
+            for column in batch.columns() {
+                let text = values::json(column, row)?;
+                out.line(text.as_str().unwrap_or_default().trim_end())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 const UNREADABLE: &str = "the rows cannot be read to their end";
