@@ -22,7 +22,7 @@ fn one_result_is_rows_and_several_are_lists_of_rows() {
     assert_eq!(sql("SELECT 1 AS a, 'x' AS b"), json!([{"a": 1, "b": "x"}]));
     assert_eq!(sql("SELECT 1 AS a; SELECT 2 AS a WHERE false; VALUES (3)"), json!([[{"a": 1}], [], [{"column1": 3}]]));
     assert_eq!(sql("SELECT 1 AS a WHERE false"), json!([]));
-    assert_eq!(sql("-- nothing"), json!([]));
+    assert_eq!(sql("/* nothing */"), json!([]));
     let wanted = json!([{"n": 1}]);
     assert_eq!(sql("SELECT count(*) AS n FROM events WHERE id = 5"), wanted);
     assert_eq!(
