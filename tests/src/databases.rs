@@ -35,6 +35,7 @@ const WHERE: &[(&str, &[Database])] = &[
     ("operations",  &[Sqlite, DuckDb, Postgres]),
     ("transactions", &[Sqlite, DuckDb, Postgres]),
     ("uris",        &[Sqlite, DuckDb, Postgres]),
+    ("sql",         &[Sqlite, DuckDb, Postgres]),
     // A DuckDB file belongs to one process: that a second one is told so is a test of its own.
     ("processes",   &[Sqlite, Postgres]),
     ("lock",        &[DuckDb]),

@@ -39,6 +39,8 @@ pub(crate) enum Format {
     Table,
     Json,
     Csv,
+    /// Bytes of one Parquet file, for rows: `dl sql` and `dl read`
+    Parquet,
 }
 
 #[derive(Debug, Subcommand)]
@@ -118,6 +120,11 @@ pub(crate) enum Command {
         limit: Option<usize>,
         #[command(flatten)]
         at: AtArgs,
+    },
+    /// Run SQL over all tables; a shell without an argument
+    Sql {
+        /// Statements separated by `;`, which run in order until one fails
+        statements: Option<String>,
     },
     /// Write rows from a file
     Write(WriteArgs),

@@ -13,16 +13,17 @@ use deltalakedb_log::{
 };
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{
-    DeltaRs, DeltaTable, Scan, SendableRecordBatchStream, WriteOptions, check_apart, predicate_from_sql, query_error,
+    DeltaRs, DeltaTable, Scan, SendableRecordBatchStream, WriteOptions, check_apart, predicate_from_sql,
 };
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use serde_json::{Value, json};
 
 use crate::args::{AtArgs, Cli, Command, Format, Global, MirrorCommand};
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::rows::Results;
 use crate::settings::{Settings, is_known};
-use crate::{Ended, merge, operations, values, warn, write};
+use crate::{Ended, merge, operations, warn, write};
 
 /// What every command has: the global options, and the clock.
 pub(crate) struct Session {
@@ -182,6 +183,11 @@ pub(crate) fn counted(n: u64, what: &str) -> String {
 }
 
 pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
+    if s.global.format == Format::Parquet && !matches!(command, Command::Sql { .. } | Command::Read { .. }) {
+        return Err(TxnLogError::invalid(
+            "--format parquet is for rows, of `dl sql` and `dl read`: pass table, json or csv",
+        ));
+    }
     match command {
         Command::Init => init(s).await,
         Command::Import { location, name } => import(s, &location, name.as_deref()).await,
@@ -200,6 +206,7 @@ pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
             let scan = Scan { at: point(&at)?, columns, filter_sql: filter, limit };
             read(s, &name, &scan).await
         }
+        Command::Sql { statements } => crate::sql::run(s, statements).await,
         Command::Write(args) => write::write(s, args).await,
         Command::Delete { name, filter, all: _ } => operations::delete(s, &name, filter).await,
         Command::Update { name, filter, all: _ } => operations::update(s, &name, &s.assignments, filter).await,
@@ -503,16 +510,10 @@ async fn read(s: &Session, name: &str, scan: &Scan) -> Result<Ended> {
 }
 
 /// Prints rows as they come.
-pub(crate) async fn print_rows(out: &mut Output, mut rows: SendableRecordBatchStream) -> Result<()> {
-    let columns = rows.schema().fields().iter().map(|f| f.name().clone()).collect();
-    let mut listing = out.listing(columns);
-    while let Some(batch) = rows.next().await {
-        let batch = batch.map_err(|e| query_error(e, "the rows cannot be read to their end"))?;
-        for row in 0..batch.num_rows() {
-            listing.row(batch.columns().iter().map(|c| values::json(c, row)).collect::<Result<_>>()?)?;
-        }
-    }
-    listing.end()
+pub(crate) async fn print_rows(out: &mut Output, rows: SendableRecordBatchStream) -> Result<()> {
+    let mut results = Results::new(out, 1)?;
+    results.print(rows).await?;
+    results.end()
 }
 
 async fn mirror_status(s: &Session, check: bool) -> Result<Ended> {

@@ -10,7 +10,10 @@ mod merge;
 mod operations;
 mod output;
 mod progress;
+mod rows;
 mod settings;
+mod shell;
+mod sql;
 mod values;
 mod write;
 

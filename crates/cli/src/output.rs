@@ -33,7 +33,7 @@ impl Output {
     pub(crate) fn document(&mut self, value: &impl serde::Serialize) -> Result<()> {
         let text = match self.format {
             Format::Table => serde_json::to_string_pretty(value),
-            Format::Json | Format::Csv => serde_json::to_string(value),
+            Format::Json | Format::Csv | Format::Parquet => serde_json::to_string(value),
         };
         let text =
             text.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a result has no JSON form").with_source(e))?;
@@ -46,6 +46,11 @@ impl Output {
             Format::Table if !self.quiet => self.line(text),
             _ => Ok(()),
         }
+    }
+
+    /// Text between results, without the end of a line.
+    pub(crate) fn raw(&mut self, text: &str) -> Result<()> {
+        write!(self.to, "{text}").map_err(cannot_write)
     }
 
     pub(crate) fn line(&mut self, text: &str) -> Result<()> {
@@ -76,7 +81,7 @@ impl Listing<'_> {
                 let text = Value::Object(object).to_string();
                 write!(to, "{}{text}", if first { "[" } else { ",\n " })
             }
-            Format::Csv => {
+            Format::Csv | Format::Parquet => {
                 let header = if first { csv_line(self.columns.iter().map(|c| csv_field(c))) } else { String::new() };
                 write!(to, "{header}{}", csv_line(values.iter().map(|v| csv_field(&csv_text(v)))))
             }
@@ -99,8 +104,8 @@ impl Listing<'_> {
             }
             (Format::Json, 0) => writeln!(to, "[]"),
             (Format::Json, _) => writeln!(to, "]"),
-            (Format::Csv, 0) => write!(to, "{}", csv_line(self.columns.iter().map(|c| csv_field(c)))),
-            (Format::Csv, _) => Ok(()),
+            (Format::Csv | Format::Parquet, 0) => write!(to, "{}", csv_line(self.columns.iter().map(|c| csv_field(c)))),
+            (Format::Csv | Format::Parquet, _) => Ok(()),
         }
         .and_then(|()| to.flush())
         .map_err(cannot_write)

@@ -77,6 +77,7 @@ pub(crate) fn words(e: &(dyn Error + 'static)) -> String {
                 P::ParserError(m) | P::TokenizerError(m) => m.clone(),
                 e => e.to_string(),
             },
+            DataFusionError::SchemaError(e, _) => e.to_string(),
             DataFusionError::Plan(m) | DataFusionError::Execution(m) => m.clone(),
             e => e.to_string(),
         };

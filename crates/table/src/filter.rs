@@ -37,6 +37,13 @@ pub fn predicate_from_sql(sql: &str, schema: &Schema) -> Result<Predicate> {
     Ok(filter.predicate())
 }
 
+/// What conditions say about whole files, where all of them hold.
+pub(crate) fn predicate_of(filters: &[Expr], schema: &Schema) -> Predicate {
+    let predicates = filters.iter().map(|filter| Translation { schema }.predicate(filter));
+    let known: Vec<_> = predicates.filter(|p| *p != Predicate::Unknown).collect();
+    if known.is_empty() { Predicate::Unknown } else { Predicate::And(known) }
+}
+
 /// A condition that has been read against a table's columns.
 pub(crate) struct Filter {
     /// The condition as it stands.

@@ -11,7 +11,10 @@ mod create;
 mod delta_rs;
 mod error;
 mod filter;
+mod known;
 mod operations;
+mod provider;
+mod sql;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -31,6 +34,8 @@ pub use delta_rs::{
 pub use error::query_error;
 pub use filter::predicate_from_sql;
 pub use operations::{Finished, Operation, Write};
+pub use provider::HeldTable;
+pub use sql::{Done, Namespaces, Outlook, Script, SqlOptions, SqlResult, SqlSession};
 pub use table::{DeltaTable, Scan};
 pub use transaction::{MAX_TIMEOUT, Transaction, TransactionOptions, TransactionResult};
 pub use vacuum::{Vacuum, Vacuumed};

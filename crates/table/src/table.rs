@@ -16,9 +16,10 @@ use deltalakedb_log::snapshot::{At, Head};
 use deltalakedb_log::{FileTxnLogReader, Location, Predicate, Result, TableId, TableName, TxnLogError};
 use futures::TryStreamExt;
 
-use crate::delta_rs::{LogState, VirtualTable, session_context};
+use crate::delta_rs::{LogState, Texts, VirtualTable, session_context};
 use crate::error::Explain;
 use crate::filter::Filter;
+use crate::provider::HeldTable;
 
 /// A Delta table: rows in Parquet at a place, and a log that says which of its files are the table.
 ///
@@ -143,9 +144,17 @@ impl DeltaTable {
 
     /// Its columns in Arrow types, as [`Self::scan`] yields them.
     pub async fn schema(&self, at: At) -> Result<SchemaRef> {
+        VirtualTable::without_files(&self.held(at).await?).await?.schema()
+    }
+
+    /// Its log at a version, for who only reads: they need to know neither applications nor domains.
+    pub(crate) async fn held(&self, at: At) -> Result<LogState> {
         let reader = self.reader().await?;
-        let base = reader.snapshot(at).await?;
-        VirtualTable::without_files(&LogState::at(&self.location, reader, base)).await?.schema()
+        let head = match at {
+            At::Latest => reader.head().await?,
+            at => reader.snapshot(at).await?.head,
+        };
+        Ok(LogState::of_head(&self.location, reader, head))
     }
 
     /// Reads rows, as [`Self::scan`] does, to the last.
@@ -156,27 +165,19 @@ impl DeltaTable {
     /// Reads rows, all of one version. Only files that may hold a matching row are looked at, and the cost of planning
     /// follows their number, not the table's. No order is promised.
     pub async fn scan(&self, what: &Scan) -> Result<SendableRecordBatchStream> {
-        let reader = self.reader().await?;
-        let base = reader.snapshot(what.at).await?;
-        Ok(scan(&LogState::at(&self.location, reader, base), what, &self.to_string()).await?.0)
+        Ok(scan(self.held(what.at).await?, what, &self.to_string()).await?.0)
     }
 }
 
 /// Reads rows of a table in a state, and says which predicate chose its files.
-pub(crate) async fn scan(state: &LogState, what: &Scan, table: &str) -> Result<(SendableRecordBatchStream, Predicate)> {
+pub(crate) async fn scan(state: LogState, what: &Scan, table: &str) -> Result<(SendableRecordBatchStream, Predicate)> {
     let session = session_context()?;
-    let filter = match &what.filter_sql {
-        Some(sql) => {
-            let empty = VirtualTable::without_files(state).await?;
-            Some(Filter::parse(sql, &session, &empty.schema()?)?)
-        }
-        None => None,
-    };
+    let held = HeldTable::of_state(state, Texts::Plain).await?;
+    let schema = held.schema();
+    let filter = what.filter_sql.as_ref().map(|sql| Filter::parse(sql, &session, &schema)).transpose()?;
     let predicate = filter.as_ref().map_or(Predicate::Unknown, Filter::predicate);
-    let provider = VirtualTable::matching(state, predicate.clone()).await?.provider()?;
-    let schema = provider.schema();
     let failed = || format!("{table} cannot be read");
-    let mut rows = session.read_table(Arc::new(provider)).explain(failed)?;
+    let mut rows = session.read_table(Arc::new(held)).explain(failed)?;
     if let Some(filter) = filter {
         rows = rows.filter(filter.expr).explain(failed)?;
     }

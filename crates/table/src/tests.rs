@@ -19,23 +19,23 @@ mod operations;
 mod transactions;
 mod vacuums;
 
-struct Room {
-    dir: tempfile::TempDir,
-    catalog: Arc<MemoryCatalog>,
+pub(crate) struct Room {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) catalog: Arc<MemoryCatalog>,
 }
 
 impl Room {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let catalog = MemoryCatalog::new(Arc::new(SeededClock::new(1_700_000_000_000, 7)));
         Self { dir: tempfile::tempdir().unwrap(), catalog: Arc::new(catalog) }
     }
 
-    fn new_table(&self, name: &str) -> NewTable {
+    pub(crate) fn new_table(&self, name: &str) -> NewTable {
         let path = self.dir.path().join(name);
         NewTable { name: name.parse().unwrap(), location: Location::parse(path.to_str().unwrap()).unwrap() }
     }
 
-    async fn create(&self, name: &str, schema: &str, partition_by: &[&str]) -> DeltaTable {
+    pub(crate) async fn create(&self, name: &str, schema: &str, partition_by: &[&str]) -> DeltaTable {
         let partition_by: Vec<_> = partition_by.iter().map(|p| p.to_string()).collect();
         let schema = parse_schema(schema).unwrap();
         let (new, options) = (self.new_table(name), WriteOptions::default());
@@ -43,7 +43,7 @@ impl Room {
         self.open(name).await
     }
 
-    async fn open(&self, name: &str) -> DeltaTable {
+    pub(crate) async fn open(&self, name: &str) -> DeltaTable {
         DeltaTable::open_in(self.catalog.clone(), &TableRef::Name(name.parse().unwrap())).await.unwrap()
     }
 
@@ -52,13 +52,13 @@ impl Room {
     }
 }
 
-fn rows(ids: &[i64], days: &[&str]) -> Vec<RecordBatch> {
+pub(crate) fn rows(ids: &[i64], days: &[&str]) -> Vec<RecordBatch> {
     let ids: ArrayRef = Arc::new(Int64Array::from(ids.to_vec()));
     let days: ArrayRef = Arc::new(StringArray::from(days.to_vec()));
     vec![RecordBatch::try_from_iter([("id", ids), ("day", days)]).unwrap()]
 }
 
-fn text(batches: &[RecordBatch]) -> Vec<String> {
+pub(crate) fn text(batches: &[RecordBatch]) -> Vec<String> {
     let text = pretty_format_batches(batches).unwrap().to_string();
     let mut lines: Vec<_> = text.lines().filter(|l| !l.starts_with('+')).skip(1).map(|l| l.replace(' ', "")).collect();
     lines.sort();

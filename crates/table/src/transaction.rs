@@ -218,7 +218,7 @@ impl Transaction {
             state.base = Some(state.reader.snapshot(what.at).await?);
             state.staged.clear();
         }
-        let (rows, predicate) = scan(&state, what, &format!("the table {name}")).await?;
+        let (rows, predicate) = scan(state, what, &format!("the table {name}")).await?;
         if what.at == At::Latest {
             self.note_read(&name, predicate).await?;
         }

@@ -14,5 +14,6 @@ mod operations;
 mod outside;
 mod property;
 mod s3;
+mod sql;
 mod transactions;
 mod uris;

@@ -10,3 +10,4 @@ mod crash;
 mod databases;
 mod operations;
 mod place;
+mod sql;

@@ -27,6 +27,7 @@ mod stores;
 mod tests;
 mod write;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -46,6 +47,7 @@ use url::Url;
 use self::log::{Files, HeldLog, NoLog};
 use self::log_store::VirtualLogStore;
 use crate::error::Explain;
+use crate::known::AskTheLog;
 
 pub(crate) use self::append::PlainAppend;
 pub(crate) use self::fit::Fit;
@@ -55,6 +57,7 @@ pub use self::merge::{Assignments, Merge, MergeClause};
 pub use self::operations::{Alter, Optimize};
 pub(crate) use self::runtime::wait;
 pub use self::schema::{TableSchema, parse_schema};
+pub(crate) use self::stores::register;
 pub use self::write::NewFiles;
 pub use self::write::SchemaMode;
 pub(crate) use self::write::{Captured, Create, create, create_with_data};
@@ -76,6 +79,11 @@ impl LogState {
     /// A table at a version.
     pub(crate) fn at(location: &Location, reader: Arc<dyn TxnLogReader>, base: Snapshot) -> Self {
         Self { base: Some(base), reader, ..Self::nothing_yet(location) }
+    }
+
+    /// A table at a version, of which only the head is known: to read it, not to write.
+    pub(crate) fn of_head(location: &Location, reader: Arc<dyn TxnLogReader>, head: Head) -> Self {
+        Self::at(location, reader, Snapshot { head, txns: BTreeMap::new(), domains: BTreeMap::new() })
     }
 
     /// A table that does not exist yet.
@@ -160,12 +168,12 @@ impl VirtualTable {
 
     /// Its columns in Arrow types.
     pub(crate) fn schema(&self) -> Result<SchemaRef> {
-        Ok(self.provider()?.schema())
+        Ok(self.provider(Texts::Plain)?.schema())
     }
 
     /// The scan of its files in DataFusion.
-    pub(crate) fn provider(&self) -> Result<DeltaScanNext> {
-        provider(self.snapshot.clone())
+    pub(crate) fn provider(&self, texts: Texts) -> Result<DeltaScanNext> {
+        provider(self.snapshot.clone(), texts)
     }
 
     /// What it is.
@@ -206,13 +214,27 @@ pub(crate) fn check_writable(snapshot: &Snapshot, table: &str) -> Result<()> {
     shown::check_writable(snapshot, table)
 }
 
-fn provider(snapshot: EagerSnapshot) -> Result<DeltaScanNext> {
-    let config =
-        DeltaScanConfig { wrap_partition_values: false, schema_force_view_types: false, ..DeltaScanConfig::default() };
+/// How columns of text and bytes come out of a scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Texts {
+    /// As everyone reads them.
+    Plain,
+    /// As views, which DataFusion computes with faster.
+    Views,
+}
+
+fn provider(snapshot: EagerSnapshot, texts: Texts) -> Result<DeltaScanNext> {
+    let config = DeltaScanConfig {
+        wrap_partition_values: false,
+        schema_force_view_types: texts == Texts::Views,
+        ..DeltaScanConfig::default()
+    };
     DeltaScanNext::new(snapshot, config).explain(|| "the table cannot be read".into())
 }
 
-/// A session that reads with delta-rs' own planner and settings.
+/// A session that reads with delta-rs' own planner and settings, and asks logs for what they know.
 pub(crate) fn session_context() -> Result<SessionContext> {
-    Ok(DeltaSessionContext::with_runtime_env(stores::session()?).into_inner())
+    let session = DeltaSessionContext::with_runtime_env(stores::session()?).into_inner();
+    session.add_optimizer_rule(Arc::new(AskTheLog));
+    Ok(session)
 }

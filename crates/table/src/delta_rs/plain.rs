@@ -72,7 +72,7 @@ pub async fn replay(location: &Location, version: Option<Version>) -> Result<Rep
 pub async fn read(location: &Location, version: Option<Version>) -> Result<Vec<RecordBatch>> {
     let failed = || format!("plain delta-rs cannot read {location}");
     let snapshot = EagerSnapshot::try_new(&log_store(location)?, version).await.explain(failed)?;
-    let rows = super::provider(snapshot)?;
+    let rows = super::provider(snapshot, super::Texts::Plain)?;
     let session = super::session_context()?;
     session.read_table(Arc::new(rows)).explain(failed)?.collect().await.explain(failed)
 }

@@ -57,6 +57,15 @@ pub(super) fn root_store(url: &Url, durability: Durability) -> Result<Arc<dyn Ob
     Ok(store)
 }
 
+/// Lets a session that is not ours find the table's data files.
+pub(crate) fn register(env: &RuntimeEnv, location: &Location) -> Result<()> {
+    let url = url_of(location)?;
+    if env.object_store_registry.get_store(&url).is_err() {
+        env.register_object_store(&url, root_store(&url, Durability::Full)?);
+    }
+    Ok(())
+}
+
 /// The kernel's own engine over that store.
 pub(super) fn engine(url: &Url) -> Result<Arc<dyn Engine>> {
     let executor = Arc::new(TokioMultiThreadExecutor::new(runtime::handle()?));

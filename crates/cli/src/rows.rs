@@ -1,0 +1,132 @@
+//! Rows on standard output, in each format, as they come.
+
+use std::io::{IsTerminal, Stdout};
+
+use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use deltalakedb_table::{SendableRecordBatchStream, query_error};
+use futures::StreamExt;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::Compression;
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+
+use crate::args::Format;
+use crate::output::Output;
+use crate::values;
+
+/// So many rows are held before they are written as Parquet.
+const ROW_GROUP: usize = 128 * 1024;
+
+/// The results of one command: one after the other, and as JSON one document.
+pub(crate) struct Results<'a> {
+    out: &'a mut Output,
+    /// Whether there is more than one, as far as the text of the command tells.
+    several: bool,
+    printed: usize,
+}
+
+impl<'a> Results<'a> {
+    /// Begins to print `expected` results; what cannot be printed so is refused.
+    pub(crate) fn new(out: &'a mut Output, expected: usize) -> Result<Self> {
+        match out.format() {
+            Format::Parquet if expected != 1 => Err(TxnLogError::invalid(format!(
+                "--format parquet is for one result with rows, and this has {expected}: run one query, or pass --format \
+                 json or csv"
+            ))),
+            Format::Parquet if std::io::stdout().is_terminal() => Err(TxnLogError::invalid(
+                "--format parquet writes bytes, which a terminal cannot show: redirect the output, such as > rows.parquet",
+            )),
+            _ => Ok(Self { out, several: expected > 1, printed: 0 }),
+        }
+    }
+
+    /// Prints one result to its end.
+    pub(crate) async fn print(&mut self, rows: SendableRecordBatchStream) -> Result<()> {
+        match (self.out.format(), self.several, self.printed) {
+            (Format::Json, true, 0) => self.out.raw("[")?,
+            (Format::Json, true, _) => self.out.raw(",")?,
+            (Format::Csv | Format::Table, _, 1..) => self.out.line("")?,
+            _ => {}
+        }
+        self.printed += 1;
+        match self.out.format() {
+            Format::Parquet => write_parquet(rows).await,
+            _ => print(self.out, rows).await,
+        }
+    }
+
+    /// Ends the document.
+    pub(crate) fn end(self) -> Result<()> {
+        match (self.out.format(), self.several, self.printed) {
+            (Format::Json, true, 1..) => self.out.line("]"),
+            (Format::Json, _, 0) => self.out.line("[]"),
+            _ => Ok(()),
+        }
+    }
+
+    /// A line for people, between the results.
+    pub(crate) fn say(&mut self, text: &str) -> Result<()> {
+        self.out.say(text)
+    }
+}
+
+async fn print(out: &mut Output, mut rows: SendableRecordBatchStream) -> Result<()> {
+    let columns: Vec<_> = rows.schema().fields().iter().map(|f| f.name().clone()).collect();
+    if out.format() == Format::Table && columns == ["plan_type", "plan"] {
+        return print_plan(out, rows).await;
+    }
+    let mut listing = out.listing(columns);
+    while let Some(batch) = rows.next().await {
+        let batch = batch.map_err(|e| query_error(e, UNREADABLE))?;
+        for row in 0..batch.num_rows() {
+            listing.row(batch.columns().iter().map(|c| values::json(c, row)).collect::<Result<_>>()?)?;
+        }
+    }
+    listing.end()
+}
+
+/// Plans are texts of many lines.
+async fn print_plan(out: &mut Output, mut rows: SendableRecordBatchStream) -> Result<()> {
+    while let Some(batch) = rows.next().await {
+        let batch = batch.map_err(|e| query_error(e, UNREADABLE))?;
+        for row in 0..batch.num_rows() {
+            for column in batch.columns() {
+                let text = values::json(column, row)?;
+                out.line(text.as_str().unwrap_or_default().trim_end())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+const UNREADABLE: &str = "the rows cannot be read to their end";
+
+/// Never more than a row group is in memory.
+async fn write_parquet(mut rows: SendableRecordBatchStream) -> Result<()> {
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_max_row_group_row_count(Some(ROW_GROUP))
+        .build();
+    // Without the types of Arrow that only we computed with: a reader takes those of Parquet.
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let writer = ArrowWriter::try_new_with_options(std::io::stdout(), rows.schema(), options);
+    let mut writer: ArrowWriter<Stdout> = writer.map_err(unwritable)?;
+    while let Some(batch) = rows.next().await {
+        writer.write(&batch.map_err(|e| query_error(e, UNREADABLE))?).map_err(unwritable)?;
+    }
+    writer.close().map(|_| ()).map_err(unwritable)
+}
+
+fn unwritable(e: ParquetError) -> TxnLogError {
+    let e = match e {
+        ParquetError::External(e) => match e.downcast::<std::io::Error>() {
+            Ok(io) => {
+                return TxnLogError::new(ErrorKind::Unavailable, "the result cannot be printed").with_source(*io);
+            }
+            Err(e) => ParquetError::External(e),
+        },
+        e => e,
+    };
+    TxnLogError::invalid("the rows cannot be written as Parquet").with_source(e)
+}

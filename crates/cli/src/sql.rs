@@ -1,0 +1,96 @@
+//! `dl sql`: statements from the command line, from standard input, or typed.
+
+use std::io::{IsTerminal, Read};
+use std::sync::Arc;
+
+use deltalakedb_log::commit::Committed;
+use deltalakedb_log::{Catalog, Result, TableRef, TxnLogError};
+use deltalakedb_table::{Done, Outlook, SqlOptions, SqlResult, SqlSession};
+
+use crate::commands::{Session, counted};
+use crate::rows::Results;
+use crate::shell::Shell;
+use crate::{Ended, warn};
+
+/// A session of SQL and what it prints.
+pub(crate) struct Sql<'a> {
+    s: &'a Session,
+    catalog: Arc<dyn Catalog>,
+    pub(crate) session: SqlSession,
+}
+
+/// Runs the statements; without any, those of standard input, or a shell where somebody types.
+pub(crate) async fn run(s: &Session, statements: Option<String>) -> Result<Ended> {
+    let text = match statements {
+        Some(text) => text,
+        None if std::io::stdin().is_terminal() => {
+            let mut sql = Sql::open(s, false).await?;
+            return Shell::new(s.global.quiet)?.run(&mut sql).await;
+        }
+        None => {
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .map_err(|e| TxnLogError::invalid("the statements on standard input cannot be read").with_source(e))?;
+            text
+        }
+    };
+    // A catalog that is not there has no tables to query; one is made for the first table.
+    let mut sql = Sql::open(s, Outlook::of(&text)?.writes).await?;
+    let ran = sql.run(&text).await;
+    let rolled_back = sql.session.close().await;
+    let rolled_back = rolled_back?;
+    if ran.is_err() && rolled_back {
+        warn("the transaction was rolled back");
+    }
+    ran?;
+    match rolled_back {
+        false => Ok(Ended::Done),
+        true => Err(TxnLogError::invalid("the transaction was rolled back: the statements end without COMMIT")),
+    }
+}
+
+impl<'a> Sql<'a> {
+    async fn open(s: &'a Session, create: bool) -> Result<Self> {
+        let catalog = s.catalog(create).await?;
+        let options = SqlOptions {
+            warehouse: s.settings.get("warehouse").map(String::from),
+            write: s.write_options()?,
+        };
+        Ok(Self { s, session: SqlSession::new(catalog.clone(), options)?, catalog })
+    }
+
+    /// Runs statements and prints what they give.
+    pub(crate) async fn run(&mut self, text: &str) -> Result<()> {
+        let mut out = self.s.output();
+        let mut results = Results::new(&mut out, Outlook::of(text)?.results)?;
+        let mut script = self.session.execute(text)?;
+        while let Some(result) = script.next().await? {
+            match result {
+                SqlResult::Rows(rows) => results.print(rows).await?,
+                SqlResult::Done(done) => {
+                    let tables = publish(self.s, &self.catalog, &done.committed).await?;
+                    results.say(&said(&done, &tables))?;
+                }
+            }
+        }
+        results.end()
+    }
+}
+
+/// Publishes what was committed, and names the tables and their versions.
+async fn publish(s: &Session, catalog: &Arc<dyn Catalog>, committed: &[Committed]) -> Result<Vec<String>> {
+    let mut tables = Vec::with_capacity(committed.len());
+    for c in committed {
+        let entry = s.publish(catalog, &TableRef::Id(c.table)).await?;
+        tables.push(format!("{} is at version {}", entry.name, c.version));
+    }
+    Ok(tables)
+}
+
+/// `INSERT: 2 rows, sales.orders is at version 3`
+fn said(done: &Done, tables: &[String]) -> String {
+    let rows = done.rows.map(|n| counted(n, "row"));
+    let what: Vec<_> = rows.into_iter().chain(tables.iter().cloned()).collect();
+    if what.is_empty() { done.command.into() } else { format!("{}: {}", done.command, what.join(", ")) }
+}

@@ -1,0 +1,104 @@
+//! `dl sql`: what it prints, and what it refuses.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::json;
+
+use crate::place::{Place, Ran};
+
+/// Runs `dl sql` with statements on standard input.
+fn piped(place: &Place, text: &str, args: &[&str]) -> Ran {
+    let mut command = place.command(&[&["sql"], args].concat());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    Ran::of(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn one_result_is_rows_and_several_are_lists_of_rows() {
+    let place = Place::with_events();
+    let sql = |text: &str| place.dl(&["sql", text, "--format", "json"]).json();
+    assert_eq!(sql("SELECT 1 AS a, 'x' AS b"), json!([{"a": 1, "b": "x"}]));
+    assert_eq!(sql("SELECT 1 AS a; SELECT 2 AS a WHERE false; VALUES (3)"), json!([[{"a": 1}], [], [{"column1": 3}]]));
+    assert_eq!(sql("SELECT 1 AS a WHERE false"), json!([]));
+    assert_eq!(sql("/* nothing */"), json!([]));
+    let wanted = json!([{"n": 1}]);
+    assert_eq!(sql("SELECT count(*) AS n FROM events WHERE id = 5"), wanted);
+    assert_eq!(
+        piped(&place, "SELECT count(*) AS n\nFROM events WHERE id = 5;\n", &["--format", "json"]).json(),
+        wanted
+    );
+    let csv = place.dl(&["sql", "SELECT 1 AS a, 'x,y' AS b; SELECT 2 AS c", "--format", "csv"]).good();
+    assert_eq!(csv, "a,b\n1,\"x,y\"\n\nc\n2\n");
+    let people = place.dl(&["sql", "SELECT 1 AS a, 'x' AS b"]).good();
+    assert_eq!(people, " a  b\n 1  x\n");
+}
+
+#[test]
+fn parquet_goes_out_and_comes_in_again() {
+    let place = Place::with_events();
+    for (n, args) in [["sql", "SELECT * FROM events WHERE id > 3"], ["read", "events"]].iter().enumerate() {
+        let file = place.path("rows.parquet");
+        let out = std::fs::File::create(&file).unwrap();
+        let ran = place.command(&[&args[..], &["--format", "parquet"]].concat()).stdout(out).output().unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        let table = format!("again{n}");
+        place.dl(&["write", &table, "--input", "rows.parquet", "--location", &table]).good();
+    }
+    let differ = "SELECT * FROM events WHERE id > 3 EXCEPT SELECT * FROM again0";
+    assert_eq!(place.dl(&["sql", differ, "--format", "json"]).json(), json!([]));
+    let differ = "SELECT * FROM again1 EXCEPT SELECT * FROM events";
+    assert_eq!(place.dl(&["sql", differ, "--format", "json"]).json(), json!([]));
+}
+
+#[test]
+fn what_is_written_is_published() {
+    let place = Place::new();
+    let made = place
+        .dl(&["sql", "CREATE TABLE t (id BIGINT, day STRING) LOCATION 't'; INSERT INTO t VALUES (1, 'a'), (2, 'b')"]);
+    let says = made.good();
+    assert!(says.contains("CREATE TABLE: 0 rows, default.t is at version 0"), "{says}");
+    assert!(says.contains("INSERT: 2 rows, default.t is at version 1"), "{says}");
+    let log = |name: &str| place.path("t/_delta_log").join(name).exists();
+    assert!(log("00000000000000000001.json"));
+    place.dl(&["--set", "mirror.mode=background", "sql", "DELETE FROM t WHERE id = 1"]).good();
+    assert!(!log("00000000000000000002.json"), "left to `dl mirror run`");
+    let ran = place.dl(&["sql", "BEGIN; INSERT INTO t VALUES (3, 'c'); SELECT * FROM t"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.err.contains("rolled back: the statements end without COMMIT"), "{ran:?}");
+    assert_eq!(place.dl(&["sql", "SELECT count(*) AS n FROM t", "--format", "json"]).json(), json!([{"n": 1}]));
+    place.dl(&["mirror", "run"]).good();
+    place.dl(&["verify", "--all"]).good();
+}
+
+#[test]
+fn wrong_sql_gets_one_sentence() {
+    let place = Place::with_events();
+    let check = |args: &[&str], says: &[&str]| {
+        let ran = place.dl(&[&["sql"], args].concat());
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
+        for part in says {
+            assert!(ran.err.contains(part), "{part:?} is not said: {ran:?}");
+        }
+        for noise in ["panicked", "External error", "Arrow error", "ParserError(", "SQL error"] {
+            assert!(!ran.err.contains(noise), "{noise:?} is in {ran:?}");
+        }
+    };
+    check(&["SELEC 1"], &["Expected: an SQL statement, found: SELEC"]);
+    check(&["SELECT * FROM event"], &["no table default.event", "did you mean default.events?"]);
+    check(&["SELECT nosuch FROM events"], &["nosuch"]);
+    check(&["SELECT a.id FROM events a, events b WHERE id = 1"], &["Ambiguous", "id"]);
+    check(&["SELECT * FROM events VERSION AS OF 99"], &["no version 99", "newest is 13"]);
+    check(&["SELECT 1/0 FROM events"], &["Divide by zero"]);
+    check(&["MERGE INTO events USING events s ON true WHEN MATCHED THEN DELETE"], &["`dl merge NAME"]);
+    check(&["SELECT 1; SELECT 2", "--format", "parquet"], &["one result", "this has 2"]);
+    let ran = place.dl(&["tables", "--format", "parquet"]);
+    assert!(ran.code == Some(1) && ran.err.contains("`dl sql` and `dl read`"), "{ran:?}");
+    // What came before an error is printed.
+    let ran = place.dl(&["sql", "SELECT 7 AS a; SELECT * FROM nosuch", "--format", "csv"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), "a\n7\n"));
+    let ran = Place::new().dl(&["sql", "SELECT 1"]);
+    assert!(ran.code == Some(1) && ran.err.contains("there is no catalog"), "{ran:?}");
+}

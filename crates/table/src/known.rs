@@ -1,0 +1,234 @@
+//! What a log knows of all rows without looking at one: how many there are, and the bounds of columns.
+//!
+//! `SELECT count(*)`, `min(x)` and `max(x)` over a whole table need no data file. [`AskTheLog`] notices such a query and
+//! asks the table's scan for just that, so a query that does not need it never pays for it. The answer is a
+//! [`KnownScan`]: a scan with exact statistics, out of which DataFusion's own rule `aggregate_statistics` makes the
+//! result.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{ColumnStatistics, Result as PlanResult, ScalarValue, Statistics};
+use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
+use datafusion::logical_expr::statistics::StatisticsRequest;
+use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
+use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, execute_stream};
+use deltalakedb_log::catalog::TxnLogReader;
+use deltalakedb_log::predicate::Literal;
+use deltalakedb_log::{Result, Version};
+use futures::{TryStreamExt, stream};
+
+use crate::provider::HeldTable;
+
+/// Asks a scan for statistics where they are all that a query needs of it.
+#[derive(Debug)]
+pub(crate) struct AskTheLog;
+
+impl OptimizerRule for AskTheLog {
+    fn name(&self) -> &str {
+        "ask_the_log"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::BottomUp)
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> PlanResult<Transformed<LogicalPlan>> {
+        let LogicalPlan::Aggregate(aggregate) = &plan else { return Ok(Transformed::no(plan)) };
+        if !aggregate.group_expr.is_empty() {
+            return Ok(Transformed::no(plan));
+        }
+        let asked: Option<Vec<_>> = aggregate.aggr_expr.iter().map(asked_by).collect();
+        let Some(asked) = asked else { return Ok(Transformed::no(plan)) };
+        let mut asked: BTreeSet<_> = asked.into_iter().flatten().collect();
+        asked.insert(StatisticsRequest::RowCount);
+        plan.map_children(|input| ask(input, &asked))
+    }
+}
+
+/// What an aggregate needs to know of a table; `None` when that is no statistic.
+fn asked_by(aggregate: &Expr) -> Option<Vec<StatisticsRequest>> {
+    use StatisticsRequest::{Max, Min, NullCount};
+    let Expr::AggregateFunction(function) = aggregate.clone().unalias() else { return None };
+    let p = &function.params;
+    if p.distinct || p.filter.is_some() || !p.order_by.is_empty() {
+        return None;
+    }
+    let [argument] = p.args.as_slice() else { return None };
+    match (function.func.name(), argument) {
+        ("count", Expr::Literal(value, _)) if !value.is_null() => Some(Vec::new()),
+        ("count", Expr::Column(column)) => Some(vec![NullCount(Arc::new(column.clone()))]),
+        ("min" | "max", Expr::Column(column)) => {
+            let column = Arc::new(column.clone());
+            Some(vec![Min(column.clone()), Max(column)])
+        }
+        _ => None,
+    }
+}
+
+/// Passes on what is asked to the scan below, if all of its rows come up unchanged.
+fn ask(plan: LogicalPlan, asked: &BTreeSet<StatisticsRequest>) -> PlanResult<Transformed<LogicalPlan>> {
+    match plan {
+        LogicalPlan::TableScan(scan) if scan.filters.is_empty() && scan.fetch.is_none() => {
+            let before = scan.statistics_requests.len();
+            let all: BTreeSet<_> = scan.statistics_requests.union(asked).cloned().collect();
+            let new = all.len() > before;
+            let scan = TableScan { statistics_requests: all, ..scan };
+            Ok(Transformed::new_transformed(LogicalPlan::TableScan(scan), new))
+        }
+        LogicalPlan::SubqueryAlias(_) => plan.map_children(|input| ask(input, asked)),
+        LogicalPlan::Projection(ref p) if p.expr.iter().all(|e| matches!(e, Expr::Column(_))) => {
+            plan.map_children(|input| ask(input, asked))
+        }
+        plan => Ok(Transformed::no(plan)),
+    }
+}
+
+/// The exact statistics of a version for these columns; `None` where one that is asked is not exact.
+pub(crate) async fn statistics(
+    reader: &dyn TxnLogReader,
+    version: Version,
+    schema: &SchemaRef,
+    asked: &[StatisticsRequest],
+) -> Result<Option<Statistics>> {
+    let counts = reader.counts(version).await?;
+    let Some(rows) = counts.rows.and_then(|rows| usize::try_from(rows).ok()) else { return Ok(None) };
+    let mut columns = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        let mut column = ColumnStatistics::new_unknown();
+        if !field.is_nullable() {
+            column.null_count = Precision::Exact(0);
+        }
+        for request in asked {
+            match request {
+                StatisticsRequest::Min(c) if c.name == *field.name() => {
+                    let Some((min, max)) = reader.min_max(version, field.name()).await? else { return Ok(None) };
+                    let bounds = scalar(min, field.data_type()).zip(scalar(max, field.data_type()));
+                    let Some((min, max)) = bounds else { return Ok(None) };
+                    (column.min_value, column.max_value) = (Precision::Exact(min), Precision::Exact(max));
+                }
+                StatisticsRequest::NullCount(c) if c.name == *field.name() && field.is_nullable() => {
+                    return Ok(None);
+                }
+                _ => {}
+            }
+        }
+        columns.push(column);
+    }
+    let total_byte_size = usize::try_from(counts.bytes).map_or(Precision::Absent, Precision::Inexact);
+    Ok(Some(Statistics { num_rows: Precision::Exact(rows), total_byte_size, column_statistics: columns }))
+}
+
+/// A value of the log as one of a column of that type; `None` when it is not exactly one.
+fn scalar(value: Literal, data_type: &DataType) -> Option<ScalarValue> {
+    let value = match value {
+        Literal::Boolean(b) => ScalarValue::Boolean(Some(b)),
+        Literal::Long(n) => ScalarValue::Int64(Some(n)),
+        Literal::Double(x) => ScalarValue::Float64(Some(x)),
+        Literal::Decimal(n, scale) => ScalarValue::Decimal128(Some(n), 38, scale),
+        Literal::String(s) => ScalarValue::Utf8(Some(s)),
+        Literal::Date(days) => ScalarValue::Date32(Some(days)),
+        Literal::Timestamp(_) => return None,
+    };
+    value.cast_to(data_type).ok().filter(|v| !v.is_null())
+}
+
+/// A scan of all rows of which everything that was asked is known. Executed it yields them all the same: a query may
+/// ask for more than its plan first showed.
+#[derive(Debug)]
+pub(crate) struct KnownScan {
+    schema: SchemaRef,
+    statistics: Arc<Statistics>,
+    /// Where the rows come from, if they have columns.
+    rows: Option<(HeldTable, SessionState, Vec<usize>)>,
+    properties: Arc<PlanProperties>,
+}
+
+impl KnownScan {
+    pub(crate) fn new(
+        schema: SchemaRef,
+        statistics: Statistics,
+        rows: Option<(HeldTable, SessionState, Vec<usize>)>,
+    ) -> Self {
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema.clone()),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Self { schema, statistics: Arc::new(statistics), rows, properties: Arc::new(properties) }
+    }
+}
+
+impl DisplayAs for KnownScan {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KnownScan: rows={}", self.statistics.num_rows)
+    }
+}
+
+impl ExecutionPlan for KnownScan {
+    fn name(&self) -> &str {
+        "KnownScan"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> PlanResult<TreeNodeRecursion>,
+    ) -> PlanResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, _: usize, context: Arc<TaskContext>) -> PlanResult<SendableRecordBatchStream> {
+        if let Some((table, session, columns)) = self.rows.clone().filter(|_| !self.schema.fields().is_empty()) {
+            let rows = async move {
+                let plan = table.scan_files(&session, Some(&columns), &[], None).await?;
+                execute_stream(plan, context)
+            };
+            let rows = stream::once(rows).try_flatten();
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), rows)));
+        }
+        let (schema, batch) = (self.schema.clone(), context.session_config().batch_size());
+        let mut left = self.statistics.num_rows.get_value().copied().unwrap_or(0);
+        let batches = std::iter::from_fn(move || {
+            let rows = left.min(batch);
+            left -= rows;
+            let options = RecordBatchOptions::new().with_row_count(Some(rows));
+            (rows > 0).then(|| Ok(RecordBatch::try_new_with_options(schema.clone(), Vec::new(), &options)?))
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), stream::iter(batches))))
+    }
+
+    fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> PlanResult<Arc<Statistics>> {
+        Ok(self.statistics.clone())
+    }
+}

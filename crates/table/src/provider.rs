@@ -1,0 +1,165 @@
+//! A table at one version, as DataFusion sees it.
+//!
+//! A query names rows, not files. So nothing is known of the files until a scan says which rows are wanted: then the
+//! log chooses those in which one may be, and delta-rs plans the scan of these. The cost of planning follows their
+//! number, not the table's.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{ScanArgs, ScanResult, Session, TableProvider};
+use datafusion::common::{DataFusionError, Result as PlanResult};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::statistics::StatisticsRequest;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use deltalakedb_log::snapshot::{At, Head, Snapshot};
+use deltalakedb_log::{Predicate, Result, TxnLogError, Version};
+
+use crate::delta_rs::{LogState, Texts, VirtualTable, register};
+use crate::filter::predicate_of;
+use crate::known::{self, KnownScan};
+use crate::table::DeltaTable;
+
+/// A table held at one version, for DataFusion: every scan of it sees that version and no other.
+///
+/// Opening it asks for no file. It answers what its log knows without them: how many rows there are in any session, and
+/// in those of this library also the bounds of columns, where the log has them exactly.
+#[derive(Clone)]
+pub struct HeldTable {
+    state: LogState,
+    /// What it is, with what a transaction staged.
+    snapshot: Snapshot,
+    schema: SchemaRef,
+    texts: Texts,
+    /// What scans looked for so far.
+    looked_for: Arc<Mutex<Vec<Predicate>>>,
+}
+
+impl HeldTable {
+    /// The table as it is at that point. Its texts come as views, which DataFusion computes with faster.
+    pub async fn open(table: &DeltaTable, at: At) -> Result<Self> {
+        Self::of_state(table.held(at).await?, Texts::Views).await
+    }
+
+    /// The table in a state of its log.
+    pub(crate) async fn of_state(state: LogState, texts: Texts) -> Result<Self> {
+        let empty = VirtualTable::without_files(&state).await?;
+        let (snapshot, schema) = (empty.base().clone(), empty.provider(texts)?.schema());
+        Ok(Self { state, snapshot, schema, texts, looked_for: Arc::default() })
+    }
+
+    /// The version it is held at; what a transaction staged counts as versions.
+    pub fn version(&self) -> Version {
+        self.snapshot.version()
+    }
+
+    /// Its version, protocol and metadata.
+    pub fn head(&self) -> &Head {
+        &self.snapshot.head
+    }
+
+    /// What the scans that were planned since the last call looked for.
+    pub(crate) fn take_looked_for(&self) -> Vec<Predicate> {
+        std::mem::take(&mut *self.looked_for.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+
+    fn look_for(&self, predicate: &Predicate) {
+        self.looked_for.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(predicate.clone());
+    }
+
+    /// The scan of the files in which a row may match.
+    pub(crate) async fn scan_files(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        let predicate = predicate_of(filters, &self.schema);
+        self.look_for(&predicate);
+        let files = VirtualTable::matching(&self.state, predicate).await.map_err(outward)?;
+        register(session.runtime_env(), &self.state.location).map_err(outward)?;
+        files.provider(self.texts).map_err(outward)?.scan(session, projection, filters, limit).await
+    }
+
+    /// The scan of all rows as far as the log knows it; `None` where what is asked is not known exactly.
+    async fn known(
+        &self,
+        session: &dyn Session,
+        projection: Option<&[usize]>,
+        asked: &[StatisticsRequest],
+    ) -> PlanResult<Option<Arc<dyn ExecutionPlan>>> {
+        let columns: Vec<usize> = projection.map_or_else(|| (0..self.schema.fields().len()).collect(), <[_]>::to_vec);
+        let state = session.as_any().downcast_ref::<SessionState>();
+        // The log knows nothing of what is only staged.
+        let is_committed = self.state.base.is_some() && self.state.staged.is_empty();
+        if !is_committed || !(columns.is_empty() || (!asked.is_empty() && state.is_some())) {
+            return Ok(None);
+        }
+        let schema = Arc::new(self.schema.project(&columns)?);
+        let log = self.state.reader.as_ref();
+        let statistics = known::statistics(log, self.version(), &schema, asked).await.map_err(outward)?;
+        let Some(statistics) = statistics else { return Ok(None) };
+        self.look_for(&Predicate::Unknown);
+        let rest = state.map(|state| (self.clone(), state.clone(), columns));
+        Ok(Some(Arc::new(KnownScan::new(schema, statistics, rest))))
+    }
+}
+
+#[async_trait]
+impl TableProvider for HeldTable {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    /// Files are chosen by conditions, rows are not: DataFusion looks at every row again.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> PlanResult<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        let args = ScanArgs::default()
+            .with_projection(projection.map(Vec::as_slice))
+            .with_filters(Some(filters))
+            .with_limit(limit);
+        Ok(self.scan_with_args(session, args).await?.into_inner())
+    }
+
+    async fn scan_with_args<'a>(&self, session: &dyn Session, args: ScanArgs<'a>) -> PlanResult<ScanResult> {
+        let filters = args.filters().unwrap_or_default();
+        if filters.is_empty()
+            && let Some(known) = self.known(session, args.projection(), args.statistics_requests()).await?
+        {
+            return Ok(known.into());
+        }
+        let projection = args.projection().map(<[_]>::to_vec);
+        Ok(self.scan_files(session, projection.as_ref(), filters, args.limit()).await?.into())
+    }
+}
+
+/// An error of ours on its way through DataFusion.
+pub(crate) fn outward(e: TxnLogError) -> DataFusionError {
+    DataFusionError::External(e.into())
+}
+
+impl fmt::Debug for HeldTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeldTable")
+            .field("location", &self.state.location)
+            .field("version", &self.version())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,329 @@
+//! What statements that write do, on a transaction.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::datatypes::{Field, Schema};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    AssignmentTarget, ColumnDef, ColumnOption, CreateTable, CreateTableOptions, Delete, Expr, FromTable,
+    HiveDistributionStyle, Ident, Insert, Query, SqlOption, Statement as Ast, TableFactor, TableObject, TableWithJoins,
+    Update, Value as SqlValue, visit_expressions_mut,
+};
+use deltalakedb_log::commit::NewTable;
+use deltalakedb_log::{Location, Result, TableName, TableRef, TxnLogError};
+use futures::{StreamExt, stream};
+use serde_json::Value;
+
+use super::names::{Named, table_name};
+use super::statement::refuse;
+use super::{SqlSession, planned};
+use crate::delta_rs::{TableSchema, parse_schema};
+use crate::error::{Explain, query_error};
+use crate::operations::{Operation, Write};
+use crate::transaction::Transaction;
+use crate::write::{Rows, SaveMode};
+
+impl SqlSession {
+    /// Adds rows, or puts them in the place of all others. Gives how many came.
+    pub(super) async fn insert(&self, tx: &Transaction, insert: Insert, whole: Statement) -> Result<u64> {
+        let TableObject::TableName(name) = &insert.table else {
+            return refuse("INSERT into what is no table", "expected INSERT INTO NAME");
+        };
+        let extra = [
+            (insert.or.is_some() || insert.replace_into || insert.ignore, "INSERT OR REPLACE"),
+            (insert.on.is_some(), "INSERT … ON CONFLICT"),
+            (insert.returning.is_some() || insert.output.is_some(), "INSERT … RETURNING"),
+            (insert.partitioned.is_some(), "INSERT … PARTITION"),
+            (!insert.assignments.is_empty() || insert.source.is_none(), "INSERT without a query"),
+        ];
+        if let Some((_, what)) = extra.iter().find(|(there, _)| *there) {
+            return refuse(what, "expected INSERT INTO NAME [(COLUMNS)] and a query or VALUES");
+        }
+        let (name, mode) = (
+            table_name(name)?,
+            match insert.overwrite {
+                true => SaveMode::Overwrite,
+                false => SaveMode::Append,
+            },
+        );
+        self.hold(&Named::of(&whole)?).await?;
+        let failed = || format!("the rows for {name} cannot be made");
+        let plan = self.context.state().statement_to_plan(whole).await.explain(failed)?;
+        let LogicalPlan::Dml(dml) = plan else { return refuse("this INSERT", "expected INSERT INTO NAME and a query") };
+        let rows = planned(&self.context, dml.input.as_ref().clone(), failed).await?;
+        self.note_reads().await?;
+        let (rows, count) = counted(rows);
+        // An insert of no rows is no new version.
+        let rows = match mode {
+            SaveMode::Append => some(rows).await?,
+            _ => Some(rows),
+        };
+        if let Some(rows) = rows {
+            tx.run(&name.to_string(), Operation::Write(Write::new(Rows::from(rows), mode))).await?;
+        }
+        Ok(count.load(Ordering::Relaxed))
+    }
+
+    /// Removes rows. Gives how many, where delta-rs says so.
+    pub(super) async fn delete(&self, tx: &Transaction, delete: Delete) -> Result<Option<u64>> {
+        let extra = delete.using.is_some()
+            || delete.returning.is_some()
+            || delete.output.is_some()
+            || delete.limit.is_some()
+            || !delete.order_by.is_empty()
+            || !delete.tables.is_empty();
+        let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
+        let ([from], false) = (&from[..], extra) else {
+            return refuse("this DELETE", "expected DELETE FROM NAME [WHERE CONDITION]");
+        };
+        let target = Target::of(from, "DELETE")?;
+        let filter = delete.selection.map(|condition| target.text(condition, "WHERE of DELETE")).transpose()?;
+        let said = tx.delete(&target.name.to_string(), filter.as_deref()).await?;
+        Ok(number(&said, "num_deleted_rows"))
+    }
+
+    /// Changes rows. Gives how many.
+    pub(super) async fn update(&self, tx: &Transaction, update: Update) -> Result<Option<u64>> {
+        let extra = update.from.is_some()
+            || update.returning.is_some()
+            || update.output.is_some()
+            || update.or.is_some()
+            || update.limit.is_some()
+            || !update.order_by.is_empty();
+        if extra {
+            return refuse("this UPDATE", "expected UPDATE NAME SET COLUMN = VALUE [WHERE CONDITION]");
+        }
+        let target = Target::of(&update.table, "UPDATE")?;
+        let mut set = Vec::with_capacity(update.assignments.len());
+        for assignment in update.assignments {
+            let AssignmentTarget::ColumnName(column) = &assignment.target else {
+                return refuse("UPDATE of several columns at once", "set each on its own");
+            };
+            let column = column.0.last().and_then(|part| part.as_ident()).map(quoted);
+            let column = column.ok_or_else(|| TxnLogError::invalid("UPDATE sets what is no column"))?;
+            set.push((column, target.text(assignment.value, "SET of UPDATE")?));
+        }
+        let filter = update.selection.map(|condition| target.text(condition, "WHERE of UPDATE")).transpose()?;
+        let set: Vec<_> = set.iter().map(|(column, value)| (column.as_str(), value.as_str())).collect();
+        let said = tx.update(&target.name.to_string(), &set, filter.as_deref()).await?;
+        Ok(number(&said, "num_updated_rows"))
+    }
+
+    /// Makes a table, of columns or of the rows of a query. Gives how many rows it has; `None` when it was there.
+    pub(super) async fn create(&self, tx: &Transaction, create: CreateTable) -> Result<Option<u64>> {
+        let refused = [
+            (create.or_replace, "CREATE OR REPLACE TABLE"),
+            (create.temporary, "CREATE TEMPORARY TABLE"),
+            (create.like.is_some() || create.clone.is_some(), "CREATE TABLE of another table"),
+            (create.partition_by.is_some() || create.cluster_by.is_some(), "PARTITION BY and CLUSTER BY"),
+            (!create.constraints.is_empty() || create.primary_key.is_some(), "a constraint in CREATE TABLE"),
+            (create.query.is_some() && !create.columns.is_empty(), "CREATE TABLE with columns and a query"),
+        ];
+        if let Some((_, what)) = refused.iter().find(|(there, _)| *there) {
+            return refuse(what, HOW_TO_CREATE);
+        }
+        let name = table_name(&create.name)?;
+        if create.if_not_exists && self.catalog.find(&TableRef::Name(name.clone())).await?.is_some() {
+            return Ok(None);
+        }
+        let location = self.new_location(&name, place(&create)?)?;
+        let new = NewTable { name: name.clone(), location };
+        let (partition_by, properties) = (partitions(&create)?, properties(&create)?);
+        let Some(query) = create.query else {
+            let schema = self.columns(&name, &create.columns).await?;
+            tx.create(new, &schema, &partition_by, &properties).await?;
+            return Ok(Some(0));
+        };
+        let rows = self.rows_of(*query, || format!("the rows for {name} cannot be made")).await?;
+        let (rows, count) = counted(rows);
+        tx.create_with_data(new, Rows::from(rows), &partition_by, &properties).await?;
+        Ok(Some(count.load(Ordering::Relaxed)))
+    }
+
+    async fn rows_of(&self, query: Query, failed: impl Fn() -> String) -> Result<SendableRecordBatchStream> {
+        let query = Statement::Statement(Box::new(Ast::Query(Box::new(query))));
+        self.hold(&Named::of(&query)?).await?;
+        let plan = self.context.state().statement_to_plan(query).await.explain(&failed)?;
+        let rows = planned(&self.context, plan, failed).await?;
+        self.note_reads().await?;
+        Ok(rows)
+    }
+
+    fn new_location(&self, name: &TableName, given: Option<&str>) -> Result<Location> {
+        match (given, &self.options.warehouse) {
+            (Some(location), _) => Location::parse(location),
+            (None, Some(warehouse)) => {
+                Location::parse(&format!("{}/{}/{}", warehouse.trim_end_matches('/'), name.namespace, name.name))
+            }
+            (None, None) => Err(TxnLogError::invalid(format!(
+                "the new table {name} needs a place: add LOCATION '…' to CREATE TABLE, or --set warehouse=LOCATION for \
+                 all new tables"
+            ))),
+        }
+    }
+
+    /// The columns of CREATE TABLE, with types as Delta or SQL names them.
+    async fn columns(&self, table: &TableName, columns: &[ColumnDef]) -> Result<TableSchema> {
+        if columns.is_empty() {
+            return Err(TxnLogError::invalid(format!("the new table {table} has no columns: {HOW_TO_CREATE}")));
+        }
+        let mut fields = Vec::with_capacity(columns.len());
+        for column in columns {
+            let mut nullable = true;
+            for option in &column.options {
+                match &option.option {
+                    ColumnOption::Null => {}
+                    ColumnOption::NotNull => nullable = false,
+                    other => return refuse(&format!("the column option {other}"), HOW_TO_CREATE),
+                }
+            }
+            let of_type = match parse_schema(&format!("c {}", column.data_type)) {
+                Ok(schema) => schema.to_arrow()?.field(0).data_type().clone(),
+                // What Delta does not call so, SQL may.
+                Err(e) => match self.sql_type(&column.data_type.to_string()).await {
+                    Some(of_type) => of_type,
+                    None => {
+                        let what = format!("the column {} of {table} cannot be made", column.name);
+                        return Err(TxnLogError::invalid(what).with_source(e));
+                    }
+                },
+            };
+            fields.push(Field::new(&column.name.value, of_type, nullable));
+        }
+        TableSchema::from_arrow(&Schema::new(fields))
+    }
+
+    async fn sql_type(&self, name: &str) -> Option<arrow::datatypes::DataType> {
+        let plan = self.context.state().create_logical_plan(&format!("SELECT CAST(NULL AS {name})")).await.ok()?;
+        Some(plan.schema().field(0).data_type().clone())
+    }
+}
+
+const HOW_TO_CREATE: &str = "expected CREATE TABLE [IF NOT EXISTS] NAME (COLUMN TYPE [NOT NULL], …) \
+                             [PARTITIONED BY (…)] [LOCATION '…'] [TBLPROPERTIES (…)], or AS and a query for the columns";
+
+fn place(create: &CreateTable) -> Result<Option<&str>> {
+    let formats = create.hive_formats.as_ref();
+    if formats.is_some_and(|f| f.row_format.is_some() || f.serde_properties.is_some() || f.storage.is_some()) {
+        return refuse("a file format in CREATE TABLE", HOW_TO_CREATE);
+    }
+    Ok(create.location.as_deref().or(formats.and_then(|f| f.location.as_deref())))
+}
+
+fn partitions(create: &CreateTable) -> Result<Vec<String>> {
+    match &create.hive_distribution {
+        HiveDistributionStyle::PARTITIONED { columns } => Ok(columns.iter().map(|c| c.name.value.clone()).collect()),
+        HiveDistributionStyle::NONE => Ok(Vec::new()),
+        HiveDistributionStyle::SKEWED { .. } => refuse("SKEWED BY", HOW_TO_CREATE),
+    }
+}
+
+fn properties(create: &CreateTable) -> Result<HashMap<String, String>> {
+    let options = match &create.table_options {
+        CreateTableOptions::None => return Ok(HashMap::new()),
+        CreateTableOptions::TableProperties(options) => options,
+        _ => return refuse("an option of CREATE TABLE", HOW_TO_CREATE),
+    };
+    let text = |value: &Expr| match value {
+        Expr::Value(v) => match &v.value {
+            SqlValue::SingleQuotedString(text) => Some(text.clone()),
+            SqlValue::Number(digits, _) => Some(digits.clone()),
+            SqlValue::Boolean(b) => Some(b.to_string()),
+            _ => None,
+        },
+        _ => None,
+    };
+    let property = |option: &SqlOption| match option {
+        SqlOption::KeyValue { key, value } => Some((key.value.clone(), text(value)?)),
+        _ => None,
+    };
+    let all: Option<_> = options.iter().map(property).collect();
+    all.ok_or_else(|| TxnLogError::invalid("TBLPROPERTIES cannot be read: expected ('key' = 'value', …)"))
+}
+
+/// The table a statement changes, and what it is called there.
+struct Target {
+    name: TableName,
+    called: String,
+}
+
+impl Target {
+    fn of(table: &TableWithJoins, statement: &str) -> Result<Self> {
+        match &table.relation {
+            TableFactor::Table { name, alias, args: None, version: None, .. } if table.joins.is_empty() => {
+                let name = table_name(name)?;
+                let called = alias.as_ref().map_or_else(|| name.name.clone(), |alias| alias.name.value.clone());
+                Ok(Self { name, called })
+            }
+            _ => refuse(&format!("{statement} of what is not one table"), "name one table, as it is now"),
+        }
+    }
+
+    /// An expression over its rows as text, without what qualifies its columns.
+    fn text(&self, mut expr: Expr, place: &str) -> Result<String> {
+        let unqualified = visit_expressions_mut(&mut expr, |e| {
+            match e {
+                Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => return ControlFlow::Break(()),
+                Expr::CompoundIdentifier(parts) => {
+                    let own = match &parts[..] {
+                        [a, b, _, ..] if a.value == self.name.namespace && b.value == self.called => 2,
+                        [a, _, ..] if a.value == self.called => 1,
+                        _ => 0,
+                    };
+                    parts.drain(..own);
+                    if let [column] = &parts[..] {
+                        *e = Expr::Identifier(column.clone());
+                    }
+                }
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        });
+        match unqualified {
+            ControlFlow::Continue(()) => Ok(expr.to_string()),
+            ControlFlow::Break(()) => refuse(
+                &format!("a subquery in {place}"),
+                "`dl merge NAME --source S --on SQL` changes rows by those of another table",
+            ),
+        }
+    }
+}
+
+fn quoted(name: &Ident) -> String {
+    format!("\"{}\"", name.value.replace('"', "\"\""))
+}
+
+fn number(said: &Value, of: &str) -> Option<u64> {
+    said.get(of).and_then(Value::as_u64)
+}
+
+/// The same rows, and how many went by.
+fn counted(rows: SendableRecordBatchStream) -> (SendableRecordBatchStream, Arc<AtomicU64>) {
+    let count = Arc::new(AtomicU64::new(0));
+    let (schema, seen) = (rows.schema(), count.clone());
+    let rows = rows.inspect(move |batch| {
+        if let Ok(batch) = batch {
+            seen.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        }
+    });
+    (Box::pin(RecordBatchStreamAdapter::new(schema, rows)), count)
+}
+
+/// The same rows; `None` when there are none.
+async fn some(mut rows: SendableRecordBatchStream) -> Result<Option<SendableRecordBatchStream>> {
+    let schema = rows.schema();
+    while let Some(batch) = rows.next().await {
+        let batch = batch.map_err(|e| query_error(e, "the rows to be written cannot be read"))?;
+        if batch.num_rows() > 0 {
+            let all = stream::iter([Ok(batch)]).chain(rows);
+            return Ok(Some(Box::pin(RecordBatchStreamAdapter::new(schema, all))));
+        }
+    }
+    Ok(None)
+}

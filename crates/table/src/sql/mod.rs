@@ -1,0 +1,364 @@
+//! SQL over all tables of a catalog.
+//!
+//! A statement goes its way in four steps. It is read by DataFusion's parser, with tables `VERSION AS OF` added
+//! (`dialect`, `statement`). The tables it names are found and held, all of them at one point (`names`, `namespaces`,
+//! `past`). DataFusion plans it over the held tables; no name leads anywhere else. Rows stream out, or go into a
+//! table (`change`): whatever writes does so in a transaction, the one that is open or one of its own.
+
+mod change;
+mod dialect;
+mod names;
+mod namespaces;
+mod past;
+mod statement;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray, UInt64Array};
+use datafusion::catalog::TableProvider;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::prelude::{SQLOptions, SessionContext};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{ObjectName, ShowStatementOptions};
+use deltalakedb_log::catalog::Catalog;
+use deltalakedb_log::commit::Committed;
+use deltalakedb_log::schema::Schema;
+use deltalakedb_log::{Result, TableName, TxnLogError, TxnLogTransactionError};
+use futures::stream;
+
+use self::names::Named;
+use self::namespaces::{held_at_once, resolve};
+use self::past::Past;
+use self::statement::{Asked, Statements};
+use crate::delta_rs::{LogState, Texts, session_context};
+use crate::error::Explain;
+use crate::provider::HeldTable;
+use crate::transaction::{Transaction, TransactionOptions};
+use crate::write::WriteOptions;
+
+pub use self::namespaces::Namespaces;
+pub use self::statement::Outlook;
+
+/// The catalog of DataFusion in which a session's tables are; nobody needs to write it.
+const LAKE: &str = "lake";
+
+/// How a session of SQL works.
+#[derive(Clone, Debug, Default)]
+pub struct SqlOptions {
+    /// Below this place new tables are made that name none.
+    pub warehouse: Option<String>,
+    /// How it writes.
+    pub write: WriteOptions,
+}
+
+/// What a statement gave.
+pub enum SqlResult {
+    /// Rows, as they come; [`SendableRecordBatchStream::schema`] tells their columns.
+    Rows(SendableRecordBatchStream),
+    /// Something was done.
+    Done(Done),
+}
+
+/// What a statement without rows did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Done {
+    /// The kind of statement, such as `INSERT`.
+    pub command: &'static str,
+    /// How many rows it wrote, changed or removed, where it did any of that.
+    pub rows: Option<u64>,
+    /// What it committed; nothing within a transaction.
+    pub committed: Vec<Committed>,
+}
+
+/// Statements of SQL, one after the other, over the tables of a catalog.
+///
+/// ```
+/// # use deltalakedb_table::{SqlOptions, SqlResult, SqlSession};
+/// # async fn example(catalog: std::sync::Arc<dyn deltalakedb_log::Catalog>) -> deltalakedb_log::Result<()> {
+/// let mut session = SqlSession::new(catalog, SqlOptions::default())?;
+/// let mut script = session.execute("SHOW TABLES; SELECT count(*) FROM sales.orders VERSION AS OF 3")?;
+/// while let Some(result) = script.next().await? {
+///     if let SqlResult::Rows(rows) = result {
+///         println!("{}", rows.schema());
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct SqlSession {
+    catalog: Arc<dyn Catalog>,
+    options: SqlOptions,
+    context: SessionContext,
+    tables: Namespaces,
+    past: Past,
+    /// The tables of the statement that is being planned.
+    read: Mutex<Vec<(TableName, Arc<HeldTable>)>>,
+    open: Option<Open>,
+}
+
+/// A transaction that has not ended.
+struct Open {
+    transaction: Transaction,
+    /// Whether it is that of one statement.
+    implicit: bool,
+}
+
+impl SqlSession {
+    /// A session over all tables of a catalog.
+    pub fn new(catalog: Arc<dyn Catalog>, options: SqlOptions) -> Result<Self> {
+        let context = session_context()?;
+        let (tables, past) = (Namespaces::of_held(catalog.clone()), Past::default());
+        {
+            let state = context.state_ref();
+            let mut state = state.write();
+            let names = &mut state.config_mut().options_mut().catalog;
+            (names.default_catalog, names.default_schema) = (LAKE.into(), "default".into());
+        }
+        context.register_catalog(LAKE, Arc::new(tables.clone()));
+        let planner = context.register_relation_planner(Arc::new(past.clone()));
+        planner.explain(|| "a session of SQL cannot be started".into())?;
+        Ok(Self { catalog, options, context, tables, past, read: Mutex::default(), open: None })
+    }
+
+    /// Begins to run statements separated by `;`. Each runs when [`Script::next`] comes to it.
+    pub fn execute(&mut self, text: &str) -> Result<Script<'_>> {
+        Ok(Script { statements: Statements::of(text)?, session: self })
+    }
+
+    /// Whether a text is no beginning of more: it ends with `;`, outside of quotes and comments, or says nothing.
+    pub fn is_complete(text: &str) -> bool {
+        statement::is_complete(text)
+    }
+
+    /// Ends the session; true when a transaction was open, which is rolled back.
+    pub async fn close(&mut self) -> Result<bool> {
+        match self.open.take() {
+            None => Ok(false),
+            Some(open) => {
+                open.transaction.rollback().await;
+                Ok(!open.implicit)
+            }
+        }
+    }
+
+    async fn run(&mut self, asked: Asked) -> Result<SqlResult> {
+        // Of a statement that was interrupted nothing stays.
+        if let Some(open) = self.open.take_if(|open| open.implicit) {
+            open.transaction.rollback().await;
+        }
+        let result = match asked {
+            Asked::Query(statement) => self.query(statement).await.map(SqlResult::Rows),
+            Asked::ShowTables(options) => self.show_tables(&options).await,
+            Asked::Describe(name) => self.describe(&name).await,
+            Asked::Begin { serializable } => self.begin(serializable).await,
+            Asked::Commit => match self.open.take() {
+                Some(open) => {
+                    let committed = open.transaction.commit().await?;
+                    Ok(SqlResult::Done(Done { command: "COMMIT", rows: None, committed }))
+                }
+                None => Err(TxnLogError::invalid("there is no transaction to commit: BEGIN begins one")),
+            },
+            Asked::Rollback => match self.close().await? {
+                true => Ok(SqlResult::Done(Done { command: "ROLLBACK", rows: None, committed: Vec::new() })),
+                false => Err(TxnLogError::invalid("there is no transaction to roll back: BEGIN begins one")),
+            },
+            change => self.change(change).await,
+        };
+        match result {
+            Err(e) if self.close().await? => {
+                Err(TxnLogError::new(e.kind(), format!("{e}; the transaction was rolled back")))
+            }
+            result => result,
+        }
+    }
+
+    async fn begin(&mut self, serializable: bool) -> Result<SqlResult> {
+        if self.open.is_some() {
+            return Err(TxnLogError::invalid("a transaction is open already: COMMIT or ROLLBACK ends it"));
+        }
+        self.open = Some(self.transaction(serializable, false).await?);
+        Ok(SqlResult::Done(Done { command: "BEGIN", rows: None, committed: Vec::new() }))
+    }
+
+    async fn transaction(&self, serializable: bool, implicit: bool) -> Result<Open> {
+        let write = self.options.write.clone();
+        let options = TransactionOptions { write, serializable, ..TransactionOptions::default() };
+        Ok(Open { transaction: Transaction::begin(self.catalog.clone(), options).await?, implicit })
+    }
+
+    /// Runs a statement that writes: in the open transaction, or in one of its own.
+    async fn change(&mut self, asked: Asked) -> Result<SqlResult> {
+        if self.open.is_none() {
+            // A statement by itself is as if nothing had happened beside it.
+            self.open = Some(self.transaction(true, true).await?);
+        }
+        let Some(open) = &self.open else { return Err(TxnLogTransactionError::Closed.into()) };
+        let tx = &open.transaction;
+        let (command, rows) = match asked {
+            Asked::Insert(insert, whole) => ("INSERT", Some(self.insert(tx, insert, whole).await?)),
+            Asked::Update(update) => ("UPDATE", self.update(tx, *update).await?),
+            Asked::Delete(delete) => ("DELETE", self.delete(tx, *delete).await?),
+            Asked::Create(create) => ("CREATE TABLE", self.create(tx, *create).await?),
+            _ => return Err(TxnLogError::invalid("this statement does not write")),
+        };
+        let committed = match self.open.take_if(|open| open.implicit) {
+            Some(open) => open.transaction.commit().await?,
+            None => Vec::new(),
+        };
+        Ok(SqlResult::Done(Done { command, rows, committed }))
+    }
+
+    async fn query(&self, statement: Statement) -> Result<SendableRecordBatchStream> {
+        self.hold(&Named::of(&statement)?).await?;
+        let failed = || "the query cannot be run".to_string();
+        let plan = self.context.state().statement_to_plan(statement).await.explain(failed)?;
+        let rows = planned(&self.context, plan, failed).await?;
+        self.note_reads().await?;
+        Ok(rows)
+    }
+
+    /// Makes the names of a statement lead to tables: to those as they are now, all at one point, or as the open
+    /// transaction sees them; and to those as they were.
+    async fn hold(&self, named: &Named) -> Result<()> {
+        let names: Vec<_> = named.now.iter().cloned().collect();
+        let held = self.held(&names).await?;
+        let provider =
+            |(name, table): &(TableName, Arc<HeldTable>)| (name.clone(), table.clone() as Arc<dyn TableProvider>);
+        self.tables.hold_these(held.iter().map(provider).collect());
+        *self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = held;
+        let mut past = Vec::with_capacity(named.then.len());
+        for (name, at) in &named.then {
+            for entry in resolve(self.catalog.as_ref(), std::slice::from_ref(name)).await? {
+                let reader = self.catalog.reader(entry.id);
+                let state = LogState::of_head(&entry.location, reader.clone(), reader.snapshot(*at).await?.head);
+                let table = HeldTable::of_state(state, Texts::Views).await?;
+                past.push(((name.clone(), *at), Arc::new(table) as Arc<dyn TableProvider>));
+            }
+        }
+        self.past.hold(past);
+        Ok(())
+    }
+
+    async fn held(&self, names: &[TableName]) -> Result<Vec<(TableName, Arc<HeldTable>)>> {
+        let Some(open) = &self.open else { return held_at_once(self.catalog.as_ref(), names).await };
+        let mut held = Vec::with_capacity(names.len());
+        for name in names {
+            let state = open.transaction.state(name).await?;
+            held.push((name.clone(), Arc::new(HeldTable::of_state(state, Texts::Views).await?)));
+        }
+        Ok(held)
+    }
+
+    /// Tells the open transaction what the statement read of its tables, once it is planned.
+    async fn note_reads(&self) -> Result<()> {
+        let read = std::mem::take(&mut *self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        let Some(open) = &self.open else { return Ok(()) };
+        for (name, table) in read {
+            for predicate in table.take_looked_for() {
+                open.transaction.note_read(&name, predicate).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn show_tables(&self, options: &ShowStatementOptions) -> Result<SqlResult> {
+        let namespace = match (&options.show_in, &options.starts_with, &options.limit, &options.filter_position) {
+            (None, None, None, None) => None,
+            (Some(place), None, None, None) => match &place.parent_name {
+                Some(ObjectName(parts)) => match &parts[..] {
+                    [part] => part.as_ident().map(|i| i.value.clone()),
+                    _ => None,
+                },
+                None => None,
+            },
+            _ => {
+                return Err(TxnLogError::invalid(
+                    "SHOW TABLES takes no condition: expected SHOW TABLES [IN namespace]",
+                ));
+            }
+        };
+        let mut tables = self.catalog.tables().await?;
+        tables.retain(|t| namespace.as_ref().is_none_or(|n| *n == t.name.namespace));
+        let text = |f: &dyn Fn(&deltalakedb_log::TableEntry) -> String| -> ArrayRef {
+            Arc::new(tables.iter().map(|t| Some(f(t))).collect::<StringArray>())
+        };
+        let versions = tables.iter().map(|t| t.current_version).collect::<Vec<_>>();
+        rows_of([
+            ("namespace", text(&|t| t.name.namespace.clone())),
+            ("name", text(&|t| t.name.name.clone())),
+            ("version", Arc::new(UInt64Array::from(versions))),
+            ("location", text(&|t| t.location.to_string())),
+        ])
+    }
+
+    async fn describe(&self, name: &ObjectName) -> Result<SqlResult> {
+        let name: TableName = names::table_name(name)?;
+        let held = self.held(std::slice::from_ref(&name)).await?;
+        let table = held.first().ok_or_else(|| TxnLogError::not_found(format!("there is no table {name}")))?;
+        let metadata = &table.1.head().metadata;
+        let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
+        let text = |f: &dyn Fn(&deltalakedb_log::schema::Column) -> String| -> ArrayRef {
+            Arc::new(schema.columns().iter().map(|c| Some(f(c))).collect::<StringArray>())
+        };
+        let flag = |f: &dyn Fn(&deltalakedb_log::schema::Column) -> bool| -> ArrayRef {
+            Arc::new(schema.columns().iter().map(|c| Some(f(c))).collect::<BooleanArray>())
+        };
+        rows_of([
+            ("column", text(&|c| c.name.clone())),
+            ("type", text(&|c| c.type_json.trim_matches('"').to_string())),
+            ("nullable", flag(&|c| c.nullable)),
+            ("partition", flag(&|c| c.is_partition)),
+        ])
+    }
+}
+
+/// Rows of a plan that only reads, as they come.
+async fn planned(
+    context: &SessionContext,
+    plan: LogicalPlan,
+    failed: impl Fn() -> String,
+) -> Result<SendableRecordBatchStream> {
+    let only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    only.verify_plan(&plan).explain(&failed)?;
+    context.execute_logical_plan(plan).await.explain(&failed)?.execute_stream().await.explain(failed)
+}
+
+/// Rows that are there already.
+fn rows_of<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<SqlResult> {
+    let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, false)));
+    let batch = batch.explain(|| "a listing cannot be shown".into())?;
+    let schema = batch.schema();
+    Ok(SqlResult::Rows(Box::pin(RecordBatchStreamAdapter::new(schema, stream::iter([Ok(batch)])))))
+}
+
+/// Statements that run one after the other, until the first that fails.
+pub struct Script<'a> {
+    session: &'a mut SqlSession,
+    statements: Statements,
+}
+
+impl Script<'_> {
+    /// Runs the next statement; `None` after the last one. After an error nothing more runs.
+    pub async fn next(&mut self) -> Result<Option<SqlResult>> {
+        let Some(asked) = self.statements.next() else { return Ok(None) };
+        let result = match asked {
+            Ok(asked) => self.session.run(asked).await,
+            Err(e) => Err(e),
+        };
+        if result.is_err() {
+            self.statements.stop();
+        }
+        result.map(Some)
+    }
+}
+
+impl fmt::Debug for SqlSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlSession").field("catalog", &self.catalog.describe()).field("options", &self.options).finish()
+    }
+}

@@ -1,0 +1,166 @@
+//! A catalog's tables for DataFusion: its schemas are our namespaces.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
+use datafusion::common::Result as PlanResult;
+use deltalakedb_log::catalog::{Catalog, TableEntry, TableRef, require};
+use deltalakedb_log::{Result, TableId, TableName};
+
+use crate::delta_rs::{LogState, Texts, wait};
+use crate::provider::{HeldTable, outward};
+
+/// All tables of a catalog, to be registered in a DataFusion session.
+///
+/// A table is looked up by its name when a query names it; nothing is listed for that. A query that joins tables sees
+/// each as it is when it is looked up, unless [`Namespaces::hold`] was called before: then all of them at one point.
+///
+/// ```
+/// # use datafusion::prelude::{SessionConfig, SessionContext};
+/// # use deltalakedb_table::Namespaces;
+/// # use std::sync::Arc;
+/// # async fn example(catalog: Arc<dyn deltalakedb_log::Catalog>) -> Result<(), Box<dyn std::error::Error>> {
+/// let config = SessionConfig::new().with_default_catalog_and_schema("lake", "default");
+/// let session = SessionContext::new_with_config(config);
+/// let tables = Arc::new(Namespaces::new(catalog));
+/// session.register_catalog("lake", tables.clone());
+/// tables.hold(&["sales.orders".parse()?, "sales.customers".parse()?]).await?;
+/// session.sql("SELECT * FROM sales.orders NATURAL JOIN sales.customers").await?.show().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Namespaces {
+    catalog: Arc<dyn Catalog>,
+    held: Arc<RwLock<HashMap<TableName, Arc<dyn TableProvider>>>>,
+    /// Whether a table that is not held is looked up.
+    looks_up: bool,
+}
+
+impl Namespaces {
+    /// All tables of a catalog.
+    pub fn new(catalog: Arc<dyn Catalog>) -> Self {
+        Self { catalog, held: Arc::default(), looks_up: true }
+    }
+
+    /// Only those that are held.
+    pub(super) fn of_held(catalog: Arc<dyn Catalog>) -> Self {
+        Self { looks_up: false, ..Self::new(catalog) }
+    }
+
+    /// From now on these tables, and no others, are as they are now, all of them at one point, until the next call.
+    pub async fn hold(&self, names: &[TableName]) -> Result<()> {
+        let held = held_at_once(self.catalog.as_ref(), names).await?;
+        self.hold_these(held.into_iter().map(|(name, table)| (name, table as Arc<dyn TableProvider>)).collect());
+        Ok(())
+    }
+
+    pub(super) fn hold_these(&self, tables: HashMap<TableName, Arc<dyn TableProvider>>) {
+        *self.write() = tables;
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<TableName, Arc<dyn TableProvider>>> {
+        self.held.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<TableName, Arc<dyn TableProvider>>> {
+        self.held.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The names of all tables; DataFusion cannot wait for them, and has no place for an error.
+    fn names(&self) -> Vec<TableName> {
+        let catalog = self.catalog.clone();
+        let listed = wait(async move { catalog.tables().await });
+        listed.map(|all| all.into_iter().map(|t| t.name).collect()).unwrap_or_else(|e| {
+            tracing::warn!("the tables cannot be listed: {e}");
+            Vec::new()
+        })
+    }
+}
+
+/// Tables as they are now, all of them at one point: their heads are read in one statement.
+pub(super) async fn held_at_once(
+    catalog: &dyn Catalog,
+    names: &[TableName],
+) -> Result<Vec<(TableName, Arc<HeldTable>)>> {
+    let found = resolve(catalog, names).await?;
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let heads = catalog.begin(&found.iter().map(|t| t.id).collect::<Vec<TableId>>()).await?;
+    let mut held = Vec::with_capacity(found.len());
+    for (entry, head) in found.into_iter().zip(heads) {
+        let state = LogState::of_head(&entry.location, catalog.reader(entry.id), head);
+        held.push((entry.name, Arc::new(HeldTable::of_state(state, Texts::Views).await?)));
+    }
+    Ok(held)
+}
+
+/// The entries of these tables, or the error that names what is near the first one missing.
+pub(super) async fn resolve(catalog: &dyn Catalog, names: &[TableName]) -> Result<Vec<TableEntry>> {
+    let mut found = Vec::with_capacity(names.len());
+    for name in names {
+        found.push(require(catalog, &TableRef::Name(name.clone())).await?);
+    }
+    Ok(found)
+}
+
+impl CatalogProvider for Namespaces {
+    fn schema_names(&self) -> Vec<String> {
+        let names: BTreeSet<String> = self.names().into_iter().map(|t| t.namespace).collect();
+        names.into_iter().collect()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        Some(Arc::new(Namespace { name: name.into(), all: self.clone() }))
+    }
+}
+
+/// The tables of one namespace.
+#[derive(Debug)]
+struct Namespace {
+    name: String,
+    all: Namespaces,
+}
+
+impl Namespace {
+    fn table_name(&self, name: &str) -> TableName {
+        TableName { namespace: self.name.clone(), name: name.into() }
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for Namespace {
+    fn table_names(&self) -> Vec<String> {
+        self.all.names().into_iter().filter(|t| t.namespace == self.name).map(|t| t.name).collect()
+    }
+
+    async fn table(&self, name: &str) -> PlanResult<Option<Arc<dyn TableProvider>>> {
+        let name = self.table_name(name);
+        let held = self.all.read().get(&name).cloned();
+        if held.is_some() || !self.all.looks_up {
+            return Ok(held);
+        }
+        let catalog = &self.all.catalog;
+        let Some(entry) = catalog.find(&TableRef::Name(name)).await.map_err(outward)? else { return Ok(None) };
+        let reader = catalog.reader(entry.id);
+        let head = reader.head().await.map_err(outward)?;
+        let state = LogState::of_head(&entry.location, reader, head);
+        let table = HeldTable::of_state(state, Texts::Views).await.map_err(outward)?;
+        Ok(Some(Arc::new(table)))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        let name = self.table_name(name);
+        self.all.read().contains_key(&name) || (self.all.looks_up && self.all.names().contains(&name))
+    }
+}
+
+impl fmt::Debug for Namespaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Namespaces").field("catalog", &self.catalog.describe()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,51 @@
+//! Tables as they were, where a query names them so.
+
+use std::sync::{Arc, RwLock};
+
+use datafusion::catalog::TableProvider;
+use datafusion::common::{DataFusionError, Result as PlanResult, TableReference};
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
+use datafusion::sql::sqlparser::ast::TableFactor;
+use deltalakedb_log::TableName;
+use deltalakedb_log::snapshot::At;
+
+use super::names::past;
+use crate::provider::outward;
+
+/// The past states of tables that the statement being planned names; they were looked up before.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Past(Arc<RwLock<Vec<((TableName, At), Arc<dyn TableProvider>)>>>);
+
+impl Past {
+    pub(super) fn hold(&self, tables: Vec<((TableName, At), Arc<dyn TableProvider>)>) {
+        *self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = tables;
+    }
+}
+
+impl RelationPlanner for Past {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> PlanResult<RelationPlanning> {
+        let Some(wanted) = past(&relation).map_err(outward)? else {
+            return Ok(RelationPlanning::Original(Box::new(relation)));
+        };
+        let TableFactor::Table { name, alias, args, .. } = relation else {
+            return Ok(RelationPlanning::Original(Box::new(relation)));
+        };
+        let held = self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let table = held.iter().find(|(key, _)| *key == wanted).map(|(_, table)| table.clone());
+        let table = table.ok_or_else(|| DataFusionError::Internal(format!("{} was not looked up", wanted.0)))?;
+        // Columns are qualified by the name as it is written.
+        let reference = match args {
+            None => context.object_name_to_table_reference(name)?,
+            Some(_) if wanted.0.namespace == "default" => TableReference::bare(wanted.0.name),
+            Some(_) => TableReference::partial(wanted.0.namespace, wanted.0.name),
+        };
+        let plan = LogicalPlanBuilder::scan(reference, provider_as_source(table), None)?.build()?;
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+    }
+}

@@ -1,0 +1,230 @@
+//! Text as statements: where one ends, what it is, and what is not done here.
+
+use std::collections::VecDeque;
+
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast::{
+    CreateTable, Delete, Insert, ObjectName, ObjectType, ShowStatementOptions, Statement as Ast,
+    TransactionIsolationLevel, TransactionMode, Update,
+};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
+use deltalakedb_log::{Result, TxnLogError};
+
+use super::dialect::Sql;
+use crate::error::Explain;
+
+/// What a statement asks for.
+pub(super) enum Asked {
+    /// Rows: DataFusion plans it.
+    Query(Statement),
+    ShowTables(ShowStatementOptions),
+    Describe(ObjectName),
+    Begin {
+        serializable: bool,
+    },
+    Commit,
+    Rollback,
+    Insert(Insert, Statement),
+    Update(Box<Update>),
+    Delete(Box<Delete>),
+    Create(Box<CreateTable>),
+}
+
+/// Statements that are read one after the other, each when it is its turn.
+pub(super) struct Statements(VecDeque<Vec<TokenWithSpan>>);
+
+impl Statements {
+    pub(super) fn of(text: &str) -> Result<Self> {
+        let tokens = tokens(text).explain(|| "the SQL cannot be read".into())?;
+        let parts = tokens.split(|t| t.token == Token::SemiColon);
+        let said = parts.filter(|part| part.iter().any(|t| !matches!(t.token, Token::Whitespace(_))));
+        Ok(Self(said.map(<[_]>::to_vec).collect()))
+    }
+
+    /// What the next statement asks for; `None` after the last.
+    pub(super) fn next(&mut self) -> Option<Result<Asked>> {
+        self.0.pop_front().map(read)
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// What statements will do, as far as their text tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outlook {
+    /// How many of them give rows, up to the first that cannot be read.
+    pub results: usize,
+    /// Whether one of them writes.
+    pub writes: bool,
+}
+
+impl Outlook {
+    /// Looks through statements without running them.
+    pub fn of(text: &str) -> Result<Self> {
+        let (mut statements, mut outlook) = (Statements::of(text)?, Self::default());
+        while let Some(Ok(asked)) = statements.next() {
+            match asked {
+                Asked::Query(_) | Asked::ShowTables(_) | Asked::Describe(_) => outlook.results += 1,
+                Asked::Insert(..) | Asked::Update(_) | Asked::Delete(_) | Asked::Create(_) => outlook.writes = true,
+                Asked::Begin { .. } | Asked::Commit | Asked::Rollback => {}
+            }
+        }
+        Ok(outlook)
+    }
+}
+
+/// Whether a text ends with its last statement: nothing, or a `;` outside of quotes and comments.
+pub(super) fn is_complete(text: &str) -> bool {
+    let Ok(tokens) = tokens(text) else { return false };
+    let last = tokens.iter().rev().find(|t| !matches!(t.token, Token::Whitespace(_)));
+    last.is_none_or(|t| t.token == Token::SemiColon)
+}
+
+fn tokens(text: &str) -> std::result::Result<Vec<TokenWithSpan>, TokenizerError> {
+    Tokenizer::new(&Sql, text).tokenize_with_location()
+}
+
+fn read(tokens: Vec<TokenWithSpan>) -> Result<Asked> {
+    let cannot = || "the SQL cannot be read".to_string();
+    let mut parser = DFParserBuilder::new(tokens).with_dialect(&Sql).build().explain(cannot)?;
+    let mut statements = parser.parse_statements().explain(cannot)?;
+    match statements.pop_front() {
+        Some(statement) => asked(statement),
+        None => Err(TxnLogError::invalid("the SQL cannot be read: it has no statement")),
+    }
+}
+
+fn asked(statement: Statement) -> Result<Asked> {
+    let ast = match statement {
+        Statement::Statement(ast) => *ast,
+        Statement::Explain(explain) => {
+            return match asked((*explain.statement).clone())? {
+                Asked::Query(_) => Ok(Asked::Query(Statement::Explain(explain))),
+                _ => Err(TxnLogError::invalid("EXPLAIN is for queries: expected EXPLAIN SELECT …")),
+            };
+        }
+        Statement::CreateExternalTable(_) => {
+            return refuse("CREATE EXTERNAL TABLE", "`dl import LOCATION --as NAME` brings a table in");
+        }
+        Statement::CopyTo(_) => return refuse("COPY", "`dl sql --format parquet` or `--format csv` exports rows"),
+        Statement::Reset(_) => return refuse("RESET", "settings are given with --set"),
+    };
+    match ast {
+        ast @ Ast::Query(_) => Ok(Asked::Query(Statement::Statement(Box::new(ast)))),
+        Ast::ShowTables { show_options, .. } => Ok(Asked::ShowTables(show_options)),
+        Ast::ExplainTable { table_name, .. } => Ok(Asked::Describe(table_name)),
+        Ast::StartTransaction { modes, modifier, statements, .. } => {
+            use TransactionIsolationLevel::{Serializable, Snapshot};
+            use TransactionMode::IsolationLevel;
+            match (&modes[..], modifier.is_none() && statements.is_empty()) {
+                ([] | [IsolationLevel(Snapshot)], true) => Ok(Asked::Begin { serializable: false }),
+                ([IsolationLevel(Serializable)], true) => Ok(Asked::Begin { serializable: true }),
+                _ => refuse("this BEGIN", "expected BEGIN [ISOLATION LEVEL SNAPSHOT | SERIALIZABLE]"),
+            }
+        }
+        Ast::Commit { chain: false, end: false, .. } => Ok(Asked::Commit),
+        Ast::Rollback { chain: false, savepoint: None } => Ok(Asked::Rollback),
+        Ast::Insert(insert) => {
+            let whole = Statement::Statement(Box::new(Ast::Insert(insert.clone())));
+            Ok(Asked::Insert(insert, whole))
+        }
+        Ast::Update(update) => Ok(Asked::Update(Box::new(update))),
+        Ast::Delete(delete) => Ok(Asked::Delete(Box::new(delete))),
+        Ast::CreateTable(create) => Ok(Asked::Create(Box::new(create))),
+        other => refused(&other),
+    }
+}
+
+/// Statements that are known and done elsewhere, or not at all.
+fn refused(ast: &Ast) -> Result<Asked> {
+    match ast {
+        Ast::Merge(_) => refuse("MERGE", "`dl merge NAME --source S --on SQL` does that"),
+        Ast::AlterTable(_) | Ast::RenameTable(_) => refuse("ALTER TABLE", "`dl alter NAME` changes a table"),
+        Ast::Drop { object_type: ObjectType::Table, .. } => refuse("DROP TABLE", "`dl drop NAME` removes a table"),
+        Ast::Truncate(_) => refuse("TRUNCATE", "`DELETE FROM` a table without WHERE empties it"),
+        Ast::OptimizeTable { .. } => refuse("OPTIMIZE", "`dl optimize NAME` does that"),
+        Ast::Vacuum(_) => refuse("VACUUM", "`dl vacuum NAME` does that"),
+        Ast::Copy { .. } => refuse("COPY", "`dl write NAME --input FILE` loads rows, `dl sql --format` exports them"),
+        Ast::CreateView(_) => refuse("CREATE VIEW", "write the query in WITH"),
+        Ast::CreateSchema { .. } | Ast::CreateDatabase { .. } => {
+            refuse("CREATE SCHEMA", "a namespace is there with its first table")
+        }
+        Ast::Savepoint { .. } | Ast::ReleaseSavepoint { .. } => refuse("SAVEPOINT", "a transaction has none"),
+        Ast::Set(_) => refuse("SET", "settings are given with --set"),
+        other => {
+            let text = other.to_string();
+            let words: Vec<_> = text.split_whitespace().take_while(|w| w.chars().all(char::is_uppercase)).collect();
+            let name = if words.is_empty() { "this statement".into() } else { words[..words.len().min(2)].join(" ") };
+            refuse(
+                &name,
+                "there are SELECT, EXPLAIN, SHOW TABLES, DESCRIBE, INSERT, UPDATE, DELETE, CREATE TABLE, BEGIN, COMMIT \
+                 and ROLLBACK",
+            )
+        }
+    }
+}
+
+pub(super) fn refuse<T>(name: &str, instead: &str) -> Result<T> {
+    Err(TxnLogError::invalid(format!("{name} is not supported in SQL here: {instead}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_ends_at_a_semicolon_that_is_one() {
+        for (text, complete) in [
+            ("", true),
+            ("  -- nothing", true),
+            ("SELECT 1", false),
+            ("SELECT 1;", true),
+            ("SELECT 1; -- done", true),
+            ("SELECT ';", false),
+            ("SELECT ';'", false),
+            ("SELECT \"a;", false),
+            ("/* SELECT 1;", false),
+            ("SELECT 1; SELECT", false),
+        ] {
+            assert_eq!(is_complete(text), complete, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn statements_are_looked_through_before_they_run() {
+        let check = |text: &str, results: usize, writes: bool| {
+            assert_eq!(Outlook::of(text).unwrap(), Outlook { results, writes }, "{text}");
+        };
+        check("SELECT 1; BEGIN; INSERT INTO t VALUES (1); COMMIT; SHOW TABLES", 2, true);
+        check("EXPLAIN SELECT 1; SELEC 2; SELECT 3", 1, false);
+        check("WITH x AS (SELECT 1) SELECT * FROM x; VALUES (1);", 2, false);
+        check(" -- nothing", 0, false);
+    }
+
+    #[test]
+    fn what_is_not_done_here_says_where_it_is() {
+        let check = |text: &str, says: &str| {
+            let e = Statements::of(text).unwrap().next().unwrap().err().unwrap();
+            let message = e.to_string();
+            assert!(message.contains(says) && !message.contains('\n'), "{message}");
+        };
+        check(
+            "MERGE INTO t USING s ON t.id = s.id WHEN MATCHED THEN DELETE",
+            "MERGE is not supported in SQL here: `dl",
+        );
+        check("DROP TABLE t", "`dl drop NAME`");
+        check("ALTER TABLE t ADD COLUMN x INT", "`dl alter NAME`");
+        check("VACUUM t", "`dl vacuum NAME`");
+        check("OPTIMIZE TABLE t", "`dl optimize NAME`");
+        check("TRUNCATE TABLE t", "DELETE FROM");
+        check("COPY t TO 'x.csv'", "--format csv");
+        check("SET x = 1", "--set");
+        check("DROP VIEW v", "DROP VIEW is not supported in SQL here: there are SELECT");
+        check("CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION 'x'", "`dl import LOCATION --as NAME`");
+        check("EXPLAIN DELETE FROM t", "EXPLAIN is for queries");
+        check("SELEC 1", "the SQL cannot be read: Expected: an SQL statement, found: SELEC at Line: 1, Column: 1");
+        check("SELECT 1 2", "Column: 10");
+    }
+}
