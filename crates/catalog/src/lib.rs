@@ -205,6 +205,10 @@ impl Catalog for SqlCatalog {
         mirror::mark_published(self, lease, version).await
     }
 
+    async fn mark_next_published(&self, table: TableId, version: Version) -> Result<bool> {
+        mirror::mark_next_published(self, table, version).await
+    }
+
     async fn mark_checkpointed(&self, table: TableId, version: Version) -> Result<()> {
         mirror::mark_checkpointed(self, table, version).await
     }

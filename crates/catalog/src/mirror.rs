@@ -73,6 +73,20 @@ pub(crate) async fn mark_published(catalog: &SqlCatalog, lease: &Lease, version:
     done(session).await
 }
 
+pub(crate) async fn mark_next_published(catalog: &SqlCatalog, table: TableId, version: Version) -> Result<bool> {
+    let mut session = catalog.note(&[table]).await?;
+    let sql = "UPDATE dl_tables SET published_version = ? WHERE table_id = ? \
+               AND (published_version = ? OR (published_version IS NULL AND base_version = ?))";
+    let before = version.checked_sub(1).map_or(Value::Int(-1), int);
+    let is_next =
+        session.write(vec![Write::run(sql, vec![int(version), table.0.into(), before, int(version)])]).await? == 1;
+    if is_next {
+        session.write(vec![over(table.0.into(), int(version), Artifact::Commit)]).await?;
+        done(session).await?;
+    }
+    Ok(is_next)
+}
+
 pub(crate) async fn mark_checkpointed(catalog: &SqlCatalog, table: TableId, version: Version) -> Result<()> {
     let mut session = catalog.write(&[table]).await?;
     session.write(vec![over(table.0.into(), int(version), Artifact::Checkpoint)]).await?;

@@ -397,6 +397,10 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// Records that `_delta_log` holds everything up to `version`, if the lease is still the newest.
     async fn mark_published(&self, lease: &Lease, version: Version) -> Result<()>;
 
+    /// The same without a lease, for the one version after those that were published: whether it was that. What keeps
+    /// two who do it from harm is that both put the same bytes.
+    async fn mark_next_published(&self, table: TableId, version: Version) -> Result<bool>;
+
     /// Records that there is a good checkpoint of `version`: what failed with it and with those before is over.
     async fn mark_checkpointed(&self, table: TableId, version: Version) -> Result<()>;
 

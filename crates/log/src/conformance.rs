@@ -892,6 +892,14 @@ async fn one_publisher_at_a_time(c: Arc<dyn Catalog>) {
     c.release_lease(&yours).await.unwrap();
     let again = c.acquire_lease(t.id, me, 1001, 3000).await.unwrap().unwrap();
     assert!(again.token > yours.token);
+
+    // Who has just committed needs no lease for the one version that is next.
+    for (version, is_next) in [(3, false), (2, true), (2, false), (1, false)] {
+        assert_eq!(c.mark_next_published(t.id, version).await.unwrap(), is_next, "{version}");
+    }
+    assert_eq!(c.find(&TableRef::Id(t.id)).await.unwrap().unwrap().published_version, Some(2));
+    let fresh = Table::create(&c, "fresh").await;
+    assert!(c.mark_next_published(fresh.id, 0).await.unwrap());
 }
 
 async fn a_diverged_table_takes_no_commits(c: Arc<dyn Catalog>) {

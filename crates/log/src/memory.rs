@@ -411,6 +411,18 @@ impl Catalog for MemoryCatalog {
         })
     }
 
+    async fn mark_next_published(&self, table: TableId, version: Version) -> Result<bool> {
+        self.with(table, |t| {
+            let next = t.published.map(|v| v + 1).or(t.versions.keys().next().copied());
+            let is_next = next == Some(version);
+            if is_next {
+                t.published = Some(version);
+                t.failures.retain(|(v, artifact), _| *v > version || *artifact != Artifact::Commit);
+            }
+            Ok(is_next)
+        })
+    }
+
     async fn mark_checkpointed(&self, table: TableId, version: Version) -> Result<()> {
         self.with(table, |t| {
             t.failures.retain(|(v, artifact), _| *v > version || *artifact != Artifact::Checkpoint);

@@ -105,6 +105,12 @@ impl Mirror {
                 self.checkpoint_if_due(&entry, &mut done).await?;
                 return Ok(done);
             }
+            let next = entry.published_version.map_or(entry.base_version, |v| v + 1);
+            if next == entry.current_version && self.publish_next(&entry, &mut warnings).await? {
+                let mut done = Published { version: Some(next), count: count + 1, warnings, ..Published::default() };
+                self.checkpoint_if_due(&entry, &mut done).await?;
+                return Ok(done);
+            }
             let now = self.clock.now_ms();
             let Some(mut lease) = self.lease(table, now).await? else {
                 return Ok(Published { elsewhere: true, warnings, ..done });
@@ -230,6 +236,42 @@ impl Mirror {
         Ok(all)
     }
 
+    /// Publishes the one version that is not: whether it was the next one still. The commonest case, that of who has
+    /// just committed, needs no lease: it would cost more than the work that it might save.
+    async fn publish_next(&self, entry: &TableEntry, warnings: &mut Vec<String>) -> Result<bool> {
+        let version = entry.current_version;
+        let Some(bytes) = self.catalog.reader(entry.id).commit_bytes(version).await? else { return Ok(false) };
+        let store = entry.location.store_with(self.durability)?;
+        let local = entry.location.local_path();
+        let file = local.as_deref().map(|root| (root, entry.current_timestamp));
+        self.publish_version(entry, store.as_ref(), version, bytes, file, warnings).await?;
+        self.catalog.mark_next_published(entry.id, version).await
+    }
+
+    /// Publishes a version, and its checksum after it. For a local table, `local` is its folder and the commit's time.
+    async fn publish_version(
+        &self,
+        entry: &TableEntry,
+        store: &dyn ObjectStore,
+        version: Version,
+        bytes: Bytes,
+        local: Option<(&FsPath, i64)>,
+        warnings: &mut Vec<String>,
+    ) -> Result<()> {
+        // While the store syncs the commit, the catalog tells what its checksum says.
+        let (put, checksum) = futures::join!(
+            self.publish_one(entry, store, version, bytes.clone(), local),
+            self.checksum(entry, store, version, &bytes)
+        );
+        if let Err(failure) = put {
+            return Err(self.note(entry, version, failure).await?);
+        }
+        if let Err(e) = self.put_checksum(entry, store, checksum).await {
+            warnings.push(format!("version {version} of {} is published without its checksum: {e}", entry.name));
+        }
+        Ok(())
+    }
+
     async fn publish_under(&self, lease: &mut Lease, entry: &TableEntry, warnings: &mut Vec<String>) -> Result<u64> {
         let reader = self.catalog.reader(entry.id);
         let store = entry.location.store_with(self.durability)?;
@@ -249,20 +291,11 @@ impl Mirror {
         while let Some(commit) = commits.next().await {
             let (version, bytes) = commit?;
             let file = local.as_deref().zip(times.get(&version).copied());
-            // While the store syncs the commit, the catalog tells what its checksum says.
-            let (put, checksum) = futures::join!(
-                self.publish_one(entry, store.as_ref(), version, bytes.clone(), file),
-                self.checksum(entry, store.as_ref(), version, &bytes)
-            );
-            if let Err(failure) = put {
-                let error = self.note(entry, version, failure).await?;
+            if let Err(e) = self.publish_version(entry, store.as_ref(), version, bytes, file, warnings).await {
                 if let Some(before) = version.checked_sub(1).filter(|_| count > noted) {
                     self.catalog.mark_published(lease, before).await?;
                 }
-                return Err(error);
-            }
-            if let Err(e) = self.put_checksum(entry, store.as_ref(), checksum).await {
-                warnings.push(format!("version {version} of {} is published without its checksum: {e}", entry.name));
+                return Err(e);
             }
             count += 1;
             let last = version == entry.current_version;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use deltalakedb_log::action::{Action, Add, Metadata, Protocol, Version};
+use deltalakedb_log::action::{Action, Add, Metadata, Protocol, Remove, Version};
 use deltalakedb_log::catalog::Artifact;
 use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::conformance::actions::{domain, file, metadata, protocol, remove, txn, with_dv};
@@ -267,6 +267,30 @@ async fn a_checkpoint_holds_all_there_is() {
     }
 }
 
+/// More files and tombstones than the catalog gives at once, and of the tombstones some of one version and some of
+/// another on one page.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_between_pages() {
+    for database in databases("checkpoint") {
+        let shop = Shop::with(*database, protocol(), metadata("{}")).await;
+        let added = |of: &str, n: usize| (0..n).map(|i| file(&format!("{of}-{i}"), 0, 9)).collect::<Vec<_>>();
+        let (gone, live) = (added("gone", 10_400), added("live", 10_100));
+        let now = SystemClock.now_ms();
+        let removes = |of: &[Add]| of.iter().map(|f| Action::Remove(Remove::of(f, now, true))).collect::<Vec<_>>();
+        shop.commit(gone.iter().cloned().map(Action::Add).collect()).await;
+        shop.commit(removes(&gone[..3_000])).await;
+        shop.commit(removes(&gone[3_000..])).await;
+        shop.commit(live.iter().cloned().map(Action::Add).collect()).await;
+        shop.mirror.publish(shop.id).await.unwrap();
+        let done = shop.mirror.checkpoint(shop.id).await.unwrap();
+        assert_eq!((done.files, done.tombstones), (10_100, 10_400), "{database:?}");
+        let reader = shop.catalog.reader(shop.id);
+        let tombstones: Vec<Remove> = reader.tombstones(4, now - 1).await.unwrap().try_collect().await.unwrap();
+        let paths: std::collections::BTreeSet<_> = tombstones.into_iter().map(|r| r.path).collect();
+        assert_eq!(paths, gone.into_iter().map(|f| f.path).collect(), "{database:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tombstones_and_txns_expire_when_the_table_says_so() {
     let tombstones = |properties: &'static str| async move {
@@ -364,16 +388,21 @@ async fn the_hint_never_goes_back() {
     shop.mirror.publish(shop.id).await.unwrap();
     shop.mirror.checkpoint(shop.id).await.unwrap();
     assert_eq!(shop.hinted(), Some(5));
-    // One that is late: at that moment version 3 was the newest published.
-    let hint = std::fs::read(shop.log("_last_checkpoint")).unwrap();
-    std::fs::write(shop.log("_last_checkpoint"), r#"{"version":4,"size":9}"#).unwrap();
-    shop.mirror.checkpoint(shop.id).await.unwrap();
-    assert_eq!(std::fs::read(shop.log("_last_checkpoint")).unwrap(), hint);
+    // Versions 6 to 13 are published at once, so version 10 is due; meanwhile another process was quicker with 11.
+    for n in 6..14 {
+        shop.append(&format!("f{n}")).await;
+    }
+    let newer = r#"{"version":11,"size":14}"#;
+    std::fs::write(shop.log("_last_checkpoint"), newer).unwrap();
+    assert_eq!(shop.mirror.publish(shop.id).await.unwrap().checkpoint, Some(10));
+    assert_eq!(std::fs::read_to_string(shop.log("_last_checkpoint")).unwrap(), newer);
+    assert!(shop.mirror.checkpoint(shop.id).await.unwrap().is_last, "that of the newest version leads on");
+    assert_eq!(shop.hinted(), Some(13));
     // A hint to nowhere is put right.
     std::fs::write(shop.log("_last_checkpoint"), r#"{"version":99,"size":9}"#).unwrap();
-    shop.found_and_mended(5, &["_last_checkpoint leads to version 99, of which there is no checkpoint"]).await;
+    shop.found_and_mended(13, &["_last_checkpoint leads to version 99, of which there is no checkpoint"]).await;
     std::fs::write(shop.log("_last_checkpoint"), "{\"vers").unwrap();
-    shop.found_and_mended(5, &["_last_checkpoint is torn"]).await;
+    shop.found_and_mended(13, &["_last_checkpoint is torn"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

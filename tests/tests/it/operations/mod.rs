@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{FieldRef, Schema};
 use deltalakedb_log::action::{Action, Protocol, Version};
 use deltalakedb_log::snapshot::Replay;
 use deltalakedb_log::{Catalog, Commit, Location, SystemClock, TableEntry, TableRef};
@@ -234,11 +236,24 @@ async fn published(seed: u64, catalog: &Arc<dyn Catalog>, name: &str, plain: &Lo
     assert_eq!(lines(&rows), their_rows(&entry.location, version).await.unwrap(), "{what}");
     recorded(&what, &table, &entry, plain).await;
     let file = entry.location.local_path().unwrap().with_extension("arrow");
-    let schema = rows.first().map_or_else(|| Arc::new(arrow::datatypes::Schema::empty()), |b| b.schema());
+    let schema = rows.first().map_or_else(|| Arc::new(Schema::empty()), |b| b.schema());
     let mut writer = arrow::ipc::writer::StreamWriter::try_new(std::fs::File::create(&file).unwrap(), &schema).unwrap();
-    rows.iter().for_each(|batch| writer.write(batch).unwrap());
+    rows.iter().for_each(|batch| writer.write(&as_the_protocol_says(batch)).unwrap());
     writer.finish().unwrap();
     json!({"table": what, "location": entry.location.to_string(), "rows": file})
+}
+
+/// An empty text in a partition column is null, says the protocol. delta-rs writes and reads it as it is.
+fn as_the_protocol_says(rows: &RecordBatch) -> RecordBatch {
+    let value = |(field, column): (&FieldRef, &ArrayRef)| match field.name() == "part" {
+        true => {
+            let empty = arrow::compute::kernels::cmp::eq(column, &StringArray::new_scalar("")).unwrap();
+            arrow::compute::nullif(column, &empty).unwrap()
+        }
+        false => column.clone(),
+    };
+    let columns = rows.schema().fields().iter().zip(rows.columns()).map(value).collect();
+    RecordBatch::try_new(rows.schema(), columns).unwrap()
 }
 
 /// What changed since the table records its changes is the same for both.
@@ -260,7 +275,7 @@ async fn recorded(what: &str, table: &DeltaTable, entry: &TableEntry, plain: &Lo
         Err(e) => Err(e.to_string()),
     };
     let theirs = theirs::changes(plain, from).await.map_err(|e| e.to_string());
-    let timeless = |rows: Vec<arrow::array::RecordBatch>| -> Vec<String> {
+    let timeless = |rows: Vec<RecordBatch>| -> Vec<String> {
         let rows = rows.into_iter().map(|mut rows| {
             let time = rows.schema().index_of("_commit_timestamp").unwrap();
             rows.remove_column(time);

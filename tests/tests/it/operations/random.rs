@@ -389,8 +389,8 @@ impl Random {
 
     /// Rows of these columns.
     pub(super) fn rows(&mut self, columns: &SchemaRef, count: usize) -> RecordBatch {
-        let arrays = columns.fields().iter().map(|f| self.array(f.data_type(), count, f.is_nullable()));
-        let arrays: Vec<_> = arrays.collect();
+        let arrays: Vec<_> =
+            columns.fields().iter().map(|f| self.array(f.data_type(), count, f.is_nullable())).collect();
         RecordBatch::try_new(columns.clone(), arrays).unwrap()
     }
 
@@ -458,7 +458,7 @@ impl Random {
 fn equals(name: &str, column: &ArrayRef, row: usize) -> String {
     let text = deltalakedb_tests::text(column, row).replace('\'', "''");
     match column.data_type() {
-        _ if column.is_null(row) || text.is_empty() => format!("{name} IS NULL"),
+        _ if column.is_null(row) => format!("{name} IS NULL"),
         DataType::Utf8 => format!("{name} = '{text}'"),
         DataType::Date32 => format!("{name} = CAST('{text}' AS DATE)"),
         DataType::Timestamp(..) => format!("{name} = CAST('{text}' AS TIMESTAMP)"),
