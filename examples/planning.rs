@@ -38,6 +38,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let how = reader.explain(version, &predicate).await?;
     println!("{} files looked at, {} found, {} kept", how.looked_at, how.found, how.kept);
-    println!("the greatest and the least n, from the log alone: {:?}", table.min_max(At::Latest, "n").await?);
+    println!("the least and the greatest n, from the log alone: {:?}", table.min_max(At::Latest, "n").await?);
     Ok(())
 }
