@@ -5,8 +5,10 @@
 mod arrows;
 mod concurrency;
 mod copy;
+mod features;
 mod fixtures;
 mod golden;
+mod hidden;
 mod mirror;
 mod operations;
 mod property;
