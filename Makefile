@@ -32,7 +32,7 @@ bench: ## the table of us beside our peers
 soak: ## the long versions of the random tests
 	@scripts/setup test
 	DELTALAKEDB_SOAK=1 scripts/postgres with cargo test --workspace --exclude deltalakedb-benches --test it -- \
-	  --nocapture random_histories every_file_with_a_matching_row
+	  --nocapture random_histories every_file_with_a_matching_row random_operations transactions::
 
 examples: ## run the programs in examples/
 	@scripts/setup

@@ -346,10 +346,12 @@ pub fn prepare(
         )));
     }
     let changes = Changes::of(&request.actions);
-    let isolation = request
-        .isolation
-        .or_else(|| current.state.as_ref().map(|(_, m)| Isolation::of(m)))
-        .unwrap_or(Isolation::Serializable);
+    // What a commit says of the whole table (a constraint, other columns) must hold for every row, whoever added it.
+    let weaker = changes
+        .metadata
+        .is_none()
+        .then(|| request.isolation.or_else(|| current.state.as_ref().map(|(_, m)| Isolation::of(m))));
+    let isolation = weaker.flatten().unwrap_or(Isolation::Serializable);
     if let Some((version, kind)) = find_conflict(request, current, &changes, isolation)? {
         return Ok(Err(lost(version, kind)));
     }

@@ -471,6 +471,13 @@ async fn isolation_decides_what_an_added_file_means(c: Arc<dyn Catalog>) {
         .await;
         assert_eq!(matches!(outcome, Outcome::Conflict(_)), loses, "{isolation:?}");
     }
+    // What is said of every row is said of those that came meanwhile, too.
+    let outcome = race(&c, grown(), |r| {
+        r.actions = vec![Action::Metadata(metadata(r#"{"delta.constraints.c":"id < 50"}"#))];
+        r.reads.whole_table = true;
+        r.isolation = Some(Isolation::SnapshotIsolation);
+    });
+    conflict(outcome.await, 2, &ConflictKind::MatchingFileAdded("new".into()));
     let t = Table::create_with(&c, "own", r#"{"delta.isolationLevel":"WriteSerializable"}"#).await;
     t.append("a").await;
     let mut request = t.request(Base::RebaseFrom(0), vec![Action::Add(file("b", 0, 9))]);

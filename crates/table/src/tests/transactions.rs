@@ -145,6 +145,18 @@ async fn a_serializable_reader_is_told_of_rows_that_came_meanwhile() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_constraint_holds_for_rows_that_came_meanwhile() {
+    let room = Room::new();
+    let (a, _) = two(&room).await;
+    let tx = begin(&room).await;
+    let constrain = Operation::Constrain { name: "small".into(), condition: "id < 10".into() };
+    tx.run("a", constrain).await.unwrap();
+    a.write(rows(&[50], &["late"]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
+    let e = tx.commit().await.unwrap_err();
+    assert!(matches!(&e, E::Conflict(c) if matches!(c.kind, ConflictKind::MatchingFileAdded(_))), "{e}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tables_are_made_and_filled_in_one_transaction() {
     let room = Room::new();
     two(&room).await;

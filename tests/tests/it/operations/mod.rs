@@ -6,9 +6,9 @@
 //! an optimize finds the very files. Into how many files an operation puts its rows is up to delta-rs' plan, which
 //! depends on the files it gets to see: a catalog shows it only those that may match.
 
-mod ours;
+pub(crate) mod ours;
 mod random;
-mod theirs;
+pub(crate) mod theirs;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,7 +28,8 @@ use deltalakedb_tests::{
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
-use self::random::{Random, Step, Table};
+pub(crate) use self::random::Step;
+use self::random::{Random, Table};
 
 const SEQUENCES: u64 = 40;
 const STEPS: usize = 9;

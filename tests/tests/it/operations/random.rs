@@ -18,7 +18,7 @@ use fastrand::Rng;
 
 /// One thing that is done with a table.
 #[derive(Clone, Debug)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Create { rows: Option<RecordBatch>, columns: SchemaRef, partition_by: Vec<String>, properties: Properties },
     Append { rows: RecordBatch, evolution: Option<SchemaMode> },
     Overwrite { rows: RecordBatch, evolution: Option<SchemaMode>, replace_where: Option<String> },
@@ -55,7 +55,7 @@ impl fmt::Display for Step {
     }
 }
 
-pub(super) type Properties = BTreeMap<String, String>;
+pub(crate) type Properties = BTreeMap<String, String>;
 
 /// What the next step depends on.
 #[derive(Clone, Debug)]
