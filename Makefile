@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: help demo test bench soak ci fmt lint doc
+.PHONY: help demo test bench soak ci fmt lint doc examples
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export DELTALAKEDB_VENV ?= $(HOME)/.cache/deltalakedb/venv
@@ -34,7 +34,13 @@ soak: ## the long versions of the random tests
 	DELTALAKEDB_SOAK=1 scripts/postgres with cargo test --workspace --exclude deltalakedb-benches --test it -- \
 	  --nocapture random_histories every_file_with_a_matching_row
 
-ci: lint doc test demo ## what CI runs
+examples: ## run the programs in examples/
+	@scripts/setup
+	@for example in examples/*.rs; do \
+	  echo "$$example"; cargo run --quiet --example "$$(basename "$$example" .rs)"; \
+	done
+
+ci: lint doc test examples demo ## what CI runs
 	@cargo build --bin dl && scripts/check_readme
 
 fmt: ## format the code

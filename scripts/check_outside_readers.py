@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Do DuckDB and delta-rs read the same rows from our tables as we do?
 
-usage: check_outside_readers.py TABLES.json
+usage: check_outside_readers.py TABLES.json [READER...]
 
 TABLES.json is `[{"table": "default.events", "location": "/path", "rows": [...]}, ...]`, the rows as
-`dl read --format json` prints them (a null may be left out). Prints a line for each reader and table. Where they
+`dl read --format json` prints them (a null may be left out), or the path of an Arrow stream that has them. Prints a line for each reader and table. Where they
 differ it shows the two rows that differ least, and exits 1. The order of rows does not matter; how many times each
 one stands there does.
 """
@@ -19,6 +19,7 @@ import sys
 from collections import Counter
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cache
 
 import duckdb
 import pyarrow as pa
@@ -27,13 +28,18 @@ from deltalake import DeltaTable, QueryBuilder
 SHOWN = 50  # rows of each side looked at for the smallest difference
 
 
-def read_duckdb(location: str) -> pa.Table:
+@cache
+def connection() -> duckdb.DuckDBPyConnection:
     site = os.path.dirname(os.path.dirname(duckdb.__file__))
     [extension] = glob.glob(f"{site}/duckdb_extension_delta/extensions/*/delta.duckdb_extension")
-    with duckdb.connect() as c:
-        c.execute(f"LOAD '{extension}'")
-        c.execute("SET TimeZone = 'UTC'")
-        return c.execute("SELECT * FROM delta_scan($1)", [location]).to_arrow_table()
+    c = duckdb.connect()
+    c.execute(f"LOAD '{extension}'")
+    c.execute("SET TimeZone = 'UTC'")
+    return c
+
+
+def read_duckdb(location: str) -> pa.Table:
+    return connection().execute("SELECT * FROM delta_scan($1)", [location]).to_arrow_table()
 
 
 def read_delta_rs(location: str) -> pa.Table:
@@ -95,6 +101,13 @@ def smallest_difference(ours: Counter[str], theirs: Counter[str], reader: str) -
     return "\n".join([head, f"  closest: ours {a}", *values])
 
 
+def rows_of(table: dict) -> list[dict]:
+    if isinstance(table["rows"], list):
+        return table["rows"]
+    with pa.ipc.open_stream(table["rows"]) as stream:
+        return stream.read_all().to_pylist()
+
+
 def same(table: dict, reader: str) -> bool:
     start = f"{reader:<9}{table['table']:<24}"
     try:
@@ -103,7 +116,7 @@ def same(table: dict, reader: str) -> bool:
         print(f"{start}cannot read it: {e}")
         return False
     theirs = counted(read.to_pylist(), read.schema)
-    ours = counted(table["rows"], read.schema)
+    ours = counted(rows_of(table), read.schema)
     print(f"{start}{read.num_rows:>6} rows   {'same' if ours == theirs else 'DIFFERENT'}")
     if ours != theirs:
         print(smallest_difference(ours, theirs, reader))
@@ -111,15 +124,16 @@ def same(table: dict, reader: str) -> bool:
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2 or not READERS.keys() >= set(sys.argv[2:]):
         print(__doc__.split("\n\n")[1], file=sys.stderr)
         return 2
+    readers = sys.argv[2:] or READERS
     with open(sys.argv[1], encoding="utf-8") as f:
         tables = json.load(f)
     if not tables:
         print("no tables to check", file=sys.stderr)
         return 1
-    results = [same(table, reader) for table in tables for reader in READERS]
+    results = [same(table, reader) for table in tables for reader in readers]
     return 0 if all(results) else 1
 
 

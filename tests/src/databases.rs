@@ -30,6 +30,10 @@ const WHERE: &[(&str, &[Database])] = &[
     ("speed",       &[Sqlite, DuckDb, Postgres]),
     ("migration",   &[Sqlite, DuckDb, Postgres]),
     ("copy",        &[Sqlite, DuckDb, Postgres]),
+    ("checkpoint",  &[Sqlite, DuckDb, Postgres]),
+    ("foreign",     &[Sqlite, DuckDb, Postgres]),
+    ("operations",  &[Sqlite, DuckDb, Postgres]),
+    ("transactions", &[Sqlite, DuckDb, Postgres]),
     ("uris",        &[Sqlite, DuckDb, Postgres]),
     ("sql",         &[Sqlite, DuckDb, Postgres]),
     // A DuckDB file belongs to one process: that a second one is told so is a test of its own.

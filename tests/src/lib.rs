@@ -4,12 +4,14 @@
 #![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
 
 mod databases;
+pub mod history;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
 pub use databases::{Database, databases, in_server};
@@ -27,9 +29,55 @@ pub fn skip(why: &str) {
     eprintln!("skipped: {why}");
 }
 
+/// Runs a Python program with these arguments; gives what it prints.
+pub fn run_python(python: &Path, program: &str, arguments: &[&str]) -> String {
+    let ran = Command::new(python).arg("-c").arg(program).args(arguments).output().unwrap();
+    assert!(ran.status.success(), "{program}\n{}", String::from_utf8_lossy(&ran.stderr));
+    String::from_utf8(ran.stdout).unwrap()
+}
+
 /// How much longer than usual the random tests run.
 pub fn soak() -> u64 {
     if std::env::var("DELTALAKEDB_SOAK").as_deref() == Ok("1") { 20 } else { 1 }
+}
+
+/// The seeds of a random test: the first `count`, or the one in `DELTALAKEDB_SEED`.
+pub fn seeds(count: u64) -> Vec<u64> {
+    match std::env::var("DELTALAKEDB_SEED") {
+        Ok(seed) => vec![seed.parse().unwrap()],
+        Err(_) => (0..count).collect(),
+    }
+}
+
+/// Says at a panic how to have it again.
+pub struct Named(u64, String);
+
+impl Named {
+    /// Names a seed, and where it is played.
+    pub fn new(seed: u64, place: impl std::fmt::Debug) -> Self {
+        Self(seed, format!("{place:?}"))
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("run it again with DELTALAKEDB_SEED={} (it failed on {})", self.0, self.1);
+        }
+    }
+}
+
+/// The Python that has these modules; `None` (having said so) where there is none.
+pub fn python(modules: &str) -> Option<PathBuf> {
+    let home = || std::env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
+    let python = std::env::var_os("DELTALAKEDB_PYTHON")
+        .map_or_else(|| home().join(".cache/deltalakedb/venv/bin/python"), PathBuf::from);
+    let look = Command::new(&python).arg("-c").arg(format!("import {modules}")).output();
+    if look.is_ok_and(|look| look.status.success()) {
+        return Some(python);
+    }
+    skip(&format!("{} has no {modules}: run `scripts/setup python`", python.display()));
+    None
 }
 
 /// The root of the repository.
@@ -185,6 +233,12 @@ pub fn same_state(what: &str, ours: &State, theirs: &State) {
     assert!(differ.is_empty(), "{what}: {} facts differ:\n{}", differ.len(), differ.join("\n"));
 }
 
+/// A value as text; empty when it is null.
+pub fn text(column: &ArrayRef, row: usize) -> String {
+    let options = FormatOptions::new().with_types_info(false);
+    ArrayFormatter::try_new(column, &options).unwrap().value(row).try_to_string().unwrap()
+}
+
 /// Rows as text, in one order: a line for each, and first one that names the columns and their types. Rows that are
 /// the same give the same lines, however they are cut into batches.
 pub fn lines(batches: &[RecordBatch]) -> Vec<String> {
@@ -193,7 +247,7 @@ pub fn lines(batches: &[RecordBatch]) -> Vec<String> {
     for batch in batches {
         let columns: Vec<_> = batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
         for row in 0..batch.num_rows() {
-            let value = |(formatter, column): (&ArrayFormatter<'_>, &arrow::array::ArrayRef)| {
+            let value = |(formatter, column): (&ArrayFormatter<'_>, &ArrayRef)| {
                 let text = formatter.value(row).try_to_string().unwrap();
                 if column.is_null(row) { text } else { format!("{text:?}") }
             };

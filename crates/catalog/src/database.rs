@@ -37,6 +37,12 @@ pub(crate) trait Database: Send + Sync + Debug {
     /// before the lock was got.
     async fn write(&self, heads: &[TableId]) -> Result<Box<dyn Session>>;
 
+    /// The same for notes that may be forgotten when the power is cut, though not when a process ends: how far a
+    /// mirror is, who publishes. Where that is cheaper, COMMIT does not wait for the disk.
+    async fn note(&self, heads: &[TableId]) -> Result<Box<dyn Session>> {
+        self.write(heads).await
+    }
+
     /// The rows of one query, as they come; one committed state.
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>>;
 

@@ -23,7 +23,7 @@ mod uri;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use deltalakedb_log::catalog::{Catalog, HistoryLoad, Lease, MirrorFailure, MirrorState, UnfinishedLoad};
+use deltalakedb_log::catalog::{Artifact, Catalog, HistoryLoad, Lease, MirrorFailure, MirrorState, UnfinishedLoad};
 use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
 use deltalakedb_log::{
     Clock, CommitId, Head, Location, Result, SystemClock, TableEntry, TableId, TableRef, TxnLogReader, TxnLogWriter,
@@ -103,6 +103,12 @@ impl SqlCatalog {
     async fn write(&self, heads: &[TableId]) -> Result<Box<dyn database::Session>> {
         schema::check_writable(self.db.as_ref(), &self.identity)?;
         self.db.write(heads).await
+    }
+
+    /// The same for what may be forgotten when the power is cut.
+    async fn note(&self, heads: &[TableId]) -> Result<Box<dyn database::Session>> {
+        schema::check_writable(self.db.as_ref(), &self.identity)?;
+        self.db.note(heads).await
     }
 
     /// Ends every connection. After the last process has done so, a SQLite catalog is one file, whole by itself.
@@ -199,8 +205,23 @@ impl Catalog for SqlCatalog {
         mirror::mark_published(self, lease, version).await
     }
 
-    async fn mark_failed(&self, table: TableId, version: Version, error: &str, at_ms: i64) -> Result<()> {
-        mirror::mark_failed(self, table, version, error, at_ms).await
+    async fn mark_next_published(&self, table: TableId, version: Version) -> Result<bool> {
+        mirror::mark_next_published(self, table, version).await
+    }
+
+    async fn mark_checkpointed(&self, table: TableId, version: Version) -> Result<()> {
+        mirror::mark_checkpointed(self, table, version).await
+    }
+
+    async fn mark_failed(
+        &self,
+        table: TableId,
+        version: Version,
+        artifact: Artifact,
+        error: &str,
+        at_ms: i64,
+    ) -> Result<()> {
+        mirror::mark_failed(self, table, version, artifact, error, at_ms).await
     }
 
     async fn set_mirror(&self, table: TableId, state: &MirrorState) -> Result<()> {

@@ -1,6 +1,8 @@
 //! What the mirror needs to know and to remember: the watermark, the lease, what failed.
+//!
+//! Watermark and lease are notes: publishing again what is published does no harm, and a lease outlives nobody.
 
-use deltalakedb_log::catalog::{Lease, MirrorFailure, MirrorState};
+use deltalakedb_log::catalog::{Artifact, Lease, MirrorFailure, MirrorState};
 use deltalakedb_log::{Result, TableId, TableName, Version, commit};
 use uuid::Uuid;
 
@@ -9,9 +11,6 @@ use crate::codec::int;
 use crate::commit::audit;
 use crate::database::{CommitFailure, Database, Session, Value, Write};
 use crate::read::no_table;
-
-/// The one artifact there is a watermark for.
-const COMMIT: &str = "commit";
 
 async fn done(session: Box<dyn Session>) -> Result<()> {
     session.commit().await.map_err(CommitFailure::into_error)
@@ -24,7 +23,7 @@ pub(crate) async fn acquire_lease(
     now_ms: i64,
     until_ms: i64,
 ) -> Result<Option<Lease>> {
-    let mut session = catalog.write(&[table]).await?;
+    let mut session = catalog.note(&[table]).await?;
     let sql = "SELECT t.table_id, l.holder, l.token, l.expires_at FROM dl_tables t \
                LEFT JOIN dl_mirror_leases l ON l.table_id = t.table_id WHERE t.table_id = ? AND t.state = 'live'";
     let row = session.query(sql, vec![table.0.into()]).await?.pop();
@@ -50,14 +49,14 @@ fn held(lease: &Lease) -> Vec<Value> {
 }
 
 pub(crate) async fn release_lease(catalog: &SqlCatalog, lease: &Lease) -> Result<()> {
-    let mut session = catalog.write(&[lease.table]).await?;
+    let mut session = catalog.note(&[lease.table]).await?;
     let sql = "UPDATE dl_mirror_leases SET expires_at = 0 WHERE table_id = ? AND holder = ? AND token = ?";
     session.write(vec![Write::run(sql, held(lease))]).await?;
     done(session).await
 }
 
 pub(crate) async fn mark_published(catalog: &SqlCatalog, lease: &Lease, version: Version) -> Result<()> {
-    let mut session = catalog.write(&[lease.table]).await?;
+    let mut session = catalog.note(&[lease.table]).await?;
     let sql = "SELECT count(*) FROM dl_mirror_leases WHERE table_id = ? AND holder = ? AND token = ?";
     let mut rows = session.query(sql, held(lease)).await?;
     if rows.pop().map(|mut r| r.int()).transpose()? != Some(1) {
@@ -69,16 +68,42 @@ pub(crate) async fn mark_published(catalog: &SqlCatalog, lease: &Lease, version:
     let (table, version) = (Value::from(lease.table.0), int(version));
     let published = "UPDATE dl_tables SET published_version = ? \
                      WHERE table_id = ? AND coalesce(published_version, -1) < ?";
-    let over = "DELETE FROM dl_mirror_status WHERE table_id = ? AND version <= ?";
     let params = vec![version.clone(), table.clone(), version.clone()];
-    session.write(vec![Write::run(published, params), Write::run(over, vec![table, version])]).await?;
+    session.write(vec![Write::run(published, params), over(table, version, Artifact::Commit)]).await?;
     done(session).await
+}
+
+pub(crate) async fn mark_next_published(catalog: &SqlCatalog, table: TableId, version: Version) -> Result<bool> {
+    let mut session = catalog.note(&[table]).await?;
+    let sql = "UPDATE dl_tables SET published_version = ? WHERE table_id = ? \
+               AND (published_version = ? OR (published_version IS NULL AND base_version = ?))";
+    let before = version.checked_sub(1).map_or(Value::Int(-1), int);
+    let is_next =
+        session.write(vec![Write::run(sql, vec![int(version), table.0.into(), before, int(version)])]).await? == 1;
+    if is_next {
+        session.write(vec![over(table.0.into(), int(version), Artifact::Commit)]).await?;
+        done(session).await?;
+    }
+    Ok(is_next)
+}
+
+pub(crate) async fn mark_checkpointed(catalog: &SqlCatalog, table: TableId, version: Version) -> Result<()> {
+    let mut session = catalog.write(&[table]).await?;
+    session.write(vec![over(table.0.into(), int(version), Artifact::Checkpoint)]).await?;
+    done(session).await
+}
+
+/// What failed up to a version is mended.
+fn over(table: Value, version: Value, artifact: Artifact) -> Write {
+    let sql = "DELETE FROM dl_mirror_status WHERE table_id = ? AND version <= ? AND artifact = ?";
+    Write::run(sql, vec![table, version, artifact.as_str().into()])
 }
 
 pub(crate) async fn mark_failed(
     catalog: &SqlCatalog,
     table: TableId,
     version: Version,
+    artifact: Artifact,
     error: &str,
     at_ms: i64,
 ) -> Result<()> {
@@ -87,7 +112,7 @@ pub(crate) async fn mark_failed(
                VALUES (?, ?, ?, 'FAILED', 1, ?, ?) ON CONFLICT (table_id, version, artifact) DO UPDATE SET \
                state = excluded.state, attempts = dl_mirror_status.attempts + 1, last_error = excluded.last_error, \
                failed_at = excluded.failed_at";
-    let params = vec![table.0.into(), int(version), COMMIT.into(), error.into(), at_ms.into()];
+    let params = vec![table.0.into(), int(version), artifact.as_str().into(), error.into(), at_ms.into()];
     session.write(vec![Write::run(sql, params)]).await?;
     done(session).await
 }
@@ -107,12 +132,18 @@ pub(crate) async fn set_mirror(catalog: &SqlCatalog, table: TableId, state: &Mir
 }
 
 pub(crate) async fn failures(db: &dyn Database, table: TableId) -> Result<Vec<MirrorFailure>> {
-    let sql = "SELECT version, attempts, last_error, failed_at FROM dl_mirror_status \
-               WHERE table_id = ? AND artifact = ? ORDER BY version";
-    let rows = db.query(sql, vec![table.0.into(), COMMIT.into()]).await?;
+    let sql = "SELECT version, artifact, attempts, last_error, failed_at FROM dl_mirror_status \
+               WHERE table_id = ? ORDER BY version, artifact";
+    let rows = db.query(sql, vec![table.0.into()]).await?;
     let read = |mut row: crate::database::Row| {
+        let version = row.version()?;
+        let artifact = match row.text()?.as_str() {
+            "checkpoint" => Artifact::Checkpoint,
+            _ => Artifact::Commit,
+        };
         Ok(MirrorFailure {
-            version: row.version()?,
+            version,
+            artifact,
             attempts: u32::try_from(row.int()?).unwrap_or(u32::MAX),
             error: row.opt_text()?.unwrap_or_default(),
             failed_at: row.opt_int()?.unwrap_or(0),

@@ -78,6 +78,20 @@ impl PostgresDatabase {
         spelled(&self.schema, sql, params)
     }
 
+    /// A transaction that has the heads of these tables.
+    async fn lock(&self, begin: &str, heads: &[TableId]) -> Result<Box<dyn Session>> {
+        let mut statements = begin.to_string();
+        if !heads.is_empty() {
+            let lock = format!(
+                "; SELECT 1 FROM dl_tables WHERE table_id IN ({}) ORDER BY table_id FOR UPDATE",
+                placeholders(heads.len())
+            );
+            let params: Vec<_> = heads.iter().map(|id| id.0.into()).collect();
+            statements.push_str(&self.sql(&lock, &params)?);
+        }
+        self.begin(statements).await
+    }
+
     /// A transaction, begun with these statements; a server that is restarting is waited for.
     async fn begin(&self, statements: String) -> Result<Box<dyn Session>> {
         let began = Instant::now();
@@ -159,16 +173,11 @@ impl Database for PostgresDatabase {
     }
 
     async fn write(&self, heads: &[TableId]) -> Result<Box<dyn Session>> {
-        let mut statements = self.begin.to_string();
-        if !heads.is_empty() {
-            let lock = format!(
-                "; SELECT 1 FROM dl_tables WHERE table_id IN ({}) ORDER BY table_id FOR UPDATE",
-                placeholders(heads.len())
-            );
-            let params: Vec<_> = heads.iter().map(|id| id.0.into()).collect();
-            statements.push_str(&self.sql(&lock, &params)?);
-        }
-        self.begin(statements).await
+        self.lock(self.begin, heads).await
+    }
+
+    async fn note(&self, heads: &[TableId]) -> Result<Box<dyn Session>> {
+        self.lock("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = off", heads).await
     }
 
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {

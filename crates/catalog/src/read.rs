@@ -1,18 +1,18 @@
 //! Reading: every answer from one committed state, and the head with one statement.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use deltalakedb_log::action::Add;
-use deltalakedb_log::catalog::{Counts, Explanation, HistoryRange, MirrorState};
+use deltalakedb_log::action::{Add, Remove};
+use deltalakedb_log::catalog::{Counts, Explanation, Growth, HistoryRange, MirrorState};
 use deltalakedb_log::commit::{self, Committed};
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::CommitSummary;
 use deltalakedb_log::{
-    At, CommitId, ErrorKind, Head, Location, Predicate, Result, Snapshot, TableEntry, TableId, TableName, TableRef,
-    TxnLogError, TxnLogReader, Version,
+    At, CommitId, ErrorKind, FileKey, Head, Location, Predicate, Result, SetHash, Snapshot, TableEntry, TableId,
+    TableName, TableRef, TxnLogError, TxnLogReader, Version,
 };
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -20,9 +20,13 @@ use futures::{StreamExt, TryStreamExt};
 use crate::SqlTxnLogReader;
 use crate::bounds::Slots;
 use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
+use crate::commit::file_key;
 use crate::database::{Database, Row, Session, Value, placeholders};
 use crate::plan::{Plan, Sql};
 use crate::search::Search;
+
+/// Rows of a page: what is held of a table at a time when it is gone through without a transaction.
+const PAGE: usize = 10_000;
 
 /// `alias.a, alias.b`
 pub(crate) fn qualified(alias: &str, columns: &[&str]) -> String {
@@ -317,6 +321,99 @@ impl TxnLogReader for SqlTxnLogReader {
         let (min, max, inexact) = (row.opt_blob()?, row.opt_blob()?, row.int()?);
         let decoded = min.zip(max).and_then(|(min, max)| kind.decode(&min).zip(kind.decode(&max)));
         Ok(decoded.filter(|_| inexact == 0))
+    }
+
+    /// Page by page, each a query of its own. What a version says never changes, so they are of one state. The order is
+    /// that of the primary key, which leads to where a page begins.
+    async fn files_in_order(&self, version: Version) -> Result<BoxStream<'static, Result<Add>>> {
+        self.search(version, None).await?;
+        let sql = format!(
+            "SELECT file_key, {} FROM dl_add_files WHERE table_id = ? AND file_key > ? AND +version <= ? \
+             AND (+removed_version IS NULL OR +removed_version > ?) ORDER BY file_key LIMIT {PAGE}",
+            ADD_COLUMNS.join(", ")
+        );
+        let (reader, version) = (self.clone(), int(version));
+        let pages = futures::stream::try_unfold(Some(Value::Blob(Vec::new())), move |after| {
+            let (reader, version, sql) = (reader.clone(), version.clone(), sql.clone());
+            async move {
+                let Some(after) = after else { return Ok(None) };
+                let rows = reader.db().query(&sql, vec![reader.id(), after, version.clone(), version]).await?;
+                let (mut last, mut page) = (None, Vec::with_capacity(rows.len()));
+                let full = rows.len() == PAGE;
+                for mut row in rows {
+                    last = Some(Value::Blob(row.blob()?));
+                    page.push(Ok(codec::read_add(&mut row)?));
+                }
+                Ok::<_, TxnLogError>(Some((futures::stream::iter(page), last.filter(|_| full))))
+            }
+        });
+        Ok(pages.try_flatten().boxed())
+    }
+
+    /// Page by page as well, newest first, so that of each file the newest remove comes first. Versions that were
+    /// committed before the time are not looked at: a file is not deleted later than that is committed.
+    async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {
+        self.search(version, None).await?;
+        let sql = format!(
+            "SELECT r.version, r.file_key, r.remove_json FROM dl_remove_files r \
+             WHERE r.table_id = ? AND r.version <= ? AND (r.version < ? OR r.file_key < ?) AND r.deletion_timestamp > ? \
+             AND r.version >= (SELECT min(v.version) FROM dl_table_versions v WHERE v.table_id = ? AND v.committed_at > ?) \
+             AND NOT EXISTS (SELECT 1 FROM dl_add_files a WHERE a.table_id = r.table_id AND a.file_key = r.file_key \
+             AND a.version >= r.version AND a.version <= ?) ORDER BY r.version DESC, r.file_key DESC LIMIT {PAGE}"
+        );
+        let (reader, of) = (self.clone(), int(version));
+        // One past the version, so that the first page has no bound but that.
+        let begin = (int(version), int(version + 1), Value::Blob(Vec::new()), HashSet::new());
+        let pages = futures::stream::try_unfold(Some(begin), move |state| {
+            let (reader, of, sql) = (reader.clone(), of.clone(), sql.clone());
+            async move {
+                let Some((at, below, key, mut seen)) = state else { return Ok(None) };
+                let since = Value::Int(deleted_after);
+                let params = vec![reader.id(), at, below, key, since.clone(), reader.id(), since, of];
+                let rows = reader.db().query(&sql, params).await?;
+                let (mut last, mut page) = (None, Vec::with_capacity(rows.len()));
+                let full = rows.len() == PAGE;
+                for mut row in rows {
+                    let at = row.version()?;
+                    let key = file_key(&mut row)?;
+                    let remove = row.string()?;
+                    last = Some((int(at), int(at), Value::Blob(key.0.to_vec())));
+                    if seen.insert(key) {
+                        page.push(Ok(Remove::from_json(&remove)?));
+                    }
+                }
+                let next: Option<(_, _, _, HashSet<FileKey>)> =
+                    last.filter(|_| full).map(|(at, below, key)| (at, below, key, seen));
+                Ok::<_, TxnLogError>(Some((futures::stream::iter(page), next)))
+            }
+        });
+        Ok(pages.try_flatten().boxed())
+    }
+
+    async fn growth(&self, from: Version, to: Version) -> Result<Growth> {
+        let sum = |sign: &str, column: &str| {
+            format!(
+                "SELECT {sign}count(*) AS files, {sign}CAST(coalesce(sum(size_bytes), 0) AS bigint) AS bytes \
+                 FROM dl_add_files WHERE table_id = ? AND {column} > ? AND {column} <= ?"
+            )
+        };
+        // The files that came between, less those that went between: one that did both counts for nothing.
+        let sql = format!("{} UNION ALL {}", sum("", "version"), sum("-", "removed_version"));
+        let params = [self.id(), int(from), int(to)];
+        let rows = self.db().query(&sql, [params.clone(), params].concat()).await?;
+        rows.into_iter().try_fold(Growth::default(), |sum, mut row| {
+            let (files, bytes) = (row.int()?, row.int()?);
+            Ok(Growth { files: sum.files.saturating_add(files), bytes: sum.bytes.saturating_add(bytes) })
+        })
+    }
+
+    async fn set_hash(&self, version: Version) -> Result<SetHash> {
+        let sql = "SELECT set_hash FROM dl_table_versions WHERE table_id = ? AND version = ?";
+        let mut row = self.db().query(sql, vec![self.id(), int(version)]).await?.pop();
+        let stored = row.as_mut().map(|row| row.blob()).transpose()?;
+        let missing = || TxnLogError::not_found(format!("{} holds no version {version}", self.db().describe()));
+        SetHash::from_bytes(&stored.ok_or_else(missing)?)
+            .ok_or_else(|| TxnLogError::corrupt(format!("the set hash of version {version} is not 32 bytes")))
     }
 
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {

@@ -1,6 +1,6 @@
 //! SQLite: one file, many processes, one writer at a time.
 //!
-//! WAL lets readers go on while a writer commits; `synchronous=FULL` syncs the WAL at every COMMIT. Writers of this
+//! WAL lets readers go on while a writer commits; `synchronous=FULL` syncs the WAL at every COMMIT but those of notes. Writers of this
 //! process queue for one connection, writers of other processes wait in SQLite's busy handler.
 
 use std::path::{Path, PathBuf};
@@ -91,6 +91,14 @@ where
     }
 }
 
+impl SqliteDatabase {
+    /// Begins on the one connection that writes.
+    async fn begin(&self, statements: &'static str) -> Result<Box<dyn Session>> {
+        let tx = self.writer.begin_with(statements).await.map_err(|e| failed(&self.uri, e))?;
+        Ok(Box::new(SqliteSession { uri: self.uri.clone(), tx }))
+    }
+}
+
 #[async_trait]
 impl Database for SqliteDatabase {
     fn describe(&self) -> String {
@@ -103,8 +111,12 @@ impl Database for SqliteDatabase {
     }
 
     async fn write(&self, _heads: &[TableId]) -> Result<Box<dyn Session>> {
-        let tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(|e| failed(&self.uri, e))?;
-        Ok(Box::new(SqliteSession { uri: self.uri.clone(), tx }))
+        self.begin("PRAGMA synchronous = FULL; BEGIN IMMEDIATE").await
+    }
+
+    /// Everyone who may hold what a note says is on this machine, and loses power with it.
+    async fn note(&self, _heads: &[TableId]) -> Result<Box<dyn Session>> {
+        self.begin("PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE").await
     }
 
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {

@@ -1,6 +1,8 @@
 //! What people type.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+
+use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// Delta Lake tables with a database's brain: the log in SQL, mirrored to `_delta_log`.
 #[derive(Debug, Parser)]
@@ -12,7 +14,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Global {
     /// The catalog, such as deltasql://sqlite//var/data/meta.db
     #[arg(long, global = true, env = "DELTALAKEDB_CATALOG", value_name = "URI")]
@@ -26,13 +28,14 @@ pub(crate) struct Global {
     /// A TOML file with settings
     #[arg(long, global = true, env = "DELTALAKEDB_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<std::path::PathBuf>,
-    /// One setting; may be repeated
+    /// One setting; may be repeated. After `dl update`: a column and its new value
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
+    #[default]
     Table,
     Json,
     Csv,
@@ -64,6 +67,9 @@ pub(crate) enum Command {
         /// Columns that partition it
         #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
         partition_by: Vec<String>,
+        /// A property, such as delta.enableChangeDataFeed=true; may be repeated
+        #[arg(long = "property", value_name = "KEY=VALUE")]
+        properties: Vec<String>,
     },
     /// List the tables
     Tables,
@@ -121,23 +127,58 @@ pub(crate) enum Command {
         statements: Option<String>,
     },
     /// Write rows from a file
-    Write {
+    Write(WriteArgs),
+    /// Delete rows
+    Delete {
         name: String,
-        /// A file, or - for standard input
-        #[arg(long, value_name = "FILE")]
-        input: String,
-        /// The file's format; by its ending when absent
-        #[arg(long, value_name = "FORMAT")]
-        input_format: Option<InputFormat>,
-        /// What happens to rows that are there
-        #[arg(long, default_value = "append")]
-        mode: Mode,
-        /// Columns that partition a new table
+        /// Those that match
+        #[arg(long = "where", value_name = "SQL", required_unless_present = "all")]
+        filter: Option<String>,
+        /// All of them
+        #[arg(long, conflicts_with = "filter")]
+        all: bool,
+    },
+    /// Set columns of rows: `--set 'price = price * 2'`, which may be repeated
+    Update {
+        name: String,
+        /// Of those that match
+        #[arg(long = "where", value_name = "SQL", required_unless_present = "all")]
+        filter: Option<String>,
+        /// Of all rows
+        #[arg(long, conflicts_with = "filter")]
+        all: bool,
+    },
+    /// Merge rows into a table: the first clause that applies to a row decides
+    Merge(MergeArgs),
+    /// Put small files together, or lay rows out along columns
+    Optimize {
+        name: String,
+        /// Columns along whose values rows are laid out
         #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
-        partition_by: Vec<String>,
-        /// Where a new table will be
-        #[arg(long)]
-        location: Option<String>,
+        zorder: Vec<String>,
+        /// The size files should get, such as 256mb
+        #[arg(long, value_name = "SIZE")]
+        target_size: Option<String>,
+    },
+    /// Remove files that no version within retention, and nobody who may still commit, can need
+    Vacuum(VacuumArgs),
+    /// Make a table what it was
+    Restore {
+        name: String,
+        #[command(flatten)]
+        to: ToArgs,
+    },
+    /// Change columns, properties, constraints or the description of a table, all in one commit
+    Alter(AlterArgs),
+    /// Read what changed from version to version, where delta.enableChangeDataFeed is set
+    Changes {
+        name: String,
+        /// The first version
+        #[arg(long, value_name = "VERSION")]
+        from: u64,
+        /// The last version; the newest when absent
+        #[arg(long, value_name = "VERSION")]
+        to: Option<u64>,
     },
     /// Publish commits to _delta_log
     Mirror {
@@ -186,6 +227,159 @@ pub(crate) enum MirrorCommand {
         #[arg(long)]
         watch: bool,
     },
+    /// Write a checkpoint of a table's newest published version, over one that is there
+    Checkpoint { name: String },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WriteArgs {
+    pub(crate) name: String,
+    /// A file, or - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: String,
+    /// The file's format; by its ending when absent
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) input_format: Option<InputFormat>,
+    /// What happens to rows that are there
+    #[arg(long, default_value = "append")]
+    pub(crate) mode: Mode,
+    /// Overwrite only the rows that match; the new ones must match, too
+    #[arg(long, value_name = "SQL")]
+    pub(crate) replace_where: Option<String>,
+    /// What happens to columns that the table has not; without it they are refused
+    #[arg(long, value_name = "MODE")]
+    pub(crate) schema_mode: Option<Evolution>,
+    /// Columns that partition a new table
+    #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
+    pub(crate) partition_by: Vec<String>,
+    /// Where a new table will be
+    #[arg(long)]
+    pub(crate) location: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    pub(crate) name: String,
+    /// The rows: a file as `dl write` takes it, - for standard input, or a table of the catalog
+    #[arg(long, value_name = "FILE|TABLE")]
+    pub(crate) source: String,
+    /// The file's format; by its ending when absent
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) source_format: Option<InputFormat>,
+    /// Which rows belong together, such as 'target.id = source.id'
+    #[arg(long, value_name = "SQL")]
+    pub(crate) on: String,
+    /// Add columns to the table that only the source has
+    #[arg(long)]
+    pub(crate) add_columns: bool,
+    #[command(flatten)]
+    pub(crate) clauses: Clauses,
+}
+
+/// The clauses of a merge, in the order in which they were typed.
+#[derive(Debug)]
+pub(crate) struct Clauses(pub(crate) Vec<(&'static str, String)>);
+
+/// Their options: whether one sets something, or only takes a condition, and what it does.
+const CLAUSES: [(&str, bool, &str); 5] = [
+    ("matched-update", true, "Update rows that have a counterpart: '*' or 'a = source.a, …', then perhaps WHERE …"),
+    ("matched-delete", false, "Delete rows that have a counterpart"),
+    ("not-matched-insert", true, "Insert rows without a counterpart: '*' or 'a = source.a, …', then perhaps WHERE …"),
+    ("not-matched-by-source-update", true, "Update rows of the table without a counterpart: 'a = 0', …"),
+    ("not-matched-by-source-delete", false, "Delete rows of the table without a counterpart"),
+];
+
+impl FromArgMatches for Clauses {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut typed = Vec::new();
+        for (name, ..) in CLAUSES {
+            let places = matches.indices_of(name).into_iter().flatten();
+            let texts = matches.get_many::<String>(name).into_iter().flatten();
+            typed.extend(places.zip(texts).map(|(place, text)| (place, name, text.clone())));
+        }
+        typed.sort_unstable();
+        Ok(Self(typed.into_iter().map(|(_, name, text)| (name, text)).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Clauses {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        CLAUSES.into_iter().fold(command, |command, (name, sets, help)| {
+            let clause = Arg::new(name).long(name).help(help).action(ArgAction::Append).required(false);
+            command.arg(match sets {
+                true => clause.value_name("COLUMNS"),
+                false => clause.value_name("SQL").num_args(0..=1).default_missing_value(""),
+            })
+        })
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VacuumArgs {
+    pub(crate) name: String,
+    /// Keep the files of versions that were the newest within this time, such as 7d or 12h; the table's own setting,
+    /// or a week, when absent
+    #[arg(long, value_name = "TIME")]
+    pub(crate) retain: Option<String>,
+    /// Allow a shorter time than the table's own
+    #[arg(long, requires = "retain")]
+    pub(crate) force: bool,
+    /// Only show what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Only files that the log knows; the table's folder is not listed
+    #[arg(long)]
+    pub(crate) lite: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ToArgs {
+    /// The state at that version
+    #[arg(long)]
+    pub(crate) version: Option<u64>,
+    /// The state at that time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timestamp: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AlterArgs {
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) changes: AlterChanges,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct AlterChanges {
+    /// Add a column, such as 'note string'; may be repeated
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) add_column: Vec<String>,
+    /// Let a column be null; may be repeated
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) drop_not_null: Vec<String>,
+    /// Set a property, such as delta.appendOnly=true; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set_property: Vec<String>,
+    /// Add a condition that every row satisfies, such as 'positive: price > 0'; may be repeated
+    #[arg(long, value_name = "NAME: SQL")]
+    pub(crate) add_constraint: Vec<String>,
+    /// Take a condition away; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) drop_constraint: Vec<String>,
+    /// Say what the table is about
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) comment: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -215,4 +409,39 @@ pub(crate) enum Mode {
     Error,
     /// Do nothing if the table exists
     Ignore,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Evolution {
+    /// Add them to the table
+    Merge,
+    /// The rows' columns become the table's; only where all rows are overwritten
+    Overwrite,
+}
+
+/// What stands before the command. clap forgets repeatable options from there once one comes after the command, too.
+#[derive(Debug, Parser)]
+#[command(name = "dl", disable_help_flag = true, disable_version_flag = true)]
+struct Before {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    _command: Option<Rest>,
+}
+
+/// The command and what follows it, unread.
+#[derive(Debug, Subcommand)]
+#[allow(dead_code, reason = "it is only parsed over")]
+enum Rest {
+    #[command(external_subcommand)]
+    Any(Vec<OsString>),
+}
+
+impl Cli {
+    /// What was typed, and apart from it the settings that stand before the command.
+    pub(crate) fn read() -> (Self, Vec<String>) {
+        let cli = Self::parse();
+        let before = Before::try_parse().map(|before| before.global.settings).unwrap_or_default();
+        (cli, before)
+    }
 }

@@ -1,45 +1,69 @@
 //! The commands: each reads like its line in the help.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
-use deltalakedb_log::action::{Action, Add};
-use deltalakedb_log::catalog::{HistoryRange, MirrorState, require};
-use deltalakedb_log::commit::NewTable;
+use deltalakedb_log::action::Add;
+use deltalakedb_log::catalog::{Artifact, HistoryRange, MirrorState, require};
 use deltalakedb_log::{
     At, Catalog, Clock, ErrorKind, Location, Predicate, Result, Snapshot, SystemClock, TableEntry, TableName, TableRef,
     TxnLogError, time,
 };
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{
-    DeltaRs, DeltaTable, SaveMode, Scan, SendableRecordBatchStream, WriteOptions, check_apart, commit,
-    predicate_from_sql,
+    DeltaRs, DeltaTable, Scan, SendableRecordBatchStream, WriteOptions, check_apart, predicate_from_sql,
 };
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 
-use crate::args::{AtArgs, Command, Format, Global, InputFormat, MirrorCommand, Mode};
+use crate::args::{AtArgs, Cli, Command, Format, Global, MirrorCommand};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::rows::Results;
-use crate::settings::Settings;
-use crate::{Ended, input, warn};
+use crate::settings::{Settings, is_known};
+use crate::{Ended, merge, operations, warn, write};
 
 /// What every command has: the global options, and the clock.
 pub(crate) struct Session {
     pub(crate) global: Global,
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
+    /// What `dl update` sets.
+    assignments: Vec<String>,
     opened: Mutex<Vec<SqlCatalog>>,
 }
 
 impl Session {
-    pub(crate) fn new(global: Global) -> Result<Self> {
-        let settings = Settings::read(global.config.as_deref(), &global.settings)?;
-        Ok(Self { global, settings, clock: Arc::new(SystemClock), opened: Mutex::default() })
+    /// A session for what was typed, of which these settings stood before the command. After `dl update`, `--set`
+    /// assigns to a column, unless it names a setting.
+    pub(crate) fn new(cli: &mut Cli, before: Vec<String>) -> Result<Self> {
+        let mut global = std::mem::take(&mut cli.global);
+        let after = std::mem::take(&mut global.settings);
+        // Without any after the command, those before it come up again there.
+        let after = if after == before { Vec::new() } else { after };
+        let assigns = |set: &String| {
+            let key = set.split('=').next().unwrap_or_default();
+            matches!(cli.command, Command::Update { .. }) && !is_known(key.trim())
+        };
+        let (assignments, after): (Vec<_>, Vec<_>) = after.into_iter().partition(assigns);
+        let settings = Settings::read(global.config.as_deref(), &[before, after].concat())?;
+        Ok(Self { global, settings, clock: Arc::new(SystemClock), assignments, opened: Mutex::default() })
+    }
+
+    /// How this session writes.
+    pub(crate) fn write_options(&self) -> Result<WriteOptions> {
+        Ok(WriteOptions { clock: self.clock.clone(), ..self.settings.write_options()? })
+    }
+
+    /// A publisher.
+    fn mirror(&self, catalog: Arc<dyn Catalog>) -> Result<Mirror> {
+        let mirror = Mirror::new(catalog, self.clock.clone()).with_durability(self.write_options()?.durability);
+        Ok(match self.settings.checkpoint_interval()? {
+            Some(versions) => mirror.with_checkpoint_interval(versions),
+            None => mirror,
+        })
     }
 
     pub(crate) fn output(&self) -> Output {
@@ -83,22 +107,49 @@ impl Session {
         }
     }
 
-    /// A table of the catalog.
-    async fn table(&self, name: &str) -> Result<(Arc<dyn Catalog>, TableEntry)> {
+    /// A table of the catalog, by its name or its place.
+    pub(crate) async fn table(&self, name: &str) -> Result<(Arc<dyn Catalog>, TableEntry)> {
         let catalog = self.catalog(false).await?;
-        let entry = require(catalog.as_ref(), &TableRef::Name(name.parse()?)).await?;
-        Ok((catalog, entry))
-    }
-
-    /// Tries to publish what was just committed. The commit stands either way.
-    pub(crate) async fn publish(&self, catalog: &Arc<dyn Catalog>, entry: &TableEntry) {
-        let mirror = Mirror::new(catalog.clone(), self.clock.clone());
-        if let Err(e) = mirror.publish(entry.id).await {
-            warn(&format!("warning: {e}"));
+        match self.find(catalog.as_ref(), name).await? {
+            Some(entry) => Ok((catalog, entry)),
+            None => {
+                let wanted = if is_place(name) {
+                    TableRef::Location(Location::parse(name)?)
+                } else {
+                    TableRef::Name(name.parse()?)
+                };
+                Ok((catalog.clone(), require(catalog.as_ref(), &wanted).await?))
+            }
         }
     }
 
-    fn new_location(&self, name: &TableName, location: Option<&str>) -> Result<Location> {
+    /// The table of that name, or else at that place.
+    pub(crate) async fn find(&self, catalog: &dyn Catalog, name: &str) -> Result<Option<TableEntry>> {
+        if let Ok(known) = name.parse()
+            && let Some(entry) = catalog.find(&TableRef::Name(known)).await?
+        {
+            return Ok(Some(entry));
+        }
+        match is_place(name) || Path::new(name).exists() {
+            true => catalog.find(&TableRef::Location(Location::parse(name)?)).await,
+            false => Ok(None),
+        }
+    }
+
+    /// Tries to publish what was just committed, and gives the table as it is then. The commit stands either way.
+    pub(crate) async fn publish(&self, catalog: &Arc<dyn Catalog>, table: &TableRef) -> Result<TableEntry> {
+        let entry = require(catalog.as_ref(), table).await?;
+        if !self.settings.publishes_inline()? {
+            return Ok(entry);
+        }
+        match self.mirror(catalog.clone())?.publish(entry.id).await {
+            Ok(published) => published.warnings.iter().for_each(|what| warn(&format!("warning: {what}"))),
+            Err(e) => warn(&format!("warning: {e}")),
+        }
+        require(catalog.as_ref(), table).await
+    }
+
+    pub(crate) fn new_location(&self, name: &TableName, location: Option<&str>) -> Result<Location> {
         match (location, self.settings.get("warehouse")) {
             (Some(location), _) => Location::parse(location),
             (None, Some(warehouse)) => {
@@ -121,6 +172,11 @@ fn catalog_alone(uri: CatalogUri) -> Result<CatalogUri> {
     }
 }
 
+/// Whether that can only be a place: no name has a slash in it.
+pub(crate) fn is_place(name: &str) -> bool {
+    name.contains('/')
+}
+
 /// `1 file`, `2 files`.
 pub(crate) fn counted(n: u64, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
@@ -135,8 +191,8 @@ pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
     match command {
         Command::Init => init(s).await,
         Command::Import { location, name } => import(s, &location, name.as_deref()).await,
-        Command::Create { name, location, schema, partition_by } => {
-            create(s, &name, location.as_deref(), &schema, &partition_by).await
+        Command::Create { name, location, schema, partition_by, properties } => {
+            write::create(s, &name, location.as_deref(), &schema, &partition_by, &properties).await
         }
         Command::Tables => tables(s).await,
         Command::Show { name } => show(s, &name).await,
@@ -151,12 +207,23 @@ pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
             read(s, &name, &scan).await
         }
         Command::Sql { statements } => crate::sql::run(s, statements).await,
-        Command::Write { name, input, input_format, mode, partition_by, location } => {
-            let write = Write { name: name.parse()?, input, input_format, mode, partition_by, location };
-            write.run(s).await
+        Command::Write(args) => write::write(s, args).await,
+        Command::Delete { name, filter, all: _ } => operations::delete(s, &name, filter).await,
+        Command::Update { name, filter, all: _ } => operations::update(s, &name, &s.assignments, filter).await,
+        Command::Merge(args) => merge::merge(s, args).await,
+        Command::Optimize { name, zorder, target_size } => {
+            operations::optimize(s, &name, zorder, target_size.as_deref()).await
         }
+        Command::Vacuum(args) => operations::vacuum(s, args).await,
+        Command::Restore { name, to } => {
+            let at = AtArgs { version: to.version, timestamp: to.timestamp };
+            operations::restore(s, &name, point(&at)?).await
+        }
+        Command::Alter(args) => operations::alter(s, &args.name, args.changes).await,
+        Command::Changes { name, from, to } => operations::changes(s, &name, from, to).await,
         Command::Mirror { command: MirrorCommand::Status { check } } => mirror_status(s, check).await,
         Command::Mirror { command: MirrorCommand::Run { watch } } => mirror_run(s, watch).await,
+        Command::Mirror { command: MirrorCommand::Checkpoint { name } } => mirror_checkpoint(s, &name).await,
         Command::Verify { name, all: _, every_version, data } => {
             verify(s, name.as_deref(), VerifyOptions { every_version, data }).await
         }
@@ -228,55 +295,12 @@ async fn import(s: &Session, place: &str, name: Option<&str>) -> Result<Ended> {
     Ok(Ended::Done)
 }
 
-async fn create(
-    s: &Session,
-    name: &str,
-    location: Option<&str>,
-    schema: &str,
-    partition_by: &[String],
-) -> Result<Ended> {
-    let name: TableName = name.parse()?;
-    let schema = deltalakedb_table::parse_schema(schema)?;
-    let new = NewTable { location: s.new_location(&name, location)?, name };
-    let catalog = s.catalog(true).await?;
-    let (properties, options) = (HashMap::new(), WriteOptions::default());
-    deltalakedb_table::create_table(catalog.as_ref(), new.clone(), &schema, partition_by, &properties, &options)
-        .await?;
-    committed(s, &catalog, &new.name).await
-}
-
-/// Publishes a table that has just been written, and says where it is.
-async fn committed(s: &Session, catalog: &Arc<dyn Catalog>, name: &TableName) -> Result<Ended> {
-    let reference = TableRef::Name(name.clone());
-    let entry = require(catalog.as_ref(), &reference).await?;
-    if s.settings.publishes_inline()? {
-        s.publish(catalog, &entry).await;
-    }
-    let entry = require(catalog.as_ref(), &reference).await?;
-    let mut out = s.output();
-    match out.format() {
-        Format::Table => out.say(&format!("{} is at version {}", entry.name, entry.current_version))?,
-        _ => out.document(&entry_json(&entry))?,
-    }
-    Ok(Ended::Done)
-}
-
-/// Says why a table is as it was.
-fn unchanged(s: &Session, entry: &TableEntry, why: &str) -> Result<Ended> {
-    let mut out = s.output();
-    match out.format() {
-        Format::Table => out.say(&format!("{why}: nothing was written"))?,
-        _ => out.document(&entry_json(entry))?,
-    }
-    Ok(Ended::Done)
-}
-
-fn iso(ms: i64) -> String {
+pub(crate) fn iso(ms: i64) -> String {
     let text = time::format_ms(ms);
     text.strip_suffix('Z').map_or(text.clone(), |t| format!("{t}000Z"))
 }
 
-fn entry_json(t: &TableEntry) -> Value {
+pub(crate) fn entry_json(t: &TableEntry) -> Value {
     json!({
         "name": t.name.to_string(),
         "location": t.location.to_string(),
@@ -492,66 +516,6 @@ pub(crate) async fn print_rows(out: &mut Output, rows: SendableRecordBatchStream
     results.end()
 }
 
-struct Write {
-    name: TableName,
-    input: String,
-    input_format: Option<InputFormat>,
-    mode: Mode,
-    partition_by: Vec<String>,
-    location: Option<String>,
-}
-
-impl Write {
-    async fn run(self, s: &Session) -> Result<Ended> {
-        let catalog = s.catalog(true).await?;
-        let reference = TableRef::Name(self.name.clone());
-        let mode = match (self.mode, catalog.find(&reference).await?) {
-            (_, None) => return self.create(s, &catalog).await,
-            (Mode::Ignore, Some(entry)) => return unchanged(s, &entry, &format!("{} is there already", self.name)),
-            (Mode::Error, Some(_)) => {
-                let message =
-                    format!("the table {} is there already: write with --mode append or overwrite", self.name);
-                return Err(TxnLogError::new(ErrorKind::AlreadyExists, message));
-            }
-            (Mode::Append, Some(_)) => SaveMode::Append,
-            (Mode::Overwrite, Some(_)) => SaveMode::Overwrite,
-        };
-        let table = DeltaTable::open_in(catalog.clone(), &reference).await?;
-        let schema = table.schema(At::Latest).await?;
-        let rows = input::open(&self.input, self.input_format, Some(&schema))?;
-        let Some(write) = table.prepare_write(rows, mode, &WriteOptions::default()).await? else {
-            return Ok(Ended::Done);
-        };
-        // An overwrite with no rows empties the table; an append of none would be a version for nothing.
-        if mode == SaveMode::Append && !write.request().actions.iter().any(|a| matches!(a, Action::Add(_))) {
-            write.discard().await;
-            let entry = require(catalog.as_ref(), &reference).await?;
-            return unchanged(s, &entry, &format!("{} has no rows", self.input));
-        }
-        commit(catalog.as_ref(), vec![write], &WriteOptions::default()).await?;
-        committed(s, &catalog, &self.name).await
-    }
-
-    async fn create(self, s: &Session, catalog: &Arc<dyn Catalog>) -> Result<Ended> {
-        let location = match s.new_location(&self.name, self.location.as_deref()) {
-            Ok(location) => location,
-            // A name that is nearly another's is more likely a slip than a new table.
-            Err(no_place) => {
-                let near = require(catalog.as_ref(), &TableRef::Name(self.name.clone())).await;
-                return Err(near.err().map_or(no_place, |e| {
-                    TxnLogError::new(e.kind(), format!("{e}; for a new table, pass --location"))
-                }));
-            }
-        };
-        let rows = input::open(&self.input, self.input_format, None)?;
-        let new = NewTable { name: self.name.clone(), location };
-        let (properties, options) = (HashMap::new(), WriteOptions::default());
-        let by = &self.partition_by;
-        deltalakedb_table::create_with_data(catalog.as_ref(), new, rows, by, &properties, &options).await?;
-        committed(s, catalog, &self.name).await
-    }
-}
-
 async fn mirror_status(s: &Session, check: bool) -> Result<Ended> {
     let catalog = s.catalog(false).await?;
     let status = Mirror::new(catalog, s.clock.clone()).status().await?;
@@ -567,12 +531,14 @@ async fn mirror_status(s: &Session, check: bool) -> Result<Ended> {
         all["behind"] = t.behind.into();
         all["lagSeconds"] = json!(t.lag_ms as f64 / 1000.0);
         all["lastError"] = t.failures.last().map(|f| f.error.clone()).into();
-        let failure = |f: &deltalakedb_log::catalog::MirrorFailure| json!({"version": f.version, "attempts": f.attempts, "error": f.error, "failedAt": iso(f.failed_at)});
+        let failure = |f: &deltalakedb_log::catalog::MirrorFailure| json!({"version": f.version, "artifact": f.artifact.as_str(), "attempts": f.attempts, "error": f.error, "failedAt": iso(f.failed_at)});
         all["failures"] = t.failures.iter().map(failure).collect();
         listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
         let name = &t.table.name;
         if let MirrorState::Diverged { version, what } = &t.table.mirror {
             alarms.push(format!("{name} has stopped at version {version} ({what}): run `dl verify {name}`"));
+        } else if let Some(failure) = t.failures.last().filter(|f| f.artifact == Artifact::Checkpoint) {
+            alarms.push(format!("{name}: {}", failure.error));
         } else if let Some(failure) = t.failures.last() {
             alarms.push(format!("{name} could not be published: {}: run `dl mirror run`", failure.error));
         } else if t.lag_ms > alert {
@@ -589,7 +555,7 @@ async fn mirror_status(s: &Session, check: bool) -> Result<Ended> {
 
 async fn mirror_run(s: &Session, watch: bool) -> Result<Ended> {
     let catalog = s.catalog(false).await?;
-    let mirror = Mirror::new(catalog, s.clock.clone());
+    let mirror = s.mirror(catalog)?;
     let mut pause = Duration::from_secs(1);
     loop {
         let (results, error) = match mirror.run().await {
@@ -601,6 +567,8 @@ async fn mirror_run(s: &Session, watch: bool) -> Result<Ended> {
             }
             Err(e) => return Err(e),
         };
+        let published = results.iter().filter_map(|(_, result)| result.as_ref().ok());
+        published.flat_map(|p| &p.warnings).for_each(|what| warn(&format!("warning: {what}")));
         let mut out = s.output();
         if !watch || results.iter().any(|(_, r)| r.as_ref().map_or(true, |p| p.count > 0)) {
             let mut listing = out.listing(["name", "published", "result"].map(String::from).into());
@@ -633,6 +601,25 @@ async fn mirror_run(s: &Session, watch: bool) -> Result<Ended> {
             }
         }
     }
+}
+
+async fn mirror_checkpoint(s: &Session, name: &str) -> Result<Ended> {
+    let (catalog, entry) = s.table(name).await?;
+    let done = s.mirror(catalog)?.checkpoint(entry.id).await?;
+    let mut out = s.output();
+    match out.format() {
+        Format::Table => out.say(&done.to_string())?,
+        _ => out.document(&json!({
+            "name": done.table.to_string(),
+            "version": done.version,
+            "file": done.file,
+            "bytes": done.size,
+            "files": done.files,
+            "tombstones": done.tombstones,
+            "isLast": done.is_last,
+        }))?,
+    }
+    Ok(Ended::Done)
 }
 
 async fn verify(s: &Session, name: Option<&str>, options: VerifyOptions) -> Result<Ended> {

@@ -21,6 +21,17 @@ const INFER_ROWS: usize = 10_000;
 /// The length of `2024-01-31T12:00:00`; only a zone has a sign after it.
 const TIME_LENGTH: usize = 19;
 
+/// Which columns an input may have, and of which types.
+#[derive(Clone, Copy)]
+pub(crate) enum Columns<'a> {
+    /// Any; the types are found in the data.
+    Found,
+    /// Those of a table.
+    Of(&'a SchemaRef),
+    /// Those of a table, and more, whose types are found in the data.
+    AndMore(&'a SchemaRef),
+}
+
 /// The rows of an input.
 pub(crate) type Rows = Box<dyn RecordBatchReader + Send>;
 
@@ -49,8 +60,8 @@ impl RecordBatchReader for Named {
 trait Source: Read + Seek + Send {}
 impl<T: Read + Seek + Send> Source for T {}
 
-/// Opens `input`, a file or `-`. Without a table's schema the types are found in the data.
-pub(crate) fn open(input: &str, format: Option<InputFormat>, table: Option<&SchemaRef>) -> Result<Rows> {
+/// Opens `input`, a file or `-`.
+pub(crate) fn open(input: &str, format: Option<InputFormat>, columns: Columns<'_>) -> Result<Rows> {
     let format = match format {
         Some(format) => format,
         None => by_ending(input)?,
@@ -63,8 +74,8 @@ pub(crate) fn open(input: &str, format: Option<InputFormat>, table: Option<&Sche
             Box::new(parquet(bytes::Bytes::from(read_all(input)?)).map_err(failed)?)
         }
         InputFormat::Parquet => Box::new(parquet(open_file(input)?).map_err(failed)?),
-        InputFormat::Csv => csv(input, source(input)?, table, &failed)?,
-        InputFormat::Ndjson => ndjson(source(input)?, table, &failed)?,
+        InputFormat::Csv => csv(input, source(input)?, columns, &failed)?,
+        InputFormat::Ndjson => ndjson(source(input)?, columns, &failed)?,
     };
     Ok(Box::new(Named { input: input.to_string(), rows }))
 }
@@ -120,27 +131,31 @@ fn parquet<R: parquet::file::reader::ChunkReader + 'static>(
 fn csv(
     input: &str,
     mut from: Box<dyn Source>,
-    table: Option<&SchemaRef>,
+    columns: Columns<'_>,
     failed: &dyn Fn(ArrowError) -> TxnLogError,
 ) -> Result<Rows> {
     let format = CsvFormat::default().with_header(true);
-    let sampled = if table.is_some() { 0 } else { INFER_ROWS };
+    let sampled = if matches!(columns, Columns::Of(_)) { 0 } else { INFER_ROWS };
     let (inferred, _) = format.infer_schema(&mut from, Some(sampled)).map_err(failed)?;
     let text = inferred.fields().iter().map(|f| Field::new(f.name(), DataType::Utf8, true));
     let text = Arc::new(Schema::new(text.collect::<Vec<_>>()));
     let reader = |rows| arrow::csv::ReaderBuilder::new(text.clone()).with_format(format.clone()).with_batch_size(rows);
     from.rewind().map_err(|e| failed(e.into()))?;
-    let types = match table {
-        Some(table) => {
+    let types = match columns {
+        Columns::Of(table) => {
             let names = inferred.fields().iter().map(|f| f.name());
             names.map(|name| csv_type(input, name, table)).collect::<Result<Vec<_>>>()?
         }
-        None => {
+        Columns::Found | Columns::AndMore(_) => {
             let sample = reader(INFER_ROWS).build_buffered(BufReader::new(&mut from));
             let sample = sample.and_then(|mut rows| rows.next().transpose()).map_err(failed)?;
             from.rewind().map_err(|e| failed(e.into()))?;
             let values = |n: usize| sample.as_ref().map(|s| s.column(n).as_string());
-            inferred.fields().iter().enumerate().map(|(n, f)| inferred_type(f.data_type(), values(n))).collect()
+            let one = |(n, f): (usize, &Arc<Field>)| match columns {
+                Columns::AndMore(table) if table.field_with_name(f.name()).is_ok() => csv_type(input, f.name(), table),
+                _ => Ok(inferred_type(f.data_type(), values(n))),
+            };
+            inferred.fields().iter().enumerate().map(one).collect::<Result<_>>()?
         }
     };
     let columns = inferred.fields().iter().zip(types).map(|(f, t)| Field::new(f.name(), t, true));
@@ -250,24 +265,23 @@ fn unknown_column(input: &str, name: &str, table: &SchemaRef) -> TxnLogError {
     TxnLogError::invalid(format!("{input} has a column {name:?} that the table has not: it has {}", names.join(", ")))
 }
 
-fn ndjson(
-    mut from: Box<dyn Source>,
-    table: Option<&SchemaRef>,
-    failed: &dyn Fn(ArrowError) -> TxnLogError,
-) -> Result<Rows> {
-    let schema = match table {
-        // A null where the table allows none is told when the rows are fitted to it.
-        Some(table) => {
-            let nullable = table.fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
-            Arc::new(Schema::new(nullable.collect::<Vec<_>>()))
-        }
-        None => {
-            let (schema, _) =
+fn ndjson(mut from: Box<dyn Source>, columns: Columns<'_>, failed: &dyn Fn(ArrowError) -> TxnLogError) -> Result<Rows> {
+    // A null where the table allows none is told when the rows are fitted to it.
+    let nullable = |f: &Field| f.clone().with_nullable(true);
+    let schema = match columns {
+        Columns::Of(table) => Schema::new(table.fields().iter().map(|f| nullable(f)).collect::<Vec<_>>()),
+        Columns::Found | Columns::AndMore(_) => {
+            let (found, _) =
                 arrow::json::reader::infer_json_schema(BufReader::new(&mut from), Some(INFER_ROWS)).map_err(failed)?;
             from.rewind().map_err(|e| failed(e.into()))?;
-            Arc::new(schema)
+            let known = |f: &Arc<Field>| match columns {
+                Columns::AndMore(table) => table.field_with_name(f.name()).map_or(f.as_ref().clone(), nullable),
+                _ => f.as_ref().clone(),
+            };
+            Schema::new(found.fields().iter().map(known).collect::<Vec<_>>())
         }
     };
+    let schema = Arc::new(schema);
     // Numbers are read as the text they are, and then cast like CSV's: Arrow would cut 1.5 down to a long of 1.
     let text = schema.fields().iter().map(|f| match f.data_type() {
         as_it_is if as_it_is.is_nested() || as_it_is.is_binary() => f.as_ref().clone(),
@@ -282,7 +296,7 @@ fn ndjson(
 /// The rows of NDJSON text.
 pub(crate) fn ndjson_text(text: &'static str, table: Option<&SchemaRef>) -> Result<Rows> {
     let failed = |e: ArrowError| TxnLogError::invalid("the text is not NDJSON of that table").with_source(explain(e));
-    ndjson(Box::new(Cursor::new(text)), table, &failed)
+    ndjson(Box::new(Cursor::new(text)), table.map_or(Columns::Found, Columns::Of), &failed)
 }
 
 /// Arrow's own words without its error's type.

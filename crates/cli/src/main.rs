@@ -6,6 +6,8 @@ mod args;
 mod commands;
 mod demo;
 mod input;
+mod merge;
+mod operations;
 mod output;
 mod progress;
 mod rows;
@@ -13,11 +15,11 @@ mod settings;
 mod shell;
 mod sql;
 mod values;
+mod write;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 
 use crate::args::Cli;
@@ -32,14 +34,14 @@ enum Ended {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let (cli, before) = Cli::read();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let ended = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|e| TxnLogError::new(ErrorKind::Unavailable, "no threads can be started").with_source(e));
-    match ended.and_then(|runtime| runtime.block_on(run(cli))) {
+    match ended.and_then(|runtime| runtime.block_on(run(cli, before))) {
         Ok(Ended::Done) => ExitCode::SUCCESS,
         Ok(Ended::Found) => ExitCode::from(3),
         // Who closes the pipe has seen enough.
@@ -56,8 +58,8 @@ fn is_broken_pipe(e: &TxnLogError) -> bool {
     cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-async fn run(cli: Cli) -> Result<Ended> {
-    let session = Session::new(cli.global)?;
+async fn run(mut cli: Cli, before: Vec<String>) -> Result<Ended> {
+    let session = Session::new(&mut cli, before)?;
     let ended = commands::run(&session, cli.command).await;
     session.close().await;
     ended

@@ -1,13 +1,18 @@
 //! Settings: from a TOML file, then from `--set key=value`.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::path::Path;
 
-use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use deltalakedb_log::{Durability, ErrorKind, Result, TxnLogError};
+use deltalakedb_table::WriteOptions;
 
 /// The settings there are, and what they take.
 const KNOWN: &[(&str, &str)] = &[
     ("catalog", "a catalog URI"),
+    ("concurrency.retries", "a number such as 5"),
+    ("durability", "full or catalog"),
+    ("mirror.checkpoint_interval", "a number of versions, 1 or more"),
     ("mirror.lag_alert", "a duration such as 60s"),
     ("mirror.mode", "inline or background"),
     ("sql.schema", "create_if_missing or error"),
@@ -49,6 +54,8 @@ impl Settings {
         self.create_if_missing(true)?;
         self.publishes_inline()?;
         self.lag_alert_ms()?;
+        self.write_options()?;
+        self.checkpoint_interval()?;
         Ok(())
     }
 
@@ -71,7 +78,7 @@ impl Settings {
     }
 
     fn take(&mut self, key: &str, value: String, place: &str) -> Result<()> {
-        if !KNOWN.iter().any(|(known, _)| *known == key) {
+        if !is_known(key) {
             let known: Vec<_> = KNOWN.iter().map(|(k, _)| *k).collect();
             return Err(TxnLogError::invalid(format!(
                 "the setting {key:?} {place} is unknown: there are {}",
@@ -113,20 +120,50 @@ impl Settings {
         }
     }
 
+    /// Published versions from one checkpoint to the next; none when the mirror's own choice stands.
+    pub(crate) fn checkpoint_interval(&self) -> Result<Option<NonZeroU64>> {
+        let key = "mirror.checkpoint_interval";
+        self.get(key).map(|text| text.parse().map_err(|_| self.wrong(key))).transpose()
+    }
+
     /// The lag, in milliseconds, at which a mirror is in alarm.
     pub(crate) fn lag_alert_ms(&self) -> Result<i64> {
         let Some(text) = self.get("mirror.lag_alert") else { return Ok(60_000) };
-        let digits = text.trim_end_matches(char::is_alphabetic);
-        let unit = match &text[digits.len()..] {
-            "ms" => 1,
-            "s" | "" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return Err(self.wrong("mirror.lag_alert")),
-        };
-        let number: i64 = digits.parse().map_err(|_| self.wrong("mirror.lag_alert"))?;
-        number.checked_mul(unit).ok_or_else(|| self.wrong("mirror.lag_alert"))
+        duration_ms(text).ok_or_else(|| self.wrong("mirror.lag_alert"))
     }
+
+    /// How commands write.
+    pub(crate) fn write_options(&self) -> Result<WriteOptions> {
+        let mut options = WriteOptions::default();
+        if let Some(text) = self.get("concurrency.retries") {
+            options.retries = text.parse().map_err(|_| self.wrong("concurrency.retries"))?;
+        }
+        options.durability = match self.get("durability") {
+            None | Some("full") => Durability::Full,
+            Some("catalog") => Durability::Catalog,
+            Some(_) => return Err(self.wrong("durability")),
+        };
+        Ok(options)
+    }
+}
+
+/// Whether there is a setting of that name.
+pub(crate) fn is_known(key: &str) -> bool {
+    KNOWN.iter().any(|(known, _)| *known == key)
+}
+
+/// `500ms`, `60s`, `5m`, `1h`, `7d` in milliseconds; seconds without a unit.
+pub(crate) fn duration_ms(text: &str) -> Option<i64> {
+    let digits = text.trim_end_matches(char::is_alphabetic);
+    let unit = match &text[digits.len()..] {
+        "ms" => 1,
+        "s" | "" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    digits.parse::<i64>().ok()?.checked_mul(unit).filter(|ms| *ms >= 0)
 }
 
 #[cfg(test)]
@@ -154,7 +191,12 @@ mod tests {
         };
         says(&["mirror.lagalert=3s"], "\"mirror.lagalert\" of --set is unknown");
         says(&["mirror.lag_alert=soon"], "expected a duration");
-        says(&["durability=full"], "is unknown: there are catalog,");
+        says(&["durable=full"], "is unknown: there are catalog,");
+        says(&["durability=half"], "expected full or catalog");
+        says(&["concurrency.retries=-1"], "expected a number");
+        for interval in ["0", "-1", "often", "1.5"] {
+            says(&[&format!("mirror.checkpoint_interval={interval}")], "expected a number of versions, 1 or more");
+        }
         says(&["sql.schema=maybe"], "create_if_missing or error");
         says(&["x"], "KEY=VALUE");
     }

@@ -3,7 +3,6 @@
 use std::io::{IsTerminal, Read};
 use std::sync::Arc;
 
-use deltalakedb_log::catalog::require;
 use deltalakedb_log::commit::Committed;
 use deltalakedb_log::{Catalog, Result, TableRef, TxnLogError};
 use deltalakedb_table::{Done, Outlook, SqlOptions, SqlResult, SqlSession};
@@ -54,11 +53,8 @@ pub(crate) async fn run(s: &Session, statements: Option<String>) -> Result<Ended
 impl<'a> Sql<'a> {
     async fn open(s: &'a Session, create: bool) -> Result<Self> {
         let catalog = s.catalog(create).await?;
-        let options = SqlOptions {
-            warehouse: s.settings.get("warehouse").map(String::from),
-            clock: s.clock.clone(),
-            ..SqlOptions::default()
-        };
+        let warehouse = s.settings.get("warehouse").map(String::from);
+        let options = SqlOptions { warehouse, write: s.write_options()? };
         Ok(Self { s, session: SqlSession::new(catalog.clone(), options)?, catalog })
     }
 
@@ -84,10 +80,7 @@ impl<'a> Sql<'a> {
 async fn publish(s: &Session, catalog: &Arc<dyn Catalog>, committed: &[Committed]) -> Result<Vec<String>> {
     let mut tables = Vec::with_capacity(committed.len());
     for c in committed {
-        let entry = require(catalog.as_ref(), &TableRef::Id(c.table)).await?;
-        if s.settings.publishes_inline()? {
-            s.publish(catalog, &entry).await;
-        }
+        let entry = s.publish(catalog, &TableRef::Id(c.table)).await?;
         tables.push(format!("{} is at version {}", entry.name, c.version));
     }
     Ok(tables)

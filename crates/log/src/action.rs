@@ -505,7 +505,7 @@ impl Commit {
     }
 
     /// The actions but for most of those about files, which are not even read: an error in them is not found.
-    pub(crate) fn parse_without_files(bytes: &[u8], origin: &str) -> Result<Vec<Action>> {
+    pub fn parse_without_files(bytes: &[u8], origin: &str) -> Result<Vec<Action>> {
         parse_lines(bytes, origin, |line| {
             let about_a_file =
                 ["{\"add\":{", "{\"remove\":{", "{\"cdc\":{"].iter().any(|begin| line.starts_with(begin));

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::TryStreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use uuid::Uuid;
 
 use crate::action::{Add, DomainMetadata, Metadata, Protocol, Remove, Txn, Version};
@@ -18,6 +18,7 @@ use crate::commit::{CommitRequest, Committed, NewTable, Outcome};
 use crate::error::{Result, TxnLogError};
 use crate::ids::{CommitId, TableId, TableName};
 use crate::location::Location;
+use crate::path::SetHash;
 use crate::predicate::{Literal, Predicate};
 use crate::schema::Schema;
 use crate::snapshot::{At, CommitSummary, Head, Snapshot};
@@ -79,6 +80,39 @@ pub trait TxnLogReader: Send + Sync + fmt::Debug {
         Ok(all)
     }
 
+    /// The live files of `version`, each once, in an order that is the same every time. However slowly they are taken,
+    /// no transaction of a database stays open meanwhile.
+    async fn files_in_order(&self, version: Version) -> Result<BoxStream<'static, Result<Add>>> {
+        let mut files: Vec<Add> = self.files(version, None).await?.try_collect().await?;
+        files.sort_by_cached_key(Add::key);
+        Ok(futures::stream::iter(files.into_iter().map(Ok)).boxed())
+    }
+
+    /// The tombstones of `version`: files that were removed up to it, are not live in it, and whose
+    /// `deletionTimestamp` is later than `deleted_after`, in milliseconds since 1970. Each once, by its newest remove;
+    /// with order and transactions it is as with [`Self::files_in_order`]. What keeps no removes gives none.
+    async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {
+        let _ = (version, deleted_after);
+        Ok(futures::stream::empty().boxed())
+    }
+
+    /// How much more `to` holds than `from`, which is not later. A catalog's cost is that of the files that differ.
+    async fn growth(&self, from: Version, to: Version) -> Result<Growth> {
+        let (before, after) = (self.counts(from).await?, self.counts(to).await?);
+        let files = i128::from(after.files) - i128::from(before.files);
+        Ok(Growth { files: i64::try_from(files).unwrap_or_default(), bytes: after.bytes.saturating_sub(before.bytes) })
+    }
+
+    /// The hash of the set of the live files of `version`. A catalog has it stored.
+    async fn set_hash(&self, version: Version) -> Result<SetHash> {
+        let files = self.files(version, None).await?;
+        let insert = |mut hash: SetHash, file: Add| async move {
+            hash.insert(&file.key());
+            Ok(hash)
+        };
+        files.try_fold(SetHash::default(), insert).await
+    }
+
     /// The history, newest first.
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>>;
 
@@ -111,6 +145,15 @@ pub struct Counts {
     pub bytes: i64,
     /// Their rows, deleted ones left out; `None` when a file does not say.
     pub rows: Option<i64>,
+}
+
+/// How much more a version holds than an earlier one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Growth {
+    /// Live files more, or fewer.
+    pub files: i64,
+    /// Bytes in them more, or fewer.
+    pub bytes: i64,
 }
 
 /// Which part of a history.
@@ -268,11 +311,32 @@ pub struct Lease {
     pub token: i64,
 }
 
+/// What is put into `_delta_log` for a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Artifact {
+    /// `N.json`, which is the version.
+    Commit,
+    /// `N.checkpoint.parquet`, a shorter way to it.
+    Checkpoint,
+}
+
+impl Artifact {
+    /// The name in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+}
+
 /// A publishing attempt that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MirrorFailure {
     /// The version that could not be published.
     pub version: Version,
+    /// What of it.
+    pub artifact: Artifact,
     /// How often it was tried.
     pub attempts: u32,
     /// What the last try said.
@@ -333,13 +397,28 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// Records that `_delta_log` holds everything up to `version`, if the lease is still the newest.
     async fn mark_published(&self, lease: &Lease, version: Version) -> Result<()>;
 
-    /// Records a failed attempt.
-    async fn mark_failed(&self, table: TableId, version: Version, error: &str, at_ms: i64) -> Result<()>;
+    /// The same without a lease, for the one version after those that were published: whether it was that. What keeps
+    /// two who do it from harm is that both put the same bytes.
+    async fn mark_next_published(&self, table: TableId, version: Version) -> Result<bool>;
+
+    /// Records that there is a good checkpoint of `version`: what failed with it and with those before is over.
+    async fn mark_checkpointed(&self, table: TableId, version: Version) -> Result<()>;
+
+    /// Records a failed attempt. For a checkpoint it stands until [`Self::mark_checkpointed`], for a commit until
+    /// [`Self::mark_published`].
+    async fn mark_failed(
+        &self,
+        table: TableId,
+        version: Version,
+        artifact: Artifact,
+        error: &str,
+        at_ms: i64,
+    ) -> Result<()>;
 
     /// Stops a table, because what stands in its `_delta_log` is not ours, or lets it go on.
     async fn set_mirror(&self, table: TableId, state: &MirrorState) -> Result<()>;
 
-    /// What failed and is not published yet.
+    /// What failed and is not there yet, by version.
     async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>>;
 }
 

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::action::{Action, Add, Version};
 use crate::catalog::{
-    BaseState, Catalog, CommitTime, HistoryItem, HistoryLoad, HistoryRange, LoggedCommit, MirrorState, TableRef,
-    TimeSource,
+    Artifact, BaseState, Catalog, CommitTime, HistoryItem, HistoryLoad, HistoryRange, LoggedCommit, MirrorState,
+    TableRef, TimeSource,
 };
 use crate::commit::{Base, CommitRequest, Committed, ConflictKind, Isolation, NewTable, Outcome};
 use crate::error::{ErrorKind, Result, TxnLogError};
@@ -145,6 +145,7 @@ where
         history_may_begin_at_a_checkpoint,
         foreign_commits_are_taken_in,
         an_unfinished_load_is_invisible_and_goes_on,
+        what_a_checkpoint_is_made_of,
         one_publisher_at_a_time,
         a_diverged_table_takes_no_commits,
         planning_never_loses_a_matching_file,
@@ -786,6 +787,11 @@ async fn history_may_begin_at_a_checkpoint(c: Arc<dyn Catalog>) {
     let reader = c.reader(t.id);
     assert_eq!(reader.commit_bytes(10).await.unwrap(), None);
     assert_eq!(reader.snapshot(At::Version(10)).await.unwrap().txns["x"].version, 5);
+    for (deleted_after, there) in [(899, vec!["gone".to_string()]), (900, vec![])] {
+        let tombstones = reader.tombstones(10, deleted_after).await.unwrap();
+        let paths: Vec<_> = tombstones.map_ok(|r| r.path).try_collect().await.unwrap();
+        assert_eq!(paths, there, "deleted after {deleted_after}");
+    }
     refused(
         reader.snapshot(At::Version(9)).await,
         ErrorKind::NotFound,
@@ -797,6 +803,46 @@ async fn history_may_begin_at_a_checkpoint(c: Arc<dyn Catalog>) {
     refused(t.try_commit(early).await, ErrorKind::Invalid, &["version 9", "read the table again"]);
     t.commit(vec![remove(&b)]).await;
     assert!(t.paths(12).await.is_empty());
+}
+
+async fn what_a_checkpoint_is_made_of(c: Arc<dyn Catalog>) {
+    let t = Table::create(&c, "t").await;
+    let (a, b) = (file("a", 0, 9), file("b", 0, 9));
+    let marked = with_dv(b.clone(), "x");
+    t.commit(vec![Action::Add(a.clone()), Action::Add(b.clone())]).await;
+    t.commit(vec![remove(&a)]).await;
+    t.commit(vec![Action::Add(a.clone())]).await;
+    t.commit(vec![remove(&b), Action::Add(marked.clone())]).await;
+    t.commit(vec![remove(&a)]).await;
+    t.append("c").await;
+    let reader = c.reader(t.id);
+    let mut replay = crate::snapshot::Replay::default();
+    for version in 0..=6 {
+        let body = reader.commit_bytes(version).await.unwrap().unwrap();
+        replay.apply(crate::Commit::parse(body, "a commit").unwrap().into_actions());
+        let files: Vec<Add> = reader.files_in_order(version).await.unwrap().try_collect().await.unwrap();
+        let again: Vec<Add> = reader.files_in_order(version).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(files, again, "the order of version {version} is always the same");
+        let live: std::collections::HashMap<_, _> = files.iter().map(|f| (f.key(), f.clone())).collect();
+        assert_eq!((files.len(), live), (replay.files.len(), replay.files.clone()), "version {version}");
+        let mut hash = crate::SetHash::default();
+        replay.files.keys().for_each(|key| hash.insert(key));
+        assert_eq!(reader.set_hash(version).await.unwrap(), hash, "version {version}");
+        for from in 0..=version {
+            let (before, after) = (reader.counts(from).await.unwrap(), reader.counts(version).await.unwrap());
+            let growth = reader.growth(from, version).await.unwrap();
+            assert_eq!(before.files as i64 + growth.files, after.files as i64, "{from} to {version}");
+            assert_eq!(before.bytes + growth.bytes, after.bytes, "{from} to {version}");
+        }
+        // They are all of one time, 5.
+        let tombstones: Vec<_> = reader.tombstones(version, 4).await.unwrap().try_collect().await.unwrap();
+        let by_key: std::collections::HashMap<_, _> = tombstones.iter().map(|r| (r.key(), r.clone())).collect();
+        assert_eq!((tombstones.len(), by_key), (replay.removes.len(), replay.removes.clone()), "version {version}");
+        let young: Vec<_> = reader.tombstones(version, 5).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(young, [], "version {version}: those of that time are too old");
+    }
+    assert_eq!(replay.removes.len(), 2, "a, and b without its vector");
+    refused(reader.set_hash(7).await, ErrorKind::NotFound, &["version 7"]);
 }
 
 async fn an_unfinished_load_is_invisible_and_goes_on(c: Arc<dyn Catalog>) {
@@ -823,13 +869,19 @@ async fn one_publisher_at_a_time(c: Arc<dyn Catalog>) {
     let (me, you) = (Uuid::from_u128(1), Uuid::from_u128(2));
     let mine = c.acquire_lease(t.id, me, 0, 1000).await.unwrap().unwrap();
     assert_eq!(c.acquire_lease(t.id, you, 999, 2000).await.unwrap(), None, "while it lasts it is mine");
-    c.mark_failed(t.id, 0, "the disk is full", 5).await.unwrap();
-    c.mark_failed(t.id, 0, "the disk is full still", 6).await.unwrap();
+    c.mark_failed(t.id, 0, Artifact::Commit, "the disk is full", 5).await.unwrap();
+    c.mark_failed(t.id, 0, Artifact::Commit, "the disk is full still", 6).await.unwrap();
     let failures = c.mirror_failures(t.id).await.unwrap();
     assert_eq!((failures.len(), failures[0].attempts, failures[0].version), (1, 2, 0));
     assert_eq!(failures[0].error, "the disk is full still");
     c.mark_published(&mine, 0).await.unwrap();
     assert!(c.mirror_failures(t.id).await.unwrap().is_empty(), "what is published has not failed");
+    c.mark_failed(t.id, 0, Artifact::Checkpoint, "no room", 7).await.unwrap();
+    c.mark_published(&mine, 0).await.unwrap();
+    let failures = c.mirror_failures(t.id).await.unwrap();
+    assert_eq!((failures.len(), failures[0].artifact), (1, Artifact::Checkpoint), "publishing mends no checkpoint");
+    c.mark_checkpointed(t.id, 0).await.unwrap();
+    assert!(c.mirror_failures(t.id).await.unwrap().is_empty());
     let yours = c.acquire_lease(t.id, you, 1000, 2000).await.unwrap().unwrap();
     assert!(yours.token > mine.token, "a token only grows");
     refused(c.mark_published(&mine, 1).await, ErrorKind::Conflict, &["default.t"]);
@@ -840,6 +892,14 @@ async fn one_publisher_at_a_time(c: Arc<dyn Catalog>) {
     c.release_lease(&yours).await.unwrap();
     let again = c.acquire_lease(t.id, me, 1001, 3000).await.unwrap().unwrap();
     assert!(again.token > yours.token);
+
+    // Who has just committed needs no lease for the one version that is next.
+    for (version, is_next) in [(3, false), (2, true), (2, false), (1, false)] {
+        assert_eq!(c.mark_next_published(t.id, version).await.unwrap(), is_next, "{version}");
+    }
+    assert_eq!(c.find(&TableRef::Id(t.id)).await.unwrap().unwrap().published_version, Some(2));
+    let fresh = Table::create(&c, "fresh").await;
+    assert!(c.mark_next_published(fresh.id, 0).await.unwrap());
 }
 
 async fn a_diverged_table_takes_no_commits(c: Arc<dyn Catalog>) {

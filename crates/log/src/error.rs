@@ -190,3 +190,65 @@ impl From<TxnLogTransactionError> for TxnLogError {
         TxnLogError::new(kind, e.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commit::ConflictKind;
+    use crate::ids::TableId;
+
+    const PAGE: &str = include_str!("../../../docs/errors.md");
+
+    /// The variants of an enum of this file, as they are written.
+    fn variants(name: &str) -> Vec<String> {
+        let source = include_str!("error.rs");
+        let (_, body) = source.split_once(&format!("pub enum {name} {{\n")).unwrap();
+        let lines = body.lines().take_while(|line| *line != "}");
+        let named = lines.filter_map(|line| line.strip_prefix("    ")?.split(['(', ' ', ',', '{']).next());
+        named.filter(|word| word.starts_with(char::is_uppercase)).map(String::from).collect()
+    }
+
+    /// The headings of the page below the one of an enum.
+    fn headings(name: &str) -> Vec<String> {
+        let (_, part) = PAGE.split_once(&format!("\n## `{name}`")).unwrap_or_else(|| panic!("{name} has no part"));
+        let lines = part.lines().skip(1).take_while(|line| !line.starts_with("## "));
+        lines.filter_map(|line| Some(line.strip_prefix("### `")?.trim_end_matches('`').to_string())).collect()
+    }
+
+    #[test]
+    fn the_page_of_errors_has_every_kind_and_no_other() {
+        for name in ["ErrorKind", "TxnLogTransactionError"] {
+            assert!(variants(name).len() > 5, "{:?}", variants(name));
+            assert_eq!(headings(name), variants(name), "docs/errors.md on {name}");
+        }
+    }
+
+    /// The example after this one. A new variant does not compile here until it has one.
+    fn next(e: &TxnLogTransactionError) -> Option<TxnLogTransactionError> {
+        use TxnLogTransactionError as E;
+        let table = TableName { namespace: "sales".into(), name: "orders".into() };
+        Some(match e {
+            E::Conflict(_) => E::TooManyTables { max: 100, table },
+            E::TooManyTables { .. } => E::TimedOut { age_ms: 3_700_000, timeout_ms: 3_600_000 },
+            E::TimedOut { .. } => E::Closed,
+            E::Closed => E::Unknown("connection reset by peer".into()),
+            E::Unknown(_) => E::Log(TxnLogError::invalid("an optimize is no part of a transaction: run it on its own")),
+            E::Log(_) => return None,
+        })
+    }
+
+    #[test]
+    fn the_examples_of_transactions_are_what_they_say() {
+        let conflict = Conflict {
+            table: TableId(uuid::Uuid::nil()),
+            table_name: TableName { namespace: "sales".into(), name: "orders".into() },
+            version: 8,
+            operation: Some("DELETE".into()),
+            kind: ConflictKind::FileAlreadyRemoved("part-00000.parquet".into()),
+        };
+        let first = TxnLogTransactionError::Conflict(Box::new(conflict));
+        for example in std::iter::successors(Some(first), next) {
+            assert!(PAGE.contains(&example.to_string()), "docs/errors.md does not have {:?}", example.to_string());
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! Local files whose puts are durable when they return.
+//! Local files whose puts are durable when they return, unless that is not asked for.
 //!
 //! A new file is written under a temporary name, synced, and only then linked to its own name, so no reader and no
 //! crash ever sees half of it; then its directory is synced. Everything else is `object_store`'s own file system,
@@ -19,17 +19,29 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
-/// A local directory as an object store with durable puts. The directory need not exist before the first put.
+/// What has reached the disk when a write is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Durability {
+    /// Everything: data files, their directories, the catalog.
+    #[default]
+    Full,
+    /// The catalog. The system writes the files when it likes: what a process leaves behind survives its end, but a
+    /// power cut may take the newest data files of commits that the catalog keeps.
+    Catalog,
+}
+
+/// A local directory as an object store. The directory need not exist before the first put.
 #[derive(Clone, Debug)]
-pub struct SyncedFileSystem {
+pub struct LocalFiles {
     root: Arc<PathBuf>,
+    durability: Durability,
     files: Arc<OnceLock<LocalFileSystem>>,
 }
 
-impl SyncedFileSystem {
-    /// The directory `root`.
-    pub fn new(root: PathBuf) -> Self {
-        Self { root: Arc::new(root), files: Arc::default() }
+impl LocalFiles {
+    /// The directory `root`; with [`Durability::Full`] a put is durable when it returns.
+    pub fn new(root: PathBuf, durability: Durability) -> Self {
+        Self { root: Arc::new(root), durability, files: Arc::default() }
     }
 
     /// The file system below the root; `None` while the root does not exist.
@@ -54,38 +66,38 @@ impl SyncedFileSystem {
         })
     }
 
-    /// The file system, its root made if need be, and the place of `path` on disk, its directory made and synced.
+    /// The file system, its root made if need be, and the place of `path` on disk, its directory made.
     fn ready(&self, path: &Path) -> Result<(&LocalFileSystem, PathBuf)> {
-        make_durable_dir(&self.root).map_err(|e| failed(&self.root, e))?;
+        make_dir(&self.root, self.durability).map_err(|e| failed(&self.root, e))?;
         let files = self.existing(path)?;
         let target = files.path_to_filesystem(path)?;
         if let Some(dir) = target.parent() {
-            make_durable_dir(dir).map_err(|e| failed(dir, e))?;
+            make_dir(dir, self.durability).map_err(|e| failed(dir, e))?;
         }
         Ok((files, target))
     }
 }
 
-impl std::fmt::Display for SyncedFileSystem {
+impl std::fmt::Display for LocalFiles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SyncedFileSystem({})", self.root.display())
+        write!(f, "LocalFiles({})", self.root.display())
     }
 }
 
 #[async_trait]
-impl ObjectStore for SyncedFileSystem {
+impl ObjectStore for LocalFiles {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         if matches!(options.mode, PutMode::Update(_)) {
             return Err(Error::NotImplemented {
                 operation: "conditional update".into(),
-                implementer: "SyncedFileSystem".into(),
+                implementer: "LocalFiles".into(),
             });
         }
         let (this, path) = (self.clone(), path.clone());
         blocking(move || {
             let (_, target) = this.ready(&path)?;
             let create = matches!(options.mode, PutMode::Create);
-            write_durably(&target, &payload, create).map_err(|e| failed(&target, e))?;
+            write(&target, &payload, create, this.durability).map_err(|e| failed(&target, e))?;
             Ok(PutResult { e_tag: None, version: None })
         })
         .await
@@ -95,7 +107,10 @@ impl ObjectStore for SyncedFileSystem {
         let (this, at) = (self.clone(), path.clone());
         let target = blocking(move || Ok(this.ready(&at)?.1)).await?;
         let upload = self.existing(path)?.put_multipart_opts(path, options).await?;
-        Ok(Box::new(SyncedUpload { upload, target }))
+        Ok(match self.durability {
+            Durability::Full => Box::new(SyncedUpload { upload, target }),
+            Durability::Catalog => upload,
+        })
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
@@ -155,7 +170,8 @@ impl MultipartUpload for SyncedUpload {
         let done = self.upload.complete().await?;
         let target = self.target.clone();
         blocking(move || {
-            let synced = File::open(&target).and_then(|f| f.sync_all()).and_then(|()| sync_parent(&target));
+            let synced =
+                File::open(&target).and_then(|f| f.sync_all()).and_then(|()| sync_parent(&target, Durability::Full));
             synced.map_err(|e| failed(&target, e))
         })
         .await?;
@@ -167,14 +183,16 @@ impl MultipartUpload for SyncedUpload {
     }
 }
 
-fn write_durably(target: &FsPath, payload: &PutPayload, create: bool) -> io::Result<()> {
+fn write(target: &FsPath, payload: &PutPayload, create: bool, durability: Durability) -> io::Result<()> {
     let mut staged_name = target.as_os_str().to_os_string();
     staged_name.push(format!("#{}", fastrand::u64(..)));
     let staged = PathBuf::from(staged_name);
     let written = (|| {
         let mut file = File::create_new(&staged)?;
         payload.iter().try_for_each(|chunk| file.write_all(chunk))?;
-        file.sync_all()?;
+        if durability == Durability::Full {
+            file.sync_all()?;
+        }
         if create { fs::hard_link(&staged, target) } else { fs::rename(&staged, target) }
     })();
     if create || written.is_err() {
@@ -182,26 +200,26 @@ fn write_durably(target: &FsPath, payload: &PutPayload, create: bool) -> io::Res
         let _ = fs::remove_file(&staged);
     }
     written?;
-    sync_parent(target)
+    sync_parent(target, durability)
 }
 
 /// Makes a directory and its missing parents; each is synced into the one above it.
-fn make_durable_dir(dir: &FsPath) -> io::Result<()> {
+fn make_dir(dir: &FsPath, durability: Durability) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
     if let Some(parent) = dir.parent() {
-        make_durable_dir(parent)?;
+        make_dir(parent, durability)?;
     }
     match fs::create_dir(dir) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
         _ => {}
     }
-    sync_parent(dir)
+    sync_parent(dir, durability)
 }
 
-fn sync_parent(path: &FsPath) -> io::Result<()> {
-    match path.parent() {
+fn sync_parent(path: &FsPath, durability: Durability) -> io::Result<()> {
+    match path.parent().filter(|_| durability == Durability::Full) {
         Some(dir) => File::open(dir)?.sync_all(),
         None => Ok(()),
     }
@@ -214,12 +232,12 @@ fn failed(path: &FsPath, e: io::Error) -> Error {
         io::ErrorKind::NotFound => Error::NotFound { path, source },
         io::ErrorKind::AlreadyExists => Error::AlreadyExists { path, source },
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::PermissionDenied { path, source },
-        _ => Error::Generic { store: "SyncedFileSystem", source },
+        _ => Error::Generic { store: "LocalFiles", source },
     }
 }
 
 async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(f).await.map_err(|e| Error::Generic { store: "SyncedFileSystem", source: e.into() })?
+    tokio::task::spawn_blocking(f).await.map_err(|e| Error::Generic { store: "LocalFiles", source: e.into() })?
 }
 
 #[cfg(test)]
@@ -230,8 +248,14 @@ mod tests {
 
     #[tokio::test]
     async fn create_never_overwrites_and_leaves_nothing_behind() {
+        for durability in [Durability::Full, Durability::Catalog] {
+            check(durability).await;
+        }
+    }
+
+    async fn check(durability: Durability) {
         let dir = tempfile::tempdir().unwrap();
-        let store = SyncedFileSystem::new(dir.path().join("not/yet"));
+        let store = LocalFiles::new(dir.path().join("not/yet"), durability);
         let path = Path::from("a=1/x.json");
         assert!(matches!(store.get(&path).await, Err(Error::NotFound { .. })));
         assert_eq!(store.list(None).count().await, 0);

@@ -9,7 +9,7 @@ use object_store::{ObjectStore, ObjectStoreScheme};
 use url::Url;
 
 use crate::error::{ErrorKind, Result, TxnLogError};
-use crate::local::SyncedFileSystem;
+use crate::local::{Durability, LocalFiles};
 
 /// The root of a table: a directory URL that ends in a slash, normalized so that one place has one spelling.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,8 +74,13 @@ impl Location {
     ///
     /// Local puts are durable when they return: file and directory are synced.
     pub fn store(&self) -> Result<Arc<dyn ObjectStore>> {
+        self.store_with(Durability::Full)
+    }
+
+    /// The same; local puts are synced as `durability` says. Elsewhere a put that returned is durable anyway.
+    pub fn store_with(&self, durability: Durability) -> Result<Arc<dyn ObjectStore>> {
         if let Some(path) = self.local_path() {
-            return Ok(Arc::new(SyncedFileSystem::new(path)));
+            return Ok(Arc::new(LocalFiles::new(path, durability)));
         }
         let (store, prefix) = object_store::parse_url_opts(&self.0, std::env::vars()).map_err(|e| {
             TxnLogError::new(ErrorKind::Unavailable, format!("the object store of {self} cannot be used"))

@@ -9,10 +9,10 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use uuid::Uuid;
 
-use crate::action::{Add, Commit, DomainMetadata, Metadata, Protocol, Txn, Version};
+use crate::action::{Add, Commit, DomainMetadata, Metadata, Protocol, Remove, Txn, Version};
 use crate::catalog::{
-    Catalog, CommitTime, HistoryItem, HistoryLoad, HistoryRange, Lease, MirrorFailure, MirrorState, TableEntry,
-    TableRef, TimeSource, TxnLogReader, TxnLogWriter, UnfinishedLoad,
+    Artifact, Catalog, CommitTime, HistoryItem, HistoryLoad, HistoryRange, Lease, MirrorFailure, MirrorState,
+    TableEntry, TableRef, TimeSource, TxnLogReader, TxnLogWriter, UnfinishedLoad,
 };
 use crate::commit::{self, Base, CommitRequest, Committed, Current, Outcome, Prepared, Stamp};
 use crate::error::{ErrorKind, Result, TxnLogError};
@@ -39,7 +39,7 @@ struct Table {
     loading: bool,
     published: Option<Version>,
     mirror: MirrorState,
-    failures: BTreeMap<Version, MirrorFailure>,
+    failures: BTreeMap<(Version, Artifact), MirrorFailure>,
     lease: Option<(Lease, i64)>,
     versions: BTreeMap<Version, Stored>,
     protocols: BTreeMap<Version, Protocol>,
@@ -47,6 +47,7 @@ struct Table {
     txns: Vec<(Version, Txn)>,
     domains: Vec<(Version, DomainMetadata)>,
     files: BTreeMap<(FileKey, Version), (Add, Option<Version>)>,
+    removes: BTreeMap<(FileKey, Version), Remove>,
     commit_ids: HashMap<CommitId, Version>,
 }
 
@@ -102,6 +103,7 @@ impl Table {
             txns: Vec::new(),
             domains: Vec::new(),
             files: BTreeMap::new(),
+            removes: BTreeMap::new(),
             commit_ids: HashMap::new(),
         }
     }
@@ -151,6 +153,7 @@ impl Table {
         for (key, add) in changes.adds {
             self.files.insert((key, version), (add, None));
         }
+        self.removes.extend(changes.removes.into_iter().map(|(key, remove)| ((key, version), remove)));
         if let Some(p) = changes.protocol {
             self.protocols.insert(version, p);
         }
@@ -207,7 +210,7 @@ impl Table {
                     protocol: Some(base.protocol),
                     metadata: Some(base.metadata),
                     adds: base.files.into_iter().map(|a| (a.key(), a)).collect(),
-                    removes: Vec::new(),
+                    removes: base.removes.into_iter().map(|r| (r.key(), r)).collect(),
                     txns: base.txns,
                     domains: base.domains,
                     cdcs: Vec::new(),
@@ -403,15 +406,42 @@ impl Catalog for MemoryCatalog {
                 return Err(commit::fenced(&t.name));
             }
             t.published = t.published.max(Some(version));
-            t.failures.retain(|v, _| *v > version);
+            t.failures.retain(|(v, artifact), _| *v > version || *artifact != Artifact::Commit);
             Ok(())
         })
     }
 
-    async fn mark_failed(&self, table: TableId, version: Version, error: &str, at_ms: i64) -> Result<()> {
+    async fn mark_next_published(&self, table: TableId, version: Version) -> Result<bool> {
         self.with(table, |t| {
-            let attempts = t.failures.get(&version).map_or(0, |f| f.attempts) + 1;
-            t.failures.insert(version, MirrorFailure { version, attempts, error: error.into(), failed_at: at_ms });
+            let next = t.published.map(|v| v + 1).or(t.versions.keys().next().copied());
+            let is_next = next == Some(version);
+            if is_next {
+                t.published = Some(version);
+                t.failures.retain(|(v, artifact), _| *v > version || *artifact != Artifact::Commit);
+            }
+            Ok(is_next)
+        })
+    }
+
+    async fn mark_checkpointed(&self, table: TableId, version: Version) -> Result<()> {
+        self.with(table, |t| {
+            t.failures.retain(|(v, artifact), _| *v > version || *artifact != Artifact::Checkpoint);
+            Ok(())
+        })
+    }
+
+    async fn mark_failed(
+        &self,
+        table: TableId,
+        version: Version,
+        artifact: Artifact,
+        error: &str,
+        at_ms: i64,
+    ) -> Result<()> {
+        self.with(table, |t| {
+            let attempts = t.failures.get(&(version, artifact)).map_or(0, |f| f.attempts) + 1;
+            let failure = MirrorFailure { version, artifact, attempts, error: error.into(), failed_at: at_ms };
+            t.failures.insert((version, artifact), failure);
             Ok(())
         })
     }
@@ -469,6 +499,23 @@ impl TxnLogReader for MemoryTxnLog {
             Ok(live.map(|(_, (add, _))| add).filter(|a| may(a)).cloned().map(Ok).collect())
         })?;
         Ok(futures::stream::iter(files).boxed())
+    }
+
+    async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {
+        let removes: Vec<_> = self.catalog.with(self.table, |t| {
+            let version = t.resolve(At::Version(version))?;
+            let mut newest: BTreeMap<FileKey, &Remove> = BTreeMap::new();
+            for ((key, at), remove) in t.removes.iter().filter(|((_, at), _)| *at <= version) {
+                let later = t.files.range((*key, *at)..=(*key, version)).next();
+                match later {
+                    Some(_) => newest.remove(key),
+                    None => newest.insert(*key, remove),
+                };
+            }
+            let young = newest.into_values().filter(|r| r.deletion_timestamp.is_some_and(|ms| ms > deleted_after));
+            Ok(young.cloned().map(Ok).collect())
+        })?;
+        Ok(futures::stream::iter(removes).boxed())
     }
 
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {

@@ -372,5 +372,18 @@ mod tests {
         let f = file("{}", r#""""#);
         assert!(Predicate::IsNull("p".into()).may_match(&schema(), &f));
         assert!(!cmp("p", Comparison::Eq, Literal::Date(0)).may_match(&schema(), &f));
+        // Of a text some readers say so, and some that it is empty.
+        let text = Schema::parse(
+            r#"{"type":"struct","fields":[{"name":"p","type":"string","nullable":true,"metadata":{}}]}"#,
+            &["p".into()],
+        )
+        .unwrap();
+        for p in [
+            cmp("p", Comparison::Eq, Literal::String(String::new())),
+            Predicate::IsNull("p".into()),
+            Predicate::IsNotNull("p".into()),
+        ] {
+            assert!(p.may_match(&text, &f), "{p:?}");
+        }
     }
 }

@@ -109,9 +109,13 @@ impl<'a> FileStats<'a> {
 
     fn partition_value(&self, column: &Column) -> ColumnRange {
         let text = self.file.partition_values.get(&column.physical_name);
-        match text.and_then(|v| v.as_deref()).filter(|v| !v.is_empty()) {
-            // Missing, null and the empty string are null for every type.
-            None => ColumnRange { min: None, max: None, all_null: true, no_null: false },
+        match text.and_then(|v| v.as_deref()) {
+            // The protocol says null for every type, and delta-rs reads a text as it is.
+            Some("") if column.data_type.is_none_or(|t| t == PrimitiveType::String) => {
+                ColumnRange { min: None, max: None, all_null: false, no_null: false }
+            }
+            // Missing, null and the empty string are null.
+            None | Some("") => ColumnRange { min: None, max: None, all_null: true, no_null: false },
             Some(text) => {
                 let value = column.data_type.and_then(|t| t.parse_partition_value(text));
                 ColumnRange { min: value.clone(), max: value, all_null: false, no_null: true }

@@ -81,11 +81,14 @@ fn check_same_name(entry: &TableEntry, name: Option<&TableName>) -> Result<()> {
 
 fn check_nothing_unpublished(entry: &TableEntry, newest: Version) -> Result<()> {
     let published = entry.published_version.unwrap_or(entry.base_version);
+    let name = &entry.name;
     if published < entry.current_version {
         return Err(TxnLogError::invalid(format!(
-            "{} has commits up to version {} that are not published, and its _delta_log goes on to {newest}: \
-             run `dl mirror run` first, or `dl verify {}` if that stops",
-            entry.name, entry.current_version, entry.name
+            "{name} has commits up to version {} that are not published, and its _delta_log goes on to {newest}: run \
+             `dl mirror run` first, and if that stops at another writer's commit, which `dl verify {name}` shows, choose: \
+             keep the catalog's by moving the other's out of {}/_delta_log and running it again, or keep the other's by \
+             importing into a copy of the catalog from before its own",
+            entry.current_version, entry.location
         )));
     }
     Ok(())

@@ -1,12 +1,15 @@
 //! The mirror: the only hand that writes a managed table's `_delta_log`, and the hand that reads it back.
 //!
-//! [`Mirror`] publishes what a catalog has committed; [`import`] brings an existing log into a catalog; [`verify`]
+//! [`Mirror`] publishes what a catalog has committed, and writes checkpoints of it; [`import`] brings an existing log into a catalog; [`verify`]
 //! compares the two. Everything here speaks [`deltalakedb_log::Catalog`] and object stores, no SQL.
 
+mod checkpoint;
+mod checksum;
 mod import;
 mod publish;
 mod verify;
 
+pub use checkpoint::Checkpointed;
 pub use import::{Imported, import};
 pub use publish::{Mirror, Published, Status};
 pub use verify::{Finding, Replayed, Replayer, VerifyOptions, verify};

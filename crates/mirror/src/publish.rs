@@ -7,15 +7,20 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use deltalakedb_log::catalog::{HistoryRange, Lease, MirrorFailure, MirrorState, require};
+use deltalakedb_log::catalog::{Artifact, HistoryRange, Lease, MirrorFailure, MirrorState, require};
 use deltalakedb_log::{
-    At, Catalog, Clock, ErrorKind, Location, Result, TableEntry, TableId, TableRef, TxnLogError, Version,
+    At, Catalog, Clock, Commit, Durability, ErrorKind, Location, Result, TableEntry, TableId, TableRef, TxnLogError,
+    Version,
 };
 use futures::StreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use uuid::Uuid;
 
+use crate::checksum::{self, Known};
+
+/// Published versions from one checkpoint to the next, unless somebody says otherwise.
+const CHECKPOINT_INTERVAL: u64 = 10;
 /// How long the right to publish lasts without being renewed. It only keeps publishers from doing the same work twice:
 /// what makes publishing safe is put-if-absent and the token.
 const LEASE_MS: i64 = 5_000;
@@ -25,15 +30,19 @@ const BATCH: u64 = 100;
 /// Publishes the commits of a catalog.
 #[derive(Debug)]
 pub struct Mirror {
-    catalog: Arc<dyn Catalog>,
-    clock: Arc<dyn Clock>,
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) clock: Arc<dyn Clock>,
     holder: Uuid,
+    pub(crate) durability: Durability,
+    checkpoint_interval: u64,
+    /// What is known of each table at the newest version published here.
+    known: Mutex<HashMap<TableId, Known>>,
     /// Stores that are known to refuse to overwrite.
     proven: Mutex<HashSet<Location>>,
 }
 
 /// What a publishing attempt did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Published {
     /// The newest version in `_delta_log`, as far as is known.
     pub version: Option<Version>,
@@ -41,6 +50,10 @@ pub struct Published {
     pub count: u64,
     /// Another process is publishing the table.
     pub elsewhere: bool,
+    /// The version a checkpoint was written of.
+    pub checkpoint: Option<Version>,
+    /// What went wrong beside the commits, which are published all the same: a sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// How far a table's mirror is.
@@ -60,27 +73,49 @@ impl Mirror {
     /// A publisher for the catalog's tables.
     pub fn new(catalog: Arc<dyn Catalog>, clock: Arc<dyn Clock>) -> Self {
         let holder = clock.new_uuid();
-        Self { catalog, clock, holder, proven: Mutex::default() }
+        let (known, proven) = (Mutex::default(), Mutex::default());
+        let (durability, checkpoint_interval) = (Durability::Full, CHECKPOINT_INTERVAL);
+        Self { catalog, clock, holder, durability, checkpoint_interval, known, proven }
     }
 
-    /// Publishes everything a table has committed. While another process publishes it, that process does it.
+    /// The same, which syncs what it publishes as `durability` says.
+    pub fn with_durability(self, durability: Durability) -> Self {
+        Self { durability, ..self }
+    }
+
+    /// With a checkpoint every so many versions, where a table's property `delta.checkpointInterval` does not say how
+    /// many.
+    pub fn with_checkpoint_interval(self, versions: std::num::NonZeroU64) -> Self {
+        Self { checkpoint_interval: versions.get(), ..self }
+    }
+
+    /// Publishes everything a table has committed, and writes a checkpoint when one is due. While another process
+    /// publishes it, that process does it. A checkpoint that fails is a warning, and is noted in the catalog.
     pub async fn publish(&self, table: TableId) -> Result<Published> {
-        let mut count = 0;
+        let (mut count, mut warnings) = (0, Vec::new());
         loop {
             let entry = require(self.catalog.as_ref(), &TableRef::Id(table)).await?;
             self.check_following(&entry).await?;
-            let done = Published { version: entry.published_version, count, elsewhere: false };
+            let mut done = Published { version: entry.published_version, count, ..Published::default() };
             if entry.published_version == Some(entry.current_version) {
                 if count == 0 {
                     self.look_beyond(&entry).await?;
                 }
+                done.warnings = warnings;
+                self.checkpoint_if_due(&entry, &mut done).await?;
+                return Ok(done);
+            }
+            let next = entry.published_version.map_or(entry.base_version, |v| v + 1);
+            if next == entry.current_version && self.publish_next(&entry, &mut warnings).await? {
+                let mut done = Published { version: Some(next), count: count + 1, warnings, ..Published::default() };
+                self.checkpoint_if_due(&entry, &mut done).await?;
                 return Ok(done);
             }
             let now = self.clock.now_ms();
-            let Some(mut lease) = self.catalog.acquire_lease(table, self.holder, now, now + LEASE_MS).await? else {
-                return Ok(Published { elsewhere: true, ..done });
+            let Some(mut lease) = self.lease(table, now).await? else {
+                return Ok(Published { elsewhere: true, warnings, ..done });
             };
-            let result = self.publish_under(&mut lease, &entry).await;
+            let result = self.publish_under(&mut lease, &entry, &mut warnings).await;
             let released = self.catalog.release_lease(&lease).await;
             // A commit made while the lease was held found it taken and left the work here: look again.
             match result.and_then(|count| released.map(|()| count))? {
@@ -104,6 +139,71 @@ impl Mirror {
             results.push((entry, result));
         }
         Ok(results)
+    }
+
+    /// The right to publish a table, for a while.
+    pub(crate) async fn lease(&self, table: TableId, now: i64) -> Result<Option<Lease>> {
+        self.catalog.acquire_lease(table, self.holder, now, now + LEASE_MS).await
+    }
+
+    /// Of the versions just published the newest that is due gets a checkpoint: no reader needs the others.
+    async fn checkpoint_if_due(&self, entry: &TableEntry, done: &mut Published) -> Result<()> {
+        let Some(newest) = done.version.filter(|_| done.count > 0) else { return Ok(()) };
+        let metadata = self.known(entry.id).filter(|k| k.version() == newest).map(|k| k.snapshot.head.metadata);
+        let metadata = match metadata {
+            Some(metadata) => metadata,
+            None => self.catalog.reader(entry.id).head().await?.metadata,
+        };
+        let own = metadata.property("delta.checkpointInterval").and_then(|n| n.trim().parse::<u64>().ok());
+        let interval = own.filter(|n| *n > 0).unwrap_or(self.checkpoint_interval);
+        let due = newest - newest % interval;
+        if due == 0 || due < entry.base_version || newest - due >= done.count {
+            return Ok(());
+        }
+        match self.checkpoint_of(entry, due).await {
+            Ok(_) => done.checkpoint = Some(due),
+            Err(e) => {
+                let (table, now) = (entry.id, self.clock.now_ms());
+                self.catalog.mark_failed(table, due, Artifact::Checkpoint, &e.to_string(), now).await?;
+                done.warnings.push(e.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    fn known(&self, table: TableId) -> Option<Known> {
+        self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&table).cloned()
+    }
+
+    /// The checksum of a version, and what it was made of.
+    async fn checksum(
+        &self,
+        entry: &TableEntry,
+        store: &dyn ObjectStore,
+        version: Version,
+        body: &[u8],
+    ) -> Result<(Known, Bytes)> {
+        let reader = self.catalog.reader(entry.id);
+        let actions = Commit::parse_without_files(body, "a stored commit")?;
+        let known = match self.known(entry.id).filter(|known| known.version() + 1 == version) {
+            Some(before) => before.after(reader.as_ref(), &actions).await?,
+            None => Known::read(reader.as_ref(), store, version).await?,
+        };
+        let bytes = known.render(checksum::info(&actions));
+        Ok((known, bytes))
+    }
+
+    /// Puts the checksum of a version that was just published.
+    async fn put_checksum(
+        &self,
+        entry: &TableEntry,
+        store: &dyn ObjectStore,
+        checksum: Result<(Known, Bytes)>,
+    ) -> Result<()> {
+        let (known, bytes) = checksum?;
+        checksum::put(entry, store, known.version(), bytes, self.clock.new_uuid()).await?;
+        self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(entry.id, known);
+        Ok(())
     }
 
     async fn publish_or_wait(&self, entry: &TableEntry) -> Result<Published> {
@@ -136,9 +236,45 @@ impl Mirror {
         Ok(all)
     }
 
-    async fn publish_under(&self, lease: &mut Lease, entry: &TableEntry) -> Result<u64> {
+    /// Publishes the one version that is not: whether it was the next one still. The commonest case, that of who has
+    /// just committed, needs no lease: it would cost more than the work that it might save.
+    async fn publish_next(&self, entry: &TableEntry, warnings: &mut Vec<String>) -> Result<bool> {
+        let version = entry.current_version;
+        let Some(bytes) = self.catalog.reader(entry.id).commit_bytes(version).await? else { return Ok(false) };
+        let store = entry.location.store_with(self.durability)?;
+        let local = entry.location.local_path();
+        let file = local.as_deref().map(|root| (root, entry.current_timestamp));
+        self.publish_version(entry, store.as_ref(), version, bytes, file, warnings).await?;
+        self.catalog.mark_next_published(entry.id, version).await
+    }
+
+    /// Publishes a version, and its checksum after it. For a local table, `local` is its folder and the commit's time.
+    async fn publish_version(
+        &self,
+        entry: &TableEntry,
+        store: &dyn ObjectStore,
+        version: Version,
+        bytes: Bytes,
+        local: Option<(&FsPath, i64)>,
+        warnings: &mut Vec<String>,
+    ) -> Result<()> {
+        // While the store syncs the commit, the catalog tells what its checksum says.
+        let (put, checksum) = futures::join!(
+            self.publish_one(entry, store, version, bytes.clone(), local),
+            self.checksum(entry, store, version, &bytes)
+        );
+        if let Err(failure) = put {
+            return Err(self.note(entry, version, failure).await?);
+        }
+        if let Err(e) = self.put_checksum(entry, store, checksum).await {
+            warnings.push(format!("version {version} of {} is published without its checksum: {e}", entry.name));
+        }
+        Ok(())
+    }
+
+    async fn publish_under(&self, lease: &mut Lease, entry: &TableEntry, warnings: &mut Vec<String>) -> Result<u64> {
         let reader = self.catalog.reader(entry.id);
-        let store = entry.location.store()?;
+        let store = entry.location.store_with(self.durability)?;
         let from = entry.published_version.map_or(entry.base_version, |v| v + 1);
         // Readers without in-commit timestamps take a local file's time for the commit's.
         let local = entry.location.local_path();
@@ -155,12 +291,11 @@ impl Mirror {
         while let Some(commit) = commits.next().await {
             let (version, bytes) = commit?;
             let file = local.as_deref().zip(times.get(&version).copied());
-            if let Err(failure) = self.publish_one(entry, store.as_ref(), version, bytes, file).await {
-                let error = self.note(entry, version, failure).await?;
+            if let Err(e) = self.publish_version(entry, store.as_ref(), version, bytes, file, warnings).await {
                 if let Some(before) = version.checked_sub(1).filter(|_| count > noted) {
                     self.catalog.mark_published(lease, before).await?;
                 }
-                return Err(error);
+                return Err(e);
             }
             count += 1;
             let last = version == entry.current_version;
@@ -170,7 +305,7 @@ impl Mirror {
             }
             if !last && noted == count {
                 taken = self.clock.now_ms();
-                match self.catalog.acquire_lease(entry.id, self.holder, taken, taken + LEASE_MS).await? {
+                match self.lease(entry.id, taken).await? {
                     Some(renewed) => *lease = renewed,
                     None => return Err(deltalakedb_log::commit::fenced(&entry.name)),
                 }
@@ -222,7 +357,8 @@ impl Mirror {
                 )))
             }
             Failure::Error(e) => {
-                self.catalog.mark_failed(entry.id, version, &e.to_string(), self.clock.now_ms()).await?;
+                let now = self.clock.now_ms();
+                self.catalog.mark_failed(entry.id, version, Artifact::Commit, &e.to_string(), now).await?;
                 let message = format!(
                     "version {version} of {name} is committed but could not be published to {place}/_delta_log; \
                      `dl mirror run` tries again"

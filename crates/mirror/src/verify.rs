@@ -1,6 +1,6 @@
 //! Verifying: does `_delta_log` say what the catalog says?
 //!
-//! Commits are compared byte by byte, and the state they add up to is compared with what an *independent* reader
+//! Commits are compared byte by byte, checkpoints and checksums with what they are of, and the state they add up to is compared with what an *independent* reader
 //! ([`Replayer`]) makes of `_delta_log`: a mistake in our own replay must not prove itself right.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,11 +9,15 @@ use std::fmt;
 use async_trait::async_trait;
 use deltalakedb_log::action::{Add, Metadata, Protocol};
 use deltalakedb_log::catalog::MirrorState;
-use deltalakedb_log::{At, Catalog, FileKey, Location, Result, Snapshot, TableEntry, Version};
+use deltalakedb_log::{
+    At, Catalog, ErrorKind, FileKey, Location, Result, Snapshot, StoredCheckpoint, TableEntry, TxnLogReader, Version,
+};
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use crate::checkpoint::{self, hint, hinted};
+use crate::checksum::{self, Known};
 use crate::publish::{beyond, commit_path, describe, read};
 
 /// Someone else's reading of a plain `_delta_log`.
@@ -90,7 +94,11 @@ pub async fn verify(
         return Ok(findings);
     };
     let first = if options.every_version { table.base_version } else { published };
-    // A reader of `_delta_log` stumbles over the same missing or foreign commits: one finding for one cause.
+    // A reader of `_delta_log` stumbles over the same missing or foreign commits, and over the same checkpoints: one
+    // finding for one cause.
+    if findings.iter().all(|f| f.version > published) {
+        findings.extend(shortcuts(catalog, table, store.as_ref(), first..=published).await?);
+    }
     if findings.iter().all(|f| f.version > published) {
         for version in first..=published {
             findings.extend(compare(catalog, table, replayer, version).await?);
@@ -185,6 +193,74 @@ fn first_difference(ours: &[u8], theirs: &[u8]) -> (usize, String, String) {
     (0, String::new(), String::new())
 }
 
+/// What is wrong with the files that save a reader work: checkpoints, the hint to the last one, checksums. Of
+/// checkpoints the newest is looked at, and those of these versions.
+async fn shortcuts(
+    catalog: &dyn Catalog,
+    table: &TableEntry,
+    store: &dyn ObjectStore,
+    versions: std::ops::RangeInclusive<Version>,
+) -> Result<Vec<Finding>> {
+    let (reader, published, name) = (catalog.reader(table.id), *versions.end(), &table.name);
+    let mut findings = Vec::new();
+    let again = format!("`dl mirror checkpoint {name}` writes a good one");
+    let checkpoints = StoredCheckpoint::all(&table.location).await?;
+    let newest = checkpoints.iter().map(StoredCheckpoint::version).filter(|v| *v <= published).max();
+    for checkpoint in &checkpoints {
+        let version = checkpoint.version();
+        if version < table.base_version || (Some(version) != newest && !versions.contains(&version)) {
+            continue;
+        }
+        let mend = match version == published {
+            true => format!("{again} in its place"),
+            false => format!("{again} of version {published}, and then this one can be deleted"),
+        };
+        let what = wrong_checkpoint(reader.as_ref(), checkpoint).await?;
+        findings.extend(what.map(|what| Finding { version, what, mend }));
+    }
+    let hint = hint(store).await?;
+    let hinted = hint.as_deref().map(hinted);
+    let what = match hinted {
+        Some(None) => Some("_last_checkpoint is torn".to_string()),
+        Some(Some(version)) if !checkpoints.iter().any(|c| c.version() == version) => {
+            Some(format!("_last_checkpoint leads to version {version}, of which there is no checkpoint"))
+        }
+        Some(Some(version)) if version > published => {
+            Some(format!("_last_checkpoint leads to version {version}, which is not published"))
+        }
+        _ => None,
+    };
+    let mend = format!("`dl mirror checkpoint {name}` puts it right");
+    findings.extend(what.map(|what| Finding { version: published, what, mend }));
+    for version in versions {
+        let Some(there) = read(store, &checksum::path(version)).await? else { continue };
+        let what = Known::count(reader.as_ref(), version).await?.difference(&there);
+        let file = format!("{version:020}.crc");
+        let mend = match version == published {
+            true => format!("`dl mirror checkpoint {name}` writes it anew"),
+            false => "delete it: a reader does without it".into(),
+        };
+        findings.extend(what.map(|what| Finding { version, what: format!("the checksum {file} {what}"), mend }));
+    }
+    Ok(findings)
+}
+
+/// What is wrong with a checkpoint.
+async fn wrong_checkpoint(reader: &dyn TxnLogReader, checkpoint: &StoredCheckpoint) -> Result<Option<String>> {
+    let (name, version) = (checkpoint.name(), checkpoint.version());
+    let state = match checkpoint.read().await {
+        Ok(state) => state,
+        Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
+            let cause = std::error::Error::source(&e).map_or(e.to_string(), |cause| cause.to_string());
+            return Ok(Some(format!("{name} is a torn checkpoint ({cause})")));
+        }
+        Err(e) => return Err(e),
+    };
+    let snapshot = reader.snapshot(At::Version(version)).await?;
+    let difference = checkpoint::difference(&snapshot, reader.set_hash(version).await?, &state);
+    Ok(difference.map(|what| format!("the checkpoint {name} {what}")))
+}
+
 /// The smallest difference between the catalog's state and someone else's replay.
 async fn compare(
     catalog: &dyn Catalog,
@@ -203,8 +279,8 @@ async fn compare(
         version,
         what,
         mend:
-            "look in _delta_log for a stale or torn checkpoint or checksum and delete it, or for a path spelled in two \
-               ways, which this reader takes for two files"
+            "look in _delta_log for a log compaction file that is stale and delete it, or for a path spelled in two ways, \
+             which this reader takes for two files"
                 .into(),
     }))
 }
@@ -224,7 +300,11 @@ fn difference(ours: &Snapshot, files: &[Add], theirs: &Replayed) -> Option<Strin
             ours.head.metadata.to_json()
         ));
     }
-    let txns: BTreeMap<_, _> = ours.txns.iter().map(|(k, t)| (k.clone(), t.version)).collect();
+    let mut txns: BTreeMap<_, _> = ours.txns.iter().map(|(k, t)| (k.clone(), t.version)).collect();
+    if checksum::expires(&ours.head.metadata) {
+        // The other reader knows no more of those that are old.
+        txns.retain(|app, _| theirs.txns.contains_key(app));
+    }
     if let Some(what) = first_entry("txn of application", &txns, &theirs.txns) {
         return Some(what);
     }

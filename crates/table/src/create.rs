@@ -22,7 +22,7 @@ pub async fn create_table(
 ) -> Result<Committed> {
     check_place(catalog, &new).await?;
     check_partitioning(&schema.names(), partition_by)?;
-    let create = Create { location: &new.location, partition_by, properties };
+    let create = Create { location: &new.location, partition_by, properties, durability: options.durability };
     let captured = delta_rs::create(create, schema.fields()).await?;
     let table = TableId(options.clock.new_uuid());
     one(commit(catalog, vec![PendingWrite::new(captured, table, Base::Create(new), options)], options).await?)
@@ -59,7 +59,7 @@ pub async fn prepare_create(
     };
     check_partitioning(&schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), partition_by)?;
     check_place(catalog, &new).await?;
-    let create = Create { location: &new.location, partition_by, properties };
+    let create = Create { location: &new.location, partition_by, properties, durability: options.durability };
     let (rows, refusal) = rows.unchanged();
     let captured = refusal.or(delta_rs::create_with_data(create, rows).await)?;
     let table = TableId(options.clock.new_uuid());

@@ -86,12 +86,28 @@ pub(crate) fn words(e: &(dyn Error + 'static)) -> String {
         // What DataFusion said, as text; the table of wrong rows that may follow is more than a sentence.
         Some(DeltaTableError::Generic(m)) => {
             let (sentence, _) = m.split_once("Preview of").unwrap_or((m, ""));
-            let wrappers = ["External error: ", "Error during planning: ", "Execution error: "];
-            let bare = wrappers.iter().fold(sentence.trim(), |m, wrapper| m.strip_prefix(wrapper).unwrap_or(m));
-            bare.trim().to_string()
+            bare(sentence)
         }
-        _ => e.to_string(),
+        Some(e) => bare(&e.to_string()),
+        None => e.to_string(),
     }
+}
+
+/// A text without the names of the errors that carried it.
+fn bare(text: &str) -> String {
+    let wrappers = [
+        "External error: ",
+        "Invalid data found: ",
+        "Generic DeltaTable error: ",
+        "Schema error: ",
+        "Kernel: ",
+        "Generic delta kernel error: ",
+        "Error during planning: ",
+        "Execution error: ",
+        "Arrow error: ",
+        "Parser error: ",
+    ];
+    wrappers.iter().fold(text.trim(), |m, wrapper| m.strip_prefix(wrapper).unwrap_or(m)).trim().to_string()
 }
 
 /// An error and what caused it, outermost first.

@@ -6,6 +6,7 @@
 //! data files; one module sees it, and it sees a log that is not in files. [`plain`] reads the same tables without any
 //! of this, to compare.
 
+mod assignments;
 mod create;
 mod delta_rs;
 mod error;
@@ -25,6 +26,7 @@ mod write;
 pub use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 pub use deltalakedb_catalog::connect;
 
+pub use assignments::{parse_assignments, parse_clause};
 pub use create::{check_apart, create_table, create_with_data, prepare_create};
 pub use delta_rs::{
     Alter, Assignments, Merge, MergeClause, NewFiles, Optimize, SchemaMode, TableSchema, parse_schema, plain, type_name,

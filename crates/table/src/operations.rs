@@ -8,14 +8,15 @@ use std::collections::HashMap;
 use datafusion::execution::SendableRecordBatchStream;
 use deltalakedb_log::catalog::TxnLogWriter;
 use deltalakedb_log::commit::{Base, Committed, Outcome, Reads};
-use deltalakedb_log::snapshot::At;
+use deltalakedb_log::snapshot::{At, Snapshot};
 use deltalakedb_log::{ErrorKind, FileTxnLogWriter, Predicate, Result, TableId, TxnLogError, Version};
 use futures::TryStreamExt;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::delta_rs::{
-    Alter, Captured, LogState, Matching, Merge, MergeSource, Optimize, SchemaMode, VirtualTable, Whole, session_context,
+    Alter, Captured, LogState, Matching, Merge, MergeSource, Optimize, PlainAppend, SchemaMode, VirtualTable, Whole,
+    check_writable, session_context,
 };
 use crate::error::Explain;
 use crate::filter::{Filter, join_predicate};
@@ -110,24 +111,26 @@ impl Operation {
 
     /// Writes the data files of the operation. `None` when it is none: a write in a mode that leaves tables alone.
     pub(crate) async fn stage(self, state: &LogState, table: &str) -> Result<Option<Staged>> {
-        let empty = VirtualTable::without_files(state).await?;
-        empty.check_writable(table)?;
+        let base = state.snapshot()?;
+        check_writable(&base, table)?;
+        let empty = async || VirtualTable::without_files(state).await;
         let staged = match self {
-            Self::Write(write) => return write.stage(empty, state, table).await,
+            Self::Write(write) => return write.stage(state, &base, table).await,
             Self::Delete { filter } => {
-                let condition = condition(&empty, filter)?;
+                let condition = condition(&empty().await?, filter)?;
                 let predicate = predicate_of(&condition);
                 Staged::matching(Matching::open(state, condition).await?.delete().await?, predicate)
             }
             Self::Update { set, filter } => {
+                let empty = empty().await?;
                 check_columns(&empty, table, &set)?;
                 let condition = condition(&empty, filter)?;
                 let predicate = predicate_of(&condition);
                 Staged::matching(Matching::open(state, condition).await?.update(&set).await?, predicate)
             }
-            Self::Merge(merge, rows) => stage_merge(&empty, state, merge, rows).await?,
+            Self::Merge(merge, rows) => stage_merge(&empty().await?, state, table, merge, rows).await?,
             Self::Optimize(how) => {
-                check_zorder(&empty, table, &how)?;
+                check_known(&empty().await?, table, how.zorder.iter().map(String::as_str))?;
                 // It moves rows and changes none: whoever changed its files meanwhile has removed them.
                 Staged::blind(Whole::open(state).await?.optimize(&how).await?)
             }
@@ -139,7 +142,11 @@ impl Operation {
             Self::Constrain { name, condition } => {
                 Staged::whole(Whole::open(state).await?.constrain(name, condition).await?)
             }
-            Self::Alter(alter) => Staged::blind(empty.alter(alter).await?),
+            Self::Alter(alter) => {
+                let empty = empty().await?;
+                check_new(&empty, table, &alter)?;
+                Staged::blind(empty.alter(alter).await?)
+            }
         };
         Ok(Some(staged))
     }
@@ -167,7 +174,7 @@ impl Staged {
 }
 
 impl Write {
-    async fn stage(self, empty: VirtualTable, state: &LogState, table: &str) -> Result<Option<Staged>> {
+    async fn stage(self, state: &LogState, base: &Snapshot, table: &str) -> Result<Option<Staged>> {
         match self.mode {
             SaveMode::Ignore => return Ok(None),
             SaveMode::ErrorIfExists => {
@@ -188,6 +195,14 @@ impl Write {
                 "the columns of {table} can be replaced only where all its rows are: overwrite the whole table"
             )));
         }
+        if self.mode == SaveMode::Append
+            && self.schema_mode.is_none()
+            && let Some(append) = PlainAppend::open(state, base)?
+        {
+            let (rows, refusal) = self.rows.fitted(table, append.schema(), None)?;
+            return Ok(Some(Staged::blind(refusal.or(append.append(rows).await)?)));
+        }
+        let empty = VirtualTable::without_files(state).await?;
         let (columns, replaced) = (empty.schema()?, condition(&empty, self.replace_where)?);
         let (rows, refusal) = self.rows.fitted(table, &columns, self.schema_mode)?;
         let evolution = self.schema_mode;
@@ -206,11 +221,15 @@ impl Write {
     }
 }
 
-async fn stage_merge(empty: &VirtualTable, state: &LogState, merge: Merge, rows: Rows) -> Result<Staged> {
+async fn stage_merge(empty: &VirtualTable, state: &LogState, table: &str, merge: Merge, rows: Rows) -> Result<Staged> {
     let (rows, refusal) = rows.unchanged();
     let schema = rows.schema();
     let batches: Result<Vec<_>> = rows.try_collect().await.explain(|| "the rows to be merged cannot be read".into());
     let source = MergeSource { schema, batches: refusal.or(batches)? };
+    // delta-rs would set a column that is not there without a word.
+    let added = |name: &str| merge.evolve_schema && source.schema.column_with_name(name).is_some();
+    let set = merge.columns();
+    check_known(empty, table, set.iter().map(String::as_str).filter(|name| !added(name)))?;
     match merge.joining() {
         Some(joining) => {
             let predicate = join_predicate(&merge, &empty.schema()?, &source)?;
@@ -236,12 +255,24 @@ fn check_columns(empty: &VirtualTable, table: &str, set: &[(String, String)]) ->
     if set.is_empty() {
         return Err(TxnLogError::invalid(format!("an update of {table} sets no column: say which, and to what")));
     }
-    let names = set.iter().map(|(column, _)| column.trim_matches(['"', '`']));
-    check_known(empty, table, names)
+    let names: Vec<_> = set.iter().map(|(column, _)| column.trim_matches(['"', '`'])).collect();
+    if let Some(twice) = names.iter().enumerate().find_map(|(n, name)| names[..n].contains(name).then_some(name)) {
+        return Err(TxnLogError::invalid(format!("an update of {table} sets {twice:?} twice: leave one of them out")));
+    }
+    check_known(empty, table, names.into_iter())
 }
 
-fn check_zorder(empty: &VirtualTable, table: &str, how: &Optimize) -> Result<()> {
-    check_known(empty, table, how.zorder.iter().map(String::as_str))
+fn check_new(empty: &VirtualTable, table: &str, alter: &Alter) -> Result<()> {
+    let Alter::AddColumns(columns) = alter else { return Ok(()) };
+    let schema = empty.schema()?;
+    let there = |name: &&str| schema.fields().iter().any(|f| f.name().eq_ignore_ascii_case(name));
+    match columns.names().into_iter().find(there) {
+        None => Ok(()),
+        Some(name) => Err(TxnLogError::new(
+            ErrorKind::AlreadyExists,
+            format!("{table} has a column {name:?} already: take another"),
+        )),
+    }
 }
 
 fn check_known<'a>(empty: &VirtualTable, table: &str, mut names: impl Iterator<Item = &'a str>) -> Result<()> {
@@ -279,7 +310,7 @@ impl DeltaTable {
         let reader = self.reader().await?;
         let base = reader.snapshot(At::Latest).await?;
         let version = base.version();
-        let state = LogState::at(&self.location, reader, base);
+        let state = LogState::at(&self.location, reader, base).writing(options.durability);
         let Some(Staged { mut captured, reads, exactly }) = operation.stage(&state, &self.to_string()).await? else {
             return Ok((None, Value::Null));
         };

@@ -165,7 +165,8 @@ impl Transaction {
     ) -> TransactionResult<()> {
         check_partitioning(&schema.names(), partition_by)?;
         let place = new.location.clone();
-        let create = Create { location: &place, partition_by, properties };
+        let durability = self.options.write.durability;
+        let create = Create { location: &place, partition_by, properties, durability };
         self.make(new, delta_rs::create(create, schema.fields())).await
     }
 
@@ -185,7 +186,8 @@ impl Transaction {
         }
         check_partitioning(&names.iter().map(String::as_str).collect::<Vec<_>>(), partition_by)?;
         let place = new.location.clone();
-        let create = Create { location: &place, partition_by, properties };
+        let durability = self.options.write.durability;
+        let create = Create { location: &place, partition_by, properties, durability };
         let (rows, refusal) = rows.unchanged();
         self.make(new, async { refusal.or(delta_rs::create_with_data(create, rows).await) }).await
     }
@@ -199,7 +201,8 @@ impl Transaction {
             return Err(taken.into());
         }
         self.check_room(members, &new.name)?;
-        let (name, state) = (new.name.clone(), LogState::nothing_yet(&new.location));
+        let state = LogState::nothing_yet(&new.location).writing(self.options.write.durability);
+        let name = new.name.clone();
         let id = TableId(self.options.write.clock.new_uuid());
         let mut member = Member::new(id, Base::Create(new), state);
         member.take(&name, made.await?, Reads::default()).await?;
@@ -348,7 +351,7 @@ impl Transaction {
             self.check_room(members, name)?;
             let (version, reader) = (entry.current_version, self.catalog.reader(entry.id));
             let base = reader.snapshot(At::Version(version)).await?;
-            let state = LogState::at(&entry.location, reader, base);
+            let state = LogState::at(&entry.location, reader, base).writing(self.options.write.durability);
             members.insert(name.clone(), Member::new(entry.id, Base::RebaseFrom(version), state));
         }
         members.get_mut(name).ok_or(TxnLogTransactionError::Closed)

@@ -85,7 +85,7 @@ impl DeltaTable {
         if what.enforce_retention && retain < default {
             return Err(TxnLogError::invalid(format!(
                 "{self} keeps removed files for {} hours (delta.deletedFileRetentionDuration), and {} are asked for: \
-                 readers of versions in between would fail, so ask without enforcement if there are none",
+                 readers of versions in between would fail, so ask without enforcement (`dl vacuum --force`) if there are none",
                 hours(default),
                 hours(retain)
             )));

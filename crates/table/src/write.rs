@@ -11,7 +11,9 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use deltalakedb_log::catalog::Catalog;
 use deltalakedb_log::commit::{Base, CommitRequest, Committed, Outcome};
-use deltalakedb_log::{Clock, ErrorKind, Result, SystemClock, TableId, TxnLogError, TxnLogTransactionError};
+use deltalakedb_log::{
+    Clock, Durability, ErrorKind, Result, SystemClock, TableId, TxnLogError, TxnLogTransactionError,
+};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::delta_rs::{Captured, Fit, NewFiles, SchemaMode};
@@ -42,11 +44,13 @@ pub struct WriteOptions {
     /// How often a commit that the database could not take just now is tried again. What was committed meanwhile and
     /// does not conflict needs no trying again: the commit is moved behind it.
     pub retries: u32,
+    /// What has reached the disk when a write is acknowledged.
+    pub durability: Durability,
 }
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        Self { committer: None, clock: Arc::new(SystemClock), retries: 5 }
+        Self { committer: None, clock: Arc::new(SystemClock), retries: 5, durability: Durability::Full }
     }
 }
 

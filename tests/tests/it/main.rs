@@ -3,12 +3,17 @@
 #![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
 
 mod arrows;
+mod checkpoints;
 mod concurrency;
 mod copy;
 mod fixtures;
+mod foreign;
 mod golden;
 mod mirror;
+mod operations;
+mod outside;
 mod property;
 mod s3;
 mod sql;
+mod transactions;
 mod uris;

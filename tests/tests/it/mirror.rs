@@ -74,6 +74,11 @@ impl Shop {
         self.root().join(format!("_delta_log/{version:020}.json"))
     }
 
+    /// How many files of the log end like that.
+    fn published_files(&self, ending: &str) -> usize {
+        contents(&self.root()).keys().filter(|path| path.extension().is_some_and(|e| e == ending)).count()
+    }
+
     /// Another writer's commit.
     fn foreign(&self, version: Version, path: &str) -> Vec<u8> {
         let info = r#"{"commitInfo":{"timestamp":1,"operation":"WRITE","engineInfo":"another/1.0"}}"#;
@@ -108,7 +113,7 @@ fn refused<T: std::fmt::Debug>(result: Result<T, TxnLogError>, kind: ErrorKind, 
 }
 
 fn published(version: Version, count: u64) -> Published {
-    Published { version: Some(version), count, elsewhere: false }
+    Published { version: Some(version), count, ..Published::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +126,9 @@ async fn what_is_committed_is_published_as_it_is() {
     assert_eq!(shop.mirror.status().await.unwrap()[0].behind, 4);
     assert_eq!(shop.mirror.publish(shop.id).await.unwrap(), published(3, 4));
     assert_eq!(shop.entry().await.published_version, Some(3));
-    assert_eq!(contents(&shop.root()).len(), 4, "the commits and nothing else");
+    assert_eq!(shop.published_files("json"), 4, "the commits");
+    assert_eq!(shop.published_files("crc"), 4, "their checksums");
+    assert_eq!(contents(&shop.root()).len(), 8, "and nothing else");
     for version in 0..4 {
         assert_eq!(std::fs::read(shop.log(version)).unwrap(), shop.body(version).await, "version {version}");
         let time = shop.catalog.reader(shop.id).snapshot(At::Version(version)).await.unwrap().head.timestamp;
@@ -164,7 +171,8 @@ async fn publishers_do_not_disturb_each_other() {
     assert!(done.iter().all(|p| p.elsewhere || p.version == Some(150)), "{done:?}");
     assert_eq!(done.iter().map(|p| p.count).sum::<u64>(), 151, "each version was published by one of them: {done:?}");
     assert_eq!(shop.entry().await.published_version, Some(150));
-    assert_eq!(contents(&shop.root()).len(), 151);
+    assert_eq!((shop.published_files("json"), shop.published_files("crc")), (151, 151));
+    assert_eq!(shop.findings(VerifyOptions { every_version: true, data: false }).await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,7 +16,9 @@ use deltalakedb_log::{
     TableRef, TxnLogError,
 };
 use deltalakedb_mirror::Mirror;
-use deltalakedb_tests::{Database, catalog_with, databases, location, our_state, same_state, soak, their_state};
+use deltalakedb_tests::{
+    Database, Named, catalog_with, databases, location, our_state, same_state, seeds, soak, their_state,
+};
 use fastrand::Rng;
 use futures::{StreamExt, TryStreamExt};
 use uuid::Uuid;
@@ -27,15 +29,12 @@ const TABLES: usize = 2;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn random_histories_are_the_same_everywhere() {
-    let seeds = match std::env::var("DELTALAKEDB_SEED") {
-        Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (0..SEEDS * soak()).collect(),
-    };
+    let seeds = seeds(SEEDS * soak());
     let everywhere: Vec<_> = databases("property").iter().flat_map(|d| seeds.iter().map(|seed| (*d, *seed))).collect();
     let count = everywhere.len();
     let runs = everywhere.into_iter().map(|(database, seed)| async move {
         tokio::spawn(async move {
-            let _named = Named(seed, database);
+            let _named = Named::new(seed, database);
             run(seed, database).await
         })
         .await
@@ -45,17 +44,6 @@ async fn random_histories_are_the_same_everywhere() {
     assert_eq!(failed, 0, "{failed} of {count} histories failed, see above");
     let committed: usize = runs.into_iter().flatten().sum();
     assert!(committed > count * 20, "most of what is asked is refused: {committed} commits in {count} histories");
-}
-
-/// Says at a panic how to have it again.
-struct Named(u64, Database);
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("run it again with DELTALAKEDB_SEED={} (it failed on {:?})", self.0, self.1);
-        }
-    }
 }
 
 /// A clock that is put forward, or back, before every step: both catalogs see the same time and the same ids in a step,

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use deltalakedb_log::{Location, SystemClock, TableRef};
 use deltalakedb_mirror::{Mirror, VerifyOptions, import, verify};
 use deltalakedb_table::{DeltaRs, DeltaTable, SaveMode, Scan, WriteOptions};
-use deltalakedb_tests::{agrees_with_delta_rs, contents, lines, our_rows, repository, skip, sqlite, their_rows};
+use deltalakedb_tests::{agrees_with_delta_rs, contents, lines, our_rows, python, repository, sqlite, their_rows};
 use object_store::ObjectStoreExt;
 
 const BUCKET: &str = "lake";
@@ -32,19 +32,11 @@ impl Drop for Server {
 impl Server {
     /// `None` (having said so) where it is not installed.
     fn start() -> Option<Self> {
-        let home = || std::env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
-        let python = std::env::var_os("DELTALAKEDB_PYTHON")
-            .map_or_else(|| home().join(".cache/deltalakedb/venv/bin/python"), PathBuf::from);
+        let python = python("moto.server")?;
         let quiet = |mut command: Command| {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             command
         };
-        let mut look = Command::new(&python);
-        look.args(["-c", "import moto.server"]);
-        if !quiet(look).status().is_ok_and(|status| status.success()) {
-            skip(&format!("{} has no moto, the S3 server: run `scripts/setup python`", python.display()));
-            return None;
-        }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut serve = Command::new(&python);
         serve.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()]);
@@ -120,6 +112,9 @@ async fn inside() {
     assert_eq!(committed.version, 14);
     let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
     assert_eq!(mirror.publish(imported.table.id).await.unwrap().count, 1);
+
+    let checkpoint = mirror.checkpoint(imported.table.id).await.unwrap();
+    assert_eq!((checkpoint.version, checkpoint.is_last), (14, true));
 
     let twice = [rows.clone(), rows].concat();
     let entry = catalog.find(&TableRef::Id(imported.table.id)).await.unwrap().unwrap();

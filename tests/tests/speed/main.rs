@@ -1,17 +1,20 @@
 //! The floors below which a catalog is not usable, on every database. They are far below what a quiet machine does:
 //! `make bench` has the figures. They are a program of their own, so that no other test takes the machine meanwhile.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests speak by panicking")]
+#![allow(clippy::print_stderr, reason = "the figures are worth seeing")]
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deltalakedb_log::action::Action;
-use deltalakedb_log::commit::Base;
+use deltalakedb_log::action::{Action, Commit};
+use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::conformance::actions::file;
-use deltalakedb_log::{Catalog, CommitRequest, TableEntry};
-use deltalakedb_tests::{Database, catalog, databases, import};
+use deltalakedb_log::{Catalog, CommitRequest, Location, SystemClock, TableEntry, TableId};
+use deltalakedb_mirror::Mirror;
+use deltalakedb_table::plain;
+use deltalakedb_tests::{Database, catalog, databases, import, location, python, run_python, sqlite};
 use uuid::Uuid;
 
 const SCHEMA: &str =
@@ -78,9 +81,13 @@ async fn commits(catalog: &Arc<dyn Catalog>, table: &TableEntry) -> Vec<Duration
     took
 }
 
-/// One after the other, so that they do not slow each other down.
+/// One test after the other, so that they do not slow each other down.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// One database after the other, likewise.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_catalog_keeps_the_promised_floors() {
+    let _alone = ALONE.lock().await;
     let logs = tempfile::tempdir().unwrap();
     let (wide, long) = (logs.path().join("wide"), logs.path().join("long"));
     log(&wide, 1_000, 100);
@@ -109,4 +116,90 @@ async fn floors(database: Database, wide: &Path, long: &Path) {
     let (table, _) = imported(&catalog, long, "long").await;
     let p95 = p95_of_open(&catalog, &table).await;
     assert!(p95 < Duration::from_millis(500), "{database:?}: 50,000 commits open in less than 500 ms, not {p95:?}");
+}
+
+/// Appends a row so many times, with the checkpoints delta-rs makes by itself.
+const APPEND: &str = r#"
+import sys
+import pyarrow as pa
+from deltalake import write_deltalake
+place, times = sys.argv[1:]
+for n in range(int(times)):
+    write_deltalake(place, pa.table({"id": [n], "name": [f"row {n}"]}), mode="append")
+"#;
+const APPENDS: u64 = 500;
+
+/// The same commits, one table mirrored by us and one written by delta-rs with its own checkpoints: plain delta-rs opens
+/// ours no slower.
+#[tokio::test(flavor = "multi_thread")]
+async fn outside_readers_open_a_mirrored_table_no_slower_than_one_of_delta_rs() {
+    let Some(python) = python("deltalake, duckdb, polars") else { return };
+    let _alone = ALONE.lock().await;
+    let dir = tempfile::tempdir().unwrap();
+    let (theirs, ours) = (dir.path().join("theirs"), dir.path().join("ours"));
+    run_python(&python, APPEND, &[theirs.to_str().unwrap(), &(APPENDS + 1).to_string()]);
+    let catalog = sqlite(dir.path()).await;
+    let (id, mirror) = (TableId(Uuid::new_v4()), Mirror::new(catalog.clone(), Arc::new(SystemClock)));
+    let mut publishing = Vec::new();
+    for version in 0..=APPENDS {
+        let file = theirs.join(format!("_delta_log/{version:020}.json"));
+        let mut actions = Commit::parse(std::fs::read(file).unwrap().into(), "a commit").unwrap().into_actions();
+        actions.retain(|action| !matches!(action, Action::CommitInfo(_)));
+        let base = match version.checked_sub(1) {
+            None => Base::Create(NewTable { name: "ours".parse().unwrap(), location: location(&ours) }),
+            Some(before) => Base::Exactly(before),
+        };
+        let request = CommitRequest::new(id, Uuid::new_v4(), base, actions);
+        catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+        let began = Instant::now();
+        assert_eq!(mirror.publish(id).await.unwrap().warnings, [""; 0]);
+        publishing.push(began.elapsed());
+    }
+    let open = async |place: &Location| {
+        let began = Instant::now();
+        let replayed = plain::replay(place, None).await.unwrap();
+        assert_eq!((replayed.version, replayed.files.len() as u64), (APPENDS, APPENDS + 1));
+        began.elapsed()
+    };
+    let (mut by_us, mut by_them) = (Vec::new(), Vec::new());
+    for _ in 0..11 {
+        by_us.push(open(&location(&ours)).await);
+        by_them.push(open(&location(&theirs)).await);
+    }
+    let median = |times: &mut Vec<Duration>| {
+        times.sort();
+        times[times.len() / 2]
+    };
+    let (by_us, by_them, publishing) = (median(&mut by_us), median(&mut by_them), median(&mut publishing));
+    eprintln!("opened in {by_us:?}, delta-rs' own in {by_them:?}; published in {publishing:?}");
+    let limit = by_them * 3 / 2 + Duration::from_millis(5);
+    assert!(by_us <= limit, "ours opens in {by_us:?}, theirs in {by_them:?}");
+}
+
+/// A checkpoint of many files takes the memory of a few: the rest is in the catalog or in the store.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_does_not_hold_the_table_in_memory() {
+    let _alone = ALONE.lock().await;
+    let dir = tempfile::tempdir().unwrap();
+    let commits: u64 = std::env::var("DELTALAKEDB_CHECKPOINT_COMMITS").map_or(40, |n| n.parse().unwrap());
+    log(&dir.path().join("wide"), commits, 2_500);
+    let catalog = sqlite(dir.path()).await;
+    let (table, _) = imported(&catalog, &dir.path().join("wide"), "wide").await;
+    let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
+    // The highest mark of this process, from here on.
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    let (before, began) = (kibibytes("VmRSS"), Instant::now());
+    let done = mirror.checkpoint(table.id).await.unwrap();
+    let (grown, took) = ((kibibytes("VmHWM") - before) / 1024, began.elapsed());
+    eprintln!("{} files, {} bytes: {grown} MiB more in {took:?}", done.files, done.size);
+    assert_eq!(done.files, commits * 2_500);
+    assert!(grown < 192, "a checkpoint of {} files takes {grown} MiB", done.files);
+}
+
+#[cfg(target_os = "linux")]
+fn kibibytes(what: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

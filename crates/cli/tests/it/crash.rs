@@ -11,6 +11,8 @@ use crate::databases::{Database, databases};
 use crate::place::{Place, Ran, copy};
 
 const WRITE: &[&str] = &["write", "t", "--input", "rows.csv"];
+/// The same, where a checkpoint is due with version 2.
+const DUE: &[&str] = &["write", "t", "--input", "rows.csv", "--set", "mirror.checkpoint_interval=2"];
 
 /// A table with one row, and a file with a second one.
 fn begin(database: Database) -> Place {
@@ -24,10 +26,16 @@ fn begin(database: Database) -> Place {
 
 /// `dl write` under strace with these options.
 fn traced(place: &Place, options: &[&str]) -> Ran {
+    traced_as(WRITE, place, options, &[])
+}
+
+/// The same of another command, with settings of its own.
+fn traced_as(write: &[&str], place: &Place, options: &[&str], settings: &[&str]) -> Ran {
     let mut args: Vec<&str> = vec!["-f", "-qq"];
     args.extend(options);
     args.extend(["--", env!("CARGO_BIN_EXE_dl")]);
-    args.extend(WRITE);
+    args.extend(settings);
+    args.extend(write);
     let output = place.with_program(Path::new("strace"), &args).output();
     Ran::of(output.unwrap_or_else(|e| panic!("strace cannot be run ({e}): scripts/setup installs it")))
 }
@@ -59,9 +67,18 @@ fn copy_file(from: &Place, to: &Place, file: &str) {
 
 /// Every call of a whole write that changes files or speaks to a server, in order.
 fn calls(place: &Place) -> Vec<Call> {
-    let log = place.path("trace");
+    calls_with(place, &[])
+}
+
+fn calls_with(place: &Place, settings: &[&str]) -> Vec<Call> {
     let calls = "trace=pwrite64,write,fsync,fdatasync,linkat,link,rename,renameat,renameat2,sendto";
-    traced(place, &["-y", "-s", "64", "-o", log.to_str().unwrap(), "-e", calls]).good();
+    calls_of(WRITE, place, calls, settings)
+}
+
+/// These calls of a whole write, in order.
+fn calls_of(write: &[&str], place: &Place, calls: &str, settings: &[&str]) -> Vec<Call> {
+    let log = place.path("trace");
+    traced_as(write, place, &["-y", "-s", "64", "-o", log.to_str().unwrap(), "-e", calls], settings).good();
     let text = std::fs::read_to_string(log).unwrap();
     // `1234 fsync(9</path>) = 0`, or in two parts when another thread interrupts: the first part has the arguments.
     let parse = |line: &str| {
@@ -99,6 +116,81 @@ fn data_file_directory_and_sql_log_are_synced_before_the_acknowledgement() {
     find("acknowledgement", published, &|c| c.is("write", "is at version 2"));
     let staged = find("sync of the commit's file", sql, &|c| c.is("fsync", "00000000000000000002.json"));
     assert!(staged < published, "a reader never sees half a commit, not even after a crash");
+}
+
+#[test]
+fn only_the_sql_log_is_synced_where_the_catalog_is_to_be_durable() {
+    let place = begin(Database::Sqlite);
+    // While another process has the catalog open its log stays, and needs no new header, which is synced as well.
+    let mut other = place.command(&["mirror", "run", "--watch", "-q"]).spawn().unwrap();
+    let mut tries = 0..500;
+    while !place.path("meta.db-wal").exists() {
+        assert!(tries.next().is_some(), "the other process never opens the catalog");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    place.dl(WRITE).good();
+    let calls = calls_with(&place, &["--set", "durability=catalog"]);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let at = |what: &str, f: &dyn Fn(&Call) -> bool| {
+        calls.iter().position(f).unwrap_or_else(|| panic!("no {what} in {:#?}", lines(&calls)))
+    };
+    let said = at("acknowledgement", &|c| c.is("write", "is at version 3"));
+    // Once in its life, a process that syncs a SQL log syncs the folder it is in.
+    let folder = format!("<{}>", std::fs::canonicalize(place.path("")).unwrap().display());
+    let is_sync = |c: &Call| (c.is("fsync", "") || c.is("fdatasync", "")) && !c.line.contains(&folder);
+    let synced: Vec<_> = (0..said).filter(|n| is_sync(&calls[*n])).collect();
+    assert!(matches!(synced[..], [one] if calls[one].line.contains("meta.db-wal")), "{:#?}", lines(&calls));
+    assert!(at("rename of the data file", &|c| c.is("rename", ".parquet")) < synced[0]);
+    place.dl(&["mirror", "run"]).good();
+    place.dl(&["verify", "--every-version", "--data"]).good();
+}
+
+fn lines(calls: &[Call]) -> Vec<&String> {
+    calls.iter().map(|c| &c.line).collect()
+}
+
+#[test]
+fn readers_are_led_to_a_checkpoint_only_once_it_is_durable_and_was_read_back() {
+    let place = begin(Database::Sqlite);
+    let calls = calls_of(DUE, &place, "trace=openat,fsync,linkat,link,rename,renameat,renameat2", &[]);
+    let find = |what: &str, from: usize, f: &dyn Fn(&Call) -> bool| {
+        let found = calls.iter().skip(from).position(f).map(|at| from + at);
+        found.unwrap_or_else(|| {
+            panic!("no {what} after call {from} of {:#?}", calls.iter().map(|c| &c.line).collect::<Vec<_>>())
+        })
+    };
+    let (checkpoint, hint) = ("00000000000000000002.checkpoint.parquet", "_last_checkpoint");
+    let synced = find("sync of the checkpoint", 0, &|c| c.is("fsync", checkpoint));
+    let named = find("rename of the checkpoint", synced, &|c| c.is("rename", checkpoint));
+    let read = find("reading of the checkpoint", named, &|c| {
+        c.is("openat", &format!("{checkpoint}\"")) && c.line.contains("O_RDONLY")
+    });
+    find("rename of the hint", read, &|c| c.is("rename", hint));
+    let hints = calls.iter().filter(|c| c.is("rename", hint)).count();
+    assert_eq!(hints, 1, "and not before");
+}
+
+#[test]
+fn a_crash_around_a_checkpoint_leads_no_reader_astray() {
+    let start = begin(Database::Sqlite);
+    let (checkpoint, hint) = ("t/_delta_log/00000000000000000002.checkpoint.parquet", "t/_delta_log/_last_checkpoint");
+    // When it is about to be read back, and when it was and the hint is looked at.
+    for at in [checkpoint, hint] {
+        let place = again(&start, Database::Sqlite);
+        let file = place.path(at);
+        let inject = "inject=openat:signal=SIGKILL:when=1";
+        let options = ["-o", "/dev/null", "-e", "trace=openat", "-e", inject, "-P", file.to_str().unwrap()];
+        let killed = traced_as(DUE, &place, &options, &[]);
+        assert!(killed.code.is_none(), "killed at {at}: {killed:?}");
+        assert_eq!((place.path(checkpoint).exists(), place.path(hint).exists()), (true, false), "killed at {at}");
+        assert!(place.path("t/_delta_log/00000000000000000002.json").exists(), "the commit was published before");
+        place.dl(&["verify", "--every-version", "--data"]).good();
+        let done = place.dl(&["mirror", "checkpoint", "t", "--format", "json"]).json();
+        assert_eq!((&done["version"], &done["isLast"]), (&2.into(), &true.into()), "killed at {at}: {done}");
+        assert!(place.path(hint).exists(), "killed at {at}");
+        place.dl(&["verify", "--every-version", "--data"]).good();
+    }
 }
 
 /// Kills a write when it enters a call, and checks what is left.

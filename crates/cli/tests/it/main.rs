@@ -8,5 +8,6 @@ mod crash;
 #[path = "../../../../tests/src/databases.rs"]
 #[allow(unreachable_pub, dead_code, reason = "the file is shared")]
 mod databases;
+mod operations;
 mod place;
 mod sql;

@@ -35,6 +35,8 @@ pub(super) enum Want {
     Snapshot,
     /// The files as well, live and removed.
     Files,
+    /// The same, but of each file only what makes it the file it is, and its size.
+    Keys,
 }
 
 impl Want {
@@ -46,6 +48,9 @@ impl Want {
     }
 }
 
+/// The members of an add or a remove that [`Want::Keys`] keeps.
+const IDENTITY: [&str; 5] = ["path", "deletionVector", "size", "modificationTime", "dataChange"];
+
 /// Rows read, parsed and applied at a time.
 const BATCH: usize = 4096;
 
@@ -54,6 +59,17 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 /// The state a checkpoint holds. The error names the file that cannot be read.
 pub(super) async fn read(dir: &TableDir, checkpoint: &Checkpoint, want: Want) -> Result<Replay> {
     let mut state = Replay::default();
+    each(dir, checkpoint, want, &mut |actions| state.apply(actions)).await?;
+    Ok(state)
+}
+
+/// Gives the actions of a checkpoint to `take`, some at a time. The error names the file that cannot be read.
+pub(super) async fn each(
+    dir: &TableDir,
+    checkpoint: &Checkpoint,
+    want: Want,
+    take_some: &mut (impl FnMut(Vec<Action>) + Send),
+) -> Result<()> {
     let mut sidecars = Vec::new();
     for file in &checkpoint.files {
         let path = &file.location;
@@ -62,7 +78,7 @@ pub(super) async fn read(dir: &TableDir, checkpoint: &Checkpoint, want: Want) ->
                 Action::Sidecar(s) => Some(s.clone()),
                 _ => None,
             }));
-            state.apply(actions);
+            take_some(actions);
         };
         if path.extension() == Some("json") {
             let damaged = |e: TxnLogError| damaged(dir, path, e.kind(), e.into());
@@ -75,16 +91,16 @@ pub(super) async fn read(dir: &TableDir, checkpoint: &Checkpoint, want: Want) ->
         }
     }
     // Sidecars hold nothing but files (PROTOCOL.md, "Sidecar Files").
-    if want == Want::Files {
+    if want != Want::Snapshot {
         for sidecar in sidecars {
             let path = sidecar_path(&sidecar)
                 .map_err(|e| damaged(dir, &checkpoint.files[0].location, ErrorKind::Corrupt, e.into()))?;
             let found = dir.store.head(&path).map_err(TxnLogError::from);
             let file = found.await.map_err(|e| damaged(dir, &path, e.kind(), e.into()))?;
-            read_parquet(dir, &path, file.size, want, &mut |actions| state.apply(actions)).await?;
+            read_parquet(dir, &path, file.size, want, take_some).await?;
         }
     }
-    Ok(state)
+    Ok(())
 }
 
 /// Sidecars are always in the log of their table, so a name suffices; an absolute path may be one from before the
@@ -163,6 +179,7 @@ fn wanted_columns(metadata: &ParquetMetaData, want: Want) -> ProjectionMask {
         let path = path(*leaf);
         match (path[0].as_str(), path.get(1).map(String::as_str)) {
             ("add" | "remove", _) if want == Want::Snapshot => false,
+            ("add" | "remove", Some(member)) if want == Want::Keys => IDENTITY.contains(&member),
             ("add" | "remove", Some("partitionValues_parsed")) => false,
             ("add", Some("stats_parsed")) => !has_stats && !is_binary(*leaf),
             ("remove", Some("stats_parsed")) => false,

@@ -73,8 +73,16 @@ impl Name {
 }
 
 impl Listing {
-    /// Lists the log; `None` when it holds neither commit nor checkpoint.
+    /// Lists the log; `None` when it holds neither commit nor checkpoint, an error when no version can be built.
     pub(super) async fn read(dir: &TableDir) -> Result<Option<Self>> {
+        let Some(mut listing) = Self::files(dir).await? else { return Ok(None) };
+        let base = listing.bases().next();
+        listing.base = base.ok_or_else(|| listing.gap(dir))?;
+        Ok(Some(listing))
+    }
+
+    /// Lists the log, whether or not a version can be built of it; its base is not known yet.
+    pub(super) async fn files(dir: &TableDir) -> Result<Option<Self>> {
         let listed = dir.store.list_with_delimiter(Some(&Path::from(LOG))).await;
         let listed = listed.map_err(|e| dir.failed(e, &format!("{}/{LOG} cannot be listed", dir.location)))?;
         let mut listing =
@@ -101,8 +109,6 @@ impl Listing {
         let newest = listing.commits.keys().next_back().max(listing.checkpoints.keys().next_back());
         let Some(&head) = newest else { return Ok(None) };
         listing.head = head;
-        let base = listing.bases().next();
-        listing.base = base.ok_or_else(|| listing.gap(dir))?;
         Ok(Some(listing))
     }
 
@@ -113,6 +119,11 @@ impl Listing {
     /// The checkpoints to start from on the way to `version`, newest first.
     pub(super) fn checkpoints_to(&self, version: Version) -> impl Iterator<Item = &Checkpoint> {
         self.checkpoints.range(..=version).rev().flat_map(|(_, same_version)| same_version)
+    }
+
+    /// The complete checkpoints, oldest first.
+    pub(super) fn into_checkpoints(self) -> impl Iterator<Item = Checkpoint> {
+        self.checkpoints.into_values().flatten()
     }
 
     /// The files to apply, in order, to come from the state at `after` (from nothing if `None`) to `version`; `Err`

@@ -8,6 +8,7 @@
 mod checkpoint;
 mod listing;
 mod reader;
+mod stored;
 mod times;
 mod writer;
 
@@ -27,6 +28,7 @@ use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::location::Location;
 
 pub use reader::FileTxnLogReader;
+pub use stored::{CheckpointState, StoredCheckpoint};
 pub use writer::FileTxnLogWriter;
 
 const LOG: &str = "_delta_log";

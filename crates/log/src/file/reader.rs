@@ -14,7 +14,7 @@ use super::checkpoint::{self, Want};
 use super::listing::Listing;
 use super::times::Times;
 use super::{TableDir, commit_path};
-use crate::action::{Add, Commit, Version};
+use crate::action::{Add, Commit, Remove, Version};
 use crate::catalog::{BaseState, CommitTime, HistoryItem, HistoryRange, LoggedCommit, TxnLogReader};
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::features;
@@ -223,7 +223,7 @@ async fn replay(dir: &TableDir, listing: &Listing, version: Version, want: Want)
         while let Some((path, body)) = commits.try_next().await? {
             let mut actions = match want {
                 Want::Snapshot => Commit::parse_without_files(&body, &dir.name(&path))?,
-                Want::Files => Commit::parse(body, &dir.name(&path))?.into_actions(),
+                Want::Files | Want::Keys => Commit::parse(body, &dir.name(&path))?.into_actions(),
             };
             want.keep(&mut actions);
             state.apply(actions);
@@ -281,6 +281,14 @@ impl TxnLogReader for FileTxnLogReader {
             files.retain(|file| predicate.may_match(&schema, file));
         }
         Ok(stream::iter(files.into_iter().map(Ok)).boxed())
+    }
+
+    async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {
+        let replay = replay(&self.0.dir, &self.0.listing, version, Want::Files).await?;
+        let mut removes: Vec<_> = replay.removes.into_iter().collect();
+        removes.retain(|(_, remove)| remove.deletion_timestamp.is_some_and(|ms| ms > deleted_after));
+        removes.sort_by_key(|(key, _)| *key);
+        Ok(stream::iter(removes.into_iter().map(|(_, remove)| Ok(remove))).boxed())
     }
 
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {

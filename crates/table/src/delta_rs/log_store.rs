@@ -8,7 +8,7 @@ use delta_kernel::Engine;
 use deltalake_core::kernel::transaction::TransactionError;
 use deltalake_core::logstore::{CommitOrBytes, LogStore, LogStoreConfig, StorageConfig};
 use deltalake_core::{DeltaResult, DeltaTableError};
-use deltalakedb_log::{Location, Result, TxnLogError, Version};
+use deltalakedb_log::{Durability, Location, Result, TxnLogError, Version};
 use object_store::ObjectStore;
 use url::Url;
 use uuid::Uuid;
@@ -29,9 +29,10 @@ pub(super) struct VirtualLogStore {
 }
 
 impl VirtualLogStore {
-    pub(super) fn new(location: &Location, log: Arc<HeldLog>) -> Result<Self> {
+    /// The log store of the table at a place, whose data files are as durable as that.
+    pub(super) fn new(location: &Location, log: Arc<HeldLog>, durability: Durability) -> Result<Self> {
         let url = stores::url_of(location)?;
-        let data = stores::root_store(&url)?;
+        let data = stores::root_store(&url, durability)?;
         Ok(Self {
             config: LogStoreConfig::new(&url, StorageConfig::default()),
             objects: stores::engine(&url)?,

@@ -47,6 +47,20 @@ impl Merge {
         self
     }
 
+    /// The columns that its clauses set by name, without quotes and without the table's alias.
+    pub(crate) fn columns(&self) -> Vec<String> {
+        use MergeClause as C;
+        let set = |clause: &MergeClause| match clause {
+            C::MatchedUpdate { set: Assignments::Columns(set), .. }
+            | C::NotMatchedInsert { values: Assignments::Columns(set), .. }
+            | C::NotMatchedBySourceUpdate { set, .. } => set.clone(),
+            _ => Vec::new(),
+        };
+        let of_table = format!("{}.", self.target_alias);
+        let bare = |column: &str| column.strip_prefix(&of_table).unwrap_or(column).trim_matches(['"', '`']).to_string();
+        self.clauses.iter().flat_map(set).map(|(column, _)| bare(&column)).collect()
+    }
+
     /// The merge, if it only asks for rows of the table that have a counterpart; `None` when it asks for those without.
     pub(crate) fn joining(&self) -> Option<Joining<'_>> {
         use MergeClause as C;

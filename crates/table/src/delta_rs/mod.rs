@@ -8,6 +8,7 @@
 //! table come out below that URL, percent-encoded ones too; absolute ones keep theirs. DataFusion keys object stores by
 //! scheme and host, and our sessions find the store of either.
 
+mod append;
 mod batches;
 mod engine;
 mod fit;
@@ -39,7 +40,7 @@ use deltalake_core::kernel::EagerSnapshot;
 use deltalakedb_log::action::DeletionVector;
 use deltalakedb_log::catalog::TxnLogReader;
 use deltalakedb_log::snapshot::{Head, Replay, Snapshot};
-use deltalakedb_log::{Commit, Location, Predicate, Result, TxnLogError};
+use deltalakedb_log::{Commit, Durability, Location, Predicate, Result, TxnLogError};
 
 use url::Url;
 
@@ -48,6 +49,7 @@ use self::log_store::VirtualLogStore;
 use crate::error::Explain;
 use crate::known::AskTheLog;
 
+pub(crate) use self::append::PlainAppend;
 pub(crate) use self::fit::Fit;
 pub use self::fit::type_name;
 pub(crate) use self::merge::MergeSource;
@@ -69,12 +71,14 @@ pub(crate) struct LogState {
     pub(crate) base: Option<Snapshot>,
     /// What the transaction staged so far, in order.
     pub(crate) staged: Vec<Bytes>,
+    /// How durable new data files are.
+    pub(crate) durability: Durability,
 }
 
 impl LogState {
     /// A table at a version.
     pub(crate) fn at(location: &Location, reader: Arc<dyn TxnLogReader>, base: Snapshot) -> Self {
-        Self { location: location.clone(), reader, base: Some(base), staged: Vec::new() }
+        Self { base: Some(base), reader, ..Self::nothing_yet(location) }
     }
 
     /// A table at a version, of which only the head is known: to read it, not to write.
@@ -84,7 +88,13 @@ impl LogState {
 
     /// A table that does not exist yet.
     pub(crate) fn nothing_yet(location: &Location) -> Self {
-        Self { location: location.clone(), reader: Arc::new(NoLog), base: None, staged: Vec::new() }
+        let (reader, durability) = (Arc::new(NoLog), Durability::Full);
+        Self { location: location.clone(), reader, base: None, staged: Vec::new(), durability }
+    }
+
+    /// The same, for who writes data files as durable as that.
+    pub(crate) fn writing(self, durability: Durability) -> Self {
+        Self { durability, ..self }
     }
 
     /// What the table is, with what is staged.
@@ -149,7 +159,7 @@ impl VirtualTable {
     async fn open(state: &LogState, files: Files) -> Result<Self> {
         let base = state.snapshot()?;
         let log = Arc::new(HeldLog::new(state, files));
-        let log_store = Arc::new(VirtualLogStore::new(&state.location, log.clone())?);
+        let log_store = Arc::new(VirtualLogStore::new(&state.location, log.clone(), state.durability)?);
         let snapshot = EagerSnapshot::try_new(log_store.as_ref(), None)
             .await
             .explain(|| format!("version {} of the table at {} cannot be opened", base.version(), state.location))?;
@@ -164,11 +174,6 @@ impl VirtualTable {
     /// The scan of its files in DataFusion.
     pub(crate) fn provider(&self, texts: Texts) -> Result<DeltaScanNext> {
         provider(self.snapshot.clone(), texts)
-    }
-
-    /// What stops data from being written to it, by name.
-    pub(crate) fn check_writable(&self, table: &str) -> Result<()> {
-        shown::check_writable(&self.base, table)
     }
 
     /// What it is.
@@ -202,6 +207,11 @@ pub(crate) fn deletion_vector_file(of: &DeletionVector, table: &Location) -> Res
     let (path, size) = (of.path_or_inline_dv.as_str(), narrow(of.size_in_bytes)?);
     let read = DeletionVectorDescriptor::try_new(kind, path, offset, size, of.cardinality).explain(unreadable)?;
     read.absolute_path(table.url()).explain(unreadable)
+}
+
+/// An error that names what stops data from being written to a table.
+pub(crate) fn check_writable(snapshot: &Snapshot, table: &str) -> Result<()> {
+    shown::check_writable(snapshot, table)
 }
 
 /// How columns of text and bytes come out of a scan.

@@ -13,7 +13,7 @@ use deltalake_core::kernel::EagerSnapshot;
 use deltalake_core::logstore::{LogStore, StorageConfig, default_logstore};
 use deltalakedb_log::action::{Add, Commit, DomainMetadata, Metadata, Protocol, Txn};
 use deltalakedb_log::snapshot::Replay;
-use deltalakedb_log::{ErrorKind, Location, Result, TxnLogError, Version};
+use deltalakedb_log::{Durability, ErrorKind, Location, Result, TxnLogError, Version};
 
 use super::stores;
 use crate::error::Explain;
@@ -78,7 +78,7 @@ pub async fn read(location: &Location, version: Option<Version>) -> Result<Vec<R
 }
 
 fn log_store(location: &Location) -> Result<Arc<dyn LogStore>> {
-    let root = stores::root_store(location.url())?;
+    let root = stores::root_store(location.url(), Durability::Full)?;
     Ok(default_logstore(location.store()?, root, location.url(), &StorageConfig::default()))
 }
 

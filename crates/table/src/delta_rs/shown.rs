@@ -5,7 +5,7 @@
 
 use deltalakedb_log::action::{Action, DomainMetadata, Metadata, Protocol, Txn};
 use deltalakedb_log::snapshot::Snapshot;
-use deltalakedb_log::{Result, TxnLogError, features};
+use deltalakedb_log::{Location, Object, Result, TxnLogError, features};
 use serde_json::{Value, json};
 
 /// Features the catalog answers for.
@@ -82,12 +82,13 @@ pub(super) fn checkpoint_lines(snapshot: &Snapshot) -> Vec<String> {
         .collect()
 }
 
-/// Puts back what was hidden, where delta-rs wrote a new protocol or new metadata.
-pub(super) fn restore(actions: &mut [Action], snapshot: &Snapshot) {
+/// Puts back what was hidden, where delta-rs wrote a new protocol or new metadata. A protocol that only says again what
+/// the table's says, in another order perhaps, is left out: every other writer would lose to it.
+pub(super) fn restore(actions: &mut Vec<Action>, snapshot: &Snapshot) {
     let hidden = |features: &Option<Vec<String>>| -> Vec<String> {
         features.iter().flatten().filter(|f| HIDDEN_FEATURES.contains(&f.as_str())).cloned().collect()
     };
-    for action in actions {
+    for action in actions.iter_mut() {
         match action {
             Action::Protocol(new) => {
                 let old = &snapshot.head.protocol;
@@ -106,6 +107,27 @@ pub(super) fn restore(actions: &mut [Action], snapshot: &Snapshot) {
                 new.configuration.extend(hidden.map(|(k, v)| (k.clone(), v.clone())));
             }
             _ => {}
+        }
+    }
+    let sorted = |protocol: &Protocol| {
+        let mut protocol = protocol.clone();
+        for features in [&mut protocol.reader_features, &mut protocol.writer_features].into_iter().flatten() {
+            features.sort_unstable();
+        }
+        protocol
+    };
+    let old = sorted(&snapshot.head.protocol);
+    actions.retain(|action| !matches!(action, Action::Protocol(new) if sorted(new) == old));
+}
+
+/// Says where a table was made by the place's own name: delta-rs knows it by another, and a commit is for ever.
+pub(super) fn name_place(actions: &mut [Action], location: &Location) {
+    for action in actions {
+        let Action::CommitInfo(info) = action else { continue };
+        let parameters = info.0.get::<Object>("operationParameters");
+        if let Some(mut parameters) = parameters.filter(|p| p.raw("location").is_some()) {
+            parameters.set("location", location.url().as_str());
+            info.0.set("operationParameters", parameters);
         }
     }
 }

@@ -9,7 +9,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use delta_kernel::Engine;
 use delta_kernel_engine::DefaultEngineBuilder;
 use delta_kernel_engine::executor::tokio::TokioMultiThreadExecutor;
-use deltalakedb_log::{Location, Result, TxnLogError};
+use deltalakedb_log::{Durability, Location, Result, TxnLogError};
 use object_store::ObjectStore;
 use url::{Position, Url};
 
@@ -39,19 +39,20 @@ fn location_of(url: &Url) -> Result<Location> {
     }
 }
 
-/// The store of everything under the scheme and host of `url`.
-pub(super) fn root_store(url: &Url) -> Result<Arc<dyn ObjectStore>> {
-    static ROOTS: OnceLock<Mutex<HashMap<String, Arc<dyn ObjectStore>>>> = OnceLock::new();
+/// The store of everything under the scheme and host of `url`, whose puts are as durable as that.
+pub(super) fn root_store(url: &Url, durability: Durability) -> Result<Arc<dyn ObjectStore>> {
+    type Roots = HashMap<(String, Durability), Arc<dyn ObjectStore>>;
+    static ROOTS: OnceLock<Mutex<Roots>> = OnceLock::new();
     let mut roots = ROOTS.get_or_init(Mutex::default).lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let root = format!("{}/", &url[..Position::BeforePath]);
+    let root = (format!("{}/", &url[..Position::BeforePath]), durability);
     if let Some(store) = roots.get(&root) {
         return Ok(store.clone());
     }
     let place = match url.scheme() {
         SCHEME => location_of(url)?,
-        _ => Location::parse(&root)?,
+        _ => Location::parse(&root.0)?,
     };
-    let store = place.store()?;
+    let store = place.store_with(durability)?;
     roots.insert(root, store.clone());
     Ok(store)
 }
@@ -60,7 +61,7 @@ pub(super) fn root_store(url: &Url) -> Result<Arc<dyn ObjectStore>> {
 pub(crate) fn register(env: &RuntimeEnv, location: &Location) -> Result<()> {
     let url = url_of(location)?;
     if env.object_store_registry.get_store(&url).is_err() {
-        env.register_object_store(&url, root_store(&url)?);
+        env.register_object_store(&url, root_store(&url, Durability::Full)?);
     }
     Ok(())
 }
@@ -68,7 +69,7 @@ pub(crate) fn register(env: &RuntimeEnv, location: &Location) -> Result<()> {
 /// The kernel's own engine over that store.
 pub(super) fn engine(url: &Url) -> Result<Arc<dyn Engine>> {
     let executor = Arc::new(TokioMultiThreadExecutor::new(runtime::handle()?));
-    let engine = DefaultEngineBuilder::new(root_store(url)?).with_task_executor(executor);
+    let engine = DefaultEngineBuilder::new(root_store(url, Durability::Full)?).with_task_executor(executor);
     Ok(Arc::new(engine.build()))
 }
 
@@ -98,7 +99,7 @@ impl ObjectStoreRegistry for Stores {
         let registered = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&Self::key(url)).cloned();
         match registered {
             Some(store) => Ok(store),
-            None => root_store(url).map_err(|e| DataFusionError::External(e.into())),
+            None => root_store(url, Durability::Full).map_err(|e| DataFusionError::External(e.into())),
         }
     }
 }

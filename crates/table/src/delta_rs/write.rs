@@ -20,7 +20,7 @@ use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::operations::write::{SchemaMode as DeltaSchemaMode, WriteBuilder};
 use deltalake_core::protocol::SaveMode;
 use deltalakedb_log::action::{Action, Commit};
-use deltalakedb_log::{ErrorKind, FileKey, Location, Result, TxnLogError};
+use deltalakedb_log::{Durability, ErrorKind, FileKey, Location, Result, TxnLogError};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::Value;
@@ -89,6 +89,7 @@ pub(crate) struct Create<'a> {
     pub(crate) location: &'a Location,
     pub(crate) partition_by: &'a [String],
     pub(crate) properties: &'a HashMap<String, String>,
+    pub(crate) durability: Durability,
 }
 
 /// What a write does with columns of the data that the table does not have.
@@ -156,34 +157,39 @@ impl Whole {
 
 /// Makes a table without rows.
 pub(crate) async fn create(table: Create<'_>, columns: Vec<StructField>) -> Result<Captured> {
-    let (log, log_store) = nothing_yet(table.location)?;
+    let (log, log_store) = nothing_yet(&table)?;
     let create = CreateBuilder::new()
         .with_log_store(log_store.clone())
         .with_columns(columns)
         .with_partition_columns(table.partition_by)
         .with_configuration(configuration(&table))
         .with_commit_properties(no_hooks());
-    capture(&log, &log_store, "the table cannot be made", create, |_| Value::Null).await
+    made(&table, capture(&log, &log_store, "the table cannot be made", create, |_| Value::Null).await?)
 }
 
 /// Makes a table of rows, in one commit.
 pub(crate) async fn create_with_data(table: Create<'_>, rows: Data) -> Result<Captured> {
-    let (log, log_store) = nothing_yet(table.location)?;
+    let (log, log_store) = nothing_yet(&table)?;
     let write = WriteBuilder::new(log_store.clone(), None)
         .with_partition_columns(table.partition_by)
         .with_configuration(configuration(&table))
         .with_commit_properties(no_hooks())
         .with_input_plan(plan(rows)?);
-    capture(&log, &log_store, "the rows cannot be written", write, |_| Value::Null).await
+    made(&table, capture(&log, &log_store, "the rows cannot be written", write, |_| Value::Null).await?)
+}
+
+fn made(table: &Create<'_>, mut captured: Captured) -> Result<Captured> {
+    shown::name_place(&mut captured.actions, table.location);
+    Ok(captured)
 }
 
 fn configuration(table: &Create<'_>) -> Vec<(String, Option<String>)> {
     table.properties.iter().map(|(k, v)| (k.clone(), Some(v.clone()))).collect()
 }
 
-fn nothing_yet(location: &Location) -> Result<(Arc<HeldLog>, Arc<VirtualLogStore>)> {
-    let log = Arc::new(HeldLog::new(&LogState::nothing_yet(location), Files::None));
-    let log_store = Arc::new(VirtualLogStore::new(location, log.clone())?);
+fn nothing_yet(table: &Create<'_>) -> Result<(Arc<HeldLog>, Arc<VirtualLogStore>)> {
+    let log = Arc::new(HeldLog::new(&LogState::nothing_yet(table.location), Files::None));
+    let log_store = Arc::new(VirtualLogStore::new(table.location, log.clone(), table.durability)?);
     Ok((log, log_store))
 }
 

@@ -28,7 +28,7 @@ use datafusion::sql::sqlparser::ast::{ObjectName, ShowStatementOptions};
 use deltalakedb_log::catalog::Catalog;
 use deltalakedb_log::commit::Committed;
 use deltalakedb_log::schema::Schema;
-use deltalakedb_log::{Clock, Result, SystemClock, TableName, TxnLogError, TxnLogTransactionError};
+use deltalakedb_log::{Result, TableName, TxnLogError, TxnLogTransactionError};
 use futures::stream;
 
 use self::names::Named;
@@ -48,20 +48,12 @@ pub use self::statement::Outlook;
 const LAKE: &str = "lake";
 
 /// How a session of SQL works.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SqlOptions {
     /// Below this place new tables are made that name none.
     pub warehouse: Option<String>,
-    /// Who commits.
-    pub committer: Option<String>,
-    /// Where ids and times come from.
-    pub clock: Arc<dyn Clock>,
-}
-
-impl Default for SqlOptions {
-    fn default() -> Self {
-        Self { warehouse: None, committer: None, clock: Arc::new(SystemClock) }
-    }
+    /// How it writes.
+    pub write: WriteOptions,
 }
 
 /// What a statement gave.
@@ -194,11 +186,7 @@ impl SqlSession {
     }
 
     async fn transaction(&self, serializable: bool, implicit: bool) -> Result<Open> {
-        let write = WriteOptions {
-            committer: self.options.committer.clone(),
-            clock: self.options.clock.clone(),
-            ..WriteOptions::default()
-        };
+        let write = self.options.write.clone();
         let options = TransactionOptions { write, serializable, ..TransactionOptions::default() };
         Ok(Open { transaction: Transaction::begin(self.catalog.clone(), options).await?, implicit })
     }

@@ -16,7 +16,8 @@ async fn done(session: &mut SqlSession, sql: &str) -> Vec<(&'static str, Option<
 
 fn with_warehouse(room: &Room) -> SqlSession {
     let warehouse = Some(room.dir.path().join("house").display().to_string());
-    let options = SqlOptions { warehouse, committer: Some("ann".into()), ..SqlOptions::default() };
+    let write = WriteOptions { committer: Some("ann".into()), ..WriteOptions::default() };
+    let options = SqlOptions { warehouse, write };
     SqlSession::new(room.catalog.clone(), options).unwrap()
 }
 

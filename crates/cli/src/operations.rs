@@ -1,0 +1,264 @@
+//! Changing a table: each command is one commit, and says in a sentence what it did.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deltalakedb_log::{At, Catalog, Result, TableEntry, TableRef, TxnLogError, Version};
+use deltalakedb_table::{
+    Alter, DeltaTable, Finished, Operation, Optimize, Transaction, TransactionOptions, Vacuum, parse_assignments,
+    parse_schema,
+};
+use serde_json::Value;
+
+use crate::Ended;
+use crate::args::{AlterChanges, Format, VacuumArgs};
+use crate::commands::{Session, counted, entry_json, iso, print_rows};
+use crate::settings::duration_ms;
+use crate::write::key_values;
+
+/// Runs an operation on a table. `says` makes of its metrics what happened, or where nothing was committed, why.
+pub(crate) async fn run(
+    s: &Session,
+    name: &str,
+    operation: Operation,
+    says: impl FnOnce(&TableEntry, &Finished) -> String,
+) -> Result<Ended> {
+    let (catalog, entry) = s.table(name).await?;
+    let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
+    let finished = table.run(operation, &s.write_options()?).await?;
+    let sentence = says(&entry, &finished);
+    report(s, &catalog, entry, &finished, &sentence).await
+}
+
+/// Publishes what was committed and prints how it ended.
+async fn report(
+    s: &Session,
+    catalog: &Arc<dyn Catalog>,
+    entry: TableEntry,
+    finished: &Finished,
+    sentence: &str,
+) -> Result<Ended> {
+    let entry = match finished.committed {
+        Some(_) => s.publish(catalog, &TableRef::Id(entry.id)).await?,
+        None => entry,
+    };
+    let mut out = s.output();
+    if out.format() == Format::Table {
+        out.say(&match &finished.committed {
+            Some(committed) => format!("{sentence}, now at version {}", committed.version),
+            None => format!("{sentence}: nothing was written"),
+        })?;
+        return Ok(Ended::Done);
+    }
+    let mut document = entry_json(&entry);
+    if let Some(committed) = &finished.committed {
+        document["version"] = committed.version.into();
+        document["timestamp"] = iso(committed.timestamp).into();
+    }
+    document["committed"] = finished.committed.is_some().into();
+    document["metrics"] = finished.metrics.clone();
+    out.document(&document)?;
+    Ok(Ended::Done)
+}
+
+/// `1 row was`, `2 rows were`.
+fn were(n: u64, what: &str) -> String {
+    format!("{} {}", counted(n, what), if n == 1 { "was" } else { "were" })
+}
+
+fn number(metrics: &Value, name: &str) -> Option<u64> {
+    metrics.get(name).and_then(Value::as_u64)
+}
+
+pub(crate) async fn delete(s: &Session, name: &str, filter: Option<String>) -> Result<Ended> {
+    let all = filter.is_none();
+    run(s, name, Operation::Delete { filter }, |table, done| {
+        let table = &table.name;
+        match (done.committed, number(&done.metrics, "num_deleted_rows")) {
+            (None, _) if all => format!("{table} has no rows"),
+            (None, _) => format!("no row of {table} satisfies the condition"),
+            (Some(_), Some(n)) => format!("{} deleted from {table}", were(n, "row")),
+            // Files whose rows nobody has counted went as a whole.
+            (Some(_), None) if all => format!("all rows were deleted from {table}"),
+            (Some(_), None) => format!("the rows were deleted from {table}"),
+        }
+    })
+    .await
+}
+
+pub(crate) async fn update(s: &Session, name: &str, sets: &[String], filter: Option<String>) -> Result<Ended> {
+    let set: Vec<_> = sets.iter().map(|set| parse_assignments(set)).collect::<Result<_>>()?;
+    if set.is_empty() {
+        return Err(TxnLogError::invalid(
+            "the update sets no column: say which after the command, such as --set 'price = price * 2'",
+        ));
+    }
+    let all = filter.is_none();
+    run(s, name, Operation::Update { set: set.concat(), filter }, |table, done| match done.committed {
+        None if all => format!("{} has no rows", table.name),
+        None => format!("no row of {} satisfies the condition", table.name),
+        Some(_) => {
+            let n = number(&done.metrics, "num_updated_rows").unwrap_or(0);
+            format!("{} updated in {}", were(n, "row"), table.name)
+        }
+    })
+    .await
+}
+
+pub(crate) async fn optimize(s: &Session, name: &str, zorder: Vec<String>, size: Option<&str>) -> Result<Ended> {
+    let how = Optimize { zorder, target_size: size.map(bytes).transpose()? };
+    run(s, name, Operation::Optimize(how), |table, done| match done.committed {
+        None => format!("the files of {} are as they should be", table.name),
+        Some(_) => {
+            let count = |name| number(&done.metrics, name).unwrap_or(0);
+            let (before, after) = (count("numFilesRemoved"), count("numFilesAdded"));
+            format!("{} of {} became {after}", counted(before, "file"), table.name)
+        }
+    })
+    .await
+}
+
+/// `100000`, `64kb`, `256mb`, `1gb`, in powers of 1024.
+fn bytes(text: &str) -> Result<NonZeroU64> {
+    let digits = text.trim_end_matches(char::is_alphabetic);
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => Some(1),
+        "k" | "kb" => Some(1 << 10),
+        "m" | "mb" => Some(1 << 20),
+        "g" | "gb" => Some(1 << 30),
+        _ => None,
+    };
+    let size = unit.and_then(|unit| digits.parse::<u64>().ok()?.checked_mul(unit)).and_then(NonZeroU64::new);
+    size.ok_or_else(|| TxnLogError::invalid(format!("{text:?} is no size of a file: expected such as 256mb")))
+}
+
+pub(crate) async fn vacuum(s: &Session, args: VacuumArgs) -> Result<Ended> {
+    let retain = args.retain.as_deref().map(|text| {
+        let ms = duration_ms(text).and_then(|ms| u64::try_from(ms).ok());
+        let wrong = || TxnLogError::invalid(format!("--retain {text:?} is no time: expected such as 7d or 12h"));
+        ms.map(Duration::from_millis).ok_or_else(wrong)
+    });
+    let what =
+        Vacuum { retain: retain.transpose()?, lite: args.lite, dry_run: args.dry_run, enforce_retention: !args.force };
+    let (catalog, entry) = s.table(&args.name).await?;
+    let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
+    let gone = table.vacuum(&what, &s.write_options()?).await?;
+    let committed = !what.dry_run && !gone.files.is_empty();
+    let entry = match committed {
+        true => s.publish(&catalog, &TableRef::Id(entry.id)).await?,
+        false => entry,
+    };
+    let mut out = s.output();
+    if out.format() != Format::Table {
+        let mut document = entry_json(&entry);
+        document["committed"] = committed.into();
+        document["metrics"] = serde_json::json!({"num_files": gone.files.len(), "num_bytes": gone.bytes});
+        document["files"] = gone.files.into();
+        out.document(&document)?;
+        return Ok(Ended::Done);
+    }
+    if what.dry_run {
+        gone.files.iter().try_for_each(|file| out.line(file))?;
+    }
+    let (name, files) = (&entry.name, gone.files.len() as u64);
+    let of_them = || format!("{} of {name}", counted(files, "file"));
+    let verb = if files == 1 { "was" } else { "were" };
+    out.say(&match (files, what.dry_run) {
+        (0, _) => format!("every file of {name} may still be needed: nothing was removed"),
+        (_, true) => format!("{} would be removed, {} bytes", of_them(), gone.bytes),
+        (_, false) => {
+            format!("{} {verb} removed, {} bytes, now at version {}", of_them(), gone.bytes, entry.current_version)
+        }
+    })?;
+    Ok(Ended::Done)
+}
+
+pub(crate) async fn restore(s: &Session, name: &str, to: At) -> Result<Ended> {
+    // A time means one version now and may mean another one later.
+    let (catalog, entry) = s.table(name).await?;
+    let version = catalog.reader(entry.id).snapshot(to).await?.version();
+    if version == entry.current_version {
+        return Err(TxnLogError::invalid(format!(
+            "{} is at version {version}, and that is what it would become again: give an earlier one",
+            entry.name
+        )));
+    }
+    let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
+    let finished = table.restore(At::Version(version), &s.write_options()?).await?;
+    let sentence = format!("{} is again what it was at version {version}", entry.name);
+    report(s, &catalog, entry, &finished, &sentence).await
+}
+
+pub(crate) async fn alter(s: &Session, name: &str, changes: AlterChanges) -> Result<Ended> {
+    let (operations, what) = alterations(changes)?;
+    let (catalog, entry) = s.table(name).await?;
+    let options = s.write_options()?;
+    let finished = match <[Operation; 1]>::try_from(operations) {
+        Ok([operation]) => {
+            let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
+            table.run(operation, &options).await?
+        }
+        // What a constraint promises of all rows must hold for those that came meanwhile, too.
+        Err(operations) => {
+            let options = TransactionOptions { write: options, serializable: true, ..TransactionOptions::default() };
+            let tx = Transaction::begin(catalog.clone(), options).await?;
+            for operation in operations {
+                tx.run(&entry.name.to_string(), operation).await?;
+            }
+            Finished { committed: tx.commit().await?.into_iter().next(), metrics: Value::Null }
+        }
+    };
+    let sentence = match finished.committed {
+        Some(_) => format!("{} was altered ({what})", entry.name),
+        None => format!("{} is that already", entry.name),
+    };
+    report(s, &catalog, entry, &finished, &sentence).await
+}
+
+/// The changes in the order in which they make sense, and in words.
+fn alterations(changes: AlterChanges) -> Result<(Vec<Operation>, String)> {
+    let (mut operations, mut words) = (Vec::new(), Vec::new());
+    for name in changes.drop_constraint {
+        words.push(format!("constraint {name} dropped"));
+        operations.push(Operation::Alter(Alter::DropConstraint { name }));
+    }
+    if !changes.add_column.is_empty() {
+        let columns = parse_schema(&changes.add_column.join(", "))?;
+        words.extend(columns.names().iter().map(|name| format!("column {name} added")));
+        operations.push(Operation::Alter(Alter::AddColumns(columns)));
+    }
+    for column in changes.drop_not_null {
+        words.push(format!("column {column} may be null"));
+        operations.push(Operation::Alter(Alter::DropNotNull { column }));
+    }
+    if !changes.set_property.is_empty() {
+        let properties = key_values(&changes.set_property)?;
+        let mut keys: Vec<_> = properties.keys().collect();
+        keys.sort();
+        words.extend(keys.into_iter().map(|key| format!("property {key} set")));
+        operations.push(Operation::Alter(Alter::SetProperties(properties)));
+    }
+    for constraint in changes.add_constraint {
+        let (name, condition) = constraint.split_once(':').ok_or_else(|| {
+            TxnLogError::invalid(format!(
+                "{constraint:?} is no constraint: expected NAME: CONDITION, such as 'positive: price > 0'"
+            ))
+        })?;
+        let (name, condition) = (name.trim().to_string(), condition.trim().to_string());
+        words.push(format!("constraint {name} added"));
+        operations.push(Operation::Constrain { name, condition });
+    }
+    if let Some(description) = changes.comment {
+        words.push("description changed".into());
+        operations.push(Operation::Alter(Alter::Describe { name: None, description: Some(description) }));
+    }
+    Ok((operations, words.join(", ")))
+}
+
+pub(crate) async fn changes(s: &Session, name: &str, from: Version, to: Option<Version>) -> Result<Ended> {
+    let (catalog, entry) = s.table(name).await?;
+    let table = DeltaTable::open_in(catalog, &TableRef::Id(entry.id)).await?;
+    print_rows(&mut s.output(), table.changes(from, to).await?).await?;
+    Ok(Ended::Done)
+}

@@ -1,0 +1,124 @@
+//! Making tables and writing rows from files.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use deltalakedb_log::action::Action;
+use deltalakedb_log::commit::NewTable;
+use deltalakedb_log::{At, Catalog, ErrorKind, Result, TableEntry, TableName, TableRef, TxnLogError};
+use deltalakedb_table::{DeltaTable, Operation, SaveMode, SchemaMode, Write, commit};
+
+use crate::Ended;
+use crate::args::{Evolution, Format, Mode, WriteArgs};
+use crate::commands::{Session, entry_json};
+use crate::input::{self, Columns};
+
+pub(crate) async fn create(
+    s: &Session,
+    name: &str,
+    location: Option<&str>,
+    schema: &str,
+    partition_by: &[String],
+    properties: &[String],
+) -> Result<Ended> {
+    let name: TableName = name.parse()?;
+    let schema = deltalakedb_table::parse_schema(schema)?;
+    let properties = key_values(properties)?;
+    let new = NewTable { location: s.new_location(&name, location)?, name };
+    let catalog = s.catalog(true).await?;
+    let options = s.write_options()?;
+    deltalakedb_table::create_table(catalog.as_ref(), new.clone(), &schema, partition_by, &properties, &options)
+        .await?;
+    committed(s, &catalog, &TableRef::Name(new.name)).await
+}
+
+/// `KEY=VALUE`, several times.
+pub(crate) fn key_values(texts: &[String]) -> Result<HashMap<String, String>> {
+    let one = |text: &String| match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_string(), value.trim().to_string())),
+        _ => Err(TxnLogError::invalid(format!(
+            "{text:?} sets no property: expected KEY=VALUE, such as delta.enableChangeDataFeed=true"
+        ))),
+    };
+    texts.iter().map(one).collect()
+}
+
+/// Publishes a table that has just been written, and says where it is.
+async fn committed(s: &Session, catalog: &Arc<dyn Catalog>, table: &TableRef) -> Result<Ended> {
+    let entry = s.publish(catalog, table).await?;
+    let mut out = s.output();
+    match out.format() {
+        Format::Table => out.say(&format!("{} is at version {}", entry.name, entry.current_version))?,
+        _ => out.document(&entry_json(&entry))?,
+    }
+    Ok(Ended::Done)
+}
+
+/// Says why a table is as it was.
+fn unchanged(s: &Session, entry: &TableEntry, why: &str) -> Result<Ended> {
+    let mut out = s.output();
+    match out.format() {
+        Format::Table => out.say(&format!("{why}: nothing was written"))?,
+        _ => out.document(&entry_json(entry))?,
+    }
+    Ok(Ended::Done)
+}
+
+pub(crate) async fn write(s: &Session, args: WriteArgs) -> Result<Ended> {
+    let catalog = s.catalog(true).await?;
+    let (mode, entry) = match (args.mode, s.find(catalog.as_ref(), &args.name).await?) {
+        (_, None) => return create_with_rows(s, &catalog, args).await,
+        (Mode::Ignore, Some(entry)) => return unchanged(s, &entry, &format!("{} is there already", entry.name)),
+        (Mode::Error, Some(entry)) => {
+            let message = format!("the table {} is there already: write with --mode append or overwrite", entry.name);
+            return Err(TxnLogError::new(ErrorKind::AlreadyExists, message));
+        }
+        (Mode::Append, Some(entry)) => (SaveMode::Append, entry),
+        (Mode::Overwrite, Some(entry)) => (SaveMode::Overwrite, entry),
+    };
+    let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
+    let schema = table.schema(At::Latest).await?;
+    let (columns, schema_mode) = match args.schema_mode {
+        None => (Columns::Of(&schema), None),
+        Some(Evolution::Merge) => (Columns::AndMore(&schema), Some(SchemaMode::Merge)),
+        Some(Evolution::Overwrite) => (Columns::Found, Some(SchemaMode::Overwrite)),
+    };
+    let rows = input::open(&args.input, args.input_format, columns)?;
+    let write = Write { replace_where: args.replace_where, schema_mode, ..Write::new(rows, mode) };
+    let options = s.write_options()?;
+    let Some(write) = table.prepare(Operation::Write(write), &options).await? else {
+        return unchanged(s, &entry, &format!("{} changes nothing", args.input));
+    };
+    // An overwrite with no rows empties the table; an append of none would be a version for nothing.
+    if mode == SaveMode::Append && !write.request().actions.iter().any(|a| matches!(a, Action::Add(_))) {
+        write.discard().await;
+        return unchanged(s, &entry, &format!("{} has no rows", args.input));
+    }
+    commit(catalog.as_ref(), vec![write], &options).await?;
+    committed(s, &catalog, &TableRef::Id(entry.id)).await
+}
+
+async fn create_with_rows(s: &Session, catalog: &Arc<dyn Catalog>, args: WriteArgs) -> Result<Ended> {
+    let name: TableName = args.name.parse()?;
+    if args.replace_where.is_some() || args.schema_mode.is_some() {
+        return Err(TxnLogError::invalid(format!(
+            "there is no table {name} yet: leave --replace-where and --schema-mode out to make it"
+        )));
+    }
+    let location = match s.new_location(&name, args.location.as_deref()) {
+        Ok(location) => location,
+        // A name that is nearly another's is more likely a slip than a new table.
+        Err(no_place) => {
+            let near = deltalakedb_log::catalog::require(catalog.as_ref(), &TableRef::Name(name)).await;
+            return Err(near
+                .err()
+                .map_or(no_place, |e| TxnLogError::new(e.kind(), format!("{e}; for a new table, pass --location"))));
+        }
+    };
+    let rows = input::open(&args.input, args.input_format, Columns::Found)?;
+    let new = NewTable { name: name.clone(), location };
+    let (properties, options) = (HashMap::new(), s.write_options()?);
+    let by = &args.partition_by;
+    deltalakedb_table::create_with_data(catalog.as_ref(), new, rows, by, &properties, &options).await?;
+    committed(s, catalog, &TableRef::Name(name)).await
+}

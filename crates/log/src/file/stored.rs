@@ -1,0 +1,124 @@
+//! A checkpoint by itself: what it says, whatever else the log says.
+//!
+//! A reader of the log passes over a checkpoint that it cannot read, so it cannot tell whether one is good. Whoever
+//! wants to know reads it alone, a batch at a time: its files are counted and hashed, not kept.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use super::TableDir;
+use super::checkpoint::{self, Want};
+use super::listing::{Checkpoint, Listing};
+use crate::action::{Action, DomainMetadata, Metadata, Protocol, Txn, Version};
+use crate::error::Result;
+use crate::location::Location;
+use crate::path::SetHash;
+
+/// A checkpoint as it lies in the log: one file, or all parts of it.
+#[derive(Debug)]
+pub struct StoredCheckpoint {
+    dir: TableDir,
+    checkpoint: Checkpoint,
+}
+
+/// What a checkpoint says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CheckpointState {
+    /// The live files.
+    pub files: u64,
+    /// The sum of their sizes.
+    pub bytes: i64,
+    /// The hash of their set.
+    pub set_hash: SetHash,
+    /// The tombstones.
+    pub tombstones: u64,
+    /// Every action, and whatever else is a row.
+    pub actions: u64,
+    /// The protocol; none in a checkpoint that is wrong.
+    pub protocol: Option<Protocol>,
+    /// The metadata; none in a checkpoint that is wrong.
+    pub metadata: Option<Metadata>,
+    /// The newest txn of each application.
+    pub txns: BTreeMap<String, Txn>,
+    /// The domains.
+    pub domains: BTreeMap<String, DomainMetadata>,
+    /// The version a V2 checkpoint names.
+    pub version: Option<Version>,
+}
+
+impl StoredCheckpoint {
+    /// The checkpoints of the table at `location`, oldest first; those in parts only when all parts are there.
+    pub async fn all(location: &Location) -> Result<Vec<Self>> {
+        let dir = TableDir::open(location.clone())?;
+        let listing = Listing::files(&dir).await?;
+        let checkpoints = listing.into_iter().flat_map(Listing::into_checkpoints);
+        Ok(checkpoints.map(|checkpoint| Self { dir: dir.clone(), checkpoint }).collect())
+    }
+
+    /// The checkpoint in the file at `path` in the table's `store`; `location` is what messages call it.
+    pub async fn at(location: Location, store: Arc<dyn ObjectStore>, version: Version, path: &Path) -> Result<Self> {
+        let dir = TableDir::new(location, store);
+        let file = dir.store.head(path).await;
+        let mut file = file.map_err(|e| dir.failed(e, &format!("{} cannot be read", dir.name(path))))?;
+        // A store below a prefix answers with the path above it.
+        file.location = path.clone();
+        Ok(Self { dir, checkpoint: Checkpoint { version, files: vec![file] } })
+    }
+
+    /// The version by the file's name.
+    pub fn version(&self) -> Version {
+        self.checkpoint.version
+    }
+
+    /// The name of its file, or of the first.
+    pub fn name(&self) -> &str {
+        self.checkpoint.files.first().and_then(|file| file.location.filename()).unwrap_or_default()
+    }
+
+    /// The bytes of its files, as they are listed.
+    pub fn size(&self) -> u64 {
+        self.checkpoint.files.iter().map(|file| file.size).sum()
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// `Corrupt` when it is torn or is no checkpoint, `NotFound` when a sidecar is missing, `Unavailable` when the
+    /// place cannot be read.
+    pub async fn read(&self) -> Result<CheckpointState> {
+        let mut state = CheckpointState::default();
+        checkpoint::each(&self.dir, &self.checkpoint, Want::Keys, &mut |actions| {
+            actions.into_iter().for_each(|action| state.take(action));
+        })
+        .await?;
+        Ok(state)
+    }
+}
+
+impl CheckpointState {
+    fn take(&mut self, action: Action) {
+        self.actions += 1;
+        match action {
+            Action::Add(add) => {
+                self.files += 1;
+                self.bytes = self.bytes.saturating_add(add.size);
+                self.set_hash.insert(&add.key());
+            }
+            Action::Remove(_) => self.tombstones += 1,
+            Action::Protocol(protocol) => self.protocol = Some(protocol),
+            Action::Metadata(metadata) => self.metadata = Some(metadata),
+            Action::Txn(txn) => {
+                self.txns.insert(txn.app_id.clone(), txn);
+            }
+            Action::DomainMetadata(domain) if !domain.removed => {
+                self.domains.insert(domain.domain.clone(), domain);
+            }
+            Action::CheckpointMetadata(of) => self.version = of.get("version"),
+            Action::DomainMetadata(_) | Action::CommitInfo(_) | Action::Cdc(_) => {}
+            Action::Sidecar(_) | Action::Unknown(..) => {}
+        }
+    }
+}

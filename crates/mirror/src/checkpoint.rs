@@ -1,0 +1,368 @@
+//! Checkpoints: a version in one Parquet file, so that a reader of `_delta_log` need not replay what came before it.
+//!
+//! The rows come from the catalog in pages and go to the store in parts, so memory does not grow with the table. The
+//! file is then read back by itself and held against what the catalog says of the version, and only if that is the
+//! same does `_last_checkpoint` lead to it (PROTOCOL.md, "Checkpoints").
+//!
+//! A checkpoint is put over one of the same name. It says the same, but for tombstones that have expired meanwhile, so
+//! it does not matter which of the two a reader sees; and putting it again is what mends a torn one. For the same
+//! reason a V2 checkpoint has the name of a V1 checkpoint, which the protocol allows, and not one of its own.
+
+mod parsed;
+mod rows;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use deltalakedb_log::action::{Action, Txn};
+use deltalakedb_log::catalog::{Artifact, require};
+use deltalakedb_log::{
+    At, CheckpointState, ErrorKind, Object, Result, Snapshot, StoredCheckpoint, TableEntry, TableId, TableName,
+    TableRef, TxnLogError, TxnLogReader, Version,
+};
+use futures::{StreamExt, TryStreamExt};
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::AsyncArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::Compression;
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+
+use self::rows::Rows;
+use crate::checksum::{self, Known, expires, features};
+use crate::publish::{Mirror, read};
+
+/// Files encoded at a time.
+const BATCH: usize = 8_192;
+/// Rows of a row group, and its bytes: what is held before it is written.
+const GROUP_ROWS: usize = 65_536;
+const GROUP_BYTES: usize = 16 << 20;
+/// Bytes of a part of an upload, and how many parts are under way.
+const PART: usize = 8 << 20;
+const PARTS: usize = 2;
+/// How long a tombstone is kept unless the table says otherwise.
+const WEEK_MS: i64 = 7 * 24 * 3_600_000;
+/// The hint where readers begin.
+const HINT: &str = "_delta_log/_last_checkpoint";
+/// How often the right to write the hint is asked for, and how long between two tries.
+const TRIES: u32 = 300;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A checkpoint that was written and read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpointed {
+    /// The table.
+    pub table: TableName,
+    /// The version it is of.
+    pub version: Version,
+    /// The name of its file in `_delta_log`.
+    pub file: String,
+    /// The bytes of the file.
+    pub size: u64,
+    /// The live files in it.
+    pub files: u64,
+    /// The tombstones in it.
+    pub tombstones: u64,
+    /// Whether `_last_checkpoint` leads to it; it does not where it leads to a newer one.
+    pub is_last: bool,
+}
+
+impl fmt::Display for Checkpointed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counted = |n: u64, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
+        let (files, tombstones) = (counted(self.files, "file"), counted(self.tombstones, "tombstone"));
+        let (file, size) = (&self.file, self.size);
+        write!(
+            f,
+            "{} has a checkpoint of version {}: {file} with {files} and {tombstones} in {size} bytes",
+            self.table, self.version
+        )
+    }
+}
+
+impl Mirror {
+    /// Writes a checkpoint of the newest published version, over one that is there, and its checksum.
+    pub async fn checkpoint(&self, table: TableId) -> Result<Checkpointed> {
+        let entry = require(self.catalog.as_ref(), &TableRef::Id(table)).await?;
+        let Some(version) = entry.published_version else {
+            return Err(TxnLogError::invalid(format!(
+                "nothing of {} is in its _delta_log yet, so there is nothing to write a checkpoint of: `dl mirror run` \
+                 publishes it",
+                entry.name
+            )));
+        };
+        let done = match self.checkpoint_of(&entry, version).await {
+            Ok(done) => done,
+            Err(e) => {
+                let now = self.clock.now_ms();
+                self.catalog.mark_failed(table, version, Artifact::Checkpoint, &e.to_string(), now).await?;
+                return Err(e);
+            }
+        };
+        let (reader, store) = (self.catalog.reader(table), entry.location.store_with(self.durability)?);
+        let known = Known::count(reader.as_ref(), version).await?;
+        let body = reader.commit_bytes(version).await?.unwrap_or_default();
+        let actions = deltalakedb_log::Commit::parse_without_files(&body, "a stored commit")?;
+        let bytes = known.render(checksum::info(&actions));
+        checksum::put(&entry, store.as_ref(), version, bytes, self.clock.new_uuid()).await?;
+        Ok(done)
+    }
+
+    /// Writes a checkpoint of a published version.
+    pub(crate) async fn checkpoint_of(&self, entry: &TableEntry, version: Version) -> Result<Checkpointed> {
+        let (name, place) = (&entry.name, &entry.location);
+        let done = self.write_and_check(entry, version).await.map_err(|e| {
+            let message = format!(
+                "version {version} of {name} is published, but no checkpoint of it could be written to \
+                 {place}/_delta_log; `dl mirror checkpoint {name}` tries again"
+            );
+            TxnLogError::new(e.kind(), message).with_source(e)
+        })?;
+        let failures = self.catalog.mirror_failures(entry.id).await?;
+        if failures.iter().any(|failure| failure.artifact == Artifact::Checkpoint && failure.version <= version) {
+            self.catalog.mark_checkpointed(entry.id, version).await?;
+        }
+        Ok(done)
+    }
+
+    async fn write_and_check(&self, entry: &TableEntry, version: Version) -> Result<Checkpointed> {
+        let (reader, store) = (self.catalog.reader(entry.id), entry.location.store_with(self.durability)?);
+        let mut snapshot = reader.snapshot(At::Version(version)).await?;
+        let now = self.clock.now_ms();
+        retain(&mut snapshot.txns, &snapshot.head.metadata, now);
+        let path = path(version);
+        write(reader.as_ref(), &snapshot, store.clone(), &path, now).await?;
+
+        let stored = StoredCheckpoint::at(entry.location.clone(), store.clone(), version, &path).await?;
+        let state = stored.read().await?;
+        let set_hash = reader.set_hash(version).await?;
+        if let Some(what) = difference(&snapshot, set_hash, &state) {
+            return Err(TxnLogError::new(
+                ErrorKind::Internal,
+                format!("the checkpoint that was just written {what}: no reader is led to it"),
+            ));
+        }
+        let is_last = self.lead_to(entry, store.as_ref(), &stored, &state).await?;
+        Ok(Checkpointed {
+            table: entry.name.clone(),
+            version,
+            file: stored.name().into(),
+            size: stored.size(),
+            files: state.files,
+            tombstones: state.tombstones,
+            is_last,
+        })
+    }
+
+    /// Leads readers to a checkpoint, unless they are led to a newer one. One publisher at a time: so the hint never
+    /// goes back.
+    async fn lead_to(
+        &self,
+        entry: &TableEntry,
+        store: &dyn ObjectStore,
+        checkpoint: &StoredCheckpoint,
+        state: &CheckpointState,
+    ) -> Result<bool> {
+        for _ in 0..TRIES {
+            let Some(lease) = self.lease(entry.id, self.clock.now_ms()).await? else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            let led = put_hint(entry, store, checkpoint, state).await;
+            self.catalog.release_lease(&lease).await?;
+            return led;
+        }
+        Err(TxnLogError::new(
+            ErrorKind::Unavailable,
+            format!("another process holds the right to publish {}: _last_checkpoint was not written", entry.name),
+        ))
+    }
+}
+
+async fn put_hint(
+    entry: &TableEntry,
+    store: &dyn ObjectStore,
+    checkpoint: &StoredCheckpoint,
+    state: &CheckpointState,
+) -> Result<bool> {
+    let path = Path::from(HINT);
+    let there = read(store, &path).await?.and_then(|there| hinted(&there));
+    // A hint beyond what is published leads nowhere.
+    let published = entry.published_version.unwrap_or_default();
+    if there.is_some_and(|there| there > checkpoint.version() && there <= published) {
+        return Ok(false);
+    }
+    let mut hint = Object::default();
+    hint.set("version", checkpoint.version());
+    hint.set("size", state.actions);
+    hint.set("sizeInBytes", checkpoint.size());
+    hint.set("numOfAddFiles", state.files);
+    store.put(&path, Bytes::from(hint.to_json()).into()).await?;
+    Ok(true)
+}
+
+/// The version a hint leads to; none when it is torn.
+pub(crate) fn hinted(hint: &[u8]) -> Option<Version> {
+    serde_json::from_slice::<Object>(hint).ok()?.get("version")
+}
+
+/// The hint of a table, if it has one.
+pub(crate) async fn hint(store: &dyn ObjectStore) -> Result<Option<Bytes>> {
+    read(store, &Path::from(HINT)).await
+}
+
+/// The path of a checkpoint below the table.
+fn path(version: Version) -> Path {
+    Path::from(format!("_delta_log/{version:020}.checkpoint.parquet"))
+}
+
+/// Leaves out the txns that have expired.
+fn retain(txns: &mut BTreeMap<String, Txn>, metadata: &deltalakedb_log::action::Metadata, now: i64) {
+    let kept = metadata.property("delta.setTransactionRetentionDuration").and_then(interval_ms);
+    if let Some(since) = kept.map(|kept| now.saturating_sub(kept)) {
+        txns.retain(|_, txn| txn.last_updated.is_none_or(|at| at > since));
+    }
+}
+
+/// How a checkpoint differs from the version it is of.
+pub(crate) fn difference(
+    ours: &Snapshot,
+    set_hash: deltalakedb_log::SetHash,
+    theirs: &CheckpointState,
+) -> Option<String> {
+    let head = &ours.head;
+    if theirs.protocol.clone().map(features) != Some(features(head.protocol.clone())) {
+        return Some("has another protocol than the catalog".into());
+    }
+    if theirs.metadata.as_ref().map(rows::whole) != Some(rows::whole(&head.metadata)) {
+        return Some("has other metadata than the catalog".into());
+    }
+    let versions = |txns: &BTreeMap<String, Txn>| -> BTreeMap<String, i64> {
+        txns.iter().map(|(app, txn)| (app.clone(), txn.version)).collect()
+    };
+    if !expires(&head.metadata) && versions(&ours.txns) != versions(&theirs.txns) {
+        return Some("has other txns than the catalog".into());
+    }
+    let same = |a: &deltalakedb_log::action::DomainMetadata| {
+        theirs.domains.get(&a.domain).is_some_and(|b| a.configuration == b.configuration)
+    };
+    if ours.domains.len() != theirs.domains.len() || !ours.domains.values().all(same) {
+        return Some("has other domains than the catalog".into());
+    }
+    if theirs.version.is_some_and(|version| version != head.version) {
+        return Some("says that it is of another version".into());
+    }
+    (theirs.set_hash != set_hash).then(|| format!("has other files than the catalog, {} in all", theirs.files))
+}
+
+/// Streams a version into a file.
+async fn write(
+    reader: &dyn TxnLogReader,
+    snapshot: &Snapshot,
+    store: Arc<dyn ObjectStore>,
+    path: &Path,
+    now: i64,
+) -> Result<()> {
+    let rows = Rows::new(&snapshot.head)?;
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_max_row_group_row_count(Some(GROUP_ROWS))
+        .set_max_row_group_bytes(Some(GROUP_BYTES))
+        .build();
+    // The types of Parquet say all there is to say; Arrow's own would only be in a reader's way.
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let upload = BufWriter::with_capacity(store, path.clone(), PART).with_max_concurrency(PARTS);
+    let mut file =
+        AsyncArrowWriter::try_new_with_options(upload, rows.schema(), options).map_err(|e| rows::failed(e.into()))?;
+    let written = fill(reader, snapshot, &rows, &mut file, now).await;
+    match written {
+        Ok(()) => file.close().await.map(drop).map_err(not_written),
+        Err(e) => {
+            // The parts that are there are nothing without their end; the error to tell is the first.
+            file.into_inner().abort().await.ok();
+            Err(e)
+        }
+    }
+}
+
+async fn fill(
+    reader: &dyn TxnLogReader,
+    snapshot: &Snapshot,
+    rows: &Rows,
+    file: &mut AsyncArrowWriter<BufWriter>,
+    now: i64,
+) -> Result<()> {
+    let Snapshot { head, txns, domains } = snapshot;
+    let mut actions = vec![Action::Protocol(head.protocol.clone()), Action::Metadata(head.metadata.clone())];
+    actions.extend(txns.values().cloned().map(Action::Txn));
+    actions.extend(domains.values().cloned().map(Action::DomainMetadata));
+    for some in actions.chunks(BATCH) {
+        file.write(&rows.of_others(some)?).await.map_err(not_written)?;
+    }
+    let mut adds = reader.files_in_order(head.version).await?.try_chunks(BATCH);
+    while let Some(adds) = adds.next().await {
+        let mut adds = adds.map_err(|e| e.1)?;
+        // Neighbours are alike then, and are compressed.
+        adds.sort_by(|a, b| a.path.cmp(&b.path));
+        file.write(&rows.of_adds(&adds)?).await.map_err(not_written)?;
+    }
+    let kept = head.metadata.property("delta.deletedFileRetentionDuration").and_then(interval_ms).unwrap_or(WEEK_MS);
+    let removes = reader.tombstones(head.version, now.saturating_sub(kept)).await?;
+    let mut removes = removes.try_chunks(BATCH);
+    while let Some(removes) = removes.next().await {
+        let removes = removes.map_err(|e| e.1)?;
+        file.write(&rows.of_removes(&removes)?).await.map_err(not_written)?;
+    }
+    Ok(())
+}
+
+fn not_written(e: ParquetError) -> TxnLogError {
+    TxnLogError::new(ErrorKind::Unavailable, "the checkpoint cannot be written").with_source(e)
+}
+
+/// The milliseconds of a duration as table properties have it, `interval 7 days`; none when it is no such thing.
+fn interval_ms(text: &str) -> Option<i64> {
+    let text = text.trim().to_ascii_lowercase();
+    let mut words = text.strip_prefix("interval ").unwrap_or(&text).split_whitespace();
+    let mut micros: i64 = 0;
+    let mut parts = 0;
+    while let Some(number) = words.next() {
+        let number: i64 = number.parse().ok()?;
+        let unit: i64 = match words.next()?.trim_end_matches('s') {
+            "microsecond" => 1,
+            "millisecond" => 1_000,
+            "second" => 1_000_000,
+            "minute" => 60_000_000,
+            "hour" => 3_600_000_000,
+            "day" => 24 * 3_600_000_000,
+            "week" => 7 * 24 * 3_600_000_000,
+            _ => return None,
+        };
+        micros = micros.saturating_add(number.saturating_mul(unit));
+        parts += 1;
+    }
+    (parts > 0).then_some(micros / 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_what_they_say() {
+        let check = |text: &str, want| assert_eq!(interval_ms(text), want, "{text}");
+        check("interval 1 week", Some(WEEK_MS));
+        check("INTERVAL 7 Days", Some(WEEK_MS));
+        check("2 hours 30 minutes", Some(9_000_000));
+        check("interval 1 day 1 second", Some(86_401_000));
+        check("interval 100000000000 weeks", Some(i64::MAX / 1_000));
+        check("interval 1 month", None);
+        check("interval", None);
+        check("7", None);
+    }
+}

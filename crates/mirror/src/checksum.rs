@@ -1,0 +1,229 @@
+//! Version checksums, `N.crc`: the size of a version and all of it that is not files (PROTOCOL.md, "Version Checksum
+//! File").
+//!
+//! A reader that finds one need not look for protocol, metadata, txns and domains elsewhere. It is a hint and never the
+//! table: it is put after its commit, is not synced, and what is torn is passed over. Its sums are exact, and what they
+//! cost is that of the commit: those of the version before, and what came and went since.
+
+use bytes::Bytes;
+use deltalakedb_log::action::{Action, CommitInfo, DomainMetadata, Metadata, Protocol, Txn};
+use deltalakedb_log::catalog::Growth;
+use deltalakedb_log::commit::OUR_KEY;
+use deltalakedb_log::{
+    At, Commit, ErrorKind, Object, Result, Snapshot, TableEntry, TxnLogError, TxnLogReader, Version,
+};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use uuid::Uuid;
+
+use crate::publish::read;
+
+/// What a checksum says of a version.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) snapshot: Snapshot,
+    sums: Growth,
+}
+
+impl Known {
+    /// Reads a version: its sums from the checksum of the version before where that is ours, or else by counting.
+    pub(crate) async fn read(reader: &dyn TxnLogReader, store: &dyn ObjectStore, version: Version) -> Result<Self> {
+        let snapshot = reader.snapshot(At::Version(version)).await?;
+        let before = match version.checked_sub(1) {
+            Some(before) => our_sums(reader, store, before).await?.map(|sums| (before, sums)),
+            None => None,
+        };
+        let sums = match before {
+            Some((before, sums)) => plus(sums, reader.growth(before, version).await?),
+            None => counted(reader, version).await?,
+        };
+        Ok(Self { snapshot, sums })
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.snapshot.version()
+    }
+
+    /// The next version, whose commit has these actions; those on files may be missing.
+    pub(crate) async fn after(mut self, reader: &dyn TxnLogReader, actions: &[Action]) -> Result<Self> {
+        let before = self.version();
+        self.snapshot.head.version = before + 1;
+        for action in actions {
+            match action {
+                Action::Protocol(protocol) => self.snapshot.head.protocol = protocol.clone(),
+                Action::Metadata(metadata) => self.snapshot.head.metadata = metadata.clone(),
+                Action::Txn(txn) => {
+                    self.snapshot.txns.insert(txn.app_id.clone(), txn.clone());
+                }
+                Action::DomainMetadata(domain) if domain.removed => {
+                    self.snapshot.domains.remove(&domain.domain);
+                }
+                Action::DomainMetadata(domain) => {
+                    self.snapshot.domains.insert(domain.domain.clone(), domain.clone());
+                }
+                _ => {}
+            }
+        }
+        self.sums = plus(self.sums, reader.growth(before, before + 1).await?);
+        Ok(self)
+    }
+
+    /// The checksum file. Txns are left out where they expire: which are there is a question of when it is asked.
+    pub(crate) fn render(&self, info: Option<&CommitInfo>) -> Bytes {
+        let Snapshot { head, txns, domains } = &self.snapshot;
+        let mut file = Object::default();
+        if let Some(id) = info.and_then(|info| info.0.get::<String>("txnId")) {
+            file.set("txnId", id);
+        }
+        file.set("tableSizeBytes", self.sums.bytes);
+        file.set("numFiles", self.sums.files);
+        file.set("numMetadata", 1);
+        file.set("numProtocol", 1);
+        let in_commit = info.and_then(CommitInfo::in_commit_timestamp);
+        if let Some(ms) = in_commit.filter(|_| head.metadata.is_on("delta.enableInCommitTimestamps")) {
+            file.set("inCommitTimestampOpt", ms);
+        }
+        if !expires(&head.metadata) {
+            file.set("setTransactions", txns.values().collect::<Vec<_>>());
+        }
+        file.set("domainMetadata", domains.values().collect::<Vec<_>>());
+        file.set("metadata", &head.metadata);
+        file.set("protocol", &head.protocol);
+        format!("{}\n", file.to_json()).into()
+    }
+
+    /// How a checksum file differs from this, in words.
+    pub(crate) fn difference(&self, file: &[u8]) -> Option<String> {
+        let Ok(file) = serde_json::from_slice::<Object>(file) else { return Some("is torn".into()) };
+        let Snapshot { head, txns, domains } = &self.snapshot;
+        let count = |name: &str, ours: i64| {
+            let theirs = file.get::<i64>(name);
+            (theirs != Some(ours)).then(|| {
+                format!("says {name} is {} instead of {ours}", theirs.map_or("unknown".into(), |n| n.to_string()))
+            })
+        };
+        let wrong = |name: &str| Some(format!("has another {name} than the catalog"));
+        let sorted = |mut all: Vec<String>| {
+            all.sort();
+            all
+        };
+        let listed = |name: &str| {
+            let raw = file.raw(name).filter(|raw| raw.get() != "null")?;
+            serde_json::from_str::<Vec<Object>>(raw.get()).ok()
+        };
+        if let Some(what) = count("numFiles", self.sums.files).or_else(|| count("tableSizeBytes", self.sums.bytes)) {
+            return Some(what);
+        }
+        let metadata = file.raw("metadata").and_then(|raw| Metadata::from_json(raw.get()).ok());
+        if metadata.as_ref() != Some(&head.metadata) {
+            return wrong("metadata");
+        }
+        let protocol = file.raw("protocol").and_then(|raw| Protocol::from_json(raw.get()).ok());
+        if protocol.map(features) != Some(features(head.protocol.clone())) {
+            return wrong("protocol");
+        }
+        if let Some(theirs) = listed("setTransactions").filter(|_| !expires(&head.metadata)) {
+            let theirs = theirs.iter().filter_map(|txn| Some(Txn::from_json(&txn.to_json()).ok()?.to_json()));
+            if sorted(theirs.collect()) != sorted(txns.values().map(Txn::to_json).collect()) {
+                return wrong("txns");
+            }
+        }
+        if let Some(theirs) = listed("domainMetadata") {
+            let theirs = theirs.iter().filter_map(|d| Some(DomainMetadata::from_json(&d.to_json()).ok()?.to_json()));
+            if sorted(theirs.collect()) != sorted(domains.values().map(DomainMetadata::to_json).collect()) {
+                return wrong("domains");
+            }
+        }
+        None
+    }
+
+    /// Counts a version, for those who want to know it from nobody else.
+    pub(crate) async fn count(reader: &dyn TxnLogReader, version: Version) -> Result<Self> {
+        let snapshot = reader.snapshot(At::Version(version)).await?;
+        Ok(Self { snapshot, sums: counted(reader, version).await? })
+    }
+}
+
+/// A protocol with its features in one order.
+pub(crate) fn features(mut protocol: Protocol) -> Protocol {
+    for list in [&mut protocol.reader_features, &mut protocol.writer_features].into_iter().flatten() {
+        list.sort();
+    }
+    protocol
+}
+
+/// Whether txns leave the table by getting old.
+pub(crate) fn expires(metadata: &Metadata) -> bool {
+    metadata.property("delta.setTransactionRetentionDuration").is_some()
+}
+
+fn plus(sums: Growth, growth: Growth) -> Growth {
+    Growth { files: sums.files.saturating_add(growth.files), bytes: sums.bytes.saturating_add(growth.bytes) }
+}
+
+async fn counted(reader: &dyn TxnLogReader, version: Version) -> Result<Growth> {
+    let counts = reader.counts(version).await?;
+    Ok(Growth { files: i64::try_from(counts.files).unwrap_or(i64::MAX), bytes: counts.bytes })
+}
+
+/// The sums in the checksum of a version, if this library wrote it for the very commit that the catalog holds.
+async fn our_sums(reader: &dyn TxnLogReader, store: &dyn ObjectStore, version: Version) -> Result<Option<Growth>> {
+    let Some(there) = read(store, &path(version)).await? else { return Ok(None) };
+    let Ok(file) = serde_json::from_slice::<Object>(&there) else { return Ok(None) };
+    let body = match reader.commit_bytes(version).await {
+        Ok(Some(body)) => body,
+        Ok(None) => return Ok(None),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let actions = Commit::parse_without_files(&body, "a stored commit")?;
+    let ours = info(&actions).filter(|info| info.0.raw(OUR_KEY).is_some());
+    let id = ours.and_then(|info| info.0.get::<String>("txnId"));
+    if id.is_none() || id != file.get("txnId") {
+        return Ok(None);
+    }
+    let sums = file.get("numFiles").zip(file.get("tableSizeBytes"));
+    Ok(sums.map(|(files, bytes)| Growth { files, bytes }))
+}
+
+/// The provenance among the actions of a commit.
+pub(crate) fn info(actions: &[Action]) -> Option<&CommitInfo> {
+    actions.iter().find_map(|action| match action {
+        Action::CommitInfo(info) => Some(info),
+        _ => None,
+    })
+}
+
+/// The path of a checksum below the table.
+pub(crate) fn path(version: Version) -> Path {
+    Path::from(format!("_delta_log/{version:020}.crc"))
+}
+
+/// Puts a checksum, over one that is there. On a local disk it is whole when it is seen, and no sync is waited for.
+pub(crate) async fn put(
+    table: &TableEntry,
+    store: &dyn ObjectStore,
+    version: Version,
+    bytes: Bytes,
+    unique: Uuid,
+) -> Result<()> {
+    let path = path(version);
+    let Some(root) = table.location.local_path() else {
+        store.put(&path, bytes.into()).await?;
+        return Ok(());
+    };
+    let target = root.join(path.as_ref());
+    // Readers of the folder know names that end in `#` and digits for unfinished files.
+    let unfinished = root.join(format!("{path}#{}", unique.as_u128()));
+    let written = tokio::task::spawn_blocking(move || {
+        let done = std::fs::write(&unfinished, &bytes).and_then(|()| std::fs::rename(&unfinished, &target));
+        if done.is_err() {
+            // What is left of it is in nobody's way.
+            std::fs::remove_file(&unfinished).ok();
+        }
+        done.map_err(|e| {
+            TxnLogError::new(ErrorKind::Unavailable, format!("{} cannot be written", target.display())).with_source(e)
+        })
+    });
+    written.await.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e))?
+}

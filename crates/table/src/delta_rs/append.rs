@@ -1,0 +1,160 @@
+//! Appending without a query: rows go straight into files, where nothing about them has to be worked out.
+//!
+//! delta-rs plans every write as a query over the table, for constraints, generated columns and renamed columns. Most
+//! tables have none of these, and then the plan costs more than writing a few rows.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use delta_kernel::schema::{DataType, StructType};
+use delta_kernel::table_properties::TableProperties;
+use deltalake_core::datafile::writer::{DeltaWriter, WriterConfig};
+use deltalake_core::kernel::engine::arrow_conversion::TryIntoArrow as _;
+use deltalake_core::logstore::LogStore;
+use deltalake_core::operations::get_num_idx_cols_and_stats_columns;
+use deltalake_core::table::config::TablePropertiesExt as _;
+use deltalakedb_log::action::{Action, Commit, CommitInfo, Metadata};
+use deltalakedb_log::snapshot::Snapshot;
+use deltalakedb_log::{Object, Result, TxnLogError};
+use futures::TryStreamExt;
+use serde_json::{Value, json};
+
+use super::log::{Files, HeldLog};
+use super::log_store::VirtualLogStore;
+use super::write::Data;
+use super::{Captured, LogState};
+use crate::error::Explain;
+
+/// A table to which rows can be appended as they are.
+pub(crate) struct PlainAppend {
+    log: Arc<HeldLog>,
+    log_store: VirtualLogStore,
+    schema: SchemaRef,
+    partition_by: Vec<String>,
+    properties: TableProperties,
+}
+
+impl PlainAppend {
+    /// The table, of which `base` is what it is now; `None` where rows must be checked, completed or renamed.
+    pub(crate) fn open(state: &LogState, base: &Snapshot) -> Result<Option<Self>> {
+        let metadata = &base.head.metadata;
+        let Some(columns) = plain_columns(metadata) else { return Ok(None) };
+        let schema =
+            (&columns).try_into_arrow().explain(|| "the table's columns have no counterpart in Arrow".into())?;
+        let log = Arc::new(HeldLog::new(state, Files::None));
+        let set = metadata.configuration.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        Ok(Some(Self {
+            log_store: VirtualLogStore::new(&state.location, log.clone(), state.durability)?,
+            log,
+            schema: Arc::new(schema),
+            partition_by: metadata.partition_columns.clone(),
+            properties: set.into(),
+        }))
+    }
+
+    /// The columns in Arrow types.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Writes the rows, which have the table's columns. When that fails, the files are removed.
+    pub(crate) async fn append(self, rows: Data) -> Result<Captured> {
+        let began = Instant::now();
+        let written = self.write(rows).await;
+        let files = self.log_store.new_files();
+        let written = match self.log_store.puts().take_failure() {
+            Some(e) => Err(TxnLogError::from(e)).explain(|| "the data files cannot be written".into()),
+            None => written.and_then(|(rows, adds)| self.commit(rows, adds, began)),
+        };
+        match written {
+            Ok((actions, commit)) => {
+                let (seen, metrics) = (self.log.seen(), Value::Null);
+                Ok(Captured { actions, commit: Some(commit), files, seen, metrics })
+            }
+            Err(e) => {
+                files.remove().await;
+                Err(e)
+            }
+        }
+    }
+
+    /// How many rows were written, and the adds in JSON.
+    async fn write(&self, mut rows: Data) -> Result<(usize, Vec<Value>)> {
+        let failed = || "the rows cannot be written".to_string();
+        let (indexed, stats_columns) = get_num_idx_cols_and_stats_columns(Some(&self.properties), Default::default());
+        let config = WriterConfig::new(
+            self.schema.clone(),
+            self.partition_by.clone(),
+            None,
+            Some(self.properties.target_file_size()),
+            None,
+            indexed,
+            stats_columns,
+        );
+        let mut writer = DeltaWriter::new(self.log_store.object_store(None), config);
+        let mut count = 0;
+        while let Some(batch) = rows.try_next().await.explain(failed)? {
+            count += batch.num_rows();
+            if batch.num_rows() > 0 {
+                writer.write(&batch).await.explain(failed)?;
+            }
+        }
+        let adds = writer.close().await.explain(failed)?;
+        let adds: Vec<_> = adds.iter().map(serde_json::to_value).collect::<Result<_, _>>().explain(failed)?;
+        Ok((count, adds))
+    }
+
+    /// The commit, in the words of delta-rs.
+    fn commit(&self, rows: usize, adds: Vec<Value>, began: Instant) -> Result<(Vec<Action>, Bytes)> {
+        let mut parameters = Object::default();
+        parameters.set("mode", "Append");
+        if !self.partition_by.is_empty() {
+            parameters.set("partitionBy", Value::from(self.partition_by.clone()).to_string());
+        }
+        let mut info = Object::default();
+        info.set("operation", "WRITE");
+        info.set("operationParameters", parameters);
+        info.set(
+            "operationMetrics",
+            json!({
+                "execution_time_ms": u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+                "num_added_files": adds.len(),
+                "num_added_rows": rows,
+                "num_partitions": 0,
+                "num_removed_files": 0,
+            }),
+        );
+        let mut lines = vec![Action::CommitInfo(CommitInfo(info)).to_json()];
+        lines.extend(adds.into_iter().map(|add| json!({"add": add}).to_string()));
+        let bytes = Bytes::from(lines.join("\n") + "\n");
+        Ok((Commit::parse(bytes.clone(), "the commit made of the append")?.into_actions(), bytes))
+    }
+}
+
+/// The columns of a table whose rows are written as they come.
+fn plain_columns(metadata: &Metadata) -> Option<StructType> {
+    let renamed = metadata.property("delta.columnMapping.mode").is_some_and(|mode| !mode.eq_ignore_ascii_case("none"));
+    let constrained = metadata.configuration.keys().any(|key| key.starts_with("delta.constraints."));
+    if renamed || constrained {
+        return None;
+    }
+    let columns: StructType = serde_json::from_str(&metadata.schema_string).ok()?;
+    // What a column carries beside its type may ask something of its values.
+    let asks =
+        |column: &delta_kernel::schema::StructField| column.metadata().keys().any(|key| key.starts_with("delta."));
+    let plain = columns.fields().all(|c| !asks(c) && is_plain(c.data_type()));
+    plain.then_some(columns)
+}
+
+/// Whether null is allowed everywhere within, and nothing is of a type that files keep in another shape.
+fn is_plain(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Primitive(_) => true,
+        DataType::Struct(fields) => fields.fields().all(|f| f.is_nullable() && is_plain(f.data_type())),
+        DataType::Array(array) => array.contains_null() && is_plain(array.element_type()),
+        DataType::Map(map) => map.value_contains_null() && is_plain(map.key_type()) && is_plain(map.value_type()),
+        DataType::Variant(_) => false,
+    }
+}

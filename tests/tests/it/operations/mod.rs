@@ -1,0 +1,302 @@
+//! Random operations, from a seed: through a catalog in each database, and by delta-rs itself on a plain path. After
+//! each step both have refused it or both have done it, and have the same rows and a log that says the same; in the end
+//! other readers of what is published agree.
+//!
+//! What may differ: paths, sizes, times and ids; `engineInfo`; metrics, of which some are times; whether a restore or
+//! an optimize finds the very files. Into how many files an operation puts its rows is up to delta-rs' plan, which
+//! depends on the files it gets to see: a catalog shows it only those that may match.
+
+mod ours;
+mod random;
+mod theirs;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{FieldRef, Schema};
+use deltalakedb_log::action::{Action, Protocol, Version};
+use deltalakedb_log::snapshot::Replay;
+use deltalakedb_log::{Catalog, Commit, Location, SystemClock, TableEntry, TableRef};
+use deltalakedb_mirror::Mirror;
+use deltalakedb_table::{DeltaTable, Scan, plain};
+use deltalakedb_tests::{
+    Named, catalog, databases, lines, location, our_rows, our_state, python, repository, same_state, seeds, soak,
+    their_rows, their_state,
+};
+use futures::{StreamExt, TryStreamExt};
+use serde_json::{Value, json};
+
+use self::random::{Random, Step, Table};
+
+const SEQUENCES: u64 = 40;
+const STEPS: usize = 9;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_operations_do_here_what_they_do_in_delta_rs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut catalogs = Vec::new();
+    for database in databases("operations") {
+        let folder = dir.path().join(format!("{database:?}"));
+        std::fs::create_dir(&folder).unwrap();
+        let catalog = catalog(*database, &folder).await;
+        catalogs.push((folder, catalog));
+    }
+    let seeds = seeds(if soak() > 1 { 500 } else { SEQUENCES });
+    let (root, catalogs) = (dir.path().to_path_buf(), Arc::new(catalogs));
+    let runs = seeds.into_iter().map(|seed| {
+        let (root, catalogs) = (root.clone(), catalogs.clone());
+        async move {
+            tokio::spawn(async move {
+                let _named = Named::new(seed, "everywhere");
+                sequence(seed, &root, &catalogs).await
+            })
+            .await
+        }
+    });
+    let runs: Vec<_> = futures::stream::iter(runs).buffer_unordered(4).collect().await;
+    let (count, failed) = (runs.len(), runs.iter().filter(|run| run.is_err()).count());
+    assert_eq!(failed, 0, "{failed} of {count} sequences failed, see above");
+    let (done, tables): (Vec<_>, Vec<_>) = runs.into_iter().flatten().unzip();
+    let done: usize = done.into_iter().sum();
+    assert!(done > count * STEPS / 2, "most of what is asked is refused: {done} steps in {count} sequences");
+    read_by_others(&dir.path().join("tables.json"), tables.concat());
+}
+
+/// What delta-rs made of a step.
+struct Seen {
+    step: Step,
+    refused: Option<String>,
+    version: Version,
+    commits: Vec<Value>,
+    rows: Vec<String>,
+}
+
+/// Plays one sequence everywhere; gives how many steps were not refused, and what others are to read.
+async fn sequence(seed: u64, root: &Path, catalogs: &[(PathBuf, Arc<dyn Catalog>)]) -> (usize, Vec<Value>) {
+    let mut random = Random::new(seed);
+    let plain = location(&root.join(format!("plain/t{seed}")));
+    std::fs::create_dir_all(plain.local_path().unwrap()).unwrap();
+    let mut story = Vec::new();
+    let mut table: Option<Table> = None;
+    for _ in 0..STEPS {
+        let step = match &table {
+            None => random.create(),
+            Some(table) => random.step(table),
+        };
+        let refused = theirs::run(&plain, &step).await.err().map(|e| e.to_string());
+        let before = table.as_ref().map(|t| t.version);
+        let (after, seen) = look(&plain, before, step, refused).await;
+        table = Some(after);
+        story.push(seen);
+    }
+    let mut tables = Vec::new();
+    for (n, (folder, catalog)) in catalogs.iter().enumerate() {
+        let at = location(&folder.join(format!("t{seed}")));
+        tables.push(replay(seed, &story, catalog, &at, &plain, n).await);
+    }
+    (story.iter().filter(|seen| seen.refused.is_none()).count(), tables)
+}
+
+async fn look(plain: &Location, before: Option<Version>, step: Step, refused: Option<String>) -> (Table, Seen) {
+    let log = plain.local_path().unwrap().join("_delta_log");
+    let body = |version: Version| std::fs::read(log.join(format!("{version:020}.json"))).ok();
+    let mut replay = Replay::default();
+    let (mut version, mut commits, mut protocol) = (0, Vec::new(), no_protocol());
+    while let Some(bytes) = body(version) {
+        let commit = Commit::parse(bytes.into(), "their commit").unwrap();
+        let facts = facts(&commit, plain, &mut protocol);
+        if before.is_none_or(|before| version > before) {
+            commits.push(facts);
+        }
+        replay.apply(commit.into_actions());
+        version += 1;
+    }
+    let what = || format!("after {step}, which gave {refused:?}");
+    let rows = plain::read(plain, None).await.unwrap_or_else(|e| panic!("{e} {}", what()));
+    let metadata = replay.metadata.unwrap();
+    let schema = deltalakedb_table::parse_schema(&metadata.schema_string).unwrap();
+    let table = Table {
+        columns: schema.to_arrow().unwrap(),
+        partition_by: metadata.partition_columns.clone(),
+        version: version - 1,
+    };
+    (table, Seen { step, refused, version: version - 1, commits, rows: lines(&rows) })
+}
+
+/// Plays what delta-rs did in a catalog, and compares: the commits of every step, and the rows of every third, which are
+/// others in each catalog, and of the last.
+async fn replay(
+    seed: u64,
+    story: &[Seen],
+    catalog: &Arc<dyn Catalog>,
+    at: &Location,
+    plain: &Location,
+    turn: usize,
+) -> Value {
+    let name = format!("t{seed}");
+    let (mut version, mut protocol) = (None, no_protocol());
+    for (n, seen) in story.iter().enumerate() {
+        let what = format!("seed {seed}, step {n}, {at}: {}", seen.step);
+        let done = ours::run(catalog, &name, at, &seen.step).await;
+        assert_eq!(
+            done.as_ref().err().map(drop),
+            seen.refused.as_ref().map(drop),
+            "{what}: {done:?}, {:?}",
+            seen.refused
+        );
+        let entry = catalog.find(&TableRef::Name(name.parse().unwrap())).await.unwrap().unwrap();
+        assert_eq!(entry.current_version, seen.version, "the version after {what}");
+        let mut commits = Vec::new();
+        for version in version.map_or(0, |v| v + 1)..=seen.version {
+            let bytes = catalog.reader(entry.id).commit_bytes(version).await.unwrap().unwrap();
+            commits.push(facts(&Commit::parse(bytes, "our commit").unwrap(), at, &mut protocol));
+        }
+        version = Some(seen.version);
+        let differ: Vec<_> =
+            commits.iter().zip(&seen.commits).flat_map(|(ours, theirs)| differences(ours, theirs)).collect();
+        assert!(commits.len() == seen.commits.len() && differ.is_empty(), "the commits of {what}: {differ:#?}");
+        if n % 3 != turn % 3 && n + 1 < story.len() {
+            continue;
+        }
+        let rows = our_rows(catalog, &entry, seen.version).await.unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_eq!(rows, seen.rows, "the rows after {what}");
+    }
+    published(seed, catalog, &name, plain).await
+}
+
+fn no_protocol() -> Protocol {
+    Protocol::from_json(r#"{"minReaderVersion":0,"minWriterVersion":0}"#).unwrap()
+}
+
+fn differences(ours: &Value, theirs: &Value) -> Vec<String> {
+    let names = ours.as_object().unwrap().keys().chain(theirs.as_object().unwrap().keys());
+    let differ = names.filter(|name| ours[*name] != theirs[*name]);
+    let differ = differ.collect::<std::collections::BTreeSet<_>>().into_iter();
+    differ.map(|name| format!("{name}: ours {}, theirs {}", ours[name], theirs[name])).collect()
+}
+
+/// What a commit says, as far as it must be the same, and the protocol after it.
+fn facts(commit: &Commit, place: &Location, protocol: &mut Protocol) -> Value {
+    let parsed = |json: String| serde_json::from_str::<Value>(&json).unwrap();
+    let mut facts = json!({});
+    let (mut adds, mut removes, mut changes) = ([0, 0], [0, 0], 0);
+    for action in commit.actions() {
+        match action {
+            Action::CommitInfo(info) => {
+                facts["operation"] = info.0.get::<Value>("operation").unwrap();
+                let mut parameters = info.0.get::<Value>("operationParameters").unwrap_or_default();
+                if let Some(location) = parameters.get_mut("location") {
+                    assert_eq!(location, place.url().as_str());
+                    *location = "here".into();
+                    // They are actions of their own, and one has an id and the time.
+                    parameters["metadata"] = Value::Null;
+                    parameters["protocol"] = Value::Null;
+                }
+                facts["parameters"] = parameters;
+            }
+            Action::Protocol(new) => *protocol = new.clone(),
+            Action::Metadata(metadata) => {
+                facts["metadata"] = parsed(metadata.to_json());
+                facts["metadata"]["schemaString"] = parsed(metadata.schema_string.clone());
+                for own in ["id", "createdTime"] {
+                    facts["metadata"][own] = Value::Null;
+                }
+            }
+            Action::Add(add) => adds[usize::from(add.data_change)] += 1,
+            Action::Remove(remove) => removes[usize::from(remove.data_change)] += 1,
+            Action::Cdc(_) => changes += 1,
+            other => facts[other.name()] = parsed(other.to_json()),
+        }
+    }
+    // delta-rs now and then says again what it is.
+    for list in [&mut protocol.reader_features, &mut protocol.writer_features].into_iter().flatten() {
+        list.sort();
+    }
+    facts["protocol"] = parsed(protocol.to_json());
+    facts["adds"] = json!(adds);
+    facts["removes"] = json!(removes);
+    facts["changes"] = json!(changes);
+    facts
+}
+
+/// Publishes the table; plain delta-rs reads of it what we do. Gives what other readers are to see.
+async fn published(seed: u64, catalog: &Arc<dyn Catalog>, name: &str, plain: &Location) -> Value {
+    let what = format!("seed {seed}, published in {}", catalog.describe());
+    let entry = catalog.find(&TableRef::Name(name.parse().unwrap())).await.unwrap().unwrap();
+    let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
+    let published = mirror.publish(entry.id).await.unwrap();
+    let version = entry.current_version;
+    assert_eq!(published.version, Some(version), "{what}");
+    let theirs = their_state(&entry.location, version).await.unwrap();
+    same_state(&what, &our_state(catalog.as_ref(), &entry, version).await, &theirs);
+    let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await.unwrap();
+    let rows = table.read(&Scan::default()).await.unwrap();
+    assert_eq!(lines(&rows), their_rows(&entry.location, version).await.unwrap(), "{what}");
+    recorded(&what, &table, &entry, plain).await;
+    let file = entry.location.local_path().unwrap().with_extension("arrow");
+    let schema = rows.first().map_or_else(|| Arc::new(Schema::empty()), |b| b.schema());
+    let mut writer = arrow::ipc::writer::StreamWriter::try_new(std::fs::File::create(&file).unwrap(), &schema).unwrap();
+    rows.iter().for_each(|batch| writer.write(&as_the_protocol_says(batch)).unwrap());
+    writer.finish().unwrap();
+    json!({"table": what, "location": entry.location.to_string(), "rows": file})
+}
+
+/// An empty text in a partition column is null, says the protocol. delta-rs writes and reads it as it is.
+fn as_the_protocol_says(rows: &RecordBatch) -> RecordBatch {
+    let value = |(field, column): (&FieldRef, &ArrayRef)| match field.name() == "part" {
+        true => {
+            let empty = arrow::compute::kernels::cmp::eq(column, &StringArray::new_scalar("")).unwrap();
+            arrow::compute::nullif(column, &empty).unwrap()
+        }
+        false => column.clone(),
+    };
+    let columns = rows.schema().fields().iter().zip(rows.columns()).map(value).collect();
+    RecordBatch::try_new(rows.schema(), columns).unwrap()
+}
+
+/// What changed since the table records its changes is the same for both.
+async fn recorded(what: &str, table: &DeltaTable, entry: &TableEntry, plain: &Location) {
+    let reader = table.reader().await.unwrap();
+    let mut from = entry.current_version + 1;
+    while from > 0 {
+        let before = reader.snapshot(deltalakedb_log::At::Version(from - 1)).await.unwrap();
+        if !before.head.metadata.is_on("delta.enableChangeDataFeed") {
+            break;
+        }
+        from -= 1;
+    }
+    if from > entry.current_version {
+        return;
+    }
+    let ours = match table.changes(from, None).await {
+        Ok(rows) => rows.try_collect::<Vec<_>>().await.map_err(|e| e.to_string()),
+        Err(e) => Err(e.to_string()),
+    };
+    let theirs = theirs::changes(plain, from).await.map_err(|e| e.to_string());
+    let timeless = |rows: Vec<RecordBatch>| -> Vec<String> {
+        let rows = rows.into_iter().map(|mut rows| {
+            let time = rows.schema().index_of("_commit_timestamp").unwrap();
+            rows.remove_column(time);
+            rows
+        });
+        lines(&rows.collect::<Vec<_>>())
+    };
+    match (ours, theirs) {
+        (Ok(ours), Ok(theirs)) => assert_eq!(timeless(ours), timeless(theirs), "the changes of {what} from {from}"),
+        (Err(_), Err(_)) => {}
+        (ours, theirs) => panic!("the changes of {what} from {from}: {ours:?}, {theirs:?}"),
+    }
+}
+
+/// DuckDB reads the same rows.
+fn read_by_others(list: &Path, tables: Vec<Value>) {
+    let Some(python) = python("duckdb, deltalake, pyarrow") else { return };
+    std::fs::write(list, Value::Array(tables).to_string()).unwrap();
+    let script = repository().join("scripts/check_outside_readers.py");
+    let checked = Command::new(python).arg(script).arg(list).arg("duckdb").output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout);
+    let differ: Vec<_> = said.lines().filter(|line| !line.ends_with(" same")).collect();
+    assert!(checked.status.success(), "{}\n{}", differ.join("\n"), String::from_utf8_lossy(&checked.stderr));
+}
