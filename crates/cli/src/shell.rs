@@ -1,15 +1,141 @@
-//! stand-in while testing
-use crate::Ended;
-use crate::sql::Sql;
+//! The shell: statements as they are typed, over several lines, with a history.
+
+use std::path::PathBuf;
+
 use deltalakedb_log::{Result, TxnLogError};
-pub(crate) struct Shell;
+use deltalakedb_table::SqlSession;
+use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
+use rustyline::{Config, Editor};
+
+use crate::sql::Sql;
+use crate::{Ended, warn};
+
+const HELP: &str = "A statement ends with `;` and may go over several lines.
+  SELECT … FROM t, t VERSION AS OF 3, t TIMESTAMP AS OF '2024-01-01', table_at('t', 3)
+  INSERT, UPDATE, DELETE, CREATE TABLE, BEGIN, COMMIT, ROLLBACK, EXPLAIN, SHOW TABLES, DESCRIBE t
+  \\d        the tables
+  \\d NAME   the columns of a table
+  \\h        this help
+  \\q        end (Ctrl-D)
+  Ctrl-C drops the line, or the query that runs";
+
+pub(crate) struct Shell {
+    editor: Editor<(), FileHistory>,
+    /// Where the history is kept; `None` where there is no home for it.
+    history: Option<PathBuf>,
+    quiet: bool,
+}
+
+/// What was typed.
+enum Typed {
+    Statements(String),
+    Dropped,
+    End,
+}
+
 impl Shell {
-    pub(crate) fn new(_quiet: bool) -> Result<Self> {
-        Ok(Self)
+    pub(crate) fn new(quiet: bool) -> Result<Self> {
+        let config = Config::builder().auto_add_history(false).build();
+        let mut editor = Editor::with_config(config).map_err(no_terminal)?;
+        let history = state_dir().map(|dir| dir.join("deltalakedb").join("history"));
+        // A history that is not there yet, or cannot be read, is an empty one.
+        if let Some(file) = &history
+            && let Err(e) = editor.load_history(file)
+        {
+            tracing::debug!("there is no history in {}: {e}", file.display());
+        }
+        Ok(Self { editor, history, quiet })
     }
-    pub(crate) async fn run(self, sql: &mut Sql<'_>) -> Result<Ended> {
-        sql.run("SELECT 1;").await?;
-        sql.session.close().await?;
-        Err(TxnLogError::invalid("no shell"))
+
+    pub(crate) async fn run(mut self, sql: &mut Sql<'_>) -> Result<Ended> {
+        if !self.quiet {
+            warn("\\h shows help, \\q ends");
+        }
+        loop {
+            let text = match tokio::task::block_in_place(|| self.read())? {
+                Typed::Statements(text) => text,
+                Typed::Dropped => continue,
+                Typed::End => break,
+            };
+            let ran = tokio::select! {
+                ran = sql.run(&text) => ran,
+                _ = tokio::signal::ctrl_c() => Err(TxnLogError::invalid("interrupted")),
+            };
+            if let Err(e) = ran {
+                warn(&format!("error: {e}"));
+            }
+        }
+        self.keep_history();
+        if sql.session.close().await? {
+            warn("the open transaction was rolled back");
+        }
+        Ok(Ended::Done)
     }
+
+    /// Reads lines until they are statements.
+    fn read(&mut self) -> Result<Typed> {
+        let mut text = String::new();
+        loop {
+            let line = match self.editor.readline(if text.is_empty() { "dl> " } else { "  > " }) {
+                Ok(line) => line,
+                Err(ReadlineError::Interrupted) => return Ok(Typed::Dropped),
+                Err(ReadlineError::Eof) => return Ok(Typed::End),
+                Err(e) => return Err(no_terminal(e)),
+            };
+            if text.is_empty() && line.trim_start().starts_with('\\') {
+                self.remember(&line);
+                return Ok(command(line.trim()));
+            }
+            text.push_str(&line);
+            text.push('\n');
+            if text.trim().is_empty() {
+                text.clear();
+            } else if SqlSession::is_complete(&text) {
+                self.remember(text.trim());
+                return Ok(Typed::Statements(text));
+            }
+        }
+    }
+
+    fn remember(&mut self, text: &str) {
+        if let Err(e) = self.editor.add_history_entry(text) {
+            tracing::debug!("not kept in the history: {e}");
+        }
+    }
+
+    fn keep_history(&mut self) {
+        let Some(file) = &self.history else { return };
+        let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let kept = folder.map_err(ReadlineError::from).and_then(|()| self.editor.save_history(file));
+        if let Err(e) = kept {
+            warn(&format!("warning: the history cannot be kept in {}: {e}", file.display()));
+        }
+    }
+}
+
+/// A command of the shell, as the statement it stands for.
+fn command(line: &str) -> Typed {
+    let (name, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let argument = argument.trim().trim_end_matches(';');
+    match name.trim_end_matches(';') {
+        "\\q" => return Typed::End,
+        "\\d" if argument.is_empty() => return Typed::Statements("SHOW TABLES;".into()),
+        "\\d" => return Typed::Statements(format!("DESCRIBE {argument};")),
+        "\\h" | "\\?" => warn(HELP),
+        other => warn(&format!("error: there is no command {other}: \\h shows those there are")),
+    }
+    Typed::Dropped
+}
+
+/// Where programs keep what they remember of a user.
+fn state_dir() -> Option<PathBuf> {
+    let folder = |variable: &str| std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let given = folder("XDG_STATE_HOME").filter(|dir| dir.is_absolute());
+    given.or_else(|| folder("HOME").map(|home| home.join(".local").join("state")))
+}
+
+fn no_terminal(e: ReadlineError) -> TxnLogError {
+    TxnLogError::invalid("the terminal cannot be read: pass the statements as an argument, or on standard input")
+        .with_source(e)
 }

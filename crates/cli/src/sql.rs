@@ -53,8 +53,8 @@ pub(crate) async fn run(s: &Session, statements: Option<String>) -> Result<Ended
 impl<'a> Sql<'a> {
     async fn open(s: &'a Session, create: bool) -> Result<Self> {
         let catalog = s.catalog(create).await?;
-        let options =
-            SqlOptions { warehouse: s.settings.get("warehouse").map(String::from), write: s.write_options()? };
+        let warehouse = s.settings.get("warehouse").map(String::from);
+        let options = SqlOptions { warehouse, write: s.write_options()? };
         Ok(Self { s, session: SqlSession::new(catalog.clone(), options)?, catalog })
     }
 

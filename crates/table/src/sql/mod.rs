@@ -152,7 +152,7 @@ impl SqlSession {
             open.transaction.rollback().await;
         }
         let result = match asked {
-            Asked::Query(statement) => self.query(statement).await.map(SqlResult::Rows),
+            Asked::Query(statement) => self.query(*statement).await.map(SqlResult::Rows),
             Asked::ShowTables(options) => self.show_tables(&options).await,
             Asked::Describe(name) => self.describe(&name).await,
             Asked::Begin { serializable } => self.begin(serializable).await,
@@ -200,7 +200,7 @@ impl SqlSession {
         let Some(open) = &self.open else { return Err(TxnLogTransactionError::Closed.into()) };
         let tx = &open.transaction;
         let (command, rows) = match asked {
-            Asked::Insert(insert, whole) => ("INSERT", Some(self.insert(tx, insert, whole).await?)),
+            Asked::Insert(insert, whole) => ("INSERT", Some(self.insert(tx, *insert, *whole).await?)),
             Asked::Update(update) => ("UPDATE", self.update(tx, *update).await?),
             Asked::Delete(delete) => ("DELETE", self.delete(tx, *delete).await?),
             Asked::Create(create) => ("CREATE TABLE", self.create(tx, *create).await?),

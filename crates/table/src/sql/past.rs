@@ -14,12 +14,15 @@ use deltalakedb_log::snapshot::At;
 use super::names::past;
 use crate::provider::outward;
 
+/// A table as it was, and how a query asks for it.
+pub(super) type Then = ((TableName, At), Arc<dyn TableProvider>);
+
 /// The past states of tables that the statement being planned names; they were looked up before.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Past(Arc<RwLock<Vec<((TableName, At), Arc<dyn TableProvider>)>>>);
+pub(super) struct Past(Arc<RwLock<Vec<Then>>>);
 
 impl Past {
-    pub(super) fn hold(&self, tables: Vec<((TableName, At), Arc<dyn TableProvider>)>) {
+    pub(super) fn hold(&self, tables: Vec<Then>) {
         *self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = tables;
     }
 }

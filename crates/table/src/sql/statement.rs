@@ -16,15 +16,15 @@ use crate::error::Explain;
 /// What a statement asks for.
 pub(super) enum Asked {
     /// Rows: DataFusion plans it.
-    Query(Statement),
-    ShowTables(ShowStatementOptions),
+    Query(Box<Statement>),
+    ShowTables(Box<ShowStatementOptions>),
     Describe(ObjectName),
     Begin {
         serializable: bool,
     },
     Commit,
     Rollback,
-    Insert(Insert, Statement),
+    Insert(Box<Insert>, Box<Statement>),
     Update(Box<Update>),
     Delete(Box<Delete>),
     Create(Box<CreateTable>),
@@ -101,7 +101,7 @@ fn asked(statement: Statement) -> Result<Asked> {
         Statement::Statement(ast) => *ast,
         Statement::Explain(explain) => {
             return match asked((*explain.statement).clone())? {
-                Asked::Query(_) => Ok(Asked::Query(Statement::Explain(explain))),
+                Asked::Query(_) => Ok(Asked::Query(Box::new(Statement::Explain(explain)))),
                 _ => Err(TxnLogError::invalid("EXPLAIN is for queries: expected EXPLAIN SELECT …")),
             };
         }
@@ -112,8 +112,8 @@ fn asked(statement: Statement) -> Result<Asked> {
         Statement::Reset(_) => return refuse("RESET", "settings are given with --set"),
     };
     match ast {
-        ast @ Ast::Query(_) => Ok(Asked::Query(Statement::Statement(Box::new(ast)))),
-        Ast::ShowTables { show_options, .. } => Ok(Asked::ShowTables(show_options)),
+        ast @ Ast::Query(_) => Ok(Asked::Query(Box::new(Statement::Statement(Box::new(ast))))),
+        Ast::ShowTables { show_options, .. } => Ok(Asked::ShowTables(Box::new(show_options))),
         Ast::ExplainTable { table_name, .. } => Ok(Asked::Describe(table_name)),
         Ast::StartTransaction { modes, modifier, statements, .. } => {
             use TransactionIsolationLevel::{Serializable, Snapshot};
@@ -128,7 +128,7 @@ fn asked(statement: Statement) -> Result<Asked> {
         Ast::Rollback { chain: false, savepoint: None } => Ok(Asked::Rollback),
         Ast::Insert(insert) => {
             let whole = Statement::Statement(Box::new(Ast::Insert(insert.clone())));
-            Ok(Asked::Insert(insert, whole))
+            Ok(Asked::Insert(Box::new(insert), Box::new(whole)))
         }
         Ast::Update(update) => Ok(Asked::Update(Box::new(update))),
         Ast::Delete(delete) => Ok(Asked::Delete(Box::new(delete))),
