@@ -5,6 +5,7 @@
 //! "Weak Consistency" (1999): *ww*, one wrote on top of the other; *wr*, one read what the other wrote; *rw*, one read
 //! what the other overwrote. An isolation level is the kinds of cycles that it does not have.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What one transaction did, as its client knows it.
@@ -89,7 +90,7 @@ pub fn check(history: &[Recorded]) -> Vec<Finding> {
     checker.order(history);
     checker.depend(history);
     checker.cycles();
-    checker.findings.sort_by(|a, b| a.anomaly.cmp(&b.anomaly));
+    checker.findings.sort_by_key(|finding| finding.anomaly);
     checker.findings
 }
 
@@ -99,6 +100,9 @@ enum Edge {
     Wr,
     Rw,
 }
+
+/// A transaction on a way, and whether the last step to it was one of *rw*.
+type Place = (u64, bool);
 
 #[derive(Default)]
 struct Checker<'a> {
@@ -256,8 +260,7 @@ impl<'a> Checker<'a> {
     /// A way from one to another along such edges, in words; with `apart`, no *rw* next to another, and none at the
     /// ends.
     fn path(&self, from: u64, to: u64, along: &[Edge], apart: bool) -> Option<String> {
-        // Where it is, and whether the last step was one of *rw*.
-        let mut came: BTreeMap<(u64, bool), Option<((u64, bool), Edge)>> = [((from, true), None)].into();
+        let mut came: BTreeMap<Place, Option<(Place, Edge)>> = [((from, true), None)].into();
         let mut next = VecDeque::from([(from, true)]);
         while let Some(at) = next.pop_front() {
             if at.0 == to && !(apart && at.1) {
@@ -273,8 +276,8 @@ impl<'a> Checker<'a> {
                     continue;
                 }
                 let there = (*node, apart && *edge == Edge::Rw);
-                if !came.contains_key(&there) {
-                    came.insert(there, Some((at, *edge)));
+                if let Entry::Vacant(new) = came.entry(there) {
+                    new.insert(Some((at, *edge)));
                     next.push_back(there);
                 }
             }

@@ -168,7 +168,7 @@ async fn audit(catalog: &Arc<dyn Catalog>, id: u64) -> Recorded {
         sum += part;
         ops.extend(lists.into_iter().map(|(account, list)| Op::Read(key((table, account)), list)));
     };
-    if id % 2 == 0 {
+    if id.is_multiple_of(2) {
         let tx = Transaction::begin(catalog.clone(), TransactionOptions::default()).await.unwrap();
         for table in 0..TABLES {
             count(table, &tx.read(&name(table), &Scan::default()).await.unwrap());
@@ -290,7 +290,7 @@ impl Process {
         let notes = std::fs::read_to_string(&self.notes).unwrap_or_default();
         // The last line may be torn.
         let lines = notes.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-        let done: BTreeMap<_, _> = lines.map(|line| parsed(line)).map(|done| (done.id, done)).collect();
+        let done: BTreeMap<_, _> = lines.map(parsed).map(|done| (done.id, done)).collect();
         done.into_values().collect()
     }
 }
