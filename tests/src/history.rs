@@ -101,6 +101,9 @@ enum Edge {
     Rw,
 }
 
+/// A transaction on a way, and whether the last step to it was one of *rw*.
+type Place = (u64, bool);
+
 #[derive(Default)]
 struct Checker<'a> {
     writers: BTreeMap<(&'a str, u64), &'a Recorded>,
@@ -257,9 +260,7 @@ impl<'a> Checker<'a> {
     /// A way from one to another along such edges, in words; with `apart`, no *rw* next to another, and none at the
     /// ends.
     fn path(&self, from: u64, to: u64, along: &[Edge], apart: bool) -> Option<String> {
-        // Where it is, and whether the last step was one of *rw*.
-        type Step = (u64, bool);
-        let mut came: BTreeMap<Step, Option<(Step, Edge)>> = [((from, true), None)].into();
+        let mut came: BTreeMap<Place, Option<(Place, Edge)>> = [((from, true), None)].into();
         let mut next = VecDeque::from([(from, true)]);
         while let Some(at) = next.pop_front() {
             if at.0 == to && !(apart && at.1) {
