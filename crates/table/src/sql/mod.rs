@@ -58,7 +58,7 @@ pub struct SqlOptions {
 
 /// What a statement gave.
 pub enum SqlResult {
-    /// Rows, as they come; [`SendableRecordBatchStream::schema`] tells their columns.
+    /// Rows, as they come; the schema of the stream tells their columns.
     Rows(SendableRecordBatchStream),
     /// Something was done.
     Done(Done),
