@@ -26,7 +26,7 @@ test: ## every test
 	scripts/postgres with cargo test --workspace --exclude deltalakedb-benches
 
 bench: ## the table of us beside our peers
-	@scripts/setup test
+	@scripts/setup bench
 	scripts/postgres with cargo run --release -p deltalakedb-benches
 
 soak: ## the long versions of the random tests

@@ -8,6 +8,9 @@ usage: peers.py versions
        peers.py memory SYSTEM TABLE LAKE CONDITION
                                                   one of them, after `plan`
        peers.py append FOLDER N                   delta-rs, DuckLake
+       peers.py append-to-two FOLDER N            DuckLake
+       peers.py select TABLE CONDITIONS           delta-rs; the table has its checkpoint
+       peers.py lineitem FOLDER SCALE             no figure: makes lineitem.parquet of TPC-H
 
 TABLE is a Delta log of COMMITS commits with FILES files each, as benches/src/tables.rs writes it; LAKE is a folder for
 the same table as DuckLake keeps it. ROWS is a JSON object, row of the report to conditions: sample n takes condition
@@ -20,6 +23,7 @@ it, is how many it would read. Or it is {"row", "system", "why"}: it could not b
 import importlib.util
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -27,7 +31,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable, QueryBuilder, write_deltalake
 from deltalake import __version__ as deltalake_version
 
 Call = Callable[[str], int | None]
@@ -246,6 +250,44 @@ def append(folder: Path, n: int) -> None:
     timed("append", DUCKLAKE, [""] * n, ducklake)
 
 
+def append_to_two(folder: Path, n: int) -> None:
+    rows = pa.table({"id": list(range(100)), "v": [float(i) for i in range(100)], "s": ["x" * 10] * 100})
+
+    def ducklake() -> Call:
+        connection = attached(folder / "lake")
+        connection.register("batch", rows)
+        for table in ("one", "other"):
+            connection.execute(f"CREATE TABLE lake.{table} AS SELECT * FROM batch LIMIT 0")
+
+        def insert(_: str) -> None:
+            connection.execute("BEGIN")
+            for table in ("one", "other"):
+                connection.execute(f"INSERT INTO lake.{table} SELECT * FROM batch")
+            connection.execute("COMMIT")
+
+        return insert
+
+    folder.mkdir(parents=True, exist_ok=True)
+    timed("append-to-two", DUCKLAKE, [""] * n, ducklake)
+
+
+def select(table: str, conditions: list[str]) -> None:
+    def delta_rs() -> Call:
+        def plan_query(condition: str) -> None:
+            builder = QueryBuilder().register("t", DeltaTable(table))
+            builder.execute(f"EXPLAIN SELECT * FROM t WHERE {condition}").read_all()
+
+        return plan_query
+
+    timed("select", DELTA_RS, conditions, delta_rs)
+
+
+def lineitem(folder: Path, scale: str) -> None:
+    program = Path(sys.executable).parent / "tpchgen-cli"
+    asked = ["parquet", "-s", scale, "--tables=lineitem", f"--output-dir={folder}"]
+    subprocess.run([program, *asked], check=True, stdout=subprocess.DEVNULL)
+
+
 def main() -> int:
     match sys.argv[1:]:
         case ["versions"]:
@@ -258,6 +300,12 @@ def main() -> int:
             memory(system, table, Path(lake), condition)
         case ["append", folder, n]:
             append(Path(folder), int(n))
+        case ["append-to-two", folder, n]:
+            append_to_two(Path(folder), int(n))
+        case ["select", table, conditions]:
+            select(table, json.loads(conditions))
+        case ["lineitem", folder, scale]:
+            lineitem(Path(folder), scale)
         case _:
             print((__doc__ or "").split("\n\n")[1], file=sys.stderr)
             return 2

@@ -11,6 +11,7 @@ mod machine;
 mod ours;
 mod peers;
 mod report;
+mod scans;
 mod tables;
 
 use std::fs::{self, File};
@@ -18,7 +19,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
-use deltalakedb_log::{Clock, ErrorKind, Predicate, Result, SystemClock, TableId, TxnLogError, time};
+use deltalakedb_log::{Clock, Durability, ErrorKind, Predicate, Result, SystemClock, TableId, TxnLogError, time};
 
 use databases::{Client, Server};
 use machine::Machine;
@@ -30,19 +31,26 @@ const PEER_SAMPLES: usize = 9;
 /// Rows of each file of the tables.
 const ROWS: i64 = 1000;
 
+/// What one sync takes.
+const SYNC: &str = "one append and fsync of this disk";
+
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const BEGIN: &str = "<!-- Written by `make bench` from here on. -->";
 const END: &str = "<!-- Written by `make bench` up to here. -->";
 
-/// The two tables: commits, and files of each.
+/// The tables: commits, and files of each; and the scale of TPC-H's rows.
 #[derive(Clone, Copy)]
 struct Scale {
     short: (u64, u64),
     long: (u64, u64),
+    few: (u64, u64),
+    many: (u64, u64),
+    lineitem: &'static str,
 }
 
-const FULL: Scale = Scale { short: (1_000, 100), long: (50_000, 2) };
-const SMALL: Scale = Scale { short: (100, 20), long: (1_000, 2) };
+const FULL: Scale =
+    Scale { short: (1_000, 100), long: (50_000, 2), few: (10, 10), many: (1_000, 1_000), lineitem: "1" };
+const SMALL: Scale = Scale { short: (100, 20), long: (1_000, 2), few: (5, 2), many: (50, 100), lineitem: "0.01" };
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -53,6 +61,10 @@ async fn main() -> Result<()> {
         ["small"] => measure(SMALL).await?,
         ["memory", uri, table, id] => {
             println!("{}", ours::memory_of_plan(uri, table, id).await?);
+            return Ok(());
+        }
+        ["memory-of-query", uri, table, id] => {
+            println!("{}", ours::memory_of_query(uri, table, id).await?);
             return Ok(());
         }
         _ => return Err(TxnLogError::invalid("usage: deltalakedb-benches [small]")),
@@ -87,8 +99,11 @@ async fn measure(scale: Scale) -> Result<Report> {
     opens(&mut report, scale, &loaded, [&short, &long]).await?;
     let lake = folder.join("lake");
     plans(&mut report, scale, &loaded, folder, &server, &short, &lake).await?;
+    selects(&mut report, scale, &loaded, &short).await?;
     commits(&mut report, folder, &server, &loaded).await?;
     appends(&mut report, folder, &loaded).await?;
+    appends_to_many_files(&mut report, scale, folder, &loaded).await?;
+    scan(&mut report, scale, folder, &loaded).await?;
     memory(&mut report, scale, loaded, &short, &lake).await?;
     Ok(report)
 }
@@ -271,7 +286,7 @@ async fn by_keys(mut client: Client, one: &Loaded, predicate: &Predicate) -> Res
 }
 
 async fn commits(report: &mut Report, folder: &Path, server: &Server, loaded: &[Loaded]) -> Result<()> {
-    let (row, alone) = ("durable commit of one file's metadata", "one append and fsync of this disk");
+    let (row, alone) = ("durable commit of one file's metadata", SYNC);
     for one in loaded {
         if one.ours.system == System::Postgres && !server.is_durable {
             report.add_absent(row, System::Postgres, "the server runs with fsync or synchronous_commit off");
@@ -300,14 +315,95 @@ fn append_and_sync(path: &Path) -> std::io::Result<Vec<f64>> {
 }
 
 async fn appends(report: &mut Report, folder: &Path, loaded: &[Loaded]) -> Result<()> {
-    let row = "append of 100 rows, published";
+    let (row, fast) = ("append of 100 rows, published", "the same, the catalog alone durable");
+    let two = "append of 100 rows to each of two tables at once, the catalog alone durable";
     for one in loaded {
-        let place = folder.join(format!("appended-{}", one.ours.system.name()));
-        report.add(row, one.ours.system, Unit::Seconds, one.ours.appends(&place).await?);
+        let system = one.ours.system;
+        let place = |what: &str| folder.join(format!("{what}-{}", system.name()));
+        report.add(row, system, Unit::Seconds, one.ours.appends(&place("appended"), Durability::Full).await?);
+        report.add(fast, system, Unit::Seconds, one.ours.appends(&place("fast"), Durability::Catalog).await?);
+        report.add(two, system, Unit::Seconds, one.ours.appends_to_two(&place("two"), Durability::Catalog).await?);
     }
     let theirs = folder.join("appended-peers");
     let lines = peers::run(&["append", &theirs.to_string_lossy(), "50"])?;
     add_peers(report, Some(row), Unit::Seconds, lines);
+    let theirs = folder.join("appended-peers-to-two");
+    let lines = peers::run(&["append-to-two", &theirs.to_string_lossy(), "50"])?;
+    add_peers(report, Some(two), Unit::Seconds, lines);
+    report.promise(row, "SQLite: at most three of the disk's syncs + 2 ms", &[System::Sqlite], |report, _, p50| {
+        Some(p50 <= report.p50(SYNC, System::Disk)? * 3.0 + 0.002)
+    });
+    let promised = "SQLite: at most 1.3 times DuckLake's append and 0.8 times delta-rs'";
+    report.promise(fast, promised, &[System::Sqlite], |report, _, p50| {
+        let (lake, delta_rs) = (report.p50(row, System::DuckLake)?, report.p50(row, System::DeltaRs)?);
+        Some(p50 <= lake * 1.3 && p50 <= delta_rs * 0.8)
+    });
+    report.promise(two, "SQLite: at most DuckLake's time", &[System::Sqlite], |report, _, p50| {
+        Some(p50 <= report.p50(two, System::DuckLake)?)
+    });
+    Ok(())
+}
+
+/// A query of one value, planned to the end in DataFusion.
+async fn selects(report: &mut Report, scale: Scale, loaded: &[Loaded], table: &Path) -> Result<()> {
+    let files = scale.short.0 * scale.short.1;
+    let row = format!("open and plan `SELECT … WHERE id = x` in DataFusion, one file of {}", grouped(files as f64));
+    let rows = i64::try_from(files).unwrap_or(i64::MAX / ROWS) * ROWS;
+    let mut random = fastrand::Rng::with_seed(11);
+    let ids: Vec<i64> = (0..200).map(|_| random.i64(0..rows)).collect();
+    for one in loaded {
+        report.add(&row, one.ours.system, Unit::Seconds, one.ours.selects("short", &ids).await?);
+    }
+    let asked: Vec<String> = ids.iter().take(PEER_SAMPLES).map(|id| format!("id = {id}")).collect();
+    let asked = serde_json::Value::from(asked).to_string();
+    let lines = peers::run(&["select", &table.to_string_lossy(), &asked])?;
+    add_peers(report, Some(&row), Unit::Seconds, lines);
+    report.promise(&row, "at most 1/30 of delta-rs", &System::OURS, |report, _, p50| {
+        Some(p50 * 30.0 <= report.p50(&row, System::DeltaRs)?)
+    });
+    Ok(())
+}
+
+/// Appends to a table of few files and to one of many, and a query of the latter's rows.
+async fn appends_to_many_files(report: &mut Report, scale: Scale, folder: &Path, loaded: &[Loaded]) -> Result<()> {
+    let count = |(commits, files): (u64, u64)| grouped((commits * files) as f64);
+    let rows = [scale.few, scale.many].map(|s| format!("append of 100 rows to a table of {} files", count(s)));
+    let memory = format!("memory grown by a query of one value, {} files, at the peak", count(scale.many));
+    let late = ours::late_rows()?;
+    // Many files take long to bring in: one database stands for all.
+    for one in loaded.iter().filter(|one| one.ours.system == System::Sqlite) {
+        for (row, (name, shape)) in rows.iter().zip([("few", scale.few), ("many", scale.many)]) {
+            let table = tables::write(folder, shape.0, shape.1).map_err(unavailable)?;
+            one.ours.import(&table, name).await?;
+            // A checkpoint costs what the table has; it is not what an append does.
+            one.ours.set(name, ("delta.checkpointInterval", "1000000")).await?;
+            let samples = one.ours.appends_to(name, &late, Durability::Full).await?;
+            report.add(row, one.ours.system, Unit::Seconds, samples);
+        }
+        report.add(&memory, one.ours.system, Unit::Bytes, one.ours.memory_of_query("many", ours::LATE).await?);
+    }
+    report.promise(&rows[1], "at most 1.25 times the above + 0.5 ms", &[System::Sqlite], |report, system, p50| {
+        Some(p50 <= report.p50(&rows[0], system)? * 1.25 + 0.000_5)
+    });
+    report.promise(&memory, "less than 64 MiB", &[System::Sqlite], |_, _, p50| Some(p50 < f64::from(64 << 20)));
+    Ok(())
+}
+
+/// Every value of a table of TPC-H.
+async fn scan(report: &mut Report, scale: Scale, folder: &Path, loaded: &[Loaded]) -> Result<()> {
+    let row = format!("every value of TPC-H's lineitem, scale {}", scale.lineitem);
+    let bare = "the same query of DataFusion on the bare files";
+    let generated = folder.join("tpch");
+    peers::generate_lineitem(&generated, scale.lineitem)?;
+    let table = folder.join("lineitem");
+    for one in loaded.iter().filter(|one| one.ours.system == System::Sqlite) {
+        one.ours.load(&table, "lineitem", &generated.join("lineitem.parquet")).await?;
+        report.add(&row, one.ours.system, Unit::Seconds, one.ours.queries(scans::EVERY_VALUE).await?);
+    }
+    report.add(bare, System::Disk, Unit::Seconds, scans::on_bare_files(&table).await?);
+    report.promise(&row, "at most 1.15 times the bare files", &[System::Sqlite], |report, _, p50| {
+        Some(p50 <= report.p50(bare, System::Disk)? * 1.15)
+    });
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchReader, StringArray};
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::action::Add;
 use deltalakedb_log::catalog::require;
@@ -15,12 +15,16 @@ use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
 use deltalakedb_log::conformance::actions;
 use deltalakedb_log::predicate::{Comparison, Literal};
 use deltalakedb_log::{
-    Action, Catalog, Clock, ErrorKind, Location, Predicate, Result, SystemClock, TableId, TableName, TableRef,
-    TxnLogError, Version,
+    Action, Catalog, Clock, Durability, ErrorKind, Location, Predicate, Result, SystemClock, TableId, TableName,
+    TableRef, TxnLogError, Version,
 };
 use deltalakedb_mirror::Mirror;
-use deltalakedb_table::{DeltaTable, SaveMode, WriteOptions, create_table, parse_schema};
+use deltalakedb_table::{
+    DeltaTable, SaveMode, SqlOptions, SqlResult, SqlSession, Transaction, TransactionOptions, WriteOptions,
+    create_table, create_with_data, parse_schema, query_error,
+};
 use futures::TryStreamExt;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::databases::Server;
 use crate::report::System;
@@ -29,7 +33,7 @@ use crate::report::System;
 const WARM_UP: usize = 3;
 /// Samples are taken until there are as many as wanted or this long has passed, but [`FEWEST`] always.
 const PATIENCE: Duration = Duration::from_secs(5);
-const FEWEST: usize = 9;
+pub(crate) const FEWEST: usize = 9;
 
 /// A catalog in one database.
 pub(crate) struct Ours {
@@ -92,16 +96,20 @@ impl Ours {
     }
 
     /// Appends 100 rows to a table of its own: opened by name, one Parquet file, one commit, published.
-    pub(crate) async fn appends(&self, folder: &Path) -> Result<Vec<f64>> {
-        let catalog = self.catalog();
-        fs::create_dir_all(folder).map_err(unavailable)?;
-        let name: TableName = "appended".parse()?;
-        let new = NewTable { name: name.clone(), location: Location::parse(&folder.to_string_lossy())? };
-        let (schema, options) = (parse_schema("id long, v double, s string")?, WriteOptions::default());
-        create_table(catalog.as_ref(), new, &schema, &[], &HashMap::new(), &options).await?;
-        let name = TableRef::Name(name);
+    pub(crate) async fn appends(&self, folder: &Path, durability: Durability) -> Result<Vec<f64>> {
+        let name = match durability {
+            Durability::Full => "appended",
+            Durability::Catalog => "appended_fast",
+        };
+        self.create(folder, name).await?;
+        self.appends_to(name, &rows()?, durability).await
+    }
+
+    /// Appends rows to a table that is there, and publishes them.
+    pub(crate) async fn appends_to(&self, name: &str, rows: &RecordBatch, durability: Durability) -> Result<Vec<f64>> {
+        let (catalog, name) = (self.catalog(), TableRef::Name(name.parse()?));
         let id = require(catalog.as_ref(), &name).await?.id;
-        let (mirror, rows) = (Mirror::new(catalog.clone(), Arc::new(SystemClock)), rows()?);
+        let (mirror, options) = (self.mirror(durability), writing(durability));
         sampled(50, async |_| {
             let table = DeltaTable::open_in(catalog.clone(), &name).await?;
             table.write(vec![rows.clone()], SaveMode::Append, &options).await?;
@@ -110,27 +118,127 @@ impl Ours {
         .await
     }
 
+    /// Appends 100 rows to each of two tables in one transaction, and publishes both.
+    pub(crate) async fn appends_to_two(&self, folder: &Path, durability: Durability) -> Result<Vec<f64>> {
+        let (catalog, mirror, rows) = (self.catalog(), self.mirror(durability), rows()?);
+        for name in ["one", "other"] {
+            self.create(&folder.join(name), name).await?;
+        }
+        sampled(50, async |_| {
+            let options = TransactionOptions { write: writing(durability), ..TransactionOptions::default() };
+            let tx = Transaction::begin(catalog.clone(), options).await?;
+            for name in ["one", "other"] {
+                tx.write(name, vec![rows.clone()], SaveMode::Append).await?;
+            }
+            for committed in tx.commit().await? {
+                mirror.publish(committed.table).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Plans `SELECT * FROM name WHERE id = x` in DataFusion, one x after the other, each in a session of its own.
+    pub(crate) async fn selects(&self, name: &str, ids: &[i64]) -> Result<Vec<f64>> {
+        let catalog = self.catalog();
+        sampled(200, async |n| {
+            let sql = format!("EXPLAIN SELECT * FROM {name} WHERE id = {}", ids[n % ids.len()]);
+            query(&catalog, &sql).await
+        })
+        .await
+    }
+
+    /// Runs a query to its last row, a few times.
+    pub(crate) async fn queries(&self, sql: &str) -> Result<Vec<f64>> {
+        let catalog = self.catalog();
+        sampled(FEWEST, async |_| query(&catalog, sql).await).await
+    }
+
+    /// Makes a table of the rows of a Parquet file.
+    pub(crate) async fn load(&self, folder: &Path, name: &str, file: &Path) -> Result<()> {
+        let file = fs::File::open(file).map_err(unavailable)?;
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.build());
+        let reader =
+            reader.map_err(|e| TxnLogError::corrupt("the file of generated rows cannot be read").with_source(e))?;
+        let rows: Box<dyn RecordBatchReader + Send> = Box::new(reader);
+        let new = NewTable { name: name.parse()?, location: Location::parse(&folder.to_string_lossy())? };
+        let (properties, options) = (HashMap::new(), WriteOptions::default());
+        create_with_data(self.catalog().as_ref(), new, rows, &[], &properties, &options).await?;
+        Ok(())
+    }
+
+    /// Gives a table a property.
+    pub(crate) async fn set(&self, name: &str, property: (&str, &str)) -> Result<()> {
+        let table = DeltaTable::open_in(self.catalog(), &TableRef::Name(name.parse()?)).await?;
+        table.set_properties(&[property], &WriteOptions::default()).await?;
+        Ok(())
+    }
+
+    async fn create(&self, folder: &Path, name: &str) -> Result<()> {
+        fs::create_dir_all(folder).map_err(unavailable)?;
+        let new = NewTable { name: name.parse()?, location: Location::parse(&folder.to_string_lossy())? };
+        let (schema, options) = (parse_schema("id long, v double, s string")?, WriteOptions::default());
+        create_table(self.catalog().as_ref(), new, &schema, &[], &HashMap::new(), &options).await?;
+        Ok(())
+    }
+
+    fn mirror(&self, durability: Durability) -> Mirror {
+        Mirror::new(self.catalog(), Arc::new(SystemClock)).with_durability(durability)
+    }
+
+    /// Bytes by which a process of its own grows while it opens a table and reads the rows of one value.
+    pub(crate) async fn memory_of_query(&self, name: &str, id: i64) -> Result<Vec<f64>> {
+        (0..3).map(|_| grown(&["memory-of-query", &self.uri, name, &id.to_string()])).collect()
+    }
+
     /// Bytes by which a process of its own grows while it opens and plans. The catalog here ends first: DuckDB gives a
     /// file to one process only.
     pub(crate) async fn memory(self, table: TableId, id: i64) -> Result<Vec<f64>> {
         self.catalog.close().await;
         let Self { uri, catalog, .. } = self;
         drop(catalog);
-        let program = std::env::current_exe().map_err(unavailable)?;
-        let grown = || {
-            let arguments = ["memory".to_string(), uri.clone(), table.to_string(), id.to_string()];
-            let output = Command::new(&program).args(arguments).output().map_err(unavailable)?;
-            let text = String::from_utf8_lossy(&output.stdout);
-            text.trim().parse::<f64>().map_err(|_| {
-                let why = String::from_utf8_lossy(&output.stderr);
-                TxnLogError::new(
-                    ErrorKind::Internal,
-                    format!("the memory of a plan cannot be measured: {}", why.trim()),
-                )
-            })
-        };
-        (0..3).map(|_| grown()).collect()
+        (0..3).map(|_| grown(&["memory", &uri, &table.to_string(), &id.to_string()])).collect()
     }
+}
+
+/// What a process of its own says it grew by.
+fn grown(arguments: &[&str]) -> Result<f64> {
+    let program = std::env::current_exe().map_err(unavailable)?;
+    let output = Command::new(&program).args(arguments).output().map_err(unavailable)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.trim().parse::<f64>().map_err(|_| {
+        let why = String::from_utf8_lossy(&output.stderr);
+        TxnLogError::new(ErrorKind::Internal, format!("the memory of a plan cannot be measured: {}", why.trim()))
+    })
+}
+
+fn writing(durability: Durability) -> WriteOptions {
+    WriteOptions { durability, ..WriteOptions::default() }
+}
+
+/// Runs a query to its last row.
+async fn query(catalog: &Arc<dyn Catalog>, sql: &str) -> Result<()> {
+    let mut session = SqlSession::new(catalog.clone(), SqlOptions::default())?;
+    let mut script = session.execute(sql)?;
+    while let Some(result) = script.next().await? {
+        if let SqlResult::Rows(mut rows) = result {
+            while rows.try_next().await.map_err(|e| query_error(e, "the query of the benchmark failed"))?.is_some() {}
+        }
+    }
+    Ok(())
+}
+
+/// In the process of its own: opens and reads once, over a connection that is there, and gives the bytes by which
+/// resident memory grew at its peak.
+pub(crate) async fn memory_of_query(uri: &str, name: &str, id: &str) -> Result<u64> {
+    let catalog = deltalakedb_catalog::connect(uri).await?;
+    let sql = |name: &str| format!("SELECT * FROM {name} WHERE id = {id}");
+    // What every query needs is there: a small table has been asked the same.
+    query(&catalog, &sql("few")).await?;
+    fs::write("/proc/self/clear_refs", "5").map_err(unavailable)?;
+    let before = resident("VmRSS:")?;
+    query(&catalog, &sql(name)).await?;
+    Ok(resident("VmHWM:")?.saturating_sub(before))
 }
 
 /// In the process of its own: opens and plans once, over a connection that is there, and gives the bytes by which
@@ -188,6 +296,17 @@ pub(crate) fn day_is(day: &str) -> Predicate {
 pub(crate) fn sqlite_file(folder: &Path) -> PathBuf {
     folder.join("catalog.db")
 }
+
+/// 100 rows for a table as `tables` writes it, beyond all of its own.
+pub(crate) fn late_rows() -> Result<RecordBatch> {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(LATE..LATE + 100));
+    let days: ArrayRef = Arc::new(StringArray::from_iter_values(std::iter::repeat_n("2030-01-01", 100)));
+    RecordBatch::try_from_iter([("id", ids), ("day", days)])
+        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "the rows to append cannot be made").with_source(e))
+}
+
+/// The least id of [`late_rows`].
+pub(crate) const LATE: i64 = 5_000_000_000;
 
 fn rows() -> Result<RecordBatch> {
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0i64..100));

@@ -1,5 +1,6 @@
 //! Our peers as their users have them: Python packages, timed by `peers.py` in processes of their own.
 
+use std::path::Path;
 use std::process::Command;
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
@@ -24,6 +25,11 @@ pub(crate) struct Line {
 pub(crate) fn run(arguments: &[&str]) -> Result<Vec<Line>> {
     let text = output(arguments)?;
     text.lines().map(|line| read(line).ok_or_else(|| failed(&format!("it printed {line:?}")))).collect()
+}
+
+/// Makes `lineitem.parquet` of TPC-H in a folder.
+pub(crate) fn generate_lineitem(folder: &Path, scale: &str) -> Result<()> {
+    output(&["lineitem", &folder.to_string_lossy(), scale]).map(|_| ())
 }
 
 /// The versions of the peers.
