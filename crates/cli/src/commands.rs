@@ -13,7 +13,7 @@ use deltalakedb_log::{
 };
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{
-    DeltaRs, DeltaTable, Scan, SendableRecordBatchStream, WriteOptions, check_apart, predicate_from_sql,
+    DeltaRs, DeltaTable, Scan, SendableRecordBatchStream, WriteOptions, check_apart, place_of, predicate_from_sql,
 };
 use futures::TryStreamExt;
 use serde_json::{Value, json};
@@ -150,15 +150,11 @@ impl Session {
     }
 
     pub(crate) fn new_location(&self, name: &TableName, location: Option<&str>) -> Result<Location> {
-        match (location, self.settings.get("warehouse")) {
-            (Some(location), _) => Location::parse(location),
-            (None, Some(warehouse)) => {
-                Location::parse(&format!("{}/{}/{}", warehouse.trim_end_matches('/'), name.namespace, name.name))
-            }
-            (None, None) => Err(TxnLogError::invalid(format!(
+        place_of(name, location, self.settings.get("warehouse"))?.ok_or_else(|| {
+            TxnLogError::invalid(format!(
                 "the new table {name} needs a place: pass --location, or --set warehouse=LOCATION for all new tables"
-            ))),
-        }
+            ))
+        })
     }
 }
 

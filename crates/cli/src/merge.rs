@@ -26,8 +26,8 @@ pub(crate) async fn merge(s: &Session, args: MergeArgs) -> Result<Ended> {
     let (catalog, entry) = s.table(&args.name).await?;
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
     let schema = table.schema(At::Latest).await?;
-    let rows = source(s, catalog, &args, &schema).await?;
-    operations::run(s, &args.name, Operation::Merge(merge, rows), |table, done| {
+    let rows = source(s, catalog.clone(), &args, &schema).await?;
+    operations::run_on(s, catalog, entry, Operation::Merge(merge, rows), |table, done| {
         let count = |what| {
             let metric = format!("num_target_rows_{what}");
             let n = done.metrics.get(metric).and_then(serde_json::Value::as_u64).unwrap_or(0);

@@ -25,6 +25,17 @@ pub(crate) async fn run(
     says: impl FnOnce(&TableEntry, &Finished) -> String,
 ) -> Result<Ended> {
     let (catalog, entry) = s.table(name).await?;
+    run_on(s, catalog, entry, operation, says).await
+}
+
+/// The same on a table that was found.
+pub(crate) async fn run_on(
+    s: &Session,
+    catalog: Arc<dyn Catalog>,
+    entry: TableEntry,
+    operation: Operation,
+    says: impl FnOnce(&TableEntry, &Finished) -> String,
+) -> Result<Ended> {
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
     let finished = table.run(operation, &s.write_options()?).await?;
     let sentence = says(&entry, &finished);

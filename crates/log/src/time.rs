@@ -1,5 +1,7 @@
 //! Times as text: RFC 3339 in UTC, as people type and read them.
 
+use std::time::Duration;
+
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat};
 
 use crate::error::{Result, TxnLogError};
@@ -27,9 +29,47 @@ pub fn parse_ms(text: &str) -> Result<i64> {
     })
 }
 
+/// A duration as table properties have it, such as `interval 1 week 2 days`; `None` where it is no such thing.
+pub fn parse_interval(text: &str) -> Option<Duration> {
+    let text = text.trim().to_ascii_lowercase();
+    let mut words = text.strip_prefix("interval ").unwrap_or(&text).split_whitespace();
+    let mut total = None;
+    while let Some(number) = words.next() {
+        let number: u64 = number.parse().ok()?;
+        let seconds = |unit: u64| Duration::from_secs(number.saturating_mul(unit));
+        let part = match words.next()?.trim_end_matches('s') {
+            "nanosecond" => Duration::from_nanos(number),
+            "microsecond" => Duration::from_micros(number),
+            "millisecond" => Duration::from_millis(number),
+            "second" => seconds(1),
+            "minute" => seconds(60),
+            "hour" => seconds(60 * 60),
+            "day" => seconds(24 * 60 * 60),
+            "week" => seconds(7 * 24 * 60 * 60),
+            _ => return None,
+        };
+        total = Some(total.unwrap_or(Duration::ZERO).saturating_add(part));
+    }
+    total
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn intervals_are_what_they_say() {
+        let check = |text: &str, want: Option<f64>| {
+            assert_eq!(parse_interval(text), want.map(Duration::from_secs_f64), "{text}");
+        };
+        check("interval 1 week", Some(604_800.0));
+        check("INTERVAL 2 Days 12 hours", Some(2.5 * 86_400.0));
+        check("  30 minutes 250 milliseconds", Some(1_800.25));
+        assert_eq!(parse_interval("interval 10000000000000000000 weeks"), Some(Duration::from_secs(u64::MAX)));
+        for wrong in ["", "interval", "interval 3", "7", "interval -3 days", "interval 3 months", "3 days ago"] {
+            check(wrong, None);
+        }
+    }
 
     #[test]
     fn times_round_trip() {

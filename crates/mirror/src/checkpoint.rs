@@ -19,6 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, Txn};
 use deltalakedb_log::catalog::{Artifact, require};
+use deltalakedb_log::time::parse_interval;
 use deltalakedb_log::{
     At, CheckpointState, ErrorKind, Object, Result, Snapshot, StoredCheckpoint, TableEntry, TableId, TableName,
     TableRef, TxnLogError, TxnLogReader, Version,
@@ -221,9 +222,14 @@ fn path(version: Version) -> Path {
     Path::from(format!("_delta_log/{version:020}.checkpoint.parquet"))
 }
 
+/// Milliseconds of a property that is an interval.
+fn retained_ms(text: &str) -> Option<i64> {
+    parse_interval(text).map(|kept| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX))
+}
+
 /// Leaves out the txns that have expired.
 fn retain(txns: &mut BTreeMap<String, Txn>, metadata: &deltalakedb_log::action::Metadata, now: i64) {
-    let kept = metadata.property("delta.setTransactionRetentionDuration").and_then(interval_ms);
+    let kept = metadata.property("delta.setTransactionRetentionDuration").and_then(retained_ms);
     if let Some(since) = kept.map(|kept| now.saturating_sub(kept)) {
         txns.retain(|_, txn| txn.last_updated.is_none_or(|at| at > since));
     }
@@ -311,7 +317,7 @@ async fn fill(
         adds.sort_by(|a, b| a.path.cmp(&b.path));
         file.write(&rows.of_adds(&adds)?).await.map_err(not_written)?;
     }
-    let kept = head.metadata.property("delta.deletedFileRetentionDuration").and_then(interval_ms).unwrap_or(WEEK_MS);
+    let kept = head.metadata.property("delta.deletedFileRetentionDuration").and_then(retained_ms).unwrap_or(WEEK_MS);
     let removes = reader.tombstones(head.version, now.saturating_sub(kept)).await?;
     let mut removes = removes.try_chunks(BATCH);
     while let Some(removes) = removes.next().await {
@@ -323,46 +329,4 @@ async fn fill(
 
 fn not_written(e: ParquetError) -> TxnLogError {
     TxnLogError::new(ErrorKind::Unavailable, "the checkpoint cannot be written").with_source(e)
-}
-
-/// The milliseconds of a duration as table properties have it, `interval 7 days`; none when it is no such thing.
-fn interval_ms(text: &str) -> Option<i64> {
-    let text = text.trim().to_ascii_lowercase();
-    let mut words = text.strip_prefix("interval ").unwrap_or(&text).split_whitespace();
-    let mut micros: i64 = 0;
-    let mut parts = 0;
-    while let Some(number) = words.next() {
-        let number: i64 = number.parse().ok()?;
-        let unit: i64 = match words.next()?.trim_end_matches('s') {
-            "microsecond" => 1,
-            "millisecond" => 1_000,
-            "second" => 1_000_000,
-            "minute" => 60_000_000,
-            "hour" => 3_600_000_000,
-            "day" => 24 * 3_600_000_000,
-            "week" => 7 * 24 * 3_600_000_000,
-            _ => return None,
-        };
-        micros = micros.saturating_add(number.saturating_mul(unit));
-        parts += 1;
-    }
-    (parts > 0).then_some(micros / 1_000)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_what_they_say() {
-        let check = |text: &str, want| assert_eq!(interval_ms(text), want, "{text}");
-        check("interval 1 week", Some(WEEK_MS));
-        check("INTERVAL 7 Days", Some(WEEK_MS));
-        check("2 hours 30 minutes", Some(9_000_000));
-        check("interval 1 day 1 second", Some(86_401_000));
-        check("interval 100000000000 weeks", Some(i64::MAX / 1_000));
-        check("interval 1 month", None);
-        check("interval", None);
-        check("7", None);
-    }
 }

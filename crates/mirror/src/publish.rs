@@ -193,19 +193,6 @@ impl Mirror {
         Ok((known, bytes))
     }
 
-    /// Puts the checksum of a version that was just published.
-    async fn put_checksum(
-        &self,
-        entry: &TableEntry,
-        store: &dyn ObjectStore,
-        checksum: Result<(Known, Bytes)>,
-    ) -> Result<()> {
-        let (known, bytes) = checksum?;
-        checksum::put(entry, store, known.version(), bytes, self.clock.new_uuid()).await?;
-        self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(entry.id, known);
-        Ok(())
-    }
-
     async fn publish_or_wait(&self, entry: &TableEntry) -> Result<Published> {
         let started = std::time::Instant::now();
         let patience = Duration::from_millis(LEASE_MS.unsigned_abs() * 2);
@@ -244,32 +231,52 @@ impl Mirror {
         let store = entry.location.store_with(self.durability)?;
         let local = entry.location.local_path();
         let file = local.as_deref().map(|root| (root, entry.current_timestamp));
-        self.publish_version(entry, store.as_ref(), version, bytes, file, warnings).await?;
-        self.catalog.mark_next_published(entry.id, version).await
+        let checksum = self.publish_commit(entry, store.as_ref(), version, bytes, file).await?;
+        let (_, marked) = futures::join!(
+            self.publish_checksum(entry, store.as_ref(), version, checksum, warnings),
+            self.catalog.mark_next_published(entry.id, version)
+        );
+        marked
     }
 
-    /// Publishes a version, and its checksum after it. For a local table, `local` is its folder and the commit's time.
-    async fn publish_version(
+    /// Publishes a commit, and says what its checksum is. For a local table, `local` is its folder and the commit's time.
+    async fn publish_commit(
         &self,
         entry: &TableEntry,
         store: &dyn ObjectStore,
         version: Version,
         bytes: Bytes,
         local: Option<(&FsPath, i64)>,
-        warnings: &mut Vec<String>,
-    ) -> Result<()> {
+    ) -> Result<Result<(Known, Bytes)>> {
         // While the store syncs the commit, the catalog tells what its checksum says.
         let (put, checksum) = futures::join!(
             self.publish_one(entry, store, version, bytes.clone(), local),
             self.checksum(entry, store, version, &bytes)
         );
-        if let Err(failure) = put {
-            return Err(self.note(entry, version, failure).await?);
+        match put {
+            Ok(()) => Ok(checksum),
+            Err(failure) => Err(self.note(entry, version, failure).await?),
         }
-        if let Err(e) = self.put_checksum(entry, store, checksum).await {
+    }
+
+    /// Puts the checksum of a version that was just published. Without it the version is published all the same.
+    async fn publish_checksum(
+        &self,
+        entry: &TableEntry,
+        store: &dyn ObjectStore,
+        version: Version,
+        checksum: Result<(Known, Bytes)>,
+        warnings: &mut Vec<String>,
+    ) {
+        let put = async {
+            let (known, bytes) = checksum?;
+            checksum::put(entry, store, version, bytes, self.clock.new_uuid()).await?;
+            self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(entry.id, known);
+            Ok::<_, TxnLogError>(())
+        };
+        if let Err(e) = put.await {
             warnings.push(format!("version {version} of {} is published without its checksum: {e}", entry.name));
         }
-        Ok(())
     }
 
     async fn publish_under(&self, lease: &mut Lease, entry: &TableEntry, warnings: &mut Vec<String>) -> Result<u64> {
@@ -291,11 +298,14 @@ impl Mirror {
         while let Some(commit) = commits.next().await {
             let (version, bytes) = commit?;
             let file = local.as_deref().zip(times.get(&version).copied());
-            if let Err(e) = self.publish_version(entry, store.as_ref(), version, bytes, file, warnings).await {
-                if let Some(before) = version.checked_sub(1).filter(|_| count > noted) {
-                    self.catalog.mark_published(lease, before).await?;
+            match self.publish_commit(entry, store.as_ref(), version, bytes, file).await {
+                Ok(checksum) => self.publish_checksum(entry, store.as_ref(), version, checksum, warnings).await,
+                Err(e) => {
+                    if let Some(before) = version.checked_sub(1).filter(|_| count > noted) {
+                        self.catalog.mark_published(lease, before).await?;
+                    }
+                    return Err(e);
                 }
-                return Err(e);
             }
             count += 1;
             let last = version == entry.current_version;

@@ -65,7 +65,8 @@ fn column(sql: &str, target: &AssignmentTarget) -> Result<String> {
     }
 }
 
-fn quoted(name: &str) -> String {
+/// A name as SQL takes it literally.
+pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

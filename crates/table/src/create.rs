@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use deltalakedb_log::catalog::{Catalog, TableRef};
 use deltalakedb_log::commit::{Base, Committed, NewTable};
-use deltalakedb_log::{ErrorKind, Location, Result, TableId, TxnLogError};
+use deltalakedb_log::{ErrorKind, Location, Result, TableId, TableName, TxnLogError};
 use futures::TryStreamExt;
 use object_store::path::Path;
 
@@ -88,6 +88,12 @@ pub(crate) async fn check_place(catalog: &dyn Catalog, new: &NewTable) -> Result
         ));
     }
     Ok(())
+}
+
+/// The place of a new table: the one given, or else its own below the warehouse; `None` without either.
+pub fn place_of(name: &TableName, given: Option<&str>, warehouse: Option<&str>) -> Result<Option<Location>> {
+    let below = |warehouse: &str| format!("{}/{}/{}", warehouse.trim_end_matches('/'), name.namespace, name.name);
+    given.map(str::to_string).or_else(|| warehouse.map(below)).map(|place| Location::parse(&place)).transpose()
 }
 
 /// An error where a new table at `location` would be inside a table of the catalog, or around one: vacuum of the outer

@@ -27,7 +27,7 @@ pub use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 pub use deltalakedb_catalog::connect;
 
 pub use assignments::{parse_assignments, parse_clause};
-pub use create::{check_apart, create_table, create_with_data, prepare_create};
+pub use create::{check_apart, create_table, create_with_data, place_of, prepare_create};
 pub use delta_rs::{
     Alter, Assignments, Merge, MergeClause, NewFiles, Optimize, SchemaMode, TableSchema, parse_schema, plain, type_name,
 };

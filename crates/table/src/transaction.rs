@@ -263,7 +263,7 @@ impl Transaction {
             true => Isolation::Serializable,
             false => Isolation::SnapshotIsolation,
         };
-        let (mut leftover, mut failed) = (Vec::new(), None);
+        let mut leftover = Vec::new();
         for (name, member) in members {
             let writes = !member.commits.is_empty();
             let base = match (&member.state.base, writes) {
@@ -287,9 +287,6 @@ impl Transaction {
         }
         // Planning and flattening take time, too: the age is judged last.
         if let Err(e) = self.check_age() {
-            failed = Some(e);
-        }
-        if let Some(e) = failed {
             remove(&files).await;
             return Err(e);
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use deltalakedb_log::action::{Action, Add, CommitInfo};
 use deltalakedb_log::catalog::{Catalog, TableRef, TxnLogReader, require};
 use deltalakedb_log::commit::{Base, CommitRequest, Committed};
+use deltalakedb_log::time::parse_interval;
 use deltalakedb_log::{
     At, Commit, ErrorKind, Location, Object, Result, Snapshot, TableId, TxnLogError, Version, canonical_path,
 };
@@ -106,7 +107,7 @@ impl DeltaTable {
         let start = start(&Vacuumed::of(&found), what.enforce_retention, what.retain.map(millis), millis(default));
         let started = mark(catalog.as_ref(), *id, head.version(), start, options).await?;
         // A restore that was committed meanwhile may have brought files back; one that was not will find this version.
-        known.keep_since(reader.as_ref(), &self.location, (head.version() + 1, started.version)).await?;
+        known.keep_since(reader.as_ref(), (head.version() + 1, started.version)).await?;
         found.retain(|(path, _)| !known.kept.contains(path.as_ref().as_bytes()));
         let gone = Vacuumed::of(&found);
         let deleted = store.delete_stream(stream::iter(found.into_iter().map(|(path, _)| Ok(path))).boxed());
@@ -123,6 +124,10 @@ impl DeltaTable {
 
 /// What the catalog knows of a table's files, by their decoded paths below it.
 struct Known {
+    /// Where the table is.
+    place: Location,
+    /// The decoded path of that, with a slash at its end.
+    root: Vec<u8>,
     /// Those of versions within retention, of the newest version, and what belongs to them.
     kept: HashSet<Vec<u8>>,
     /// Those whose time is over, and their size.
@@ -133,16 +138,20 @@ impl Known {
     /// Versions that were the newest at `cutoff_ms` or later are within retention.
     async fn of(catalog: &dyn Catalog, id: TableId, head: &Snapshot, cutoff_ms: i64) -> Result<Self> {
         let entry = require(catalog, &TableRef::Id(id)).await?;
-        let (reader, place) = (catalog.reader(id), &entry.location);
+        let reader = catalog.reader(id);
         let oldest = match reader.snapshot(At::Timestamp(cutoff_ms)).await {
             Ok(at_cutoff) => at_cutoff.version(),
             Err(e) if e.kind() == ErrorKind::NotFound => entry.base_version,
             Err(e) => return Err(e),
         };
-        let mut known = Self { kept: HashSet::new(), over: HashMap::new() };
+        let mut root = canonical_path(entry.location.url().as_str());
+        if !root.ends_with(b"/") {
+            root.push(b'/');
+        }
+        let mut known = Self { place: entry.location, root, kept: HashSet::new(), over: HashMap::new() };
         let mut live = reader.files(oldest, None).await?;
         while let Some(add) = live.try_next().await? {
-            known.keep(&add, place)?;
+            known.keep(&add)?;
         }
         drop(live);
         // What came and went before is over, if nothing later needs it again.
@@ -152,40 +161,35 @@ impl Known {
             None => entry.base_version + 1,
         };
         known
-            .walk(reader.as_ref(), place, (from, oldest), |known, action| {
+            .walk(reader.as_ref(), (from, oldest), |known, action| {
                 if let Action::Add(Add { path, size, .. }) = action {
-                    known.over.insert(below(path, place), u64::try_from(*size).unwrap_or(0));
+                    known.over.insert(known.below(path), u64::try_from(*size).unwrap_or(0));
                 } else if let Action::Remove(remove) = action {
                     let size = remove.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
-                    known.over.insert(below(&remove.path, place), size);
+                    known.over.insert(known.below(&remove.path), size);
                     if let Some(vector) = &remove.deletion_vector
-                        && let Some(url) = deletion_vector_file(vector, place)?
+                        && let Some(url) = deletion_vector_file(vector, &known.place)?
                     {
-                        known.over.entry(below(url.as_str(), place)).or_insert(0);
+                        known.over.entry(known.below(url.as_str())).or_insert(0);
                     }
                 } else if let Action::Cdc(cdc) = action {
-                    known.over.insert(below(&cdc.path, place), u64::try_from(cdc.size).unwrap_or(0));
+                    known.over.insert(known.below(&cdc.path), u64::try_from(cdc.size).unwrap_or(0));
                 }
                 Ok(())
             })
             .await?;
-        known.keep_since(reader.as_ref(), place, (oldest.max(from), head.version())).await?;
+        known.keep_since(reader.as_ref(), (oldest.max(from), head.version())).await?;
         let kept = &known.kept;
         known.over.retain(|path, _| !kept.contains(path));
         Ok(known)
     }
 
     /// Keeps what the versions from one to another brought.
-    async fn keep_since(
-        &mut self,
-        reader: &dyn TxnLogReader,
-        place: &Location,
-        versions: (Version, Version),
-    ) -> Result<()> {
-        self.walk(reader, place, versions, |known, action| {
+    async fn keep_since(&mut self, reader: &dyn TxnLogReader, versions: (Version, Version)) -> Result<()> {
+        self.walk(reader, versions, |known, action| {
             match action {
-                Action::Add(add) => known.keep(add, place)?,
-                Action::Cdc(cdc) => _ = known.kept.insert(below(&cdc.path, place)),
+                Action::Add(add) => known.keep(add)?,
+                Action::Cdc(cdc) => _ = known.kept.insert(known.below(&cdc.path)),
                 _ => {}
             }
             Ok(())
@@ -193,12 +197,12 @@ impl Known {
         .await
     }
 
-    fn keep(&mut self, add: &Add, place: &Location) -> Result<()> {
-        self.kept.insert(below(&add.path, place));
+    fn keep(&mut self, add: &Add) -> Result<()> {
+        self.kept.insert(self.below(&add.path));
         if let Some(vector) = &add.deletion_vector
-            && let Some(url) = deletion_vector_file(vector, place)?
+            && let Some(url) = deletion_vector_file(vector, &self.place)?
         {
-            self.kept.insert(below(url.as_str(), place));
+            self.kept.insert(self.below(url.as_str()));
         }
         Ok(())
     }
@@ -207,7 +211,6 @@ impl Known {
     async fn walk(
         &mut self,
         reader: &dyn TxnLogReader,
-        place: &Location,
         (from, to): (Version, Version),
         look: impl Fn(&mut Self, &Action) -> Result<()>,
     ) -> Result<()> {
@@ -216,10 +219,23 @@ impl Known {
         }
         let mut commits = reader.changes(from, to).await?;
         while let Some((version, body)) = commits.try_next().await? {
-            let commit = Commit::parse(body, &format!("version {version} of the table at {place}"))?;
+            let commit = Commit::parse(body, &format!("version {version} of the table at {}", self.place))?;
             commit.actions().iter().try_for_each(|action| look(self, action))?;
         }
         Ok(())
+    }
+
+    /// The decoded path of a file below the table; as it is, where it is elsewhere.
+    fn below(&self, raw: &str) -> Vec<u8> {
+        let path = canonical_path(raw);
+        if let Some(inside) = path.strip_prefix(self.root.as_slice()).filter(|inside| !inside.starts_with(b"/")) {
+            return inside.to_vec();
+        }
+        // A local file may be named through a link, or with a slash too many.
+        let local = std::str::from_utf8(&path).ok().filter(|path| path.starts_with('/'));
+        let real = local.and_then(|path| std::fs::canonicalize(path).ok());
+        let inside = real.and_then(|real| Some(real.to_str()?.as_bytes().strip_prefix(self.root.as_slice())?.to_vec()));
+        inside.unwrap_or(path)
     }
 
     /// The files whose time is over and that are there.
@@ -255,23 +271,6 @@ impl Known {
     }
 }
 
-/// The decoded path of a file below the table; as it is, where it is elsewhere.
-fn below(raw: &str, table: &Location) -> Vec<u8> {
-    let path = canonical_path(raw);
-    let mut root = canonical_path(table.url().as_str());
-    if !root.ends_with(b"/") {
-        root.push(b'/');
-    }
-    if let Some(inside) = path.strip_prefix(root.as_slice()).filter(|inside| !inside.starts_with(b"/")) {
-        return inside.to_vec();
-    }
-    // A local file may be named through a link, or with a slash too many.
-    let local = std::str::from_utf8(&path).ok().filter(|path| path.starts_with('/'));
-    let real = local.and_then(|path| std::fs::canonicalize(path).ok());
-    let inside = real.and_then(|real| Some(real.to_str()?.as_bytes().strip_prefix(root.as_slice())?.to_vec()));
-    inside.unwrap_or(path)
-}
-
 /// What begins with `.` or `_` is not the table's data, but for change data and for folders of partitions.
 fn is_hidden(path: &Path, partition_by: &[String]) -> bool {
     path.parts().enumerate().any(|(n, part)| {
@@ -291,32 +290,6 @@ fn retention(head: &Snapshot) -> Result<Duration> {
     parse_interval(text).ok_or_else(|| {
         TxnLogError::invalid(format!("the property {PROPERTY} is {text:?}: expected for example `interval 7 days`"))
     })
-}
-
-/// An interval as Delta spells it: `interval 1 week 2 days`.
-fn parse_interval(text: &str) -> Option<Duration> {
-    let mut words = text.split_whitespace();
-    let first = words.next()?;
-    let mut words = if first.eq_ignore_ascii_case("interval") { words } else { text.split_whitespace() };
-    let mut total = Duration::ZERO;
-    let mut any = false;
-    while let Some(number) = words.next() {
-        let (number, unit): (f64, _) = (number.parse().ok()?, words.next()?.to_ascii_lowercase());
-        let seconds = match unit.trim_end_matches('s') {
-            "nanosecond" => 1e-9,
-            "microsecond" => 1e-6,
-            "millisecond" => 1e-3,
-            "second" => 1.0,
-            "minute" => 60.0,
-            "hour" => 3_600.0,
-            "day" => 86_400.0,
-            "week" => 604_800.0,
-            _ => return None,
-        };
-        total = total.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
-        any = true;
-    }
-    any.then_some(total)
 }
 
 fn millis(d: Duration) -> i64 {
@@ -378,20 +351,6 @@ async fn mark(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn intervals_are_read_as_delta_spells_them() {
-        let check = |text: &str, want: Option<u64>| {
-            assert_eq!(parse_interval(text), want.map(Duration::from_secs), "{text}");
-        };
-        check("interval 1 week", Some(604_800));
-        check("INTERVAL 2 Days 12 hours", Some(2 * 86_400 + 43_200));
-        check("30 minutes", Some(1_800));
-        check("interval", None);
-        check("interval 3", None);
-        check("interval -3 days", None);
-        check("interval 3 months", None);
-    }
 
     #[test]
     fn what_is_hidden_is_not_data() {

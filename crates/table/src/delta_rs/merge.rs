@@ -12,6 +12,7 @@ use deltalakedb_log::Result;
 use super::operations::{metrics, state};
 use super::write::no_hooks;
 use super::{Captured, Matching, VirtualTable, Whole, session_context};
+use crate::assignments::quoted;
 use crate::error::Explain;
 
 /// How rows are merged into a table: joined with its rows, and for each the first clause that applies decides.
@@ -117,7 +118,6 @@ pub enum Assignments {
 impl Assignments {
     /// The columns and their values; names as they must be quoted in expressions.
     fn list(&self, merge: &Merge, source: &MergeSource) -> Vec<(String, String)> {
-        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         match self {
             Self::Columns(columns) => columns.clone(),
             Self::All => {

@@ -12,7 +12,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     AssignmentTarget, ColumnDef, ColumnOption, CreateTable, CreateTableOptions, Delete, Expr, FromTable,
-    HiveDistributionStyle, Ident, Insert, Query, SqlOption, Statement as Ast, TableFactor, TableObject, TableWithJoins,
+    HiveDistributionStyle, Insert, Query, SqlOption, Statement as Ast, TableFactor, TableObject, TableWithJoins,
     Update, Value as SqlValue, visit_expressions_mut,
 };
 use deltalakedb_log::commit::NewTable;
@@ -23,6 +23,8 @@ use serde_json::Value;
 use super::names::{Named, table_name};
 use super::statement::refuse;
 use super::{SqlSession, planned};
+use crate::assignments::quoted;
+use crate::create::place_of;
 use crate::delta_rs::{TableSchema, parse_schema};
 use crate::error::{Explain, query_error};
 use crate::operations::{Operation, Write};
@@ -105,7 +107,7 @@ impl SqlSession {
             let AssignmentTarget::ColumnName(column) = &assignment.target else {
                 return refuse("UPDATE of several columns at once", "set each on its own");
             };
-            let column = column.0.last().and_then(|part| part.as_ident()).map(quoted);
+            let column = column.0.last().and_then(|part| part.as_ident()).map(|name| quoted(&name.value));
             let column = column.ok_or_else(|| TxnLogError::invalid("UPDATE sets what is no column"))?;
             set.push((column, target.text(assignment.value, "SET of UPDATE")?));
         }
@@ -156,16 +158,12 @@ impl SqlSession {
     }
 
     fn new_location(&self, name: &TableName, given: Option<&str>) -> Result<Location> {
-        match (given, &self.options.warehouse) {
-            (Some(location), _) => Location::parse(location),
-            (None, Some(warehouse)) => {
-                Location::parse(&format!("{}/{}/{}", warehouse.trim_end_matches('/'), name.namespace, name.name))
-            }
-            (None, None) => Err(TxnLogError::invalid(format!(
+        place_of(name, given, self.options.warehouse.as_deref())?.ok_or_else(|| {
+            TxnLogError::invalid(format!(
                 "the new table {name} needs a place: add LOCATION '…' to CREATE TABLE, or --set warehouse=LOCATION for \
                  all new tables"
-            ))),
-        }
+            ))
+        })
     }
 
     /// The columns of CREATE TABLE, with types as Delta or SQL names them.
@@ -293,10 +291,6 @@ impl Target {
             ),
         }
     }
-}
-
-fn quoted(name: &Ident) -> String {
-    format!("\"{}\"", name.value.replace('"', "\"\""))
 }
 
 fn number(said: &Value, of: &str) -> Option<u64> {
