@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: help demo test bench soak ci fmt lint doc examples
+.PHONY: help demo test bench soak ci fmt lint doc examples wheel
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export DELTALAKEDB_VENV ?= $(HOME)/.cache/deltalakedb/venv
@@ -24,6 +24,11 @@ demo: ## the tour, its tables read again by DuckDB and delta-rs
 test: ## every test
 	@scripts/setup test
 	scripts/postgres with cargo test --workspace --exclude deltalakedb-benches
+	scripts/postgres with scripts/python test
+
+wheel: ## the Python package as a wheel in dist/, DuckDB's library in it
+	@scripts/setup python
+	scripts/python wheel --release
 
 bench: ## the table of us beside our peers
 	@scripts/setup bench
@@ -44,8 +49,9 @@ ci: lint doc test examples demo ## what CI runs
 	@cargo build --bin dl && scripts/check_readme
 
 fmt: ## format the code
-	@scripts/setup
+	@scripts/setup python
 	cargo fmt --all
+	"$$DELTALAKEDB_PYTHON" -m black --quiet python examples/*.py
 
 lint: ## words, format, shell scripts, dependencies, clippy
 	@scripts/setup
@@ -55,6 +61,8 @@ lint: ## words, format, shell scripts, dependencies, clippy
 	  git grep --untracked -lE '^#!/usr/bin/env bash' | xargs shellcheck; \
 	else echo "shellcheck: skipped, it is not installed"; fi
 	scripts/deny
+	@scripts/setup python
+	scripts/python lint
 	cargo clippy --workspace --all-targets -- -D warnings
 
 doc: ## the API documentation, its warnings are errors

@@ -13,7 +13,8 @@ use deltalakedb_log::{
 };
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{
-    DeltaRs, DeltaTable, Scan, SendableRecordBatchStream, WriteOptions, check_apart, place_of, predicate_from_sql,
+    DeltaRs, DeltaTable, Scan, SendableRecordBatchStream, Settings, WriteOptions, check_apart, is_setting, place_of,
+    predicate_from_sql,
 };
 use futures::TryStreamExt;
 use serde_json::{Value, json};
@@ -22,7 +23,6 @@ use crate::args::{AtArgs, Cli, Command, Format, Global, MirrorCommand};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::rows::Results;
-use crate::settings::{Settings, is_known};
 use crate::{Ended, merge, operations, warn, write};
 
 /// What every command has: the global options, and the clock.
@@ -45,7 +45,7 @@ impl Session {
         let after = if after == before { Vec::new() } else { after };
         let assigns = |set: &String| {
             let key = set.split('=').next().unwrap_or_default();
-            matches!(cli.command, Command::Update { .. }) && !is_known(key.trim())
+            matches!(cli.command, Command::Update { .. }) && !is_setting(key.trim())
         };
         let (assignments, after): (Vec<_>, Vec<_>) = after.into_iter().partition(assigns);
         let settings = Settings::read(global.config.as_deref(), &[before, after].concat())?;

@@ -11,7 +11,6 @@ mod operations;
 mod output;
 mod progress;
 mod rows;
-mod settings;
 mod shell;
 mod sql;
 mod values;

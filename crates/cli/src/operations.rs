@@ -1,20 +1,20 @@
 //! Changing a table: each command is one commit, and says in a sentence what it did.
 
+use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use deltalakedb_log::{At, Catalog, Result, TableEntry, TableRef, TxnLogError, Version};
 use deltalakedb_table::{
-    Alter, DeltaTable, Finished, Operation, Optimize, Transaction, TransactionOptions, Vacuum, parse_assignments,
-    parse_schema,
+    Alter, DeltaTable, Finished, Operation, Optimize, Transaction, TransactionOptions, Vacuum, duration_ms,
+    parse_assignments, parse_schema,
 };
 use serde_json::Value;
 
 use crate::Ended;
 use crate::args::{AlterChanges, Format, VacuumArgs};
 use crate::commands::{Session, counted, entry_json, iso, print_rows};
-use crate::settings::duration_ms;
 use crate::write::key_values;
 
 /// Runs an operation on a table. `says` makes of its metrics what happened, or where nothing was committed, why.
@@ -106,19 +106,21 @@ pub(crate) async fn update(s: &Session, name: &str, sets: &[String], filter: Opt
         ));
     }
     let all = filter.is_none();
-    run(s, name, Operation::Update { set: set.concat(), filter }, |table, done| match done.committed {
-        None if all => format!("{} has no rows", table.name),
-        None => format!("no row of {} satisfies the condition", table.name),
-        Some(_) => {
-            let n = number(&done.metrics, "num_updated_rows").unwrap_or(0);
-            format!("{} updated in {}", were(n, "row"), table.name)
+    run(s, name, Operation::Update { set: set.concat(), filter, safe_cast: false }, |table, done| {
+        match done.committed {
+            None if all => format!("{} has no rows", table.name),
+            None => format!("no row of {} satisfies the condition", table.name),
+            Some(_) => {
+                let n = number(&done.metrics, "num_updated_rows").unwrap_or(0);
+                format!("{} updated in {}", were(n, "row"), table.name)
+            }
         }
     })
     .await
 }
 
 pub(crate) async fn optimize(s: &Session, name: &str, zorder: Vec<String>, size: Option<&str>) -> Result<Ended> {
-    let how = Optimize { zorder, target_size: size.map(bytes).transpose()? };
+    let how = Optimize { zorder, target_size: size.map(bytes).transpose()?, ..Optimize::default() };
     run(s, name, Operation::Optimize(how), |table, done| match done.committed {
         None => format!("the files of {} are as they should be", table.name),
         Some(_) => {
@@ -150,8 +152,13 @@ pub(crate) async fn vacuum(s: &Session, args: VacuumArgs) -> Result<Ended> {
         let wrong = || TxnLogError::invalid(format!("--retain {text:?} is no time: expected such as 7d or 12h"));
         ms.map(Duration::from_millis).ok_or_else(wrong)
     });
-    let what =
-        Vacuum { retain: retain.transpose()?, lite: args.lite, dry_run: args.dry_run, enforce_retention: !args.force };
+    let what = Vacuum {
+        retain: retain.transpose()?,
+        lite: args.lite,
+        dry_run: args.dry_run,
+        enforce_retention: !args.force,
+        ..Vacuum::default()
+    };
     let (catalog, entry) = s.table(&args.name).await?;
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
     let gone = table.vacuum(&what, &s.write_options()?).await?;
@@ -232,7 +239,7 @@ fn alterations(changes: AlterChanges) -> Result<(Vec<Operation>, String)> {
     let (mut operations, mut words) = (Vec::new(), Vec::new());
     for name in changes.drop_constraint {
         words.push(format!("constraint {name} dropped"));
-        operations.push(Operation::Alter(Alter::DropConstraint { name }));
+        operations.push(Operation::Alter(Alter::DropConstraint { name, if_exists: false }));
     }
     if !changes.add_column.is_empty() {
         let columns = parse_schema(&changes.add_column.join(", "))?;
@@ -248,7 +255,7 @@ fn alterations(changes: AlterChanges) -> Result<(Vec<Operation>, String)> {
         let mut keys: Vec<_> = properties.keys().collect();
         keys.sort();
         words.extend(keys.into_iter().map(|key| format!("property {key} set")));
-        operations.push(Operation::Alter(Alter::SetProperties(properties)));
+        operations.push(Operation::Alter(Alter::SetProperties { properties, unknown: false }));
     }
     for constraint in changes.add_constraint {
         let (name, condition) = constraint.split_once(':').ok_or_else(|| {
@@ -258,7 +265,7 @@ fn alterations(changes: AlterChanges) -> Result<(Vec<Operation>, String)> {
         })?;
         let (name, condition) = (name.trim().to_string(), condition.trim().to_string());
         words.push(format!("constraint {name} added"));
-        operations.push(Operation::Constrain { name, condition });
+        operations.push(Operation::Constrain(HashMap::from([(name, condition)])));
     }
     if let Some(description) = changes.comment {
         words.push("description changed".into());

@@ -102,6 +102,11 @@ impl Isolation {
         }
     }
 
+    /// Reads the name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Serializable, Self::WriteSerializable, Self::SnapshotIsolation].into_iter().find(|i| i.as_str() == name)
+    }
+
     /// The table's own level: `delta.isolationLevel`, or Serializable.
     pub fn of(metadata: &Metadata) -> Self {
         match metadata.property("delta.isolationLevel") {

@@ -187,7 +187,7 @@ impl From<TxnLogTransactionError> for TxnLogError {
             E::TooManyTables { .. } | E::Closed => ErrorKind::Invalid,
             E::TimedOut { .. } | E::Unknown(_) => ErrorKind::Unavailable,
         };
-        TxnLogError::new(kind, e.to_string())
+        TxnLogError::new(kind, e.to_string()).with_source(e)
     }
 }
 

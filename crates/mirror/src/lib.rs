@@ -7,6 +7,7 @@ mod checkpoint;
 mod checksum;
 mod import;
 mod publish;
+mod upkeep;
 mod verify;
 
 pub use checkpoint::Checkpointed;

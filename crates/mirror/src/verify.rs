@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use deltalakedb_log::action::{Add, Metadata, Protocol};
 use deltalakedb_log::catalog::MirrorState;
 use deltalakedb_log::{
-    At, Catalog, ErrorKind, FileKey, Location, Result, Snapshot, StoredCheckpoint, TableEntry, TxnLogReader, Version,
+    At, Catalog, Clock, ErrorKind, FileKey, Location, Result, Snapshot, StoredCheckpoint, SystemClock, TableEntry,
+    TxnLogReader, Version,
 };
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -19,6 +20,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use crate::checkpoint::{self, hint, hinted};
 use crate::checksum::{self, Known};
 use crate::publish::{beyond, commit_path, describe, read};
+use crate::upkeep::{checkpointed, retention_ms};
 
 /// Someone else's reading of a plain `_delta_log`.
 #[async_trait]
@@ -164,6 +166,7 @@ async fn changed_commits(
                 };
                 Some((format!("{whose} differs from the catalog at line {line}: {theirs} instead of {mine}"), mend))
             }
+            None if was_published && is_over(reader.as_ref(), store, version).await? => None,
             None if was_published => Some((format!("{file} is missing"), "put the file back from a backup")),
             None => None,
         };
@@ -171,6 +174,16 @@ async fn changed_commits(
         progress(version, last);
     }
     Ok(findings)
+}
+
+/// Whether a commit may be gone from `_delta_log`: a later checkpoint is there, and the time to keep it is over.
+async fn is_over(reader: &dyn TxnLogReader, store: &dyn ObjectStore, version: Version) -> Result<bool> {
+    if checkpointed(store).await?.is_none_or(|newest| newest <= version) {
+        return Ok(false);
+    }
+    let metadata = reader.head().await?.metadata;
+    let committed_at = reader.snapshot(At::Version(version)).await?.head.timestamp;
+    Ok(committed_at < SystemClock.now_ms().saturating_sub(retention_ms(&metadata)))
 }
 
 /// The first line that differs, counted from 1, shortened on both sides.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use deltalakedb_log::action::Add;
 use deltalakedb_log::catalog::{Catalog, TableRef};
 use deltalakedb_log::commit::{Base, Committed, NewTable};
 use deltalakedb_log::{ErrorKind, Location, Result, TableId, TableName, TxnLogError};
@@ -9,7 +10,94 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 
 use crate::delta_rs::{self, Create, TableSchema};
-use crate::write::{PendingWrite, Rows, WriteOptions, commit};
+use crate::write::{PendingWrite, Rows, SaveMode, WriteOptions, commit};
+
+/// What a new table is, beside its columns.
+#[derive(Clone, Debug, Default)]
+pub struct TableSpec {
+    /// The columns it is partitioned by.
+    pub partition_by: Vec<String>,
+    /// Its properties, such as `delta.appendOnly`.
+    pub properties: HashMap<String, String>,
+    /// Takes properties that Delta does not know.
+    pub unknown_properties: bool,
+    /// The name in its metadata, which has nothing to do with the catalog's.
+    pub name: Option<String>,
+    /// What it is about.
+    pub description: Option<String>,
+    /// The mode in which it is written, as its history tells.
+    pub mode: SaveMode,
+    /// Data files that are there and become its rows.
+    pub files: Vec<Add>,
+}
+
+impl TableSpec {
+    /// A table of that partitioning and those properties.
+    pub fn new(partition_by: &[String], properties: &HashMap<String, String>) -> Self {
+        Self { partition_by: partition_by.to_vec(), properties: properties.clone(), ..Self::default() }
+    }
+
+    /// Makes a table with these columns, at its version 0.
+    pub async fn create(
+        &self,
+        catalog: &dyn Catalog,
+        new: NewTable,
+        schema: &TableSchema,
+        options: &WriteOptions,
+    ) -> Result<Committed> {
+        check_place(catalog, &new).await?;
+        check_partitioning(&schema.names(), &self.partition_by)?;
+        let captured = delta_rs::create(self.at(&new.location, options), schema.fields()).await?;
+        let table = TableId(options.clock.new_uuid());
+        one(commit(catalog, vec![PendingWrite::new(captured, table, Base::Create(new), options)], options).await?)
+    }
+
+    /// Writes rows into the data files of a table of them, and says what would be committed. Their columns become the
+    /// table's.
+    pub async fn prepare(
+        &self,
+        catalog: &dyn Catalog,
+        new: NewTable,
+        rows: impl Into<Rows>,
+        options: &WriteOptions,
+    ) -> Result<PendingWrite> {
+        let (rows, began_at) = (rows.into(), options.clock.now_ms());
+        let Some(schema) = rows.schema() else {
+            return Err(TxnLogError::invalid(format!(
+                "the table {} cannot be made of no rows: give it a schema",
+                new.name
+            )));
+        };
+        let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+        check_partitioning(&names, &self.partition_by)?;
+        check_place(catalog, &new).await?;
+        let (rows, refusal) = rows.unchanged();
+        let captured = refusal.or(delta_rs::create_with_data(self.at(&new.location, options), rows).await)?;
+        let table = TableId(options.clock.new_uuid());
+        Ok(PendingWrite { began_at, ..PendingWrite::new(captured, table, Base::Create(new), options) })
+    }
+
+    /// Makes a table of the Parquet files that are at its place. Folders are partitions, named as `column=value`, or by
+    /// `partition_columns`, whose types are taken in any case.
+    pub async fn convert(
+        &self,
+        catalog: &dyn Catalog,
+        new: NewTable,
+        partition_columns: Option<&TableSchema>,
+        named_folders: bool,
+        options: &WriteOptions,
+    ) -> Result<Committed> {
+        check_place(catalog, &new).await?;
+        let columns = partition_columns.map(TableSchema::fields).unwrap_or_default();
+        let captured = delta_rs::convert(self.at(&new.location, options), columns, named_folders).await?;
+        let table = TableId(options.clock.new_uuid());
+        one(commit(catalog, vec![PendingWrite::new(captured, table, Base::Create(new), options)], options).await?)
+    }
+
+    pub(crate) fn at<'a>(&'a self, location: &'a Location, options: &'a WriteOptions) -> Create<'a> {
+        Create { location, spec: self, options }
+    }
+}
 
 /// Makes a table without rows, at its version 0.
 pub async fn create_table(
@@ -20,12 +108,7 @@ pub async fn create_table(
     properties: &HashMap<String, String>,
     options: &WriteOptions,
 ) -> Result<Committed> {
-    check_place(catalog, &new).await?;
-    check_partitioning(&schema.names(), partition_by)?;
-    let create = Create { location: &new.location, partition_by, properties, durability: options.durability };
-    let captured = delta_rs::create(create, schema.fields()).await?;
-    let table = TableId(options.clock.new_uuid());
-    one(commit(catalog, vec![PendingWrite::new(captured, table, Base::Create(new), options)], options).await?)
+    TableSpec::new(partition_by, properties).create(catalog, new, schema, options).await
 }
 
 /// Makes a table of rows, which are in its version 0 already. The rows' columns become the table's.
@@ -50,20 +133,7 @@ pub async fn prepare_create(
     properties: &HashMap<String, String>,
     options: &WriteOptions,
 ) -> Result<PendingWrite> {
-    let (rows, began_at) = (rows.into(), options.clock.now_ms());
-    let Some(schema) = rows.schema() else {
-        return Err(TxnLogError::invalid(format!(
-            "the table {} cannot be made of no rows: give it a schema",
-            new.name
-        )));
-    };
-    check_partitioning(&schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), partition_by)?;
-    check_place(catalog, &new).await?;
-    let create = Create { location: &new.location, partition_by, properties, durability: options.durability };
-    let (rows, refusal) = rows.unchanged();
-    let captured = refusal.or(delta_rs::create_with_data(create, rows).await)?;
-    let table = TableId(options.clock.new_uuid());
-    Ok(PendingWrite { began_at, ..PendingWrite::new(captured, table, Base::Create(new), options) })
+    TableSpec::new(partition_by, properties).prepare(catalog, new, rows, options).await
 }
 
 fn one(committed: Vec<Committed>) -> Result<Committed> {

@@ -26,6 +26,45 @@ impl<T, E: Error + Send + Sync + 'static> Explain<T> for Result<T, E> {
     }
 }
 
+/// What of a table an error is about, for those who tell errors apart as delta-rs does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no table.
+    NotATable,
+    /// Columns of rows and table differ.
+    Schema,
+    /// Rows or features that the table's protocol, constraints or invariants do not allow.
+    Protocol,
+    /// A commit that the table does not take, whoever makes it: it is append-only, or has features that are not known.
+    Commit,
+    /// A data file is gone.
+    FileNotFound,
+    /// Something else.
+    Other,
+}
+
+impl Fault {
+    /// The fault of an error.
+    pub fn of(e: &TxnLogError) -> Self {
+        use DeltaTableError as D;
+        for cause in causes(e) {
+            match cause.downcast_ref::<DeltaTableError>() {
+                Some(D::NotATable(_) | D::InvalidTableLocation(_)) => return Self::NotATable,
+                Some(D::SchemaMismatch { .. }) => return Self::Schema,
+                Some(D::InvalidData { .. }) => return Self::Protocol,
+                _ => {}
+            }
+            if cause.is::<TransactionError>() {
+                return Self::Commit;
+            }
+            if let Some(object_store::Error::NotFound { .. }) = cause.downcast_ref() {
+                return Self::FileNotFound;
+            }
+        }
+        Self::Other
+    }
+}
+
 /// An error of a running query, such as the stream of a scan yields, as one of the log; `what` begins the sentence.
 pub fn query_error(e: DataFusionError, what: &str) -> TxnLogError {
     match Err::<(), _>(e).explain(|| what.into()) {

@@ -14,6 +14,7 @@ mod filter;
 mod known;
 mod operations;
 mod provider;
+mod settings;
 mod sql;
 mod table;
 #[cfg(test)]
@@ -27,14 +28,16 @@ pub use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 pub use deltalakedb_catalog::connect;
 
 pub use assignments::{parse_assignments, parse_clause};
-pub use create::{check_apart, create_table, create_with_data, place_of, prepare_create};
+pub use create::{TableSpec, check_apart, create_table, create_with_data, place_of, prepare_create};
 pub use delta_rs::{
-    Alter, Assignments, Merge, MergeClause, NewFiles, Optimize, SchemaMode, TableSchema, parse_schema, plain, type_name,
+    Alter, Assignments, Casts, Changes, Merge, MergeClause, NewFiles, Optimize, PartitionFilter, Restore, SchemaMode,
+    TableSchema, parse_schema, plain, query_session, type_name,
 };
-pub use error::query_error;
+pub use error::{Fault, query_error};
 pub use filter::predicate_from_sql;
-pub use operations::{Finished, Operation, Write};
+pub use operations::{Finished, Operation, Stage, Write};
 pub use provider::HeldTable;
+pub use settings::{Settings, duration_ms, is_setting};
 pub use sql::{Done, Namespaces, Outlook, Script, SqlOptions, SqlResult, SqlSession};
 pub use table::{DeltaTable, Scan};
 pub use transaction::{MAX_TIMEOUT, Transaction, TransactionOptions, TransactionResult};

@@ -5,18 +5,21 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use datafusion::execution::SendableRecordBatchStream;
+use deltalakedb_log::action::{Action, CommitInfo, Remove};
 use deltalakedb_log::catalog::TxnLogWriter;
 use deltalakedb_log::commit::{Base, Committed, Outcome, Reads};
 use deltalakedb_log::snapshot::{At, Snapshot};
-use deltalakedb_log::{ErrorKind, FileTxnLogWriter, Predicate, Result, TableId, TxnLogError, Version};
+use deltalakedb_log::{ErrorKind, FileTxnLogWriter, Object, Predicate, Result, TableId, TxnLogError, Version};
 use futures::TryStreamExt;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::create::{TableSpec, check_partitioning};
 use crate::delta_rs::{
-    Alter, Captured, LogState, Matching, Merge, MergeSource, Optimize, PlainAppend, SchemaMode, VirtualTable, Whole,
-    check_writable, session_context,
+    Alter, Captured, Casts, Changes, LogState, Matching, Merge, MergeSource, Optimize, PlainAppend, Restore,
+    SchemaMode, TableSchema, VirtualTable, Whole, check_writable, session_context,
 };
 use crate::error::Explain;
 use crate::filter::{Filter, join_predicate};
@@ -39,22 +42,37 @@ pub enum Operation {
         set: Vec<(String, String)>,
         /// Of the rows that satisfy this condition in SQL; of all, without one.
         filter: Option<String>,
+        /// What cannot be cast to the column's type becomes null; without it, it is an error.
+        safe_cast: bool,
     },
     /// Merges rows into the table.
     Merge(Merge, Rows),
     /// Puts small files together.
     Optimize(Optimize),
     /// Makes the table what it was.
-    Restore(At),
+    Restore(Restore),
+    /// Takes files that are gone out of the table.
+    Repair {
+        /// Only says which they are.
+        dry_run: bool,
+    },
+    /// Makes the table anew: other columns, and no rows but those of files that are given.
+    Recreate(TableSpec, TableSchema),
+    /// Commits files that are there.
+    Stage(Stage),
     /// Changes what the table is, not its rows.
     Alter(Alter),
-    /// Adds a condition that every row satisfies, those that are there included.
-    Constrain {
-        /// The constraint's name.
-        name: String,
-        /// The condition, in SQL.
-        condition: String,
-    },
+    /// Adds conditions that every row satisfies, those that are there included: in SQL, by name.
+    Constrain(HashMap<String, String>),
+}
+
+/// Files that somebody else wrote, or takes out.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// What is added and removed.
+    pub actions: Vec<Action>,
+    /// Takes out all files that were there.
+    pub overwrite: bool,
 }
 
 /// Rows to be written, and what they do with those that are there.
@@ -69,12 +87,23 @@ pub struct Write {
     pub replace_where: Option<String>,
     /// What happens to columns of the rows that the table does not have; without a mode they are refused.
     pub schema_mode: Option<SchemaMode>,
+    /// The columns the table is partitioned by; another partitioning is refused, unless the columns are replaced, too.
+    pub partition_by: Option<Vec<String>>,
+    /// Which types of the rows are taken for those of the table.
+    pub casts: Casts,
 }
 
 impl Write {
     /// Writes rows in a mode.
     pub fn new(rows: impl Into<Rows>, mode: SaveMode) -> Self {
-        Self { rows: rows.into(), mode, replace_where: None, schema_mode: None }
+        Self {
+            rows: rows.into(),
+            mode,
+            replace_where: None,
+            schema_mode: None,
+            partition_by: None,
+            casts: Casts::Meaning,
+        }
     }
 }
 
@@ -105,7 +134,10 @@ impl Operation {
             Self::Merge(..) => "a merge",
             Self::Optimize(_) => "an optimize",
             Self::Restore(_) => "a restore",
-            Self::Alter(_) | Self::Constrain { .. } => "an alter",
+            Self::Repair { .. } => "a repair",
+            Self::Recreate(..) => "a creation",
+            Self::Stage(_) => "a commit of files",
+            Self::Alter(_) | Self::Constrain(_) => "an alter",
         }
     }
 
@@ -121,12 +153,12 @@ impl Operation {
                 let predicate = predicate_of(&condition);
                 Staged::matching(Matching::open(state, condition).await?.delete().await?, predicate)
             }
-            Self::Update { set, filter } => {
+            Self::Update { set, filter, safe_cast } => {
                 let empty = empty().await?;
                 check_columns(&empty, table, &set)?;
                 let condition = condition(&empty, filter)?;
                 let predicate = predicate_of(&condition);
-                Staged::matching(Matching::open(state, condition).await?.update(&set).await?, predicate)
+                Staged::matching(Matching::open(state, condition).await?.update(&set, safe_cast).await?, predicate)
             }
             Self::Merge(merge, rows) => stage_merge(&empty().await?, state, table, merge, rows).await?,
             Self::Optimize(how) => {
@@ -134,14 +166,19 @@ impl Operation {
                 // It moves rows and changes none: whoever changed its files meanwhile has removed them.
                 Staged::blind(Whole::open(state).await?.optimize(&how).await?)
             }
-            Self::Restore(at) => {
-                let version = state.reader.snapshot(at).await?.version();
-                Staged { exactly: true, ..Staged::whole(Whole::open(state).await?.restore(version).await?) }
+            Self::Restore(how) => {
+                let version = state.reader.snapshot(how.to).await?.version();
+                Staged { exactly: true, ..Staged::whole(Whole::open(state).await?.restore(version, &how).await?) }
             }
+            Self::Repair { dry_run } => Staged::whole(Whole::open(state).await?.repair(dry_run).await?),
+            Self::Recreate(spec, columns) => {
+                check_partitioning(&columns.names(), &spec.partition_by)?;
+                let whole = Whole::open(state).await?;
+                Staged::whole(whole.recreate(&spec, columns.fields(), &state.location).await?)
+            }
+            Self::Stage(files) => files.stage(state, &base, table).await?,
             // Rows that break the constraint must not come in beside it.
-            Self::Constrain { name, condition } => {
-                Staged::whole(Whole::open(state).await?.constrain(name, condition).await?)
-            }
+            Self::Constrain(conditions) => Staged::whole(Whole::open(state).await?.constrain(conditions).await?),
             Self::Alter(alter) => {
                 let empty = empty().await?;
                 check_new(&empty, table, &alter)?;
@@ -195,16 +232,25 @@ impl Write {
                 "the columns of {table} can be replaced only where all its rows are: overwrite the whole table"
             )));
         }
+        let there = &base.head.metadata.partition_columns;
+        if let Some(given) = self.partition_by.as_ref().filter(|given| *given != there)
+            && self.schema_mode != Some(SchemaMode::Overwrite)
+        {
+            return Err(TxnLogError::invalid(format!(
+                "Specified table partitioning does not match table partitioning: {table} is partitioned by {there:?}, \
+                 not by {given:?}"
+            )));
+        }
         if self.mode == SaveMode::Append
             && self.schema_mode.is_none()
             && let Some(append) = PlainAppend::open(state, base)?
         {
-            let (rows, refusal) = self.rows.fitted(table, append.schema(), None)?;
+            let (rows, refusal) = self.rows.fitted(table, append.schema(), None, self.casts)?;
             return Ok(Some(Staged::blind(refusal.or(append.append(rows).await)?)));
         }
         let empty = VirtualTable::without_files(state).await?;
         let (columns, replaced) = (empty.schema()?, condition(&empty, self.replace_where)?);
-        let (rows, refusal) = self.rows.fitted(table, &columns, self.schema_mode)?;
+        let (rows, refusal) = self.rows.fitted(table, &columns, self.schema_mode, self.casts)?;
         let evolution = self.schema_mode;
         Ok(Some(match (self.mode, replaced) {
             (SaveMode::Overwrite, Some(replaced)) => {
@@ -214,10 +260,47 @@ impl Write {
             }
             (SaveMode::Overwrite, None) => {
                 let whole = Whole::open(state).await?;
-                Staged::whole(refusal.or(whole.overwrite(rows, evolution).await)?)
+                Staged::whole(refusal.or(whole.overwrite(rows, evolution, self.partition_by).await)?)
             }
             _ => Staged::blind(refusal.or(empty.append(rows, evolution).await)?),
         }))
+    }
+}
+
+impl Stage {
+    async fn stage(self, state: &LogState, base: &Snapshot, table: &str) -> Result<Staged> {
+        let known = &base.head.metadata.partition_columns;
+        for action in &self.actions {
+            let Action::Add(add) = action else { continue };
+            let given: Vec<_> = add.partition_values.keys().collect();
+            if given.len() != known.len() || !known.iter().all(|column| given.contains(&column)) {
+                return Err(TxnLogError::invalid(format!(
+                    "the file {} has values for the partition columns {given:?}, and {table} is partitioned by {known:?}",
+                    add.path
+                )));
+            }
+        }
+        let mut parameters = Object::default();
+        parameters.set("mode", if self.overwrite { "Overwrite" } else { "Append" });
+        let mut info = Object::default();
+        for (key, value) in &state.options.metadata {
+            info.set(key, value);
+        }
+        info.set("operation", "WRITE");
+        info.set("operationParameters", parameters);
+        let mut actions = vec![Action::CommitInfo(CommitInfo(info))];
+        actions.extend(state.options.applications.iter().cloned().map(Action::Txn));
+        if self.overwrite {
+            let now = state.options.clock.now_ms();
+            let live = state.files().await?;
+            actions.extend(live.into_iter().map(|add| Action::Remove(Remove::of(&add, now, true))));
+        }
+        let removes = self.overwrite || self.actions.iter().any(|action| matches!(action, Action::Remove(_)));
+        actions.extend(self.actions);
+        let lines: Vec<_> = actions.iter().map(Action::to_json).collect();
+        let commit = Bytes::from(lines.join("\n") + "\n");
+        let captured = Captured::of_actions(state, actions, commit)?;
+        Ok(if removes { Staged::whole(captured) } else { Staged::blind(captured) })
     }
 }
 
@@ -308,10 +391,12 @@ impl DeltaTable {
     async fn stage(&self, operation: Operation, options: &WriteOptions) -> Result<(Option<PendingWrite>, Value)> {
         let (id, began_at) = (self.writable_id()?, options.clock.now_ms());
         let reader = self.reader().await?;
-        let base = reader.snapshot(At::Latest).await?;
+        let base = reader.snapshot(options.read_version.map_or(At::Latest, At::Version)).await?;
         let version = base.version();
-        let state = LogState::at(&self.location, reader, base).writing(options.durability);
-        let Some(Staged { mut captured, reads, exactly }) = operation.stage(&state, &self.to_string()).await? else {
+        let state = LogState::at(&self.location, reader, base).writing(options);
+        let table = self.to_string();
+        // What operations hold while they wait is much: it is not kept on the stack.
+        let Some(Staged { mut captured, reads, exactly }) = Box::pin(operation.stage(&state, &table)).await? else {
             return Ok((None, Value::Null));
         };
         let metrics = captured.metrics.take();
@@ -398,7 +483,8 @@ impl DeltaTable {
     /// ```
     pub async fn update(&self, set: &[(&str, &str)], filter: Option<&str>, options: &WriteOptions) -> Result<Finished> {
         let set = set.iter().map(|(column, value)| (column.to_string(), value.to_string())).collect();
-        self.run(Operation::Update { set, filter: filter.map(String::from) }, options).await
+        let (filter, safe_cast) = (filter.map(String::from), false);
+        self.run(Operation::Update { set, filter, safe_cast }, options).await
     }
 
     /// Merges rows into the table.
@@ -424,7 +510,7 @@ impl DeltaTable {
 
     /// Makes the table what it was, in a new version.
     pub async fn restore(&self, to: At, options: &WriteOptions) -> Result<Finished> {
-        self.run(Operation::Restore(to), options).await
+        self.run(Operation::Restore(to.into()), options).await
     }
 
     /// Changes what the table is: its columns, properties, description.
@@ -434,13 +520,13 @@ impl DeltaTable {
 
     /// Adds a condition in SQL that every row satisfies, those that are there included.
     pub async fn constrain(&self, name: &str, condition: &str, options: &WriteOptions) -> Result<Finished> {
-        self.run(Operation::Constrain { name: name.into(), condition: condition.into() }, options).await
+        self.run(Operation::Constrain(HashMap::from([(name.into(), condition.into())])), options).await
     }
 
     /// Sets properties, such as `delta.enableChangeDataFeed`.
     pub async fn set_properties(&self, properties: &[(&str, &str)], options: &WriteOptions) -> Result<Finished> {
         let properties: HashMap<_, _> = properties.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        self.alter(Alter::SetProperties(properties), options).await
+        self.alter(Alter::SetProperties { properties, unknown: false }, options).await
     }
 
     /// What changed from a version to another (the newest, where none is given), both included: the rows, and beside
@@ -462,7 +548,13 @@ impl DeltaTable {
                  with a version after that"
             )));
         }
-        VirtualTable::without_files(&LogState::at(&self.location, reader, head)).await?.changes(from, to).await
+        let what = Changes { from, to: Some(to), ..Changes::default() };
+        VirtualTable::without_files(&LogState::at(&self.location, reader, head)).await?.changes(&what).await
+    }
+
+    /// The changes that are asked for, as delta-rs finds them up to a version.
+    pub async fn changes_of(&self, what: &Changes, at: At) -> Result<SendableRecordBatchStream> {
+        VirtualTable::without_files(&self.held(at).await?).await?.changes(what).await
     }
 
     fn writable_id(&self) -> Result<TableId> {

@@ -1,5 +1,6 @@
 //! A Delta table, wherever its log is.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::snapshot::{At, Head};
 use deltalakedb_log::{FileTxnLogReader, Location, Predicate, Result, TableId, TableName, TxnLogError};
 use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
 
 use crate::delta_rs::{LogState, Texts, VirtualTable, session_context};
 use crate::error::Explain;
@@ -78,6 +80,11 @@ impl DeltaTable {
                 return Self::open_in(catalog, &table).await;
             }
         }
+        Self::open_plain(location).await
+    }
+
+    /// The table at a place whose log is its `_delta_log`, whatever a catalog says.
+    pub async fn open_plain(location: Location) -> Result<Self> {
         let table = Self { location, source: Source::Plain };
         table.reader().await?;
         Ok(table)
@@ -145,6 +152,45 @@ impl DeltaTable {
     /// Its columns in Arrow types, as [`Self::scan`] yields them.
     pub async fn schema(&self, at: At) -> Result<SchemaRef> {
         VirtualTable::without_files(&self.held(at).await?).await?.schema()
+    }
+
+    /// The add actions of its live files as columns: path, size, partition values, statistics. Flat, `min.price` is a
+    /// column; otherwise `min` is a struct.
+    pub async fn add_actions(&self, at: At, flat: bool) -> Result<RecordBatch> {
+        VirtualTable::matching(&self.held(at).await?, Predicate::Unknown).await?.add_actions(flat)
+    }
+
+    /// The files that have deletion vectors, and for each row of theirs whether it is kept.
+    pub async fn deletion_vectors(&self, at: At) -> Result<Vec<(String, Vec<bool>)>> {
+        VirtualTable::matching(&self.held(at).await?, Predicate::Unknown).await?.deletion_vectors().await
+    }
+
+    /// Writes the manifests by which readers without Delta find its files (`_symlink_format_manifest`).
+    pub async fn generate_manifests(&self, at: At) -> Result<()> {
+        let reader = self.reader().await?;
+        let version = reader.snapshot(at).await?.version();
+        let mut manifests: BTreeMap<String, String> = BTreeMap::from([(String::new(), String::new())]);
+        let mut files = reader.files(version, None).await?;
+        while let Some(add) = files.try_next().await? {
+            let url = self.location.url().join(&add.path);
+            let url = url.explain(|| format!("{self} has a file whose path cannot be read: {:?}", add.path))?;
+            let place = url.to_file_path().map_or_else(|()| url.to_string(), |path| path.display().to_string());
+            let folder = add.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let manifest = manifests.entry(folder.to_string()).or_default();
+            manifest.push_str(&place);
+            manifest.push('\n');
+        }
+        if manifests.len() > 1 {
+            manifests.retain(|_, manifest| !manifest.is_empty());
+        }
+        let store = self.location.store()?;
+        for (folder, manifest) in manifests {
+            let path = ["_symlink_format_manifest", &folder, "manifest"].into_iter().filter(|part| !part.is_empty());
+            let path = object_store::path::Path::from_url_path(path.collect::<Vec<_>>().join("/"))
+                .explain(|| format!("{self} has a folder whose name cannot be read: {folder:?}"))?;
+            store.put(&path, manifest.into()).await?;
+        }
+        Ok(())
     }
 
     /// Its log at a version, for who only reads: they need to know neither applications nor domains.

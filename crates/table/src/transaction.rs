@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use deltalakedb_log::action::{Action, Add, CommitInfo, Remove};
 use deltalakedb_log::catalog::{Catalog, TableRef, require};
 use deltalakedb_log::commit::{Base, CommitRequest, Committed, Isolation, NewTable, Reads};
@@ -21,8 +22,8 @@ use futures::TryStreamExt;
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::create::{check_partitioning, check_place};
-use crate::delta_rs::{self, Captured, Create, LogState, NewFiles, TableSchema, wait};
+use crate::create::{TableSpec, check_partitioning, check_place};
+use crate::delta_rs::{self, Captured, LogState, NewFiles, TableSchema, wait};
 use crate::operations::{Operation, Staged, Write};
 use crate::table::{Scan, scan};
 use crate::write::{Rows, SaveMode, WriteOptions, commit_requests, remove};
@@ -132,13 +133,17 @@ impl Transaction {
     /// Sets columns of the rows that satisfy a condition in SQL, of all without one, to the values of expressions.
     pub async fn update(&self, table: &str, set: &[(&str, &str)], filter: Option<&str>) -> TransactionResult<Value> {
         let set = set.iter().map(|(column, value)| (column.to_string(), value.to_string())).collect();
-        self.run(table, Operation::Update { set, filter: filter.map(String::from) }).await
+        let (filter, safe_cast) = (filter.map(String::from), false);
+        self.run(table, Operation::Update { set, filter, safe_cast }).await
     }
 
     /// Runs any operation on a table, and gives what it says of itself. One that fails leaves the transaction as it
     /// was. Files are not put together and versions not restored in a transaction: neither goes with other changes.
     pub async fn run(&self, table: &str, operation: Operation) -> TransactionResult<Value> {
-        if matches!(operation, Operation::Optimize(_) | Operation::Restore(_)) {
+        if matches!(
+            operation,
+            Operation::Optimize(_) | Operation::Restore(_) | Operation::Repair { .. } | Operation::Recreate(..)
+        ) {
             let what = operation.name();
             return Err(TxnLogError::invalid(format!("{what} is no part of a transaction: run it on its own")).into());
         }
@@ -146,8 +151,8 @@ impl Transaction {
         let mut guard = self.open().await?;
         let members = guard.as_mut().ok_or(TxnLogTransactionError::Closed)?;
         let member = self.member(members, &name).await?;
-        let Some(Staged { captured, reads, .. }) = operation.stage(&member.state, &format!("the table {name}")).await?
-        else {
+        let called = format!("the table {name}");
+        let Some(Staged { captured, reads, .. }) = Box::pin(operation.stage(&member.state, &called)).await? else {
             return Ok(Value::Null);
         };
         let metrics = captured.metrics.clone();
@@ -165,8 +170,8 @@ impl Transaction {
     ) -> TransactionResult<()> {
         check_partitioning(&schema.names(), partition_by)?;
         let place = new.location.clone();
-        let durability = self.options.write.durability;
-        let create = Create { location: &place, partition_by, properties, durability };
+        let spec = TableSpec::new(partition_by, properties);
+        let create = spec.at(&place, &self.options.write);
         self.make(new, delta_rs::create(create, schema.fields())).await
     }
 
@@ -186,8 +191,8 @@ impl Transaction {
         }
         check_partitioning(&names.iter().map(String::as_str).collect::<Vec<_>>(), partition_by)?;
         let place = new.location.clone();
-        let durability = self.options.write.durability;
-        let create = Create { location: &place, partition_by, properties, durability };
+        let spec = TableSpec::new(partition_by, properties);
+        let create = spec.at(&place, &self.options.write);
         let (rows, refusal) = rows.unchanged();
         self.make(new, async { refusal.or(delta_rs::create_with_data(create, rows).await) }).await
     }
@@ -201,7 +206,7 @@ impl Transaction {
             return Err(taken.into());
         }
         self.check_room(members, &new.name)?;
-        let state = LogState::nothing_yet(&new.location).writing(self.options.write.durability);
+        let state = LogState::nothing_yet(&new.location).writing(&self.options.write);
         let name = new.name.clone();
         let id = TableId(self.options.write.clock.new_uuid());
         let mut member = Member::new(id, Base::Create(new), state);
@@ -212,6 +217,11 @@ impl Transaction {
 
     /// Reads rows of a table as this transaction sees it. Its `at` may name an earlier state.
     pub async fn read(&self, table: &str, what: &Scan) -> TransactionResult<Vec<RecordBatch>> {
+        Ok(self.read_with_schema(table, what).await?.1)
+    }
+
+    /// The same, with the columns that the rows have.
+    pub async fn read_with_schema(&self, table: &str, what: &Scan) -> TransactionResult<(SchemaRef, Vec<RecordBatch>)> {
         let name: TableName = table.parse()?;
         let mut state = self.state(&name).await?;
         if what.at != At::Latest {
@@ -222,8 +232,9 @@ impl Transaction {
         if what.at == At::Latest {
             self.note_read(&name, predicate).await?;
         }
+        let schema = rows.schema();
         let rows: Result<_, _> = rows.try_collect().await;
-        Ok(rows.map_err(|e| crate::query_error(e, &format!("the table {name} cannot be read")))?)
+        Ok((schema, rows.map_err(|e| crate::query_error(e, &format!("the table {name} cannot be read")))?))
     }
 
     /// A table as this transaction sees it.
@@ -348,7 +359,7 @@ impl Transaction {
             self.check_room(members, name)?;
             let (version, reader) = (entry.current_version, self.catalog.reader(entry.id));
             let base = reader.snapshot(At::Version(version)).await?;
-            let state = LogState::at(&entry.location, reader, base).writing(self.options.write.durability);
+            let state = LogState::at(&entry.location, reader, base).writing(&self.options.write);
             members.insert(name.clone(), Member::new(entry.id, Base::RebaseFrom(version), state));
         }
         members.get_mut(name).ok_or(TxnLogTransactionError::Closed)

@@ -34,11 +34,13 @@ pub struct Vacuum {
     pub dry_run: bool,
     /// Refuses a `retain` that is shorter than the table's own.
     pub enforce_retention: bool,
+    /// Versions that keep their files, however old they are.
+    pub keep_versions: Vec<Version>,
 }
 
 impl Default for Vacuum {
     fn default() -> Self {
-        Self { retain: None, lite: false, dry_run: false, enforce_retention: true }
+        Self { retain: None, lite: false, dry_run: false, enforce_retention: true, keep_versions: Vec::new() }
     }
 }
 
@@ -94,6 +96,14 @@ impl DeltaTable {
         let now = options.clock.now_ms();
         let store = self.location.store()?;
         let mut known = Known::of(catalog.as_ref(), *id, &head, now.saturating_sub(millis(retain))).await?;
+        for version in &what.keep_versions {
+            let mut live = reader.files(*version, None).await?;
+            while let Some(add) = live.try_next().await? {
+                known.keep(&add)?;
+            }
+        }
+        let Known { kept, over, .. } = &mut known;
+        over.retain(|path, _| !kept.contains(path));
         let mut found = match what.lite {
             true => known.still_there(store.as_ref()).await?,
             false => {
@@ -340,7 +350,10 @@ async fn mark(
     info: CommitInfo,
     options: &WriteOptions,
 ) -> Result<Committed> {
-    let (operation, actions) = (options.clock.new_uuid(), vec![Action::CommitInfo(info)]);
+    let mut said = Object::default();
+    options.metadata.iter().for_each(|(key, value)| said.set(key, value));
+    info.0.iter().for_each(|(key, value)| said.set(key, value));
+    let (operation, actions) = (options.clock.new_uuid(), vec![Action::CommitInfo(CommitInfo(said))]);
     let mut request = CommitRequest::new(table, operation, Base::RebaseFrom(base), actions);
     request.committer = options.committer.clone();
     let committed = commit_requests(catalog, vec![request], Vec::new(), options).await?;

@@ -1,6 +1,8 @@
 //! Writing: data files first, then one commit that names them.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,14 +11,17 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use deltalakedb_log::action::Txn;
 use deltalakedb_log::catalog::Catalog;
 use deltalakedb_log::commit::{Base, CommitRequest, Committed, Outcome};
 use deltalakedb_log::{
-    Clock, Durability, ErrorKind, Result, SystemClock, TableId, TxnLogError, TxnLogTransactionError,
+    Clock, Durability, ErrorKind, Result, SystemClock, TableId, TxnLogError, TxnLogTransactionError, Version,
 };
 use futures::{StreamExt, TryStreamExt, stream};
+use parquet::file::properties::WriterProperties;
+use serde_json::Value;
 
-use crate::delta_rs::{Captured, Fit, NewFiles, SchemaMode};
+use crate::delta_rs::{Captured, Casts, Fit, NewFiles, SchemaMode};
 use crate::error::query_error;
 use crate::transaction::MAX_TIMEOUT;
 
@@ -46,11 +51,32 @@ pub struct WriteOptions {
     pub retries: u32,
     /// What has reached the disk when a write is acknowledged.
     pub durability: Durability,
+    /// The version that an operation sees; the newest, where none is given. What was committed since then and conflicts
+    /// with the operation makes it fail.
+    pub read_version: Option<Version>,
+    /// How data files are encoded; without it as delta-rs does.
+    pub parquet: Option<WriterProperties>,
+    /// The size that data files should get, in bytes; `None`: the table's property, or delta-rs' default.
+    pub target_file_size: Option<NonZeroU64>,
+    /// What the commit says beside what it did: keys of its `commitInfo`.
+    pub metadata: BTreeMap<String, Value>,
+    /// How far applications are once this is committed.
+    pub applications: Vec<Txn>,
 }
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        Self { committer: None, clock: Arc::new(SystemClock), retries: 5, durability: Durability::Full }
+        Self {
+            committer: None,
+            clock: Arc::new(SystemClock),
+            retries: 5,
+            durability: Durability::Full,
+            read_version: None,
+            parquet: None,
+            target_file_size: None,
+            metadata: BTreeMap::new(),
+            applications: Vec::new(),
+        }
     }
 }
 
@@ -107,19 +133,20 @@ impl Rows {
         table: &str,
         columns: &Schema,
         evolution: Option<SchemaMode>,
+        casts: Casts,
     ) -> Result<(SendableRecordBatchStream, Refusal)> {
         let shaped = match evolution {
             None => Fit::new,
             Some(SchemaMode::Merge) => Fit::evolving,
             Some(SchemaMode::Overwrite) => return Ok(self.unchanged()),
         };
-        let fit = shaped(table, self.schema.as_deref().unwrap_or(columns), columns)?;
+        let fit = shaped(table, self.schema.as_deref().unwrap_or(columns), columns, casts)?;
         let (out, table, columns) = (fit.columns().clone(), table.to_string(), columns.clone());
         let mut shape = self.schema.clone();
         let mut rows_before = 0;
         Ok(self.each(out, move |batch| {
             if shape.as_ref().is_none_or(|shape| *shape != batch.schema()) {
-                shaped(&table, &batch.schema(), &columns)?;
+                shaped(&table, &batch.schema(), &columns, casts)?;
                 shape = Some(batch.schema());
             }
             let fitted = fit.batch(&batch, rows_before);

@@ -100,16 +100,21 @@ async fn operate(catalog: &Arc<dyn Catalog>, table: &DeltaTable) -> Vec<Vec<Stri
         Operation::Write(Write::new(rows(&[7, 8], "c"), SaveMode::Append)),
         Operation::Write(replace),
         Operation::Delete { filter: Some("id = 4".into()) },
-        Operation::Update { set: vec![("id".into(), "id + 1".into())], filter: Some("day = 'c'".into()) },
+        Operation::Update {
+            set: vec![("id".into(), "id + 1".into())],
+            filter: Some("day = 'c'".into()),
+            safe_cast: false,
+        },
         Operation::Merge(upsert, rows(&[6, 9], "b").into()),
         Operation::Optimize(Optimize::default()),
         Operation::Optimize(Optimize { zorder: vec!["id".into()], ..Optimize::default() }),
-        Operation::Constrain { name: "positive".into(), condition: "id > 0".into() },
+        Operation::Constrain([("positive".into(), "id > 0".into())].into()),
         Operation::Alter(Alter::AddColumns(parse_schema("note string").unwrap())),
-        Operation::Alter(Alter::SetProperties(
-            [("delta.dataSkippingNumIndexedCols".to_string(), "1".to_string())].into(),
-        )),
-        Operation::Restore(At::Version(3)),
+        Operation::Alter(Alter::SetProperties {
+            properties: [("delta.dataSkippingNumIndexedCols".to_string(), "1".to_string())].into(),
+            unknown: false,
+        }),
+        Operation::Restore(At::Version(3).into()),
         Operation::Write(Write::new(rows(&[1], "z"), SaveMode::Overwrite)),
     ];
     let mut after = Vec::new();

@@ -26,6 +26,7 @@ use super::log_store::VirtualLogStore;
 use super::write::Data;
 use super::{Captured, LogState};
 use crate::error::Explain;
+use crate::write::WriteOptions;
 
 /// A table to which rows can be appended as they are.
 pub(crate) struct PlainAppend {
@@ -34,6 +35,7 @@ pub(crate) struct PlainAppend {
     schema: SchemaRef,
     partition_by: Vec<String>,
     properties: TableProperties,
+    options: Arc<WriteOptions>,
 }
 
 impl PlainAppend {
@@ -46,11 +48,12 @@ impl PlainAppend {
         let log = Arc::new(HeldLog::new(state, Files::None));
         let set = metadata.configuration.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
         Ok(Some(Self {
-            log_store: VirtualLogStore::new(&state.location, log.clone(), state.durability)?,
+            log_store: VirtualLogStore::new(&state.location, log.clone(), state.options.durability)?,
             log,
             schema: Arc::new(schema),
             partition_by: metadata.partition_columns.clone(),
             properties: set.into(),
+            options: state.options.clone(),
         }))
     }
 
@@ -87,8 +90,8 @@ impl PlainAppend {
         let config = WriterConfig::new(
             self.schema.clone(),
             self.partition_by.clone(),
-            None,
-            Some(self.properties.target_file_size()),
+            self.options.parquet.clone(),
+            Some(self.options.target_file_size.unwrap_or_else(|| self.properties.target_file_size())),
             None,
             indexed,
             stats_columns,
@@ -114,6 +117,10 @@ impl PlainAppend {
             parameters.set("partitionBy", Value::from(self.partition_by.clone()).to_string());
         }
         let mut info = Object::default();
+        info.set("clientVersion", concat!("deltalakedb.", env!("CARGO_PKG_VERSION")));
+        for (key, value) in &self.options.metadata {
+            info.set(key, value);
+        }
         info.set("operation", "WRITE");
         info.set("operationParameters", parameters);
         info.set(
@@ -127,6 +134,7 @@ impl PlainAppend {
             }),
         );
         let mut lines = vec![Action::CommitInfo(CommitInfo(info)).to_json()];
+        lines.extend(self.options.applications.iter().map(|txn| Action::Txn(txn.clone()).to_json()));
         lines.extend(adds.into_iter().map(|add| json!({"add": add}).to_string()));
         let bytes = Bytes::from(lines.join("\n") + "\n");
         Ok((Commit::parse(bytes.clone(), "the commit made of the append")?.into_actions(), bytes))

@@ -4,6 +4,7 @@
 //! other encodings of the same thing, nulls for columns that are left out.
 
 use arrow::array::{Array, ArrayData, RecordBatch, TimestampNanosecondArray};
+use arrow::compute::can_cast_types;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use deltalake_core::kernel::cast_record_batch;
 use deltalakedb_log::{Result, TxnLogError};
@@ -16,22 +17,35 @@ use crate::error::Explain;
 pub(crate) struct Fit {
     table: String,
     columns: SchemaRef,
+    casts: bool,
+}
+
+/// Which differences between the types of rows and of a table are bridged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Casts {
+    /// Those that keep what a value means: wider numbers, other encodings of the same thing.
+    #[default]
+    Meaning,
+    /// All that there is a cast for, as delta-rs does it: text to dates, anything to text, nanoseconds cut off. A value
+    /// that cannot be cast is refused.
+    Any,
 }
 
 impl Fit {
     /// Rows with the columns `data` for a table with the columns `table_columns`. The error names the first column
     /// that does not fit, and why.
-    pub(crate) fn new(table: &str, data: &Schema, table_columns: &Schema) -> Result<Self> {
-        fit_fields(table, "", data.fields(), table_columns.fields())?;
+    pub(crate) fn new(table: &str, data: &Schema, table_columns: &Schema, casts: Casts) -> Result<Self> {
+        fit_fields(table, "", data.fields(), table_columns.fields(), casts)?;
         // delta-rs works out generated columns that are left out.
         let is_generated = |f: &Field| f.metadata().contains_key("delta.generationExpression");
         let columns =
             table_columns.fields().iter().filter(|f| data.column_with_name(f.name()).is_some() || !is_generated(f));
-        Ok(Self { table: table.into(), columns: Schema::new(columns.cloned().collect::<Fields>()).into() })
+        let columns = Schema::new(columns.cloned().collect::<Fields>()).into();
+        Ok(Self { table: table.into(), columns, casts: casts == Casts::Any })
     }
 
     /// The same for a table that takes in the columns it does not have, within its own columns, too.
-    pub(crate) fn evolving(table: &str, data: &Schema, table_columns: &Schema) -> Result<Self> {
+    pub(crate) fn evolving(table: &str, data: &Schema, table_columns: &Schema, casts: Casts) -> Result<Self> {
         let new = data.fields().iter().filter(|f| table_columns.column_with_name(f.name()).is_none());
         let new = Schema::new(new.cloned().collect::<Fields>());
         // Of a new column only the type matters, and that in the way Delta has it.
@@ -39,7 +53,7 @@ impl Fit {
         let grown = grown_fields(table_columns.fields(), data.fields());
         let nullable = |f: &FieldRef| f.as_ref().clone().with_nullable(true).into();
         let all: Fields = grown.iter().cloned().chain(new.fields().iter().map(nullable)).collect();
-        Self::new(table, data, &Schema::new(all))
+        Self::new(table, data, &Schema::new(all), casts)
     }
 
     /// The columns of the rows it yields.
@@ -63,7 +77,7 @@ impl Fit {
             }
         }
         for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
-            if has_nanoseconds(&column.to_data()) {
+            if !self.casts && has_nanoseconds(&column.to_data()) {
                 return Err(TxnLogError::invalid(format!(
                     "the column {:?} of the data has a time with nanoseconds, and {} keeps microseconds: round it, \
                      nothing was written",
@@ -102,7 +116,7 @@ fn grown_type(column: &DataType, data: &DataType) -> DataType {
     }
 }
 
-fn fit_fields(table: &str, within: &str, data: &Fields, columns: &Fields) -> Result<()> {
+fn fit_fields(table: &str, within: &str, data: &Fields, columns: &Fields, casts: Casts) -> Result<()> {
     let refuse = |what: String| Err(TxnLogError::invalid(format!("{what}: nothing was written")));
     for (n, field) in data.iter().enumerate() {
         let name = format!("{within}{}", field.name());
@@ -116,7 +130,7 @@ fn fit_fields(table: &str, within: &str, data: &Fields, columns: &Fields) -> Res
                 names.join(", ")
             ));
         };
-        fit_type(table, &name, field.data_type(), column.data_type())?;
+        fit_type(table, &name, field.data_type(), column.data_type(), casts)?;
     }
     let missing = columns.iter().find(|c| {
         let required = !c.is_nullable() && !c.metadata().contains_key("delta.generationExpression");
@@ -131,22 +145,22 @@ fn fit_fields(table: &str, within: &str, data: &Fields, columns: &Fields) -> Res
     }
 }
 
-fn fit_type(table: &str, name: &str, data: &DataType, column: &DataType) -> Result<()> {
+fn fit_type(table: &str, name: &str, data: &DataType, column: &DataType, casts: Casts) -> Result<()> {
     use DataType as T;
     match (data, column) {
-        (T::Struct(data), T::Struct(columns)) => fit_fields(table, &format!("{name}."), data, columns),
+        (T::Struct(data), T::Struct(columns)) => fit_fields(table, &format!("{name}."), data, columns, casts),
         (T::List(a) | T::LargeList(a) | T::FixedSizeList(a, _), T::List(b)) => {
-            fit_type(table, &format!("{name}.element"), a.data_type(), b.data_type())
+            fit_type(table, &format!("{name}.element"), a.data_type(), b.data_type(), casts)
         }
         (T::Map(a, _), T::Map(b, _)) => match (a.data_type(), b.data_type()) {
             (T::Struct(a), T::Struct(b)) if a.len() == 2 && b.len() == 2 => {
-                fit_type(table, &format!("{name}.key"), a[0].data_type(), b[0].data_type())?;
-                fit_type(table, &format!("{name}.value"), a[1].data_type(), b[1].data_type())
+                fit_type(table, &format!("{name}.key"), a[0].data_type(), b[0].data_type(), casts)?;
+                fit_type(table, &format!("{name}.value"), a[1].data_type(), b[1].data_type(), casts)
             }
             _ => Ok(()),
         },
-        (T::Dictionary(_, values), column) => fit_type(table, name, values, column),
-        (data, column) if fits(data, column) => Ok(()),
+        (T::Dictionary(_, values), column) => fit_type(table, name, values, column, casts),
+        (data, column) if fits(data, column) || casts == Casts::Any && can_cast_types(data, column) => Ok(()),
         (data, column) => Err(TxnLogError::invalid(format!(
             "the column {name:?} is {} in {table} and {} in the data: nothing was written",
             type_name(column),
@@ -232,7 +246,7 @@ mod tests {
             ("s", inner(DataType::Int32), true),
         ]);
         let check = |data: &[(&str, DataType, bool)], want: &str| {
-            let got = Fit::new("t", &columns(data), &table).map(|_| ()).map_err(|e| e.to_string());
+            let got = Fit::new("t", &columns(data), &table, Casts::Meaning).map(|_| ()).map_err(|e| e.to_string());
             assert_eq!(got.err().unwrap_or_default(), want);
         };
         check(&[("id", DataType::Int32, true), ("day", DataType::Date32, true)], "");
@@ -289,7 +303,7 @@ mod tests {
             let at: ArrayRef = Arc::new(TimestampNanosecondArray::from(times));
             let s: ArrayRef = Arc::new(StructArray::new(inner(TimeUnit::Nanosecond), vec![at], None));
             let rows = RecordBatch::try_from_iter([("s", s)]).unwrap();
-            Fit::new("t", &rows.schema(), &table).unwrap().batch(&rows, 0)
+            Fit::new("t", &rows.schema(), &table, Casts::Meaning).unwrap().batch(&rows, 0)
         };
         let rows = fit(vec![Some(-7000), None]).unwrap();
         let s = rows.column(0).as_any().downcast_ref::<StructArray>().unwrap();

@@ -23,6 +23,8 @@ pub(super) struct VirtualLogStore {
     log: Arc<HeldLog>,
     config: LogStoreConfig,
     table_url: Url,
+    /// Where the table is.
+    location: Url,
     /// The store of the table, which is all there is under the table's URL.
     table: Arc<Overlay>,
     objects: Arc<dyn Engine>,
@@ -37,9 +39,18 @@ impl VirtualLogStore {
             config: LogStoreConfig::new(&url, StorageConfig::default()),
             objects: stores::engine(&url)?,
             table_url: url,
+            location: location.url().clone(),
             table: Arc::new(Overlay::new(data, log.clone())),
             log,
         })
+    }
+
+    /// A URL within the table as everyone knows it.
+    pub(super) fn outward(&self, url: &str) -> String {
+        match url.strip_prefix(self.table_url.as_str()) {
+            Some(path) => format!("{}{path}", self.location),
+            None => url.into(),
+        }
     }
 
     /// What was put into the table so far.
@@ -101,8 +112,12 @@ impl LogStore for VirtualLogStore {
         Ok(())
     }
 
-    async fn get_latest_version(&self, _start: Version) -> DeltaResult<Version> {
-        self.log.newest().ok_or_else(|| DeltaTableError::NotATable("the table does not exist yet".into()))
+    async fn get_latest_version(&self, start: Version) -> DeltaResult<Version> {
+        match self.log.newest() {
+            Some(newest) if start <= newest => Ok(newest),
+            Some(_) => Err(DeltaTableError::InvalidVersion(start)),
+            None => Err(DeltaTableError::NotATable("the table does not exist yet".into())),
+        }
     }
 
     fn object_store(&self, _operation: Option<Uuid>) -> Arc<dyn ObjectStore> {

@@ -10,7 +10,6 @@ use deltalake_core::operations::merge::MergeBuilder;
 use deltalakedb_log::Result;
 
 use super::operations::{metrics, state};
-use super::write::no_hooks;
 use super::{Captured, Matching, VirtualTable, Whole, session_context};
 use crate::assignments::quoted;
 use crate::error::Explain;
@@ -28,6 +27,8 @@ pub struct Merge {
     pub clauses: Vec<MergeClause>,
     /// Columns that only the merged rows have are added to the table.
     pub evolve_schema: bool,
+    /// What cannot be cast to the column's type becomes null; without it, it is an error.
+    pub safe_cast: bool,
 }
 
 impl Merge {
@@ -39,6 +40,7 @@ impl Merge {
             target_alias: "target".into(),
             clauses: Vec::new(),
             evolve_schema: false,
+            safe_cast: false,
         }
     }
 
@@ -164,7 +166,11 @@ impl VirtualTable {
             .with_target_alias(&merge.target_alias)
             .with_merge_schema(merge.evolve_schema)
             .with_session_state(state()?)
-            .with_commit_properties(no_hooks());
+            .with_safe_cast(merge.safe_cast)
+            .with_commit_properties(self.commit_properties());
+        if let Some(parquet) = self.options.parquet.clone() {
+            builder = builder.with_writer_properties(parquet);
+        }
         for clause in &merge.clauses {
             builder = add(builder, clause, merge, &source).explain(|| what.into())?;
         }

@@ -37,10 +37,11 @@ use datafusion::prelude::SessionContext;
 use delta_kernel::actions::deletion_vector::{DeletionVectorDescriptor, DeletionVectorStorageType};
 use deltalake_core::delta_datafusion::{DeltaScanConfig, DeltaScanNext, DeltaSessionContext};
 use deltalake_core::kernel::EagerSnapshot;
-use deltalakedb_log::action::DeletionVector;
+use deltalakedb_log::action::{Add, DeletionVector};
 use deltalakedb_log::catalog::TxnLogReader;
 use deltalakedb_log::snapshot::{Head, Replay, Snapshot};
-use deltalakedb_log::{Commit, Durability, Location, Predicate, Result, TxnLogError};
+use deltalakedb_log::{Commit, Location, Predicate, Result, TxnLogError};
+use futures::TryStreamExt;
 
 use url::Url;
 
@@ -48,19 +49,20 @@ use self::log::{Files, HeldLog, NoLog};
 use self::log_store::VirtualLogStore;
 use crate::error::Explain;
 use crate::known::AskTheLog;
+use crate::write::WriteOptions;
 
 pub(crate) use self::append::PlainAppend;
 pub(crate) use self::fit::Fit;
-pub use self::fit::type_name;
+pub use self::fit::{Casts, type_name};
 pub(crate) use self::merge::MergeSource;
 pub use self::merge::{Assignments, Merge, MergeClause};
-pub use self::operations::{Alter, Optimize};
+pub use self::operations::{Alter, Changes, Optimize, PartitionFilter, Restore};
 pub(crate) use self::runtime::wait;
 pub use self::schema::{TableSchema, parse_schema};
 pub(crate) use self::stores::register;
 pub use self::write::NewFiles;
 pub use self::write::SchemaMode;
-pub(crate) use self::write::{Captured, Create, create, create_with_data};
+pub(crate) use self::write::{Captured, Create, convert, create, create_with_data};
 
 /// A table's log as an operation finds it: at a version, with the commits of a transaction on top.
 #[derive(Clone, Debug)]
@@ -71,8 +73,8 @@ pub(crate) struct LogState {
     pub(crate) base: Option<Snapshot>,
     /// What the transaction staged so far, in order.
     pub(crate) staged: Vec<Bytes>,
-    /// How durable new data files are.
-    pub(crate) durability: Durability,
+    /// How data files and commits are made.
+    pub(crate) options: Arc<WriteOptions>,
 }
 
 impl LogState {
@@ -88,13 +90,26 @@ impl LogState {
 
     /// A table that does not exist yet.
     pub(crate) fn nothing_yet(location: &Location) -> Self {
-        let (reader, durability) = (Arc::new(NoLog), Durability::Full);
-        Self { location: location.clone(), reader, base: None, staged: Vec::new(), durability }
+        let (reader, options) = (Arc::new(NoLog), Arc::default());
+        Self { location: location.clone(), reader, base: None, staged: Vec::new(), options }
     }
 
-    /// The same, for who writes data files as durable as that.
-    pub(crate) fn writing(self, durability: Durability) -> Self {
-        Self { durability, ..self }
+    /// The same, for who writes in that way.
+    pub(crate) fn writing(self, options: &WriteOptions) -> Self {
+        Self { options: Arc::new(options.clone()), ..self }
+    }
+
+    /// Its live files, with what is staged.
+    pub(crate) async fn files(&self) -> Result<Vec<Add>> {
+        let mut replay = Replay::default();
+        if let Some(base) = &self.base {
+            let files = self.reader.files(base.version(), None).await?;
+            replay.files = files.map_ok(|add| (add.key(), add)).try_collect().await?;
+        }
+        for commit in &self.staged {
+            replay.apply(Commit::parse(commit.clone(), "a staged commit")?.into_actions());
+        }
+        Ok(replay.files.into_values().collect())
     }
 
     /// What the table is, with what is staged.
@@ -133,6 +148,7 @@ pub(crate) struct VirtualTable {
     log_store: Arc<VirtualLogStore>,
     snapshot: EagerSnapshot,
     base: Snapshot,
+    options: Arc<WriteOptions>,
 }
 
 /// A table with the files in which a row may match a condition. What is done with it is done with that condition.
@@ -159,11 +175,11 @@ impl VirtualTable {
     async fn open(state: &LogState, files: Files) -> Result<Self> {
         let base = state.snapshot()?;
         let log = Arc::new(HeldLog::new(state, files));
-        let log_store = Arc::new(VirtualLogStore::new(&state.location, log.clone(), state.durability)?);
+        let log_store = Arc::new(VirtualLogStore::new(&state.location, log.clone(), state.options.durability)?);
         let snapshot = EagerSnapshot::try_new(log_store.as_ref(), None)
             .await
             .explain(|| format!("version {} of the table at {} cannot be opened", base.version(), state.location))?;
-        Ok(Self { log, log_store, snapshot, base })
+        Ok(Self { log, log_store, snapshot, base, options: state.options.clone() })
     }
 
     /// Its columns in Arrow types.
@@ -230,6 +246,20 @@ fn provider(snapshot: EagerSnapshot, texts: Texts) -> Result<DeltaScanNext> {
         ..DeltaScanConfig::default()
     };
     DeltaScanNext::new(snapshot, config).explain(|| "the table cannot be read".into())
+}
+
+/// A session for queries over tables that are registered in it, with settings of DataFusion's such as
+/// `datafusion.execution.batch_size`.
+pub fn query_session<'a>(settings: impl IntoIterator<Item = (&'a String, &'a String)>) -> Result<SessionContext> {
+    let session = session_context()?;
+    {
+        let state = session.state_ref();
+        let mut state = state.write();
+        for (key, value) in settings {
+            state.config_mut().options_mut().set(key, value).explain(|| format!("the setting {key} is wrong"))?;
+        }
+    }
+    Ok(session)
 }
 
 /// A session that reads with delta-rs' own planner and settings, and asks logs for what they know.

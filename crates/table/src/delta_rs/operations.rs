@@ -4,19 +4,27 @@ use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use chrono::{DateTime, Utc};
+use datafusion::common::Column;
+use datafusion::dataframe::DataFrame;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
+use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::execute_stream;
 use deltalake_core::DeltaTable;
+use deltalake_core::kernel::{MetadataValue, TableFeatures};
 use deltalake_core::operations::optimize::OptimizeType;
 use deltalake_core::operations::update_table_metadata::TableMetadataUpdate;
+use deltalake_core::partitions::{FilterLiteral, FilterValue, filter_literal};
+use deltalake_core::table::config::TableProperty;
 use deltalake_core::table::state::DeltaTableState;
-use deltalakedb_log::{Result, TxnLogError, Version};
+use deltalakedb_log::{At, Result, TxnLogError, Version};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::write::no_hooks;
 use super::{Captured, Matching, TableSchema, VirtualTable, Whole, session_context};
 use crate::error::Explain;
+use crate::filter::Filter;
 
 /// How files are put together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +33,68 @@ pub struct Optimize {
     pub zorder: Vec<String>,
     /// The size files should get, in bytes; `None`: the table's property, or delta-rs' default.
     pub target_size: Option<NonZeroU64>,
+    /// Only files of partitions whose values are among these: column, and values as the log spells them.
+    pub partitions: Vec<PartitionFilter>,
+    /// How many files are written at once; `None`: as many as there are processors.
+    pub max_concurrent_tasks: Option<usize>,
+}
+
+/// Partitions by a column's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionFilter {
+    /// The column.
+    pub column: String,
+    /// How the value compares: `=`, `!=`, `<`, `<=`, `>`, `>=`, `in` or `not in`.
+    pub operator: String,
+    /// The value, as the log spells it; several for `in` and `not in`.
+    pub values: Vec<String>,
+}
+
+impl PartitionFilter {
+    fn literal(&self) -> Result<FilterLiteral<'_>> {
+        let mut values: Vec<_> = self.values.iter().map(String::as_str).collect();
+        let value = match self.operator.ends_with("in") {
+            true => FilterValue::Set(values),
+            false => FilterValue::Scalar(values.pop().unwrap_or_default()),
+        };
+        filter_literal(&self.column, &self.operator, value).explain(|| "the filter of partitions is wrong".into())
+    }
+}
+
+/// Making a table what it was.
+#[derive(Clone, Debug)]
+pub struct Restore {
+    /// The state it was in.
+    pub to: At,
+    /// Restores what there is where data files are gone.
+    pub ignore_missing_files: bool,
+    /// Takes an older protocol back, too.
+    pub protocol_downgrade_allowed: bool,
+}
+
+impl From<At> for Restore {
+    fn from(to: At) -> Self {
+        Self { to, ignore_missing_files: false, protocol_downgrade_allowed: false }
+    }
+}
+
+/// Which changes of a table to read.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// From this version on.
+    pub from: Version,
+    /// Up to this version; the newest, without one.
+    pub to: Option<Version>,
+    /// Not of versions before that time.
+    pub since: Option<DateTime<Utc>>,
+    /// Not of versions after that time.
+    pub until: Option<DateTime<Utc>>,
+    /// These columns in this order; `None` is all of them.
+    pub columns: Option<Vec<String>>,
+    /// A condition in SQL; changes that do not satisfy it are left out.
+    pub filter_sql: Option<String>,
+    /// Nothing, instead of an error, where there are no such versions.
+    pub allow_out_of_range: bool,
 }
 
 /// A change of what a table is, not of its rows.
@@ -32,12 +102,35 @@ pub struct Optimize {
 pub enum Alter {
     /// Adds columns, which are null in every row there is.
     AddColumns(TableSchema),
+    /// The same of those that are not there; of structs that are, the fields that they lack.
+    MergeColumns(TableSchema),
     /// Sets properties, such as `delta.enableChangeDataFeed`.
-    SetProperties(HashMap<String, String>),
+    SetProperties {
+        /// Their values by name.
+        properties: HashMap<String, String>,
+        /// Also those that Delta does not know.
+        unknown: bool,
+    },
     /// Takes a constraint away.
     DropConstraint {
         /// Its name.
         name: String,
+        /// Nothing happens where there is none of that name.
+        if_exists: bool,
+    },
+    /// Adds features to the table's protocol.
+    AddFeatures {
+        /// Their names in the protocol.
+        names: Vec<String>,
+        /// Raises the protocol's versions to those that have features.
+        raise_versions: bool,
+    },
+    /// Sets entries of a column's metadata.
+    SetColumnMetadata {
+        /// The column.
+        column: String,
+        /// The entries.
+        metadata: HashMap<String, String>,
     },
     /// Lets a column be null.
     DropNotNull {
@@ -64,49 +157,128 @@ impl VirtualTable {
     /// Changes what can be changed without looking at rows.
     pub(crate) async fn alter(self, alter: Alter) -> Result<Captured> {
         let table = self.theirs();
-        let none = |_: DeltaTable| Value::Null;
+        let (none, commit) = (|_: DeltaTable| Value::Null, self.commit_properties());
         match alter {
-            Alter::AddColumns(columns) => {
-                let add = table.add_columns().with_fields(columns.fields()).with_commit_properties(no_hooks());
+            Alter::AddColumns(columns) | Alter::MergeColumns(columns) => {
+                let add = table.add_columns().with_fields(columns.fields()).with_commit_properties(commit);
                 self.capture("the columns cannot be added", add, none).await
             }
-            Alter::SetProperties(properties) => {
-                let set = table.set_tbl_properties().with_properties(properties).with_commit_properties(no_hooks());
+            Alter::SetProperties { properties, unknown } => {
+                // Ours are unknown to delta-rs; beside them it still judges the others.
+                let (ours, others): (Vec<_>, Vec<_>) =
+                    properties.keys().partition(|key| key.starts_with("deltalakedb."));
+                let unknown = match others.into_iter().find(|key| key.parse::<TableProperty>().is_err()) {
+                    Some(key) if !ours.is_empty() && !unknown => {
+                        return Err(TxnLogError::invalid(format!("{key:?} is no property that Delta knows")));
+                    }
+                    _ => unknown || !ours.is_empty(),
+                };
+                let set = table
+                    .set_tbl_properties()
+                    .with_properties(properties)
+                    .with_raise_if_not_exists(!unknown)
+                    .with_commit_properties(commit);
                 self.capture("the properties cannot be set", set, none).await
             }
-            Alter::DropConstraint { name } => {
-                let drop = table.drop_constraints().with_constraint(name).with_commit_properties(no_hooks());
+            Alter::DropConstraint { name, if_exists } => {
+                let drop = table
+                    .drop_constraints()
+                    .with_constraint(name)
+                    .with_raise_if_not_exists(!if_exists)
+                    .with_commit_properties(commit);
                 self.capture("the constraint cannot be dropped", drop, none).await
             }
+            Alter::AddFeatures { names, raise_versions } => {
+                let known = |name: &String| match name.parse::<TableFeatures>() {
+                    Ok(feature) => Ok(feature),
+                    Err(_) => Err(TxnLogError::invalid(format!("{name:?} is no table feature that is known"))),
+                };
+                let add = table
+                    .add_feature()
+                    .with_features(names.iter().map(known).collect::<Result<Vec<_>>>()?)
+                    .with_allow_protocol_versions_increase(raise_versions)
+                    .with_commit_properties(commit);
+                self.capture("the features cannot be added", add, none).await
+            }
+            Alter::SetColumnMetadata { column, metadata } => {
+                let metadata = metadata.into_iter().map(|(key, value)| (key, MetadataValue::String(value))).collect();
+                let update = table
+                    .update_field_metadata()
+                    .with_field_name(&column)
+                    .with_metadata(metadata)
+                    .with_commit_properties(commit);
+                self.capture("the column's metadata cannot be changed", update, none).await
+            }
             Alter::DropNotNull { column } => {
-                let drop = table.drop_column_not_null().with_column(column).with_commit_properties(no_hooks());
+                let drop = table.drop_column_not_null().with_column(column).with_commit_properties(commit);
                 self.capture("the column cannot be made nullable", drop, none).await
             }
             Alter::Describe { name, description } => {
                 let update = table
                     .update_table_metadata()
                     .with_update(TableMetadataUpdate { name, description })
-                    .with_commit_properties(no_hooks());
+                    .with_commit_properties(commit);
                 self.capture("the description cannot be changed", update, none).await
             }
         }
     }
 
-    /// What changed from a version to another, both included: the rows, and beside them `_change_type`,
-    /// `_commit_version` and `_commit_timestamp`.
-    pub(crate) async fn changes(self, from: Version, to: Version) -> Result<SendableRecordBatchStream> {
-        let failed = || format!("the changes of versions {from} to {to} cannot be read");
+    /// What changed: the rows, and beside them `_change_type`, `_commit_version` and `_commit_timestamp`.
+    pub(crate) async fn changes(self, what: &Changes) -> Result<SendableRecordBatchStream> {
+        let failed = || "the changes cannot be read".to_string();
         let session = session_context()?;
-        let scan = self.theirs().scan_cdf().with_starting_version(from).with_ending_version(to);
+        let mut scan = self.theirs().scan_cdf().with_starting_version(what.from);
+        if let Some(to) = what.to {
+            scan = scan.with_ending_version(to);
+        }
+        if let Some(since) = what.since {
+            scan = scan.with_starting_timestamp(since);
+        }
+        if let Some(until) = what.until {
+            scan = scan.with_ending_timestamp(until);
+        }
+        if what.allow_out_of_range {
+            scan = scan.with_allow_out_of_range();
+        }
         let plan = scan.build(&session.state(), None).await.explain(failed)?;
-        execute_stream(plan, session.task_ctx()).explain(failed)
+        let rows = execute_stream(plan, session.task_ctx()).explain(failed)?;
+        if what.filter_sql.is_none() && what.columns.is_none() {
+            return Ok(rows);
+        }
+        let schema = rows.schema();
+        let mut rows = DataFrame::new(session.state(), super::write::plan(rows)?);
+        if let Some(sql) = &what.filter_sql {
+            rows = rows.filter(Filter::parse(sql, &session, &schema)?.expr).explain(failed)?;
+        }
+        if let Some(columns) = &what.columns {
+            let named = columns.iter().map(|name| Expr::Column(Column::new_unqualified(name)));
+            rows = rows.select(named.collect::<Vec<_>>()).explain(failed)?;
+        }
+        rows.execute_stream().await.explain(failed)
+    }
+
+    /// The add actions of its files as columns.
+    pub(crate) fn add_actions(&self, flat: bool) -> Result<RecordBatch> {
+        self.snapshot.add_actions_table(flat).explain(|| "the files cannot be listed".into())
+    }
+
+    /// The files that have deletion vectors, and which of their rows are kept.
+    pub(crate) async fn deletion_vectors(&self) -> Result<Vec<(String, Vec<bool>)>> {
+        let (session, provider) = (session_context()?, self.provider(super::Texts::Plain)?);
+        let found = provider.deletion_vectors(&session.state()).await;
+        let found = found.explain(|| "the deletion vectors cannot be read".into())?;
+        Ok(found.into_iter().map(|vector| (self.log_store.outward(&vector.filepath), vector.keep_mask)).collect())
     }
 }
 
 impl Matching {
     /// Deletes the rows that satisfy the condition; all, where there is none.
     pub(crate) async fn delete(self) -> Result<Captured> {
-        let mut delete = self.table.theirs().delete().with_session_state(state()?).with_commit_properties(no_hooks());
+        let commit = self.table.commit_properties();
+        let mut delete = self.table.theirs().delete().with_session_state(state()?).with_commit_properties(commit);
+        if let Some(parquet) = self.table.options.parquet.clone() {
+            delete = delete.with_writer_properties(parquet);
+        }
         if let Some(condition) = self.condition {
             delete = delete.with_predicate(condition);
         }
@@ -114,8 +286,13 @@ impl Matching {
     }
 
     /// Sets columns of the rows that satisfy the condition to the values of expressions over them.
-    pub(crate) async fn update(self, set: &[(String, String)]) -> Result<Captured> {
-        let mut update = self.table.theirs().update().with_session_state(state()?).with_commit_properties(no_hooks());
+    pub(crate) async fn update(self, set: &[(String, String)], safe_cast: bool) -> Result<Captured> {
+        let commit = self.table.commit_properties();
+        let mut update = self.table.theirs().update().with_session_state(state()?).with_commit_properties(commit);
+        update = update.with_safe_cast(safe_cast);
+        if let Some(parquet) = self.table.options.parquet.clone() {
+            update = update.with_writer_properties(parquet);
+        }
         if let Some(condition) = self.condition {
             update = update.with_predicate(condition);
         }
@@ -127,15 +304,15 @@ impl Matching {
 }
 
 impl Whole {
-    /// Adds a condition that every row satisfies, those that are there included.
-    pub(crate) async fn constrain(self, name: String, condition: String) -> Result<Captured> {
+    /// Adds conditions that every row satisfies, those that are there included.
+    pub(crate) async fn constrain(self, constraints: HashMap<String, String>) -> Result<Captured> {
         let add = self
             .0
             .theirs()
             .add_constraint()
             .with_session_state(state()?)
-            .with_constraint(name, condition)
-            .with_commit_properties(no_hooks());
+            .with_constraints(constraints)
+            .with_commit_properties(self.0.commit_properties());
         self.0.capture("the constraint cannot be added", add, |_| Value::Null).await
     }
 
@@ -145,23 +322,50 @@ impl Whole {
             true => OptimizeType::Compact,
             false => OptimizeType::ZOrder(how.zorder.clone()),
         };
-        let mut optimize =
-            self.0.theirs().optimize().with_type(kind).with_session_state(state()?).with_commit_properties(no_hooks());
+        let filters = how.partitions.iter().map(PartitionFilter::literal).collect::<Result<Vec<_>>>()?;
+        let mut optimize = self
+            .0
+            .theirs()
+            .optimize()
+            .with_type(kind)
+            .with_filters(&filters)
+            .with_session_state(state()?)
+            .with_commit_properties(self.0.commit_properties());
         if let Some(size) = how.target_size {
             optimize = optimize.with_target_size(size);
+        }
+        if let Some(tasks) = how.max_concurrent_tasks {
+            optimize = optimize.with_max_concurrent_tasks(tasks);
+        }
+        if let Some(parquet) = self.0.options.parquet.clone() {
+            optimize = optimize.with_writer_properties(parquet);
         }
         self.0.capture("the files cannot be put together", optimize, metrics).await
     }
 
+    /// Takes files that are gone out of the table.
+    pub(crate) async fn repair(self, dry_run: bool) -> Result<Captured> {
+        let check = self.0.theirs().filesystem_check().with_dry_run(dry_run);
+        let check = check.with_commit_properties(self.0.commit_properties());
+        self.0.capture("the table cannot be repaired", check, metrics).await
+    }
+
     /// Makes the table what it was at an earlier version.
-    pub(crate) async fn restore(self, version: Version) -> Result<Captured> {
+    pub(crate) async fn restore(self, version: Version, how: &Restore) -> Result<Captured> {
         let current = self.0.base().version();
         if version >= current {
             return Err(TxnLogError::invalid(format!(
                 "version {version} cannot be restored: the table is at version {current}, give an earlier one"
             )));
         }
-        let restore = self.0.theirs().restore().with_version_to_restore(version).with_commit_properties(no_hooks());
+        let restore = self
+            .0
+            .theirs()
+            .restore()
+            .with_version_to_restore(version)
+            .with_ignore_missing_files(how.ignore_missing_files)
+            .with_protocol_downgrade_allowed(how.protocol_downgrade_allowed)
+            .with_commit_properties(self.0.commit_properties());
         self.0.capture("the version cannot be restored", restore, metrics).await
     }
 }

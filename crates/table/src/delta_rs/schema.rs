@@ -60,6 +60,11 @@ impl TableSchema {
         Ok(Arc::new(schema))
     }
 
+    /// The JSON of the schema, as the log has it.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(&self.0).unwrap_or_default()
+    }
+
     /// The names of the columns, in order.
     pub fn names(&self) -> Vec<&str> {
         self.0.fields().map(|f| f.name().as_str()).collect()

@@ -45,7 +45,8 @@ async fn held(table: &crate::DeltaTable, at: At, files: Files) -> (Arc<HeldLog>,
     let reader = table.reader().await.unwrap();
     let base = reader.snapshot(at).await.unwrap();
     let log = Arc::new(HeldLog::new(&LogState::at(table.location(), reader, base), files));
-    let log_store = Arc::new(VirtualLogStore::new(table.location(), log.clone(), Durability::Full).unwrap());
+    let log_store =
+        Arc::new(VirtualLogStore::new(table.location(), log.clone(), deltalakedb_log::Durability::Full).unwrap());
     (log, log_store)
 }
 

@@ -1,6 +1,6 @@
 //! Writing with delta-rs: it makes the data files and says what it would commit.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -14,13 +14,14 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use deltalake_core::DeltaTableError;
-use deltalake_core::kernel::StructField;
 use deltalake_core::kernel::transaction::CommitProperties;
+use deltalake_core::kernel::{Action as DeltaAction, StructField, Transaction};
+use deltalake_core::operations::convert_to_delta::{ConvertToDeltaBuilder, PartitionStrategy};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::operations::write::{SchemaMode as DeltaSchemaMode, WriteBuilder};
 use deltalake_core::protocol::SaveMode;
-use deltalakedb_log::action::{Action, Commit};
-use deltalakedb_log::{Durability, ErrorKind, FileKey, Location, Result, TxnLogError};
+use deltalakedb_log::action::{Action, Commit, Txn};
+use deltalakedb_log::{ErrorKind, FileKey, Location, Object, Result, TxnLogError};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::Value;
@@ -28,7 +29,9 @@ use serde_json::Value;
 use super::log::{Files, HeldLog};
 use super::log_store::VirtualLogStore;
 use super::{LogState, Matching, VirtualTable, Whole, shown};
+use crate::create::TableSpec;
 use crate::error::Explain;
+use crate::write::WriteOptions;
 
 /// What an operation did: data files that are there, and actions that are not committed yet.
 pub(crate) struct Captured {
@@ -41,6 +44,14 @@ pub(crate) struct Captured {
     pub(crate) seen: Option<Vec<FileKey>>,
     /// What it says of itself.
     pub(crate) metrics: Value,
+}
+
+impl Captured {
+    /// Actions that name files of somebody else's.
+    pub(crate) fn of_actions(state: &LogState, actions: Vec<Action>, commit: Bytes) -> Result<Self> {
+        let files = NewFiles { store: state.location.store()?, paths: Vec::new() };
+        Ok(Self { actions, commit: Some(commit), files, seen: Some(Vec::new()), metrics: Value::Null })
+    }
 }
 
 /// Data files no commit names yet.
@@ -87,9 +98,8 @@ pub(crate) type Data = SendableRecordBatchStream;
 /// A table to be made.
 pub(crate) struct Create<'a> {
     pub(crate) location: &'a Location,
-    pub(crate) partition_by: &'a [String],
-    pub(crate) properties: &'a HashMap<String, String>,
-    pub(crate) durability: Durability,
+    pub(crate) spec: &'a TableSpec,
+    pub(crate) options: &'a WriteOptions,
 }
 
 /// What a write does with columns of the data that the table does not have.
@@ -104,7 +114,7 @@ pub enum SchemaMode {
 impl VirtualTable {
     /// Appends rows.
     pub(crate) async fn append(self, rows: Data, schema: Option<SchemaMode>) -> Result<Captured> {
-        self.write(rows, SaveMode::Append, schema, None).await
+        self.write(rows, SaveMode::Append, schema, None, None).await
     }
 
     async fn write(
@@ -113,11 +123,16 @@ impl VirtualTable {
         mode: SaveMode,
         schema: Option<SchemaMode>,
         replace: Option<String>,
+        partition_by: Option<Vec<String>>,
     ) -> Result<Captured> {
         let mut write = WriteBuilder::new(self.log_store.clone(), Some(self.snapshot.clone()))
             .with_save_mode(mode)
-            .with_commit_properties(no_hooks())
+            .with_commit_properties(self.commit_properties())
+            .with_target_file_size(self.options.target_file_size)
             .with_input_plan(plan(rows)?);
+        if let Some(parquet) = self.options.parquet.clone() {
+            write = write.with_writer_properties(parquet);
+        }
         if let Some(schema) = schema {
             write = write.with_schema_mode(match schema {
                 SchemaMode::Merge => DeltaSchemaMode::Merge,
@@ -127,7 +142,14 @@ impl VirtualTable {
         if let Some(replace) = replace {
             write = write.with_replace_where(replace);
         }
+        if let Some(partition_by) = partition_by {
+            write = write.with_partition_columns(partition_by);
+        }
         self.capture("the rows cannot be written", write, |_| Value::Null).await
+    }
+
+    pub(super) fn commit_properties(&self) -> CommitProperties {
+        commit_properties(&self.options)
     }
 
     /// Runs an operation and takes what it would commit. When it fails, the files it wrote are removed.
@@ -144,38 +166,123 @@ impl VirtualTable {
 impl Matching {
     /// Replaces the rows that satisfy the condition; the new ones must satisfy it, too.
     pub(crate) async fn replace(self, rows: Data, schema: Option<SchemaMode>) -> Result<Captured> {
-        self.table.write(rows, SaveMode::Overwrite, schema, self.condition).await
+        self.table.write(rows, SaveMode::Overwrite, schema, self.condition, None).await
     }
 }
 
 impl Whole {
-    /// Replaces all rows.
-    pub(crate) async fn overwrite(self, rows: Data, schema: Option<SchemaMode>) -> Result<Captured> {
-        self.0.write(rows, SaveMode::Overwrite, schema, None).await
+    /// Replaces all rows, and with them the partitioning, where the columns are replaced.
+    pub(crate) async fn overwrite(
+        self,
+        rows: Data,
+        schema: Option<SchemaMode>,
+        partition_by: Option<Vec<String>>,
+    ) -> Result<Captured> {
+        self.0.write(rows, SaveMode::Overwrite, schema, None, partition_by).await
+    }
+
+    /// Makes the table anew, without a row.
+    pub(crate) async fn recreate(self, spec: &TableSpec, columns: Vec<StructField>, at: &Location) -> Result<Captured> {
+        let create = spec.at(at, &self.0.options).builder(columns)?;
+        let create = create.with_log_store(self.0.log_store.clone()).with_save_mode(SaveMode::Overwrite);
+        self.0.capture("the table cannot be made anew", create, |_| Value::Null).await
     }
 }
 
-/// Makes a table without rows.
+/// Makes a table without rows, or with those of files that are there.
 pub(crate) async fn create(table: Create<'_>, columns: Vec<StructField>) -> Result<Captured> {
     let (log, log_store) = nothing_yet(&table)?;
-    let create = CreateBuilder::new()
-        .with_log_store(log_store.clone())
-        .with_columns(columns)
-        .with_partition_columns(table.partition_by)
-        .with_configuration(configuration(&table))
-        .with_commit_properties(no_hooks());
+    let create = table.builder(columns)?.with_log_store(log_store.clone());
     made(&table, capture(&log, &log_store, "the table cannot be made", create, |_| Value::Null).await?)
 }
 
 /// Makes a table of rows, in one commit.
 pub(crate) async fn create_with_data(table: Create<'_>, rows: Data) -> Result<Captured> {
     let (log, log_store) = nothing_yet(&table)?;
-    let write = WriteBuilder::new(log_store.clone(), None)
-        .with_partition_columns(table.partition_by)
-        .with_configuration(configuration(&table))
-        .with_commit_properties(no_hooks())
+    let spec = table.spec;
+    let own_size = spec.properties.get("delta.targetFileSize").and_then(|size| size.trim().parse().ok());
+    let mut write = WriteBuilder::new(log_store.clone(), None)
+        .with_partition_columns(&spec.partition_by)
+        .with_save_mode(match spec.mode {
+            crate::SaveMode::Append => SaveMode::Append,
+            crate::SaveMode::Overwrite => SaveMode::Overwrite,
+            crate::SaveMode::ErrorIfExists => SaveMode::ErrorIfExists,
+            crate::SaveMode::Ignore => SaveMode::Ignore,
+        })
+        .with_configuration(table.configuration())
+        .with_commit_properties(commit_properties(table.options))
+        .with_target_file_size(table.options.target_file_size.or(own_size))
         .with_input_plan(plan(rows)?);
+    if let Some(name) = &spec.name {
+        write = write.with_table_name(name);
+    }
+    if let Some(description) = &spec.description {
+        write = write.with_description(description);
+    }
+    if let Some(parquet) = table.options.parquet.clone() {
+        write = write.with_writer_properties(parquet);
+    }
     made(&table, capture(&log, &log_store, "the rows cannot be written", write, |_| Value::Null).await?)
+}
+
+/// Makes a table of the Parquet files that are at its place.
+pub(crate) async fn convert(table: Create<'_>, columns: Vec<StructField>, named_folders: bool) -> Result<Captured> {
+    let (log, log_store) = nothing_yet(&table)?;
+    let spec = table.spec;
+    let strategy = if named_folders { PartitionStrategy::Hive } else { PartitionStrategy::Directory };
+    let mut convert = ConvertToDeltaBuilder::new()
+        .with_log_store(log_store.clone())
+        .with_partition_schema(columns)
+        .with_partition_strategy(strategy)
+        .with_configuration(table.configuration())
+        .with_commit_properties(commit_properties(table.options));
+    if let Some(name) = &spec.name {
+        convert = convert.with_table_name(name);
+    }
+    if let Some(description) = &spec.description {
+        convert = convert.with_comment(description);
+    }
+    let what = "the files cannot be made a table";
+    let mut captured = made(&table, capture(&log, &log_store, what, convert, |_| Value::Null).await?)?;
+    let files = captured.actions.iter().filter(|action| matches!(action, Action::Add(_))).count();
+    for action in &mut captured.actions {
+        let Action::CommitInfo(info) = action else { continue };
+        let mut parameters = info.0.get::<Object>("operationParameters").unwrap_or_default();
+        parameters.set("numFiles", files.to_string());
+        parameters.set("collectStats", "true");
+        info.0.set("operation", "CONVERT");
+        info.0.set("operationParameters", parameters);
+    }
+    Ok(captured)
+}
+
+impl Create<'_> {
+    fn configuration(&self) -> Vec<(String, Option<String>)> {
+        self.spec.properties.iter().map(|(k, v)| (k.clone(), Some(v.clone()))).collect()
+    }
+
+    fn builder(&self, columns: Vec<StructField>) -> Result<CreateBuilder> {
+        let spec = self.spec;
+        let files = spec.files.iter().map(|add| {
+            let add = serde_json::from_str(&add.to_json())
+                .explain(|| format!("the file {} is not described well", add.path))?;
+            Ok(DeltaAction::Add(add))
+        });
+        let mut create = CreateBuilder::new()
+            .with_columns(columns)
+            .with_partition_columns(&spec.partition_by)
+            .with_configuration(self.configuration())
+            .with_raise_if_key_not_exists(!spec.unknown_properties)
+            .with_actions(files.collect::<Result<Vec<_>>>()?)
+            .with_commit_properties(commit_properties(self.options));
+        if let Some(name) = &spec.name {
+            create = create.with_table_name(name);
+        }
+        if let Some(description) = &spec.description {
+            create = create.with_comment(description);
+        }
+        Ok(create)
+    }
 }
 
 fn made(table: &Create<'_>, mut captured: Captured) -> Result<Captured> {
@@ -183,19 +290,21 @@ fn made(table: &Create<'_>, mut captured: Captured) -> Result<Captured> {
     Ok(captured)
 }
 
-fn configuration(table: &Create<'_>) -> Vec<(String, Option<String>)> {
-    table.properties.iter().map(|(k, v)| (k.clone(), Some(v.clone()))).collect()
-}
-
 fn nothing_yet(table: &Create<'_>) -> Result<(Arc<HeldLog>, Arc<VirtualLogStore>)> {
     let log = Arc::new(HeldLog::new(&LogState::nothing_yet(table.location), Files::None));
-    let log_store = Arc::new(VirtualLogStore::new(table.location, log.clone(), table.durability)?);
+    let log_store = Arc::new(VirtualLogStore::new(table.location, log.clone(), table.options.durability)?);
     Ok((log, log_store))
 }
 
-/// Checkpoints and clean-up are the mirror's.
-pub(super) fn no_hooks() -> CommitProperties {
-    CommitProperties::default().with_create_checkpoint(false).with_cleanup_expired_logs(Some(false))
+/// What delta-rs puts into a commit. Checkpoints and clean-up are the mirror's.
+fn commit_properties(options: &WriteOptions) -> CommitProperties {
+    let application =
+        |txn: &Txn| Transaction { app_id: txn.app_id.clone(), version: txn.version, last_updated: txn.last_updated };
+    CommitProperties::default()
+        .with_create_checkpoint(false)
+        .with_cleanup_expired_logs(Some(false))
+        .with_metadata(options.metadata.clone())
+        .with_application_transactions(options.applications.iter().map(application).collect())
 }
 
 async fn capture<O, T>(
@@ -246,7 +355,7 @@ impl VirtualLogStore {
 }
 
 /// A plan that yields the rows, once.
-fn plan(rows: Data) -> Result<LogicalPlan> {
+pub(super) fn plan(rows: Data) -> Result<LogicalPlan> {
     let failed = || "the rows cannot be written".to_string();
     let schema = rows.schema();
     let once: Arc<dyn PartitionStream> = Arc::new(Once { schema: schema.clone(), rows: Mutex::new(Some(rows)) });

@@ -158,7 +158,7 @@ async fn a_table_changes_its_columns_properties_and_constraints() {
     assert!(e.to_string().ends_with("1 rows failed validation check."), "{e}");
     let e = table.constrain("small", "id < 5", &options).await.unwrap_err();
     assert!(e.to_string().starts_with("the constraint cannot be added"), "{e}");
-    table.alter(Alter::DropConstraint { name: "positive".into() }, &options).await.unwrap();
+    table.alter(Alter::DropConstraint { name: "positive".into(), if_exists: false }, &options).await.unwrap();
     table.write(rows(&[-1], &["a"]), SaveMode::Append, &options).await.unwrap();
     check_plain(&table).await;
 

@@ -115,7 +115,8 @@ async fn what_may_still_be_committed_is_left_alone() {
     let table = replaced(&room).await;
     let tx = Transaction::begin(room.catalog.clone(), TransactionOptions::default()).await.unwrap();
     tx.write("t", rows(&[8], &["new"]), SaveMode::Append).await.unwrap();
-    let restore = table.prepare(Operation::Restore(At::Version(1)), &WriteOptions::default()).await.unwrap().unwrap();
+    let restore =
+        table.prepare(Operation::Restore(At::Version(1).into()), &WriteOptions::default()).await.unwrap().unwrap();
     // A day from the real now: the files of the transaction are as old as one may become.
     let day = i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()).unwrap();
     let in_a_day = later(day - BEGIN / 1_000 + 24 * 60 * 60);

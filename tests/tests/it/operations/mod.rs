@@ -87,6 +87,10 @@ async fn sequence(seed: u64, root: &Path, catalogs: &[(PathBuf, Arc<dyn Catalog>
             Some(table) => random.step(table),
         };
         let refused = theirs::run(&plain, &step).await.err().map(|e| e.to_string());
+        // Merging a timestamp without zone in, delta-rs commits what it then cannot read; here that is refused.
+        if refused.as_ref().is_some_and(|e| e.contains("the required 'timestampNtz' feature")) {
+            break;
+        }
         let before = table.as_ref().map(|t| t.version);
         let (after, seen) = look(&plain, before, step, refused).await;
         table = Some(after);

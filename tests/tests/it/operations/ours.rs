@@ -40,13 +40,15 @@ fn operation(step: &Step) -> Result<Operation> {
             Operation::Write(Write { schema_mode: evolution, replace_where, ..write })
         }
         Step::Delete(filter) => Operation::Delete { filter },
-        Step::Update { set, filter } => Operation::Update { set, filter },
+        Step::Update { set, filter } => Operation::Update { set, filter, safe_cast: false },
         Step::Merge(merge, rows) => Operation::Merge(merge, vec![rows].into()),
         Step::Optimize(how) => Operation::Optimize(how),
-        Step::Restore(version) => Operation::Restore(At::Version(version)),
+        Step::Restore(version) => Operation::Restore(At::Version(version).into()),
         Step::AddColumns(columns) => Operation::Alter(Alter::AddColumns(TableSchema::from_arrow(&columns)?)),
-        Step::SetProperties(properties) => Operation::Alter(Alter::SetProperties(properties.into_iter().collect())),
-        Step::Constrain { name, condition } => Operation::Constrain { name, condition },
-        Step::DropConstraint(name) => Operation::Alter(Alter::DropConstraint { name }),
+        Step::SetProperties(properties) => {
+            Operation::Alter(Alter::SetProperties { properties: properties.into_iter().collect(), unknown: false })
+        }
+        Step::Constrain { name, condition } => Operation::Constrain([(name, condition)].into()),
+        Step::DropConstraint(name) => Operation::Alter(Alter::DropConstraint { name, if_exists: false }),
     })
 }

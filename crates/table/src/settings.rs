@@ -5,7 +5,8 @@ use std::num::NonZeroU64;
 use std::path::Path;
 
 use deltalakedb_log::{Durability, ErrorKind, Result, TxnLogError};
-use deltalakedb_table::WriteOptions;
+
+use crate::write::WriteOptions;
 
 /// The settings there are, and what they take.
 const KNOWN: &[(&str, &str)] = &[
@@ -20,12 +21,12 @@ const KNOWN: &[(&str, &str)] = &[
 ];
 
 /// What a user has set.
-#[derive(Debug, Default)]
-pub(crate) struct Settings(BTreeMap<String, String>);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings(BTreeMap<String, String>);
 
 impl Settings {
     /// Reads the file, if there is one, and then the single settings, which win.
-    pub(crate) fn read(file: Option<&Path>, single: &[String]) -> Result<Self> {
+    pub fn read(file: Option<&Path>, single: &[String]) -> Result<Self> {
         let mut settings = Self::default();
         if let Some(file) = file {
             let place = file.display();
@@ -78,7 +79,7 @@ impl Settings {
     }
 
     fn take(&mut self, key: &str, value: String, place: &str) -> Result<()> {
-        if !is_known(key) {
+        if !is_setting(key) {
             let known: Vec<_> = KNOWN.iter().map(|(k, _)| *k).collect();
             return Err(TxnLogError::invalid(format!(
                 "the setting {key:?} {place} is unknown: there are {}",
@@ -89,7 +90,8 @@ impl Settings {
         Ok(())
     }
 
-    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+    /// What a setting was set to.
+    pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
     }
 
@@ -102,7 +104,7 @@ impl Settings {
     }
 
     /// Whether a missing catalog may be made, and an older one brought up to date.
-    pub(crate) fn create_if_missing(&self, default: bool) -> Result<bool> {
+    pub fn create_if_missing(&self, default: bool) -> Result<bool> {
         match self.get("sql.schema") {
             None => Ok(default),
             Some("create_if_missing") => Ok(true),
@@ -112,7 +114,7 @@ impl Settings {
     }
 
     /// Whether a command publishes what it has committed before it ends, or leaves that to `dl mirror run`.
-    pub(crate) fn publishes_inline(&self) -> Result<bool> {
+    pub fn publishes_inline(&self) -> Result<bool> {
         match self.get("mirror.mode") {
             None | Some("inline") => Ok(true),
             Some("background") => Ok(false),
@@ -121,19 +123,19 @@ impl Settings {
     }
 
     /// Published versions from one checkpoint to the next; none when the mirror's own choice stands.
-    pub(crate) fn checkpoint_interval(&self) -> Result<Option<NonZeroU64>> {
+    pub fn checkpoint_interval(&self) -> Result<Option<NonZeroU64>> {
         let key = "mirror.checkpoint_interval";
         self.get(key).map(|text| text.parse().map_err(|_| self.wrong(key))).transpose()
     }
 
     /// The lag, in milliseconds, at which a mirror is in alarm.
-    pub(crate) fn lag_alert_ms(&self) -> Result<i64> {
+    pub fn lag_alert_ms(&self) -> Result<i64> {
         let Some(text) = self.get("mirror.lag_alert") else { return Ok(60_000) };
         duration_ms(text).ok_or_else(|| self.wrong("mirror.lag_alert"))
     }
 
     /// How commands write.
-    pub(crate) fn write_options(&self) -> Result<WriteOptions> {
+    pub fn write_options(&self) -> Result<WriteOptions> {
         let mut options = WriteOptions::default();
         if let Some(text) = self.get("concurrency.retries") {
             options.retries = text.parse().map_err(|_| self.wrong("concurrency.retries"))?;
@@ -148,12 +150,12 @@ impl Settings {
 }
 
 /// Whether there is a setting of that name.
-pub(crate) fn is_known(key: &str) -> bool {
+pub fn is_setting(key: &str) -> bool {
     KNOWN.iter().any(|(known, _)| *known == key)
 }
 
 /// `500ms`, `60s`, `5m`, `1h`, `7d` in milliseconds; seconds without a unit.
-pub(crate) fn duration_ms(text: &str) -> Option<i64> {
+pub fn duration_ms(text: &str) -> Option<i64> {
     let digits = text.trim_end_matches(char::is_alphabetic);
     let unit = match &text[digits.len()..] {
         "ms" => 1,

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import warnings
+from datetime import date, datetime
+from typing import Any
+
+
+def encode_partition_value(val: Any) -> str:
+    """The value as the log spells values of partition columns."""
+    match val:
+        case bool():
+            return str(val).lower()
+        case str():
+            return val
+        case int() | float():
+            return str(val)
+        case datetime():
+            return val.isoformat(sep=" ")
+        case date():
+            return val.isoformat()
+        case bytes():
+            return val.decode("unicode_escape", "backslashreplace")
+    raise ValueError(f"Could not encode partition value for type: {val}")
+
+
+_COMMIT_ARGUMENTS = ("commit_properties", "post_commithook_properties")
+
+
+def deprecate_positional_commit_args(
+    method_name: str,
+    args: tuple[Any, ...],
+    commit_properties: Any = None,
+    post_commithook_properties: Any = None,
+    legacy_order: tuple[str, ...] = _COMMIT_ARGUMENTS,
+) -> tuple[Any, Any]:
+    """The commit arguments, of which some may have come by position, with a warning."""
+    commit, hooks = positional_args(
+        method_name,
+        args,
+        legacy_order,
+        {
+            "commit_properties": commit_properties,
+            "post_commithook_properties": post_commithook_properties,
+        },
+        stacklevel=4,
+    ).values()
+    return commit, hooks
+
+
+def positional_args(
+    method: str,
+    args: tuple[Any, ...],
+    order: tuple[str, ...],
+    named: dict[str, Any],
+    stacklevel: int = 3,
+) -> dict[str, Any]:
+    """`named`, completed by what came by position in an order that once was allowed.
+
+    What is `None` in `named`, or a default that was left alone, may still be given.
+    """
+    if not args:
+        return named
+    if len(args) > len(order):
+        raise TypeError(
+            f"{method}() takes at most {len(order)} positional commit arguments: got "
+            f"unexpected positional arguments {args[len(order):]!r}"
+        )
+    warnings.warn(
+        f"Passing commit arguments positionally to {method}() is deprecated: "
+        "name them instead.",
+        DeprecationWarning,
+        stacklevel=stacklevel,
+    )
+    given = dict(zip(order, args, strict=False))
+    for name in given:
+        if named[name] is not None and not isinstance(named[name], Default):
+            raise TypeError(f"{method}() got multiple values for '{name}'")
+    return named | given
+
+
+class Default:
+    """A default that can be told from the same value given by the caller."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+def given(value: Any) -> Any:
+    """The value, be it given or the default."""
+    return value.value if isinstance(value, Default) else value
+
+
+def check_type(what: str, value: object, *types: type) -> None:
+    """Raises `TypeError`, in one sentence, unless the value is of one of the types."""
+    if not isinstance(value, types):
+        names = " or ".join("None" if t is type(None) else t.__name__ for t in types)
+        raise TypeError(f"{what} must be {names}, not {type(value).__name__}")

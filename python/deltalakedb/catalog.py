@@ -1,0 +1,603 @@
+"""Catalogs, which hold the logs of tables, and transactions across tables."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, Literal
+
+from arro3.core import Array, DataType, Field, RecordBatchReader, Table
+from arro3.core import Schema as ArrowSchema
+from arro3.core.types import ArrowSchemaExportable
+
+from deltalakedb._arrow import Stream
+from deltalakedb._internal import RawCatalog, RawTransaction
+from deltalakedb._util import check_type
+from deltalakedb.exceptions import DeltaError, TransactionClosedError
+from deltalakedb.schema import Schema
+from deltalakedb.table import Clause, DeltaTable, MergeBuilder, TableMerger, assignments
+from deltalakedb.transaction import AddAction, RemoveAction, action_json
+from deltalakedb.writer.writer import ArrowData
+
+__all__ = ["Catalog", "TableTransaction", "begin", "connect"]
+
+TableLike = str | os.PathLike[str] | DeltaTable
+
+_HISTORY = ArrowSchema(
+    [
+        Field("version", DataType.int64(), nullable=False),
+        Field("timestamp", DataType.timestamp("ms", tz="UTC")),
+        Field("operation", DataType.utf8()),
+        Field("parameters", DataType.utf8()),
+        Field("metrics", DataType.utf8()),
+        Field("user_name", DataType.utf8()),
+    ]
+)
+
+
+def connect(
+    uri: str | None = None,
+    *,
+    create: bool = True,
+    settings: Mapping[str, str] | None = None,
+) -> Catalog:
+    """Connects to a catalog.
+
+    Args:
+        uri: ``deltasql://sqlite//var/data/meta.db``,
+            ``deltasql://duckdb//var/data/catalog.duckdb`` or
+            ``deltasql://postgres/mydb/public``. Without it, ``DELTALAKEDB_CATALOG``
+            says.
+        create: whether a catalog in a file is made where there is none.
+        settings: settings such as ``{"mirror.mode": "background"}``.
+
+    Raises:
+        CatalogError: there is no catalog, or it cannot be opened.
+        DeltaError: the URI is not right.
+
+    Example:
+        >>> connect().tables()
+        ['default.dt']
+    """
+    check_type("uri", uri, str, type(None))
+    check_type("create", create, bool)
+    check_type("settings", settings, Mapping, type(None))
+    return Catalog(RawCatalog(uri, create, dict(settings) if settings else None))
+
+
+class Catalog:
+    """A catalog that is connected. `connect` gives one.
+
+    A table has a name, such as ``sales.orders``; without a namespace it is in
+    ``default``.
+    """
+
+    def __init__(self, raw: RawCatalog) -> None:
+        self._catalog = raw
+
+    def __repr__(self) -> str:
+        return f"Catalog({self.uri!r})"
+
+    @property
+    def uri(self) -> str:
+        """Where it is."""
+        return self._catalog.uri()
+
+    def tables(self) -> list[str]:
+        """The names of its tables, sorted.
+
+        Example:
+            >>> connect().tables()
+            ['default.dt']
+        """
+        return sorted(json.loads(table)["name"] for table in self._catalog.tables())
+
+    def table(self, name: str, version: int | None = None) -> DeltaTable:
+        """Opens a table.
+
+        Args:
+            name: its name.
+            version: the version, instead of the latest.
+
+        Raises:
+            TableNotFoundError: there is none of that name.
+            DeltaError: there is no such version.
+
+        Example:
+            >>> connect().table("dt").count()
+            3
+        """
+        check_type("name", name, str)
+        return DeltaTable._of(self._catalog.open(name, version))
+
+    def create(
+        self,
+        name: str,
+        schema: Schema | ArrowSchemaExportable,
+        *,
+        location: str | os.PathLike[str] | None = None,
+        partition_by: Sequence[str] | str | None = None,
+        configuration: Mapping[str, str | None] | None = None,
+    ) -> DeltaTable:
+        """Makes a table without rows.
+
+        Args:
+            name: its name.
+            schema: its columns.
+            location: where its files are to be; without it, below the setting
+                ``warehouse``.
+            partition_by: the columns that files are partitioned by.
+            configuration: its properties.
+
+        Raises:
+            DeltaError: the name or the location is taken, or a property is not right.
+
+        Example:
+            >>> from deltalakedb import Field
+            >>> schema = Schema([Field("id", "long")])
+            >>> table = connect().create("sales.orders", schema, location=path)
+            >>> table.version()
+            0
+        """
+        check_type("name", name, str)
+        if not isinstance(schema, Schema):
+            schema = Schema.from_arrow(schema)
+        self._catalog.create(
+            name,
+            schema.to_json(),
+            _path(location),
+            _columns(partition_by) or [],
+            configuration,
+        )
+        return self.table(name)
+
+    def import_table(
+        self, location: str | os.PathLike[str], name: str | None = None
+    ) -> DeltaTable:
+        """Brings a Delta table in that is there, with its history.
+
+        Again, it continues, or takes in what other engines committed since.
+
+        Args:
+            location: where it is.
+            name: its name; without it, ``default.<folder>``.
+
+        Raises:
+            TableNotFoundError: there is no Delta table.
+            DeltaError: the name is taken.
+        """
+        check_type("location", location, str, os.PathLike)
+        check_type("name", name, str, type(None))
+        return self.table(self._catalog.import_table(os.fspath(location), name))
+
+    def history(self, name: str, limit: int | None = None) -> Table:
+        """The commits of a table, newest first.
+
+        Args:
+            name: the table.
+            limit: how many, at most.
+
+        Returns:
+            ``version``, ``timestamp``, ``operation``, ``parameters`` and ``metrics`` as
+            JSON text, and ``user_name``.
+
+        Example:
+            >>> pa.table(connect().history("dt"))["operation"].to_pylist()
+            ['WRITE']
+        """
+        check_type("name", name, str)
+        commits = [json.loads(commit) for commit in self._catalog.history(name, limit)]
+        columns = {
+            "version": [commit["version"] for commit in commits],
+            "timestamp": [commit.get("timestamp") for commit in commits],
+            "operation": [commit.get("operation") for commit in commits],
+            "parameters": [
+                _text(commit.get("operationParameters")) for commit in commits
+            ],
+            "metrics": [_text(commit.get("operationMetrics")) for commit in commits],
+            "user_name": [commit.get("userName") for commit in commits],
+        }
+        arrays = [
+            _array(columns[name], _HISTORY.field(name)) for name in _HISTORY.names
+        ]
+        return Table.from_arrays(arrays, schema=_HISTORY)
+
+    def mirror_status(self) -> list[dict[str, Any]]:
+        """How far each table's ``_delta_log`` is behind the catalog."""
+        return [json.loads(status) for status in self._catalog.mirror_status()]
+
+    def publish(self, name: str | None = None) -> None:
+        """Writes what is committed to ``_delta_log``, for other engines.
+
+        Args:
+            name: the table; without it, all.
+        """
+        check_type("name", name, str, type(None))
+        self._catalog.publish(name)
+
+    def verify(self, name: str | None = None) -> list[str]:
+        """Compares ``_delta_log`` with the catalog.
+
+        Args:
+            name: the table; without it, all.
+
+        Returns:
+            The differences, a sentence each.
+
+        Example:
+            >>> connect().verify()
+            []
+        """
+        check_type("name", name, str, type(None))
+        return self._catalog.verify(name)
+
+    def query(self, sql: str) -> RecordBatchReader | None:
+        """Runs SQL over its tables.
+
+        Args:
+            sql: statements, separated by ``;``.
+
+        Returns:
+            The rows of the last statement that has any.
+
+        Raises:
+            DeltaError: the SQL is not right, or names what is not there.
+
+        Example:
+            >>> rows = connect().query("SELECT count(*) AS n FROM dt")
+            >>> pa.table(rows).to_pylist()
+            [{'n': 3}]
+        """
+        check_type("sql", sql, str)
+        return self._catalog.query(sql)
+
+    def begin(
+        self,
+        *,
+        max_tables: int | None = None,
+        timeout_secs: float | None = None,
+        serializable: bool = False,
+    ) -> TableTransaction:
+        """A transaction across tables of this catalog. See `begin`."""
+        return TableTransaction(self._catalog, max_tables, timeout_secs, serializable)
+
+
+def begin(
+    catalog: str | Catalog | None = None,
+    *,
+    max_tables: int | None = None,
+    timeout_secs: float | None = None,
+    serializable: bool = False,
+) -> TableTransaction:
+    """A transaction across tables: all of it is committed, or nothing.
+
+    It begins with its ``with`` block, is committed at the end of it, and rolled back by
+    an exception. It reads all tables as they were when it began, and its own writes.
+
+    Args:
+        catalog: the catalog or its URI; without it, ``DELTALAKEDB_CATALOG`` says.
+        max_tables: how many tables it may write.
+        timeout_secs: after how many seconds it can no longer be committed.
+        serializable: whether what it has read must be unchanged when it is committed,
+            too.
+
+    Raises:
+        TransactionConflictError: at the end of the block, another commit came first and
+            contradicts this one.
+
+    Example:
+        >>> source = pa.table({"id": [1], "amount": [20]})
+        >>> with begin() as tx:
+        ...     deleted = tx.delete(dt, "id = 1")
+        ...     written = tx.write(path, source)
+        >>> sorted(tx.versions.values())
+        [0, 1]
+    """
+    if not isinstance(catalog, Catalog):
+        check_type("catalog", catalog, str, Catalog, type(None))
+        catalog = connect(catalog)
+    return catalog.begin(
+        max_tables=max_tables, timeout_secs=timeout_secs, serializable=serializable
+    )
+
+
+# Whether a transaction is open here: in this thread, or in this task.
+_open: ContextVar[bool] = ContextVar("deltalakedb_transaction_open", default=False)
+
+
+class TableTransaction:
+    """A transaction across tables. `begin` gives one.
+
+    It is used within its ``with`` block only, and one at a time. Tables are given by
+    name, by path, by ``deltasql://`` URI, or as a `DeltaTable`.
+    """
+
+    def __init__(
+        self,
+        catalog: RawCatalog,
+        max_tables: int | None,
+        timeout_secs: float | None,
+        serializable: bool,
+    ) -> None:
+        check_type("max_tables", max_tables, int, type(None))
+        check_type("timeout_secs", timeout_secs, int, float, type(None))
+        check_type("serializable", serializable, bool)
+        self._catalog = catalog
+        self._limits = (max_tables, timeout_secs, serializable)
+        self._transaction: RawTransaction | None = None
+        self._is_over = False
+        self._versions: dict[str, int] = {}
+
+    def __enter__(self) -> TableTransaction:
+        if self._is_over or self._transaction is not None:
+            raise TransactionClosedError("a transaction has one block: begin another")
+        if _open.get():
+            raise DeltaError(
+                "a transaction is open here already: commit it or roll it back before "
+                "another one begins"
+            )
+        self._transaction = self._catalog.begin(*self._limits)
+        _open.set(True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._transaction is None:
+            return
+        if error is None:
+            self.commit()
+            return
+        try:
+            self.rollback()
+        except Exception as e:
+            error.add_note(f"Rolling the transaction back failed, too: {e}")
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """The version each table got, by its name; nothing before the commit."""
+        return dict(self._versions)
+
+    def commit(self) -> dict[str, int]:
+        """Commits it before the block ends.
+
+        Returns:
+            The version each table got, by its name.
+
+        Raises:
+            TransactionConflictError: another commit came first and contradicts this
+                one. Nothing of it is visible.
+            CommitFailedError: it is not known whether it was committed.
+        """
+        with self._closing() as transaction:
+            self._versions = transaction.commit()
+        return self.versions
+
+    def rollback(self) -> None:
+        """Gives it up, and removes the files it wrote."""
+        with self._closing() as transaction:
+            transaction.rollback()
+
+    def write(
+        self,
+        table: TableLike,
+        data: ArrowData,
+        mode: Literal["error", "append", "overwrite", "ignore"] = "append",
+        schema_mode: Literal["merge", "overwrite"] | None = None,
+        predicate: str | None = None,
+        partition_by: Sequence[str] | str | None = None,
+        location: str | os.PathLike[str] | None = None,
+    ) -> dict[str, Any]:
+        """Writes rows to a table, as `write_deltalake` does.
+
+        Args:
+            table: the table; one that is not there is made.
+            data: rows of any library that speaks Arrow.
+            mode: what to do where there is a table.
+            schema_mode: how the schema of the table may change.
+            predicate: with ``overwrite``, the rows that are replaced, in SQL.
+            partition_by: the columns that files of a new table are partitioned by.
+            location: where the files of a new table are to be.
+
+        Returns:
+            What was done, in numbers.
+        """
+        transaction = self._running()
+        target = _name(table)
+        check_type("mode", mode, str)
+        check_type("predicate", predicate, str, type(None))
+        with Stream(data).reading() as rows:
+            return _numbers(
+                transaction.write(
+                    target,
+                    rows,
+                    mode,
+                    schema_mode,
+                    predicate,
+                    _columns(partition_by),
+                    _path(location),
+                )
+            )
+
+    def delete(self, table: TableLike, predicate: str | None = None) -> dict[str, Any]:
+        """Removes rows, as `DeltaTable.delete` does.
+
+        Args:
+            table: the table.
+            predicate: which rows, in SQL; without it, all.
+
+        Returns:
+            What was done, in numbers.
+        """
+        transaction = self._running()
+        check_type("predicate", predicate, str, type(None))
+        return _numbers(transaction.delete(_name(table), predicate))
+
+    def update(
+        self,
+        table: TableLike,
+        updates: dict[str, str] | None = None,
+        predicate: str | None = None,
+        *,
+        new_values: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Changes rows, as `DeltaTable.update` does.
+
+        Args:
+            table: the table.
+            updates: the new values by column, in SQL.
+            predicate: which rows, in SQL; without it, all.
+            new_values: the new values by column, as they are; instead of `updates`.
+
+        Returns:
+            What was done, in numbers.
+        """
+        transaction = self._running()
+        check_type("updates", updates, dict, type(None))
+        check_type("predicate", predicate, str, type(None))
+        values = assignments(updates, new_values)
+        return _numbers(transaction.update(_name(table), values, predicate))
+
+    def merge(
+        self,
+        table: TableLike,
+        source: ArrowData,
+        predicate: str,
+        source_alias: str | None = None,
+        target_alias: str | None = None,
+        merge_schema: bool = False,
+    ) -> TableMerger:
+        """Changes rows by those of a source, as `DeltaTable.merge` does.
+
+        Args:
+            table: the table.
+            source: rows of any library that speaks Arrow.
+            predicate: when a row of the table and one of the source match, in SQL.
+            source_alias: what the source is called in SQL.
+            target_alias: what the table is called in SQL.
+            merge_schema: whether new columns of the source are added to the table.
+
+        Returns:
+            What takes the clauses. Its ``execute`` is part of the transaction.
+        """
+        self._running()
+        target = _name(table)
+        check_type("predicate", predicate, str)
+
+        def run(rows: RecordBatchReader, clauses: list[Clause]) -> str:
+            return self._running().merge(
+                target,
+                rows,
+                predicate,
+                source_alias,
+                target_alias,
+                merge_schema,
+                clauses,
+            )
+
+        return TableMerger(
+            MergeBuilder(Stream(source), source_alias, target_alias, run), self
+        )
+
+    def stage_table(
+        self,
+        table: TableLike,
+        df: ArrowData | None = None,
+        actions: Sequence[AddAction | RemoveAction] | None = None,
+        mode: Literal["append", "overwrite"] = "append",
+    ) -> None:
+        """Stages rows, or data files that were written by other means.
+
+        Args:
+            table: the table.
+            df: rows of any library that speaks Arrow.
+            actions: files that are added and removed; instead of `df`.
+            mode: ``append``, or ``overwrite``.
+
+        Raises:
+            TypeError: there are both, or neither, or an action is not one.
+        """
+        transaction = self._running()
+        if (df is None) == (actions is None):
+            raise TypeError("stage_table takes either df or actions")
+        if actions is None:
+            self.write(table, df, mode)  # type: ignore[arg-type]
+            return
+        check_type("actions", actions, Sequence)
+        staged = [action_json(action) for action in actions]
+        transaction.stage_actions(_name(table), staged, mode)
+
+    def scan(
+        self,
+        table: TableLike,
+        columns: list[str] | None = None,
+        predicate: str | None = None,
+    ) -> RecordBatchReader:
+        """The rows of a table, with what the transaction wrote.
+
+        Args:
+            table: the table.
+            columns: some of the columns.
+            predicate: which rows, in SQL.
+        """
+        transaction = self._running()
+        check_type("predicate", predicate, str, type(None))
+        return transaction.scan(_name(table), columns, predicate)
+
+    def _running(self) -> RawTransaction:
+        if self._transaction is None:
+            state = "has ended" if self._is_over else "has not begun"
+            raise TransactionClosedError(
+                f"the transaction {state}: use it within its with block"
+            )
+        return self._transaction
+
+    @contextmanager
+    def _closing(self) -> Iterator[RawTransaction]:
+        """The transaction, which is over then, whatever happens."""
+        transaction = self._running()
+        try:
+            yield transaction
+        finally:
+            self._transaction = None
+            self._is_over = True
+            _open.set(False)
+
+
+def _name(table: TableLike) -> str:
+    check_type("table", table, str, os.PathLike, DeltaTable)
+    if isinstance(table, DeltaTable):
+        return table._table.name() or table.table_uri
+    return os.fspath(table)
+
+
+def _path(location: str | os.PathLike[str] | None) -> str | None:
+    check_type("location", location, str, os.PathLike, type(None))
+    return None if location is None else os.fspath(location)
+
+
+def _columns(names: Sequence[str] | str | None) -> list[str] | None:
+    check_type("partition_by", names, str, Sequence, type(None))
+    return [names] if isinstance(names, str) else list(names) if names else None
+
+
+def _numbers(metrics: str) -> dict[str, Any]:
+    numbers: dict[str, Any] = json.loads(metrics)
+    return numbers
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _array(values: list[Any], field: Field) -> Array:
+    if DataType.is_timestamp(field.type):
+        return Array(values, DataType.int64()).cast(field.type)
+    return Array(values, field.type)

@@ -1,0 +1,321 @@
+"""The files of a table for pyarrow."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deltalakedb._internal import RawStore, RawTable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow.fs import FileInfo, FileSelector, FileSystemHandler
+
+    PYARROW_AVAILABLE = True
+else:
+    try:
+        import pyarrow as pa
+        from pyarrow.fs import FileSystemHandler
+
+        PYARROW_AVAILABLE = True
+    except ImportError:
+        FileSystemHandler = object
+        PYARROW_AVAILABLE = False
+
+
+class DeltaStorageHandler(FileSystemHandler):  # type: ignore[misc, unused-ignore]
+    """The files of a table, by paths relative to it, as a file system of pyarrow.
+
+    Folders are there as long as they have files.
+
+    Args:
+        table_uri: where the table is.
+        options: options for the object store.
+        known_sizes: bytes of files that need not be asked for, by path.
+
+    Raises:
+        ImportError: pyarrow is not installed.
+
+    Example:
+        >>> import pyarrow.fs
+        >>> files = pyarrow.fs.PyFileSystem(DeltaStorageHandler(dt.table_uri))
+        >>> with files.open_output_stream("notes.txt") as file:
+        ...     file.write(b"sold out")
+        8
+        >>> files.open_input_file("notes.txt").read()
+        b'sold out'
+    """
+
+    def __init__(
+        self,
+        table_uri: str,
+        options: dict[str, str] | None = None,
+        known_sizes: dict[str, int] | None = None,
+    ) -> None:
+        if not PYARROW_AVAILABLE:
+            raise ImportError("Pyarrow is required: install deltalakedb[pyarrow].")
+        self._handler = _Files(RawStore(table_uri, options), known_sizes or {})
+        self._options = options
+
+    @classmethod
+    def from_table(
+        cls,
+        table: RawTable,
+        options: dict[str, str] | None = None,
+        known_sizes: dict[str, int] | None = None,
+    ) -> DeltaStorageHandler:
+        """The files of a table that is open.
+
+        Args:
+            table: the table.
+            options: options for the object store, once this is pickled.
+            known_sizes: bytes of files that need not be asked for, by path.
+        """
+        if not PYARROW_AVAILABLE:
+            raise ImportError("Pyarrow is required: install deltalakedb[pyarrow].")
+        handler = cls.__new__(cls)
+        handler._handler = _Files(table.store(), known_sizes or {})
+        handler._options = options
+        return handler
+
+    @property
+    def _store(self) -> RawStore:
+        return self._handler.store
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        parts = (self._store.uri(), self._options, self._handler.known_sizes)
+        return DeltaStorageHandler, parts
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DeltaStorageHandler):
+            return NotImplemented
+        return self._store.uri() == other._store.uri()
+
+    def __hash__(self) -> int:
+        return hash(self._store.uri())
+
+    def equals(self, other: Any) -> bool:
+        """Whether the other has the same files."""
+        return bool(self == other)
+
+    def get_type_name(self) -> str:
+        """What kind of file system it is."""
+        return "object-store"
+
+    def normalize_path(self, path: str) -> str:
+        """The path without a slash before and after it."""
+        return path.strip("/")
+
+    def copy_file(self, src: str, dst: str) -> None:
+        """Copies a file, over one that is there."""
+        self._store.copy(self.normalize_path(src), self.normalize_path(dst))
+
+    def move(self, src: str, dest: str) -> None:
+        """Renames a file, over one that is there."""
+        self._store.rename(self.normalize_path(src), self.normalize_path(dest))
+
+    def create_dir(self, path: str, recursive: bool = True) -> None:
+        """Nothing: a folder is there as soon as it has a file."""
+
+    def delete_file(self, path: str) -> None:
+        """Deletes a file.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        name = self.normalize_path(path)
+        self._handler.size(name)
+        self._store.delete(name)
+
+    def delete_dir(self, path: str) -> None:
+        """Deletes all files below a folder."""
+        self.delete_dir_contents(path, missing_dir_ok=True)
+
+    def delete_dir_contents(
+        self,
+        path: str,
+        *args: bool,
+        accept_root_dir: bool = False,
+        missing_dir_ok: bool = False,
+    ) -> None:
+        """Deletes all files below a folder.
+
+        Args:
+            path: the folder.
+            *args: `missing_dir_ok`, as pyarrow passes it.
+            accept_root_dir: whether it may be the whole table.
+            missing_dir_ok: whether it is no error that it is not there.
+        """
+        prefix = self.normalize_path(path)
+        if not prefix and not accept_root_dir:
+            raise ValueError("delete_dir_contents does not delete everything")
+        files, _ = self._store.list(prefix, True)
+        if not files and not any((*args, missing_dir_ok, not prefix)):
+            raise _missing(path)
+        for file, _, _ in files:
+            self._store.delete(file)
+
+    def delete_root_dir_contents(self) -> None:
+        """Deletes all files."""
+        self.delete_dir_contents("", accept_root_dir=True)
+
+    def get_file_info(self, paths: list[str]) -> list[FileInfo]:
+        """What is at some paths: a file, a folder, or nothing."""
+        return [self._info(path) for path in paths]
+
+    def get_file_info_selector(self, selector: FileSelector) -> list[FileInfo]:
+        """What is in a folder, or below it."""
+        base = self.normalize_path(selector.base_dir)
+        files, folders = self._store.list(base, selector.recursive)
+        if selector.recursive:
+            folders = sorted({up for path, _, _ in files for up in _above(path, base)})
+        return [
+            *(_folder_info(path) for path in folders),
+            *(_file_info(path, size, time) for path, size, time in files),
+        ]
+
+    def open_input_file(self, path: str) -> pa.PythonFile:
+        """Opens a file for reading at any place.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        file = self._handler.open_input_file(self.normalize_path(path))
+        return pa.PythonFile(file, mode="r")
+
+    def open_input_stream(self, path: str) -> pa.PythonFile:
+        """Opens a file for reading from its beginning.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        return self.open_input_file(path)
+
+    def open_output_stream(
+        self, path: str, metadata: Mapping[str, str] | None = None
+    ) -> pa.PythonFile:
+        """Opens a file for writing. It is there, whole, when it is closed."""
+        file = self._handler.open_output_stream(self.normalize_path(path))
+        return pa.PythonFile(file, mode="w")
+
+    def open_append_stream(self, path: str, metadata: Mapping[str, str]) -> None:
+        """Object stores cannot append."""
+        raise NotImplementedError
+
+    def _info(self, path: str) -> FileInfo:
+        from pyarrow.fs import FileInfo, FileType
+
+        name = self.normalize_path(path)
+        found = self._store.head(name) if name else None
+        if found is not None:
+            return _file_info(path, *found)
+        if not name or any(self._store.list(name, False)):
+            return _folder_info(path)
+        return FileInfo(path, FileType.NotFound)
+
+
+@dataclass
+class _Files:
+    """The files of a store, as files of Python."""
+
+    store: RawStore
+    known_sizes: dict[str, int]
+
+    def size(self, path: str) -> int:
+        found = self.store.head(path)
+        if found is None:
+            raise _missing(path)
+        return found[0]
+
+    def open_input_file(self, path: str) -> _Reading:
+        size = self.known_sizes.get(path)
+        return _Reading(self.store, path, self.size(path) if size is None else size)
+
+    def open_output_stream(self, path: str) -> _Writing:
+        return _Writing(self.store, path)
+
+
+class _Reading(io.RawIOBase):
+    """A file that is read."""
+
+    mode = "rb"
+
+    def __init__(self, store: RawStore, path: str, size: int) -> None:
+        self._store = store
+        self._path = path
+        self._size = size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def size(self) -> int:
+        return self._size
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}
+        at = start[whence] + offset
+        if at < 0:
+            raise OSError(f"cannot seek to the negative position {at}")
+        if at > self._size:
+            raise OSError(f"cannot seek to {at}, past the end at {self._size}")
+        self._at = at
+        return at
+
+    def read(self, size: int | None = -1) -> bytes:
+        rest = self._size - self._at
+        length = rest if size is None or size < 0 else min(size, rest)
+        if length == 0:
+            return b""
+        data = self._store.read(self._path, self._at, length)
+        self._at += len(data)
+        return data
+
+
+class _Writing(io.BytesIO):
+    """A file that is written. Object stores take it whole."""
+
+    mode = "wb"
+
+    def __init__(self, store: RawStore, path: str) -> None:
+        super().__init__()
+        self._store = store
+        self._path = path
+
+    def close(self) -> None:
+        if not self.closed:
+            self._store.write(self._path, self.getvalue())
+        super().close()
+
+
+def _missing(path: str) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+
+def _above(path: str, base: str) -> list[str]:
+    """The folders between a file and the base."""
+    parts = path.split("/")
+    depth = len(base.split("/")) if base else 0
+    return ["/".join(parts[:n]) for n in range(depth + 1, len(parts))]
+
+
+def _file_info(path: str, size: int, time: float) -> FileInfo:
+    from pyarrow.fs import FileInfo, FileType
+
+    return FileInfo(path, FileType.File, size=size, mtime=time)
+
+
+def _folder_info(path: str) -> FileInfo:
+    from pyarrow.fs import FileInfo, FileType
+
+    return FileInfo(path, FileType.Directory)

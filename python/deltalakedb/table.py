@@ -1,0 +1,1799 @@
+"""Tables: reading, changing, maintaining."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from types import ModuleType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NamedTuple,
+    Union,
+    cast,
+)
+
+from arro3.core import RecordBatchReader, Table
+from arro3.core.types import (
+    ArrowArrayExportable,
+    ArrowSchemaExportable,
+    ArrowStreamExportable,
+)
+
+from deltalakedb import _internal
+from deltalakedb._arrow import Stream
+from deltalakedb._internal import RawTable
+from deltalakedb._table_features import TableFeatures as TableFeatures
+from deltalakedb._util import (
+    Default,
+    check_type,
+    deprecate_positional_commit_args,
+    encode_partition_value,
+    given,
+    positional_args,
+)
+from deltalakedb.exceptions import DeltaError, DeltaProtocolError
+from deltalakedb.schema import Field, Schema
+from deltalakedb.transaction import action_json
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+    import pyarrow.dataset
+    import pyarrow.fs
+
+    from deltalakedb.transaction import (
+        AddAction,
+        CommitProperties,
+        PostCommitHookProperties,
+        RemoveAction,
+    )
+    from deltalakedb.writer.properties import WriterProperties
+
+MAX_SUPPORTED_PYARROW_WRITER_VERSION = 7
+NOT_SUPPORTED_PYARROW_WRITER_VERSIONS = [3, 4, 5, 6]
+SUPPORTED_WRITER_FEATURES = {
+    "appendOnly",
+    "invariants",
+    "timestampNtz",
+    "variantType",
+    "variantType-preview",
+}
+
+MAX_SUPPORTED_READER_VERSION = 3
+NOT_SUPPORTED_READER_VERSION = -1
+SUPPORTED_READER_FEATURES = {"timestampNtz", "variantType", "variantType-preview"}
+
+FSCK_METRICS_FILES_REMOVED_LABEL = "files_removed"
+
+FilterLiteralType = tuple[str, str, Any]
+FilterConjunctionType = list[FilterLiteralType]
+FilterDNFType = list[FilterConjunctionType]
+FilterType = Union[FilterConjunctionType, FilterDNFType]  # noqa: UP007
+PartitionFilterType = list[tuple[str, str, Union[str, list[str]]]]  # noqa: UP007
+FilePruningPredicateType = Union[str, FilterType]  # noqa: UP007
+
+Clause = tuple[str, dict[str, str] | None, str | None]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017
+_HOOKS_FIRST = ("post_commithook_properties", "commit_properties")
+_DEFAULT_TRUE = Default(True)
+_DEFAULT_FALSE = Default(False)
+_DEFAULT_NONE = Default(None)
+
+
+@dataclass(init=False, repr=False)
+class Metadata:
+    """The metadata of a table at one version.
+
+    Args:
+        table: the table.
+    """
+
+    id: str
+    name: str | None
+    description: str | None
+    partition_columns: list[str]
+    created_time: int | None
+    configuration: dict[str, str | None]
+
+    def __init__(self, table: RawTable) -> None:
+        (
+            self.id,
+            self.name,
+            self.description,
+            self.partition_columns,
+            self.created_time,
+            self.configuration,
+        ) = table.metadata()
+
+    def __str__(self) -> str:
+        return f"Metadata({', '.join(f'{k}: {v}' for k, v in vars(self).items())})"
+
+    __repr__ = __str__
+
+
+class ProtocolVersions(NamedTuple):
+    """What a table asks of those who read and write it."""
+
+    min_reader_version: int
+    min_writer_version: int
+    writer_features: list[str] | None
+    reader_features: list[str] | None
+
+
+class _DeltaTableConfig(NamedTuple):
+    without_files: bool
+    log_buffer_size: int
+    skip_stats: bool = False
+
+
+class DeltaTableConfig(_DeltaTableConfig):
+    """How a table was loaded, once. Nothing depends on it any more.
+
+    .. deprecated:: there is nothing in its place.
+    """
+
+    def __new__(
+        cls, without_files: bool, log_buffer_size: int, skip_stats: bool = False
+    ) -> DeltaTableConfig:
+        """Warns, as the class is deprecated."""
+        warnings.warn(
+            "The DeltaTableConfig class is deprecated: nothing depends on it.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return super().__new__(cls, without_files, log_buffer_size, skip_stats)
+
+
+class DeltaTable:
+    """A table at one version.
+
+    It stays at that version: what others commit shows after `update_incremental`. What
+    is written through it moves it along.
+
+    Args:
+        table_uri: where it is: a path, the URI of an object store, or a ``deltasql://``
+            URI that names catalog and table.
+        version: the version, instead of the latest.
+        storage_options: options for the object store.
+        without_files: deprecated, and ignored.
+        log_buffer_size: deprecated, and ignored.
+        skip_stats: deprecated, and ignored.
+
+    Raises:
+        TableNotFoundError: there is no table.
+        DeltaError: there is no such version.
+
+    Example:
+        >>> from deltalakedb import write_deltalake
+        >>> write_deltalake(path, data)
+        >>> table = DeltaTable(path)
+        >>> table.version()
+        0
+        >>> pa.table(table.scan(predicate="price > 2")).num_rows
+        2
+    """
+
+    _table: RawTable
+    _storage_options: dict[str, str] | None
+
+    def __init__(
+        self,
+        table_uri: str | Path | os.PathLike[str],
+        version: int | None = None,
+        storage_options: dict[str, str] | None = None,
+        without_files: bool = False,
+        log_buffer_size: int | None = None,
+        skip_stats: bool = False,
+    ) -> None:
+        ignored = {
+            "without_files": without_files,
+            "log_buffer_size": log_buffer_size is not None,
+            "skip_stats": skip_stats,
+        }
+        for name in [name for name, is_given in ignored.items() if is_given]:
+            warnings.warn(
+                f"The '{name}' parameter is deprecated and ignored.",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+        self._storage_options = storage_options
+        self._table = RawTable(str(table_uri), version, storage_options)
+
+    @classmethod
+    def _of(
+        cls, raw: RawTable, storage_options: dict[str, str] | None = None
+    ) -> DeltaTable:
+        table = cls.__new__(cls)
+        table._storage_options = storage_options
+        table._table = raw
+        return table
+
+    def __repr__(self) -> str:
+        return "DeltaTable()"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DeltaTable):
+            return NotImplemented
+        return (self.table_uri, self.version()) == (other.table_uri, other.version())
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def table_config(self) -> DeltaTableConfig:
+        """How the table was loaded.
+
+        .. deprecated:: nothing depends on it.
+        """
+        warnings.warn(
+            "The 'table_config' property is deprecated: nothing depends on it.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return DeltaTableConfig(False, 4 * (os.cpu_count() or 1), False)
+
+    @staticmethod
+    def is_deltatable(
+        table_uri: str | Path | os.PathLike[str],
+        storage_options: dict[str, str] | None = None,
+    ) -> bool:
+        """Whether there is a table.
+
+        Args:
+            table_uri: where.
+            storage_options: options for the object store.
+
+        Example:
+            >>> DeltaTable.is_deltatable(path)
+            False
+        """
+        return RawTable.exists(str(table_uri), storage_options)
+
+    @classmethod
+    def create(
+        cls,
+        table_uri: str | Path,
+        schema: Schema | ArrowSchemaExportable,
+        mode: Literal["error", "append", "overwrite", "ignore"] = "error",
+        partition_by: list[str] | str | None = None,
+        name: str | None = None,
+        description: str | None = None,
+        configuration: Mapping[str, str | None] | None = None,
+        storage_options: dict[str, str] | None = None,
+        *args: Any,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+        raise_if_key_not_exists: bool = cast(bool, _DEFAULT_TRUE),
+    ) -> DeltaTable:
+        """Makes a table without rows.
+
+        Args:
+            table_uri: where it is to be.
+            schema: its columns.
+            mode: what to do where there is a table: ``error``, ``overwrite`` it, or
+                ``ignore`` the call. ``append`` is an error, too.
+            partition_by: the columns that files are partitioned by.
+            name: the name in its metadata.
+            description: what it is about.
+            configuration: its properties.
+            storage_options: options for the object store.
+            *args: deprecated; name the arguments below instead.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+            raise_if_key_not_exists: whether properties that Delta does not know are
+                refused.
+
+        Raises:
+            DeltaError: the table is there already, or a property is not right.
+
+        Example:
+            >>> from deltalakedb import Field, Schema
+            >>> table = DeltaTable.create(path, Schema([Field("id", "long")]))
+            >>> table.count()
+            0
+        """
+        named = positional_args(
+            "create",
+            args,
+            (
+                "commit_properties",
+                "post_commithook_properties",
+                "raise_if_key_not_exists",
+            ),
+            {
+                "commit_properties": commit_properties,
+                "post_commithook_properties": post_commithook_properties,
+                "raise_if_key_not_exists": raise_if_key_not_exists,
+            },
+        )
+        if isinstance(table_uri, Path):
+            table_uri = str(table_uri)
+        _internal.create_table(
+            table_uri,
+            _schema(schema).to_json(),
+            mode,
+            _listed(partition_by),
+            name,
+            description,
+            configuration,
+            given(named["raise_if_key_not_exists"]),
+            [],
+            storage_options,
+            named["commit_properties"],
+            named["post_commithook_properties"],
+        )
+        return cls(table_uri, storage_options=storage_options)
+
+    @property
+    def table_uri(self) -> str:
+        """Where the table is."""
+        return self._table.uri()
+
+    @property
+    def optimize(self) -> TableOptimizer:
+        """Arranging the files anew."""
+        return TableOptimizer(self)
+
+    @property
+    def alter(self) -> TableAlterer:
+        """Changing what the table is."""
+        return TableAlterer(self)
+
+    def version(self) -> int:
+        """The version it is at."""
+        return self._table.version()
+
+    def schema(self) -> Schema:
+        """The columns."""
+        return Schema.from_json(self._table.schema())
+
+    def metadata(self) -> Metadata:
+        """The metadata."""
+        return Metadata(self._table)
+
+    def protocol(self) -> ProtocolVersions:
+        """What it asks of those who read and write it."""
+        return ProtocolVersions(*self._table.protocol())
+
+    def partitions(
+        self,
+        partition_filters: FilterType | None = None,
+        *,
+        file_pruning_predicate: FilePruningPredicateType | None = None,
+    ) -> list[dict[str, str]]:
+        """The partitions that have files, each as its values by column.
+
+        Args:
+            partition_filters: deprecated; use `file_pruning_predicate`.
+            file_pruning_predicate: leaves out partitions, as in `file_uris`.
+
+        Example:
+            >>> from deltalakedb import write_deltalake
+            >>> write_deltalake(path, data, partition_by="name")
+            >>> DeltaTable(path).partitions(file_pruning_predicate="name = 'a'")
+            [{'name': 'a'}]
+        """
+        predicate = _replaced_filters(
+            "partition_filters", partition_filters, file_pruning_predicate
+        )
+        found = self._table.partitions(_pruning(predicate))
+        return cast(list[dict[str, str]], [values for values in found if values])
+
+    def file_uris(
+        self,
+        partition_filters: FilterType | None = None,
+        *,
+        file_pruning_predicate: FilePruningPredicateType | None = None,
+    ) -> list[str]:
+        """Where the data files are.
+
+        Args:
+            partition_filters: deprecated; use `file_pruning_predicate`.
+            file_pruning_predicate: leaves out files that have no matching row, by their
+                partition and their statistics; others stay whole. A condition in SQL,
+                or filters ``(column, operator, value)``: a list of filters that must
+                all match, or a list of such lists of which one must match. Operators
+                are ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``in`` and ``not in``.
+
+        Raises:
+            DeltaError: there is no such column or operator.
+
+        Example:
+            >>> len(dt.file_uris())
+            1
+            >>> dt.file_uris(file_pruning_predicate="id > 100")
+            []
+            >>> dt.file_uris(file_pruning_predicate=[("id", ">", 100)])
+            []
+        """
+        predicate = _replaced_filters(
+            "partition_filters", partition_filters, file_pruning_predicate
+        )
+        return self._table.file_uris(_pruning(predicate))
+
+    def get_add_actions(self, flatten: bool = False) -> Table:
+        """The data files, a row each.
+
+        Args:
+            flatten: whether partition values and statistics are columns of their own,
+                like ``min.id``, and not structs.
+
+        Returns:
+            ``path``, ``size_bytes``, ``modification_time`` (milliseconds since 1970),
+            ``num_records``, ``null_count``, ``min``, ``max``, and, in a table that has
+            partitions, ``partition``.
+
+        Example:
+            >>> pa.table(dt.get_add_actions(flatten=True))["max.id"].to_pylist()
+            [3]
+        """
+        return self._table.add_actions(flatten)
+
+    def count(self) -> int:
+        """The number of rows, as far as the files' statistics tell.
+
+        Example:
+            >>> dt.count()
+            3
+        """
+        return self._table.count()
+
+    def load_as_version(self, version: int | str | datetime) -> None:
+        """Moves it to another version.
+
+        Args:
+            version: the version; or a time, whose last version it becomes. A time is a
+                datetime (in UTC, without a zone) or text in the form of RFC 3339.
+
+        Raises:
+            DeltaError: there is no such version.
+            ValueError: the text is not a time.
+
+        Example:
+            >>> dt.delete("id = 1")["num_deleted_rows"]
+            1
+            >>> dt.load_as_version(0)
+            >>> dt.count()
+            3
+        """
+        match version:
+            case int():
+                self._table.load_version(version)
+            case datetime():
+                self._table.load_timestamp(_utc(version).isoformat())
+            case str():
+                self._table.load_timestamp(version)
+            case _:
+                raise TypeError(
+                    "Invalid datatype provided for version, only int, str or datetime "
+                    f"are accepted, not {type(version).__name__}."
+                )
+
+    def update_incremental(self) -> None:
+        """Moves it to the latest version."""
+        self._table.refresh()
+
+    def scan(
+        self, columns: list[str] | None = None, predicate: str | None = None
+    ) -> RecordBatchReader:
+        """The rows, read as they are asked for.
+
+        Args:
+            columns: some of the columns.
+            predicate: which rows, in SQL.
+
+        Raises:
+            DeltaError: there is no such column, or the SQL is not right.
+
+        Example:
+            >>> pa.table(dt.scan(columns=["name"], predicate="id = 2")).to_pylist()
+            [{'name': 'b'}]
+        """
+        return self._table.scan(columns, predicate)
+
+    def load_cdf(
+        self,
+        starting_version: int = 0,
+        ending_version: int | None = None,
+        starting_timestamp: str | None = None,
+        ending_timestamp: str | None = None,
+        columns: list[str] | None = None,
+        predicate: str | None = None,
+        allow_out_of_range: bool = False,
+    ) -> RecordBatchReader:
+        """The rows that versions added, changed and removed.
+
+        The table must have the property ``delta.enableChangeDataFeed`` in all of them.
+
+        Args:
+            starting_version: the first version.
+            ending_version: the last version, instead of the latest.
+            starting_timestamp: the time of the first version, in RFC 3339.
+            ending_timestamp: the time of the last version.
+            columns: some of the columns.
+            predicate: which rows, in SQL.
+            allow_out_of_range: whether versions and times beyond the latest give no
+                rows instead of an error.
+
+        Returns:
+            The rows, with ``_change_type``, ``_commit_version`` and
+            ``_commit_timestamp``.
+        """
+        return self._table.changes(
+            columns,
+            predicate,
+            starting_version,
+            ending_version,
+            starting_timestamp,
+            ending_timestamp,
+            allow_out_of_range,
+        )
+
+    def deletion_vectors(self) -> RecordBatchReader:
+        """Which rows of files are deleted, a row for each file that has such.
+
+        Returns:
+            ``filepath``, and ``selection_vector``: for each row of the file, whether it
+            is still there.
+        """
+        return self._table.deletion_vectors()
+
+    def history(self, limit: int | None = None) -> list[dict[str, Any]]:
+        """The commits, newest first.
+
+        Args:
+            limit: how many, at most.
+
+        Example:
+            >>> [(c["version"], c["operation"]) for c in dt.history()]
+            [(0, 'WRITE')]
+        """
+        return [json.loads(commit) for commit in self._table.history(limit)]
+
+    def transaction_version(self, app_id: str) -> int | None:
+        """How far an application has come, as its last commit said.
+
+        Args:
+            app_id: names the application.
+        """
+        return self._table.transaction_version(app_id)
+
+    def generate(self) -> None:
+        """Writes a manifest of the files, for readers that know nothing of Delta."""
+        self._table.generate()
+
+    def vacuum(
+        self,
+        retention_hours: int | None = None,
+        dry_run: bool = True,
+        enforce_retention_duration: bool = True,
+        *args: Any,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+        full: bool = cast(bool, _DEFAULT_FALSE),
+        keep_versions: list[int] | None = cast(  # noqa: B008
+            list[int] | None, _DEFAULT_NONE
+        ),
+    ) -> list[str]:
+        """Deletes data files that no version within the retention has.
+
+        Older versions cannot be read any more after it.
+
+        Args:
+            retention_hours: the retention, instead of the property
+                ``delta.deletedFileRetentionDuration``.
+            dry_run: whether to tell only.
+            enforce_retention_duration: whether a shorter retention than the property's
+                is an error.
+            *args: deprecated; name the arguments below instead.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+            full: whether files that no version ever had are deleted, too.
+            keep_versions: versions whose files stay.
+
+        Returns:
+            The paths of the files.
+
+        Raises:
+            ValueError: the retention is negative.
+            DeltaError: the retention is too short.
+
+        Example:
+            >>> dt.vacuum()
+            []
+        """
+        named = positional_args(
+            "vacuum",
+            args,
+            (*_HOOKS_FIRST, "full", "keep_versions"),
+            {
+                "commit_properties": commit_properties,
+                "post_commithook_properties": post_commithook_properties,
+                "full": full,
+                "keep_versions": keep_versions,
+            },
+        )
+        if retention_hours is not None and retention_hours < 0:
+            raise ValueError("The retention periods should be positive.")
+        return self._table.vacuum(
+            retention_hours,
+            dry_run,
+            enforce_retention_duration,
+            given(named["full"]),
+            given(named["keep_versions"]),
+            named["commit_properties"],
+            named["post_commithook_properties"],
+        )
+
+    def update(
+        self,
+        updates: dict[str, str] | None = None,
+        new_values: (
+            dict[str, int | float | str | datetime | bool | list[Any]] | None
+        ) = None,
+        predicate: str | None = None,
+        writer_properties: WriterProperties | None = None,
+        error_on_type_mismatch: bool = True,
+        *args: Any,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> dict[str, Any]:
+        """Changes rows.
+
+        Args:
+            updates: the new values by column, in SQL.
+            new_values: the new values by column, as they are; instead of `updates`.
+            predicate: which rows, in SQL; without it, all.
+            writer_properties: how Parquet files are written.
+            error_on_type_mismatch: whether a value that does not fit its column is an
+                error, and not null.
+            *args: deprecated; name the arguments below instead.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+
+        Returns:
+            What was done, in numbers.
+
+        Raises:
+            DeltaError: there is no such column, or the SQL is not right.
+            CommitFailedError: another commit came first and contradicts this one.
+
+        Example:
+            >>> dt.update({"price": "2 * price"}, predicate="id=1")["num_updated_rows"]
+            1
+            >>> dt.update(new_values={"name": "it"})["num_updated_rows"]
+            3
+        """
+        commit_properties, post_commithook_properties = (
+            deprecate_positional_commit_args(
+                "update",
+                args,
+                commit_properties,
+                post_commithook_properties,
+                _HOOKS_FIRST,
+            )
+        )
+        metrics = self._table.update(
+            assignments(updates, new_values),
+            predicate,
+            not error_on_type_mismatch,
+            writer_properties,
+            commit_properties,
+            post_commithook_properties,
+        )
+        return _metrics(metrics)
+
+    def delete(
+        self,
+        predicate: str | None = None,
+        writer_properties: WriterProperties | None = None,
+        *args: Any,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> dict[str, Any]:
+        """Removes rows.
+
+        Args:
+            predicate: which rows, in SQL; without it, all.
+            writer_properties: how Parquet files are written.
+            *args: deprecated; name the arguments below instead.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+
+        Returns:
+            What was done, in numbers.
+
+        Raises:
+            DeltaError: there is no such column, or the SQL is not right.
+            CommitFailedError: another commit came first and contradicts this one.
+
+        Example:
+            >>> dt.delete("price > 2")["num_deleted_rows"]
+            2
+        """
+        commit_properties, post_commithook_properties = (
+            deprecate_positional_commit_args(
+                "delete",
+                args,
+                commit_properties,
+                post_commithook_properties,
+                _HOOKS_FIRST,
+            )
+        )
+        metrics = self._table.delete(
+            predicate, writer_properties, commit_properties, post_commithook_properties
+        )
+        return _metrics(metrics)
+
+    def merge(
+        self,
+        source: ArrowStreamExportable | ArrowArrayExportable,
+        predicate: str,
+        source_alias: str | None = None,
+        target_alias: str | None = None,
+        merge_schema: bool = False,
+        error_on_type_mismatch: bool = True,
+        writer_properties: WriterProperties | None = None,
+        streamed_exec: bool = True,
+        max_spill_size: int | None = None,
+        max_temp_directory_size: int | None = None,
+        *args: Any,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> TableMerger:
+        """Changes rows by those of a source: update, delete and insert in one commit.
+
+        Nothing happens before `TableMerger.execute`.
+
+        Args:
+            source: rows of any library that speaks Arrow.
+            predicate: when a row of the table and one of the source match, in SQL.
+            source_alias: what the source is called in SQL.
+            target_alias: what the table is called in SQL.
+            merge_schema: whether new columns of the source are added to the table.
+            error_on_type_mismatch: whether a value that does not fit its column is an
+                error, and not null.
+            writer_properties: how Parquet files are written.
+            streamed_exec: accepted for compatibility; the source is always streamed.
+            max_spill_size: accepted for compatibility, and ignored.
+            max_temp_directory_size: accepted for compatibility, and ignored.
+            *args: deprecated; name the arguments below instead.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+
+        Returns:
+            What takes the clauses.
+
+        Example:
+            >>> source = data.set_column(0, "id", pa.array([3, 4, 5]))
+            >>> merger = dt.merge(source, "s.id = t.id", "s", "t")
+            >>> merger = merger.when_matched_update_all().when_not_matched_insert_all()
+            >>> merger.execute()["num_target_rows_inserted"]
+            2
+        """
+        commit_properties, post_commithook_properties = (
+            deprecate_positional_commit_args(
+                "merge",
+                args,
+                commit_properties,
+                post_commithook_properties,
+                _HOOKS_FIRST,
+            )
+        )
+        check_type("predicate", predicate, str)
+
+        def run(source: RecordBatchReader, clauses: list[Clause]) -> str:
+            return self._table.merge(
+                source,
+                predicate,
+                source_alias,
+                target_alias,
+                merge_schema,
+                not error_on_type_mismatch,
+                clauses,
+                writer_properties,
+                commit_properties,
+                post_commithook_properties,
+            )
+
+        return TableMerger(
+            MergeBuilder(Stream(source), source_alias, target_alias, run), self._table
+        )
+
+    def restore(
+        self,
+        target: int | datetime | str,
+        *,
+        ignore_missing_files: bool = False,
+        protocol_downgrade_allowed: bool = False,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> dict[str, Any]:
+        """Brings the rows of an earlier version back, as a new version.
+
+        Args:
+            target: the version; or a time: a datetime with a zone, or text in the form
+                of RFC 3339.
+            ignore_missing_files: whether files that are gone are left out, and no
+                error.
+            protocol_downgrade_allowed: whether the table may ask less of its readers
+                and writers afterwards.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+
+        Returns:
+            What was done, in numbers.
+
+        Example:
+            >>> dt.delete("id = 1")["num_deleted_rows"]
+            1
+            >>> dt.restore(0)["numRestoredFile"]
+            1
+            >>> dt.count()
+            3
+        """
+        metrics = self._table.restore(
+            target.isoformat() if isinstance(target, datetime) else target,
+            ignore_missing_files,
+            protocol_downgrade_allowed,
+            commit_properties,
+            post_commithook_properties,
+        )
+        return _metrics(metrics)
+
+    def repair(
+        self,
+        dry_run: bool = False,
+        *args: Any,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> dict[str, Any]:
+        """Removes data files from the table that are not there any more.
+
+        Args:
+            dry_run: whether to tell only.
+            *args: deprecated; name the arguments below instead.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+
+        Returns:
+            ``dry_run``, and the paths as ``files_removed``.
+
+        Example:
+            >>> dt.repair(dry_run=True)
+            {'dry_run': True, 'files_removed': []}
+        """
+        commit_properties, post_commithook_properties = (
+            deprecate_positional_commit_args(
+                "repair",
+                args,
+                commit_properties,
+                post_commithook_properties,
+                _HOOKS_FIRST,
+            )
+        )
+        metrics = _metrics(
+            self._table.repair(dry_run, commit_properties, post_commithook_properties)
+        )
+        removed = metrics[FSCK_METRICS_FILES_REMOVED_LABEL]
+        if isinstance(removed, str):
+            metrics[FSCK_METRICS_FILES_REMOVED_LABEL] = json.loads(removed)
+        return metrics
+
+    def create_write_transaction(
+        self,
+        actions: list[AddAction | RemoveAction],
+        mode: str,
+        schema: Schema | ArrowSchemaExportable,
+        partition_by: list[str] | str | None = None,
+        partition_filters: FilterType | None = None,
+        *args: Any,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> None:
+        """Commits data files that were written, or are to be removed, by other means.
+
+        Args:
+            actions: the files. None is added and removed at once, and with
+                ``overwrite`` none is removed: that follows from `partition_filters`.
+            mode: ``append``, or ``overwrite``.
+            schema: the schema of the files.
+            partition_by: the columns that files are partitioned by.
+            partition_filters: the partitions that ``overwrite`` replaces.
+            *args: deprecated; name the arguments below instead.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+
+        Raises:
+            TypeError: an action is not one.
+            CommitFailedError: the table takes appends only, or another commit came
+                first and contradicts this one.
+        """
+        commit_properties, post_commithook_properties = (
+            deprecate_positional_commit_args(
+                "create_write_transaction",
+                args,
+                commit_properties,
+                post_commithook_properties,
+            )
+        )
+        filters = _conjunctions(partition_filters)
+        if filters is not None and len(filters) != 1:
+            raise ValueError("partition_filters must be one list of filters")
+        self._table.commit_actions(
+            [action_json(action) for action in actions],
+            mode,
+            _listed(partition_by),
+            _schema(schema).to_json(),
+            filters[0] if filters else None,
+            commit_properties,
+            post_commithook_properties,
+        )
+
+    def create_checkpoint(self) -> None:
+        """Writes a checkpoint of the version it is at."""
+        self._table.create_checkpoint()
+
+    def compact_logs(self, starting_version: int, ending_version: int) -> None:
+        """Writes the log of some versions as one file.
+
+        Args:
+            starting_version: the first version.
+            ending_version: the last version.
+        """
+        self._table.compact_logs(starting_version, ending_version)
+
+    def cleanup_metadata(self) -> None:
+        """Deletes log files older than the property ``delta.logRetentionDuration``."""
+        self._table.cleanup_metadata()
+
+    def to_pyarrow_dataset(
+        self,
+        partitions: FilterType | None = None,
+        filesystem: str | pyarrow.fs.FileSystem | None = None,
+        parquet_read_options: pyarrow.dataset.ParquetReadOptions | None = None,
+        schema: pyarrow.Schema | None = None,
+        as_large_types: bool = False,
+        file_pruning_predicate: FilePruningPredicateType | None = None,
+    ) -> pyarrow.dataset.Dataset:
+        """The data files as a dataset of pyarrow.
+
+        Args:
+            partitions: deprecated; use `file_pruning_predicate`.
+            filesystem: the files of the table, by paths relative to it; for example a
+                ``SubTreeFileSystem``.
+            parquet_read_options: how Parquet files are read.
+            schema: the schema of the dataset, instead of the table's.
+            as_large_types: lists, text and binary with offsets of 64 bits.
+            file_pruning_predicate: leaves out files, as in `file_uris`.
+
+        Raises:
+            DeltaProtocolError: the table has deletion vectors, column mapping, or
+                another feature that pyarrow cannot read; use `scan`.
+            ImportError: pyarrow is not installed.
+
+        Example:
+            >>> dataset = dt.to_pyarrow_dataset()
+            >>> dataset.to_table(filter=dataset_field("price") > 2).num_rows
+            2
+        """
+        predicate = _replaced_filters("partitions", partitions, file_pruning_predicate)
+        dataset = _dataset()
+        self._check_protocol()
+        return dataset.of_table(
+            self,
+            _pruning(predicate),
+            filesystem,
+            parquet_read_options,
+            schema,
+            as_large_types,
+        )
+
+    def to_pyarrow_table(
+        self,
+        partitions: FilterType | None = None,
+        columns: list[str] | None = None,
+        filesystem: str | pyarrow.fs.FileSystem | None = None,
+        filters: FilterType | pyarrow.dataset.Expression | None = None,
+    ) -> pyarrow.Table:
+        """The rows as a table of pyarrow.
+
+        Args:
+            partitions: deprecated; use `filters`.
+            columns: some of the columns.
+            filesystem: as in `to_pyarrow_dataset`.
+            filters: which rows: filters ``(column, operator, value)``, as in
+                `file_uris`, or an expression of pyarrow.
+
+        Raises:
+            DeltaProtocolError: as in `to_pyarrow_dataset`.
+            ImportError: pyarrow is not installed.
+
+        Example:
+            >>> dt.to_pyarrow_table(filters=[("id", "=", 2)]).to_pylist()
+            [{'id': 2, 'name': 'b', 'price': 2.5}]
+        """
+        dataset = _dataset()
+        if partitions is not None:
+            warnings.warn(
+                "`partitions` is deprecated; use `filters` instead",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+        found = self.to_pyarrow_dataset(
+            filesystem=filesystem, file_pruning_predicate=partitions
+        )
+        return found.to_table(columns=columns, filter=dataset.expression(filters))
+
+    def to_pandas(
+        self,
+        partitions: FilterType | None = None,
+        columns: list[str] | None = None,
+        filesystem: str | pyarrow.fs.FileSystem | None = None,
+        filters: FilterType | pyarrow.dataset.Expression | None = None,
+        types_mapper: Callable[[pyarrow.DataType], Any] | None = None,
+    ) -> pandas.DataFrame:
+        """The rows as a data frame of pandas.
+
+        Args:
+            partitions: deprecated; use `filters`.
+            columns: some of the columns.
+            filesystem: as in `to_pyarrow_dataset`.
+            filters: which rows, as in `to_pyarrow_table`.
+            types_mapper: the type of pandas for a type of pyarrow.
+
+        Example:
+            >>> dt.to_pandas(columns=["id"]).shape
+            (3, 1)
+        """
+        table = self.to_pyarrow_table(partitions, columns, filesystem, filters)
+        return table.to_pandas(types_mapper=types_mapper)
+
+    def __datafusion_table_provider__(self, session: Any | None = None) -> Any:
+        """For ``SessionContext.register_table`` of DataFusion."""
+        return self._table.table_provider(session)
+
+    def _check_protocol(self) -> None:
+        """Raises where pyarrow would read the wrong rows."""
+        protocol = self.protocol()
+        if protocol.min_reader_version > MAX_SUPPORTED_READER_VERSION:
+            raise DeltaProtocolError(
+                f"The table asks for reader version {protocol.min_reader_version}, and "
+                f"{MAX_SUPPORTED_READER_VERSION} is the latest that is supported."
+            )
+        features = set(protocol.reader_features or ())
+        # Version 2 is column mapping, without a list that says so.
+        if protocol.min_reader_version == 2 and self._maps_columns():
+            features.add("columnMapping")
+        missing = sorted(features - SUPPORTED_READER_FEATURES)
+        if missing:
+            raise DeltaProtocolError(
+                f"The table has set these reader features: {missing} but these are not "
+                "yet supported by datasets of pyarrow: use scan() instead."
+            )
+
+    def _maps_columns(self) -> bool:
+        mode = self.metadata().configuration.get("delta.columnMapping.mode")
+        return mode not in (None, "none")
+
+
+@dataclass
+class MergeBuilder:
+    """What a merge will do once it is executed."""
+
+    source: Stream
+    source_alias: str | None
+    target_alias: str | None
+    run: Callable[[RecordBatchReader, list[Clause]], str]
+    clauses: list[Clause] = field(default_factory=list)
+    is_over: bool = False
+
+    def all_columns(self, except_cols: list[str] | None) -> dict[str, str]:
+        """The assignment of each column of the source to that of the table."""
+        ours = f"{self.target_alias}." if self.target_alias is not None else ""
+        theirs = f"{self.source_alias}." if self.source_alias is not None else ""
+        return {
+            f"{ours}`{column}`": f"{theirs}`{column}`"
+            for column in self.source.schema.names
+            if column not in (except_cols or ())
+        }
+
+
+class TableMerger:
+    """A merge that takes its clauses. Nothing happens before `execute`.
+
+    For each row the first clause whose predicate is true counts.
+
+    Args:
+        builder: what the merge will do.
+        table: the table.
+    """
+
+    def __init__(self, builder: MergeBuilder, table: Any) -> None:
+        self._builder = builder
+        self._table = table
+
+    def when_matched_update(
+        self, updates: dict[str, str], predicate: str | None = None
+    ) -> TableMerger:
+        """Changes rows that match one of the source.
+
+        Args:
+            updates: the new values by column, in SQL.
+            predicate: which of these rows, in SQL.
+        """
+        return self._add("matched_update", updates, predicate)
+
+    def when_matched_update_all(
+        self, predicate: str | None = None, except_cols: list[str] | None = None
+    ) -> TableMerger:
+        """Changes rows that match one of the source: all columns become the source's.
+
+        Args:
+            predicate: which of these rows, in SQL.
+            except_cols: columns that stay.
+        """
+        updates = self._builder.all_columns(except_cols)
+        return self._add("matched_update", updates, predicate)
+
+    def when_matched_delete(self, predicate: str | None = None) -> TableMerger:
+        """Removes rows that match one of the source.
+
+        Args:
+            predicate: which of these rows, in SQL.
+        """
+        return self._add("matched_delete", None, predicate)
+
+    def when_not_matched_insert(
+        self, updates: dict[str, str], predicate: str | None = None
+    ) -> TableMerger:
+        """Adds rows of the source that match none of the table.
+
+        Args:
+            updates: the values by column, in SQL.
+            predicate: which of these rows, in SQL.
+        """
+        return self._add("not_matched_insert", updates, predicate)
+
+    def when_not_matched_insert_all(
+        self, predicate: str | None = None, except_cols: list[str] | None = None
+    ) -> TableMerger:
+        """Adds rows of the source that match none of the table, with all columns.
+
+        Args:
+            predicate: which of these rows, in SQL.
+            except_cols: columns that are left out.
+        """
+        updates = self._builder.all_columns(except_cols)
+        return self._add("not_matched_insert", updates, predicate)
+
+    def when_not_matched_by_source_update(
+        self, updates: dict[str, str], predicate: str | None = None
+    ) -> TableMerger:
+        """Changes rows that match none of the source.
+
+        Args:
+            updates: the new values by column, in SQL.
+            predicate: which of these rows, in SQL.
+        """
+        return self._add("not_matched_by_source_update", updates, predicate)
+
+    def when_not_matched_by_source_delete(
+        self, predicate: str | None = None
+    ) -> TableMerger:
+        """Removes rows that match none of the source.
+
+        Args:
+            predicate: which of these rows, in SQL.
+        """
+        return self._add("not_matched_by_source_delete", None, predicate)
+
+    def execute(self) -> dict[str, Any]:
+        """Does it.
+
+        Returns:
+            What was done, in numbers.
+
+        Raises:
+            DeltaError: there is no such column, the SQL is not right, or several rows
+                of the source match one of the table.
+            CommitFailedError: another commit came first and contradicts this one.
+        """
+        builder = self._builder
+        if builder.is_over:
+            raise DeltaError("the merge was executed already: begin another one")
+        builder.is_over = True
+        with builder.source.reading() as rows:
+            return _metrics(builder.run(rows, builder.clauses))
+
+    def _add(
+        self, kind: str, updates: dict[str, str] | None, predicate: str | None
+    ) -> TableMerger:
+        if updates is not None:
+            check_type("updates", updates, dict)
+            for column, value in updates.items():
+                check_type("a column of updates", column, str)
+                check_type("a value of updates", value, str)
+        check_type("predicate", predicate, str, type(None))
+        self._builder.clauses.append((kind, updates, predicate))
+        return self
+
+
+class TableAlterer:
+    """Changes what a table is.
+
+    Args:
+        table: the table.
+    """
+
+    def __init__(self, table: DeltaTable) -> None:
+        self.table = table
+
+    def add_feature(
+        self,
+        feature: TableFeatures | list[TableFeatures],
+        allow_protocol_versions_increase: bool = False,
+        *args: Any,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> None:
+        """Makes the table ask for features.
+
+        Args:
+            feature: one or several.
+            allow_protocol_versions_increase: whether the protocol may become the one
+                with lists of features, which older readers and writers do not know.
+            *args: deprecated; name the arguments below instead.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+
+        Raises:
+            DeltaError: the protocol would have to change, and may not.
+
+        Example:
+            >>> from deltalakedb import TableFeatures
+            >>> dt.alter.add_feature(TableFeatures.AppendOnly, True)
+            >>> dt.protocol().writer_features
+            ['appendOnly']
+        """
+        commit_properties, post_commithook_properties = (
+            deprecate_positional_commit_args(
+                "add_feature", args, commit_properties, post_commithook_properties
+            )
+        )
+        features = [feature] if isinstance(feature, TableFeatures) else feature
+        check_type("feature", features, list, tuple)
+        for one in features:
+            check_type("feature", one, TableFeatures)
+        self.table._table.add_features(
+            [one.protocol_name for one in features],
+            allow_protocol_versions_increase,
+            commit_properties,
+            post_commithook_properties,
+        )
+
+    def add_columns(
+        self,
+        fields: Field | list[Field],
+        *args: Any,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> None:
+        """Adds columns, or fields within columns. They are null in rows that are there.
+
+        Args:
+            fields: one or several.
+            *args: deprecated; name the arguments below instead.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+
+        Example:
+            >>> from deltalakedb import Field
+            >>> dt.alter.add_columns(Field("note", "string"))
+            >>> [field.name for field in dt.schema().fields]
+            ['id', 'name', 'price', 'note']
+        """
+        commit_properties, post_commithook_properties = (
+            deprecate_positional_commit_args(
+                "add_columns", args, commit_properties, post_commithook_properties
+            )
+        )
+        fields = [fields] if isinstance(fields, Field) else fields
+        check_type("fields", fields, list, tuple)
+        for one in fields:
+            check_type("a field", one, Field)
+        self.table._table.add_columns(
+            [one.to_json() for one in fields],
+            commit_properties,
+            post_commithook_properties,
+        )
+
+    def add_constraint(
+        self,
+        constraints: dict[str, str],
+        *args: Any,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> None:
+        """Adds a condition that all rows must meet, those that are there included.
+
+        Args:
+            constraints: the condition in SQL, by its name.
+            *args: deprecated; name the arguments below instead.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+
+        Raises:
+            DeltaError: a row does not meet it.
+
+        Example:
+            >>> dt.alter.add_constraint({"priced": "price > 0"})
+            >>> dt.metadata().configuration
+            {'delta.constraints.priced': 'price > 0'}
+        """
+        commit_properties, post_commithook_properties = (
+            deprecate_positional_commit_args(
+                "add_constraint",
+                args,
+                commit_properties,
+                post_commithook_properties,
+                _HOOKS_FIRST,
+            )
+        )
+        self.table._table.add_constraints(
+            constraints, commit_properties, post_commithook_properties
+        )
+
+    def drop_constraint(
+        self,
+        name: str,
+        raise_if_not_exists: bool = True,
+        *args: Any,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> None:
+        """Removes a condition.
+
+        Args:
+            name: its name.
+            raise_if_not_exists: whether it is an error that there is none.
+            *args: deprecated; name the arguments below instead.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+
+        Raises:
+            DeltaError: there is none.
+        """
+        commit_properties, post_commithook_properties = (
+            deprecate_positional_commit_args(
+                "drop_constraint",
+                args,
+                commit_properties,
+                post_commithook_properties,
+                _HOOKS_FIRST,
+            )
+        )
+        self.table._table.drop_constraint(
+            name, raise_if_not_exists, commit_properties, post_commithook_properties
+        )
+
+    def drop_column_not_null(
+        self,
+        column_name: str,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> None:
+        """Lets a column be null.
+
+        Args:
+            column_name: the column.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+
+        Raises:
+            DeltaError: there is no such column, or it may be null already.
+        """
+        self.table._table.drop_column_not_null(
+            column_name, commit_properties, post_commithook_properties
+        )
+
+    def set_table_properties(
+        self,
+        properties: dict[str, str],
+        raise_if_not_exists: bool = True,
+        *args: Any,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> None:
+        """Sets properties.
+
+        Args:
+            properties: the values by name.
+            raise_if_not_exists: whether names that Delta does not know are refused.
+            *args: deprecated; name the arguments below instead.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+
+        Raises:
+            DeltaError: a name or a value is not right.
+
+        Example:
+            >>> dt.alter.set_table_properties({"delta.enableChangeDataFeed": "true"})
+            >>> dt.metadata().configuration
+            {'delta.enableChangeDataFeed': 'true'}
+        """
+        commit_properties, post_commithook_properties = (
+            deprecate_positional_commit_args(
+                "set_table_properties",
+                args,
+                commit_properties,
+                post_commithook_properties,
+            )
+        )
+        self.table._table.set_properties(
+            properties,
+            raise_if_not_exists,
+            commit_properties,
+            post_commithook_properties,
+        )
+
+    def set_table_name(
+        self,
+        name: str,
+        *args: Any,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> None:
+        """Sets the name in the table's metadata.
+
+        Args:
+            name: at most 255 characters.
+            *args: deprecated; name the arguments below instead.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+        """
+        commit_properties, post_commithook_properties = (
+            deprecate_positional_commit_args(
+                "set_table_name", args, commit_properties, post_commithook_properties
+            )
+        )
+        check_type("name", name, str)
+        self.table._table.describe(
+            name, None, commit_properties, post_commithook_properties
+        )
+
+    def set_table_description(
+        self,
+        description: str,
+        *args: Any,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> None:
+        """Sets what the table is about.
+
+        Args:
+            description: at most 4000 characters.
+            *args: deprecated; name the arguments below instead.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+        """
+        commit_properties, post_commithook_properties = (
+            deprecate_positional_commit_args(
+                "set_table_description",
+                args,
+                commit_properties,
+                post_commithook_properties,
+            )
+        )
+        check_type("description", description, str)
+        self.table._table.describe(
+            None, description, commit_properties, post_commithook_properties
+        )
+
+    def set_column_metadata(
+        self,
+        column: str,
+        metadata: dict[str, str],
+        *args: Any,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> None:
+        """Adds to the metadata of a column.
+
+        Args:
+            column: the column.
+            metadata: values by key.
+            *args: deprecated; name the arguments below instead.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+
+        Raises:
+            DeltaError: there is no such column.
+        """
+        commit_properties, post_commithook_properties = (
+            deprecate_positional_commit_args(
+                "set_column_metadata",
+                args,
+                commit_properties,
+                post_commithook_properties,
+            )
+        )
+        self.table._table.set_column_metadata(
+            column, metadata, commit_properties, post_commithook_properties
+        )
+
+
+class TableOptimizer:
+    """Arranges the files of a table anew. The rows stay the same.
+
+    Args:
+        table: the table.
+    """
+
+    def __init__(self, table: DeltaTable) -> None:
+        self.table = table
+
+    def compact(
+        self,
+        partition_filters: FilterConjunctionType | None = None,
+        target_size: int | None = None,
+        max_concurrent_tasks: int | None = None,
+        max_spill_size: int | None = None,
+        max_temp_directory_size: int | None = None,
+        min_commit_interval: int | timedelta | None = None,
+        writer_properties: WriterProperties | None = None,
+        *args: Any,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> dict[str, Any]:
+        """Makes few large files of many small ones.
+
+        Args:
+            partition_filters: in which partitions, as filters that must all match.
+            target_size: bytes of a file, about; instead of the property
+                ``delta.targetFileSize``.
+            max_concurrent_tasks: how many files are written at once.
+            max_spill_size: bytes in memory, before files on disk take over.
+            max_temp_directory_size: bytes of these files.
+            min_commit_interval: accepted for compatibility; there is one commit.
+            writer_properties: how Parquet files are written.
+            *args: deprecated; name the arguments below instead.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+
+        Returns:
+            What was done, in numbers.
+
+        Example:
+            >>> from deltalakedb import write_deltalake
+            >>> write_deltalake(dt, data, mode="append")
+            >>> dt.optimize.compact()["numFilesRemoved"]
+            2
+        """
+        commit_properties, post_commithook_properties = (
+            deprecate_positional_commit_args(
+                "compact",
+                args,
+                commit_properties,
+                post_commithook_properties,
+                _HOOKS_FIRST,
+            )
+        )
+        return self._optimize(
+            [],
+            partition_filters,
+            target_size,
+            max_concurrent_tasks,
+            max_spill_size,
+            max_temp_directory_size,
+            writer_properties,
+            commit_properties,
+            post_commithook_properties,
+        )
+
+    def z_order(
+        self,
+        columns: Iterable[str],
+        partition_filters: FilterConjunctionType | None = None,
+        target_size: int | None = None,
+        max_concurrent_tasks: int | None = None,
+        max_spill_size: int | None = None,
+        max_temp_directory_size: int | None = None,
+        min_commit_interval: int | timedelta | None = None,
+        writer_properties: WriterProperties | None = None,
+        *args: Any,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> dict[str, Any]:
+        """Brings rows with similar values together, so that reads need fewer files.
+
+        Args:
+            columns: the columns whose values count.
+            partition_filters: in which partitions, as filters that must all match.
+            target_size: bytes of a file, about; instead of the property
+                ``delta.targetFileSize``.
+            max_concurrent_tasks: how many files are written at once.
+            max_spill_size: bytes in memory, before files on disk take over.
+            max_temp_directory_size: bytes of these files.
+            min_commit_interval: accepted for compatibility; there is one commit.
+            writer_properties: how Parquet files are written.
+            *args: deprecated; name the arguments below instead.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+
+        Returns:
+            What was done, in numbers.
+
+        Raises:
+            DeltaError: there is no column, or no such column.
+
+        Example:
+            >>> dt.optimize.z_order(["id", "price"])["numFilesAdded"]
+            1
+        """
+        commit_properties, post_commithook_properties = (
+            deprecate_positional_commit_args(
+                "z_order",
+                args,
+                commit_properties,
+                post_commithook_properties,
+                _HOOKS_FIRST,
+            )
+        )
+        columns = list(columns)
+        if not columns:
+            raise DeltaError("Z-order requires at least one column")
+        return self._optimize(
+            columns,
+            partition_filters,
+            target_size,
+            max_concurrent_tasks,
+            max_spill_size,
+            max_temp_directory_size,
+            writer_properties,
+            commit_properties,
+            post_commithook_properties,
+        )
+
+    def _optimize(
+        self,
+        zorder: list[str],
+        partition_filters: FilterConjunctionType | None,
+        *options: Any,
+    ) -> dict[str, Any]:
+        filters = _encoded(partition_filters) if partition_filters else None
+        metrics = self.table._table.optimize(zorder, filters, *options)
+        self.table.update_incremental()
+        return _metrics(metrics)
+
+
+def _dataset() -> ModuleType:
+    try:
+        import pyarrow.dataset  # noqa: F401
+    except ImportError:
+        raise ImportError(
+            "Pyarrow is required: install deltalakedb[pyarrow]."
+        ) from None
+    from deltalakedb import _dataset
+
+    return _dataset
+
+
+def assignments(
+    updates: dict[str, str] | None, new_values: dict[str, Any] | None
+) -> dict[str, str]:
+    """The new values by column, in SQL."""
+    if updates is None and new_values is None:
+        raise ValueError(
+            "Either updates or new_values need to be passed to update the table."
+        )
+    if updates is not None and new_values is not None:
+        raise ValueError(
+            "Passing updates and new_values at same time is not allowed, pick one."
+        )
+    if updates is None:
+        return {name: _sql(value) for name, value in (new_values or {}).items()}
+    for name, value in updates.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(
+                "The values of the updates parameter must all be SQL strings, not "
+                f"{updates}. Did you mean to use the new_values parameter?"
+            )
+    return updates
+
+
+def _sql(value: Any) -> str:
+    match value:
+        case bool() | int() | float():
+            return str(value)
+        case str():
+            return "'" + value.replace("'", "''") + "'"
+        case list():
+            return f"[{', '.join(map(_sql, value))}]"
+        case datetime():
+            return str((_utc(value) - _EPOCH) // timedelta(microseconds=1))
+    raise TypeError(
+        "Invalid datatype provided in new_values, only int, float, bool, list, str or "
+        f"datetime are accepted, not {type(value).__name__}."
+    )
+
+
+def _utc(time: datetime) -> datetime:
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+
+
+def _schema(given: Schema | ArrowSchemaExportable) -> Schema:
+    return given if isinstance(given, Schema) else Schema.from_arrow(given)
+
+
+def _listed(columns: list[str] | str | None) -> list[str]:
+    return [columns] if isinstance(columns, str) else columns or []
+
+
+def _metrics(text: str) -> dict[str, Any]:
+    return cast(dict[str, Any], json.loads(text))
+
+
+def _replaced_filters(
+    name: str,
+    deprecated: FilterType | None,
+    predicate: FilePruningPredicateType | None,
+) -> FilePruningPredicateType | None:
+    if deprecated is None:
+        return predicate
+    if predicate is not None:
+        raise ValueError(f"`{name}` is deprecated; pass only `file_pruning_predicate`")
+    warnings.warn(
+        f"`{name}` is deprecated; pass the filters to `file_pruning_predicate` instead",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    return deprecated
+
+
+def _pruning(
+    predicate: FilePruningPredicateType | None,
+) -> str | list[PartitionFilterType] | None:
+    return predicate if isinstance(predicate, str) else _conjunctions(predicate)
+
+
+def _conjunctions(filters: FilterType | None) -> list[PartitionFilterType] | None:
+    """Filters in disjunctive normal form, with values as the log spells them."""
+    if not filters:
+        return None
+    if all(isinstance(part, tuple) for part in filters):
+        conjunctions = [cast(FilterConjunctionType, filters)]
+    elif all(isinstance(part, list) for part in filters):
+        conjunctions = cast(FilterDNFType, filters)
+    else:
+        raise ValueError(
+            "filters must be a list of (column, op, value) tuples (a conjunction), or "
+            "a list of such lists (an OR across conjunctions), not a mix of both"
+        )
+    if not all(conjunctions):
+        raise ValueError(
+            "empty conjunction in filters; pass no filter to match all files"
+        )
+    return [_encoded(conjunction) for conjunction in conjunctions]
+
+
+def _encoded(conjunction: FilterConjunctionType) -> PartitionFilterType:
+    return [
+        (
+            column,
+            operator,
+            (
+                [encode_partition_value(one) for one in value]
+                if isinstance(value, (list, tuple))
+                else encode_partition_value(value)
+            ),
+        )
+        for column, operator, value in conjunction
+    ]

@@ -1,0 +1,5 @@
+"""The warnings of this package."""
+
+
+class ExperimentalWarning(Warning):
+    """A feature that may still change is used."""

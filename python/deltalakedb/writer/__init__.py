@@ -1,0 +1,17 @@
+"""Writing tables, and how their Parquet files are written."""
+
+from deltalakedb.writer.convert_to import convert_to_deltalake
+from deltalakedb.writer.properties import (
+    BloomFilterProperties,
+    ColumnProperties,
+    WriterProperties,
+)
+from deltalakedb.writer.writer import write_deltalake
+
+__all__ = [
+    "BloomFilterProperties",
+    "ColumnProperties",
+    "WriterProperties",
+    "convert_to_deltalake",
+    "write_deltalake",
+]

@@ -1,0 +1,253 @@
+//! A catalog: all its tables, and what concerns more than one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use deltalakedb_catalog::CatalogUri;
+use deltalakedb_log::catalog::{MirrorState, TableRef, require};
+use deltalakedb_log::commit::NewTable;
+use deltalakedb_log::{Location, Result, TableEntry, TableName, TxnLogError, Version};
+use deltalakedb_mirror::VerifyOptions;
+use deltalakedb_table::{
+    DeltaRs, DeltaTable, SqlOptions, SqlResult, SqlSession, TableSpec, Transaction, TransactionOptions,
+};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use serde_json::json;
+
+use crate::errors::{CatalogError, raise_of_transaction};
+use crate::lake::Lake;
+use crate::rows::outgoing;
+use crate::runtime::{wait, wait_for};
+use crate::schema;
+use crate::table::{RawTable, history};
+use crate::transaction::RawTransaction;
+
+/// A connection to a catalog.
+#[pyclass(frozen, module = "deltalakedb._internal")]
+pub(crate) struct RawCatalog(Arc<Lake>);
+
+impl RawCatalog {
+    fn lake(&self) -> PyResult<Arc<Lake>> {
+        self.0.check_process().map_err(crate::errors::raise)?;
+        Ok(self.0.clone())
+    }
+}
+
+#[pymethods]
+impl RawCatalog {
+    #[new]
+    #[pyo3(signature = (uri=None, create=true, settings=None))]
+    fn new(
+        py: Python<'_>,
+        uri: Option<&str>,
+        create: bool,
+        settings: Option<BTreeMap<String, String>>,
+    ) -> PyResult<Self> {
+        let settings = settings.unwrap_or_default();
+        let connected = async {
+            let Some(uri) = uri else { return Lake::required().await };
+            if let Some(table) = CatalogUri::parse(uri)?.table {
+                return Err(TxnLogError::invalid(format!(
+                    "the catalog's URI names the table {table}: leave that out of it"
+                )));
+            }
+            Lake::connect(uri, create, &settings).await
+        };
+        wait_for(py, async { connected.await.map(Self).map_err(|e| CatalogError::new_err(e.to_string())) })
+    }
+
+    fn uri(&self) -> String {
+        self.0.uri.to_string()
+    }
+
+    fn tables(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let lake = self.lake()?;
+        let tables = wait(py, async move { lake.catalog.tables().await })?;
+        Ok(tables.iter().map(described).collect())
+    }
+
+    #[pyo3(signature = (table, schema, location=None, partition_by=Vec::new(), configuration=None))]
+    fn create(
+        &self,
+        py: Python<'_>,
+        table: &str,
+        schema: &str,
+        location: Option<&str>,
+        partition_by: Vec<String>,
+        configuration: Option<HashMap<String, Option<String>>>,
+    ) -> PyResult<()> {
+        let (lake, columns) = (self.lake()?, schema::parse(schema)?);
+        let set = configuration.unwrap_or_default().into_iter().filter_map(|(key, value)| Some((key, value?)));
+        let spec = TableSpec { partition_by, properties: set.collect(), ..TableSpec::default() };
+        wait(py, async move {
+            let name: TableName = table.parse()?;
+            let new = NewTable { location: lake.place_of(&name, location)?, name: name.clone() };
+            spec.create(lake.catalog.as_ref(), new, &columns, &lake.options()?).await?;
+            let entry = require(lake.catalog.as_ref(), &TableRef::Name(name)).await?;
+            lake.publish(entry.id).await
+        })
+    }
+
+    #[pyo3(signature = (location, name=None))]
+    fn import_table(&self, py: Python<'_>, location: &str, name: Option<&str>) -> PyResult<String> {
+        let lake = self.lake()?;
+        wait(py, async move {
+            let name: Option<TableName> = name.map(str::parse).transpose()?;
+            Ok(lake.import(&Location::parse(location)?, name.as_ref()).await?.name.to_string())
+        })
+    }
+
+    #[pyo3(signature = (table, limit=None))]
+    fn history(&self, py: Python<'_>, table: &str, limit: Option<u64>) -> PyResult<Vec<String>> {
+        let lake = self.lake()?;
+        wait(py, async move {
+            let entry = entry(&lake, table).await?;
+            let of = DeltaTable::open_in(lake.catalog.clone(), &TableRef::Id(entry.id)).await?;
+            history(&of, entry.current_version, limit).await
+        })
+    }
+
+    fn mirror_status(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let lake = self.lake()?;
+        wait(py, async move {
+            let status = lake.mirror().status().await?;
+            let described = status.into_iter().map(|status| {
+                let failures: Vec<_> = status.failures.iter().map(|f| f.error.clone()).collect();
+                json!({
+                    "table": status.table.name.to_string(),
+                    "version": status.table.current_version,
+                    "published_version": status.table.published_version,
+                    "behind": status.behind,
+                    "lag_ms": status.lag_ms,
+                    "mirror": mirror(&status.table),
+                    "failures": failures,
+                })
+                .to_string()
+            });
+            Ok(described.collect())
+        })
+    }
+
+    #[pyo3(signature = (table=None))]
+    fn publish(&self, py: Python<'_>, table: Option<&str>) -> PyResult<()> {
+        let lake = self.lake()?;
+        wait(py, async move {
+            match table {
+                Some(name) => lake.mirror().publish(entry(&lake, name).await?.id).await.map(|_| ()),
+                None => {
+                    let failed = lake.mirror().run().await?.into_iter().find_map(|(_, published)| published.err());
+                    failed.map_or(Ok(()), Err)
+                }
+            }
+        })
+    }
+
+    #[pyo3(signature = (table=None))]
+    fn verify(&self, py: Python<'_>, table: Option<&str>) -> PyResult<Vec<String>> {
+        let lake = self.lake()?;
+        wait(py, async move {
+            let tables = match table {
+                Some(name) => vec![entry(&lake, name).await?],
+                None => lake.catalog.tables().await?,
+            };
+            let mut all = Vec::new();
+            for table in tables {
+                let options = VerifyOptions { every_version: false, data: false };
+                let found =
+                    deltalakedb_mirror::verify(lake.catalog.as_ref(), &table, &DeltaRs, options, &|_, _| {}).await?;
+                all.extend(found.into_iter().map(|finding| format!("{}: {finding}", table.name)));
+            }
+            Ok(all)
+        })
+    }
+
+    #[pyo3(signature = (table, version=None))]
+    fn open(&self, py: Python<'_>, table: &str, version: Option<Version>) -> PyResult<RawTable> {
+        let lake = self.lake()?;
+        let of = lake.clone();
+        let id =
+            wait_for(py, async move { entry(&of, table).await.map(|entry| entry.id).map_err(crate::errors::raise) })?;
+        RawTable::managed(py, lake, id, version)
+    }
+
+    fn query<'py>(&self, py: Python<'py>, sql: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let lake = self.lake()?;
+        let rows = wait(py, async move {
+            let options = SqlOptions { warehouse: lake.warehouse(), write: lake.options()? };
+            let mut session = SqlSession::new(lake.catalog.clone(), options)?;
+            let mut rows = None;
+            {
+                let mut script = session.execute(sql)?;
+                while let Some(result) = script.next().await? {
+                    match result {
+                        SqlResult::Rows(stream) => rows = Some(stream),
+                        SqlResult::Done(done) => {
+                            for committed in done.committed {
+                                lake.publish(committed.table).await?;
+                            }
+                        }
+                    }
+                }
+            }
+            match session.close().await? {
+                true => Err(TxnLogError::invalid("the statements begin a transaction and do not end it: add COMMIT")),
+                false => Ok(rows),
+            }
+        })?;
+        rows.map(|rows| outgoing(py, rows)).transpose()
+    }
+
+    #[pyo3(signature = (max_tables=None, timeout_secs=None, serializable=false))]
+    fn begin(
+        &self,
+        py: Python<'_>,
+        max_tables: Option<usize>,
+        timeout_secs: Option<f64>,
+        serializable: bool,
+    ) -> PyResult<RawTransaction> {
+        let lake = self.lake()?;
+        let mut options = TransactionOptions { serializable, ..TransactionOptions::default() };
+        options.write = lake.options().map_err(crate::errors::raise)?;
+        if let Some(max) = max_tables {
+            options.max_tables = max;
+        }
+        if let Some(seconds) = timeout_secs {
+            options.timeout = Duration::try_from_secs_f64(seconds)
+                .map_err(|_| PyValueError::new_err(format!("timeout_secs={seconds} is no time: expected 0 or more")))?;
+        }
+        let catalog = lake.catalog.clone();
+        let begun = wait_for(py, async move {
+            Transaction::begin(catalog, options).await.map_err(|e| raise_of_transaction(e.into()))
+        })?;
+        Ok(RawTransaction::new(lake, begun))
+    }
+}
+
+/// The table of that name, or else at that place.
+pub(crate) async fn entry(lake: &Lake, table: &str) -> Result<TableEntry> {
+    if let Ok(name) = table.parse::<TableName>() {
+        return require(lake.catalog.as_ref(), &TableRef::Name(name)).await;
+    }
+    require(lake.catalog.as_ref(), &TableRef::Location(Location::parse(table)?)).await
+}
+
+fn described(entry: &TableEntry) -> String {
+    json!({
+        "name": entry.name.to_string(),
+        "location": entry.location.to_string(),
+        "version": entry.current_version,
+        "timestamp": entry.current_timestamp,
+        "published_version": entry.published_version,
+        "mirror": mirror(entry),
+    })
+    .to_string()
+}
+
+fn mirror(entry: &TableEntry) -> String {
+    match &entry.mirror {
+        MirrorState::Following => "following".into(),
+        MirrorState::Diverged { version, what } => format!("diverged at version {version}: {what}"),
+    }
+}

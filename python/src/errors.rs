@@ -1,0 +1,138 @@
+//! Errors as the exceptions that code for Delta tables expects.
+
+use std::error::Error;
+
+use deltalakedb_log::commit::ConflictKind;
+use deltalakedb_log::{ErrorKind, TxnLogError, TxnLogTransactionError};
+use deltalakedb_table::Fault;
+use pyo3::exceptions::{PyFileNotFoundError, PyOSError};
+use pyo3::import_exception;
+use pyo3::prelude::*;
+
+import_exception!(deltalakedb.exceptions, CatalogError);
+import_exception!(deltalakedb.exceptions, CommitFailedError);
+import_exception!(deltalakedb.exceptions, DeltaError);
+import_exception!(deltalakedb.exceptions, DeltaProtocolError);
+import_exception!(deltalakedb.exceptions, SchemaMismatchError);
+import_exception!(deltalakedb.exceptions, TableNotFoundError);
+import_exception!(deltalakedb.exceptions, TransactionClosedError);
+import_exception!(deltalakedb.exceptions, TransactionConflictError);
+
+/// The exception of an error.
+pub(crate) fn raise(e: TxnLogError) -> PyErr {
+    // What a reader of the caller's raised is the caller's.
+    if let Some(own) = raised_by_caller(&e) {
+        return own;
+    }
+    let conflict = causes(&e).find_map(|cause| match cause.downcast_ref::<TxnLogTransactionError>() {
+        Some(TxnLogTransactionError::Conflict(conflict)) => Some(conflict.clone()),
+        _ => None,
+    });
+    if let Some(conflict) = conflict {
+        return CommitFailedError::new_err(format!(
+            "Failed to commit transaction: {}: {conflict}",
+            lost(&conflict.kind)
+        ));
+    }
+    let text = with_known_words(e.to_string());
+    if ["Cannot merge types", "Fail to merge schema"].iter().any(|words| text.contains(words)) {
+        return SchemaMismatchError::new_err(text);
+    }
+    if ["append-only", "is not supported for writing"].iter().any(|words| text.contains(words)) {
+        return CommitFailedError::new_err(text);
+    }
+    match Fault::of(&e) {
+        Fault::Schema => SchemaMismatchError::new_err(text),
+        Fault::Protocol => DeltaProtocolError::new_err(text),
+        Fault::NotATable => TableNotFoundError::new_err(text),
+        Fault::FileNotFound => PyFileNotFoundError::new_err(text),
+        Fault::Commit => CommitFailedError::new_err(text),
+        Fault::Other => match e.kind() {
+            ErrorKind::Conflict => CommitFailedError::new_err(text),
+            ErrorKind::Unavailable => PyOSError::new_err(text),
+            ErrorKind::NotFound if !text.contains(" version ") => TableNotFoundError::new_err(text),
+            _ => DeltaError::new_err(text),
+        },
+    }
+}
+
+/// How a lost race is called by those who look for it in messages.
+fn lost(kind: &ConflictKind) -> &'static str {
+    match kind {
+        ConflictKind::VersionTaken => "a concurrent transaction committed this version",
+        ConflictKind::MetadataChanged => "Metadata changed since last commit",
+        ConflictKind::ProtocolChanged => "Protocol changed since last commit",
+        ConflictKind::SameApplication(_) | ConflictKind::SameDomain(_) => "Concurrent transaction failed",
+        ConflictKind::ReadFileRemoved(_) | ConflictKind::FileAlreadyRemoved(_) => {
+            "a concurrent transaction deleted data this operation read"
+        }
+        ConflictKind::MatchingFileAdded(_) => "concurrent transactions added new data",
+    }
+}
+
+/// A sentence, and before it the words by which programs tell it from others.
+fn with_known_words(text: String) -> String {
+    let between = |start: &str, end: &str| {
+        let (_, rest) = text.split_once(start)?;
+        Some(rest.split_once(end)?.0.to_string())
+    };
+    let words = if text.contains("failed validation check") {
+        let failed = text.rsplit_once(": ").map_or(text.as_str(), |(_, failed)| failed);
+        Some(format!("Invalid data found: {failed}"))
+    } else if text.contains("does not allow null") {
+        Some("Invalid data found: 1 rows failed validation check".into())
+    } else if let Some(column) = between(" names the column \"", "\"") {
+        Some(format!("No field named {column}"))
+    } else if let Some(column) = between(" has no column \"", "\"") {
+        Some(format!("No field named {column}, {column} not found"))
+    } else if let Some(column) = between("cannot be partitioned by \"", "\"") {
+        Some(format!("Partition column '{column}' not found"))
+    } else if text.contains("is no condition that can be read") || text.contains("found: EOF") {
+        Some("sql parser error: ParserError".into())
+    } else if text.contains("is no condition: it yields") {
+        Some("non-boolean predicate".into())
+    } else if let Some(hours) = between(" keeps removed files for ", " (") {
+        let asked = between(", and ", " are asked for").unwrap_or_default();
+        Some(format!("minimum retention for vacuum is configured to be greater than {hours}, got {asked} hours"))
+    } else {
+        None
+    };
+    match words {
+        Some(words) => format!("{words}: {text}"),
+        None => text,
+    }
+}
+
+/// The exception of a transaction's error.
+pub(crate) fn raise_of_transaction(e: TxnLogTransactionError) -> PyErr {
+    match e {
+        TxnLogTransactionError::Conflict(conflict) => {
+            let e = TransactionConflictError::new_err(format!(
+                "Failed to commit transaction: {}: {conflict}",
+                lost(&conflict.kind)
+            ));
+            Python::attach(|py| {
+                let value = e.value(py);
+                // The attributes are there from the class; that they cannot be set is no reason to hide the conflict.
+                let _ = value.setattr("table", conflict.table_name.to_string());
+                let _ = value.setattr("version", conflict.version);
+                let _ = value.setattr("operation", conflict.operation.clone());
+            });
+            e
+        }
+        TxnLogTransactionError::Closed => TransactionClosedError::new_err(e.to_string()),
+        TxnLogTransactionError::Log(e) => raise(e),
+        TxnLogTransactionError::Unknown(_) => CommitFailedError::new_err(e.to_string()),
+        e => DeltaError::new_err(e.to_string()),
+    }
+}
+
+fn raised_by_caller(e: &TxnLogError) -> Option<PyErr> {
+    let own = causes(e).find_map(|cause| cause.downcast_ref::<PyErr>())?;
+    Some(Python::attach(|py| own.clone_ref(py)))
+}
+
+/// An error and what caused it, outermost first.
+fn causes<'a>(e: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(e), |e| (*e).source())
+}

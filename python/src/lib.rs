@@ -1,0 +1,48 @@
+//! The compiled half of the Python package `deltalakedb`. `_internal.pyi` beside the Python half says what is here.
+
+mod catalog;
+mod errors;
+mod lake;
+mod options;
+mod query;
+mod rows;
+mod runtime;
+mod schema;
+mod store;
+mod table;
+mod transaction;
+
+use pyo3::prelude::*;
+use tracing_subscriber::EnvFilter;
+
+/// The version of the table library this one extends.
+#[pyfunction]
+fn rust_core_version() -> &'static str {
+    "1.1.3"
+}
+
+/// Writes what the library reports to standard error; `RUST_LOG` says how much. There is no exporter to an endpoint.
+#[pyfunction]
+#[pyo3(signature = (endpoint=None))]
+fn init_tracing(endpoint: Option<&str>) -> PyResult<()> {
+    if let Some(endpoint) = endpoint {
+        tracing::warn!(endpoint, "reports go to standard error only");
+    }
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // A second call changes nothing.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    Ok(())
+}
+
+#[pymodule]
+fn _internal(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    m.add_function(wrap_pyfunction!(rust_core_version, m)?)?;
+    m.add_function(wrap_pyfunction!(init_tracing, m)?)?;
+    schema::register(m)?;
+    table::register(m)?;
+    m.add_class::<query::RawQuery>()?;
+    m.add_class::<store::RawStore>()?;
+    m.add_class::<catalog::RawCatalog>()?;
+    m.add_class::<transaction::RawTransaction>()
+}

@@ -1,0 +1,67 @@
+//! Waiting for Rust from Python: without the interpreter's lock, and so that Ctrl-C is heard.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::errors::{CatalogError, raise};
+
+/// How long Ctrl-C may wait for the interpreter to look.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The runtime of this process. Threads do not survive a fork, so a child gets one of its own.
+pub(crate) fn runtime() -> PyResult<Arc<Runtime>> {
+    static RUNTIME: Mutex<Option<(u32, Arc<Runtime>)>> = Mutex::new(None);
+    let mut held = RUNTIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let process = std::process::id();
+    if let Some((of, runtime)) = held.as_ref()
+        && *of == process
+    {
+        return Ok(runtime.clone());
+    }
+    let new = Builder::new_multi_thread().thread_name("deltalakedb").enable_all().build();
+    let new = new.map_err(|e| CatalogError::new_err(format!("no thread can be started: {e}")))?;
+    let new = Arc::new(new);
+    // What waits on the parent's threads would wait for ever: it is left alone.
+    std::mem::forget(held.replace((process, new.clone())));
+    Ok(new)
+}
+
+/// Runs a future to its end, or to Ctrl-C.
+pub(crate) fn wait<T: Send>(
+    py: Python<'_>,
+    future: impl Future<Output = deltalakedb_log::Result<T>> + Send,
+) -> PyResult<T> {
+    wait_for(py, async { future.await.map_err(raise) })
+}
+
+/// The same of a future that gives errors of Python.
+pub(crate) fn wait_for<T: Send>(py: Python<'_>, future: impl Future<Output = PyResult<T>> + Send) -> PyResult<T> {
+    let runtime = runtime()?;
+    py.detach(|| runtime.block_on(heard(future)))
+}
+
+/// The same of what stays on this thread.
+pub(crate) fn wait_here<T: Send>(
+    py: Python<'_>,
+    run: impl AsyncFnOnce() -> deltalakedb_log::Result<T> + Send,
+) -> PyResult<T> {
+    let runtime = runtime()?;
+    py.detach(|| runtime.block_on(heard(async { run().await.map_err(raise) })))
+}
+
+/// The future, unless Ctrl-C comes first.
+async fn heard<T>(future: impl Future<Output = PyResult<T>>) -> PyResult<T> {
+    let mut future = std::pin::pin!(future);
+    let mut look = tokio::time::interval(LOOK);
+    look.tick().await;
+    loop {
+        tokio::select! {
+            done = &mut future => return done,
+            _ = look.tick() => Python::attach(|py| py.check_signals())?,
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Operations on several tables, committed together or not at all.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use arrow::array::RecordBatchIterator;
+use deltalakedb_catalog::CatalogUri;
+use deltalakedb_log::catalog::TableRef;
+use deltalakedb_log::commit::NewTable;
+use deltalakedb_log::{Location, Result, TableName, TxnLogError, TxnLogTransactionError};
+use deltalakedb_table::{Casts, Operation, SaveMode, Scan, Stage, Transaction, TransactionResult, Write};
+use pyo3::prelude::*;
+use pyo3_arrow::PyRecordBatchReader;
+use serde_json::Value;
+
+use crate::errors::{raise, raise_of_transaction};
+use crate::lake::Lake;
+use crate::rows::incoming;
+use crate::runtime::wait_for;
+use crate::table::{Clause, actions_of, merge_of, mode_of, schema_mode_of};
+
+/// A transaction that has begun.
+#[pyclass(frozen, module = "deltalakedb._internal")]
+pub(crate) struct RawTransaction {
+    lake: Arc<Lake>,
+    open: Mutex<Option<Arc<Transaction>>>,
+    /// Tables it made, by their places.
+    made: Mutex<BTreeMap<Location, TableName>>,
+}
+
+impl RawTransaction {
+    pub(crate) fn new(lake: Arc<Lake>, transaction: Transaction) -> Self {
+        Self { lake, open: Mutex::new(Some(Arc::new(transaction))), made: Mutex::default() }
+    }
+
+    fn get(&self) -> PyResult<Arc<Transaction>> {
+        self.lake.check_process().map_err(raise)?;
+        let open = self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        open.clone().ok_or_else(|| raise_of_transaction(TxnLogTransactionError::Closed))
+    }
+
+    fn take(&self) -> PyResult<Transaction> {
+        let mut open = self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let taken = open.take().ok_or_else(|| raise_of_transaction(TxnLogTransactionError::Closed))?;
+        Arc::try_unwrap(taken).map_err(|still| {
+            *open = Some(still);
+            raise(TxnLogError::invalid("the transaction is still at work in another thread: wait for that"))
+        })
+    }
+
+    /// The name of the table that a name, a path or a URI means.
+    async fn name_of(&self, table: &str) -> Result<Named> {
+        if CatalogUri::is_one(table) {
+            let parsed = CatalogUri::parse(table)?;
+            if parsed.without_table() != self.lake.uri.without_table() {
+                return Err(TxnLogError::invalid(format!(
+                    "{table} is in another catalog than the transaction, which is in {}",
+                    self.lake.uri
+                )));
+            }
+            return parsed.table.map(Named::Name).ok_or_else(|| {
+                TxnLogError::invalid(format!("{table} is a catalog and names no table: add ?table=NAME"))
+            });
+        }
+        if !table.contains(['/', '\\']) {
+            return Ok(Named::Name(table.parse()?));
+        }
+        let location = Location::parse(table)?;
+        let made = self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&location).cloned();
+        if let Some(name) = made {
+            return Ok(Named::Name(name));
+        }
+        match self.lake.find_at(&location).await? {
+            Some(entry) => Ok(Named::Name(entry.name)),
+            None => Ok(Named::Place(location)),
+        }
+    }
+
+    async fn existing(&self, table: &str) -> Result<String> {
+        match self.name_of(table).await? {
+            Named::Name(name) => Ok(name.to_string()),
+            Named::Place(location) => {
+                Err(TxnLogError::not_found(format!("the catalog has no table at {location}: write it first")))
+            }
+        }
+    }
+
+    fn run(&self, py: Python<'_>, table: &str, operation: Operation) -> PyResult<String> {
+        let transaction = self.get()?;
+        let metrics = wait_for(py, async move {
+            let name = self.existing(table).await.map_err(raise)?;
+            transaction.run(&name, operation).await.map_err(raise_of_transaction)
+        })?;
+        Ok(metrics.to_string())
+    }
+
+    /// Whether there is such a table, or one was made here.
+    async fn knows(&self, transaction: &Transaction, name: &TableName) -> Result<bool> {
+        let made = self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).values().any(|made| made == name);
+        Ok(made || transaction.catalog().find(&TableRef::Name(name.clone())).await?.is_some())
+    }
+}
+
+enum Named {
+    Name(TableName),
+    /// A place where no table is yet.
+    Place(Location),
+}
+
+#[pymethods]
+#[allow(clippy::too_many_arguments)]
+impl RawTransaction {
+    #[pyo3(signature = (table, data, mode, schema_mode=None, predicate=None, partition_by=None, location=None))]
+    fn write(
+        &self,
+        py: Python<'_>,
+        table: &str,
+        data: PyRecordBatchReader,
+        mode: &str,
+        schema_mode: Option<&str>,
+        predicate: Option<String>,
+        partition_by: Option<Vec<String>>,
+        location: Option<&str>,
+    ) -> PyResult<String> {
+        let transaction = self.get()?;
+        let (mode, schema_mode, rows) = (mode_of(mode)?, schema_mode_of(schema_mode)?, incoming(data)?);
+        let metrics: Value = wait_for(py, async move {
+            let (name, place) = match self.name_of(table).await.map_err(raise)? {
+                Named::Name(name) => (name, location.map(Location::parse).transpose().map_err(raise)?),
+                Named::Place(place) => (self.lake.free_name(&place).await.map_err(raise)?, Some(place)),
+            };
+            if self.knows(&transaction, &name).await.map_err(raise)? {
+                let partition_by = partition_by.filter(|by| !by.is_empty());
+                let write = Write {
+                    replace_where: predicate,
+                    schema_mode,
+                    partition_by,
+                    casts: Casts::Any,
+                    ..Write::new(rows, mode)
+                };
+                return transaction.run(&name.to_string(), Operation::Write(write)).await.map_err(raise_of_transaction);
+            }
+            let location = match place {
+                Some(place) => place,
+                None => self.lake.place_of(&name, None).map_err(raise)?,
+            };
+            let new = NewTable { name: name.clone(), location: location.clone() };
+            let by = partition_by.unwrap_or_default();
+            let created: TransactionResult<()> =
+                transaction.create_with_data(new, rows, &by, &Default::default()).await;
+            created.map_err(raise_of_transaction)?;
+            self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(location, name);
+            Ok(Value::Null)
+        })?;
+        Ok(metrics.to_string())
+    }
+
+    #[pyo3(signature = (table, predicate=None))]
+    fn delete(&self, py: Python<'_>, table: &str, predicate: Option<String>) -> PyResult<String> {
+        self.run(py, table, Operation::Delete { filter: predicate })
+    }
+
+    #[pyo3(signature = (table, updates, predicate=None))]
+    fn update(
+        &self,
+        py: Python<'_>,
+        table: &str,
+        updates: BTreeMap<String, String>,
+        predicate: Option<String>,
+    ) -> PyResult<String> {
+        let set = updates.into_iter().collect();
+        self.run(py, table, Operation::Update { set, filter: predicate, safe_cast: false })
+    }
+
+    fn merge(
+        &self,
+        py: Python<'_>,
+        table: &str,
+        source: PyRecordBatchReader,
+        predicate: String,
+        source_alias: Option<String>,
+        target_alias: Option<String>,
+        merge_schema: bool,
+        clauses: Vec<Clause>,
+    ) -> PyResult<String> {
+        let merge = merge_of(predicate, source_alias, target_alias, merge_schema, clauses)?;
+        self.run(py, table, Operation::Merge(merge, incoming(source)?))
+    }
+
+    fn stage_actions(&self, py: Python<'_>, table: &str, actions: Vec<String>, mode: &str) -> PyResult<()> {
+        let stage = Stage { actions: actions_of(&actions)?, overwrite: mode_of(mode)? == SaveMode::Overwrite };
+        self.run(py, table, Operation::Stage(stage)).map(|_| ())
+    }
+
+    #[pyo3(signature = (table, columns=None, predicate=None))]
+    fn scan<'py>(
+        &self,
+        py: Python<'py>,
+        table: &str,
+        columns: Option<Vec<String>>,
+        predicate: Option<String>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let transaction = self.get()?;
+        let (schema, batches) = wait_for(py, async move {
+            let name = self.existing(table).await.map_err(raise)?;
+            let what = Scan { columns, filter_sql: predicate, ..Scan::default() };
+            transaction.read_with_schema(&name, &what).await.map_err(raise_of_transaction)
+        })?;
+        let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
+        PyRecordBatchReader::new(Box::new(reader)).into_arro3(py)
+    }
+
+    fn commit(&self, py: Python<'_>) -> PyResult<BTreeMap<String, u64>> {
+        let (transaction, lake) = (self.take()?, self.lake.clone());
+        wait_for(py, async move {
+            let committed = transaction.commit().await.map_err(raise_of_transaction)?;
+            let mut versions = BTreeMap::new();
+            for one in committed {
+                lake.publish(one.table).await.map_err(raise)?;
+                let entry = lake.catalog.find(&TableRef::Id(one.table)).await.map_err(raise)?;
+                let name = entry.map(|entry| entry.name.to_string()).unwrap_or_else(|| one.table.0.to_string());
+                versions.insert(name, one.version);
+            }
+            Ok(versions)
+        })
+    }
+
+    fn rollback(&self, py: Python<'_>) -> PyResult<()> {
+        let transaction = self.take()?;
+        wait_for(py, async move {
+            transaction.rollback().await;
+            Ok(())
+        })
+    }
+}

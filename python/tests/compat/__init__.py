@@ -1,0 +1,9 @@
+"""What users of the ``deltalake`` package rely on, as tests for any package like it.
+
+Run against ``deltalake`` itself, then against a drop-in replacement::
+
+    COMPAT_PACKAGE=deltalake pytest python/tests/compat -q
+    COMPAT_PACKAGE=deltalakedb pytest python/tests/compat -q
+
+Needs deltalake 1.6, pyarrow, pandas, polars, duckdb and pytest 9.
+"""

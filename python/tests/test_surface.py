@@ -1,0 +1,251 @@
+"""The same names and signatures as `deltalake`, and none of its code."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import deltalake
+import pytest
+
+import deltalakedb
+
+MODULES = [
+    "",
+    "exceptions",
+    "fs",
+    "fs.fs_handler",
+    "query",
+    "schema",
+    "table",
+    "transaction",
+    "warnings",
+    "writer",
+    "writer.convert_to",
+    "writer.properties",
+    "writer.writer",
+]
+
+# What `deltalake` shows by its names, but nobody is meant to use.
+INTERNAL = {
+    "BaseDeltaStorageHandler",
+    "DeltaField",
+    "DeltaSchema",
+    "PyMergeBuilder",
+    "PyQueryBuilder",
+    "RawDeltaTable",
+    "deprecate_positional_commit_args",
+    "encode_partition_value",
+    "try_get_deltatable",
+    "try_get_table_and_table_uri",
+    "write_deltalake_rust",
+}
+
+
+def modules(name: str) -> tuple[ModuleType, ModuleType]:
+    suffix = f".{name}" if name else ""
+    theirs = importlib.import_module(f"deltalake{suffix}")
+    return theirs, importlib.import_module(f"deltalakedb{suffix}")
+
+
+def defined(module: ModuleType) -> list[str]:
+    """The public names that a module defines, or shows on purpose."""
+    listed = set(getattr(module, "__all__", ()))
+    own = {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and not isinstance(value, ModuleType)
+        and getattr(value, "__module__", module.__name__).startswith("deltalake")
+    }
+    return sorted((listed | own) - INTERNAL)
+
+
+NAMES = [(module, name) for module in MODULES for name in defined(modules(module)[0])]
+
+
+@pytest.mark.parametrize(("module", "name"), NAMES)
+def test_every_name_is_here(module: str, name: str) -> None:
+    assert hasattr(modules(module)[1], name)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_is_listed_is_listed(module: str) -> None:
+    theirs, ours = modules(module)
+    if hasattr(theirs, "__all__"):
+        assert set(ours.__all__) >= set(theirs.__all__)
+
+
+def test_what_is_ours() -> None:
+    assert {"Catalog", "begin", "connect"} <= set(deltalakedb.__all__)
+
+
+def members(cls: type) -> list[str]:
+    return [name for name in dir(cls) if not name.startswith("_")]
+
+
+CLASSES = sorted(
+    {
+        (module, name)
+        for module, name in NAMES
+        if inspect.isclass(getattr(modules(module)[0], name))
+    }
+)
+
+
+@pytest.mark.parametrize(("module", "name"), CLASSES)
+def test_every_member_is_here(module: str, name: str) -> None:
+    theirs, ours = (getattr(m, name) for m in modules(module))
+    attributes = {*dir(ours), *getattr(ours, "__annotations__", {})}
+    assert set(members(theirs)) - attributes == set()
+
+
+def shape(function: Any) -> list[tuple[str, str, str]] | None:
+    """Names, kinds and defaults of the parameters."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    return [
+        (parameter.name, parameter.kind.name, repr(parameter.default))
+        for parameter in parameters
+        if parameter.name not in ("self", "cls")
+    ]
+
+
+def callables() -> list[tuple[str, str]]:
+    found = []
+    for module, name in NAMES:
+        value = getattr(modules(module)[0], name)
+        if inspect.isfunction(value):
+            found.append((module, name))
+        elif inspect.isclass(value) and not issubclass(value, BaseException):
+            found.append((module, name))
+            found += [
+                (module, f"{name}.{member}")
+                for member in members(value)
+                if callable(getattr(value, member))
+            ]
+    return found
+
+
+# Where we take more, and why.
+WIDER = {
+    # pyarrow passes `missing_dir_ok` by position.
+    "DeltaStorageHandler.delete_dir_contents",
+    # Enums and aliases are called in ways of their own.
+    "TableFeatures",
+}
+
+
+@pytest.mark.parametrize(("module", "path"), callables())
+def test_signatures_are_the_same(module: str, path: str) -> None:
+    if any(path.startswith(wider) for wider in WIDER):
+        return
+    theirs, ours = modules(module)
+    their_function: Any = theirs
+    our_function: Any = ours
+    for part in path.split("."):
+        their_function = getattr(their_function, part)
+        our_function = getattr(our_function, part)
+    expected = shape(their_function)
+    if expected is not None:
+        assert shape(our_function) == expected
+
+
+def test_deltalake_is_never_imported(tmp_path: Path) -> None:
+    """A whole program runs with `deltalake` out of reach."""
+    program = f"""
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "deltalake":
+            raise AssertionError("deltalake is imported")
+
+sys.meta_path.insert(0, Refuse())
+
+import os
+os.environ["DELTALAKEDB_CATALOG"] = "deltasql://sqlite/{tmp_path}/catalog.db"
+import pyarrow as pa
+import deltalakedb
+from deltalakedb import fs, query, schema, table, transaction, warnings, writer
+
+path = "{tmp_path}/table"
+deltalakedb.write_deltalake(path, pa.table({{"id": [1, 2]}}))
+with deltalakedb.begin() as tx:
+    tx.delete(path, "id = 1")
+found = deltalakedb.DeltaTable(path)
+assert found.to_pyarrow_table().num_rows == 1
+deltalakedb.QueryBuilder().register("t", found).execute("SELECT * FROM t").read_all()
+assert not any(name.partition(".")[0] == "deltalake" for name in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_optional_packages_are_not_imported() -> None:
+    program = """
+import sys
+import deltalakedb
+heavy = {"pyarrow.dataset", "pandas", "polars", "duckdb", "numpy"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_it_works_without_pyarrow(tmp_path: Path) -> None:
+    program = f"""
+import sys
+sys.modules["pyarrow"] = None
+
+import os
+os.environ["DELTALAKEDB_CATALOG"] = "deltasql://sqlite/{tmp_path}/catalog.db"
+from arro3.core import Array, DataType, RecordBatch
+import deltalakedb
+
+batch = RecordBatch.from_pydict({{"id": Array([1, 2], DataType.uint8())}})
+path = "{tmp_path}/table"
+deltalakedb.write_deltalake(path, batch)
+table = deltalakedb.DeltaTable(path)
+assert table.schema().fields[0].type.type == "byte"
+assert table.scan().read_all().num_rows == 2
+for use in (table.to_pyarrow_table, table.to_pyarrow_dataset, table.to_pandas):
+    try:
+        use()
+    except ImportError as e:
+        assert "deltalakedb[pyarrow]" in str(e)
+    else:
+        raise AssertionError("pyarrow is not there")
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_every_public_name_is_documented() -> None:
+    bare = []
+    for module in [*MODULES, "catalog"]:
+        ours = modules(module)[1] if module != "catalog" else deltalakedb.catalog
+        assert ours.__doc__, module
+        for name, value in vars(ours).items():
+            if name.startswith("_") or not callable(value):
+                continue
+            if getattr(value, "__module__", "") != ours.__name__:
+                continue
+            bare += [name] if not inspect.getdoc(value) else []
+            if inspect.isclass(value):
+                bare += [
+                    f"{name}.{member}"
+                    for member, function in vars(value).items()
+                    if not member.startswith("_")
+                    and isinstance(function, (property, classmethod, staticmethod))
+                    and not inspect.getdoc(function)
+                ]
+    assert bare == []
+
+
+def test_deltalake_is_the_version_that_is_followed() -> None:
+    assert deltalake.__version__ == "1.6.6"
