@@ -32,7 +32,8 @@ wheel: ## the Python package as a wheel in dist/, DuckDB's library in it
 
 bench: ## the table of us beside our peers
 	@scripts/setup bench
-	scripts/postgres with cargo run --release -p deltalakedb-benches
+	scripts/python build --release
+	scripts/postgres with "$${CARGO_TARGET_DIR:-target}/release/deltalakedb-benches"
 
 soak: ## the long versions of the random tests
 	@scripts/setup test

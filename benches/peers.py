@@ -11,6 +11,8 @@ usage: peers.py versions
        peers.py append-to-two FOLDER N            DuckLake
        peers.py select TABLE CONDITIONS           delta-rs; the table has its checkpoint
        peers.py lineitem FOLDER SCALE             no figure: makes lineitem.parquet of TPC-H
+       peers.py python-open URI TABLE N           our Python package beside `deltalake`; the table has its checkpoint
+       peers.py python-append FOLDER N            our Python package beside `deltalake`
 
 TABLE is a Delta log of COMMITS commits with FILES files each, as benches/src/tables.rs writes it; LAKE is a folder for
 the same table as DuckLake keeps it. ROWS is a JSON object, row of the report to conditions: sample n takes condition
@@ -20,6 +22,7 @@ A line is {"row", "system", "samples", "files"}: samples in seconds, or bytes fo
 it, is how many it would read. Or it is {"row", "system", "why"}: it could not be measured.
 """
 
+import importlib
 import importlib.util
 import json
 import os
@@ -29,6 +32,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import deltalake
 import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
@@ -36,6 +40,7 @@ from deltalake import __version__ as deltalake_version
 
 Call = Callable[[str], int | None]
 DELTA_RS, DUCKDB_DELTA, DUCKLAKE = "delta-rs", "DuckDB delta", "DuckLake"
+OURS = "SQLite"
 
 
 def say(row: str, system: str, **rest) -> None:
@@ -196,6 +201,41 @@ def open_(table: str, n: int) -> None:
     timed("open", DUCKDB_DELTA, [""] * n, duckdb_delta)
 
 
+def python_open(uri: str, table: str, n: int) -> None:
+    def of(package, place: str) -> Call:
+        def open_table(_: str) -> None:
+            package.DeltaTable(place)
+
+        return open_table
+
+    row = "`DeltaTable(…)` in Python"
+    timed(row, OURS, [""] * n, lambda: of(our_package(), uri))
+    timed(row, DELTA_RS, [""] * n, lambda: of(deltalake, table))
+
+
+def python_append(folder: Path, n: int) -> None:
+    def of(package, place: Path) -> Call:
+        def append(_: str) -> None:
+            package.write_deltalake(str(place), rows, mode="append")
+
+        return append
+
+    folder.mkdir(parents=True)
+    rows = pa.table({"id": range(100), "v": [float(i) for i in range(100)], "s": ["xxxxxxxxxx"] * 100})
+    (folder / "config.toml").write_text('durability = "catalog"\n')
+    os.environ["DELTALAKEDB_CONFIG"] = str(folder / "config.toml")
+    os.environ["DELTALAKEDB_CATALOG"] = f"deltasql://sqlite/{folder.resolve()}/meta.db"
+    row = "`write_deltalake(…, mode=\"append\")` of 100 rows in Python, the catalog alone durable"
+    timed(row, OURS, [""] * n, lambda: of(our_package(), folder / "ours"))
+    timed(row, DELTA_RS, [""] * n, lambda: of(deltalake, folder / "theirs"))
+
+
+def our_package():
+    """The package of this checkout, which `scripts/python build --release` has built."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
+    return importlib.import_module("deltalakedb")
+
+
 def plan(table: str, lake: Path, commits: int, files: int, n: int, rows: dict[str, list[str]]) -> None:
     def prepare(system: str) -> Call:
         if system == DUCKLAKE:
@@ -304,6 +344,10 @@ def main() -> int:
             append_to_two(Path(folder), int(n))
         case ["select", table, conditions]:
             select(table, json.loads(conditions))
+        case ["python-open", uri, table, n]:
+            python_open(uri, table, int(n))
+        case ["python-append", folder, n]:
+            python_append(Path(folder), int(n))
         case ["lineitem", folder, scale]:
             lineitem(Path(folder), scale)
         case _:

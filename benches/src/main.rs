@@ -102,6 +102,7 @@ async fn measure(scale: Scale) -> Result<Report> {
     selects(&mut report, scale, &loaded, &short).await?;
     commits(&mut report, folder, &server, &loaded).await?;
     appends(&mut report, folder, &loaded).await?;
+    python(&mut report, folder, &loaded, &short)?;
     appends_to_many_files(&mut report, scale, folder, &loaded).await?;
     scan(&mut report, scale, folder, &loaded).await?;
     memory(&mut report, scale, loaded, &short, &lake).await?;
@@ -340,6 +341,24 @@ async fn appends(report: &mut Report, folder: &Path, loaded: &[Loaded]) -> Resul
     });
     report.promise(two, "SQLite: at most DuckLake's time", &[System::Sqlite], |report, _, p50| {
         Some(p50 <= report.p50(two, System::DuckLake)?)
+    });
+    Ok(())
+}
+
+/// The Python package beside `deltalake`, in one interpreter.
+fn python(report: &mut Report, folder: &Path, loaded: &[Loaded], table: &Path) -> Result<()> {
+    let Some(sqlite) = loaded.iter().find(|one| one.ours.system == System::Sqlite) else { return Ok(()) };
+    let uri = sqlite.ours.uri_of("short");
+    let mut lines = peers::run(&["python-open", &uri, &table.to_string_lossy(), &PEER_SAMPLES.to_string()])?;
+    lines.extend(peers::run(&["python-append", &folder.join("python").to_string_lossy(), "50"])?);
+    let rows: Vec<_> = lines.iter().map(|line| line.row.clone()).collect();
+    add_peers(report, None, Unit::Seconds, lines);
+    let (Some(open), Some(append)) = (rows.first(), rows.last()) else { return Ok(()) };
+    report.promise(open, "at most 1/50 of delta-rs", &[System::Sqlite], |report, _, p50| {
+        Some(p50 * 50.0 <= report.p50(open, System::DeltaRs)?)
+    });
+    report.promise(append, "at most 0.9 times delta-rs", &[System::Sqlite], |report, _, p50| {
+        Some(p50 <= report.p50(append, System::DeltaRs)? * 0.9)
     });
     Ok(())
 }

@@ -58,6 +58,11 @@ impl Ours {
         Ok(all)
     }
 
+    /// The URI of a table.
+    pub(crate) fn uri_of(&self, table: &str) -> String {
+        format!("{}?table={table}", self.uri)
+    }
+
     fn catalog(&self) -> Arc<dyn Catalog> {
         Arc::new(self.catalog.clone())
     }

@@ -46,7 +46,7 @@ fn read(line: &str) -> Option<Line> {
         Some(samples) => Ok(samples.iter().map(Value::as_f64).collect::<Option<Vec<_>>>()?),
         None => Err(line["why"].as_str()?.to_string()),
     };
-    let system = System::peer(line["system"].as_str()?)?;
+    let system = System::named(line["system"].as_str()?)?;
     Some(Line { row: line["row"].as_str()?.to_string(), system, samples, files: line["files"].as_u64() })
 }
 

@@ -42,9 +42,9 @@ impl System {
         }
     }
 
-    /// The peer of that name.
-    pub(crate) fn peer(name: &str) -> Option<Self> {
-        Self::COLUMNS.into_iter().filter(|s| !s.is_ours()).find(|s| s.name() == name)
+    /// The system of that name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::COLUMNS.into_iter().find(|s| s.name() == name)
     }
 
     pub(crate) fn is_ours(self) -> bool {

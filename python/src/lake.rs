@@ -1,7 +1,7 @@
 //! A catalog that is connected, how it is written to, and where plain paths lead.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, Place, SqlCatalog};
@@ -40,11 +40,21 @@ impl Lake {
     /// The catalog at a URI, with settings beside those of the configuration. An embedded catalog that is not there yet
     /// is made, if `create`.
     pub(crate) async fn connect(uri: &str, create: bool, own: &BTreeMap<String, String>) -> Result<Arc<Self>> {
-        let key = (uri.to_string(), own.clone());
+        // One file is one catalog, from whatever folder it is named.
+        let absolute = |file: PathBuf| {
+            let wrong = || TxnLogError::invalid(format!("{uri} names no file that there can be"));
+            std::path::absolute(file).map_err(|e| wrong().with_source(e))
+        };
+        let place = match CatalogUri::parse(uri)?.place {
+            Place::Sqlite(file) => Place::Sqlite(absolute(file)?),
+            Place::DuckDb(file) => Place::DuckDb(absolute(file)?),
+            server => server,
+        };
+        let parsed = CatalogUri { place, table: None };
+        let key = (parsed.to_string(), own.clone());
         if let Some(lake) = Self::connected(&key) {
             return Ok(lake);
         }
-        let parsed = CatalogUri { table: None, ..CatalogUri::parse(uri)? };
         let file = std::env::var_os("DELTALAKEDB_CONFIG").filter(|file| !file.is_empty());
         let own: Vec<_> = own.iter().map(|(k, v)| format!("{k}={v}")).collect();
         let settings = Settings::read(file.as_deref().map(std::path::Path::new), &own)?;

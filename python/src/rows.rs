@@ -13,7 +13,8 @@ use pyo3::prelude::*;
 use pyo3_arrow::{PyRecordBatchReader, PyTable};
 use tokio::runtime::{Handle, Runtime};
 
-use crate::runtime::runtime;
+use crate::errors::DeltaError;
+use crate::runtime::{heard, runtime};
 
 /// Rows that Python has.
 pub(crate) fn incoming(data: PyRecordBatchReader) -> PyResult<Rows> {
@@ -22,7 +23,7 @@ pub(crate) fn incoming(data: PyRecordBatchReader) -> PyResult<Rows> {
 
 /// Rows for Python, read as they are asked for.
 pub(crate) fn outgoing<'py>(py: Python<'py>, rows: SendableRecordBatchStream) -> PyResult<Bound<'py, PyAny>> {
-    let reader = Reader { schema: rows.schema(), rows, runtime: runtime()? };
+    let reader = Reader { schema: rows.schema(), rows: Some(rows), runtime: runtime()? };
     PyRecordBatchReader::new(Box::new(reader)).into_arro3(py)
 }
 
@@ -33,7 +34,8 @@ pub(crate) fn table<'py>(py: Python<'py>, schema: SchemaRef, batches: Vec<Record
 
 struct Reader {
     schema: SchemaRef,
-    rows: SendableRecordBatchStream,
+    /// Gone once reading was interrupted.
+    rows: Option<SendableRecordBatchStream>,
     runtime: Arc<Runtime>,
 }
 
@@ -42,25 +44,36 @@ impl Iterator for Reader {
 
     fn next(&mut self) -> Option<Self::Item> {
         // Whoever reads may be a C library, through which no panic may go.
-        let next =
-            std::panic::catch_unwind(AssertUnwindSafe(|| match Python::try_attach(|py| py.detach(|| self.pull())) {
-                Some(next) => next,
-                None => self.pull(),
-            }));
+        let next = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            Python::try_attach(|py| py.detach(|| self.pull())).unwrap_or_else(|| self.pull())
+        }));
         match next {
-            Ok(next) => next.map(|batch| batch.map_err(|e| ArrowError::ExternalError(Box::new(e)))),
+            Ok(Ok(next)) => next.map(|batch| batch.map_err(|e| ArrowError::ExternalError(Box::new(e)))),
+            Ok(Err(interrupted)) => Some(Err(ArrowError::ExternalError(Box::new(interrupted)))),
             Err(_) => Some(Err(ArrowError::ComputeError("reading the rows panicked".into()))),
         }
     }
 }
 
 impl Reader {
-    fn pull(&mut self) -> Option<Result<RecordBatch, DataFusionError>> {
-        match Handle::try_current() {
-            // Rows of one table that go into another are read on a thread that drives a runtime.
-            Ok(current) => tokio::task::block_in_place(|| current.block_on(self.rows.next())),
-            Err(_) => self.runtime.block_on(self.rows.next()),
+    fn pull(&mut self) -> PyResult<Option<Result<RecordBatch, DataFusionError>>> {
+        let Some(mut rows) = self.rows.take() else { return Ok(None) };
+        // Rows of one table that go into another are read on a thread that drives a runtime.
+        if let Ok(current) = Handle::try_current() {
+            let next = tokio::task::block_in_place(|| current.block_on(rows.next()));
+            self.rows = Some(rows);
+            return Ok(next);
         }
+        // Elsewhere than here, where Ctrl-C is waited for: a plan may compute for long without a pause.
+        let pulled = self.runtime.spawn(async move {
+            let next = rows.next().await;
+            (rows, next)
+        });
+        let stop = pulled.abort_handle();
+        let done = self.runtime.block_on(heard(async { Ok(pulled.await) })).inspect_err(|_| stop.abort())?;
+        let (rows, next) = done.map_err(|e| DeltaError::new_err(format!("the rows cannot be read: {e}")))?;
+        self.rows = Some(rows);
+        Ok(next)
     }
 }
 

@@ -54,7 +54,7 @@ pub(crate) fn wait_here<T: Send>(
 }
 
 /// The future, unless Ctrl-C comes first.
-async fn heard<T>(future: impl Future<Output = PyResult<T>>) -> PyResult<T> {
+pub(crate) async fn heard<T>(future: impl Future<Output = PyResult<T>>) -> PyResult<T> {
     let mut future = std::pin::pin!(future);
     let mut look = tokio::time::interval(LOOK);
     look.tick().await;

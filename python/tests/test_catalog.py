@@ -181,3 +181,20 @@ def test_no_catalog_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
         deltalakedb.connect()
     with pytest.raises(DeltaError, match="no catalog"):
         deltalakedb.begin()
+
+
+def test_a_table_on_disk_comes_in_when_it_is_written(
+    catalog: Catalog, path: str
+) -> None:
+    rows = pa.table({"id": [1, 2]})
+    deltalake.write_deltalake(path, rows)
+    deltalake.write_deltalake(path, rows, mode="append")
+    table = DeltaTable(path)
+    assert (table.version(), table.count()) == (1, 4)
+    assert catalog.tables() == []
+    deltalakedb.write_deltalake(table, rows, mode="append")
+    (name,) = catalog.tables()
+    assert DeltaTable(path).history() == catalog.table(name).history()
+    assert [entry["version"] for entry in table.history()] == [2, 1, 0]
+    assert deltalake.DeltaTable(path).version() == 2
+    assert catalog.verify() == []

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// The floors of the house, from the top; rooms of one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
-    &["deltalakedb-cli"],
+    &["deltalakedb-cli", "deltalakedb-python"],
     &["deltalakedb-table"],
     &["deltalakedb-catalog", "deltalakedb-mirror"],
     &["deltalakedb-log"],

@@ -1,0 +1,122 @@
+"""Forks, threads and Ctrl-C, each in an interpreter of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import deltalakedb
+from deltalakedb import DeltaTable, write_deltalake
+
+START = """
+import os, sys, threading
+import pyarrow as pa
+import deltalakedb
+from deltalakedb import DeltaTable, write_deltalake
+from deltalakedb.exceptions import DeltaError
+
+write_deltalake("t", pa.table({"id": range(1000)}))
+table = DeltaTable("t")
+catalog = deltalakedb.connect()
+"""
+
+
+def start(code: str, folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", START + textwrap.dedent(code)],
+        cwd=folder,
+        env={
+            "DELTALAKEDB_CATALOG": "deltasql://sqlite/meta.db",
+            "PYTHONPATH": ":".join(sys.path),
+            "PATH": "",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_after_a_fork_tables_are_opened_anew(tmp_path: Path) -> None:
+    process = start(
+        """
+        child = os.fork()
+        if child == 0:
+            failed = 1
+            try:
+                table.count()
+            except DeltaError as error:
+                failed = "fork" not in str(error)
+            write_deltalake("t", pa.table({"id": [1]}), mode="append")
+            failed |= DeltaTable("t").count() != 1001
+            os._exit(failed)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert table.count() == 1000
+        write_deltalake("t", pa.table({"id": [2]}), mode="append")
+        assert DeltaTable("t").count() == 1002
+        """,
+        tmp_path,
+    )
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+
+
+LONG = "SELECT count(*) AS n FROM t a, t b, t c WHERE a.id * b.id > c.id"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (f"catalog.query('CREATE TABLE long AS {LONG}')", "KeyboardInterrupt"),
+        # What goes through the C interface of Arrow is told by its text.
+        (f"catalog.query('{LONG}').read_all()", "error: KeyboardInterrupt"),
+    ],
+)
+def test_ctrl_c_ends_a_long_call(tmp_path: Path, code: str, said: str) -> None:
+    process = start(f"print('started', flush=True)\n{code}", tmp_path)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "started\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=0.5)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode != 0
+        assert said.lower() in stderr.lower()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_many_threads_share_a_catalog(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DELTALAKEDB_CATALOG", f"deltasql://sqlite/{tmp_path}/meta.db")
+    path = str(tmp_path / "t")
+    write_deltalake(path, pa.table({"id": [0]}))
+    failed: list[BaseException] = []
+
+    def work(n: int) -> None:
+        try:
+            for i in range(3):
+                write_deltalake(path, pa.table({"id": [n * 10 + i]}), mode="append")
+                with deltalakedb.begin() as tx:
+                    tx.write(f"{path}-{n}", pa.table({"id": [i]}), mode="append")
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert DeltaTable(path).count() == 19
+    assert len(deltalakedb.connect().tables()) == 7
