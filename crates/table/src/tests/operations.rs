@@ -162,6 +162,12 @@ async fn a_table_changes_its_columns_properties_and_constraints() {
     table.write(rows(&[-1], &["a"]), SaveMode::Append, &options).await.unwrap();
     check_plain(&table).await;
 
+    let planned = ("deltalakedb.planning.columns", "id");
+    table.set_properties(&[planned], &options).await.unwrap();
+    assert_eq!(table.head().await.unwrap().metadata.property(planned.0), Some(planned.1));
+    let e = table.set_properties(&[planned, ("delta.nosuch", "1")], &options).await.unwrap_err();
+    assert!(e.to_string().contains("\"delta.nosuch\" is no property that Delta knows"), "{e}");
+
     let whole =
         Write { schema_mode: Some(SchemaMode::Overwrite), ..Write::new(rows(&[1], &["z"]), SaveMode::Overwrite) };
     table.run(Operation::Write(whole), &options).await.unwrap();
