@@ -15,7 +15,7 @@ Example:
 
 from __future__ import annotations
 
-from deltalakedb import _arrow, _internal, table
+from deltalakedb import _internal, exceptions, schema
 from deltalakedb._internal import __version__, rust_core_version
 from deltalakedb._table_features import TableFeatures
 from deltalakedb.catalog import Catalog, begin, connect
@@ -72,20 +72,46 @@ def init_tracing(endpoint: str | None = None) -> None:
 
 
 def enable_nanosecond_timestamps() -> None:
-    """Lets timestamps keep their nanoseconds, in this process, from now on.
+    """Would let timestamps keep their nanoseconds: they are microseconds here.
 
-    The tables ask for the feature ``timestampNanos``, which few readers know.
+    Raises:
+        RuntimeError: always.
     """
-    _arrow.nanosecond_timestamps = True
-    table.SUPPORTED_WRITER_FEATURES.add("timestampNanos")
-    table.SUPPORTED_READER_FEATURES.add("timestampNanos")
+    raise RuntimeError(
+        "timestamps have microseconds here: the library is built without the feature "
+        "nanosecond-timestamps"
+    )
 
 
-def _disable_nanosecond_timestamps() -> None:
-    _arrow.nanosecond_timestamps = False
-    table.SUPPORTED_WRITER_FEATURES.discard("timestampNanos")
-    table.SUPPORTED_READER_FEATURES.discard("timestampNanos")
+# Programs that would use nanoseconds ask by these whether they can.
+_NANOSECOND_TIMESTAMPS = False
 
 
 def _nanosecond_timestamps_enabled() -> bool:
-    return _arrow.nanosecond_timestamps
+    return _NANOSECOND_TIMESTAMPS
+
+
+def _disable_nanosecond_timestamps() -> None:
+    """Nothing: they are not enabled."""
+
+
+_internal._NANOSECOND_TIMESTAMPS = _NANOSECOND_TIMESTAMPS
+
+# Code for `deltalake` imports these from there, too.
+for _one in (
+    exceptions.CommitFailedError,
+    exceptions.DeltaError,
+    exceptions.DeltaProtocolError,
+    exceptions.SchemaMismatchError,
+    exceptions.TableNotFoundError,
+    schema.ArrayType,
+    schema.Field,
+    schema.MapType,
+    schema.PrimitiveType,
+    schema.Schema,
+    schema.StructType,
+    schema.VariantType,
+    TableFeatures,
+    Transaction,
+):
+    setattr(_internal, _one.__name__, _one)

@@ -25,8 +25,6 @@ from arro3.core import (
 
 from deltalakedb.exceptions import DeltaError
 
-nanosecond_timestamps = False
-
 _LISTS = (
     (DataType.is_list, DataType.list),
     (DataType.is_large_list, DataType.large_list),
@@ -75,9 +73,12 @@ class Stream:
 
     def _read(self, data: Any) -> RecordBatchReader:
         if isinstance(data, Sequence):
-            if not data:
-                raise IndexError("an empty list of batches has no schema: give one")
-            return RecordBatchReader.from_batches(data[0].schema, data)
+            try:
+                schema = data[0].schema
+            except IndexError:
+                what = "an empty list of batches has no schema: give one"
+                raise IndexError(what) from None
+            return RecordBatchReader.from_batches(schema, iter(data))
         if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
             return RecordBatchReader.from_arrow(data)
         if isinstance(data, Iterator):
@@ -129,9 +130,8 @@ def _delta_type(given: DataType, existing: DataType | None = None) -> DataType:
     if DataType.is_unsigned_integer(given):
         return next(signed() for matches, signed in _SIGNED if matches(given))
     if DataType.is_timestamp(given):
-        nanoseconds = given.time_unit == "ns" and nanosecond_timestamps
         zone = None if given.tz is None else "UTC"
-        return DataType.timestamp("ns" if nanoseconds else "us", tz=zone)
+        return DataType.timestamp("us", tz=zone)
     if DataType.is_dictionary(given):
         values = _decoded(given)
         target = _delta_type(values)
@@ -176,13 +176,13 @@ def _cast(batch: RecordBatch, target: Schema) -> RecordBatch:
             if DataType.is_dictionary(column.type):
                 column = column.cast(_decoded(column.type))
             cast = column.cast(field.type)
-            _check_cast(column, cast)
+            _check_cast(field.name, column, cast)
             column = cast
         columns.append(column)
     return RecordBatch.from_arrays(columns, schema=target)
 
 
-def _check_cast(source: Array, cast: Array) -> None:
+def _check_cast(name: str, source: Array, cast: Array) -> None:
     """Raises unless every value is still there: one that does not fit becomes null."""
     if DataType.is_null(source.type) or DataType.is_dictionary(source.type):
         return
@@ -195,13 +195,15 @@ def _check_cast(source: Array, cast: Array) -> None:
             lost.cast(DataType.int64()) if DataType.is_timestamp(lost.type) else lost
         )
         raise DeltaError(
-            f"Cast error: Can't cast value {value.as_py()} to type {_name(cast.type)}"
+            "Cast error: Failed to convert into Arrow schema: Cast error: Failed to "
+            f"cast {name} from {_name(cast.type)} to {_name(source.type)}: "
+            f"Can't cast value {value.as_py()} to type {_name(cast.type)}"
         )
     if DataType.is_struct(source.type):
         for i in range(source.type.num_fields):
-            _check_cast(struct_field(source, [i]), struct_field(cast, [i]))
+            _check_cast(name, struct_field(source, [i]), struct_field(cast, [i]))
     elif any(is_list(source.type) for is_list in _FLATTENED):
-        _check_cast(list_flatten(source), list_flatten(cast))
+        _check_cast(name, list_flatten(source), list_flatten(cast))
 
 
 def _name(type_: DataType) -> str:

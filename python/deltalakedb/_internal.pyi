@@ -8,21 +8,38 @@ operation answer with its metrics as JSON. Errors are the classes of
 from collections.abc import Mapping
 from typing import Any
 
-from arro3.core import DataType, Field, RecordBatchReader, Schema, Table
+from arro3.core import DataType, RecordBatchReader, Table
+from arro3.core import Field as ArrowField
+from arro3.core import Schema as ArrowSchema
 from arro3.core.types import ArrowSchemaExportable, ArrowStreamExportable
 
+from deltalakedb._table_features import TableFeatures as TableFeatures
+from deltalakedb.exceptions import CommitFailedError as CommitFailedError
+from deltalakedb.exceptions import DeltaError as DeltaError
+from deltalakedb.exceptions import DeltaProtocolError as DeltaProtocolError
+from deltalakedb.exceptions import SchemaMismatchError as SchemaMismatchError
+from deltalakedb.exceptions import TableNotFoundError as TableNotFoundError
+from deltalakedb.schema import ArrayType as ArrayType
+from deltalakedb.schema import Field as Field
+from deltalakedb.schema import MapType as MapType
+from deltalakedb.schema import PrimitiveType as PrimitiveType
+from deltalakedb.schema import Schema as Schema
+from deltalakedb.schema import StructType as StructType
+from deltalakedb.schema import VariantType as VariantType
 from deltalakedb.transaction import CommitProperties, PostCommitHookProperties
+from deltalakedb.transaction import Transaction as Transaction
 from deltalakedb.writer.properties import WriterProperties
 
 __version__: str
+_NANOSECOND_TIMESTAMPS: bool
 
 def rust_core_version() -> str: ...
 def init_tracing(endpoint: str | None) -> None: ...
-def schema_to_arrow(json: str, as_large_types: bool) -> Schema: ...
+def schema_to_arrow(json: str, as_large_types: bool) -> ArrowSchema: ...
 def schema_from_arrow(schema: ArrowSchemaExportable) -> str: ...
 def type_to_arrow(json: str) -> DataType: ...
 def type_from_arrow(type: ArrowSchemaExportable) -> str: ...
-def field_to_arrow(json: str) -> Field: ...
+def field_to_arrow(json: str) -> ArrowField: ...
 def field_from_arrow(field: ArrowSchemaExportable) -> str: ...
 
 # A condition in SQL, or partition filters in disjunctive normal form whose values are
@@ -37,7 +54,7 @@ class RawTable:
     ) -> None: ...
     @staticmethod
     def exists(uri: str, storage_options: dict[str, str] | None) -> bool: ...
-    def uri(self) -> str: ...
+    def table_uri(self) -> str: ...
     def name(self) -> str | None: ...
     def version(self) -> int: ...
     def latest_version(self) -> int: ...
@@ -64,6 +81,7 @@ class RawTable:
         """Path, size in bytes, partition values by logical name, and statistics as
         JSON of each file."""
 
+    def get_add_file_sizes(self) -> dict[str, int]: ...
     def count(self) -> int: ...
     def add_actions(self, flatten: bool) -> Table: ...
     def history(self, limit: int | None) -> list[str]:
@@ -124,6 +142,7 @@ class RawTable:
         target_alias: str | None,
         merge_schema: bool,
         safe_cast: bool,
+        streamed: bool,
         clauses: list[tuple[str, dict[str, str] | None, str | None]],
         writer: WriterProperties | None,
         commit: CommitProperties | None,
@@ -297,12 +316,12 @@ class RawStore:
 
     def __init__(self, uri: str, storage_options: dict[str, str] | None) -> None: ...
     def uri(self) -> str: ...
-    def head(self, path: str) -> tuple[int, float] | None:
-        """Size in bytes and time of modification in seconds since 1970."""
+    def head(self, path: str) -> tuple[int, int] | None:
+        """Size in bytes and time of modification in nanoseconds since 1970."""
 
     def list(
         self, prefix: str, recursive: bool
-    ) -> tuple[list[tuple[str, int, float]], list[str]]:
+    ) -> tuple[list[tuple[str, int, int]], list[str]]:
         """Files as path, size and time; and, where not recursive, folders."""
 
     def read(self, path: str, start: int, length: int) -> bytes: ...
@@ -356,6 +375,7 @@ class RawCatalog:
 class RawTransaction:
     """Operations on several tables, committed together or not at all."""
 
+    def schema(self, table: str) -> str: ...
     def write(
         self,
         table: str,

@@ -19,7 +19,14 @@ from deltalakedb._internal import RawCatalog, RawTransaction
 from deltalakedb._util import check_type
 from deltalakedb.exceptions import DeltaError, TransactionClosedError
 from deltalakedb.schema import Schema
-from deltalakedb.table import Clause, DeltaTable, MergeBuilder, TableMerger, assignments
+from deltalakedb.table import (
+    Clause,
+    DeltaTable,
+    MergeBuilder,
+    TableMerger,
+    assignments,
+    known_columns,
+)
 from deltalakedb.transaction import AddAction, RemoveAction, action_json
 from deltalakedb.writer.writer import ArrowData
 
@@ -462,8 +469,9 @@ class TableTransaction:
         transaction = self._running()
         check_type("updates", updates, dict, type(None))
         check_type("predicate", predicate, str, type(None))
-        values = assignments(updates, new_values)
-        return _numbers(transaction.update(_name(table), values, predicate))
+        target, values = _name(table), assignments(updates, new_values)
+        values = known_columns(values, Schema.from_json(transaction.schema(target)))
+        return _numbers(transaction.update(target, values, predicate))
 
     def merge(
         self,
@@ -487,9 +495,9 @@ class TableTransaction:
         Returns:
             What takes the clauses. Its ``execute`` is part of the transaction.
         """
-        self._running()
         target = _name(table)
         check_type("predicate", predicate, str)
+        schema = Schema.from_json(self._running().schema(target))
 
         def run(rows: RecordBatchReader, clauses: list[Clause]) -> str:
             return self._running().merge(
@@ -502,8 +510,9 @@ class TableTransaction:
                 clauses,
             )
 
+        columns = None if merge_schema else schema
         return TableMerger(
-            MergeBuilder(Stream(source), source_alias, target_alias, run), self
+            MergeBuilder(Stream(source), source_alias, target_alias, columns, run), self
         )
 
     def stage_table(

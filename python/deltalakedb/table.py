@@ -334,7 +334,7 @@ class DeltaTable:
     @property
     def table_uri(self) -> str:
         """Where the table is."""
-        return self._table.uri()
+        return self._table.table_uri()
 
     @property
     def optimize(self) -> TableOptimizer:
@@ -681,7 +681,7 @@ class DeltaTable:
             )
         )
         metrics = self._table.update(
-            assignments(updates, new_values),
+            known_columns(assignments(updates, new_values), self.schema()),
             predicate,
             not error_on_type_mismatch,
             writer_properties,
@@ -761,7 +761,9 @@ class DeltaTable:
             error_on_type_mismatch: whether a value that does not fit its column is an
                 error, and not null.
             writer_properties: how Parquet files are written.
-            streamed_exec: accepted for compatibility; the source is always streamed.
+            streamed_exec: whether the values of the source, which is held in memory
+                all the same, are left alone when the table is read; they narrow what is
+                read of it otherwise.
             max_spill_size: accepted for compatibility, and ignored.
             max_temp_directory_size: accepted for compatibility, and ignored.
             *args: deprecated; name the arguments below instead.
@@ -797,6 +799,7 @@ class DeltaTable:
                 target_alias,
                 merge_schema,
                 not error_on_type_mismatch,
+                streamed_exec,
                 clauses,
                 writer_properties,
                 commit_properties,
@@ -804,7 +807,14 @@ class DeltaTable:
             )
 
         return TableMerger(
-            MergeBuilder(Stream(source), source_alias, target_alias, run), self._table
+            MergeBuilder(
+                Stream(source),
+                source_alias,
+                target_alias,
+                None if merge_schema else self.schema(),
+                run,
+            ),
+            self._table,
         )
 
     def restore(
@@ -1091,6 +1101,8 @@ class MergeBuilder:
     source: Stream
     source_alias: str | None
     target_alias: str | None
+    #: The columns that can be set; `None` where others are added.
+    columns: Schema | None
     run: Callable[[RecordBatchReader, list[Clause]], str]
     clauses: list[Clause] = field(default_factory=list)
     is_over: bool = False
@@ -1102,8 +1114,21 @@ class MergeBuilder:
         return {
             f"{ours}`{column}`": f"{theirs}`{column}`"
             for column in self.source.schema.names
-            if column not in (except_cols or ())
+            if column not in (except_cols or ()) and self._has(column)
         }
+
+    def known(self, updates: dict[str, str]) -> dict[str, str]:
+        """The assignments to columns that there are; a warning tells of others."""
+        columns = self.columns
+        return (
+            updates if columns is None else known_columns(updates, columns, self._bare)
+        )
+
+    def _has(self, column: str) -> bool:
+        return self.columns is None or _has(self.columns, column)
+
+    def _bare(self, column: str) -> str:
+        return column.removeprefix(f"{self.target_alias}.")
 
 
 class TableMerger:
@@ -1221,6 +1246,7 @@ class TableMerger:
             for column, value in updates.items():
                 check_type("a column of updates", column, str)
                 check_type("a value of updates", value, str)
+            updates = self._builder.known(updates)
         check_type("predicate", predicate, str, type(None))
         self._builder.clauses.append((kind, updates, predicate))
         return self
@@ -1684,6 +1710,30 @@ def _dataset() -> ModuleType:
     from deltalakedb import _dataset
 
     return _dataset
+
+
+def _has(columns: Schema, column: str) -> bool:
+    """Whether there is such a column, or one that it is within."""
+    names = {field.name.lower() for field in columns.fields}
+    column = column.strip('"`').lower()
+    return column in names or column.partition(".")[0].strip('"`') in names
+
+
+def known_columns(
+    updates: dict[str, str],
+    columns: Schema,
+    bare: Callable[[str], str] = lambda column: column,
+) -> dict[str, str]:
+    """The assignments to columns that there are; a warning tells of others."""
+    for column in updates:
+        if not _has(columns, bare(column)):
+            warnings.warn(
+                f"the table has no column {bare(column)}, which is not set: it has "
+                + ", ".join(field.name for field in columns.fields),
+                UserWarning,
+                stacklevel=3,
+            )
+    return {c: value for c, value in updates.items() if _has(columns, bare(c))}
 
 
 def assignments(

@@ -29,9 +29,8 @@ use crate::transaction::RawTransaction;
 pub(crate) struct RawCatalog(Arc<Lake>);
 
 impl RawCatalog {
-    fn lake(&self) -> PyResult<Arc<Lake>> {
-        self.0.check_process().map_err(crate::errors::raise)?;
-        Ok(self.0.clone())
+    fn lake(&self) -> Arc<Lake> {
+        self.0.clone()
     }
 }
 
@@ -63,7 +62,7 @@ impl RawCatalog {
     }
 
     fn tables(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let lake = self.lake()?;
+        let lake = self.lake();
         let tables = wait(py, async move { lake.catalog.tables().await })?;
         Ok(tables.iter().map(described).collect())
     }
@@ -78,7 +77,7 @@ impl RawCatalog {
         partition_by: Vec<String>,
         configuration: Option<HashMap<String, Option<String>>>,
     ) -> PyResult<()> {
-        let (lake, columns) = (self.lake()?, schema::parse(schema)?);
+        let (lake, columns) = (self.lake(), schema::parse(schema)?);
         let set = configuration.unwrap_or_default().into_iter().filter_map(|(key, value)| Some((key, value?)));
         let spec = TableSpec { partition_by, properties: set.collect(), ..TableSpec::default() };
         wait(py, async move {
@@ -86,13 +85,13 @@ impl RawCatalog {
             let new = NewTable { location: lake.place_of(&name, location)?, name: name.clone() };
             spec.create(lake.catalog.as_ref(), new, &columns, &lake.options()?).await?;
             let entry = require(lake.catalog.as_ref(), &TableRef::Name(name)).await?;
-            lake.publish(entry.id).await
+            lake.publish(entry.id, true).await
         })
     }
 
     #[pyo3(signature = (location, name=None))]
     fn import_table(&self, py: Python<'_>, location: &str, name: Option<&str>) -> PyResult<String> {
-        let lake = self.lake()?;
+        let lake = self.lake();
         wait(py, async move {
             let name: Option<TableName> = name.map(str::parse).transpose()?;
             Ok(lake.import(&Location::parse(location)?, name.as_ref()).await?.name.to_string())
@@ -101,7 +100,7 @@ impl RawCatalog {
 
     #[pyo3(signature = (table, limit=None))]
     fn history(&self, py: Python<'_>, table: &str, limit: Option<u64>) -> PyResult<Vec<String>> {
-        let lake = self.lake()?;
+        let lake = self.lake();
         wait(py, async move {
             let entry = entry(&lake, table).await?;
             let of = DeltaTable::open_in(lake.catalog.clone(), &TableRef::Id(entry.id)).await?;
@@ -110,7 +109,7 @@ impl RawCatalog {
     }
 
     fn mirror_status(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let lake = self.lake()?;
+        let lake = self.lake();
         wait(py, async move {
             let status = lake.mirror().status().await?;
             let described = status.into_iter().map(|status| {
@@ -132,7 +131,7 @@ impl RawCatalog {
 
     #[pyo3(signature = (table=None))]
     fn publish(&self, py: Python<'_>, table: Option<&str>) -> PyResult<()> {
-        let lake = self.lake()?;
+        let lake = self.lake();
         wait(py, async move {
             match table {
                 Some(name) => lake.mirror().publish(entry(&lake, name).await?.id).await.map(|_| ()),
@@ -146,7 +145,7 @@ impl RawCatalog {
 
     #[pyo3(signature = (table=None))]
     fn verify(&self, py: Python<'_>, table: Option<&str>) -> PyResult<Vec<String>> {
-        let lake = self.lake()?;
+        let lake = self.lake();
         wait(py, async move {
             let tables = match table {
                 Some(name) => vec![entry(&lake, name).await?],
@@ -165,7 +164,7 @@ impl RawCatalog {
 
     #[pyo3(signature = (table, version=None))]
     fn open(&self, py: Python<'_>, table: &str, version: Option<Version>) -> PyResult<RawTable> {
-        let lake = self.lake()?;
+        let lake = self.lake();
         let of = lake.clone();
         let id =
             wait_for(py, async move { entry(&of, table).await.map(|entry| entry.id).map_err(crate::errors::raise) })?;
@@ -173,7 +172,7 @@ impl RawCatalog {
     }
 
     fn query<'py>(&self, py: Python<'py>, sql: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let lake = self.lake()?;
+        let lake = self.lake();
         let rows = wait(py, async move {
             let options = SqlOptions { warehouse: lake.warehouse(), write: lake.options()? };
             let mut session = SqlSession::new(lake.catalog.clone(), options)?;
@@ -185,7 +184,7 @@ impl RawCatalog {
                         SqlResult::Rows(stream) => rows = Some(stream),
                         SqlResult::Done(done) => {
                             for committed in done.committed {
-                                lake.publish(committed.table).await?;
+                                lake.publish(committed.table, true).await?;
                             }
                         }
                     }
@@ -207,7 +206,7 @@ impl RawCatalog {
         timeout_secs: Option<f64>,
         serializable: bool,
     ) -> PyResult<RawTransaction> {
-        let lake = self.lake()?;
+        let lake = self.lake();
         let mut options = TransactionOptions { serializable, ..TransactionOptions::default() };
         options.write = lake.options().map_err(crate::errors::raise)?;
         if let Some(max) = max_tables {

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use deltalakedb_log::commit::ConflictKind;
 use deltalakedb_log::{ErrorKind, TxnLogError, TxnLogTransactionError};
-use deltalakedb_table::Fault;
+use deltalakedb_table::{Fault, with_their_words};
 use pyo3::exceptions::{PyFileNotFoundError, PyOSError};
 use pyo3::import_exception;
 use pyo3::prelude::*;
@@ -34,8 +34,8 @@ pub(crate) fn raise(e: TxnLogError) -> PyErr {
             lost(&conflict.kind)
         ));
     }
-    let text = with_known_words(e.to_string());
-    if ["Cannot merge types", "Fail to merge schema"].iter().any(|words| text.contains(words)) {
+    let text = with_known_words(with_their_words(&e).unwrap_or_else(|| e.to_string()));
+    if ["Cannot merge types", "Fail to merge schema", "Cannot cast field"].iter().any(|words| text.contains(words)) {
         return SchemaMismatchError::new_err(text);
     }
     if ["append-only", "is not supported for writing"].iter().any(|words| text.contains(words)) {
@@ -93,7 +93,19 @@ fn with_known_words(text: String) -> String {
         Some("non-boolean predicate".into())
     } else if let Some(hours) = between(" keeps removed files for ", " (") {
         let asked = between(", and ", " are asked for").unwrap_or_default();
-        Some(format!("minimum retention for vacuum is configured to be greater than {hours}, got {asked} hours"))
+        return format!(
+            "Generic error: Invalid retention period, minimum retention for vacuum is configured to be greater than \
+             {hours}, got {asked} hours"
+        );
+    } else if let Some(feature) = between(" needs the writer feature \"", "\"") {
+        let (first, rest) = feature.split_at_checked(1).unwrap_or_default();
+        Some(format!("Unsupported table features required: [{}{rest}]", first.to_uppercase()))
+    } else if let Some((_, cast)) = text.rsplit_once(": Cannot cast ") {
+        Some(format!("Cast error: Cannot cast {cast}"))
+    } else if let Some((_, cast)) = text.rsplit_once(": Can't cast ") {
+        Some(format!("Cast error: Can't cast {cast}"))
+    } else if text.starts_with("Specified table partitioning") {
+        Some("Generic error".into())
     } else {
         None
     };

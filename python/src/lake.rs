@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, Place, SqlCatalog};
 use deltalakedb_log::catalog::TableRef;
@@ -16,7 +16,6 @@ pub(crate) struct Lake {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) settings: Settings,
     mirror: Mirror,
-    process: u32,
 }
 
 /// A URI and settings.
@@ -27,32 +26,22 @@ type Key = (String, BTreeMap<String, String>);
 struct Lakes {
     /// Those that somebody uses.
     open: HashMap<Key, Weak<Lake>>,
-    /// Those that were asked for last stay open, though nobody uses them just now.
+    /// Those that were opened last stay open, though nobody uses them just now.
     recent: VecDeque<Arc<Lake>>,
 }
 
 /// How many lakes stay open that nobody uses.
 const RECENT: usize = 4;
 
-static LAKES: Mutex<Option<(u32, Lakes)>> = Mutex::new(None);
+static LAKES: LazyLock<Mutex<Lakes>> = LazyLock::new(Mutex::default);
 
 impl Lake {
     /// The catalog at a URI, with settings beside those of the configuration. An embedded catalog that is not there yet
     /// is made, if `create`.
     pub(crate) async fn connect(uri: &str, create: bool, own: &BTreeMap<String, String>) -> Result<Arc<Self>> {
-        // One file is one catalog, from whatever folder it is named.
-        let absolute = |file: PathBuf| {
-            let wrong = || TxnLogError::invalid(format!("{uri} names no file that there can be"));
-            std::path::absolute(file).map_err(|e| wrong().with_source(e))
-        };
-        let place = match CatalogUri::parse(uri)?.place {
-            Place::Sqlite(file) => Place::Sqlite(absolute(file)?),
-            Place::DuckDb(file) => Place::DuckDb(absolute(file)?),
-            server => server,
-        };
-        let parsed = CatalogUri { place, table: None };
+        let parsed = CatalogUri { table: None, ..named(uri)? };
         let key = (parsed.to_string(), own.clone());
-        if let Some(lake) = Self::connected(&key) {
+        if let Some(lake) = lakes().open.get(&key).and_then(Weak::upgrade) {
             return Ok(lake);
         }
         let file = std::env::var_os("DELTALAKEDB_CONFIG").filter(|file| !file.is_empty());
@@ -61,31 +50,23 @@ impl Lake {
         let create = create && settings.create_if_missing(parsed.is_embedded())?;
         let options = ConnectOptions { create, client: "python".into(), ..ConnectOptions::default() };
         let catalog: Arc<dyn Catalog> = Arc::new(SqlCatalog::connect(&parsed, options).await?);
-        let mut mirror =
-            Mirror::new(catalog.clone(), Arc::new(SystemClock)).with_durability(settings.write_options()?.durability);
+        let mut mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock))
+            .with_durability(settings.write_options()?.durability)
+            .with_checkpoints_as_delta_rs();
         if let Some(versions) = settings.checkpoint_interval()? {
             mirror = mirror.with_checkpoint_interval(versions);
         }
-        let lake = Arc::new(Self { uri: parsed, catalog, settings, mirror, process: std::process::id() });
+        let lake = Arc::new(Self { uri: parsed, catalog, settings, mirror });
         let mut lakes = lakes();
-        let (_, lakes) = lakes.get_or_insert_with(|| (std::process::id(), Lakes::default()));
+        // Another thread may have connected meanwhile.
+        if let Some(lake) = lakes.open.get(&key).and_then(Weak::upgrade) {
+            return Ok(lake);
+        }
         lakes.open.retain(|_, lake| lake.strong_count() > 0);
         lakes.open.insert(key, Arc::downgrade(&lake));
         lakes.recent.push_front(lake.clone());
         lakes.recent.truncate(RECENT);
         Ok(lake)
-    }
-
-    fn connected(key: &Key) -> Option<Arc<Self>> {
-        let mut lakes = lakes();
-        match lakes.as_ref() {
-            Some((process, lakes)) if *process == std::process::id() => lakes.open.get(key)?.upgrade(),
-            // The parent's connections are the parent's: they are neither used nor closed here.
-            _ => {
-                std::mem::forget(lakes.take());
-                None
-            }
-        }
     }
 
     /// The catalog that plain paths lead to; `None` when none is configured.
@@ -106,25 +87,20 @@ impl Lake {
         })
     }
 
-    /// An error where this was connected before the process was forked.
-    pub(crate) fn check_process(&self) -> Result<()> {
-        match self.process == std::process::id() {
-            true => Ok(()),
-            false => Err(TxnLogError::invalid(
-                "this was opened before the process was forked, and connections do not survive that: open it anew here",
-            )),
-        }
-    }
-
     /// How it is written to.
     pub(crate) fn options(&self) -> Result<WriteOptions> {
         self.settings.write_options()
     }
 
-    /// Publishes what was committed, unless that is left to another process. A mirror that is behind is no error.
-    pub(crate) async fn publish(&self, table: TableId) -> Result<()> {
+    /// Publishes what was committed, unless that is left to another process, with a checkpoint where one is due. A mirror
+    /// that is behind is no error.
+    pub(crate) async fn publish(&self, table: TableId, checkpoint: bool) -> Result<()> {
         if self.settings.publishes_inline()? {
-            match self.mirror.publish(table).await {
+            let done = match checkpoint {
+                true => self.mirror.publish(table).await,
+                false => self.mirror.publish_commits(table).await,
+            };
+            match done {
                 Ok(published) => published.warnings.iter().for_each(|warning| tracing::warn!("{warning}")),
                 Err(e) => tracing::warn!("the commit stands, its mirror is behind: {e}"),
             }
@@ -144,10 +120,8 @@ impl Lake {
 
     /// A name for a new table at a place: `default.<folder>`, with a number after it where that is taken.
     pub(crate) async fn free_name(&self, location: &Location) -> Result<TableName> {
-        let url = location.url();
-        let folder = url.path_segments().and_then(|mut parts| parts.rfind(|part| !part.is_empty()).map(str::to_string));
-        let folder: String = folder
-            .unwrap_or_else(|| "table".into())
+        let folder: String = location
+            .folder()
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' })
             .collect();
@@ -194,6 +168,21 @@ impl Lake {
     }
 }
 
-fn lakes() -> std::sync::MutexGuard<'static, Option<(u32, Lakes)>> {
+/// What a URI names. One file is one catalog, from whatever folder it is named.
+pub(crate) fn named(uri: &str) -> Result<CatalogUri> {
+    let absolute = |file: PathBuf| {
+        let wrong = || TxnLogError::invalid(format!("{uri} names no file that there can be"));
+        std::path::absolute(file).map_err(|e| wrong().with_source(e))
+    };
+    let CatalogUri { place, table } = CatalogUri::parse(uri)?;
+    let place = match place {
+        Place::Sqlite(file) => Place::Sqlite(absolute(file)?),
+        Place::DuckDb(file) => Place::DuckDb(absolute(file)?),
+        server => server,
+    };
+    Ok(CatalogUri { place, table })
+}
+
+fn lakes() -> MutexGuard<'static, Lakes> {
     LAKES.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

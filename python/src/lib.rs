@@ -1,9 +1,11 @@
 //! The compiled half of the Python package `deltalakedb`. `_internal.pyi` beside the Python half says what is here.
 
 mod catalog;
+mod create;
 mod errors;
 mod lake;
 mod options;
+mod pruning;
 mod query;
 mod rows;
 mod runtime;
@@ -41,6 +43,7 @@ fn _internal(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(init_tracing, m)?)?;
     schema::register(m)?;
     table::register(m)?;
+    create::register(m)?;
     m.add_class::<query::RawQuery>()?;
     m.add_class::<store::RawStore>()?;
     m.add_class::<catalog::RawCatalog>()?;

@@ -1,6 +1,7 @@
 //! How to write, as Python says it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU64;
 
 use deltalakedb_log::action::Txn;
 use deltalakedb_log::commit::Isolation;
@@ -10,7 +11,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 use parquet::schema::types::ColumnPath;
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyMapping};
 use serde_json::{Value, json};
 
 use crate::errors::DeltaError;
@@ -18,7 +19,7 @@ use crate::errors::DeltaError;
 /// `CommitProperties`.
 #[derive(FromPyObject)]
 pub(crate) struct CommitProperties {
-    custom_metadata: Option<Py<PyDict>>,
+    custom_metadata: Option<Py<PyAny>>,
     max_commit_retries: Option<i64>,
     app_transactions: Option<Vec<Application>>,
 }
@@ -30,11 +31,10 @@ struct Application {
     last_updated: Option<i64>,
 }
 
-/// `PostCommitHookProperties`. Checkpoints and clean-up are the mirror's, whatever they say.
+/// `PostCommitHookProperties`.
 #[derive(FromPyObject)]
-#[allow(dead_code)]
 pub(crate) struct Hooks {
-    create_checkpoint: bool,
+    pub(crate) create_checkpoint: bool,
     pub(crate) cleanup_expired_logs: Option<bool>,
 }
 
@@ -95,12 +95,27 @@ pub(crate) fn with(
     Ok(options)
 }
 
-fn metadata_of(metadata: &Bound<'_, PyDict>) -> PyResult<BTreeMap<String, Value>> {
+/// The size that files should get.
+pub(crate) fn file_size(bytes: Option<u64>) -> PyResult<Option<NonZeroU64>> {
+    let fits = |n: u64| NonZeroU64::new(n).filter(|_| i64::try_from(n).is_ok());
+    let wrong = |n| match n {
+        0 => PyValueError::new_err("target_file_size must be greater than 0"),
+        _ => PyValueError::new_err(format!("target_file_size must be between 1 and {} bytes", i64::MAX)),
+    };
+    bytes.map(|n| fits(n).ok_or_else(|| wrong(n))).transpose()
+}
+
+fn metadata_of(metadata: &Bound<'_, PyAny>) -> PyResult<BTreeMap<String, Value>> {
+    let Ok(metadata) = metadata.cast::<PyMapping>() else {
+        let given = metadata.get_type().name()?;
+        return Err(PyValueError::new_err(format!("custom_metadata must be a mapping, not {given}")));
+    };
     let json = metadata.py().import("json")?;
     let strict = PyDict::new(metadata.py());
     strict.set_item("allow_nan", false)?;
     let mut all = BTreeMap::new();
-    for (key, value) in metadata {
+    for item in metadata.items()? {
+        let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
         let key: String = key.extract().map_err(|_| PyValueError::new_err("custom_metadata keys must be strings"))?;
         let text = json.call_method("dumps", (&value,), Some(&strict));
         let text =
@@ -173,7 +188,8 @@ impl Parquet {
 
 impl Column {
     fn set(self, mut to: WriterPropertiesBuilder, path: Option<ColumnPath>) -> PyResult<WriterPropertiesBuilder> {
-        if let Some(on) = self.dictionary_enabled {
+        // Where there is a dictionary, an encoding is only for what does not fit into it.
+        if let Some(on) = self.dictionary_enabled.or(self.encoding.as_ref().map(|_| false)) {
             to = match &path {
                 Some(path) => to.set_column_dictionary_enabled(path.clone(), on),
                 None => to.set_dictionary_enabled(on),

@@ -26,7 +26,7 @@ impl RawQuery {
     }
 
     fn register(&self, py: Python<'_>, name: &str, table: &RawTable) -> PyResult<()> {
-        let (of, version) = table.held(py)?;
+        let (of, version) = table.held();
         let held = wait(py, async move { HeldTable::open(&of, At::Version(version)).await })?;
         let registered = self.0.register_table(name, Arc::new(held));
         registered.map(|_| ()).map_err(|e| raise(query_error(e, &format!("{name} cannot be registered"))))

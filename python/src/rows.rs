@@ -3,8 +3,9 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchReader};
-use arrow::datatypes::SchemaRef;
+use arrow::array::{RecordBatch, RecordBatchOptions, RecordBatchReader};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 use deltalakedb_table::{Rows, SendableRecordBatchStream};
@@ -21,15 +22,25 @@ pub(crate) fn incoming(data: PyRecordBatchReader) -> PyResult<Rows> {
     Ok(data.into_reader()?.into())
 }
 
-/// Rows for Python, read as they are asked for.
+/// Rows for Python, read as they are asked for. Text and bytes are views, as `deltalake` gives them.
 pub(crate) fn outgoing<'py>(py: Python<'py>, rows: SendableRecordBatchStream) -> PyResult<Bound<'py, PyAny>> {
-    let reader = Reader { schema: rows.schema(), rows: Some(rows), runtime: runtime()? };
+    let reader = Reader { schema: with_views(&rows.schema()), rows: Some(rows), runtime: runtime()? };
     PyRecordBatchReader::new(Box::new(reader)).into_arro3(py)
 }
 
 /// Rows for Python that are there.
 pub(crate) fn table<'py>(py: Python<'py>, schema: SchemaRef, batches: Vec<RecordBatch>) -> PyResult<Bound<'py, PyAny>> {
     PyTable::try_new(batches, schema)?.into_arro3(py)
+}
+
+fn with_views(schema: &SchemaRef) -> SchemaRef {
+    let view = |field: &FieldRef| match field.data_type() {
+        DataType::Utf8 => field.as_ref().clone().with_data_type(DataType::Utf8View).into(),
+        DataType::Binary => field.as_ref().clone().with_data_type(DataType::BinaryView).into(),
+        _ => field.clone(),
+    };
+    let fields: Fields = schema.fields().iter().map(view).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
 struct Reader {
@@ -48,7 +59,7 @@ impl Iterator for Reader {
             Python::try_attach(|py| py.detach(|| self.pull())).unwrap_or_else(|| self.pull())
         }));
         match next {
-            Ok(Ok(next)) => next.map(|batch| batch.map_err(|e| ArrowError::ExternalError(Box::new(e)))),
+            Ok(Ok(next)) => next.map(|batch| self.viewed(batch.map_err(|e| ArrowError::ExternalError(Box::new(e)))?)),
             Ok(Err(interrupted)) => Some(Err(ArrowError::ExternalError(Box::new(interrupted)))),
             Err(_) => Some(Err(ArrowError::ComputeError("reading the rows panicked".into()))),
         }
@@ -56,6 +67,17 @@ impl Iterator for Reader {
 }
 
 impl Reader {
+    /// The batch in the types of the schema.
+    fn viewed(&self, batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let columns = batch.columns().iter().zip(self.schema.fields());
+        let columns = columns.map(|(column, field)| match column.data_type() == field.data_type() {
+            true => Ok(column.clone()),
+            false => cast(column, field.data_type()),
+        });
+        let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(self.schema.clone(), columns.collect::<Result<_, _>>()?, &rows)
+    }
+
     fn pull(&mut self) -> PyResult<Option<Result<RecordBatch, DataFusionError>>> {
         let Some(mut rows) = self.rows.take() else { return Ok(None) };
         // Rows of one table that go into another are read on a thread that drives a runtime.

@@ -1,33 +1,37 @@
 //! Waiting for Rust from Python: without the interpreter's lock, and so that Ctrl-C is heard.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::errors::{CatalogError, raise};
+use crate::errors::{CatalogError, DeltaError, raise};
 
 /// How long Ctrl-C may wait for the interpreter to look.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The runtime of this process. Threads do not survive a fork, so a child gets one of its own.
+/// The runtime of this process. Threads do not survive a fork, and what waits for them waits for ever: a child of a
+/// process that has used it gets none.
 pub(crate) fn runtime() -> PyResult<Arc<Runtime>> {
-    static RUNTIME: Mutex<Option<(u32, Arc<Runtime>)>> = Mutex::new(None);
-    let mut held = RUNTIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    static RUNTIME: OnceLock<(u32, Arc<Runtime>)> = OnceLock::new();
     let process = std::process::id();
-    if let Some((of, runtime)) = held.as_ref()
-        && *of == process
-    {
-        return Ok(runtime.clone());
+    let (of, runtime) = match RUNTIME.get() {
+        Some(held) => held,
+        None => {
+            let new = Builder::new_multi_thread().thread_name("deltalakedb").enable_all().build();
+            let new = new.map_err(|e| CatalogError::new_err(format!("no thread can be started: {e}")))?;
+            RUNTIME.get_or_init(|| (process, Arc::new(new)))
+        }
+    };
+    match *of == process {
+        true => Ok(runtime.clone()),
+        false => Err(DeltaError::new_err(
+            "The tokio runtime does not support forked processes: this one was forked from a process that had used \
+             deltalakedb already; start it with the methods spawn or forkserver of multiprocessing",
+        )),
     }
-    let new = Builder::new_multi_thread().thread_name("deltalakedb").enable_all().build();
-    let new = new.map_err(|e| CatalogError::new_err(format!("no thread can be started: {e}")))?;
-    let new = Arc::new(new);
-    // What waits on the parent's threads would wait for ever: it is left alone.
-    std::mem::forget(held.replace((process, new.clone())));
-    Ok(new)
 }
 
 /// Runs a future to its end, or to Ctrl-C.

@@ -80,7 +80,7 @@ fn delta_of(schema: &Schema) -> PyResult<String> {
     if schema.fields().is_empty() {
         return Ok(json!({"type": "struct", "fields": []}).to_string());
     }
-    TableSchema::from_arrow(schema).map(|schema| schema.to_json()).map_err(|e| PyTypeError::new_err(e.to_string()))
+    TableSchema::from_arrow(schema).and_then(|schema| schema.to_json()).map_err(|e| PyTypeError::new_err(e.to_string()))
 }
 
 fn wrapped(json: &str) -> PyResult<String> {

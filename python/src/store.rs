@@ -12,6 +12,7 @@ use pyo3::types::PyBytes;
 
 use crate::errors::raise;
 use crate::runtime::wait;
+use crate::table::not_opened;
 
 /// The files of a place, by paths below it.
 #[pyclass(frozen, module = "deltalakedb._internal")]
@@ -26,14 +27,14 @@ impl RawStore {
     }
 }
 
-type Listed = (Vec<(String, u64, f64)>, Vec<String>);
+type Listed = (Vec<(String, u64, i64)>, Vec<String>);
 
 #[pymethods]
 impl RawStore {
     #[new]
     #[pyo3(signature = (uri, storage_options=None))]
     fn new(uri: &str, storage_options: Option<std::collections::HashMap<String, String>>) -> PyResult<Self> {
-        let location = Location::parse(uri).map_err(raise)?;
+        let location = Location::parse(uri).map_err(|e| not_opened(uri, e))?;
         crate::table::use_storage_options_at(&location, storage_options.as_ref());
         Self::of(location).map_err(raise)
     }
@@ -42,11 +43,11 @@ impl RawStore {
         self.location.url().to_string()
     }
 
-    fn head(&self, py: Python<'_>, path: &str) -> PyResult<Option<(u64, f64)>> {
+    fn head(&self, py: Python<'_>, path: &str) -> PyResult<Option<(u64, i64)>> {
         let path = path_of(path)?;
         wait(py, async {
             match self.store.head(&path).await {
-                Ok(meta) => Ok(Some((meta.size, seconds(&meta)))),
+                Ok(meta) => Ok(Some((meta.size, nanoseconds(&meta)))),
                 Err(object_store::Error::NotFound { .. }) => Ok(None),
                 Err(e) => Err(e.into()),
             }
@@ -64,7 +65,7 @@ impl RawStore {
                     (listed.objects, listed.common_prefixes)
                 }
             };
-            let files = files.iter().map(|meta| (meta.location.to_string(), meta.size, seconds(meta)));
+            let files = files.iter().map(|meta| (meta.location.to_string(), meta.size, nanoseconds(meta)));
             Ok((files.collect(), folders.iter().map(ToString::to_string).collect()))
         })
     }
@@ -107,6 +108,8 @@ fn path_of(path: &str) -> PyResult<Path> {
     Path::parse(path.trim_matches('/')).map_err(wrong)
 }
 
-fn seconds(meta: &ObjectMeta) -> f64 {
-    meta.last_modified.timestamp_micros() as f64 / 1e6
+/// When it was last written, in nanoseconds since 1970.
+fn nanoseconds(meta: &ObjectMeta) -> i64 {
+    let time = meta.last_modified;
+    time.timestamp_nanos_opt().unwrap_or_else(|| time.timestamp_micros().saturating_mul(1_000))
 }

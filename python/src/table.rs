@@ -1,44 +1,40 @@
 //! A table at one version, and what is done with it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, BooleanBuilder, ListBuilder, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Schema as ArrowSchema, TimeUnit};
+use arrow::datatypes::Schema as ArrowSchema;
 use chrono::{DateTime, Utc};
 use deltalakedb_catalog::CatalogUri;
 use deltalakedb_log::action::{Action, Add, Metadata};
 use deltalakedb_log::canonical_path;
-use deltalakedb_log::catalog::{TableRef, require};
-use deltalakedb_log::commit::NewTable;
+use deltalakedb_log::catalog::{HistoryRange, TableRef, require};
 use deltalakedb_log::snapshot::Head;
 use deltalakedb_log::{At, Commit, ErrorKind, Location, Predicate, Result, TableId, TableName, TxnLogError, Version};
 use deltalakedb_table::{
-    Alter, Casts, Changes, DeltaTable, Finished, Merge, MergeClause, Operation, Optimize, PartitionFilter, Restore,
-    SaveMode, Scan, SchemaMode, Stage, TableSpec, Vacuum, Write, WriteOptions, predicate_from_sql,
+    Alter, Casts, Changes, DeltaTable, Finished, Merge, MergeClause, Operation, Optimize, Restore, SaveMode, Scan,
+    SchemaMode, Stage, Vacuum, Write, WriteOptions, predicate_from_sql,
 };
-use futures::TryStreamExt;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use pyo3_arrow::PyRecordBatchReader;
 use serde_json::{Value, json};
 
+use crate::create::exists;
 use crate::errors::{DeltaError, SchemaMismatchError, TableNotFoundError, raise};
 use crate::lake::Lake;
-use crate::options::{CommitProperties, Hooks, Parquet, with};
+use crate::options::{CommitProperties, Hooks, Parquet, file_size, with};
+use crate::pruning::{Filter, Pruning, partition_filter};
 use crate::rows::{incoming, outgoing, table as rows_of};
 use crate::runtime::{wait, wait_for, wait_here};
 use crate::schema;
 use crate::store::RawStore;
 
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    m.add_class::<RawTable>()?;
-    m.add_function(wrap_pyfunction!(create_table, m)?)?;
-    m.add_function(wrap_pyfunction!(create_table_of_rows, m)?)?;
-    m.add_function(wrap_pyfunction!(convert_table, m)?)
+    m.add_class::<RawTable>()
 }
 
 /// A table at one version.
@@ -47,27 +43,11 @@ pub(crate) struct RawTable(Mutex<Held>);
 
 /// Where a table is, and which version of it is looked at.
 #[derive(Clone)]
-struct Held {
+pub(crate) struct Held {
     table: DeltaTable,
     /// Its catalog; `None` while no catalog knows it.
     home: Option<(Arc<Lake>, TableId)>,
     head: Head,
-}
-
-/// A condition in SQL, or filters in disjunctive normal form: each a column, an operator, and values as the log spells
-/// them.
-#[derive(FromPyObject)]
-pub(crate) enum Pruning {
-    Sql(String),
-    Filters(Vec<Vec<Filter>>),
-}
-
-type Filter = (String, String, Values);
-
-#[derive(FromPyObject)]
-pub(crate) enum Values {
-    One(String),
-    Many(Vec<String>),
 }
 
 const RESTORE_TARGET: &str = "a restore needs the version or datetime to go back to";
@@ -102,7 +82,7 @@ impl Found {
             let Some(name) = parsed.table.clone() else {
                 return Err(TxnLogError::invalid(format!("{uri} is a catalog and names no table: add ?table=NAME")));
             };
-            let lake = Lake::connect(&parsed.without_table(), true, &BTreeMap::new()).await?;
+            let lake = Lake::connect(&parsed.to_string(), true, &BTreeMap::new()).await?;
             let entry = require(lake.catalog.as_ref(), &TableRef::Name(name)).await?;
             use_storage_options_at(&entry.location, storage);
             return Ok(Self::Managed(lake, entry));
@@ -127,9 +107,18 @@ impl Found {
 }
 
 impl Held {
-    async fn open(uri: &str, version: Option<Version>, storage: Option<&HashMap<String, String>>) -> Result<Self> {
+    pub(crate) async fn open(
+        uri: &str,
+        version: Option<Version>,
+        storage: Option<&HashMap<String, String>>,
+    ) -> Result<Self> {
         match Found::at(uri, storage).await? {
-            Found::Managed(lake, entry) => Self::managed(lake, entry.id, version).await,
+            Found::Managed(lake, entry) => {
+                let id = entry.id;
+                let table = DeltaTable::of_entry(lake.catalog.clone(), entry);
+                let head = head_at(&table, version).await?;
+                Ok(Self { table, home: Some((lake, id)), head })
+            }
             Found::Place(location) => {
                 let table = DeltaTable::open_plain(location).await?;
                 let head = head_at(&table, version).await?;
@@ -171,13 +160,15 @@ impl Held {
     /// Runs an operation, publishes it, and looks at the version it became.
     async fn run(&mut self, operation: Operation, options: WriteOptions, hooks: Option<&Hooks>) -> Result<Finished> {
         let finished = self.table.run(operation, &options).await?;
-        self.committed(hooks).await?;
+        if finished.committed.is_some() {
+            self.committed(hooks).await?;
+        }
         Ok(finished)
     }
 
     async fn committed(&mut self, hooks: Option<&Hooks>) -> Result<()> {
         if let Some((lake, id)) = &self.home {
-            lake.publish(*id).await?;
+            lake.publish(*id, hooks.is_none_or(|hooks| hooks.create_checkpoint)).await?;
             if hooks.is_some_and(|hooks| hooks.cleanup_expired_logs == Some(true)) {
                 lake.mirror().clean_up(*id).await?;
             }
@@ -197,7 +188,7 @@ impl Held {
             }
         };
         let reader = self.table.reader().await?;
-        reader.files(self.head.version, predicate.as_ref()).await?.try_collect().await
+        reader.files_by_age(self.head.version, predicate.as_ref()).await
     }
 
     /// The newest version at a time; the oldest, before there was any.
@@ -256,61 +247,8 @@ async fn head_at(table: &DeltaTable, version: Option<Version>) -> Result<Head> {
     }
 }
 
-impl Pruning {
-    /// The condition in SQL.
-    fn sql(self, schema: &ArrowSchema) -> Result<String> {
-        let any = match self {
-            Self::Sql(sql) => return Ok(sql),
-            Self::Filters(any) => any,
-        };
-        let mut alternatives = Vec::new();
-        for all in any {
-            let all = all.into_iter().map(|filter| literal(filter, schema)).collect::<Result<Vec<_>>>()?;
-            alternatives.push(if all.is_empty() { "true".to_string() } else { format!("({})", all.join(" AND ")) });
-        }
-        Ok(if alternatives.is_empty() { "true".into() } else { alternatives.join(" OR ") })
-    }
-}
-
-/// One filter in SQL.
-fn literal((column, operator, values): Filter, schema: &ArrowSchema) -> Result<String> {
-    let many = matches!(operator.as_str(), "in" | "not in");
-    if !many && !matches!(operator.as_str(), "=" | "!=" | "<" | "<=" | ">" | ">=")
-        || many != matches!(values, Values::Many(_))
-    {
-        return Err(TxnLogError::invalid(format!(
-            "Invalid partition filter: {column} {operator}: expected =, !=, <, <=, >, >= and a value, or in, not in and \
-             a list of values"
-        )));
-    }
-    let data_type = schema.field_with_name(&column).ok().map(|field| field.data_type().clone());
-    let quoted = |text: &str| -> Result<String> {
-        let wrong = || TxnLogError::invalid(format!("Failed to parse value '{text}' of the column {column}"));
-        match &data_type {
-            Some(DataType::Boolean) => text.parse::<bool>().map(|b| b.to_string()).map_err(|_| wrong()),
-            Some(number) if number.is_integer() => text.parse::<i64>().map(|n| n.to_string()).map_err(|_| wrong()),
-            // A literal of the column's very type: then whole files can be judged by it.
-            Some(DataType::Timestamp(TimeUnit::Microsecond, zone)) => {
-                let zone = zone.as_ref().map_or("None".into(), |zone| format!("Some(\"{zone}\")"));
-                Ok(format!("arrow_cast('{}', 'Timestamp(Microsecond, {zone})')", text.replace('\'', "''")))
-            }
-            _ => Ok(format!("'{}'", text.replace('\'', "''"))),
-        }
-    };
-    let name = format!("\"{}\"", column.replace('"', "\"\""));
-    Ok(match (operator.as_str(), &values) {
-        ("=", Values::One(value)) if value.is_empty() => format!("{name} IS NULL"),
-        ("!=", Values::One(value)) if value.is_empty() => format!("{name} IS NOT NULL"),
-        (operator, Values::One(value)) => format!("{name} {operator} {}", quoted(value)?),
-        (operator, Values::Many(values)) => {
-            let values = values.iter().map(|value| quoted(value)).collect::<Result<Vec<_>>>()?;
-            format!("{name} {operator} ({})", values.join(", "))
-        }
-    })
-}
-
 impl RawTable {
-    fn of(held: Held) -> Self {
+    pub(crate) fn of(held: Held) -> Self {
         Self(Mutex::new(held))
     }
 
@@ -319,12 +257,8 @@ impl RawTable {
         Ok(Self::of(wait(py, Held::managed(lake, id, version))?))
     }
 
-    fn get(&self) -> PyResult<Held> {
-        let held = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-        if let Some((lake, _)) = &held.home {
-            lake.check_process().map_err(raise)?;
-        }
-        Ok(held)
+    fn get(&self) -> Held {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     fn set(&self, held: Held) {
@@ -332,13 +266,13 @@ impl RawTable {
     }
 
     /// The table and the version that is looked at.
-    pub(crate) fn held(&self, _py: Python<'_>) -> PyResult<(DeltaTable, Version)> {
-        let held = self.get()?;
-        Ok((held.table, held.head.version))
+    pub(crate) fn held(&self) -> (DeltaTable, Version) {
+        let held = self.get();
+        (held.table, held.head.version)
     }
 
     /// Runs an operation against the version that is looked at.
-    fn run(
+    pub(crate) fn run(
         &self,
         py: Python<'_>,
         operation: Operation,
@@ -347,26 +281,18 @@ impl RawTable {
         hooks: Option<Hooks>,
         set: impl FnOnce(&mut WriteOptions),
     ) -> PyResult<Value> {
-        let mut held = self.get()?;
-        let (mut held, finished) = wait(py, async {
+        let mut held = self.get();
+        let mut held = wait(py, async move {
             held.adopt().await?;
             Ok(held)
-        })
-        .and_then(|held| {
-            let mut options = with(py, held.options().map_err(raise)?, writer, commit)?;
-            options.read_version = Some(held.head.version);
-            set(&mut options);
-            Ok((held, options))
-        })
-        .and_then(|(mut held, options)| {
-            wait(py, async {
-                let finished = held.run(operation, options, hooks.as_ref()).await?;
-                Ok((held, finished))
-            })
         })?;
-        if finished.committed.is_none() {
-            held.head = self.get()?.head;
-        }
+        let mut options = with(py, held.options().map_err(raise)?, writer, commit)?;
+        options.read_version = Some(held.head.version);
+        set(&mut options);
+        let (held, finished) = wait(py, async move {
+            let finished = held.run(operation, options, hooks.as_ref()).await?;
+            Ok((held, finished))
+        })?;
         self.set(held);
         Ok(finished.metrics)
     }
@@ -417,25 +343,25 @@ impl RawTable {
         })
     }
 
-    fn uri(&self) -> PyResult<String> {
-        Ok(self.get()?.table.location().url().to_string())
+    fn table_uri(&self) -> PyResult<String> {
+        Ok(self.get().table.location().url().to_string())
     }
 
     fn name(&self) -> PyResult<Option<String>> {
-        Ok(self.get()?.table.name().map(ToString::to_string))
+        Ok(self.get().table.name().map(ToString::to_string))
     }
 
     fn version(&self) -> PyResult<Version> {
-        Ok(self.get()?.head.version)
+        Ok(self.get().head.version)
     }
 
     fn latest_version(&self, py: Python<'_>) -> PyResult<Version> {
-        let held = self.get()?;
+        let held = self.get();
         wait(py, async move { Ok(held.table.head().await?.version) })
     }
 
     fn load_version(&self, py: Python<'_>, version: Version) -> PyResult<()> {
-        let mut held = self.get()?;
+        let mut held = self.get();
         let held = wait(py, async move {
             held.head = head_at(&held.table, Some(version)).await?;
             Ok(held)
@@ -446,7 +372,7 @@ impl RawTable {
 
     fn load_timestamp(&self, py: Python<'_>, rfc3339: &str) -> PyResult<()> {
         let at = time_of(rfc3339)?.timestamp_millis();
-        let mut held = self.get()?;
+        let mut held = self.get();
         let held = wait(py, async move {
             let version = held.version_at(at).await?;
             held.head = head_at(&held.table, Some(version)).await?;
@@ -457,7 +383,7 @@ impl RawTable {
     }
 
     fn refresh(&self, py: Python<'_>) -> PyResult<()> {
-        let mut held = self.get()?;
+        let mut held = self.get();
         let held = wait(py, async move {
             held.head = held.table.head().await?;
             Ok(held)
@@ -467,29 +393,29 @@ impl RawTable {
     }
 
     fn schema(&self) -> PyResult<String> {
-        Ok(self.get()?.head.metadata.schema_string)
+        Ok(self.get().head.metadata.schema_string)
     }
 
     fn metadata(&self) -> PyResult<MetadataTuple> {
-        let m = self.get()?.head.metadata;
+        let m = self.get().head.metadata;
         let configuration = m.configuration.into_iter().collect();
         Ok((m.id, m.name, m.description, m.partition_columns, m.created_time, configuration))
     }
 
     fn protocol(&self) -> PyResult<ProtocolTuple> {
-        let p = self.get()?.head.protocol;
+        let p = self.get().head.protocol;
         Ok((p.min_reader_version, p.min_writer_version, p.writer_features, p.reader_features))
     }
 
     #[pyo3(signature = (pruning=None))]
     fn file_uris(&self, py: Python<'_>, pruning: Option<Pruning>) -> PyResult<Vec<String>> {
-        let held = self.get()?;
+        let held = self.get();
         wait(py, async move { Ok(held.files(pruning).await?.iter().map(|add| held.uri_of(&add.path)).collect()) })
     }
 
     #[pyo3(signature = (pruning=None))]
     fn partitions(&self, py: Python<'_>, pruning: Option<Pruning>) -> PyResult<Vec<BTreeMap<String, Option<String>>>> {
-        let held = self.get()?;
+        let held = self.get();
         wait(py, async move {
             let columns = held.partition_columns()?;
             let files = held.files(pruning).await?;
@@ -500,7 +426,7 @@ impl RawTable {
 
     #[pyo3(signature = (pruning=None))]
     fn files(&self, py: Python<'_>, pruning: Option<Pruning>) -> PyResult<Vec<FileTuple>> {
-        let held = self.get()?;
+        let held = self.get();
         wait(py, async move {
             let columns = held.partition_columns()?;
             let files = held.files(pruning).await?;
@@ -512,8 +438,14 @@ impl RawTable {
         })
     }
 
+    /// By paths as the log has them.
+    fn get_add_file_sizes(&self, py: Python<'_>) -> PyResult<HashMap<String, i64>> {
+        let held = self.get();
+        wait(py, async move { Ok(held.files(None).await?.into_iter().map(|add| (add.path, add.size)).collect()) })
+    }
+
     fn count(&self, py: Python<'_>) -> PyResult<u64> {
-        let held = self.get()?;
+        let held = self.get();
         wait(py, async move {
             if let Some(rows) = held.table.counts(held.at()).await?.rows {
                 return Ok(rows.unsigned_abs());
@@ -524,19 +456,19 @@ impl RawTable {
     }
 
     fn add_actions<'py>(&self, py: Python<'py>, flatten: bool) -> PyResult<Bound<'py, PyAny>> {
-        let held = self.get()?;
+        let held = self.get();
         let batch = wait(py, async move { held.table.add_actions(held.at(), flatten).await })?;
         rows_of(py, batch.schema(), vec![batch])
     }
 
     #[pyo3(signature = (limit=None))]
     fn history(&self, py: Python<'_>, limit: Option<u64>) -> PyResult<Vec<String>> {
-        let held = self.get()?;
+        let held = self.get();
         wait(py, async move { history(&held.table, held.head.version, limit).await })
     }
 
     fn transaction_version(&self, py: Python<'_>, app_id: &str) -> PyResult<Option<i64>> {
-        let held = self.get()?;
+        let held = self.get();
         wait(py, async move {
             let snapshot = held.table.reader().await?.snapshot(held.at()).await?;
             Ok(snapshot.txns.get(app_id).map(|txn| txn.version))
@@ -550,7 +482,7 @@ impl RawTable {
         columns: Option<Vec<String>>,
         predicate: Option<String>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let held = self.get()?;
+        let held = self.get();
         let rows = wait(py, async move {
             let what = Scan { at: held.at(), columns, filter_sql: predicate, limit: None };
             held.table.scan(&what).await
@@ -569,7 +501,7 @@ impl RawTable {
         ending_timestamp: Option<&str>,
         allow_out_of_range: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let held = self.get()?;
+        let held = self.get();
         let what = Changes {
             from: starting_version,
             to: ending_version,
@@ -584,7 +516,7 @@ impl RawTable {
     }
 
     fn deletion_vectors<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let held = self.get()?;
+        let held = self.get();
         let found = wait(py, async move { held.table.deletion_vectors(held.at()).await })?;
         let mut kept = ListBuilder::new(BooleanBuilder::new());
         for (_, mask) in &found {
@@ -618,13 +550,11 @@ impl RawTable {
     ) -> PyResult<()> {
         // A table that is there has these already.
         let _ = (name, description, configuration);
-        if target_file_size == Some(0) {
-            return Err(PyValueError::new_err("target_file_size must be greater than 0"));
-        }
+        let target_file_size = file_size(target_file_size)?;
         let mode = mode_of(mode)?;
         match mode {
             SaveMode::Ignore => return Ok(()),
-            SaveMode::ErrorIfExists => return Err(exists(&self.uri()?)),
+            SaveMode::ErrorIfExists => return Err(exists(&self.table_uri()?)),
             SaveMode::Append | SaveMode::Overwrite => {}
         }
         let (rows, schema_mode) = (incoming(data)?, schema_mode_of(schema_mode)?);
@@ -632,18 +562,19 @@ impl RawTable {
             return Err(DeltaError::new_err("Schema overwrite not supported for Append: overwrite the rows, too"));
         }
         if schema_mode.is_none() {
-            check_columns(&self.get()?.head.metadata.schema_string, rows.schema().map(|s| s.as_ref()))?;
+            check_columns(&self.get().head.metadata.schema_string, rows.schema().map(|s| s.as_ref()))?;
         }
         let write = Write {
             replace_where: predicate,
             schema_mode,
-            partition_by: partition_by.filter(|by| !by.is_empty()),
+            // To be partitioned by nothing is something only for a table that gets other columns.
+            partition_by: partition_by.filter(|by| !by.is_empty() || schema_mode == Some(SchemaMode::Overwrite)),
             casts: Casts::Any,
             ..Write::new(rows, mode)
         };
         let blind = write.mode == SaveMode::Append;
         self.run(py, Operation::Write(write), writer, commit, hooks, |options| {
-            options.target_file_size = target_file_size.and_then(NonZeroU64::new);
+            options.target_file_size = target_file_size;
             // Who appends has read nothing that could have changed.
             if blind && options.applications.is_empty() {
                 options.read_version = None;
@@ -698,14 +629,22 @@ impl RawTable {
         target_alias: Option<String>,
         merge_schema: bool,
         safe_cast: bool,
+        streamed: bool,
         clauses: Vec<Clause>,
         writer: Option<Parquet>,
         commit: Option<CommitProperties>,
         hooks: Option<Hooks>,
     ) -> PyResult<String> {
         let mut merge = merge_of(predicate, source_alias, target_alias, merge_schema, clauses)?;
-        merge.safe_cast = safe_cast;
-        Ok(self.run(py, Operation::Merge(merge, incoming(source)?), writer, commit, hooks, |_| ())?.to_string())
+        (merge.safe_cast, merge.streamed) = (safe_cast, streamed);
+        let before = self.held();
+        let mut metrics = self.run(py, Operation::Merge(merge, incoming(source)?), writer, commit, hooks, |_| ())?;
+        // Files that the catalog ruled out are none that delta-rs could skip.
+        if let Some(scanned) = metrics["num_target_files_scanned"].as_u64() {
+            let files = wait(py, async move { Ok(before.0.counts(At::Version(before.1)).await?.files) })?;
+            metrics["num_target_files_skipped_during_scan"] = files.saturating_sub(scanned).into();
+        }
+        Ok(metrics.to_string())
     }
 
     fn optimize(
@@ -722,11 +661,8 @@ impl RawTable {
         hooks: Option<Hooks>,
     ) -> PyResult<String> {
         let _ = (max_spill_size, max_temp_directory_size);
-        if target_size == Some(0) {
-            return Err(PyValueError::new_err("target_size, the target_file_size of optimize, must be greater than 0"));
-        }
+        let target_size = file_size(target_size)?;
         let partitions = partition_filters.unwrap_or_default().into_iter().map(partition_filter).collect();
-        let target_size = target_size.and_then(NonZeroU64::new);
         let how = Optimize { zorder, target_size, partitions, max_concurrent_tasks };
         Ok(self.run(py, Operation::Optimize(how), writer, commit, hooks, |_| ())?.to_string())
     }
@@ -749,7 +685,7 @@ impl RawTable {
             enforce_retention: enforce_retention_duration,
             keep_versions: keep_versions.unwrap_or_default(),
         };
-        let mut held = self.get()?;
+        let mut held = self.get();
         let held = wait(py, async move {
             held.adopt().await?;
             Ok(held)
@@ -776,7 +712,7 @@ impl RawTable {
         commit: Option<CommitProperties>,
         hooks: Option<Hooks>,
     ) -> PyResult<String> {
-        let held = self.get()?;
+        let held = self.get();
         let to = match target {
             Some(target) if target.is_instance_of::<PyString>() => {
                 let ms = time_of(&target.extract::<String>()?)?.timestamp_millis();
@@ -909,7 +845,7 @@ impl RawTable {
         commit: Option<CommitProperties>,
         hooks: Option<Hooks>,
     ) -> PyResult<()> {
-        let held = self.get()?;
+        let held = self.get();
         let there = &held.head.metadata.partition_columns;
         if !partition_by.is_empty() && partition_by != *there {
             let what = format!("the table is partitioned by {there:?}, not by {partition_by:?}");
@@ -938,14 +874,16 @@ impl RawTable {
     }
 
     fn generate(&self, py: Python<'_>) -> PyResult<()> {
-        let held = self.get()?;
+        let held = self.get();
         wait(py, async move { held.table.generate_manifests(held.at()).await })
     }
 
     fn create_checkpoint(&self, py: Python<'_>) -> PyResult<()> {
-        self.on_mirror(py, async |lake, id| {
-            lake.mirror().publish(id).await?;
-            lake.mirror().checkpoint(id).await.map(|_| ())
+        let version = self.get().head.version;
+        self.on_mirror(py, async move |lake, id| {
+            lake.mirror().publish_commits(id).await?;
+            let entry = require(lake.catalog.as_ref(), &TableRef::Id(id)).await?;
+            lake.mirror().checkpoint_at(&entry, version).await.map(|_| ())
         })
     }
 
@@ -972,7 +910,7 @@ impl RawTable {
     }
 
     fn store(&self) -> PyResult<RawStore> {
-        RawStore::of(self.get()?.table.location().clone()).map_err(raise)
+        RawStore::of(self.get().table.location().clone()).map_err(raise)
     }
 }
 
@@ -982,7 +920,7 @@ impl RawTable {
         py: Python<'_>,
         run: impl AsyncFnOnce(Arc<Lake>, TableId) -> Result<()> + Send,
     ) -> PyResult<()> {
-        let mut held = self.get()?;
+        let mut held = self.get();
         let held = wait_here(py, async move || {
             held.adopt().await?;
             let Some((lake, id)) = held.home.clone() else {
@@ -998,166 +936,8 @@ impl RawTable {
     }
 }
 
-/// Makes a table.
-#[pyfunction]
-#[allow(clippy::too_many_arguments)]
-fn create_table(
-    py: Python<'_>,
-    uri: &str,
-    schema: &str,
-    mode: &str,
-    partition_by: Vec<String>,
-    name: Option<String>,
-    description: Option<String>,
-    configuration: Option<HashMap<String, Option<String>>>,
-    raise_if_key_not_exists: bool,
-    actions: Vec<String>,
-    storage_options: Option<HashMap<String, String>>,
-    commit: Option<CommitProperties>,
-    hooks: Option<Hooks>,
-) -> PyResult<()> {
-    let mode = mode_of(mode)?;
-    if schema::is_empty(schema) {
-        return Err(DeltaError::new_err("At least one column must be defined to create a table"));
-    }
-    let columns = schema::parse(schema)?;
-    let mut spec = spec_of(partition_by, name, description, configuration);
-    spec.unknown_properties = !raise_if_key_not_exists;
-    spec.files = adds_of(&actions)?;
-    let there = existing(py, uri, storage_options.as_ref())?;
-    match (there, mode) {
-        (Some(_), SaveMode::ErrorIfExists) => Err(exists(uri)),
-        (Some(_), SaveMode::Ignore) => Ok(()),
-        (Some(_), SaveMode::Append) => {
-            Err(DeltaError::new_err(format!("mode append is not allowed for a table that exists: {uri}")))
-        }
-        (Some(table), SaveMode::Overwrite) => {
-            table.run(py, Operation::Recreate(spec, columns), None, commit, hooks, |_| ()).map(|_| ())
-        }
-        (None, _) => make(py, uri, storage_options.as_ref(), None, commit, None, async |lake, new, options| {
-            spec.create(lake.catalog.as_ref(), new, &columns, options).await.map(|_| ())
-        }),
-    }
-}
-
-/// Makes a table of rows.
-#[pyfunction]
-#[allow(clippy::too_many_arguments)]
-fn create_table_of_rows(
-    py: Python<'_>,
-    uri: &str,
-    data: PyRecordBatchReader,
-    mode: &str,
-    partition_by: Vec<String>,
-    target_file_size: Option<u64>,
-    name: Option<String>,
-    description: Option<String>,
-    configuration: Option<HashMap<String, Option<String>>>,
-    storage_options: Option<HashMap<String, String>>,
-    writer: Option<Parquet>,
-    commit: Option<CommitProperties>,
-    hooks: Option<Hooks>,
-) -> PyResult<()> {
-    // The first version leaves nothing to clean up.
-    let _ = hooks;
-    if target_file_size == Some(0) {
-        return Err(PyValueError::new_err("target_file_size must be greater than 0"));
-    }
-    let (rows, mut spec) = (incoming(data)?, spec_of(partition_by, name, description, configuration));
-    spec.mode = mode_of(mode)?;
-    make(py, uri, storage_options.as_ref(), writer, commit, target_file_size, async |lake, new, options| {
-        let pending = spec.prepare(lake.catalog.as_ref(), new, rows, options).await?;
-        deltalakedb_table::commit(lake.catalog.as_ref(), vec![pending], options).await.map(|_| ())
-    })
-}
-
-/// Makes a table of Parquet files that are there.
-#[pyfunction]
-#[allow(clippy::too_many_arguments)]
-fn convert_table(
-    py: Python<'_>,
-    uri: &str,
-    partition_schema: Option<&str>,
-    partition_strategy: Option<&str>,
-    name: Option<String>,
-    description: Option<String>,
-    configuration: Option<HashMap<String, Option<String>>>,
-    storage_options: Option<HashMap<String, String>>,
-    collect_stats: bool,
-    commit: Option<CommitProperties>,
-    hooks: Option<Hooks>,
-) -> PyResult<()> {
-    let _ = (hooks, collect_stats);
-    if existing(py, uri, storage_options.as_ref())?.is_some() {
-        return Err(DeltaError::new_err(format!("{uri} is already a delta table")));
-    }
-    let columns = partition_schema.map(schema::parse).transpose()?;
-    let spec = spec_of(Vec::new(), name, description, configuration);
-    let named = partition_strategy != Some("directory");
-    make(py, uri, storage_options.as_ref(), None, commit, None, async |lake, new, options| {
-        spec.convert(lake.catalog.as_ref(), new, columns.as_ref(), named, options).await.map(|_| ())
-    })
-}
-
-/// Makes a table in the catalog that the URI or the configuration names, and publishes it.
-fn make(
-    py: Python<'_>,
-    uri: &str,
-    storage: Option<&HashMap<String, String>>,
-    writer: Option<Parquet>,
-    commit: Option<CommitProperties>,
-    target_file_size: Option<u64>,
-    made: impl AsyncFnOnce(&Lake, NewTable, &WriteOptions) -> Result<()> + Send,
-) -> PyResult<()> {
-    let (lake, new) = wait(py, async { new_table(uri, storage).await })?;
-    let mut options = with(py, lake.options().map_err(raise)?, writer, commit)?;
-    options.target_file_size = target_file_size.and_then(NonZeroU64::new);
-    wait_here(py, async move || {
-        made(&lake, new.clone(), &options).await?;
-        let entry = require(lake.catalog.as_ref(), &TableRef::Name(new.name)).await?;
-        lake.publish(entry.id).await
-    })
-}
-
-/// Where a new table goes.
-async fn new_table(uri: &str, storage: Option<&HashMap<String, String>>) -> Result<(Arc<Lake>, NewTable)> {
-    if CatalogUri::is_one(uri) {
-        let parsed = CatalogUri::parse(uri)?;
-        let Some(name) = parsed.table.clone() else {
-            return Err(TxnLogError::invalid(format!("{uri} is a catalog and names no table: add ?table=NAME")));
-        };
-        let lake = Lake::connect(&parsed.without_table(), true, &BTreeMap::new()).await?;
-        let location = lake.place_of(&name, None)?;
-        use_storage_options_at(&location, storage);
-        return Ok((lake, NewTable { name, location }));
-    }
-    let lake = Lake::required().await?;
-    if let Ok(name) = uri.parse::<TableName>()
-        && uri.contains('.')
-        && !uri.contains(['/', '\\'])
-        && !std::path::Path::new(uri).exists()
-    {
-        let location = lake.place_of(&name, None)?;
-        return Ok((lake, NewTable { name, location }));
-    }
-    let location = Location::parse(uri)?;
-    use_storage_options_at(&location, storage);
-    let name = lake.free_name(&location).await?;
-    Ok((lake, NewTable { name, location }))
-}
-
-fn existing(py: Python<'_>, uri: &str, storage: Option<&HashMap<String, String>>) -> PyResult<Option<RawTable>> {
-    wait(py, async {
-        match Held::open(uri, None, storage).await {
-            Ok(held) => Ok(Some(RawTable::of(held))),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
-    })
-}
-
 /// Why there is no table at a URI.
-fn not_opened(uri: &str, e: TxnLogError) -> PyErr {
+pub(crate) fn not_opened(uri: &str, e: TxnLogError) -> PyErr {
     if CatalogUri::is_one(uri) {
         return match e.kind() {
             ErrorKind::NotFound => TableNotFoundError::new_err(e.to_string()),
@@ -1178,10 +958,6 @@ fn not_opened(uri: &str, e: TxnLogError) -> PyErr {
         }
         Ok(_) => raise(e),
     }
-}
-
-fn exists(uri: &str) -> PyErr {
-    DeltaError::new_err(format!("A Delta Lake table already exists at that location: {uri}"))
 }
 
 /// Rows have the columns of the table, all of them: a column too few may be a mistake.
@@ -1212,12 +988,10 @@ fn check_columns(schema: &str, rows: Option<&ArrowSchema>) -> PyResult<()> {
 /// The commitInfo of the newest versions, newest first.
 pub(crate) async fn history(table: &DeltaTable, newest: Version, limit: Option<u64>) -> Result<Vec<String>> {
     let reader = table.reader().await?;
-    let range = deltalakedb_log::catalog::HistoryRange { limit: None, ..Default::default() };
+    let later = reader.head().await?.version.saturating_sub(newest);
+    let range = HistoryRange { limit: limit.map(|limit| limit.saturating_add(later)), ..Default::default() };
     let mut all = Vec::new();
     for summary in reader.history(range).await?.into_iter().filter(|c| c.version <= newest) {
-        if limit.is_some_and(|limit| all.len() as u64 >= limit) {
-            break;
-        }
         let bytes = reader.commit_bytes(summary.version).await?;
         let commit = bytes.map(|bytes| Commit::parse(bytes, "a stored commit")).transpose()?;
         let info = commit.as_ref().and_then(|c| c.info()).map(|info| info.0.to_json());
@@ -1233,16 +1007,6 @@ pub(crate) async fn history(table: &DeltaTable, newest: Version, limit: Option<u
         all.push(info.to_string());
     }
     Ok(all)
-}
-
-fn spec_of(
-    partition_by: Vec<String>,
-    name: Option<String>,
-    description: Option<String>,
-    configuration: Option<HashMap<String, Option<String>>>,
-) -> TableSpec {
-    let set = configuration.unwrap_or_default().into_iter().filter_map(|(key, value)| Some((key, value?)));
-    TableSpec { partition_by, properties: set.collect(), name, description, ..TableSpec::default() }
 }
 
 pub(crate) fn merge_of(
@@ -1271,14 +1035,6 @@ pub(crate) fn merge_of(
         });
     }
     Ok(merge)
-}
-
-fn partition_filter((column, operator, values): Filter) -> PartitionFilter {
-    let values = match values {
-        Values::One(value) => vec![value],
-        Values::Many(values) => values,
-    };
-    PartitionFilter { column, operator, values }
 }
 
 pub(crate) fn mode_of(mode: &str) -> PyResult<SaveMode> {
@@ -1332,21 +1088,13 @@ pub(crate) fn actions_of(lines: &[String]) -> PyResult<Vec<Action>> {
     }
 }
 
-fn adds_of(lines: &[String]) -> PyResult<Vec<Add>> {
-    let adds = actions_of(lines)?.into_iter().map(|action| match action {
-        Action::Add(add) => Ok(add),
-        _ => Err(PyTypeError::new_err("a new table has no files to remove")),
-    });
-    adds.collect()
-}
-
 /// A time in RFC 3339, with its zone.
 fn time_of(text: &str) -> PyResult<DateTime<Utc>> {
     let parsed =
         DateTime::parse_from_rfc3339(text).or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%:z"));
     parsed.map(|time| time.with_timezone(&Utc)).map_err(|e| {
         PyValueError::new_err(format!(
-            "Failed to parse datetime string {text:?}: {e}; expected such as 2024-01-31T12:00:00Z"
+            "Failed to parse datetime string: {text:?} is none: {e}; expected such as 2024-01-31T12:00:00Z"
         ))
     })
 }

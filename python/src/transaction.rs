@@ -14,7 +14,7 @@ use pyo3_arrow::PyRecordBatchReader;
 use serde_json::Value;
 
 use crate::errors::{raise, raise_of_transaction};
-use crate::lake::Lake;
+use crate::lake::{Lake, named};
 use crate::rows::incoming;
 use crate::runtime::wait_for;
 use crate::table::{Clause, actions_of, merge_of, mode_of, schema_mode_of};
@@ -34,7 +34,6 @@ impl RawTransaction {
     }
 
     fn get(&self) -> PyResult<Arc<Transaction>> {
-        self.lake.check_process().map_err(raise)?;
         let open = self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         open.clone().ok_or_else(|| raise_of_transaction(TxnLogTransactionError::Closed))
     }
@@ -51,8 +50,8 @@ impl RawTransaction {
     /// The name of the table that a name, a path or a URI means.
     async fn name_of(&self, table: &str) -> Result<Named> {
         if CatalogUri::is_one(table) {
-            let parsed = CatalogUri::parse(table)?;
-            if parsed.without_table() != self.lake.uri.without_table() {
+            let parsed = named(table)?;
+            if parsed.place != self.lake.uri.place {
                 return Err(TxnLogError::invalid(format!(
                     "{table} is in another catalog than the transaction, which is in {}",
                     self.lake.uri
@@ -155,6 +154,15 @@ impl RawTransaction {
         Ok(metrics.to_string())
     }
 
+    fn schema(&self, py: Python<'_>, table: &str) -> PyResult<String> {
+        let transaction = self.get()?;
+        wait_for(py, async move {
+            let name = self.existing(table).await.map_err(raise)?;
+            let snapshot = transaction.snapshot(&name).await.map_err(raise_of_transaction)?;
+            Ok(snapshot.head.metadata.schema_string)
+        })
+    }
+
     #[pyo3(signature = (table, predicate=None))]
     fn delete(&self, py: Python<'_>, table: &str, predicate: Option<String>) -> PyResult<String> {
         self.run(py, table, Operation::Delete { filter: predicate })
@@ -216,7 +224,7 @@ impl RawTransaction {
             let committed = transaction.commit().await.map_err(raise_of_transaction)?;
             let mut versions = BTreeMap::new();
             for one in committed {
-                lake.publish(one.table).await.map_err(raise)?;
+                lake.publish(one.table, true).await.map_err(raise)?;
                 let entry = lake.catalog.find(&TableRef::Id(one.table)).await.map_err(raise)?;
                 let name = entry.map(|entry| entry.name.to_string()).unwrap_or_else(|| one.table.0.to_string());
                 versions.insert(name, one.version);

@@ -241,6 +241,31 @@ def test_merge(orders: str, customers: str) -> None:
     assert read(orders) == [0, 1, 3]
 
 
+def test_columns_that_are_not_there_are_not_set(orders: str) -> None:
+    wider = ids(2, 3).append_column("more", pa.array([0, 0]))
+    with begin() as tx:
+        merger = tx.merge(orders, wider, "s.id = t.id", "s", "t")
+        merger.when_matched_update_all().when_not_matched_insert_all().execute()
+        with pytest.warns(UserWarning, match="no column more, which is not set"):
+            assert tx.update(orders, {"id": "id + 1", "more": "0"})
+    assert read(orders) == [1, 2, 3, 4]
+    assert DeltaTable(orders).schema().to_arrow().names == ["id"]
+
+
+def test_a_relative_uri_is_of_the_catalog_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    catalog = "deltasql://sqlite/own.db"
+    table = f"{catalog}?table=default.t"
+    write_deltalake(table, ids(1))
+    with begin(catalog) as tx:
+        tx.write(table, ids(2))
+        with pytest.raises(DeltaError, match="in another catalog"):
+            tx.write("deltasql://sqlite/other.db?table=default.t", ids(3))
+    assert read(table) == [1, 2]
+
+
 def test_a_merge_after_the_block(orders: str) -> None:
     with begin() as tx:
         merger = tx.merge(orders, ids(3), "s.id = t.id", "s", "t")

@@ -9,7 +9,7 @@ use deltalakedb_log::catalog::{Counts, Explanation, Growth, HistoryRange, Mirror
 use deltalakedb_log::commit::{self, Committed};
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::schema::Schema;
-use deltalakedb_log::snapshot::CommitSummary;
+use deltalakedb_log::snapshot::{CommitSummary, newest_first};
 use deltalakedb_log::{
     At, CommitId, ErrorKind, FileKey, Head, Location, Predicate, Result, SetHash, Snapshot, TableEntry, TableId,
     TableName, TableRef, TxnLogError, TxnLogReader, Version,
@@ -266,6 +266,21 @@ impl TxnLogReader for SqlTxnLogReader {
             }
             _ => adds.boxed(),
         })
+    }
+
+    async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
+        let search = self.search(version, predicate).await?;
+        let Sql { text, params } = search.statement(&format!("{}, version", ADD_COLUMNS.join(", ")));
+        let mut rows = self.db().stream(text, params).await?;
+        let mut files = Vec::new();
+        while let Some(mut row) = rows.try_next().await? {
+            let add = codec::read_add(&mut row)?;
+            if predicate.zip(search.schema.as_ref()).is_none_or(|(predicate, schema)| predicate.may_match(schema, &add))
+            {
+                files.push((row.version()?, add));
+            }
+        }
+        Ok(newest_first(files))
     }
 
     async fn explain(&self, version: Version, predicate: &Predicate) -> Result<Explanation> {

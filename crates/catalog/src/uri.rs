@@ -147,13 +147,6 @@ fn bad(text: &str, part: &str, why: &str) -> TxnLogError {
     TxnLogError::invalid(format!("the {part} of the catalog URI {text:?} is wrong: {why}; for example {example}"))
 }
 
-impl CatalogUri {
-    /// The catalog, whatever table of it was named.
-    pub fn without_table(&self) -> String {
-        self.to_string()
-    }
-}
-
 impl fmt::Display for CatalogUri {
     /// The URI of the catalog, without the table.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -42,6 +42,10 @@ pub trait TxnLogReader: Send + Sync + fmt::Debug {
     /// The live files of `version`, at least those in which a row may match `predicate`; no order is promised.
     async fn files(&self, version: Version, predicate: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>>;
 
+    /// The same files in the order in which Delta's readers replay a log: newest first, by the version that made them
+    /// live, and those of one version in the order in which they were written.
+    async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>>;
+
     /// How [`Self::files`] finds them: what is asked of the database, and how many files each step leaves.
     async fn explain(&self, version: Version, predicate: &Predicate) -> Result<Explanation> {
         let live = self.files(version, None).await?.try_fold(0, |n, _| async move { Ok(n + 1) }).await?;

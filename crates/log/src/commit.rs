@@ -481,8 +481,13 @@ fn check_legal(request: &CommitRequest, current: &Current, changes: &Changes) ->
         (None, _, None) => return bad("creates the table without metadata".into()),
     };
     // Judge by the protocol before and after: a commit may not sneak past a feature by dropping it.
-    for p in current.state.iter().map(|(p, _)| p).chain([protocol]) {
-        features::check_writable(p, &name.to_string())?;
+    if let Some((before, _)) = &current.state {
+        features::check_writable(before, &name.to_string())?;
+    }
+    let is_rest = |a: &Action| !matches!(a, Action::Protocol(_) | Action::CommitInfo(_));
+    match current.state.is_some() && !request.actions.iter().any(is_rest) {
+        true => features::check_known(protocol, &name.to_string())?,
+        false => features::check_writable(protocol, &name.to_string())?,
     }
     Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
     let append_only = current.state.as_ref().is_some_and(|(_, m)| m.is_on("delta.appendOnly"));
@@ -612,11 +617,8 @@ fn our_info(given: Object, request: &CommitRequest, current: &Current, stamp: &S
         info.set("userName", committer);
     }
     for (key, value) in given.iter() {
-        let fixed = matches!(
-            key,
-            "timestamp" | "inCommitTimestamp" | "engineInfo" | "txnId" | "isolationLevel" | "readVersion"
-        );
-        if info.raw(key).is_none() && !fixed && value.get() != "null" {
+        let fixed = matches!(key, "timestamp" | "inCommitTimestamp" | "engineInfo" | "txnId" | "isolationLevel");
+        if info.raw(key).is_none() && !fixed {
             info.set(key, value);
         }
     }

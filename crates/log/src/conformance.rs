@@ -281,6 +281,8 @@ async fn files_live_from_their_add_to_their_remove(c: Arc<dyn Catalog>) {
     for (version, want) in (0..).zip(want) {
         assert_eq!(t.paths(version).await, want, "at version {version}");
     }
+    let by_age = c.reader(t.id).files_by_age(5, None).await.unwrap();
+    assert_eq!(by_age.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), ["b", "a", "c"], "newest first");
     let b = |files: Vec<Add>| files.into_iter().find(|f| f.path == "b").unwrap();
     assert_eq!(b(t.files(4, None).await), file("b", 0, 9));
     assert_eq!(b(t.files(5, None).await), replaced);

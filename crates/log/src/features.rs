@@ -36,6 +36,9 @@ const WRITABLE: &[&str] = &[
     "variantType-preview",
 ];
 
+/// Writer features whose rules are not kept here. A table can be made to ask for them, and takes no commits after that.
+const KNOWN: &[&str] = &["icebergCompatV1", "identityColumns", "rowTracking"];
+
 /// The features older writer versions imply.
 const IMPLIED: &[(i32, &[&str])] = &[
     (2, &["appendOnly", "invariants"]),
@@ -72,6 +75,15 @@ pub fn check_readable(protocol: &Protocol, table: &str) -> Result<()> {
 
 /// An error that names the first writer feature (or version) whose rules a commit here would not keep.
 pub fn check_writable(protocol: &Protocol, table: &str) -> Result<()> {
+    check(protocol, table, |feature| WRITABLE.contains(&feature))
+}
+
+/// The same for a protocol that a commit of nothing else brings: there is nothing in it that could break a rule.
+pub(crate) fn check_known(protocol: &Protocol, table: &str) -> Result<()> {
+    check(protocol, table, |feature| WRITABLE.contains(&feature) || KNOWN.contains(&feature))
+}
+
+fn check(protocol: &Protocol, table: &str, takes: impl Fn(&str) -> bool) -> Result<()> {
     check_readable(protocol, table)?;
     let refuse = |what: String| {
         Err(TxnLogError::invalid(format!(
@@ -80,7 +92,7 @@ pub fn check_writable(protocol: &Protocol, table: &str) -> Result<()> {
     };
     match protocol.min_writer_version {
         8.. => refuse(format!("writer version {}", protocol.min_writer_version)),
-        7 => match protocol.writer_features.iter().flatten().find(|f| !WRITABLE.contains(&f.as_str())) {
+        7 => match protocol.writer_features.iter().flatten().find(|f| !takes(f)) {
             Some(feature) => refuse(format!("the writer feature {feature:?}")),
             None => Ok(()),
         },

@@ -21,7 +21,7 @@ use crate::location::Location;
 use crate::path::{FileKey, PathKey, SetHash};
 use crate::predicate::Predicate;
 use crate::schema::Schema;
-use crate::snapshot::{At, Changes, CommitSummary, Head, Snapshot};
+use crate::snapshot::{At, Changes, CommitSummary, Head, Snapshot, newest_first};
 
 /// A catalog in memory. Clones share their tables.
 #[derive(Clone, Debug)]
@@ -489,16 +489,21 @@ impl TxnLogReader for MemoryTxnLog {
     }
 
     async fn files(&self, version: Version, predicate: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>> {
-        let files: Vec<_> = self.catalog.with(self.table, |t| {
+        let files = self.files_by_age(version, predicate).await?;
+        Ok(futures::stream::iter(files.into_iter().map(Ok)).boxed())
+    }
+
+    async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
+        self.catalog.with(self.table, |t| {
             let version = t.resolve(At::Version(version))?;
             let metadata = t.head_at(version)?.metadata;
             let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
             let live =
                 t.files.iter().filter(|((_, from), (_, to))| *from <= version && to.is_none_or(|to| to > version));
             let may = |add: &Add| predicate.is_none_or(|p| p.may_match(&schema, add));
-            Ok(live.map(|(_, (add, _))| add).filter(|a| may(a)).cloned().map(Ok).collect())
-        })?;
-        Ok(futures::stream::iter(files).boxed())
+            let live = live.map(|((_, from), (add, _))| (*from, add)).filter(|(_, add)| may(add));
+            Ok(newest_first(live.map(|(from, add)| (from, add.clone())).collect()))
+        })
     }
 
     async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {

@@ -63,11 +63,20 @@ pub struct Replay {
     pub files: HashMap<FileKey, Add>,
     /// The tombstones: files that were live and are no longer.
     pub removes: HashMap<FileKey, Remove>,
+    /// How many commits were applied when each file became live.
+    since: HashMap<FileKey, usize>,
+    applied: usize,
 }
 
 impl Replay {
     /// Applies the actions of the next commit, or of a checkpoint. Their order within does not matter.
     pub fn apply(&mut self, actions: Vec<Action>) {
+        self.applied += 1;
+        self.apply_more(actions);
+    }
+
+    /// Applies further actions of the same commit or checkpoint, whose actions come some at a time.
+    pub fn apply_more(&mut self, actions: Vec<Action>) {
         let mut adds = Vec::new();
         for action in actions {
             match action {
@@ -86,6 +95,7 @@ impl Replay {
                 Action::Remove(remove) => {
                     let key = remove.key();
                     self.files.remove(&key);
+                    self.since.remove(&key);
                     self.removes.insert(key, remove);
                 }
                 Action::CommitInfo(_) | Action::Cdc(_) | Action::CheckpointMetadata(_) => {}
@@ -95,8 +105,16 @@ impl Replay {
         for add in adds {
             let key = add.key();
             self.removes.remove(&key);
+            self.since.insert(key, self.applied);
             self.files.insert(key, add);
         }
+    }
+
+    /// The live files, newest first: by the commit that made them live, and those of one as they were written.
+    pub fn into_files_by_age(self) -> Vec<Add> {
+        let Self { files, since, .. } = self;
+        let files = files.into_iter().map(|(key, add)| (since.get(&key).copied().unwrap_or_default(), add));
+        newest_first(files.collect())
     }
 
     /// The snapshot of this state; an error where a log may not lack what it lacks. `origin` names the log.
@@ -117,6 +135,15 @@ impl Replay {
             domains: self.domains.clone(),
         })
     }
+}
+
+/// Files without what made them live, newest first; those of one version in the order in which they were written, and
+/// by path.
+pub fn newest_first<V: Ord>(mut files: Vec<(V, Add)>) -> Vec<Add> {
+    files.sort_by(|(a, x), (b, y)| {
+        b.cmp(a).then(x.modification_time.cmp(&y.modification_time)).then_with(|| x.path.cmp(&y.path))
+    });
+    files.into_iter().map(|(_, add)| add).collect()
 }
 
 /// What one commit changes, sorted by kind: the rows a catalog keeps of it.

@@ -97,7 +97,21 @@ impl Mirror {
                 entry.name
             )));
         };
-        let done = match self.checkpoint_of(&entry, version).await {
+        self.checkpoint_at(&entry, version).await
+    }
+
+    /// The same of any published version.
+    pub async fn checkpoint_at(&self, entry: &TableEntry, version: Version) -> Result<Checkpointed> {
+        if version < entry.base_version || entry.published_version.is_none_or(|published| version > published) {
+            return Err(TxnLogError::invalid(format!(
+                "there can be no checkpoint of version {version} of {}: give one that is published, from {} to {}",
+                entry.name,
+                entry.base_version,
+                entry.published_version.unwrap_or_default()
+            )));
+        }
+        let table = entry.id;
+        let done = match self.checkpoint_of(entry, version).await {
             Ok(done) => done,
             Err(e) => {
                 let now = self.clock.now_ms();
@@ -110,7 +124,7 @@ impl Mirror {
         let body = reader.commit_bytes(version).await?.unwrap_or_default();
         let actions = deltalakedb_log::Commit::parse_without_files(&body, "a stored commit")?;
         let bytes = known.render(checksum::info(&actions));
-        checksum::put(&entry, store.as_ref(), version, bytes, self.clock.new_uuid()).await?;
+        checksum::put(entry, store.as_ref(), version, bytes, self.clock.new_uuid()).await?;
         Ok(done)
     }
 
@@ -218,7 +232,7 @@ pub(crate) async fn hint(store: &dyn ObjectStore) -> Result<Option<Bytes>> {
 }
 
 /// The path of a checkpoint below the table.
-fn path(version: Version) -> Path {
+pub(crate) fn path(version: Version) -> Path {
     Path::from(format!("_delta_log/{version:020}.checkpoint.parquet"))
 }
 

@@ -35,6 +35,8 @@ pub struct Mirror {
     holder: Uuid,
     pub(crate) durability: Durability,
     checkpoint_interval: u64,
+    /// How many versions before a multiple of the interval the checkpoint is.
+    checkpoints_before: u64,
     /// What is known of each table at the newest version published here.
     known: Mutex<HashMap<TableId, Known>>,
     /// Stores that are known to refuse to overwrite.
@@ -75,7 +77,7 @@ impl Mirror {
         let holder = clock.new_uuid();
         let (known, proven) = (Mutex::default(), Mutex::default());
         let (durability, checkpoint_interval) = (Durability::Full, CHECKPOINT_INTERVAL);
-        Self { catalog, clock, holder, durability, checkpoint_interval, known, proven }
+        Self { catalog, clock, holder, durability, checkpoint_interval, checkpoints_before: 0, known, proven }
     }
 
     /// The same, which syncs what it publishes as `durability` says.
@@ -89,9 +91,26 @@ impl Mirror {
         Self { checkpoint_interval: versions.get(), ..self }
     }
 
+    /// With checkpoints of the versions of which delta-rs writes them: one less than those that Spark takes, which are
+    /// the multiples of the interval.
+    pub fn with_checkpoints_as_delta_rs(self) -> Self {
+        Self { checkpoints_before: 1, ..self }
+    }
+
     /// Publishes everything a table has committed, and writes a checkpoint when one is due. While another process
     /// publishes it, that process does it. A checkpoint that fails is a warning, and is noted in the catalog.
     pub async fn publish(&self, table: TableId) -> Result<Published> {
+        let (entry, mut done) = self.publish_all(table).await?;
+        self.checkpoint_if_due(&entry, &mut done).await?;
+        Ok(done)
+    }
+
+    /// The same without a checkpoint, due or not.
+    pub async fn publish_commits(&self, table: TableId) -> Result<Published> {
+        Ok(self.publish_all(table).await?.1)
+    }
+
+    async fn publish_all(&self, table: TableId) -> Result<(TableEntry, Published)> {
         let (mut count, mut warnings) = (0, Vec::new());
         loop {
             let entry = require(self.catalog.as_ref(), &TableRef::Id(table)).await?;
@@ -102,18 +121,16 @@ impl Mirror {
                     self.look_beyond(&entry).await?;
                 }
                 done.warnings = warnings;
-                self.checkpoint_if_due(&entry, &mut done).await?;
-                return Ok(done);
+                return Ok((entry, done));
             }
             let next = entry.published_version.map_or(entry.base_version, |v| v + 1);
             if next == entry.current_version && self.publish_next(&entry, &mut warnings).await? {
-                let mut done = Published { version: Some(next), count: count + 1, warnings, ..Published::default() };
-                self.checkpoint_if_due(&entry, &mut done).await?;
-                return Ok(done);
+                let done = Published { version: Some(next), count: count + 1, warnings, ..Published::default() };
+                return Ok((entry, done));
             }
             let now = self.clock.now_ms();
             let Some(mut lease) = self.lease(table, now).await? else {
-                return Ok(Published { elsewhere: true, warnings, ..done });
+                return Ok((entry, Published { elsewhere: true, warnings, ..done }));
             };
             let result = self.publish_under(&mut lease, &entry, &mut warnings).await;
             let released = self.catalog.release_lease(&lease).await;
@@ -156,8 +173,9 @@ impl Mirror {
         };
         let own = metadata.property("delta.checkpointInterval").and_then(|n| n.trim().parse::<u64>().ok());
         let interval = own.filter(|n| *n > 0).unwrap_or(self.checkpoint_interval);
-        let due = newest - newest % interval;
-        if due == 0 || due < entry.base_version || newest - due >= done.count {
+        let steps = (newest + self.checkpoints_before) / interval;
+        let due = (steps * interval).saturating_sub(self.checkpoints_before);
+        if steps == 0 || due < entry.base_version || newest - due >= done.count {
             return Ok(());
         }
         match self.checkpoint_of(entry, due).await {

@@ -10,17 +10,18 @@ use deltalakedb_log::time::parse_interval;
 use deltalakedb_log::{Action, Commit, Result, TableId, TableRef, TxnLogError, Version};
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
-use crate::checkpoint::{hint, hinted};
-use crate::publish::{Mirror, read};
+use crate::checkpoint::{self, hint, hinted};
+use crate::publish::Mirror;
 
 /// Thirty days.
 const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 impl Mirror {
-    /// Removes files from `_delta_log` that no reader needs: of versions before the newest checkpoint, which were
-    /// written longer ago than `delta.logRetentionDuration`. The catalog keeps these versions. How many were removed.
+    /// Removes files from `_delta_log` that no reader needs: those before the newest checkpoint from which every
+    /// version can be read that was written within `delta.logRetentionDuration`. The catalog keeps the versions. How
+    /// many files were removed.
     pub async fn clean_up(&self, table: TableId) -> Result<u64> {
         let entry = require(self.catalog.as_ref(), &TableRef::Id(table)).await?;
         let store = entry.location.store_with(self.durability)?;
@@ -28,15 +29,23 @@ impl Mirror {
         let head = self.catalog.reader(table).head().await?;
         let since = self.clock.now_ms().saturating_sub(retention_ms(&head.metadata));
         let files: Vec<_> = store.list(Some(&Path::from("_delta_log"))).try_collect().await?;
-        let over = files.into_iter().filter(|file| {
-            let version = file.location.filename().and_then(|name| name.split_once('.')?.0.parse::<Version>().ok());
-            let old = file.last_modified.timestamp_millis() < since;
-            old && file.location.parts().count() == 2 && version.is_some_and(|version| version < newest)
-        });
-        let over: Vec<_> = over.map(|file| file.location).collect();
+        let in_log = files.iter().filter(|file| file.location.parts().count() == 2);
+        let named = |file: &ObjectMeta| {
+            let (version, kind) = file.location.filename()?.split_once('.')?;
+            Some((version.parse::<Version>().ok()?, kind.to_string()))
+        };
+        let all: Vec<_> = in_log.filter_map(|file| Some((named(file)?, file))).collect();
+        let is_young = |file: &ObjectMeta| file.last_modified.timestamp_millis() >= since;
+        let young = all.iter().filter(|((_, kind), file)| kind == "json" && is_young(file));
+        let needed = young.map(|((version, _), _)| *version).min().unwrap_or(newest).min(newest);
+        let checkpoints = all.iter().filter(|((version, kind), _)| kind == "checkpoint.parquet" && *version <= needed);
+        let Some(first) = checkpoints.map(|((version, _), _)| *version).max() else { return Ok(0) };
+        let over = all.iter().filter(|((version, _), file)| *version < first && !is_young(file));
+        let over: Vec<_> = over.map(|(_, file)| file.location.clone()).collect();
         let count = over.len() as u64;
         store
             .delete_stream(futures::stream::iter(over.into_iter().map(Ok)).boxed())
+            .filter(|gone| std::future::ready(!matches!(gone, Err(object_store::Error::NotFound { .. }))))
             .try_for_each(|_| async { Ok(()) })
             .await?;
         Ok(count)
@@ -88,6 +97,9 @@ pub(crate) fn retention_ms(metadata: &Metadata) -> i64 {
 /// The version of the newest checkpoint that readers are led to, if its file is there.
 pub(crate) async fn checkpointed(store: &dyn ObjectStore) -> Result<Option<Version>> {
     let Some(version) = hint(store).await?.and_then(|hint| hinted(&hint)) else { return Ok(None) };
-    let path = Path::from(format!("_delta_log/{version:020}.checkpoint.parquet"));
-    Ok(read(store, &path).await?.map(|_| version))
+    match store.head(&checkpoint::path(version)).await {
+        Ok(_) => Ok(Some(version)),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
 }

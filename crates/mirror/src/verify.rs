@@ -144,6 +144,7 @@ async fn changed_commits(
     progress: &(dyn Fn(Version, Version) + Send + Sync),
 ) -> Result<Vec<Finding>> {
     let reader = catalog.reader(table.id);
+    let over = Over::of(reader.as_ref(), store).await?;
     let commits = reader.changes(table.base_version, last).await?;
     let compared = commits.map(|commit| async {
         let (version, ours) = commit?;
@@ -166,7 +167,7 @@ async fn changed_commits(
                 };
                 Some((format!("{whose} differs from the catalog at line {line}: {theirs} instead of {mine}"), mend))
             }
-            None if was_published && is_over(reader.as_ref(), store, version).await? => None,
+            None if was_published && over.has(reader.as_ref(), version).await? => None,
             None if was_published => Some((format!("{file} is missing"), "put the file back from a backup")),
             None => None,
         };
@@ -176,14 +177,25 @@ async fn changed_commits(
     Ok(findings)
 }
 
-/// Whether a commit may be gone from `_delta_log`: a later checkpoint is there, and the time to keep it is over.
-async fn is_over(reader: &dyn TxnLogReader, store: &dyn ObjectStore, version: Version) -> Result<bool> {
-    if checkpointed(store).await?.is_none_or(|newest| newest <= version) {
-        return Ok(false);
+/// What of `_delta_log` may be gone: versions before a checkpoint, once the time to keep them is over.
+struct Over {
+    checkpoint: Option<Version>,
+    cutoff_ms: i64,
+}
+
+impl Over {
+    async fn of(reader: &dyn TxnLogReader, store: &dyn ObjectStore) -> Result<Self> {
+        let metadata = reader.head().await?.metadata;
+        let cutoff_ms = SystemClock.now_ms().saturating_sub(retention_ms(&metadata));
+        Ok(Self { checkpoint: checkpointed(store).await?, cutoff_ms })
     }
-    let metadata = reader.head().await?.metadata;
-    let committed_at = reader.snapshot(At::Version(version)).await?.head.timestamp;
-    Ok(committed_at < SystemClock.now_ms().saturating_sub(retention_ms(&metadata)))
+
+    async fn has(&self, reader: &dyn TxnLogReader, version: Version) -> Result<bool> {
+        if self.checkpoint.is_none_or(|checkpoint| checkpoint <= version) {
+            return Ok(false);
+        }
+        Ok(reader.snapshot(At::Version(version)).await?.head.timestamp < self.cutoff_ms)
+    }
 }
 
 /// The first line that differs, counted from 1, shortened on both sides.

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::TransactionError;
@@ -52,6 +53,7 @@ impl Fault {
                 Some(D::NotATable(_) | D::InvalidTableLocation(_)) => return Self::NotATable,
                 Some(D::SchemaMismatch { .. }) => return Self::Schema,
                 Some(D::InvalidData { .. }) => return Self::Protocol,
+                Some(D::Arrow { source: ArrowError::SchemaError(_) }) => return Self::Schema,
                 _ => {}
             }
             if cause.is::<TransactionError>() {
@@ -63,6 +65,16 @@ impl Fault {
         }
         Self::Other
     }
+}
+
+/// The sentence with the whole of what delta-rs said, names of errors included, by which programs tell them apart;
+/// `None` where it said nothing.
+pub fn with_their_words(e: &TxnLogError) -> Option<String> {
+    let theirs = causes(e).find_map(|cause| cause.downcast_ref::<DeltaTableError>())?;
+    let all = theirs.to_string();
+    let said = all.split_once("Preview of").map_or(all.as_str(), |(said, _)| said);
+    let ours = e.to_string();
+    Some(format!("{}{}", ours.strip_suffix(&one_line(&words(theirs)))?, one_line(said)))
 }
 
 /// An error of a running query, such as the stream of a scan yields, as one of the log; `what` begins the sentence.
@@ -79,14 +91,14 @@ struct Cause(Box<dyn Error + Send + Sync>);
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = words(self.0.as_ref());
-        let lines = text
-            .lines()
-            .map(str::trim)
-            .take_while(|line| !line.starts_with("0: ") && !line.contains("stack backtrace"));
-        let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
-        f.write_str(&lines.join(" "))
+        f.write_str(&one_line(&words(self.0.as_ref())))
     }
+}
+
+fn one_line(text: &str) -> String {
+    let is_trace = |line: &str| line.starts_with("0: ") || line.contains("stack backtrace");
+    let lines = text.lines().map(str::trim).take_while(|line| !is_trace(line));
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 impl Error for Cause {

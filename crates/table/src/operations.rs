@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::create::{TableSpec, check_partitioning};
 use crate::delta_rs::{
     Alter, Captured, Casts, Changes, LogState, Matching, Merge, MergeSource, Optimize, PlainAppend, Restore,
-    SchemaMode, TableSchema, VirtualTable, Whole, check_writable, session_context,
+    SchemaMode, TableSchema, VirtualTable, Whole, check_writable, parse_schema, session_context,
 };
 use crate::error::Explain;
 use crate::filter::{Filter, join_predicate};
@@ -225,24 +225,29 @@ impl Write {
             }
             SaveMode::Append | SaveMode::Overwrite => {}
         }
-        if self.schema_mode == Some(SchemaMode::Overwrite)
-            && (self.mode == SaveMode::Append || self.replace_where.is_some())
-        {
-            return Err(TxnLogError::invalid(format!(
-                "the columns of {table} can be replaced only where all its rows are: overwrite the whole table"
-            )));
-        }
+        let replaces_all = self.mode == SaveMode::Overwrite && self.replace_where.is_none();
         let there = &base.head.metadata.partition_columns;
         if let Some(given) = self.partition_by.as_ref().filter(|given| *given != there)
-            && self.schema_mode != Some(SchemaMode::Overwrite)
+            && !(replaces_all && self.schema_mode == Some(SchemaMode::Overwrite))
         {
             return Err(TxnLogError::invalid(format!(
-                "Specified table partitioning does not match table partitioning: {table} is partitioned by {there:?}, \
-                 not by {given:?}"
+                "Specified table partitioning does not match table partitioning: expected: {there:?}, got: {given:?}, \
+                 for {table}"
             )));
         }
+        let mut evolution = self.schema_mode;
+        if evolution == Some(SchemaMode::Overwrite) && !replaces_all {
+            let columns = parse_schema(&base.head.metadata.schema_string)?;
+            let given = self.rows.schema().map(|rows| rows.fields().iter().map(|f| f.name().as_str()).collect());
+            if self.mode == SaveMode::Append || given.is_some_and(|given: Vec<_>| given != columns.names()) {
+                return Err(TxnLogError::invalid(format!(
+                    "the columns of {table} can be replaced only where all its rows are: overwrite the whole table"
+                )));
+            }
+            evolution = None;
+        }
         if self.mode == SaveMode::Append
-            && self.schema_mode.is_none()
+            && evolution.is_none()
             && let Some(append) = PlainAppend::open(state, base)?
         {
             let (rows, refusal) = self.rows.fitted(table, append.schema(), None, self.casts)?;
@@ -250,8 +255,7 @@ impl Write {
         }
         let empty = VirtualTable::without_files(state).await?;
         let (columns, replaced) = (empty.schema()?, condition(&empty, self.replace_where)?);
-        let (rows, refusal) = self.rows.fitted(table, &columns, self.schema_mode, self.casts)?;
-        let evolution = self.schema_mode;
+        let (rows, refusal) = self.rows.fitted(table, &columns, evolution, self.casts)?;
         Ok(Some(match (self.mode, replaced) {
             (SaveMode::Overwrite, Some(replaced)) => {
                 let predicate = replaced.1.clone();
@@ -282,12 +286,7 @@ impl Stage {
         }
         let mut parameters = Object::default();
         parameters.set("mode", if self.overwrite { "Overwrite" } else { "Append" });
-        let mut info = Object::default();
-        for (key, value) in &state.options.metadata {
-            info.set(key, value);
-        }
-        info.set("operation", "WRITE");
-        info.set("operationParameters", parameters);
+        let info = state.options.info("WRITE", parameters);
         let mut actions = vec![Action::CommitInfo(CommitInfo(info))];
         actions.extend(state.options.applications.iter().cloned().map(Action::Txn));
         if self.overwrite {

@@ -14,7 +14,7 @@ use deltalakedb_catalog::{CatalogUri, connect};
 use deltalakedb_log::catalog::{Catalog, Counts, TableRef, TxnLogReader, require};
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::snapshot::{At, Head};
-use deltalakedb_log::{FileTxnLogReader, Location, Predicate, Result, TableId, TableName, TxnLogError};
+use deltalakedb_log::{FileTxnLogReader, Location, Predicate, Result, TableEntry, TableId, TableName, TxnLogError};
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 
@@ -93,8 +93,13 @@ impl DeltaTable {
     /// A table of a catalog.
     pub async fn open_in(catalog: Arc<dyn Catalog>, table: &TableRef) -> Result<Self> {
         let entry = require(catalog.as_ref(), table).await?;
+        Ok(Self::of_entry(catalog, entry))
+    }
+
+    /// The table that an entry of a catalog is of.
+    pub fn of_entry(catalog: Arc<dyn Catalog>, entry: TableEntry) -> Self {
         let source = Source::Catalog { catalog, id: entry.id, name: entry.name };
-        Ok(Self { location: entry.location, source })
+        Self { location: entry.location, source }
     }
 
     /// A table whose data files are at `uri`, a place or a table of a catalog, and whose log is what `reader` reads. It

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::util::pretty::pretty_format_batches;
-use deltalakedb_log::action::{Action, Metadata, Protocol};
+use deltalakedb_log::action::{Action, Metadata, Protocol, Txn};
 use deltalakedb_log::catalog::{Catalog, TableRef};
 use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
 use deltalakedb_log::snapshot::At;

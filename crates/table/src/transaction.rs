@@ -15,7 +15,7 @@ use deltalakedb_log::action::{Action, Add, CommitInfo, Remove};
 use deltalakedb_log::catalog::{Catalog, TableRef, require};
 use deltalakedb_log::commit::{Base, CommitRequest, Committed, Isolation, NewTable, Reads};
 use deltalakedb_log::{
-    At, ErrorKind, FileKey, Object, Predicate, Result, TableEntry, TableId, TableName, TxnLogError,
+    At, ErrorKind, FileKey, Object, Predicate, Result, Snapshot, TableEntry, TableId, TableName, TxnLogError,
     TxnLogTransactionError, canonical_path,
 };
 use futures::TryStreamExt;
@@ -235,6 +235,11 @@ impl Transaction {
         let schema = rows.schema();
         let rows: Result<_, _> = rows.try_collect().await;
         Ok((schema, rows.map_err(|e| crate::query_error(e, &format!("the table {name} cannot be read")))?))
+    }
+
+    /// What a table is, as this transaction sees it, without its rows.
+    pub async fn snapshot(&self, table: &str) -> TransactionResult<Snapshot> {
+        Ok(self.state(&table.parse()?).await?.snapshot()?)
     }
 
     /// A table as this transaction sees it.

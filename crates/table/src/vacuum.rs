@@ -114,7 +114,7 @@ impl DeltaTable {
         if what.dry_run || found.is_empty() {
             return Ok(Vacuumed::of(&found));
         }
-        let start = start(&Vacuumed::of(&found), what.enforce_retention, what.retain.map(millis), millis(default));
+        let start = start(options, &Vacuumed::of(&found), what, millis(default));
         let started = mark(catalog.as_ref(), *id, head.version(), start, options).await?;
         // A restore that was committed meanwhile may have brought files back; one that was not will find this version.
         known.keep_since(reader.as_ref(), (head.version() + 1, started.version)).await?;
@@ -127,7 +127,7 @@ impl DeltaTable {
             TxnLogError::new(ErrorKind::Unavailable, what).with_source(e)
         })?;
         let now_at = reader.head().await?.version;
-        mark(catalog.as_ref(), *id, now_at, end(&gone), options).await?;
+        mark(catalog.as_ref(), *id, now_at, end(options, &gone), options).await?;
         Ok(gone)
     }
 }
@@ -311,32 +311,30 @@ fn hours(d: Duration) -> f64 {
 }
 
 /// The commit that says a vacuum begins, in the words of other engines.
-fn start(found: &Vacuumed, enforced: bool, specified_ms: Option<i64>, default_ms: i64) -> CommitInfo {
+fn start(options: &WriteOptions, found: &Vacuumed, what: &Vacuum, default_ms: i64) -> CommitInfo {
     let mut parameters = Object::default();
-    parameters.set("retentionCheckEnabled", enforced.to_string());
+    parameters.set("retentionCheckEnabled", what.enforce_retention.to_string());
     parameters.set("defaultRetentionMillis", default_ms.to_string());
-    if let Some(ms) = specified_ms {
+    if let Some(ms) = what.retain.map(millis) {
         parameters.set("specifiedRetentionMillis", ms.to_string());
     }
     let mut metrics = Object::default();
     metrics.set("numFilesToDelete", found.files.len());
     metrics.set("sizeOfDataToDelete", found.bytes);
-    info("VACUUM START", parameters, metrics)
+    info(options, "VACUUM START", parameters, metrics)
 }
 
-fn end(gone: &Vacuumed) -> CommitInfo {
+fn end(options: &WriteOptions, gone: &Vacuumed) -> CommitInfo {
     let mut parameters = Object::default();
     parameters.set("status", "COMPLETED");
     let mut metrics = Object::default();
     metrics.set("numDeletedFiles", gone.files.len());
     metrics.set("numVacuumedDirectories", 0);
-    info("VACUUM END", parameters, metrics)
+    info(options, "VACUUM END", parameters, metrics)
 }
 
-fn info(operation: &str, parameters: Object, metrics: Object) -> CommitInfo {
-    let mut info = Object::default();
-    info.set("operation", operation);
-    info.set("operationParameters", parameters);
+fn info(options: &WriteOptions, operation: &str, parameters: Object, metrics: Object) -> CommitInfo {
+    let mut info = options.info(operation, parameters);
     info.set("operationMetrics", metrics);
     info.set("isBlindAppend", true);
     CommitInfo(info)
@@ -350,10 +348,7 @@ async fn mark(
     info: CommitInfo,
     options: &WriteOptions,
 ) -> Result<Committed> {
-    let mut said = Object::default();
-    options.metadata.iter().for_each(|(key, value)| said.set(key, value));
-    info.0.iter().for_each(|(key, value)| said.set(key, value));
-    let (operation, actions) = (options.clock.new_uuid(), vec![Action::CommitInfo(CommitInfo(said))]);
+    let (operation, actions) = (options.clock.new_uuid(), vec![Action::CommitInfo(info)]);
     let mut request = CommitRequest::new(table, operation, Base::RebaseFrom(base), actions);
     request.committer = options.committer.clone();
     let committed = commit_requests(catalog, vec![request], Vec::new(), options).await?;

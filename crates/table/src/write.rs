@@ -15,7 +15,7 @@ use deltalakedb_log::action::Txn;
 use deltalakedb_log::catalog::Catalog;
 use deltalakedb_log::commit::{Base, CommitRequest, Committed, Outcome};
 use deltalakedb_log::{
-    Clock, Durability, ErrorKind, Result, SystemClock, TableId, TxnLogError, TxnLogTransactionError, Version,
+    Clock, Durability, ErrorKind, Object, Result, SystemClock, TableId, TxnLogError, TxnLogTransactionError, Version,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use parquet::file::properties::WriterProperties;
@@ -62,6 +62,23 @@ pub struct WriteOptions {
     pub metadata: BTreeMap<String, Value>,
     /// How far applications are once this is committed.
     pub applications: Vec<Txn>,
+}
+
+impl WriteOptions {
+    /// What a commit says of itself: the operation and its parameters, and what [`Self::metadata`] says beside that, of
+    /// the parameters, too.
+    pub(crate) fn info(&self, operation: &str, mut parameters: Object) -> Object {
+        let mut info = Object::default();
+        self.metadata.iter().for_each(|(key, value)| info.set(key, value));
+        for (key, value) in self.metadata.get("operationParameters").and_then(Value::as_object).into_iter().flatten() {
+            if parameters.raw(key).is_none() {
+                parameters.set(key, value.as_str().map_or_else(|| value.to_string(), String::from));
+            }
+        }
+        info.set("operation", operation);
+        info.set("operationParameters", parameters);
+        info
+    }
 }
 
 impl Default for WriteOptions {

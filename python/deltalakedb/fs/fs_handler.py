@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,10 @@ else:
     except ImportError:
         FileSystemHandler = object
         PYARROW_AVAILABLE = False
+
+
+# Bytes.
+_LEAST_PART = 5 * 1024 * 1024
 
 
 class DeltaStorageHandler(FileSystemHandler):  # type: ignore[misc, unused-ignore]
@@ -199,6 +204,15 @@ class DeltaStorageHandler(FileSystemHandler):  # type: ignore[misc, unused-ignor
         self, path: str, metadata: Mapping[str, str] | None = None
     ) -> pa.PythonFile:
         """Opens a file for writing. It is there, whole, when it is closed."""
+        size = (self._options or {}).get("max_buffer_size")
+        if size is not None and int(size) < _LEAST_PART:
+            warnings.warn(
+                f"You specified a `max_buffer_size` of {size} bits less than "
+                f"{_LEAST_PART} bits, the least an object store takes as a part: "
+                "the file is written as a whole",
+                UserWarning,
+                stacklevel=2,
+            )
         file = self._handler.open_output_stream(self.normalize_path(path))
         return pa.PythonFile(file, mode="w")
 
@@ -309,10 +323,10 @@ def _above(path: str, base: str) -> list[str]:
     return ["/".join(parts[:n]) for n in range(depth + 1, len(parts))]
 
 
-def _file_info(path: str, size: int, time: float) -> FileInfo:
+def _file_info(path: str, size: int, time_ns: int) -> FileInfo:
     from pyarrow.fs import FileInfo, FileType
 
-    return FileInfo(path, FileType.File, size=size, mtime=time)
+    return FileInfo(path, FileType.File, size=size, mtime_ns=time_ns)
 
 
 def _folder_info(path: str) -> FileInfo:

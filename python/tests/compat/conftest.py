@@ -47,8 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         different = DIFFERENCES.get(item.name) or DIFFERENCES.get(name)
         if SQL_BACKED and different:
             reason, strict = different, True
-        elif name in DEFECTS:
-            reason, strict = DEFECTS[name], not SQL_BACKED
+        elif not SQL_BACKED and name in DEFECTS:
+            reason, strict = DEFECTS[name], True
         else:
             continue
         item.add_marker(pytest.mark.xfail(strict=strict, reason=reason))

@@ -59,7 +59,7 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 /// The state a checkpoint holds. The error names the file that cannot be read.
 pub(super) async fn read(dir: &TableDir, checkpoint: &Checkpoint, want: Want) -> Result<Replay> {
     let mut state = Replay::default();
-    each(dir, checkpoint, want, &mut |actions| state.apply(actions)).await?;
+    each(dir, checkpoint, want, &mut |actions| state.apply_more(actions)).await?;
     Ok(state)
 }
 

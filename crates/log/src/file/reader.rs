@@ -273,14 +273,19 @@ impl TxnLogReader for FileTxnLogReader {
     }
 
     async fn files(&self, version: Version, predicate: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>> {
+        let files = self.files_by_age(version, predicate).await?;
+        Ok(stream::iter(files.into_iter().map(Ok)).boxed())
+    }
+
+    async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
         let replay = replay(&self.0.dir, &self.0.listing, version, Want::Files).await?;
         let metadata = snapshot(&self.0.dir, &replay, version)?.head.metadata;
-        let mut files: Vec<Add> = replay.files.into_values().collect();
+        let mut files = replay.into_files_by_age();
         if let Some(predicate) = predicate {
             let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
             files.retain(|file| predicate.may_match(&schema, file));
         }
-        Ok(stream::iter(files.into_iter().map(Ok)).boxed())
+        Ok(files)
     }
 
     async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {

@@ -116,13 +116,10 @@ impl PlainAppend {
         if !self.partition_by.is_empty() {
             parameters.set("partitionBy", Value::from(self.partition_by.clone()).to_string());
         }
-        let mut info = Object::default();
-        info.set("clientVersion", concat!("deltalakedb.", env!("CARGO_PKG_VERSION")));
-        for (key, value) in &self.options.metadata {
-            info.set(key, value);
+        let mut info = self.options.info("WRITE", parameters);
+        if info.raw("clientVersion").is_none() {
+            info.set("clientVersion", concat!("deltalakedb.", env!("CARGO_PKG_VERSION")));
         }
-        info.set("operation", "WRITE");
-        info.set("operationParameters", parameters);
         info.set(
             "operationMetrics",
             json!({

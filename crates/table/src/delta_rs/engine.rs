@@ -138,11 +138,14 @@ impl Handlers {
         if schema.contains("add") && *log.files() != Files::None {
             let seen = log.clone();
             let stream = wait(async move {
-                let predicate = match log.files() {
-                    Files::Matching(predicate) => Some(predicate),
-                    Files::All | Files::None => None,
-                };
-                log.reader().files(version, predicate).await
+                match log.files() {
+                    Files::Matching(predicate) => log.reader().files(version, Some(predicate)).await,
+                    // Who puts files together keeps neighbours together.
+                    Files::All | Files::None => {
+                        let files = log.reader().files_by_age(version, None).await?;
+                        Ok(futures::stream::iter(files.into_iter().map(Ok)).boxed())
+                    }
+                }
             });
             let files = FileBatches { stream: Some(stream.map_err(Error::generic_err)?) };
             parts.push(Box::new(files.map(move |adds| {

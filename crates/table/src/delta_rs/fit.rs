@@ -160,6 +160,11 @@ fn fit_type(table: &str, name: &str, data: &DataType, column: &DataType, casts: 
             _ => Ok(()),
         },
         (T::Dictionary(_, values), column) => fit_type(table, name, values, column, casts),
+        (T::Decimal128(..) | T::Decimal256(..), T::Decimal128(..)) if casts == Casts::Any && !fits(data, column) => {
+            Err(TxnLogError::invalid(format!(
+                "Cannot cast field {name} from {data} to {column}, which has fewer digits: nothing was written to {table}"
+            )))
+        }
         (data, column) if fits(data, column) || casts == Casts::Any && can_cast_types(data, column) => Ok(()),
         (data, column) => Err(TxnLogError::invalid(format!(
             "the column {name:?} is {} in {table} and {} in the data: nothing was written",

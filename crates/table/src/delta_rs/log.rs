@@ -201,6 +201,9 @@ impl TxnLogReader for NoLog {
     ) -> Result<BoxStream<'static, Result<Add>>> {
         Self::nothing()
     }
+    async fn files_by_age(&self, _version: Version, _predicate: Option<&Predicate>) -> Result<Vec<Add>> {
+        Self::nothing()
+    }
     async fn history(&self, _range: HistoryRange) -> Result<Vec<CommitSummary>> {
         Self::nothing()
     }

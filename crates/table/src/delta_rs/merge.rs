@@ -29,6 +29,8 @@ pub struct Merge {
     pub evolve_schema: bool,
     /// What cannot be cast to the column's type becomes null; without it, it is an error.
     pub safe_cast: bool,
+    /// The values of the merged rows are not looked at before the table is read, so they do not narrow what is read.
+    pub streamed: bool,
 }
 
 impl Merge {
@@ -41,6 +43,7 @@ impl Merge {
             clauses: Vec::new(),
             evolve_schema: false,
             safe_cast: false,
+            streamed: false,
         }
     }
 
@@ -167,6 +170,7 @@ impl VirtualTable {
             .with_merge_schema(merge.evolve_schema)
             .with_session_state(state()?)
             .with_safe_cast(merge.safe_cast)
+            .with_streaming(merge.streamed)
             .with_commit_properties(self.commit_properties());
         if let Some(parquet) = self.options.parquet.clone() {
             builder = builder.with_writer_properties(parquet);

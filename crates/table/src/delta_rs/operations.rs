@@ -18,7 +18,7 @@ use deltalake_core::operations::update_table_metadata::TableMetadataUpdate;
 use deltalake_core::partitions::{FilterLiteral, FilterValue, filter_literal};
 use deltalake_core::table::config::TableProperty;
 use deltalake_core::table::state::DeltaTableState;
-use deltalakedb_log::{At, Result, TxnLogError, Version};
+use deltalakedb_log::{Action, At, Result, TxnLogError, Version};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -340,7 +340,9 @@ impl Whole {
         if let Some(parquet) = self.0.options.parquet.clone() {
             optimize = optimize.with_writer_properties(parquet);
         }
-        self.0.capture("the files cannot be put together", optimize, metrics).await
+        // delta-rs takes no applications here.
+        let applications: Vec<_> = self.0.options.applications.iter().cloned().map(Action::Txn).collect();
+        Ok(self.0.capture("the files cannot be put together", optimize, metrics).await?.with(applications))
     }
 
     /// Takes files that are gone out of the table.

@@ -4,26 +4,28 @@
 //! future panics. So one runtime per process does nothing but log reads, and callers wait for it on a channel.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Mutex, OnceLock, mpsc};
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-fn runtime() -> Result<Arc<Runtime>> {
-    static RUNTIME: Mutex<Option<(u32, Arc<Runtime>)>> = Mutex::new(None);
-    let mut held = RUNTIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let process = std::process::id();
-    if let Some((_, runtime)) = held.as_ref().filter(|(of, _)| *of == process) {
-        return Ok(runtime.clone());
+fn runtime() -> Result<&'static Runtime> {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    static START: Mutex<()> = Mutex::new(());
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime);
+    }
+    // One at a time: a second runtime could not be dropped on a thread that drives another.
+    let _one = START.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime);
     }
     let started = Builder::new_multi_thread().worker_threads(2).thread_name("deltalakedb-log").enable_all().build();
-    let started = Arc::new(started.map_err(|e| {
+    let started = started.map_err(|e| {
         let what = "no thread can be started to read the log: the system's limit is reached";
         TxnLogError::new(ErrorKind::Unavailable, what).with_source(e)
-    })?);
-    // Threads do not survive a fork, and what waits for a parent's waits for ever: it is left alone.
-    std::mem::forget(held.replace((process, started.clone())));
-    Ok(started)
+    })?;
+    Ok(RUNTIME.get_or_init(|| started))
 }
 
 /// The runtime for work that must not depend on the caller's.

@@ -61,8 +61,8 @@ impl TableSchema {
     }
 
     /// The JSON of the schema, as the log has it.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string(&self.0).unwrap_or_default()
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string(&self.0).explain(|| "the schema cannot be written as JSON".into())
     }
 
     /// The names of the columns, in order.

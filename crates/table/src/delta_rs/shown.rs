@@ -18,6 +18,10 @@ const HIDDEN_PROPERTIES: &[&str] = &[
     "delta.inCommitTimestampEnablementVersion",
 ];
 
+/// Checkpoints are the mirror's: this is how many versions apart delta-rs is to write some after an optimize, which does
+/// not ask whether it should.
+const CHECKPOINT_INTERVAL: (&str, &str) = ("delta.checkpointInterval", "9223372036854775807");
+
 /// What delta-rs 1.1 keeps when it writes data files.
 const WRITABLE: &[&str] = &[
     "appendOnly",
@@ -105,6 +109,13 @@ pub(super) fn restore(actions: &mut Vec<Action>, snapshot: &Snapshot) {
                 let old = &snapshot.head.metadata.configuration;
                 let hidden = old.iter().filter(|(key, _)| HIDDEN_PROPERTIES.contains(&key.as_str()));
                 new.configuration.extend(hidden.map(|(k, v)| (k.clone(), v.clone())));
+                let (key, shown) = CHECKPOINT_INTERVAL;
+                if new.property(key) == Some(shown) {
+                    match old.get(key) {
+                        Some(own) => new.configuration.insert(key.into(), own.clone()),
+                        None => new.configuration.remove(key),
+                    };
+                }
             }
             _ => {}
         }
@@ -147,6 +158,8 @@ fn protocol(real: &Protocol) -> Protocol {
 fn metadata(real: &Metadata) -> Metadata {
     let mut shown = real.clone();
     shown.configuration.retain(|key, value| value.is_some() && !HIDDEN_PROPERTIES.contains(&key.as_str()));
+    let (key, never) = CHECKPOINT_INTERVAL;
+    shown.configuration.insert(key.into(), Some(never.into()));
     if shown.format.raw("provider").is_none() {
         shown.format.set("provider", "parquet");
     }

@@ -47,6 +47,20 @@ pub(crate) struct Captured {
 }
 
 impl Captured {
+    /// The same with further actions in its commit, if it has one.
+    pub(super) fn with(mut self, actions: impl IntoIterator<Item = Action>) -> Self {
+        if let Some(commit) = &mut self.commit {
+            let mut lines = commit.to_vec();
+            for action in actions {
+                lines.extend_from_slice(action.to_json().as_bytes());
+                lines.push(b'\n');
+                self.actions.push(action);
+            }
+            *commit = lines.into();
+        }
+        self
+    }
+
     /// Actions that name files of somebody else's.
     pub(crate) fn of_actions(state: &LogState, actions: Vec<Action>, commit: Bytes) -> Result<Self> {
         let files = NewFiles { store: state.location.store()?, paths: Vec::new() };

@@ -219,6 +219,10 @@ impl TxnLogReader for Asked {
         self.note(format!("files {}", predicate.map_or("all".into(), Predicate::to_string)));
         self.log.files(version, predicate).await
     }
+    async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
+        self.note(format!("files {}", predicate.map_or("all".into(), Predicate::to_string)));
+        self.log.files_by_age(version, predicate).await
+    }
     async fn counts(&self, version: Version) -> Result<Counts> {
         self.note("counts");
         self.log.counts(version).await

@@ -206,3 +206,52 @@ async fn changes_are_recorded_where_asked_and_read_back() {
     assert_eq!(lines, want.map(|(t, id)| (t.to_string(), id)));
     check_plain(&table).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_optimize_leaves_checkpoints_to_the_mirror_and_keeps_what_the_commit_says() {
+    let room = Room::new();
+    let table = room.create("t", "id long, day string", &[]).await;
+    let options = WriteOptions::default();
+    table.set_properties(&[("delta.checkpointInterval", "4")], &options).await.unwrap();
+    table.write(rows(&[1], &["a"]), SaveMode::Append, &options).await.unwrap();
+    table.write(rows(&[2], &["a"]), SaveMode::Append, &options).await.unwrap();
+    let txn = Txn::from_json(r#"{"appId":"app","version":7}"#).unwrap();
+    let said = WriteOptions { applications: vec![txn], ..WriteOptions::default() };
+    let done = table.optimize(Optimize::default(), &said).await.unwrap();
+    assert_eq!(done.committed.unwrap().version, 4);
+    assert_eq!(table.reader().await.unwrap().snapshot(At::Latest).await.unwrap().txns["app"].version, 7);
+    table.write(rows(&[3], &["a"]), SaveMode::Append, &options).await.unwrap();
+    table.set_properties(&[("delta.appendOnly", "false")], &options).await.unwrap();
+    table.write(rows(&[4], &["a"]), SaveMode::Append, &options).await.unwrap();
+    let columns = crate::parse_schema("more long").unwrap();
+    table.alter(Alter::AddColumns(columns), &options).await.unwrap();
+    for _ in 0..2 {
+        table.write(rows(&[5], &["a"]), SaveMode::Append, &options).await.unwrap();
+    }
+    // After this one delta-rs would write a checkpoint.
+    let done = table.optimize(Optimize::default(), &options).await.unwrap();
+    assert_eq!(done.committed.unwrap().version, 11);
+    let metadata = table.head().await.unwrap().metadata;
+    assert_eq!(metadata.property("delta.checkpointInterval"), Some("4"));
+    check_plain(&table).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_replaces_rows_and_no_columns() {
+    let room = Room::new();
+    let table = filled(&room).await;
+    let options = WriteOptions::default();
+    let write = |rows: Vec<RecordBatch>| Write {
+        replace_where: Some("id >= 2 AND day = 'a'".into()),
+        schema_mode: Some(SchemaMode::Overwrite),
+        ..Write::new(rows, SaveMode::Overwrite)
+    };
+    table.run(Operation::Write(write(rows(&[3], &["a"]))), &options).await.unwrap();
+    assert_eq!(ids(&table).await, [1, 3, 4, 5, 6, 7, 8, 9]);
+    let other = RecordBatch::try_from_iter([("id", rows(&[3], &["a"])[0].column(0).clone())]).unwrap();
+    let e = table.run(Operation::Write(write(vec![other])), &options).await.unwrap_err();
+    assert!(e.to_string().contains("can be replaced only where all its rows are"), "{e}");
+    let by = Write { partition_by: Some(vec!["id".into()]), ..write(rows(&[3], &["a"])) };
+    let e = table.run(Operation::Write(by), &options).await.unwrap_err();
+    assert!(e.to_string().starts_with("Specified table partitioning does not match"), "{e}");
+}
