@@ -16,7 +16,7 @@ use pyo3_arrow::PyRecordBatchReader;
 
 use crate::errors::{DeltaError, raise};
 use crate::lake::Lake;
-use crate::options::{CommitProperties, Hooks, Parquet, file_size, with};
+use crate::options::{CommitProperties, Hooks, Parquet, with, written_file_size};
 use crate::rows::incoming;
 use crate::runtime::{wait, wait_here};
 use crate::schema;
@@ -92,7 +92,7 @@ fn create_table_of_rows(
     commit: Option<CommitProperties>,
     hooks: Option<Hooks>,
 ) -> PyResult<()> {
-    let target_file_size = file_size(target_file_size)?;
+    let target_file_size = written_file_size(target_file_size)?;
     let (rows, mut spec) = (incoming(data)?, spec_of(partition_by, name, description, configuration));
     spec.mode = mode_of(mode)?;
     make(

@@ -98,11 +98,16 @@ pub(crate) fn with(
 /// The size that files should get.
 pub(crate) fn file_size(bytes: Option<u64>) -> PyResult<Option<NonZeroU64>> {
     let fits = |n: u64| NonZeroU64::new(n).filter(|_| i64::try_from(n).is_ok());
-    let wrong = |n| match n {
-        0 => PyValueError::new_err("target_file_size must be greater than 0"),
-        _ => PyValueError::new_err(format!("target_file_size must be between 1 and {} bytes", i64::MAX)),
-    };
-    bytes.map(|n| fits(n).ok_or_else(|| wrong(n))).transpose()
+    let wrong = || PyValueError::new_err(format!("target_file_size must be between 1 and {} bytes", i64::MAX));
+    bytes.map(|n| fits(n).ok_or_else(wrong)).transpose()
+}
+
+/// The same of a write, of which `deltalake` says it in other words.
+pub(crate) fn written_file_size(bytes: Option<u64>) -> PyResult<Option<NonZeroU64>> {
+    match bytes {
+        Some(0) => Err(PyValueError::new_err("target_file_size must be greater than 0")),
+        bytes => file_size(bytes),
+    }
 }
 
 fn metadata_of(metadata: &Bound<'_, PyAny>) -> PyResult<BTreeMap<String, Value>> {

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use crate::create::exists;
 use crate::errors::{DeltaError, SchemaMismatchError, TableNotFoundError, raise};
 use crate::lake::Lake;
-use crate::options::{CommitProperties, Hooks, Parquet, file_size, with};
+use crate::options::{CommitProperties, Hooks, Parquet, file_size, with, written_file_size};
 use crate::pruning::{Filter, Pruning, partition_filter};
 use crate::rows::{incoming, outgoing, table as rows_of};
 use crate::runtime::{wait, wait_for, wait_here};
@@ -438,10 +438,13 @@ impl RawTable {
         })
     }
 
-    /// By paths as the log has them.
+    /// By paths as the store has them.
     fn get_add_file_sizes(&self, py: Python<'_>) -> PyResult<HashMap<String, i64>> {
         let held = self.get();
-        wait(py, async move { Ok(held.files(None).await?.into_iter().map(|add| (add.path, add.size)).collect()) })
+        wait(py, async move {
+            let path = |add: &Add| String::from_utf8_lossy(&canonical_path(&add.path)).into_owned();
+            Ok(held.files(None).await?.iter().map(|add| (path(add), add.size)).collect())
+        })
     }
 
     fn count(&self, py: Python<'_>) -> PyResult<u64> {
@@ -550,7 +553,7 @@ impl RawTable {
     ) -> PyResult<()> {
         // A table that is there has these already.
         let _ = (name, description, configuration);
-        let target_file_size = file_size(target_file_size)?;
+        let target_file_size = written_file_size(target_file_size)?;
         let mode = mode_of(mode)?;
         match mode {
             SaveMode::Ignore => return Ok(()),
@@ -567,8 +570,7 @@ impl RawTable {
         let write = Write {
             replace_where: predicate,
             schema_mode,
-            // To be partitioned by nothing is something only for a table that gets other columns.
-            partition_by: partition_by.filter(|by| !by.is_empty() || schema_mode == Some(SchemaMode::Overwrite)),
+            partition_by,
             casts: Casts::Any,
             ..Write::new(rows, mode)
         };

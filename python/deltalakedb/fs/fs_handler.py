@@ -204,8 +204,8 @@ class DeltaStorageHandler(FileSystemHandler):  # type: ignore[misc, unused-ignor
         self, path: str, metadata: Mapping[str, str] | None = None
     ) -> pa.PythonFile:
         """Opens a file for writing. It is there, whole, when it is closed."""
-        size = (self._options or {}).get("max_buffer_size")
-        if size is not None and int(size) < _LEAST_PART:
+        size = (self._options or {}).get("max_buffer_size", "")
+        if size.isdecimal() and int(size) < _LEAST_PART:
             warnings.warn(
                 f"You specified a `max_buffer_size` of {size} bits less than "
                 f"{_LEAST_PART} bits, the least an object store takes as a part: "

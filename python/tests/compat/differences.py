@@ -50,6 +50,7 @@ DIFFERENCES: dict[str, str] = {
     "test_metadata_change_conflicts_with_append": APPEND,
     "test_protocol_change_conflicts": APPEND,
     "test_no_retries_left": APPEND,
+    "test_writes_with_an_unsupported_feature[DomainMetadata]": "tables with domain metadata are written, too",
     "test_count_ignores_deletion_vectors": COUNT,
     "test_count_without_statistics": COUNT,
     "test_convert_without_statistics": COUNT,

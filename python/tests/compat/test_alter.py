@@ -320,11 +320,23 @@ def test_add_reader_feature(dl, table, feature):
     assert table.protocol() == (3, 7, [name], [name])
 
 
-@pytest.mark.parametrize("feature", ["AppendOnly", "DeletionVectors"])
-def test_add_feature_needs_permission(dl, table, feature):
-    with raises_exactly(
-        dl.exceptions.DeltaError, "Set allow_protocol_versions_increase"
-    ):
+@pytest.mark.parametrize(
+    ("feature", "message"),
+    [
+        (
+            "AppendOnly",
+            "Table feature enables writer feature, but min_writer is not v7",
+        ),
+        (
+            "DeletionVectors",
+            "Table feature enables reader and writer feature, but reader is not v3, "
+            "and writer not v7",
+        ),
+    ],
+)
+def test_add_feature_needs_permission(dl, table, feature, message):
+    message += ". Set allow_protocol_versions_increase"
+    with raises_exactly(dl.exceptions.DeltaError, message):
         table.alter.add_feature(getattr(dl.TableFeatures, feature))
     assert table.protocol() == (1, 2, None, None)
 

@@ -198,6 +198,22 @@ def test_classes_are_the_same_in_the_schema_module(dl, name):
     assert getattr(dl, name) is getattr(dl.schema, name)
 
 
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("exceptions", "DeltaError"),
+        ("exceptions", "TableNotFoundError"),
+        ("schema", "Field"),
+        ("schema", "PrimitiveType"),
+        ("schema", "Schema"),
+        ("table", "TableFeatures"),
+    ],
+)
+def test_classes_are_the_same_in_the_internal_module(dl, module, name):
+    internal = importlib.import_module(f"{dl.__name__}._internal")
+    assert getattr(internal, name) is getattr(getattr(dl, module), name)
+
+
 def test_data_type_is_the_union_of_the_type_classes(dl):
     assert dl.DataType == dl.schema.DataType
     assert len(dl.DataType.__args__) == 5

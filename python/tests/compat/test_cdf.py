@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from arro3.core import DataType
 
 from .helpers import PAUSE, actions, moment_before_next, raises_exactly, sample
 
@@ -61,6 +62,18 @@ def test_load_cdf_schema(feed):
         "_commit_timestamp",
     ]
     assert schema.field("_commit_timestamp").type == pa.timestamp("ms")
+
+
+@pytest.mark.parametrize("columns", [None, ["s", "b", "_change_type"]], ids=str)
+def test_load_cdf_returns_views(dl, path, columns):
+    data = pa.table({"s": ["a"], "b": [b"x"], "n": [1]})
+    dl.write_deltalake(path, data, configuration=FEED)
+    table = dl.DeltaTable(path)
+    table.update({"s": "'z'"})
+    schema = table.load_cdf(columns=columns).schema
+    assert DataType.is_string_view(schema.field("s").type)
+    assert DataType.is_binary_view(schema.field("b").type)
+    assert DataType.is_string_view(schema.field("_change_type").type)
 
 
 def test_load_cdf_starting_version(feed):

@@ -202,3 +202,38 @@ def test_generated_column_metadata_is_kept(dl, path, generated):
     dl.write_deltalake(generated, pa.table({"a": [1]}), mode="append")
     metadata = dl.DeltaTable(path).schema().fields[1].metadata
     assert metadata == {"delta.generationExpression": "a * 2"}
+
+
+GENERATED = pa.schema(
+    [
+        pa.field("id", pa.int64()),
+        pa.field(
+            "twice", pa.int64(), metadata={"delta.generationExpression": "id * 2"}
+        ),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    "evolve",
+    [
+        lambda dl, t, data: dl.write_deltalake(
+            t, data, mode="append", schema_mode="merge"
+        ),
+        lambda dl, t, data: (
+            t.merge(data, "s.id = t.id", "s", "t", merge_schema=True)
+            .when_not_matched_insert_all()
+            .execute()
+        ),
+    ],
+    ids=["append", "merge"],
+)
+def test_generated_column_in_schema_evolution(dl, path, evolve):
+    dl.write_deltalake(path, ids(1))
+    data = pa.table({"id": [5], "twice": [10]}, schema=GENERATED)
+    with raises_exactly(
+        dl.exceptions.SchemaMismatchError,
+        "Schema evolved fields cannot have generated expressions",
+    ):
+        evolve(dl, dl.DeltaTable(path), data)
+    assert dl.DeltaTable(path).version() == 0

@@ -1,6 +1,7 @@
 """The files of a table: URIs, pruning, add actions and the row count."""
 
 import os
+import re
 import time
 from datetime import date, datetime
 from types import ModuleType
@@ -42,6 +43,17 @@ def test_file_uris_of_older_versions(dl, path, table):
     new = dl.DeltaTable(path).file_uris()
     assert table.file_uris() != new
     assert dl.DeltaTable(path, version=0).file_uris() == table.file_uris()
+
+
+def test_files_come_newest_first(dl, path):
+    for first in (0, 10, 20):
+        dl.write_deltalake(path, ids(first, first + 1), mode="append")
+    table = dl.DeltaTable(path)
+    added = pa.table(table.get_add_actions(flatten=True))
+    assert added.column("min.id").to_pylist() == [20, 10, 0]
+    assert [os.path.relpath(uri, path) for uri in table.file_uris()] == (
+        added.column("path").to_pylist()
+    )
 
 
 @pytest.mark.parametrize(
@@ -125,7 +137,7 @@ def test_pruning_keeps_files_without_statistics(dl, path):
 
 
 def test_pruning_by_an_unknown_column(dl, years):
-    with raises_exactly(dl.exceptions.DeltaError, "nope"):
+    with raises_exactly(dl.exceptions.DeltaError, "'nope' is not a root table field"):
         years.file_uris(file_pruning_predicate=[("nope", "=", 1)])
     with raises_exactly(dl.exceptions.DeltaError, "No field named nope"):
         years.file_uris(file_pruning_predicate="nope = 1")
@@ -136,14 +148,22 @@ def test_pruning_by_sql_that_does_not_parse(dl, years):
         years.file_uris(file_pruning_predicate="year =")
 
 
-def test_pruning_with_an_unknown_operator(dl, years):
-    with raises_exactly(dl.exceptions.DeltaError, "Invalid partition filter"):
-        years.file_uris(file_pruning_predicate=[("year", "~", 1)])
-
-
-def test_pruning_in_needs_a_collection(dl, years):
-    with raises_exactly(dl.exceptions.DeltaError, "Invalid partition filter"):
-        years.file_uris(file_pruning_predicate=[("year", "in", 2020)])
+@pytest.mark.filterwarnings("ignore:`partition_filters` is deprecated")
+@pytest.mark.parametrize("argument", ["partition_filters", "file_pruning_predicate"])
+@pytest.mark.parametrize(
+    ("condition", "shown"),
+    [
+        (("year", "=>", "3"), '("year", "=>", "3")'),
+        (("year", "~", 2020), '("year", "~", "2020")'),
+        (("year", "=", ["2020", 2021]), '("year", "=", ["2020", "2021"])'),
+        (("year", "in", 2020), '("year", "in", "2020")'),
+    ],
+    ids=str,
+)
+def test_pruning_with_an_invalid_filter(dl, years, argument, condition, shown):
+    message = re.escape(f"Invalid partition filter found: {shown}")
+    with raises_exactly(dl.exceptions.DeltaError, message):
+        years.file_uris(**{argument: [condition]})
 
 
 def test_pruning_with_a_value_of_another_type(dl, years):
@@ -247,6 +267,22 @@ def test_add_actions_of_an_empty_table(dl, path):
 def test_add_actions_offer_columns_by_name(table):
     paths = table.get_add_actions().column("path").to_pylist()
     assert [uri.endswith(paths[0]) for uri in table.file_uris()] == [True]
+
+
+def test_add_file_sizes(years):
+    added = pa.table(years.get_add_actions())
+    paths, sizes = (added.column(name) for name in ("path", "size_bytes"))
+    expected = dict(zip(paths.to_pylist(), sizes.to_pylist(), strict=True))
+    assert years._table.get_add_file_sizes() == expected
+
+
+def test_add_file_sizes_of_escaped_paths(dl, path):
+    data = pa.table({"id": [1, 2], "p": ["a b", "c/d"]})
+    dl.write_deltalake(path, data, partition_by="p")
+    table = dl.DeltaTable(path)
+    assert table._table.get_add_file_sizes() == {
+        os.path.relpath(uri, path): os.path.getsize(uri) for uri in table.file_uris()
+    }
 
 
 def test_count(dl, path, table):

@@ -38,6 +38,12 @@ def test_file_info(filesystem, path):
     assert directory.type == pa_fs.FileType.Directory
 
 
+def test_file_info_modification_time(handler, path):
+    (info,) = handler.get_file_info([COMMIT])
+    local = pa_fs.LocalFileSystem().get_file_info(f"{path}/{COMMIT}")
+    assert info.mtime_ns == local.mtime_ns
+
+
 def test_file_info_selector(filesystem, path):
     selector = pa_fs.FileSelector("_delta_log")
     found = [info.path for info in filesystem.get_file_info(selector)]
@@ -117,6 +123,12 @@ def test_output_stream_of_the_raw_handler(handler, path):
     stream.close()
     assert stream.closed
     assert (Path(path) / "out.bin").read_bytes() == b"hello"
+
+
+def test_output_stream_with_a_small_buffer_warns(dl, path, table):
+    handler = dl.fs.DeltaStorageHandler(path, options={"max_buffer_size": "1"})
+    with pytest.warns(UserWarning, match="max_buffer_size"):
+        handler.open_output_stream("out.bin").close()
 
 
 def test_input_file_of_the_raw_handler(handler, path):

@@ -1,6 +1,7 @@
 """Checkpoints, log cleanup, log compaction and manifests."""
 
 import json
+import os
 import time
 from pathlib import Path
 from types import ModuleType
@@ -57,12 +58,28 @@ def test_time_travel_before_a_checkpoint(dl, path, table):
     assert dl.DeltaTable(path, version=0).count() == 3
 
 
+def test_checkpoint_of_an_older_version(dl, path):
+    for i in range(4):
+        dl.write_deltalake(path, ids(i), mode="append")
+    dl.DeltaTable(path, version=1).create_checkpoint()
+    assert checkpoints(path) == ["00000000000000000001.checkpoint.parquet"]
+    found = pq.read_table(Path(path) / "_delta_log" / checkpoints(path)[0])
+    assert len([row for row in found.to_pylist() if row["add"]]) == 2
+    assert dl.DeltaTable(path).version() == 3
+    assert dl.DeltaTable(path).count() == 4
+
+
 def test_checkpoint_interval(dl, path):
     configuration = {"delta.checkpointInterval": "3"}
-    dl.write_deltalake(path, ids(0), configuration=configuration)
-    for i in range(1, 5):
-        dl.write_deltalake(path, ids(i), mode="append")
-    assert checkpoints(path) == ["00000000000000000002.checkpoint.parquet"]
+    found = []
+    for i in range(7):
+        dl.write_deltalake(path, ids(i), mode="append", configuration=configuration)
+        found.append(len(checkpoints(path)))
+    assert found == [0, 0, 1, 1, 1, 2, 2]
+    assert checkpoints(path) == [
+        "00000000000000000002.checkpoint.parquet",
+        "00000000000000000005.checkpoint.parquet",
+    ]
 
 
 def test_no_checkpoint_on_request(dl, path):
@@ -144,11 +161,47 @@ def test_write_after_cleanup(dl, path, forgetful):
     assert dl.DeltaTable(path).count() == 5
 
 
+def age(path: str, *names: str) -> None:
+    """Make files of the log older than it is kept: 30 days."""
+    past = time.time() - 60 * 24 * 60 * 60
+    for name in names:
+        os.utime(Path(path) / "_delta_log" / name, (past, past))
+
+
+def commits(path: str) -> list[str]:
+    return [name for name in log_files(path) if name.endswith(".json")]
+
+
 @pytest.fixture
 def five(dl: ModuleType, path: str) -> Any:
     for i in range(5):
         dl.write_deltalake(path, ids(i), mode="append")
     return dl.DeltaTable(path)
+
+
+def test_cleanup_keeps_old_commits_that_younger_versions_need(dl, path, five):
+    five.create_checkpoint()
+    age(path, *commits(path)[:3])
+    five.cleanup_metadata()
+    assert len(commits(path)) == 5
+    assert dl.DeltaTable(path, version=3).count() == 4
+
+
+def test_cleanup_removes_old_commits_before_a_checkpoint(dl, path, five):
+    five.load_as_version(2)
+    five.create_checkpoint()
+    age(path, *commits(path)[:3])
+    dl.DeltaTable(path).cleanup_metadata()
+    assert commits(path) == [f"{version:020}.json" for version in (2, 3, 4)]
+    assert dl.DeltaTable(path, version=3).count() == 4
+
+
+def test_cleanup_when_every_commit_is_old(dl, path, five):
+    five.create_checkpoint()
+    age(path, *commits(path))
+    five.cleanup_metadata()
+    assert commits(path) == ["00000000000000000004.json"]
+    assert dl.DeltaTable(path).count() == 5
 
 
 def test_compact_logs(dl, path, five):
@@ -268,6 +321,16 @@ def eager(dl: ModuleType, path: str) -> Any:
 @pytest.mark.parametrize("name", [*COMMITS, *REWRITES])
 def test_commit_makes_the_checkpoint(dl, path, eager, name):
     (COMMITS | REWRITES)[name](dl, eager)
+    assert checkpoints(path) == ["00000000000000000002.checkpoint.parquet"]
+
+
+@pytest.mark.parametrize("name", ["append", "delete", "merge", "compact"])
+def test_checkpoint_interval_counts_every_commit(dl, path, name):
+    configuration = {"delta.checkpointInterval": "3"}
+    dl.write_deltalake(path, ids(0, 1), configuration=configuration)
+    dl.write_deltalake(path, ids(2), mode="append")
+    assert checkpoints(path) == []
+    (COMMITS | REWRITES)[name](dl, dl.DeltaTable(path))
     assert checkpoints(path) == ["00000000000000000002.checkpoint.parquet"]
 
 

@@ -357,6 +357,18 @@ def test_merge_schema_is_off_by_default(table):
     assert [field.name for field in table.schema().fields] == ["id", "name"]
 
 
+def test_all_clauses_leave_out_columns_of_the_source_alone(table):
+    data = source(id=[1, 5], name=["one", "five"], extra=[1.5, 2.5])
+    (
+        merge(table, data)
+        .when_matched_update_all()
+        .when_not_matched_insert_all()
+        .execute()
+    )
+    assert [field.name for field in table.schema().fields] == ["id", "name"]
+    assert names(table) == {0: "a", 1: "one", 2: "c", 5: "five"}
+
+
 def test_values_are_cast_to_the_target(dl, path):
     schema = pa.schema([("id", pa.int64()), ("x", pa.int8())])
     dl.write_deltalake(path, pa.table({"id": [1], "x": [0]}, schema=schema))
@@ -447,6 +459,16 @@ def test_merge_touches_only_matching_files(dl, path):
     metrics = merge(table, ids(100)).when_matched_delete().execute()
     assert metrics["num_target_files_removed"] == 1
     assert metrics["num_target_rows_copied"] == 1
+
+
+def test_merge_skips_partitions_outside_the_predicate(dl, path):
+    data = pa.table({"id": range(10, 15), "p": range(5)})
+    dl.write_deltalake(path, data, partition_by="p")
+    builder = merge(dl.DeltaTable(path), ids(13, 14), "s.id = t.id and t.p in (3, 4)")
+    metrics = builder.when_matched_update({"id": "s.id + 10"}).execute()
+    assert metrics["num_target_files_scanned"] == 2
+    assert metrics["num_target_files_skipped_during_scan"] == 3
+    assert metrics["num_target_rows_updated"] == 2
 
 
 def test_merge_into_an_append_only_table(dl, path):

@@ -37,6 +37,10 @@ def test_open_accepts_a_file_uri(dl, table, path):
     assert rows(opened) == rows(table)
 
 
+def test_table_uri_of_the_raw_table(table):
+    assert table._table.table_uri() == table.table_uri
+
+
 def test_open_relative_path(dl, table, path, monkeypatch):
     monkeypatch.chdir(Path(path).parent)
     opened = dl.DeltaTable(Path(path).name)

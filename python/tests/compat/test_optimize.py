@@ -126,14 +126,24 @@ def test_compact_target_size_property(dl, path):
     assert table.history(1)[0]["operationParameters"]["targetSize"] == "12345"
 
 
-def test_compact_target_size_zero(small_files):
-    with raises_exactly(ValueError, "target_file_size"):
-        small_files.optimize.compact(target_size=0)
-
-
 def test_compact_target_size_negative(small_files):
     with raises_exactly(OverflowError, "negative"):
         small_files.optimize.compact(target_size=-1)
+
+
+@pytest.mark.parametrize(
+    "optimize",
+    [
+        lambda table, size: table.optimize.compact(target_size=size),
+        lambda table, size: table.optimize.z_order(["id"], target_size=size),
+    ],
+    ids=["compact", "z_order"],
+)
+@pytest.mark.parametrize("size", [0, 2**63])
+def test_target_size_out_of_range(small_files, optimize, size):
+    with raises_exactly(ValueError, "target_file_size must be between 1 and"):
+        optimize(small_files, size)
+    assert small_files.version() == 5
 
 
 @pytest.mark.parametrize("interval", [0, timedelta(0)], ids=["int", "timedelta"])

@@ -184,6 +184,16 @@ def test_overwrite_schema_changes_the_partitioning(dl, path, by_day):
     assert {p["paid"] for p in by_day.partitions()} == {"true", "false"}
 
 
+def test_overwrite_schema_removes_the_partitioning(dl, path, by_day):
+    dl.write_deltalake(
+        by_day, orders(), mode="overwrite", schema_mode="overwrite", partition_by=[]
+    )
+    assert by_day.metadata().partition_columns == []
+    assert by_day.partitions() == []
+    assert [os.path.dirname(uri) for uri in by_day.file_uris()] == [path]
+    assert rows(by_day, "id") == orders().to_pylist()
+
+
 def test_partitions_with_a_pruning_predicate(by_day):
     assert by_day.partitions(file_pruning_predicate="day = 'mon'") == [{"day": "mon"}]
     found = by_day.partitions(file_pruning_predicate=[("day", "!=", "mon")])

@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pa_fs
 import pytest
 
-from .helpers import raises_exactly, rows, sample
+from .helpers import ids, raises_exactly, rows, sample
 
 
 @pytest.fixture
@@ -35,6 +35,21 @@ def test_to_pyarrow_table(table):
     assert isinstance(read, pa.Table)
     assert read.schema == sample().schema
     assert rows(read) == sample().to_pylist()
+
+
+def test_to_pyarrow_table_begins_with_the_newest_files(dl, path):
+    for first in (0, 10, 20):
+        dl.write_deltalake(path, ids(first, first + 1), mode="append")
+    read = dl.DeltaTable(path).to_pyarrow_table()
+    assert read.column("id").to_pylist() == [20, 21, 10, 11, 0, 1]
+
+
+def test_to_pyarrow_table_keeps_the_order_of_files_written_at_once(dl, path):
+    data = pa.table({"a": range(20_000), "b": [str(i) for i in range(20_000)]})
+    dl.write_deltalake(path, data, target_file_size=20_000)
+    table = dl.DeltaTable(path)
+    assert len(table.file_uris()) > 1
+    assert table.to_pyarrow_table().column("a").to_pylist() == list(range(20_000))
 
 
 def test_to_pyarrow_table_columns(years):

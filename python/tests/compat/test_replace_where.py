@@ -104,6 +104,32 @@ def test_with_merged_schema(dl, cats):
     ]
 
 
+def test_with_overwritten_schema_of_the_same_columns(dl, cats):
+    data = pets(a=[10], kind=["cat"])
+    replace(dl, cats, data, "kind = 'cat'", schema_mode="overwrite")
+    assert rows(cats) == [{"a": 2, "kind": "dog"}, {"a": 10, "kind": "cat"}]
+
+
+@pytest.mark.parametrize("schema_mode", [None, "overwrite"])
+@pytest.mark.parametrize("columns", ["a", []], ids=["another", "none"])
+def test_with_another_partitioning(dl, path, columns, schema_mode):
+    data = pets(a=[1, 2], kind=["cat", "dog"])
+    dl.write_deltalake(path, data, partition_by="kind")
+    table = dl.DeltaTable(path)
+    with raises_exactly(
+        dl.exceptions.DeltaError, "Specified table partitioning does not match"
+    ):
+        replace(
+            dl,
+            table,
+            pets(a=[10], kind=["cat"]),
+            "kind = 'cat'",
+            partition_by=columns,
+            schema_mode=schema_mode,
+        )
+    assert dl.DeltaTable(path).version() == 0
+
+
 def test_nulls_do_not_match(dl, path):
     dl.write_deltalake(path, pets(a=[1, 2], kind=["cat", None]))
     table = dl.DeltaTable(path)

@@ -162,6 +162,20 @@ def test_custom_metadata(dl, path, table, metadata):
         assert info.get(key) == value
 
 
+def test_custom_metadata_keeps_every_value_json_has(dl, table):
+    metadata = {"note": None, "source": {"files": [1, None, {}]}, "final": False}
+    append(dl, table, custom_metadata=metadata)
+    entry = table.history(1)[0]
+    assert entry | metadata == entry
+
+
+def test_read_version_of_the_commit_that_creates_a_table(dl, path):
+    properties = dl.CommitProperties(custom_metadata={"readVersion": 7})
+    dl.write_deltalake(path, sample(), commit_properties=properties)
+    (entry,) = dl.DeltaTable(path).history()
+    assert entry["readVersion"] == 7
+
+
 def test_custom_metadata_is_merged_into_operation_parameters(dl, table):
     append(dl, table, custom_metadata={"operationParameters": {"extra": 1}})
     parameters = table.history(1)[0]["operationParameters"]
@@ -186,6 +200,7 @@ def test_custom_metadata_is_merged_into_operation_parameters(dl, table):
         ({"x": float("inf")}, "must be JSON-serializable"),
         ({"x": object()}, "must be JSON-serializable"),
         ({1: "x"}, "keys must be strings"),
+        ([("job", "x")], "must be a mapping"),
     ],
     ids=str,
 )

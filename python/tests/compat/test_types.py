@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
+from arro3.core import DataType
 
 from .helpers import stats
 
@@ -223,6 +224,14 @@ def test_scan_returns_views(dl, path):
     schema = pa.schema(dl.DeltaTable(path).scan().schema)
     assert schema.field("s").type == pa.string_view()
     assert schema.field("b").type == pa.binary_view()
+
+
+def test_scan_of_columns_returns_views(dl, path):
+    dl.write_deltalake(path, pa.table({"s": ["a"], "n": [1], "b": [b"x"]}))
+    schema = dl.DeltaTable(path).scan(columns=["b", "s"]).schema
+    assert schema.names == ["b", "s"]
+    assert DataType.is_binary_view(schema.field("b").type)
+    assert DataType.is_string_view(schema.field("s").type)
 
 
 def test_variant_round_trip(dl, path):

@@ -1,5 +1,6 @@
 """``write_deltalake``: modes, accepted data, metadata, file sizes and errors."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -203,6 +204,25 @@ def test_write_needs_arrow_data(dl, path, data):
 def test_write_sequences_must_hold_batches(dl, path, data, error):
     with pytest.raises(error):
         dl.write_deltalake(path, data)
+
+
+class UncountedBatches(Sequence):
+    """Three batches, of which only the first has an index."""
+
+    def __len__(self):
+        raise NotImplementedError
+
+    def __getitem__(self, index):
+        assert index == 0
+        return next(iter(self))
+
+    def __iter__(self):
+        return (pa.record_batch({"a": [i]}) for i in range(3))
+
+
+def test_write_accepts_sequences_that_do_not_know_their_length(dl, path):
+    dl.write_deltalake(path, UncountedBatches())
+    assert rows(dl.DeltaTable(path)) == [{"a": 0}, {"a": 1}, {"a": 2}]
 
 
 def test_write_needs_a_location(dl):

@@ -1,5 +1,6 @@
 """Writing data whose schema differs from the table's: casts, merge, overwrite."""
 
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -103,6 +104,28 @@ def test_append_of_numbers_to_text(dl, path):
     assert rows(dl.DeltaTable(path)) == [{"x": "5"}, {"x": "a"}]
 
 
+def decimals(text: str, digits: int) -> pa.Table:
+    return pa.table({"x": pa.array([Decimal(text)], pa.decimal128(digits, 1))})
+
+
+@pytest.mark.parametrize("value", ["1.5", "1234.5"])
+@pytest.mark.parametrize(
+    ("schema_mode", "message"),
+    [
+        (None, r"Cannot cast field x from Decimal128\(5, 1\) to Decimal128\(4, 1\)"),
+        ("merge", "Decimal128"),
+    ],
+    ids=str,
+)
+def test_append_of_decimals_with_more_digits(dl, path, value, schema_mode, message):
+    dl.write_deltalake(path, decimals("1.0", digits=4))
+    with raises_exactly(dl.exceptions.SchemaMismatchError, message):
+        dl.write_deltalake(
+            path, decimals(value, digits=5), mode="append", schema_mode=schema_mode
+        )
+    assert dl.DeltaTable(path).version() == 0
+
+
 def test_append_of_local_time_to_utc(dl, path):
     utc = pa.timestamp("us", "UTC")
     dl.write_deltalake(path, pa.table({"t": pa.array([0], utc)}))
@@ -172,12 +195,20 @@ def test_merge_with_overwrite(dl, path, table):
     assert rows(table) == [{"id": 9, "name": None, "extra": 1.5}]
 
 
-def test_merge_of_an_incompatible_value(dl, path):
-    dl.write_deltalake(path, ids(1))
-    with pytest.raises(Exception, match="Cast error"):
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("hello", "Cannot cast string 'hello' to value of Int8 type"),
+        (1000, "Can't cast value 1000 to type Int8"),
+    ],
+)
+def test_merge_of_an_incompatible_value(dl, path, value, message):
+    dl.write_deltalake(path, pa.table({"x": pa.array([1], pa.int8())}))
+    with pytest.raises(Exception, match=f"Cast error: {message}"):
         dl.write_deltalake(
-            path, pa.table({"id": ["abc"]}), mode="append", schema_mode="merge"
+            path, pa.table({"x": [value]}), mode="append", schema_mode="merge"
         )
+    assert dl.DeltaTable(path).version() == 0
 
 
 def test_merge_fills_added_columns_with_null_in_old_files(dl, path, table):

@@ -235,6 +235,15 @@ def test_encoding_of_one_column(dl, written):
     assert "DELTA_BYTE_ARRAY" in group.column(1).encodings
 
 
+def test_encoding_of_one_column_takes_the_place_of_its_dictionary(dl, written):
+    packed = dl.ColumnProperties(encoding="DELTA_BINARY_PACKED")
+    data = pa.table({"price": range(100), "amount": range(100)})
+    group = written(data, column_properties={"price": packed}).row_group(0)
+    assert "DELTA_BINARY_PACKED" in group.column(0).encodings
+    assert "RLE_DICTIONARY" not in group.column(0).encodings
+    assert "RLE_DICTIONARY" in group.column(1).encodings
+
+
 def test_unknown_encoding(dl, written):
     with raises_exactly(dl.exceptions.DeltaError, "unknown encoding"):
         written(column_properties={"id": dl.ColumnProperties(encoding="nope")})
