@@ -567,13 +567,8 @@ impl RawTable {
         if schema_mode.is_none() {
             check_columns(&self.get().head.metadata.schema_string, rows.schema().map(|s| s.as_ref()))?;
         }
-        let write = Write {
-            replace_where: predicate,
-            schema_mode,
-            partition_by,
-            casts: Casts::Any,
-            ..Write::new(rows, mode)
-        };
+        let write =
+            Write { replace_where: predicate, schema_mode, partition_by, casts: Casts::Any, ..Write::new(rows, mode) };
         let blind = write.mode == SaveMode::Append;
         self.run(py, Operation::Write(write), writer, commit, hooks, |options| {
             options.target_file_size = target_file_size;

@@ -198,7 +198,7 @@ def test_custom_metadata_is_merged_into_operation_parameters(dl, table):
         ({"operationParameters": 1}, "must be a JSON object"),
         ({"x": float("nan")}, "must be JSON-serializable"),
         ({"x": float("inf")}, "must be JSON-serializable"),
-        ({"x": object()}, "must be JSON-serializable"),
+        ({"x": object}, "must be JSON-serializable"),
         ({1: "x"}, "keys must be strings"),
         ([("job", "x")], "must be a mapping"),
     ],
