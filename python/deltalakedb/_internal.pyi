@@ -158,6 +158,7 @@ class RawTable:
         partition_filters: list[tuple[str, str, str | list[str]]] | None,
         target_size: int | None,
         max_concurrent_tasks: int | None,
+        min_commit_interval: int | None,
         max_spill_size: int | None,
         max_temp_directory_size: int | None,
         writer: WriterProperties | None,

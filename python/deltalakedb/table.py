@@ -1588,7 +1588,9 @@ class TableOptimizer:
             max_concurrent_tasks: how many files are written at once.
             max_spill_size: bytes in memory, before files on disk take over.
             max_temp_directory_size: bytes of these files.
-            min_commit_interval: accepted for compatibility; there is one commit.
+            min_commit_interval: makes a commit of what is done whenever so much time,
+                or so many seconds, have passed, instead of one of all. They are made
+                when the last file is done.
             writer_properties: how Parquet files are written.
             *args: deprecated; name the arguments below instead.
             commit_properties: what the commit says about itself.
@@ -1617,6 +1619,7 @@ class TableOptimizer:
             partition_filters,
             target_size,
             max_concurrent_tasks,
+            _seconds(min_commit_interval),
             max_spill_size,
             max_temp_directory_size,
             writer_properties,
@@ -1648,7 +1651,9 @@ class TableOptimizer:
             max_concurrent_tasks: how many files are written at once.
             max_spill_size: bytes in memory, before files on disk take over.
             max_temp_directory_size: bytes of these files.
-            min_commit_interval: accepted for compatibility; there is one commit.
+            min_commit_interval: makes a commit of what is done whenever so much time,
+                or so many seconds, have passed, instead of one of all. They are made
+                when the last file is done.
             writer_properties: how Parquet files are written.
             *args: deprecated; name the arguments below instead.
             commit_properties: what the commit says about itself.
@@ -1681,6 +1686,7 @@ class TableOptimizer:
             partition_filters,
             target_size,
             max_concurrent_tasks,
+            _seconds(min_commit_interval),
             max_spill_size,
             max_temp_directory_size,
             writer_properties,
@@ -1710,6 +1716,12 @@ def _dataset() -> ModuleType:
     from deltalakedb import _dataset
 
     return _dataset
+
+
+def _seconds(interval: int | timedelta | None) -> int | None:
+    if isinstance(interval, timedelta):
+        return int(interval.total_seconds())
+    return interval
 
 
 def _has(columns: Schema, column: str) -> bool:

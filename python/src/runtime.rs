@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::Instant;
 
 use crate::errors::{CatalogError, DeltaError, raise};
 
@@ -60,8 +61,8 @@ pub(crate) fn wait_here<T: Send>(
 /// The future, unless Ctrl-C comes first.
 pub(crate) async fn heard<T>(future: impl Future<Output = PyResult<T>>) -> PyResult<T> {
     let mut future = std::pin::pin!(future);
-    let mut look = tokio::time::interval(LOOK);
-    look.tick().await;
+    // Not now: even a timer that is due waits for the next millisecond.
+    let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
     loop {
         tokio::select! {
             done = &mut future => return done,

@@ -651,6 +651,7 @@ impl RawTable {
         partition_filters: Option<Vec<Filter>>,
         target_size: Option<u64>,
         max_concurrent_tasks: Option<usize>,
+        min_commit_interval: Option<u64>,
         max_spill_size: Option<usize>,
         max_temp_directory_size: Option<u64>,
         writer: Option<Parquet>,
@@ -660,7 +661,8 @@ impl RawTable {
         let _ = (max_spill_size, max_temp_directory_size);
         let target_size = file_size(target_size)?;
         let partitions = partition_filters.unwrap_or_default().into_iter().map(partition_filter).collect();
-        let how = Optimize { zorder, target_size, partitions, max_concurrent_tasks };
+        let min_commit_interval = min_commit_interval.map(Duration::from_secs);
+        let how = Optimize { zorder, target_size, partitions, max_concurrent_tasks, min_commit_interval };
         Ok(self.run(py, Operation::Optimize(how), writer, commit, hooks, |_| ())?.to_string())
     }
 

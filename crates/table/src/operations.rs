@@ -4,6 +4,7 @@
 //! there, and its commit is a description that a catalog may take or refuse.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use datafusion::execution::SendableRecordBatchStream;
@@ -162,7 +163,7 @@ impl Operation {
             }
             Self::Merge(merge, rows) => stage_merge(&empty().await?, state, table, merge, rows).await?,
             Self::Optimize(how) => {
-                check_known(&empty().await?, table, how.zorder.iter().map(String::as_str))?;
+                check_optimize(state, &base, table, &how).await?;
                 // It moves rows and changes none: whoever changed its files meanwhile has removed them.
                 Staged::blind(Whole::open(state).await?.optimize(&how).await?)
             }
@@ -333,6 +334,11 @@ fn predicate_of(condition: &Option<(String, Predicate)>) -> Predicate {
     condition.as_ref().map_or(Predicate::Unknown, |(_, predicate)| predicate.clone())
 }
 
+async fn check_optimize(state: &LogState, base: &Snapshot, table: &str, how: &Optimize) -> Result<()> {
+    check_writable(base, table)?;
+    check_known(&VirtualTable::without_files(state).await?, table, how.zorder.iter().map(String::as_str))
+}
+
 fn check_columns(empty: &VirtualTable, table: &str, set: &[(String, String)]) -> Result<()> {
     if set.is_empty() {
         return Err(TxnLogError::invalid(format!("an update of {table} sets no column: say which, and to what")));
@@ -374,6 +380,9 @@ impl DeltaTable {
     /// Runs an operation and commits it. It sees one version of the table, the newest; whoever committed meanwhile what
     /// the operation should have seen makes it [`ErrorKind::Conflict`], and its files are removed.
     pub async fn run(&self, operation: Operation, options: &WriteOptions) -> Result<Finished> {
+        if let Operation::Optimize(how @ Optimize { min_commit_interval: Some(apart), .. }) = &operation {
+            return self.optimize_in_steps(how, *apart, options).await;
+        }
         let (pending, metrics) = self.stage(operation, options).await?;
         let committed = match pending {
             Some(pending) => self.commit(pending, options).await?,
@@ -387,13 +396,40 @@ impl DeltaTable {
         Ok(self.stage(operation, options).await?.0)
     }
 
-    async fn stage(&self, operation: Operation, options: &WriteOptions) -> Result<(Option<PendingWrite>, Value)> {
+    /// What is optimized by one commit stays so, whatever becomes of the next.
+    async fn optimize_in_steps(&self, how: &Optimize, apart: Duration, options: &WriteOptions) -> Result<Finished> {
         let (id, began_at) = (self.writable_id()?, options.clock.now_ms());
+        let (base, state) = self.state(options).await?;
+        check_optimize(&state, &base, &self.to_string(), how).await?;
+        let (steps, metrics) = Box::pin(Whole::open(&state).await?.optimize_in_steps(how, apart)).await?;
+        let (mut steps, mut committed) = (steps.into_iter(), None);
+        while let Some(step) = steps.next() {
+            let mut pending = PendingWrite::new(step, id, Base::RebaseFrom(base.version()), options);
+            pending.began_at = began_at;
+            match self.commit(pending, options).await {
+                Ok(done) => committed = done,
+                Err(e) => {
+                    for step in steps {
+                        step.files.remove().await;
+                    }
+                    return Err(e);
+                }
+            }
+        }
+        Ok(Finished { committed, metrics })
+    }
+
+    /// The table as it is read by who writes in that way.
+    async fn state(&self, options: &WriteOptions) -> Result<(Snapshot, LogState)> {
         let reader = self.reader().await?;
         let base = reader.snapshot(options.read_version.map_or(At::Latest, At::Version)).await?;
-        let version = base.version();
-        let state = LogState::at(&self.location, reader, base).writing(options);
-        let table = self.to_string();
+        Ok((base.clone(), LogState::at(&self.location, reader, base).writing(options)))
+    }
+
+    async fn stage(&self, operation: Operation, options: &WriteOptions) -> Result<(Option<PendingWrite>, Value)> {
+        let (id, began_at) = (self.writable_id()?, options.clock.now_ms());
+        let (base, state) = self.state(options).await?;
+        let (version, table) = (base.version(), self.to_string());
         // What operations hold while they wait is much: it is not kept on the stack.
         let Some(Staged { mut captured, reads, exactly }) = Box::pin(operation.stage(&state, &table)).await? else {
             return Ok((None, Value::Null));

@@ -16,14 +16,14 @@ use deltalakedb_log::catalog::{Catalog, TableRef, require};
 use deltalakedb_log::commit::{Base, CommitRequest, Committed, Isolation, NewTable, Reads};
 use deltalakedb_log::{
     At, ErrorKind, FileKey, Object, Predicate, Result, Snapshot, TableEntry, TableId, TableName, TxnLogError,
-    TxnLogTransactionError, canonical_path,
+    TxnLogTransactionError,
 };
 use futures::TryStreamExt;
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::create::{TableSpec, check_partitioning, check_place};
-use crate::delta_rs::{self, Captured, LogState, NewFiles, TableSchema, wait};
+use crate::delta_rs::{self, Captured, LogState, NewFiles, TableSchema, named_paths, wait};
 use crate::operations::{Operation, Staged, Write};
 use crate::table::{Scan, scan};
 use crate::write::{Rows, SaveMode, WriteOptions, commit_requests, remove};
@@ -488,14 +488,4 @@ fn summary(mut infos: Vec<CommitInfo>) -> Option<Action> {
     info.set("operation", "TRANSACTION");
     info.set("operationParameters", parameters);
     Some(Action::CommitInfo(CommitInfo(info)))
-}
-
-/// The paths that a commit names, decoded.
-fn named_paths(actions: &[Action]) -> HashSet<Vec<u8>> {
-    let path = |action: &Action| match action {
-        Action::Add(add) => Some(canonical_path(&add.path)),
-        Action::Cdc(cdc) => Some(canonical_path(&cdc.path)),
-        _ => None,
-    };
-    actions.iter().filter_map(path).collect()
 }

@@ -62,7 +62,6 @@ DIFFERENCES: dict[str, str] = {
     "test_nanosecond_timestamps_can_be_enabled": "timestamps have microseconds: the library is built without nanoseconds",
     "test_merge_history": "the history of a merge has its predicate twice, as delta-rs writes it",
     "test_compact_unknown_partition": "an unknown partition column is a SchemaMismatchError, which is a DeltaError",
-    "test_compact_commit_per_partition": "an optimize is one commit: min_commit_interval is ignored",
     "test_append_with_a_predicate_checks_the_data": "an append with a predicate is refused: it replaces nothing",
     "test_primitive_type_from_unsupported_arrow_type[timestamp[s]]": "timestamps of seconds are taken as microseconds",
     "test_transaction_is_read_only": "assigning to a Transaction is a FrozenInstanceError",

@@ -62,7 +62,7 @@ pub use self::schema::{TableSchema, parse_schema};
 pub(crate) use self::stores::register;
 pub use self::write::NewFiles;
 pub use self::write::SchemaMode;
-pub(crate) use self::write::{Captured, Create, convert, create, create_with_data};
+pub(crate) use self::write::{Captured, Create, convert, create, create_with_data, named_paths};
 
 /// A table's log as an operation finds it: at a version, with the commits of a transaction on top.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
@@ -13,7 +14,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::execute_stream;
 use deltalake_core::DeltaTable;
 use deltalake_core::kernel::{MetadataValue, TableFeatures};
-use deltalake_core::operations::optimize::OptimizeType;
+use deltalake_core::operations::optimize::{OptimizeBuilder, OptimizeType};
 use deltalake_core::operations::update_table_metadata::TableMetadataUpdate;
 use deltalake_core::partitions::{FilterLiteral, FilterValue, filter_literal};
 use deltalake_core::table::config::TableProperty;
@@ -37,6 +38,15 @@ pub struct Optimize {
     pub partitions: Vec<PartitionFilter>,
     /// How many files are written at once; `None`: as many as there are processors.
     pub max_concurrent_tasks: Option<usize>,
+    /// Makes a commit of the files that are done whenever so much time has passed, instead of one of all. They are
+    /// committed when the last is done. A transaction takes no notice of it.
+    pub min_commit_interval: Option<Duration>,
+}
+
+impl Optimize {
+    fn filters(&self) -> Result<Vec<FilterLiteral<'_>>> {
+        self.partitions.iter().map(PartitionFilter::literal).collect()
+    }
 }
 
 /// Partitions by a column's value.
@@ -318,17 +328,38 @@ impl Whole {
 
     /// Puts files together.
     pub(crate) async fn optimize(self, how: &Optimize) -> Result<Captured> {
+        let (filters, applications) = (how.filters()?, self.applications());
+        let optimize = self.optimizing(how, &filters)?;
+        Ok(self.0.capture("the files cannot be put together", optimize, metrics).await?.with(applications))
+    }
+
+    /// The same in several commits; and what it says of itself.
+    pub(crate) async fn optimize_in_steps(self, how: &Optimize, apart: Duration) -> Result<(Vec<Captured>, Value)> {
+        let (filters, applications) = (how.filters()?, self.applications());
+        let optimize = self.optimizing(how, &filters)?.with_min_commit_interval(apart);
+        let (mut steps, metrics) = self.0.capture_steps("the files cannot be put together", optimize, metrics).await?;
+        if let Some(last) = steps.pop() {
+            steps.push(last.with(applications));
+        }
+        Ok((steps, metrics))
+    }
+
+    /// delta-rs takes no applications for an optimize.
+    fn applications(&self) -> Vec<Action> {
+        self.0.options.applications.iter().cloned().map(Action::Txn).collect()
+    }
+
+    fn optimizing<'a>(&self, how: &Optimize, filters: &'a [FilterLiteral<'a>]) -> Result<OptimizeBuilder<'a>> {
         let kind = match how.zorder.is_empty() {
             true => OptimizeType::Compact,
             false => OptimizeType::ZOrder(how.zorder.clone()),
         };
-        let filters = how.partitions.iter().map(PartitionFilter::literal).collect::<Result<Vec<_>>>()?;
         let mut optimize = self
             .0
             .theirs()
             .optimize()
             .with_type(kind)
-            .with_filters(&filters)
+            .with_filters(filters)
             .with_session_state(state()?)
             .with_commit_properties(self.0.commit_properties());
         if let Some(size) = how.target_size {
@@ -340,9 +371,7 @@ impl Whole {
         if let Some(parquet) = self.0.options.parquet.clone() {
             optimize = optimize.with_writer_properties(parquet);
         }
-        // delta-rs takes no applications here.
-        let applications: Vec<_> = self.0.options.applications.iter().cloned().map(Action::Txn).collect();
-        Ok(self.0.capture("the files cannot be put together", optimize, metrics).await?.with(applications))
+        Ok(optimize)
     }
 
     /// Takes files that are gone out of the table.

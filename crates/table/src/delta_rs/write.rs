@@ -21,7 +21,7 @@ use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::operations::write::{SchemaMode as DeltaSchemaMode, WriteBuilder};
 use deltalake_core::protocol::SaveMode;
 use deltalakedb_log::action::{Action, Commit, Txn};
-use deltalakedb_log::{ErrorKind, FileKey, Location, Object, Result, TxnLogError};
+use deltalakedb_log::{ErrorKind, FileKey, Location, Object, Result, TxnLogError, canonical_path};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::Value;
@@ -175,6 +175,25 @@ impl VirtualTable {
         shown::restore(&mut captured.actions, &self.base);
         Ok(captured)
     }
+
+    /// The same of one that makes several commits; and what it says of itself.
+    pub(super) async fn capture_steps<O, T>(
+        self,
+        what: &str,
+        operation: O,
+        metrics: fn(T) -> Value,
+    ) -> Result<(Vec<Captured>, Value)>
+    where
+        O: IntoFuture<Output = Result<T, DeltaTableError>>,
+    {
+        let (commits, metrics, files) = capture_all(&self.log, &self.log_store, what, operation, metrics).await?;
+        let step = |(commit, mut actions): (Bytes, Vec<Action>)| {
+            shown::restore(&mut actions, &self.base);
+            let files = files.only(&named_paths(&actions));
+            Captured { actions, commit: Some(commit), files, seen: self.log.seen(), metrics: Value::Null }
+        };
+        Ok((commits.into_iter().map(step).collect(), metrics))
+    }
 }
 
 impl Matching {
@@ -311,6 +330,16 @@ fn nothing_yet(table: &Create<'_>) -> Result<(Arc<HeldLog>, Arc<VirtualLogStore>
 }
 
 /// What delta-rs puts into a commit. Checkpoints and clean-up are the mirror's.
+/// The paths of the files that a commit names, decoded.
+pub(crate) fn named_paths(actions: &[Action]) -> HashSet<Vec<u8>> {
+    let path = |action: &Action| match action {
+        Action::Add(add) => Some(canonical_path(&add.path)),
+        Action::Cdc(cdc) => Some(canonical_path(&cdc.path)),
+        _ => None,
+    };
+    actions.iter().filter_map(path).collect()
+}
+
 fn commit_properties(options: &WriteOptions) -> CommitProperties {
     let application =
         |txn: &Txn| Transaction { app_id: txn.app_id.clone(), version: txn.version, last_updated: txn.last_updated };
@@ -331,34 +360,54 @@ async fn capture<O, T>(
 where
     O: IntoFuture<Output = Result<T, DeltaTableError>>,
 {
+    let (mut commits, metrics, files) = capture_all(log, log_store, what, operation, metrics).await?;
+    let (commit, actions) = match commits.pop() {
+        None => (None, Vec::new()),
+        Some((commit, actions)) if commits.is_empty() => (Some(commit), actions),
+        Some(_) => {
+            files.remove().await;
+            return Err(TxnLogError::new(
+                ErrorKind::Internal,
+                format!("an operation made {} commits where one was expected", 1 + commits.len()),
+            ));
+        }
+    };
+    Ok(Captured { actions, commit, files, seen: log.seen(), metrics })
+}
+
+/// The commits of an operation, each as it was made and its actions; what it says of itself; and all its files.
+type Commits = (Vec<(Bytes, Vec<Action>)>, Value, NewFiles);
+
+async fn capture_all<O, T>(
+    log: &HeldLog,
+    log_store: &VirtualLogStore,
+    what: &str,
+    operation: O,
+    metrics: fn(T) -> Value,
+) -> Result<Commits>
+where
+    O: IntoFuture<Output = Result<T, DeltaTableError>>,
+{
     let done = operation.await;
     let files = log_store.new_files();
+    let parsed = |commit: Bytes| {
+        let actions = Commit::parse(commit.clone(), "the commit made of the operation")?.into_actions();
+        Ok((commit, actions))
+    };
     let captured = match (log_store.puts().take_failure(), done) {
         (Some(e), _) => Err(TxnLogError::from(e)).explain(|| "the data files cannot be written".into()),
-        (None, Ok(done)) => one_commit(log.captured()).map(|(actions, commit)| (actions, commit, metrics(done))),
+        (None, Ok(done)) => {
+            let commits: Result<Vec<_>> = log.captured().into_iter().map(parsed).collect();
+            commits.map(|commits| (commits, metrics(done)))
+        }
         (None, Err(e)) => Err(e).explain(|| what.into()),
     };
     match captured {
-        Ok((actions, commit, metrics)) => Ok(Captured { actions, commit, files, seen: log.seen(), metrics }),
+        Ok((commits, metrics)) => Ok((commits, metrics, files)),
         Err(e) => {
             files.remove().await;
             Err(e)
         }
-    }
-}
-
-fn one_commit(staged: Vec<Bytes>) -> Result<(Vec<Action>, Option<Bytes>)> {
-    let mut staged = staged.into_iter();
-    match (staged.next(), staged.next()) {
-        (None, _) => Ok((Vec::new(), None)),
-        (Some(bytes), None) => {
-            let commit = Commit::parse(bytes.clone(), "the commit made of the operation")?;
-            Ok((commit.into_actions(), Some(bytes)))
-        }
-        (Some(_), Some(_)) => Err(TxnLogError::new(
-            ErrorKind::Internal,
-            format!("an operation made {} commits where one was expected", 2 + staged.count()),
-        )),
     }
 }
 

@@ -255,3 +255,24 @@ async fn a_condition_replaces_rows_and_no_columns() {
     let e = table.run(Operation::Write(by), &options).await.unwrap_err();
     assert!(e.to_string().starts_with("Specified table partitioning does not match"), "{e}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_optimize_can_be_several_commits() {
+    let room = Room::new();
+    let table = filled(&room).await;
+    let txn = Txn::from_json(r#"{"appId":"app","version":7}"#).unwrap();
+    let options = WriteOptions { applications: vec![txn], ..WriteOptions::default() };
+    for (id, day) in [(10, "a"), (11, "b")] {
+        table.write(rows(&[id], &[day]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
+    }
+    let how = Optimize { min_commit_interval: Some(Duration::ZERO), ..Optimize::default() };
+    let done = table.optimize(how.clone(), &options).await.unwrap();
+    assert_eq!(done.committed.unwrap().version, 7, "two partitions have more than one file");
+    assert_eq!(done.metrics["numFilesAdded"], 2);
+    assert_eq!((ids(&table).await.len(), data_files(&table)), (11, 7));
+    let head = table.reader().await.unwrap().snapshot(At::Latest).await.unwrap();
+    assert_eq!(head.txns["app"].version, 7);
+    check_plain(&table).await;
+    let done = table.optimize(how, &WriteOptions::default()).await.unwrap();
+    assert_eq!(done.committed, None, "there is nothing left to do");
+}
