@@ -337,7 +337,7 @@ class RawCatalog:
     def __init__(
         self,
         uri: str | None,
-        create: bool,
+        create: bool | None,
         settings: dict[str, str] | None,
     ) -> None: ...
     def uri(self) -> str: ...

@@ -49,7 +49,7 @@ _HISTORY = ArrowSchema(
 def connect(
     uri: str | None = None,
     *,
-    create: bool = True,
+    create: bool | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> Catalog:
     """Connects to a catalog.
@@ -59,7 +59,8 @@ def connect(
             ``deltasql://duckdb//var/data/catalog.duckdb`` or
             ``deltasql://postgres/mydb/public``. Without it, ``DELTALAKEDB_CATALOG``
             says.
-        create: whether a catalog in a file is made where there is none.
+        create: whether a catalog is made where there is none. Without it, as the
+            setting ``sql.schema`` says: one in a file is, one in PostgreSQL is not.
         settings: settings such as ``{"mirror.mode": "background"}``.
 
     Raises:
@@ -71,7 +72,7 @@ def connect(
         ['default.dt']
     """
     check_type("uri", uri, str, type(None))
-    check_type("create", create, bool)
+    check_type("create", create, bool, type(None))
     check_type("settings", settings, Mapping, type(None))
     return Catalog(RawCatalog(uri, create, dict(settings) if settings else None))
 

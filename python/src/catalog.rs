@@ -37,11 +37,11 @@ impl RawCatalog {
 #[pymethods]
 impl RawCatalog {
     #[new]
-    #[pyo3(signature = (uri=None, create=true, settings=None))]
+    #[pyo3(signature = (uri=None, create=None, settings=None))]
     fn new(
         py: Python<'_>,
         uri: Option<&str>,
-        create: bool,
+        create: Option<bool>,
         settings: Option<BTreeMap<String, String>>,
     ) -> PyResult<Self> {
         let settings = settings.unwrap_or_default();

@@ -170,7 +170,7 @@ async fn new_table(uri: &str, storage: Option<&HashMap<String, String>>) -> Resu
         let Some(name) = parsed.table.clone() else {
             return Err(TxnLogError::invalid(format!("{uri} is a catalog and names no table: add ?table=NAME")));
         };
-        let lake = Lake::connect(&parsed.to_string(), true, &BTreeMap::new()).await?;
+        let lake = Lake::connect(&parsed.to_string(), None, &BTreeMap::new()).await?;
         let location = lake.place_of(&name, None)?;
         use_storage_options_at(&location, storage);
         return Ok((lake, NewTable { name, location }));

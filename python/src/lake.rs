@@ -36,9 +36,9 @@ const RECENT: usize = 4;
 static LAKES: LazyLock<Mutex<Lakes>> = LazyLock::new(Mutex::default);
 
 impl Lake {
-    /// The catalog at a URI, with settings beside those of the configuration. An embedded catalog that is not there yet
-    /// is made, if `create`.
-    pub(crate) async fn connect(uri: &str, create: bool, own: &BTreeMap<String, String>) -> Result<Arc<Self>> {
+    /// The catalog at a URI, with settings beside those of the configuration. One that is not there yet is made, if
+    /// `create` says so; where it says nothing, as the settings say.
+    pub(crate) async fn connect(uri: &str, create: Option<bool>, own: &BTreeMap<String, String>) -> Result<Arc<Self>> {
         let parsed = CatalogUri { table: None, ..named(uri)? };
         let key = (parsed.to_string(), own.clone());
         if let Some(lake) = lakes().open.get(&key).and_then(Weak::upgrade) {
@@ -47,7 +47,8 @@ impl Lake {
         let file = std::env::var_os("DELTALAKEDB_CONFIG").filter(|file| !file.is_empty());
         let own: Vec<_> = own.iter().map(|(k, v)| format!("{k}={v}")).collect();
         let settings = Settings::read(file.as_deref().map(std::path::Path::new), &own)?;
-        let create = create && settings.create_if_missing(parsed.is_embedded())?;
+        let by_setting = settings.create_if_missing(parsed.is_embedded())?;
+        let create = create.unwrap_or(by_setting);
         let options = ConnectOptions { create, client: "python".into(), ..ConnectOptions::default() };
         let catalog: Arc<dyn Catalog> = Arc::new(SqlCatalog::connect(&parsed, options).await?);
         let mut mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock))
@@ -72,7 +73,7 @@ impl Lake {
     /// The catalog that plain paths lead to; `None` when none is configured.
     pub(crate) async fn configured() -> Result<Option<Arc<Self>>> {
         match std::env::var("DELTALAKEDB_CATALOG").ok().filter(|uri| !uri.is_empty()) {
-            Some(uri) => Ok(Some(Self::connect(&uri, true, &BTreeMap::new()).await?)),
+            Some(uri) => Ok(Some(Self::connect(&uri, None, &BTreeMap::new()).await?)),
             None => Ok(None),
         }
     }

@@ -82,7 +82,7 @@ impl Found {
             let Some(name) = parsed.table.clone() else {
                 return Err(TxnLogError::invalid(format!("{uri} is a catalog and names no table: add ?table=NAME")));
             };
-            let lake = Lake::connect(&parsed.to_string(), true, &BTreeMap::new()).await?;
+            let lake = Lake::connect(&parsed.to_string(), None, &BTreeMap::new()).await?;
             let entry = require(lake.catalog.as_ref(), &TableRef::Name(name)).await?;
             use_storage_options_at(&entry.location, storage);
             return Ok(Self::Managed(lake, entry));

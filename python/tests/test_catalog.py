@@ -14,7 +14,7 @@ import deltalakedb
 from deltalakedb import Catalog, DeltaTable, Field, Schema, write_deltalake
 from deltalakedb.exceptions import CatalogError, DeltaError, TableNotFoundError
 
-from .conftest import ids, read
+from .conftest import ids, postgres_uri, read
 
 SCHEMA = Schema([Field("id", "long"), Field("day", "date")])
 
@@ -173,6 +173,14 @@ def test_a_catalog_that_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(CatalogError):
         deltalakedb.connect(uri, create=False)
     assert not (tmp_path / "nope.db").exists()
+
+
+def test_a_catalog_on_a_server_is_made_when_that_is_asked_for() -> None:
+    uri = postgres_uri()
+    with pytest.raises(CatalogError, match="is not a catalog yet"):
+        deltalakedb.connect(uri)
+    assert deltalakedb.connect(uri, create=True).tables() == []
+    assert deltalakedb.connect(uri).tables() == []
 
 
 def test_no_catalog_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
