@@ -21,18 +21,12 @@ use crate::lake::Lake;
 use crate::rows::outgoing;
 use crate::runtime::{wait, wait_for};
 use crate::schema;
-use crate::table::{RawTable, history};
+use crate::table::{Held, RawTable, history};
 use crate::transaction::RawTransaction;
 
 /// A connection to a catalog.
 #[pyclass(frozen, module = "deltalakedb._internal")]
 pub(crate) struct RawCatalog(Arc<Lake>);
-
-impl RawCatalog {
-    fn lake(&self) -> Arc<Lake> {
-        self.0.clone()
-    }
-}
 
 #[pymethods]
 impl RawCatalog {
@@ -62,7 +56,7 @@ impl RawCatalog {
     }
 
     fn tables(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let lake = self.lake();
+        let lake = self.0.clone();
         let tables = wait(py, async move { lake.catalog.tables().await })?;
         Ok(tables.iter().map(described).collect())
     }
@@ -77,7 +71,7 @@ impl RawCatalog {
         partition_by: Vec<String>,
         configuration: Option<HashMap<String, Option<String>>>,
     ) -> PyResult<()> {
-        let (lake, columns) = (self.lake(), schema::parse(schema)?);
+        let (lake, columns) = (self.0.clone(), schema::parse(schema)?);
         let set = configuration.unwrap_or_default().into_iter().filter_map(|(key, value)| Some((key, value?)));
         let spec = TableSpec { partition_by, properties: set.collect(), ..TableSpec::default() };
         wait(py, async move {
@@ -91,7 +85,7 @@ impl RawCatalog {
 
     #[pyo3(signature = (location, name=None))]
     fn import_table(&self, py: Python<'_>, location: &str, name: Option<&str>) -> PyResult<String> {
-        let lake = self.lake();
+        let lake = self.0.clone();
         wait(py, async move {
             let name: Option<TableName> = name.map(str::parse).transpose()?;
             Ok(lake.import(&Location::parse(location)?, name.as_ref()).await?.name.to_string())
@@ -100,16 +94,17 @@ impl RawCatalog {
 
     #[pyo3(signature = (table, limit=None))]
     fn history(&self, py: Python<'_>, table: &str, limit: Option<u64>) -> PyResult<Vec<String>> {
-        let lake = self.lake();
+        let lake = self.0.clone();
         wait(py, async move {
             let entry = entry(&lake, table).await?;
-            let of = DeltaTable::open_in(lake.catalog.clone(), &TableRef::Id(entry.id)).await?;
-            history(&of, entry.current_version, limit).await
+            let newest = entry.current_version;
+            let of = DeltaTable::of_entry(lake.catalog.clone(), entry);
+            history(&of, newest, limit).await
         })
     }
 
     fn mirror_status(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let lake = self.lake();
+        let lake = self.0.clone();
         wait(py, async move {
             let status = lake.mirror().status().await?;
             let described = status.into_iter().map(|status| {
@@ -131,7 +126,7 @@ impl RawCatalog {
 
     #[pyo3(signature = (table=None))]
     fn publish(&self, py: Python<'_>, table: Option<&str>) -> PyResult<()> {
-        let lake = self.lake();
+        let lake = self.0.clone();
         wait(py, async move {
             match table {
                 Some(name) => lake.mirror().publish(entry(&lake, name).await?.id).await.map(|_| ()),
@@ -145,7 +140,7 @@ impl RawCatalog {
 
     #[pyo3(signature = (table=None))]
     fn verify(&self, py: Python<'_>, table: Option<&str>) -> PyResult<Vec<String>> {
-        let lake = self.lake();
+        let lake = self.0.clone();
         wait(py, async move {
             let tables = match table {
                 Some(name) => vec![entry(&lake, name).await?],
@@ -164,15 +159,16 @@ impl RawCatalog {
 
     #[pyo3(signature = (table, version=None))]
     fn open(&self, py: Python<'_>, table: &str, version: Option<Version>) -> PyResult<RawTable> {
-        let lake = self.lake();
-        let of = lake.clone();
-        let id =
-            wait_for(py, async move { entry(&of, table).await.map(|entry| entry.id).map_err(crate::errors::raise) })?;
-        RawTable::managed(py, lake, id, version)
+        let lake = self.0.clone();
+        let held = wait(py, async move {
+            let entry = entry(&lake, table).await?;
+            Held::of_entry(lake, entry, version).await
+        })?;
+        Ok(RawTable::of(held))
     }
 
     fn query<'py>(&self, py: Python<'py>, sql: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let lake = self.lake();
+        let lake = self.0.clone();
         let rows = wait(py, async move {
             let options = SqlOptions { warehouse: lake.warehouse(), write: lake.options()? };
             let mut session = SqlSession::new(lake.catalog.clone(), options)?;
@@ -206,7 +202,7 @@ impl RawCatalog {
         timeout_secs: Option<f64>,
         serializable: bool,
     ) -> PyResult<RawTransaction> {
-        let lake = self.lake();
+        let lake = self.0.clone();
         let mut options = TransactionOptions { serializable, ..TransactionOptions::default() };
         options.write = lake.options().map_err(crate::errors::raise)?;
         if let Some(max) = max_tables {

@@ -1,6 +1,6 @@
 //! Tables that are made.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use deltalakedb_catalog::CatalogUri;
 use deltalakedb_log::action::{Action, Add};
 use deltalakedb_log::catalog::{TableRef, require};
 use deltalakedb_log::commit::NewTable;
-use deltalakedb_log::{ErrorKind, Location, Result, TableName, TxnLogError};
+use deltalakedb_log::{ErrorKind, Location, Result, TableName};
 use deltalakedb_table::{Operation, SaveMode, TableSpec, WriteOptions};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -166,11 +166,7 @@ fn make(
 /// Where a new table goes.
 async fn new_table(uri: &str, storage: Option<&HashMap<String, String>>) -> Result<(Arc<Lake>, NewTable)> {
     if CatalogUri::is_one(uri) {
-        let parsed = CatalogUri::parse(uri)?;
-        let Some(name) = parsed.table.clone() else {
-            return Err(TxnLogError::invalid(format!("{uri} is a catalog and names no table: add ?table=NAME")));
-        };
-        let lake = Lake::connect(&parsed.to_string(), None, &BTreeMap::new()).await?;
+        let (lake, name) = Lake::of_table(uri).await?;
         let location = lake.place_of(&name, None)?;
         use_storage_options_at(&location, storage);
         return Ok((lake, NewTable { name, location }));

@@ -70,6 +70,14 @@ impl Lake {
         Ok(lake)
     }
 
+    /// The catalog and the name of a table that a `deltasql://` URI names.
+    pub(crate) async fn of_table(uri: &str) -> Result<(Arc<Self>, TableName)> {
+        let CatalogUri { place, table } = named(uri)?;
+        let name = table.ok_or_else(|| names_no_table(uri))?;
+        let catalog = CatalogUri { place, table: None };
+        Ok((Self::connect(&catalog.to_string(), None, &BTreeMap::new()).await?, name))
+    }
+
     /// The catalog that plain paths lead to; `None` when none is configured.
     pub(crate) async fn configured() -> Result<Option<Arc<Self>>> {
         match std::env::var("DELTALAKEDB_CATALOG").ok().filter(|uri| !uri.is_empty()) {
@@ -182,6 +190,10 @@ pub(crate) fn named(uri: &str) -> Result<CatalogUri> {
         server => server,
     };
     Ok(CatalogUri { place, table })
+}
+
+pub(crate) fn names_no_table(uri: &str) -> TxnLogError {
+    TxnLogError::invalid(format!("{uri} is a catalog and names no table: add ?table=NAME"))
 }
 
 fn lakes() -> MutexGuard<'static, Lakes> {

@@ -12,7 +12,9 @@ use deltalakedb_log::action::{Action, Add, Metadata};
 use deltalakedb_log::canonical_path;
 use deltalakedb_log::catalog::{HistoryRange, TableRef, require};
 use deltalakedb_log::snapshot::Head;
-use deltalakedb_log::{At, Commit, ErrorKind, Location, Predicate, Result, TableId, TableName, TxnLogError, Version};
+use deltalakedb_log::{
+    At, Commit, ErrorKind, Location, Predicate, Result, TableEntry, TableId, TableName, TxnLogError, Version,
+};
 use deltalakedb_table::{
     Alter, Casts, Changes, DeltaTable, Finished, Merge, MergeClause, Operation, Optimize, Restore, SaveMode, Scan,
     SchemaMode, Stage, Vacuum, Write, WriteOptions, predicate_from_sql,
@@ -63,7 +65,7 @@ type FileTuple = (String, i64, BTreeMap<String, Option<String>>, Option<String>)
 /// What a URI, a path or a name leads to.
 pub(crate) enum Found {
     /// A table of a catalog.
-    Managed(Arc<Lake>, deltalakedb_log::TableEntry),
+    Managed(Arc<Lake>, TableEntry),
     /// A place where no catalog has a table.
     Place(Location),
 }
@@ -78,11 +80,7 @@ pub(crate) fn use_storage_options_at(location: &Location, options: Option<&HashM
 impl Found {
     pub(crate) async fn at(uri: &str, storage: Option<&HashMap<String, String>>) -> Result<Self> {
         if CatalogUri::is_one(uri) {
-            let parsed = CatalogUri::parse(uri)?;
-            let Some(name) = parsed.table.clone() else {
-                return Err(TxnLogError::invalid(format!("{uri} is a catalog and names no table: add ?table=NAME")));
-            };
-            let lake = Lake::connect(&parsed.to_string(), None, &BTreeMap::new()).await?;
+            let (lake, name) = Lake::of_table(uri).await?;
             let entry = require(lake.catalog.as_ref(), &TableRef::Name(name)).await?;
             use_storage_options_at(&entry.location, storage);
             return Ok(Self::Managed(lake, entry));
@@ -113,12 +111,7 @@ impl Held {
         storage: Option<&HashMap<String, String>>,
     ) -> Result<Self> {
         match Found::at(uri, storage).await? {
-            Found::Managed(lake, entry) => {
-                let id = entry.id;
-                let table = DeltaTable::of_entry(lake.catalog.clone(), entry);
-                let head = head_at(&table, version).await?;
-                Ok(Self { table, home: Some((lake, id)), head })
-            }
+            Found::Managed(lake, entry) => Self::of_entry(lake, entry, version).await,
             Found::Place(location) => {
                 let table = DeltaTable::open_plain(location).await?;
                 let head = head_at(&table, version).await?;
@@ -127,8 +120,10 @@ impl Held {
         }
     }
 
-    async fn managed(lake: Arc<Lake>, id: TableId, version: Option<Version>) -> Result<Self> {
-        let table = DeltaTable::open_in(lake.catalog.clone(), &TableRef::Id(id)).await?;
+    /// A table of a catalog.
+    pub(crate) async fn of_entry(lake: Arc<Lake>, entry: TableEntry, version: Option<Version>) -> Result<Self> {
+        let id = entry.id;
+        let table = DeltaTable::of_entry(lake.catalog.clone(), entry);
         let head = head_at(&table, version).await?;
         Ok(Self { table, home: Some((lake, id)), head })
     }
@@ -152,7 +147,7 @@ impl Held {
         }
         if let Some(lake) = Lake::configured().await? {
             let entry = lake.import(self.table.location(), None).await?;
-            *self = Self::managed(lake, entry.id, Some(self.head.version)).await?;
+            *self = Self::of_entry(lake, entry, Some(self.head.version)).await?;
         }
         Ok(())
     }
@@ -250,11 +245,6 @@ async fn head_at(table: &DeltaTable, version: Option<Version>) -> Result<Head> {
 impl RawTable {
     pub(crate) fn of(held: Held) -> Self {
         Self(Mutex::new(held))
-    }
-
-    /// A table of a catalog.
-    pub(crate) fn managed(py: Python<'_>, lake: Arc<Lake>, id: TableId, version: Option<Version>) -> PyResult<Self> {
-        Ok(Self::of(wait(py, Held::managed(lake, id, version))?))
     }
 
     fn get(&self) -> Held {

@@ -14,7 +14,7 @@ use pyo3_arrow::PyRecordBatchReader;
 use serde_json::Value;
 
 use crate::errors::{raise, raise_of_transaction};
-use crate::lake::{Lake, named};
+use crate::lake::{Lake, named, names_no_table};
 use crate::rows::incoming;
 use crate::runtime::wait_for;
 use crate::table::{Clause, actions_of, merge_of, mode_of, schema_mode_of};
@@ -57,9 +57,7 @@ impl RawTransaction {
                     self.lake.uri
                 )));
             }
-            return parsed.table.map(Named::Name).ok_or_else(|| {
-                TxnLogError::invalid(format!("{table} is a catalog and names no table: add ?table=NAME"))
-            });
+            return parsed.table.map(Named::Name).ok_or_else(|| names_no_table(table));
         }
         if !table.contains(['/', '\\']) {
             return Ok(Named::Name(table.parse()?));

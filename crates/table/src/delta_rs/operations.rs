@@ -39,7 +39,7 @@ pub struct Optimize {
     /// How many files are written at once; `None`: as many as there are processors.
     pub max_concurrent_tasks: Option<usize>,
     /// Makes a commit of the files that are done whenever so much time has passed, instead of one of all. They are
-    /// committed when the last is done. A transaction takes no notice of it.
+    /// committed when the last is done.
     pub min_commit_interval: Option<Duration>,
 }
 

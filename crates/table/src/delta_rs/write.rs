@@ -47,16 +47,10 @@ pub(crate) struct Captured {
 }
 
 impl Captured {
-    /// The same with further actions in its commit, if it has one.
+    /// The same with further actions, if there is something to commit; for what nothing comes on top of.
     pub(super) fn with(mut self, actions: impl IntoIterator<Item = Action>) -> Self {
-        if let Some(commit) = &mut self.commit {
-            let mut lines = commit.to_vec();
-            for action in actions {
-                lines.extend_from_slice(action.to_json().as_bytes());
-                lines.push(b'\n');
-                self.actions.push(action);
-            }
-            *commit = lines.into();
+        if self.commit.is_some() {
+            self.actions.extend(actions);
         }
         self
     }
