@@ -72,7 +72,7 @@ impl Ours {
         let (place, name) = (Location::parse(&table.to_string_lossy())?, name.parse::<TableName>()?);
         let began = Instant::now();
         let imported =
-            deltalakedb_mirror::import(&self.catalog(), &SystemClock, &place, Some(&name), &|_, _| {}).await?;
+            Mirror::new(self.catalog(), Arc::new(SystemClock)).import(&place, Some(&name), &|_, _| {}).await?;
         Ok((imported.table.id, began.elapsed().as_secs_f64()))
     }
 

@@ -98,7 +98,7 @@ impl RawCatalog {
         wait(py, async move {
             let entry = entry(&lake, table).await?;
             let newest = entry.current_version;
-            let of = DeltaTable::of_entry(lake.catalog.clone(), entry);
+            let of = DeltaTable::of_entry(lake.catalog.clone(), entry).with_stores(lake.stores());
             history(&of, newest, limit).await
         })
     }
@@ -149,8 +149,7 @@ impl RawCatalog {
             let mut all = Vec::new();
             for table in tables {
                 let options = VerifyOptions { every_version: false, data: false };
-                let found =
-                    deltalakedb_mirror::verify(lake.catalog.as_ref(), &table, &DeltaRs, options, &|_, _| {}).await?;
+                let found = lake.mirror().verify(&table, &DeltaRs, options, &|_, _| {}).await?;
                 all.extend(found.into_iter().map(|finding| format!("{}: {finding}", table.name)));
             }
             Ok(all)

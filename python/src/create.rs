@@ -20,7 +20,7 @@ use crate::options::{CommitProperties, Hooks, Parquet, with, written_file_size};
 use crate::rows::incoming;
 use crate::runtime::{wait, wait_here};
 use crate::schema;
-use crate::table::{Held, RawTable, actions_of, mode_of, use_storage_options_at};
+use crate::table::{Held, RawTable, actions_of, mode_of};
 
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(create_table, m)?)?;
@@ -168,7 +168,7 @@ async fn new_table(uri: &str, storage: Option<&HashMap<String, String>>) -> Resu
     if CatalogUri::is_one(uri) {
         let (lake, name) = Lake::of_table(uri).await?;
         let location = lake.place_of(&name, None)?;
-        use_storage_options_at(&location, storage);
+        lake.use_storage_options(&location, storage);
         return Ok((lake, NewTable { name, location }));
     }
     let lake = Lake::required().await?;
@@ -181,7 +181,7 @@ async fn new_table(uri: &str, storage: Option<&HashMap<String, String>>) -> Resu
         return Ok((lake, NewTable { name, location }));
     }
     let location = Location::parse(uri)?;
-    use_storage_options_at(&location, storage);
+    lake.use_storage_options(&location, storage);
     let name = lake.free_name(&location).await?;
     Ok((lake, NewTable { name, location }))
 }

@@ -6,7 +6,8 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, Place, SqlCatalog};
 use deltalakedb_log::catalog::TableRef;
-use deltalakedb_log::{Catalog, Clock, Location, Result, SystemClock, TableEntry, TableId, TableName, TxnLogError};
+use deltalakedb_log::stores::{ConfiguredStores, Stores};
+use deltalakedb_log::{Catalog, Location, Result, SystemClock, TableEntry, TableId, TableName, TxnLogError};
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{Settings, WriteOptions};
 
@@ -16,6 +17,7 @@ pub(crate) struct Lake {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) settings: Settings,
     mirror: Mirror,
+    stores: Arc<ConfiguredStores>,
 }
 
 /// A URI and settings.
@@ -51,13 +53,15 @@ impl Lake {
         let create = create.unwrap_or(by_setting);
         let options = ConnectOptions { create, client: "python".into(), ..ConnectOptions::default() };
         let catalog: Arc<dyn Catalog> = Arc::new(SqlCatalog::connect(&parsed, options).await?);
+        let stores = Arc::new(ConfiguredStores::default());
         let mut mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock))
+            .with_stores(stores.clone())
             .with_durability(settings.write_options()?.durability)
             .with_checkpoints_as_delta_rs();
         if let Some(versions) = settings.checkpoint_interval()? {
             mirror = mirror.with_checkpoint_interval(versions);
         }
-        let lake = Arc::new(Self { uri: parsed, catalog, settings, mirror });
+        let lake = Arc::new(Self { uri: parsed, catalog, settings, mirror, stores });
         let mut lakes = lakes();
         // Another thread may have connected meanwhile.
         if let Some(lake) = lakes.open.get(&key).and_then(Weak::upgrade) {
@@ -98,7 +102,19 @@ impl Lake {
 
     /// How it is written to.
     pub(crate) fn options(&self) -> Result<WriteOptions> {
-        self.settings.write_options()
+        Ok(WriteOptions { stores: self.stores(), ..self.settings.write_options()? })
+    }
+
+    /// The object stores of its tables.
+    pub(crate) fn stores(&self) -> Arc<dyn Stores> {
+        self.stores.clone()
+    }
+
+    /// Options of the object store that a table is in: for this catalog's tables at that place and below it.
+    pub(crate) fn use_storage_options(&self, location: &Location, options: Option<&HashMap<String, String>>) {
+        if let Some(options) = options.filter(|options| !options.is_empty()) {
+            self.stores.configure(location, options.clone());
+        }
     }
 
     /// Publishes what was committed, unless that is left to another process, with a checkpoint where one is due. A mirror
@@ -170,10 +186,9 @@ impl Lake {
             Some(name) => name.clone(),
             None => self.free_name(location).await?,
         };
-        let clock: &dyn Clock = &SystemClock;
         let known = self.find_at(location).await?;
         let name = if known.is_some() { name } else { Some(&free) };
-        Ok(deltalakedb_mirror::import(&self.catalog, clock, location, name, &|_, _| {}).await?.table)
+        Ok(self.mirror.import(location, name, &|_, _| {}).await?.table)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use deltalakedb_log::{Location, Result, TxnLogError};
+use deltalakedb_log::{Durability, Location, Result, Stores, TxnLogError};
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
@@ -12,7 +12,7 @@ use pyo3::types::PyBytes;
 
 use crate::errors::raise;
 use crate::runtime::wait;
-use crate::table::not_opened;
+use crate::table::{not_opened, stores_with};
 
 /// The files of a place, by paths below it.
 #[pyclass(frozen, module = "deltalakedb._internal")]
@@ -22,8 +22,8 @@ pub(crate) struct RawStore {
 }
 
 impl RawStore {
-    pub(crate) fn of(location: Location) -> Result<Self> {
-        Ok(Self { store: location.store()?, location })
+    pub(crate) fn of(location: Location, stores: &dyn Stores) -> Result<Self> {
+        Ok(Self { store: stores.open(&location, Durability::Full)?, location })
     }
 }
 
@@ -35,8 +35,8 @@ impl RawStore {
     #[pyo3(signature = (uri, storage_options=None))]
     fn new(uri: &str, storage_options: Option<std::collections::HashMap<String, String>>) -> PyResult<Self> {
         let location = Location::parse(uri).map_err(|e| not_opened(uri, e))?;
-        crate::table::use_storage_options_at(&location, storage_options.as_ref());
-        Self::of(location).map_err(raise)
+        let stores = stores_with(&location, storage_options.as_ref());
+        Self::of(location, stores.as_ref()).map_err(raise)
     }
 
     fn uri(&self) -> String {

@@ -12,6 +12,7 @@ use deltalakedb_log::action::{Action, Add, Metadata};
 use deltalakedb_log::canonical_path;
 use deltalakedb_log::catalog::{HistoryRange, TableRef, require};
 use deltalakedb_log::snapshot::Head;
+use deltalakedb_log::stores::{ConfiguredStores, Stores, environment};
 use deltalakedb_log::{
     At, Commit, ErrorKind, Location, Predicate, Result, TableEntry, TableId, TableName, TxnLogError, Version,
 };
@@ -66,14 +67,19 @@ type FileTuple = (String, i64, BTreeMap<String, Option<String>>, Option<String>)
 pub(crate) enum Found {
     /// A table of a catalog.
     Managed(Arc<Lake>, TableEntry),
-    /// A place where no catalog has a table.
-    Place(Location),
+    /// A place where no catalog has a table, and the object stores it is in.
+    Place(Location, Arc<dyn Stores>),
 }
 
-/// Options of the object store that a table is in.
-pub(crate) fn use_storage_options_at(location: &Location, options: Option<&HashMap<String, String>>) {
-    if let Some(options) = options.filter(|options| !options.is_empty()) {
-        location.set_store_options(options.clone());
+/// The object stores of a place that no catalog has, with options of one's own.
+pub(crate) fn stores_with(location: &Location, options: Option<&HashMap<String, String>>) -> Arc<dyn Stores> {
+    match options.filter(|options| !options.is_empty()) {
+        Some(options) => {
+            let stores = ConfiguredStores::default();
+            stores.configure(location, options.clone());
+            Arc::new(stores)
+        }
+        None => environment(),
     }
 }
 
@@ -82,7 +88,7 @@ impl Found {
         if CatalogUri::is_one(uri) {
             let (lake, name) = Lake::of_table(uri).await?;
             let entry = require(lake.catalog.as_ref(), &TableRef::Name(name)).await?;
-            use_storage_options_at(&entry.location, storage);
+            lake.use_storage_options(&entry.location, storage);
             return Ok(Self::Managed(lake, entry));
         }
         let lake = Lake::configured().await?;
@@ -94,13 +100,15 @@ impl Found {
             return Ok(Self::Managed(lake.clone(), entry));
         }
         let location = Location::parse(uri)?;
-        use_storage_options_at(&location, storage);
-        if let Some(lake) = &lake
-            && let Some(entry) = lake.find_at(&location).await?
-        {
-            return Ok(Self::Managed(lake.clone(), entry));
+        let Some(lake) = lake else {
+            let stores = stores_with(&location, storage);
+            return Ok(Self::Place(location, stores));
+        };
+        lake.use_storage_options(&location, storage);
+        match lake.find_at(&location).await? {
+            Some(entry) => Ok(Self::Managed(lake, entry)),
+            None => Ok(Self::Place(location, lake.stores())),
         }
-        Ok(Self::Place(location))
     }
 }
 
@@ -112,8 +120,8 @@ impl Held {
     ) -> Result<Self> {
         match Found::at(uri, storage).await? {
             Found::Managed(lake, entry) => Self::of_entry(lake, entry, version).await,
-            Found::Place(location) => {
-                let table = DeltaTable::open_plain(location).await?;
+            Found::Place(location, stores) => {
+                let table = DeltaTable::open_plain(location, stores).await?;
                 let head = head_at(&table, version).await?;
                 Ok(Self { table, home: None, head })
             }
@@ -123,7 +131,7 @@ impl Held {
     /// A table of a catalog.
     pub(crate) async fn of_entry(lake: Arc<Lake>, entry: TableEntry, version: Option<Version>) -> Result<Self> {
         let id = entry.id;
-        let table = DeltaTable::of_entry(lake.catalog.clone(), entry);
+        let table = DeltaTable::of_entry(lake.catalog.clone(), entry).with_stores(lake.stores());
         let head = head_at(&table, version).await?;
         Ok(Self { table, home: Some((lake, id)), head })
     }
@@ -899,7 +907,8 @@ impl RawTable {
     }
 
     fn store(&self) -> PyResult<RawStore> {
-        RawStore::of(self.get().table.location().clone()).map_err(raise)
+        let table = self.get().table;
+        RawStore::of(table.location().clone(), table.stores().as_ref()).map_err(raise)
     }
 }
 

@@ -18,6 +18,7 @@ pub use databases::{Database, databases, in_server};
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::action::{Add, DomainMetadata, Metadata, Protocol, Txn};
 use deltalakedb_log::{At, Catalog, Location, SystemClock, TableEntry, TxnLogError, Version, canonical_path};
+use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{DeltaTable, Scan, plain};
 use futures::TryStreamExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -163,7 +164,8 @@ pub async fn catalog_with(database: Database, dir: &Path, options: ConnectOption
 /// Imports the table in that folder.
 pub async fn import(catalog: &Arc<dyn Catalog>, at: &Path, name: &str) -> Result<TableEntry, TxnLogError> {
     let name = name.parse().unwrap();
-    let done = deltalakedb_mirror::import(catalog, &SystemClock, &location(at), Some(&name), &|_, _| {}).await;
+    let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
+    let done = mirror.import(&location(at), Some(&name), &|_, _| {}).await;
     done.map(|imported| imported.table)
 }
 

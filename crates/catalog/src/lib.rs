@@ -205,8 +205,8 @@ impl Catalog for SqlCatalog {
         mirror::mark_published(self, lease, version).await
     }
 
-    async fn mark_next_published(&self, table: TableId, version: Version) -> Result<bool> {
-        mirror::mark_next_published(self, table, version).await
+    async fn mark_next_published(&self, table: TableId, from: Version, to: Version) -> Result<bool> {
+        mirror::mark_next_published(self, table, from, to).await
     }
 
     async fn mark_checkpointed(&self, table: TableId, version: Version) -> Result<()> {
@@ -224,8 +224,8 @@ impl Catalog for SqlCatalog {
         mirror::mark_failed(self, table, version, artifact, error, at_ms).await
     }
 
-    async fn set_mirror(&self, table: TableId, state: &MirrorState) -> Result<()> {
-        mirror::set_mirror(self, table, state).await
+    async fn set_mirror(&self, seen: &TableEntry, state: &MirrorState) -> Result<bool> {
+        mirror::set_mirror(self, seen, state).await
     }
 
     async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>> {

@@ -288,9 +288,14 @@ async fn store_batch(
     ];
     writes.push(Write::run(head_row, params));
     if let Some(finish) = finish {
-        let live = "UPDATE dl_tables SET state = 'live', published_version = ?, mirror_state = 'following', \
+        let live = "UPDATE dl_tables SET state = 'live', mirror_state = 'following', \
                     mirror_version = NULL, mirror_what = NULL WHERE table_id = ?";
-        writes.push(Write::run(live, vec![opt(finish.published), table.0.into()]));
+        writes.push(Write::run(live, vec![table.0.into()]));
+        if let Some(published) = finish.published {
+            let rises = "UPDATE dl_tables SET published_version = ? \
+                         WHERE table_id = ? AND coalesce(published_version, -1) < ?";
+            writes.push(Write::run(rises, vec![int(published), table.0.into(), int(published)]));
+        }
         writes.push(audit(catalog, catalog.clock.now_ms(), None, "IMPORT", table, head));
     }
     session_ref.write(joined(writes)).await?;

@@ -3,14 +3,14 @@
 //! Watermark and lease are notes: publishing again what is published does no harm, and a lease outlives nobody.
 
 use deltalakedb_log::catalog::{Artifact, Lease, MirrorFailure, MirrorState};
-use deltalakedb_log::{Result, TableId, TableName, Version, commit};
+use deltalakedb_log::{Result, TableEntry, TableId, TableName, Version, commit};
 use uuid::Uuid;
 
 use crate::SqlCatalog;
 use crate::codec::int;
 use crate::commit::audit;
 use crate::database::{CommitFailure, Database, Session, Value, Write};
-use crate::read::no_table;
+use crate::read::{mirror_state, no_table};
 
 async fn done(session: Box<dyn Session>) -> Result<()> {
     session.commit().await.map_err(CommitFailure::into_error)
@@ -73,15 +73,20 @@ pub(crate) async fn mark_published(catalog: &SqlCatalog, lease: &Lease, version:
     done(session).await
 }
 
-pub(crate) async fn mark_next_published(catalog: &SqlCatalog, table: TableId, version: Version) -> Result<bool> {
+pub(crate) async fn mark_next_published(
+    catalog: &SqlCatalog,
+    table: TableId,
+    from: Version,
+    to: Version,
+) -> Result<bool> {
     let mut session = catalog.note(&[table]).await?;
     let sql = "UPDATE dl_tables SET published_version = ? WHERE table_id = ? \
                AND (published_version = ? OR (published_version IS NULL AND base_version = ?))";
-    let before = version.checked_sub(1).map_or(Value::Int(-1), int);
-    let is_next =
-        session.write(vec![Write::run(sql, vec![int(version), table.0.into(), before, int(version)])]).await? == 1;
+    let before = from.checked_sub(1).map_or(Value::Int(-1), int);
+    let params = vec![int(to), table.0.into(), before, int(from)];
+    let is_next = session.write(vec![Write::run(sql, params)]).await? == 1;
     if is_next {
-        session.write(vec![over(table.0.into(), int(version), Artifact::Commit)]).await?;
+        session.write(vec![over(table.0.into(), int(to), Artifact::Commit)]).await?;
         done(session).await?;
     }
     Ok(is_next)
@@ -117,18 +122,27 @@ pub(crate) async fn mark_failed(
     done(session).await
 }
 
-pub(crate) async fn set_mirror(catalog: &SqlCatalog, table: TableId, state: &MirrorState) -> Result<()> {
+pub(crate) async fn set_mirror(catalog: &SqlCatalog, seen: &TableEntry, state: &MirrorState) -> Result<bool> {
+    let table = seen.id;
     let (word, version, what, action) = match state {
         MirrorState::Following => ("following", None, None, "MIRROR RESUMED"),
         MirrorState::Diverged { version, what } => ("diverged", Some(*version), Some(what), "MIRROR DIVERGED"),
     };
     let mut session = catalog.write(&[table]).await?;
+    let sql = "SELECT mirror_state, mirror_version, mirror_what, current_version FROM dl_tables \
+               WHERE table_id = ? AND state = 'live'";
+    let row = session.query(sql, vec![table.0.into()]).await?.pop();
+    let mut row = row.ok_or_else(|| no_table(catalog.db.as_ref(), table))?;
+    if !state.may_follow(seen, &mirror_state(&mut row)?, row.version()?) {
+        return Ok(false);
+    }
     let sql = "UPDATE dl_tables SET mirror_state = ?, mirror_version = ?, mirror_what = ? WHERE table_id = ?";
     let what = what.map(String::as_str).into();
     let params = vec![word.into(), version.map_or(Value::Null, int), what, table.0.into()];
     let audit = audit(catalog, catalog.clock.now_ms(), None, action, table, version);
     session.write(vec![Write::run(sql, params), audit]).await?;
-    done(session).await
+    done(session).await?;
+    Ok(true)
 }
 
 pub(crate) async fn failures(db: &dyn Database, table: TableId) -> Result<Vec<MirrorFailure>> {

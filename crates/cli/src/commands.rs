@@ -266,7 +266,7 @@ async fn import(s: &Session, place: &str, name: Option<&str>) -> Result<Ended> {
     }
     let progress = Progress::new(format!("importing {location}"), s.global.quiet);
     let show = |done: u64, total: u64| progress.at(done + 1, total + 1);
-    let imported = deltalakedb_mirror::import(&catalog, s.clock.as_ref(), &location, name.as_ref(), &show).await?;
+    let imported = s.mirror(catalog)?.import(&location, name.as_ref(), &show).await?;
     drop(progress);
     let t = &imported.table;
     let mut out = s.output();
@@ -630,13 +630,14 @@ async fn verify(s: &Session, name: Option<&str>, options: VerifyOptions) -> Resu
             (catalog, tables)
         }
     };
+    let mirror = s.mirror(catalog)?;
     let mut out = s.output();
     let mut listing = out.listing(["name", "version", "result", "mend"].map(String::from).into());
     let mut found = false;
     for table in &tables {
         let progress = Progress::new(format!("verifying {}", table.name), s.global.quiet);
         let show = |done: u64, total: u64| progress.at(done + 1, total + 1);
-        let findings = deltalakedb_mirror::verify(catalog.as_ref(), table, &DeltaRs, options, &show).await?;
+        let findings = mirror.verify(table, &DeltaRs, options, &show).await?;
         drop(progress);
         if findings.is_empty() {
             let good = "the same in _delta_log and in the catalog";

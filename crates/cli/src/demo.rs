@@ -88,7 +88,8 @@ impl Tour<'_> {
         let uri = format!("deltasql://sqlite/{}", self.folder.join("catalog.db").display());
         let catalog: Arc<dyn Catalog> = Arc::new(self.session.open(&CatalogUri::parse(&uri)?, true).await?);
         let name: TableName = "events".parse()?;
-        let imported = deltalakedb_mirror::import(&catalog, clock.as_ref(), &place, Some(&name), &|_, _| {}).await?;
+        let mirror = Mirror::new(catalog.clone(), clock.clone());
+        let imported = mirror.import(&place, Some(&name), &|_, _| {}).await?;
         let before = imported.table.current_version;
         self.done(&format!("{} versions came in; the log itself is untouched", imported.versions))?;
 
@@ -119,7 +120,6 @@ impl Tour<'_> {
         let options = WriteOptions { committer: Some("demo".into()), ..WriteOptions::default() };
         let schema = table.schema(At::Latest).await?;
         table.write(input::ndjson_text(NEW_EVENTS, Some(&schema))?, SaveMode::Append, &options).await?;
-        let mirror = Mirror::new(catalog.clone(), clock.clone());
         let published = mirror.publish(imported.table.id).await?;
         self.done(&format!("{} rows; {published}", self.count(&table, At::Latest).await?))?;
 
@@ -153,7 +153,7 @@ impl Tour<'_> {
         let options = VerifyOptions { every_version: true, data: true };
         let mut versions = 0;
         for entry in catalog.tables().await? {
-            let findings = deltalakedb_mirror::verify(catalog.as_ref(), &entry, &DeltaRs, options, &|_, _| {}).await?;
+            let findings = mirror.verify(&entry, &DeltaRs, options, &|_, _| {}).await?;
             if let Some(finding) = findings.first() {
                 return Err(TxnLogError::corrupt(format!("{}: {finding}", entry.name)));
             }

@@ -292,6 +292,17 @@ pub enum TimeSource {
     Clock,
 }
 
+impl MirrorState {
+    /// Whether this may follow what was `seen` of a table that is now in the state `now` and at the version `current`.
+    pub fn may_follow(&self, seen: &TableEntry, now: &Self, current: Version) -> bool {
+        let is_ours_now = match self {
+            Self::Diverged { version, .. } => (seen.current_version + 1..=current).contains(version),
+            Self::Following => false,
+        };
+        *now == seen.mirror && !is_ours_now
+    }
+}
+
 impl TimeSource {
     /// The name in the database.
     pub fn as_str(self) -> &'static str {
@@ -401,9 +412,9 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// Records that `_delta_log` holds everything up to `version`, if the lease is still the newest.
     async fn mark_published(&self, lease: &Lease, version: Version) -> Result<()>;
 
-    /// The same without a lease, for the one version after those that were published: whether it was that. What keeps
-    /// two who do it from harm is that both put the same bytes.
-    async fn mark_next_published(&self, table: TableId, version: Version) -> Result<bool>;
+    /// The same without a lease, for the versions `from` to `to`: whether `from` was the one after those that were
+    /// published. What keeps two who do it from harm is that both put the same bytes.
+    async fn mark_next_published(&self, table: TableId, from: Version, to: Version) -> Result<bool>;
 
     /// Records that there is a good checkpoint of `version`: what failed with it and with those before is over.
     async fn mark_checkpointed(&self, table: TableId, version: Version) -> Result<()>;
@@ -419,8 +430,10 @@ pub trait Catalog: Send + Sync + fmt::Debug {
         at_ms: i64,
     ) -> Result<()>;
 
-    /// Stops a table, because what stands in its `_delta_log` is not ours, or lets it go on.
-    async fn set_mirror(&self, table: TableId, state: &MirrorState) -> Result<()>;
+    /// Stops a table, because what stands in its `_delta_log` is not ours, or lets it go on: as long as that is still
+    /// so. `false`, and nothing changes, when the table's state is no longer the one that was `seen`, or when the version
+    /// that is not ours was beyond the table's newest and has been committed since: then it may well be ours.
+    async fn set_mirror(&self, seen: &TableEntry, state: &MirrorState) -> Result<bool>;
 
     /// What failed and is not there yet, by version.
     async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>>;

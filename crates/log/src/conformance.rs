@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::action::{Action, Add, Version};
 use crate::catalog::{
     Artifact, BaseState, Catalog, CommitTime, HistoryItem, HistoryLoad, HistoryRange, LoggedCommit, MirrorState,
-    TableRef, TimeSource,
+    TableEntry, TableRef, TimeSource,
 };
 use crate::commit::{Base, CommitRequest, Committed, ConflictKind, Isolation, NewTable, Outcome};
 use crate::error::{ErrorKind, Result, TxnLogError};
@@ -759,18 +759,27 @@ async fn loaded_history_is_as_if_committed(c: Arc<dyn Catalog>) {
     refused(c.load_history(other).await, ErrorKind::AlreadyExists, &["default.t"]);
 }
 
+async fn entry(c: &Arc<dyn Catalog>, table: TableId) -> TableEntry {
+    c.find(&TableRef::Id(table)).await.unwrap().unwrap()
+}
+
 async fn foreign_commits_are_taken_in(c: Arc<dyn Catalog>) {
     let t = Table::create(&c, "t").await;
-    c.set_mirror(t.id, &MirrorState::Diverged { version: 1, what: "another writer's".into() }).await.unwrap();
+    let state = MirrorState::Diverged { version: 1, what: "another writer's".into() };
+    assert!(c.set_mirror(&entry(&c, t.id).await, &state).await.unwrap());
     let jump = load(&c, "t", vec![Ok(logged(2, i64::MAX / 2, &[Action::Add(file("x", 0, 9))]))]).await;
     refused(jump, ErrorKind::Conflict, &["default.t", "version 2", "version 0"]);
     let past = load(&c, "t", vec![Ok(logged(0, 5, &[]))]).await;
     refused(past, ErrorKind::Conflict, &["default.t", "version 0"]);
     let ms = c.reader(t.id).head().await.unwrap().timestamp + 5;
-    let entry = load(&c, "t", vec![Ok(logged(1, ms, &[Action::Add(file("x", 0, 9))]))]).await.unwrap();
-    assert_eq!((entry.current_version, entry.mirror), (1, MirrorState::Following));
+    let loaded = load(&c, "t", vec![Ok(logged(1, ms, &[Action::Add(file("x", 0, 9))]))]).await.unwrap();
+    assert_eq!((loaded.current_version, loaded.mirror), (1, MirrorState::Following));
     t.append("y").await;
     assert_eq!(t.paths(2).await, ["x", "y"]);
+    t.append("z").await;
+    assert!(c.mark_next_published(t.id, 3, 3).await.unwrap());
+    let loaded = load(&c, "t", vec![Ok(logged(4, ms + 1_000_000, &[]))]).await.unwrap();
+    assert_eq!(loaded.published_version, Some(3), "the watermark never falls");
 }
 
 async fn history_may_begin_at_a_checkpoint(c: Arc<dyn Catalog>) {
@@ -902,21 +911,23 @@ async fn one_publisher_at_a_time(c: Arc<dyn Catalog>) {
     let again = c.acquire_lease(t.id, me, 1001, 3000).await.unwrap().unwrap();
     assert!(again.token > yours.token);
 
-    // Who has just committed needs no lease for the one version that is next.
-    for (version, is_next) in [(3, false), (2, true), (2, false), (1, false)] {
-        assert_eq!(c.mark_next_published(t.id, version).await.unwrap(), is_next, "{version}");
+    // Who has just committed needs no lease for the versions that are next.
+    for (from, to, is_next) in [(3, 3, false), (2, 2, true), (2, 2, false), (1, 5, false), (3, 5, true)] {
+        assert_eq!(c.mark_next_published(t.id, from, to).await.unwrap(), is_next, "{from} to {to}");
     }
-    assert_eq!(c.find(&TableRef::Id(t.id)).await.unwrap().unwrap().published_version, Some(2));
+    assert_eq!(entry(&c, t.id).await.published_version, Some(5));
     let fresh = Table::create(&c, "fresh").await;
-    assert!(c.mark_next_published(fresh.id, 0).await.unwrap());
+    assert!(c.mark_next_published(fresh.id, 0, 0).await.unwrap());
 }
 
 async fn a_diverged_table_takes_no_commits(c: Arc<dyn Catalog>) {
     let (s, t) = (Table::create(&c, "s").await, Table::create(&c, "t").await);
     let what = "00000000000000000001.json by another writer".to_string();
-    c.set_mirror(t.id, &MirrorState::Diverged { version: 1, what }).await.unwrap();
-    let entry = c.find(&TableRef::Id(t.id)).await.unwrap().unwrap();
-    assert!(matches!(entry.mirror, MirrorState::Diverged { version: 1, .. }), "{entry:?}");
+    let (following, diverged) = (entry(&c, t.id).await, MirrorState::Diverged { version: 1, what });
+    assert!(c.set_mirror(&following, &diverged).await.unwrap());
+    let stopped = entry(&c, t.id).await;
+    assert_eq!(stopped.mirror, diverged);
+    assert!(!c.set_mirror(&following, &MirrorState::Following).await.unwrap(), "it is not in the state that was seen");
     let requests = [&s, &t].map(|t| t.request(Base::RebaseFrom(0), vec![Action::Add(file("a", 0, 9))]));
     let result = c.commit_all(requests.clone().into()).await;
     refused(
@@ -926,9 +937,11 @@ async fn a_diverged_table_takes_no_commits(c: Arc<dyn Catalog>) {
     );
     assert_eq!((s.head().await, t.head().await), (0, 0));
     assert!(t.paths(0).await.is_empty(), "it can still be read");
-    c.set_mirror(t.id, &MirrorState::Following).await.unwrap();
+    assert!(c.set_mirror(&stopped, &MirrorState::Following).await.unwrap());
     c.commit_all(requests.into()).await.unwrap().committed().unwrap();
     assert_eq!((s.head().await, t.head().await), (1, 1), "until it goes on");
+    assert!(!c.set_mirror(&following, &diverged).await.unwrap(), "version 1 is the catalog's own by now");
+    assert_eq!(entry(&c, t.id).await.mirror, MirrorState::Following);
 }
 
 async fn planning_never_loses_a_matching_file(c: Arc<dyn Catalog>) {

@@ -22,6 +22,7 @@ pub mod predicate;
 pub mod schema;
 pub mod snapshot;
 pub mod stats;
+pub mod stores;
 pub mod time;
 
 pub use action::{Action, Commit, Version};
@@ -37,3 +38,4 @@ pub use object::Object;
 pub use path::{FileKey, PathKey, SetHash, canonical_path};
 pub use predicate::Predicate;
 pub use snapshot::{At, Head, Snapshot};
+pub use stores::{ConfiguredStores, Stores};

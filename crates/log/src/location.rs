@@ -1,16 +1,12 @@
-//! Where a table is: a URL, spelled one way only, and the object store behind it.
+//! Where a table is: a URL, spelled one way only.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
+use object_store::ObjectStoreScheme;
 use object_store::path::Path;
-use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, ObjectStoreScheme};
 use url::Url;
 
-use crate::error::{ErrorKind, Result, TxnLogError};
-use crate::local::{Durability, LocalFiles};
+use crate::error::{Result, TxnLogError};
 
 /// The root of a table: a directory URL that ends in a slash, normalized so that one place has one spelling.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,42 +65,6 @@ impl Location {
         let last = self.0.path_segments().and_then(|mut s| s.rfind(|p| !p.is_empty())).unwrap_or("table");
         percent_encoding::percent_decode_str(last).decode_utf8_lossy().into_owned()
     }
-
-    /// The object store with this place as its root. Stores other than local files are configured by the usual
-    /// environment variables (`AWS_…`, `AZURE_…`, `GOOGLE_…`).
-    ///
-    /// Local puts are durable when they return: file and directory are synced.
-    pub fn store(&self) -> Result<Arc<dyn ObjectStore>> {
-        self.store_with(Durability::Full)
-    }
-
-    /// Options for the object store of this place (`aws_access_key_id`, …), which go before the environment's. They are
-    /// those of every place under the same scheme and host, for stores that are made from now on.
-    pub fn set_store_options(&self, options: HashMap<String, String>) {
-        store_options().insert(self.authority(), options);
-    }
-
-    fn authority(&self) -> String {
-        self.0[..url::Position::BeforePath].to_string()
-    }
-
-    /// The same; local puts are synced as `durability` says. Elsewhere a put that returned is durable anyway.
-    pub fn store_with(&self, durability: Durability) -> Result<Arc<dyn ObjectStore>> {
-        if let Some(path) = self.local_path() {
-            return Ok(Arc::new(LocalFiles::new(path, durability)));
-        }
-        let own = store_options().get(&self.authority()).cloned().unwrap_or_default();
-        let (store, prefix) = object_store::parse_url_opts(&self.0, std::env::vars().chain(own)).map_err(|e| {
-            TxnLogError::new(ErrorKind::Unavailable, format!("the object store of {self} cannot be used"))
-                .with_source(e)
-        })?;
-        Ok(if prefix == Path::default() { Arc::from(store) } else { Arc::new(PrefixStore::new(store, prefix)) })
-    }
-}
-
-fn store_options() -> MutexGuard<'static, HashMap<String, HashMap<String, String>>> {
-    static OPTIONS: LazyLock<Mutex<HashMap<String, HashMap<String, String>>>> = LazyLock::new(Mutex::default);
-    OPTIONS.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Links resolved as far as the path exists, as the system does it; `.` and `..` resolved beyond.

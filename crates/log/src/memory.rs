@@ -359,7 +359,7 @@ impl Catalog for MemoryCatalog {
         }
         let mut tables = self.lock();
         let entry = tables.get_mut(&id).and_then(|t| {
-            t.published = load.published_version;
+            t.published = t.published.max(load.published_version);
             t.mirror = MirrorState::Following;
             t.loading = t.versions.is_empty();
             t.entry(id)
@@ -411,13 +411,13 @@ impl Catalog for MemoryCatalog {
         })
     }
 
-    async fn mark_next_published(&self, table: TableId, version: Version) -> Result<bool> {
+    async fn mark_next_published(&self, table: TableId, from: Version, to: Version) -> Result<bool> {
         self.with(table, |t| {
             let next = t.published.map(|v| v + 1).or(t.versions.keys().next().copied());
-            let is_next = next == Some(version);
+            let is_next = next == Some(from);
             if is_next {
-                t.published = Some(version);
-                t.failures.retain(|(v, artifact), _| *v > version || *artifact != Artifact::Commit);
+                t.published = Some(to);
+                t.failures.retain(|(v, artifact), _| *v > to || *artifact != Artifact::Commit);
             }
             Ok(is_next)
         })
@@ -446,10 +446,14 @@ impl Catalog for MemoryCatalog {
         })
     }
 
-    async fn set_mirror(&self, table: TableId, state: &MirrorState) -> Result<()> {
-        self.with(table, |t| {
-            t.mirror = state.clone();
-            Ok(())
+    async fn set_mirror(&self, seen: &TableEntry, state: &MirrorState) -> Result<bool> {
+        self.with(seen.id, |t| {
+            let current = t.head_version().unwrap_or(seen.current_version);
+            let may = state.may_follow(seen, &t.mirror, current);
+            if may {
+                t.mirror = state.clone();
+            }
+            Ok(may)
         })
     }
 

@@ -119,7 +119,7 @@ impl Mirror {
                 return Err(e);
             }
         };
-        let (reader, store) = (self.catalog.reader(table), entry.location.store_with(self.durability)?);
+        let (reader, store) = (self.catalog.reader(table), self.store(entry)?);
         let known = Known::count(reader.as_ref(), version).await?;
         let body = reader.commit_bytes(version).await?.unwrap_or_default();
         let actions = deltalakedb_log::Commit::parse_without_files(&body, "a stored commit")?;
@@ -146,7 +146,7 @@ impl Mirror {
     }
 
     async fn write_and_check(&self, entry: &TableEntry, version: Version) -> Result<Checkpointed> {
-        let (reader, store) = (self.catalog.reader(entry.id), entry.location.store_with(self.durability)?);
+        let (reader, store) = (self.catalog.reader(entry.id), self.store(entry)?);
         let mut snapshot = reader.snapshot(At::Version(version)).await?;
         let now = self.clock.now_ms();
         retain(&mut snapshot.txns, &snapshot.head.metadata, now);

@@ -1,12 +1,12 @@
 //! Bringing an existing Delta table in, with its history; the log itself stays as it is, byte for byte.
 
-use std::sync::Arc;
-
 use deltalakedb_log::catalog::{HistoryLoad, MirrorState};
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{
-    Catalog, Clock, FileTxnLogReader, Location, Result, TableEntry, TableId, TableName, TableRef, TxnLogError, Version,
+    FileTxnLogReader, Location, Result, TableEntry, TableId, TableName, TableRef, TxnLogError, Version,
 };
+
+use crate::publish::Mirror;
 
 /// What an import did.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,56 +17,60 @@ pub struct Imported {
     pub versions: u64,
 }
 
-/// Imports the table at `location` as `name`. Again: goes on where an interrupted import stopped, or takes in commits
-/// that other writers have made since, as long as the catalog has none of its own that are not published.
-///
-/// `progress` hears of every batch: the newest version stored, and the last one there is.
-pub async fn import(
-    catalog: &Arc<dyn Catalog>,
-    clock: &dyn Clock,
-    location: &Location,
-    name: Option<&TableName>,
-    progress: &(dyn Fn(Version, Version) + Send + Sync),
-) -> Result<Imported> {
-    let known = catalog.find(&TableRef::Location(location.clone())).await?;
-    let unfinished = catalog.unfinished_load(location).await?;
-    let (table, name, after) = match (&known, &unfinished) {
-        (Some(entry), _) => {
-            check_same_name(entry, name)?;
-            (entry.id, entry.name.clone(), Some(entry.current_version))
-        }
-        (None, Some(load)) => (load.table, name.unwrap_or(&load.name).clone(), load.current_version),
-        (None, None) => {
-            let fresh = TableId(clock.new_uuid());
-            let name = name.ok_or_else(|| {
-                TxnLogError::invalid(format!("the table at {location} needs a name: `dl import {location} --as NAME`"))
-            })?;
-            let new = NewTable { name: name.clone(), location: location.clone() };
-            let there = catalog.find(&TableRef::Name(name.clone())).await?;
-            if let Some(taken) = there.and_then(|there| new.taken_by(&there.name, &there.location)) {
-                return Err(taken);
+impl Mirror {
+    /// Imports the table at `location` as `name`. Again: goes on where an interrupted import stopped, or takes in
+    /// commits that other writers have made since, as long as the catalog has none of its own that are not published.
+    ///
+    /// `progress` hears of every batch: the newest version stored, and the last one there is.
+    pub async fn import(
+        &self,
+        location: &Location,
+        name: Option<&TableName>,
+        progress: &(dyn Fn(Version, Version) + Send + Sync),
+    ) -> Result<Imported> {
+        let catalog = self.catalog.as_ref();
+        let known = catalog.find(&TableRef::Location(location.clone())).await?;
+        let unfinished = catalog.unfinished_load(location).await?;
+        let (table, name, after) = match (&known, &unfinished) {
+            (Some(entry), _) => {
+                check_same_name(entry, name)?;
+                (entry.id, entry.name.clone(), Some(entry.current_version))
             }
-            (fresh, name.clone(), None)
+            (None, Some(load)) => (load.table, name.unwrap_or(&load.name).clone(), load.current_version),
+            (None, None) => {
+                let fresh = TableId(self.clock.new_uuid());
+                let name = name.ok_or_else(|| {
+                    TxnLogError::invalid(format!(
+                        "the table at {location} needs a name: `dl import {location} --as NAME`"
+                    ))
+                })?;
+                let new = NewTable { name: name.clone(), location: location.clone() };
+                let there = catalog.find(&TableRef::Name(name.clone())).await?;
+                if let Some(taken) = there.and_then(|there| new.taken_by(&there.name, &there.location)) {
+                    return Err(taken);
+                }
+                (fresh, name.clone(), None)
+            }
+        };
+        let log = FileTxnLogReader::open_in(location, self.stores.as_ref()).await?;
+        let (_, newest) = log.versions();
+        if let Some(entry) = &known {
+            check_nothing_unpublished(entry, newest)?;
+            if newest == entry.current_version && entry.mirror == MirrorState::Following {
+                return Ok(Imported { table: entry.clone(), versions: 0 });
+            }
         }
-    };
-    let log = FileTxnLogReader::open(location).await?;
-    let (_, newest) = log.versions();
-    if let Some(entry) = &known {
-        check_nothing_unpublished(entry, newest)?;
-        if newest == entry.current_version && entry.mirror == MirrorState::Following {
-            return Ok(Imported { table: entry.clone(), versions: 0 });
-        }
+        let load = HistoryLoad {
+            table,
+            new: NewTable { name, location: location.clone() },
+            published_version: Some(newest),
+            items: log.items(after),
+            progress: &|version| progress(version, newest),
+        };
+        let table = catalog.load_history(load).await?;
+        let first = after.map_or(table.base_version, |v| v + 1);
+        Ok(Imported { versions: (table.current_version + 1).saturating_sub(first), table })
     }
-    let load = HistoryLoad {
-        table,
-        new: NewTable { name, location: location.clone() },
-        published_version: Some(newest),
-        items: log.items(after),
-        progress: &|version| progress(version, newest),
-    };
-    let table = catalog.load_history(load).await?;
-    let first = after.map_or(table.base_version, |v| v + 1);
-    Ok(Imported { versions: (table.current_version + 1).saturating_sub(first), table })
 }
 
 fn check_same_name(entry: &TableEntry, name: Option<&TableName>) -> Result<()> {

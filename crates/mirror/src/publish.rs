@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use deltalakedb_log::catalog::{Artifact, HistoryRange, Lease, MirrorFailure, MirrorState, require};
+use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{
     At, Catalog, Clock, Commit, Durability, ErrorKind, Location, Result, TableEntry, TableId, TableRef, TxnLogError,
     Version,
@@ -32,6 +33,7 @@ const BATCH: u64 = 100;
 pub struct Mirror {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) stores: Arc<dyn Stores>,
     holder: Uuid,
     pub(crate) durability: Durability,
     checkpoint_interval: u64,
@@ -77,7 +79,13 @@ impl Mirror {
         let holder = clock.new_uuid();
         let (known, proven) = (Mutex::default(), Mutex::default());
         let (durability, checkpoint_interval) = (Durability::Full, CHECKPOINT_INTERVAL);
-        Self { catalog, clock, holder, durability, checkpoint_interval, checkpoints_before: 0, known, proven }
+        let stores = environment();
+        Self { catalog, clock, stores, holder, durability, checkpoint_interval, checkpoints_before: 0, known, proven }
+    }
+
+    /// The same, for tables in the object stores that are given.
+    pub fn with_stores(self, stores: Arc<dyn Stores>) -> Self {
+        Self { stores, ..self }
     }
 
     /// The same, which syncs what it publishes as `durability` says.
@@ -117,8 +125,8 @@ impl Mirror {
             self.check_following(&entry).await?;
             let mut done = Published { version: entry.published_version, count, ..Published::default() };
             if entry.published_version == Some(entry.current_version) {
-                if count == 0 {
-                    self.look_beyond(&entry).await?;
+                if count == 0 && self.look_beyond(&entry).await? {
+                    continue;
                 }
                 done.warnings = warnings;
                 return Ok((entry, done));
@@ -156,6 +164,11 @@ impl Mirror {
             results.push((entry, result));
         }
         Ok(results)
+    }
+
+    /// The object store of a table.
+    pub(crate) fn store(&self, entry: &TableEntry) -> Result<Arc<dyn ObjectStore>> {
+        self.stores.open(&entry.location, self.durability)
     }
 
     /// The right to publish a table, for a while.
@@ -246,13 +259,13 @@ impl Mirror {
     async fn publish_next(&self, entry: &TableEntry, warnings: &mut Vec<String>) -> Result<bool> {
         let version = entry.current_version;
         let Some(bytes) = self.catalog.reader(entry.id).commit_bytes(version).await? else { return Ok(false) };
-        let store = entry.location.store_with(self.durability)?;
+        let store = self.store(entry)?;
         let local = entry.location.local_path();
         let file = local.as_deref().map(|root| (root, entry.current_timestamp));
         let checksum = self.publish_commit(entry, store.as_ref(), version, bytes, file).await?;
         let (_, marked) = futures::join!(
             self.publish_checksum(entry, store.as_ref(), version, checksum, warnings),
-            self.catalog.mark_next_published(entry.id, version)
+            self.catalog.mark_next_published(entry.id, version, version)
         );
         marked
     }
@@ -299,7 +312,7 @@ impl Mirror {
 
     async fn publish_under(&self, lease: &mut Lease, entry: &TableEntry, warnings: &mut Vec<String>) -> Result<u64> {
         let reader = self.catalog.reader(entry.id);
-        let store = entry.location.store_with(self.durability)?;
+        let store = self.store(entry)?;
         let from = entry.published_version.map_or(entry.base_version, |v| v + 1);
         // Readers without in-commit timestamps take a local file's time for the commit's.
         let local = entry.location.local_path();
@@ -345,13 +358,14 @@ impl Mirror {
     /// A table that stopped goes on as soon as the other writer's commit is out of the way.
     async fn check_following(&self, entry: &TableEntry) -> Result<()> {
         let MirrorState::Diverged { version, what } = &entry.mirror else { return Ok(()) };
-        let there = read(entry.location.store()?.as_ref(), &commit_path(*version)).await?;
+        let there = read(self.store(entry)?.as_ref(), &commit_path(*version)).await?;
         let ours = match *version <= entry.current_version {
             true => self.catalog.reader(entry.id).commit_bytes(*version).await?,
             false => None,
         };
         if there.is_none() || there == ours {
-            return self.catalog.set_mirror(entry.id, &MirrorState::Following).await;
+            self.catalog.set_mirror(entry, &MirrorState::Following).await?;
+            return Ok(());
         }
         let (name, place) = (&entry.name, &entry.location);
         Err(TxnLogError::invalid(format!(
@@ -361,11 +375,14 @@ impl Mirror {
     }
 
     /// A commit beyond the newest of the catalog is another writer's, or the catalog's own from before it was restored
-    /// from a backup: the table stops before a second history begins.
-    async fn look_beyond(&self, entry: &TableEntry) -> Result<()> {
-        let Some((version, what)) = beyond(entry, entry.location.store()?.as_ref()).await? else { return Ok(()) };
+    /// from a backup: the table stops. What was committed and published here since the entry was read is neither: then
+    /// `true`, the entry is old.
+    async fn look_beyond(&self, entry: &TableEntry) -> Result<bool> {
+        let Some((version, what)) = beyond(entry, self.store(entry)?.as_ref()).await? else { return Ok(false) };
         let (name, place) = (&entry.name, &entry.location);
-        self.catalog.set_mirror(entry.id, &MirrorState::Diverged { version, what: what.clone() }).await?;
+        if !self.catalog.set_mirror(entry, &MirrorState::Diverged { version, what: what.clone() }).await? {
+            return Ok(true);
+        }
         Err(TxnLogError::invalid(format!(
             "publishing of {name} stopped: version {version} in {place}/_delta_log is not in the catalog ({what}); \
              `dl verify {name}` shows it, and `dl import {place} --as {name}` takes it in"
@@ -378,7 +395,8 @@ impl Mirror {
         match failure {
             Failure::Foreign(what) => {
                 let state = MirrorState::Diverged { version, what: what.clone() };
-                self.catalog.set_mirror(entry.id, &state).await?;
+                // Where the state is another one by now, somebody else has seen it.
+                self.catalog.set_mirror(entry, &state).await?;
                 Ok(TxnLogError::invalid(format!(
                     "publishing of {name} stopped: version {version} in {place}/_delta_log is another writer's ({what}); \
                      nothing was overwritten, run `dl verify {name}` to see the difference"

@@ -24,7 +24,7 @@ impl Mirror {
     /// many files were removed.
     pub async fn clean_up(&self, table: TableId) -> Result<u64> {
         let entry = require(self.catalog.as_ref(), &TableRef::Id(table)).await?;
-        let store = entry.location.store_with(self.durability)?;
+        let store = self.store(&entry)?;
         let Some(newest) = checkpointed(store.as_ref()).await? else { return Ok(0) };
         let head = self.catalog.reader(table).head().await?;
         let since = self.clock.now_ms().saturating_sub(retention_ms(&head.metadata));
@@ -82,7 +82,7 @@ impl Mirror {
         let all = protocol.into_iter().chain(metadata).chain(txns.into_values()).chain(domains.into_values());
         let lines: Vec<_> = all.chain(files.into_values()).map(|action| action.to_json()).collect();
         let path = Path::from(format!("_delta_log/{from:020}.{to:020}.compacted.json"));
-        let store = entry.location.store_with(self.durability)?;
+        let store = self.store(&entry)?;
         store.put(&path, Bytes::from(lines.join("\n") + "\n").into()).await?;
         Ok(())
     }

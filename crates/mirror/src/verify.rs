@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use deltalakedb_log::action::{Add, Metadata, Protocol};
-use deltalakedb_log::catalog::MirrorState;
+use deltalakedb_log::catalog::{MirrorState, require};
 use deltalakedb_log::{
-    At, Catalog, Clock, ErrorKind, FileKey, Location, Result, Snapshot, StoredCheckpoint, SystemClock, TableEntry,
-    TxnLogReader, Version,
+    At, Catalog, Clock, Durability, ErrorKind, FileKey, Location, Result, Snapshot, StoredCheckpoint, Stores,
+    SystemClock, TableEntry, TableRef, TxnLogReader, Version,
 };
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -19,14 +20,14 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::checkpoint::{self, hint, hinted};
 use crate::checksum::{self, Known};
-use crate::publish::{beyond, commit_path, describe, read};
+use crate::publish::{Mirror, beyond, commit_path, describe, read};
 use crate::upkeep::{checkpointed, retention_ms};
 
 /// Someone else's reading of a plain `_delta_log`.
 #[async_trait]
 pub trait Replayer: Send + Sync {
     /// The table at a version, read from `_delta_log` alone.
-    async fn replay(&self, location: &Location, version: Version) -> Result<Replayed>;
+    async fn replay(&self, location: &Location, stores: &Arc<dyn Stores>, version: Version) -> Result<Replayed>;
 }
 
 /// A table at one version, as someone else reads it.
@@ -70,47 +71,49 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Compares a table's `_delta_log` with the catalog. No finding means that they agree. `progress` hears of every version
-/// that is done, and of the last one.
-pub async fn verify(
-    catalog: &dyn Catalog,
-    table: &TableEntry,
-    replayer: &dyn Replayer,
-    options: VerifyOptions,
-    progress: &(dyn Fn(Version, Version) + Send + Sync),
-) -> Result<Vec<Finding>> {
-    let store = table.location.store()?;
-    let mut findings: Vec<_> = foreign_commit(table, store.as_ref()).await?.into_iter().collect();
-    let diverged = match &table.mirror {
-        MirrorState::Diverged { version, .. } => Some((*version).min(table.current_version)),
-        MirrorState::Following => None,
-    };
-    if let Some(last) = table.published_version.max(diverged) {
-        findings.extend(changed_commits(catalog, table, store.as_ref(), last, progress).await?);
-    }
-    let unpublished = table.published_version.map_or(table.base_version, |v| v + 1);
-    if unpublished <= table.current_version {
-        findings.push(behind(table, unpublished));
-    }
-    let Some(published) = table.published_version else {
-        return Ok(findings);
-    };
-    let first = if options.every_version { table.base_version } else { published };
-    // A reader of `_delta_log` stumbles over the same missing or foreign commits, and over the same checkpoints: one
-    // finding for one cause.
-    if findings.iter().all(|f| f.version > published) {
-        findings.extend(shortcuts(catalog, table, store.as_ref(), first..=published).await?);
-    }
-    if findings.iter().all(|f| f.version > published) {
-        for version in first..=published {
-            findings.extend(compare(catalog, table, replayer, version).await?);
-            progress(version, published);
+impl Mirror {
+    /// Compares a table's `_delta_log` with the catalog. No finding means that they agree. `progress` hears of every
+    /// version that is done, and of the last one.
+    pub async fn verify(
+        &self,
+        table: &TableEntry,
+        replayer: &dyn Replayer,
+        options: VerifyOptions,
+        progress: &(dyn Fn(Version, Version) + Send + Sync),
+    ) -> Result<Vec<Finding>> {
+        let (catalog, stores, store) = (self.catalog.as_ref(), &self.stores, self.store(table)?);
+        let mut findings: Vec<_> = foreign_commit(catalog, table, store.as_ref()).await?.into_iter().collect();
+        let diverged = match &table.mirror {
+            MirrorState::Diverged { version, .. } => Some((*version).min(table.current_version)),
+            MirrorState::Following => None,
+        };
+        if let Some(last) = table.published_version.max(diverged) {
+            findings.extend(changed_commits(catalog, table, store.as_ref(), last, progress).await?);
         }
+        let unpublished = table.published_version.map_or(table.base_version, |v| v + 1);
+        if unpublished <= table.current_version {
+            findings.push(behind(table, unpublished));
+        }
+        let Some(published) = table.published_version else {
+            return Ok(findings);
+        };
+        let first = if options.every_version { table.base_version } else { published };
+        // A reader of `_delta_log` stumbles over the same missing or foreign commits, and over the same checkpoints: one
+        // finding for one cause.
+        if findings.iter().all(|f| f.version > published) {
+            findings.extend(shortcuts(catalog, stores.as_ref(), table, first..=published).await?);
+        }
+        if findings.iter().all(|f| f.version > published) {
+            for version in first..=published {
+                findings.extend(compare(catalog, stores, table, replayer, version).await?);
+                progress(version, published);
+            }
+        }
+        if options.data {
+            findings.extend(missing_data(catalog, table, store.as_ref()).await?);
+        }
+        Ok(findings)
     }
-    if options.data {
-        findings.extend(missing_data(catalog, table, store.as_ref()).await?);
-    }
-    Ok(findings)
 }
 
 fn behind(table: &TableEntry, version: Version) -> Finding {
@@ -126,8 +129,13 @@ fn behind(table: &TableEntry, version: Version) -> Finding {
 }
 
 /// A commit in `_delta_log` beyond the newest of the catalog.
-async fn foreign_commit(table: &TableEntry, store: &dyn ObjectStore) -> Result<Option<Finding>> {
-    let beyond = beyond(table, store).await?;
+async fn foreign_commit(catalog: &dyn Catalog, table: &TableEntry, store: &dyn ObjectStore) -> Result<Option<Finding>> {
+    let mut beyond = beyond(table, store).await?;
+    if beyond.is_some() {
+        // What was committed here since the entry was read is no other writer's.
+        let current = require(catalog, &TableRef::Id(table.id)).await?.current_version;
+        beyond.take_if(|(version, _)| *version <= current);
+    }
     Ok(beyond.map(|(version, what)| Finding {
         version,
         what: format!("{what} is not in the catalog"),
@@ -222,14 +230,15 @@ fn first_difference(ours: &[u8], theirs: &[u8]) -> (usize, String, String) {
 /// checkpoints the newest is looked at, and those of these versions.
 async fn shortcuts(
     catalog: &dyn Catalog,
+    stores: &dyn Stores,
     table: &TableEntry,
-    store: &dyn ObjectStore,
     versions: std::ops::RangeInclusive<Version>,
 ) -> Result<Vec<Finding>> {
     let (reader, published, name) = (catalog.reader(table.id), *versions.end(), &table.name);
-    let mut findings = Vec::new();
+    let (store, mut findings) = (stores.open(&table.location, Durability::Full)?, Vec::new());
+    let store = store.as_ref();
     let again = format!("`dl mirror checkpoint {name}` writes a good one");
-    let checkpoints = StoredCheckpoint::all(&table.location).await?;
+    let checkpoints = StoredCheckpoint::all(&table.location, stores).await?;
     let newest = checkpoints.iter().map(StoredCheckpoint::version).filter(|v| *v <= published).max();
     for checkpoint in &checkpoints {
         let version = checkpoint.version();
@@ -289,6 +298,7 @@ async fn wrong_checkpoint(reader: &dyn TxnLogReader, checkpoint: &StoredCheckpoi
 /// The smallest difference between the catalog's state and someone else's replay.
 async fn compare(
     catalog: &dyn Catalog,
+    stores: &Arc<dyn Stores>,
     table: &TableEntry,
     replayer: &dyn Replayer,
     version: Version,
@@ -296,7 +306,7 @@ async fn compare(
     let reader = catalog.reader(table.id);
     let snapshot = reader.snapshot(At::Version(version)).await?;
     let files: Vec<Add> = reader.files(version, None).await?.try_collect().await?;
-    let difference = match replayer.replay(&table.location, version).await {
+    let difference = match replayer.replay(&table.location, stores, version).await {
         Ok(theirs) => difference(&snapshot, &files, &theirs),
         Err(e) => Some(format!("another reader cannot replay _delta_log: {e}")),
     };

@@ -45,7 +45,7 @@ impl TableSpec {
         schema: &TableSchema,
         options: &WriteOptions,
     ) -> Result<Committed> {
-        check_place(catalog, &new).await?;
+        check_place(catalog, &new, options).await?;
         check_partitioning(&schema.names(), &self.partition_by)?;
         let captured = delta_rs::create(self.at(&new.location, options), schema.fields()).await?;
         let table = TableId(options.clock.new_uuid());
@@ -70,7 +70,7 @@ impl TableSpec {
         };
         let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         check_partitioning(&names, &self.partition_by)?;
-        check_place(catalog, &new).await?;
+        check_place(catalog, &new, options).await?;
         let (rows, refusal) = rows.unchanged();
         let captured = refusal.or(delta_rs::create_with_data(self.at(&new.location, options), rows).await)?;
         let table = TableId(options.clock.new_uuid());
@@ -87,7 +87,7 @@ impl TableSpec {
         named_folders: bool,
         options: &WriteOptions,
     ) -> Result<Committed> {
-        check_place(catalog, &new).await?;
+        check_place(catalog, &new, options).await?;
         let columns = partition_columns.map(TableSchema::fields).unwrap_or_default();
         let captured = delta_rs::convert(self.at(&new.location, options), columns, named_folders).await?;
         let table = TableId(options.clock.new_uuid());
@@ -142,7 +142,7 @@ fn one(committed: Vec<Committed>) -> Result<Committed> {
 }
 
 /// An error where the name or the place is taken, before anything is written. Only the commit decides.
-pub(crate) async fn check_place(catalog: &dyn Catalog, new: &NewTable) -> Result<()> {
+pub(crate) async fn check_place(catalog: &dyn Catalog, new: &NewTable, options: &WriteOptions) -> Result<()> {
     for in_the_way in [TableRef::Name(new.name.clone()), TableRef::Location(new.location.clone())] {
         let there = catalog.find(&in_the_way).await?;
         if let Some(taken) = there.and_then(|there| new.taken_by(&there.name, &there.location)) {
@@ -150,7 +150,7 @@ pub(crate) async fn check_place(catalog: &dyn Catalog, new: &NewTable) -> Result
         }
     }
     check_apart(catalog, &new.location).await?;
-    if has_log(&new.location).await? {
+    if has_log(&new.location, options).await? {
         let (place, name) = (&new.location, &new.name);
         return Err(TxnLogError::new(
             ErrorKind::AlreadyExists,
@@ -185,8 +185,8 @@ pub async fn check_apart(catalog: &dyn Catalog, location: &Location) -> Result<(
     Ok(())
 }
 
-async fn has_log(location: &Location) -> Result<bool> {
-    let store = location.store()?;
+async fn has_log(location: &Location, options: &WriteOptions) -> Result<bool> {
+    let store = options.stores.open(location, options.durability)?;
     let mut listed = store.list(Some(&Path::from("_delta_log")));
     while let Some(meta) = listed.try_next().await? {
         if meta.location.filename().is_some_and(|name| name.ends_with(".json") || name.ends_with(".parquet")) {

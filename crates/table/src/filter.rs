@@ -14,6 +14,7 @@ use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, Like, O
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::prelude::SessionContext;
 use deltalakedb_log::predicate::{Comparison, Literal};
+use deltalakedb_log::stores::environment;
 use deltalakedb_log::{ErrorKind, Predicate, Result, TxnLogError};
 
 use crate::delta_rs::{Merge, MergeSource, session_context};
@@ -33,7 +34,7 @@ use crate::error::words;
 /// assert_eq!(predicate, Predicate::Compare("id".into(), Comparison::Gt, Literal::Long(7)));
 /// ```
 pub fn predicate_from_sql(sql: &str, schema: &Schema) -> Result<Predicate> {
-    let filter = Filter::parse(sql, &session_context()?, &SchemaRef::new(schema.clone()))?;
+    let filter = Filter::parse(sql, &session_context(&environment())?, &SchemaRef::new(schema.clone()))?;
     Ok(filter.predicate())
 }
 
@@ -88,7 +89,7 @@ pub(crate) fn join_predicate(merge: &Merge, table: &SchemaRef, source: &MergeSou
     let unreadable = |e: DataFusionError| unreadable(sql, e);
     let target = DFSchema::try_from_qualified_schema(merge.target_alias.as_str(), table).map_err(unreadable)?;
     let rows = DFSchema::try_from_qualified_schema(merge.source_alias.as_str(), &source.schema).map_err(unreadable)?;
-    let session = session_context()?;
+    let session = session_context(&environment())?;
     let both = target.join(&rows).map_err(unreadable)?;
     let on = session.parse_sql_expr(sql, &both).map_err(unreadable)?;
     let of_target = |c: &Column| c.relation.as_ref().is_some_and(|r| r.table() == merge.target_alias);

@@ -12,6 +12,7 @@ use deltalakedb_log::action::{Action, CommitInfo, Remove};
 use deltalakedb_log::catalog::TxnLogWriter;
 use deltalakedb_log::commit::{Base, Committed, Outcome, Reads};
 use deltalakedb_log::snapshot::{At, Snapshot};
+use deltalakedb_log::stores::environment;
 use deltalakedb_log::{ErrorKind, FileTxnLogWriter, Object, Predicate, Result, TableId, TxnLogError, Version};
 use futures::TryStreamExt;
 use serde_json::Value;
@@ -326,7 +327,7 @@ async fn stage_merge(empty: &VirtualTable, state: &LogState, table: &str, merge:
 /// A condition in SQL, and what it says about whole files.
 fn condition(table: &VirtualTable, sql: Option<String>) -> Result<Option<(String, Predicate)>> {
     let Some(sql) = sql else { return Ok(None) };
-    let predicate = Filter::parse(&sql, &session_context()?, &table.schema()?)?.predicate();
+    let predicate = Filter::parse(&sql, &session_context(&environment())?, &table.schema()?)?.predicate();
     Ok(Some((sql, predicate)))
 }
 
@@ -423,7 +424,7 @@ impl DeltaTable {
     async fn state(&self, options: &WriteOptions) -> Result<(Snapshot, LogState)> {
         let reader = self.reader().await?;
         let base = reader.snapshot(options.read_version.map_or(At::Latest, At::Version)).await?;
-        Ok((base.clone(), LogState::at(&self.location, reader, base).writing(options)))
+        Ok((base.clone(), LogState::at(&self.location, &self.stores, reader, base).writing(options)))
     }
 
     async fn stage(&self, operation: Operation, options: &WriteOptions) -> Result<(Option<PendingWrite>, Value)> {
@@ -449,7 +450,7 @@ impl DeltaTable {
         let committed = match &self.source {
             Source::Catalog { catalog, .. } => commit(catalog.as_ref(), vec![pending], options).await?,
             Source::Plain | Source::Reader(_) => {
-                let writer = FileTxnLogWriter::open(&self.location, options.clock.clone())?;
+                let writer = FileTxnLogWriter::open_in(&self.location, self.stores.as_ref(), options.clock.clone())?;
                 match writer.commit(pending.request.clone()).await {
                     Ok(Outcome::Conflict(c)) => {
                         pending.discard().await;
@@ -584,7 +585,10 @@ impl DeltaTable {
             )));
         }
         let what = Changes { from, to: Some(to), ..Changes::default() };
-        VirtualTable::without_files(&LogState::at(&self.location, reader, head)).await?.changes(&what).await
+        VirtualTable::without_files(&LogState::at(&self.location, &self.stores, reader, head))
+            .await?
+            .changes(&what)
+            .await
     }
 
     /// The changes that are asked for, as delta-rs finds them up to a version.

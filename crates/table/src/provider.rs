@@ -81,7 +81,7 @@ impl HeldTable {
         let predicate = predicate_of(filters, &self.schema);
         self.look_for(&predicate);
         let files = VirtualTable::matching(&self.state, predicate).await.map_err(outward)?;
-        register(session.runtime_env(), &self.state.location).map_err(outward)?;
+        register(session.runtime_env(), &self.state.location, self.state.options.stores.as_ref()).map_err(outward)?;
         files.provider(self.texts).map_err(outward)?.scan(session, projection, filters, limit).await
     }
 

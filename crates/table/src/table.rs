@@ -14,7 +14,10 @@ use deltalakedb_catalog::{CatalogUri, connect};
 use deltalakedb_log::catalog::{Catalog, Counts, TableRef, TxnLogReader, require};
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::snapshot::{At, Head};
-use deltalakedb_log::{FileTxnLogReader, Location, Predicate, Result, TableEntry, TableId, TableName, TxnLogError};
+use deltalakedb_log::stores::{Stores, environment};
+use deltalakedb_log::{
+    Durability, FileTxnLogReader, Location, Predicate, Result, TableEntry, TableId, TableName, TxnLogError,
+};
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 
@@ -31,6 +34,7 @@ use crate::provider::HeldTable;
 pub struct DeltaTable {
     pub(crate) location: Location,
     pub(crate) source: Source,
+    pub(crate) stores: Arc<dyn Stores>,
 }
 
 /// Where a table's log is.
@@ -80,12 +84,12 @@ impl DeltaTable {
                 return Self::open_in(catalog, &table).await;
             }
         }
-        Self::open_plain(location).await
+        Self::open_plain(location, environment()).await
     }
 
     /// The table at a place whose log is its `_delta_log`, whatever a catalog says.
-    pub async fn open_plain(location: Location) -> Result<Self> {
-        let table = Self { location, source: Source::Plain };
+    pub async fn open_plain(location: Location, stores: Arc<dyn Stores>) -> Result<Self> {
+        let table = Self { location, source: Source::Plain, stores };
         table.reader().await?;
         Ok(table)
     }
@@ -99,7 +103,12 @@ impl DeltaTable {
     /// The table that an entry of a catalog is of.
     pub fn of_entry(catalog: Arc<dyn Catalog>, entry: TableEntry) -> Self {
         let source = Source::Catalog { catalog, id: entry.id, name: entry.name };
-        Self { location: entry.location, source }
+        Self { location: entry.location, source, stores: environment() }
+    }
+
+    /// The same table, whose files are in the object stores that are given.
+    pub fn with_stores(self, stores: Arc<dyn Stores>) -> Self {
+        Self { stores, ..self }
     }
 
     /// A table whose data files are at `uri`, a place or a table of a catalog, and whose log is what `reader` reads. It
@@ -109,12 +118,17 @@ impl DeltaTable {
             true => require(connect(uri).await?.as_ref(), &table_of(uri)?).await?.location,
             false => Location::parse(uri)?,
         };
-        Ok(Self { location, source: Source::Reader(reader) })
+        Ok(Self { location, source: Source::Reader(reader), stores: environment() })
     }
 
     /// Where its data files are.
     pub fn location(&self) -> &Location {
         &self.location
+    }
+
+    /// The object stores it is in.
+    pub fn stores(&self) -> &Arc<dyn Stores> {
+        &self.stores
     }
 
     /// Its name in the catalog; `None` outside one.
@@ -129,7 +143,7 @@ impl DeltaTable {
     pub async fn reader(&self) -> Result<Arc<dyn TxnLogReader>> {
         match &self.source {
             Source::Catalog { catalog, id, .. } => Ok(catalog.reader(*id)),
-            Source::Plain => Ok(Arc::new(FileTxnLogReader::open(&self.location).await?)),
+            Source::Plain => Ok(Arc::new(FileTxnLogReader::open_in(&self.location, self.stores.as_ref()).await?)),
             Source::Reader(reader) => Ok(reader.clone()),
         }
     }
@@ -188,7 +202,7 @@ impl DeltaTable {
         if manifests.len() > 1 {
             manifests.retain(|_, manifest| !manifest.is_empty());
         }
-        let store = self.location.store()?;
+        let store = self.stores.open(&self.location, Durability::Full)?;
         for (folder, manifest) in manifests {
             let path = ["_symlink_format_manifest", &folder, "manifest"].into_iter().filter(|part| !part.is_empty());
             let path = object_store::path::Path::from_url_path(path.collect::<Vec<_>>().join("/"))
@@ -205,7 +219,7 @@ impl DeltaTable {
             At::Latest => reader.head().await?,
             at => reader.snapshot(at).await?.head,
         };
-        Ok(LogState::of_head(&self.location, reader, head))
+        Ok(LogState::of_head(&self.location, &self.stores, reader, head))
     }
 
     /// Reads rows, as [`Self::scan`] does, to the last.
@@ -222,7 +236,7 @@ impl DeltaTable {
 
 /// Reads rows of a table in a state, and says which predicate chose its files.
 pub(crate) async fn scan(state: LogState, what: &Scan, table: &str) -> Result<(SendableRecordBatchStream, Predicate)> {
-    let session = session_context()?;
+    let session = session_context(&state.options.stores)?;
     let held = HeldTable::of_state(state, Texts::Plain).await?;
     let schema = held.schema();
     let filter = what.filter_sql.as_ref().map(|sql| Filter::parse(sql, &session, &schema)).transpose()?;

@@ -200,13 +200,13 @@ impl Transaction {
     async fn make(&self, new: NewTable, made: impl Future<Output = Result<Captured>>) -> TransactionResult<()> {
         let mut guard = self.open().await?;
         let members = guard.as_mut().ok_or(TxnLogTransactionError::Closed)?;
-        check_place(self.catalog.as_ref(), &new).await?;
+        check_place(self.catalog.as_ref(), &new, &self.options.write).await?;
         let in_the_way = members.iter().find_map(|(name, m)| new.taken_by(name, &m.state.location));
         if let Some(taken) = in_the_way {
             return Err(taken.into());
         }
         self.check_room(members, &new.name)?;
-        let state = LogState::nothing_yet(&new.location).writing(&self.options.write);
+        let state = LogState::nothing_yet(&new.location, &self.options.write.stores).writing(&self.options.write);
         let name = new.name.clone();
         let id = TableId(self.options.write.clock.new_uuid());
         let mut member = Member::new(id, Base::Create(new), state);
@@ -364,7 +364,8 @@ impl Transaction {
             self.check_room(members, name)?;
             let (version, reader) = (entry.current_version, self.catalog.reader(entry.id));
             let base = reader.snapshot(At::Version(version)).await?;
-            let state = LogState::at(&entry.location, reader, base).writing(&self.options.write);
+            let state = LogState::at(&entry.location, &self.options.write.stores, reader, base);
+            let state = state.writing(&self.options.write);
             members.insert(name.clone(), Member::new(entry.id, Base::RebaseFrom(version), state));
         }
         members.get_mut(name).ok_or(TxnLogTransactionError::Closed)

@@ -94,7 +94,7 @@ impl DeltaTable {
             )));
         }
         let now = options.clock.now_ms();
-        let store = self.location.store()?;
+        let store = self.stores.open(&self.location, options.durability)?;
         let mut known = Known::of(catalog.as_ref(), *id, &head, now.saturating_sub(millis(retain))).await?;
         for version in &what.keep_versions {
             let mut live = reader.files(*version, None).await?;

@@ -1,7 +1,9 @@
 //! delta-rs as the independent reader that a mirror is verified with.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use deltalakedb_log::{Location, Result, Version};
+use deltalakedb_log::{Location, Result, Stores, Version};
 use deltalakedb_mirror::{Replayed, Replayer};
 
 use crate::plain;
@@ -12,8 +14,8 @@ pub struct DeltaRs;
 
 #[async_trait]
 impl Replayer for DeltaRs {
-    async fn replay(&self, location: &Location, version: Version) -> Result<Replayed> {
-        let state = plain::replay(location, Some(version)).await?;
+    async fn replay(&self, location: &Location, stores: &Arc<dyn Stores>, version: Version) -> Result<Replayed> {
+        let state = plain::replay_in(location, stores, Some(version)).await?;
         Ok(Replayed {
             protocol: state.protocol,
             metadata: state.metadata,

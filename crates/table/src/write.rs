@@ -14,6 +14,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use deltalakedb_log::action::Txn;
 use deltalakedb_log::catalog::Catalog;
 use deltalakedb_log::commit::{Base, CommitRequest, Committed, Outcome};
+use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{
     Clock, Durability, ErrorKind, Object, Result, SystemClock, TableId, TxnLogError, TxnLogTransactionError, Version,
 };
@@ -46,6 +47,8 @@ pub struct WriteOptions {
     pub committer: Option<String>,
     /// Where ids come from.
     pub clock: Arc<dyn Clock>,
+    /// The object stores of tables that are made, and of those of a transaction. A [`crate::DeltaTable`] has its own.
+    pub stores: Arc<dyn Stores>,
     /// How often a commit that the database could not take just now is tried again. What was committed meanwhile and
     /// does not conflict needs no trying again: the commit is moved behind it.
     pub retries: u32,
@@ -86,6 +89,7 @@ impl Default for WriteOptions {
         Self {
             committer: None,
             clock: Arc::new(SystemClock),
+            stores: environment(),
             retries: 5,
             durability: Durability::Full,
             read_version: None,

@@ -7,10 +7,11 @@ use deltalakedb_log::action::{Action, Add, Metadata, Protocol, Remove, Version};
 use deltalakedb_log::catalog::Artifact;
 use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::conformance::actions::{domain, file, metadata, protocol, remove, txn, with_dv};
+use deltalakedb_log::stores::environment;
 use deltalakedb_log::{
     At, Catalog, Clock, CommitRequest, Object, StoredCheckpoint, SystemClock, TableEntry, TableId, TableRef,
 };
-use deltalakedb_mirror::{Finding, Mirror, VerifyOptions, verify};
+use deltalakedb_mirror::{Finding, Mirror, VerifyOptions};
 use deltalakedb_table::DeltaRs;
 use deltalakedb_tests::{
     Database, catalog, contents, databases, golden, import, location, our_rows, our_state, same_state, sqlite,
@@ -112,7 +113,7 @@ impl Shop {
 
     /// The versions that have a checkpoint.
     async fn checkpoints(&self) -> Vec<Version> {
-        let all = StoredCheckpoint::all(&self.entry().await.location).await.unwrap();
+        let all = StoredCheckpoint::all(&self.entry().await.location, environment().as_ref()).await.unwrap();
         all.iter().map(StoredCheckpoint::version).collect()
     }
 
@@ -132,7 +133,7 @@ impl Shop {
 
     async fn findings(&self) -> Vec<Finding> {
         let every = VerifyOptions { every_version: true, data: false };
-        verify(self.catalog.as_ref(), &self.entry().await, &DeltaRs, every, &|_, _| {}).await.unwrap()
+        self.mirror.verify(&self.entry().await, &DeltaRs, every, &|_, _| {}).await.unwrap()
     }
 
     /// The one finding names the version, and says all this; the command it names mends it.
@@ -247,7 +248,7 @@ async fn a_checkpoint_holds_all_there_is() {
             shop.mirror.publish(shop.id).await.unwrap();
             let done = shop.mirror.checkpoint(shop.id).await.unwrap();
             assert_eq!((done.version, done.files, done.tombstones), (6, 3, 1), "{what}");
-            let all = StoredCheckpoint::all(&shop.entry().await.location).await.unwrap();
+            let all = StoredCheckpoint::all(&shop.entry().await.location, environment().as_ref()).await.unwrap();
             let state = all[0].read().await.unwrap();
             assert_eq!(state.version, what.starts_with("V2").then_some(6), "{what}");
             assert_eq!((state.txns["app"].version, state.domains.len()), (8, 1), "{what}");
@@ -313,7 +314,7 @@ async fn tombstones_and_txns_expire_when_the_table_says_so() {
     shop.commit(vec![at("old", now - 2 * 86_400_000), at("young", now), txn("timeless", 1)]).await;
     shop.mirror.publish(shop.id).await.unwrap();
     shop.mirror.checkpoint(shop.id).await.unwrap();
-    let all = StoredCheckpoint::all(&shop.entry().await.location).await.unwrap();
+    let all = StoredCheckpoint::all(&shop.entry().await.location, environment().as_ref()).await.unwrap();
     let txns: Vec<_> = all[0].read().await.unwrap().txns.into_keys().collect();
     assert_eq!(txns, ["timeless", "young"]);
     assert_eq!(shop.findings().await, []);

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use deltalakedb_log::catalog::HistoryRange;
 use deltalakedb_log::{At, Catalog, ErrorKind, SystemClock, TableEntry, Version};
-use deltalakedb_mirror::{Mirror, VerifyOptions, verify};
+use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{DeltaRs, DeltaTable, SaveMode, WriteOptions};
 use deltalakedb_tests::{
     agrees_with_delta_rs, copy, golden, import, our_rows, our_state, repository, same_state, sqlite, their_rows,
@@ -72,8 +72,8 @@ async fn a_log_may_begin_at_a_checkpoint() {
             let reader = catalog.reader(table.id);
             assert_eq!(reader.commit_bytes(checkpoint).await.unwrap().is_some(), keep_its_commit, "{name}");
             if keep_its_commit || table.current_version > checkpoint {
-                let findings =
-                    verify(catalog.as_ref(), &table, &DeltaRs, VerifyOptions::default(), &|_, _| {}).await.unwrap();
+                let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
+                let findings = mirror.verify(&table, &DeltaRs, VerifyOptions::default(), &|_, _| {}).await.unwrap();
                 assert_eq!(findings, [], "{name}");
             }
             let older = reader.snapshot(At::Version(checkpoint - 1)).await.unwrap_err();
@@ -205,7 +205,8 @@ async fn two_copies_of_one_table_are_two_tables() {
         assert_eq!(table.current_version + 1, versions, "{}: only one got the commit", table.name);
         agrees_in_full(&catalog, table).await;
         let every = VerifyOptions { every_version: true, data: true };
-        let findings = verify(catalog.as_ref(), table, &DeltaRs, every, &|_, _| {}).await.unwrap();
+        let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
+        let findings = mirror.verify(table, &DeltaRs, every, &|_, _| {}).await.unwrap();
         assert_eq!(findings, []);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use deltalakedb_log::catalog::MirrorState;
 use deltalakedb_log::{Catalog, ErrorKind, SystemClock, TableEntry, TableRef};
-use deltalakedb_mirror::{Mirror, VerifyOptions, verify};
+use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{DeltaRs, DeltaTable, SaveMode, Scan, WriteOptions};
 use deltalakedb_tests::{
     Database, agrees_with_delta_rs, catalog, copy, databases, import, our_rows, python, repository, run_python,
@@ -66,7 +66,8 @@ impl Shop {
         let entry = self.entry().await;
         agrees_with_delta_rs(&self.catalog, &entry).await;
         let every = VerifyOptions { every_version: true, data: true };
-        assert_eq!(verify(self.catalog.as_ref(), &entry, &DeltaRs, every, &|_, _| {}).await.unwrap(), [], "{what}");
+        let findings = self.mirror.verify(&entry, &DeltaRs, every, &|_, _| {}).await.unwrap();
+        assert_eq!(findings, [], "{what}");
     }
 }
 

@@ -8,7 +8,8 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use deltalakedb_log::catalog::HistoryRange;
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::predicate::{Comparison, Literal};
-use deltalakedb_log::{At, Catalog, Predicate, SystemClock, TableRef};
+use deltalakedb_log::stores::environment;
+use deltalakedb_log::{At, Catalog, Durability, Predicate, SystemClock, TableRef};
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{
     Alter, Assignments, DeltaTable, Merge, MergeClause, Operation, Optimize, SaveMode, Scan, Transaction,
@@ -44,7 +45,7 @@ async fn poison(table: &DeltaTable) {
     let log = table.location().local_path().unwrap().join("_delta_log");
     std::fs::remove_dir_all(&log).unwrap();
     std::os::unix::fs::symlink("_delta_log", &log).unwrap();
-    let store = table.location().store().unwrap();
+    let store = environment().open(table.location(), Durability::Full).unwrap();
     let (folder, file) = (ObjectPath::from("_delta_log"), ObjectPath::from("_delta_log/00000000000000000000.json"));
     assert!(store.list(Some(&folder)).try_collect::<Vec<_>>().await.is_err(), "it cannot be listed");
     let opened = store.get(&file).await.unwrap_err();

@@ -8,7 +8,7 @@ use deltalakedb_log::action::{Action, Version};
 use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::conformance::actions::{domain, file, metadata, protocol, remove, txn};
 use deltalakedb_log::{At, Catalog, CommitRequest, ErrorKind, SystemClock, TableEntry, TableId, TableRef, TxnLogError};
-use deltalakedb_mirror::{Finding, Mirror, Published, VerifyOptions, verify};
+use deltalakedb_mirror::{Finding, Mirror, Published, VerifyOptions};
 use deltalakedb_table::DeltaRs;
 use deltalakedb_tests::{agrees_with_delta_rs, contents, copy, import, location, repository, sqlite};
 use uuid::Uuid;
@@ -89,7 +89,7 @@ impl Shop {
     }
 
     async fn findings(&self, options: VerifyOptions) -> Vec<Finding> {
-        verify(self.catalog.as_ref(), &self.entry().await, &DeltaRs, options, &|_, _| {}).await.unwrap()
+        self.mirror.verify(&self.entry().await, &DeltaRs, options, &|_, _| {}).await.unwrap()
     }
 
     /// The one finding names the version, and says all this.

@@ -7,8 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deltalakedb_log::{Location, SystemClock, TableRef};
-use deltalakedb_mirror::{Mirror, VerifyOptions, import, verify};
+use deltalakedb_log::stores::environment;
+use deltalakedb_log::{Durability, Location, SystemClock, TableRef};
+use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{DeltaRs, DeltaTable, SaveMode, Scan, WriteOptions};
 use deltalakedb_tests::{agrees_with_delta_rs, contents, lines, our_rows, python, repository, sqlite, their_rows};
 use object_store::ObjectStoreExt;
@@ -100,8 +101,8 @@ async fn inside() {
 
     let dir = tempfile::tempdir().unwrap();
     let catalog = sqlite(dir.path()).await;
-    let clock = SystemClock;
-    let imported = import(&catalog, &clock, &location, Some(&"events".parse().unwrap()), &|_, _| {}).await.unwrap();
+    let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
+    let imported = mirror.import(&location, Some(&"events".parse().unwrap()), &|_, _| {}).await.unwrap();
     assert_eq!((imported.versions, imported.table.current_version), (14, 13));
     let read = agrees_with_delta_rs(&catalog, &imported.table).await;
     assert_eq!(read, (0..=13).collect(), "delta-rs reads every version");
@@ -110,7 +111,6 @@ async fn inside() {
     let rows = table.read(&Scan::default()).await.unwrap();
     let committed = table.write(rows.clone(), SaveMode::Append, &WriteOptions::default()).await.unwrap().unwrap();
     assert_eq!(committed.version, 14);
-    let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
     assert_eq!(mirror.publish(imported.table.id).await.unwrap().count, 1);
 
     let checkpoint = mirror.checkpoint(imported.table.id).await.unwrap();
@@ -122,10 +122,10 @@ async fn inside() {
     assert_eq!(our_rows(&catalog, &entry, 14).await.unwrap(), lines(&twice), "every row twice, as we read");
     assert_eq!(their_rows(&location, 14).await.unwrap(), lines(&twice), "every row twice, as delta-rs reads");
     let every = VerifyOptions { every_version: true, data: true };
-    assert_eq!(verify(catalog.as_ref(), &entry, &DeltaRs, every, &|_, _| {}).await.unwrap(), []);
+    assert_eq!(mirror.verify(&entry, &DeltaRs, every, &|_, _| {}).await.unwrap(), []);
 
     // A commit of another writer stops publishing here as on a disk, and is not overwritten.
-    let store = location.store().unwrap();
+    let store = environment().open(&location, Durability::Full).unwrap();
     let next = object_store::path::Path::from("_delta_log/00000000000000000015.json");
     let foreign = r#"{"commitInfo":{"operation":"WRITE","engineInfo":"another/1.0"}}"#;
     store.put(&next, foreign.into()).await.unwrap();
@@ -137,7 +137,7 @@ async fn inside() {
 }
 
 async fn upload(from: &Path, to: &Location) {
-    let store = to.store().unwrap();
+    let store = environment().open(to, Durability::Full).unwrap();
     for (path, bytes) in contents(from) {
         // Names on disk are taken as they are: what looks encoded in them is part of the name.
         let key = object_store::path::Path::parse(path.to_str().unwrap()).unwrap();

@@ -240,3 +240,14 @@ fn what_may_not_be_written_is_said() {
     allow("meta.db", 0o644);
     assert_eq!(place.content(), before, "no data file is left behind");
 }
+
+#[test]
+fn a_variable_that_is_no_text_is_passed_over() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new();
+    let mut import = place.command(&["import", "memory:///nothing", "--as", "t"]);
+    let latin = OsStr::from_bytes(b"\xe9");
+    import.env("LESS_TERMCAP_so", latin).env(latin, "x");
+    check(Ran::of(import.output().unwrap()), 1, &["memory:///nothing is not a Delta table"]);
+}

@@ -25,7 +25,9 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::action::Version;
 use crate::error::{ErrorKind, Result, TxnLogError};
+use crate::local::Durability;
 use crate::location::Location;
+use crate::stores::Stores;
 
 pub use reader::FileTxnLogReader;
 pub use stored::{CheckpointState, StoredCheckpoint};
@@ -46,8 +48,8 @@ struct TableDir {
 }
 
 impl TableDir {
-    fn open(location: Location) -> Result<Self> {
-        let (store, local) = (location.store()?, location.local_path());
+    fn open(location: Location, stores: &dyn Stores) -> Result<Self> {
+        let (store, local) = (stores.open(&location, Durability::Full)?, stores.directory(&location));
         Ok(Self { location, store, local })
     }
 

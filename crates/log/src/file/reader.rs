@@ -22,6 +22,7 @@ use crate::location::Location;
 use crate::predicate::Predicate;
 use crate::schema::Schema;
 use crate::snapshot::{At, CommitSummary, Head, Replay, Snapshot};
+use crate::stores::{Stores, environment};
 use crate::time::format_ms;
 
 /// A plain `_delta_log` on any object store, as it was when it was opened: open it again to see what came since.
@@ -52,7 +53,12 @@ impl FileTxnLogReader {
     /// `NotFound` when no table is there, `Corrupt` when its newest version cannot be built of what is there,
     /// `Invalid` when it needs a reader feature that is not known here, `Unavailable` when the place cannot be read.
     pub async fn open(location: &Location) -> Result<Self> {
-        Self::must_find(TableDir::open(location.clone())?).await
+        Self::open_in(location, environment().as_ref()).await
+    }
+
+    /// The same, with the object stores that are given.
+    pub async fn open_in(location: &Location, stores: &dyn Stores) -> Result<Self> {
+        Self::must_find(TableDir::open(location.clone(), stores)?).await
     }
 
     /// Opens the table at the root of `store`; `location` is what messages call it.

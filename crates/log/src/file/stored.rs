@@ -16,6 +16,7 @@ use crate::action::{Action, DomainMetadata, Metadata, Protocol, Txn, Version};
 use crate::error::Result;
 use crate::location::Location;
 use crate::path::SetHash;
+use crate::stores::Stores;
 
 /// A checkpoint as it lies in the log: one file, or all parts of it.
 #[derive(Debug)]
@@ -51,8 +52,8 @@ pub struct CheckpointState {
 
 impl StoredCheckpoint {
     /// The checkpoints of the table at `location`, oldest first; those in parts only when all parts are there.
-    pub async fn all(location: &Location) -> Result<Vec<Self>> {
-        let dir = TableDir::open(location.clone())?;
+    pub async fn all(location: &Location, stores: &dyn Stores) -> Result<Vec<Self>> {
+        let dir = TableDir::open(location.clone(), stores)?;
         let listing = Listing::files(&dir).await?;
         let checkpoints = listing.into_iter().flat_map(Listing::into_checkpoints);
         Ok(checkpoints.map(|checkpoint| Self { dir: dir.clone(), checkpoint }).collect())

@@ -21,6 +21,7 @@ use crate::location::Location;
 use crate::object::Object;
 use crate::path::{PathKey, SetHash};
 use crate::snapshot::At;
+use crate::stores::Stores;
 
 /// How often a commit is moved to a newer head before it gives up.
 const ATTEMPTS: usize = 100;
@@ -51,8 +52,8 @@ enum Put {
 
 impl FileTxnLogWriter {
     /// A writer for the table at `location`, which need not exist yet.
-    pub fn open(location: &Location, clock: Arc<dyn Clock>) -> Result<Self> {
-        Ok(Self { dir: TableDir::open(location.clone())?, clock })
+    pub fn open_in(location: &Location, stores: &dyn Stores, clock: Arc<dyn Clock>) -> Result<Self> {
+        Ok(Self { dir: TableDir::open(location.clone(), stores)?, clock })
     }
 
     /// A writer for the table at the root of `store`; `location` is what messages call it.

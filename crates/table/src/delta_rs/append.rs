@@ -48,7 +48,7 @@ impl PlainAppend {
         let log = Arc::new(HeldLog::new(state, Files::None));
         let set = metadata.configuration.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
         Ok(Some(Self {
-            log_store: VirtualLogStore::new(&state.location, log.clone(), state.options.durability)?,
+            log_store: VirtualLogStore::new(&state.location, log.clone(), &state.options)?,
             log,
             schema: Arc::new(schema),
             partition_by: metadata.partition_columns.clone(),

@@ -23,7 +23,7 @@ use delta_kernel::{
     StorageHandler,
 };
 use deltalakedb_log::action::Add;
-use deltalakedb_log::{Result, TxnLogError, Version};
+use deltalakedb_log::{Result, Stores, TxnLogError, Version};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use url::Url;
@@ -51,6 +51,8 @@ struct Handlers {
     log_root: String,
     /// For what is elsewhere below the table: deletion vectors, change data.
     objects: Arc<dyn Engine>,
+    /// For what is named by a URL of another place.
+    stores: Arc<dyn Stores>,
     walk: AtomicU8,
 }
 
@@ -60,9 +62,9 @@ const GOING_ON: u8 = 2;
 
 impl VirtualEngine {
     /// An engine for one walk over the log; it does nothing yet.
-    pub(super) fn new(log: Arc<HeldLog>, table_url: Url, objects: Arc<dyn Engine>) -> Self {
-        let handlers =
-            Handlers { log, log_root: format!("{table_url}{LOG}"), table_url, objects, walk: AtomicU8::new(UNDECIDED) };
+    pub(super) fn new(log: Arc<HeldLog>, table_url: Url, objects: Arc<dyn Engine>, stores: Arc<dyn Stores>) -> Self {
+        let (log_root, walk) = (format!("{table_url}{LOG}"), AtomicU8::new(UNDECIDED));
+        let handlers = Handlers { log, log_root, table_url, objects, stores, walk };
         Self { handlers: Arc::new(handlers), evaluation: Arc::new(ArrowEvaluationHandler) }
     }
 }
@@ -93,7 +95,7 @@ impl Handlers {
         if url.as_str().starts_with(self.table_url.as_str()) {
             return Ok(self.objects.clone());
         }
-        stores::engine(url).map_err(Error::generic_err)
+        stores::engine(self.stores.as_ref(), url).map_err(Error::generic_err)
     }
 
     /// Whether the walk is afresh; the first question decides.

@@ -8,7 +8,7 @@ use delta_kernel::Engine;
 use deltalake_core::kernel::transaction::TransactionError;
 use deltalake_core::logstore::{CommitOrBytes, LogStore, LogStoreConfig, StorageConfig};
 use deltalake_core::{DeltaResult, DeltaTableError};
-use deltalakedb_log::{Durability, Location, Result, TxnLogError, Version};
+use deltalakedb_log::{Location, Result, Stores, TxnLogError, Version};
 use object_store::ObjectStore;
 use url::Url;
 use uuid::Uuid;
@@ -18,6 +18,7 @@ use super::log::HeldLog;
 use super::overlay::Overlay;
 use super::puts::Puts;
 use super::stores;
+use crate::write::WriteOptions;
 
 pub(super) struct VirtualLogStore {
     log: Arc<HeldLog>,
@@ -28,20 +29,23 @@ pub(super) struct VirtualLogStore {
     /// The store of the table, which is all there is under the table's URL.
     table: Arc<Overlay>,
     objects: Arc<dyn Engine>,
+    stores: Arc<dyn Stores>,
 }
 
 impl VirtualLogStore {
-    /// The log store of the table at a place, whose data files are as durable as that.
-    pub(super) fn new(location: &Location, log: Arc<HeldLog>, durability: Durability) -> Result<Self> {
+    /// The log store of the table at a place, whose data files are made as the options say.
+    pub(super) fn new(location: &Location, log: Arc<HeldLog>, options: &WriteOptions) -> Result<Self> {
+        let stores = options.stores.clone();
         let url = stores::url_of(location)?;
-        let data = stores::root_store(&url, durability)?;
+        let data = stores::root_store(stores.as_ref(), &url, options.durability)?;
         Ok(Self {
             config: LogStoreConfig::new(&url, StorageConfig::default()),
-            objects: stores::engine(&url)?,
+            objects: stores::engine(stores.as_ref(), &url)?,
             table_url: url,
             location: location.url().clone(),
             table: Arc::new(Overlay::new(data, log.clone())),
             log,
+            stores,
         })
     }
 
@@ -51,6 +55,11 @@ impl VirtualLogStore {
             Some(path) => format!("{}{path}", self.location),
             None => url.into(),
         }
+    }
+
+    /// The object stores that it asks.
+    pub(super) fn stores(&self) -> &Arc<dyn Stores> {
+        &self.stores
     }
 
     /// What was put into the table so far.
@@ -130,7 +139,7 @@ impl LogStore for VirtualLogStore {
 
     fn engine(&self, _operation: Option<Uuid>) -> Arc<dyn Engine> {
         let (log, objects) = (self.log.clone(), self.objects.clone());
-        Arc::new(VirtualEngine::new(log, self.table_url.clone(), objects))
+        Arc::new(VirtualEngine::new(log, self.table_url.clone(), objects, self.stores.clone()))
     }
 
     async fn is_delta_table_location(&self) -> DeltaResult<bool> {

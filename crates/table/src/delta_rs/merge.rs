@@ -161,14 +161,15 @@ impl VirtualTable {
     async fn merge(self, source: MergeSource, merge: &Merge) -> Result<Captured> {
         let what = "the rows cannot be merged";
         let rows = MemTable::try_new(source.schema.clone(), vec![source.batches.clone()]).explain(|| what.into())?;
-        let rows = session_context()?.read_table(Arc::new(rows)).explain(|| what.into())?;
+        let session = state(&self)?;
+        let rows = session_context(self.log_store.stores())?.read_table(Arc::new(rows)).explain(|| what.into())?;
         let mut builder = self
             .theirs()
             .merge(rows, merge.on.as_str())
             .with_source_alias(&merge.source_alias)
             .with_target_alias(&merge.target_alias)
             .with_merge_schema(merge.evolve_schema)
-            .with_session_state(state()?)
+            .with_session_state(session)
             .with_safe_cast(merge.safe_cast)
             .with_streaming(merge.streamed)
             .with_commit_properties(self.commit_properties());

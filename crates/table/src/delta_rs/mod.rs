@@ -40,7 +40,8 @@ use deltalake_core::kernel::EagerSnapshot;
 use deltalakedb_log::action::{Add, DeletionVector};
 use deltalakedb_log::catalog::TxnLogReader;
 use deltalakedb_log::snapshot::{Head, Replay, Snapshot};
-use deltalakedb_log::{Commit, Location, Predicate, Result, TxnLogError};
+use deltalakedb_log::stores::environment;
+use deltalakedb_log::{Commit, Location, Predicate, Result, Stores, TxnLogError};
 use futures::TryStreamExt;
 
 use url::Url;
@@ -79,24 +80,35 @@ pub(crate) struct LogState {
 
 impl LogState {
     /// A table at a version.
-    pub(crate) fn at(location: &Location, reader: Arc<dyn TxnLogReader>, base: Snapshot) -> Self {
-        Self { base: Some(base), reader, ..Self::nothing_yet(location) }
+    pub(crate) fn at(
+        location: &Location,
+        stores: &Arc<dyn Stores>,
+        reader: Arc<dyn TxnLogReader>,
+        base: Snapshot,
+    ) -> Self {
+        Self { base: Some(base), reader, ..Self::nothing_yet(location, stores) }
     }
 
     /// A table at a version, of which only the head is known: to read it, not to write.
-    pub(crate) fn of_head(location: &Location, reader: Arc<dyn TxnLogReader>, head: Head) -> Self {
-        Self::at(location, reader, Snapshot { head, txns: BTreeMap::new(), domains: BTreeMap::new() })
+    pub(crate) fn of_head(
+        location: &Location,
+        stores: &Arc<dyn Stores>,
+        reader: Arc<dyn TxnLogReader>,
+        head: Head,
+    ) -> Self {
+        Self::at(location, stores, reader, Snapshot { head, txns: BTreeMap::new(), domains: BTreeMap::new() })
     }
 
     /// A table that does not exist yet.
-    pub(crate) fn nothing_yet(location: &Location) -> Self {
-        let (reader, options) = (Arc::new(NoLog), Arc::default());
-        Self { location: location.clone(), reader, base: None, staged: Vec::new(), options }
+    pub(crate) fn nothing_yet(location: &Location, stores: &Arc<dyn Stores>) -> Self {
+        let options = Arc::new(WriteOptions { stores: stores.clone(), ..WriteOptions::default() });
+        Self { location: location.clone(), reader: Arc::new(NoLog), base: None, staged: Vec::new(), options }
     }
 
-    /// The same, for who writes in that way.
+    /// The same, for who writes in that way. The object stores stay the table's.
     pub(crate) fn writing(self, options: &WriteOptions) -> Self {
-        Self { options: Arc::new(options.clone()), ..self }
+        let options = WriteOptions { stores: self.options.stores.clone(), ..options.clone() };
+        Self { options: Arc::new(options), ..self }
     }
 
     /// Its live files, with what is staged.
@@ -175,7 +187,7 @@ impl VirtualTable {
     async fn open(state: &LogState, files: Files) -> Result<Self> {
         let base = state.snapshot()?;
         let log = Arc::new(HeldLog::new(state, files));
-        let log_store = Arc::new(VirtualLogStore::new(&state.location, log.clone(), state.options.durability)?);
+        let log_store = Arc::new(VirtualLogStore::new(&state.location, log.clone(), &state.options)?);
         let snapshot = EagerSnapshot::try_new(log_store.as_ref(), None)
             .await
             .explain(|| format!("version {} of the table at {} cannot be opened", base.version(), state.location))?;
@@ -251,7 +263,7 @@ fn provider(snapshot: EagerSnapshot, texts: Texts) -> Result<DeltaScanNext> {
 /// A session for queries over tables that are registered in it, with settings of DataFusion's such as
 /// `datafusion.execution.batch_size`.
 pub fn query_session<'a>(settings: impl IntoIterator<Item = (&'a String, &'a String)>) -> Result<SessionContext> {
-    let session = session_context()?;
+    let session = session_context(&environment())?;
     {
         let state = session.state_ref();
         let mut state = state.write();
@@ -263,8 +275,8 @@ pub fn query_session<'a>(settings: impl IntoIterator<Item = (&'a String, &'a Str
 }
 
 /// A session that reads with delta-rs' own planner and settings, and asks logs for what they know.
-pub(crate) fn session_context() -> Result<SessionContext> {
-    let session = DeltaSessionContext::with_runtime_env(stores::session()?).into_inner();
+pub(crate) fn session_context(stores: &Arc<dyn Stores>) -> Result<SessionContext> {
+    let session = DeltaSessionContext::with_runtime_env(stores::session(stores.clone())?).into_inner();
     session.add_optimizer_rule(Arc::new(AskTheLog));
     Ok(session)
 }

@@ -236,7 +236,7 @@ impl VirtualTable {
     /// What changed: the rows, and beside them `_change_type`, `_commit_version` and `_commit_timestamp`.
     pub(crate) async fn changes(self, what: &Changes) -> Result<SendableRecordBatchStream> {
         let failed = || "the changes cannot be read".to_string();
-        let session = session_context()?;
+        let session = session_context(self.log_store.stores())?;
         let mut scan = self.theirs().scan_cdf().with_starting_version(what.from);
         if let Some(to) = what.to {
             scan = scan.with_ending_version(to);
@@ -274,7 +274,7 @@ impl VirtualTable {
 
     /// The files that have deletion vectors, and which of their rows are kept.
     pub(crate) async fn deletion_vectors(&self) -> Result<Vec<(String, Vec<bool>)>> {
-        let (session, provider) = (session_context()?, self.provider(super::Texts::Plain)?);
+        let (session, provider) = (session_context(self.log_store.stores())?, self.provider(super::Texts::Plain)?);
         let found = provider.deletion_vectors(&session.state()).await;
         let found = found.explain(|| "the deletion vectors cannot be read".into())?;
         Ok(found.into_iter().map(|vector| (self.log_store.outward(&vector.filepath), vector.keep_mask)).collect())
@@ -285,7 +285,8 @@ impl Matching {
     /// Deletes the rows that satisfy the condition; all, where there is none.
     pub(crate) async fn delete(self) -> Result<Captured> {
         let commit = self.table.commit_properties();
-        let mut delete = self.table.theirs().delete().with_session_state(state()?).with_commit_properties(commit);
+        let mut delete =
+            self.table.theirs().delete().with_session_state(state(&self.table)?).with_commit_properties(commit);
         if let Some(parquet) = self.table.options.parquet.clone() {
             delete = delete.with_writer_properties(parquet);
         }
@@ -298,7 +299,8 @@ impl Matching {
     /// Sets columns of the rows that satisfy the condition to the values of expressions over them.
     pub(crate) async fn update(self, set: &[(String, String)], safe_cast: bool) -> Result<Captured> {
         let commit = self.table.commit_properties();
-        let mut update = self.table.theirs().update().with_session_state(state()?).with_commit_properties(commit);
+        let mut update =
+            self.table.theirs().update().with_session_state(state(&self.table)?).with_commit_properties(commit);
         update = update.with_safe_cast(safe_cast);
         if let Some(parquet) = self.table.options.parquet.clone() {
             update = update.with_writer_properties(parquet);
@@ -320,7 +322,7 @@ impl Whole {
             .0
             .theirs()
             .add_constraint()
-            .with_session_state(state()?)
+            .with_session_state(state(&self.0)?)
             .with_constraints(constraints)
             .with_commit_properties(self.0.commit_properties());
         self.0.capture("the constraint cannot be added", add, |_| Value::Null).await
@@ -360,7 +362,7 @@ impl Whole {
             .optimize()
             .with_type(kind)
             .with_filters(filters)
-            .with_session_state(state()?)
+            .with_session_state(state(&self.0)?)
             .with_commit_properties(self.0.commit_properties());
         if let Some(size) = how.target_size {
             optimize = optimize.with_target_size(size);
@@ -402,8 +404,8 @@ impl Whole {
 }
 
 /// The settings and stores operations run with.
-pub(super) fn state() -> Result<Arc<SessionState>> {
-    Ok(Arc::new(session_context()?.state()))
+pub(super) fn state(table: &VirtualTable) -> Result<Arc<SessionState>> {
+    Ok(Arc::new(session_context(table.log_store.stores())?.state()))
 }
 
 /// What an operation says of itself.

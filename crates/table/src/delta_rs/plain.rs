@@ -13,9 +13,10 @@ use deltalake_core::kernel::EagerSnapshot;
 use deltalake_core::logstore::{LogStore, StorageConfig, default_logstore};
 use deltalakedb_log::action::{Add, Commit, DomainMetadata, Metadata, Protocol, Txn};
 use deltalakedb_log::snapshot::Replay;
-use deltalakedb_log::{Durability, ErrorKind, Location, Result, TxnLogError, Version};
+use deltalakedb_log::stores::environment;
+use deltalakedb_log::{Durability, ErrorKind, Location, Result, Stores, TxnLogError, Version};
 
-use super::stores;
+use super::stores::root_store;
 use crate::error::Explain;
 
 /// A table as its `_delta_log` has it.
@@ -38,8 +39,13 @@ pub struct Replayed {
 
 /// Replays the `_delta_log` of a table up to a version, the newest unless given.
 pub async fn replay(location: &Location, version: Option<Version>) -> Result<Replayed> {
+    replay_in(location, &environment(), version).await
+}
+
+/// The same, with the object stores that are given.
+pub async fn replay_in(location: &Location, stores: &Arc<dyn Stores>, version: Option<Version>) -> Result<Replayed> {
     let failed = || format!("plain delta-rs cannot replay the log of {location}");
-    let engine = log_store(location)?.engine(None);
+    let engine = log_store(location, stores)?.engine(None);
     let mut builder = delta_kernel::Snapshot::builder_for(location.url());
     if let Some(version) = version {
         builder = builder.at_version(version);
@@ -71,15 +77,16 @@ pub async fn replay(location: &Location, version: Option<Version>) -> Result<Rep
 /// The rows of a table at a version, the newest unless given, in no particular order.
 pub async fn read(location: &Location, version: Option<Version>) -> Result<Vec<RecordBatch>> {
     let failed = || format!("plain delta-rs cannot read {location}");
-    let snapshot = EagerSnapshot::try_new(&log_store(location)?, version).await.explain(failed)?;
+    let snapshot = EagerSnapshot::try_new(&log_store(location, &environment())?, version).await.explain(failed)?;
     let rows = super::provider(snapshot, super::Texts::Plain)?;
-    let session = super::session_context()?;
+    let session = super::session_context(&environment())?;
     session.read_table(Arc::new(rows)).explain(failed)?.collect().await.explain(failed)
 }
 
-fn log_store(location: &Location) -> Result<Arc<dyn LogStore>> {
-    let root = stores::root_store(location.url(), Durability::Full)?;
-    Ok(default_logstore(location.store()?, root, location.url(), &StorageConfig::default()))
+fn log_store(location: &Location, stores: &Arc<dyn Stores>) -> Result<Arc<dyn LogStore>> {
+    let root = root_store(stores.as_ref(), location.url(), Durability::Full)?;
+    let store = stores.open(location, Durability::Full)?;
+    Ok(default_logstore(store, root, location.url(), &StorageConfig::default()))
 }
 
 fn dv_id(add: &Add) -> Option<String> {

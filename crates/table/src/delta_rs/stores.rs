@@ -1,7 +1,7 @@
-//! The object stores behind URLs, one per scheme and host, made when first asked for.
+//! The object stores behind the URLs that delta-rs and DataFusion are told.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use datafusion::common::{DataFusionError, Result as PlanResult};
 use datafusion::execution::object_store::ObjectStoreRegistry;
@@ -9,7 +9,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use delta_kernel::Engine;
 use delta_kernel_engine::DefaultEngineBuilder;
 use delta_kernel_engine::executor::tokio::TokioMultiThreadExecutor;
-use deltalakedb_log::{Durability, Location, Result, TxnLogError};
+use deltalakedb_log::{Durability, Location, Result, Stores, TxnLogError};
 use object_store::ObjectStore;
 use url::{Position, Url};
 
@@ -40,66 +40,65 @@ fn location_of(url: &Url) -> Result<Location> {
 }
 
 /// The store of everything under the scheme and host of `url`, whose puts are as durable as that.
-pub(super) fn root_store(url: &Url, durability: Durability) -> Result<Arc<dyn ObjectStore>> {
-    type Roots = HashMap<(String, Durability), Arc<dyn ObjectStore>>;
-    static ROOTS: OnceLock<Mutex<Roots>> = OnceLock::new();
-    let mut roots = ROOTS.get_or_init(Mutex::default).lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let root = (format!("{}/", &url[..Position::BeforePath]), durability);
-    if let Some(store) = roots.get(&root) {
-        return Ok(store.clone());
-    }
+pub(super) fn root_store(stores: &dyn Stores, url: &Url, durability: Durability) -> Result<Arc<dyn ObjectStore>> {
     let place = match url.scheme() {
         SCHEME => location_of(url)?,
-        _ => Location::parse(&root.0)?,
+        _ => Location::parse(&format!("{}/", &url[..Position::BeforePath]))?,
     };
-    let store = place.store_with(durability)?;
-    roots.insert(root, store.clone());
-    Ok(store)
+    stores.open(&place, durability)
 }
 
-/// Lets a session that is not ours find the table's data files.
-pub(crate) fn register(env: &RuntimeEnv, location: &Location) -> Result<()> {
+/// Lets a session find the table's data files, with the table's own credentials: those below it, and those that are
+/// named by the URL of the bucket it is in.
+pub(crate) fn register(env: &RuntimeEnv, location: &Location, stores: &dyn Stores) -> Result<()> {
     let url = url_of(location)?;
-    if env.object_store_registry.get_store(&url).is_err() {
-        env.register_object_store(&url, root_store(&url, Durability::Full)?);
+    env.register_object_store(&url, root_store(stores, &url, Durability::Full)?);
+    if location.local_path().is_none() && env.object_store_registry.get_store(location.url()).is_err() {
+        env.register_object_store(location.url(), root_store(stores, location.url(), Durability::Full)?);
     }
     Ok(())
 }
 
 /// The kernel's own engine over that store.
-pub(super) fn engine(url: &Url) -> Result<Arc<dyn Engine>> {
+pub(super) fn engine(stores: &dyn Stores, url: &Url) -> Result<Arc<dyn Engine>> {
     let executor = Arc::new(TokioMultiThreadExecutor::new(runtime::handle()?));
-    let engine = DefaultEngineBuilder::new(root_store(url, Durability::Full)?).with_task_executor(executor);
+    let engine = DefaultEngineBuilder::new(root_store(stores, url, Durability::Full)?).with_task_executor(executor);
     Ok(Arc::new(engine.build()))
 }
 
 /// A runtime for one session, which finds the store of any data file by its URL.
-pub(super) fn session() -> Result<Arc<RuntimeEnv>> {
-    let stores: Arc<dyn ObjectStoreRegistry> = Arc::new(Stores::default());
-    let env = RuntimeEnvBuilder::new().with_object_store_registry(stores).build_arc();
+pub(super) fn session(stores: Arc<dyn Stores>) -> Result<Arc<RuntimeEnv>> {
+    let registry: Arc<dyn ObjectStoreRegistry> = Arc::new(Registry { stores, registered: Mutex::default() });
+    let env = RuntimeEnvBuilder::new().with_object_store_registry(registry).build_arc();
     env.explain(|| "a query session cannot be started".into())
 }
 
 /// Stores registered in this session, and behind them those of any URL.
-#[derive(Debug, Default)]
-struct Stores(Mutex<HashMap<String, Arc<dyn ObjectStore>>>);
+#[derive(Debug)]
+struct Registry {
+    stores: Arc<dyn Stores>,
+    registered: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
+}
 
-impl Stores {
+impl Registry {
     fn key(url: &Url) -> String {
         url[..Position::BeforePath].to_string()
     }
 }
 
-impl ObjectStoreRegistry for Stores {
+impl ObjectStoreRegistry for Registry {
     fn register_store(&self, url: &Url, store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(Self::key(url), store)
+        self.registered.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(Self::key(url), store)
     }
 
     fn get_store(&self, url: &Url) -> PlanResult<Arc<dyn ObjectStore>> {
-        let registered = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&Self::key(url)).cloned();
+        let key = Self::key(url);
+        let registered = self.registered.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&key).cloned();
         match registered {
             Some(store) => Ok(store),
-            None => root_store(url, Durability::Full).map_err(|e| DataFusionError::External(e.into())),
+            None => {
+                root_store(self.stores.as_ref(), url, Durability::Full).map_err(|e| DataFusionError::External(e.into()))
+            }
         }
     }
 }

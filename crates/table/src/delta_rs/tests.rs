@@ -44,9 +44,8 @@ async fn table(dir: &std::path::Path) -> crate::DeltaTable {
 async fn held(table: &crate::DeltaTable, at: At, files: Files) -> (Arc<HeldLog>, Arc<VirtualLogStore>) {
     let reader = table.reader().await.unwrap();
     let base = reader.snapshot(at).await.unwrap();
-    let log = Arc::new(HeldLog::new(&LogState::at(table.location(), reader, base), files));
-    let log_store =
-        Arc::new(VirtualLogStore::new(table.location(), log.clone(), deltalakedb_log::Durability::Full).unwrap());
+    let log = Arc::new(HeldLog::new(&LogState::at(table.location(), &environment(), reader, base), files));
+    let log_store = Arc::new(VirtualLogStore::new(table.location(), log.clone(), &WriteOptions::default()).unwrap());
     (log, log_store)
 }
 
@@ -54,7 +53,7 @@ async fn check_sum(log_store: &Arc<VirtualLogStore>, version: Option<Version>, w
     let snapshot = EagerSnapshot::try_new(log_store, version).await.unwrap();
     let log_store: LogStoreRef = log_store.clone();
     let rows = DeltaScanNext::builder().with_log_store(log_store).with_eager_snapshot(snapshot).build();
-    let session = session_context().unwrap();
+    let session = session_context(&environment()).unwrap();
     session.register_table("t", Arc::new(rows.await.unwrap())).unwrap();
     let sum = session.sql("SELECT sum(n) FROM t").await.unwrap().collect().await.unwrap();
     assert_eq!(sum[0].column(0).as_primitive::<Int64Type>().value(0), want);
@@ -136,7 +135,8 @@ async fn an_append_asks_for_no_file() {
     let ours = table(dir.path()).await;
     let reader: Arc<dyn TxnLogReader> = Arc::new(Filesless(ours.reader().await.unwrap()));
     let base = reader.snapshot(At::Latest).await.unwrap();
-    let empty = VirtualTable::without_files(&LogState::at(ours.location(), reader, base)).await.unwrap();
+    let empty =
+        VirtualTable::without_files(&LogState::at(ours.location(), &environment(), reader, base)).await.unwrap();
     let (rows, _) = Rows::from(numbers(0..3)).unchanged();
     let captured = empty.append(rows, None).await.unwrap();
     assert_eq!(captured.files.paths().len(), 1);

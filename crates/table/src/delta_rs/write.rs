@@ -57,7 +57,10 @@ impl Captured {
 
     /// Actions that name files of somebody else's.
     pub(crate) fn of_actions(state: &LogState, actions: Vec<Action>, commit: Bytes) -> Result<Self> {
-        let files = NewFiles { store: state.location.store()?, paths: Vec::new() };
+        let files = NewFiles {
+            store: state.options.stores.open(&state.location, state.options.durability)?,
+            paths: Vec::new(),
+        };
         Ok(Self { actions, commit: Some(commit), files, seen: Some(Vec::new()), metrics: Value::Null })
     }
 }
@@ -318,8 +321,8 @@ fn made(table: &Create<'_>, mut captured: Captured) -> Result<Captured> {
 }
 
 fn nothing_yet(table: &Create<'_>) -> Result<(Arc<HeldLog>, Arc<VirtualLogStore>)> {
-    let log = Arc::new(HeldLog::new(&LogState::nothing_yet(table.location), Files::None));
-    let log_store = Arc::new(VirtualLogStore::new(table.location, log.clone(), table.options.durability)?);
+    let log = Arc::new(HeldLog::new(&LogState::nothing_yet(table.location, &table.options.stores), Files::None));
+    let log_store = Arc::new(VirtualLogStore::new(table.location, log.clone(), table.options)?);
     Ok((log, log_store))
 }
 

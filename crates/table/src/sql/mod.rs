@@ -111,8 +111,9 @@ struct Open {
 impl SqlSession {
     /// A session over all tables of a catalog.
     pub fn new(catalog: Arc<dyn Catalog>, options: SqlOptions) -> Result<Self> {
-        let context = session_context()?;
-        let (tables, past) = (Namespaces::of_held(catalog.clone()), Past::default());
+        let stores = options.write.stores.clone();
+        let context = session_context(&stores)?;
+        let (tables, past) = (Namespaces::of_held(catalog.clone(), stores), Past::default());
         {
             let state = context.state_ref();
             let mut state = state.write();
@@ -234,8 +235,9 @@ impl SqlSession {
         let mut past = Vec::with_capacity(named.then.len());
         for (name, at) in &named.then {
             for entry in resolve(self.catalog.as_ref(), std::slice::from_ref(name)).await? {
-                let reader = self.catalog.reader(entry.id);
-                let state = LogState::of_head(&entry.location, reader.clone(), reader.snapshot(*at).await?.head);
+                let (reader, stores) = (self.catalog.reader(entry.id), &self.options.write.stores);
+                let head = reader.snapshot(*at).await?.head;
+                let state = LogState::of_head(&entry.location, stores, reader, head);
                 let table = HeldTable::of_state(state, Texts::Views).await?;
                 past.push(((name.clone(), *at), Arc::new(table) as Arc<dyn TableProvider>));
             }
@@ -245,7 +247,9 @@ impl SqlSession {
     }
 
     async fn held(&self, names: &[TableName]) -> Result<Vec<(TableName, Arc<HeldTable>)>> {
-        let Some(open) = &self.open else { return held_at_once(self.catalog.as_ref(), names).await };
+        let Some(open) = &self.open else {
+            return held_at_once(self.catalog.as_ref(), &self.options.write.stores, names).await;
+        };
         let mut held = Vec::with_capacity(names.len());
         for name in names {
             let state = open.transaction.state(name).await?;

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::common::Result as PlanResult;
 use deltalakedb_log::catalog::{Catalog, TableEntry, TableRef, require};
+use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{Result, TableId, TableName};
 
 use crate::delta_rs::{LogState, Texts, wait};
@@ -35,6 +36,7 @@ use crate::provider::{HeldTable, outward};
 #[derive(Clone)]
 pub struct Namespaces {
     catalog: Arc<dyn Catalog>,
+    stores: Arc<dyn Stores>,
     held: Arc<RwLock<HashMap<TableName, Arc<dyn TableProvider>>>>,
     /// Whether a table that is not held is looked up.
     looks_up: bool,
@@ -43,17 +45,22 @@ pub struct Namespaces {
 impl Namespaces {
     /// All tables of a catalog.
     pub fn new(catalog: Arc<dyn Catalog>) -> Self {
-        Self { catalog, held: Arc::default(), looks_up: true }
+        Self { catalog, stores: environment(), held: Arc::default(), looks_up: true }
+    }
+
+    /// The same, whose files are in the object stores that are given.
+    pub fn with_stores(self, stores: Arc<dyn Stores>) -> Self {
+        Self { stores, ..self }
     }
 
     /// Only those that are held.
-    pub(super) fn of_held(catalog: Arc<dyn Catalog>) -> Self {
-        Self { looks_up: false, ..Self::new(catalog) }
+    pub(super) fn of_held(catalog: Arc<dyn Catalog>, stores: Arc<dyn Stores>) -> Self {
+        Self { looks_up: false, stores, ..Self::new(catalog) }
     }
 
     /// From now on these tables, and no others, are as they are now, all of them at one point, until the next call.
     pub async fn hold(&self, names: &[TableName]) -> Result<()> {
-        let held = held_at_once(self.catalog.as_ref(), names).await?;
+        let held = held_at_once(self.catalog.as_ref(), &self.stores, names).await?;
         self.hold_these(held.into_iter().map(|(name, table)| (name, table as Arc<dyn TableProvider>)).collect());
         Ok(())
     }
@@ -84,6 +91,7 @@ impl Namespaces {
 /// Tables as they are now, all of them at one point: their heads are read in one statement.
 pub(super) async fn held_at_once(
     catalog: &dyn Catalog,
+    stores: &Arc<dyn Stores>,
     names: &[TableName],
 ) -> Result<Vec<(TableName, Arc<HeldTable>)>> {
     let found = resolve(catalog, names).await?;
@@ -93,7 +101,7 @@ pub(super) async fn held_at_once(
     let heads = catalog.begin(&found.iter().map(|t| t.id).collect::<Vec<TableId>>()).await?;
     let mut held = Vec::with_capacity(found.len());
     for (entry, head) in found.into_iter().zip(heads) {
-        let state = LogState::of_head(&entry.location, catalog.reader(entry.id), head);
+        let state = LogState::of_head(&entry.location, stores, catalog.reader(entry.id), head);
         held.push((entry.name, Arc::new(HeldTable::of_state(state, Texts::Views).await?)));
     }
     Ok(held)
@@ -148,7 +156,7 @@ impl SchemaProvider for Namespace {
         let Some(entry) = catalog.find(&TableRef::Name(name)).await.map_err(outward)? else { return Ok(None) };
         let reader = catalog.reader(entry.id);
         let head = reader.head().await.map_err(outward)?;
-        let state = LogState::of_head(&entry.location, reader, head);
+        let state = LogState::of_head(&entry.location, &self.all.stores, reader, head);
         let table = HeldTable::of_state(state, Texts::Views).await.map_err(outward)?;
         Ok(Some(Arc::new(table)))
     }

@@ -252,7 +252,7 @@ async fn a_query_asks_the_log_for_what_it_needs_and_no_more() {
     let log = Asked { log: orders.reader().await.unwrap(), what: what.clone() };
     let place = orders.location().to_string();
     let table = DeltaTable::open_with_reader(&place, Arc::new(log)).await.unwrap();
-    let context = session_context().unwrap();
+    let context = session_context(&deltalakedb_log::stores::environment()).unwrap();
     let asks = async |sql: &str| {
         what.lock().unwrap().clear();
         let held = HeldTable::open(&table, At::Latest).await.unwrap();
@@ -377,7 +377,7 @@ async fn plans_show_names_and_few_files() {
     assert!(plan.contains("TableScan: sales.orders") && plan.contains("DeltaScanExec"), "{plan}");
     assert_eq!(plan.matches(".parquet").count(), 1, "one file holds 4: {plan}");
     let held = HeldTable::open(&_room.open("sales.orders").await, At::Latest).await.unwrap();
-    let context = session_context().unwrap();
+    let context = session_context(&deltalakedb_log::stores::environment()).unwrap();
     let scan = held.scan(&context.state(), Some(&vec![]), &[], None).await.unwrap();
     assert_eq!(displayable(scan.as_ref()).one_line().to_string().trim(), "KnownScan: rows=Exact(4)");
 }

@@ -1,0 +1,219 @@
+//! The object stores behind places: which store a table is in, and with which credentials.
+//!
+//! [`Stores`] is an argument, as [`crate::Clock`] is. Credentials belong to who opens a table and to nobody else in the
+//! process, and tests give stores that fail.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, ObjectStoreScheme};
+use url::Url;
+
+use crate::error::{ErrorKind, Result, TxnLogError};
+use crate::local::{Durability, LocalFiles};
+use crate::location::Location;
+
+/// Gives the object store of a place.
+///
+/// # Contract
+/// - A call connects to nothing and costs little. Connections of places in one bucket are shared.
+/// - Two calls for one place give the same files.
+pub trait Stores: Send + Sync + fmt::Debug {
+    /// The object store that has `location` as its root. On a local disk a put is synced as `durability` says; elsewhere
+    /// a put that returned is durable anyway.
+    fn open(&self, location: &Location, durability: Durability) -> Result<Arc<dyn ObjectStore>>;
+
+    /// The directory on this machine that [`Self::open`] shows, where files may as well be read from it.
+    fn directory(&self, location: &Location) -> Option<PathBuf> {
+        let _ = location;
+        None
+    }
+}
+
+/// The stores that the environment configures (`AWS_…`, `AZURE_…`, `GOOGLE_…`). All callers share their connections.
+pub fn environment() -> Arc<dyn Stores> {
+    static ENVIRONMENT: LazyLock<Arc<ConfiguredStores>> = LazyLock::new(Arc::default);
+    ENVIRONMENT.clone()
+}
+
+/// The stores that the environment configures, and options of one's own, which go before it.
+#[derive(Default)]
+pub struct ConfiguredStores {
+    options: Mutex<BTreeMap<Location, Options>>,
+    clients: Mutex<HashMap<(Url, Options), Client>>,
+}
+
+/// Options of an object store by name, such as `aws_access_key_id`.
+type Options = BTreeMap<String, String>;
+
+/// A connection to all that is in one bucket.
+struct Client {
+    /// The environment that it was made in.
+    environment: Options,
+    store: Arc<dyn ObjectStore>,
+}
+
+impl ConfiguredStores {
+    /// Options (`aws_access_key_id`, …) for what is at `location` and below it. They replace those that were given for
+    /// that very place before.
+    pub fn configure(&self, location: &Location, options: impl IntoIterator<Item = (String, String)>) {
+        lock(&self.options).insert(location.clone(), options.into_iter().collect());
+    }
+
+    /// The options of the nearest place at or above this one.
+    fn options(&self, location: &Location) -> Options {
+        let options = lock(&self.options);
+        let above = options.iter().filter(|(place, _)| location.url().as_str().starts_with(place.url().as_str()));
+        above.max_by_key(|(place, _)| place.url().as_str().len()).map(|(_, own)| own.clone()).unwrap_or_default()
+    }
+
+    /// The store of the bucket that a place is in.
+    fn client(&self, location: &Location, root: Url) -> Result<Arc<dyn ObjectStore>> {
+        let environment = options_of(std::env::vars_os());
+        let own = self.options(location);
+        let mut clients = lock(&self.clients);
+        let key = (root, own);
+        if let Some(client) = clients.get(&key).filter(|client| client.environment == environment) {
+            return Ok(client.store.clone());
+        }
+        let (root, own) = &key;
+        let all = environment.iter().chain(own).map(|(name, value)| (name.clone(), value.clone()));
+        let (store, _) = object_store::parse_url_opts(root, all).map_err(|e| unusable(location, e))?;
+        let store: Arc<dyn ObjectStore> = Arc::from(store);
+        clients.insert(key, Client { environment, store: store.clone() });
+        Ok(store)
+    }
+}
+
+impl Stores for ConfiguredStores {
+    fn open(&self, location: &Location, durability: Durability) -> Result<Arc<dyn ObjectStore>> {
+        if let Some(path) = location.local_path() {
+            return Ok(Arc::new(LocalFiles::new(path, durability)));
+        }
+        let (_, path) = ObjectStoreScheme::parse(location.url()).map_err(|e| unusable(location, e.into()))?;
+        let store = self.client(location, root_of(location.url(), &path))?;
+        Ok(if path == Path::default() { store } else { Arc::new(PrefixStore::new(store, path)) })
+    }
+
+    fn directory(&self, location: &Location) -> Option<PathBuf> {
+        location.local_path()
+    }
+}
+
+impl fmt::Debug for ConfiguredStores {
+    /// Places and no options: those are secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let places: Vec<_> = lock(&self.options).keys().cloned().collect();
+        f.debug_struct("ConfiguredStores").field("configured", &places).finish_non_exhaustive()
+    }
+}
+
+/// The URL of the bucket: a place without its path within it.
+fn root_of(url: &Url, path: &Path) -> Url {
+    let mut root = url.clone();
+    if let Ok(mut parts) = root.path_segments_mut() {
+        parts.pop_if_empty();
+        path.parts().for_each(|_| _ = parts.pop());
+        parts.push("");
+    }
+    root
+}
+
+/// Variables whose name or value is no text belong to someone else.
+fn options_of(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Options {
+    let text = |(name, value): (OsString, OsString)| name.into_string().ok().zip(value.into_string().ok());
+    variables.into_iter().filter_map(text).collect()
+}
+
+fn unusable(location: &Location, e: object_store::Error) -> TxnLogError {
+    TxnLogError::new(ErrorKind::Unavailable, format!("the object store of {location} cannot be used")).with_source(e)
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::{ObjectStoreExt, PutPayload};
+
+    use super::*;
+
+    fn at(place: &str) -> Location {
+        Location::parse(place).unwrap()
+    }
+
+    fn options(key: &str) -> [(String, String); 3] {
+        let of = |name: &str, value: &str| (name.to_string(), value.to_string());
+        [of("aws_access_key_id", key), of("aws_secret_access_key", "secret"), of("aws_region", "eu-north-1")]
+    }
+
+    fn buckets(stores: &ConfiguredStores) -> usize {
+        lock(&stores.clients).len()
+    }
+
+    #[test]
+    fn variables_that_are_no_text_are_passed_over() {
+        use std::os::unix::ffi::OsStringExt;
+        let latin = || OsString::from_vec(b"caf\xe9".to_vec());
+        let variables =
+            [("AWS_REGION".into(), "eu-north-1".into()), ("LESS_TERMCAP_so".into(), latin()), (latin(), "x".into())];
+        assert_eq!(options_of(variables), Options::from([("AWS_REGION".into(), "eu-north-1".into())]));
+    }
+
+    #[test]
+    fn the_tables_of_a_bucket_share_a_client() {
+        let stores = ConfiguredStores::default();
+        let bucket = at("s3://bucket");
+        stores.configure(&bucket, options("one"));
+        for place in ["s3://bucket", "s3://bucket/a", "s3://bucket/a/b%20c", "s3://bucket/a"] {
+            stores.open(&at(place), Durability::Full).unwrap();
+        }
+        assert_eq!(buckets(&stores), 1);
+        stores.configure(&at("s3://other"), options("one"));
+        stores.open(&at("s3://other/a"), Durability::Full).unwrap();
+        assert_eq!(buckets(&stores), 2);
+    }
+
+    #[test]
+    fn options_are_those_of_the_nearest_place_and_of_this_handle() {
+        let stores = ConfiguredStores::default();
+        stores.configure(&at("s3://bucket"), options("all"));
+        stores.configure(&at("s3://bucket/a"), options("some"));
+        let key = |stores: &ConfiguredStores, place| stores.options(&at(place)).get("aws_access_key_id").cloned();
+        assert_eq!(key(&stores, "s3://bucket/a/x").as_deref(), Some("some"));
+        assert_eq!(key(&stores, "s3://bucket/ab").as_deref(), Some("all"));
+        assert_eq!(key(&stores, "s3://elsewhere/a"), None);
+        assert_eq!(key(&ConfiguredStores::default(), "s3://bucket/a"), None, "another handle knows nothing of them");
+        assert!(!format!("{stores:?}").contains("secret"), "{stores:?}");
+    }
+
+    #[test]
+    fn the_root_of_a_place_is_its_bucket() {
+        let root = |place: &str| {
+            let place = at(place);
+            let (_, path) = ObjectStoreScheme::parse(place.url()).unwrap();
+            root_of(place.url(), &path).to_string()
+        };
+        assert_eq!(root("s3://bucket/a/b"), "s3://bucket/");
+        assert_eq!(root("s3://bucket"), "s3://bucket/");
+        assert_eq!(
+            root("https://s3.eu-north-1.amazonaws.com/bucket/a/b"),
+            "https://s3.eu-north-1.amazonaws.com/bucket/"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_in_memory_is_one_place_for_a_handle() {
+        let stores = ConfiguredStores::default();
+        let open = |place| stores.open(&at(place), Durability::Full).unwrap();
+        open("memory:///t").put(&Path::from("a/b"), PutPayload::from_static(b"x")).await.unwrap();
+        assert_eq!(open("memory:///t/a").get(&Path::from("b")).await.unwrap().bytes().await.unwrap(), "x");
+        assert!(open("memory:///u").get(&Path::from("a/b")).await.is_err());
+    }
+}
