@@ -54,7 +54,7 @@ const SMALL: Scale = Scale { short: (100, 20), long: (1_000, 2), few: (5, 2), ma
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<_> = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let report = match arguments.as_slice() {
         [] => measure(FULL).await?,

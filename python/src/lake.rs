@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
 
-use deltalakedb_catalog::{CatalogUri, ConnectOptions, Place, SqlCatalog};
+use deltalakedb_catalog::{CatalogUri, ConnectOptions, Place, SqlCatalog, catalog_in_environment};
 use deltalakedb_log::catalog::TableRef;
 use deltalakedb_log::stores::{ConfiguredStores, Stores};
 use deltalakedb_log::{Catalog, Location, Result, SystemClock, TableEntry, TableId, TableName, TxnLogError};
@@ -51,7 +51,14 @@ impl Lake {
         let settings = Settings::read(file.as_deref().map(std::path::Path::new), &own)?;
         let by_setting = settings.create_if_missing(parsed.is_embedded())?;
         let create = create.unwrap_or(by_setting);
-        let options = ConnectOptions { create, client: "python".into(), ..ConnectOptions::default() };
+        let defaults = ConnectOptions::default();
+        let options = ConnectOptions {
+            create,
+            client: "python".into(),
+            file_mode: settings.file_mode()?.unwrap_or(defaults.file_mode),
+            allowed_paths: settings.allowed_paths()?,
+            ..defaults
+        };
         let catalog: Arc<dyn Catalog> = Arc::new(SqlCatalog::connect(&parsed, options).await?);
         let stores = Arc::new(ConfiguredStores::default());
         let mut mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock))
@@ -84,7 +91,7 @@ impl Lake {
 
     /// The catalog that plain paths lead to; `None` when none is configured.
     pub(crate) async fn configured() -> Result<Option<Arc<Self>>> {
-        match std::env::var("DELTALAKEDB_CATALOG").ok().filter(|uri| !uri.is_empty()) {
+        match catalog_in_environment()? {
             Some(uri) => Ok(Some(Self::connect(&uri, None, &BTreeMap::new()).await?)),
             None => Ok(None),
         }

@@ -36,6 +36,8 @@ const WHERE: &[(&str, &[Database])] = &[
     ("transactions", &[Sqlite, DuckDb, Postgres]),
     ("uris",        &[Sqlite, DuckDb, Postgres]),
     ("sql",         &[Sqlite, DuckDb, Postgres]),
+    // A schema of a server has rights of its own.
+    ("permissions", &[Sqlite, DuckDb]),
     // A DuckDB file belongs to one process: that a second one is told so is a test of its own.
     ("processes",   &[Sqlite, Postgres]),
     ("lock",        &[DuckDb]),

@@ -1,6 +1,10 @@
 //! Between actions and rows.
 
-use deltalakedb_log::action::{Add, Cdc, DeletionVector, DomainMetadata, Metadata, Protocol, Remove, Txn};
+use std::io::Read;
+
+use deltalakedb_log::action::{
+    Add, Cdc, DeletionVector, DomainMetadata, MAX_COMMIT_BYTES, Metadata, Protocol, Remove, Txn,
+};
 use deltalakedb_log::{ErrorKind, FileKey, Object, PathKey, Result, TxnLogError, Version};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -331,13 +335,44 @@ pub(crate) fn cdc_values(cdc: &Cdc) -> Result<Vec<Value>> {
 
 /// Commit bytes as they are stored.
 pub(crate) fn compress(body: &[u8]) -> Result<Vec<u8>> {
+    if body.len() as u64 > MAX_COMMIT_BYTES {
+        return Err(TxnLogError::invalid(format!(
+            "a commit of {} bytes is larger than {MAX_COMMIT_BYTES}: make several of it",
+            body.len()
+        )));
+    }
     zstd::bulk::compress(body, 1)
         .map_err(|e| TxnLogError::new(ErrorKind::Internal, "a commit cannot be compressed").with_source(e))
 }
 
 /// Commit bytes as they were.
 pub(crate) fn decompress(stored: &[u8]) -> Result<bytes::Bytes> {
-    zstd::stream::decode_all(stored)
-        .map(Into::into)
-        .map_err(|e| TxnLogError::corrupt("a stored commit cannot be decompressed").with_source(e))
+    decompress_up_to(MAX_COMMIT_BYTES, stored)
+}
+
+/// The same; a few forged bytes do not become more than `limit`.
+fn decompress_up_to(limit: u64, stored: &[u8]) -> Result<bytes::Bytes> {
+    let mut body = Vec::new();
+    let decoded = zstd::stream::Decoder::new(stored).and_then(|bytes| bytes.take(limit + 1).read_to_end(&mut body));
+    decoded.map_err(|e| TxnLogError::corrupt("a stored commit cannot be decompressed").with_source(e))?;
+    if body.len() as u64 > limit {
+        return Err(TxnLogError::corrupt(format!("a stored commit is larger than {limit} bytes")));
+    }
+    Ok(body.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_commit_is_decompressed_up_to_a_limit() {
+        let bomb = compress(&[b' '; 1_000_000]).unwrap();
+        assert!(bomb.len() < 1_000, "a megabyte of spaces is {} bytes", bomb.len());
+        assert_eq!(decompress(&bomb).unwrap().len(), 1_000_000);
+        assert_eq!(decompress_up_to(1_000_000, &bomb).unwrap().len(), 1_000_000);
+        let error = decompress_up_to(999_999, &bomb).unwrap_err();
+        assert_eq!(error.to_string(), "a stored commit is larger than 999999 bytes");
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+    }
 }

@@ -11,7 +11,7 @@ use deltalakedb_log::commit::{self, Base, CommitRequest, Committed, Current, New
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
 use deltalakedb_log::{
-    Commit, ErrorKind, FileKey, Location, PathKey, Result, SetHash, TableId, TableName, TxnLogError, Version,
+    Commit, ErrorKind, FileKey, Location, PathKey, Result, SetHash, TableId, TableName, TableRef, TxnLogError, Version,
 };
 
 use crate::SqlCatalog;
@@ -27,6 +27,7 @@ const RETRIES: u32 = 3;
 
 pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Outcome> {
     commit::check_group(requests)?;
+    check_paths(catalog, requests).await?;
     for _ in 0..RETRIES {
         match attempt(catalog, requests).await {
             // Nothing was committed, or its id says what.
@@ -35,6 +36,24 @@ pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: &[CommitRequest])
         }
     }
     attempt(catalog, requests).await
+}
+
+/// Refuses files outside of their table's folder where the catalog does not allow them.
+async fn check_paths(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<()> {
+    if catalog.allowed_paths.are_all() {
+        return Ok(());
+    }
+    for request in requests.iter().filter(|r| r.writes()) {
+        let location = match &request.base {
+            Base::Create(new) => new.location.clone(),
+            _ => match read::find(catalog.db.as_ref(), &TableRef::Id(request.table)).await? {
+                Some(entry) => entry.location,
+                None => return Err(read::no_table(catalog.db.as_ref(), request.table)),
+            },
+        };
+        request.actions.iter().try_for_each(|action| catalog.allowed_paths.check(&location, action))?;
+    }
+    Ok(())
 }
 
 async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Outcome> {
@@ -250,7 +269,7 @@ pub(crate) async fn check_free(session: &mut dyn Session, new: &NewTable, own: O
     let params = vec![new.name.to_string().into(), new.location.url().as_str().into()];
     for mut row in session.query(sql, params).await? {
         let (name, at) = (TableName { namespace: row.text()?, name: row.text()? }, row.text()?);
-        if let Some(taken) = new.taken_by(&name, &Location::parse(&at)?) {
+        if let Some(taken) = new.taken_by(&name, &Location::stored(&at)?) {
             return Err(taken);
         }
     }

@@ -5,7 +5,8 @@
 //! conflicts inside the database. Calls run on blocking threads. Rows are found by scanning columns, not by indexes.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -70,8 +71,8 @@ pub(crate) struct DuckDatabase {
 }
 
 impl DuckDatabase {
-    /// Opens the file; makes it when `create` says so and it is missing.
-    pub(crate) async fn open(path: &Path, create: bool) -> Result<Self> {
+    /// Opens the file; makes it with the permissions `mode` when `create` says so and it is missing.
+    pub(crate) async fn open(path: &Path, create: bool, mode: u32) -> Result<Self> {
         let path = std::path::absolute(path)
             .map_err(|e| TxnLogError::invalid(format!("{} has no absolute path", path.display())).with_source(e))?;
         let uri = CatalogUri { place: Place::DuckDb(path.clone()), table: None }.to_string();
@@ -89,7 +90,7 @@ impl DuckDatabase {
         });
         let instance = blocking({
             let uri = uri.clone();
-            move || instance(&path, &uri)
+            move || instance(&path, &uri, mode)
         })
         .await?;
         Ok(Self { uri, instance: Mutex::new(Some(instance)) })
@@ -112,8 +113,8 @@ impl DuckDatabase {
     }
 }
 
-/// The instance of a file; opened when this process has none.
-fn instance(path: &Path, uri: &str) -> Result<Arc<Instance>> {
+/// The instance of a file; opened when this process has none. A file that is made gets the permissions `mode`.
+fn instance(path: &Path, uri: &str, mode: u32) -> Result<Arc<Instance>> {
     let mut open = lock(&OPEN);
     while let Some(known) = open.get(path) {
         if let Some(instance) = known.upgrade() {
@@ -122,7 +123,8 @@ fn instance(path: &Path, uri: &str) -> Result<Arc<Instance>> {
         open = CLOSED.wait(open).unwrap_or_else(PoisonError::into_inner);
     }
     let unavailable = |message: String| TxnLogError::new(ErrorKind::Unavailable, message);
-    if path.exists() {
+    let there = path.exists();
+    if there {
         // DuckDB says it in words only. The lock goes with the file handle; ours is the first in this process.
         let file = File::options().read(true).write(true).open(path).map_err(|e| {
             unavailable(format!("{uri} cannot be opened for writing: check its permissions")).with_source(e)
@@ -142,6 +144,12 @@ fn instance(path: &Path, uri: &str) -> Result<Arc<Instance>> {
         );
         unavailable(message).with_source(e)
     })?;
+    if !there {
+        // DuckDB makes its files itself and takes no empty one for a new database.
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|e| {
+            unavailable(format!("the permissions of {uri} cannot be set: check those of its folder")).with_source(e)
+        })?;
+    }
     let (path, root) = (path.to_path_buf(), Mutex::new(Some(root)));
     let instance = Arc::new(Instance { path: path.clone(), idle: Mutex::default(), root, writer: Arc::default() });
     open.insert(path, Arc::downgrade(&instance));

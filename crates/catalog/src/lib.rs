@@ -10,6 +10,7 @@ mod copy;
 mod database;
 #[cfg(feature = "duckdb")]
 mod duckdb;
+mod file;
 mod load;
 mod mirror;
 mod plan;
@@ -26,8 +27,8 @@ use async_trait::async_trait;
 use deltalakedb_log::catalog::{Artifact, Catalog, HistoryLoad, Lease, MirrorFailure, MirrorState, UnfinishedLoad};
 use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
 use deltalakedb_log::{
-    Clock, CommitId, Head, Location, Result, SystemClock, TableEntry, TableId, TableRef, TxnLogReader, TxnLogWriter,
-    Version,
+    AllowedPaths, Clock, CommitId, Head, Location, Result, SystemClock, TableEntry, TableId, TableRef, TxnLogError,
+    TxnLogReader, TxnLogWriter, Version,
 };
 use uuid::Uuid;
 
@@ -43,11 +44,21 @@ pub struct ConnectOptions {
     pub clock: Arc<dyn Clock>,
     /// What the audit calls this program.
     pub client: String,
+    /// The permissions of a catalog's file when it is made.
+    pub file_mode: u32,
+    /// Where files outside their table's folder may be.
+    pub allowed_paths: AllowedPaths,
 }
 
 impl Default for ConnectOptions {
     fn default() -> Self {
-        Self { create: true, clock: Arc::new(SystemClock), client: "deltalakedb".into() }
+        Self {
+            create: true,
+            clock: Arc::new(SystemClock),
+            client: "deltalakedb".into(),
+            file_mode: file::OWNER_ONLY,
+            allowed_paths: AllowedPaths::default(),
+        }
     }
 }
 
@@ -59,6 +70,13 @@ pub async fn connect(uri: &str) -> Result<Arc<dyn Catalog>> {
     Ok(Arc::new(SqlCatalog::connect(&uri, options).await?))
 }
 
+/// The URI of the catalog that the environment names (`DELTALAKEDB_CATALOG`); `None` where it names none.
+pub fn catalog_in_environment() -> Result<Option<String>> {
+    let Some(uri) = std::env::var_os("DELTALAKEDB_CATALOG").filter(|uri| !uri.is_empty()) else { return Ok(None) };
+    let unreadable = |_| TxnLogError::invalid("DELTALAKEDB_CATALOG is not UTF-8: set it to the URI of a catalog");
+    uri.into_string().map(Some).map_err(unreadable)
+}
+
 /// A catalog in a database. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct SqlCatalog {
@@ -66,6 +84,7 @@ pub struct SqlCatalog {
     identity: schema::Identity,
     clock: Arc<dyn Clock>,
     origin: Arc<Origin>,
+    allowed_paths: Arc<AllowedPaths>,
 }
 
 /// Where this program runs, for the audit.
@@ -80,13 +99,15 @@ impl SqlCatalog {
     /// Opens the catalog.
     pub async fn connect(uri: &CatalogUri, options: ConnectOptions) -> Result<Self> {
         let db: Arc<dyn database::Database> = match &uri.place {
-            Place::Sqlite(path) => Arc::new(sqlite::SqliteDatabase::open(path, options.create).await?),
+            Place::Sqlite(path) => {
+                Arc::new(sqlite::SqliteDatabase::open(path, options.create, options.file_mode).await?)
+            }
             #[cfg(feature = "duckdb")]
-            Place::DuckDb(path) => Arc::new(duckdb::DuckDatabase::open(path, options.create).await?),
+            Place::DuckDb(path) => Arc::new(duckdb::DuckDatabase::open(path, options.create, options.file_mode).await?),
             #[cfg(not(feature = "duckdb"))]
             Place::DuckDb(_) => {
                 let message = format!("{uri} is a DuckDB catalog, and this program was built without DuckDB");
-                return Err(deltalakedb_log::TxnLogError::invalid(message));
+                return Err(TxnLogError::invalid(message));
             }
             Place::Postgres(place) => Arc::new(postgres::PostgresDatabase::open(place, options.create).await?),
         };
@@ -94,7 +115,8 @@ impl SqlCatalog {
         let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
         let origin =
             Origin { host: host.trim().to_string(), process: std::process::id().into(), client: options.client };
-        Ok(Self { db, identity, clock: options.clock, origin: Arc::new(origin) })
+        let allowed_paths = Arc::new(options.allowed_paths);
+        Ok(Self { db, identity, clock: options.clock, origin: Arc::new(origin), allowed_paths })
     }
 }
 

@@ -43,6 +43,9 @@ pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) ->
         .map(|parsed| {
             // In order: how files are encoded depends on the metadata before them.
             let parsed = parsed.and_then(|parsed| {
+                let (allowed, location) = (&catalog.allowed_paths, &load.new.location);
+                parsed.changes.adds.iter().try_for_each(|(_, add)| allowed.check_add(location, add))?;
+                parsed.changes.cdcs.iter().try_for_each(|cdc| allowed.check_cdc(location, cdc))?;
                 layout = layout.after(&parsed.changes)?;
                 Ok((parsed, layout.clone()))
             });

@@ -7,6 +7,7 @@
 //! later statement sees what was committed before the lock was got.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -14,7 +15,7 @@ use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, PgSslMode};
 use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection, Decode, Postgres, Row as _, TypeInfo, ValueRef};
 
 use crate::database::{CommitFailure, Database, Insert, Row, Session, Value, Write, placeholders, streamed};
@@ -158,8 +159,23 @@ fn options(place: &PostgresPlace) -> sqlx::Result<PgConnectOptions> {
             url.query_pairs_mut().append_pair(key, value);
         }
     }
-    let options = PgConnectOptions::from_url(&url)?;
+    let mut options = PgConnectOptions::from_url(&url)?;
+    let told = place.sslmode.is_some() || std::env::var_os("PGSSLMODE").is_some_and(|mode| !mode.is_empty());
+    if !told && !is_local(&options) {
+        // What leaves this machine is encrypted or not sent.
+        options = options.ssl_mode(PgSslMode::Require);
+    }
     Ok(options.application_name("deltalakedb").statement_cache_capacity(0).disable_statement_logging())
+}
+
+/// Whether the server is reached without a network: through a socket, or this machine's own address.
+fn is_local(options: &PgConnectOptions) -> bool {
+    let host = options.get_host();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    options.get_socket().is_some()
+        || host.starts_with('/')
+        || host.eq_ignore_ascii_case("localhost")
+        || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 #[async_trait]
@@ -505,7 +521,13 @@ fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
         ("25P03" | "40001" | "40P01" | "55P03" | "57014", _) => {
             (Unavailable, format!("{uri} gave up waiting for another transaction: try again"))
         }
-        _ if is_tls(&e) => (Unavailable, format!("TLS with {uri} failed: check sslmode= and the server's certificate")),
+        _ if is_tls(&e) => (
+            Unavailable,
+            format!(
+                "TLS with {uri} failed: check sslmode=, which is `require` for another machine unless it is set, and \
+                 the server's certificate"
+            ),
+        ),
         (_, sqlx::Error::Configuration(_)) => {
             (Invalid, format!("a setting for {uri} is wrong: check the PG* variables"))
         }
@@ -521,6 +543,26 @@ fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_on_another_machine_is_not_spoken_to_in_clear_unless_told_so() {
+        let check = |host: &str, told: Option<&str>, expected: PgSslMode| {
+            let sslmode = told.map(String::from);
+            let place = PostgresPlace { host: Some(host.into()), sslmode, ..PostgresPlace::default() };
+            let mode = options(&place).unwrap().get_ssl_mode();
+            assert_eq!(format!("{mode:?}"), format!("{expected:?}"), "{host} {told:?}");
+        };
+        for local in ["localhost", "127.0.0.1", "127.1.2.3", "::1", "/run/postgresql"] {
+            check(local, None, PgSslMode::Prefer);
+            check(local, Some("require"), PgSslMode::Require);
+        }
+        for remote in ["db.example.com", "10.0.0.5", "localhost.example.com", "2001:db8::1"] {
+            check(remote, None, PgSslMode::Require);
+            check(remote, Some("prefer"), PgSslMode::Prefer);
+            check(remote, Some("disable"), PgSslMode::Disable);
+            check(remote, Some("verify-full"), PgSslMode::VerifyFull);
+        }
+    }
 
     #[test]
     fn statements_are_spelled_out() {

@@ -46,7 +46,7 @@ fn entry(mut row: Row) -> Result<TableEntry> {
     Ok(TableEntry {
         id: TableId(row.uuid()?),
         name: TableName { namespace: row.text()?, name: row.text()? },
-        location: Location::parse(&row.text()?)?,
+        location: Location::stored(&row.text()?)?,
         base_version: row.version()?,
         current_version: row.version()?,
         current_timestamp: row.int()?,

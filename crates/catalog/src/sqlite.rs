@@ -17,6 +17,7 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, Column, Decode, Row as _, Sqlite, Transaction, TypeInfo, ValueRef};
 
 use crate::database::{CommitFailure, Database, Insert, Row, Session, Value, Write, placeholders, streamed};
+use crate::file;
 use crate::uri::{CatalogUri, Place};
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,8 +32,9 @@ pub(crate) struct SqliteDatabase {
 }
 
 impl SqliteDatabase {
-    /// Opens the file; makes it when `create` says so and it is missing.
-    pub(crate) async fn open(path: &Path, create: bool) -> Result<Self> {
+    /// Opens the file; makes it with the permissions `mode` when `create` says so and it is missing. SQLite gives the
+    /// files beside it (`-wal`, `-shm`) the same permissions.
+    pub(crate) async fn open(path: &Path, create: bool, mode: u32) -> Result<Self> {
         let path = std::path::absolute(path)
             .map_err(|e| TxnLogError::invalid(format!("{} has no absolute path", path.display())).with_source(e))?;
         let uri = CatalogUri { place: Place::Sqlite(path.clone()), table: None }.to_string();
@@ -49,6 +51,12 @@ impl SqliteDatabase {
             return Err(TxnLogError::invalid(format!(
                 "{uri} is on a network file system ({kind}), where SQLite's locks do not hold: keep it on a local disk"
             )));
+        }
+        if create {
+            file::make(&path, mode).map_err(|e| {
+                let message = format!("{uri} cannot be made: check the permissions of its folder");
+                TxnLogError::new(ErrorKind::Unavailable, message).with_source(e)
+            })?;
         }
         let options = SqliteConnectOptions::new()
             .filename(&path)

@@ -19,6 +19,8 @@ mod databases;
 
 use databases::databases;
 
+mod rights;
+
 async fn connect_to(uri: &str, seed: u64) -> Result<SqlCatalog> {
     let clock = Arc::new(SeededClock::new(1_700_000_000_000, seed));
     SqlCatalog::connect(&CatalogUri::parse(uri)?, ConnectOptions { clock, ..Default::default() }).await

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use deltalakedb_log::{Result, TableName, TxnLogError};
+use deltalakedb_log::{Result, TableName, TxnLogError, redacted};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 /// A parsed catalog URI.
@@ -49,7 +49,9 @@ const FILE_EXAMPLE: &str = "deltasql://sqlite//var/data/meta.db?table=sales.orde
 const SERVER_EXAMPLE: &str = "deltasql://postgres/mydb/public?host=db.example.com&user=etl";
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 const PATH: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#').add(b' ');
-const PART: &AsciiSet = &PATH.add(b'/').add(b'&').add(b'=').add(b'+');
+const PART: &AsciiSet = &PATH.add(b'/').add(b'&').add(b'=').add(b'+').add(b':').add(b'@');
+/// What an error may repeat of a query: anything else may be a password under another name.
+const KEYS: [&str; 5] = ["table", "host", "port", "user", "sslmode"];
 
 impl CatalogUri {
     /// Whether `text` claims to be a catalog URI.
@@ -62,11 +64,18 @@ impl CatalogUri {
         !matches!(self.place, Place::Postgres(_))
     }
 
-    /// Parses a URI. The error says which part is wrong, what was expected, and shows one that is right.
+    /// Parses a URI. The error says which part is wrong, what was expected, and shows one that is right; it repeats
+    /// nothing that may be a password.
     pub fn parse(text: &str) -> Result<Self> {
         let rest = text.strip_prefix(SCHEME).ok_or_else(|| bad(text, "scheme", "expected `deltasql://`"))?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (database, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let server = !matches!(database, "sqlite" | "duckdb");
+        if server && rest.contains('@') {
+            let why = "a user, a password and a host have no place in it: expected `postgres/DATABASE/SCHEMA?host=…&user=…`, \
+                       and the password in PGPASSWORD or PGPASSFILE";
+            return Err(bad(text, "path", why));
+        }
         let decode = |part: &str, s: &str| {
             let decoded = percent_decode_str(s).decode_utf8().map(String::from);
             decoded.map_err(|_| bad(text, part, "it is not UTF-8 when decoded"))
@@ -76,7 +85,7 @@ impl CatalogUri {
         let mut pairs = Vec::new();
         for pair in query.split('&').filter(|p| !p.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            pairs.push((key, decode(key, value)?));
+            pairs.push((key, decode("query", value)?));
         }
         let mut uri = match database {
             "sqlite" | "duckdb" => {
@@ -125,26 +134,30 @@ impl CatalogUri {
                     return Err(bad(text, "sslmode", &format!("expected one of {}", SSL_MODES.join(", "))));
                 }
                 ("password", Place::Postgres(_)) => {
-                    let shown = text.split('?').next().unwrap_or_default();
-                    return Err(bad(shown, "query", "a password has no place in it: use PGPASSWORD or PGPASSFILE"));
+                    return Err(bad(text, "query", "a password has no place in it: use PGPASSWORD or PGPASSFILE"));
                 }
                 (key, Place::Postgres(_)) => {
-                    let why = format!("expected table, host, port, user or sslmode, got {key:?}");
+                    let why = format!("expected {}, got {}", KEYS.join(", "), name(key));
                     return Err(bad(text, "query", &why));
                 }
-                (key, _) => return Err(bad(text, "query", &format!("expected `table=NAME`, got {key:?}"))),
+                (key, _) => return Err(bad(text, "query", &format!("expected `table=NAME`, got {}", name(key)))),
             }
         }
         Ok(uri)
     }
 }
 
+/// A key of the query as an error repeats it. What does not look like one may be a piece of a password.
+fn name(key: &str) -> String {
+    let plain = key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if plain { format!("{key:?}") } else { "something else".into() }
+}
+
 fn bad(text: &str, part: &str, why: &str) -> TxnLogError {
-    let example = match text.strip_prefix(SCHEME).is_some_and(|rest| rest.starts_with('p')) {
-        true => SERVER_EXAMPLE,
-        false => FILE_EXAMPLE,
-    };
-    TxnLogError::invalid(format!("the {part} of the catalog URI {text:?} is wrong: {why}; for example {example}"))
+    let server = text.strip_prefix(SCHEME).is_some_and(|rest| rest.starts_with('p')) || text.starts_with("postgres");
+    let example = if server { SERVER_EXAMPLE } else { FILE_EXAMPLE };
+    let uri = redacted(text, &KEYS);
+    TxnLogError::invalid(format!("the {part} of the catalog URI {uri:?} is wrong: {why}; for example {example}"))
 }
 
 impl fmt::Display for CatalogUri {
@@ -241,7 +254,24 @@ mod tests {
 
     #[test]
     fn a_password_in_a_uri_is_refused_and_not_repeated() {
-        let e = CatalogUri::parse("deltasql://postgres/a?password=secret").unwrap_err().to_string();
-        assert!(e.contains("PGPASSWORD") && !e.contains("secret"), "{e}");
+        let check = |text: &str, says: &str| {
+            let e = CatalogUri::parse(text).unwrap_err().to_string();
+            assert!(e.contains(says) && !e.to_lowercase().contains("secret"), "{text}: {e}");
+        };
+        check("postgres://etl:secret@db/lake", "the scheme of");
+        check("postgres://etl:se?cret@db/lake", "the scheme of");
+        check("postgresql://etl@db/lake?password=secret", "the scheme of");
+        check("etl:secret@db/lake", "the scheme of");
+        check("deltasql://postgres/a?password=secret", "PGPASSWORD");
+        check("deltasql://postgres/a?passwd=secret", "got \"passwd\"");
+        check("deltasql://postgres/a?sslpassword=secret&user=etl", "user=etl");
+        check("deltasql://postgres/etl:my?secret@db/lake", "got something else");
+        check("deltasql://postgres/etl:secret@db/lake", "PGPASSWORD");
+        check("deltasql://postgres/etl:secret@db/lake/x/y", "PGPASSWORD");
+        check("deltasql://etl:secret@db/lake", "PGPASSWORD");
+        check("deltasql://sqlite//data/meta.db?key=secret", "got \"key\"");
+        // A database may have such a name all the same; then it is encoded, here and where it is shown.
+        let uri = CatalogUri::parse("deltasql://postgres/a%3Ab%40c").unwrap();
+        assert_eq!(uri.to_string(), "deltasql://postgres/a%3Ab%40c/public");
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Default, Args)]
 pub(crate) struct Global {
     /// The catalog, such as deltasql://sqlite//var/data/meta.db
-    #[arg(long, global = true, env = "DELTALAKEDB_CATALOG", value_name = "URI")]
+    #[arg(long, global = true, env = "DELTALAKEDB_CATALOG", hide_env_values = true, value_name = "URI")]
     pub(crate) catalog: Option<String>,
     /// How results are printed: tables for people, JSON and CSV for programs
     #[arg(long, global = true, default_value = "table", value_name = "FORMAT")]
@@ -189,7 +189,7 @@ pub(crate) enum Command {
     Verify {
         /// One table; all when absent
         name: Option<String>,
-        /// All tables
+        /// All tables, as without a name
         #[arg(long, conflicts_with = "name")]
         all: bool,
         /// Replay every version, not only the newest

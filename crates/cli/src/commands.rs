@@ -20,7 +20,7 @@ use futures::TryStreamExt;
 use serde_json::{Value, json};
 
 use crate::args::{AtArgs, Cli, Command, Format, Global, MirrorCommand};
-use crate::output::Output;
+use crate::output::{Output, RowLimit};
 use crate::progress::Progress;
 use crate::rows::Results;
 use crate::{Ended, merge, operations, warn, write};
@@ -32,6 +32,7 @@ pub(crate) struct Session {
     pub(crate) clock: Arc<dyn Clock>,
     /// What `dl update` sets.
     assignments: Vec<String>,
+    row_limit: RowLimit,
     opened: Mutex<Vec<SqlCatalog>>,
 }
 
@@ -49,7 +50,12 @@ impl Session {
         };
         let (assignments, after): (Vec<_>, Vec<_>) = after.into_iter().partition(assigns);
         let settings = Settings::read(global.config.as_deref(), &[before, after].concat())?;
-        Ok(Self { global, settings, clock: Arc::new(SystemClock), assignments, opened: Mutex::default() })
+        let row_limit = match settings.output_rows()? {
+            None => RowLimit::Terminal,
+            Some(None) => RowLimit::None,
+            Some(Some(rows)) => RowLimit::Rows(rows),
+        };
+        Ok(Self { global, settings, clock: Arc::new(SystemClock), assignments, row_limit, opened: Mutex::default() })
     }
 
     /// How this session writes.
@@ -67,7 +73,7 @@ impl Session {
     }
 
     pub(crate) fn output(&self) -> Output {
-        Output::new(self.global.format, self.global.quiet)
+        Output::new(self.global.format, self.global.quiet, self.row_limit)
     }
 
     /// The catalog; made when it is missing and `create` and the settings allow it.
@@ -90,7 +96,14 @@ impl Session {
 
     /// A catalog that [`Self::close`] will close.
     pub(crate) async fn open(&self, uri: &CatalogUri, create: bool) -> Result<SqlCatalog> {
-        let options = ConnectOptions { create, clock: self.clock.clone(), client: "dl".into() };
+        let defaults = ConnectOptions::default();
+        let options = ConnectOptions {
+            create,
+            clock: self.clock.clone(),
+            client: "dl".into(),
+            file_mode: self.settings.file_mode()?.unwrap_or(defaults.file_mode),
+            allowed_paths: self.settings.allowed_paths()?,
+        };
         let catalog = SqlCatalog::connect(uri, options).await?;
         self.opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(catalog.clone());
         Ok(catalog)
@@ -220,7 +233,8 @@ pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
         Command::Mirror { command: MirrorCommand::Status { check } } => mirror_status(s, check).await,
         Command::Mirror { command: MirrorCommand::Run { watch } } => mirror_run(s, watch).await,
         Command::Mirror { command: MirrorCommand::Checkpoint { name } } => mirror_checkpoint(s, &name).await,
-        Command::Verify { name, all: _, every_version, data } => {
+        Command::Verify { name, all, every_version, data } => {
+            let name = name.filter(|_| !all);
             verify(s, name.as_deref(), VerifyOptions { every_version, data }).await
         }
         Command::CopyCatalog { to } => copy_catalog(s, &to).await,
@@ -501,7 +515,11 @@ fn snapshot_json(snapshot: &Snapshot, files: &[Add]) -> Result<Value> {
 async fn read(s: &Session, name: &str, scan: &Scan) -> Result<Ended> {
     let (catalog, entry) = s.table(name).await?;
     let table = DeltaTable::open_in(catalog, &TableRef::Id(entry.id)).await?;
-    print_rows(&mut s.output(), table.scan(scan).await?).await?;
+    let mut out = s.output();
+    if scan.limit.is_some() {
+        out = out.unlimited();
+    }
+    print_rows(&mut out, table.scan(scan).await?).await?;
     Ok(Ended::Done)
 }
 
@@ -618,6 +636,7 @@ async fn mirror_checkpoint(s: &Session, name: &str) -> Result<Ended> {
     Ok(Ended::Done)
 }
 
+/// Verifies one table, or all: of these, one that cannot be verified keeps no other from it.
 async fn verify(s: &Session, name: Option<&str>, options: VerifyOptions) -> Result<Ended> {
     let (catalog, tables) = match name {
         Some(name) => {
@@ -633,12 +652,27 @@ async fn verify(s: &Session, name: Option<&str>, options: VerifyOptions) -> Resu
     let mirror = s.mirror(catalog)?;
     let mut out = s.output();
     let mut listing = out.listing(["name", "version", "result", "mend"].map(String::from).into());
-    let mut found = false;
+    let (mut found, mut failed) = (false, Vec::new());
     for table in &tables {
         let progress = Progress::new(format!("verifying {}", table.name), s.global.quiet);
         let show = |done: u64, total: u64| progress.at(done + 1, total + 1);
-        let findings = mirror.verify(table, &DeltaRs, options, &show).await?;
+        let verified = mirror.verify(table, &DeltaRs, options, &show).await;
         drop(progress);
+        let findings = match verified {
+            Ok(findings) => findings,
+            Err(e) if name.is_some() => return Err(e),
+            Err(e) => {
+                let what = format!("it cannot be verified: {e}");
+                listing.row(vec![
+                    table.name.to_string().into(),
+                    table.current_version.into(),
+                    what.into(),
+                    Value::Null,
+                ])?;
+                failed.push(e.kind());
+                continue;
+            }
+        };
         if findings.is_empty() {
             let good = "the same in _delta_log and in the catalog";
             listing.row(vec![table.name.to_string().into(), table.current_version.into(), good.into(), Value::Null])?;
@@ -649,6 +683,10 @@ async fn verify(s: &Session, name: Option<&str>, options: VerifyOptions) -> Resu
         }
     }
     listing.end()?;
+    if let Some(kind) = failed.first() {
+        let message = format!("{} of {} tables could not be verified: see above", failed.len(), tables.len());
+        return Err(TxnLogError::new(*kind, message));
+    }
     Ok(if found { Ended::Found } else { Ended::Done })
 }
 

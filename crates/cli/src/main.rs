@@ -66,5 +66,6 @@ async fn run(mut cli: Cli, before: Vec<String>) -> Result<Ended> {
 
 /// One line on standard error. Where even that is closed there is nobody left to tell.
 fn warn(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let lines: Vec<_> = line.split('\n').map(output::visible).collect();
+    let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
 }

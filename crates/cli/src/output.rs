@@ -1,23 +1,49 @@
 //! Printing: tables for people, one JSON document or CSV for programs.
 
-use std::io::{self, BufWriter, Stdout, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
-use comfy_table::{ContentArrangement, Table, presets};
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
 
 use crate::args::Format;
+
+/// The rows of a result that a terminal shows unless told otherwise.
+const TERMINAL_ROWS: u64 = 40;
+/// Of a table so many rows, or bytes of text, are held back to find the widths of its columns.
+const HELD_ROWS: usize = 1_000;
+const HELD_BYTES: usize = 1 << 20;
+
+/// How many rows of a result a table shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum RowLimit {
+    /// A terminal shows the first ones, a file or a pipe gets all.
+    #[default]
+    Terminal,
+    /// So many.
+    Rows(u64),
+    /// All.
+    None,
+}
 
 /// Where results go.
 pub(crate) struct Output {
     format: Format,
     quiet: bool,
-    to: BufWriter<Stdout>,
+    limit: RowLimit,
+    to: Box<dyn Write + Send>,
+    is_terminal: bool,
 }
 
 impl Output {
-    pub(crate) fn new(format: Format, quiet: bool) -> Self {
-        Self { format, quiet, to: BufWriter::new(io::stdout()) }
+    pub(crate) fn new(format: Format, quiet: bool, limit: RowLimit) -> Self {
+        let to = io::stdout();
+        Self { format, quiet, limit, is_terminal: to.is_terminal(), to: Box::new(BufWriter::new(to)) }
+    }
+
+    /// All rows: whoever asks has limited them.
+    pub(crate) fn unlimited(self) -> Self {
+        Self { limit: RowLimit::None, ..self }
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -26,18 +52,34 @@ impl Output {
 
     /// Begins a listing with these columns.
     pub(crate) fn listing(&mut self, columns: Vec<String>) -> Listing<'_> {
-        Listing { columns, rows: 0, table: Table::new(), output: self }
+        Listing { columns, rows: 0, limit: None, table: HeldTable::default(), output: self }
     }
 
-    /// One JSON document; people get it indented.
-    pub(crate) fn document(&mut self, value: &impl serde::Serialize) -> Result<()> {
-        let text = match self.format {
-            Format::Table => serde_json::to_string_pretty(value),
-            Format::Json | Format::Csv | Format::Parquet => serde_json::to_string(value),
+    /// Begins the rows of a result. There may be many of them, so a table shows the first ones and counts the others.
+    pub(crate) fn result(&mut self, columns: Vec<String>) -> Listing<'_> {
+        let limit = match self.limit {
+            _ if self.format != Format::Table => None,
+            RowLimit::Terminal => self.is_terminal.then_some(TERMINAL_ROWS),
+            RowLimit::Rows(rows) => Some(rows),
+            RowLimit::None => None,
         };
-        let text =
-            text.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a result has no JSON form").with_source(e))?;
-        self.line(&text)
+        Listing { limit, ..self.listing(columns) }
+    }
+
+    /// One document: people get it as indented JSON, programs as JSON, or as one line of CSV below its names.
+    pub(crate) fn document(&mut self, value: &impl serde::Serialize) -> Result<()> {
+        let no_form = |e| TxnLogError::new(ErrorKind::Internal, "a result has no JSON form").with_source(e);
+        let value = serde_json::to_value(value).map_err(no_form)?;
+        let text = match (self.format, &value) {
+            (Format::Csv, Value::Object(members)) => {
+                let names = csv_line(members.keys().map(|name| csv_field(name)));
+                let values = csv_line(members.values().map(|value| csv_field(&csv_text(value))));
+                return self.raw(&format!("{names}{values}")).and_then(|()| self.flush());
+            }
+            (Format::Table, value) => serde_json::to_string_pretty(value),
+            (Format::Json | Format::Csv | Format::Parquet, value) => serde_json::to_string(value),
+        };
+        self.line(&text.map_err(no_form)?)
     }
 
     /// A line for people who want to be told; programs do not see it.
@@ -54,27 +96,57 @@ impl Output {
     }
 
     pub(crate) fn line(&mut self, text: &str) -> Result<()> {
-        writeln!(self.to, "{text}").and_then(|()| self.to.flush()).map_err(cannot_write)
+        let written = match self.format {
+            Format::Table => text.split('\n').try_for_each(|line| writeln!(self.to, "{}", visible(line))),
+            _ => writeln!(self.to, "{text}"),
+        };
+        written.map_err(cannot_write)?;
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.to.flush().map_err(cannot_write)
     }
 }
 
-/// Rows with the same columns, printed as they come where the format allows it.
+/// Rows with the same columns, printed as they come.
 pub(crate) struct Listing<'a> {
     columns: Vec<String>,
     rows: u64,
-    table: Table,
+    /// Rows beyond it are counted and not printed.
+    limit: Option<u64>,
+    table: HeldTable,
     output: &'a mut Output,
 }
 
 impl Listing<'_> {
+    /// Whether the next row would only be counted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.limit.is_some_and(|limit| self.rows >= limit)
+    }
+
+    /// Counts rows instead of printing them.
+    pub(crate) fn count(&mut self, rows: u64) -> Result<()> {
+        // What is shown is shown before the rest is waited for.
+        self.table.print(&self.columns, &mut self.output.to).map_err(cannot_write)?;
+        self.rows += rows;
+        self.output.flush()
+    }
+
     pub(crate) fn row(&mut self, values: Vec<Value>) -> Result<()> {
+        if self.is_full() {
+            return self.count(1);
+        }
         let to = &mut self.output.to;
         let first = self.rows == 0;
         self.rows += 1;
         match self.output.format {
             Format::Table => {
-                self.table.add_row(values.iter().map(cell));
-                Ok(())
+                if self.table.hold(values.iter().map(cell).collect()) {
+                    self.table.print(&self.columns, to)
+                } else {
+                    Ok(())
+                }
             }
             Format::Json => {
                 let object: serde_json::Map<_, _> = self.columns.iter().cloned().zip(values).collect();
@@ -94,13 +166,14 @@ impl Listing<'_> {
         let to = &mut self.output.to;
         match (self.output.format, self.rows) {
             (Format::Table, 0) => writeln!(to, "(nothing)"),
-            (Format::Table, _) => {
-                self.table
-                    .load_preset(presets::NOTHING)
-                    .set_content_arrangement(ContentArrangement::Disabled)
-                    .set_header(&self.columns);
-                let text = self.table.to_string();
-                text.lines().try_for_each(|line| writeln!(to, "{}", line.trim_end()))
+            (Format::Table, rows) => {
+                let more = self.limit.map_or(0, |limit| rows.saturating_sub(limit));
+                let rest = match more {
+                    0 => String::new(),
+                    1 => "… 1 more row (--set output.rows=all shows it)\n".into(),
+                    more => format!("… {more} more rows (--set output.rows=all shows them)\n"),
+                };
+                self.table.print(&self.columns, to).and_then(|()| write!(to, "{rest}"))
             }
             (Format::Json, 0) => writeln!(to, "[]"),
             (Format::Json, _) => writeln!(to, "]"),
@@ -112,12 +185,64 @@ impl Listing<'_> {
     }
 }
 
+/// The rows of a table that are not printed yet. Columns are as wide as the widest cell among the first ones; a later
+/// cell that is wider widens its column from there on.
+#[derive(Default)]
+struct HeldTable {
+    rows: Vec<Vec<String>>,
+    bytes: usize,
+    /// None before the names of the columns are printed.
+    widths: Option<Vec<usize>>,
+}
+
+impl HeldTable {
+    /// Holds a row; says whether these are enough.
+    fn hold(&mut self, row: Vec<String>) -> bool {
+        self.bytes += row.iter().map(String::len).sum::<usize>();
+        self.rows.push(row);
+        self.rows.len() >= HELD_ROWS || self.bytes >= HELD_BYTES
+    }
+
+    fn print(&mut self, columns: &[String], to: &mut impl Write) -> io::Result<()> {
+        let rows = std::mem::take(&mut self.rows);
+        self.bytes = 0;
+        let header: Vec<_> = columns.iter().map(|name| visible(name)).collect();
+        let begins = self.widths.is_none();
+        let widths = self.widths.get_or_insert_with(|| header.iter().map(|name| name.width()).collect());
+        for row in &rows {
+            widths.iter_mut().zip(row).for_each(|(width, cell)| *width = (*width).max(cell.width()));
+        }
+        for row in begins.then_some(&header).into_iter().chain(&rows) {
+            let cells = row.iter().zip(widths.iter());
+            let line: String = cells.map(|(c, width)| format!(" {c}{} ", " ".repeat(width - c.width()))).collect();
+            writeln!(to, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(s) => s.replace(['\n', '\r'], " "),
+        Value::String(s) => visible(s),
         other => other.to_string(),
     }
+}
+
+/// One line that no terminal obeys: white space as a blank, other control characters spelled out.
+pub(crate) fn visible(text: &str) -> String {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if c.is_control() && c.is_whitespace() => line.push(' '),
+            c if c.is_control() => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+    }
+    line
 }
 
 fn csv_text(value: &Value) -> String {
@@ -138,4 +263,104 @@ fn csv_line(fields: impl Iterator<Item = String>) -> String {
 
 fn cannot_write(e: io::Error) -> TxnLogError {
     TxnLogError::new(ErrorKind::Unavailable, "the result cannot be printed").with_source(e)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Printed(Arc<Mutex<Vec<u8>>>);
+
+    impl Printed {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Printed {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn output(format: Format, limit: RowLimit, is_terminal: bool) -> (Output, Printed) {
+        let printed = Printed::default();
+        (Output { format, quiet: false, limit, is_terminal, to: Box::new(printed.clone()) }, printed)
+    }
+
+    fn rows(limit: RowLimit, is_terminal: bool, count: u64) -> String {
+        let (mut out, printed) = output(Format::Table, limit, is_terminal);
+        let mut result = out.result(vec!["n".into()]);
+        (0..count).for_each(|n| result.row(vec![n.into()]).unwrap());
+        result.end().unwrap();
+        printed.text()
+    }
+
+    #[test]
+    fn a_terminal_gets_the_first_rows_and_a_count_of_the_others() {
+        let check = |limit, is_terminal, count, lines, says: &str| {
+            let text = rows(limit, is_terminal, count);
+            assert_eq!(text.lines().count(), lines, "{text}");
+            assert!(text.lines().last().unwrap().starts_with(says), "{text}");
+        };
+        check(RowLimit::Terminal, true, 40, 41, " 39");
+        check(RowLimit::Terminal, true, 41, 42, "… 1 more row (");
+        check(RowLimit::Terminal, true, 5_000, 42, "… 4960 more rows (");
+        check(RowLimit::Terminal, false, 5_000, 5_001, " 4999");
+        check(RowLimit::None, true, 5_000, 5_001, " 4999");
+        check(RowLimit::Rows(2), false, 5, 4, "… 3 more rows (");
+        check(RowLimit::Rows(0), true, 1, 2, "… 1 more row (");
+        assert_eq!(rows(RowLimit::Terminal, true, 0), "(nothing)\n");
+    }
+
+    #[test]
+    fn a_long_table_is_printed_while_it_comes() {
+        let (mut out, printed) = output(Format::Table, RowLimit::None, false);
+        let mut result = out.result(vec!["name".into(), "b".into()]);
+        let mut held = 0;
+        for n in 0..10_000 {
+            let name = if n == 5_000 { "a wider cell".to_string() } else { format!("r{n}") };
+            result.row(vec![name.into(), n.into()]).unwrap();
+            held = held.max(result.table.rows.len());
+        }
+        assert!(held < HELD_ROWS, "{held} rows are held");
+        assert!(printed.text().lines().count() >= 10_000, "all but the last ones are printed before the end");
+        result.end().unwrap();
+        let text = printed.text();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(&lines[..2], [" name  b", " r0    0"]);
+        assert_eq!(lines[10_000], " r9999         9999");
+        let mut held = HeldTable::default();
+        assert!(held.hold(vec!["x".repeat(HELD_BYTES)]), "few large rows are not held either");
+    }
+
+    #[test]
+    fn a_document_is_one_line_of_csv() {
+        let document = json!({"name": "a,b", "files": 3, "none": null, "metadata": {"id": "x"}, "list": [1, 2]});
+        let (mut out, printed) = output(Format::Csv, RowLimit::None, false);
+        out.document(&document).unwrap();
+        assert_eq!(printed.text(), "name,files,none,metadata,list\n\"a,b\",3,,\"{\"\"id\"\":\"\"x\"\"}\",\"[1,2]\"\n");
+        let (mut out, printed) = output(Format::Json, RowLimit::None, false);
+        out.document(&document).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&printed.text()).unwrap(), document);
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_what_is_seen() {
+        let (mut out, printed) = output(Format::Table, RowLimit::None, false);
+        let mut listing = out.listing(vec!["a".into(), "b".into()]);
+        for (a, b) in [("日本", 1), ("\u{1b}[1m", 2), ("é", 3)] {
+            listing.row(vec![a.into(), b.into()]).unwrap();
+        }
+        listing.end().unwrap();
+        assert_eq!(printed.text(), " a          b\n 日本       1\n \\u{1b}[1m  2\n é          3\n");
+    }
 }

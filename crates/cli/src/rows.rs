@@ -76,10 +76,14 @@ async fn print(out: &mut Output, mut rows: SendableRecordBatchStream) -> Result<
     if out.format() == Format::Table && columns == ["plan_type", "plan"] {
         return print_plan(out, rows).await;
     }
-    let mut listing = out.listing(columns);
+    let mut listing = out.result(columns);
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(|e| query_error(e, UNREADABLE))?;
         for row in 0..batch.num_rows() {
+            if listing.is_full() {
+                listing.count((batch.num_rows() - row) as u64)?;
+                break;
+            }
             listing.row(batch.columns().iter().map(|c| values::json(c, row)).collect::<Result<_>>()?)?;
         }
     }

@@ -17,6 +17,9 @@ use crate::path::FileKey;
 /// A version of a table: 0 for its first commit, then one more for each.
 pub type Version = u64;
 
+/// The bytes of the largest commit, which is held in memory as a whole. More is neither read nor taken.
+pub const MAX_COMMIT_BYTES: u64 = 1 << 30;
+
 /// Values of partition columns by *physical* column name, as text; `None` is null.
 pub type StringMap = BTreeMap<String, Option<String>>;
 

@@ -68,7 +68,8 @@ impl FromStr for TableName {
     type Err = TxnLogError;
     fn from_str(s: &str) -> Result<Self, TxnLogError> {
         let (namespace, name) = s.split_once('.').unwrap_or(("default", s));
-        let good = |part: &str| !part.is_empty() && !part.contains(['.', '/', '\0', '\n']);
+        // Names are printed on terminals, to which control characters are commands.
+        let good = |part: &str| !part.is_empty() && !part.contains(['.', '/']) && !part.contains(char::is_control);
         if good(namespace) && good(name) {
             Ok(Self { namespace: namespace.into(), name: name.into() })
         } else {
@@ -133,5 +134,23 @@ impl Clock for SeededClock {
 
     fn new_uuid(&self) -> Uuid {
         self.with(|(_, rng)| uuid::Builder::from_random_bytes(rng.u128(..).to_be_bytes()).into_uuid())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_no_character_that_a_terminal_obeys() {
+        for good in ["orders", "sales.orders", "über uns.t", "a\u{a0}b"] {
+            assert!(good.parse::<TableName>().is_ok(), "{good:?}");
+        }
+        for bad in
+            ["", ".", "a.", ".b", "a.b.c", "a/b", "a\0", "a\nb", "a\tb", "\u{1b}]0;title\u{7}", "a\u{7f}", "a\u{9b}31m"]
+        {
+            let error = bad.parse::<TableName>().unwrap_err().to_string();
+            assert!(error.contains("is not a table name") && !error.contains(char::is_control), "{error:?}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! catalogs are proved against by [`conformance`]. No SQL.
 
 pub mod action;
+mod allowed;
 pub mod catalog;
 pub mod commit;
 pub mod conformance;
@@ -19,6 +20,7 @@ mod memory;
 mod object;
 mod path;
 pub mod predicate;
+mod redact;
 pub mod schema;
 pub mod snapshot;
 pub mod stats;
@@ -26,6 +28,7 @@ pub mod stores;
 pub mod time;
 
 pub use action::{Action, Commit, Version};
+pub use allowed::AllowedPaths;
 pub use catalog::{Catalog, TableEntry, TableRef, TxnLogReader, TxnLogWriter};
 pub use commit::{CommitRequest, Outcome};
 pub use error::{ErrorKind, Result, TxnLogError, TxnLogTransactionError};
@@ -37,5 +40,6 @@ pub use memory::MemoryCatalog;
 pub use object::Object;
 pub use path::{FileKey, PathKey, SetHash, canonical_path};
 pub use predicate::Predicate;
+pub use redact::redacted;
 pub use snapshot::{At, Head, Snapshot};
 pub use stores::{ConfiguredStores, Stores};

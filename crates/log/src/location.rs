@@ -7,6 +7,7 @@ use object_store::path::Path;
 use url::Url;
 
 use crate::error::{Result, TxnLogError};
+use crate::redact::redacted;
 
 /// The root of a table: a directory URL that ends in a slash, normalized so that one place has one spelling.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,10 +15,14 @@ pub struct Location(Url);
 
 impl Location {
     /// Reads a URL (`s3://…`, `file:///…`) or a plain path, absolute or relative to the working directory.
+    ///
+    /// # Errors
+    /// A URL with a user or password in it is refused, and not repeated: a location is stored and shown.
     pub fn parse(text: &str) -> Result<Self> {
         let bad = |why: String| {
             TxnLogError::invalid(format!(
-                "{text:?} is not a location: {why}; expected a path or a URL such as s3://bucket/table or file:///data/table"
+                "{:?} is not a location: {why}; expected a path or a URL such as s3://bucket/table or file:///data/table",
+                redacted(text, &[])
             ))
         };
         let is_url = text.split_once("://").is_some_and(|(scheme, _)| {
@@ -37,6 +42,13 @@ impl Location {
         } else {
             url.set_query(None);
             url.set_fragment(None);
+            if has_credentials(&url) {
+                return Err(bad(
+                    "a user or password has no place in it: the object store takes its credentials from the \
+                                environment (AWS_…, AZURE_…, GOOGLE_…) or from storage options"
+                        .into(),
+                ));
+            }
             if let Some(bucket) = text.strip_prefix("s3a://") {
                 return Self::parse(&format!("s3://{bucket}"));
             }
@@ -48,6 +60,23 @@ impl Location {
             }
         }
         Ok(Self(url))
+    }
+
+    /// The location that a catalog stored, as it is. Links are not followed again: a table stays where it was
+    /// registered, whatever the file system looks like today. A text that is no URL becomes one that no store serves,
+    /// so that one row of a catalog does not hide the other tables.
+    pub fn stored(text: &str) -> Result<Self> {
+        let url = Url::parse(text).or_else(|_| {
+            let encoded = percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
+            Url::parse(&format!("unreadable:{encoded}"))
+        });
+        url.map(Self).map_err(|e| TxnLogError::corrupt("a stored location cannot be read").with_source(e))
+    }
+
+    /// The same place with every link in it followed, as the file system is now.
+    pub fn resolved(&self) -> Self {
+        let url = self.local_path().and_then(|path| Url::from_directory_path(normal(&path)).ok());
+        url.map_or_else(|| self.clone(), Self)
     }
 
     /// The URL, ending in a slash.
@@ -65,6 +94,12 @@ impl Location {
         let last = self.0.path_segments().and_then(|mut s| s.rfind(|p| !p.is_empty())).unwrap_or("table");
         percent_encoding::percent_decode_str(last).decode_utf8_lossy().into_owned()
     }
+}
+
+/// Whether a URL names a user or a password. In Azure's `abfss://container@account` the user is a container.
+fn has_credentials(url: &Url) -> bool {
+    let azure = matches!(url.scheme(), "az" | "azure" | "adl" | "abfs" | "abfss");
+    url.password().is_some() || (!url.username().is_empty() && !azure)
 }
 
 /// Links resolved as far as the path exists, as the system does it; `.` and `..` resolved beyond.
@@ -85,18 +120,18 @@ fn normal(path: &std::path::Path) -> std::path::PathBuf {
 }
 
 impl fmt::Display for Location {
-    /// The URL; a local place as a plain path.
+    /// The URL, without credentials; a local place as a plain path.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.local_path() {
             Some(path) => f.write_str(path.to_string_lossy().trim_end_matches('/')),
-            None => f.write_str(self.0.as_str().trim_end_matches('/')),
+            None => f.write_str(redacted(self.0.as_str(), &[]).trim_end_matches('/')),
         }
     }
 }
 
 impl fmt::Debug for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str())
+        f.write_str(&redacted(self.0.as_str(), &[]))
     }
 }
 
@@ -118,6 +153,47 @@ mod tests {
         std::os::unix::fs::symlink(dir.path().join("real/inner"), dir.path().join("link")).unwrap();
         same(&format!("{}/link/../x", dir.path().display()), &format!("{}/real/x", dir.path().display()));
         same("/nowhere/a b", "file:///nowhere/a%20b");
+    }
+
+    #[test]
+    fn credentials_in_a_location_are_refused_and_not_repeated() {
+        for text in [
+            "s3://AKIA:SECRET@bucket/t",
+            "s3://SECRET@bucket/t",
+            "s3a://AKIA:SECRET@bucket/t",
+            "https://me:SECRET@host/t",
+            "abfss://container:SECRET@account.dfs.core.windows.net/t",
+            "nosuch://bucket/t?sig=SECRET",
+            "nosuch://me:SECRET@bucket/t",
+        ] {
+            let message = Location::parse(text).unwrap_err().to_string();
+            assert!(message.contains("is not a location") && !message.contains("SECRET"), "{message}");
+        }
+        let container = Location::parse("abfss://container@account.dfs.core.windows.net/t").unwrap();
+        assert_eq!(container.to_string(), "abfss://container@account.dfs.core.windows.net/t");
+        // What an earlier version stored is still found by its key, and shown without the password.
+        let stored = Location::stored("s3://AKIA:SECRET@bucket/t/").unwrap();
+        assert_eq!(stored.url().as_str(), "s3://AKIA:SECRET@bucket/t/");
+        assert_eq!(
+            (stored.to_string(), format!("{stored:?}")),
+            ("s3://***@bucket/t".into(), "s3://***@bucket/t/".into())
+        );
+    }
+
+    #[test]
+    fn a_stored_location_is_taken_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("old")).unwrap();
+        let registered = Location::parse(dir.path().join("old").to_str().unwrap()).unwrap();
+        std::fs::rename(dir.path().join("old"), dir.path().join("new")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("new"), dir.path().join("old")).unwrap();
+        let stored = Location::stored(registered.url().as_str()).unwrap();
+        assert_eq!(stored, registered);
+        assert_eq!(stored.resolved(), Location::parse(dir.path().join("new").to_str().unwrap()).unwrap());
+        for text in ["", "what a later version may store", "later-scheme://x/y/"] {
+            let stored = Location::stored(text).unwrap();
+            assert!(crate::stores::environment().open(&stored, crate::Durability::Full).is_err(), "{stored}");
+        }
     }
 
     #[test]

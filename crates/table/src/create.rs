@@ -172,11 +172,14 @@ pub async fn check_apart(catalog: &dyn Catalog, location: &Location) -> Result<(
     // Locations are normalized and end in a slash.
     let inside = |inner: &Location, outer: &Location| inner.url().as_str().starts_with(outer.url().as_str());
     for there in catalog.tables().await?.into_iter().filter(|t| t.location != *location) {
-        let (name, place) = (&there.name, &there.location);
-        let why = if inside(location, place) {
-            format!("{location} is inside the table {name}, which is at {place}")
+        // A folder that was moved and linked is the same folder.
+        let (name, registered, place) = (&there.name, &there.location, &there.location.resolved());
+        let why = if location == place {
+            format!("{location} is the place of the table {name}, which is registered at {registered}")
+        } else if inside(location, place) {
+            format!("{location} is inside the table {name}, which is at {registered}")
         } else if inside(place, location) {
-            format!("the table {name} is inside {location}, at {place}")
+            format!("the table {name} is inside {location}, at {registered}")
         } else {
             continue;
         };

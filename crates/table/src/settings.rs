@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::Path;
 
-use deltalakedb_log::{Durability, ErrorKind, Result, TxnLogError};
+use deltalakedb_log::{AllowedPaths, Durability, ErrorKind, Result, TxnLogError};
 
 use crate::write::WriteOptions;
 
@@ -16,6 +16,9 @@ const KNOWN: &[(&str, &str)] = &[
     ("mirror.checkpoint_interval", "a number of versions, 1 or more"),
     ("mirror.lag_alert", "a duration such as 60s"),
     ("mirror.mode", "inline or background"),
+    ("output.rows", "a number of rows, or all"),
+    ("paths.allowed", "places such as s3://bucket/shared, with commas between them"),
+    ("sql.file_mode", "permissions such as 0600 or 0640"),
     ("sql.schema", "create_if_missing or error"),
     ("warehouse", "a location below which new tables are made"),
 ];
@@ -57,6 +60,9 @@ impl Settings {
         self.lag_alert_ms()?;
         self.write_options()?;
         self.checkpoint_interval()?;
+        self.file_mode()?;
+        self.output_rows()?;
+        self.allowed_paths()?;
         Ok(())
     }
 
@@ -67,6 +73,10 @@ impl Settings {
                 toml::Value::Table(inner) => self.take_table(&format!("{key}."), inner, place)?,
                 toml::Value::String(text) => self.take(&key, text.clone(), place)?,
                 toml::Value::Integer(n) => self.take(&key, n.to_string(), place)?,
+                toml::Value::Array(texts) if texts.iter().all(toml::Value::is_str) => {
+                    let texts: Vec<_> = texts.iter().filter_map(toml::Value::as_str).collect();
+                    self.take(&key, texts.join(","), place)?;
+                }
                 other => {
                     let kind = other.type_str();
                     return Err(TxnLogError::invalid(format!(
@@ -128,6 +138,31 @@ impl Settings {
         self.get(key).map(|text| text.parse().map_err(|_| self.wrong(key))).transpose()
     }
 
+    /// How many rows of a result a table shows: `Some(None)` is all; `None` when nothing was said.
+    pub fn output_rows(&self) -> Result<Option<Option<u64>>> {
+        match self.get("output.rows") {
+            None => Ok(None),
+            Some("all") => Ok(Some(None)),
+            Some(text) => text.parse().map(|rows| Some(Some(rows))).map_err(|_| self.wrong("output.rows")),
+        }
+    }
+
+    /// The permissions of a catalog's file when it is made; none when the catalog's own choice stands.
+    pub fn file_mode(&self) -> Result<Option<u32>> {
+        let Some(text) = self.get("sql.file_mode") else { return Ok(None) };
+        // Whatever else is allowed, its owner reads and writes it.
+        match u32::from_str_radix(text, 8) {
+            Ok(mode) if mode <= 0o777 && mode & 0o600 == 0o600 => Ok(Some(mode)),
+            _ => Err(self.wrong("sql.file_mode")),
+        }
+    }
+
+    /// Where files outside their table's folder may be: everywhere when that is not set.
+    pub fn allowed_paths(&self) -> Result<AllowedPaths> {
+        let Some(text) = self.get("paths.allowed") else { return Ok(AllowedPaths::default()) };
+        AllowedPaths::below(text.split(',').map(str::trim).filter(|place| !place.is_empty()))
+    }
+
     /// The lag, in milliseconds, at which a mirror is in alarm.
     pub fn lag_alert_ms(&self) -> Result<i64> {
         let Some(text) = self.get("mirror.lag_alert") else { return Ok(60_000) };
@@ -186,6 +221,18 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_one_in_the_file_and_on_the_command_line() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "paths.allowed = [\"s3://a/x\", \"/data\"]\nsql.file_mode = \"0640\"\n").unwrap();
+        let settings = Settings::read(Some(file.path()), &[]).unwrap();
+        let single = set(&["paths.allowed=s3://a/x, /data"]).unwrap();
+        assert_eq!(settings.allowed_paths().unwrap(), single.allowed_paths().unwrap());
+        assert_eq!(settings.file_mode().unwrap(), Some(0o640));
+        assert_eq!(set(&[]).unwrap().allowed_paths().unwrap(), AllowedPaths::default());
+        assert!(!set(&["paths.allowed="]).unwrap().allowed_paths().unwrap().are_all(), "an empty list allows nothing");
+    }
+
+    #[test]
     fn a_wrong_setting_is_refused_by_name() {
         let says = |s: &[&str], what: &str| {
             let e = set(s).unwrap_err().to_string();
@@ -200,6 +247,10 @@ mod tests {
             says(&[&format!("mirror.checkpoint_interval={interval}")], "expected a number of versions, 1 or more");
         }
         says(&["sql.schema=maybe"], "create_if_missing or error");
+        for mode in ["rw", "0400", "1777", "-1", ""] {
+            says(&[&format!("sql.file_mode={mode}")], "expected permissions such as 0600");
+        }
+        says(&["paths.allowed=s3://a,nosuch://b"], "is not a location");
         says(&["x"], "KEY=VALUE");
     }
 }

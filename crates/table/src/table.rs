@@ -10,7 +10,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::Column;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
-use deltalakedb_catalog::{CatalogUri, connect};
+use deltalakedb_catalog::{CatalogUri, catalog_in_environment, connect};
 use deltalakedb_log::catalog::{Catalog, Counts, TableRef, TxnLogReader, require};
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::snapshot::{At, Head};
@@ -78,7 +78,7 @@ impl DeltaTable {
             return Self::open_in(connect(uri).await?, &table_of(uri)?).await;
         }
         let location = Location::parse(uri)?;
-        if let Some(catalog) = std::env::var("DELTALAKEDB_CATALOG").ok().filter(|uri| !uri.is_empty()) {
+        if let Some(catalog) = catalog_in_environment()? {
             let (catalog, table) = (connect(&catalog).await?, TableRef::Location(location.clone()));
             if catalog.find(&table).await?.is_some() {
                 return Self::open_in(catalog, &table).await;

@@ -46,7 +46,7 @@ fn a_wrong_question_is_answered_with_what_is_right() {
         (&["read", "events", "--where", "coz(id) = 1"], &["Invalid function 'coz'. Did you mean"]),
         (&["files", "events", "--where", "nosuch = 1"], &["nosuch"]),
         (&["read", "events", "--columns", "id,nosuch"], &["no column \"nosuch\"", "id, kind, amount"]),
-        (&["--catalog", "postgres://x", "tables"], &["scheme", "deltasql://sqlite//var/data/meta.db"]),
+        (&["--catalog", "postgres://x", "tables"], &["scheme", "deltasql://postgres/mydb/public"]),
         (&["--catalog", "deltasql://sqlite/none.db", "tables"], &["there is no catalog", "dl init"]),
         (&["--catalog", "deltasql://sqlite/no/such/dir.db", "init"], &["needs the folder", "no/such"]),
         (&["--set", "nosuch=1", "tables"], &["\"nosuch\"", "is unknown"]),

@@ -9,5 +9,7 @@ mod crash;
 #[allow(unreachable_pub, dead_code, reason = "the file is shared")]
 mod databases;
 mod operations;
+mod output;
 mod place;
+mod rights;
 mod sql;

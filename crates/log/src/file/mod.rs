@@ -15,6 +15,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use futures::{Stream, StreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use crate::action::Version;
+use crate::action::{MAX_COMMIT_BYTES, Version};
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::local::Durability;
 use crate::location::Location;
@@ -71,7 +72,7 @@ impl TableDir {
         let mut read = Vec::new();
         if let Some(root) = self.local.clone() {
             let files = files.clone();
-            let all = move || files.iter().map(|f| std::fs::read(root.join(f.as_ref())).ok()).collect();
+            let all = move || files.iter().map(|f| read_local(&root.join(f.as_ref())).ok().flatten()).collect();
             read = tokio::task::spawn_blocking(all).await.unwrap_or_default();
         }
         read.resize(files.len(), None);
@@ -88,8 +89,16 @@ impl TableDir {
     }
 
     async fn get(&self, file: &Path) -> Result<Bytes> {
-        let bytes = async { self.store.get(file).await?.bytes().await };
-        bytes.await.map_err(|e| self.failed(e, &format!("{} cannot be read", self.name(file))))
+        let unreadable = |e| self.failed(e, &format!("{} cannot be read", self.name(file)));
+        let found = self.store.get(file).await.map_err(unreadable)?;
+        if found.meta.size > MAX_COMMIT_BYTES {
+            return Err(TxnLogError::corrupt(format!(
+                "{} has {} bytes: a file of a log of more than {MAX_COMMIT_BYTES} bytes is not read",
+                self.name(file),
+                found.meta.size
+            )));
+        }
+        found.bytes().await.map_err(unreadable)
     }
 
     /// The full name of a file of the table.
@@ -112,6 +121,18 @@ impl TableDir {
             ),
         )
     }
+}
+
+/// A file on this machine; `None` when it is larger than what is read whole.
+fn read_local(path: &std::path::Path) -> std::io::Result<Option<Vec<u8>>> {
+    let mut file = std::fs::File::open(path)?;
+    let size = file.metadata()?.len();
+    if size > MAX_COMMIT_BYTES {
+        return Ok(None);
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    file.read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }
 
 fn commit_path(version: Version) -> Path {

@@ -378,6 +378,33 @@ async fn what_cannot_be_opened_says_why() {
 }
 
 #[tokio::test]
+async fn a_commit_larger_than_memory_is_refused_by_its_size() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join(LOG)).unwrap();
+    let file = |version| dir.path().join(commit_path(version).as_ref());
+    std::fs::write(file(0), [PROTOCOL, METADATA].join("\n")).unwrap();
+    // A hole takes no place on the disk.
+    std::fs::File::create(file(1)).unwrap().set_len(MAX_COMMIT_BYTES + 1).unwrap();
+    let location = Location::parse(dir.path().to_str().unwrap()).unwrap();
+    let log = FileTxnLogReader::open(&location).await;
+    let error = match log {
+        Ok(log) => log.snapshot(At::Latest).await.unwrap_err(),
+        Err(e) => e,
+    };
+    check_error(error, ErrorKind::Corrupt, &["00000000000000000001.json", "1073741825 bytes"]);
+}
+
+#[tokio::test]
+async fn a_commit_on_a_version_beyond_all_is_refused() {
+    let log = Fixture::six().await;
+    for base in [Base::Exactly(Version::MAX), Base::RebaseFrom(Version::MAX), Base::ReadAt(Version::MAX)] {
+        let request = CommitRequest::new(TableId(Uuid::nil()), Uuid::nil(), base, vec![]);
+        let error = writer(log.0.clone()).commit(request).await.unwrap_err();
+        check_error(error, ErrorKind::Invalid, &["builds on version", "which is at version 5"]);
+    }
+}
+
+#[tokio::test]
 async fn versions_outside_the_log_are_refused_with_its_limits() {
     let log = Fixture::six().await.open().await.unwrap();
     let check = |error, words: &[&str]| check_error(error, ErrorKind::NotFound, words);

@@ -72,7 +72,9 @@ impl FileTxnLogWriter {
             // Whoever creates a table wants version 0: what came later cannot be that commit.
             Base::Create(_) if log.holds(0) => (0, 0),
             Base::Create(_) => return Ok(winners),
-            Base::Exactly(base) | Base::RebaseFrom(base) | Base::ReadAt(base) => (base + 1, log.versions().1),
+            Base::Exactly(base) | Base::RebaseFrom(base) | Base::ReadAt(base) => {
+                (base.saturating_add(1), log.versions().1)
+            }
         };
         if first > last {
             return Ok(winners);

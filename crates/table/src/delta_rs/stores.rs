@@ -34,7 +34,7 @@ fn location_of(url: &Url) -> Result<Location> {
     let digits = host.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
     let bytes = digits.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect::<Option<Vec<_>>>();
     match bytes.map(String::from_utf8) {
-        Some(Ok(place)) => Location::parse(&place),
+        Some(Ok(place)) => Location::stored(&place),
         _ => Err(TxnLogError::invalid(format!("{url} names no table by its place"))),
     }
 }

@@ -1,0 +1,129 @@
+//! What a catalog lets others see and name.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use deltalakedb_log::AllowedPaths;
+use deltalakedb_log::catalog::{CommitTime, HistoryItem, HistoryLoad, LoggedCommit, TimeSource};
+use futures::{StreamExt, stream};
+
+use super::*;
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_file_is_for_its_owner_unless_told_otherwise() {
+    for database in databases("permissions") {
+        for (given, expected) in [(None, 0o600), (Some(0o640), 0o640)] {
+            let dir = tempfile::tempdir().unwrap();
+            let uri = CatalogUri::parse(&database.uri(dir.path(), "c")).unwrap();
+            let mut options = ConnectOptions::default();
+            options.file_mode = given.unwrap_or(options.file_mode);
+            let catalog = SqlCatalog::connect(&uri, options).await.unwrap();
+            create(&catalog).await;
+            let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path()).collect();
+            for file in &files {
+                // DuckDB makes its log itself, again and again.
+                if file.extension().is_none_or(|ending| ending != "wal") {
+                    assert_eq!(mode(file), expected, "{}", file.display());
+                }
+            }
+            // SQLite's own files beside it are there while it is open.
+            assert!(files.len() >= if *database == databases::Database::Sqlite { 3 } else { 1 }, "{files:?}");
+            catalog.close().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_permissions_of_a_file_that_is_there_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.db");
+    open(&path, 1).await.unwrap().close().await;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o664)).unwrap();
+    let again = open(&path, 2).await.unwrap();
+    create(&again).await;
+    assert_eq!(mode(&path), 0o664);
+}
+
+#[tokio::test]
+async fn a_stored_location_is_neither_followed_nor_judged() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(&dir.path().join("c.db"), 1).await.unwrap();
+    let id = create(&catalog).await;
+    let store = async |text: &str| {
+        let mut session = catalog.db.write(&[]).await.unwrap();
+        let sql = "UPDATE dl_tables SET location = ?, location_key = ?";
+        session.write(vec![Write::run(sql, vec![text.into(), text.into()])]).await.unwrap();
+        session.commit().await.unwrap();
+    };
+    // The folder was moved, and a link to its new place is where it was.
+    let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+    std::fs::create_dir(&new).unwrap();
+    std::os::unix::fs::symlink(&new, &old).unwrap();
+    let registered = format!("file://{}/", old.display());
+    store(&registered).await;
+    let entry = catalog.tables().await.unwrap().remove(0);
+    assert_eq!(entry.location.url().as_str(), registered);
+    let found = catalog.find(&TableRef::Location(entry.location)).await.unwrap();
+    assert_eq!(found.map(|entry| entry.id), Some(id), "it is found by what is stored");
+    // What this build cannot open is listed all the same.
+    for odd in ["later://bucket/t/", "no URL at all", "s3://AKIA:SECRET@bucket/t/"] {
+        store(odd).await;
+        let entry = catalog.tables().await.unwrap().remove(0);
+        assert_eq!(entry.id, id, "{odd}");
+        assert!(!entry.location.to_string().contains("SECRET"), "{}", entry.location);
+    }
+    let other = NewTable { name: "other".parse().unwrap(), location: Location::parse("/nowhere/other").unwrap() };
+    let actions = vec![Action::Protocol(actions::protocol()), Action::Metadata(actions::metadata("{}"))];
+    let request = CommitRequest::new(TableId(Uuid::from_u128(7)), Uuid::from_u128(8), Base::Create(other), actions);
+    catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+}
+
+#[tokio::test]
+async fn files_of_other_folders_are_taken_only_where_they_are_allowed() {
+    let dir = tempfile::tempdir().unwrap();
+    let uri = CatalogUri::parse(&format!("deltasql://sqlite/{}", dir.path().join("c.db").display())).unwrap();
+    let allowed_paths = AllowedPaths::below(["/data/shared"]).unwrap();
+    let strict = SqlCatalog::connect(&uri, ConnectOptions { allowed_paths, ..Default::default() }).await.unwrap();
+    let trusting = SqlCatalog::connect(&uri, ConnectOptions::default()).await.unwrap();
+    let id = create(&strict).await;
+    let refused = |error: deltalakedb_log::TxnLogError| {
+        let says = error.to_string();
+        assert!(error.kind() == ErrorKind::Invalid && says.contains("paths.allowed"), "{says}");
+    };
+    let version = strict.commit_all(vec![append(id, 0, "part-0")]).await.unwrap().committed().unwrap()[0].version;
+    strict.commit_all(vec![append(id, version, "/data/shared/x")]).await.unwrap().committed().unwrap();
+    refused(strict.commit_all(vec![append(id, version, "/etc/x")]).await.unwrap_err());
+    trusting.commit_all(vec![append(id, version, "/etc/x")]).await.unwrap().committed().unwrap();
+
+    // An import is judged as a commit is.
+    let metadata = actions::metadata("{}");
+    let load = async |catalog: &SqlCatalog, path: &str, n: u128| {
+        let lines = [
+            Action::Protocol(actions::protocol()).to_json(),
+            Action::Metadata(metadata.clone()).to_json(),
+            Action::Add(actions::file(path, 0, 1)).to_json(),
+        ];
+        let commit = LoggedCommit {
+            version: 0,
+            time: CommitTime { ms: 1, source: TimeSource::File },
+            body: lines.join("\n").into(),
+            origin: "0.json".into(),
+        };
+        let location = Location::parse(&format!("/nowhere/{n}")).unwrap();
+        let load = HistoryLoad {
+            table: TableId(Uuid::from_u128(n)),
+            new: NewTable { name: format!("t{n}").parse().unwrap(), location },
+            published_version: Some(0),
+            items: stream::iter([Ok(HistoryItem::Commit(commit))]).boxed(),
+            progress: &|_| {},
+        };
+        catalog.load_history(load).await
+    };
+    load(&strict, "part-0", 10).await.unwrap();
+    refused(load(&strict, "http://169.254.169.254/x", 11).await.unwrap_err());
+    load(&trusting, "http://169.254.169.254/x", 12).await.unwrap();
+}

@@ -1,0 +1,70 @@
+//! What the formats print, and how much of it.
+
+use crate::bad_input::check;
+use crate::place::Place;
+
+#[test]
+fn a_document_is_a_line_of_csv() {
+    let place = Place::new();
+    let csv = |args: &[&str]| place.dl(&[&["--format", "csv"], args].concat()).good();
+    let lines = |args: &[&str]| csv(args).lines().map(String::from).collect::<Vec<_>>();
+    assert_eq!(lines(&["init"])[0], "catalog,catalogId,epoch");
+    place.write("rows.csv", "id,day\n1,a\n2,b\n");
+    place.dl(&["create", "t", "--location", "t", "--schema", "id long, day string"]).good();
+    for args in [
+        &["write", "t", "--input", "rows.csv"][..],
+        &["update", "t", "--set", "day = 'c'", "--where", "id = 1"],
+        &["delete", "t", "--where", "id = 2"],
+        &["alter", "t", "--comment", "what, it is \"about\""],
+        &["optimize", "t"],
+        &["restore", "t", "--version", "2"],
+        &["vacuum", "t", "--dry-run"],
+        &["show", "t"],
+        &["mirror", "checkpoint", "t"],
+    ] {
+        let lines = lines(args);
+        assert_eq!(lines.len(), 2, "a line of names and a line of values: {args:?}: {lines:?}");
+        assert!(!lines[0].starts_with('{') && lines[0].contains(','), "{args:?}: {lines:?}");
+    }
+    // Nested values are JSON, quoted as CSV asks for.
+    let snapshot = csv(&["snapshot", "t", "--version", "0"]);
+    assert!(snapshot.starts_with("version,timestamp,protocol,metadata,files,txns,domains\n0,"), "{snapshot}");
+    assert!(snapshot.contains("\"{\"\"minReaderVersion\"\":"), "{snapshot}");
+}
+
+#[test]
+fn a_table_shows_as_many_rows_as_it_is_told() {
+    let place = Place::with_events();
+    let read = |args: &[&str]| place.dl(&[args, &["read", "events"][..]].concat()).good();
+    let all = read(&[]).lines().count();
+    assert!(all > 20, "a pipe gets all rows: {all}");
+    let some = read(&["--set", "output.rows=3"]);
+    assert_eq!(some.lines().count(), 5, "{some}");
+    assert_eq!(some.lines().last().unwrap(), format!("… {} more rows (--set output.rows=all shows them)", all - 4));
+    assert_eq!(read(&["--set", "output.rows=all"]).lines().count(), all);
+    let limited = place.dl(&["--set", "output.rows=3", "read", "events", "--limit", "6"]).good();
+    assert_eq!(limited.lines().count(), 7, "who asks for six gets six: {limited}");
+    let json = place.dl(&["--set", "output.rows=3", "--format", "json", "sql", "SELECT * FROM events"]).json();
+    assert_eq!(json.as_array().unwrap().len(), all - 1, "programs get all");
+    check(place.dl(&["--set", "output.rows=some", "tables"]), 1, &["output.rows=some", "a number of rows, or all"]);
+}
+
+#[test]
+fn all_tables_are_verified_whatever_is_wrong_with_one() {
+    let place = Place::with_events();
+    for name in ["a", "b"] {
+        place.copy_events(name);
+        place.dl(&["import", &format!("./{name}"), "--as", name]).good();
+    }
+    for args in [&["verify", "--all"][..], &["verify"]] {
+        assert_eq!(place.dl(args).good().matches("the same in _delta_log").count(), 3, "{args:?}");
+    }
+    // Of the first one the log cannot even be looked for.
+    std::fs::rename(place.path("a/_delta_log"), place.path("kept")).unwrap();
+    place.write("a/_delta_log", "in the way");
+    let ran = place.dl(&["verify", "--all"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!(ran.out.matches("the same in _delta_log").count(), 2, "{ran:?}");
+    assert!(ran.out.contains("it cannot be verified:") && ran.err.contains("1 of 3 tables"), "{ran:?}");
+    assert_eq!(place.dl(&["verify", "a", "--all"]).code, Some(2));
+}

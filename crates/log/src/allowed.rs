@@ -1,0 +1,127 @@
+//! Which files outside its folder a table may name.
+//!
+//! A log may name a file by an absolute path, as shallow clones do. Whoever reads the table then reads that file, with
+//! the rights of the reader and not of the writer. Where writers and readers do not trust each other alike, a catalog
+//! takes such paths only below places that were allowed.
+
+use crate::action::{Action, Add, Cdc};
+use crate::error::{Result, TxnLogError};
+use crate::location::Location;
+use crate::path::canonical_path;
+use crate::redact::redacted;
+
+/// The places below which files of other folders may be. The default allows all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllowedPaths(Option<Vec<Location>>);
+
+impl AllowedPaths {
+    /// Only files below these URLs or paths, and below the table's own folder.
+    pub fn below<'a>(places: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        Ok(Self(Some(places.into_iter().map(Location::parse).collect::<Result<_>>()?)))
+    }
+
+    /// Whether there is nothing to check.
+    pub fn are_all(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Refuses an action of the table at `table` that names a file elsewhere.
+    pub fn check(&self, table: &Location, action: &Action) -> Result<()> {
+        match action {
+            Action::Add(add) => self.check_add(table, add),
+            Action::Cdc(cdc) => self.check_cdc(table, cdc),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same for a data file and its deletion vector.
+    pub fn check_add(&self, table: &Location, add: &Add) -> Result<()> {
+        self.check_path(table, &add.path)?;
+        match &add.deletion_vector {
+            Some(vector) if vector.storage_type == "p" => self.check_path(table, &vector.path_or_inline_dv),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same for a file of change data.
+    pub fn check_cdc(&self, table: &Location, cdc: &Cdc) -> Result<()> {
+        self.check_path(table, &cdc.path)
+    }
+
+    fn check_path(&self, table: &Location, path: &str) -> Result<()> {
+        let Some(allowed) = &self.0 else { return Ok(()) };
+        let is_allowed = match absolute(path) {
+            Some(url) => Location::parse(&url).is_ok_and(|file| {
+                let below = |place: &Location| file.url().as_str().starts_with(place.url().as_str());
+                below(table) || allowed.iter().any(below)
+            }),
+            None => !canonical_path(path).split(|b| *b == b'/').any(|part| part == b".."),
+        };
+        if is_allowed {
+            return Ok(());
+        }
+        Err(TxnLogError::invalid(format!(
+            "the file {:?} of the table at {table} is outside of its folder, where paths.allowed has no place for it: \
+             add one that it is below, if its writer is trusted",
+            redacted(path, &[])
+        )))
+    }
+}
+
+/// The URL of an absolute path of a log: with a scheme, or a path from the root of a file system.
+fn absolute(path: &str) -> Option<String> {
+    if path.starts_with('/') {
+        return Some(format!("file://{path}"));
+    }
+    let (scheme, rest) = path.split_once(':')?;
+    let is_scheme = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    is_scheme.then(|| match rest.strip_prefix("//") {
+        Some(_) => path.to_string(),
+        None => format!("{scheme}://{rest}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_below_the_table_or_an_allowed_place() {
+        let table = Location::parse("s3://bucket/shop/orders").unwrap();
+        let allowed = AllowedPaths::below(["s3://archive/2023", "/data/shared"]).unwrap();
+        let check = |path: &str, good: bool| {
+            let checked = allowed.check_path(&table, path);
+            assert_eq!(checked.is_ok(), good, "{path}: {checked:?}");
+            assert!(AllowedPaths::default().check_path(&table, path).is_ok(), "{path}");
+        };
+        for good in [
+            "part-0.parquet",
+            "at=12:00/part%20.parquet",
+            "s3://bucket/shop/orders/part-0.parquet",
+            "s3a://bucket/shop/orders/part-0.parquet",
+            "s3://archive/2023/a/b.parquet",
+            "/data/shared/x.parquet",
+            "file:/data/shared/x.parquet",
+            "file:///data/shared/x%20y.parquet",
+        ] {
+            check(good, true);
+        }
+        for bad in [
+            "s3://bucket/shop/customers/part-0.parquet",
+            "s3://bucket/shop/orders2/part-0.parquet",
+            "s3://archive/20231/x.parquet",
+            "/etc/passwd",
+            "file:///etc/passwd",
+            "file:/etc/passwd",
+            "/data/shared/../secret/x.parquet",
+            "file:///data/shared/%2e%2e/secret/x.parquet",
+            "http://169.254.169.254/latest/meta-data",
+            "//host/x",
+            "nosuch:x",
+            "../customers/part-0.parquet",
+            "a/%2e%2e/%2E%2E/customers/part-0.parquet",
+        ] {
+            check(bad, false);
+        }
+    }
+}
