@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: help demo test bench soak ci fmt lint doc examples wheel
+.PHONY: help demo test golden speed bench soak ci fmt lint doc examples wheel
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export DELTALAKEDB_VENV ?= $(HOME)/.cache/deltalakedb/venv
@@ -21,10 +21,20 @@ demo: ## the tour, its tables read again by DuckDB and delta-rs
 	cargo run --bin dl -- demo --keep "$$keep"; \
 	"$$DELTALAKEDB_PYTHON" scripts/check_outside_readers.py "$$keep/demo.json"
 
-test: ## every test
+test: ## every test, and a count of those that were left out
 	@scripts/setup test
-	scripts/postgres with cargo test --workspace --exclude deltalakedb-benches
-	scripts/postgres with scripts/python test
+	scripts/skipped scripts/postgres with bash -ec '\
+	  cargo test --workspace --exclude deltalakedb-benches; \
+	  scripts/python test'
+
+golden: ## the tests with tables of the reference implementation; fails where these are missing
+	@scripts/setup test
+	DELTA_GOLDEN_DIR=$$(scripts/golden); export DELTA_GOLDEN_DIR; \
+	CI=true scripts/postgres with cargo test -p deltalakedb-tests --test it -- golden features fixtures outside
+
+speed: ## the floors below which a catalog is not usable, by the clock: for a quiet machine
+	@scripts/setup test
+	scripts/postgres with cargo test -p deltalakedb-tests --test speed -- --nocapture
 
 wheel: ## the Python package as a wheel in dist/, DuckDB's library in it
 	@scripts/setup python
@@ -55,12 +65,10 @@ fmt: ## format the code
 	"$$DELTALAKEDB_PYTHON" -m black --quiet python examples/*.py
 
 lint: ## words, format, shell scripts, dependencies, clippy
-	@scripts/setup
+	@scripts/setup lint
 	scripts/check_words
 	cargo fmt --all --check
-	@if command -v shellcheck >/dev/null; then \
-	  git grep --untracked -lE '^#!/usr/bin/env bash' | xargs shellcheck; \
-	else echo "shellcheck: skipped, it is not installed"; fi
+	git grep --untracked -lE '^#!/usr/bin/env bash' | xargs shellcheck
 	scripts/deny
 	@scripts/setup python
 	scripts/python lint
