@@ -5,8 +5,10 @@
 
 mod databases;
 pub mod history;
+mod large;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -21,13 +23,25 @@ use deltalakedb_log::{At, Catalog, Location, SystemClock, TableEntry, TxnLogErro
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{DeltaTable, Scan, plain};
 use futures::TryStreamExt;
+pub use large::large_log;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
 /// Says why a test cannot run here. Where everything must run (`CI=true`) that is a failure.
 pub fn skip(why: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}, and CI must not skip it");
+    leave_out(why);
+}
+
+/// Says why a test does not run. `scripts/skipped` counts them.
+fn leave_out(why: &str) {
     eprintln!("skipped: {why}");
+    if let Some(list) = std::env::var_os("DELTALAKEDB_SKIPPED") {
+        let test = std::thread::current().name().unwrap_or("a test").to_string();
+        let mut list = std::fs::File::options().append(true).create(true).open(list).unwrap();
+        // One write, so that tests at once do not tear each other's lines.
+        list.write_all(format!("{test}: {why}\n").as_bytes()).unwrap();
+    }
 }
 
 /// Runs a Python program with these arguments; gives what it prints.
@@ -88,14 +102,18 @@ pub fn repository() -> PathBuf {
 }
 
 /// The archives of tables that the reference implementation wrote, by name; `None` (having said so) where there are
-/// none.
+/// none, or where another run tests them (`DELTALAKEDB_WITHOUT=golden`).
 pub fn golden() -> Option<BTreeMap<String, PathBuf>> {
+    if std::env::var_os("DELTALAKEDB_WITHOUT").is_some_and(|what| what == "golden") {
+        leave_out("the golden tables are left to `make golden`");
+        return None;
+    }
     let dir = match std::env::var_os("DELTA_GOLDEN_DIR") {
         Some(dir) => dir.into(),
         None => repository().join("../shared/golden"),
     };
     let Ok(entries) = std::fs::read_dir(&dir) else {
-        skip(&format!("there are no golden tables in {}: set DELTA_GOLDEN_DIR", dir.display()));
+        skip(&format!("there are no golden tables in {}: see scripts/golden", dir.display()));
         return None;
     };
     let archives = entries.map(|e| e.unwrap().path()).filter_map(|path| {

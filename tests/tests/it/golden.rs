@@ -15,7 +15,7 @@ use deltalakedb_tests::{
 use futures::StreamExt;
 
 /// The tables that are broken on purpose, and what the error must name.
-const REFUSED: &[(&str, &str)] = &[
+pub(crate) const REFUSED: &[(&str, &str)] = &[
     (
         "deltalog-commit-info",
         "00000000000000000000.json, line 1: action \"metaData\": field \"schemaString\" is missing",

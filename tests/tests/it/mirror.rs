@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime};
 use deltalakedb_log::action::{Action, Version};
 use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::conformance::actions::{domain, file, metadata, protocol, remove, txn};
-use deltalakedb_log::{At, Catalog, CommitRequest, ErrorKind, SystemClock, TableEntry, TableId, TableRef, TxnLogError};
+use deltalakedb_log::{
+    At, Catalog, CommitRequest, ErrorKind, SeededClock, SystemClock, TableEntry, TableId, TableRef, TxnLogError,
+};
 use deltalakedb_mirror::{Finding, Mirror, Published, VerifyOptions};
 use deltalakedb_table::DeltaRs;
 use deltalakedb_tests::{agrees_with_delta_rs, contents, copy, import, location, repository, sqlite};
@@ -163,9 +165,11 @@ async fn publishers_do_not_disturb_each_other() {
     for n in 0..150 {
         shop.append(&format!("f{n}")).await;
     }
+    // Time stands nearly still, so no lease runs out, however slow the machine is.
+    let clock = Arc::new(SeededClock::new(1_700_000_000_000, 1));
     let publishers = (0..4).map(|_| {
-        let (catalog, id) = (shop.catalog.clone(), shop.id);
-        tokio::spawn(async move { Mirror::new(catalog, Arc::new(SystemClock)).publish(id).await })
+        let (catalog, clock, id) = (shop.catalog.clone(), clock.clone(), shop.id);
+        tokio::spawn(async move { Mirror::new(catalog, clock).publish(id).await })
     });
     let done: Vec<_> = futures::future::join_all(publishers).await.into_iter().map(|p| p.unwrap().unwrap()).collect();
     assert!(done.iter().all(|p| p.elsewhere || p.version == Some(150)), "{done:?}");

@@ -95,6 +95,10 @@ async fn every_database_answers_the_same_queries() {
         .await;
         let published = Mirror::new(books.clone(), std::sync::Arc::new(SystemClock)).run().await.unwrap();
         assert_eq!(published.len(), 2, "{database:?}");
+        for (entry, published) in published {
+            let published = published.unwrap_or_else(|e| panic!("{database:?}: {}: {e}", entry.name));
+            assert_eq!(published.version, Some(entry.current_version), "{database:?}: {}", entry.name);
+        }
 
         without_data(dir.path());
         let less: u64 = counted[0].parse::<u64>().unwrap() - 1;

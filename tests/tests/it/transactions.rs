@@ -200,8 +200,34 @@ async fn audits(catalog: Arc<dyn Catalog>, stop: Arc<AtomicBool>) -> Vec<Recorde
     done
 }
 
+/// Two transfers that begin at one point and change the same accounts: the second one loses, whatever the scheduler
+/// does to the others.
+async fn collide(catalog: &Arc<dyn Catalog>, serializable: bool) -> [Recorded; 2] {
+    let options = TransactionOptions { serializable, ..TransactionOptions::default() };
+    let mut begun = Vec::new();
+    for id in [2_000_000_000, 2_000_000_010] {
+        let tx = Transaction::begin(catalog.clone(), options.clone()).await.unwrap();
+        let mut ops = Vec::new();
+        add(&tx, (0, 0), -1, id, &mut ops).await.unwrap();
+        add(&tx, (1, 0), 1, id + 1, &mut ops).await.unwrap();
+        begun.push((id, tx, ops));
+    }
+    let mut done = Vec::new();
+    for ((id, tx, ops), expected) in begun.into_iter().zip([End::Committed, End::Aborted]) {
+        let end = match tx.commit().await {
+            Ok(_) => End::Committed,
+            Err(E::Conflict(_)) => End::Aborted,
+            Err(e) => panic!("a transfer fails: {e}"),
+        };
+        assert_eq!(end, expected);
+        done.push(Recorded { id, ops, end });
+    }
+    done.try_into().unwrap()
+}
+
 /// Nothing but what the isolation allows, and whoever reads what is published counts the same.
 async fn judge(what: &str, catalog: &Arc<dyn Catalog>, mut history: Vec<Recorded>, serializable: bool) {
+    history.extend(collide(catalog, serializable).await);
     history.push(audit(catalog, 1_000_000_000).await);
     let findings = check(&history);
     let count = |end: End| history.iter().filter(|t| t.end == end && !t.ops.is_empty()).count();
@@ -210,7 +236,6 @@ async fn judge(what: &str, catalog: &Arc<dyn Catalog>, mut history: Vec<Recorded
     eprintln!("{what}: {won} committed, {lost} not, {unknown} unknown, {skews} edges of G2-item cycles");
     let forbidden: Vec<_> = findings.iter().filter(|f| serializable || f.anomaly != Anomaly::G2Item).collect();
     assert!(forbidden.is_empty(), "{what}: {forbidden:#?}");
-    assert!(lost * 5 > won, "{what}: nobody was in anybody's way");
 
     let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
     let mut sum = 0;
@@ -277,7 +302,7 @@ impl Process {
             "serializable": serializable, "notes": notes,
         });
         let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "transactions::worker", "--nocapture"])
+            .args(["--exact", "transactions::worker", "--ignored", "--nocapture"])
             .env(WORKER, job.to_string())
             .stdout(Stdio::null())
             .spawn()
@@ -351,10 +376,11 @@ async fn killed(database: Database, serializable: bool) {
     judge(&what, &catalog, history, serializable).await;
 }
 
-/// One of the processes above; no test by itself.
+/// One of the processes above.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "no test by itself: the test above starts it"]
 async fn worker() {
-    let Ok(job) = std::env::var(WORKER) else { return };
+    let job = std::env::var(WORKER).unwrap();
     let job: Value = serde_json::from_str(&job).unwrap();
     let database = *databases("processes").iter().find(|d| format!("{d:?}") == job["database"]).unwrap();
     let catalog = catalog(database, Path::new(job["dir"].as_str().unwrap())).await;

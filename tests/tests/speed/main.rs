@@ -1,9 +1,9 @@
-//! The floors below which a catalog is not usable, on every database. They are far below what a quiet machine does:
-//! `make bench` has the figures. They are a program of their own, so that no other test takes the machine meanwhile.
+//! The floors below which a catalog is not usable, on every database, by the clock: `make speed` runs them, on a machine
+//! that does nothing else. They are far below what a quiet machine does: `make bench` has the figures. No other test looks
+//! at a clock, and what an operation may ask of a database is counted where the database is.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests speak by panicking")]
 #![allow(clippy::print_stderr, reason = "the figures are worth seeing")]
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,39 +14,8 @@ use deltalakedb_log::conformance::actions::file;
 use deltalakedb_log::{Catalog, CommitRequest, Location, SystemClock, TableEntry, TableId};
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::plain;
-use deltalakedb_tests::{Database, catalog, databases, import, location, python, run_python, sqlite};
+use deltalakedb_tests::{Database, catalog, databases, import, large_log, location, python, run_python, sqlite};
 use uuid::Uuid;
-
-const SCHEMA: &str =
-    r#"{\"type\":\"struct\",\"fields\":[{\"name\":\"id\",\"type\":\"long\",\"nullable\":true,\"metadata\":{}}]}"#;
-
-/// A log of that many commits with that many files each, and no data.
-fn log(table: &Path, commits: u64, files: u64) {
-    let folder = table.join("_delta_log");
-    std::fs::create_dir_all(&folder).unwrap();
-    for version in 0..commits {
-        let mut text = String::from("{\"commitInfo\":{\"timestamp\":1700000000000,\"operation\":\"WRITE\"}}\n");
-        if version == 0 {
-            text.push_str("{\"protocol\":{\"minReaderVersion\":1,\"minWriterVersion\":2}}\n");
-            let metadata = format!(
-                r#"{{"metaData":{{"id":"x","format":{{"provider":"parquet","options":{{}}}},"schemaString":"{SCHEMA}","partitionColumns":[],"configuration":{{}},"createdTime":1}}}}"#
-            );
-            writeln!(text, "{metadata}").unwrap();
-        }
-        for n in version * files..(version + 1) * files {
-            let (low, high) = (n * 1000, n * 1000 + 999);
-            let stats = format!(
-                r#"{{\"numRecords\":1000,\"minValues\":{{\"id\":{low}}},\"maxValues\":{{\"id\":{high}}},\"nullCount\":{{\"id\":0}}}}"#
-            );
-            writeln!(
-                text,
-                r#"{{"add":{{"path":"part-{n:08}.parquet","partitionValues":{{}},"size":1048576,"modificationTime":1,"dataChange":true,"stats":"{stats}"}}}}"#
-            )
-            .unwrap();
-        }
-        std::fs::write(folder.join(format!("{version:020}.json")), text).unwrap();
-    }
-}
 
 async fn imported(catalog: &Arc<dyn Catalog>, at: &Path, name: &str) -> (TableEntry, Duration) {
     let began = Instant::now();
@@ -90,8 +59,8 @@ async fn a_catalog_keeps_the_promised_floors() {
     let _alone = ALONE.lock().await;
     let logs = tempfile::tempdir().unwrap();
     let (wide, long) = (logs.path().join("wide"), logs.path().join("long"));
-    log(&wide, 1_000, 100);
-    log(&long, 50_000, 1);
+    large_log(&wide, 1_000, 100);
+    large_log(&long, 50_000, 1);
     for database in databases("speed") {
         floors(*database, &wide, &long).await;
     }
@@ -174,32 +143,4 @@ async fn outside_readers_open_a_mirrored_table_no_slower_than_one_of_delta_rs() 
     eprintln!("opened in {by_us:?}, delta-rs' own in {by_them:?}; published in {publishing:?}");
     let limit = by_them * 3 / 2 + Duration::from_millis(5);
     assert!(by_us <= limit, "ours opens in {by_us:?}, theirs in {by_them:?}");
-}
-
-/// A checkpoint of many files takes the memory of a few: the rest is in the catalog or in the store.
-#[cfg(target_os = "linux")]
-#[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_does_not_hold_the_table_in_memory() {
-    let _alone = ALONE.lock().await;
-    let dir = tempfile::tempdir().unwrap();
-    let commits: u64 = std::env::var("DELTALAKEDB_CHECKPOINT_COMMITS").map_or(40, |n| n.parse().unwrap());
-    log(&dir.path().join("wide"), commits, 2_500);
-    let catalog = sqlite(dir.path()).await;
-    let (table, _) = imported(&catalog, &dir.path().join("wide"), "wide").await;
-    let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
-    // The highest mark of this process, from here on.
-    std::fs::write("/proc/self/clear_refs", "5").unwrap();
-    let (before, began) = (kibibytes("VmRSS"), Instant::now());
-    let done = mirror.checkpoint(table.id).await.unwrap();
-    let (grown, took) = ((kibibytes("VmHWM") - before) / 1024, began.elapsed());
-    eprintln!("{} files, {} bytes: {grown} MiB more in {took:?}", done.files, done.size);
-    assert_eq!(done.files, commits * 2_500);
-    assert!(grown < 192, "a checkpoint of {} files takes {grown} MiB", done.files);
-}
-
-#[cfg(target_os = "linux")]
-fn kibibytes(what: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with(what)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

@@ -290,7 +290,7 @@ async fn recorded(what: &str, table: &DeltaTable, entry: &TableEntry, plain: &Lo
     };
     match (ours, theirs) {
         (Ok(ours), Ok(theirs)) => assert_eq!(timeless(ours), timeless(theirs), "the changes of {what} from {from}"),
-        (Err(_), Err(_)) => {}
+        (Err(ours), Err(theirs)) => eprintln!("BOTH-FAIL {what}: {ours} ||| {theirs}"),
         (ours, theirs) => panic!("the changes of {what} from {from}: {ours:?}, {theirs:?}"),
     }
 }
