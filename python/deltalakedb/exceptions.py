@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "CatalogError",
     "CommitFailedError",
+    "CommitOutcomeUnknownError",
     "DeltaError",
     "DeltaProtocolError",
     "SchemaMismatchError",
@@ -24,6 +25,15 @@ class TableNotFoundError(DeltaError):
 
 class CommitFailedError(DeltaError):
     """A commit was refused, and nothing of it is in the table."""
+
+
+class CommitOutcomeUnknownError(DeltaError):
+    """Whether a commit succeeded is not known, and could not be found out.
+
+    The database did not answer at the end of a commit, nor when it was asked for it.
+    All of it is committed, or nothing. Look at the history once the database answers
+    again, before you repeat what was done.
+    """
 
 
 class DeltaProtocolError(DeltaError):

@@ -3,14 +3,15 @@
 use std::error::Error;
 
 use deltalakedb_log::commit::ConflictKind;
-use deltalakedb_log::{ErrorKind, TxnLogError, TxnLogTransactionError};
-use deltalakedb_table::{Fault, with_their_words};
+use deltalakedb_log::{ErrorKind, Subject, TxnLogError, TxnLogTransactionError};
+use deltalakedb_table::{subject_of, with_their_words};
 use pyo3::exceptions::{PyFileNotFoundError, PyOSError};
 use pyo3::import_exception;
 use pyo3::prelude::*;
 
 import_exception!(deltalakedb.exceptions, CatalogError);
 import_exception!(deltalakedb.exceptions, CommitFailedError);
+import_exception!(deltalakedb.exceptions, CommitOutcomeUnknownError);
 import_exception!(deltalakedb.exceptions, DeltaError);
 import_exception!(deltalakedb.exceptions, DeltaProtocolError);
 import_exception!(deltalakedb.exceptions, SchemaMismatchError);
@@ -24,35 +25,25 @@ pub(crate) fn raise(e: TxnLogError) -> PyErr {
     if let Some(own) = raised_by_caller(&e) {
         return own;
     }
-    let conflict = causes(&e).find_map(|cause| match cause.downcast_ref::<TxnLogTransactionError>() {
-        Some(TxnLogTransactionError::Conflict(conflict)) => Some(conflict.clone()),
-        _ => None,
-    });
-    if let Some(conflict) = conflict {
-        return CommitFailedError::new_err(format!(
-            "Failed to commit transaction: {}: {conflict}",
-            lost(&conflict.kind)
-        ));
+    match causes(&e).find_map(|cause| cause.downcast_ref::<TxnLogTransactionError>()) {
+        Some(TxnLogTransactionError::Conflict(conflict)) => {
+            let what = format!("Failed to commit transaction: {}: {conflict}", lost(&conflict.kind));
+            return CommitFailedError::new_err(what);
+        }
+        Some(TxnLogTransactionError::Unknown(_)) => return CommitOutcomeUnknownError::new_err(e.to_string()),
+        _ => {}
     }
     let text = with_known_words(with_their_words(&e).unwrap_or_else(|| e.to_string()));
-    if ["Cannot merge types", "Fail to merge schema", "Cannot cast field"].iter().any(|words| text.contains(words)) {
-        return SchemaMismatchError::new_err(text);
-    }
-    if ["append-only", "is not supported for writing"].iter().any(|words| text.contains(words)) {
-        return CommitFailedError::new_err(text);
-    }
-    match Fault::of(&e) {
-        Fault::Schema => SchemaMismatchError::new_err(text),
-        Fault::Protocol => DeltaProtocolError::new_err(text),
-        Fault::NotATable => TableNotFoundError::new_err(text),
-        Fault::FileNotFound => PyFileNotFoundError::new_err(text),
-        Fault::Commit => CommitFailedError::new_err(text),
-        Fault::Other => match e.kind() {
-            ErrorKind::Conflict => CommitFailedError::new_err(text),
-            ErrorKind::Unavailable => PyOSError::new_err(text),
-            ErrorKind::NotFound if !text.contains(" version ") => TableNotFoundError::new_err(text),
-            _ => DeltaError::new_err(text),
-        },
+    match (subject_of(&e), e.kind()) {
+        (Some(Subject::Table), _) => TableNotFoundError::new_err(text),
+        (Some(Subject::Version), _) => DeltaError::new_err(text),
+        (Some(Subject::Schema), _) => SchemaMismatchError::new_err(text),
+        (Some(Subject::Protocol), _) => DeltaProtocolError::new_err(text),
+        (Some(Subject::DataFile), _) => PyFileNotFoundError::new_err(text),
+        (Some(Subject::Commit), _) | (_, ErrorKind::Conflict) => CommitFailedError::new_err(text),
+        (_, ErrorKind::NotFound) => TableNotFoundError::new_err(text),
+        (_, ErrorKind::Unavailable) => PyOSError::new_err(text),
+        _ => DeltaError::new_err(text),
     }
 }
 
@@ -134,7 +125,7 @@ pub(crate) fn raise_of_transaction(e: TxnLogTransactionError) -> PyErr {
         }
         TxnLogTransactionError::Closed => TransactionClosedError::new_err(e.to_string()),
         TxnLogTransactionError::Log(e) => raise(e),
-        TxnLogTransactionError::Unknown(_) => CommitFailedError::new_err(e.to_string()),
+        TxnLogTransactionError::Unknown(_) => CommitOutcomeUnknownError::new_err(e.to_string()),
         e => DeltaError::new_err(e.to_string()),
     }
 }

@@ -11,8 +11,8 @@ use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{CommitSummary, newest_first};
 use deltalakedb_log::{
-    At, CommitId, ErrorKind, FileKey, Head, Location, Predicate, Result, SetHash, Snapshot, TableEntry, TableId,
-    TableName, TableRef, TxnLogError, TxnLogReader, Version,
+    At, CommitId, ErrorKind, FileKey, Head, Location, Predicate, Result, SetHash, Snapshot, Subject, TableEntry,
+    TableId, TableName, TableRef, TxnLogError, TxnLogReader, Version,
 };
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -426,7 +426,10 @@ impl TxnLogReader for SqlTxnLogReader {
         let sql = "SELECT set_hash FROM dl_table_versions WHERE table_id = ? AND version = ?";
         let mut row = self.db().query(sql, vec![self.id(), int(version)]).await?.pop();
         let stored = row.as_mut().map(|row| row.blob()).transpose()?;
-        let missing = || TxnLogError::not_found(format!("{} holds no version {version}", self.db().describe()));
+        let missing = || {
+            let message = format!("{} holds no version {version}", self.db().describe());
+            TxnLogError::not_found(message).about(Subject::Version)
+        };
         SetHash::from_bytes(&stored.ok_or_else(missing)?)
             .ok_or_else(|| TxnLogError::corrupt(format!("the set hash of version {version} is not 32 bytes")))
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::action::{Action, Add, Commit, CommitInfo, Metadata, Protocol, Remove, Version};
 use crate::catalog::MirrorState;
-use crate::error::{Result, TxnLogError, TxnLogTransactionError};
+use crate::error::{Result, Subject, TxnLogError, TxnLogTransactionError};
 use crate::features;
 use crate::ids::{Clock, CommitId, TableId, TableName};
 use crate::location::Location;
@@ -492,7 +492,8 @@ fn check_legal(request: &CommitRequest, current: &Current, changes: &Changes) ->
     Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
     let append_only = current.state.as_ref().is_some_and(|(_, m)| m.is_on("delta.appendOnly"));
     if append_only && changes.removes.iter().any(|(_, r)| r.data_change) {
-        return bad("removes rows, and the table is append-only (delta.appendOnly)".into());
+        return bad("removes rows, and the table is append-only (delta.appendOnly)".into())
+            .map_err(|e| e.about(Subject::Commit));
     }
     if !changes.domains.is_empty() && !features::has_writer_feature(protocol, "domainMetadata") {
         return bad("sets a domain, which needs the table feature domainMetadata".into());
@@ -724,12 +725,13 @@ pub fn resolve(
     at_or_before: impl FnOnce(i64) -> Option<Version>,
 ) -> Result<Version> {
     let (Some((base, base_time)), Some((head, _))) = (oldest, newest) else {
-        return Err(TxnLogError::not_found(format!("{name} has no versions")));
+        return Err(TxnLogError::not_found(format!("{name} has no versions")).about(Subject::Version));
     };
     match at {
         At::Latest => Ok(head),
         At::Version(v) if v > head => {
-            Err(TxnLogError::not_found(format!("{name} has no version {v}: its newest is {head}")))
+            let message = format!("{name} has no version {v}: its newest is {head}");
+            Err(TxnLogError::not_found(message).about(Subject::Version))
         }
         At::Version(v) if v < base => Err(below_base(name, &format!("version {v}"), base)),
         At::Version(v) => Ok(v),
@@ -741,5 +743,6 @@ pub fn resolve(
 }
 
 fn below_base(name: &str, what: &str, base: Version) -> TxnLogError {
-    TxnLogError::not_found(format!("{name} has no {what}: the oldest version that is held is {base}"))
+    let message = format!("{name} has no {what}: the oldest version that is held is {base}");
+    TxnLogError::not_found(message).about(Subject::Version)
 }

@@ -25,10 +25,29 @@ pub enum ErrorKind {
     Internal,
 }
 
+/// What an error is about, for programs that tell errors apart by more than what can be done about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Subject {
+    /// The table: there is none.
+    Table,
+    /// A version, or a time, that the table does not have.
+    Version,
+    /// Columns that differ between rows and table.
+    Schema,
+    /// Rows or features that the table's protocol, constraints or invariants do not allow.
+    Protocol,
+    /// A commit that the table does not take, whoever makes it: it is append-only, or has features that are not known.
+    Commit,
+    /// A data file that is gone.
+    DataFile,
+}
+
 /// An error of the transaction log: a kind to act on, one sentence to read, and the cause below it.
 #[derive(Debug)]
 pub struct TxnLogError {
     kind: ErrorKind,
+    subject: Option<Subject>,
     message: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -39,7 +58,7 @@ pub type Result<T, E = TxnLogError> = std::result::Result<T, E>;
 impl TxnLogError {
     /// An error of `kind` whose `message` says what was wrong, where, and what to do.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, subject: None, message: message.into(), source: None }
     }
 
     /// The request cannot be right.
@@ -63,9 +82,20 @@ impl TxnLogError {
         self
     }
 
+    /// Says what it is about.
+    pub fn about(mut self, subject: Subject) -> Self {
+        self.subject = Some(subject);
+        self
+    }
+
     /// What a caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// What it is about, where it says so.
+    pub fn subject(&self) -> Option<Subject> {
+        self.subject
     }
 }
 

@@ -1,7 +1,7 @@
 //! Table features: what this library reads, and what it may write (PROTOCOL.md, "Table Features").
 
 use crate::action::Protocol;
-use crate::error::{Result, TxnLogError};
+use crate::error::{Result, Subject, TxnLogError};
 
 /// Reader features whose tables are read right.
 const READABLE: &[&str] = &[
@@ -86,9 +86,8 @@ pub(crate) fn check_known(protocol: &Protocol, table: &str) -> Result<()> {
 fn check(protocol: &Protocol, table: &str, takes: impl Fn(&str) -> bool) -> Result<()> {
     check_readable(protocol, table)?;
     let refuse = |what: String| {
-        Err(TxnLogError::invalid(format!(
-            "{table} needs {what}, which is not supported for writing: nothing was written"
-        )))
+        let message = format!("{table} needs {what}, which is not supported for writing: nothing was written");
+        Err(TxnLogError::invalid(message).about(Subject::Commit))
     };
     match protocol.min_writer_version {
         8.. => refuse(format!("writer version {}", protocol.min_writer_version)),

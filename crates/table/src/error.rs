@@ -7,7 +7,7 @@ use arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::TransactionError;
-use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use deltalakedb_log::{ErrorKind, Result, Subject, TxnLogError};
 
 /// Says in one sentence what failed, and keeps the cause.
 pub(crate) trait Explain<T> {
@@ -18,7 +18,13 @@ pub(crate) trait Explain<T> {
 impl<T, E: Error + Send + Sync + 'static> Explain<T> for Result<T, E> {
     fn explain(self, what: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|e| match sentence(&e) {
-            Some((kind, sentence)) => TxnLogError::new(kind, format!("{}: {sentence}", what())),
+            Some((kind, subject, sentence)) => {
+                let own = TxnLogError::new(kind, format!("{}: {sentence}", what()));
+                match subject {
+                    Some(subject) => own.about(subject),
+                    None => own,
+                }
+            }
             None => {
                 let kind = causes(&e).find_map(kind_of).unwrap_or(ErrorKind::Internal);
                 TxnLogError::new(kind, what()).with_source(Cause(Box::new(e)))
@@ -27,43 +33,32 @@ impl<T, E: Error + Send + Sync + 'static> Explain<T> for Result<T, E> {
     }
 }
 
-/// What of a table an error is about, for those who tell errors apart as delta-rs does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// There is no table.
-    NotATable,
-    /// Columns of rows and table differ.
-    Schema,
-    /// Rows or features that the table's protocol, constraints or invariants do not allow.
-    Protocol,
-    /// A commit that the table does not take, whoever makes it: it is append-only, or has features that are not known.
-    Commit,
-    /// A data file is gone.
-    FileNotFound,
-    /// Something else.
-    Other,
+/// What an error is about: what it says itself, or what the types of its causes say.
+pub fn subject_of(e: &TxnLogError) -> Option<Subject> {
+    causes(e).find_map(|cause| match cause.downcast_ref::<TxnLogError>() {
+        Some(own) => own.subject(),
+        None => subject_of_cause(cause),
+    })
 }
 
-impl Fault {
-    /// The fault of an error.
-    pub fn of(e: &TxnLogError) -> Self {
-        use DeltaTableError as D;
-        for cause in causes(e) {
-            match cause.downcast_ref::<DeltaTableError>() {
-                Some(D::NotATable(_) | D::InvalidTableLocation(_)) => return Self::NotATable,
-                Some(D::SchemaMismatch { .. }) => return Self::Schema,
-                Some(D::InvalidData { .. }) => return Self::Protocol,
-                Some(D::Arrow { source: ArrowError::SchemaError(_) }) => return Self::Schema,
-                _ => {}
-            }
-            if cause.is::<TransactionError>() {
-                return Self::Commit;
-            }
-            if let Some(object_store::Error::NotFound { .. }) = cause.downcast_ref() {
-                return Self::FileNotFound;
-            }
-        }
-        Self::Other
+fn subject_of_cause(cause: &(dyn Error + 'static)) -> Option<Subject> {
+    use DeltaTableError as D;
+    match cause.downcast_ref::<DeltaTableError>() {
+        Some(D::NotATable(_) | D::InvalidTableLocation(_)) => return Some(Subject::Table),
+        Some(D::SchemaMismatch { .. }) => return Some(Subject::Schema),
+        Some(D::InvalidData { .. }) => return Some(Subject::Protocol),
+        Some(D::Arrow { source: ArrowError::SchemaError(_) }) => return Some(Subject::Schema),
+        _ => {}
+    }
+    if let Some(ArrowError::SchemaError(_)) = cause.downcast_ref() {
+        return Some(Subject::Schema);
+    }
+    if cause.is::<TransactionError>() {
+        return Some(Subject::Commit);
+    }
+    match cause.downcast_ref() {
+        Some(object_store::Error::NotFound { .. }) => Some(Subject::DataFile),
+        _ => None,
     }
 }
 
@@ -167,16 +162,17 @@ fn causes<'a>(e: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Err
 }
 
 /// What is better said without what was wrapped around it: a sentence of our own, a feature that is not supported.
-fn sentence(e: &(dyn Error + 'static)) -> Option<(ErrorKind, String)> {
+fn sentence(e: &(dyn Error + 'static)) -> Option<(ErrorKind, Option<Subject>, String)> {
     causes(e).find_map(|e| {
         if let Some(own) = e.downcast_ref::<TxnLogError>() {
-            return Some((own.kind(), own.to_string()));
+            return Some((own.kind(), subject_of(own), own.to_string()));
         }
         match e.downcast_ref::<TransactionError>()? {
             TransactionError::UnsupportedTableFeatures(features) => {
                 let names: Vec<_> = features.iter().map(|f| f.to_string()).collect();
                 Some((
                     ErrorKind::Invalid,
+                    None,
                     format!("it needs the table feature {}, which is not supported", names.join(", ")),
                 ))
             }

@@ -33,7 +33,7 @@ pub use delta_rs::{
     Alter, Assignments, Casts, Changes, Merge, MergeClause, NewFiles, Optimize, PartitionFilter, Restore, SchemaMode,
     TableSchema, parse_schema, plain, query_session, type_name,
 };
-pub use error::{Fault, query_error, with_their_words};
+pub use error::{query_error, subject_of, with_their_words};
 pub use filter::predicate_from_sql;
 pub use operations::{Finished, Operation, Stage, Write};
 pub use provider::HeldTable;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{LOG, TableDir};
 use crate::action::Version;
-use crate::error::{Result, TxnLogError};
+use crate::error::{Result, Subject, TxnLogError};
 
 /// The files of a log at one moment.
 #[derive(Debug)]
@@ -190,9 +190,11 @@ impl Listing {
             false => format!("its versions are {base} to {head}"),
         };
         if version > head {
-            TxnLogError::not_found(format!("version {version} of {table} does not exist: {there}"))
+            let message = format!("version {version} of {table} does not exist: {there}");
+            TxnLogError::not_found(message).about(Subject::Version)
         } else if version < base {
-            TxnLogError::not_found(format!("version {version} of {table} is no longer in its log: {there}"))
+            let message = format!("version {version} of {table} is no longer in its log: {there}");
+            TxnLogError::not_found(message).about(Subject::Version)
         } else {
             self.gap(dir)
         }

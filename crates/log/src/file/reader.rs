@@ -16,7 +16,7 @@ use super::times::Times;
 use super::{TableDir, commit_path};
 use crate::action::{Add, Commit, Remove, Version};
 use crate::catalog::{BaseState, CommitTime, HistoryItem, HistoryRange, LoggedCommit, TxnLogReader};
-use crate::error::{ErrorKind, Result, TxnLogError};
+use crate::error::{ErrorKind, Result, Subject, TxnLogError};
 use crate::features;
 use crate::location::Location;
 use crate::predicate::Predicate;
@@ -265,7 +265,8 @@ impl TxnLogReader for FileTxnLogReader {
                         dir.location,
                         format_ms(ms),
                         format_ms(began)
-                    )));
+                    ))
+                    .about(Subject::Version));
                 }
                 first => first - 1,
             },
@@ -341,7 +342,8 @@ impl TxnLogReader for FileTxnLogReader {
                 "the changes of version {version} of {} are no longer in its log, only their result: begin at {}",
                 dir.location,
                 version + 1
-            ))),
+            ))
+            .about(Subject::Version)),
             Some(version) => Err(listing.unreachable(version, dir)),
             None => Ok(self.bodies(from..to + 1).boxed()),
         }

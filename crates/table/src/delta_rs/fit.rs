@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayData, RecordBatch, TimestampNanosecondArray};
 use arrow::compute::can_cast_types;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use deltalake_core::kernel::cast_record_batch;
-use deltalakedb_log::{Result, TxnLogError};
+use deltalakedb_log::{Result, Subject, TxnLogError};
 
 use super::TableSchema;
 use crate::error::Explain;
@@ -17,7 +17,6 @@ use crate::error::Explain;
 pub(crate) struct Fit {
     table: String,
     columns: SchemaRef,
-    casts: bool,
 }
 
 /// Which differences between the types of rows and of a table are bridged.
@@ -41,7 +40,7 @@ impl Fit {
         let columns =
             table_columns.fields().iter().filter(|f| data.column_with_name(f.name()).is_some() || !is_generated(f));
         let columns = Schema::new(columns.cloned().collect::<Fields>()).into();
-        Ok(Self { table: table.into(), columns, casts: casts == Casts::Any })
+        Ok(Self { table: table.into(), columns })
     }
 
     /// The same for a table that takes in the columns it does not have, within its own columns, too.
@@ -77,7 +76,7 @@ impl Fit {
             }
         }
         for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
-            if !self.casts && has_nanoseconds(&column.to_data()) {
+            if has_nanoseconds(&column.to_data()) {
                 return Err(TxnLogError::invalid(format!(
                     "the column {:?} of the data has a time with nanoseconds, and {} keeps microseconds: round it, \
                      nothing was written",
@@ -117,7 +116,8 @@ fn grown_type(column: &DataType, data: &DataType) -> DataType {
 }
 
 fn fit_fields(table: &str, within: &str, data: &Fields, columns: &Fields, casts: Casts) -> Result<()> {
-    let refuse = |what: String| Err(TxnLogError::invalid(format!("{what}: nothing was written")));
+    let refuse =
+        |what: String| Err(TxnLogError::invalid(format!("{what}: nothing was written")).about(Subject::Schema));
     for (n, field) in data.iter().enumerate() {
         let name = format!("{within}{}", field.name());
         if data[..n].iter().any(|earlier| earlier.name() == field.name()) {
@@ -163,14 +163,16 @@ fn fit_type(table: &str, name: &str, data: &DataType, column: &DataType, casts: 
         (T::Decimal128(..) | T::Decimal256(..), T::Decimal128(..)) if casts == Casts::Any && !fits(data, column) => {
             Err(TxnLogError::invalid(format!(
                 "Cannot cast field {name} from {data} to {column}, which has fewer digits: nothing was written to {table}"
-            )))
+            ))
+            .about(Subject::Schema))
         }
         (data, column) if fits(data, column) || casts == Casts::Any && can_cast_types(data, column) => Ok(()),
         (data, column) => Err(TxnLogError::invalid(format!(
             "the column {name:?} is {} in {table} and {} in the data: nothing was written",
             type_name(column),
             type_name(data)
-        ))),
+        ))
+        .about(Subject::Schema)),
     }
 }
 

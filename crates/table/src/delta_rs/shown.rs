@@ -5,7 +5,7 @@
 
 use deltalakedb_log::action::{Action, DomainMetadata, Metadata, Protocol, Txn};
 use deltalakedb_log::snapshot::Snapshot;
-use deltalakedb_log::{Location, Object, Result, TxnLogError, features};
+use deltalakedb_log::{Location, Object, Result, Subject, TxnLogError, features};
 use serde_json::{Value, json};
 
 /// Features the catalog answers for.
@@ -43,7 +43,8 @@ pub(super) fn check_writable(snapshot: &Snapshot, table: &str) -> Result<()> {
     let protocol = &snapshot.head.protocol;
     features::check_writable(protocol, table)?;
     let refuse = |what: &str| {
-        Err(TxnLogError::invalid(format!("{table} {what}, which is not supported for writing: nothing was written")))
+        let message = format!("{table} {what}, which is not supported for writing: nothing was written");
+        Err(TxnLogError::invalid(message).about(Subject::Commit))
     };
     let unknown = protocol
         .writer_features
