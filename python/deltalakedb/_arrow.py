@@ -1,8 +1,9 @@
 """Arrow data of any library as a stream of batches with types that Delta has.
 
 Unsigned integers become signed ones of the same width, timestamps become microseconds
-(in UTC, where they have a zone), binary of fixed size becomes binary. What is in maps
-is left as it is: arro3 does not tell what that is.
+(in UTC, where they have a zone), binary of fixed size becomes binary. A value that
+would not be the same is refused. What is in maps is left as it is: arro3 does not tell
+what that is.
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ def _cast(batch: RecordBatch, target: Schema) -> RecordBatch:
 
 
 def _check_cast(name: str, source: Array, cast: Array) -> None:
-    """Raises unless every value is still there: one that does not fit becomes null."""
+    """Raises unless every value is still there. One that does not fit becomes null."""
     if DataType.is_null(source.type) or DataType.is_dictionary(source.type):
         return
     if cast.null_count > source.null_count:
@@ -199,11 +200,24 @@ def _check_cast(name: str, source: Array, cast: Array) -> None:
             f"cast {name} from {_name(cast.type)} to {_name(source.type)}: "
             f"Can't cast value {value.as_py()} to type {_name(cast.type)}"
         )
+    if _has_nanoseconds(source, cast):
+        raise DeltaError(
+            f"the column {name} has a time with nanoseconds, and tables keep "
+            "microseconds: round it, nothing was written"
+        )
     if DataType.is_struct(source.type):
         for i in range(source.type.num_fields):
             _check_cast(name, struct_field(source, [i]), struct_field(cast, [i]))
     elif any(is_list(source.type) for is_list in _FLATTENED):
         _check_cast(name, list_flatten(source), list_flatten(cast))
+
+
+def _has_nanoseconds(source: Array, cast: Array) -> bool:
+    """Whether something of a time was cut off."""
+    if not DataType.is_timestamp(source.type) or source.type.time_unit != "ns":
+        return False
+    # Both cast, as arrays of one type differ where the names of their fields do.
+    return bool(cast.cast(source.type) != source.cast(source.type))
 
 
 def _name(type_: DataType) -> str:

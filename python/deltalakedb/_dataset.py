@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,11 +43,7 @@ def of_table(
         for path, size, values, stats in table._table.files(pruning)
     ]
     if not filesystem:
-        sizes = {path: size for path, size, _, _ in files}
-        handler = DeltaStorageHandler.from_table(
-            table._table, table._storage_options, sizes
-        )
-        filesystem = pa_fs.PyFileSystem(handler)
+        filesystem = _filesystem(table, {path: size for path, size, _, _ in files})
     if schema is None:
         schema = pa.schema(table.schema().to_arrow(as_large_types=as_large_types))
     parquet = ds.ParquetFileFormat(
@@ -67,6 +63,21 @@ def of_table(
             encoded = pa.dictionary(pa.int32(), plain.type)
             schema = schema.set(index, plain.with_type(encoded))
     return ds.FileSystemDataset(fragments, schema, parquet, filesystem)
+
+
+def _filesystem(table: DeltaTable, sizes: dict[str, int]) -> pa_fs.FileSystem:
+    """The files of the table.
+
+    Local ones go without Python, which pyarrow's threads may need when the interpreter
+    is about to end.
+    """
+    place = urlsplit(table.table_uri)
+    if place.scheme == "file" and not place.netloc:
+        return pa_fs.SubTreeFileSystem(unquote(place.path), pa_fs.LocalFileSystem())
+    handler = DeltaStorageHandler.from_table(
+        table._table, table._storage_options, sizes
+    )
+    return pa_fs.PyFileSystem(handler)
 
 
 def _relative(path: str) -> str:

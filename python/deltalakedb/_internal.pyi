@@ -6,7 +6,6 @@ operation answer with its metrics as JSON. Errors are the classes of
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from arro3.core import DataType, RecordBatchReader, Table
 from arro3.core import Field as ArrowField
@@ -102,7 +101,6 @@ class RawTable:
         allow_out_of_range: bool,
     ) -> RecordBatchReader: ...
     def deletion_vectors(self) -> RecordBatchReader: ...
-    def table_provider(self, session: Any | None) -> Any: ...
     def write(
         self,
         data: RecordBatchReader,
@@ -341,6 +339,7 @@ class RawCatalog:
         settings: dict[str, str] | None,
     ) -> None: ...
     def uri(self) -> str: ...
+    def close(self) -> None: ...
     def tables(self) -> list[str]:
         """Each table as JSON: name, location, version, timestamp, published_version,
         mirror."""
@@ -376,10 +375,10 @@ class RawCatalog:
 class RawTransaction:
     """Operations on several tables, committed together or not at all."""
 
-    def schema(self, table: str) -> str: ...
+    def schema(self, table: RawTable | str) -> str: ...
     def write(
         self,
-        table: str,
+        table: RawTable | str,
         data: RecordBatchReader,
         mode: str,
         schema_mode: str | None,
@@ -387,13 +386,13 @@ class RawTransaction:
         partition_by: list[str] | None,
         location: str | None,
     ) -> str: ...
-    def delete(self, table: str, predicate: str | None) -> str: ...
+    def delete(self, table: RawTable | str, predicate: str | None) -> str: ...
     def update(
-        self, table: str, updates: dict[str, str], predicate: str | None
+        self, table: RawTable | str, updates: dict[str, str], predicate: str | None
     ) -> str: ...
     def merge(
         self,
-        table: str,
+        table: RawTable | str,
         source: ArrowStreamExportable,
         predicate: str,
         source_alias: str | None,
@@ -401,9 +400,11 @@ class RawTransaction:
         merge_schema: bool,
         clauses: list[tuple[str, dict[str, str] | None, str | None]],
     ) -> str: ...
-    def stage_actions(self, table: str, actions: list[str], mode: str) -> None: ...
+    def stage_actions(
+        self, table: RawTable | str, actions: list[str], mode: str
+    ) -> None: ...
     def scan(
-        self, table: str, columns: list[str] | None, predicate: str | None
+        self, table: RawTable | str, columns: list[str] | None, predicate: str | None
     ) -> RecordBatchReader: ...
     def commit(self) -> dict[str, int]:
         """The version each table got, by its name."""

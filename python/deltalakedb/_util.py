@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from datetime import date, datetime
+from types import FrameType
 from typing import Any
 
 
@@ -91,6 +94,24 @@ class Default:
 def given(value: Any) -> Any:
     """The value, be it given or the default."""
     return value.value if isinstance(value, Default) else value
+
+
+def place_text(place: str | os.PathLike[str]) -> str:
+    """What names a place in Rust. A path is one, also where a text would be a name."""
+    text = os.fspath(place)
+    is_bare = not isinstance(place, str) and not {"/", os.sep} & set(text)
+    return os.path.join(".", text) if is_bare else text
+
+
+def warn_caller(category: type[Warning], message: str) -> None:
+    """Warns at the line outside of this package that called it."""
+    package = __name__.partition(".")[0]
+    frame: FrameType | None = sys._getframe()
+    level = 1
+    while frame and str(frame.f_globals.get("__name__")).split(".")[0] == package:
+        frame = frame.f_back
+        level += 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def check_type(what: str, value: object, *types: type) -> None:

@@ -15,8 +15,8 @@ from arro3.core import Schema as ArrowSchema
 from arro3.core.types import ArrowSchemaExportable
 
 from deltalakedb._arrow import Stream
-from deltalakedb._internal import RawCatalog, RawTransaction
-from deltalakedb._util import check_type
+from deltalakedb._internal import RawCatalog, RawTable, RawTransaction
+from deltalakedb._util import check_type, place_text
 from deltalakedb.exceptions import DeltaError, TransactionClosedError
 from deltalakedb.schema import Schema
 from deltalakedb.table import (
@@ -25,7 +25,6 @@ from deltalakedb.table import (
     MergeBuilder,
     TableMerger,
     assignments,
-    known_columns,
 )
 from deltalakedb.transaction import AddAction, RemoveAction, action_json
 from deltalakedb.writer.writer import ArrowData
@@ -59,8 +58,9 @@ def connect(
             ``deltasql://duckdb//var/data/catalog.duckdb`` or
             ``deltasql://postgres/mydb/public``. Without it, ``DELTALAKEDB_CATALOG``
             says.
-        create: whether a catalog is made where there is none. Without it, as the
-            setting ``sql.schema`` says: one in a file is, one in PostgreSQL is not.
+        create: whether a catalog is made where there is none, and one that an older
+            release made is brought up to date. Without it, as the setting
+            ``sql.schema`` says: one in a file is, one in PostgreSQL is not.
         settings: settings such as ``{"mirror.mode": "background"}``.
 
     Raises:
@@ -82,10 +82,25 @@ class Catalog:
 
     A table has a name, such as ``sales.orders``; without a namespace it is in
     ``default``.
+
+    All objects of a catalog share its connections. They end with the process, or when
+    the last `Catalog` is closed: with `close`, or at the end of a ``with`` block. That
+    lets go of a DuckDB file, which only one process can have open.
+
+    Example:
+        >>> with connect() as catalog:
+        ...     catalog.tables()
+        ['default.dt']
     """
 
     def __init__(self, raw: RawCatalog) -> None:
         self._catalog = raw
+
+    def __enter__(self) -> Catalog:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         return f"Catalog({self.uri!r})"
@@ -94,6 +109,14 @@ class Catalog:
     def uri(self) -> str:
         """Where it is."""
         return self._catalog.uri()
+
+    def close(self) -> None:
+        """Ends its connections, unless another `Catalog` uses them.
+
+        Once closed, it can be closed again, and nothing else. Tables and transactions
+        that were opened before cannot be used any more; open them again.
+        """
+        self._catalog.close()
 
     def tables(self) -> list[str]:
         """The names of its tables, sorted.
@@ -296,6 +319,8 @@ def begin(
     Raises:
         TransactionConflictError: at the end of the block, another commit came first and
             contradicts this one.
+        CommitOutcomeUnknownError: at the end of the block, it is not known whether it
+            was committed.
 
     Example:
         >>> source = pa.table({"id": [1], "amount": [20]})
@@ -321,7 +346,8 @@ class TableTransaction:
     """A transaction across tables. `begin` gives one.
 
     It is used within its ``with`` block only, and one at a time. Tables are given by
-    name, by path, by ``deltasql://`` URI, or as a `DeltaTable`.
+    name, by path, by ``deltasql://`` URI, or as a `DeltaTable` of the same catalog. A
+    text without a slash is a name here.
     """
 
     def __init__(
@@ -334,21 +360,21 @@ class TableTransaction:
         check_type("max_tables", max_tables, int, type(None))
         check_type("timeout_secs", timeout_secs, int, float, type(None))
         check_type("serializable", serializable, bool)
-        self._catalog = catalog
+        self._catalog: RawCatalog | None = catalog
         self._limits = (max_tables, timeout_secs, serializable)
         self._transaction: RawTransaction | None = None
-        self._is_over = False
         self._versions: dict[str, int] = {}
 
     def __enter__(self) -> TableTransaction:
-        if self._is_over or self._transaction is not None:
+        catalog = self._catalog
+        if catalog is None or self._transaction is not None:
             raise TransactionClosedError("a transaction has one block: begin another")
         if _open.get():
             raise DeltaError(
                 "a transaction is open here already: commit it or roll it back before "
                 "another one begins"
             )
-        self._transaction = self._catalog.begin(*self._limits)
+        self._transaction = catalog.begin(*self._limits)
         _open.set(True)
         return self
 
@@ -382,7 +408,7 @@ class TableTransaction:
         Raises:
             TransactionConflictError: another commit came first and contradicts this
                 one. Nothing of it is visible.
-            CommitFailedError: it is not known whether it was committed.
+            CommitOutcomeUnknownError: it is not known whether it was committed.
         """
         with self._closing() as transaction:
             self._versions = transaction.commit()
@@ -418,7 +444,7 @@ class TableTransaction:
             What was done, in numbers.
         """
         transaction = self._running()
-        target = _name(table)
+        target = _target(table)
         check_type("mode", mode, str)
         check_type("predicate", predicate, str, type(None))
         with Stream(data).reading() as rows:
@@ -446,7 +472,7 @@ class TableTransaction:
         """
         transaction = self._running()
         check_type("predicate", predicate, str, type(None))
-        return _numbers(transaction.delete(_name(table), predicate))
+        return _numbers(transaction.delete(_target(table), predicate))
 
     def update(
         self,
@@ -466,13 +492,15 @@ class TableTransaction:
 
         Returns:
             What was done, in numbers.
+
+        Raises:
+            DeltaError: there is no such column.
         """
         transaction = self._running()
         check_type("updates", updates, dict, type(None))
         check_type("predicate", predicate, str, type(None))
-        target, values = _name(table), assignments(updates, new_values)
-        values = known_columns(values, Schema.from_json(transaction.schema(target)))
-        return _numbers(transaction.update(target, values, predicate))
+        values = assignments(updates, new_values)
+        return _numbers(transaction.update(_target(table), values, predicate))
 
     def merge(
         self,
@@ -496,7 +524,7 @@ class TableTransaction:
         Returns:
             What takes the clauses. Its ``execute`` is part of the transaction.
         """
-        target = _name(table)
+        target = _target(table)
         check_type("predicate", predicate, str)
         schema = Schema.from_json(self._running().schema(target))
 
@@ -542,7 +570,7 @@ class TableTransaction:
             return
         check_type("actions", actions, Sequence)
         staged = [action_json(action) for action in actions]
-        transaction.stage_actions(_name(table), staged, mode)
+        transaction.stage_actions(_target(table), staged, mode)
 
     def scan(
         self,
@@ -559,11 +587,11 @@ class TableTransaction:
         """
         transaction = self._running()
         check_type("predicate", predicate, str, type(None))
-        return transaction.scan(_name(table), columns, predicate)
+        return transaction.scan(_target(table), columns, predicate)
 
     def _running(self) -> RawTransaction:
         if self._transaction is None:
-            state = "has ended" if self._is_over else "has not begun"
+            state = "has ended" if self._catalog is None else "has not begun"
             raise TransactionClosedError(
                 f"the transaction {state}: use it within its with block"
             )
@@ -577,15 +605,14 @@ class TableTransaction:
             yield transaction
         finally:
             self._transaction = None
-            self._is_over = True
+            # It alone may be what keeps the catalog open.
+            self._catalog = None
             _open.set(False)
 
 
-def _name(table: TableLike) -> str:
+def _target(table: TableLike) -> RawTable | str:
     check_type("table", table, str, os.PathLike, DeltaTable)
-    if isinstance(table, DeltaTable):
-        return table._table.name() or table.table_uri
-    return os.fspath(table)
+    return table._table if isinstance(table, DeltaTable) else place_text(table)
 
 
 def _path(location: str | os.PathLike[str] | None) -> str | None:

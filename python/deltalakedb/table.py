@@ -36,6 +36,7 @@ from deltalakedb._util import (
     deprecate_positional_commit_args,
     encode_partition_value,
     given,
+    place_text,
     positional_args,
 )
 from deltalakedb.exceptions import DeltaError, DeltaProtocolError
@@ -160,7 +161,9 @@ class DeltaTable:
 
     Args:
         table_uri: where it is: a path, the URI of an object store, or a ``deltasql://``
-            URI that names catalog and table.
+            URI that names catalog and table. A text without a slash is a path, too;
+            only where nothing is there, ``namespace.name`` may be a table of the
+            catalog.
         version: the version, instead of the latest.
         storage_options: options for the object store.
         without_files: deprecated, and ignored.
@@ -205,7 +208,7 @@ class DeltaTable:
                 stacklevel=2,
             )
         self._storage_options = storage_options
-        self._table = RawTable(str(table_uri), version, storage_options)
+        self._table = RawTable(place_text(table_uri), version, storage_options)
 
     @classmethod
     def _of(
@@ -254,7 +257,7 @@ class DeltaTable:
             >>> DeltaTable.is_deltatable(path)
             False
         """
-        return RawTable.exists(str(table_uri), storage_options)
+        return RawTable.exists(place_text(table_uri), storage_options)
 
     @classmethod
     def create(
@@ -314,7 +317,7 @@ class DeltaTable:
             },
         )
         if isinstance(table_uri, Path):
-            table_uri = str(table_uri)
+            table_uri = place_text(table_uri)
         _internal.create_table(
             table_uri,
             _schema(schema).to_json(),
@@ -437,7 +440,10 @@ class DeltaTable:
         return self._table.add_actions(flatten)
 
     def count(self) -> int:
-        """The number of rows, as far as the files' statistics tell.
+        """The number of rows.
+
+        It is read from the log, which costs next to nothing; where the log does not
+        have the number of every file, from the rows.
 
         Example:
             >>> dt.count()
@@ -681,7 +687,7 @@ class DeltaTable:
             )
         )
         metrics = self._table.update(
-            known_columns(assignments(updates, new_values), self.schema()),
+            assignments(updates, new_values),
             predicate,
             not error_on_type_mismatch,
             writer_properties,
@@ -1067,8 +1073,15 @@ class DeltaTable:
         return table.to_pandas(types_mapper=types_mapper)
 
     def __datafusion_table_provider__(self, session: Any | None = None) -> Any:
-        """For ``SessionContext.register_table`` of DataFusion."""
-        return self._table.table_provider(session)
+        """For ``SessionContext.register_table`` of DataFusion.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(
+            "a table cannot be handed to DataFusion's own package yet: register what "
+            "scan() returns, or to_pyarrow_dataset(), or query it with QueryBuilder"
+        )
 
     def _check_protocol(self) -> None:
         """Raises where pyarrow would read the wrong rows."""
@@ -1101,7 +1114,7 @@ class MergeBuilder:
     source: Stream
     source_alias: str | None
     target_alias: str | None
-    #: The columns that can be set; `None` where others are added.
+    #: The columns that "all" means; `None` where others are added.
     columns: Schema | None
     run: Callable[[RecordBatchReader, list[Clause]], str]
     clauses: list[Clause] = field(default_factory=list)
@@ -1117,18 +1130,8 @@ class MergeBuilder:
             if column not in (except_cols or ()) and self._has(column)
         }
 
-    def known(self, updates: dict[str, str]) -> dict[str, str]:
-        """The assignments to columns that there are; a warning tells of others."""
-        columns = self.columns
-        return (
-            updates if columns is None else known_columns(updates, columns, self._bare)
-        )
-
     def _has(self, column: str) -> bool:
         return self.columns is None or _has(self.columns, column)
-
-    def _bare(self, column: str) -> str:
-        return column.removeprefix(f"{self.target_alias}.")
 
 
 class TableMerger:
@@ -1246,7 +1249,6 @@ class TableMerger:
             for column, value in updates.items():
                 check_type("a column of updates", column, str)
                 check_type("a value of updates", value, str)
-            updates = self._builder.known(updates)
         check_type("predicate", predicate, str, type(None))
         self._builder.clauses.append((kind, updates, predicate))
         return self
@@ -1586,8 +1588,8 @@ class TableOptimizer:
             target_size: bytes of a file, about; instead of the property
                 ``delta.targetFileSize``.
             max_concurrent_tasks: how many files are written at once.
-            max_spill_size: bytes in memory, before files on disk take over.
-            max_temp_directory_size: bytes of these files.
+            max_spill_size: accepted for compatibility, and ignored.
+            max_temp_directory_size: accepted for compatibility, and ignored.
             min_commit_interval: makes a commit of what is done whenever so much time,
                 or so many seconds, have passed, instead of one of all. They are made
                 when the last file is done.
@@ -1649,8 +1651,8 @@ class TableOptimizer:
             target_size: bytes of a file, about; instead of the property
                 ``delta.targetFileSize``.
             max_concurrent_tasks: how many files are written at once.
-            max_spill_size: bytes in memory, before files on disk take over.
-            max_temp_directory_size: bytes of these files.
+            max_spill_size: accepted for compatibility, and ignored.
+            max_temp_directory_size: accepted for compatibility, and ignored.
             min_commit_interval: makes a commit of what is done whenever so much time,
                 or so many seconds, have passed, instead of one of all. They are made
                 when the last file is done.
@@ -1725,27 +1727,7 @@ def _seconds(interval: int | timedelta | None) -> int | None:
 
 
 def _has(columns: Schema, column: str) -> bool:
-    """Whether there is such a column, or one that it is within."""
-    names = {field.name.lower() for field in columns.fields}
-    column = column.strip('"`').lower()
-    return column in names or column.partition(".")[0].strip('"`') in names
-
-
-def known_columns(
-    updates: dict[str, str],
-    columns: Schema,
-    bare: Callable[[str], str] = lambda column: column,
-) -> dict[str, str]:
-    """The assignments to columns that there are; a warning tells of others."""
-    for column in updates:
-        if not _has(columns, bare(column)):
-            warnings.warn(
-                f"the table has no column {bare(column)}, which is not set: it has "
-                + ", ".join(field.name for field in columns.fields),
-                UserWarning,
-                stacklevel=3,
-            )
-    return {c: value for c, value in updates.items() if _has(columns, bare(c))}
+    return any(field.name.lower() == column.lower() for field in columns.fields)
 
 
 def assignments(

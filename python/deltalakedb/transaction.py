@@ -114,7 +114,9 @@ class CommitProperties:
 
     Args:
         custom_metadata: what `DeltaTable.history` shows beside what it always shows.
-        max_commit_retries: how often a commit that came second is tried again.
+        max_commit_retries: how often a commit is sent again that the database could not
+            take just now. One that lost a race is never tried again: what was committed
+            before it and does not contradict it needs no trying again.
         app_transactions: how far applications have come by this commit.
 
     Example:

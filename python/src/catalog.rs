@@ -1,10 +1,10 @@
 //! A catalog: all its tables, and what concerns more than one.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use deltalakedb_catalog::CatalogUri;
+use deltalakedb_catalog::{CatalogUri, catalog_in_environment};
 use deltalakedb_log::catalog::{MirrorState, TableRef, require};
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{Location, Result, TableEntry, TableName, TxnLogError, Version};
@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 use serde_json::json;
 
 use crate::errors::{CatalogError, raise_of_transaction};
-use crate::lake::Lake;
+use crate::lake::{self, Lake, none_given};
 use crate::rows::outgoing;
 use crate::runtime::{wait, wait_for};
 use crate::schema;
@@ -26,7 +26,35 @@ use crate::transaction::RawTransaction;
 
 /// A connection to a catalog.
 #[pyclass(frozen, module = "deltalakedb._internal")]
-pub(crate) struct RawCatalog(Arc<Lake>);
+pub(crate) struct RawCatalog {
+    uri: String,
+    /// `None` once closed.
+    lake: Mutex<Option<Arc<Lake>>>,
+}
+
+impl RawCatalog {
+    fn of(lake: Arc<Lake>) -> Self {
+        Self { uri: lake.uri.to_string(), lake: Mutex::new(Some(lake.held())) }
+    }
+
+    fn lake(&self) -> PyResult<Arc<Lake>> {
+        let lake = self.lake.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let closed = || CatalogError::new_err(format!("the catalog {} is closed: connect again", self.uri));
+        lake.clone().ok_or_else(closed)
+    }
+
+    /// Takes the catalog out of it, if it is the last that stands for it.
+    fn take(&self) -> Option<Arc<Lake>> {
+        let mut lake = self.lake.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        lake.take().filter(|lake| lake.let_go())
+    }
+}
+
+impl Drop for RawCatalog {
+    fn drop(&mut self) {
+        self.take();
+    }
+}
 
 #[pymethods]
 impl RawCatalog {
@@ -40,7 +68,8 @@ impl RawCatalog {
     ) -> PyResult<Self> {
         let settings = settings.unwrap_or_default();
         let connected = async {
-            let Some(uri) = uri else { return Lake::required().await };
+            let configured = if uri.is_none() { catalog_in_environment()? } else { None };
+            let uri = uri.or(configured.as_deref()).ok_or_else(none_given)?;
             if let Some(table) = CatalogUri::parse(uri)?.table {
                 return Err(TxnLogError::invalid(format!(
                     "the catalog's URI names the table {table}: leave that out of it"
@@ -48,15 +77,25 @@ impl RawCatalog {
             }
             Lake::connect(uri, create, &settings).await
         };
-        wait_for(py, async { connected.await.map(Self).map_err(|e| CatalogError::new_err(e.to_string())) })
+        wait_for(py, async { connected.await.map(Self::of).map_err(|e| CatalogError::new_err(e.to_string())) })
     }
 
     fn uri(&self) -> String {
-        self.0.uri.to_string()
+        self.uri.clone()
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        match self.take() {
+            Some(lake) => wait(py, async move {
+                lake.close().await;
+                Ok(())
+            }),
+            None => Ok(()),
+        }
     }
 
     fn tables(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let lake = self.0.clone();
+        let lake = self.lake()?;
         let tables = wait(py, async move { lake.catalog.tables().await })?;
         Ok(tables.iter().map(described).collect())
     }
@@ -71,21 +110,21 @@ impl RawCatalog {
         partition_by: Vec<String>,
         configuration: Option<HashMap<String, Option<String>>>,
     ) -> PyResult<()> {
-        let (lake, columns) = (self.0.clone(), schema::parse(schema)?);
+        let (lake, columns) = (self.lake()?, schema::parse(schema)?);
         let set = configuration.unwrap_or_default().into_iter().filter_map(|(key, value)| Some((key, value?)));
         let spec = TableSpec { partition_by, properties: set.collect(), ..TableSpec::default() };
         wait(py, async move {
             let name: TableName = table.parse()?;
-            let new = NewTable { location: lake.place_of(&name, location)?, name: name.clone() };
-            spec.create(lake.catalog.as_ref(), new, &columns, &lake.options()?).await?;
-            let entry = require(lake.catalog.as_ref(), &TableRef::Name(name)).await?;
-            lake.publish(entry.id, true).await
+            let new = NewTable { location: lake.place_of(&name, location)?, name };
+            let made = spec.create(lake.catalog.as_ref(), new, &columns, &lake.options()?).await?;
+            lake.publish(made.table, true).await;
+            Ok(())
         })
     }
 
     #[pyo3(signature = (location, name=None))]
     fn import_table(&self, py: Python<'_>, location: &str, name: Option<&str>) -> PyResult<String> {
-        let lake = self.0.clone();
+        let lake = self.lake()?;
         wait(py, async move {
             let name: Option<TableName> = name.map(str::parse).transpose()?;
             Ok(lake.import(&Location::parse(location)?, name.as_ref()).await?.name.to_string())
@@ -94,7 +133,7 @@ impl RawCatalog {
 
     #[pyo3(signature = (table, limit=None))]
     fn history(&self, py: Python<'_>, table: &str, limit: Option<u64>) -> PyResult<Vec<String>> {
-        let lake = self.0.clone();
+        let lake = self.lake()?;
         wait(py, async move {
             let entry = entry(&lake, table).await?;
             let newest = entry.current_version;
@@ -104,7 +143,7 @@ impl RawCatalog {
     }
 
     fn mirror_status(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let lake = self.0.clone();
+        let lake = self.lake()?;
         wait(py, async move {
             let status = lake.mirror().status().await?;
             let described = status.into_iter().map(|status| {
@@ -126,21 +165,35 @@ impl RawCatalog {
 
     #[pyo3(signature = (table=None))]
     fn publish(&self, py: Python<'_>, table: Option<&str>) -> PyResult<()> {
-        let lake = self.0.clone();
+        let lake = self.lake()?;
         wait(py, async move {
-            match table {
-                Some(name) => lake.mirror().publish(entry(&lake, name).await?.id).await.map(|_| ()),
-                None => {
-                    let failed = lake.mirror().run().await?.into_iter().find_map(|(_, published)| published.err());
-                    failed.map_or(Ok(()), Err)
+            let tables = match table {
+                Some(name) => {
+                    let entry = entry(&lake, name).await?;
+                    let published = lake.mirror().publish(entry.id).await;
+                    vec![(entry, published)]
+                }
+                None => lake.mirror().run().await?,
+            };
+            let mut failed = Vec::new();
+            for (table, published) in tables {
+                match published {
+                    Ok(done) => lake::published(done),
+                    Err(e) => failed.push((table, e)),
                 }
             }
+            let Some((_, first)) = failed.pop() else { return Ok(()) };
+            let others: Vec<_> = failed.iter().map(|(table, e)| format!("{}: {e}", table.name)).collect();
+            if others.is_empty() {
+                return Err(first);
+            }
+            Err(TxnLogError::new(first.kind(), format!("{first}; other tables failed, too: {}", others.join("; "))))
         })
     }
 
     #[pyo3(signature = (table=None))]
     fn verify(&self, py: Python<'_>, table: Option<&str>) -> PyResult<Vec<String>> {
-        let lake = self.0.clone();
+        let lake = self.lake()?;
         wait(py, async move {
             let tables = match table {
                 Some(name) => vec![entry(&lake, name).await?],
@@ -158,7 +211,7 @@ impl RawCatalog {
 
     #[pyo3(signature = (table, version=None))]
     fn open(&self, py: Python<'_>, table: &str, version: Option<Version>) -> PyResult<RawTable> {
-        let lake = self.0.clone();
+        let lake = self.lake()?;
         let held = wait(py, async move {
             let entry = entry(&lake, table).await?;
             Held::of_entry(lake, entry, version).await
@@ -167,7 +220,7 @@ impl RawCatalog {
     }
 
     fn query<'py>(&self, py: Python<'py>, sql: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let lake = self.0.clone();
+        let lake = self.lake()?;
         let rows = wait(py, async move {
             let options = SqlOptions { warehouse: lake.warehouse(), write: lake.options()? };
             let mut session = SqlSession::new(lake.catalog.clone(), options)?;
@@ -179,7 +232,7 @@ impl RawCatalog {
                         SqlResult::Rows(stream) => rows = Some(stream),
                         SqlResult::Done(done) => {
                             for committed in done.committed {
-                                lake.publish(committed.table, true).await?;
+                                lake.publish(committed.table, true).await;
                             }
                         }
                     }
@@ -201,7 +254,7 @@ impl RawCatalog {
         timeout_secs: Option<f64>,
         serializable: bool,
     ) -> PyResult<RawTransaction> {
-        let lake = self.0.clone();
+        let lake = self.lake()?;
         let mut options = TransactionOptions { serializable, ..TransactionOptions::default() };
         options.write = lake.options().map_err(crate::errors::raise)?;
         if let Some(max) = max_tables {

@@ -6,16 +6,15 @@ use std::sync::Arc;
 
 use deltalakedb_catalog::CatalogUri;
 use deltalakedb_log::action::{Action, Add};
-use deltalakedb_log::catalog::{TableRef, require};
-use deltalakedb_log::commit::NewTable;
-use deltalakedb_log::{ErrorKind, Location, Result, TableName};
+use deltalakedb_log::commit::{Committed, NewTable};
+use deltalakedb_log::{ErrorKind, Location, Result, TxnLogError};
 use deltalakedb_table::{Operation, SaveMode, TableSpec, WriteOptions};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3_arrow::PyRecordBatchReader;
 
 use crate::errors::{DeltaError, raise};
-use crate::lake::Lake;
+use crate::lake::{Access, Lake};
 use crate::options::{CommitProperties, Hooks, Parquet, with, written_file_size};
 use crate::rows::incoming;
 use crate::runtime::{wait, wait_here};
@@ -69,7 +68,7 @@ fn create_table(
             uri,
             storage_options.as_ref(),
             How { commit, hooks, ..How::default() },
-            async |lake, new, options| spec.create(lake.catalog.as_ref(), new, &columns, options).await.map(|_| ()),
+            async |lake, new, options| spec.create(lake.catalog.as_ref(), new, &columns, options).await,
         ),
     }
 }
@@ -102,7 +101,9 @@ fn create_table_of_rows(
         How { writer, commit, hooks, target_file_size },
         async |lake, new, options| {
             let pending = spec.prepare(lake.catalog.as_ref(), new, rows, options).await?;
-            deltalakedb_table::commit(lake.catalog.as_ref(), vec![pending], options).await.map(|_| ())
+            let committed = deltalakedb_table::commit(lake.catalog.as_ref(), vec![pending], options).await?;
+            let made = committed.into_iter().next();
+            made.ok_or_else(|| TxnLogError::new(ErrorKind::Internal, "the catalog committed the table and named none"))
         },
     )
 }
@@ -131,7 +132,7 @@ fn convert_table(
     let spec = spec_of(Vec::new(), name, description, configuration);
     let named = partition_strategy != Some("directory");
     make(py, uri, storage_options.as_ref(), How { commit, hooks, ..How::default() }, async |lake, new, options| {
-        spec.convert(lake.catalog.as_ref(), new, columns.as_ref(), named, options).await.map(|_| ())
+        spec.convert(lake.catalog.as_ref(), new, columns.as_ref(), named, options).await
     })
 }
 
@@ -150,36 +151,28 @@ fn make(
     uri: &str,
     storage: Option<&HashMap<String, String>>,
     how: How,
-    made: impl AsyncFnOnce(&Lake, NewTable, &WriteOptions) -> Result<()> + Send,
+    made: impl AsyncFnOnce(&Lake, NewTable, &WriteOptions) -> Result<Committed> + Send,
 ) -> PyResult<()> {
     let (lake, new) = wait(py, async { new_table(uri, storage).await })?;
     let How { writer, commit, hooks, target_file_size } = how;
     let mut options = with(py, lake.options().map_err(raise)?, writer, commit)?;
     options.target_file_size = target_file_size;
     wait_here(py, async move || {
-        made(&lake, new.clone(), &options).await?;
-        let entry = require(lake.catalog.as_ref(), &TableRef::Name(new.name)).await?;
-        lake.publish(entry.id, hooks.is_none_or(|hooks| hooks.create_checkpoint)).await
+        let made = made(&lake, new, &options).await?;
+        lake.publish(made.table, hooks.is_none_or(|hooks| hooks.create_checkpoint)).await;
+        Ok(())
     })
 }
 
-/// Where a new table goes.
+/// Where a new table goes. A text that is no URI of a catalog is a place, as with `deltalake`.
 async fn new_table(uri: &str, storage: Option<&HashMap<String, String>>) -> Result<(Arc<Lake>, NewTable)> {
     if CatalogUri::is_one(uri) {
-        let (lake, name) = Lake::of_table(uri).await?;
+        let (lake, name) = Lake::of_table(uri, Access::Write).await?;
         let location = lake.place_of(&name, None)?;
         lake.use_storage_options(&location, storage);
         return Ok((lake, NewTable { name, location }));
     }
     let lake = Lake::required().await?;
-    if let Ok(name) = uri.parse::<TableName>()
-        && uri.contains('.')
-        && !uri.contains(['/', '\\'])
-        && !std::path::Path::new(uri).exists()
-    {
-        let location = lake.place_of(&name, None)?;
-        return Ok((lake, NewTable { name, location }));
-    }
     let location = Location::parse(uri)?;
     lake.use_storage_options(&location, storage);
     let name = lake.free_name(&location).await?;

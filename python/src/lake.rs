@@ -2,14 +2,19 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, Place, SqlCatalog, catalog_in_environment};
-use deltalakedb_log::catalog::TableRef;
+use deltalakedb_log::catalog::{MirrorState, TableRef};
 use deltalakedb_log::stores::{ConfiguredStores, Stores};
-use deltalakedb_log::{Catalog, Location, Result, SystemClock, TableEntry, TableId, TableName, TxnLogError};
-use deltalakedb_mirror::Mirror;
+use deltalakedb_log::{
+    Catalog, ErrorKind, Location, Result, SystemClock, TableEntry, TableId, TableName, TxnLogError,
+};
+use deltalakedb_mirror::{Mirror, Published};
 use deltalakedb_table::{Settings, WriteOptions};
+
+use crate::warnings::{Warning, warn};
 
 /// A catalog and what was set for it.
 pub(crate) struct Lake {
@@ -18,6 +23,19 @@ pub(crate) struct Lake {
     pub(crate) settings: Settings,
     mirror: Mirror,
     stores: Arc<ConfiguredStores>,
+    key: Key,
+    connection: SqlCatalog,
+    /// Objects of Python that stand for it. Tables are none: they are opened by path, and end with their process.
+    handles: AtomicUsize,
+}
+
+/// What a catalog is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Nothing is made or brought up to date.
+    Read,
+    /// A catalog that is missing is made, and an older one brought up to date, as the settings say.
+    Write,
 }
 
 /// A URI and settings.
@@ -38,8 +56,8 @@ const RECENT: usize = 4;
 static LAKES: LazyLock<Mutex<Lakes>> = LazyLock::new(Mutex::default);
 
 impl Lake {
-    /// The catalog at a URI, with settings beside those of the configuration. One that is not there yet is made, if
-    /// `create` says so; where it says nothing, as the settings say.
+    /// The catalog at a URI, with settings beside those of the configuration. One that is not there yet is made, and an
+    /// older one brought up to date, if `create` says so; where it says nothing, as the settings say.
     pub(crate) async fn connect(uri: &str, create: Option<bool>, own: &BTreeMap<String, String>) -> Result<Arc<Self>> {
         let parsed = CatalogUri { table: None, ..named(uri)? };
         let key = (parsed.to_string(), own.clone());
@@ -59,7 +77,8 @@ impl Lake {
             allowed_paths: settings.allowed_paths()?,
             ..defaults
         };
-        let catalog: Arc<dyn Catalog> = Arc::new(SqlCatalog::connect(&parsed, options).await?);
+        let connection = SqlCatalog::connect(&parsed, options).await?;
+        let catalog: Arc<dyn Catalog> = Arc::new(connection.clone());
         let stores = Arc::new(ConfiguredStores::default());
         let mut mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock))
             .with_stores(stores.clone())
@@ -68,7 +87,8 @@ impl Lake {
         if let Some(versions) = settings.checkpoint_interval()? {
             mirror = mirror.with_checkpoint_interval(versions);
         }
-        let lake = Arc::new(Self { uri: parsed, catalog, settings, mirror, stores });
+        let (of, handles) = (key.clone(), AtomicUsize::new(0));
+        let lake = Arc::new(Self { uri: parsed, catalog, settings, mirror, stores, key: of, connection, handles });
         let mut lakes = lakes();
         // Another thread may have connected meanwhile.
         if let Some(lake) = lakes.open.get(&key).and_then(Weak::upgrade) {
@@ -81,30 +101,67 @@ impl Lake {
         Ok(lake)
     }
 
+    /// The same with no settings of its own.
+    async fn open(uri: &str, access: Access) -> Result<Arc<Self>> {
+        let create = (access == Access::Read).then_some(false);
+        Self::connect(uri, create, &BTreeMap::new()).await
+    }
+
     /// The catalog and the name of a table that a `deltasql://` URI names.
-    pub(crate) async fn of_table(uri: &str) -> Result<(Arc<Self>, TableName)> {
+    pub(crate) async fn of_table(uri: &str, access: Access) -> Result<(Arc<Self>, TableName)> {
         let CatalogUri { place, table } = named(uri)?;
         let name = table.ok_or_else(|| names_no_table(uri))?;
         let catalog = CatalogUri { place, table: None };
-        Ok((Self::connect(&catalog.to_string(), None, &BTreeMap::new()).await?, name))
+        Ok((Self::open(&catalog.to_string(), access).await?, name))
     }
 
-    /// The catalog that plain paths lead to; `None` when none is configured.
-    pub(crate) async fn configured() -> Result<Option<Arc<Self>>> {
-        match catalog_in_environment()? {
-            Some(uri) => Ok(Some(Self::connect(&uri, None, &BTreeMap::new()).await?)),
-            None => Ok(None),
+    /// The catalog that plain paths lead to; `None` when none is configured, or when it is a file that the first write
+    /// will make.
+    pub(crate) async fn configured(access: Access) -> Result<Option<Arc<Self>>> {
+        let Some(uri) = catalog_in_environment()? else { return Ok(None) };
+        match Self::open(&uri, access).await {
+            Ok(lake) => Ok(Some(lake)),
+            Err(e) if access == Access::Read && e.kind() == ErrorKind::NotFound && named(&uri)?.is_embedded() => {
+                Ok(None)
+            }
+            Err(e) => Err(e),
         }
     }
 
-    /// The same, where there must be one.
+    /// The same for a write, for which there must be one.
     pub(crate) async fn required() -> Result<Arc<Self>> {
-        Self::configured().await?.ok_or_else(|| {
-            TxnLogError::invalid(
-                "no catalog is given: pass its URI, or set DELTALAKEDB_CATALOG, for example to \
-                 deltasql://sqlite/meta.db",
-            )
-        })
+        Self::configured(Access::Write).await?.ok_or_else(none_given)
+    }
+
+    /// Counts an object of Python that stands for the catalog.
+    pub(crate) fn held(self: Arc<Self>) -> Arc<Self> {
+        self.handles.fetch_add(1, Ordering::SeqCst);
+        self
+    }
+
+    /// Counts it no longer: whether it was the last.
+    pub(crate) fn let_go(&self) -> bool {
+        self.handles.fetch_sub(1, Ordering::SeqCst) == 1
+    }
+
+    /// Ends the connections. Who connects again gets new ones; tables that were opened before fail.
+    pub(crate) async fn close(&self) {
+        {
+            let mut lakes = lakes();
+            lakes.open.remove(&self.key);
+            lakes.recent.retain(|lake| lake.key != self.key);
+        }
+        self.connection.close().await;
+    }
+
+    /// Whether it is the catalog at a place.
+    pub(crate) fn is_at(&self, place: &Place) -> bool {
+        let same =
+            |a: &Path, b: &Path| a == b || a.canonicalize().ok().is_some_and(|a| b.canonicalize().ok() == Some(a));
+        match (&self.uri.place, place) {
+            (Place::Sqlite(a), Place::Sqlite(b)) | (Place::DuckDb(a), Place::DuckDb(b)) => same(a, b),
+            (a, b) => a == b,
+        }
     }
 
     /// How it is written to.
@@ -125,19 +182,30 @@ impl Lake {
     }
 
     /// Publishes what was committed, unless that is left to another process, with a checkpoint where one is due. A mirror
-    /// that is behind is no error.
-    pub(crate) async fn publish(&self, table: TableId, checkpoint: bool) -> Result<()> {
-        if self.settings.publishes_inline()? {
-            let done = match checkpoint {
-                true => self.mirror.publish(table).await,
-                false => self.mirror.publish_commits(table).await,
-            };
-            match done {
-                Ok(published) => published.warnings.iter().for_each(|warning| tracing::warn!("{warning}")),
-                Err(e) => tracing::warn!("the commit stands, its mirror is behind: {e}"),
+    /// that is behind is no error, and a warning says so.
+    pub(crate) async fn publish(&self, table: TableId, checkpoint: bool) {
+        let done = match self.settings.publishes_inline() {
+            Ok(false) => return,
+            Ok(true) if checkpoint => self.mirror.publish(table).await,
+            Ok(true) => self.mirror.publish_commits(table).await,
+            Err(e) => Err(e),
+        };
+        match done {
+            Ok(done) => published(done),
+            Err(e) if e.kind() == ErrorKind::Conflict && self.follows(table).await => {
+                tracing::debug!("another process publishes: {e}");
             }
+            Err(e) => warn(
+                Warning::Mirror,
+                format!("the commit stands, and _delta_log does not have it yet: {e}; connect().publish() tries again"),
+            ),
         }
-        Ok(())
+    }
+
+    /// Whether publishing a table goes on, so that who could not do it just now was overtaken by another who does.
+    async fn follows(&self, table: TableId) -> bool {
+        let entry = self.catalog.find(&TableRef::Id(table)).await;
+        entry.is_ok_and(|entry| entry.is_some_and(|entry| entry.mirror == MirrorState::Following))
     }
 
     /// The publisher.
@@ -212,6 +280,17 @@ pub(crate) fn named(uri: &str) -> Result<CatalogUri> {
         server => server,
     };
     Ok(CatalogUri { place, table })
+}
+
+/// Warns of what went wrong beside the commits.
+pub(crate) fn published(done: Published) {
+    done.warnings.into_iter().for_each(|warning| warn(Warning::Mirror, warning));
+}
+
+pub(crate) fn none_given() -> TxnLogError {
+    TxnLogError::invalid(
+        "no catalog is given: pass its URI, or set DELTALAKEDB_CATALOG, for example to deltasql://sqlite/meta.db",
+    )
 }
 
 pub(crate) fn names_no_table(uri: &str) -> TxnLogError {

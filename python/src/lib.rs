@@ -13,6 +13,7 @@ mod schema;
 mod store;
 mod table;
 mod transaction;
+mod warnings;
 
 use pyo3::prelude::*;
 use tracing_subscriber::EnvFilter;

@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
 use crate::errors::{CatalogError, DeltaError, raise};
+use crate::warnings::{Collected, collecting, show};
 
 /// How long Ctrl-C may wait for the interpreter to look.
 const LOOK: Duration = Duration::from_millis(50);
@@ -46,7 +47,8 @@ pub(crate) fn wait<T: Send>(
 /// The same of a future that gives errors of Python.
 pub(crate) fn wait_for<T: Send>(py: Python<'_>, future: impl Future<Output = PyResult<T>> + Send) -> PyResult<T> {
     let runtime = runtime()?;
-    py.detach(|| runtime.block_on(heard(future)))
+    let (done, warnings) = py.detach(|| runtime.block_on(collecting(heard(future))));
+    told(py, done, warnings)
 }
 
 /// The same of what stays on this thread.
@@ -55,7 +57,15 @@ pub(crate) fn wait_here<T: Send>(
     run: impl AsyncFnOnce() -> deltalakedb_log::Result<T> + Send,
 ) -> PyResult<T> {
     let runtime = runtime()?;
-    py.detach(|| runtime.block_on(heard(async { run().await.map_err(raise) })))
+    let (done, warnings) = py.detach(|| runtime.block_on(collecting(heard(async { run().await.map_err(raise) }))));
+    told(py, done, warnings)
+}
+
+/// The outcome, once its warnings are shown.
+fn told<T>(py: Python<'_>, done: PyResult<T>, warnings: Collected) -> PyResult<T> {
+    let shown = show(py, warnings);
+    // What failed is more than a warning that is an error.
+    done.and_then(|done| shown.map(|()| done))
 }
 
 /// The future, unless Ctrl-C comes first.

@@ -14,7 +14,7 @@ use deltalakedb_log::catalog::{HistoryRange, TableRef, require};
 use deltalakedb_log::snapshot::Head;
 use deltalakedb_log::stores::{ConfiguredStores, Stores, environment};
 use deltalakedb_log::{
-    At, Commit, ErrorKind, Location, Predicate, Result, TableEntry, TableId, TableName, TxnLogError, Version,
+    At, Commit, ErrorKind, Location, Predicate, Result, Subject, TableEntry, TableId, TableName, TxnLogError, Version,
 };
 use deltalakedb_table::{
     Alter, Casts, Changes, DeltaTable, Finished, Merge, MergeClause, Operation, Optimize, Restore, SaveMode, Scan,
@@ -28,13 +28,14 @@ use serde_json::{Value, json};
 
 use crate::create::exists;
 use crate::errors::{DeltaError, SchemaMismatchError, TableNotFoundError, raise};
-use crate::lake::Lake;
+use crate::lake::{Access, Lake, published};
 use crate::options::{CommitProperties, Hooks, Parquet, file_size, with, written_file_size};
 use crate::pruning::{Filter, Pruning, partition_filter};
 use crate::rows::{incoming, outgoing, table as rows_of};
 use crate::runtime::{wait, wait_for, wait_here};
 use crate::schema;
 use crate::store::RawStore;
+use crate::warnings::{Warning, warn};
 
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<RawTable>()
@@ -83,17 +84,26 @@ pub(crate) fn stores_with(location: &Location, options: Option<&HashMap<String, 
     }
 }
 
+/// The text as a name with its namespace. One without is a place, as with `deltalake`: `events` in one working directory
+/// is another table than in the next.
+fn full_name(text: &str) -> Option<TableName> {
+    let could_be = text.contains('.') && !text.contains(['/', '\\']);
+    text.parse().ok().filter(|_| could_be)
+}
+
 impl Found {
+    /// A `deltasql://` URI names a table. Any other text is a place; but where nothing is there, `namespace.name` may be
+    /// a table of the catalog.
     pub(crate) async fn at(uri: &str, storage: Option<&HashMap<String, String>>) -> Result<Self> {
         if CatalogUri::is_one(uri) {
-            let (lake, name) = Lake::of_table(uri).await?;
+            let (lake, name) = Lake::of_table(uri, Access::Read).await?;
             let entry = require(lake.catalog.as_ref(), &TableRef::Name(name)).await?;
             lake.use_storage_options(&entry.location, storage);
             return Ok(Self::Managed(lake, entry));
         }
-        let lake = Lake::configured().await?;
+        let lake = Lake::configured(Access::Read).await?;
         if let Some(lake) = &lake
-            && let Ok(name) = uri.parse::<TableName>()
+            && let Some(name) = full_name(uri)
             && !std::path::Path::new(uri).exists()
             && let Some(entry) = lake.catalog.find(&TableRef::Name(name)).await?
         {
@@ -153,7 +163,7 @@ impl Held {
         if self.home.is_some() {
             return Ok(());
         }
-        if let Some(lake) = Lake::configured().await? {
+        if let Some(lake) = Lake::configured(Access::Write).await? {
             let entry = lake.import(self.table.location(), None).await?;
             *self = Self::of_entry(lake, entry, Some(self.head.version)).await?;
         }
@@ -164,20 +174,32 @@ impl Held {
     async fn run(&mut self, operation: Operation, options: WriteOptions, hooks: Option<&Hooks>) -> Result<Finished> {
         let finished = self.table.run(operation, &options).await?;
         if finished.committed.is_some() {
-            self.committed(hooks).await?;
+            self.committed(hooks).await;
         }
         Ok(finished)
     }
 
-    async fn committed(&mut self, hooks: Option<&Hooks>) -> Result<()> {
+    /// What follows a commit. The commit stands, so whatever fails now is a warning.
+    async fn committed(&mut self, hooks: Option<&Hooks>) {
         if let Some((lake, id)) = &self.home {
-            lake.publish(*id, hooks.is_none_or(|hooks| hooks.create_checkpoint)).await?;
-            if hooks.is_some_and(|hooks| hooks.cleanup_expired_logs == Some(true)) {
-                lake.mirror().clean_up(*id).await?;
+            lake.publish(*id, hooks.is_none_or(|hooks| hooks.create_checkpoint)).await;
+            if hooks.is_some_and(|hooks| hooks.cleanup_expired_logs == Some(true))
+                && let Err(e) = lake.mirror().clean_up(*id).await
+            {
+                warn(Warning::Mirror, format!("the commit stands, and _delta_log was not cleaned up: {e}"));
             }
         }
-        self.head = self.table.head().await?;
-        Ok(())
+        match self.table.head().await {
+            Ok(head) => self.head = head,
+            Err(e) => warn(
+                Warning::Commit,
+                format!(
+                    "the commit stands, and the table could not be read after it, so this object stays at version {}: \
+                     {e}",
+                    self.head.version
+                ),
+            ),
+        }
     }
 
     /// The files in which a row may match.
@@ -244,7 +266,8 @@ async fn head_at(table: &DeltaTable, version: Option<Version>) -> Result<Head> {
             let newest = table.head().await?.version;
             Err(TxnLogError::not_found(format!(
                 "Invalid table version: the table is at version {newest} and has no version {version}: {e}"
-            )))
+            ))
+            .about(Subject::Version))
         }
         Err(e) => Err(e),
     }
@@ -263,6 +286,12 @@ impl RawTable {
         *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = held;
     }
 
+    /// Its catalog, if one knows it, and where it is.
+    pub(crate) fn home(&self) -> (Option<(Arc<Lake>, TableId)>, Location) {
+        let held = self.get();
+        (held.home, held.table.location().clone())
+    }
+
     /// The table and the version that is looked at.
     pub(crate) fn held(&self) -> (DeltaTable, Version) {
         let held = self.get();
@@ -279,20 +308,23 @@ impl RawTable {
         hooks: Option<Hooks>,
         set: impl FnOnce(&mut WriteOptions),
     ) -> PyResult<Value> {
+        let only_looks = matches!(operation, Operation::Repair { dry_run: true });
         let mut held = self.get();
         let mut held = wait(py, async move {
-            held.adopt().await?;
+            if !only_looks {
+                held.adopt().await?;
+            }
             Ok(held)
         })?;
         let mut options = with(py, held.options().map_err(raise)?, writer, commit)?;
         options.read_version = Some(held.head.version);
         set(&mut options);
-        let (held, finished) = wait(py, async move {
+        wait(py, async move {
             let finished = held.run(operation, options, hooks.as_ref()).await?;
-            Ok((held, finished))
-        })?;
-        self.set(held);
-        Ok(finished.metrics)
+            // Before warnings are shown, which may be errors.
+            self.set(held);
+            Ok(finished.metrics)
+        })
     }
 
     fn alter(
@@ -632,11 +664,11 @@ impl RawTable {
     ) -> PyResult<String> {
         let mut merge = merge_of(predicate, source_alias, target_alias, merge_schema, clauses)?;
         (merge.safe_cast, merge.streamed) = (safe_cast, streamed);
-        let before = self.held();
+        let (table, version) = self.held();
+        let files = wait(py, async move { Ok(table.counts(At::Version(version)).await?.files) })?;
         let mut metrics = self.run(py, Operation::Merge(merge, incoming(source)?), writer, commit, hooks, |_| ())?;
         // Files that the catalog ruled out are none that delta-rs could skip.
         if let Some(scanned) = metrics["num_target_files_scanned"].as_u64() {
-            let files = wait(py, async move { Ok(before.0.counts(At::Version(before.1)).await?.files) })?;
             metrics["num_target_files_skipped_during_scan"] = files.saturating_sub(scanned).into();
         }
         Ok(metrics.to_string())
@@ -689,15 +721,14 @@ impl RawTable {
         })?;
         let options = with(py, held.options().map_err(raise)?, None, commit)?;
         let mut held = held;
-        let (held, gone) = wait_here(py, async move || {
+        wait_here(py, async move || {
             let gone = held.table.vacuum(&what, &options).await?;
             if !what.dry_run {
-                held.committed(hooks.as_ref()).await?;
+                held.committed(hooks.as_ref()).await;
             }
-            Ok((held, gone))
-        })?;
-        self.set(held);
-        Ok(gone.files)
+            self.set(held);
+            Ok(gone.files)
+        })
     }
 
     fn restore(
@@ -878,7 +909,7 @@ impl RawTable {
     fn create_checkpoint(&self, py: Python<'_>) -> PyResult<()> {
         let version = self.get().head.version;
         self.on_mirror(py, async move |lake, id| {
-            lake.mirror().publish_commits(id).await?;
+            published(lake.mirror().publish_commits(id).await?);
             let entry = require(lake.catalog.as_ref(), &TableRef::Id(id)).await?;
             lake.mirror().checkpoint_at(&entry, version).await.map(|_| ())
         })
@@ -895,7 +926,7 @@ impl RawTable {
             )));
         }
         self.on_mirror(py, async |lake, id| {
-            lake.mirror().publish(id).await?;
+            published(lake.mirror().publish(id).await?);
             let newest = require(lake.catalog.as_ref(), &TableRef::Id(id)).await?.current_version;
             if ending_version > newest {
                 return Err(TxnLogError::invalid(format!(
@@ -919,18 +950,16 @@ impl RawTable {
         run: impl AsyncFnOnce(Arc<Lake>, TableId) -> Result<()> + Send,
     ) -> PyResult<()> {
         let mut held = self.get();
-        let held = wait_here(py, async move || {
+        wait_here(py, async move || {
             held.adopt().await?;
             let Some((lake, id)) = held.home.clone() else {
                 return Err(TxnLogError::invalid(
                     "the table is in no catalog, whose mirror its _delta_log would be: set DELTALAKEDB_CATALOG",
                 ));
             };
-            run(lake, id).await?;
-            Ok(held)
-        })?;
-        self.set(held);
-        Ok(())
+            self.set(held);
+            run(lake, id).await
+        })
     }
 }
 

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatchIterator;
 use deltalakedb_catalog::CatalogUri;
-use deltalakedb_log::catalog::TableRef;
+use deltalakedb_log::catalog::{TableRef, require};
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{Location, Result, TableName, TxnLogError, TxnLogTransactionError};
-use deltalakedb_table::{Casts, Operation, SaveMode, Scan, Stage, Transaction, TransactionResult, Write};
+use deltalakedb_table::{Casts, Operation, SaveMode, Scan, Stage, Transaction, Write};
 use pyo3::prelude::*;
 use pyo3_arrow::PyRecordBatchReader;
 use serde_json::Value;
@@ -17,7 +17,8 @@ use crate::errors::{raise, raise_of_transaction};
 use crate::lake::{Lake, named, names_no_table};
 use crate::rows::incoming;
 use crate::runtime::wait_for;
-use crate::table::{Clause, actions_of, merge_of, mode_of, schema_mode_of};
+use crate::table::{Clause, RawTable, actions_of, merge_of, mode_of, schema_mode_of};
+use crate::warnings::{Warning, warn};
 
 /// A transaction that has begun.
 #[pyclass(frozen, module = "deltalakedb._internal")]
@@ -47,22 +48,36 @@ impl RawTransaction {
         })
     }
 
-    /// The name of the table that a name, a path or a URI means.
-    async fn name_of(&self, table: &str) -> Result<Named> {
-        if CatalogUri::is_one(table) {
-            let parsed = named(table)?;
-            if parsed.place != self.lake.uri.place {
-                return Err(TxnLogError::invalid(format!(
-                    "{table} is in another catalog than the transaction, which is in {}",
-                    self.lake.uri
-                )));
+    /// The name of the table that is meant. A text without a slash is a name here.
+    async fn name_of(&self, table: &TableArgument) -> Result<Named> {
+        let text = match table {
+            TableArgument::Open(table) => return self.name_of_open(table.get()).await,
+            TableArgument::Text(text) => text,
+        };
+        if CatalogUri::is_one(text) {
+            let parsed = named(text)?;
+            if !self.lake.is_at(&parsed.place) {
+                return Err(self.elsewhere(text));
             }
-            return parsed.table.map(Named::Name).ok_or_else(|| names_no_table(table));
+            return parsed.table.map(Named::Name).ok_or_else(|| names_no_table(text));
         }
-        if !table.contains(['/', '\\']) {
-            return Ok(Named::Name(table.parse()?));
+        if !text.contains(['/', '\\']) {
+            return Ok(Named::Name(text.parse()?));
         }
-        let location = Location::parse(table)?;
+        self.name_at(Location::parse(text)?).await
+    }
+
+    async fn name_of_open(&self, table: &RawTable) -> Result<Named> {
+        match table.home() {
+            (Some((lake, id)), _) if self.lake.is_at(&lake.uri.place) => {
+                Ok(Named::Name(require(self.lake.catalog.as_ref(), &TableRef::Id(id)).await?.name))
+            }
+            (Some((lake, _)), location) => Err(self.elsewhere(&format!("the table at {location}, of {},", lake.uri))),
+            (None, location) => self.name_at(location).await,
+        }
+    }
+
+    async fn name_at(&self, location: Location) -> Result<Named> {
         let made = self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&location).cloned();
         if let Some(name) = made {
             return Ok(Named::Name(name));
@@ -73,7 +88,14 @@ impl RawTransaction {
         }
     }
 
-    async fn existing(&self, table: &str) -> Result<String> {
+    fn elsewhere(&self, table: &str) -> TxnLogError {
+        TxnLogError::invalid(format!(
+            "{table} is in another catalog than the transaction, which is in {}: begin one there",
+            self.lake.uri
+        ))
+    }
+
+    async fn existing(&self, table: &TableArgument) -> Result<String> {
         match self.name_of(table).await? {
             Named::Name(name) => Ok(name.to_string()),
             Named::Place(location) => {
@@ -82,7 +104,7 @@ impl RawTransaction {
         }
     }
 
-    fn run(&self, py: Python<'_>, table: &str, operation: Operation) -> PyResult<String> {
+    fn run(&self, py: Python<'_>, table: &TableArgument, operation: Operation) -> PyResult<String> {
         let transaction = self.get()?;
         let metrics = wait_for(py, async move {
             let name = self.existing(table).await.map_err(raise)?;
@@ -98,6 +120,13 @@ impl RawTransaction {
     }
 }
 
+/// A table as callers give it: one that is open, or a text that names one.
+#[derive(FromPyObject)]
+pub(crate) enum TableArgument {
+    Open(Py<RawTable>),
+    Text(String),
+}
+
 enum Named {
     Name(TableName),
     /// A place where no table is yet.
@@ -111,7 +140,7 @@ impl RawTransaction {
     fn write(
         &self,
         py: Python<'_>,
-        table: &str,
+        table: TableArgument,
         data: PyRecordBatchReader,
         mode: &str,
         schema_mode: Option<&str>,
@@ -122,7 +151,7 @@ impl RawTransaction {
         let transaction = self.get()?;
         let (mode, schema_mode, rows) = (mode_of(mode)?, schema_mode_of(schema_mode)?, incoming(data)?);
         let metrics: Value = wait_for(py, async move {
-            let (name, place) = match self.name_of(table).await.map_err(raise)? {
+            let (name, place) = match self.name_of(&table).await.map_err(raise)? {
                 Named::Name(name) => (name, location.map(Location::parse).transpose().map_err(raise)?),
                 Named::Place(place) => (self.lake.free_name(&place).await.map_err(raise)?, Some(place)),
             };
@@ -143,45 +172,44 @@ impl RawTransaction {
             };
             let new = NewTable { name: name.clone(), location: location.clone() };
             let by = partition_by.unwrap_or_default();
-            let created: TransactionResult<()> =
-                transaction.create_with_data(new, rows, &by, &Default::default()).await;
-            created.map_err(raise_of_transaction)?;
+            let created = transaction.create_with_data(new, rows, &by, &Default::default()).await;
+            let metrics = created.map_err(raise_of_transaction)?;
             self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(location, name);
-            Ok(Value::Null)
+            Ok(metrics)
         })?;
         Ok(metrics.to_string())
     }
 
-    fn schema(&self, py: Python<'_>, table: &str) -> PyResult<String> {
+    fn schema(&self, py: Python<'_>, table: TableArgument) -> PyResult<String> {
         let transaction = self.get()?;
         wait_for(py, async move {
-            let name = self.existing(table).await.map_err(raise)?;
+            let name = self.existing(&table).await.map_err(raise)?;
             let snapshot = transaction.snapshot(&name).await.map_err(raise_of_transaction)?;
             Ok(snapshot.head.metadata.schema_string)
         })
     }
 
     #[pyo3(signature = (table, predicate=None))]
-    fn delete(&self, py: Python<'_>, table: &str, predicate: Option<String>) -> PyResult<String> {
-        self.run(py, table, Operation::Delete { filter: predicate })
+    fn delete(&self, py: Python<'_>, table: TableArgument, predicate: Option<String>) -> PyResult<String> {
+        self.run(py, &table, Operation::Delete { filter: predicate })
     }
 
     #[pyo3(signature = (table, updates, predicate=None))]
     fn update(
         &self,
         py: Python<'_>,
-        table: &str,
+        table: TableArgument,
         updates: BTreeMap<String, String>,
         predicate: Option<String>,
     ) -> PyResult<String> {
         let set = updates.into_iter().collect();
-        self.run(py, table, Operation::Update { set, filter: predicate, safe_cast: false })
+        self.run(py, &table, Operation::Update { set, filter: predicate, safe_cast: false })
     }
 
     fn merge(
         &self,
         py: Python<'_>,
-        table: &str,
+        table: TableArgument,
         source: PyRecordBatchReader,
         predicate: String,
         source_alias: Option<String>,
@@ -190,25 +218,25 @@ impl RawTransaction {
         clauses: Vec<Clause>,
     ) -> PyResult<String> {
         let merge = merge_of(predicate, source_alias, target_alias, merge_schema, clauses)?;
-        self.run(py, table, Operation::Merge(merge, incoming(source)?))
+        self.run(py, &table, Operation::Merge(merge, incoming(source)?))
     }
 
-    fn stage_actions(&self, py: Python<'_>, table: &str, actions: Vec<String>, mode: &str) -> PyResult<()> {
+    fn stage_actions(&self, py: Python<'_>, table: TableArgument, actions: Vec<String>, mode: &str) -> PyResult<()> {
         let stage = Stage { actions: actions_of(&actions)?, overwrite: mode_of(mode)? == SaveMode::Overwrite };
-        self.run(py, table, Operation::Stage(stage)).map(|_| ())
+        self.run(py, &table, Operation::Stage(stage)).map(|_| ())
     }
 
     #[pyo3(signature = (table, columns=None, predicate=None))]
     fn scan<'py>(
         &self,
         py: Python<'py>,
-        table: &str,
+        table: TableArgument,
         columns: Option<Vec<String>>,
         predicate: Option<String>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let transaction = self.get()?;
         let (schema, batches) = wait_for(py, async move {
-            let name = self.existing(table).await.map_err(raise)?;
+            let name = self.existing(&table).await.map_err(raise)?;
             let what = Scan { columns, filter_sql: predicate, ..Scan::default() };
             transaction.read_with_schema(&name, &what).await.map_err(raise_of_transaction)
         })?;
@@ -222,9 +250,18 @@ impl RawTransaction {
             let committed = transaction.commit().await.map_err(raise_of_transaction)?;
             let mut versions = BTreeMap::new();
             for one in committed {
-                lake.publish(one.table, true).await.map_err(raise)?;
-                let entry = lake.catalog.find(&TableRef::Id(one.table)).await.map_err(raise)?;
-                let name = entry.map(|entry| entry.name.to_string()).unwrap_or_else(|| one.table.0.to_string());
+                lake.publish(one.table, true).await;
+                let name = match require(lake.catalog.as_ref(), &TableRef::Id(one.table)).await {
+                    Ok(entry) => entry.name.to_string(),
+                    Err(e) => {
+                        let id = one.table.0.to_string();
+                        warn(
+                            Warning::Commit,
+                            format!("the commit stands, and the name of the table {id} is not known: {e}"),
+                        );
+                        id
+                    }
+                };
                 versions.insert(name, one.version);
             }
             Ok(versions)

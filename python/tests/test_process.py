@@ -138,3 +138,35 @@ def test_many_threads_share_a_catalog(
     assert failed == []
     assert DeltaTable(path).count() == 19
     assert len(deltalakedb.connect().tables()) == 7
+
+
+READS = {
+    "table": "table.to_pyarrow_table()",
+    "head": "table.to_pyarrow_dataset().head(1)",
+    "first batch": "next(iter(table.to_pyarrow_dataset().to_batches()))",
+}
+FILES = """
+import pyarrow.fs as fs
+handler = deltalakedb.fs.DeltaStorageHandler(table.table_uri)
+files = fs.PyFileSystem(handler)
+"""
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+@pytest.mark.parametrize("through", ["pyarrow's files", "our files"])
+def test_a_program_that_read_through_pyarrow_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: str, through: str
+) -> None:
+    monkeypatch.setenv("DELTALAKEDB_CATALOG", f"deltasql://sqlite/{tmp_path}/meta.db")
+    for i in range(6):
+        columns = {f"c{k}": [i, i + 1] for k in range(5)}
+        write_deltalake(str(tmp_path / "t"), pa.table(columns), mode="append")
+    before = IMPORTS + "import deltalakedb.fs\ntable = DeltaTable('t')\n"
+    if through == "our files":
+        before += FILES
+        read = read.replace("dataset()", "dataset(filesystem=files)")
+        read = read.replace("table()", "table(filesystem=files)")
+    code = f"{read}\nprint('done', flush=True)"
+    for process in [start(code, tmp_path, before) for _ in range(4)]:
+        stdout, stderr = process.communicate(timeout=60)
+        assert (process.returncode, stdout) == (0, "done\n"), stderr

@@ -155,7 +155,7 @@ impl Transaction {
         let Some(Staged { captured, reads, .. }) = Box::pin(operation.stage(&member.state, &called)).await? else {
             return Ok(Value::Null);
         };
-        let metrics = captured.metrics.clone();
+        let metrics = captured.numbers();
         member.take(&name, captured, reads).await?;
         Ok(metrics)
     }
@@ -172,17 +172,17 @@ impl Transaction {
         let place = new.location.clone();
         let spec = TableSpec::new(partition_by, properties);
         let create = spec.at(&place, &self.options.write);
-        self.make(new, delta_rs::create(create, schema.fields())).await
+        self.make(new, delta_rs::create(create, schema.fields())).await.map(drop)
     }
 
-    /// Makes a table of rows, whose columns become the table's.
+    /// Makes a table of rows, whose columns become the table's, and gives what the write says of itself.
     pub async fn create_with_data(
         &self,
         new: NewTable,
         rows: impl Into<Rows>,
         partition_by: &[String],
         properties: &HashMap<String, String>,
-    ) -> TransactionResult<()> {
+    ) -> TransactionResult<Value> {
         let rows = rows.into();
         let names: Vec<_> = rows.schema().iter().flat_map(|s| s.fields().iter().map(|f| f.name().clone())).collect();
         if names.is_empty() {
@@ -197,7 +197,7 @@ impl Transaction {
         self.make(new, async { refusal.or(delta_rs::create_with_data(create, rows).await) }).await
     }
 
-    async fn make(&self, new: NewTable, made: impl Future<Output = Result<Captured>>) -> TransactionResult<()> {
+    async fn make(&self, new: NewTable, made: impl Future<Output = Result<Captured>>) -> TransactionResult<Value> {
         let mut guard = self.open().await?;
         let members = guard.as_mut().ok_or(TxnLogTransactionError::Closed)?;
         check_place(self.catalog.as_ref(), &new, &self.options.write).await?;
@@ -210,9 +210,11 @@ impl Transaction {
         let name = new.name.clone();
         let id = TableId(self.options.write.clock.new_uuid());
         let mut member = Member::new(id, Base::Create(new), state);
-        member.take(&name, made.await?, Reads::default()).await?;
+        let made = made.await?;
+        let metrics = made.numbers();
+        member.take(&name, made, Reads::default()).await?;
         members.insert(name, member);
-        Ok(())
+        Ok(metrics)
     }
 
     /// Reads rows of a table as this transaction sees it. Its `at` may name an earlier state.

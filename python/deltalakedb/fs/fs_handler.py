@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import io
 import os
+import threading
+import time
 import warnings
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -232,6 +237,70 @@ class DeltaStorageHandler(FileSystemHandler):  # type: ignore[misc, unused-ignor
         return FileInfo(path, FileType.NotFound)
 
 
+class _Calls:
+    """The calls of pyarrow's threads, which must not need the interpreter as it ends.
+
+    A thread that asks for the interpreter then never gets it: the process hangs, or is
+    aborted. So the end of the interpreter waits for them, and what they still ask for
+    fails. Threads need it for the last time when they let go of a file.
+    """
+
+    #: Seconds without a call after which no thread is about to make one.
+    QUIET = 0.05
+    #: The same while there are files: the program may hold them, or a thread that is
+    #: slow.
+    QUIET_WITH_FILES = 1.0
+    #: Seconds after which the process ends in any case.
+    PATIENCE = 10.0
+
+    def __init__(self) -> None:
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+        atexit.register(self._end)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._files: weakref.WeakSet[_Reading] = weakref.WeakSet()
+        self._running = 0
+        self._last = float("-inf")
+        self._is_ending = False
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        with self._lock:
+            self._last = time.monotonic()
+            if self._is_ending:
+                raise OSError("the file cannot be read: the interpreter is ending")
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+                self._last = time.monotonic()
+
+    def opened(self, file: _Reading) -> _Reading:
+        with self._lock:
+            self._files.add(file)
+            self._last = time.monotonic()
+        return file
+
+    def _is_quiet(self) -> bool:
+        with self._lock:
+            self._is_ending = True
+            idle = time.monotonic() - self._last
+            quiet = self.QUIET_WITH_FILES if self._files else self.QUIET
+            return self._running == 0 and idle > quiet
+
+    def _end(self) -> None:
+        until = time.monotonic() + self.PATIENCE
+        while not self._is_quiet() and time.monotonic() < until:
+            time.sleep(0.005)
+
+
+_calls = _Calls()
+
+
 @dataclass
 class _Files:
     """The files of a store, as files of Python."""
@@ -246,8 +315,10 @@ class _Files:
         return found[0]
 
     def open_input_file(self, path: str) -> _Reading:
-        size = self.known_sizes.get(path)
-        return _Reading(self.store, path, self.size(path) if size is None else size)
+        with _calls.running():
+            size = self.known_sizes.get(path)
+            size = self.size(path) if size is None else size
+            return _calls.opened(_Reading(self.store, path, size))
 
     def open_output_stream(self, path: str) -> _Writing:
         return _Writing(self.store, path)
@@ -291,7 +362,8 @@ class _Reading(io.RawIOBase):
         length = rest if size is None or size < 0 else min(size, rest)
         if length == 0:
             return b""
-        data = self._store.read(self._path, self._at, length)
+        with _calls.running():
+            data = self._store.read(self._path, self._at, length)
         self._at += len(data)
         return data
 

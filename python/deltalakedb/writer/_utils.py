@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from deltalakedb._util import place_text
 from deltalakedb.exceptions import TableNotFoundError
 from deltalakedb.table import DeltaTable
 
@@ -14,7 +15,8 @@ def try_get_table_and_table_uri(
         return table_or_uri, table_or_uri.table_uri
     if not isinstance(table_or_uri, (str, Path)):
         raise ValueError("table_or_uri must be a str, Path or DeltaTable")
-    return try_get_deltatable(table_or_uri, storage_options), str(table_or_uri)
+    uri = place_text(table_or_uri)
+    return try_get_deltatable(uri, storage_options), uri
 
 
 def try_get_deltatable(

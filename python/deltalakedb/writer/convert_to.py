@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from deltalakedb import _internal
-from deltalakedb._util import deprecate_positional_commit_args
+from deltalakedb._util import deprecate_positional_commit_args, place_text
 from deltalakedb.schema import Schema
 from deltalakedb.writer._utils import try_get_deltatable
 
@@ -42,7 +42,8 @@ def convert_to_deltalake(
         configuration: properties of the table.
         storage_options: options for the object store.
         *args: deprecated; name the arguments below instead.
-        collect_stats: whether the files' statistics go to the log.
+        collect_stats: accepted for compatibility; the files' statistics go to the log
+            in any case.
         commit_properties: what the commit says about itself.
         post_commithook_properties: what follows the commit.
 
@@ -69,7 +70,7 @@ def convert_to_deltalake(
     if mode == "ignore" and try_get_deltatable(uri, storage_options) is not None:
         return
     _internal.convert_table(
-        str(uri),
+        place_text(uri),
         None if partition_by is None else partition_by.to_json(),
         partition_strategy,
         name,

@@ -88,7 +88,8 @@ def write_deltalake(
 
     Args:
         table_or_uri: a table, or where it is: a path, the URI of an object store, or a
-            ``deltasql://`` URI.
+            ``deltasql://`` URI. A text without a slash is a path, too; only where
+            nothing is there, ``namespace.name`` may be a table of the catalog.
         data: rows of any library that speaks Arrow: tables, data frames, batches,
             readers, datasets; or a list or an iterator of batches. It is read as it is
             written; of an iterator, the first batch tells the schema.
@@ -112,6 +113,7 @@ def write_deltalake(
     Raises:
         SchemaMismatchError: the data does not fit the table.
         CommitFailedError: another commit came first and contradicts this one.
+        CommitOutcomeUnknownError: it is not known whether the rows were committed.
         DeltaError: the table is there (with ``error``), a value does not fit its type,
             or a row breaks a constraint.
         ValueError: `data` is no Arrow data, or `table_or_uri` no table.

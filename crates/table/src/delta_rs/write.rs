@@ -47,6 +47,18 @@ pub(crate) struct Captured {
 }
 
 impl Captured {
+    /// What it did, in numbers: those that it returned, or else those of its commit.
+    pub(crate) fn numbers(&self) -> Value {
+        if !self.metrics.is_null() {
+            return self.metrics.clone();
+        }
+        let of_commit = self.actions.iter().find_map(|action| match action {
+            Action::CommitInfo(info) => info.0.get("operationMetrics"),
+            _ => None,
+        });
+        of_commit.unwrap_or(Value::Null)
+    }
+
     /// The same with further actions, if there is something to commit; for what nothing comes on top of.
     pub(super) fn with(mut self, actions: impl IntoIterator<Item = Action>) -> Self {
         if self.commit.is_some() {

@@ -1,0 +1,111 @@
+"""Reading makes no catalog, and brings none up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import deltalake
+import pytest
+
+import deltalakedb
+from deltalakedb import DeltaTable, write_deltalake
+from deltalakedb.exceptions import CatalogError, DeltaError, TableNotFoundError
+
+from .conftest import ids, read
+
+MIGRATIONS = Path(__file__).parents[2] / "crates" / "catalog" / "migrations"
+
+READS: dict[str, Callable[[str], object]] = {
+    "open": lambda path: DeltaTable(path),
+    "count": lambda path: DeltaTable(path).count(),
+    "scan": lambda path: DeltaTable(path).scan().read_all(),
+    "is_deltatable": lambda path: DeltaTable.is_deltatable(path),
+    "history": lambda path: DeltaTable(path).history(),
+    "files": lambda path: DeltaTable(path).file_uris(),
+    "repair, dry": lambda path: DeltaTable(path).repair(dry_run=True),
+}
+
+
+@pytest.mark.parametrize("use", READS.values(), ids=READS)
+@pytest.mark.parametrize("database", ["sqlite", "duckdb"])
+def test_a_read_makes_no_catalog(
+    path: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    database: str,
+    use: Callable[[str], object],
+) -> None:
+    deltalake.write_deltalake(path, ids(1))
+    file = tmp_path / "typo.db"
+    monkeypatch.setenv("DELTALAKEDB_CATALOG", f"deltasql://{database}/{file}")
+    use(path)
+    assert not file.exists()
+
+
+def test_a_table_of_a_catalog_that_is_not_there(tmp_path: Path) -> None:
+    uri = f"deltasql://sqlite/{tmp_path}/nope.db?table=default.t"
+    with pytest.raises(TableNotFoundError, match="there is no catalog"):
+        DeltaTable(uri)
+    assert not DeltaTable.is_deltatable(uri)
+    assert not (tmp_path / "nope.db").exists()
+    write_deltalake(uri, ids(1))
+    assert read(uri) == [1]
+
+
+def older(file: Path) -> None:
+    """A catalog as the first release made it."""
+    with sqlite3.connect(file) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript((MIGRATIONS / "0001_log.sql").read_text())
+        db.execute(
+            "INSERT INTO dl_catalog (catalog_id, epoch, schema_version, min_reader, min_writer) "
+            "VALUES (?, ?, 1, 1, 1)",
+            (uuid4().bytes, uuid4().bytes),
+        )
+    db.close()
+
+
+def schema_version(file: Path) -> int:
+    with sqlite3.connect(file) as db:
+        (version,) = db.execute("SELECT schema_version FROM dl_catalog").fetchone()
+    db.close()
+    assert isinstance(version, int)
+    return version
+
+
+def test_a_read_brings_no_catalog_up_to_date(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deltalake.write_deltalake(path, ids(1))
+    file = tmp_path / "older.db"
+    older(file)
+    monkeypatch.setenv("DELTALAKEDB_CATALOG", f"deltasql://sqlite/{file}")
+    for use in (DeltaTable, DeltaTable.is_deltatable):
+        with pytest.raises(DeltaError, match="schema version 1.*dl init"):
+            use(path)
+    with pytest.raises(CatalogError, match="schema version 1"):
+        deltalakedb.connect(create=False)
+    assert schema_version(file) == 1
+    deltalakedb.connect(create=True)
+    assert schema_version(file) > 1
+    assert read(path) == [1]
+
+
+def test_connect_without_a_uri_takes_its_arguments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "meta.db"
+    monkeypatch.setenv("DELTALAKEDB_CATALOG", f"deltasql://sqlite/{file}")
+    with pytest.raises(CatalogError, match="there is no catalog"):
+        deltalakedb.connect(create=False)
+    assert not file.exists()
+    with pytest.raises(CatalogError, match="durability=nope"):
+        deltalakedb.connect(settings={"durability": "nope"})
+    warehouse = tmp_path / "house"
+    catalog = deltalakedb.connect(settings={"warehouse": str(warehouse)})
+    with catalog.begin() as tx:
+        tx.write("a.b", ids(1))
+    assert (warehouse / "a" / "b").is_dir()
