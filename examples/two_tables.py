@@ -3,9 +3,8 @@
 import tempfile
 from pathlib import Path
 
-import pyarrow as pa
-
 import deltalakedb
+import pyarrow as pa
 
 folder = Path(tempfile.mkdtemp())
 catalog = deltalakedb.connect(

@@ -66,7 +66,7 @@ def init_tracing(endpoint: str | None = None) -> None:
     """Reports what happens inside, as far as ``RUST_LOG`` says.
 
     Args:
-        endpoint: accepted for compatibility. Reports go to standard error.
+        endpoint: accepted for compatibility, and ignored: reports go to standard error.
     """
     _internal.init_tracing(endpoint)
 

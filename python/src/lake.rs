@@ -8,9 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, Place, SqlCatalog, catalog_in_environment};
 use deltalakedb_log::catalog::{MirrorState, TableRef};
 use deltalakedb_log::stores::{ConfiguredStores, Stores};
-use deltalakedb_log::{
-    Catalog, ErrorKind, Location, Result, SystemClock, TableEntry, TableId, TableName, TxnLogError,
-};
+use deltalakedb_log::{Catalog, ErrorKind, Location, Result, SystemClock, TableEntry, TableId, TableName, TxnLogError};
 use deltalakedb_mirror::{Mirror, Published};
 use deltalakedb_table::{Settings, WriteOptions};
 

@@ -52,6 +52,8 @@ pub(crate) struct Held {
     /// Its catalog; `None` while no catalog knows it.
     home: Option<(Arc<Lake>, TableId)>,
     head: Head,
+    /// Options of the object store, for the catalog that it comes into.
+    storage: Option<HashMap<String, String>>,
 }
 
 const RESTORE_TARGET: &str = "a restore needs the version or datetime to go back to";
@@ -133,7 +135,7 @@ impl Held {
             Found::Place(location, stores) => {
                 let table = DeltaTable::open_plain(location, stores).await?;
                 let head = head_at(&table, version).await?;
-                Ok(Self { table, home: None, head })
+                Ok(Self { table, home: None, head, storage: storage.cloned() })
             }
         }
     }
@@ -143,7 +145,7 @@ impl Held {
         let id = entry.id;
         let table = DeltaTable::of_entry(lake.catalog.clone(), entry).with_stores(lake.stores());
         let head = head_at(&table, version).await?;
-        Ok(Self { table, home: Some((lake, id)), head })
+        Ok(Self { table, home: Some((lake, id)), head, storage: None })
     }
 
     fn at(&self) -> At {
@@ -164,6 +166,7 @@ impl Held {
             return Ok(());
         }
         if let Some(lake) = Lake::configured(Access::Write).await? {
+            lake.use_storage_options(self.table.location(), self.storage.as_ref());
             let entry = lake.import(self.table.location(), None).await?;
             *self = Self::of_entry(lake, entry, Some(self.head.version)).await?;
         }

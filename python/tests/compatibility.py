@@ -5,14 +5,18 @@ Run it as ``python -m tests.compatibility`` in ``python/``.
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
+import re
 from collections import defaultdict
 from pathlib import Path
 
 from tests.compat.differences import DEFECTS, DIFFERENCES
-from tests.test_surface import CLASSES, MODULES, NAMES, defined, members, shape
+from tests.test_surface import CLASSES, MODULES, defined, members, shape
 
 PAGE = Path(__file__).parents[2] / "docs" / "python-compatibility.md"
+SUITE = Path(__file__).parent / "compat"
 
 INTRODUCTION = """\
 # Python: compatibility with `deltalake`
@@ -20,9 +24,15 @@ INTRODUCTION = """\
 Written by `python -m tests.compatibility` in `python/`, from the two packages and from the compatibility tests; a test
 compares this page with what that program writes. `deltalakedb` follows `deltalake` 1.6.6.
 
-`yes` means that the name is there, takes the same arguments with the same defaults, and is exercised by the tests in
-[`python/tests/compat`](../python/tests/compat), which run against both packages: every one of them that passes with
-`deltalake` passes with `deltalakedb`, but for those listed below.
+| here | means |
+|---|---|
+| yes | the name is there and takes the same arguments with the same defaults, as far as Python can tell |
+| yes, ignores `a` | the argument `a` is taken and does nothing; the docstring says so |
+| raises `E` | it is there, and calling it is always the error `E` |
+
+`used` says whether the tests in [`python/tests/compat`](../python/tests/compat) name it: they run against both packages,
+and each that passes with `deltalake` passes with `deltalakedb`, but for those [listed below](#what-differs). A name
+that they do not use is compared by its arguments only.
 """
 
 
@@ -43,37 +53,87 @@ def here(module: str, path: str) -> str:
             getattr(reach(module, owner)[1], "__annotations__", {}) if owner else {}
         )
         return "yes" if member in annotated else "no"
-    same = not callable(theirs) or shape(theirs) == shape(ours)
-    return "yes" if same else "yes, with other arguments"
+    if callable(theirs) and shape(theirs) != shape(ours):
+        return "yes, with other arguments"
+    if error := always_raised(ours):
+        return f"raises `{error}`"
+    if names := ignored(ours):
+        return "yes, ignores " + ", ".join(f"`{name}`" for name in names)
+    return "yes"
+
+
+def documented(value: object) -> str:
+    """The docstring of something that is called; nothing of other values."""
+    return inspect.getdoc(value) or "" if callable(value) else ""
+
+
+def ignored(value: object) -> list[str]:
+    """The arguments of which the docstring says that they are ignored."""
+    _, _, arguments = documented(value).partition("Args:\n")
+    # An argument's lines are its own and those that are indented further.
+    parts = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", arguments, re.M)
+    return [name for name, text in parts if "ignored" in text]
+
+
+def always_raised(value: object) -> str | None:
+    found = re.search(r"^Raises:\n    (\w+): always\.", documented(value), re.M)
+    return found and found[1]
+
+
+def used() -> set[str]:
+    """The names that the compatibility tests use, as attributes or in texts."""
+    found: set[str] = set()
+    for file in SUITE.glob("*.py"):
+        # Lists of all names use none.
+        if file.name in ("signatures.py", "test_api.py"):
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Attribute):
+                found.add(node.attr)
+            elif isinstance(node, ast.Constant) and str(node.value).isidentifier():
+                found.add(str(node.value))
+    return found
 
 
 def page() -> str:
     lines = [INTRODUCTION]
     classes = {(module, name) for module, name in CLASSES}
+    names = used()
+
+    def line(module: str, path: str) -> str:
+        is_used = "yes" if path.rpartition(".")[2] in names else "no"
+        return f"| `{path}` | {here(module, path)} | {is_used} |"
+
     for module in MODULES:
         title = f"deltalake.{module}" if module else "deltalake"
-        lines += [f"## `{title}`", "", "| name | here |", "|---|---|"]
+        lines += [f"## `{title}`", "", "| name | here | used |", "|---|---|---|"]
         for name in defined(importlib.import_module(title)):
-            lines.append(f"| `{name}` | {here(module, name)} |")
+            lines.append(line(module, name))
             if (module, name) in classes:
                 theirs, _ = reach(module, name)
                 lines += [
-                    f"| `{name}.{member}` | {here(module, f'{name}.{member}')} |"
+                    line(module, f"{name}.{member}")
                     for member in members(theirs)  # type: ignore[arg-type]
                 ]
         lines.append("")
     lines += [
         "## What differs",
         "",
-        "Beside the reason, the tests that show the difference.",
+        "What is the case here, and the tests that show it: those of both packages which must fail here, with the "
+        "exception that is named, and after the arrow those of our own that show what is done instead.",
         "",
     ]
     reasons: dict[str, list[str]] = defaultdict(list)
-    for test, reason in DIFFERENCES.items():
-        reasons[reason].append(test.split("\n")[0].split("[\\n")[0])
+    instead: dict[str, set[str]] = defaultdict(set)
+    for test, difference in DIFFERENCES.items():
+        name = test.split("\n")[0].split("[\\n")[0]
+        errors = " or ".join(error.__name__ for error in difference.errors)
+        reasons[difference.kind.reason].append(f"`{name}` ({errors})")
+        instead[difference.kind.reason].update(difference.kind.instead)
     for reason, tests in sorted(reasons.items()):
-        shown = ", ".join(f"`{test}`" for test in sorted(set(tests)))
-        lines.append(f"- {reason}: {shown}.")
+        shown = ", ".join(sorted(set(tests)))
+        ours = ", ".join(f"`{test}`" for test in sorted(instead[reason]))
+        lines.append(f"- {reason}: {shown} → {ours}.")
     lines += [
         "",
         "## What `deltalake` 1.6.6 gets wrong",
@@ -81,10 +141,11 @@ def page() -> str:
         "These tests say what is right, and fail with `deltalake`.",
         "",
     ]
-    lines += [f"- {reason}: `{test}`." for test, reason in sorted(DEFECTS.items())]
+    lines += [
+        f"- {defect.reason}: `{test}`." for test, defect in sorted(DEFECTS.items())
+    ]
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
-    assert NAMES
     PAGE.write_text(page())

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from deltalakedb import DeltaTable, begin, write_deltalake
+from deltalakedb.exceptions import DeltaError
 
 pytestmark = pytest.mark.usefixtures("embedded")
 
@@ -117,7 +118,7 @@ def test_only_the_first_batch_is_taken_for_the_schema(path: str) -> None:
             taken.append(i)
             yield pa.record_batch({"id": [i]})
 
-    with pytest.raises(Exception, match="already exists"):
+    with pytest.raises(DeltaError, match="already exists"):
         write_deltalake(path, batches())
     assert taken in ([], [0])
 
@@ -149,6 +150,6 @@ def test_null_columns_take_the_type_of_the_table(path: str) -> None:
 
 def test_columns_of_one_name(path: str) -> None:
     data = pa.table([pa.array([1]), pa.array([2])], names=["a", "a"])
-    with pytest.raises(Exception, match="a"):
+    with pytest.raises(DeltaError, match="duplicate qualified field name"):
         write_deltalake(path, data)
     assert not DeltaTable.is_deltatable(path)

@@ -1,8 +1,10 @@
-"""The Python of the guide runs."""
+"""The Python of the guides runs, and so do the examples."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import deltalake
@@ -11,23 +13,46 @@ import pytest
 
 import deltalakedb
 
-GUIDE = Path(__file__).parents[2] / "docs" / "python.md"
+TREE = Path(__file__).parents[2]
+EXAMPLES = sorted((TREE / "examples").glob("*.py"))
 
 
-def test_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(), re.M | re.S)
-    assert len(blocks) > 3
+@pytest.mark.parametrize(("page", "least"), [("docs/python.md", 4), ("README.md", 1)])
+def test_a_guide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str, least: int
+) -> None:
+    text = (TREE / page).read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    assert len(blocks) >= least
     monkeypatch.setenv("DELTALAKEDB_CATALOG", f"deltasql://sqlite/{tmp_path}/meta.db")
     rows = pa.table({"day": ["a", "b"], "amount": [1.0, 2.0]})
     deltalake.write_deltalake(f"{tmp_path}/events", rows)
     deltalakedb.write_deltalake(f"{tmp_path}/orders", rows)
     with deltalakedb.begin() as tx:
         tx.write("sales.orders", rows)
-    names = {"customers": rows, "sales": rows}
+    names = {"customers": rows, "sales": rows, "deltalakedb": deltalakedb}
     for block in blocks:
         here = block.replace("//data/", f"/{tmp_path}/").replace(
             '"/data/', f'"{tmp_path}/'
         )
-        exec(compile(here, str(GUIDE), "exec"), names)
+        exec(compile(here, page, "exec"), names)
     with deltalakedb.begin() as tx:
         assert pa.table(tx.scan("sales.fact_sales")).num_rows == 2
+
+
+def test_there_are_examples() -> None:
+    assert [example.name for example in EXAMPLES] == ["two_tables.py"]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example(tmp_path: Path, example: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, example],
+        cwd=tmp_path,
+        env={"PYTHONPATH": ":".join(sys.path), "PATH": "", "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "'name': 'bob'" in run.stdout

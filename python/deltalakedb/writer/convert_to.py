@@ -42,8 +42,8 @@ def convert_to_deltalake(
         configuration: properties of the table.
         storage_options: options for the object store.
         *args: deprecated; name the arguments below instead.
-        collect_stats: accepted for compatibility; the files' statistics go to the log
-            in any case.
+        collect_stats: accepted for compatibility, and ignored: the files' statistics go
+            to the log in any case.
         commit_properties: what the commit says about itself.
         post_commithook_properties: what follows the commit.
 

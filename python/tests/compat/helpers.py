@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -97,6 +98,13 @@ def parquet_file(table: Any) -> pq.ParquetFile:
     """The only data file of a DeltaTable."""
     (uri,) = table.file_uris()
     return pq.ParquetFile(uri)
+
+
+def plain_error(dl: ModuleType, ours: type[Exception] | None = None) -> type[Exception]:
+    """What is raised where `deltalake` raises a bare ``Exception``."""
+    if dl.__name__ == "deltalake":
+        return Exception
+    return ours or dl.exceptions.DeltaError
 
 
 @contextmanager

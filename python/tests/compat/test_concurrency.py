@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from .helpers import column, ids, raises_exactly, rows, sample
+from .helpers import column, ids, plain_error, raises_exactly, rows, sample
 
 
 def merge_one(table: Any, value: Any, *, insert: bool) -> Any:
@@ -234,10 +234,10 @@ def test_conflict_message(dl, pair):
         second.delete("id = 1")
 
 
-def test_loser_can_try_again(pair):
+def test_loser_can_try_again(dl, pair):
     first, second = pair
     first.delete("id = 0")
-    with pytest.raises(Exception, match="concurrent"):
+    with pytest.raises(plain_error(dl), match="concurrent"):
         second.delete("id = 1")
     second.update_incremental()
     second.delete("id = 1")

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from .helpers import actions, column, ids, raises_exactly, rows, sample
+from .helpers import actions, column, ids, plain_error, raises_exactly, rows, sample
 
 
 def test_delete_with_a_predicate(dl, path, table):
@@ -139,8 +139,8 @@ def test_delete_predicate_that_is_no_condition(dl, table, predicate):
         table.delete(predicate)
 
 
-def test_delete_predicate_comparing_a_number_with_text(table):
-    with pytest.raises(Exception, match="Cannot cast string 'abc'"):
+def test_delete_predicate_comparing_a_number_with_text(dl, table):
+    with pytest.raises(plain_error(dl), match="Cannot cast string 'abc'"):
         table.delete("id = 'abc'")
     table.delete("id = '1'")
     assert column(table, "id") == [0, 2]

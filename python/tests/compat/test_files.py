@@ -110,7 +110,7 @@ def test_file_pruning_predicate(years, predicate, expected):
         (pa.array([1.5, 2.5]), 1.5),
         (pa.array(["x", "y"]), "x"),
     ],
-    ids=str,
+    ids=["date", "timestamp", "boolean", "double", "string"],
 )
 def test_tuple_filters_accept_python_values(dl, path, values, value):
     data = pa.table({"x": [0, 1], "p": values})

@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from .helpers import actions, ids, raises_exactly, rows, sample
+from .helpers import actions, ids, plain_error, raises_exactly, rows, sample
 
 
 def source(**columns: Any) -> pa.Table:
@@ -378,9 +378,9 @@ def test_values_are_cast_to_the_target(dl, path):
     assert rows(table) == [{"id": 1, "x": 7}]
 
 
-def test_value_that_cannot_be_cast(table):
+def test_value_that_cannot_be_cast(dl, table):
     builder = merge(table).when_matched_update({"id": "s.name"})
-    with pytest.raises(Exception, match="Cast error: Cannot cast string 'one'"):
+    with pytest.raises(plain_error(dl), match="Cast error: Cannot cast string 'one'"):
         builder.execute()
 
 

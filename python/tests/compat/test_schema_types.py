@@ -5,7 +5,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from .helpers import raises_exactly
+from .helpers import plain_error, raises_exactly
 
 PRIMITIVES = {
     "string": pa.string(),
@@ -86,7 +86,9 @@ def test_primitive_type_from_other_arrow_types(dl, arrow, name):
     ids=str,
 )
 def test_primitive_type_from_unsupported_arrow_type(dl, arrow):
-    with pytest.raises(Exception, match="Invalid data type for Delta Lake"):
+    with pytest.raises(
+        plain_error(dl, TypeError), match="Invalid data type for Delta Lake"
+    ):
         dl.schema.PrimitiveType.from_arrow(arrow)
 
 
@@ -510,7 +512,9 @@ def test_schema_from_its_own_arrow_export(dl):
 
 @pytest.mark.parametrize("arrow", [pa.float16(), pa.time32("s"), pa.duration("s")])
 def test_schema_from_unsupported_arrow_type(dl, arrow):
-    with pytest.raises(Exception, match="Invalid data type for Delta Lake"):
+    with pytest.raises(
+        plain_error(dl, TypeError), match="Invalid data type for Delta Lake"
+    ):
         dl.Schema.from_arrow(pa.schema([("a", arrow)]))
 
 
