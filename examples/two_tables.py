@@ -3,8 +3,9 @@
 import tempfile
 from pathlib import Path
 
-import deltalakedb
 import pyarrow as pa
+
+import deltalakedb
 
 folder = Path(tempfile.mkdtemp())
 catalog = deltalakedb.connect(
