@@ -176,13 +176,14 @@ impl RawCatalog {
                 None => lake.mirror().run().await?,
             };
             let mut failed = Vec::new();
+            let settled = lake.mirror().settle().await;
             for (table, published) in tables {
                 match published {
                     Ok(done) => lake::published(done),
                     Err(e) => failed.push((table, e)),
                 }
             }
-            let Some((_, first)) = failed.pop() else { return Ok(()) };
+            let Some((_, first)) = failed.pop() else { return settled };
             let others: Vec<_> = failed.iter().map(|(table, e)| format!("{}: {e}", table.name)).collect();
             if others.is_empty() {
                 return Err(first);

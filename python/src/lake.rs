@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
+use std::time::Duration;
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, Place, SqlCatalog, catalog_in_environment};
 use deltalakedb_log::catalog::{MirrorState, TableRef};
@@ -20,6 +21,8 @@ pub(crate) struct Lake {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) settings: Settings,
     mirror: Mirror,
+    /// Whether what was published is about to be recorded.
+    settling: Arc<AtomicBool>,
     stores: Arc<ConfiguredStores>,
     key: Key,
     connection: SqlCatalog,
@@ -47,6 +50,9 @@ struct Lakes {
     /// Those that were opened last stay open, though nobody uses them just now.
     recent: VecDeque<Arc<Lake>>,
 }
+
+/// How long files that were published are left to the system before they are synced, many at a time.
+const SETTLE_AFTER: Duration = Duration::from_millis(500);
 
 /// How many lakes stay open that nobody uses.
 const RECENT: usize = 4;
@@ -85,8 +91,9 @@ impl Lake {
         if let Some(versions) = settings.checkpoint_interval()? {
             mirror = mirror.with_checkpoint_interval(versions);
         }
-        let (of, handles) = (key.clone(), AtomicUsize::new(0));
-        let lake = Arc::new(Self { uri: parsed, catalog, settings, mirror, stores, key: of, connection, handles });
+        let (of, handles, settling) = (key.clone(), AtomicUsize::new(0), Arc::default());
+        let lake =
+            Arc::new(Self { uri: parsed, catalog, settings, mirror, settling, stores, key: of, connection, handles });
         let mut lakes = lakes();
         // Another thread may have connected meanwhile.
         if let Some(lake) = lakes.open.get(&key).and_then(Weak::upgrade) {
@@ -149,6 +156,9 @@ impl Lake {
             lakes.open.remove(&self.key);
             lakes.recent.retain(|lake| lake.key != self.key);
         }
+        if let Err(e) = self.mirror.settle().await {
+            tracing::warn!("what was published is not recorded, the next publishing does it: {e}");
+        }
         self.connection.close().await;
     }
 
@@ -189,7 +199,10 @@ impl Lake {
             Err(e) => Err(e),
         };
         match done {
-            Ok(done) => published(done),
+            Ok(done) => {
+                published(done);
+                self.settle_soon();
+            }
             Err(e) if e.kind() == ErrorKind::Conflict && self.follows(table).await => {
                 tracing::debug!("another process publishes: {e}");
             }
@@ -204,6 +217,21 @@ impl Lake {
     async fn follows(&self, table: TableId) -> bool {
         let entry = self.catalog.find(&TableRef::Id(table)).await;
         entry.is_ok_and(|entry| entry.is_some_and(|entry| entry.mirror == MirrorState::Following))
+    }
+
+    /// Records what was published once it is on the disk, and lets nobody wait for that.
+    fn settle_soon(&self) {
+        if !self.mirror.is_unsettled() || self.settling.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (mirror, settling) = (self.mirror.clone(), self.settling.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(SETTLE_AFTER).await;
+            settling.store(false, Ordering::Release);
+            if let Err(e) = mirror.settle().await {
+                tracing::warn!("what was published is not recorded, the next publishing does it: {e}");
+            }
+        });
     }
 
     /// The publisher.

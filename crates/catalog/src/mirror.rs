@@ -113,6 +113,14 @@ pub(crate) async fn mark_failed(
     at_ms: i64,
 ) -> Result<()> {
     let mut session = catalog.write(&[table]).await?;
+    if artifact == Artifact::Commit {
+        let sql = "SELECT published_version FROM dl_tables WHERE table_id = ?";
+        let published =
+            session.query(sql, vec![table.0.into()]).await?.pop().map(|mut row| row.opt_version()).transpose()?;
+        if published.flatten() >= Some(version) {
+            return Ok(());
+        }
+    }
     let sql = "INSERT INTO dl_mirror_status (table_id, version, artifact, state, attempts, last_error, failed_at) \
                VALUES (?, ?, ?, 'FAILED', 1, ?, ?) ON CONFLICT (table_id, version, artifact) DO UPDATE SET \
                state = excluded.state, attempts = dl_mirror_status.attempts + 1, last_error = excluded.last_error, \

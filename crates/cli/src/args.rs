@@ -229,6 +229,16 @@ pub(crate) enum MirrorCommand {
     },
     /// Write a checkpoint of a table's newest published version, over one that is there
     Checkpoint { name: String },
+    /// Put back what was published of a table and is missing in its _delta_log
+    Repair {
+        name: String,
+        /// Keep the catalog's commits where another engine wrote others
+        #[arg(long, conflicts_with = "theirs")]
+        ours: bool,
+        /// Keep the other engine's commits
+        #[arg(long)]
+        theirs: bool,
+    },
 }
 
 #[derive(Debug, Args)]

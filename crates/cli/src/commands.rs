@@ -34,6 +34,7 @@ pub(crate) struct Session {
     assignments: Vec<String>,
     row_limit: RowLimit,
     opened: Mutex<Vec<SqlCatalog>>,
+    mirrors: Mutex<Vec<Mirror>>,
 }
 
 impl Session {
@@ -55,7 +56,15 @@ impl Session {
             Some(None) => RowLimit::None,
             Some(Some(rows)) => RowLimit::Rows(rows),
         };
-        Ok(Self { global, settings, clock: Arc::new(SystemClock), assignments, row_limit, opened: Mutex::default() })
+        Ok(Self {
+            global,
+            settings,
+            clock: Arc::new(SystemClock),
+            assignments,
+            row_limit,
+            opened: Mutex::default(),
+            mirrors: Mutex::default(),
+        })
     }
 
     /// How this session writes.
@@ -63,13 +72,19 @@ impl Session {
         Ok(WriteOptions { clock: self.clock.clone(), ..self.settings.write_options()? })
     }
 
-    /// A publisher.
-    fn mirror(&self, catalog: Arc<dyn Catalog>) -> Result<Mirror> {
-        let mirror = Mirror::new(catalog, self.clock.clone()).with_durability(self.write_options()?.durability);
-        Ok(match self.settings.checkpoint_interval()? {
+    /// The publisher of a catalog that this session has opened.
+    fn mirror(&self, catalog: &Arc<dyn Catalog>) -> Result<Mirror> {
+        let mut mirrors = self.mirrors.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(mirror) = mirrors.iter().find(|mirror| Arc::ptr_eq(mirror.catalog(), catalog)) {
+            return Ok(mirror.clone());
+        }
+        let mirror = Mirror::new(catalog.clone(), self.clock.clone()).with_durability(self.write_options()?.durability);
+        let mirror = match self.settings.checkpoint_interval()? {
             Some(versions) => mirror.with_checkpoint_interval(versions),
             None => mirror,
-        })
+        };
+        mirrors.push(mirror.clone());
+        Ok(mirror)
     }
 
     pub(crate) fn output(&self) -> Output {
@@ -109,9 +124,15 @@ impl Session {
         Ok(catalog)
     }
 
-    /// Leaves every catalog that was opened as one file. What still reads from it is not waited for long: it is whole
+    /// Waits until what was published is on the disk, and leaves every catalog that was opened as one file. What still reads from it is not waited for long: it is whole
     /// with its log beside it, too.
     pub(crate) async fn close(&self) {
+        let mirrors = std::mem::take(&mut *self.mirrors.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        for mirror in mirrors {
+            if let Err(e) = mirror.settle().await {
+                warn(&format!("warning: what was published is not recorded: {e}; the next `dl mirror run` does it"));
+            }
+        }
         let opened = std::mem::take(&mut *self.opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
         for catalog in opened {
             if tokio::time::timeout(Duration::from_secs(1), catalog.close()).await.is_err() {
@@ -155,11 +176,18 @@ impl Session {
         if !self.settings.publishes_inline()? {
             return Ok(entry);
         }
-        match self.mirror(catalog.clone())?.publish(entry.id).await {
-            Ok(published) => published.warnings.iter().for_each(|what| warn(&format!("warning: {what}"))),
+        let mut published = None;
+        match self.mirror(catalog)?.publish(entry.id).await {
+            Ok(done) => {
+                done.warnings.iter().for_each(|what| warn(&format!("warning: {what}")));
+                published = done.version;
+            }
             Err(e) => warn(&format!("warning: {e}")),
         }
-        require(catalog.as_ref(), table).await
+        let mut entry = require(catalog.as_ref(), table).await?;
+        // It is there, and the catalog records it once it is on the disk.
+        entry.published_version = entry.published_version.max(published);
+        Ok(entry)
     }
 
     pub(crate) fn new_location(&self, name: &TableName, location: Option<&str>) -> Result<Location> {
@@ -233,6 +261,9 @@ pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
         Command::Mirror { command: MirrorCommand::Status { check } } => mirror_status(s, check).await,
         Command::Mirror { command: MirrorCommand::Run { watch } } => mirror_run(s, watch).await,
         Command::Mirror { command: MirrorCommand::Checkpoint { name } } => mirror_checkpoint(s, &name).await,
+        Command::Mirror { command: MirrorCommand::Repair { name, ours, theirs } } => {
+            mirror_repair(s, &name, ours || theirs).await
+        }
         Command::Verify { name, all, every_version, data } => {
             let name = name.filter(|_| !all);
             verify(s, name.as_deref(), VerifyOptions { every_version, data }).await
@@ -280,7 +311,7 @@ async fn import(s: &Session, place: &str, name: Option<&str>) -> Result<Ended> {
     }
     let progress = Progress::new(format!("importing {location}"), s.global.quiet);
     let show = |done: u64, total: u64| progress.at(done + 1, total + 1);
-    let imported = s.mirror(catalog)?.import(&location, name.as_ref(), &show).await?;
+    let imported = s.mirror(&catalog)?.import(&location, name.as_ref(), &show).await?;
     drop(progress);
     let t = &imported.table;
     let mut out = s.output();
@@ -569,7 +600,7 @@ async fn mirror_status(s: &Session, check: bool) -> Result<Ended> {
 
 async fn mirror_run(s: &Session, watch: bool) -> Result<Ended> {
     let catalog = s.catalog(false).await?;
-    let mirror = s.mirror(catalog)?;
+    let mirror = s.mirror(&catalog)?;
     let mut pause = Duration::from_secs(1);
     loop {
         let (results, error) = match mirror.run().await {
@@ -581,6 +612,7 @@ async fn mirror_run(s: &Session, watch: bool) -> Result<Ended> {
             }
             Err(e) => return Err(e),
         };
+        mirror.settle().await?;
         let published = results.iter().filter_map(|(_, result)| result.as_ref().ok());
         published.flat_map(|p| &p.warnings).for_each(|what| warn(&format!("warning: {what}")));
         let mut out = s.output();
@@ -619,7 +651,7 @@ async fn mirror_run(s: &Session, watch: bool) -> Result<Ended> {
 
 async fn mirror_checkpoint(s: &Session, name: &str) -> Result<Ended> {
     let (catalog, entry) = s.table(name).await?;
-    let done = s.mirror(catalog)?.checkpoint(entry.id).await?;
+    let done = s.mirror(&catalog)?.checkpoint(entry.id).await?;
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&done.to_string())?,
@@ -631,6 +663,29 @@ async fn mirror_checkpoint(s: &Session, name: &str) -> Result<Ended> {
             "files": done.files,
             "tombstones": done.tombstones,
             "isLast": done.is_last,
+        }))?,
+    }
+    Ok(Ended::Done)
+}
+
+async fn mirror_repair(s: &Session, name: &str, chooses: bool) -> Result<Ended> {
+    let (catalog, entry) = s.table(name).await?;
+    if chooses {
+        let (name, place) = (&entry.name, &entry.location);
+        return Err(TxnLogError::invalid(format!(
+            "--ours and --theirs are not done by this version: to keep the catalog's commits, move the other's out of \
+             {place}/_delta_log and run `dl mirror run`; to keep the other's, import into a copy of the catalog from before \
+             its own. `dl verify {name}` shows both"
+        )));
+    }
+    let done = s.mirror(&catalog)?.repair(entry.id).await?;
+    let mut out = s.output();
+    match out.format() {
+        Format::Table => out.say(&done.to_string())?,
+        _ => out.document(&json!({
+            "name": done.table.to_string(),
+            "versions": done.versions,
+            "checkpoint": done.checkpoint,
         }))?,
     }
     Ok(Ended::Done)
@@ -649,7 +704,7 @@ async fn verify(s: &Session, name: Option<&str>, options: VerifyOptions) -> Resu
             (catalog, tables)
         }
     };
-    let mirror = s.mirror(catalog)?;
+    let mirror = s.mirror(&catalog)?;
     let mut out = s.output();
     let mut listing = out.listing(["name", "version", "result", "mend"].map(String::from).into());
     let (mut found, mut failed) = (false, Vec::new());

@@ -420,7 +420,7 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     async fn mark_checkpointed(&self, table: TableId, version: Version) -> Result<()>;
 
     /// Records a failed attempt. For a checkpoint it stands until [`Self::mark_checkpointed`], for a commit until
-    /// [`Self::mark_published`].
+    /// [`Self::mark_published`]; of a commit that somebody else has published meanwhile nothing has failed.
     async fn mark_failed(
         &self,
         table: TableId,

@@ -894,6 +894,11 @@ async fn one_publisher_at_a_time(c: Arc<dyn Catalog>) {
     assert_eq!(failures[0].error, "the disk is full still");
     c.mark_published(&mine, 0).await.unwrap();
     assert!(c.mirror_failures(t.id).await.unwrap().is_empty(), "what is published has not failed");
+    c.mark_failed(t.id, 0, Artifact::Commit, "it was late", 7).await.unwrap();
+    assert!(
+        c.mirror_failures(t.id).await.unwrap().is_empty(),
+        "who fails at what another has published fails at nothing"
+    );
     c.mark_failed(t.id, 0, Artifact::Checkpoint, "no room", 7).await.unwrap();
     c.mark_published(&mine, 0).await.unwrap();
     let failures = c.mirror_failures(t.id).await.unwrap();

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures::future::BoxFuture;
 use uuid::Uuid;
 
 use crate::error::TxnLogError;
@@ -92,6 +93,10 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn now_ms(&self) -> i64;
     /// A fresh id, never given twice.
     fn new_uuid(&self) -> Uuid;
+    /// Waits for that long.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
 }
 
 /// The machine's clock and random ids.

@@ -34,7 +34,7 @@ pub use commit::{CommitRequest, Outcome};
 pub use error::{ErrorKind, Result, Subject, TxnLogError, TxnLogTransactionError};
 pub use file::{CheckpointState, FileTxnLogReader, FileTxnLogWriter, StoredCheckpoint};
 pub use ids::{Clock, CommitId, SeededClock, SystemClock, TableId, TableName};
-pub use local::{Durability, LocalFiles};
+pub use local::{Durability, LocalFiles, ModifiedAt};
 pub use location::Location;
 pub use memory::MemoryCatalog;
 pub use object::Object;

@@ -8,10 +8,12 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use object_store::ObjectStoreExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
@@ -30,6 +32,11 @@ pub enum Durability {
     Catalog,
 }
 
+/// The time a file is to have, said with a put ([`PutOptions::extensions`]). Only [`LocalFiles`] heeds it: it is the time
+/// that readers of a local `_delta_log` take for the commit's, so the file has it as soon as it is seen.
+#[derive(Clone, Copy, Debug)]
+pub struct ModifiedAt(pub SystemTime);
+
 /// A local directory as an object store. The directory need not exist before the first put.
 #[derive(Clone, Debug)]
 pub struct LocalFiles {
@@ -42,6 +49,28 @@ impl LocalFiles {
     /// The directory `root`; with [`Durability::Full`] a put is durable when it returns.
     pub fn new(root: PathBuf, durability: Durability) -> Self {
         Self { root: Arc::new(root), durability, files: Arc::default() }
+    }
+
+    /// Waits until files and the folders they are in are on the disk.
+    pub async fn sync(&self, files: Vec<Path>) -> Result<()> {
+        let this = self.clone();
+        blocking(move || {
+            let mut folders = std::collections::BTreeSet::new();
+            for file in &files {
+                let file = this.existing(file)?.path_to_filesystem(file)?;
+                File::open(&file).and_then(|f| f.sync_all()).map_err(|e| failed(&file, e))?;
+                // Up to the one that the root is in: these may be new.
+                let below = file.ancestors().skip(1).take_while(|dir| dir.starts_with(this.root.as_path()));
+                folders.extend(below.map(FsPath::to_path_buf));
+                folders.extend(this.root.parent().map(FsPath::to_path_buf));
+            }
+            // The deepest first.
+            folders
+                .iter()
+                .rev()
+                .try_for_each(|dir| File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| failed(dir, e)))
+        })
+        .await
     }
 
     /// The file system below the root; `None` while the root does not exist.
@@ -87,17 +116,20 @@ impl std::fmt::Display for LocalFiles {
 #[async_trait]
 impl ObjectStore for LocalFiles {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        if matches!(options.mode, PutMode::Update(_)) {
-            return Err(Error::NotImplemented {
-                operation: "conditional update".into(),
-                implementer: "LocalFiles".into(),
-            });
+        if let PutMode::Update(before) = &options.mode {
+            // Between this look and the rename another writer fits in; nothing in a file system can exclude that.
+            let there = self.existing(path)?.head(path).await?;
+            if there.e_tag != before.e_tag {
+                let path = self.root.join(path.as_ref()).display().to_string();
+                return Err(Error::Precondition { path, source: "it has changed meanwhile".into() });
+            }
         }
         let (this, path) = (self.clone(), path.clone());
         blocking(move || {
             let (_, target) = this.ready(&path)?;
             let create = matches!(options.mode, PutMode::Create);
-            write(&target, &payload, create, this.durability).map_err(|e| failed(&target, e))?;
+            let time = options.extensions.get::<ModifiedAt>().map(|at| at.0);
+            write(&target, &payload, create, time, this.durability).map_err(|e| failed(&target, e))?;
             Ok(PutResult { e_tag: None, version: None })
         })
         .await
@@ -183,13 +215,22 @@ impl MultipartUpload for SyncedUpload {
     }
 }
 
-fn write(target: &FsPath, payload: &PutPayload, create: bool, durability: Durability) -> io::Result<()> {
+fn write(
+    target: &FsPath,
+    payload: &PutPayload,
+    create: bool,
+    time: Option<SystemTime>,
+    durability: Durability,
+) -> io::Result<()> {
     let mut staged_name = target.as_os_str().to_os_string();
     staged_name.push(format!("#{}", fastrand::u64(..)));
     let staged = PathBuf::from(staged_name);
     let written = (|| {
         let mut file = File::create_new(&staged)?;
         payload.iter().try_for_each(|chunk| file.write_all(chunk))?;
+        if let Some(time) = time {
+            file.set_modified(time)?;
+        }
         if durability == Durability::Full {
             file.sync_all()?;
         }
@@ -242,7 +283,7 @@ async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'sta
 
 #[cfg(test)]
 mod tests {
-    use object_store::ObjectStoreExt;
+    use std::time::Duration;
 
     use super::*;
 
@@ -266,6 +307,17 @@ mod tests {
         assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "one");
         store.put(&path, "three".into()).await.unwrap();
         assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "three");
+        let before = store.head(&path).await.unwrap();
+        let update = |e_tag| PutOptions::from(PutMode::Update(object_store::UpdateVersion { e_tag, version: None }));
+        let stale = store.put_opts(&path, "four".into(), update(Some("another".into()))).await;
+        assert!(matches!(stale, Err(Error::Precondition { .. })), "{stale:?}");
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+        let mut timed = update(before.e_tag);
+        timed.extensions.insert(ModifiedAt(at));
+        store.put_opts(&path, "four".into(), timed).await.unwrap();
+        assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "four");
+        assert_eq!(fs::metadata(dir.path().join("not/yet/a=1/x.json")).unwrap().modified().unwrap(), at);
+        store.sync(vec![path.clone()]).await.unwrap();
         let names: Vec<_> =
             fs::read_dir(dir.path().join("not/yet/a=1")).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["x.json"]);

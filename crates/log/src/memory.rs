@@ -439,6 +439,9 @@ impl Catalog for MemoryCatalog {
         at_ms: i64,
     ) -> Result<()> {
         self.with(table, |t| {
+            if artifact == Artifact::Commit && t.published >= Some(version) {
+                return Ok(());
+            }
             let attempts = t.failures.get(&(version, artifact)).map_or(0, |f| f.attempts) + 1;
             let failure = MirrorFailure { version, artifact, attempts, error: error.into(), failed_at: at_ms };
             t.failures.insert((version, artifact), failure);

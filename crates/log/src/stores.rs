@@ -65,11 +65,17 @@ impl ConfiguredStores {
         lock(&self.options).insert(location.clone(), options.into_iter().collect());
     }
 
-    /// The options of the nearest place at or above this one.
+    /// The options of the nearest place at or above this one; or else of the one place in its bucket that has some, since
+    /// a table may name files beside it.
     fn options(&self, location: &Location) -> Options {
         let options = lock(&self.options);
         let above = options.iter().filter(|(place, _)| location.url().as_str().starts_with(place.url().as_str()));
-        above.max_by_key(|(place, _)| place.url().as_str().len()).map(|(_, own)| own.clone()).unwrap_or_default()
+        let nearest = above.max_by_key(|(place, _)| place.url().as_str().len()).or_else(|| {
+            let bucket = |place: &Location| place.url()[..url::Position::BeforePath].to_string();
+            let mut beside = options.iter().filter(|(place, _)| bucket(place) == bucket(location));
+            beside.next().filter(|_| beside.next().is_none())
+        });
+        nearest.map(|(_, own)| own.clone()).unwrap_or_default()
     }
 
     /// The store of the bucket that a place is in.
@@ -189,6 +195,8 @@ mod tests {
         assert_eq!(key(&stores, "s3://bucket/a/x").as_deref(), Some("some"));
         assert_eq!(key(&stores, "s3://bucket/ab").as_deref(), Some("all"));
         assert_eq!(key(&stores, "s3://elsewhere/a"), None);
+        stores.configure(&at("s3://one/a"), options("beside"));
+        assert_eq!(key(&stores, "s3://one/b").as_deref(), Some("beside"), "a table may name files beside it");
         assert_eq!(key(&ConfiguredStores::default(), "s3://bucket/a"), None, "another handle knows nothing of them");
         assert!(!format!("{stores:?}").contains("secret"), "{stores:?}");
     }

@@ -18,16 +18,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, Txn};
-use deltalakedb_log::catalog::{Artifact, require};
+use deltalakedb_log::catalog::Artifact;
 use deltalakedb_log::time::parse_interval;
 use deltalakedb_log::{
     At, CheckpointState, ErrorKind, Object, Result, Snapshot, StoredCheckpoint, TableEntry, TableId, TableName,
-    TableRef, TxnLogError, TxnLogReader, Version,
+    TxnLogError, TxnLogReader, Version,
 };
 use futures::{StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, UpdateVersion};
 use parquet::arrow::AsyncArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::Compression;
@@ -35,8 +35,9 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 use self::rows::Rows;
-use crate::checksum::{self, Known, expires, features};
-use crate::publish::{Mirror, read};
+use crate::checksum::{expires, features};
+use crate::publish::Mirror;
+use crate::put::{read, read_with_version};
 
 /// Files encoded at a time.
 const BATCH: usize = 8_192;
@@ -89,7 +90,7 @@ impl fmt::Display for Checkpointed {
 impl Mirror {
     /// Writes a checkpoint of the newest published version, over one that is there, and its checksum.
     pub async fn checkpoint(&self, table: TableId) -> Result<Checkpointed> {
-        let entry = require(self.catalog.as_ref(), &TableRef::Id(table)).await?;
+        let entry = self.entry(table).await?;
         let Some(version) = entry.published_version else {
             return Err(TxnLogError::invalid(format!(
                 "nothing of {} is in its _delta_log yet, so there is nothing to write a checkpoint of: `dl mirror run` \
@@ -119,12 +120,7 @@ impl Mirror {
                 return Err(e);
             }
         };
-        let (reader, store) = (self.catalog.reader(table), self.store(entry)?);
-        let known = Known::count(reader.as_ref(), version).await?;
-        let body = reader.commit_bytes(version).await?.unwrap_or_default();
-        let actions = deltalakedb_log::Commit::parse_without_files(&body, "a stored commit")?;
-        let bytes = known.render(checksum::info(&actions));
-        checksum::put(entry, store.as_ref(), version, bytes, self.clock.new_uuid()).await?;
+        self.mend_checksum(entry, version).await?;
         Ok(done)
     }
 
@@ -155,8 +151,7 @@ impl Mirror {
 
         let stored = StoredCheckpoint::at(entry.location.clone(), store.clone(), version, &path).await?;
         let state = stored.read().await?;
-        let set_hash = reader.set_hash(version).await?;
-        if let Some(what) = difference(&snapshot, set_hash, &state) {
+        if let Some(what) = difference(reader.as_ref(), &snapshot, &state).await? {
             return Err(TxnLogError::new(
                 ErrorKind::Internal,
                 format!("the checkpoint that was just written {what}: no reader is led to it"),
@@ -174,8 +169,8 @@ impl Mirror {
         })
     }
 
-    /// Leads readers to a checkpoint, unless they are led to a newer one. One publisher at a time: so the hint never
-    /// goes back.
+    /// Leads readers to a checkpoint, unless they are led to a newer one. One publisher at a time, and only over the hint
+    /// that was looked at: so the hint never goes back.
     async fn lead_to(
         &self,
         entry: &TableEntry,
@@ -184,41 +179,61 @@ impl Mirror {
         state: &CheckpointState,
     ) -> Result<bool> {
         for _ in 0..TRIES {
-            let Some(lease) = self.lease(entry.id, self.clock.now_ms()).await? else {
-                tokio::time::sleep(PAUSE).await;
+            let Some(lease) = self.lease(entry.id).await? else {
+                self.clock.sleep(PAUSE).await;
                 continue;
             };
-            let led = put_hint(entry, store, checkpoint, state).await;
+            let led = self.put_hint(entry, store, checkpoint, state).await;
             self.catalog.release_lease(&lease).await?;
-            return led;
+            if let Some(led) = led? {
+                return Ok(led);
+            }
         }
         Err(TxnLogError::new(
             ErrorKind::Unavailable,
             format!("another process holds the right to publish {}: _last_checkpoint was not written", entry.name),
         ))
     }
-}
 
-async fn put_hint(
-    entry: &TableEntry,
-    store: &dyn ObjectStore,
-    checkpoint: &StoredCheckpoint,
-    state: &CheckpointState,
-) -> Result<bool> {
-    let path = Path::from(HINT);
-    let there = read(store, &path).await?.and_then(|there| hinted(&there));
-    // A hint beyond what is published leads nowhere.
-    let published = entry.published_version.unwrap_or_default();
-    if there.is_some_and(|there| there > checkpoint.version() && there <= published) {
-        return Ok(false);
+    /// Whether readers are led to the checkpoint now; `None` when another hint came between.
+    async fn put_hint(
+        &self,
+        entry: &TableEntry,
+        store: &dyn ObjectStore,
+        checkpoint: &StoredCheckpoint,
+        state: &CheckpointState,
+    ) -> Result<Option<bool>> {
+        let path = Path::from(HINT);
+        let there = read_with_version(store, &path).await?;
+        // Asked after the hint was read: what it leads to had been published before. One beyond that leads nowhere.
+        let published = self.entry(entry.id).await?.published_version.unwrap_or_default();
+        let leads_on = |version: Version| version > checkpoint.version() && version <= published;
+        if there.as_ref().and_then(|(there, _)| hinted(there)).is_some_and(leads_on) {
+            return Ok(Some(false));
+        }
+        let mut hint = Object::default();
+        hint.set("version", checkpoint.version());
+        hint.set("size", state.actions);
+        hint.set("sizeInBytes", checkpoint.size());
+        hint.set("numOfAddFiles", state.files);
+        let hint = Bytes::from(hint.to_json());
+        let mode = match there {
+            None => PutMode::Create,
+            Some((_, UpdateVersion { e_tag: None, version: None })) => PutMode::Overwrite,
+            Some((_, before)) => PutMode::Update(before),
+        };
+        use object_store::Error::{AlreadyExists, NotImplemented, NotSupported, Precondition};
+        match store.put_opts(&path, hint.clone().into(), mode.into()).await {
+            Ok(_) => Ok(Some(true)),
+            Err(AlreadyExists { .. } | Precondition { .. }) => Ok(None),
+            // Then it is only the lease that keeps others away.
+            Err(NotImplemented { .. } | NotSupported { .. }) => {
+                store.put(&path, hint.into()).await?;
+                Ok(Some(true))
+            }
+            Err(e) => Err(e.into()),
+        }
     }
-    let mut hint = Object::default();
-    hint.set("version", checkpoint.version());
-    hint.set("size", state.actions);
-    hint.set("sizeInBytes", checkpoint.size());
-    hint.set("numOfAddFiles", state.files);
-    store.put(&path, Bytes::from(hint.to_json()).into()).await?;
-    Ok(true)
 }
 
 /// The version a hint leads to; none when it is torn.
@@ -250,11 +265,24 @@ fn retain(txns: &mut BTreeMap<String, Txn>, metadata: &deltalakedb_log::action::
 }
 
 /// How a checkpoint differs from the version it is of.
-pub(crate) fn difference(
+pub(crate) async fn difference(
+    reader: &dyn TxnLogReader,
     ours: &Snapshot,
-    set_hash: deltalakedb_log::SetHash,
     theirs: &CheckpointState,
-) -> Option<String> {
+) -> Result<Option<String>> {
+    if let Some(what) = other_state(ours, theirs) {
+        return Ok(Some(what));
+    }
+    let version = ours.version();
+    if theirs.set_hash != reader.set_hash(version).await? {
+        return Ok(Some(format!("has other files than the catalog, {} in all", theirs.files)));
+    }
+    let bytes = reader.counts(version).await?.bytes;
+    Ok((theirs.bytes != bytes).then(|| format!("has files of {} bytes in all instead of {bytes}", theirs.bytes)))
+}
+
+/// The same of what is not files.
+fn other_state(ours: &Snapshot, theirs: &CheckpointState) -> Option<String> {
     let head = &ours.head;
     if theirs.protocol.clone().map(features) != Some(features(head.protocol.clone())) {
         return Some("has another protocol than the catalog".into());
@@ -274,10 +302,7 @@ pub(crate) fn difference(
     if ours.domains.len() != theirs.domains.len() || !ours.domains.values().all(same) {
         return Some("has other domains than the catalog".into());
     }
-    if theirs.version.is_some_and(|version| version != head.version) {
-        return Some("says that it is of another version".into());
-    }
-    (theirs.set_hash != set_hash).then(|| format!("has other files than the catalog, {} in all", theirs.files))
+    theirs.version.is_some_and(|version| version != head.version).then(|| "says that it is of another version".into())
 }
 
 /// Streams a version into a file.

@@ -2,21 +2,19 @@
 //! File").
 //!
 //! A reader that finds one need not look for protocol, metadata, txns and domains elsewhere. It is a hint and never the
-//! table: it is put after its commit, is not synced, and what is torn is passed over. Its sums are exact, and what they
+//! table: it is put after its commit and never over another, is not synced, and what is torn is passed over. Its sums are exact, and what they
 //! cost is that of the commit: those of the version before, and what came and went since.
 
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, CommitInfo, DomainMetadata, Metadata, Protocol, Txn};
 use deltalakedb_log::catalog::Growth;
 use deltalakedb_log::commit::OUR_KEY;
-use deltalakedb_log::{
-    At, Commit, ErrorKind, Object, Result, Snapshot, TableEntry, TxnLogError, TxnLogReader, Version,
-};
+use deltalakedb_log::{At, Commit, Durability, ErrorKind, Object, Result, Snapshot, TableEntry, TxnLogReader, Version};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
-use uuid::Uuid;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 
-use crate::publish::read;
+use crate::publish::Mirror;
+use crate::put::read;
 
 /// What a checksum says of a version.
 #[derive(Clone, Debug)]
@@ -199,31 +197,28 @@ pub(crate) fn path(version: Version) -> Path {
     Path::from(format!("_delta_log/{version:020}.crc"))
 }
 
-/// Puts a checksum, over one that is there. On a local disk it is whole when it is seen, and no sync is waited for.
-pub(crate) async fn put(
-    table: &TableEntry,
-    store: &dyn ObjectStore,
-    version: Version,
-    bytes: Bytes,
-    unique: Uuid,
-) -> Result<()> {
-    let path = path(version);
-    let Some(root) = table.location.local_path() else {
-        store.put(&path, bytes.into()).await?;
-        return Ok(());
-    };
-    let target = root.join(path.as_ref());
-    // Readers of the folder know names that end in `#` and digits for unfinished files.
-    let unfinished = root.join(format!("{path}#{}", unique.as_u128()));
-    let written = tokio::task::spawn_blocking(move || {
-        let done = std::fs::write(&unfinished, &bytes).and_then(|()| std::fs::rename(&unfinished, &target));
-        if done.is_err() {
-            // What is left of it is in nobody's way.
-            std::fs::remove_file(&unfinished).ok();
+impl Mirror {
+    /// Puts a checksum where there is none. It is whole when it is seen, and no sync is waited for.
+    pub(crate) async fn put_checksum(&self, table: &TableEntry, version: Version, bytes: Bytes) -> Result<()> {
+        let store = self.stores.open(&table.location, Durability::Catalog)?;
+        match store.put_opts(&path(version), bytes.into(), PutMode::Create.into()).await {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(()),
+            Err(e) => Err(e.into()),
         }
-        done.map_err(|e| {
-            TxnLogError::new(ErrorKind::Unavailable, format!("{} cannot be written", target.display())).with_source(e)
-        })
-    });
-    written.await.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e))?
+    }
+
+    /// Makes sure that the checksum of a version is right: one that says something else is deleted first.
+    pub(crate) async fn mend_checksum(&self, table: &TableEntry, version: Version) -> Result<()> {
+        let (reader, store) = (self.catalog.reader(table.id), self.store(table)?);
+        let known = Known::count(reader.as_ref(), version).await?;
+        if let Some(there) = read(store.as_ref(), &path(version)).await? {
+            if known.difference(&there).is_none() {
+                return Ok(());
+            }
+            store.delete(&path(version)).await?;
+        }
+        let body = reader.commit_bytes(version).await?.unwrap_or_default();
+        let actions = Commit::parse_without_files(&body, "a stored commit")?;
+        self.put_checksum(table, version, known.render(info(&actions))).await
+    }
 }

@@ -3,7 +3,8 @@
 use deltalakedb_log::catalog::{HistoryLoad, MirrorState};
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{
-    FileTxnLogReader, Location, Result, TableEntry, TableId, TableName, TableRef, TxnLogError, Version,
+    ErrorKind, FileTxnLogReader, Location, Result, TableEntry, TableId, TableName, TableRef, TxnLogError, TxnLogReader,
+    Version,
 };
 
 use crate::publish::Mirror;
@@ -29,7 +30,10 @@ impl Mirror {
         progress: &(dyn Fn(Version, Version) + Send + Sync),
     ) -> Result<Imported> {
         let catalog = self.catalog.as_ref();
-        let known = catalog.find(&TableRef::Location(location.clone())).await?;
+        let mut known = catalog.find(&TableRef::Location(location.clone())).await?;
+        if let Some(entry) = &mut known {
+            entry.published_version = entry.published_version.max(self.unsettled(entry.id));
+        }
         let unfinished = catalog.unfinished_load(location).await?;
         let (table, name, after) = match (&known, &unfinished) {
             (Some(entry), _) => {
@@ -56,6 +60,8 @@ impl Mirror {
         let (_, newest) = log.versions();
         if let Some(entry) = &known {
             check_nothing_unpublished(entry, newest)?;
+            check_nothing_missing(entry, newest)?;
+            check_same_history(self.catalog.reader(entry.id).as_ref(), entry, &log).await?;
             if newest == entry.current_version && entry.mirror == MirrorState::Following {
                 return Ok(Imported { table: entry.clone(), versions: 0 });
             }
@@ -77,7 +83,7 @@ fn check_same_name(entry: &TableEntry, name: Option<&TableName>) -> Result<()> {
     match name.filter(|name| **name != entry.name) {
         None => Ok(()),
         Some(name) => Err(TxnLogError::new(
-            deltalakedb_log::ErrorKind::AlreadyExists,
+            ErrorKind::AlreadyExists,
             format!("the table at {} is in the catalog already, as {}, not as {name}", entry.location, entry.name),
         )),
     }
@@ -96,4 +102,41 @@ fn check_nothing_unpublished(entry: &TableEntry, newest: Version) -> Result<()> 
         )));
     }
     Ok(())
+}
+
+/// What was published must be in the log still: it would not come back, and the next commit would follow a gap.
+fn check_nothing_missing(entry: &TableEntry, newest: Version) -> Result<()> {
+    if newest >= entry.current_version {
+        return Ok(());
+    }
+    let (name, place) = (&entry.name, &entry.location);
+    Err(TxnLogError::invalid(format!(
+        "{name} is at version {}, all of it published, and its log in {place}/_delta_log ends at version {newest}: \
+         `dl mirror repair {name}` puts back what is missing",
+        entry.current_version
+    )))
+}
+
+/// Further commits are taken in only where they follow the catalog's own newest.
+async fn check_same_history(reader: &dyn TxnLogReader, entry: &TableEntry, log: &FileTxnLogReader) -> Result<()> {
+    let version = entry.current_version;
+    let ours = reader.commit_bytes(version).await?;
+    let theirs = match log.commit_bytes(version).await {
+        Ok(bytes) => bytes,
+        // A log may begin with a checkpoint.
+        Err(e) if e.kind() == ErrorKind::NotFound => None,
+        Err(e) => return Err(e),
+    };
+    if ours.is_none() || theirs.is_none() || ours == theirs {
+        return Ok(());
+    }
+    let (name, place) = (&entry.name, &entry.location);
+    Err(TxnLogError::new(
+        ErrorKind::Conflict,
+        format!(
+            "version {version} of {name} in {place}/_delta_log is another one than the catalog's, so what follows there \
+             is another history: `dl verify {name}` shows the difference; to keep the catalog's, move the other's files from \
+             that version on out of _delta_log and run `dl mirror repair {name}`"
+        ),
+    ))
 }

@@ -1,16 +1,26 @@
-//! The mirror: the only hand that writes a managed table's `_delta_log`, and the hand that reads it back.
+//! The mirror: the only code that writes a managed table's `_delta_log`, and that reads it back.
 //!
-//! [`Mirror`] publishes what a catalog has committed, and writes checkpoints of it; [`Mirror::import`] brings an existing log into a catalog;
-//! [`Mirror::verify`] compares the two. Everything here speaks [`deltalakedb_log::Catalog`] and object stores, no SQL.
+//! [`Mirror`] publishes what a catalog has committed, and writes checkpoints of it; [`Mirror::import`] brings an existing
+//! log into a catalog; [`Mirror::verify`] compares the two, and [`Mirror::repair`] puts back what is missing. Everything
+//! here speaks [`deltalakedb_log::Catalog`] and object stores, no SQL.
 
 mod checkpoint;
 mod checksum;
+mod commits;
+mod data;
+mod divergence;
 mod import;
 mod publish;
+mod put;
+mod repair;
+mod settle;
+mod status;
 mod upkeep;
 mod verify;
 
 pub use checkpoint::Checkpointed;
 pub use import::Imported;
-pub use publish::{Mirror, Published, Status};
+pub use publish::{Mirror, Published};
+pub use repair::Repaired;
+pub use status::Status;
 pub use verify::{Finding, Replayed, Replayer, VerifyOptions};

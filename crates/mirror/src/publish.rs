@@ -1,48 +1,71 @@
 //! Publishing: version N after N-1, never over what is there, the same bytes at every try.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::path::Path as FsPath;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
-use deltalakedb_log::catalog::{Artifact, HistoryRange, Lease, MirrorFailure, MirrorState, require};
+use deltalakedb_log::action::{Action, Metadata};
+use deltalakedb_log::catalog::{Artifact, Lease, require};
 use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{
-    At, Catalog, Clock, Commit, Durability, ErrorKind, Location, Result, TableEntry, TableId, TableRef, TxnLogError,
-    Version,
+    Catalog, Clock, Commit, Durability, ErrorKind, LocalFiles, Location, Result, TableEntry, TableId, TableRef,
+    TxnLogError, Version,
 };
-use futures::StreamExt;
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::ObjectStore;
 use uuid::Uuid;
 
 use crate::checksum::{self, Known};
+use crate::commits;
+use crate::put::{Failure, commit_path, put_if_absent};
+use crate::settle::Unsettled;
 
 /// Published versions from one checkpoint to the next, unless somebody says otherwise.
 const CHECKPOINT_INTERVAL: u64 = 10;
 /// How long the right to publish lasts without being renewed. It only keeps publishers from doing the same work twice:
 /// what makes publishing safe is put-if-absent and the token.
 const LEASE_MS: i64 = 5_000;
-/// Versions published between two notes of the watermark, at the most.
-const BATCH: u64 = 100;
+/// How long between two looks at a lease that another process holds.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How often a publisher looks for commits that came while it published. Who commits after that publishes them itself.
+const ROUNDS: u32 = 10;
+/// Tables of which something is remembered.
+const REMEMBERED: usize = 256;
 
-/// Publishes the commits of a catalog.
-#[derive(Debug)]
+/// Publishes the commits of a catalog. Clones share what they remember.
+#[derive(Clone, Debug)]
 pub struct Mirror {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stores: Arc<dyn Stores>,
-    holder: Uuid,
     pub(crate) durability: Durability,
     checkpoint_interval: u64,
     /// How many versions before a multiple of the interval the checkpoint is.
     checkpoints_before: u64,
-    /// What is known of each table at the newest version published here.
-    known: Mutex<HashMap<TableId, Known>>,
-    /// Stores that are known to refuse to overwrite.
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What a process remembers of its publishing.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    tables: Mutex<HashMap<TableId, Turn>>,
+    pub(crate) unsettled: Mutex<HashMap<TableId, Unsettled>>,
+    /// Places whose stores are known to refuse to overwrite.
     proven: Mutex<HashSet<Location>>,
+}
+
+/// Whoever publishes a table holds this, so tasks of one process take turns.
+pub(crate) type Turn = Arc<tokio::sync::Mutex<Memory>>;
+
+/// What is remembered of a table.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// The newest version published here.
+    known: Option<Known>,
+    /// Whether what had been published before was looked for.
+    has_looked_back: bool,
 }
 
 /// What a publishing attempt did.
@@ -60,27 +83,23 @@ pub struct Published {
     pub warnings: Vec<String>,
 }
 
-/// How far a table's mirror is.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Status {
-    /// The table.
-    pub table: TableEntry,
-    /// Versions committed and not published.
-    pub behind: u64,
-    /// Milliseconds since the oldest of them was committed; 0 when there is none.
-    pub lag_ms: i64,
-    /// What failed.
-    pub failures: Vec<MirrorFailure>,
-}
-
 impl Mirror {
-    /// A publisher for the catalog's tables.
+    /// A publisher for the catalog's tables, in the object stores that the environment configures.
     pub fn new(catalog: Arc<dyn Catalog>, clock: Arc<dyn Clock>) -> Self {
-        let holder = clock.new_uuid();
-        let (known, proven) = (Mutex::default(), Mutex::default());
-        let (durability, checkpoint_interval) = (Durability::Full, CHECKPOINT_INTERVAL);
-        let stores = environment();
-        Self { catalog, clock, stores, holder, durability, checkpoint_interval, checkpoints_before: 0, known, proven }
+        Self {
+            catalog,
+            clock,
+            stores: environment(),
+            durability: Durability::Full,
+            checkpoint_interval: CHECKPOINT_INTERVAL,
+            checkpoints_before: 0,
+            shared: Arc::default(),
+        }
+    }
+
+    /// The catalog that it publishes.
+    pub fn catalog(&self) -> &Arc<dyn Catalog> {
+        &self.catalog
     }
 
     /// The same, for tables in the object stores that are given.
@@ -88,7 +107,8 @@ impl Mirror {
         Self { stores, ..self }
     }
 
-    /// The same, which syncs what it publishes as `durability` says.
+    /// The same, which syncs what it publishes as `durability` says: with [`Durability::Catalog`] when it is told to
+    /// [`Mirror::settle`].
     pub fn with_durability(self, durability: Durability) -> Self {
         Self { durability, ..self }
     }
@@ -108,52 +128,23 @@ impl Mirror {
     /// Publishes everything a table has committed, and writes a checkpoint when one is due. While another process
     /// publishes it, that process does it. A checkpoint that fails is a warning, and is noted in the catalog.
     pub async fn publish(&self, table: TableId) -> Result<Published> {
-        let (entry, mut done) = self.publish_all(table).await?;
-        self.checkpoint_if_due(&entry, &mut done).await?;
-        Ok(done)
+        let Done { mut published, entry, metadata } = self.publish_all(table).await?;
+        self.checkpoint_if_due(&entry, metadata.as_ref(), &mut published).await?;
+        if published.checkpoint.is_some() {
+            // Who committed while the right to publish was held for the hint has left the work here.
+            let now = self.entry(table).await?;
+            if now.published_version < Some(now.current_version) {
+                let rest = self.publish_all(table).await?.published;
+                (published.version, published.count) = (rest.version, published.count + rest.count);
+                published.warnings.extend(rest.warnings);
+            }
+        }
+        Ok(published)
     }
 
     /// The same without a checkpoint, due or not.
     pub async fn publish_commits(&self, table: TableId) -> Result<Published> {
-        Ok(self.publish_all(table).await?.1)
-    }
-
-    async fn publish_all(&self, table: TableId) -> Result<(TableEntry, Published)> {
-        let (mut count, mut warnings) = (0, Vec::new());
-        loop {
-            let entry = require(self.catalog.as_ref(), &TableRef::Id(table)).await?;
-            self.check_following(&entry).await?;
-            let mut done = Published { version: entry.published_version, count, ..Published::default() };
-            if entry.published_version == Some(entry.current_version) {
-                if count == 0 && self.look_beyond(&entry).await? {
-                    continue;
-                }
-                done.warnings = warnings;
-                return Ok((entry, done));
-            }
-            let next = entry.published_version.map_or(entry.base_version, |v| v + 1);
-            if next == entry.current_version && self.publish_next(&entry, &mut warnings).await? {
-                let done = Published { version: Some(next), count: count + 1, warnings, ..Published::default() };
-                return Ok((entry, done));
-            }
-            let now = self.clock.now_ms();
-            let Some(mut lease) = self.lease(table, now).await? else {
-                return Ok((entry, Published { elsewhere: true, warnings, ..done }));
-            };
-            let result = self.publish_under(&mut lease, &entry, &mut warnings).await;
-            let released = self.catalog.release_lease(&lease).await;
-            // A commit made while the lease was held found it taken and left the work here: look again.
-            match result.and_then(|count| released.map(|()| count))? {
-                0 => {
-                    let at = entry.published_version.map_or(entry.base_version, |v| v + 1);
-                    return Err(TxnLogError::corrupt(format!(
-                        "version {at} of {} cannot be published: the catalog does not hold its bytes",
-                        entry.name
-                    )));
-                }
-                published => count += published,
-            }
-        }
+        Ok(self.publish_all(table).await?.published)
     }
 
     /// Publishes every table, one after the other; waits for publishers that died. The results are by table name.
@@ -166,25 +157,229 @@ impl Mirror {
         Ok(results)
     }
 
-    /// The object store of a table.
-    pub(crate) fn store(&self, entry: &TableEntry) -> Result<Arc<dyn ObjectStore>> {
-        self.stores.open(&entry.location, self.durability)
+    async fn publish_or_wait(&self, entry: &TableEntry) -> Result<Published> {
+        let until = self.clock.now_ms() + 2 * LEASE_MS;
+        loop {
+            match self.publish(entry.id).await? {
+                p if p.elsewhere && self.clock.now_ms() < until => self.clock.sleep(PAUSE).await,
+                p => return Ok(p),
+            }
+        }
     }
 
-    /// The right to publish a table, for a while.
-    pub(crate) async fn lease(&self, table: TableId, now: i64) -> Result<Option<Lease>> {
-        self.catalog.acquire_lease(table, self.holder, now, now + LEASE_MS).await
+    async fn publish_all(&self, table: TableId) -> Result<Done> {
+        let turn = self.turn(table);
+        let mut memory = turn.lock().await;
+        let (mut done, mut round) = (Published::default(), 0);
+        loop {
+            round += 1;
+            let entry = self.entry(table).await?;
+            self.check_following(&entry).await?;
+            if !memory.has_looked_back {
+                done.warnings.extend(self.look_back(&entry).await?);
+                memory.has_looked_back = true;
+            }
+            done.version = entry.published_version;
+            let next = entry.published_version.map_or(entry.base_version, |v| v + 1);
+            let is_over = match next.cmp(&entry.current_version) {
+                Ordering::Greater => done.count > 0 || !self.look_beyond(&entry).await?,
+                Ordering::Equal => self.publish_next(&entry, &mut memory, &mut done).await?,
+                Ordering::Less => false,
+            };
+            if is_over || round > ROUNDS {
+                return Ok(Done::of(done, entry, &memory));
+            }
+            if next >= entry.current_version {
+                // Something has come since the table was looked at.
+                continue;
+            }
+            let Some(mut lease) = self.lease(table).await? else {
+                done.elsewhere = true;
+                return Ok(Done::of(done, entry, &memory));
+            };
+            let result = self.publish_under(&mut lease, &entry, &mut memory, &mut done).await;
+            let released = self.catalog.release_lease(&lease).await;
+            match result {
+                // Somebody else took over when this took too long, and goes on.
+                Err(e) if e.kind() == ErrorKind::Conflict => {
+                    done.elsewhere = true;
+                    return Ok(Done::of(done, entry, &memory));
+                }
+                // A commit made while the lease was held found it taken and left the work here: look again.
+                result => result.and(released)?,
+            }
+        }
+    }
+
+    /// Publishes the one version that is not: whether it was the next one still. The commonest case, that of who has
+    /// just committed, needs no lease: it would cost more than the work that it might save.
+    async fn publish_next(&self, entry: &TableEntry, memory: &mut Memory, done: &mut Published) -> Result<bool> {
+        let version = entry.current_version;
+        let bytes =
+            self.catalog.reader(entry.id).commit_bytes(version).await?.ok_or_else(|| no_bytes(entry, version))?;
+        let store = self.store(entry)?;
+        let checksum = self.publish_commit(entry, store.as_ref(), version, bytes, memory).await?;
+        let (_, is_next) = futures::join!(
+            self.publish_checksum(entry, version, checksum, memory, &mut done.warnings),
+            self.note_published(entry, None, version, version)
+        );
+        let is_next = is_next?;
+        if is_next {
+            done.count += 1;
+            done.version = Some(version);
+        }
+        Ok(is_next)
+    }
+
+    async fn publish_under(
+        &self,
+        lease: &mut Lease,
+        entry: &TableEntry,
+        memory: &mut Memory,
+        done: &mut Published,
+    ) -> Result<()> {
+        let (reader, store) = (self.catalog.reader(entry.id), self.store(entry)?);
+        let mut next = entry.published_version.map_or(entry.base_version, |v| v + 1);
+        let mut taken = self.clock.now_ms();
+        while next <= entry.current_version {
+            let some = commits::some(reader.as_ref(), next, entry.current_version).await?;
+            if some.first().is_none_or(|(version, _)| *version != next) {
+                return Err(no_bytes(entry, next));
+            }
+            // The first of these versions that is put and not noted.
+            let mut from = next;
+            let newest = some.last().map_or(next, |(version, _)| *version);
+            for (version, bytes) in some {
+                match self.publish_commit(entry, store.as_ref(), version, bytes, memory).await {
+                    Ok(checksum) => {
+                        self.publish_checksum(entry, version, checksum, memory, &mut done.warnings).await;
+                    }
+                    Err(e) => {
+                        if version > from {
+                            self.note_published(entry, Some(lease), from, version - 1).await?;
+                        }
+                        return Err(e);
+                    }
+                }
+                done.count += 1;
+                done.version = Some(version);
+                next = version + 1;
+                let is_old = self.clock.now_ms() - taken > LEASE_MS / 2;
+                if version == newest || is_old {
+                    self.note_published(entry, Some(lease), from, version).await?;
+                    from = next;
+                }
+                if is_old || (version == newest && newest < entry.current_version) {
+                    taken = self.clock.now_ms();
+                    match self.renew(lease).await? {
+                        Some(renewed) => *lease = renewed,
+                        None => return Err(deltalakedb_log::commit::fenced(&entry.name)),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes a commit, and says what its checksum is.
+    async fn publish_commit(
+        &self,
+        entry: &TableEntry,
+        store: &dyn ObjectStore,
+        version: Version,
+        bytes: Bytes,
+        memory: &Memory,
+    ) -> Result<Result<(Known, Bytes)>> {
+        let parsed = Commit::parse_without_files(&bytes, "a stored commit");
+        let actions = parsed.as_deref().unwrap_or_default();
+        // While the store takes the commit, the catalog tells what its checksum says.
+        let (put, checksum) = futures::join!(
+            self.put_commit(entry, store, version, &bytes, actions),
+            self.checksum(entry, store, version, actions, memory)
+        );
+        let checksum = parsed.and(checksum);
+        match put {
+            Ok(()) => Ok(checksum),
+            Err(failure) => Err(self.note(entry, version, failure).await?),
+        }
+    }
+
+    /// Puts a commit, or finds it there.
+    pub(crate) async fn put_commit(
+        &self,
+        entry: &TableEntry,
+        store: &dyn ObjectStore,
+        version: Version,
+        bytes: &Bytes,
+        actions: &[Action],
+    ) -> Result<(), Failure> {
+        let directory = self.stores.directory(&entry.location);
+        if directory.is_none() {
+            self.prove(&entry.location, store).await?;
+        }
+        // Readers without in-commit timestamps take a local file's time for the commit's.
+        let ms = commits::time(self.catalog.reader(entry.id).as_ref(), version, actions).await?;
+        let path = commit_path(version);
+        let was_there = put_if_absent(self.clock.as_ref(), store, &path, bytes, ms).await?;
+        if let Some(folder) = directory.filter(|_| was_there && self.durability == Durability::Full) {
+            // Whoever put it need not have waited for the disk.
+            LocalFiles::new(folder, Durability::Full).sync(vec![path]).await?;
+        }
+        Ok(())
+    }
+
+    /// The checksum of a version, and what it was made of.
+    async fn checksum(
+        &self,
+        entry: &TableEntry,
+        store: &dyn ObjectStore,
+        version: Version,
+        actions: &[Action],
+        memory: &Memory,
+    ) -> Result<(Known, Bytes)> {
+        let reader = self.catalog.reader(entry.id);
+        let known = match memory.known.clone().filter(|known| known.version() + 1 == version) {
+            Some(before) => before.after(reader.as_ref(), actions).await?,
+            None => Known::read(reader.as_ref(), store, version).await?,
+        };
+        let bytes = known.render(checksum::info(actions));
+        Ok((known, bytes))
+    }
+
+    /// Puts the checksum of a version that was just published. Without it the version is published all the same.
+    async fn publish_checksum(
+        &self,
+        entry: &TableEntry,
+        version: Version,
+        checksum: Result<(Known, Bytes)>,
+        memory: &mut Memory,
+        warnings: &mut Vec<String>,
+    ) {
+        let put = async {
+            let (known, bytes) = checksum?;
+            self.put_checksum(entry, version, bytes).await?;
+            memory.known = Some(known);
+            Ok::<_, TxnLogError>(())
+        };
+        if let Err(e) = put.await {
+            warnings.push(format!("version {version} of {} is published without its checksum: {e}", entry.name));
+        }
     }
 
     /// Of the versions just published the newest that is due gets a checkpoint: no reader needs the others.
-    async fn checkpoint_if_due(&self, entry: &TableEntry, done: &mut Published) -> Result<()> {
+    async fn checkpoint_if_due(
+        &self,
+        entry: &TableEntry,
+        metadata: Option<&Metadata>,
+        done: &mut Published,
+    ) -> Result<()> {
         let Some(newest) = done.version.filter(|_| done.count > 0) else { return Ok(()) };
-        let metadata = self.known(entry.id).filter(|k| k.version() == newest).map(|k| k.snapshot.head.metadata);
-        let metadata = match metadata {
-            Some(metadata) => metadata,
-            None => self.catalog.reader(entry.id).head().await?.metadata,
+        let property = |metadata: &Metadata| metadata.property("delta.checkpointInterval").map(str::to_string);
+        let own = match metadata {
+            Some(metadata) => property(metadata),
+            None => property(&self.catalog.reader(entry.id).head().await?.metadata),
         };
-        let own = metadata.property("delta.checkpointInterval").and_then(|n| n.trim().parse::<u64>().ok());
+        let own = own.and_then(|n| n.trim().parse::<u64>().ok());
         let interval = own.filter(|n| *n > 0).unwrap_or(self.checkpoint_interval);
         let steps = (newest + self.checkpoints_before) / interval;
         let due = (steps * interval).saturating_sub(self.checkpoints_before);
@@ -202,327 +397,74 @@ impl Mirror {
         Ok(())
     }
 
-    fn known(&self, table: TableId) -> Option<Known> {
-        self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&table).cloned()
+    /// The table as it is now; what is put here and not settled counts as published.
+    pub(crate) async fn entry(&self, table: TableId) -> Result<TableEntry> {
+        let mut entry = require(self.catalog.as_ref(), &TableRef::Id(table)).await?;
+        entry.published_version = entry.published_version.max(self.unsettled(table));
+        Ok(entry)
     }
 
-    /// The checksum of a version, and what it was made of.
-    async fn checksum(
-        &self,
-        entry: &TableEntry,
-        store: &dyn ObjectStore,
-        version: Version,
-        body: &[u8],
-    ) -> Result<(Known, Bytes)> {
-        let reader = self.catalog.reader(entry.id);
-        let actions = Commit::parse_without_files(body, "a stored commit")?;
-        let known = match self.known(entry.id).filter(|known| known.version() + 1 == version) {
-            Some(before) => before.after(reader.as_ref(), &actions).await?,
-            None => Known::read(reader.as_ref(), store, version).await?,
-        };
-        let bytes = known.render(checksum::info(&actions));
-        Ok((known, bytes))
+    /// The object store of a table.
+    pub(crate) fn store(&self, entry: &TableEntry) -> Result<Arc<dyn ObjectStore>> {
+        self.stores.open(&entry.location, self.durability)
     }
 
-    async fn publish_or_wait(&self, entry: &TableEntry) -> Result<Published> {
-        let started = std::time::Instant::now();
-        let patience = Duration::from_millis(LEASE_MS.unsigned_abs() * 2);
-        loop {
-            match self.publish(entry.id).await? {
-                p if p.elsewhere && started.elapsed() < patience => tokio::time::sleep(Duration::from_millis(50)).await,
-                p => return Ok(p),
-            }
-        }
+    /// The right to publish a table, for a while.
+    pub(crate) async fn lease(&self, table: TableId) -> Result<Option<Lease>> {
+        self.lease_for(table, self.clock.new_uuid()).await
     }
 
-    /// How far every table's mirror is.
-    pub async fn status(&self) -> Result<Vec<Status>> {
-        let mut all = Vec::new();
-        for table in self.catalog.tables().await? {
-            let next = table.published_version.map_or(table.base_version, |v| v + 1);
-            let behind = (table.current_version + 1).saturating_sub(next);
-            let lag_ms = match behind {
-                0 => 0,
-                _ => {
-                    let oldest = self.catalog.reader(table.id).snapshot(At::Version(next)).await?;
-                    (self.clock.now_ms() - oldest.head.timestamp).max(0)
-                }
-            };
-            let failures = self.catalog.mirror_failures(table.id).await?;
-            all.push(Status { table, behind, lag_ms, failures });
-        }
-        Ok(all)
+    async fn renew(&self, lease: &Lease) -> Result<Option<Lease>> {
+        self.lease_for(lease.table, lease.holder).await
     }
 
-    /// Publishes the one version that is not: whether it was the next one still. The commonest case, that of who has
-    /// just committed, needs no lease: it would cost more than the work that it might save.
-    async fn publish_next(&self, entry: &TableEntry, warnings: &mut Vec<String>) -> Result<bool> {
-        let version = entry.current_version;
-        let Some(bytes) = self.catalog.reader(entry.id).commit_bytes(version).await? else { return Ok(false) };
-        let store = self.store(entry)?;
-        let local = entry.location.local_path();
-        let file = local.as_deref().map(|root| (root, entry.current_timestamp));
-        let checksum = self.publish_commit(entry, store.as_ref(), version, bytes, file).await?;
-        let (_, marked) = futures::join!(
-            self.publish_checksum(entry, store.as_ref(), version, checksum, warnings),
-            self.catalog.mark_next_published(entry.id, version, version)
-        );
-        marked
+    async fn lease_for(&self, table: TableId, holder: Uuid) -> Result<Option<Lease>> {
+        let now = self.clock.now_ms();
+        self.catalog.acquire_lease(table, holder, now, now + LEASE_MS).await
     }
 
-    /// Publishes a commit, and says what its checksum is. For a local table, `local` is its folder and the commit's time.
-    async fn publish_commit(
-        &self,
-        entry: &TableEntry,
-        store: &dyn ObjectStore,
-        version: Version,
-        bytes: Bytes,
-        local: Option<(&FsPath, i64)>,
-    ) -> Result<Result<(Known, Bytes)>> {
-        // While the store syncs the commit, the catalog tells what its checksum says.
-        let (put, checksum) = futures::join!(
-            self.publish_one(entry, store, version, bytes.clone(), local),
-            self.checksum(entry, store, version, &bytes)
-        );
-        match put {
-            Ok(()) => Ok(checksum),
-            Err(failure) => Err(self.note(entry, version, failure).await?),
+    /// The turn of a table. Of tables that nobody publishes just now not all are remembered.
+    pub(crate) fn turn(&self, table: TableId) -> Turn {
+        let mut tables = lock(&self.shared.tables);
+        if tables.len() >= REMEMBERED && !tables.contains_key(&table) {
+            tables.retain(|_, turn| Arc::strong_count(turn) > 1);
         }
+        tables.entry(table).or_default().clone()
     }
 
-    /// Puts the checksum of a version that was just published. Without it the version is published all the same.
-    async fn publish_checksum(
-        &self,
-        entry: &TableEntry,
-        store: &dyn ObjectStore,
-        version: Version,
-        checksum: Result<(Known, Bytes)>,
-        warnings: &mut Vec<String>,
-    ) {
-        let put = async {
-            let (known, bytes) = checksum?;
-            checksum::put(entry, store, version, bytes, self.clock.new_uuid()).await?;
-            self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(entry.id, known);
-            Ok::<_, TxnLogError>(())
-        };
-        if let Err(e) = put.await {
-            warnings.push(format!("version {version} of {} is published without its checksum: {e}", entry.name));
-        }
+    pub(crate) fn is_proven(&self, location: &Location) -> bool {
+        lock(&self.shared.proven).contains(location)
     }
 
-    async fn publish_under(&self, lease: &mut Lease, entry: &TableEntry, warnings: &mut Vec<String>) -> Result<u64> {
-        let reader = self.catalog.reader(entry.id);
-        let store = self.store(entry)?;
-        let from = entry.published_version.map_or(entry.base_version, |v| v + 1);
-        // Readers without in-commit timestamps take a local file's time for the commit's.
-        let local = entry.location.local_path();
-        let times: HashMap<Version, i64> = match &local {
-            Some(_) => {
-                let limit = (entry.current_version + 1).checked_sub(from);
-                let range = HistoryRange { limit, since: None, until: Some(entry.current_timestamp) };
-                reader.history(range).await?.into_iter().map(|c| (c.version, c.timestamp)).collect()
-            }
-            None => HashMap::new(),
-        };
-        let (mut count, mut noted, mut taken) = (0, 0, self.clock.now_ms());
-        let mut commits = reader.changes(from, entry.current_version).await?;
-        while let Some(commit) = commits.next().await {
-            let (version, bytes) = commit?;
-            let file = local.as_deref().zip(times.get(&version).copied());
-            match self.publish_commit(entry, store.as_ref(), version, bytes, file).await {
-                Ok(checksum) => self.publish_checksum(entry, store.as_ref(), version, checksum, warnings).await,
-                Err(e) => {
-                    if let Some(before) = version.checked_sub(1).filter(|_| count > noted) {
-                        self.catalog.mark_published(lease, before).await?;
-                    }
-                    return Err(e);
-                }
-            }
-            count += 1;
-            let last = version == entry.current_version;
-            if last || count - noted >= BATCH || self.clock.now_ms() - taken > LEASE_MS / 2 {
-                self.catalog.mark_published(lease, version).await?;
-                noted = count;
-            }
-            if !last && noted == count {
-                taken = self.clock.now_ms();
-                match self.lease(entry.id, taken).await? {
-                    Some(renewed) => *lease = renewed,
-                    None => return Err(deltalakedb_log::commit::fenced(&entry.name)),
-                }
-            }
-        }
-        Ok(count)
-    }
-
-    /// A table that stopped goes on as soon as the other writer's commit is out of the way.
-    async fn check_following(&self, entry: &TableEntry) -> Result<()> {
-        let MirrorState::Diverged { version, what } = &entry.mirror else { return Ok(()) };
-        let there = read(self.store(entry)?.as_ref(), &commit_path(*version)).await?;
-        let ours = match *version <= entry.current_version {
-            true => self.catalog.reader(entry.id).commit_bytes(*version).await?,
-            false => None,
-        };
-        if there.is_none() || there == ours {
-            self.catalog.set_mirror(entry, &MirrorState::Following).await?;
-            return Ok(());
-        }
-        let (name, place) = (&entry.name, &entry.location);
-        Err(TxnLogError::invalid(format!(
-            "{name} is not published: version {version} in its _delta_log is another writer's ({what}); `dl verify {name}` \
-             shows the difference, and once that file is moved out of {place}/_delta_log `dl mirror run` publishes ours"
-        )))
-    }
-
-    /// A commit beyond the newest of the catalog is another writer's, or the catalog's own from before it was restored
-    /// from a backup: the table stops. What was committed and published here since the entry was read is neither: then
-    /// `true`, the entry is old.
-    async fn look_beyond(&self, entry: &TableEntry) -> Result<bool> {
-        let Some((version, what)) = beyond(entry, self.store(entry)?.as_ref()).await? else { return Ok(false) };
-        let (name, place) = (&entry.name, &entry.location);
-        if !self.catalog.set_mirror(entry, &MirrorState::Diverged { version, what: what.clone() }).await? {
-            return Ok(true);
-        }
-        Err(TxnLogError::invalid(format!(
-            "publishing of {name} stopped: version {version} in {place}/_delta_log is not in the catalog ({what}); \
-             `dl verify {name}` shows it, and `dl import {place} --as {name}` takes it in"
-        )))
-    }
-
-    /// Remembers a failure, and gives the error to show.
-    async fn note(&self, entry: &TableEntry, version: Version, failure: Failure) -> Result<TxnLogError> {
-        let (name, place) = (&entry.name, &entry.location);
-        match failure {
-            Failure::Foreign(what) => {
-                let state = MirrorState::Diverged { version, what: what.clone() };
-                // Where the state is another one by now, somebody else has seen it.
-                self.catalog.set_mirror(entry, &state).await?;
-                Ok(TxnLogError::invalid(format!(
-                    "publishing of {name} stopped: version {version} in {place}/_delta_log is another writer's ({what}); \
-                     nothing was overwritten, run `dl verify {name}` to see the difference"
-                )))
-            }
-            Failure::Error(e) => {
-                let now = self.clock.now_ms();
-                self.catalog.mark_failed(entry.id, version, Artifact::Commit, &e.to_string(), now).await?;
-                let message = format!(
-                    "version {version} of {name} is committed but could not be published to {place}/_delta_log; \
-                     `dl mirror run` tries again"
-                );
-                Ok(TxnLogError::new(e.kind(), message).with_source(e))
-            }
-        }
-    }
-
-    /// For a local table, `local` is its folder and the commit's time.
-    async fn publish_one(
-        &self,
-        entry: &TableEntry,
-        store: &dyn ObjectStore,
-        version: Version,
-        bytes: Bytes,
-        local: Option<(&FsPath, i64)>,
-    ) -> Result<(), Failure> {
-        let path = commit_path(version);
-        if local.is_none() {
-            self.prove(&entry.location, store).await.map_err(Failure::Error)?;
-        }
-        put_if_absent(store, &path, &bytes).await?;
-        match local {
-            Some((root, ms)) => set_file_time(&root.join(path.as_ref()), ms).map_err(Failure::Error),
-            None => Ok(()),
-        }
-    }
-
-    /// Once per place, before anything is published there: a file that exists must not be overwritten.
-    async fn prove(&self, location: &Location, store: &dyn ObjectStore) -> Result<()> {
-        let proven = || self.proven.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if proven().contains(location) {
-            return Ok(());
-        }
-        let probe = Path::from(format!("_delta_log/.probe-{}", self.clock.new_uuid()));
-        let put = || store.put_opts(&probe, Bytes::from_static(b"probe").into(), PutOptions::from(PutMode::Create));
-        put().await?;
-        let again = put().await;
-        store.delete(&probe).await?;
-        match again {
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-                proven().insert(location.clone());
-                Ok(())
-            }
-            Ok(_) => Err(TxnLogError::invalid(format!(
-                "the object store of {location} overwrites files it was asked not to: it cannot keep a Delta log safely"
-            ))),
-            Err(e) => Err(e.into()),
-        }
+    pub(crate) fn note_proven(&self, location: &Location) {
+        lock(&self.shared.proven).insert(location.clone());
     }
 }
 
-/// Why a version is not published.
-enum Failure {
-    /// Something else stands there.
-    Foreign(String),
-    /// It could not be written.
-    Error(TxnLogError),
+/// What was published, and what decides whether a checkpoint is due.
+struct Done {
+    published: Published,
+    entry: TableEntry,
+    metadata: Option<Metadata>,
 }
 
-/// The path of a commit below the table.
-pub(crate) fn commit_path(version: Version) -> Path {
-    Path::from(format!("_delta_log/{version:020}.json"))
-}
-
-/// "Exists" is success when what exists is the same; the answer to an earlier try may have been lost.
-async fn put_if_absent(store: &dyn ObjectStore, path: &Path, bytes: &Bytes) -> Result<(), Failure> {
-    const TRIES: u32 = 5;
-    for attempt in 1.. {
-        match store.put_opts(path, bytes.clone().into(), PutOptions::from(PutMode::Create)).await {
-            Ok(_) => return Ok(()),
-            Err(e @ (object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. })) => {
-                match read(store, path).await.map_err(Failure::Error)? {
-                    Some(there) if there == *bytes => return Ok(()),
-                    Some(there) => return Err(Failure::Foreign(describe(path, &there))),
-                    // Some stores say "exists" while another put is in flight that then fails.
-                    None if attempt < TRIES => tokio::time::sleep(Duration::from_millis(50)).await,
-                    None => return Err(Failure::Error(e.into())),
-                }
-            }
-            Err(e) => return Err(Failure::Error(e.into())),
-        }
-    }
-    Ok(())
-}
-
-pub(crate) async fn read(store: &dyn ObjectStore, path: &Path) -> Result<Option<Bytes>> {
-    match store.get(path).await {
-        Ok(got) => Ok(Some(got.bytes().await?)),
-        Err(object_store::Error::NotFound { .. }) => Ok(None),
-        Err(e) => Err(e.into()),
+impl Done {
+    fn of(published: Published, entry: TableEntry, memory: &Memory) -> Self {
+        let known = memory.known.as_ref().filter(|known| Some(known.version()) == published.version);
+        let metadata = known.map(|known| known.snapshot.head.metadata.clone());
+        Self { published, entry, metadata }
     }
 }
 
-/// The commit that stands right after the newest version of the catalog, in a few words.
-pub(crate) async fn beyond(table: &TableEntry, store: &dyn ObjectStore) -> Result<Option<(Version, String)>> {
-    let version = table.current_version + 1;
-    let path = commit_path(version);
-    Ok(read(store, &path).await?.map(|there| (version, describe(&path, &there))))
+fn no_bytes(entry: &TableEntry, version: Version) -> TxnLogError {
+    TxnLogError::corrupt(format!(
+        "version {version} of {} cannot be published: the catalog does not hold its bytes",
+        entry.name
+    ))
 }
 
-/// What another writer's commit is, in a few words.
-pub(crate) fn describe(path: &Path, bytes: &Bytes) -> String {
-    let file = path.filename().unwrap_or_default();
-    let commit = deltalakedb_log::Commit::parse(bytes.clone(), file).ok();
-    let info = commit.as_ref().and_then(|c| c.info());
-    let by = info.and_then(|i| i.0.get::<String>("engineInfo")).unwrap_or_else(|| "an unknown engine".into());
-    let operation = info.and_then(|i| i.operation()).unwrap_or_else(|| "commit".into());
-    format!("{file}: {operation} by {by}")
-}
-
-fn set_file_time(file: &FsPath, ms: i64) -> Result<()> {
-    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(ms.max(0).unsigned_abs());
-    let set = std::fs::File::options().append(true).open(file).and_then(|f| f.set_modified(time));
-    set.map_err(|e| {
-        TxnLogError::new(ErrorKind::Unavailable, format!("the time of {} cannot be set", file.display())).with_source(e)
-    })
+pub(crate) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl fmt::Display for Published {

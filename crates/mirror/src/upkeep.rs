@@ -1,59 +1,108 @@
 //! Keeping `_delta_log` short: commits that are over are removed, and several can be read as one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 use deltalakedb_log::action::Metadata;
-use deltalakedb_log::catalog::require;
+use deltalakedb_log::features::has_writer_feature;
 use deltalakedb_log::time::parse_interval;
-use deltalakedb_log::{Action, Commit, Result, TableId, TableRef, TxnLogError, Version};
-use futures::{StreamExt, TryStreamExt};
+use deltalakedb_log::{
+    Action, At, Commit, ErrorKind, Head, Result, StoredCheckpoint, TableEntry, TableId, TxnLogError, TxnLogReader,
+    Version,
+};
+use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use crate::checkpoint::{self, hint, hinted};
+use crate::commits;
 use crate::publish::Mirror;
 
 /// Thirty days.
 const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// A file that a checkpoint is in, and whose checkpoint may still be on its way, is at most that old.
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 impl Mirror {
     /// Removes files from `_delta_log` that no reader needs: those before the newest checkpoint from which every
     /// version can be read that was written within `delta.logRetentionDuration`. The catalog keeps the versions. How
     /// many files were removed.
+    ///
+    /// The oldest go first, one after the other: whenever this stops, the versions that can still be read are those from
+    /// some version on. Where the table protects its checkpoints (`checkpointProtection`), all that is protected goes or
+    /// nothing does.
     pub async fn clean_up(&self, table: TableId) -> Result<u64> {
-        let entry = require(self.catalog.as_ref(), &TableRef::Id(table)).await?;
+        let entry = self.entry(table).await?;
         let store = self.store(&entry)?;
-        let Some(newest) = checkpointed(store.as_ref()).await? else { return Ok(0) };
-        let head = self.catalog.reader(table).head().await?;
-        let since = self.clock.now_ms().saturating_sub(retention_ms(&head.metadata));
-        let files: Vec<_> = store.list(Some(&Path::from("_delta_log"))).try_collect().await?;
-        let in_log = files.iter().filter(|file| file.location.parts().count() == 2);
-        let named = |file: &ObjectMeta| {
-            let (version, kind) = file.location.filename()?.split_once('.')?;
-            Some((version.parse::<Version>().ok()?, kind.to_string()))
-        };
-        let all: Vec<_> = in_log.filter_map(|file| Some((named(file)?, file))).collect();
-        let is_young = |file: &ObjectMeta| file.last_modified.timestamp_millis() >= since;
-        let young = all.iter().filter(|((_, kind), file)| kind == "json" && is_young(file));
-        let needed = young.map(|((version, _), _)| *version).min().unwrap_or(newest).min(newest);
-        let checkpoints = all.iter().filter(|((version, kind), _)| kind == "checkpoint.parquet" && *version <= needed);
-        let Some(first) = checkpoints.map(|((version, _), _)| *version).max() else { return Ok(0) };
-        let over = all.iter().filter(|((version, _), file)| *version < first && !is_young(file));
-        let over: Vec<_> = over.map(|(_, file)| file.location.clone()).collect();
-        let count = over.len() as u64;
-        store
-            .delete_stream(futures::stream::iter(over.into_iter().map(Ok)).boxed())
-            .filter(|gone| std::future::ready(!matches!(gone, Err(object_store::Error::NotFound { .. }))))
-            .try_for_each(|_| async { Ok(()) })
-            .await?;
+        let store = store.as_ref();
+        let Some(newest) = checkpointed(store).await? else { return Ok(0) };
+        let reader = self.catalog.reader(table);
+        let head = reader.head().await?;
+        let now = self.clock.now_ms();
+        let since = now.saturating_sub(retention_ms(&head.metadata));
+        let listed: Vec<_> = store.list(Some(&Path::from("_delta_log"))).try_collect().await?;
+        let all: Vec<LogFile> = listed.iter().filter_map(LogFile::of).collect();
+        let young = all.iter().filter(|file| file.kind == "json" && file.changed_at >= since);
+        let needed = young.map(|file| file.version).min().unwrap_or(newest).min(newest);
+        let checkpoints = all.iter().filter(|file| file.kind == "checkpoint.parquet" && file.version <= needed);
+        let Some(first) = checkpoints.map(|file| file.version).max() else { return Ok(0) };
+        if first < protected_before(&head) {
+            return Ok(0);
+        }
+        let mut over: Vec<_> = all.into_iter().filter(|file| file.version < first && file.changed_at < since).collect();
+        if over.is_empty() {
+            return Ok(0);
+        }
+        self.check_readable(&entry, first).await?;
+        over.sort_by_key(LogFile::order);
+        let mut count = 0;
+        for file in over {
+            count += u64::from(delete(store, &file.path).await?);
+        }
+        if listed.iter().any(is_sidecar) {
+            count += self.remove_sidecars(&entry, &listed, now.saturating_sub(DAY_MS).min(since)).await?;
+        }
+        Ok(count)
+    }
+
+    /// An error unless the checkpoint that the log is to begin with is good.
+    async fn check_readable(&self, entry: &TableEntry, version: Version) -> Result<()> {
+        let (reader, store) = (self.catalog.reader(entry.id), self.store(entry)?);
+        let path = checkpoint::path(version);
+        let state = StoredCheckpoint::at(entry.location.clone(), store, version, &path).await?.read().await?;
+        let snapshot = reader.snapshot(At::Version(version)).await?;
+        match checkpoint::difference(reader.as_ref(), &snapshot, &state).await? {
+            None => Ok(()),
+            Some(what) => Err(TxnLogError::new(
+                ErrorKind::Corrupt,
+                format!(
+                    "nothing was removed from the _delta_log of {}: its checkpoint of version {version} {what}; `dl verify \
+                     {}` says what mends it",
+                    entry.name, entry.name
+                ),
+            )),
+        }
+    }
+
+    /// Removes the sidecars that no checkpoint names.
+    async fn remove_sidecars(&self, entry: &TableEntry, listed: &[ObjectMeta], before_ms: i64) -> Result<u64> {
+        let store = self.store(entry)?;
+        let mut named = BTreeSet::new();
+        for checkpoint in StoredCheckpoint::all(&entry.location, self.stores.as_ref()).await? {
+            named.extend(checkpoint.read().await?.sidecars);
+        }
+        let mut count = 0;
+        let old = listed.iter().filter(|file| is_sidecar(file) && file.last_modified.timestamp_millis() < before_ms);
+        for file in old.filter(|file| file.location.filename().is_some_and(|name| !named.contains(name))) {
+            count += u64::from(delete(store.as_ref(), &below_table(&file.location)).await?);
+        }
         Ok(count)
     }
 
     /// Writes a file by which readers take several published versions at once, `from` and `to` included.
     pub async fn compact(&self, table: TableId, from: Version, to: Version) -> Result<()> {
-        let entry = require(self.catalog.as_ref(), &TableRef::Id(table)).await?;
+        let entry = self.entry(table).await?;
         if from >= to || entry.published_version.is_none_or(|published| to > published) {
             return Err(TxnLogError::invalid(format!(
                 "versions {from} to {to} of {} cannot be read as one: give two or more that are published, of which \
@@ -65,41 +114,124 @@ impl Mirror {
         }
         let (mut protocol, mut metadata) = (None, None);
         let (mut txns, mut domains, mut files) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut commits = self.catalog.reader(table).changes(from, to).await?;
-        while let Some((version, bytes)) = commits.try_next().await? {
-            for action in Commit::parse(bytes, &format!("version {version} of {}", entry.name))?.into_actions() {
-                match &action {
-                    Action::Protocol(_) => protocol = Some(action),
-                    Action::Metadata(_) => metadata = Some(action),
-                    Action::Txn(txn) => _ = txns.insert(txn.app_id.clone(), action),
-                    Action::DomainMetadata(domain) => _ = domains.insert(domain.domain.clone(), action),
-                    Action::Add(add) => _ = files.insert(add.key(), action),
-                    Action::Remove(remove) => _ = files.insert(remove.key(), action),
-                    _ => {}
+        let reader = self.catalog.reader(table);
+        let mut next = from;
+        while next <= to {
+            let some = commits::some(reader.as_ref(), next, to).await?;
+            let Some((newest, _)) = some.last() else { break };
+            next = newest + 1;
+            for (version, bytes) in some {
+                for action in Commit::parse(bytes, &format!("version {version} of {}", entry.name))?.into_actions() {
+                    match &action {
+                        Action::Protocol(_) => protocol = Some(action),
+                        Action::Metadata(_) => metadata = Some(action),
+                        Action::Txn(txn) => _ = txns.insert(txn.app_id.clone(), action),
+                        Action::DomainMetadata(domain) => _ = domains.insert(domain.domain.clone(), action),
+                        Action::Add(add) => _ = files.insert(add.key(), action),
+                        Action::Remove(remove) => _ = files.insert(remove.key(), action),
+                        _ => {}
+                    }
                 }
             }
         }
         let all = protocol.into_iter().chain(metadata).chain(txns.into_values()).chain(domains.into_values());
         let lines: Vec<_> = all.chain(files.into_values()).map(|action| action.to_json()).collect();
         let path = Path::from(format!("_delta_log/{from:020}.{to:020}.compacted.json"));
-        let store = self.store(&entry)?;
-        store.put(&path, Bytes::from(lines.join("\n") + "\n").into()).await?;
+        self.store(&entry)?.put(&path, Bytes::from(lines.join("\n") + "\n").into()).await?;
         Ok(())
     }
 }
 
+/// A file of `_delta_log` that is of a version.
+struct LogFile {
+    version: Version,
+    /// What comes after the version: `json`, `crc`, `checkpoint.parquet`.
+    kind: String,
+    path: Path,
+    changed_at: i64,
+}
+
+impl LogFile {
+    fn of(file: &ObjectMeta) -> Option<Self> {
+        let path = below_table(&file.location);
+        if path.parts().count() != 2 {
+            return None;
+        }
+        let (version, kind) = path.filename()?.split_once('.')?;
+        let (version, kind) = (version.parse().ok()?, kind.to_string());
+        Some(Self { version, kind, changed_at: file.last_modified.timestamp_millis(), path })
+    }
+
+    /// The order in which files go: without its checkpoint a version needs what is older, which is gone.
+    fn order(&self) -> (Version, bool, String) {
+        (self.version, !self.kind.starts_with("checkpoint."), self.kind.clone())
+    }
+}
+
+/// The path of a file of the log below the table: some stores answer with the path above it.
+fn below_table(path: &Path) -> Path {
+    let parts: Vec<_> = path.parts().collect();
+    let log = parts.iter().rposition(|part| part.as_ref() == "_delta_log").unwrap_or_default();
+    parts.into_iter().skip(log).collect()
+}
+
+fn is_sidecar(file: &ObjectMeta) -> bool {
+    let path = below_table(&file.location);
+    path.parts().count() == 3 && path.parts().nth(1).is_some_and(|part| part.as_ref() == "_sidecars")
+}
+
+/// Whether a file was there and is gone.
+async fn delete(store: &dyn ObjectStore, path: &Path) -> Result<bool> {
+    match store.delete(path).await {
+        Ok(()) => Ok(true),
+        Err(object_store::Error::NotFound { .. }) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Before this version nothing may be removed unless all of it is (PROTOCOL.md, "Checkpoint Protection").
+fn protected_before(head: &Head) -> Version {
+    let before = || head.metadata.property("delta.requireCheckpointProtectionBeforeVersion")?.trim().parse().ok();
+    match has_writer_feature(&head.protocol, "checkpointProtection") {
+        true => before().unwrap_or(Version::MAX),
+        false => 0,
+    }
+}
+
 /// How long commits stay in `_delta_log`, in milliseconds.
-pub(crate) fn retention_ms(metadata: &Metadata) -> i64 {
+fn retention_ms(metadata: &Metadata) -> i64 {
     let own = metadata.property("delta.logRetentionDuration").and_then(parse_interval);
     i64::try_from(own.unwrap_or(DEFAULT_RETENTION).as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The version of the newest checkpoint that readers are led to, if its file is there.
-pub(crate) async fn checkpointed(store: &dyn ObjectStore) -> Result<Option<Version>> {
+async fn checkpointed(store: &dyn ObjectStore) -> Result<Option<Version>> {
     let Some(version) = hint(store).await?.and_then(|hint| hinted(&hint)) else { return Ok(None) };
     match store.head(&checkpoint::path(version)).await {
         Ok(_) => Ok(Some(version)),
         Err(object_store::Error::NotFound { .. }) => Ok(None),
         Err(e) => Err(e.into()),
+    }
+}
+
+/// What of `_delta_log` may be gone: versions before a checkpoint, once the time to keep them is over.
+pub(crate) struct Expired {
+    checkpoint: Option<Version>,
+    cutoff_ms: i64,
+}
+
+impl Expired {
+    pub(crate) async fn of(reader: &dyn TxnLogReader, store: &dyn ObjectStore, now_ms: i64) -> Result<Self> {
+        let metadata = reader.head().await?.metadata;
+        let cutoff_ms = now_ms.saturating_sub(retention_ms(&metadata));
+        Ok(Self { checkpoint: checkpointed(store).await?, cutoff_ms })
+    }
+
+    /// Whether the commit of a version may be gone.
+    pub(crate) async fn has(&self, reader: &dyn TxnLogReader, version: Version) -> Result<bool> {
+        if self.checkpoint.is_none_or(|checkpoint| checkpoint <= version) {
+            return Ok(false);
+        }
+        Ok(reader.snapshot(At::Version(version)).await?.head.timestamp < self.cutoff_ms)
     }
 }

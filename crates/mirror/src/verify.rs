@@ -1,27 +1,31 @@
 //! Verifying: does `_delta_log` say what the catalog says?
 //!
-//! Commits are compared byte by byte, checkpoints and checksums with what they are of, and the state they add up to is compared with what an *independent* reader
-//! ([`Replayer`]) makes of `_delta_log`: a mistake in our own replay must not prove itself right.
+//! Commits are compared byte by byte, checkpoints and checksums with what they are of, and the state they add up to is
+//! compared with what an *independent* reader ([`Replayer`]) makes of `_delta_log`: a mistake in our own replay must not
+//! prove itself right.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use deltalakedb_log::action::{Add, Metadata, Protocol};
-use deltalakedb_log::catalog::{MirrorState, require};
+use deltalakedb_log::catalog::MirrorState;
 use deltalakedb_log::{
-    At, Catalog, Clock, Durability, ErrorKind, FileKey, Location, Result, Snapshot, StoredCheckpoint, Stores,
-    SystemClock, TableEntry, TableRef, TxnLogReader, Version,
+    At, ErrorKind, FileKey, FileTxnLogReader, Location, Result, Snapshot, StoredCheckpoint, Stores, TableEntry,
+    TxnLogError, TxnLogReader, Version,
 };
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::checkpoint::{self, hint, hinted};
 use crate::checksum::{self, Known};
-use crate::publish::{Mirror, beyond, commit_path, describe, read};
-use crate::upkeep::{checkpointed, retention_ms};
+use crate::commits;
+use crate::divergence::beyond;
+use crate::publish::Mirror;
+use crate::put::{commit_path, describe, is_torn, read};
+use crate::upkeep::Expired;
 
 /// Someone else's reading of a plain `_delta_log`.
 #[async_trait]
@@ -74,6 +78,9 @@ impl fmt::Display for Finding {
 impl Mirror {
     /// Compares a table's `_delta_log` with the catalog. No finding means that they agree. `progress` hears of every
     /// version that is done, and of the last one.
+    ///
+    /// What is committed and published meanwhile is no finding, and neither are versions that may be gone from the log
+    /// because a checkpoint stands for them and the time to keep them is over.
     pub async fn verify(
         &self,
         table: &TableEntry,
@@ -81,128 +88,211 @@ impl Mirror {
         options: VerifyOptions,
         progress: &(dyn Fn(Version, Version) + Send + Sync),
     ) -> Result<Vec<Finding>> {
-        let (catalog, stores, store) = (self.catalog.as_ref(), &self.stores, self.store(table)?);
-        let mut findings: Vec<_> = foreign_commit(catalog, table, store.as_ref()).await?.into_iter().collect();
+        let mut findings: Vec<_> = self.foreign_commit(table).await?.into_iter().collect();
         let diverged = match &table.mirror {
             MirrorState::Diverged { version, .. } => Some((*version).min(table.current_version)),
             MirrorState::Following => None,
         };
         if let Some(last) = table.published_version.max(diverged) {
-            findings.extend(changed_commits(catalog, table, store.as_ref(), last, progress).await?);
+            findings.extend(self.changed_commits(table, last, progress).await?);
         }
         let unpublished = table.published_version.map_or(table.base_version, |v| v + 1);
-        if unpublished <= table.current_version {
-            findings.push(behind(table, unpublished));
-        }
-        let Some(published) = table.published_version else {
-            return Ok(findings);
-        };
-        let first = if options.every_version { table.base_version } else { published };
-        // A reader of `_delta_log` stumbles over the same missing or foreign commits, and over the same checkpoints: one
-        // finding for one cause.
-        if findings.iter().all(|f| f.version > published) {
-            findings.extend(shortcuts(catalog, stores.as_ref(), table, first..=published).await?);
-        }
-        if findings.iter().all(|f| f.version > published) {
-            for version in first..=published {
-                findings.extend(compare(catalog, stores, table, replayer, version).await?);
-                progress(version, published);
+        let is_behind = unpublished <= table.current_version;
+        if let Some(published) = table.published_version {
+            let first = if options.every_version { table.base_version } else { published };
+            // A reader of `_delta_log` stumbles over the same missing or foreign commits, and over the same checkpoints:
+            // one finding for one cause.
+            let agree = |findings: &[Finding]| findings.iter().all(|f| f.version > published);
+            if agree(&findings) {
+                findings.extend(self.shortcuts(table, first..=published).await?);
+            }
+            if agree(&findings) {
+                for version in self.oldest_in_log(table, first).await?..=published {
+                    findings.extend(self.compare(table, replayer, version).await?);
+                    progress(version, published);
+                }
+            }
+            if options.data {
+                findings.extend(self.missing_files(table).await?);
             }
         }
-        if options.data {
-            findings.extend(missing_data(catalog, table, store.as_ref()).await?);
+        if is_behind {
+            findings.extend(self.behind(table, unpublished).await?);
         }
         Ok(findings)
     }
-}
 
-fn behind(table: &TableEntry, version: Version) -> Finding {
-    let n = table.current_version + 1 - version;
-    let what = format!("{n} commit{} not published yet", if n == 1 { " is" } else { "s are" });
-    let mend = match &table.mirror {
-        MirrorState::Following => "`dl mirror run` publishes what is missing",
-        MirrorState::Diverged { .. } => {
-            "move the other writer's commit out of _delta_log, then `dl mirror run` publishes it"
+    /// The oldest version from `first` on that `_delta_log` still has.
+    async fn oldest_in_log(&self, table: &TableEntry, first: Version) -> Result<Version> {
+        if Some(first) == table.published_version {
+            return Ok(first);
         }
-    };
-    Finding { version, what, mend: mend.into() }
-}
-
-/// A commit in `_delta_log` beyond the newest of the catalog.
-async fn foreign_commit(catalog: &dyn Catalog, table: &TableEntry, store: &dyn ObjectStore) -> Result<Option<Finding>> {
-    let mut beyond = beyond(table, store).await?;
-    if beyond.is_some() {
-        // What was committed here since the entry was read is no other writer's.
-        let current = require(catalog, &TableRef::Id(table.id)).await?.current_version;
-        beyond.take_if(|(version, _)| *version <= current);
+        let log = FileTxnLogReader::open_in(&table.location, self.stores.as_ref()).await?;
+        Ok(first.max(log.versions().0))
     }
-    Ok(beyond.map(|(version, what)| Finding {
-        version,
-        what: format!("{what} is not in the catalog"),
-        mend: format!("`dl import {} --as {}` takes it in", table.location, table.name),
-    }))
-}
 
-/// Commits that are missing in `_delta_log` or differ from the catalog's bytes.
-async fn changed_commits(
-    catalog: &dyn Catalog,
-    table: &TableEntry,
-    store: &dyn ObjectStore,
-    last: Version,
-    progress: &(dyn Fn(Version, Version) + Send + Sync),
-) -> Result<Vec<Finding>> {
-    let reader = catalog.reader(table.id);
-    let over = Over::of(reader.as_ref(), store).await?;
-    let commits = reader.changes(table.base_version, last).await?;
-    let compared = commits.map(|commit| async {
-        let (version, ours) = commit?;
-        let path = commit_path(version);
-        Ok::<_, deltalakedb_log::TxnLogError>((version, ours, read(store, &path).await?, path))
-    });
-    let mut compared = compared.buffered(16);
-    let mut findings = Vec::new();
-    while let Some((version, ours, there, path)) = compared.try_next().await? {
-        let file = path.filename().unwrap_or_default();
-        let was_published = table.published_version.is_some_and(|published| version <= published);
-        let finding = match there {
-            Some(there) if there == ours => None,
-            Some(there) => {
-                let (line, mine, theirs) = first_difference(&ours, &there);
-                let whose = describe(&path, &there);
-                let mend = match was_published {
-                    true => "put the file that was published back from a backup",
-                    false => "move it out of _delta_log, then `dl mirror run` publishes the catalog's",
-                };
-                Some((format!("{whose} differs from the catalog at line {line}: {theirs} instead of {mine}"), mend))
+    /// Versions that had been committed and were not published, and still are not.
+    async fn behind(&self, table: &TableEntry, version: Version) -> Result<Option<Finding>> {
+        let now = self.entry(table.id).await?;
+        let version = now.published_version.map_or(version, |published| version.max(published + 1));
+        if version > table.current_version {
+            return Ok(None);
+        }
+        let n = table.current_version + 1 - version;
+        let what = format!("{n} commit{} not published yet", if n == 1 { " is" } else { "s are" });
+        let mend = match &table.mirror {
+            MirrorState::Following => "`dl mirror run` publishes what is missing",
+            MirrorState::Diverged { .. } => {
+                "move the other writer's commit out of _delta_log, then `dl mirror run` publishes it"
             }
-            None if was_published && over.has(reader.as_ref(), version).await? => None,
-            None if was_published => Some((format!("{file} is missing"), "put the file back from a backup")),
-            None => None,
         };
-        findings.extend(finding.map(|(what, mend)| Finding { version, what, mend: mend.into() }));
-        progress(version, last);
-    }
-    Ok(findings)
-}
-
-/// What of `_delta_log` may be gone: versions before a checkpoint, once the time to keep them is over.
-struct Over {
-    checkpoint: Option<Version>,
-    cutoff_ms: i64,
-}
-
-impl Over {
-    async fn of(reader: &dyn TxnLogReader, store: &dyn ObjectStore) -> Result<Self> {
-        let metadata = reader.head().await?.metadata;
-        let cutoff_ms = SystemClock.now_ms().saturating_sub(retention_ms(&metadata));
-        Ok(Self { checkpoint: checkpointed(store).await?, cutoff_ms })
+        Ok(Some(Finding { version, what, mend: mend.into() }))
     }
 
-    async fn has(&self, reader: &dyn TxnLogReader, version: Version) -> Result<bool> {
-        if self.checkpoint.is_none_or(|checkpoint| checkpoint <= version) {
-            return Ok(false);
+    /// A commit in `_delta_log` beyond the newest of the catalog.
+    async fn foreign_commit(&self, table: &TableEntry) -> Result<Option<Finding>> {
+        let mut beyond = beyond(table, self.store(table)?.as_ref()).await?;
+        if beyond.is_some() {
+            // What was committed here since the entry was read is no other writer's.
+            let current = self.entry(table.id).await?.current_version;
+            beyond.take_if(|(version, _)| *version <= current);
         }
-        Ok(reader.snapshot(At::Version(version)).await?.head.timestamp < self.cutoff_ms)
+        Ok(beyond.map(|(version, what)| Finding {
+            version,
+            what: format!("{what} is not in the catalog"),
+            mend: format!("`dl import {} --as {}` takes it in", table.location, table.name),
+        }))
+    }
+
+    /// Commits that are missing in `_delta_log` or differ from the catalog's bytes.
+    async fn changed_commits(
+        &self,
+        table: &TableEntry,
+        last: Version,
+        progress: &(dyn Fn(Version, Version) + Send + Sync),
+    ) -> Result<Vec<Finding>> {
+        let (reader, store) = (self.catalog.reader(table.id), self.store(table)?);
+        let expired = Expired::of(reader.as_ref(), store.as_ref(), self.clock.now_ms()).await?;
+        let (mut findings, mut next) = (Vec::new(), table.base_version);
+        while next <= last {
+            let some = commits::some(reader.as_ref(), next, last).await?;
+            next = some.last().map_or(next.saturating_add(commits::COMMITS), |(version, _)| version + 1);
+            let compared = futures::stream::iter(some).map(|(version, ours)| {
+                let (store, path) = (&store, commit_path(version));
+                async move {
+                    let there = read(store.as_ref(), &path).await?;
+                    Ok::<_, TxnLogError>((version, ours, there, path))
+                }
+            });
+            let mut compared = compared.buffered(16);
+            while let Some((version, ours, there, path)) = compared.try_next().await? {
+                progress(version, last);
+                let was_published = table.published_version.is_some_and(|published| version <= published);
+                let Some(what) = changed(&path, &ours, there.as_ref()) else { continue };
+                let may_be_gone = there.is_none() && (!was_published || expired.has(reader.as_ref(), version).await?);
+                if may_be_gone {
+                    continue;
+                }
+                let name = &table.name;
+                let mend = match there {
+                    _ if !was_published => {
+                        "move it out of _delta_log, then `dl mirror run` publishes the catalog's".into()
+                    }
+                    Some(there) if !is_torn(&there, &ours) => {
+                        format!("move it out of _delta_log, then `dl mirror repair {name}` puts the catalog's there")
+                    }
+                    Some(_) | None => format!("`dl mirror repair {name}` puts the catalog's there"),
+                };
+                findings.push(Finding { version, what, mend });
+            }
+        }
+        Ok(findings)
+    }
+
+    /// What is wrong with the files that save a reader work: checkpoints, the hint to the last one, checksums. Of
+    /// checkpoints the newest is looked at, and those of these versions.
+    async fn shortcuts(&self, table: &TableEntry, versions: std::ops::RangeInclusive<Version>) -> Result<Vec<Finding>> {
+        let (reader, store) = (self.catalog.reader(table.id), self.store(table)?);
+        let (published, name) = (*versions.end(), &table.name);
+        let mut findings = Vec::new();
+        let again = format!("`dl mirror checkpoint {name}` writes a good one");
+        let checkpoints = StoredCheckpoint::all(&table.location, self.stores.as_ref()).await?;
+        let newest = checkpoints.iter().map(StoredCheckpoint::version).filter(|v| *v <= published).max();
+        for checkpoint in &checkpoints {
+            let version = checkpoint.version();
+            if version < table.base_version || (Some(version) != newest && !versions.contains(&version)) {
+                continue;
+            }
+            let mend = match version == published {
+                true => format!("{again} in its place"),
+                false => format!("{again} of version {published}, and then this one can be deleted"),
+            };
+            let what = wrong_checkpoint(reader.as_ref(), checkpoint).await?;
+            findings.extend(what.map(|what| Finding { version, what, mend }));
+        }
+        let hint = hint(store.as_ref()).await?;
+        let hinted = hint.as_deref().map(hinted);
+        let what = match hinted {
+            Some(None) => Some("_last_checkpoint is torn".to_string()),
+            Some(Some(version)) if !checkpoints.iter().any(|c| c.version() == version) => {
+                Some(format!("_last_checkpoint leads to version {version}, of which there is no checkpoint"))
+            }
+            Some(Some(version)) if version > published => {
+                // The hint may be of what was published meanwhile.
+                let now = self.entry(table.id).await?.published_version;
+                (Some(version) > now)
+                    .then(|| format!("_last_checkpoint leads to version {version}, which is not published"))
+            }
+            _ => None,
+        };
+        let mend = format!("`dl mirror checkpoint {name}` puts it right");
+        findings.extend(what.map(|what| Finding { version: published, what, mend }));
+        for version in versions {
+            let Some(there) = read(store.as_ref(), &checksum::path(version)).await? else { continue };
+            let what = Known::count(reader.as_ref(), version).await?.difference(&there);
+            let file = format!("{version:020}.crc");
+            let mend = match version == published {
+                true => format!("`dl mirror checkpoint {name}` writes it anew"),
+                false => "delete it: a reader does without it".into(),
+            };
+            findings.extend(what.map(|what| Finding { version, what: format!("the checksum {file} {what}"), mend }));
+        }
+        Ok(findings)
+    }
+
+    /// The smallest difference between the catalog's state and someone else's replay.
+    async fn compare(&self, table: &TableEntry, replayer: &dyn Replayer, version: Version) -> Result<Option<Finding>> {
+        let reader = self.catalog.reader(table.id);
+        let snapshot = reader.snapshot(At::Version(version)).await?;
+        let files: Vec<Add> = reader.files(version, None).await?.try_collect().await?;
+        let difference = match replayer.replay(&table.location, &self.stores, version).await {
+            Ok(theirs) => difference(&snapshot, &files, &theirs),
+            Err(e) => Some(format!("another reader cannot replay _delta_log: {e}")),
+        };
+        Ok(difference.map(|what| Finding {
+            version,
+            what,
+            mend: "look in _delta_log for a log compaction file that is stale and delete it, or for a path spelled in two \
+                   ways, which this reader takes for two files"
+                .into(),
+        }))
+    }
+}
+
+/// How a commit in `_delta_log` differs from the catalog's.
+fn changed(path: &Path, ours: &Bytes, there: Option<&Bytes>) -> Option<String> {
+    let file = path.filename().unwrap_or_default();
+    match there {
+        Some(there) if there == ours => None,
+        Some(there) if is_torn(there, ours) => {
+            Some(format!("{file} is torn: it has {} of {} bytes", there.len(), ours.len()))
+        }
+        Some(there) => {
+            let (line, mine, theirs) = first_difference(ours, there);
+            let whose = describe(path, there);
+            Some(format!("{whose} differs from the catalog at line {line}: {theirs} instead of {mine}"))
+        }
+        None => Some(format!("{file} is missing")),
     }
 }
 
@@ -226,59 +316,6 @@ fn first_difference(ours: &[u8], theirs: &[u8]) -> (usize, String, String) {
     (0, String::new(), String::new())
 }
 
-/// What is wrong with the files that save a reader work: checkpoints, the hint to the last one, checksums. Of
-/// checkpoints the newest is looked at, and those of these versions.
-async fn shortcuts(
-    catalog: &dyn Catalog,
-    stores: &dyn Stores,
-    table: &TableEntry,
-    versions: std::ops::RangeInclusive<Version>,
-) -> Result<Vec<Finding>> {
-    let (reader, published, name) = (catalog.reader(table.id), *versions.end(), &table.name);
-    let (store, mut findings) = (stores.open(&table.location, Durability::Full)?, Vec::new());
-    let store = store.as_ref();
-    let again = format!("`dl mirror checkpoint {name}` writes a good one");
-    let checkpoints = StoredCheckpoint::all(&table.location, stores).await?;
-    let newest = checkpoints.iter().map(StoredCheckpoint::version).filter(|v| *v <= published).max();
-    for checkpoint in &checkpoints {
-        let version = checkpoint.version();
-        if version < table.base_version || (Some(version) != newest && !versions.contains(&version)) {
-            continue;
-        }
-        let mend = match version == published {
-            true => format!("{again} in its place"),
-            false => format!("{again} of version {published}, and then this one can be deleted"),
-        };
-        let what = wrong_checkpoint(reader.as_ref(), checkpoint).await?;
-        findings.extend(what.map(|what| Finding { version, what, mend }));
-    }
-    let hint = hint(store).await?;
-    let hinted = hint.as_deref().map(hinted);
-    let what = match hinted {
-        Some(None) => Some("_last_checkpoint is torn".to_string()),
-        Some(Some(version)) if !checkpoints.iter().any(|c| c.version() == version) => {
-            Some(format!("_last_checkpoint leads to version {version}, of which there is no checkpoint"))
-        }
-        Some(Some(version)) if version > published => {
-            Some(format!("_last_checkpoint leads to version {version}, which is not published"))
-        }
-        _ => None,
-    };
-    let mend = format!("`dl mirror checkpoint {name}` puts it right");
-    findings.extend(what.map(|what| Finding { version: published, what, mend }));
-    for version in versions {
-        let Some(there) = read(store, &checksum::path(version)).await? else { continue };
-        let what = Known::count(reader.as_ref(), version).await?.difference(&there);
-        let file = format!("{version:020}.crc");
-        let mend = match version == published {
-            true => format!("`dl mirror checkpoint {name}` writes it anew"),
-            false => "delete it: a reader does without it".into(),
-        };
-        findings.extend(what.map(|what| Finding { version, what: format!("the checksum {file} {what}"), mend }));
-    }
-    Ok(findings)
-}
-
 /// What is wrong with a checkpoint.
 async fn wrong_checkpoint(reader: &dyn TxnLogReader, checkpoint: &StoredCheckpoint) -> Result<Option<String>> {
     let (name, version) = (checkpoint.name(), checkpoint.version());
@@ -291,33 +328,8 @@ async fn wrong_checkpoint(reader: &dyn TxnLogReader, checkpoint: &StoredCheckpoi
         Err(e) => return Err(e),
     };
     let snapshot = reader.snapshot(At::Version(version)).await?;
-    let difference = checkpoint::difference(&snapshot, reader.set_hash(version).await?, &state);
+    let difference = checkpoint::difference(reader, &snapshot, &state).await?;
     Ok(difference.map(|what| format!("the checkpoint {name} {what}")))
-}
-
-/// The smallest difference between the catalog's state and someone else's replay.
-async fn compare(
-    catalog: &dyn Catalog,
-    stores: &Arc<dyn Stores>,
-    table: &TableEntry,
-    replayer: &dyn Replayer,
-    version: Version,
-) -> Result<Option<Finding>> {
-    let reader = catalog.reader(table.id);
-    let snapshot = reader.snapshot(At::Version(version)).await?;
-    let files: Vec<Add> = reader.files(version, None).await?.try_collect().await?;
-    let difference = match replayer.replay(&table.location, stores, version).await {
-        Ok(theirs) => difference(&snapshot, &files, &theirs),
-        Err(e) => Some(format!("another reader cannot replay _delta_log: {e}")),
-    };
-    Ok(difference.map(|what| Finding {
-        version,
-        what,
-        mend:
-            "look in _delta_log for a log compaction file that is stale and delete it, or for a path spelled in two ways, \
-             which this reader takes for two files"
-                .into(),
-    }))
 }
 
 fn difference(ours: &Snapshot, files: &[Add], theirs: &Replayed) -> Option<String> {
@@ -370,34 +382,4 @@ fn first_entry<T: PartialEq + fmt::Debug>(
         let show = |v: Option<&T>| v.map_or("nothing".to_string(), |v| format!("{v:?}"));
         format!("the {what} {k:?} is {} instead of {}", show(theirs.get(k)), show(ours.get(k)))
     })
-}
-
-/// Data files of the newest version that are not there.
-async fn missing_data(catalog: &dyn Catalog, table: &TableEntry, store: &dyn ObjectStore) -> Result<Vec<Finding>> {
-    let version = table.current_version;
-    let files = catalog.reader(table.id).files(version, None).await?;
-    let looked = files.map(|file| async {
-        let file = file?;
-        let decoded = String::from_utf8_lossy(&deltalakedb_log::canonical_path(&file.path)).into_owned();
-        let absolute = decoded.starts_with('/') || decoded.contains("://");
-        let found = match (absolute, Path::parse(&decoded)) {
-            (false, Ok(path)) => match store.head(&path).await {
-                Ok(_) => true,
-                Err(object_store::Error::NotFound { .. }) => false,
-                Err(e) => return Err(e.into()),
-            },
-            _ => std::path::Path::new(&decoded).exists() || !decoded.starts_with('/'),
-        };
-        Ok::<_, deltalakedb_log::TxnLogError>((file.path, found))
-    });
-    let missing: Vec<_> =
-        looked.buffer_unordered(16).try_filter(|(_, found)| std::future::ready(!found)).try_collect().await?;
-    Ok(missing
-        .into_iter()
-        .map(|(path, _)| Finding {
-            version,
-            what: format!("the data file {path} is missing"),
-            mend: "restore the file from a backup".into(),
-        })
-        .collect())
 }

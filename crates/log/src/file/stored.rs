@@ -3,7 +3,7 @@
 //! A reader of the log passes over a checkpoint that it cannot read, so it cannot tell whether one is good. Whoever
 //! wants to know reads it alone, a batch at a time: its files are counted and hashed, not kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use object_store::path::Path;
@@ -36,6 +36,8 @@ pub struct CheckpointState {
     pub set_hash: SetHash,
     /// The tombstones.
     pub tombstones: u64,
+    /// The names of the sidecars that its files are in.
+    pub sidecars: BTreeSet<String>,
     /// Every action, and whatever else is a row.
     pub actions: u64,
     /// The protocol; none in a checkpoint that is wrong.
@@ -119,7 +121,10 @@ impl CheckpointState {
             }
             Action::CheckpointMetadata(of) => self.version = of.get("version"),
             Action::DomainMetadata(_) | Action::CommitInfo(_) | Action::Cdc(_) => {}
-            Action::Sidecar(_) | Action::Unknown(..) => {}
+            Action::Sidecar(sidecar) => {
+                self.sidecars.extend(sidecar.path.rsplit('/').next().map(String::from));
+            }
+            Action::Unknown(..) => {}
         }
     }
 }

@@ -1,0 +1,63 @@
+//! What is published, lost and put back.
+
+use serde_json::json;
+
+use crate::bad_input::check;
+use crate::place::Place;
+
+/// A table with one row, published.
+fn begin() -> Place {
+    let place = Place::new();
+    place.write("rows.csv", "id\n1\n");
+    place.dl(&["create", "t", "--location", "t", "--schema", "id long"]).good();
+    place.dl(&["write", "t", "--input", "rows.csv"]).good();
+    place
+}
+
+#[test]
+fn what_is_missing_is_put_back() {
+    let place = begin();
+    let first = place.path("t/_delta_log/00000000000000000000.json");
+    let bytes = std::fs::read(&first).unwrap();
+    std::fs::remove_file(&first).unwrap();
+    let found = place.dl(&["verify", "t"]);
+    assert_eq!(found.code, Some(3), "{found:?}");
+    assert!(found.out.contains("`dl mirror repair default.t` puts the catalog's there"), "{found:?}");
+    for choice in ["--ours", "--theirs"] {
+        check(
+            place.dl(&["mirror", "repair", "t", choice]),
+            1,
+            &["--ours and --theirs are not done", "dl verify default.t"],
+        );
+    }
+    let repaired = place.dl(&["mirror", "repair", "t", "--format", "json"]).json();
+    assert_eq!(repaired, json!({"name": "default.t", "versions": [0], "checkpoint": null}));
+    assert_eq!(std::fs::read(&first).unwrap(), bytes);
+    place.dl(&["verify", "t", "--every-version"]).good();
+    let nothing = place.dl(&["mirror", "repair", "t"]).good();
+    assert_eq!(nothing.trim(), "nothing that was published of default.t is missing in its _delta_log");
+}
+
+#[test]
+fn a_folder_that_is_gone_is_not_published_into() {
+    let place = begin();
+    std::fs::rename(place.path("t/_delta_log"), place.path("elsewhere")).unwrap();
+    let written = place.dl(&["write", "t", "--input", "rows.csv"]);
+    assert_eq!(written.code, Some(0), "the commit stands: {written:?}");
+    assert!(written.err.contains("is the disk mounted"), "{written:?}");
+    assert!(!place.path("t/_delta_log").exists(), "nothing is put into the folder that is in its place");
+    std::fs::rename(place.path("elsewhere"), place.path("t/_delta_log")).unwrap();
+    place.dl(&["mirror", "run"]).good();
+    place.dl(&["verify", "t", "--every-version", "--data"]).good();
+}
+
+#[test]
+fn what_is_published_without_waiting_for_the_disk_is_recorded_in_the_end() {
+    let place = begin();
+    let written =
+        place.dl(&["--set", "durability=catalog", "write", "t", "--input", "rows.csv", "--format", "json"]).json();
+    assert_eq!((&written["version"], &written["publishedVersion"]), (&json!(2), &json!(2)), "{written}");
+    let status = place.dl(&["mirror", "status", "--format", "json"]).json();
+    assert_eq!((&status[0]["behind"], &status[0]["publishedVersion"]), (&json!(0), &json!(2)), "{status}");
+    place.dl(&["verify", "t", "--every-version", "--data"]).good();
+}

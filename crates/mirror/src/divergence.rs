@@ -1,0 +1,78 @@
+//! Commits in `_delta_log` that are not the catalog's: the table stops, and nothing is overwritten.
+
+use deltalakedb_log::catalog::{Artifact, MirrorState};
+use deltalakedb_log::{Result, TableEntry, TxnLogError, Version};
+use object_store::ObjectStore;
+
+use crate::publish::Mirror;
+use crate::put::{Failure, commit_path, describe, is_torn, read};
+
+impl Mirror {
+    /// A table that stopped goes on as soon as the other writer's commit is out of the way.
+    pub(crate) async fn check_following(&self, entry: &TableEntry) -> Result<()> {
+        let MirrorState::Diverged { version, what } = &entry.mirror else { return Ok(()) };
+        let there = read(self.store(entry)?.as_ref(), &commit_path(*version)).await?;
+        let ours = match *version <= entry.current_version {
+            true => self.catalog.reader(entry.id).commit_bytes(*version).await?,
+            false => None,
+        };
+        let is_in_the_way = there.is_some_and(|there| ours.is_none_or(|ours| there != ours && !is_torn(&there, &ours)));
+        if !is_in_the_way {
+            // Where the state is another one by now, the next look at the table finds it.
+            self.catalog.set_mirror(entry, &MirrorState::Following).await?;
+            return Ok(());
+        }
+        let (name, place) = (&entry.name, &entry.location);
+        Err(TxnLogError::invalid(format!(
+            "{name} is not published: version {version} in its _delta_log is another writer's ({what}); `dl verify {name}` \
+             shows the difference, and once that file is moved out of {place}/_delta_log `dl mirror run` publishes ours"
+        )))
+    }
+
+    /// A commit beyond the newest of the catalog is another writer's, or the catalog's own from before it was restored
+    /// from a backup: the table stops. What was committed and published here since the entry was read is neither: then
+    /// `true`, the entry is old.
+    pub(crate) async fn look_beyond(&self, entry: &TableEntry) -> Result<bool> {
+        let Some((version, what)) = beyond(entry, self.store(entry)?.as_ref()).await? else { return Ok(false) };
+        let (name, place) = (&entry.name, &entry.location);
+        if !self.catalog.set_mirror(entry, &MirrorState::Diverged { version, what: what.clone() }).await? {
+            return Ok(true);
+        }
+        Err(TxnLogError::invalid(format!(
+            "publishing of {name} stopped: version {version} in {place}/_delta_log is not in the catalog ({what}); \
+             `dl verify {name}` shows it, and `dl import {place} --as {name}` takes it in"
+        )))
+    }
+
+    /// Remembers a failure, and gives the error to show.
+    pub(crate) async fn note(&self, entry: &TableEntry, version: Version, failure: Failure) -> Result<TxnLogError> {
+        let (name, place) = (&entry.name, &entry.location);
+        match failure {
+            Failure::Foreign(what) => {
+                let state = MirrorState::Diverged { version, what: what.clone() };
+                // Where the state is another one by now, somebody else has found this or mended it.
+                self.catalog.set_mirror(entry, &state).await?;
+                Ok(TxnLogError::invalid(format!(
+                    "publishing of {name} stopped: version {version} in {place}/_delta_log is another writer's ({what}); \
+                     nothing was overwritten, run `dl verify {name}` to see the difference"
+                )))
+            }
+            Failure::Error(e) => {
+                let now = self.clock.now_ms();
+                self.catalog.mark_failed(entry.id, version, Artifact::Commit, &e.to_string(), now).await?;
+                let message = format!(
+                    "version {version} of {name} is committed but could not be published to {place}/_delta_log; \
+                     `dl mirror run` tries again"
+                );
+                Ok(TxnLogError::new(e.kind(), message).with_source(e))
+            }
+        }
+    }
+}
+
+/// The commit that stands right after the newest version of the catalog, in a few words.
+pub(crate) async fn beyond(table: &TableEntry, store: &dyn ObjectStore) -> Result<Option<(Version, String)>> {
+    let version = table.current_version + 1;
+    let path = commit_path(version);
+    Ok(read(store, &path).await?.map(|there| (version, describe(&path, &there))))
+}

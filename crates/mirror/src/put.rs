@@ -1,0 +1,130 @@
+//! Putting a commit into `_delta_log`: never over another one, and the same bytes at every try.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use deltalakedb_log::{Clock, Location, ModifiedAt, Result, TxnLogError, Version};
+use object_store::path::Path;
+use object_store::{Extensions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
+
+use crate::publish::Mirror;
+
+/// How often what is in the way of a commit is looked at, and how long between two looks.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a version is not published.
+pub(crate) enum Failure {
+    /// Something else stands there.
+    Foreign(String),
+    /// It could not be written.
+    Error(TxnLogError),
+}
+
+impl<E: Into<TxnLogError>> From<E> for Failure {
+    fn from(e: E) -> Self {
+        Self::Error(e.into())
+    }
+}
+
+/// The path of a commit below the table.
+pub(crate) fn commit_path(version: Version) -> Path {
+    Path::from(format!("_delta_log/{version:020}.json"))
+}
+
+/// Puts a commit whose time is `ms`, if nothing is there: whether something was, namely the same.
+///
+/// The answer to an earlier try may have been lost, so what is there is success when it is the same. Where it is only
+/// the beginning of it, an earlier try was torn, by a power cut or by a store that does so: once it has stayed like that
+/// for a while it is replaced by the whole, unless it has changed since.
+pub(crate) async fn put_if_absent(
+    clock: &dyn Clock,
+    store: &dyn ObjectStore,
+    path: &Path,
+    bytes: &Bytes,
+    ms: i64,
+) -> Result<bool, Failure> {
+    let put = |mode| store.put_opts(path, bytes.clone().into(), options(mode, ms));
+    let mut attempt = 1;
+    loop {
+        let exists = match put(PutMode::Create).await {
+            Ok(_) => return Ok(false),
+            Err(e @ (object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. })) => e,
+            Err(e) => return Err(e.into()),
+        };
+        match read_with_version(store, path).await? {
+            Some((there, _)) if there == *bytes => return Ok(true),
+            Some((there, _)) if !is_torn(&there, bytes) => return Err(Failure::Foreign(describe(path, &there))),
+            Some((_, torn)) if attempt >= TRIES => {
+                put(PutMode::Update(torn)).await?;
+                return Ok(false);
+            }
+            // Some stores say "exists" while another put is in flight that then fails.
+            None if attempt >= TRIES => return Err(exists.into()),
+            Some(_) | None => clock.sleep(PAUSE).await,
+        }
+        attempt += 1;
+    }
+}
+
+/// Whether a file is only the beginning of a commit.
+pub(crate) fn is_torn(there: &[u8], whole: &[u8]) -> bool {
+    there.len() < whole.len() && whole.starts_with(there)
+}
+
+fn options(mode: PutMode, ms: i64) -> PutOptions {
+    let mut extensions = Extensions::new();
+    extensions.insert(ModifiedAt(SystemTime::UNIX_EPOCH + Duration::from_millis(ms.max(0).unsigned_abs())));
+    PutOptions { mode, extensions, ..PutOptions::default() }
+}
+
+/// The bytes of a file; `None` where there is none.
+pub(crate) async fn read(store: &dyn ObjectStore, path: &Path) -> Result<Option<Bytes>> {
+    Ok(read_with_version(store, path).await?.map(|(bytes, _)| bytes))
+}
+
+/// The same, with what tells this version of the file from the next.
+pub(crate) async fn read_with_version(store: &dyn ObjectStore, path: &Path) -> Result<Option<(Bytes, UpdateVersion)>> {
+    match store.get(path).await {
+        Ok(got) => {
+            let version = UpdateVersion { e_tag: got.meta.e_tag.clone(), version: got.meta.version.clone() };
+            Ok(Some((got.bytes().await?, version)))
+        }
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// What another writer's commit is, in a few words.
+pub(crate) fn describe(path: &Path, bytes: &Bytes) -> String {
+    let file = path.filename().unwrap_or_default();
+    let commit = deltalakedb_log::Commit::parse(bytes.clone(), file).ok();
+    let info = commit.as_ref().and_then(|c| c.info());
+    let by = info.and_then(|i| i.0.get::<String>("engineInfo")).unwrap_or_else(|| "an unknown engine".into());
+    let operation = info.and_then(|i| i.operation()).unwrap_or_else(|| "commit".into());
+    format!("{file}: {operation} by {by}")
+}
+
+impl Mirror {
+    /// Once per place, before anything is published there: a file that exists must not be overwritten.
+    pub(crate) async fn prove(&self, location: &Location, store: &dyn ObjectStore) -> Result<()> {
+        if self.is_proven(location) {
+            return Ok(());
+        }
+        let probe = Path::from(format!("_delta_log/.probe-{}", self.clock.new_uuid()));
+        let put = || store.put_opts(&probe, Bytes::from_static(b"probe").into(), PutOptions::from(PutMode::Create));
+        put().await?;
+        let again = put().await;
+        store.delete(&probe).await?;
+        match again {
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                self.note_proven(location);
+                Ok(())
+            }
+            Ok(_) => Err(TxnLogError::invalid(format!(
+                "the object store of {location} overwrites files it was asked not to: it cannot keep a Delta log safely"
+            ))),
+            Err(e) => Err(e.into()),
+        }
+    }
+}

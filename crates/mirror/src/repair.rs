@@ -1,0 +1,167 @@
+//! Putting back what is gone from `_delta_log`: the catalog holds every commit's bytes.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use deltalakedb_log::{Commit, ErrorKind, Result, TableEntry, TableId, TableName, TxnLogError, Version};
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use crate::commits;
+use crate::publish::Mirror;
+use crate::put::{Failure, commit_path};
+use crate::upkeep::Expired;
+
+/// What a repair did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repaired {
+    /// The table.
+    pub table: TableName,
+    /// The versions whose commits were put back.
+    pub versions: Vec<Version>,
+    /// The version of which a checkpoint was written, because the log begins there.
+    pub checkpoint: Option<Version>,
+}
+
+impl fmt::Display for Repaired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let table = &self.table;
+        match &self.versions[..] {
+            [] => write!(f, "nothing that was published of {table} is missing in its _delta_log"),
+            [one] => write!(f, "version {one} of {table} was missing in its _delta_log and is there again"),
+            [first, .., last] => {
+                let n = self.versions.len();
+                write!(
+                    f,
+                    "{n} versions of {table}, from {first} to {last}, were missing in its _delta_log and are there again"
+                )
+            }
+        }
+    }
+}
+
+impl Mirror {
+    /// Puts every commit that was published and is not in `_delta_log` any more there again, with the catalog's bytes.
+    /// Commits that may be gone, because a checkpoint stands for them and the time to keep them is over, stay gone.
+    ///
+    /// # Errors
+    /// `Invalid` when another commit stands where one of the catalog's should be: nothing is overwritten.
+    pub async fn repair(&self, table: TableId) -> Result<Repaired> {
+        let turn = self.turn(table);
+        let _turn = turn.lock().await;
+        let entry = self.entry(table).await?;
+        let store = self.store(&entry)?;
+        self.put_back(&entry, store.as_ref(), &Listed::read(store.as_ref()).await?).await
+    }
+
+    /// Looks for what was published last. When it is gone, everything that is gone is put back, which a sentence says;
+    /// when all is gone, this is not the place it was published to.
+    pub(crate) async fn look_back(&self, entry: &TableEntry) -> Result<Option<String>> {
+        let Some(last) = entry.published_version else { return Ok(None) };
+        let store = self.store(entry)?;
+        match store.head(&commit_path(last)).await {
+            Ok(there) => {
+                let bytes = self.catalog.reader(entry.id).commit_bytes(last).await?;
+                // One of no bytes is torn whatever was in it.
+                if there.size > 0 && bytes.is_none_or(|bytes| bytes.len() as u64 <= there.size) {
+                    return Ok(None);
+                }
+            }
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(e) => {
+                let what =
+                    format!("nobody can say whether version {last} of {} is still in its _delta_log", entry.name);
+                let e = TxnLogError::from(e);
+                return Err(TxnLogError::new(e.kind(), what).with_source(e));
+            }
+        }
+        let listed = Listed::read(store.as_ref()).await?;
+        if listed.is_empty() {
+            let (name, place) = (&entry.name, &entry.location);
+            return Err(TxnLogError::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "nothing is left in {place}/_delta_log, where {name} was published up to version {last}: is the disk \
+                     mounted, and is it the right bucket? If it is lost, `dl mirror repair {name}` publishes all of it again"
+                ),
+            ));
+        }
+        let repaired = self.put_back(entry, store.as_ref(), &listed).await?;
+        Ok((!repaired.versions.is_empty()).then(|| repaired.to_string()))
+    }
+
+    async fn put_back(&self, entry: &TableEntry, store: &dyn ObjectStore, listed: &Listed) -> Result<Repaired> {
+        let mut repaired = Repaired { table: entry.name.clone(), versions: Vec::new(), checkpoint: None };
+        let Some(last) = entry.published_version else { return Ok(repaired) };
+        let reader = self.catalog.reader(entry.id);
+        let expired = Expired::of(reader.as_ref(), store, self.clock.now_ms()).await?;
+        let mut next = entry.base_version;
+        while next <= last {
+            let some = commits::some(reader.as_ref(), next, last).await?;
+            for (version, bytes) in &some {
+                let is_there = listed.commits.get(version) == Some(&(bytes.len() as u64));
+                if is_there || (!listed.commits.contains_key(version) && expired.has(reader.as_ref(), *version).await?)
+                {
+                    continue;
+                }
+                let actions = Commit::parse_without_files(bytes, "a stored commit")?;
+                match self.put_commit(entry, store, *version, bytes, &actions).await {
+                    Ok(()) => repaired.versions.push(*version),
+                    Err(Failure::Foreign(what)) => {
+                        let (name, place) = (&entry.name, &entry.location);
+                        return Err(TxnLogError::invalid(format!(
+                            "version {version} in {place}/_delta_log is not what was published of {name} ({what}): move \
+                             that file away, then `dl mirror repair {name}` puts the catalog's there"
+                        )));
+                    }
+                    Err(Failure::Error(e)) => {
+                        return Err(TxnLogError::new(
+                            e.kind(),
+                            format!("version {version} of {} could not be put back", entry.name),
+                        )
+                        .with_source(e));
+                    }
+                }
+            }
+            next = match some.last() {
+                Some((version, _)) => version + 1,
+                // These are held without their bytes.
+                None => next.saturating_add(commits::COMMITS),
+            };
+        }
+        let begins_with_a_commit = entry.base_version == 0 && reader.commit_bytes(0).await?.is_some();
+        if !repaired.versions.is_empty() && !begins_with_a_commit && !listed.has_checkpoint {
+            self.checkpoint_of(entry, entry.base_version).await?;
+            repaired.checkpoint = Some(entry.base_version);
+        }
+        Ok(repaired)
+    }
+}
+
+/// What there is in `_delta_log`.
+struct Listed {
+    /// The commits, with the size of each.
+    commits: HashMap<Version, u64>,
+    has_checkpoint: bool,
+}
+
+impl Listed {
+    async fn read(store: &dyn ObjectStore) -> Result<Self> {
+        let mut listed = Self { commits: HashMap::new(), has_checkpoint: false };
+        let mut files = store.list(Some(&Path::from("_delta_log")));
+        while let Some(file) = files.try_next().await? {
+            let name = file.location.filename().unwrap_or_default();
+            match name.split_once('.').map(|(version, kind)| (version.parse::<Version>(), kind)) {
+                Some((Ok(version), "json")) => _ = listed.commits.insert(version, file.size),
+                Some((Ok(_), kind)) if kind.starts_with("checkpoint.") => listed.has_checkpoint = true,
+                _ => {}
+            }
+        }
+        Ok(listed)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.commits.is_empty() && !self.has_checkpoint
+    }
+}

@@ -1,0 +1,71 @@
+//! What is published and not yet on the disk.
+//!
+//! The watermark is where publishing begins again after a power cut, so it says nothing of files that the system may
+//! still lose. With [`Durability::Full`] every file is synced as it is put. With [`Durability::Catalog`] nobody waits for
+//! that: the files are seen at once, and the watermark follows when [`Mirror::settle`] has synced them, many at a time.
+
+use std::path::PathBuf;
+
+use deltalakedb_log::catalog::Lease;
+use deltalakedb_log::{Durability, LocalFiles, Result, TableEntry, TableId, Version};
+
+use crate::publish::{Mirror, lock};
+use crate::put::commit_path;
+
+/// Versions of a table that are put and not synced.
+#[derive(Clone, Debug)]
+pub(crate) struct Unsettled {
+    folder: PathBuf,
+    from: Version,
+    to: Version,
+}
+
+impl Mirror {
+    /// Waits until everything that was published here is on the disk, and records it. Without this the catalog learns of
+    /// what was published with [`Durability::Catalog`] when it is published again: that finds it there.
+    pub async fn settle(&self) -> Result<()> {
+        let tables: Vec<TableId> = lock(&self.shared.unsettled).keys().copied().collect();
+        for table in tables {
+            // Nothing is published meanwhile, so what is recorded is the next.
+            let turn = self.turn(table);
+            let _turn = turn.lock().await;
+            let Some(put) = lock(&self.shared.unsettled).get(&table).cloned() else { continue };
+            let files = (put.from..=put.to).map(commit_path).collect();
+            LocalFiles::new(put.folder, Durability::Full).sync(files).await?;
+            self.catalog.mark_next_published(table, put.from, put.to).await?;
+            lock(&self.shared.unsettled).remove(&table);
+        }
+        Ok(())
+    }
+
+    /// Whether [`Self::settle`] has something to do.
+    pub fn is_unsettled(&self) -> bool {
+        !lock(&self.shared.unsettled).is_empty()
+    }
+
+    /// The newest version that is put and not settled.
+    pub(crate) fn unsettled(&self, table: TableId) -> Option<Version> {
+        lock(&self.shared.unsettled).get(&table).map(|put| put.to)
+    }
+
+    /// Records that the versions `from` to `to` were put: now, or when they are settled. Without a lease, whether they
+    /// were the next ones.
+    pub(crate) async fn note_published(
+        &self,
+        entry: &TableEntry,
+        lease: Option<&Lease>,
+        from: Version,
+        to: Version,
+    ) -> Result<bool> {
+        let later = self.stores.directory(&entry.location).filter(|_| self.durability == Durability::Catalog);
+        match (later, lease) {
+            (Some(folder), _) => {
+                let mut unsettled = lock(&self.shared.unsettled);
+                unsettled.entry(entry.id).or_insert(Unsettled { folder, from, to }).to = to;
+                Ok(true)
+            }
+            (None, Some(lease)) => self.catalog.mark_published(lease, to).await.map(|()| true),
+            (None, None) => self.catalog.mark_next_published(entry.id, from, to).await,
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! How far mirrors are.
+
+use deltalakedb_log::catalog::MirrorFailure;
+use deltalakedb_log::{At, Result, TableEntry};
+
+use crate::publish::Mirror;
+
+/// How far a table's mirror is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// The table.
+    pub table: TableEntry,
+    /// Versions committed and not published.
+    pub behind: u64,
+    /// Milliseconds since the oldest of them was committed; 0 when there is none.
+    pub lag_ms: i64,
+    /// What failed.
+    pub failures: Vec<MirrorFailure>,
+}
+
+impl Mirror {
+    /// How far every table's mirror is.
+    pub async fn status(&self) -> Result<Vec<Status>> {
+        let mut all = Vec::new();
+        for mut table in self.catalog.tables().await? {
+            table.published_version = table.published_version.max(self.unsettled(table.id));
+            let next = table.published_version.map_or(table.base_version, |v| v + 1);
+            let behind = (table.current_version + 1).saturating_sub(next);
+            let lag_ms = match behind {
+                0 => 0,
+                _ => {
+                    let oldest = self.catalog.reader(table.id).snapshot(At::Version(next)).await?;
+                    (self.clock.now_ms() - oldest.head.timestamp).max(0)
+                }
+            };
+            let failures = self.catalog.mirror_failures(table.id).await?;
+            all.push(Status { table, behind, lag_ms, failures });
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,565 @@
+//! Publishers beside writers, beside each other, and after something was lost.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use deltalakedb_log::action::{Action, Add, DeletionVector, Protocol, Version};
+use deltalakedb_log::catalog::MirrorState;
+use deltalakedb_log::commit::{Base, NewTable};
+use deltalakedb_log::conformance::actions::{action, file, metadata, protocol};
+use deltalakedb_log::stores::environment;
+use deltalakedb_log::{
+    At, Catalog, Clock, CommitRequest, Durability, ErrorKind, FileTxnLogReader, Location, MemoryCatalog, Result,
+    Stores, TableEntry, TableId, TableRef, TxnLogReader,
+};
+use deltalakedb_mirror::{Finding, Mirror, Replayed, Replayer, VerifyOptions};
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use crate::simulation::{Dice, VirtualClock, World, bytes_of, commit};
+use crate::watched::Watched;
+
+const DAY: i64 = 24 * 3_600_000;
+
+fn run(story: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, story);
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind, says: &[&str]) {
+    let error = result.unwrap_err();
+    let sentence = error.to_string();
+    assert_eq!(error.kind(), kind, "{sentence}");
+    for part in says {
+        assert!(sentence.contains(part), "{sentence:?} does not say {part:?}");
+    }
+}
+
+/// Reads the log with our own reader: for tests in which it is not the reading that is in question.
+struct OurReader;
+
+#[async_trait]
+impl Replayer for OurReader {
+    async fn replay(&self, location: &Location, stores: &Arc<dyn Stores>, version: Version) -> Result<Replayed> {
+        let log = FileTxnLogReader::open_in(location, stores.as_ref()).await?;
+        let snapshot = log.snapshot(At::Version(version)).await?;
+        Ok(Replayed {
+            protocol: snapshot.head.protocol,
+            metadata: snapshot.head.metadata,
+            txns: snapshot.txns.into_iter().map(|(app, txn)| (app, txn.version)).collect(),
+            domains: snapshot.domains.into_iter().map(|(name, domain)| (name, domain.configuration)).collect(),
+            files: log.files(version, None).await?.try_collect().await?,
+        })
+    }
+}
+
+async fn findings(mirror: &Mirror, entry: &TableEntry) -> Vec<Finding> {
+    let every = VerifyOptions { every_version: true, data: false };
+    mirror.verify(entry, &OurReader, every, &|_, _| {}).await.unwrap()
+}
+
+#[test]
+fn a_publisher_with_nothing_to_do_beside_writers_stops_nothing() {
+    for seed in 0..30 {
+        run(async move {
+            let world = Arc::new(World::new(seed).await);
+            world.mirror().publish_commits(world.table).await.unwrap();
+            let writer = tokio::task::spawn_local({
+                let world = world.clone();
+                async move {
+                    let mirror = world.mirror();
+                    for _ in 0..20 {
+                        world.append().await;
+                        mirror.publish_commits(world.table).await.unwrap();
+                        world.sleep(0..10).await;
+                    }
+                }
+            });
+            let (idle, verifier) = (world.mirror(), world.mirror());
+            while !writer.is_finished() {
+                idle.publish_commits(world.table).await.unwrap();
+                let entry = world.entry().await;
+                world.sleep(0..10).await;
+                assert_eq!(findings(&verifier, &entry).await, [], "seed {seed}");
+            }
+            writer.await.unwrap();
+            assert_eq!(world.entry().await.mirror, MirrorState::Following);
+            assert_eq!(world.log().await, world.committed().await);
+        });
+    }
+}
+
+#[test]
+fn tasks_that_share_a_publisher_take_turns() {
+    for seed in 0..20 {
+        run(async move {
+            let world = Arc::new(World::new(seed).await);
+            for _ in 0..30 {
+                world.append().await;
+            }
+            let mirror = world.mirror();
+            let publish = || {
+                let (world, mirror) = (world.clone(), mirror.clone());
+                tokio::task::spawn_local(async move {
+                    let done = mirror.publish(world.table).await.unwrap();
+                    mirror.checkpoint(world.table).await.unwrap();
+                    done
+                })
+            };
+            let mut count = 0;
+            for task in [publish(), publish(), publish()] {
+                let done = task.await.unwrap();
+                assert!(!done.elsewhere, "{done:?}");
+                count += done.count;
+            }
+            assert_eq!(count, 31, "nobody did another's work again");
+            assert_eq!(world.log().await, world.committed().await);
+        });
+    }
+}
+
+#[test]
+fn published_commits_that_disappear_are_put_back() {
+    run(async {
+        let world = World::new(7).await;
+        for _ in 0..5 {
+            world.append().await;
+        }
+        let mirror = world.mirror();
+        mirror.publish(world.table).await.unwrap();
+
+        // In the middle nobody looks for them unasked.
+        world.store.inner.delete(&commit(2)).await.unwrap();
+        world.store.inner.put(&commit(3), Bytes::new().into()).await.unwrap();
+        let found = findings(&mirror, &world.entry().await).await;
+        let said: Vec<_> = found.iter().map(|f| (f.version, f.to_string())).collect();
+        assert_eq!(said.len(), 2, "{said:?}");
+        for ((version, said), what) in said.iter().zip([(2, "is missing"), (3, "is torn: it has 0 of")]) {
+            assert_eq!(*version, what.0);
+            assert!(said.contains(what.1) && said.contains("`dl mirror repair default.t` puts"), "{said}");
+        }
+        let repaired = mirror.repair(world.table).await.unwrap();
+        assert_eq!(repaired.versions, [2, 3], "{repaired}");
+        assert_eq!(world.log().await, world.committed().await);
+        assert_eq!(findings(&mirror, &world.entry().await).await, []);
+        assert!(mirror.repair(world.table).await.unwrap().versions.is_empty());
+
+        // A publisher that begins looks for the last one: nothing is put after a gap.
+        world.store.inner.delete(&commit(5)).await.unwrap();
+        world.store.inner.delete(&commit(4)).await.unwrap();
+        world.append().await;
+        let done = world.mirror().publish(world.table).await.unwrap();
+        assert_eq!((done.version, done.count), (Some(6), 1));
+        assert!(done.warnings[0].contains("2 versions of default.t, from 4 to 5, were missing"), "{:?}", done.warnings);
+        assert_eq!(world.log().await, world.committed().await);
+        assert_eq!(world.store.wrong(), Vec::<String>::new());
+
+        // What somebody put there instead stays.
+        world.store.inner.put(&commit(1), "another's".into()).await.unwrap();
+        refused(mirror.repair(world.table).await, ErrorKind::Invalid, &["version 1", "move that file away"]);
+        assert_eq!(bytes_of(&world.store.inner, &commit(1)).await.unwrap(), "another's");
+    });
+}
+
+#[test]
+fn a_place_that_is_empty_now_is_not_published_into() {
+    run(async {
+        let world = World::new(8).await;
+        world.append().await;
+        world.mirror().publish(world.table).await.unwrap();
+        let all: Vec<_> = world.store.inner.list(None).try_collect().await.unwrap();
+        for file in all {
+            world.store.inner.delete(&file.location).await.unwrap();
+        }
+        world.append().await;
+        let mirror = world.mirror();
+        for _ in 0..2 {
+            let published = mirror.publish(world.table).await;
+            refused(published, ErrorKind::Unavailable, &["is the disk mounted", "dl mirror repair default.t"]);
+        }
+        assert!(world.log().await.is_empty());
+        let repaired = mirror.repair(world.table).await.unwrap();
+        assert_eq!(repaired.versions, [0, 1]);
+        assert_eq!(mirror.publish(world.table).await.unwrap().count, 1);
+        assert_eq!(world.log().await, world.committed().await);
+    });
+}
+
+#[test]
+fn an_empty_file_in_the_way_is_a_torn_commit() {
+    run(async {
+        let world = World::new(9).await;
+        let whole = world.committed().await.remove(&0).unwrap();
+        for torn in [whole.slice(..0), whole.slice(..40), whole.slice(..whole.len() - 1)] {
+            let world = World::new(9).await;
+            world.store.inner.put(&commit(0), torn.into()).await.unwrap();
+            assert_eq!(world.mirror().publish(world.table).await.unwrap().count, 1);
+            assert_eq!(world.log().await, world.committed().await);
+        }
+    });
+}
+
+#[test]
+fn a_store_that_overwrites_is_refused_before_anything_is_published() {
+    run(async {
+        let world = World::new(10).await;
+        world.store.overwrites.store(true, Ordering::Relaxed);
+        let published = world.mirror().publish(world.table).await;
+        assert_eq!(published.as_ref().unwrap_err().kind(), ErrorKind::Invalid);
+        let cause = std::error::Error::source(published.as_ref().unwrap_err()).unwrap().to_string();
+        assert!(cause.contains("overwrites files it was asked not to"), "{cause}");
+        assert!(world.log().await.is_empty());
+        assert_eq!(world.failed().await, [0], "and the version is named");
+    });
+}
+
+#[test]
+fn a_slow_publisher_does_not_lead_readers_back() {
+    run(async {
+        let world = World::new(11).await;
+        for _ in 0..4 {
+            world.append().await;
+        }
+        let mirror = world.mirror();
+        mirror.publish_commits(world.table).await.unwrap();
+        let before = world.entry().await;
+        for _ in 0..4 {
+            world.append().await;
+        }
+        mirror.publish_commits(world.table).await.unwrap();
+        assert!(mirror.checkpoint(world.table).await.unwrap().is_last);
+        // It looked at the table before the others published.
+        let late = mirror.checkpoint_at(&before, 4).await.unwrap();
+        assert!(!late.is_last, "readers are led to version 8");
+        assert_eq!(world.store.wrong(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn an_import_never_takes_the_watermark_back_nor_another_history_in() {
+    run(async {
+        let world = World::new(12).await;
+        for _ in 0..3 {
+            world.append().await;
+        }
+        let mirror = world.mirror();
+        mirror.publish(world.table).await.unwrap();
+        let location = world.entry().await.location;
+        let last = bytes_of(&world.store.inner, &commit(3)).await.unwrap();
+        world.store.inner.delete(&commit(3)).await.unwrap();
+        let shorter = mirror.import(&location, None, &|_, _| {}).await;
+        refused(shorter, ErrorKind::Invalid, &["ends at version 2", "dl mirror repair default.t"]);
+        assert_eq!(world.entry().await.published_version, Some(3));
+
+        let other = String::from_utf8(last.to_vec()).unwrap().replace("WRITE", "MERGE");
+        let other = if other.as_bytes() == last { other.replace("\"size\":10", "\"size\":11") } else { other };
+        world.store.inner.put(&commit(3), other.clone().into()).await.unwrap();
+        world.store.inner.put(&commit(4), other.into()).await.unwrap();
+        let forked = mirror.import(&location, None, &|_, _| {}).await;
+        refused(forked, ErrorKind::Conflict, &["version 3 of default.t", "dl verify default.t"]);
+        assert_eq!(world.entry().await.current_version, 3);
+    });
+}
+
+/// A catalog in memory with a table on this machine's disk.
+struct Local {
+    dir: tempfile::TempDir,
+    catalog: Arc<MemoryCatalog>,
+    clock: Arc<VirtualClock>,
+    table: TableId,
+}
+
+impl Local {
+    async fn new(properties: &str, protocol: Protocol) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(VirtualClock::new(Dice::new(1)));
+        let catalog = Arc::new(MemoryCatalog::new(clock.clone()));
+        let table = TableId(clock.new_uuid());
+        let location = Location::parse(dir.path().join("t").to_str().unwrap()).unwrap();
+        let new = NewTable { name: "t".parse().unwrap(), location };
+        let actions = vec![Action::Protocol(protocol), Action::Metadata(metadata(properties))];
+        let request = CommitRequest::new(table, clock.new_uuid(), Base::Create(new), actions);
+        catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+        Self { dir, catalog, clock, table }
+    }
+
+    fn mirror(&self) -> Mirror {
+        Mirror::new(self.catalog.clone(), self.clock.clone()).with_stores(environment())
+    }
+
+    async fn append(&self) {
+        let head = self.entry().await.current_version;
+        let add = Action::Add(file(&format!("f{}", self.clock.new_uuid()), 0, 9));
+        let request = CommitRequest::new(self.table, self.clock.new_uuid(), Base::RebaseFrom(head), vec![add]);
+        self.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+    }
+
+    async fn entry(&self) -> TableEntry {
+        self.catalog.find(&TableRef::Id(self.table)).await.unwrap().unwrap()
+    }
+
+    fn log(&self, version: Version) -> PathBuf {
+        self.dir.path().join("t").join(commit(version).as_ref())
+    }
+
+    async fn body(&self, version: Version) -> Bytes {
+        self.catalog.reader(self.table).commit_bytes(version).await.unwrap().unwrap()
+    }
+
+    /// The versions in the log whose files have this ending.
+    fn versions(&self, ending: &str) -> Vec<Version> {
+        let log = std::fs::read_dir(self.dir.path().join("t/_delta_log")).unwrap();
+        let names = log.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut versions: Vec<_> = names.filter_map(|name| name.strip_suffix(ending)?.parse().ok()).collect();
+        versions.sort_unstable();
+        versions
+    }
+}
+
+fn local_runtime(story: impl Future<Output = ()>) {
+    // Files are written on threads of their own.
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(story);
+}
+
+#[test]
+fn the_watermark_waits_for_the_disk() {
+    local_runtime(async {
+        let local = Local::new("{}", protocol()).await;
+        let mirror = local.mirror().with_durability(Durability::Catalog);
+        let done = mirror.publish(local.table).await.unwrap();
+        assert_eq!((done.version, done.count), (Some(0), 1), "it is there");
+        local.append().await;
+        assert_eq!(mirror.publish(local.table).await.unwrap().count, 1, "and is not published twice");
+        assert_eq!(local.entry().await.published_version, None, "but it may be lost still");
+        assert!(mirror.is_unsettled());
+
+        // The power goes: the files are empty. Another process begins.
+        std::fs::write(local.log(0), "").unwrap();
+        std::fs::write(local.log(1), "").unwrap();
+        let mirror = local.mirror().with_durability(Durability::Catalog);
+        assert_eq!(mirror.publish(local.table).await.unwrap().count, 2);
+        for version in [0, 1] {
+            assert_eq!(std::fs::read(local.log(version)).unwrap(), local.body(version).await, "{version}");
+        }
+        mirror.settle().await.unwrap();
+        assert!(!mirror.is_unsettled());
+        assert_eq!(local.entry().await.published_version, Some(1));
+        local.append().await;
+        assert_eq!(local.mirror().publish(local.table).await.unwrap().count, 1, "with full durability at once");
+        assert_eq!(local.entry().await.published_version, Some(2));
+    });
+}
+
+#[test]
+fn a_published_commit_has_its_time_and_needs_not_be_ours_to_touch() {
+    use std::os::unix::fs::PermissionsExt;
+    local_runtime(async {
+        let local = Local::new("{}", protocol()).await;
+        local.mirror().publish(local.table).await.unwrap();
+        let at = std::fs::metadata(local.log(0)).unwrap().modified().unwrap();
+        let ms = at.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+        assert_eq!(i64::try_from(ms).unwrap(), local.entry().await.current_timestamp);
+
+        // Another user's process put the next one and died before it said so.
+        local.append().await;
+        std::fs::write(local.log(1), local.body(1).await).unwrap();
+        std::fs::set_permissions(local.log(1), PermissionsExt::from_mode(0o444)).unwrap();
+        assert_eq!(local.mirror().publish(local.table).await.unwrap().count, 1);
+        assert_eq!(local.entry().await.published_version, Some(1));
+    });
+}
+
+#[test]
+fn a_log_that_was_cleaned_up_agrees_with_the_catalog_and_every_kept_version_opens() {
+    local_runtime(async {
+        let local = Local::new(r#"{"delta.logRetentionDuration":"interval 7 days"}"#, protocol()).await;
+        let mirror = local.mirror().with_checkpoint_interval(3.try_into().unwrap());
+        for _ in 0..12 {
+            mirror.publish(local.table).await.unwrap();
+            local.append().await;
+            local.clock.advance(DAY);
+        }
+        mirror.publish(local.table).await.unwrap();
+        assert_eq!(local.versions(".json"), (0..=12).collect::<Vec<_>>());
+        assert!(mirror.clean_up(local.table).await.unwrap() > 0);
+        let kept = local.versions(".json");
+        let first = kept[0];
+        assert!(first > 0 && kept == (first..=12).collect::<Vec<_>>(), "{kept:?}");
+        assert!(local.versions(".checkpoint.parquet").contains(&first));
+        let entry = local.entry().await;
+        assert_eq!(findings(&mirror, &entry).await, [], "what is over is no finding");
+        for version in first..=12 {
+            OurReader.replay(&entry.location, &environment(), version).await.unwrap();
+        }
+        // What is over is not put back, either.
+        assert!(mirror.repair(local.table).await.unwrap().versions.is_empty());
+        local.append().await;
+        assert_eq!(local.mirror().publish(local.table).await.unwrap().count, 1);
+
+        // Another engine's clean-up does the same, and nothing here minds.
+        local.clock.advance(7 * DAY);
+        std::fs::remove_file(local.log(first)).unwrap();
+        assert_eq!(findings(&mirror, &local.entry().await).await, []);
+    });
+}
+
+#[test]
+fn protected_checkpoints_stay() {
+    local_runtime(async {
+        let mut protects = protocol();
+        protects.writer_features.get_or_insert_default().push("checkpointProtection".into());
+        let properties = r#"{"delta.logRetentionDuration":"interval 7 days","delta.requireCheckpointProtectionBeforeVersion":"PROTECTED"}"#;
+        for (protected, is_cleaned) in [(100, false), (2, true)] {
+            let properties = properties.replace("PROTECTED", &protected.to_string());
+            let local = Local::new(&properties, protects.clone()).await;
+            let mirror = local.mirror().with_checkpoint_interval(3.try_into().unwrap());
+            for _ in 0..12 {
+                mirror.publish(local.table).await.unwrap();
+                local.append().await;
+                local.clock.advance(DAY);
+            }
+            mirror.publish(local.table).await.unwrap();
+            assert_eq!(mirror.clean_up(local.table).await.unwrap() > 0, is_cleaned, "before version {protected}");
+        }
+    });
+}
+
+#[test]
+fn a_clean_up_that_stops_leaves_no_hole() {
+    run(async {
+        let world = World::new(13).await;
+        for _ in 0..9 {
+            world.append().await;
+        }
+        let mirror = world.mirror().with_checkpoint_interval(3.try_into().unwrap());
+        mirror.publish(world.table).await.unwrap();
+        for version in [3, 6] {
+            mirror.checkpoint_at(&world.entry().await, version).await.unwrap();
+        }
+        // Long after all of it was written, whatever this machine's clock says.
+        world.clock.advance(365_000 * DAY);
+        world.append().await;
+        mirror.publish(world.table).await.unwrap();
+        let before = world.log().await.len();
+        world.store.faults.store(40, Ordering::Relaxed);
+        let mut tries = 0..1_000;
+        loop {
+            let done = mirror.clean_up(world.table).await;
+            let kept: Vec<_> = world.log().await.into_keys().collect();
+            assert_eq!(kept, (kept[0]..=10).collect::<Vec<_>>(), "no hole");
+            if done.is_ok_and(|count| count == 0) && kept.len() < before {
+                break;
+            }
+            assert!(tries.next().is_some(), "it never ends");
+        }
+    });
+}
+
+#[test]
+fn a_checkpoint_with_other_sizes_is_found() {
+    run(async {
+        let world = World::new(14).await;
+        world.append().await;
+        let mirror = world.mirror();
+        mirror.publish(world.table).await.unwrap();
+        // The checkpoint of a table whose one file is larger.
+        let other = World::new(14).await;
+        let add = Action::Add(Add { size: 11, ..only_file(&world).await });
+        let request = CommitRequest::new(other.table, other.clock.new_uuid(), Base::RebaseFrom(0), vec![add]);
+        other.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+        other.mirror().publish(other.table).await.unwrap();
+        other.mirror().checkpoint(other.table).await.unwrap();
+        let name = Path::from(format!("_delta_log/{:020}.checkpoint.parquet", 1));
+        let theirs = bytes_of(&other.store.inner, &name).await.unwrap();
+        mirror.checkpoint(world.table).await.unwrap();
+        world.store.inner.put(&name, theirs.into()).await.unwrap();
+        let found = findings(&mirror, &world.entry().await).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].what.contains("has files of 11 bytes in all instead of 10"), "{}", found[0]);
+    });
+}
+
+#[test]
+fn nothing_is_read_from_the_catalog_while_the_store_is_waited_for() {
+    run(async {
+        let world = World::new(15).await;
+        for _ in 0..250 {
+            world.append().await;
+        }
+        let mirror = world.mirror_of(Arc::new(Watched::new(&world))).with_checkpoint_interval(100.try_into().unwrap());
+        assert_eq!(mirror.publish(world.table).await.unwrap().count, 251);
+        let options = VerifyOptions { every_version: false, data: true };
+        mirror.verify(&world.entry().await, &OurReader, options, &|_, _| {}).await.unwrap();
+        world.store.inner.delete(&commit(120)).await.unwrap();
+        assert_eq!(mirror.repair(world.table).await.unwrap().versions, [120]);
+        mirror.compact(world.table, 10, 230).await.unwrap();
+        world.clock.advance(365_000 * DAY);
+        assert!(mirror.clean_up(world.table).await.unwrap() > 0);
+        assert_eq!(world.store.wrong(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn files_of_every_kind_are_looked_for() {
+    run(async {
+        let world = World::new(16).await;
+        let head = world.entry().await.current_version;
+        let vector = DeletionVector {
+            storage_type: "u".into(),
+            path_or_inline_dv: "ab^-aqEH.-t@S}K{vb[*k^".into(),
+            offset: Some(4),
+            size_in_bytes: 40,
+            cardinality: 6,
+            extra: Default::default(),
+        };
+        let actions = vec![
+            Action::Add(Add { deletion_vector: Some(vector), ..file("day=a/a%20b.parquet", 0, 9) }),
+            Action::Add(file("memory:///elsewhere/c%20d.parquet", 0, 9)),
+            Action::Add(file("hdfs://namenode/e.parquet", 0, 9)),
+            action(
+                r#"{"cdc":{"path":"_change_data/f.parquet","partitionValues":{"day":"a"},"size":1,"dataChange":false}}"#,
+            ),
+        ];
+        let request = CommitRequest::new(world.table, world.clock.new_uuid(), Base::RebaseFrom(head), actions);
+        world.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+        let mirror = world.mirror();
+        mirror.publish(world.table).await.unwrap();
+        let look = async || {
+            let options = VerifyOptions { every_version: false, data: true };
+            let found = mirror.verify(&world.entry().await, &OurReader, options, &|_, _| {}).await.unwrap();
+            let mut found: Vec<_> = found.into_iter().map(|finding| finding.what).collect();
+            found.sort();
+            found
+        };
+        let found = look().await;
+        let said = [
+            "the change data file _change_data/f.parquet is missing",
+            "the data file day=a/a%20b.parquet is missing",
+            "the data file hdfs://namenode/e.parquet cannot be looked for: ",
+            "the data file memory:///elsewhere/c%20d.parquet is missing",
+            "the deletion vector file ab/deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin is missing",
+        ];
+        assert_eq!(found.len(), said.len(), "{found:#?}");
+        found.iter().zip(said).for_each(|(found, said)| assert!(found.starts_with(said), "{found}"));
+        // This store is at every place the same.
+        for there in [
+            "_change_data/f.parquet",
+            "day=a/a b.parquet",
+            "c d.parquet",
+            "ab/deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin",
+        ] {
+            world.store.inner.put(&Path::parse(there).unwrap(), "x".into()).await.unwrap();
+        }
+        assert_eq!(look().await.len(), 1);
+    });
+}
+
+async fn only_file(world: &World) -> Add {
+    let mut files: Vec<_> =
+        world.catalog.reader(world.table).files(1, None).await.unwrap().try_collect().await.unwrap();
+    files.remove(0)
+}

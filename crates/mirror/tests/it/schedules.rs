@@ -1,0 +1,127 @@
+//! Thousands of schedules of publishers that are overtaken, stopped and answered wrongly.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use deltalakedb_log::Clock;
+use deltalakedb_log::catalog::MirrorState;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+
+use crate::simulation::{World, commit};
+
+/// How many schedules.
+const SCHEDULES: u64 = 2_500;
+
+#[test]
+fn whatever_the_store_does_the_log_is_in_order_and_in_the_end_whole() {
+    let only = std::env::var("SCHEDULE").ok().map(|seed| seed.parse().expect("SCHEDULE is a seed"));
+    let seeds = only.map_or(0..SCHEDULES, |seed: u64| seed..seed + 1);
+    for seed in seeds {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let tasks = tokio::task::LocalSet::new();
+            tasks.block_on(&runtime, schedule(seed));
+        }));
+        if let Err(panic) = run {
+            eprintln!("the schedule {seed} went wrong; SCHEDULE={seed} runs it alone");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+async fn schedule(seed: u64) {
+    let world = Arc::new(World::new(seed).await);
+    world.store.faults.store(i64::try_from(world.dice.below(0..45)).unwrap(), Ordering::Relaxed);
+    let with_checkpoints = seed % 10 == 0;
+    let publishers: Vec<_> = (0..world.dice.below(1..4)).map(|_| publisher(world.clone(), with_checkpoints)).collect();
+    let publishers: Vec<_> = publishers.into_iter().map(tokio::task::spawn_local).collect();
+    for _ in 0..world.dice.below(1..9) {
+        world.append().await;
+        if world.dice.percent(60) {
+            world.sleep(0..400).await;
+        }
+    }
+    for publisher in publishers {
+        publisher.await.unwrap();
+    }
+
+    // The faults end: a process that knows nothing of what was brings everything about.
+    world.store.faults.store(0, Ordering::Relaxed);
+    let mirror = world.mirror();
+    let results = mirror.run().await.unwrap();
+    let (entry, result) = &results[0];
+    result.as_ref().unwrap_or_else(|e| panic!("{}: {e}", entry.name));
+    let now = world.entry().await;
+    assert_eq!(now.published_version, Some(now.current_version));
+    assert_eq!(now.mirror, MirrorState::Following, "no store's fault is another writer");
+    assert_eq!(world.log().await, world.committed().await, "what is published is what was committed");
+    assert_eq!(world.store.wrong(), Vec::<String>::new());
+    assert_eq!(world.failed().await, Vec::<u64>::new(), "what failed is over");
+}
+
+/// A process that publishes every now and then, and is sometimes killed in the middle of it.
+async fn publisher(world: Arc<World>, with_checkpoints: bool) {
+    let mut mirror = world.mirror();
+    for _ in 0..world.dice.below(2..9) {
+        world.sleep(0..300).await;
+        let publish = async {
+            // What fails is tried again next time.
+            if with_checkpoints {
+                mirror.clone().with_checkpoint_interval(2.try_into().unwrap()).publish(world.table).await.ok();
+            } else {
+                mirror.publish_commits(world.table).await.ok();
+            }
+        };
+        if world.dice.percent(25) {
+            let killed = world.clock.sleep(Duration::from_millis(world.dice.below(0..60)));
+            tokio::select! {
+                biased;
+                () = killed => mirror = world.mirror(),
+                () = publish => {}
+            }
+        } else {
+            publish.await;
+        }
+    }
+}
+
+#[test]
+fn another_writers_commit_stops_the_table_and_stays() {
+    for seed in 0..200 {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let tasks = tokio::task::LocalSet::new();
+        tasks.block_on(&runtime, async {
+            let world = World::new(seed).await;
+            world.store.faults.store(20, Ordering::Relaxed);
+            let last = world.dice.below(1..6);
+            for _ in 0..last {
+                world.append().await;
+            }
+            let foreign = world.dice.below(1..last + 1);
+            let theirs = "{\"commitInfo\":{\"engineInfo\":\"another/1.0\",\"operation\":\"WRITE\"}}\n";
+            let create = PutOptions::from(PutMode::Create);
+            world.store.inner.put_opts(&commit(foreign), theirs.into(), create).await.unwrap();
+            let mirror = world.mirror();
+            let mut tries = 0..1_000;
+            while world.entry().await.mirror == MirrorState::Following {
+                assert!(tries.next().is_some(), "seed {seed}: the table never stops");
+                mirror.publish_commits(world.table).await.unwrap_err();
+            }
+            let stopped = world.entry().await;
+            assert!(
+                matches!(stopped.mirror, MirrorState::Diverged { version, .. } if version == foreign),
+                "{stopped:?}"
+            );
+            let log = world.log().await;
+            assert_eq!(log[&foreign], theirs, "seed {seed}");
+            assert_eq!(log.keys().copied().max(), Some(foreign), "seed {seed}: nothing comes after it");
+
+            // Once it is gone the table goes on.
+            world.store.inner.delete(&commit(foreign)).await.unwrap();
+            world.store.faults.store(0, Ordering::Relaxed);
+            mirror.publish_commits(world.table).await.unwrap();
+            assert_eq!(world.log().await, world.committed().await, "seed {seed}");
+        });
+    }
+}

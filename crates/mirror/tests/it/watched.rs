@@ -1,0 +1,150 @@
+//! A catalog that says when rows of it are being read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use deltalakedb_log::action::{Add, Remove, Version};
+use deltalakedb_log::catalog::{
+    Artifact, HistoryLoad, HistoryRange, Lease, MirrorFailure, MirrorState, TxnLogReader, UnfinishedLoad,
+};
+use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
+use deltalakedb_log::snapshot::{CommitSummary, Head, Snapshot};
+use deltalakedb_log::{
+    At, Catalog, CommitId, Location, MemoryCatalog, Predicate, Result, TableEntry, TableId, TableRef,
+};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use uuid::Uuid;
+
+use crate::simulation::World;
+
+#[derive(Debug)]
+pub(crate) struct Watched {
+    inner: Arc<MemoryCatalog>,
+    reading: Arc<AtomicI64>,
+}
+
+impl Watched {
+    pub(crate) fn new(world: &World) -> Self {
+        Self { inner: world.catalog.clone(), reading: world.store.reading.clone() }
+    }
+}
+
+#[derive(Debug)]
+struct WatchedLog {
+    inner: Arc<dyn TxnLogReader>,
+    reading: Arc<AtomicI64>,
+}
+
+/// A statement whose rows are being read, until it is dropped.
+struct Reading(Arc<AtomicI64>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl WatchedLog {
+    fn watch<T: Send + 'static>(&self, rows: BoxStream<'static, T>) -> BoxStream<'static, T> {
+        self.reading.fetch_add(1, Ordering::Relaxed);
+        let reading = Reading(self.reading.clone());
+        rows.map(move |row| {
+            let _ = &reading;
+            row
+        })
+        .boxed()
+    }
+}
+
+#[async_trait]
+impl TxnLogReader for WatchedLog {
+    async fn head(&self) -> Result<Head> {
+        self.inner.head().await
+    }
+    async fn snapshot(&self, at: At) -> Result<Snapshot> {
+        self.inner.snapshot(at).await
+    }
+    async fn files(&self, version: Version, predicate: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>> {
+        Ok(self.watch(self.inner.files(version, predicate).await?))
+    }
+    async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
+        self.inner.files_by_age(version, predicate).await
+    }
+    // These are read in pages, with no statement open between two of them.
+    async fn files_in_order(&self, version: Version) -> Result<BoxStream<'static, Result<Add>>> {
+        self.inner.files_in_order(version).await
+    }
+    async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {
+        self.inner.tombstones(version, deleted_after).await
+    }
+    async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {
+        self.inner.history(range).await
+    }
+    async fn commit_bytes(&self, version: Version) -> Result<Option<Bytes>> {
+        self.inner.commit_bytes(version).await
+    }
+    async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
+        Ok(self.watch(self.inner.changes(from, to).await?))
+    }
+}
+
+#[async_trait]
+impl Catalog for Watched {
+    async fn identity(&self) -> Result<(Uuid, Uuid)> {
+        self.inner.identity().await
+    }
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+    async fn tables(&self) -> Result<Vec<TableEntry>> {
+        self.inner.tables().await
+    }
+    async fn find(&self, table: &TableRef) -> Result<Option<TableEntry>> {
+        self.inner.find(table).await
+    }
+    async fn begin(&self, tables: &[TableId]) -> Result<Vec<Head>> {
+        self.inner.begin(tables).await
+    }
+    fn reader(&self, table: TableId) -> Arc<dyn TxnLogReader> {
+        Arc::new(WatchedLog { inner: self.inner.reader(table), reading: self.reading.clone() })
+    }
+    async fn commit_all(&self, requests: Vec<CommitRequest>) -> Result<Outcome> {
+        self.inner.commit_all(requests).await
+    }
+    async fn find_commit(&self, table: TableId, id: CommitId) -> Result<Option<Committed>> {
+        self.inner.find_commit(table, id).await
+    }
+    async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry> {
+        self.inner.load_history(load).await
+    }
+    async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>> {
+        self.inner.unfinished_load(location).await
+    }
+    async fn acquire_lease(&self, table: TableId, holder: Uuid, now_ms: i64, until_ms: i64) -> Result<Option<Lease>> {
+        self.inner.acquire_lease(table, holder, now_ms, until_ms).await
+    }
+    async fn release_lease(&self, lease: &Lease) -> Result<()> {
+        self.inner.release_lease(lease).await
+    }
+    async fn mark_published(&self, lease: &Lease, version: Version) -> Result<()> {
+        self.inner.mark_published(lease, version).await
+    }
+    async fn mark_next_published(&self, table: TableId, from: Version, to: Version) -> Result<bool> {
+        self.inner.mark_next_published(table, from, to).await
+    }
+    async fn mark_checkpointed(&self, table: TableId, version: Version) -> Result<()> {
+        self.inner.mark_checkpointed(table, version).await
+    }
+    async fn mark_failed(&self, table: TableId, version: Version, what: Artifact, error: &str, at: i64) -> Result<()> {
+        self.inner.mark_failed(table, version, what, error, at).await
+    }
+    async fn set_mirror(&self, seen: &TableEntry, state: &MirrorState) -> Result<bool> {
+        self.inner.set_mirror(seen, state).await
+    }
+    async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>> {
+        self.inner.mirror_failures(table).await
+    }
+}
