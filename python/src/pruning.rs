@@ -1,6 +1,10 @@
 //! Which files are meant: conditions in SQL, and the filters of `deltalake`.
 
+use std::cmp::Ordering;
+
 use arrow::datatypes::{DataType, Schema};
+use deltalakedb_log::action::Add;
+use deltalakedb_log::schema::{Column, Schema as Columns};
 use deltalakedb_log::{Result, TxnLogError};
 use deltalakedb_table::PartitionFilter;
 use pyo3::prelude::*;
@@ -16,7 +20,7 @@ pub(crate) enum Pruning {
 /// Column, operator, values.
 pub(crate) type Filter = (String, String, Values);
 
-#[derive(FromPyObject)]
+#[derive(Clone, FromPyObject)]
 pub(crate) enum Values {
     One(String),
     Many(Vec<String>),
@@ -78,6 +82,58 @@ fn literal((column, operator, values): Filter, schema: &Schema) -> Result<String
             format!("{name} {operator} ({})", values.join(", "))
         }
     })
+}
+
+/// Whether all filters are true of the values of the partition that a file is in. Unlike a condition that chooses files
+/// to look at, this decides: what cannot be told is an error.
+pub(crate) fn is_in_partition(file: &Add, filters: &[Filter], columns: &Columns) -> Result<bool> {
+    for (name, operator, values) in filters {
+        let column = columns.column(name).filter(|column| column.is_partition).ok_or_else(|| {
+            TxnLogError::invalid(format!("partition_filters name {name:?}, which is no partition column of the table"))
+        })?;
+        let text = file.partition_values.get(&column.physical_name).and_then(|value| value.as_deref());
+        let is_true = match (operator.as_str(), values) {
+            ("in", Values::Many(values)) => any(column, text, values)?,
+            ("not in", Values::Many(values)) => text.is_some() && !any(column, text, values)?,
+            ("=", Values::One(value)) if value.is_empty() => text.unwrap_or_default().is_empty(),
+            ("!=", Values::One(value)) if value.is_empty() => !text.unwrap_or_default().is_empty(),
+            (operator, Values::One(value)) => compare(column, text, value)?.is_some_and(|order| match operator {
+                "=" => order.is_eq(),
+                "!=" => order.is_ne(),
+                "<" => order.is_lt(),
+                "<=" => order.is_le(),
+                ">" => order.is_gt(),
+                ">=" => order.is_ge(),
+                _ => false,
+            }),
+            _ => false,
+        };
+        if !is_true {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn any(column: &Column, text: Option<&str>, values: &[String]) -> Result<bool> {
+    for value in values {
+        if compare(column, text, value)?.is_some_and(Ordering::is_eq) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// How a partition value compares with a value that somebody gave; `None` for null, of which nothing is true.
+fn compare(column: &Column, text: Option<&str>, given: &str) -> Result<Option<Ordering>> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(data_type) = column.data_type else { return Ok(Some(text.cmp(given))) };
+    let read = |text: &str| {
+        data_type.parse_partition_value(text).ok_or_else(|| {
+            TxnLogError::invalid(format!("Failed to parse value '{text}' of the column {}", column.name))
+        })
+    };
+    Ok(read(text)?.partial_cmp(&read(given)?))
 }
 
 /// A filter as operations take it.

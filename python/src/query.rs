@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::prelude::SessionContext;
 use deltalakedb_log::At;
-use deltalakedb_table::{HeldTable, query_error, query_session};
+use deltalakedb_table::{HeldTable, query, query_error, query_session};
 use pyo3::prelude::*;
 
 use crate::errors::raise;
@@ -35,7 +35,7 @@ impl RawQuery {
     fn execute<'py>(&self, py: Python<'py>, sql: &str) -> PyResult<Bound<'py, PyAny>> {
         let rows = wait(py, async {
             let failed = |e| query_error(e, "the query cannot be run");
-            let rows = self.0.sql(sql).await.map_err(failed)?;
+            let rows = query(&self.0, sql).await.map_err(failed)?;
             rows.execute_stream().await.map_err(failed)
         })?;
         outgoing(py, rows)

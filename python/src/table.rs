@@ -11,6 +11,7 @@ use deltalakedb_catalog::CatalogUri;
 use deltalakedb_log::action::{Action, Add, Metadata};
 use deltalakedb_log::canonical_path;
 use deltalakedb_log::catalog::{HistoryRange, TableRef, require};
+use deltalakedb_log::schema::Schema as Columns;
 use deltalakedb_log::snapshot::Head;
 use deltalakedb_log::stores::{ConfiguredStores, Stores, environment};
 use deltalakedb_log::{
@@ -30,7 +31,7 @@ use crate::create::exists;
 use crate::errors::{DeltaError, SchemaMismatchError, TableNotFoundError, raise};
 use crate::lake::{Access, Lake, published};
 use crate::options::{CommitProperties, Hooks, Parquet, file_size, with, written_file_size};
-use crate::pruning::{Filter, Pruning, partition_filter};
+use crate::pruning::{Filter, Pruning, is_in_partition, partition_filter};
 use crate::rows::{incoming, outgoing, table as rows_of};
 use crate::runtime::{wait, wait_for, wait_here};
 use crate::schema;
@@ -892,13 +893,17 @@ impl RawTable {
             return Err(PyValueError::new_err("remove actions are not supported with mode='overwrite'"));
         }
         if overwrite && let Some(filters) = partition_filters.filter(|filters| !filters.is_empty()) {
-            // Of the partitions that are named, all files go.
-            let pruning = Pruning::Filters(vec![filters]);
-            let replaced = wait(py, async move { held.files(Some(pruning)).await })?;
+            // Of the partitions that are named, all files go, and no other.
+            let metadata = held.head.metadata.clone();
+            let pruning = Pruning::Filters(vec![filters.clone()]);
+            let live = wait(py, async move { held.files(Some(pruning)).await })?;
+            let columns = Columns::parse(&metadata.schema_string, &metadata.partition_columns).map_err(raise)?;
             let now = Utc::now().timestamp_millis();
-            let removes =
-                replaced.iter().map(|add| Action::Remove(deltalakedb_log::action::Remove::of(add, now, true)));
-            actions.extend(removes);
+            for add in live {
+                if is_in_partition(&add, &filters, &columns).map_err(raise)? {
+                    actions.push(Action::Remove(deltalakedb_log::action::Remove::of(&add, now, true)));
+                }
+            }
             overwrite = false;
         }
         self.run(py, Operation::Stage(Stage { actions, overwrite }), None, commit, hooks, |_| ()).map(|_| ())

@@ -8,9 +8,7 @@ from __future__ import annotations
 import pickle
 import sys
 from dataclasses import FrozenInstanceError
-from datetime import datetime
 from pathlib import Path
-from urllib.parse import unquote
 
 import deltalake
 import pyarrow as pa
@@ -143,18 +141,6 @@ def test_files_that_no_version_names_stay(table: DeltaTable, path: str) -> None:
 )
 def test_types_are_pickled(value: object) -> None:
     assert pickle.loads(pickle.dumps(value)) == value
-
-
-def test_filters_of_timestamps_find_at_least_the_file(path: str) -> None:
-    times = pa.array([0, 1], pa.timestamp("us"))
-    write_deltalake(path, pa.table({"x": [0, 1], "p": times}), partition_by="p")
-    filters = [("p", "=", datetime(1970, 1, 1))]
-    found = DeltaTable(path).file_uris(file_pruning_predicate=filters)
-    assert any(
-        "1970-01-01%2000%3A00%3A00.000000/" in unquote(uri) + uri for uri in found
-    )
-    rows = DeltaTable(path).scan(predicate="p = '1970-01-01T00:00:00'")
-    assert pa.table(rows)["x"].to_pylist() == [0]
 
 
 def test_tables_with_domain_metadata_are_written(table: DeltaTable, path: str) -> None:

@@ -10,6 +10,7 @@ mod allowed;
 pub mod catalog;
 pub mod commit;
 pub mod conformance;
+pub mod decimal;
 mod error;
 pub mod features;
 mod file;

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::action::Add;
+use crate::decimal;
 use crate::schema::Schema;
 use crate::stats::{ColumnRange, FileStats};
 use crate::time;
@@ -164,13 +165,7 @@ impl fmt::Display for Literal {
             Literal::Boolean(b) => write!(f, "{b}"),
             Literal::Long(n) => write!(f, "{n}"),
             Literal::Double(x) => write!(f, "{x}"),
-            Literal::Decimal(n, scale) if *scale > 0 => {
-                let scale = usize::from(scale.unsigned_abs());
-                let digits = format!("{:0>width$}", n.unsigned_abs(), width = scale + 1);
-                let (whole, part) = digits.split_at(digits.len() - scale);
-                write!(f, "{}{whole}.{part}", if *n < 0 { "-" } else { "" })
-            }
-            Literal::Decimal(n, scale) => write!(f, "{n}{}", "0".repeat(usize::from(scale.unsigned_abs()))),
+            Literal::Decimal(n, scale) => f.write_str(&decimal::to_json(*n, *scale)),
             Literal::String(s) => f.write_str(&quoted(s)),
             Literal::Date(days) => {
                 let midnight = time::format_ms(i64::from(*days) * 86_400_000);

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::decimal::{self, Bound};
 use crate::error::{Result, TxnLogError};
 use crate::predicate::Literal;
 
@@ -111,7 +112,9 @@ impl PrimitiveType {
     /// Whether statistics of the type are values of rows: texts and times may be truncated, and NaN is in no bound.
     pub fn has_exact_statistics(self) -> bool {
         match self {
-            Self::Long | Self::Boolean | Self::Date | Self::Decimal(..) => true,
+            Self::Long | Self::Boolean | Self::Date => true,
+            // Longer ones may have been rounded.
+            Self::Decimal(precision, _) => precision <= 15,
             Self::Float | Self::Double | Self::String | Self::Timestamp => false,
         }
     }
@@ -124,15 +127,17 @@ impl PrimitiveType {
             Self::Double => text.parse().ok().map(Literal::Double),
             Self::String => Some(Literal::String(text.to_string())),
             Self::Boolean => text.parse().ok().map(Literal::Boolean),
-            Self::Decimal(_, scale) => parse_decimal(text, scale),
+            Self::Decimal(_, scale) => decimal::parse(text, scale).map(|units| Literal::Decimal(units, scale)),
             Self::Date => parse_date(text),
-            // Either ISO 8601 with a zone, or local text in a zone nobody recorded: only the first has a meaning.
-            Self::Timestamp => text.ends_with('Z').then(|| parse_timestamp(text)).flatten(),
+            // With a zone or without: the text of a time without one is the time itself, or, in a column of times with
+            // zones, meant in UTC, as every reader of files takes it.
+            Self::Timestamp => parse_timestamp(text),
         }
     }
 
-    /// The value of a min or max statistic, from its JSON text: a parser of JSON may round what the text says.
-    pub fn parse_statistic(self, json: &str) -> Option<Literal> {
+    /// The value of a min or max statistic, from its JSON text: a parser of JSON may round what the text says. A decimal
+    /// that its writer may have rounded is moved outwards.
+    pub fn parse_statistic(self, json: &str, bound: Bound) -> Option<Literal> {
         let text = || serde_json::from_str::<String>(json).ok();
         match self {
             Self::Long => json.parse().ok().map(Literal::Long),
@@ -142,31 +147,12 @@ impl PrimitiveType {
             Self::String => text().map(Literal::String),
             Self::Date => parse_date(&text()?),
             Self::Timestamp => parse_timestamp(&text()?),
-            // Writers put decimals through doubles: beyond 15 digits the text is near the bound, not the bound.
-            Self::Decimal(precision, _) if precision > 15 => None,
-            Self::Decimal(_, scale) => parse_decimal(&text().unwrap_or_else(|| json.to_string()), scale),
+            Self::Decimal(precision, scale) => {
+                let text = text().unwrap_or_else(|| json.to_string());
+                decimal::parse_bound(&text, precision, scale, bound).map(|units| Literal::Decimal(units, scale))
+            }
         }
     }
-}
-
-fn parse_decimal(text: &str, scale: i8) -> Option<Literal> {
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text),
-    };
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let wanted = usize::try_from(scale).ok()?;
-    let fraction = match fraction.get(wanted..) {
-        Some(beyond) if beyond.bytes().all(|b| b == b'0') => &fraction[..wanted],
-        Some(_) => return None,
-        None => fraction,
-    };
-    let all = format!("{whole}{fraction:0<wanted$}");
-    if digits.is_empty() || !all.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let unscaled: i128 = all.parse().ok()?;
-    Some(Literal::Decimal(if negative { -unscaled } else { unscaled }, scale))
 }
 
 fn parse_date(text: &str) -> Option<Literal> {
@@ -175,10 +161,14 @@ fn parse_date(text: &str) -> Option<Literal> {
     i32::try_from(days).ok().map(Literal::Date)
 }
 
-/// With a zone or without; without, the text is taken as it stands.
+/// With a zone or without; without, the text is taken as it stands. A date alone is its midnight: the column was one of
+/// dates once.
 fn parse_timestamp(text: &str) -> Option<Literal> {
     if let Ok(t) = chrono::DateTime::parse_from_rfc3339(text) {
         return Some(Literal::Timestamp(t.timestamp_micros()));
+    }
+    if let Some(Literal::Date(days)) = parse_date(text) {
+        return Some(Literal::Timestamp(i64::from(days) * 86_400_000_000));
     }
     let naive = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
         .iter()
@@ -192,7 +182,8 @@ mod tests {
 
     #[test]
     fn statistics_are_what_their_text_says() {
-        let check = |t: PrimitiveType, json: &str, want| assert_eq!(t.parse_statistic(json), want, "{json}");
+        let check =
+            |t: PrimitiveType, json: &str, want| assert_eq!(t.parse_statistic(json, Bound::Lower), want, "{json}");
         check(PrimitiveType::Double, "31.245270191439438", Some(Literal::Double(31.245270191439438)));
         check(PrimitiveType::Double, "\"NaN\"", None);
         // The shortest text that names a float names another double.
@@ -201,25 +192,31 @@ mod tests {
         }
         check(PrimitiveType::Long, "9007199254740993", Some(Literal::Long(9_007_199_254_740_993)));
         check(PrimitiveType::Long, "1.5", None);
-        check(PrimitiveType::Decimal(18, 7), "10000000000.0", None);
+        check(PrimitiveType::Decimal(18, 7), "10000000000.0", Some(Literal::Decimal(99_999_999_999_999_912, 7)));
         check(PrimitiveType::Decimal(10, 2), "1.1", Some(Literal::Decimal(110, 2)));
         check(PrimitiveType::String, "\"a\\u0000\"", Some(Literal::String("a\0".into())));
         check(PrimitiveType::String, "null", None);
     }
 
     #[test]
-    fn decimals_stay_exact() {
-        let check = |text: &str, scale, want| assert_eq!(parse_decimal(text, scale), want, "{text}");
-        check("1.10", 2, Some(Literal::Decimal(110, 2)));
-        check("-1.1", 2, Some(Literal::Decimal(-110, 2)));
+    fn partition_values_are_what_their_text_says() {
+        let check = |t: PrimitiveType, text: &str, want| assert_eq!(t.parse_partition_value(text), want, "{text}");
+        let time = |micros| Some(Literal::Timestamp(micros));
+        // PROTOCOL.md, "Partition Value Serialization": both spellings.
+        check(PrimitiveType::Timestamp, "1970-01-02 00:00:00", time(86_400_000_000));
+        check(PrimitiveType::Timestamp, "1970-01-02 00:00:00.000001", time(86_400_000_001));
+        check(PrimitiveType::Timestamp, "1970-01-02T00:00:00.000001Z", time(86_400_000_001));
+        check(PrimitiveType::Timestamp, "1970-01-02T00:00:00", time(86_400_000_000));
+        check(PrimitiveType::Timestamp, "1970-01-02T02:00:00+02:00", time(86_400_000_000));
+        check(PrimitiveType::Timestamp, "1970-01-02", time(86_400_000_000));
+        check(PrimitiveType::Timestamp, "9999-12-31 23:59:59.999999", time(253_402_300_799_999_999));
+        check(PrimitiveType::Timestamp, "0001-01-01 00:00:00", time(-62_135_596_800_000_000));
+        check(PrimitiveType::Timestamp, "yesterday", None);
         check(
-            "12345678901234567890123456789012345678",
-            0,
-            Some(Literal::Decimal(12345678901234567890123456789012345678, 0)),
+            PrimitiveType::Decimal(38, 10),
+            "1234567890123456789012345678.0123456789",
+            Some(Literal::Decimal(12345678901234567890123456780123456789, 10)),
         );
-        check("1.105", 2, None);
-        check("1.100", 2, Some(Literal::Decimal(110, 2)));
-        check("1e5", 2, None);
-        check("", 2, None);
+        check(PrimitiveType::Decimal(20, 10), "1E-10", Some(Literal::Decimal(1, 10)));
     }
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::action::Add;
+use crate::decimal::Bound;
 use crate::predicate::Literal;
 use crate::schema::{Column, PrimitiveType, Schema};
 
@@ -97,13 +98,15 @@ impl<'a> FileStats<'a> {
         let of = |values: &Option<BTreeMap<String, &'a RawValue>>| {
             values.as_ref().and_then(|v| v.get(&column.physical_name)).map(|v| v.get())
         };
-        let bound = |values| column.data_type.zip(of(values)).and_then(|(t, json)| t.parse_statistic(json));
+        let bound =
+            |values, which| column.data_type.zip(of(values)).and_then(|(t, json)| t.parse_statistic(json, which));
         let nulls: Option<i64> = of(&stats.null_count).and_then(|json| json.parse().ok());
         // With wide bounds (deletion vectors) a null count says something only at its ends.
         let all_null = matches!((stats.num_records, nulls), (Some(r), Some(n)) if n == r);
         let no_null = nulls == Some(0);
         // Text may be truncated: a prefix is still a lower bound.
-        let (min, max) = (bound(&stats.min_values).map(lower), bound(&stats.max_values).map(upper));
+        let min = bound(&stats.min_values, Bound::Lower).map(lower);
+        let max = bound(&stats.max_values, Bound::Upper).map(upper);
         Some(ColumnRange { min, max, all_null, no_null })
     }
 

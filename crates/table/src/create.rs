@@ -71,7 +71,7 @@ impl TableSpec {
         let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         check_partitioning(&names, &self.partition_by)?;
         check_place(catalog, &new, options).await?;
-        let (rows, refusal) = rows.unchanged();
+        let (rows, refusal) = rows.in_delta_types();
         let captured = refusal.or(delta_rs::create_with_data(self.at(&new.location, options), rows).await)?;
         let table = TableId(options.clock.new_uuid());
         Ok(PendingWrite { began_at, ..PendingWrite::new(captured, table, Base::Create(new), options) })

@@ -17,7 +17,7 @@ use deltalakedb_log::predicate::{Comparison, Literal};
 use deltalakedb_log::stores::environment;
 use deltalakedb_log::{ErrorKind, Predicate, Result, TxnLogError};
 
-use crate::delta_rs::{Merge, MergeSource, session_context};
+use crate::delta_rs::{Merge, MergeSource, literals, session_context};
 use crate::error::words;
 
 /// The part of a SQL condition that can choose files, over columns of `schema`; the rest of it is
@@ -58,7 +58,7 @@ impl Filter {
     pub(crate) fn parse(sql: &str, session: &SessionContext, schema: &SchemaRef) -> Result<Self> {
         let unreadable = |e: DataFusionError| unreadable(sql, e);
         let columns = DFSchema::try_from(schema.clone()).map_err(unreadable)?;
-        let expr = session.parse_sql_expr(sql, &columns).map_err(unreadable)?;
+        let expr = literals::parse(sql, session, &columns).map_err(unreadable)?;
         Self::of(sql, expr, schema)
     }
 
@@ -91,7 +91,7 @@ pub(crate) fn join_predicate(merge: &Merge, table: &SchemaRef, source: &MergeSou
     let rows = DFSchema::try_from_qualified_schema(merge.source_alias.as_str(), &source.schema).map_err(unreadable)?;
     let session = session_context(&environment())?;
     let both = target.join(&rows).map_err(unreadable)?;
-    let on = session.parse_sql_expr(sql, &both).map_err(unreadable)?;
+    let on = literals::parse(sql, &session, &both).map_err(unreadable)?;
     let of_target = |c: &Column| c.relation.as_ref().is_some_and(|r| r.table() == merge.target_alias);
     let mut parts = Vec::new();
     for part in split_conjunction(&on) {

@@ -31,7 +31,7 @@ pub use assignments::{parse_assignments, parse_clause};
 pub use create::{TableSpec, check_apart, create_table, create_with_data, place_of, prepare_create};
 pub use delta_rs::{
     Alter, Assignments, Casts, Changes, Merge, MergeClause, NewFiles, Optimize, PartitionFilter, Restore, SchemaMode,
-    TableSchema, parse_schema, plain, query_session, type_name,
+    TableSchema, parse_schema, plain, query, query_session, type_name,
 };
 pub use error::{query_error, subject_of, with_their_words};
 pub use filter::predicate_from_sql;

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use arrow::datatypes::Schema;
 use bytes::Bytes;
 use datafusion::execution::SendableRecordBatchStream;
 use deltalakedb_log::action::{Action, CommitInfo, Remove};
@@ -18,6 +19,7 @@ use futures::TryStreamExt;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::assignments::{column_named, quoted, unquoted};
 use crate::create::{TableSpec, check_partitioning};
 use crate::delta_rs::{
     Alter, Captured, Casts, Changes, LogState, Matching, Merge, MergeSource, Optimize, PlainAppend, Restore,
@@ -157,7 +159,7 @@ impl Operation {
             }
             Self::Update { set, filter, safe_cast } => {
                 let empty = empty().await?;
-                check_columns(&empty, table, &set)?;
+                let set = named_columns(&empty, table, set)?;
                 let condition = condition(&empty, filter)?;
                 let predicate = predicate_of(&condition);
                 Staged::matching(Matching::open(state, condition).await?.update(&set, safe_cast).await?, predicate)
@@ -306,10 +308,12 @@ impl Stage {
 }
 
 async fn stage_merge(empty: &VirtualTable, state: &LogState, table: &str, merge: Merge, rows: Rows) -> Result<Staged> {
-    let (rows, refusal) = rows.unchanged();
+    let (rows, refusal) = rows.in_delta_types();
     let schema = rows.schema();
     let batches: Result<Vec<_>> = rows.try_collect().await.explain(|| "the rows to be merged cannot be read".into());
     let source = MergeSource { schema, batches: refusal.or(batches)? };
+    let columns = empty.schema()?;
+    let merge = merge.with_columns_of(&columns);
     // delta-rs would set a column that is not there without a word.
     let added = |name: &str| merge.evolve_schema && source.schema.column_with_name(name).is_some();
     let set = merge.columns();
@@ -340,15 +344,36 @@ async fn check_optimize(state: &LogState, base: &Snapshot, table: &str, how: &Op
     check_known(&VirtualTable::without_files(state).await?, table, how.zorder.iter().map(String::as_str))
 }
 
-fn check_columns(empty: &VirtualTable, table: &str, set: &[(String, String)]) -> Result<()> {
+/// What an update sets, its columns as expressions name them.
+fn named_columns(empty: &VirtualTable, table: &str, set: Vec<(String, String)>) -> Result<Vec<(String, String)>> {
     if set.is_empty() {
         return Err(TxnLogError::invalid(format!("an update of {table} sets no column: say which, and to what")));
     }
-    let names: Vec<_> = set.iter().map(|(column, _)| column.trim_matches(['"', '`'])).collect();
-    if let Some(twice) = names.iter().enumerate().find_map(|(n, name)| names[..n].contains(name).then_some(name)) {
-        return Err(TxnLogError::invalid(format!("an update of {table} sets {twice:?} twice: leave one of them out")));
+    let schema = empty.schema()?;
+    let mut named: Vec<(String, String)> = Vec::with_capacity(set.len());
+    for (key, value) in set {
+        let Some(name) = column_named(&key, &schema) else {
+            if let Some(column) = key.split('.').next().and_then(|first| column_named(first, &schema)) {
+                return Err(TxnLogError::invalid(format!(
+                    "an update of {table} sets {key:?}, which is within the column {column:?}: only whole columns are set"
+                )));
+            }
+            return Err(no_column(table, &unquoted(&key), &schema));
+        };
+        let column = quoted(name);
+        if named.iter().any(|(other, _)| *other == column) {
+            return Err(TxnLogError::invalid(format!(
+                "an update of {table} sets {name:?} twice: leave one of them out"
+            )));
+        }
+        named.push((column, value));
     }
-    check_known(empty, table, names.into_iter())
+    Ok(named)
+}
+
+fn no_column(table: &str, name: &str, schema: &Schema) -> TxnLogError {
+    let columns: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+    TxnLogError::invalid(format!("{table} has no column {name:?}: it has {}", columns.join(", ")))
 }
 
 fn check_new(empty: &VirtualTable, table: &str, alter: &Alter) -> Result<()> {
@@ -370,10 +395,7 @@ fn check_known<'a>(empty: &VirtualTable, table: &str, mut names: impl Iterator<I
     // Within a column there may be others.
     match names.find(|name| !known(name) && !known(name.split('.').next().unwrap_or(name))) {
         None => Ok(()),
-        Some(name) => {
-            let columns: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-            Err(TxnLogError::invalid(format!("{table} has no column {name:?}: it has {}", columns.join(", "))))
-        }
+        Some(name) => Err(no_column(table, name, &schema)),
     }
 }
 

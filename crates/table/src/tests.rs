@@ -19,6 +19,7 @@ use crate::*;
 mod operations;
 mod transactions;
 mod vacuums;
+mod values;
 
 pub(crate) struct Room {
     pub(crate) dir: tempfile::TempDir,

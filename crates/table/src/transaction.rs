@@ -193,7 +193,7 @@ impl Transaction {
         let place = new.location.clone();
         let spec = TableSpec::new(partition_by, properties);
         let create = spec.at(&place, &self.options.write);
-        let (rows, refusal) = rows.unchanged();
+        let (rows, refusal) = rows.in_delta_types();
         self.make(new, async { refusal.or(delta_rs::create_with_data(create, rows).await) }).await
     }
 

@@ -22,7 +22,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use parquet::file::properties::WriterProperties;
 use serde_json::Value;
 
-use crate::delta_rs::{Captured, Casts, Fit, NewFiles, SchemaMode};
+use crate::delta_rs::{Captured, Casts, Fit, NewFiles, SchemaMode, TableSchema};
 use crate::error::query_error;
 use crate::transaction::MAX_TIMEOUT;
 
@@ -142,10 +142,28 @@ impl Rows {
         self.schema.as_ref()
     }
 
-    /// The rows as they are.
-    pub(crate) fn unchanged(self) -> (SendableRecordBatchStream, Refusal) {
-        let schema = self.stream.schema();
-        self.each(schema, Ok)
+    /// The rows in the types of a Delta table with their columns. A file keeps the type it was written from: of large
+    /// lists, nobody could read a file any more once the structs in them have got another field.
+    pub(crate) fn in_delta_types(self) -> (SendableRecordBatchStream, Refusal) {
+        let fit = self.schema.as_deref().and_then(|schema| {
+            // Columns that no table can have are refused by delta-rs.
+            let columns = TableSchema::from_arrow(schema).and_then(|columns| columns.to_arrow()).ok()?;
+            Fit::new("a table", schema, &columns, Casts::Any).ok()
+        });
+        match fit {
+            None => {
+                let schema = self.stream.schema();
+                self.each(schema, Ok)
+            }
+            Some(fit) => {
+                let mut rows_before = 0;
+                self.each(fit.columns().clone(), move |batch| {
+                    let fitted = fit.batch(&batch, rows_before);
+                    rows_before += batch.num_rows();
+                    fitted
+                })
+            }
+        }
     }
 
     /// The rows in the shape of a table; a column more is refused, or taken in, or takes the place of the table's.
@@ -159,7 +177,7 @@ impl Rows {
         let shaped = match evolution {
             None => Fit::new,
             Some(SchemaMode::Merge) => Fit::evolving,
-            Some(SchemaMode::Overwrite) => return Ok(self.unchanged()),
+            Some(SchemaMode::Overwrite) => return Ok(self.in_delta_types()),
         };
         let fit = shaped(table, self.schema.as_deref().unwrap_or(columns), columns, casts)?;
         let (out, table, columns) = (fit.columns().clone(), table.to_string(), columns.clone());

@@ -72,10 +72,6 @@ VACUUM = Kind(
 PICKLE = Kind(
     "the schema types are plain Python, and can be pickled", ("test_types_are_pickled",)
 )
-FILTERS = Kind(
-    "filters of timestamp columns find the files of other values, too",
-    ("test_filters_of_timestamps_find_at_least_the_file",),
-)
 DOMAINS = Kind(
     "tables with domain metadata are written, too",
     ("test_tables_with_domain_metadata_are_written",),
@@ -196,7 +192,6 @@ DIFFERENCES: dict[str, Difference] = {
     "test_commit_properties_defaults": Difference(REPR, ASSERT),
     "test_write_transaction_leaves_the_handle_behind": Difference(HANDLE, ASSERT),
     "test_update_ignores_unknown_columns": Difference(COLUMN, (DeltaError,)),
-    "test_tuple_filters_accept_python_values[timestamp]": Difference(FILTERS, ASSERT),
     "test_nanoseconds_are_truncated": Difference(NANOSECONDS, (DeltaError,)),
     "test_nanosecond_timestamps_are_off_by_default": Difference(
         NANOSECONDS, (DeltaError,)

@@ -19,3 +19,4 @@ mod s3;
 mod sql;
 mod transactions;
 mod uris;
+mod values;

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use super::log::{Files, HeldLog};
 use super::log_store::VirtualLogStore;
-use super::write::Data;
+use super::write::{Data, NewFiles, commit_of};
 use super::{Captured, LogState};
 use crate::error::Explain;
 use crate::write::WriteOptions;
@@ -35,6 +35,7 @@ pub(crate) struct PlainAppend {
     schema: SchemaRef,
     partition_by: Vec<String>,
     properties: TableProperties,
+    base: Snapshot,
     options: Arc<WriteOptions>,
 }
 
@@ -53,6 +54,7 @@ impl PlainAppend {
             schema: Arc::new(schema),
             partition_by: metadata.partition_columns.clone(),
             properties: set.into(),
+            base: base.clone(),
             options: state.options.clone(),
         }))
     }
@@ -69,7 +71,10 @@ impl PlainAppend {
         let files = self.log_store.new_files();
         let written = match self.log_store.puts().take_failure() {
             Some(e) => Err(TxnLogError::from(e)).explain(|| "the data files cannot be written".into()),
-            None => written.and_then(|(rows, adds)| self.commit(rows, adds, began)),
+            None => match written {
+                Ok((rows, adds)) => self.commit(rows, adds, began, &files).await,
+                Err(e) => Err(e),
+            },
         };
         match written {
             Ok((actions, commit)) => {
@@ -110,7 +115,13 @@ impl PlainAppend {
     }
 
     /// The commit, in the words of delta-rs.
-    fn commit(&self, rows: usize, adds: Vec<Value>, began: Instant) -> Result<(Vec<Action>, Bytes)> {
+    async fn commit(
+        &self,
+        rows: usize,
+        adds: Vec<Value>,
+        began: Instant,
+        files: &NewFiles,
+    ) -> Result<(Vec<Action>, Bytes)> {
         let mut parameters = Object::default();
         parameters.set("mode", "Append");
         if !self.partition_by.is_empty() {
@@ -133,8 +144,12 @@ impl PlainAppend {
         let mut lines = vec![Action::CommitInfo(CommitInfo(info)).to_json()];
         lines.extend(self.options.applications.iter().map(|txn| Action::Txn(txn.clone()).to_json()));
         lines.extend(adds.into_iter().map(|add| json!({"add": add}).to_string()));
-        let bytes = Bytes::from(lines.join("\n") + "\n");
-        Ok((Commit::parse(bytes.clone(), "the commit made of the append")?.into_actions(), bytes))
+        let mut bytes = Bytes::from(lines.join("\n") + "\n");
+        let mut actions = Commit::parse(bytes.clone(), "the commit made of the append")?.into_actions();
+        if files.restate_bounds(&mut actions, Some(&self.base)).await? {
+            bytes = commit_of(&actions);
+        }
+        Ok((actions, bytes))
     }
 }
 

@@ -14,6 +14,7 @@ use delta_kernel::engine::parse_json;
 use delta_kernel::schema::SchemaRef;
 use delta_kernel::{DeltaResult, EngineData, Error};
 use deltalakedb_log::action::{Add, DeletionVector, StringMap};
+use deltalakedb_log::decimal::InexactBounds;
 
 /// Lines of a commit, or of a checkpoint, as rows of `schema`; `file` fills the column that names where they are.
 pub(super) fn of_lines(lines: Vec<String>, schema: &SchemaRef, file: &str) -> DeltaResult<Box<dyn EngineData>> {
@@ -24,18 +25,19 @@ pub(super) fn of_lines(lines: Vec<String>, schema: &SchemaRef, file: &str) -> De
     Ok(Box::new(fixup_json_read((*rows).into(), &build_json_reorder_indices(schema)?, file)?))
 }
 
-/// Live files as rows of `schema`: the column `add` is filled, every other is null.
-pub(super) fn of_adds(adds: &[Add], schema: &SchemaRef) -> DeltaResult<Box<dyn EngineData>> {
+/// Live files as rows of `schema`: the column `add` is filled, every other is null. `inexact` bounds are made safe to
+/// skip files by.
+pub(super) fn of_adds(adds: &[Add], schema: &SchemaRef, inexact: &InexactBounds) -> DeltaResult<Box<dyn EngineData>> {
     let schema: Schema = schema.as_ref().try_into_arrow()?;
     let columns = schema.fields().iter().map(|field| match (field.name().as_str(), field.data_type()) {
-        ("add", DataType::Struct(fields)) => add_struct(adds, fields),
+        ("add", DataType::Struct(fields)) => add_struct(adds, fields, inexact),
         _ => Ok(new_null_array(field.data_type(), adds.len())),
     });
     let columns = columns.collect::<DeltaResult<Vec<_>>>()?;
     Ok(Box::new(ArrowEngineData::new(RecordBatch::try_new(Arc::new(schema), columns)?)))
 }
 
-fn add_struct(adds: &[Add], fields: &Fields) -> DeltaResult<ArrayRef> {
+fn add_struct(adds: &[Add], fields: &Fields, inexact: &InexactBounds) -> DeltaResult<ArrayRef> {
     let columns = fields.iter().map(|field| -> DeltaResult<ArrayRef> {
         Ok(match field.name().as_str() {
             "path" => strings(adds.iter().map(|a| Some(a.path.as_str()))),
@@ -43,7 +45,13 @@ fn add_struct(adds: &[Add], fields: &Fields) -> DeltaResult<ArrayRef> {
             "size" => longs(adds.iter().map(|a| Some(a.size))),
             "modificationTime" => longs(adds.iter().map(|a| Some(a.modification_time))),
             "dataChange" => Arc::new(adds.iter().map(|a| Some(a.data_change)).collect::<BooleanArray>()),
-            "stats" => strings(adds.iter().map(|a| a.stats.as_deref())),
+            "stats" => {
+                let stats = |add: &Add| {
+                    let given = add.stats.as_deref()?;
+                    Some(inexact.made_safe(given).unwrap_or_else(|| given.to_string()))
+                };
+                Arc::new(adds.iter().map(stats).collect::<StringArray>())
+            }
             "tags" => string_maps(adds.iter().map(|a| a.tags.as_ref()), field)?,
             "deletionVector" => deletion_vectors(adds, field)?,
             "baseRowId" => longs(adds.iter().map(|a| a.base_row_id)),

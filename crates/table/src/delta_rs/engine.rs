@@ -23,6 +23,7 @@ use delta_kernel::{
     StorageHandler,
 };
 use deltalakedb_log::action::Add;
+use deltalakedb_log::decimal::InexactBounds;
 use deltalakedb_log::{Result, Stores, TxnLogError, Version};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -150,10 +151,13 @@ impl Handlers {
                 }
             });
             let files = FileBatches { stream: Some(stream.map_err(Error::generic_err)?) };
+            let log = self.log.clone();
+            let of_version = wait(async move { log.snapshot(version).await }).map_err(Error::generic_err)?;
+            let inexact = InexactBounds::of(&of_version.head.metadata.schema_string).map_err(Error::generic_err)?;
             parts.push(Box::new(files.map(move |adds| {
                 let adds = adds.map_err(Error::generic_err)?;
                 seen.see(&adds);
-                batches::of_adds(&adds, &schema)
+                batches::of_adds(&adds, &schema, &inexact)
             })));
         }
         Ok(Box::new(parts.into_iter().flatten()))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::datasource::MemTable;
 use deltalake_core::DeltaResult;
 use deltalake_core::operations::merge::MergeBuilder;
@@ -11,7 +11,7 @@ use deltalakedb_log::Result;
 
 use super::operations::{metrics, state};
 use super::{Captured, Matching, VirtualTable, Whole, session_context};
-use crate::assignments::quoted;
+use crate::assignments::{column_named, quoted, unquoted};
 use crate::error::Explain;
 
 /// How rows are merged into a table: joined with its rows, and for each the first clause that applies decides.
@@ -53,6 +53,27 @@ impl Merge {
         self
     }
 
+    /// The same with the columns that its clauses set as expressions name them, where the table has them.
+    pub(crate) fn with_columns_of(mut self, table: &Schema) -> Self {
+        use MergeClause as C;
+        let of_table = format!("{}.", self.target_alias);
+        for clause in &mut self.clauses {
+            let (C::MatchedUpdate { set: Assignments::Columns(set), .. }
+            | C::NotMatchedInsert { values: Assignments::Columns(set), .. }
+            | C::NotMatchedBySourceUpdate { set, .. }) = clause
+            else {
+                continue;
+            };
+            for (key, _) in set {
+                let bare = || key.strip_prefix(&of_table).and_then(|bare| column_named(bare, table));
+                if let Some(name) = column_named(key, table).or_else(bare) {
+                    *key = quoted(name);
+                }
+            }
+        }
+        self
+    }
+
     /// The columns that its clauses set by name, without quotes and without the table's alias.
     pub(crate) fn columns(&self) -> Vec<String> {
         use MergeClause as C;
@@ -63,7 +84,7 @@ impl Merge {
             _ => Vec::new(),
         };
         let of_table = format!("{}.", self.target_alias);
-        let bare = |column: &str| column.strip_prefix(&of_table).unwrap_or(column).trim_matches(['"', '`']).to_string();
+        let bare = |column: &str| unquoted(column.strip_prefix(&of_table).unwrap_or(column));
         self.clauses.iter().flat_map(set).map(|(column, _)| bare(&column)).collect()
     }
 

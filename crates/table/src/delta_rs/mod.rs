@@ -10,8 +10,11 @@
 
 mod append;
 mod batches;
+mod bounds;
+mod date_trunc;
 mod engine;
 mod fit;
+pub(crate) mod literals;
 mod log;
 mod log_store;
 mod merge;
@@ -33,6 +36,8 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use datafusion::catalog::TableProvider;
+use datafusion::common::DataFusionError;
+use datafusion::dataframe::DataFrame;
 use datafusion::prelude::SessionContext;
 use delta_kernel::actions::deletion_vector::{DeletionVectorDescriptor, DeletionVectorStorageType};
 use deltalake_core::delta_datafusion::{DeltaScanConfig, DeltaScanNext, DeltaSessionContext};
@@ -274,9 +279,20 @@ pub fn query_session<'a>(settings: impl IntoIterator<Item = (&'a String, &'a Str
     Ok(session)
 }
 
+/// A query in such a session, with numbers and times as [`SqlSession`](crate::SqlSession) reads them.
+pub async fn query(session: &SessionContext, sql: &str) -> Result<DataFrame, DataFusionError> {
+    let state = session.state();
+    let dialect = state.config_options().sql_parser.dialect;
+    let mut statement = state.sql_to_statement(sql, &dialect)?;
+    literals::in_statement(&mut statement);
+    session.execute_logical_plan(state.statement_to_plan(statement).await?).await
+}
+
 /// A session that reads with delta-rs' own planner and settings, and asks logs for what they know.
 pub(crate) fn session_context(stores: &Arc<dyn Stores>) -> Result<SessionContext> {
-    let session = DeltaSessionContext::with_runtime_env(stores::session(stores.clone())?).into_inner();
+    let mut session = DeltaSessionContext::with_runtime_env(stores::session(stores.clone())?).into_inner();
     session.add_optimizer_rule(Arc::new(AskTheLog));
+    date_trunc::install(&session);
+    literals::install(&mut session).explain(|| "a query session cannot be started".into())?;
     Ok(session)
 }

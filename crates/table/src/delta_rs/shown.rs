@@ -8,8 +8,10 @@ use deltalakedb_log::snapshot::Snapshot;
 use deltalakedb_log::{Location, Object, Result, Subject, TxnLogError, features};
 use serde_json::{Value, json};
 
-/// Features the catalog answers for.
-const HIDDEN_FEATURES: &[&str] = &["domainMetadata", "inCommitTimestamp", "vacuumProtocolCheck"];
+/// Features the catalog answers for, and type widening: its tables are only read, and of older files DataFusion casts the
+/// columns.
+const HIDDEN_FEATURES: &[&str] =
+    &["domainMetadata", "inCommitTimestamp", "typeWidening", "typeWidening-preview", "vacuumProtocolCheck"];
 
 /// Properties that make no sense without them.
 const HIDDEN_PROPERTIES: &[&str] = &[

@@ -137,7 +137,7 @@ async fn an_append_asks_for_no_file() {
     let base = reader.snapshot(At::Latest).await.unwrap();
     let empty =
         VirtualTable::without_files(&LogState::at(ours.location(), &environment(), reader, base)).await.unwrap();
-    let (rows, _) = Rows::from(numbers(0..3)).unchanged();
+    let (rows, _) = Rows::from(numbers(0..3)).in_delta_types();
     let captured = empty.append(rows, None).await.unwrap();
     assert_eq!(captured.files.paths().len(), 1);
 }

@@ -21,6 +21,7 @@ use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::operations::write::{SchemaMode as DeltaSchemaMode, WriteBuilder};
 use deltalake_core::protocol::SaveMode;
 use deltalakedb_log::action::{Action, Commit, Txn};
+use deltalakedb_log::snapshot::Snapshot;
 use deltalakedb_log::{ErrorKind, FileKey, Location, Object, Result, TxnLogError, canonical_path};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -28,7 +29,7 @@ use serde_json::Value;
 
 use super::log::{Files, HeldLog};
 use super::log_store::VirtualLogStore;
-use super::{LogState, Matching, VirtualTable, Whole, shown};
+use super::{LogState, Matching, VirtualTable, Whole, bounds, shown};
 use crate::create::TableSpec;
 use crate::error::Explain;
 use crate::write::WriteOptions;
@@ -94,6 +95,12 @@ impl NewFiles {
     pub(crate) fn only(&self, paths: &HashSet<Vec<u8>>) -> Self {
         let at = self.paths.iter().filter(|path| paths.contains(path.as_ref().as_bytes()));
         Self { store: self.store.clone(), paths: at.cloned().collect() }
+    }
+
+    /// Makes the bounds of decimals in a commit that adds them safe to skip files by; says whether any changed.
+    pub(super) async fn restate_bounds(&self, actions: &mut [Action], base: Option<&Snapshot>) -> Result<bool> {
+        let new = self.paths.iter().map(|path| path.as_ref().as_bytes().to_vec()).collect();
+        bounds::restate(actions, base, &new, &self.store).await
     }
 
     /// Removes them. What cannot be removed is left for vacuum.
@@ -180,7 +187,7 @@ impl VirtualTable {
     where
         O: IntoFuture<Output = Result<T, DeltaTableError>>,
     {
-        let mut captured = capture(&self.log, &self.log_store, what, operation, metrics).await?;
+        let mut captured = capture(&self.log, &self.log_store, Some(&self.base), what, operation, metrics).await?;
         shown::restore(&mut captured.actions, &self.base);
         Ok(captured)
     }
@@ -195,7 +202,8 @@ impl VirtualTable {
     where
         O: IntoFuture<Output = Result<T, DeltaTableError>>,
     {
-        let (commits, metrics, files) = capture_all(&self.log, &self.log_store, what, operation, metrics).await?;
+        let made = capture_all(&self.log, &self.log_store, Some(&self.base), what, operation, metrics).await?;
+        let (commits, metrics, files) = made;
         let step = |(commit, mut actions): (Bytes, Vec<Action>)| {
             shown::restore(&mut actions, &self.base);
             let files = files.only(&named_paths(&actions));
@@ -235,7 +243,7 @@ impl Whole {
 pub(crate) async fn create(table: Create<'_>, columns: Vec<StructField>) -> Result<Captured> {
     let (log, log_store) = nothing_yet(&table)?;
     let create = table.builder(columns)?.with_log_store(log_store.clone());
-    made(&table, capture(&log, &log_store, "the table cannot be made", create, |_| Value::Null).await?)
+    made(&table, capture(&log, &log_store, None, "the table cannot be made", create, |_| Value::Null).await?)
 }
 
 /// Makes a table of rows, in one commit.
@@ -264,7 +272,7 @@ pub(crate) async fn create_with_data(table: Create<'_>, rows: Data) -> Result<Ca
     if let Some(parquet) = table.options.parquet.clone() {
         write = write.with_writer_properties(parquet);
     }
-    made(&table, capture(&log, &log_store, "the rows cannot be written", write, |_| Value::Null).await?)
+    made(&table, capture(&log, &log_store, None, "the rows cannot be written", write, |_| Value::Null).await?)
 }
 
 /// Makes a table of the Parquet files that are at its place.
@@ -285,7 +293,10 @@ pub(crate) async fn convert(table: Create<'_>, columns: Vec<StructField>, named_
         convert = convert.with_comment(description);
     }
     let what = "the files cannot be made a table";
-    let mut captured = made(&table, capture(&log, &log_store, what, convert, |_| Value::Null).await?)?;
+    let mut captured = made(&table, capture(&log, &log_store, None, what, convert, |_| Value::Null).await?)?;
+    // These files were there before, and their statistics are as new as those of files that are written.
+    let paths = named_paths(&captured.actions);
+    bounds::restate(&mut captured.actions, None, &paths, &log_store.data_store()).await?;
     let files = captured.actions.iter().filter(|action| matches!(action, Action::Add(_))).count();
     for action in &mut captured.actions {
         let Action::CommitInfo(info) = action else { continue };
@@ -338,7 +349,12 @@ fn nothing_yet(table: &Create<'_>) -> Result<(Arc<HeldLog>, Arc<VirtualLogStore>
     Ok((log, log_store))
 }
 
-/// What delta-rs puts into a commit. Checkpoints and clean-up are the mirror's.
+/// The bytes of a commit.
+pub(super) fn commit_of(actions: &[Action]) -> Bytes {
+    let lines: Vec<_> = actions.iter().map(Action::to_json).collect();
+    Bytes::from(lines.join("\n") + "\n")
+}
+
 /// The paths of the files that a commit names, decoded.
 pub(crate) fn named_paths(actions: &[Action]) -> HashSet<Vec<u8>> {
     let path = |action: &Action| match action {
@@ -349,6 +365,7 @@ pub(crate) fn named_paths(actions: &[Action]) -> HashSet<Vec<u8>> {
     actions.iter().filter_map(path).collect()
 }
 
+/// What delta-rs puts into a commit. Checkpoints and clean-up are the mirror's.
 fn commit_properties(options: &WriteOptions) -> CommitProperties {
     let application =
         |txn: &Txn| Transaction { app_id: txn.app_id.clone(), version: txn.version, last_updated: txn.last_updated };
@@ -362,6 +379,7 @@ fn commit_properties(options: &WriteOptions) -> CommitProperties {
 async fn capture<O, T>(
     log: &HeldLog,
     log_store: &VirtualLogStore,
+    base: Option<&Snapshot>,
     what: &str,
     operation: O,
     metrics: fn(T) -> Value,
@@ -369,7 +387,7 @@ async fn capture<O, T>(
 where
     O: IntoFuture<Output = Result<T, DeltaTableError>>,
 {
-    let (mut commits, metrics, files) = capture_all(log, log_store, what, operation, metrics).await?;
+    let (mut commits, metrics, files) = capture_all(log, log_store, base, what, operation, metrics).await?;
     let (commit, actions) = match commits.pop() {
         None => (None, Vec::new()),
         Some((commit, actions)) if commits.is_empty() => (Some(commit), actions),
@@ -390,6 +408,7 @@ type Commits = (Vec<(Bytes, Vec<Action>)>, Value, NewFiles);
 async fn capture_all<O, T>(
     log: &HeldLog,
     log_store: &VirtualLogStore,
+    base: Option<&Snapshot>,
     what: &str,
     operation: O,
     metrics: fn(T) -> Value,
@@ -399,16 +418,9 @@ where
 {
     let done = operation.await;
     let files = log_store.new_files();
-    let parsed = |commit: Bytes| {
-        let actions = Commit::parse(commit.clone(), "the commit made of the operation")?.into_actions();
-        Ok((commit, actions))
-    };
     let captured = match (log_store.puts().take_failure(), done) {
         (Some(e), _) => Err(TxnLogError::from(e)).explain(|| "the data files cannot be written".into()),
-        (None, Ok(done)) => {
-            let commits: Result<Vec<_>> = log.captured().into_iter().map(parsed).collect();
-            commits.map(|commits| (commits, metrics(done)))
-        }
+        (None, Ok(done)) => parsed(log.captured(), &files, base).await.map(|commits| (commits, metrics(done))),
         (None, Err(e)) => Err(e).explain(|| what.into()),
     };
     match captured {
@@ -418,6 +430,19 @@ where
             Err(e)
         }
     }
+}
+
+/// The commits and their actions, with the bounds of decimals made safe.
+async fn parsed(commits: Vec<Bytes>, files: &NewFiles, base: Option<&Snapshot>) -> Result<Vec<(Bytes, Vec<Action>)>> {
+    let mut all = Vec::with_capacity(commits.len());
+    for mut commit in commits {
+        let mut actions = Commit::parse(commit.clone(), "the commit made of the operation")?.into_actions();
+        if files.restate_bounds(&mut actions, base).await? {
+            commit = commit_of(&actions);
+        }
+        all.push((commit, actions));
+    }
+    Ok(all)
 }
 
 impl VirtualLogStore {

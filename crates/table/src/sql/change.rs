@@ -25,7 +25,7 @@ use super::statement::refuse;
 use super::{SqlSession, planned};
 use crate::assignments::quoted;
 use crate::create::place_of;
-use crate::delta_rs::{TableSchema, parse_schema};
+use crate::delta_rs::{TableSchema, literals, parse_schema};
 use crate::error::{Explain, query_error};
 use crate::operations::{Operation, Write};
 use crate::transaction::Transaction;
@@ -33,7 +33,7 @@ use crate::write::{Rows, SaveMode};
 
 impl SqlSession {
     /// Adds rows, or puts them in the place of all others. Gives how many came.
-    pub(super) async fn insert(&self, tx: &Transaction, insert: Insert, whole: Statement) -> Result<u64> {
+    pub(super) async fn insert(&self, tx: &Transaction, insert: Insert, mut whole: Statement) -> Result<u64> {
         let TableObject::TableName(name) = &insert.table else {
             return refuse("INSERT into what is no table", "expected INSERT INTO NAME");
         };
@@ -54,6 +54,7 @@ impl SqlSession {
                 false => SaveMode::Append,
             },
         );
+        literals::in_statement(&mut whole);
         self.hold(&Named::of(&whole)?).await?;
         let failed = || format!("the rows for {name} cannot be made");
         let plan = self.context.state().statement_to_plan(whole).await.explain(failed)?;
@@ -149,7 +150,8 @@ impl SqlSession {
     }
 
     async fn rows_of(&self, query: Query, failed: impl Fn() -> String) -> Result<SendableRecordBatchStream> {
-        let query = Statement::Statement(Box::new(Ast::Query(Box::new(query))));
+        let mut query = Statement::Statement(Box::new(Ast::Query(Box::new(query))));
+        literals::in_statement(&mut query);
         self.hold(&Named::of(&query)?).await?;
         let plan = self.context.state().statement_to_plan(query).await.explain(&failed)?;
         let rows = planned(&self.context, plan, failed).await?;

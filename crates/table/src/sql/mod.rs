@@ -35,7 +35,7 @@ use self::names::Named;
 use self::namespaces::{held_at_once, resolve};
 use self::past::Past;
 use self::statement::{Asked, Statements};
-use crate::delta_rs::{LogState, Texts, session_context};
+use crate::delta_rs::{LogState, Texts, literals, session_context};
 use crate::error::Explain;
 use crate::provider::HeldTable;
 use crate::transaction::{Transaction, TransactionOptions};
@@ -214,7 +214,8 @@ impl SqlSession {
         Ok(SqlResult::Done(Done { command, rows, committed }))
     }
 
-    async fn query(&self, statement: Statement) -> Result<SendableRecordBatchStream> {
+    async fn query(&self, mut statement: Statement) -> Result<SendableRecordBatchStream> {
+        literals::in_statement(&mut statement);
         self.hold(&Named::of(&statement)?).await?;
         let failed = || "the query cannot be run".to_string();
         let plan = self.context.state().statement_to_plan(statement).await.explain(failed)?;

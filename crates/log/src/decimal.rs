@@ -1,0 +1,338 @@
+//! Decimals in JSON, read to the last digit, and bounds of them that a writer may have rounded.
+//!
+//! A decimal of a file's statistics is a JSON number. Some writers, delta-rs among them, make it from a double, which
+//! keeps 15 digits of any decimal and rounds longer ones to either side. A reader that takes such a bound at its word
+//! skips files that hold the value. So a bound that may have been a double is moved outwards by more than a double can
+//! have lost; with up to 15 digits that is nothing.
+
+use serde_json::value::RawValue;
+
+use crate::error::{Result, TxnLogError};
+use crate::object::Object;
+use crate::schema::PrimitiveType;
+
+/// Which bound of a column's values a statistic is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// No value is below.
+    Lower,
+    /// No value is above.
+    Upper,
+}
+
+/// How many digits of a decimal survive a double.
+const DIGITS_OF_A_DOUBLE: u8 = 15;
+/// The longest text that a double is written as, in digits.
+const TEXT_OF_A_DOUBLE: usize = 17;
+/// A double made of a decimal, and written as its shortest text, is off by less than the decimal shifted so far right:
+/// at most seven roundings of 2^-53 each.
+const ERROR_BITS: u32 = 50;
+
+/// A number as it is spelled: its digits, without zeros at either end, times a power of ten.
+struct Number {
+    negative: bool,
+    digits: String,
+    exponent: i64,
+}
+
+impl Number {
+    fn parse(text: &str) -> Option<Self> {
+        let (negative, magnitude) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let (mantissa, exponent) = match magnitude.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?.into()),
+            None => (magnitude, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let all = format!("{whole}{fraction}");
+        if all.is_empty() || !all.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let digits = all.trim_end_matches('0');
+        let exponent = exponent - fraction.len() as i64 + (all.len() - digits.len()) as i64;
+        Some(Self { negative, digits: digits.trim_start_matches('0').to_string(), exponent })
+    }
+
+    /// The magnitude in units of the scale, what is beyond them cut off, and whether nothing was; `None` beyond 38
+    /// digits.
+    fn units(&self, scale: i8) -> Option<(i128, bool)> {
+        let Some(shift) = Some(self.exponent + i64::from(scale)).filter(|_| !self.digits.is_empty()) else {
+            return Some((0, true));
+        };
+        if shift < 0 {
+            let kept = usize::try_from(self.digits.len() as i64 + shift).unwrap_or(0);
+            return Some((if kept == 0 { 0 } else { self.digits[..kept].parse().ok()? }, false));
+        }
+        let factor = 10_i128.checked_pow(u32::try_from(shift).ok()?)?;
+        Some((self.digits.parse::<i128>().ok()?.checked_mul(factor)?, true))
+    }
+
+    fn signed(&self, magnitude: i128) -> i128 {
+        if self.negative { -magnitude } else { magnitude }
+    }
+
+    /// Whether a double is written like this: in few digits, or as the whole number that it is.
+    fn may_have_been_a_double(&self) -> bool {
+        let is_whole_double = || self.units(0).is_some_and(|(n, exact)| exact && n as f64 as i128 == n);
+        self.digits.len() <= TEXT_OF_A_DOUBLE || is_whole_double()
+    }
+}
+
+/// The decimal that a text spells, in units of the scale; `None` when it has digits beyond it.
+pub(crate) fn parse(text: &str, scale: i8) -> Option<i128> {
+    let number = Number::parse(text)?;
+    number.units(scale).filter(|(_, exact)| *exact).map(|(magnitude, _)| number.signed(magnitude))
+}
+
+/// The bound that a text gives for decimals with that precision and scale, in units of the scale.
+pub(crate) fn parse_bound(text: &str, precision: u8, scale: i8, bound: Bound) -> Option<i128> {
+    let number = Number::parse(text)?;
+    let (magnitude, exact) = number.units(scale)?;
+    let error = if number.may_have_been_a_double() { magnitude >> ERROR_BITS } else { 0 };
+    let value = number.signed(magnitude);
+    // What is cut off is towards zero, which is outwards for one of the two bounds.
+    let cut = i128::from(!exact);
+    let moved = match bound {
+        // delta-rs writes what is beyond 64 bits as their ends.
+        Bound::Lower if scale == 0 && value == i64::MIN.into() => return None,
+        Bound::Upper if scale == 0 && value == i64::MAX.into() => return None,
+        Bound::Lower => value.checked_sub(error + if number.negative { cut } else { 0 })?,
+        Bound::Upper => value.checked_add(error + if number.negative { 0 } else { cut })?,
+    };
+    let limit = 10_i128.checked_pow(precision.into())? - 1;
+    Some(moved.clamp(-limit, limit))
+}
+
+/// A decimal as JSON has it, to the last digit.
+pub fn to_json(units: i128, scale: i8) -> String {
+    let sign = if units < 0 { "-" } else { "" };
+    let digits = units.unsigned_abs().to_string();
+    match usize::try_from(scale) {
+        Ok(0) => format!("{sign}{digits}"),
+        Ok(scale) => {
+            let digits = format!("{digits:0>width$}", width = scale + 1);
+            let (whole, fraction) = digits.split_at(digits.len() - scale);
+            format!("{sign}{whole}.{fraction}")
+        }
+        Err(_) => format!("{sign}{digits}{}", "0".repeat(usize::from(scale.unsigned_abs()))),
+    }
+}
+
+/// The columns of a table whose bounds in statistics need not hold as they are written, within other columns, too: long
+/// decimals, which a writer may have rounded, and columns whose type has changed, of whose old bounds a text may be one
+/// of the new type beside them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InexactBounds(Vec<InexactBound>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct InexactBound {
+    /// The physical names of the columns it is within, and its own.
+    path: Vec<String>,
+    /// Precision and scale of a decimal; `None` for a column whose type has changed.
+    decimal: Option<(u8, i8)>,
+}
+
+impl InexactBounds {
+    /// Those of a `schemaString`.
+    pub fn of(schema_string: &str) -> Result<Self> {
+        // Most schemas have none, and are not read for it.
+        if !schema_string.contains("decimal(") && !schema_string.contains(TYPE_CHANGES) {
+            return Ok(Self::default());
+        }
+        let schema: Object = serde_json::from_str(schema_string)
+            .map_err(|e| TxnLogError::corrupt(format!("the table's schema cannot be read: {e}")))?;
+        let mut found = Vec::new();
+        collect(&schema, &mut Vec::new(), &mut found);
+        Ok(Self(found))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Statistics whose bounds exclude no value of a row; `None` when they are so already.
+    pub fn made_safe(&self, stats: &str) -> Option<String> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut edited: Object = serde_json::from_str(stats).ok()?;
+        for InexactBound { path, decimal } in &self.0 {
+            for (key, bound) in [("minValues", Bound::Lower), ("maxValues", Bound::Upper)] {
+                edit(&mut edited, key, path, &|old| {
+                    let (precision, scale) = (*decimal)?;
+                    parse_bound(&text_of(old), precision, scale, bound).map(|units| to_json(units, scale))
+                });
+            }
+        }
+        Some(edited.to_json()).filter(|edited| edited != stats)
+    }
+}
+
+/// Where a column's metadata says that its type has changed (PROTOCOL.md, "Type Widening").
+const TYPE_CHANGES: &str = "delta.typeChanges";
+
+/// Puts the least and the greatest value of a column, by its physical path, into statistics that have bounds of it.
+/// Without a value the bound is taken out.
+pub fn set_bounds(stats: &mut Object, path: &[String], least: Option<String>, greatest: Option<String>) {
+    for (key, value) in [("minValues", least), ("maxValues", greatest)] {
+        edit(stats, key, path, &|_| value.clone());
+    }
+}
+
+/// Replaces the value at `key` and then along `path`, where there is one; `None` makes it null.
+fn edit(object: &mut Object, key: &str, path: &[String], new: &dyn Fn(&RawValue) -> Option<String>) {
+    let Some(old) = object.raw(key).filter(|raw| raw.get() != "null") else { return };
+    match path {
+        [] => {
+            let json = new(old).and_then(|json| RawValue::from_string(json).ok());
+            if json.as_ref().map_or("null", |json| json.get()) != old.get() {
+                object.set(key, json);
+            }
+        }
+        [next, rest @ ..] => {
+            let Some(mut within) = object.get::<Object>(key) else { return };
+            edit(&mut within, next, rest, new);
+            object.set(key, within);
+        }
+    }
+}
+
+/// The text of a number, which some writers put into quotes.
+fn text_of(json: &RawValue) -> String {
+    serde_json::from_str::<String>(json.get()).unwrap_or_else(|_| json.get().to_string())
+}
+
+fn collect(of: &Object, path: &mut Vec<String>, found: &mut Vec<InexactBound>) {
+    for field in of.get::<Vec<Object>>("fields").unwrap_or_default() {
+        let metadata = field.get::<Object>("metadata").unwrap_or_default();
+        let physical = metadata.get::<String>("delta.columnMapping.physicalName").or_else(|| field.get("name"));
+        let Some(name) = physical else { continue };
+        path.push(name);
+        let primitive = field.get::<String>("type").and_then(|name| PrimitiveType::parse(&name));
+        if let Some(within) = field.get::<Object>("type") {
+            collect(&within, path, found);
+        } else if metadata.raw(TYPE_CHANGES).is_some() {
+            found.push(InexactBound { path: path.clone(), decimal: None });
+        } else if let Some(PrimitiveType::Decimal(precision, scale)) = primitive
+            && precision > DIGITS_OF_A_DOUBLE
+        {
+            found.push(InexactBound { path: path.clone(), decimal: Some((precision, scale)) });
+        }
+        path.pop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decimal_is_what_its_text_says() {
+        let check = |text: &str, scale, want| assert_eq!(parse(text, scale), want, "{text}");
+        check("1.10", 2, Some(110));
+        check("-1.1", 2, Some(-110));
+        check("12345678901234567890123456789012345678", 0, Some(12345678901234567890123456789012345678));
+        check("1.105", 2, None);
+        check("1.100", 2, Some(110));
+        check("1e5", 2, Some(10_000_000));
+        check("1.5E-7", 8, Some(15));
+        check("-0.0", 2, Some(0));
+        check("00.50", 1, Some(5));
+        check("1e99", 2, None);
+        for text in ["", "-", ".", "1e", "1.2.3", "NaN", "1_0"] {
+            check(text, 2, None);
+        }
+    }
+
+    #[test]
+    fn a_bound_that_may_have_been_a_double_moves_outwards() {
+        use Bound::*;
+        let check = |text: &str, (precision, scale), bound, want: &str| {
+            let got = parse_bound(text, precision, scale, bound).map(|units| to_json(units, scale));
+            assert_eq!(got.as_deref().unwrap_or("none"), want, "{text} {bound:?}");
+        };
+        // Up to 15 digits nothing is lost.
+        check("123456789012345", (15, 0), Lower, "123456789012345");
+        check("1.1", (38, 10), Upper, "1.1000000000");
+        // 12345678901234567.89, as a double has it.
+        check("1.2345678901234568e16", (20, 2), Lower, "12345678901234557.04");
+        check("12345678901234568", (20, 2), Upper, "12345678901234578.96");
+        check("-12345678901234568.0", (20, 2), Lower, "-12345678901234578.96");
+        // 2^53 + 1 as an integer that went through a double.
+        check("9007199254740992", (16, 0), Upper, "9007199254741000");
+        check("1234567890123456768", (38, 0), Lower, "1234567890123455672");
+        // More digits than a double gives: the writer was exact.
+        check("1234567890123456789", (38, 0), Lower, "1234567890123456789");
+        check("1234567890123456789012345678.0123456789", (38, 10), Upper, "1234567890123456789012345678.0123456789");
+        // No bound is beyond what the type holds, and none is cut towards the values.
+        check("1e18", (18, 0), Upper, "999999999999999999");
+        check("-1e18", (18, 0), Lower, "-999999999999999999");
+        check("0.30000000000000004", (20, 2), Upper, "0.31");
+        check("0.30000000000000004", (20, 2), Lower, "0.30");
+        check("-0.30000000000000004", (20, 2), Lower, "-0.31");
+        // Where delta-rs ends.
+        check("9223372036854775807", (38, 0), Upper, "none");
+        check("9223372036854775807", (38, 0), Lower, "9223372036854775807");
+        check("-9223372036854775808", (38, 0), Lower, "none");
+    }
+
+    /// Every decimal is within the bounds that delta-rs writes of it, once they are read.
+    #[test]
+    fn no_decimal_is_outside_bounds_that_were_doubles() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..200_000 {
+            let precision = random.u8(1..=38);
+            let scale = random.u8(0..=precision) as i8;
+            let limit = 10_i128.pow(random.u32(0..=precision.into()));
+            let units = random.i128(-limit + 1..limit);
+            // As delta-rs makes it: `StatsScalar::try_from_stats`.
+            let mut double = units as f64 / 10_f64.powi(scale.into());
+            let nearest = double;
+            if double.is_normal() && (double.trunc() as i128).to_string().len() > usize::from(precision - scale as u8) {
+                double = f64::from_bits(double.to_bits() - 1);
+            }
+            let json = if scale == 0 {
+                serde_json::json!(double.round() as i64).to_string()
+            } else {
+                serde_json::json!(double).to_string()
+            };
+            let lower = parse_bound(&json, precision, scale, Bound::Lower);
+            let upper = parse_bound(&json, precision, scale, Bound::Upper);
+            assert!(
+                lower.is_none_or(|lower| lower <= units) && upper.is_none_or(|upper| upper >= units),
+                "{units} ({precision}, {scale}) as {json}: {lower:?} {upper:?}"
+            );
+            // Powers of ten beyond are no doubles.
+            if units.unsigned_abs() < 10_u128.pow(15) && scale <= 22 && double == nearest {
+                assert_eq!((lower, upper), (Some(units), Some(units)), "({precision}, {scale}) as {json}");
+            }
+        }
+    }
+
+    #[test]
+    fn bounds_are_made_safe_where_the_schema_says_that_they_need_not_be() {
+        let schema = r#"{"type":"struct","fields":[
+            {"name":"id","type":"long","nullable":true,"metadata":{}},
+            {"name":"d","type":"decimal(18,0)","nullable":true,"metadata":{"delta.columnMapping.physicalName":"col-1"}},
+            {"name":"short","type":"decimal(9,2)","nullable":true,"metadata":{}},
+            {"name":"s","type":{"type":"struct","fields":[
+                {"name":"x","type":"decimal(20,2)","nullable":true,"metadata":{}},
+                {"name":"w","type":"double","nullable":true,"metadata":{"delta.typeChanges":[{"fromType":"float","toType":"double"}]}}]},"nullable":true,"metadata":{}},
+            {"name":"a","type":{"type":"array","elementType":"decimal(20,2)","containsNull":true},"nullable":true,"metadata":{}}]}"#;
+        let columns = InexactBounds::of(schema).unwrap();
+        let stats = r#"{"numRecords":2,"minValues":{"id":1,"col-1":-1000000000000000000,"short":1.10,"s":{"x":1.5,"w":0.1}},"maxValues":{"id":2,"col-1":1e18,"short":1.10,"s":{"x":12345678901234568}},"nullCount":{"col-1":0}}"#;
+        let want = r#"{"numRecords":2,"minValues":{"id":1,"col-1":-999999999999999999,"short":1.10,"s":{"x":1.50,"w":null}},"maxValues":{"id":2,"col-1":999999999999999999,"short":1.10,"s":{"x":12345678901234578.96}},"nullCount":{"col-1":0}}"#;
+        assert_eq!(columns.made_safe(stats).as_deref(), Some(want));
+        assert_eq!(InexactBounds::of(r#"{"fields":[{"name":"d","type":"decimal(9,2)"}]}"#).unwrap().0, []);
+        let mut stats: Object = serde_json::from_str(stats).unwrap();
+        set_bounds(&mut stats, &["s".into(), "x".into()], Some("0.01".into()), None);
+        assert!(
+            stats.to_json().contains(r#""s":{"x":0.01,"w":0.1}},"#) && stats.to_json().contains(r#""s":{"x":null}}"#)
+        );
+        set_bounds(&mut stats, &["s".into(), "y".into()], Some("1".into()), None);
+        assert!(!stats.to_json().contains("\"y\""));
+    }
+}

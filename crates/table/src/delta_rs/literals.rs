@@ -1,0 +1,270 @@
+//! Literals of SQL with all their digits and all their years.
+//!
+//! Left alone, DataFusion reads `0.1` as a double and a text beside a time as nanoseconds, which end in 2262; and when a
+//! decimal meets a double it makes decimals of both, which NaN and most doubles are not. Here a number with a fraction
+//! is a decimal, one with an exponent a double, and a time is in microseconds, as Delta's are. What meets a double is
+//! one, and what meets a time becomes one of the same type.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result as PlanResult, ScalarValue};
+use datafusion::config::ConfigOptions;
+use datafusion::execution::FunctionRegistry;
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable, Operator};
+use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    DataType as SqlType, ExactNumberInfo, Expr as SqlExpr, TypedString, Value, VisitMut, visit_expressions_mut,
+};
+use deltalakedb_log::decimal;
+
+/// The most digits of a decimal.
+const MAX_DIGITS: usize = 38;
+
+/// Makes a session read literals so.
+pub(super) fn install(session: &mut SessionContext) -> PlanResult<()> {
+    session.state_ref().write().config_mut().options_mut().sql_parser.parse_float_as_decimal = true;
+    session.register_function_rewrite(Arc::new(ExactLiterals))
+}
+
+/// Reads an expression over columns.
+pub(crate) fn parse(sql: &str, session: &SessionContext, columns: &DFSchema) -> PlanResult<Expr> {
+    let state = session.state();
+    let dialect = state.config_options().sql_parser.dialect;
+    let mut parsed = state.sql_to_expr_with_alias(sql, &dialect)?;
+    spell_out(&mut parsed.expr);
+    let expr = state.create_logical_expr_from_sql_expr(parsed, columns)?;
+    Ok(expr.transform_up(|e| settle(e, columns))?.data)
+}
+
+/// Says in a statement what DataFusion would take for something else.
+pub(crate) fn in_statement(statement: &mut Statement) {
+    match statement {
+        Statement::Statement(statement) => spell_out(statement),
+        Statement::Explain(explain) => in_statement(&mut explain.statement),
+        _ => {}
+    }
+}
+
+/// Numbers with an exponent, and those too long for a decimal, are doubles; a time without a precision has microseconds.
+fn spell_out(within: &mut impl VisitMut) {
+    let _: ControlFlow<()> = visit_expressions_mut(within, |e| {
+        match e {
+            SqlExpr::Value(value) => {
+                if let Value::Number(digits, _) = &value.value
+                    && (digits.contains(['e', 'E']) || digits.bytes().filter(u8::is_ascii_digit).count() > MAX_DIGITS)
+                {
+                    let digits = Value::SingleQuotedString(digits.replace('_', ""));
+                    *e = SqlExpr::TypedString(TypedString {
+                        data_type: SqlType::Double(ExactNumberInfo::None),
+                        value: digits.with_span(value.span),
+                        uses_odbc_syntax: false,
+                    });
+                }
+            }
+            SqlExpr::Cast { data_type, .. } | SqlExpr::TypedString(TypedString { data_type, .. }) => {
+                if let SqlType::Timestamp(precision @ None, _) = data_type {
+                    *precision = Some(6);
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    });
+}
+
+/// The same for the expressions of every plan of a session.
+#[derive(Debug)]
+struct ExactLiterals;
+
+impl FunctionRewrite for ExactLiterals {
+    fn name(&self) -> &str {
+        "exact_literals"
+    }
+
+    fn rewrite(&self, expr: Expr, columns: &DFSchema, _: &ConfigOptions) -> PlanResult<Transformed<Expr>> {
+        settle(expr, columns)
+    }
+}
+
+/// What meets in an expression, and how.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meeting {
+    /// It becomes of one type.
+    OneType,
+    /// It is calculated with: a text beside a time may be an interval.
+    Arithmetic,
+}
+
+/// Gives operands that meet doubles or times their types; its own operands are settled already.
+fn settle(mut expr: Expr, columns: &DFSchema) -> PlanResult<Transformed<Expr>> {
+    use Operator as O;
+    let changed = match &mut expr {
+        Expr::BinaryExpr(binary) => {
+            let meeting = match binary.op {
+                O::Eq | O::NotEq | O::Lt | O::LtEq | O::Gt | O::GtEq | O::IsDistinctFrom | O::IsNotDistinctFrom => {
+                    Meeting::OneType
+                }
+                O::Plus | O::Minus | O::Multiply | O::Divide | O::Modulo => Meeting::Arithmetic,
+                _ => return Ok(Transformed::no(expr)),
+            };
+            meet(&mut [&mut binary.left, &mut binary.right], meeting, columns)
+        }
+        Expr::Between(between) => {
+            meet(&mut [&mut between.expr, &mut between.low, &mut between.high], Meeting::OneType, columns)
+        }
+        Expr::InList(list) => {
+            let mut all: Vec<_> = std::iter::once(list.expr.as_mut()).chain(&mut list.list).collect();
+            meet(&mut all, Meeting::OneType, columns)
+        }
+        Expr::Case(case) => {
+            let (mut compared, mut results) = (Vec::new(), Vec::new());
+            for (when, then) in &mut case.when_then_expr {
+                compared.push(when.as_mut());
+                results.push(then.as_mut());
+            }
+            results.extend(case.else_expr.as_deref_mut());
+            let of_results = meet(&mut results, Meeting::OneType, columns);
+            let of_compared = case.expr.as_deref_mut().is_some_and(|base| {
+                compared.push(base);
+                meet(&mut compared, Meeting::OneType, columns)
+            });
+            of_results || of_compared
+        }
+        Expr::Cast(cast) if cast.field.data_type().is_floating() => spell_decimal(&mut cast.expr, columns),
+        // Its type depends on whether its digits are known already: they are once constants are worked out.
+        Expr::ScalarFunction(function) if function.func.name() == "round" && function.args.len() == 2 => {
+            match function.args[0].get_type(columns) {
+                Ok(DataType::Decimal128(precision, scale)) => {
+                    cast(&mut expr, DataType::Decimal128(38.min(precision + 1), scale));
+                    true
+                }
+                _ => false,
+            }
+        }
+        Expr::ScalarFunction(function) => {
+            let meeting = match function.func.name() {
+                "coalesce" | "nvl" | "ifnull" | "nullif" | "greatest" | "least" => Meeting::OneType,
+                _ => Meeting::Arithmetic,
+            };
+            meet(&mut function.args.iter_mut().collect::<Vec<_>>(), meeting, columns)
+        }
+        _ => false,
+    };
+    Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+}
+
+/// Says whether an operand was changed.
+fn meet(operands: &mut [&mut Expr], meeting: Meeting, columns: &DFSchema) -> bool {
+    // What has no type yet is left to DataFusion.
+    let types: Vec<_> = operands.iter().map(|e| e.get_type(columns).ok()).collect();
+    let types = || types.iter().flatten();
+    if types().any(DataType::is_floating) && types().any(DataType::is_decimal) {
+        meet_double(operands, columns);
+        return true;
+    }
+    if meeting == Meeting::OneType && operands.len() > 1 && types().all(DataType::is_decimal) {
+        return meet_decimals(operands, columns);
+    }
+    let microseconds = |t: &&DataType| matches!(t, DataType::Timestamp(TimeUnit::Microsecond, _));
+    let Some(time) = types().find(microseconds).cloned() else { return false };
+    let mut changed = false;
+    for operand in operands.iter_mut() {
+        let to = match operand.get_type(columns) {
+            Ok(DataType::Timestamp(TimeUnit::Nanosecond, zone)) => DataType::Timestamp(TimeUnit::Microsecond, zone),
+            Ok(DataType::Date32) if meeting == Meeting::OneType => time.clone(),
+            Ok(DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
+                if meeting == Meeting::OneType && matches!(operand, Expr::Literal(..)) =>
+            {
+                time.clone()
+            }
+            _ => continue,
+        };
+        cast(operand, to);
+        changed = true;
+    }
+    changed
+}
+
+/// Doubles and decimals. delta-rs reads the conditions in a table's properties by itself: there, a literal that is a
+/// double among decimals was written as a decimal.
+fn meet_double(operands: &mut [&mut Expr], columns: &DFSchema) {
+    let literal = |e: &Expr| match e {
+        Expr::Literal(ScalarValue::Float64(Some(x)), _) => as_decimal(*x),
+        _ => None,
+    };
+    let is_double = |e: &Expr| e.get_type(columns).is_ok_and(|t| t.is_floating());
+    if operands.iter().all(|e| !is_double(e) || literal(e).is_some()) {
+        for operand in operands.iter_mut() {
+            if let Some(decimal) = literal(operand) {
+                **operand = Expr::Literal(decimal, None);
+            }
+        }
+        return;
+    }
+    for operand in operands.iter_mut() {
+        match operand {
+            // Not by a division, which rounds once more.
+            Expr::Literal(ScalarValue::Decimal128(Some(units), _, scale), _) => {
+                let value = decimal::to_json(*units, *scale).parse().ok();
+                **operand = Expr::Literal(ScalarValue::Float64(value), None);
+            }
+            e if e.get_type(columns).is_ok_and(|t| t.is_decimal()) => {
+                spell_decimal(e, columns);
+                cast(e, DataType::Float64);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A decimal that is to be a double, as text, unless it has so few digits that the division which makes a double of it
+/// rounds only once. Says whether it is such.
+fn spell_decimal(decimal: &mut Expr, columns: &DFSchema) -> bool {
+    let long = match decimal.get_type(columns) {
+        Ok(DataType::Decimal128(precision, scale)) => precision > 15 || scale > 22,
+        Ok(t) => t.is_decimal(),
+        Err(_) => false,
+    };
+    if long {
+        cast(decimal, DataType::Utf8);
+    }
+    long
+}
+
+/// Decimals that no decimal of 38 digits holds both of: where an operand is compared in fewer digits than it has, the
+/// comparison fails (datafusion#4072).
+fn meet_decimals(operands: &mut [&mut Expr], columns: &DFSchema) -> bool {
+    let digits = |e: &Expr| match e.get_type(columns) {
+        Ok(DataType::Decimal128(precision, scale)) => Some((i16::from(precision) - i16::from(scale), i16::from(scale))),
+        _ => None,
+    };
+    let Some(all) = operands.iter().map(|e| digits(e)).collect::<Option<Vec<_>>>() else { return false };
+    let whole = all.iter().map(|(whole, _)| *whole).max().unwrap_or(0);
+    let scale = all.iter().map(|(_, scale)| *scale).max().unwrap_or(0);
+    let (Ok(precision), Ok(scale)) = (u8::try_from(whole + scale), i8::try_from(scale)) else { return false };
+    if usize::from(precision) <= MAX_DIGITS {
+        return false;
+    }
+    operands.iter_mut().for_each(|operand| cast(operand, DataType::Decimal256(precision, scale)));
+    true
+}
+
+/// The decimal that a double is written as, if it is not too long.
+fn as_decimal(x: f64) -> Option<ScalarValue> {
+    let text = x.to_string();
+    let scale = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    let precision = text.bytes().filter(u8::is_ascii_digit).count();
+    let (precision, scale) = (u8::try_from(precision).ok()?, i8::try_from(scale).ok()?);
+    let short = usize::from(precision) <= MAX_DIGITS;
+    ScalarValue::try_from_string(text, &DataType::Decimal128(precision, scale)).ok().filter(|_| short)
+}
+
+fn cast(operand: &mut Expr, to: DataType) {
+    let inner = std::mem::take(operand);
+    *operand = Expr::Cast(Cast::new(Box::new(inner), to));
+}
