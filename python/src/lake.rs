@@ -79,6 +79,7 @@ impl Lake {
             client: "python".into(),
             file_mode: settings.file_mode()?.unwrap_or(defaults.file_mode),
             allowed_paths: settings.allowed_paths()?,
+            postgres: settings.postgres()?,
             ..defaults
         };
         let connection = SqlCatalog::connect(&parsed, options).await?;

@@ -188,10 +188,16 @@ pub(crate) fn file_values(key: &FileKey, add: &Add, slots: &OwnedSlots<'_>) -> R
     Ok(values)
 }
 
+/// The path of a file as it is stored. What a path holds may be percent-encoded or not, and is the same file: a NUL, which
+/// not every database holds in text, is.
+fn path(path: &str) -> String {
+    path.replace('\0', "%00")
+}
+
 fn add_values(add: &Add) -> Result<Vec<Value>> {
     let dv = add.deletion_vector.as_ref().map(|dv| bytes(&dv.to_json()));
     Ok(vec![
-        add.path.as_str().into(),
+        path(&add.path).into(),
         add.size.into(),
         json(&add.partition_values)?,
         add.stats.as_deref().map(bytes).unwrap_or(Value::Null),

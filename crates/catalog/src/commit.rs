@@ -4,6 +4,7 @@
 //! files, and everything it writes. What the decision is belongs to [`deltalakedb_log::commit::prepare`].
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use deltalakedb_log::action::{Add, Remove};
 use deltalakedb_log::catalog::{CommitTime, TimeSource};
@@ -11,27 +12,37 @@ use deltalakedb_log::commit::{self, Base, CommitRequest, Committed, Current, New
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
 use deltalakedb_log::{
-    Commit, ErrorKind, FileKey, Location, PathKey, Result, SetHash, TableId, TableName, TableRef, TxnLogError, Version,
+    Clock, ErrorKind, FileKey, Location, PathKey, Result, SetHash, TableId, TableName, TableRef, TxnLogError, Version,
 };
 
 use crate::SqlCatalog;
 use crate::bounds::Slots;
 use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
 use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
-use crate::read;
+use crate::{conflict, read};
 
-/// Keys looked up in one statement. They are found by key: `+` keeps the end of a file out of the choice of an index.
-const KEYS: usize = 500;
-/// How often a commit that certainly did not happen is tried again.
+/// Keys looked up in one statement.
+pub(crate) const KEYS: usize = 500;
+/// How often a commit that certainly did not happen is tried again, and for how long.
 const RETRIES: u32 = 3;
+const RETRY_FOR: Duration = Duration::from_secs(30);
+/// The longest pause before the first of these tries; it doubles with each.
+const PAUSE: Duration = Duration::from_millis(50);
 
 pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Outcome> {
     commit::check_group(requests)?;
     check_paths(catalog, requests).await?;
-    for _ in 0..RETRIES {
+    let began = Instant::now();
+    for retry in 0..RETRIES {
         match attempt(catalog, requests).await {
             // Nothing was committed, or its id says what.
-            Err(e) if e.kind() == ErrorKind::Unavailable && catalog.db.lock_proves_absence() => {}
+            Err(e) if e.kind() == ErrorKind::Unavailable && catalog.db.lock_proves_absence() => {
+                // Who waited for a lock or a connection has waited long enough.
+                if began.elapsed() > RETRY_FOR {
+                    return Err(e);
+                }
+                tokio::time::sleep(pause(retry, catalog.clock.as_ref())).await;
+            }
             result => return result,
         }
     }
@@ -56,6 +67,12 @@ async fn check_paths(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result
     Ok(())
 }
 
+/// How long to wait before a try. Those who failed together come again one after the other.
+fn pause(retry: u32, clock: &dyn Clock) -> Duration {
+    let random = u32::from_le_bytes(clock.new_uuid().into_bytes()[..4].try_into().unwrap_or_default());
+    (PAUSE * (1 << retry)).mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
 async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Outcome> {
     let mut session = catalog.write(&tables(requests)).await?;
     let mut heads = lock_heads(session.as_mut(), requests).await?;
@@ -75,7 +92,7 @@ async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Out
                     timestamp: 0,
                     state: None,
                     set_hash: SetHash::default(),
-                    winners: Vec::new(),
+                    conflict: None,
                     live: HashMap::new(),
                 };
                 (current, Slots::default())
@@ -159,29 +176,32 @@ async fn resolve_unknown(catalog: &SqlCatalog, requests: &[CommitRequest], cause
 /// A table under the lock, and the commit it has already under the request's id.
 struct LockedHead {
     current: Current,
+    /// The oldest version held.
+    oldest: Version,
     known: Option<Committed>,
     slots: Slots,
 }
 
 /// The session excludes other writers, so what is read here stays true until COMMIT.
 async fn lock_heads(session: &mut dyn Session, requests: &[CommitRequest]) -> Result<HashMap<TableId, LockedHead>> {
-    let tables = placeholders(requests.len());
-    let own_id = vec!["(c.table_id = ? AND c.commit_id = ?)"; requests.len()].join(" OR ");
+    // The pairs are rows, and each leads to its commit id by key: as alternatives in a condition, four or more of them
+    // would make SQLite go through all ids that the tables ever had.
     let sql = format!(
-        "SELECT t.table_id, t.namespace, t.name, t.mirror_state, t.mirror_version, t.mirror_what, t.current_version, \
-         t.current_ts, v.set_hash, c.version, k.committed_at, {}, {}, {} FROM dl_tables t \
+        "WITH own (table_id, commit_id) AS (VALUES {}) \
+         SELECT t.table_id, t.namespace, t.name, t.mirror_state, t.mirror_version, t.mirror_what, t.base_version, \
+         t.current_version, t.current_ts, v.set_hash, c.version, k.committed_at, {}, {}, {} FROM own \
+         JOIN dl_tables t ON t.table_id = own.table_id \
          JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
          JOIN dl_protocol_updates p ON p.table_id = t.table_id AND p.version = t.protocol_version \
          JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version \
-         LEFT JOIN dl_commit_ids c ON c.table_id = t.table_id AND ({own_id}) \
-         LEFT JOIN dl_table_versions k ON k.table_id = c.table_id AND k.version = c.version \
-         WHERE t.state = 'live' AND t.table_id IN ({tables}) ORDER BY t.table_id",
+         LEFT JOIN dl_commit_ids c ON c.table_id = own.table_id AND c.commit_id = own.commit_id \
+         LEFT JOIN dl_table_versions k ON k.table_id = c.table_id AND k.version = c.version WHERE t.state = 'live'",
+        vec!["(?, ?)"; requests.len()].join(", "),
         Slots::subquery("t"),
         read::qualified("p", &PROTOCOL_COLUMNS),
         read::qualified("m", &METADATA_COLUMNS),
     );
-    let ids = requests.iter().flat_map(|r| [r.table.0.into(), r.commit_id.0.as_slice().into()]);
-    let params = ids.chain(requests.iter().map(|r| r.table.0.into())).collect();
+    let params = requests.iter().flat_map(|r| [r.table.0.into(), r.commit_id.0.as_slice().into()]).collect();
     let rows = session.query(&sql, params).await?;
     rows.into_iter().map(locked_head).collect()
 }
@@ -190,6 +210,7 @@ fn locked_head(mut row: Row) -> Result<(TableId, LockedHead)> {
     let table = TableId(row.uuid()?);
     let name = TableName { namespace: row.text()?, name: row.text()? };
     let mirror = read::mirror_state(&mut row)?;
+    let oldest = row.version()?;
     let (version, timestamp) = (row.version()?, row.int()?);
     let set_hash = SetHash::from_bytes(&row.blob()?)
         .ok_or_else(|| TxnLogError::corrupt(format!("the set hash of {name} at version {version} is not 32 bytes")))?;
@@ -200,9 +221,9 @@ fn locked_head(mut row: Row) -> Result<(TableId, LockedHead)> {
     if known.is_none() {
         commit::check_mirror(&name, &mirror)?;
     }
-    let (winners, live) = (Vec::new(), HashMap::new());
-    let current = Current { name, version: Some(version), timestamp, state, set_hash, winners, live };
-    Ok((table, LockedHead { current, known, slots }))
+    let (conflict, live) = (None, HashMap::new());
+    let current = Current { name, version: Some(version), timestamp, state, set_hash, conflict, live };
+    Ok((table, LockedHead { current, oldest, known, slots }))
 }
 
 /// What the decision needs beyond the head: the commits in between and the touched files.
@@ -211,13 +232,7 @@ async fn look_up(session: &mut dyn Session, request: &CommitRequest, head: Locke
     if let (Base::RebaseFrom(base) | Base::ReadAt(base), Some(version)) = (&request.base, current.version)
         && *base < version
     {
-        let sql = "SELECT version, body FROM dl_table_versions \
-                   WHERE table_id = ? AND version > ? AND body IS NOT NULL ORDER BY version";
-        for mut row in session.query(sql, vec![request.table.0.into(), int(*base)]).await? {
-            let version = row.version()?;
-            let body = codec::decompress(&row.blob()?)?;
-            current.winners.push((version, Commit::parse(body, &format!("version {version} of {}", current.name))?));
-        }
+        current.conflict = conflict::find(session, request, &current, (head.oldest, *base)).await?;
     }
     current.live = live_files(session, request.table, &request.touched()).await?;
     Ok(current)
@@ -228,7 +243,7 @@ async fn live_files(session: &mut dyn Session, table: TableId, paths: &[PathKey]
     let mut live = HashMap::new();
     for paths in paths.chunks(KEYS) {
         let sql = format!(
-            "SELECT file_key, {} FROM dl_add_files WHERE table_id = ? AND path_key IN ({}) AND +removed_version IS NULL",
+            "SELECT file_key, {} FROM dl_add_files WHERE table_id = ? AND path_key IN ({}) AND removed_version IS NULL",
             ADD_COLUMNS.join(", "),
             placeholders(paths.len())
         );
@@ -244,7 +259,7 @@ pub(crate) async fn live_keys(session: &mut dyn Session, table: TableId, keys: &
     let mut live = Vec::new();
     for keys in keys.chunks(KEYS) {
         let sql = format!(
-            "SELECT file_key FROM dl_add_files WHERE table_id = ? AND file_key IN ({}) AND +removed_version IS NULL",
+            "SELECT file_key FROM dl_add_files WHERE table_id = ? AND file_key IN ({}) AND removed_version IS NULL",
             placeholders(keys.len())
         );
         for mut row in session.query(&sql, keyed(table, keys.iter().map(|k| &k.0))).await? {
@@ -293,14 +308,15 @@ fn store(
     if let Base::Create(new) = &request.base {
         writes.push(register(table, new, "live", stamp.committed_at));
     }
+    writes.extend(end_files(table, prepared.version, &prepared.ended));
     let before = current.state.as_ref().map(|(_, metadata)| metadata);
-    if let Some(metadata) = changes.metadata.as_ref().or(before) {
+    let has_layout = !changes.adds.is_empty() || changes.metadata.is_some() || !changes.domains.is_empty();
+    if let Some(metadata) = changes.metadata.as_ref().or(before).filter(|_| has_layout) {
         let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
         if changes.metadata.is_some() || !changes.domains.is_empty() {
             let first = slots.assign(&schema, metadata, &changes.domains);
             writes.extend(slots.insert(table, first));
         }
-        writes.extend(end_files(table, prepared.version, &prepared.ended));
         let owned = slots.owned(&schema);
         let row = |(key, add): &(FileKey, Add)| codec::file_values(key, add, &owned);
         let files = changes.adds.iter().map(row).collect::<Result<Vec<_>>>()?;
@@ -377,7 +393,7 @@ pub(crate) fn end_files(table: TableId, version: Version, keys: &[FileKey]) -> V
     let end = |keys: &[FileKey]| {
         let sql = format!(
             "UPDATE dl_add_files SET removed_version = ? \
-             WHERE table_id = ? AND file_key IN ({}) AND +removed_version IS NULL",
+             WHERE table_id = ? AND file_key IN ({}) AND removed_version IS NULL",
             placeholders(keys.len())
         );
         let params = std::iter::once(int(version)).chain(keyed(table, keys.iter().map(|k| &k.0)));

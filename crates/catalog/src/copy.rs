@@ -5,16 +5,22 @@
 //! every row is compared.
 
 use deltalakedb_log::{ErrorKind, FileKey, Result, TableId, TableName, TxnLogError};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 
 use crate::SqlCatalog;
 use crate::bounds::SLOT_COLUMNS;
 use crate::codec::{self, METADATA_COLUMNS, PROTOCOL_COLUMNS};
-use crate::commit::{AUDIT_COLUMNS, VERSION_COLUMNS, end_files, file_key};
+use crate::commit::{AUDIT_COLUMNS, KEYS, VERSION_COLUMNS, end_files, file_key};
 use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
+use crate::{schema, spool};
 
 /// A batch is full at so many file actions, or so many versions.
 const BATCH_FILES: i64 = 20_000;
 const BATCH_VERSIONS: usize = 2_000;
+/// Rows that go over at once, in bytes, and files that are ended at once.
+const CHUNK_BYTES: usize = 4 << 20;
+const CHUNK_ENDS: usize = 16 * KEYS;
 /// Rows of the audit that go over at once.
 const BATCH_AUDIT: usize = 500;
 
@@ -77,6 +83,10 @@ fn of_versions() -> Vec<(&'static str, Vec<&'static str>)> {
 /// Copies every table of `from` into `to`, which is empty or an earlier copy of it. `progress` is told how many of how
 /// many versions are over.
 pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Copied> {
+    // What a newer program has added would be left behind, and nobody would notice.
+    for catalog in [from, to] {
+        schema::check_known(catalog.db.as_ref(), &catalog.identity)?;
+    }
     adopt(from, to).await?;
     let mut source = from.db.read().await?;
     let source = source.as_mut();
@@ -205,24 +215,23 @@ impl Table {
         Ok(self.oldest - 1)
     }
 
-    /// Copies the versions after `after`, up to `newest`.
+    /// Copies the versions after `after`, up to `newest`, in one transaction of the target. A version may have any number
+    /// of files, so rows are held only until there are some to send.
     async fn copy_versions(&self, source: &mut dyn Session, to: &SqlCatalog, after: i64, newest: i64) -> Result<()> {
-        let mut writes = Vec::new();
-        let sql = "SELECT file_key, removed_version FROM dl_add_files \
-                   WHERE table_id = ? AND version <= ? AND removed_version > ? AND removed_version <= ? \
-                   ORDER BY removed_version";
-        let mut ended: Vec<(u64, Vec<FileKey>)> = Vec::new();
-        for mut row in source.query(sql, vec![self.id(), after.into(), after.into(), newest.into()]).await? {
-            let (key, version) = (file_key(&mut row)?, row.version()?);
-            match ended.last_mut() {
-                Some((last, keys)) if *last == version => keys.push(key),
-                _ => ended.push((version, vec![key])),
-            }
-        }
-        writes.extend(ended.iter().flat_map(|(version, keys)| end_files(self.id, *version, keys)));
+        let mut session = to.write(&[self.id]).await?;
+        self.copy_ends(source, session.as_mut(), after, newest).await?;
         for (table, columns) in of_versions() {
-            let rows = self.rows(source, table, &columns, after, newest).await?;
-            writes.push(Write::insert(table, &columns, rows));
+            let mut rows = self.rows(source, table, &columns, after, newest);
+            let (mut chunk, mut bytes) = (Vec::new(), 0);
+            while let Some(row) = rows.try_next().await? {
+                bytes += row.size();
+                chunk.push(row.0.collect());
+                if bytes > CHUNK_BYTES {
+                    session.write(vec![Write::insert(table, &columns, std::mem::take(&mut chunk))]).await?;
+                    bytes = 0;
+                }
+            }
+            session.write(vec![Write::insert(table, &columns, chunk)]).await?;
         }
         let up_to = |table: &str| format!("(SELECT max(version) FROM {table} WHERE table_id = ? AND version <= ?)");
         let head = format!(
@@ -235,30 +244,83 @@ impl Table {
         let (id, newest) = (self.id(), Value::Int(newest));
         let own = [id.clone(), newest.clone()];
         let params = [&[self.oldest.into(), newest][..], &own, &own, &own, &[id]].concat();
-        writes.push(Write::run(head, params));
-        let mut session = to.write(&[self.id]).await?;
-        session.write(writes).await?;
+        session.write(vec![Write::run(head, params)]).await?;
         session.commit().await.map_err(CommitFailure::into_error)
     }
 
+    /// Ends the files of earlier versions that these versions end.
+    async fn copy_ends(
+        &self,
+        source: &mut dyn Session,
+        target: &mut dyn Session,
+        after: i64,
+        newest: i64,
+    ) -> Result<()> {
+        let sql = "SELECT file_key, removed_version FROM dl_add_files \
+                   WHERE table_id = ? AND version <= ? AND removed_version > ? AND removed_version <= ? \
+                   ORDER BY removed_version";
+        let mut rows = source.rows(sql.into(), vec![self.id(), after.into(), after.into(), newest.into()]);
+        let (mut ended, mut count) = (Vec::<(u64, Vec<FileKey>)>::new(), 0);
+        loop {
+            let row = rows.try_next().await?;
+            if count == CHUNK_ENDS || row.is_none() {
+                let ends = ended.drain(..).flat_map(|(version, keys)| end_files(self.id, version, &keys));
+                target.write(ends.collect()).await?;
+                count = 0;
+            }
+            let Some(mut row) = row else { return Ok(()) };
+            let (key, version) = (file_key(&mut row)?, row.version()?);
+            count += 1;
+            match ended.last_mut() {
+                Some((last, keys)) if *last == version => keys.push(key),
+                _ => ended.push((version, vec![key])),
+            }
+        }
+    }
+
     /// The rows of those versions, files as they were at the last of them.
-    async fn rows(
+    fn rows<'s>(
+        &self,
+        session: &'s mut dyn Session,
+        table: &str,
+        columns: &[&str],
+        after: i64,
+        newest: i64,
+    ) -> BoxStream<'s, Result<Row>> {
+        let is_files = table == FILES;
+        let sql =
+            format!("SELECT {} FROM {table} WHERE table_id = ? AND version > ? AND version <= ?", columns.join(", "));
+        let rows = session.rows(sql, vec![self.id(), after.into(), newest.into()]);
+        let as_of_newest = move |row: Row| {
+            let mut values: Vec<_> = row.0.collect();
+            if is_files && matches!(values[2], Value::Int(end) if end > newest) {
+                values[2] = Value::Null;
+            }
+            Row(values.into_iter())
+        };
+        rows.map_ok(as_of_newest).boxed()
+    }
+
+    /// How many rows these versions have, and a digest of them that does not depend on their order.
+    async fn digest(
         &self,
         session: &mut dyn Session,
         table: &str,
         columns: &[&str],
         after: i64,
         newest: i64,
-    ) -> Result<Vec<Vec<Value>>> {
-        let sql =
-            format!("SELECT {} FROM {table} WHERE table_id = ? AND version > ? AND version <= ?", columns.join(", "));
-        let rows = session.query(&sql, vec![self.id(), after.into(), newest.into()]).await?;
-        let mut rows: Vec<Vec<_>> = rows.into_iter().map(|row| row.0.collect()).collect();
-        if table == FILES {
-            let lives_on = |end: &Value| matches!(end, Value::Int(end) if *end > newest);
-            rows.iter_mut().filter(|row| lives_on(&row[2])).for_each(|row| row[2] = Value::Null);
+    ) -> Result<(u64, [u64; 4])> {
+        let mut rows = self.rows(session, table, columns, after, newest);
+        let (mut count, mut sum, mut bytes) = (0, [0_u64; 4], Vec::new());
+        while let Some(row) = rows.try_next().await? {
+            bytes.clear();
+            spool::encode(&row, &mut bytes);
+            for (sum, part) in sum.iter_mut().zip(blake3::hash(&bytes).as_bytes().chunks_exact(8)) {
+                *sum = sum.wrapping_add(u64::from_le_bytes(part.try_into().unwrap_or_default()));
+            }
+            count += 1;
         }
-        Ok(rows)
+        Ok((count, sum))
     }
 
     /// The rows that do not belong to a version.
@@ -311,11 +373,9 @@ impl Table {
         let mut after = self.oldest - 1;
         while let Some(newest) = next_batch(source, self.id, after).await? {
             for (table, columns) in of_versions() {
-                let mut here = self.rows(source, table, &columns, after, newest).await?;
-                let mut there = self.rows(target.as_mut(), table, &columns, after, newest).await?;
-                compared += here.len() as u64;
-                here.sort_unstable();
-                there.sort_unstable();
+                let here = self.digest(source, table, &columns, after, newest).await?;
+                let there = self.digest(target.as_mut(), table, &columns, after, newest).await?;
+                compared += here.0;
                 if here != there {
                     return Err(differs(&format!("a row of {table} in versions {} to {newest}", after + 1)));
                 }

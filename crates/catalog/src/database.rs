@@ -3,8 +3,7 @@
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
-use futures::StreamExt;
+use deltalakedb_log::{Result, TableId, TxnLogError};
 use futures::stream::BoxStream;
 
 /// A value bound or read. Booleans are integers, ids and JSON are blobs: nothing depends on a dialect's types.
@@ -19,6 +18,25 @@ pub(crate) enum Value {
 /// One row, column by column.
 #[derive(Debug)]
 pub(crate) struct Row(pub(crate) std::vec::IntoIter<Value>);
+
+impl Row {
+    /// How many bytes it holds.
+    pub(crate) fn size(&self) -> usize {
+        self.0.as_slice().iter().map(Value::size).sum()
+    }
+}
+
+impl Value {
+    /// How many bytes it holds.
+    pub(crate) fn size(&self) -> usize {
+        size_of::<Value>()
+            + match self {
+                Value::Null | Value::Int(_) => 0,
+                Value::Text(text) => text.len(),
+                Value::Blob(blob) => blob.len(),
+            }
+    }
+}
 
 /// A database that can keep a catalog.
 ///
@@ -43,7 +61,7 @@ pub(crate) trait Database: Send + Sync + Debug {
         self.write(heads).await
     }
 
-    /// The rows of one query, as they come; one committed state.
+    /// The rows of one query, as they come; one committed state. Whoever takes them slowly keeps no transaction open.
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>>;
 
     /// The rows of one query by itself: one committed state, one round trip.
@@ -95,6 +113,9 @@ pub(crate) trait Session: Send {
     /// Runs one query.
     async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>>;
 
+    /// The rows of one query, as they come; they hold the session until they are all taken.
+    fn rows<'s>(&'s mut self, sql: String, params: Vec<Value>) -> BoxStream<'s, Result<Row>>;
+
     /// Writes, in order and in one round trip where the rows are few. Returns the number of rows changed by all.
     async fn write(&mut self, writes: Vec<Write>) -> Result<u64>;
 
@@ -132,22 +153,4 @@ impl Write {
 /// `?, ?, ?` for `n` parameters.
 pub(crate) fn placeholders(n: usize) -> String {
     vec!["?"; n].join(", ")
-}
-
-/// A stream of the rows that a task of its own sends, so that a slow consumer holds a connection and nothing else.
-pub(crate) fn streamed<F: Future<Output = ()> + Send + 'static>(
-    send: impl FnOnce(tokio::sync::mpsc::Sender<Result<Row>>) -> F,
-) -> BoxStream<'static, Result<Row>> {
-    let (sender, receive) = tokio::sync::mpsc::channel(1024);
-    let task = tokio::spawn(send(sender));
-    let rows = futures::stream::unfold((receive, Some(task)), |(mut receive, task)| async move {
-        if let Some(row) = receive.recv().await {
-            return Some((row, (receive, task)));
-        }
-        // The rows are all only if the task says so: one that was stopped ends the channel as well.
-        let stopped = task?.await.err()?;
-        let error = TxnLogError::new(ErrorKind::Unavailable, "reading the catalog was stopped").with_source(stopped);
-        Some((Err(error), (receive, None)))
-    });
-    rows.boxed()
 }

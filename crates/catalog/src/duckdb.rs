@@ -12,17 +12,23 @@ use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
 use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
-use duckdb::types::{Value as DuckValue, ValueRef};
+use duckdb::arrow::array::{Array, AsArray};
+use duckdb::arrow::datatypes::{DataType, Decimal128Type, Int32Type, Int64Type, UInt64Type};
+use duckdb::types::Value as DuckValue;
 use duckdb::{Connection, appender_params_from_iter, params_from_iter};
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use rustix::fs::{FlockOperation, fcntl_lock};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::database::{CommitFailure, Database, Insert, Row, Session, Value, Write, placeholders, streamed};
+use crate::database::{CommitFailure, Database, Insert, Row, Session, Value, Write, placeholders};
+use crate::spool::spooled;
 use crate::uri::{CatalogUri, Place};
 
 /// From so many rows on, the appender.
 const APPEND_ROWS: usize = 50;
+/// So many rows of a session wait to be taken.
+const ROWS_AHEAD: usize = 256;
 
 /// The instances of this process, by file; one that is closing stays here until it is closed.
 static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<Instance>>>> = LazyLock::new(Mutex::default);
@@ -178,18 +184,13 @@ impl Database for DuckDatabase {
 
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
         let (instance, uri) = (self.instance()?, self.uri.clone());
-        Ok(streamed(move |send| async move {
-            let rows = send.clone();
-            let read = blocking(move || {
+        Ok(spooled(move |mut sender| {
+            blocking(move || {
                 let connection = instance.connection().map_err(|e| failed(&uri, e))?;
-                each_row(&connection, &uri, &sql, params, |row| rows.blocking_send(Ok(row)).is_ok())?;
+                each_row(&connection, &uri, &sql, params, |row| sender.send(row))?;
                 lock(&instance.idle).push(connection);
-                Ok(())
-            });
-            if let Err(e) = read.await {
-                // Nobody listens any more: nobody misses it.
-                let _ = send.send(Err(e)).await;
-            }
+                sender.finish()
+            })
         }))
     }
 
@@ -225,7 +226,8 @@ impl Database for DuckDatabase {
 
     /// Without the indexes that lead to rows: DuckDB would keep them and seldom use them.
     fn migration(&self, sql: &str) -> String {
-        sql.lines().filter(|line| !line.starts_with("CREATE INDEX")).collect::<Vec<_>>().join("\n")
+        let of_index = |line: &&str| line.starts_with("CREATE INDEX") || line.starts_with("DROP INDEX");
+        sql.lines().filter(|line| !of_index(line)).collect::<Vec<_>>().join("\n")
     }
 
     async fn analyze(&self) -> Result<()> {
@@ -293,6 +295,38 @@ impl Session for DuckSession {
         self.with(move |connection| all_rows(connection, &uri, &sql, params)).await
     }
 
+    fn rows<'s>(&'s mut self, sql: String, params: Vec<Value>) -> BoxStream<'s, Result<Row>> {
+        let Some(begun) = self.begun.take() else {
+            let over = TxnLogError::new(ErrorKind::Internal, format!("a transaction of {} is over", self.uri));
+            return futures::stream::iter([Err(over)]).boxed();
+        };
+        let uri = self.uri.clone();
+        let (send, taken) = tokio::sync::mpsc::channel(ROWS_AHEAD);
+        let task = tokio::spawn(blocking(move || {
+            let read = match &begun.connection {
+                Some(connection) => each_row(connection, &uri, &sql, params, |row| Ok(send.blocking_send(row).is_ok())),
+                None => Err(TxnLogError::new(ErrorKind::Internal, "a transaction has no connection")),
+            };
+            Ok((begun, read))
+        }));
+        let rows =
+            futures::stream::unfold((taken, Some(task), &mut self.begun), |(mut taken, task, begun)| async move {
+                if let Some(row) = taken.recv().await {
+                    return Some((Ok(row), (taken, task, begun)));
+                }
+                let read = match task?.await {
+                    Ok(Ok((over, read))) => {
+                        *begun = Some(over);
+                        read
+                    }
+                    Ok(Err(e)) => Err(e),
+                    Err(e) => Err(TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e)),
+                };
+                read.err().map(|e| (Err(e), (taken, None, begun)))
+            });
+        rows.boxed()
+    }
+
     async fn write(&mut self, writes: Vec<Write>) -> Result<u64> {
         let uri = self.uri.clone();
         self.with(move |connection| {
@@ -356,41 +390,56 @@ fn all_rows(connection: &Connection, uri: &str, sql: &str, params: Vec<Value>) -
     let mut rows = Vec::new();
     each_row(connection, uri, sql, params, |row| {
         rows.push(row);
-        true
+        Ok(true)
     })?;
     Ok(rows)
 }
 
-/// Hands on row after row, until one is not wanted. Every query is planned anew: a plan that was kept is not planned
-/// again when rows come in, and one made for an empty table finds nothing for ever.
+/// Hands on row after row, until one is not wanted, and holds one batch of them. Every query is planned anew: a plan that
+/// was kept is not planned again when rows come in, and one made for an empty table finds nothing for ever.
 fn each_row(
     connection: &Connection,
     uri: &str,
     sql: &str,
     params: Vec<Value>,
-    mut take: impl FnMut(Row) -> bool,
+    mut take: impl FnMut(Row) -> Result<bool>,
 ) -> Result<()> {
     let mut statement = connection.prepare(sql).map_err(|e| failed(uri, e))?;
-    let mut rows = statement.query(params_from_iter(params.into_iter().map(duck))).map_err(|e| failed(uri, e))?;
-    let columns = rows.as_ref().map_or(0, |statement| statement.column_count());
-    while let Some(row) = rows.next().map_err(|e| failed(uri, e))? {
-        let value = |i| {
-            Ok(match row.get_ref(i).map_err(|e| failed(uri, e))? {
-                ValueRef::Null => Value::Null,
-                ValueRef::Boolean(b) => Value::Int(b.into()),
-                ValueRef::Int(n) => Value::Int(n.into()),
-                ValueRef::BigInt(n) => Value::Int(n),
-                ValueRef::HugeInt(n) => Value::Int(i64::try_from(n).map_err(|_| unreadable(uri, i))?),
-                ValueRef::Text(text) => Value::Text(String::from_utf8(text.to_vec()).map_err(|_| unreadable(uri, i))?),
-                ValueRef::Blob(blob) => Value::Blob(blob.to_vec()),
-                _ => return Err(unreadable(uri, i)),
-            })
-        };
-        if !take(Row((0..columns).map(value).collect::<Result<Vec<_>>>()?.into_iter())) {
-            break;
+    let params = params_from_iter(params.into_iter().map(duck));
+    for batch in statement.stream_arrow(params).map_err(|e| failed(uri, e))? {
+        for n in 0..batch.num_rows() {
+            let values = batch.columns().iter().enumerate().map(|(i, column)| value(column.as_ref(), n, i, uri));
+            if !take(Row(values.collect::<Result<Vec<_>>>()?.into_iter()))? {
+                return Ok(());
+            }
         }
     }
     Ok(())
+}
+
+/// The value of a row in a column.
+fn value(column: &dyn Array, row: usize, i: usize, uri: &str) -> Result<Value> {
+    if column.is_null(row) {
+        return Ok(Value::Null);
+    }
+    Ok(match column.data_type() {
+        DataType::Null => Value::Null,
+        DataType::Boolean => Value::Int(column.as_boolean().value(row).into()),
+        DataType::Int32 => Value::Int(column.as_primitive::<Int32Type>().value(row).into()),
+        DataType::Int64 => Value::Int(column.as_primitive::<Int64Type>().value(row)),
+        DataType::UInt64 => {
+            let n = column.as_primitive::<UInt64Type>().value(row);
+            Value::Int(i64::try_from(n).map_err(|_| unreadable(uri, i))?)
+        }
+        // A sum of integers.
+        DataType::Decimal128(_, 0) => {
+            let n = column.as_primitive::<Decimal128Type>().value(row);
+            Value::Int(i64::try_from(n).map_err(|_| unreadable(uri, i))?)
+        }
+        DataType::Utf8 => Value::Text(column.as_string::<i32>().value(row).to_string()),
+        DataType::Binary => Value::Blob(column.as_binary::<i32>().value(row).to_vec()),
+        _ => return Err(unreadable(uri, i)),
+    })
 }
 
 fn unreadable(uri: &str, column: usize) -> TxnLogError {

@@ -6,6 +6,7 @@
 mod bounds;
 mod codec;
 mod commit;
+mod conflict;
 mod copy;
 mod database;
 #[cfg(feature = "duckdb")]
@@ -18,6 +19,7 @@ mod postgres;
 mod read;
 mod schema;
 mod search;
+mod spool;
 mod sqlite;
 mod uri;
 
@@ -33,6 +35,7 @@ use deltalakedb_log::{
 use uuid::Uuid;
 
 pub use copy::{Copied, copy_catalog};
+pub use postgres::PostgresOptions;
 pub use uri::{CatalogUri, Place, PostgresPlace};
 
 /// How to connect.
@@ -48,6 +51,8 @@ pub struct ConnectOptions {
     pub file_mode: u32,
     /// Where files outside their table's folder may be.
     pub allowed_paths: AllowedPaths,
+    /// What goes for a server.
+    pub postgres: PostgresOptions,
 }
 
 impl Default for ConnectOptions {
@@ -58,6 +63,7 @@ impl Default for ConnectOptions {
             client: "deltalakedb".into(),
             file_mode: file::OWNER_ONLY,
             allowed_paths: AllowedPaths::default(),
+            postgres: PostgresOptions::default(),
         }
     }
 }
@@ -109,7 +115,9 @@ impl SqlCatalog {
                 let message = format!("{uri} is a DuckDB catalog, and this program was built without DuckDB");
                 return Err(TxnLogError::invalid(message));
             }
-            Place::Postgres(place) => Arc::new(postgres::PostgresDatabase::open(place, options.create).await?),
+            Place::Postgres(place) => {
+                Arc::new(postgres::PostgresDatabase::open(place, options.create, &options.postgres).await?)
+            }
         };
         let identity = schema::migrate(db.as_ref(), options.clock.as_ref(), options.create).await?;
         let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();

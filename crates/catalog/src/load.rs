@@ -17,6 +17,7 @@ use deltalakedb_log::{
     Version,
 };
 use futures::StreamExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::SqlCatalog;
 use crate::bounds::Slots;
@@ -34,11 +35,34 @@ const BATCH_VERSIONS: usize = 2_000;
 const ANALYZE_FILES: usize = 1_000;
 /// Versions parsed ahead.
 const AHEAD: usize = 64;
+/// A batch is also full at so many bytes of commits, and no more than that are parsed ahead; one that is larger goes by
+/// itself. What becomes of them in memory is several times as large.
+const BYTES: usize = 16 << 20;
 
 pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<TableEntry> {
     let (mut table, mut layout) = Layout::stored(catalog.db.as_ref(), load.table, &load.new).await?;
     // Parsing and encoding is most of the work: other threads do it ahead, while a batch is stored.
-    let parsed = load.items.map(|item| async { in_thread(item?, Parsed::of).await }).buffered(AHEAD);
+    let room = Arc::new(Semaphore::new(2 * (BYTES >> 10)));
+    let admitted = load.items.then(|item| {
+        let room = room.clone();
+        async move {
+            let item = item?;
+            let size = kilobytes(&item);
+            // In order, and a batch that is not full leaves room for any: so nobody waits for one another.
+            let room = room.acquire_many_owned(size).await;
+            room.map(|room| (item, room))
+                .map_err(|e| TxnLogError::new(ErrorKind::Internal, "a load ended").with_source(e))
+        }
+    });
+    let admitted = admitted.boxed();
+    let parsed = admitted
+        .map(|admitted| async {
+            let (item, room) = admitted?;
+            let mut parsed = in_thread(item, Parsed::of).await?;
+            parsed.room = Some(room);
+            Ok::<_, TxnLogError>(parsed)
+        })
+        .buffered(AHEAD);
     let mut versions = parsed
         .map(|parsed| {
             // In order: how files are encoded depends on the metadata before them.
@@ -77,6 +101,15 @@ pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) ->
     }
     let missing = || TxnLogError::invalid(format!("there is no history to load for {}", load.new.name));
     read::find(catalog.db.as_ref(), &TableRef::Id(table)).await?.ok_or_else(missing)
+}
+
+/// The share of the room for bytes that an item takes.
+fn kilobytes(item: &HistoryItem) -> u32 {
+    let bytes = match item {
+        HistoryItem::Commit(commit) => commit.body.len(),
+        HistoryItem::Base(_) => BYTES,
+    };
+    u32::try_from((bytes >> 10).clamp(1, BYTES >> 10)).unwrap_or(1)
 }
 
 async fn in_thread<T: Send + 'static, U: Send + 'static>(input: T, f: fn(T) -> Result<U>) -> Result<U> {
@@ -144,6 +177,7 @@ struct Finish {
 struct Batch {
     versions: Vec<LoadedVersion>,
     file_actions: usize,
+    kilobytes: usize,
 }
 
 /// A version as it came.
@@ -152,6 +186,7 @@ struct Parsed {
     time: CommitTime,
     body: Option<Bytes>,
     changes: Changes,
+    room: Option<OwnedSemaphorePermit>,
 }
 
 impl Parsed {
@@ -162,7 +197,7 @@ impl Parsed {
                 let info = commit.info().cloned();
                 let changes = Changes::from_actions(commit.into_actions());
                 let summary = CommitSummary::of(c.version, c.time.ms, info.as_ref(), &changes);
-                Ok(Self { summary, time: c.time, body: Some(c.body), changes })
+                Ok(Self { summary, time: c.time, body: Some(c.body), changes, room: None })
             }
             HistoryItem::Base(base) => {
                 let origin = format!("version {} of the log", base.version);
@@ -178,7 +213,7 @@ impl Parsed {
                 };
                 changes.adds.sort_by_key(|(key, _)| *key);
                 let summary = CommitSummary::of_commit(base.version, base.time.ms, &commit);
-                Ok(Self { summary, time: base.time, body: base.body, changes })
+                Ok(Self { summary, time: base.time, body: base.body, changes, room: None })
             }
         }
     }
@@ -193,11 +228,13 @@ struct LoadedVersion {
     /// The rows of `changes.adds`, in their order.
     rows: Vec<Vec<Value>>,
     slots: Arc<Slots>,
+    /// Free once the version is stored.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 impl LoadedVersion {
     fn of((parsed, layout): (Parsed, Layout)) -> Result<Self> {
-        let Parsed { summary, time, body, changes } = parsed;
+        let Parsed { summary, time, body, changes, room } = parsed;
         let owned = layout.slots.owned(&layout.schema);
         let row = |(key, add): &(FileKey, Add)| codec::file_values(key, add, &owned);
         Ok(Self {
@@ -207,17 +244,19 @@ impl LoadedVersion {
             rows: changes.adds.iter().map(row).collect::<Result<_>>()?,
             changes,
             slots: layout.slots,
+            room,
         })
     }
 }
 
 impl Batch {
     fn is_full(&self) -> bool {
-        self.file_actions >= BATCH_FILES || self.versions.len() >= BATCH_VERSIONS
+        self.file_actions >= BATCH_FILES || self.versions.len() >= BATCH_VERSIONS || self.kilobytes >= BYTES >> 10
     }
 
     fn push(&mut self, version: LoadedVersion) {
         self.file_actions += version.changes.adds.len() + version.changes.removes.len();
+        self.kilobytes += version.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         self.versions.push(version);
     }
 
@@ -256,12 +295,20 @@ async fn store_batch(
             (table, None, SetHash::default(), Slots::default())
         }
     };
-    let mut files = Files::new(live_keys(session_ref, table, &batch.touched()).await?.into_iter());
+    let live = match head {
+        Some(_) => live_keys(session_ref, table, &batch.touched()).await?,
+        // A table without a version has no files.
+        None => Vec::new(),
+    };
+    let mut files = Files::new(live.into_iter());
     let mut rows = Vec::with_capacity(batch.versions.len());
     let (mut protocol, mut metadata) = (None, None);
     let base = batch.versions.first().map(|v| v.summary.version);
     writes.extend(batch.versions.last().and_then(|v| v.slots.insert(table, slots.0.len())));
+    // Free when all is stored.
+    let mut room = Vec::with_capacity(batch.versions.len());
     for mut loaded in batch.versions {
+        room.extend(loaded.room.take());
         let version = loaded.summary.version;
         commit::check_next(&new.name, head, version)?;
         head = Some(version);

@@ -5,9 +5,17 @@
 //! another connection, several statements travel together, and what is many goes by COPY. A writer locks the heads of
 //! its tables, in the order of their ids, with the statement that begins its transaction; under READ COMMITTED every
 //! later statement sees what was committed before the lock was got.
+//!
+//! A client that stops between two statements loses its transaction, and with it the lock, after
+//! [`PostgresOptions::idle_timeout`]; who waits for a lock gives up after [`LOCK_TIMEOUT`]. Writers have connections of
+//! their own, so that those who wait for a lock keep no reader waiting, and of one process only a few are in the server
+//! for one table: the others wait here, where giving up costs nothing.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -18,17 +26,56 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, PgSslMode};
 use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection, Decode, Postgres, Row as _, TypeInfo, ValueRef};
 
-use crate::database::{CommitFailure, Database, Insert, Row, Session, Value, Write, placeholders, streamed};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::database::{CommitFailure, Database, Insert, Row, Session, Value, Write, placeholders};
+use crate::spool::spooled;
 use crate::uri::{CatalogUri, PostgresPlace};
 
 /// How long a server that is gone may take to come back before a call fails.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a writer waits for the lock of a table, unless the server says otherwise. Longer than a client may be idle in
+/// a transaction, so that who waits for one that stopped gets the lock.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How many writers of a process are in the server for one table: one that has the lock, and one that gets it the moment
+/// it is free.
+const TURNS: usize = 2;
+/// How long one answer to the question whether the server is there serves everyone who asks.
+const PROBE_SERVES: Duration = Duration::from_secs(1);
 /// From so many rows on, COPY.
 const COPY_ROWS: usize = 200;
 /// A statement is sent on its own from so many bytes on.
 const MAX_BYTES: usize = 4 << 20;
 /// Who migrates a catalog, so that two do not at once.
 const MIGRATION_LOCK: i64 = 0x0064_6c5f_6d69_6772;
+/// Longer names PostgreSQL cuts off.
+const MAX_NAME: usize = 63;
+/// A machine that vanished while the server waits for its rows is noticed within a minute: a transaction in which rows are
+/// awaited is not idle.
+const KEEP_ALIVE: &str = "SET LOCAL tcp_keepalives_idle = 20; SET LOCAL tcp_keepalives_interval = 5; \
+                          SET LOCAL tcp_keepalives_count = 3; ";
+/// The SQLSTATE of a server that has no connection left.
+const TOO_MANY: &str = "53300";
+
+/// Settings of a catalog in PostgreSQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PostgresOptions {
+    /// The most connections for reading.
+    pub readers: NonZeroU32,
+    /// The most connections for writing.
+    pub writers: NonZeroU32,
+    /// How long a transaction that writes may do nothing before the server ends it: a client that was stopped would hold
+    /// the lock on its tables as long as it is.
+    pub idle_timeout: Duration,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        let eight = NonZeroU32::MIN.saturating_add(7);
+        Self { readers: eight, writers: eight, idle_timeout: Duration::from_secs(30) }
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct PostgresDatabase {
@@ -36,43 +83,129 @@ pub(crate) struct PostgresDatabase {
     /// The schema: its name, and the name quoted.
     name: String,
     schema: String,
-    pool: PgPool,
-    begin: &'static str,
+    readers: PgPool,
+    writers: PgPool,
+    turns: Turns,
+    probe: Probe,
+    begin: Begin,
     creates: bool,
+}
+
+/// The statements that begin a transaction that writes, and one whose COMMIT need not wait for the disk.
+#[derive(Debug)]
+struct Begin {
+    write: String,
+    note: String,
+    migrate: String,
+}
+
+impl Begin {
+    /// What a transaction sets for itself, as far as the server's own settings do not do.
+    async fn of(connection: &mut PgConnection, idle_timeout: Duration) -> sqlx::Result<Self> {
+        let setting = |name| format!("(SELECT setting FROM pg_settings WHERE name = '{name}')");
+        let sql = format!(
+            "SELECT {}, {}, {}",
+            setting("synchronous_commit"),
+            setting("idle_in_transaction_session_timeout"),
+            setting("lock_timeout")
+        );
+        let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?;
+        let ms = |i| -> sqlx::Result<u128> {
+            let text: String = row.try_get(i)?;
+            // Zero is without end.
+            Ok(text.parse().ok().filter(|ms| *ms > 0).unwrap_or(u128::MAX))
+        };
+        let mut limits = String::new();
+        if ms(1)? > idle_timeout.as_millis() {
+            let _ = write!(limits, "; SET LOCAL idle_in_transaction_session_timeout = {}", idle_timeout.as_millis());
+        }
+        if ms(2)? == u128::MAX {
+            let _ = write!(limits, "; SET LOCAL lock_timeout = {}", LOCK_TIMEOUT.as_millis());
+        }
+        let begin = "BEGIN ISOLATION LEVEL READ COMMITTED";
+        // What is acknowledged must survive the power, whatever the server's default.
+        let durable = match row.try_get::<&str, _>(0)? {
+            "off" => format!("{begin}; SET LOCAL synchronous_commit = on"),
+            _ => begin.to_string(),
+        };
+        Ok(Self {
+            write: format!("{durable}{limits}"),
+            note: format!("{begin}; SET LOCAL synchronous_commit = off{limits}"),
+            migrate: durable,
+        })
+    }
+}
+
+/// Whose turn it is to be in the server for a table, among the writers of this process.
+#[derive(Debug, Default)]
+struct Turns(Mutex<HashMap<TableId, Arc<Semaphore>>>);
+
+impl Turns {
+    /// Waits for a turn for each of these tables. Everyone waits in the order of the ids, so nobody for one another.
+    async fn take(&self, tables: &[TableId]) -> Vec<OwnedSemaphorePermit> {
+        let mut tables = tables.to_vec();
+        tables.sort_unstable();
+        let mut taken = Vec::with_capacity(tables.len());
+        for table in tables {
+            // It is never closed.
+            taken.extend(self.of(table).acquire_owned().await);
+        }
+        taken
+    }
+
+    fn of(&self, table: TableId) -> Arc<Semaphore> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !all.contains_key(&table) {
+            all.retain(|_, turns| Arc::strong_count(turns) > 1);
+        }
+        all.entry(table).or_insert_with(|| Arc::new(Semaphore::new(TURNS))).clone()
+    }
 }
 
 impl PostgresDatabase {
     /// Connects. `create` allows [`Database::migrate`] to make the schema.
-    pub(crate) async fn open(place: &PostgresPlace, create: bool) -> Result<Self> {
+    pub(crate) async fn open(place: &PostgresPlace, create: bool, settings: &PostgresOptions) -> Result<Self> {
         let uri = CatalogUri { place: crate::uri::Place::Postgres(place.clone()), table: None }.to_string();
+        if place.schema.len() > MAX_NAME {
+            return Err(TxnLogError::invalid(format!(
+                "the schema of {uri} has a name of {} bytes, and PostgreSQL cuts names off after {MAX_NAME}: choose a \
+                 shorter one",
+                place.schema.len()
+            )));
+        }
         let options = options(place).map_err(|e| failed(&uri, e))?;
         // By itself first: a pool tries again and again, and then only says that it could not.
         let mut connection = options.connect().await.map_err(|e| failed(&uri, e))?;
-        let sql = sqlx::raw_sql("SELECT current_setting('synchronous_commit')");
-        let row = sql.fetch_one(&mut connection).await.map_err(|e| failed(&uri, e))?;
-        let synchronous: String = row.try_get(0).map_err(|e| failed(&uri, e))?;
-        // What cannot be said goodbye to is gone as well.
+        let begin = Begin::of(&mut connection, settings.idle_timeout).await.map_err(|e| failed(&uri, e))?;
+        // A connection that cannot be closed is closed already.
         let _ = connection.close().await;
-        let begin = match synchronous.as_str() {
-            // What is acknowledged must survive the power, whatever the server's default.
-            "off" => "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on",
-            _ => "BEGIN ISOLATION LEVEL READ COMMITTED",
-        };
-        let pool = PgPoolOptions::new()
-            .max_connections(8)
-            .acquire_timeout(PATIENCE)
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > Duration::from_secs(1) {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
+        let pool = |connections: NonZeroU32| {
+            PgPoolOptions::new()
+                .max_connections(connections.get())
+                .acquire_timeout(PATIENCE)
+                .test_before_acquire(false)
+                .before_acquire(|connection, meta| {
+                    Box::pin(async move {
+                        if meta.idle_for > Duration::from_secs(1) {
+                            connection.ping().await?;
+                        }
+                        Ok(true)
+                    })
                 })
-            })
-            .connect_lazy_with(options);
+                .connect_lazy_with(options.clone())
+        };
         let schema = format!("\"{}\"", place.schema.replace('"', "\"\""));
-        Ok(Self { uri, name: place.schema.clone(), schema, pool, begin, creates: create })
+        Ok(Self {
+            uri,
+            name: place.schema.clone(),
+            schema,
+            readers: pool(settings.readers),
+            writers: pool(settings.writers),
+            turns: Turns::default(),
+            probe: Probe::default(),
+            begin,
+            creates: create,
+        })
     }
 
     fn sql(&self, sql: &str, params: &[Value]) -> Result<String> {
@@ -90,23 +223,40 @@ impl PostgresDatabase {
             let params: Vec<_> = heads.iter().map(|id| id.0.into()).collect();
             statements.push_str(&self.sql(&lock, &params)?);
         }
-        self.begin(statements).await
+        let turns = self.turns.take(heads).await;
+        self.begin(&self.writers, statements, turns).await
     }
 
     /// A transaction, begun with these statements; a server that is restarting is waited for.
-    async fn begin(&self, statements: String) -> Result<Box<dyn Session>> {
+    async fn begin(
+        &self,
+        pool: &PgPool,
+        statements: String,
+        mut turns: Vec<OwnedSemaphorePermit>,
+    ) -> Result<Box<dyn Session>> {
         let began = Instant::now();
         loop {
-            let begun = async {
-                let connection = Some(self.pool.acquire().await?);
-                // Before it begins: a BEGIN that fails or is given up may have locked something.
-                let mut session = PostgresSession { uri: self.uri.clone(), schema: self.schema.clone(), connection };
-                session.execute(statements.clone()).await?;
-                Ok(session)
+            let connection = match pool.acquire().await {
+                Ok(connection) => connection,
+                Err(e) => {
+                    self.wait(began, e).await?;
+                    continue;
+                }
             };
-            match begun.await {
-                Ok(session) => return Ok(Box::new(session)),
-                Err(e) => self.wait(began, e).await?,
+            // Before it begins: a BEGIN that fails or is given up may have locked something.
+            let mut session = PostgresSession {
+                uri: self.uri.clone(),
+                schema: self.schema.clone(),
+                connection: Some(connection),
+                turns: std::mem::take(&mut turns),
+                keeps_alive: false,
+            };
+            match session.execute(statements.clone()).await {
+                Ok(_) => return Ok(Box::new(session)),
+                Err(e) => {
+                    self.wait(began, e).await?;
+                    turns = std::mem::take(&mut session.turns);
+                }
             }
         }
     }
@@ -115,7 +265,7 @@ impl PostgresDatabase {
     async fn rows(&self, sql: String) -> Result<Vec<PgRow>> {
         let began = Instant::now();
         loop {
-            match sqlx::raw_sql(AssertSqlSafe(sql.clone())).fetch_all(&self.pool).await {
+            match sqlx::raw_sql(AssertSqlSafe(sql.clone())).fetch_all(&self.readers).await {
                 Ok(rows) => return Ok(rows),
                 Err(e) => self.wait(began, e).await?,
             }
@@ -128,15 +278,44 @@ impl PostgresDatabase {
         let busy = matches!(e, sqlx::Error::PoolTimedOut);
         if busy {
             // A pool does not say why it has no connection.
-            let connection = self.pool.connect_options().connect().await.map_err(|e| failed(&self.uri, e))?;
-            let _ = connection.close().await;
+            self.probe.ask(self.connects()).await?;
         }
         let patience = if busy { PATIENCE * 4 } else { PATIENCE };
-        if !(busy || is_gone(&e)) || began.elapsed() > patience {
+        if !(busy || is_gone(&e) || sqlstate(&e).as_deref() == Some(TOO_MANY)) || began.elapsed() > patience {
             return Err(failed(&self.uri, e));
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // Those who began together do not come again together.
+        let some = u64::from(began.elapsed().subsec_nanos() % 100);
+        tokio::time::sleep(Duration::from_millis(50 + some)).await;
         Ok(())
+    }
+
+    /// Whether the server is there.
+    async fn connects(&self) -> Result<()> {
+        let options = self.readers.connect_options();
+        let connected = tokio::time::timeout(PATIENCE, options.connect()).await;
+        let connected = connected.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
+        // One that cannot be closed is closed already.
+        let _ = connected.map_err(|e| failed(&self.uri, e))?.close().await;
+        Ok(())
+    }
+}
+
+/// A question that many ask at once: one finds out for all.
+#[derive(Debug, Default)]
+struct Probe(tokio::sync::Mutex<Option<(Instant, Result<(), (ErrorKind, String)>)>>);
+
+impl Probe {
+    async fn ask(&self, find_out: impl Future<Output = Result<()>>) -> Result<()> {
+        let mut last = self.0.lock().await;
+        let recent = last.as_ref().filter(|(at, _)| at.elapsed() < PROBE_SERVES);
+        if let Some((_, answer)) = recent {
+            return answer.clone().map_err(|(kind, message)| TxnLogError::new(kind, message));
+        }
+        let answer = find_out.await;
+        let told = answer.as_ref().copied().map_err(|e| (e.kind(), e.to_string()));
+        *last = Some((Instant::now(), told));
+        answer
     }
 }
 
@@ -185,27 +364,31 @@ impl Database for PostgresDatabase {
     }
 
     async fn read(&self) -> Result<Box<dyn Session>> {
-        self.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into()).await
+        self.begin(&self.readers, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into(), Vec::new()).await
     }
 
     async fn write(&self, heads: &[TableId]) -> Result<Box<dyn Session>> {
-        self.lock(self.begin, heads).await
+        self.lock(&self.begin.write, heads).await
     }
 
     async fn note(&self, heads: &[TableId]) -> Result<Box<dyn Session>> {
-        self.lock("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = off", heads).await
+        self.lock(&self.begin.note, heads).await
     }
 
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
-        let (pool, uri, sql) = (self.pool.clone(), self.uri.clone(), self.sql(&sql, &params)?);
-        Ok(streamed(move |send| async move {
-            let mut rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch(&pool);
+        let (pool, uri, sql) = (self.readers.clone(), self.uri.clone(), self.sql(&sql, &params)?);
+        Ok(spooled(move |mut sender| async move {
+            let mut connection = pool.acquire().await.map_err(|e| failed(&uri, e))?;
+            let mut rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch(&mut *connection);
             while let Some(row) = rows.next().await {
-                let row = row.map_err(|e| failed(&uri, e)).and_then(|r| values(&r, &uri));
-                if send.send(row).await.is_err() {
-                    return;
+                if !sender.send(values(&row.map_err(|e| failed(&uri, e))?, &uri)?)? {
+                    // The server would send all the rest before it hears of anything else.
+                    drop(rows);
+                    drop(connection.detach());
+                    return Ok(());
                 }
             }
+            sender.finish()
         }))
     }
 
@@ -215,7 +398,8 @@ impl Database for PostgresDatabase {
     }
 
     async fn close(&self) {
-        self.pool.close().await;
+        self.readers.close().await;
+        self.writers.close().await;
     }
 
     async fn has_catalog(&self) -> Result<bool> {
@@ -224,13 +408,13 @@ impl Database for PostgresDatabase {
     }
 
     async fn migrate(&self) -> Result<Box<dyn Session>> {
-        let mut statements = format!("{}; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})", self.begin);
+        let mut statements = format!("{}; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})", self.begin.migrate);
         // Only where it is missing: the right to make schemas is asked for before they are looked at.
         let find = "SELECT 1 FROM pg_namespace WHERE nspname = ?";
         if self.creates && self.query(find, vec![self.name.as_str().into()]).await?.is_empty() {
             let _ = write!(statements, "; CREATE SCHEMA IF NOT EXISTS {}", self.schema);
         }
-        self.begin(statements).await
+        self.begin(&self.writers, statements, Vec::new()).await
     }
 
     /// With its own word for bytes, and without the one key that paths may be too long for.
@@ -239,8 +423,20 @@ impl Database for PostgresDatabase {
     }
 
     async fn analyze(&self) -> Result<()> {
-        let sql = self.sql("ANALYZE dl_add_files; ANALYZE dl_table_versions; ANALYZE dl_tables", &[])?;
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.pool).await.map(drop).map_err(|e| failed(&self.uri, e))
+        let tables = [
+            "add_files",
+            "cdc_files",
+            "commit_ids",
+            "domain_metadata",
+            "metadata_updates",
+            "protocol_updates",
+            "remove_files",
+            "table_versions",
+            "tables",
+            "txn_actions",
+        ];
+        let sql = self.sql(&tables.map(|table| format!("ANALYZE dl_{table}")).join("; "), &[])?;
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.writers).await.map(drop).map_err(|e| failed(&self.uri, e))
     }
 
     fn seeks(&self) -> bool {
@@ -258,6 +454,11 @@ struct PostgresSession {
     schema: String,
     /// `None` once it is over.
     connection: Option<PoolConnection<Postgres>>,
+    /// Kept until the connection is free of the transaction, so that those who give up one after the other do not leave
+    /// more and more connections behind that wait for the same lock.
+    turns: Vec<OwnedSemaphorePermit>,
+    /// Whether it has set [`KEEP_ALIVE`].
+    keeps_alive: bool,
 }
 
 impl Drop for PostgresSession {
@@ -265,11 +466,15 @@ impl Drop for PostgresSession {
     /// begin to exist when BEGIN has succeeded, which is too late for one that waits for a lock.
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
+        let turns = std::mem::take(&mut self.turns);
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(async move {
-                if sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await.is_err() {
+                // The answer to a statement that still waits for a lock comes first.
+                let rollback = sqlx::raw_sql("ROLLBACK").execute(&mut *connection);
+                if !matches!(tokio::time::timeout(LOCK_TIMEOUT + PATIENCE, rollback).await, Ok(Ok(_))) {
                     drop(connection.detach());
                 }
+                drop(turns);
             })),
             Err(_) => drop(connection.detach()),
         }
@@ -287,12 +492,29 @@ impl Session for PostgresSession {
         rows.map_err(|e| failed(&self.uri, e))?.iter().map(|r| values(r, &self.uri)).collect()
     }
 
+    fn rows<'s>(&'s mut self, sql: String, params: Vec<Value>) -> BoxStream<'s, Result<Row>> {
+        let (uri, sql) = (self.uri.clone(), spelled(&self.schema, &sql, &params));
+        let rows = sql.and_then(|sql| {
+            let connection = self.connection().map_err(|e| failed(&uri, e))?;
+            Ok(sqlx::raw_sql(AssertSqlSafe(sql)).fetch(connection))
+        });
+        match rows {
+            Ok(rows) => {
+                rows.map(move |row| row.map_err(|e| failed(&uri, e)).and_then(|row| values(&row, &uri))).boxed()
+            }
+            Err(e) => futures::stream::iter([Err(e)]).boxed(),
+        }
+    }
+
     async fn write(&mut self, writes: Vec<Write>) -> Result<u64> {
         let (mut changed, mut together) = (0, String::new());
         for write in writes {
             match write {
                 Write::Insert(insert) if insert.rows.is_empty() => continue,
                 Write::Insert(insert) if insert.rows.len() >= COPY_ROWS || bytes_of(&insert) > MAX_BYTES => {
+                    if !std::mem::replace(&mut self.keeps_alive, true) {
+                        together.push_str(KEEP_ALIVE);
+                    }
                     changed += self.run(std::mem::take(&mut together)).await?;
                     changed += self.copy(insert).await?;
                 }
@@ -403,8 +625,8 @@ fn spelled(schema: &str, sql: &str, params: &[Value]) -> Result<String> {
     let mut before = ' ';
     for (at, c) in sql.char_indices() {
         let begins_word = !before.is_alphanumeric() && !matches!(before, '_' | '.' | '"' | '\'');
-        // The name of an index is in its table's schema by itself.
-        if begins_word && sql[at..].starts_with("dl_") && !out.ends_with("INDEX ") {
+        // A new index is in its table's schema by itself.
+        if begins_word && sql[at..].starts_with("dl_") && !out.ends_with("CREATE INDEX ") {
             out.push_str(schema);
             out.push('.');
         }
@@ -518,9 +740,17 @@ fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
         ("53300", _) => (Unavailable, format!("{uri} has no connection left: raise max_connections or use a pooler")),
         ("53100", _) => (Unavailable, format!("the disk of {uri} is full: make room")),
         ("23505", _) => (AlreadyExists, format!("{uri} holds that already")),
-        ("25P03" | "40001" | "40P01" | "55P03" | "57014", _) => {
+        ("40001" | "40P01" | "55P03", _) => {
             (Unavailable, format!("{uri} gave up waiting for another transaction: try again"))
         }
+        ("25P03", _) => (
+            Unavailable,
+            format!("{uri} ended a transaction in which this program did nothing for too long: try again"),
+        ),
+        ("57014", _) => (
+            Unavailable,
+            format!("{uri} stopped a statement that took too long: try again, or raise the server's statement_timeout"),
+        ),
         _ if is_tls(&e) => (
             Unavailable,
             format!(
@@ -543,6 +773,36 @@ fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn one_finds_out_for_all_who_ask_at_once() {
+        let (probe, asked) = (Probe::default(), std::sync::atomic::AtomicU32::new(0));
+        let ask = || {
+            probe.ask(async {
+                asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                tokio::task::yield_now().await;
+                Err(TxnLogError::new(ErrorKind::Unavailable, "it is away"))
+            })
+        };
+        for answer in futures::future::join_all((0..1000).map(|_| ask())).await {
+            assert_eq!(answer.unwrap_err().to_string(), "it is away");
+        }
+        assert_eq!(asked.into_inner(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_its_turn_leaves_it_to_the_next() {
+        let (turns, id) = (Turns::default(), |n| TableId(uuid::Uuid::from_u128(n)));
+        let first = turns.take(&[id(1), id(2)]).await;
+        let second = turns.take(&[id(2)]).await;
+        let third = async { turns.take(&[id(2), id(1)]).await };
+        assert!(tokio::time::timeout(Duration::from_millis(1), third).await.is_err(), "two are in the server");
+        drop(second);
+        drop(turns.take(&[id(2), id(1)]).await);
+        drop(first);
+        drop(turns.take(&[id(3)]).await);
+        assert_eq!(turns.0.lock().unwrap().len(), 1, "tables nobody writes are forgotten");
+    }
 
     #[test]
     fn a_server_on_another_machine_is_not_spoken_to_in_clear_unless_told_so() {
@@ -575,6 +835,11 @@ mod tests {
             "SELECT 1 FROM \"s\".dl_t t WHERE t.dl_x = '-1'::bigint",
         );
         check("CREATE INDEX dl_i ON dl_t (a)", &[], "CREATE INDEX dl_i ON \"s\".dl_t (a)");
+        check(
+            "DROP INDEX dl_i;\nCREATE INDEX dl_i ON dl_t (a)",
+            &[],
+            "DROP INDEX \"s\".dl_i;\nCREATE INDEX dl_i ON \"s\".dl_t (a)",
+        );
         check("SET n = dl_t.n + ?", &[Value::Int(1)], "SET n = \"s\".dl_t.n + 1");
         let odd = Value::Text("it's \\ dl_x ?".into());
         check("? ?", &[odd, Value::Blob(vec![0, 255])], "E'it''s \\\\ dl_x ?' E'\\\\x00ff'::bytea");

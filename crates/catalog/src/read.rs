@@ -1,6 +1,7 @@
 //! Reading: every answer from one committed state, and the head with one statement.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,8 +12,8 @@ use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{CommitSummary, newest_first};
 use deltalakedb_log::{
-    At, CommitId, ErrorKind, FileKey, Head, Location, Predicate, Result, SetHash, Snapshot, Subject, TableEntry,
-    TableId, TableName, TableRef, TxnLogError, TxnLogReader, Version,
+    At, CommitId, ErrorKind, Head, Location, Predicate, Result, SetHash, Snapshot, Subject, TableEntry, TableId,
+    TableName, TableRef, TxnLogError, TxnLogReader, Version,
 };
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -20,13 +21,22 @@ use futures::{StreamExt, TryStreamExt};
 use crate::SqlTxnLogReader;
 use crate::bounds::Slots;
 use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
-use crate::commit::file_key;
 use crate::database::{Database, Row, Session, Value, placeholders};
 use crate::plan::{Plan, Sql};
 use crate::search::Search;
 
-/// Rows of a page: what is held of a table at a time when it is gone through without a transaction.
-const PAGE: usize = 10_000;
+/// A page of rows, when a table is gone through without a transaction: so many bytes, and never more rows than that.
+const PAGE_BYTES: usize = 8 << 20;
+const PAGE_ROWS: usize = 10_000;
+/// Rows of the first page, when nobody knows yet how large they are.
+const FIRST_ROWS: usize = 200;
+
+/// The newest version at or before a time.
+const AT_OR_BEFORE: &str = "SELECT version FROM dl_table_versions WHERE table_id = ? AND committed_at <= ? \
+                            ORDER BY committed_at DESC, version DESC LIMIT 1";
+/// The oldest version after a time.
+const FIRST_AFTER: &str = "SELECT version FROM dl_table_versions WHERE table_id = ? AND committed_at > ? \
+                           ORDER BY committed_at, version LIMIT 1";
 
 /// `alias.a, alias.b`
 pub(crate) fn qualified(alias: &str, columns: &[&str]) -> String {
@@ -124,7 +134,8 @@ impl SqlTxnLogReader {
         self.table.0.into()
     }
 
-    /// The version meant, and whether it is the newest.
+    /// The version meant, and whether there are no more versions after it than before: then its files are mostly those
+    /// that are live now.
     async fn resolve(&self, session: &mut dyn Session, at: At) -> Result<(Version, bool)> {
         let sql = "SELECT t.namespace, t.name, t.base_version, v.committed_at, t.current_version, t.current_ts \
                    FROM dl_tables t JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.base_version \
@@ -136,14 +147,13 @@ impl SqlTxnLogReader {
         let newest = (row.version()?, row.int()?);
         let at_or_before = match at {
             At::Timestamp(ms) if base.1 <= ms => {
-                let sql = "SELECT max(version) FROM dl_table_versions WHERE table_id = ? AND committed_at <= ?";
-                let mut rows = session.query(sql, vec![self.id(), ms.into()]).await?;
-                rows.pop().map(|mut r| r.opt_version()).transpose()?.flatten()
+                let mut rows = session.query(AT_OR_BEFORE, vec![self.id(), ms.into()]).await?;
+                rows.pop().map(|mut r| r.version()).transpose()?
             }
             _ => None,
         };
         let version = commit::resolve(&name, at, Some(base), Some(newest), |_| at_or_before)?;
-        Ok((version, version == newest.0))
+        Ok((version, newest.0 - version <= version - base.0))
     }
 
     async fn head_at(&self, session: &mut dyn Session, version: Version) -> Result<Head> {
@@ -170,11 +180,11 @@ impl SqlTxnLogReader {
     /// How the files of a version are searched; with a predicate, as its columns allow.
     async fn search(&self, version: Version, predicate: Option<&Predicate>) -> Result<Search> {
         let mut session = self.db().read().await?;
-        let (version, is_newest) = self.resolve(session.as_mut(), At::Version(version)).await?;
+        let (version, is_recent) = self.resolve(session.as_mut(), At::Version(version)).await?;
         let mut search = Search {
             table: self.id(),
             version: int(version),
-            is_newest,
+            is_recent,
             seeks: self.db().seeks(),
             schema: None,
             slots: Slots::default(),
@@ -193,7 +203,7 @@ impl SqlTxnLogReader {
         let schema = Schema::parse(&row.string()?, &row.json::<Vec<String>>()?)?;
         search.slots = Slots::read(row.opt_text()?.as_deref())?;
         search.plan = Plan::new(predicate, &schema, &search.slots);
-        if let Some(lead) = search.plan.lead.as_ref().filter(|_| search.seeks && is_newest) {
+        if let Some(lead) = search.plan.lead.as_ref().filter(|_| search.seeks && is_recent) {
             let sql = lead.classes();
             let rows = session.query(&sql, vec![self.id(), self.id()]).await?;
             search.classes = rows.into_iter().map(|mut row| row.int()).collect::<Result<_>>()?;
@@ -225,7 +235,7 @@ impl TxnLogReader for SqlTxnLogReader {
             // From key to key, and for each its newest row: the cost does not know how often a key was set.
             true => format!(
                 "WITH RECURSIVE keys (k) AS ( \
-                 SELECT (SELECT {key} FROM {table} WHERE table_id = ? ORDER BY {key} LIMIT 1) UNION ALL \
+                 SELECT (SELECT {key} FROM {table} WHERE table_id = ? AND {key} >= ? ORDER BY {key} LIMIT 1) UNION ALL \
                  SELECT (SELECT {key} FROM {table} WHERE table_id = ? AND {key} > k ORDER BY {key} LIMIT 1) \
                  FROM keys WHERE k IS NOT NULL) \
                  SELECT {} FROM keys JOIN {table} x ON x.table_id = ? AND x.{key} = k AND x.version = \
@@ -240,7 +250,7 @@ impl TxnLogReader for SqlTxnLogReader {
             ),
         };
         let params = || match self.db().seeks() {
-            true => vec![self.id(), self.id(), self.id(), self.id(), int(version)],
+            true => vec![self.id(), Value::Blob(Vec::new()), self.id(), self.id(), self.id(), int(version)],
             false => vec![self.id(), int(version), self.id()],
         };
         let sql = newest("dl_txn_actions", "app_id", &codec::TXN_COLUMNS);
@@ -299,39 +309,42 @@ impl TxnLogReader for SqlTxnLogReader {
     }
 
     async fn counts(&self, version: Version) -> Result<Counts> {
-        let mut live = self.search(version, None).await?.live();
-        live.text = format!(
-            "SELECT count(*), CAST(coalesce(sum(size_bytes), 0) AS bigint), \
-             CAST(coalesce(sum(num_records - coalesce(deleted_records, 0)), 0) AS bigint), \
-             coalesce(sum(CASE WHEN num_records IS NULL OR (deletion_vector IS NOT NULL AND deleted_records IS NULL) \
-             THEN 1 ELSE 0 END), 0) FROM dl_add_files WHERE {}",
-            live.text
+        let mut files = self.search(version, None).await?.statement(
+            "size_bytes, num_records - coalesce(deleted_records, 0) AS rows_left, num_records, \
+                        deletion_vector, deleted_records",
         );
-        let mut row = self.db().query(&live.text, live.params).await?.pop();
-        let mut next = || row.as_mut().map(|r| r.int()).transpose().map(|n| n.unwrap_or(0));
-        let (files, bytes, rows, silent) = (next()?, next()?, next()?, next()?);
-        let files = u64::try_from(files).map_err(|_| TxnLogError::corrupt("a count is negative"))?;
-        Ok(Counts { files, bytes, rows: (silent == 0).then_some(rows) })
+        files.text = format!(
+            "SELECT count(*), {}, {}, \
+             coalesce(sum(CASE WHEN num_records IS NULL OR (deletion_vector IS NOT NULL AND deleted_records IS NULL) \
+             THEN 1 ELSE 0 END), 0) FROM ({}) AS files",
+            sum_of("size_bytes"),
+            sum_of("rows_left"),
+            files.text
+        );
+        let mut row = self.db().query(&files.text, files.params).await?.pop();
+        let row = row.as_mut().ok_or_else(|| no_table(self.db(), self.table))?;
+        let files = u64::try_from(row.int()?).map_err(|_| TxnLogError::corrupt("a count is negative"))?;
+        let (bytes, rows, silent) = (read_sum(row)?, read_sum(row)?, row.int()?);
+        Ok(Counts { files, bytes: saturated(bytes), rows: i64::try_from(rows).ok().filter(|_| silent == 0) })
     }
 
     async fn min_max(&self, version: Version, column: &str) -> Result<Option<(Literal, Literal)>> {
-        let search = self.search(version, Some(&Predicate::Unknown)).await?;
+        let mut search = self.search(version, Some(&Predicate::Unknown)).await?;
         let Some((n, kind, exact)) = search.exact(column) else { return Ok(None) };
-        let live = search.live();
-        let best = |side: &str, order: &str| {
-            format!(
-                "(SELECT {side}_{n} FROM dl_add_files WHERE {} AND {side}_{n} IS NOT NULL \
-                 ORDER BY {side}_{n} {order} LIMIT 1)",
-                live.text
-            )
-        };
-        let sql = format!(
-            "SELECT {}, {}, (SELECT count(*) FROM dl_add_files WHERE {} AND NOT ({exact}))",
-            best("min", "ASC"),
-            best("max", "DESC"),
-            live.text
-        );
-        let mut row = self.db().query(&sql, [&live.params[..]; 3].concat()).await?.pop();
+        search.plan = Plan::default();
+        let mut query = Sql::new("SELECT ", vec![]);
+        for (side, order) in [("min", "ASC"), ("max", "DESC")] {
+            let files = search.statement(&format!("{side}_{n} AS bound"));
+            let text = format!(
+                "(SELECT bound FROM ({}) AS files WHERE bound IS NOT NULL ORDER BY bound {order} LIMIT 1), ",
+                files.text
+            );
+            query.push(Sql::new(text, files.params));
+        }
+        let inexact = search.statement(&format!("CASE WHEN {exact} THEN 0 ELSE 1 END AS inexact"));
+        let text = format!("(SELECT coalesce(sum(inexact), 0) FROM ({}) AS files)", inexact.text);
+        query.push(Sql::new(text, inexact.params));
+        let mut row = self.db().query(&query.text, query.params).await?.pop();
         let row = row.as_mut().ok_or_else(|| no_table(self.db(), self.table))?;
         let (min, max, inexact) = (row.opt_blob()?, row.opt_blob()?, row.int()?);
         let decoded = min.zip(max).and_then(|(min, max)| kind.decode(&min).zip(kind.decode(&max)));
@@ -339,87 +352,66 @@ impl TxnLogReader for SqlTxnLogReader {
     }
 
     /// Page by page, each a query of its own. What a version says never changes, so they are of one state. The order is
-    /// that of the primary key, which leads to where a page begins.
+    /// that of the keys, and leads to where a page begins: among the live files, with the few that were ended since, or
+    /// among all for a version that is long past.
     async fn files_in_order(&self, version: Version) -> Result<BoxStream<'static, Result<Add>>> {
-        self.search(version, None).await?;
-        let sql = format!(
-            "SELECT file_key, {} FROM dl_add_files WHERE table_id = ? AND file_key > ? AND +version <= ? \
-             AND (+removed_version IS NULL OR +removed_version > ?) ORDER BY file_key LIMIT {PAGE}",
-            ADD_COLUMNS.join(", ")
-        );
-        let (reader, version) = (self.clone(), int(version));
-        let pages = futures::stream::try_unfold(Some(Value::Blob(Vec::new())), move |after| {
-            let (reader, version, sql) = (reader.clone(), version.clone(), sql.clone());
-            async move {
-                let Some(after) = after else { return Ok(None) };
-                let rows = reader.db().query(&sql, vec![reader.id(), after, version.clone(), version]).await?;
-                let (mut last, mut page) = (None, Vec::with_capacity(rows.len()));
-                let full = rows.len() == PAGE;
-                for mut row in rows {
-                    last = Some(Value::Blob(row.blob()?));
-                    page.push(Ok(codec::read_add(&mut row)?));
-                }
-                Ok::<_, TxnLogError>(Some((futures::stream::iter(page), last.filter(|_| full))))
-            }
-        });
-        Ok(pages.try_flatten().boxed())
+        let search = self.search(version, None).await?;
+        let columns = format!("file_key, {}", ADD_COLUMNS.join(", "));
+        let first = Some(Value::Blob(Vec::new()));
+        let page = move |after: Value, rows: usize| search.page(&columns, after, rows);
+        let read = |row: &mut Row| {
+            let key = row.blob()?;
+            Ok((Value::Blob(key), Some(codec::read_add(row)?)))
+        };
+        Ok(self.pages(first, page, read))
     }
 
-    /// Page by page as well, newest first, so that of each file the newest remove comes first. Versions that were
-    /// committed before the time are not looked at: a file is not deleted later than that is committed.
+    /// Page by page as well, newest first. Of a file that was removed several times the newest remove counts. Versions that
+    /// were committed before the time are not looked at: a file is not deleted later than that is committed.
     async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {
-        self.search(version, None).await?;
-        let sql = format!(
-            "SELECT r.version, r.file_key, r.remove_json FROM dl_remove_files r \
-             WHERE r.table_id = ? AND r.version <= ? AND (r.version < ? OR r.file_key < ?) AND r.deletion_timestamp > ? \
-             AND r.version >= (SELECT min(v.version) FROM dl_table_versions v WHERE v.table_id = ? AND v.committed_at > ?) \
-             AND NOT EXISTS (SELECT 1 FROM dl_add_files a WHERE a.table_id = r.table_id AND a.file_key = r.file_key \
-             AND a.version >= r.version AND a.version <= ?) ORDER BY r.version DESC, r.file_key DESC LIMIT {PAGE}"
-        );
-        let (reader, of) = (self.clone(), int(version));
-        // One past the version, so that the first page has no bound but that.
-        let begin = (int(version), int(version + 1), Value::Blob(Vec::new()), HashSet::new());
-        let pages = futures::stream::try_unfold(Some(begin), move |state| {
-            let (reader, of, sql) = (reader.clone(), of.clone(), sql.clone());
-            async move {
-                let Some((at, below, key, mut seen)) = state else { return Ok(None) };
-                let since = Value::Int(deleted_after);
-                let params = vec![reader.id(), at, below, key, since.clone(), reader.id(), since, of];
-                let rows = reader.db().query(&sql, params).await?;
-                let (mut last, mut page) = (None, Vec::with_capacity(rows.len()));
-                let full = rows.len() == PAGE;
-                for mut row in rows {
-                    let at = row.version()?;
-                    let key = file_key(&mut row)?;
-                    let remove = row.string()?;
-                    last = Some((int(at), int(at), Value::Blob(key.0.to_vec())));
-                    if seen.insert(key) {
-                        page.push(Ok(Remove::from_json(&remove)?));
-                    }
-                }
-                let next: Option<(_, _, _, HashSet<FileKey>)> =
-                    last.filter(|_| full).map(|(at, below, key)| (at, below, key, seen));
-                Ok::<_, TxnLogError>(Some((futures::stream::iter(page), next)))
-            }
-        });
-        Ok(pages.try_flatten().boxed())
+        let mut session = self.db().read().await?;
+        self.resolve(session.as_mut(), At::Version(version)).await?;
+        let mut first = session.query(FIRST_AFTER, vec![self.id(), deleted_after.into()]).await?;
+        drop(session);
+        // When all that there is was committed before, there are none.
+        let first = first.pop().map(|mut row| row.version()).transpose()?.unwrap_or(Version::MAX);
+        let (table, of, since) = (self.id(), int(version), Value::Int(deleted_after));
+        let page = move |(at, key): (Value, Value), rows: usize| {
+            let text = format!(
+                "SELECT r.version, r.file_key, r.remove_json FROM dl_remove_files r \
+                 WHERE r.table_id = ? AND r.version >= ? AND (r.version, r.file_key) < (?, ?) \
+                 AND r.deletion_timestamp > ? AND NOT EXISTS (SELECT 1 FROM dl_remove_files n \
+                 WHERE n.table_id = r.table_id AND n.file_key = r.file_key AND n.version > r.version AND n.version <= ?) \
+                 AND NOT EXISTS (SELECT 1 FROM dl_add_files a WHERE a.table_id = r.table_id AND a.file_key = r.file_key \
+                 AND a.version >= r.version AND a.version <= ?) ORDER BY r.version DESC, r.file_key DESC LIMIT {rows}"
+            );
+            Sql::new(text, vec![table.clone(), int(first), at, key, since.clone(), of.clone(), of.clone()])
+        };
+        let read = |row: &mut Row| {
+            let (at, key) = (row.int()?, row.blob()?);
+            Ok(((at.into(), Value::Blob(key)), Some(Remove::from_json(&row.string()?)?)))
+        };
+        // The first page begins behind the version's own.
+        Ok(self.pages(Some((int(version + 1), Value::Blob(Vec::new()))), page, read))
     }
 
     async fn growth(&self, from: Version, to: Version) -> Result<Growth> {
-        let sum = |sign: &str, column: &str| {
+        // The files that came between, less those that went between: one that did both counts for nothing.
+        let sum = |sign: i64, column: &str| {
             format!(
-                "SELECT {sign}count(*) AS files, {sign}CAST(coalesce(sum(size_bytes), 0) AS bigint) AS bytes \
-                 FROM dl_add_files WHERE table_id = ? AND {column} > ? AND {column} <= ?"
+                "SELECT {sign}, count(*), {} FROM dl_add_files WHERE table_id = ? AND {column} > ? AND {column} <= ?",
+                sum_of("size_bytes")
             )
         };
-        // The files that came between, less those that went between: one that did both counts for nothing.
-        let sql = format!("{} UNION ALL {}", sum("", "version"), sum("-", "removed_version"));
+        let sql = format!("{} UNION ALL {}", sum(1, "version"), sum(-1, "removed_version"));
         let params = [self.id(), int(from), int(to)];
-        let rows = self.db().query(&sql, [params.clone(), params].concat()).await?;
-        rows.into_iter().try_fold(Growth::default(), |sum, mut row| {
-            let (files, bytes) = (row.int()?, row.int()?);
-            Ok(Growth { files: sum.files.saturating_add(files), bytes: sum.bytes.saturating_add(bytes) })
-        })
+        let (mut files, mut bytes) = (0, 0);
+        for mut row in self.db().query(&sql, [params.clone(), params].concat()).await? {
+            let sign = i128::from(row.int()?);
+            files += sign * i128::from(row.int()?);
+            bytes += sign * read_sum(&mut row)?;
+        }
+        Ok(Growth { files: saturated(files), bytes: saturated(bytes) })
     }
 
     async fn set_hash(&self, version: Version) -> Result<SetHash> {
@@ -436,19 +428,23 @@ impl TxnLogReader for SqlTxnLogReader {
 
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {
         let mut session = self.db().read().await?;
-        self.resolve(session.as_mut(), At::Latest).await?;
-        let sql = "SELECT version, committed_at, committer, operation, operation_params, operation_metrics, engine_info, \
-                   read_version, isolation, group_id, files_added, files_removed, bytes_added, bytes_removed \
-                   FROM dl_table_versions WHERE table_id = ? AND committed_at >= ? AND committed_at <= ? \
-                   ORDER BY version DESC LIMIT ?";
+        let (newest, _) = self.resolve(session.as_mut(), At::Latest).await?;
+        let mut sql = Sql::new(
+            "SELECT version, committed_at, committer, operation, operation_params, operation_metrics, engine_info, \
+             read_version, isolation, group_id, files_added, files_removed, bytes_added, bytes_removed \
+             FROM dl_table_versions WHERE table_id = ? AND version <= ?",
+            vec![self.id(), int(newest)],
+        );
+        // Times grow with the versions, so they become versions, and a limit ends the search where it is reached.
+        if let Some(until) = range.until {
+            sql.push(Sql::new(format!(" AND version <= ({AT_OR_BEFORE})"), vec![self.id(), until.into()]));
+        }
+        if let Some(before) = range.since.and_then(|since| since.checked_sub(1)) {
+            sql.push(Sql::new(format!(" AND version >= ({FIRST_AFTER})"), vec![self.id(), before.into()]));
+        }
         let limit = range.limit.and_then(|l| i64::try_from(l).ok()).unwrap_or(i64::MAX);
-        let params = vec![
-            self.id(),
-            range.since.unwrap_or(i64::MIN).into(),
-            range.until.unwrap_or(i64::MAX).into(),
-            limit.into(),
-        ];
-        session.query(sql, params).await?.into_iter().map(summary).collect()
+        sql.push(Sql::new(" ORDER BY version DESC LIMIT ?", vec![limit.into()]));
+        session.query(&sql.text, sql.params).await?.into_iter().map(summary).collect()
     }
 
     async fn commit_bytes(&self, version: Version) -> Result<Option<Bytes>> {
@@ -457,18 +453,98 @@ impl TxnLogReader for SqlTxnLogReader {
         self.body(session.as_mut(), version).await
     }
 
+    /// A few megabytes at a time, each a query of its own: the sizes first, so that what is large comes by itself.
     async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
         let mut session = self.db().read().await?;
         for version in [from, to] {
             self.resolve(session.as_mut(), At::Version(version)).await?;
         }
         drop(session);
+        let reader = self.clone();
+        let pages = futures::stream::try_unfold(from, move |from| {
+            let reader = reader.clone();
+            async move {
+                if from > to {
+                    return Ok(None);
+                }
+                let (last, commits) = reader.page_of_changes(from, to).await?;
+                Ok::<_, TxnLogError>(Some((futures::stream::iter(commits), last.saturating_add(1))))
+            }
+        });
+        let read = |row: Result<Row>| row.and_then(|mut r| Ok((r.version()?, codec::decompress(&r.blob()?)?)));
+        Ok(pages.try_flatten().map(read).boxed())
+    }
+}
+
+impl SqlTxnLogReader {
+    /// The next commits, and the last version that was looked at.
+    async fn page_of_changes(&self, from: Version, to: Version) -> Result<(Version, Vec<Result<Row>>)> {
+        let sizes = format!(
+            "SELECT version, octet_length(body) FROM dl_table_versions \
+             WHERE table_id = ? AND version >= ? AND version <= ? ORDER BY version LIMIT {PAGE_ROWS}"
+        );
+        let (mut bytes, mut last) = (0, None);
+        for mut row in self.db().query(&sizes, vec![self.id(), int(from), int(to)]).await? {
+            let (version, size) = (row.version()?, row.opt_int()?);
+            bytes += usize::try_from(size.unwrap_or(0)).unwrap_or(usize::MAX);
+            if last.is_some() && bytes > PAGE_BYTES {
+                break;
+            }
+            last = Some(version);
+        }
+        let Some(last) = last else { return Ok((to, Vec::new())) };
         let sql = "SELECT version, body FROM dl_table_versions \
                    WHERE table_id = ? AND version >= ? AND version <= ? AND body IS NOT NULL ORDER BY version";
-        let rows = self.db().stream(sql.to_string(), vec![self.id(), int(from), int(to)]).await?;
-        let read = |row: Result<Row>| row.and_then(|mut r| Ok((r.version()?, codec::decompress(&r.blob()?)?)));
-        Ok(rows.map(read).boxed())
+        let rows = self.db().query(sql, vec![self.id(), int(from), int(last)]).await?;
+        Ok((last, rows.into_iter().map(Ok).collect()))
     }
+
+    /// What a question has to say, page by page: `page` asks for so many rows behind a position, and `read` makes of a row
+    /// the position it stands at, and an answer. A page has as many rows as fit into its bytes, judged by those before.
+    fn pages<P: Send + 'static, T: Send + 'static>(
+        &self,
+        first: Option<P>,
+        page: impl Fn(P, usize) -> Sql + Send + Sync + 'static,
+        read: impl Fn(&mut Row) -> Result<(P, Option<T>)> + Send + Sync + 'static,
+    ) -> BoxStream<'static, Result<T>> {
+        let (reader, asks) = (self.clone(), Arc::new((page, read)));
+        let begin = first.map(|first| (first, FIRST_ROWS));
+        let pages = futures::stream::try_unfold(begin, move |state| {
+            let (reader, asks) = (reader.clone(), asks.clone());
+            async move {
+                let Some((after, rows)) = state else { return Ok(None) };
+                let Sql { text, params } = (asks.0)(after, rows);
+                let found = reader.db().query(&text, params).await?;
+                let (full, mut bytes, mut last) = (found.len() == rows, 0, None);
+                let mut answers = Vec::with_capacity(found.len());
+                for mut row in found {
+                    bytes += row.size();
+                    let (at, answer) = (asks.1)(&mut row)?;
+                    last = Some(at);
+                    answers.extend(answer.map(Ok));
+                }
+                let fit = PAGE_BYTES / (bytes / rows).max(1);
+                // More only little by little: the next rows may be larger.
+                let next = fit.clamp(1, (rows * 4).min(PAGE_ROWS));
+                Ok::<_, TxnLogError>(Some((futures::stream::iter(answers), last.filter(|_| full).map(|at| (at, next)))))
+            }
+        });
+        pages.try_flatten().boxed()
+    }
+}
+
+/// The sum of a column in SQL, whatever its values: as two sums, of its upper and of its lower half, neither of which can
+/// overflow. [`read_sum`] puts them together.
+fn sum_of(column: &str) -> String {
+    format!("CAST(coalesce(sum({column} >> 32), 0) AS bigint), CAST(coalesce(sum({column} & 4294967295), 0) AS bigint)")
+}
+
+fn read_sum(row: &mut Row) -> Result<i128> {
+    Ok((i128::from(row.int()?) << 32) + i128::from(row.int()?))
+}
+
+fn saturated(n: i128) -> i64 {
+    i64::try_from(n).unwrap_or(if n < 0 { i64::MIN } else { i64::MAX })
 }
 
 fn summary(mut row: Row) -> Result<CommitSummary> {

@@ -10,8 +10,11 @@ use crate::database::{CommitFailure, Database, Session, Value, Write};
 use crate::read::qualified;
 
 /// The migrations in order: version 1 first.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_log.sql"), include_str!("../migrations/0002_planning.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_log.sql"),
+    include_str!("../migrations/0002_planning.sql"),
+    include_str!("../migrations/0003_costs.sql"),
+];
 /// The migration from which on files have bounds.
 const PLANNING: i64 = 2;
 /// Files filled in at once.
@@ -20,7 +23,7 @@ const AT_ONCE: usize = 1000;
 const NEWEST: i64 = MIGRATIONS.len() as i64;
 /// What a program must know to read, and to write, the newest schema.
 const MIN_READER: i64 = 1;
-const MIN_WRITER: i64 = 2;
+const MIN_WRITER: i64 = 3;
 
 /// Which catalog a database holds, and what it asks of programs.
 #[derive(Clone, Copy, Debug)]
@@ -160,6 +163,14 @@ fn check_readable(db: &dyn Database, identity: Identity) -> Result<Identity> {
 pub(crate) fn check_writable(db: &dyn Database, identity: &Identity) -> Result<()> {
     match identity.min_writer > NEWEST {
         true => Err(too_new(db, identity, "write")),
+        false => Ok(()),
+    }
+}
+
+/// Refuses a catalog that may have tables and columns this program does not know.
+pub(crate) fn check_known(db: &dyn Database, identity: &Identity) -> Result<()> {
+    match identity.version > NEWEST {
+        true => Err(too_new(db, identity, "copy")),
         false => Ok(()),
     }
 }

@@ -11,7 +11,8 @@ use crate::plan::{Plan, Sql};
 pub(crate) struct Search {
     pub(crate) table: Value,
     pub(crate) version: Value,
-    pub(crate) is_newest: bool,
+    /// Whether its files are mostly those that are live now.
+    pub(crate) is_recent: bool,
     pub(crate) seeks: bool,
     /// The table's columns; `None` when nothing but all files is wanted.
     pub(crate) schema: Option<Schema>,
@@ -34,28 +35,39 @@ impl Search {
         all
     }
 
-    fn query(&self, columns: &str, condition: Option<&Sql>) -> Sql {
-        let mut all = Sql::default();
-        for (i, mut part) in self.parts().into_iter().enumerate() {
-            if let Some(condition) = condition {
-                part.push(Sql::new(" AND ", vec![]));
-                part.push(condition.clone());
+    /// The query for the files behind a key, in the order of their keys; the first of `columns` is the key.
+    pub(crate) fn page(&self, columns: &str, after: Value, rows: usize) -> Sql {
+        let parts = if self.is_recent && self.seeks {
+            let mut parts = self.parts();
+            let last = parts.len() - 1;
+            for (i, part) in parts.iter_mut().enumerate() {
+                // The key leads among live files. Those that were ended since are few, and stand in no order.
+                let key = if i == last { "coalesce(file_key, file_key)" } else { "file_key" };
+                part.push(Sql::new(format!(" AND {key} > ?"), vec![after.clone()]));
             }
-            let union = if i == 0 { "" } else { " UNION ALL " };
-            all.push(Sql::new(format!("{union}SELECT {columns} FROM dl_add_files WHERE "), vec![]));
-            all.push(part);
-        }
-        all
+            parts
+        } else {
+            let mut all = self.past("+version");
+            all.push(Sql::new(" AND file_key > ?", vec![after]));
+            vec![all]
+        };
+        let mut page = union(columns, parts, None);
+        page.text.push_str(&format!(" ORDER BY file_key LIMIT {rows}"));
+        page
+    }
+
+    fn query(&self, columns: &str, condition: Option<&Sql>) -> Sql {
+        union(columns, self.parts(), condition)
     }
 
     /// Conditions that together hold for every file that may be meant, and for each file only one.
     fn parts(&self) -> Vec<Sql> {
         let (table, version) = (self.table.clone(), self.version.clone());
-        if !self.is_newest || !self.seeks {
-            return vec![self.live()];
+        if !self.is_recent || !self.seeks {
+            return vec![self.past("version")];
         }
-        // A newer commit may end a file between two statements: `version` tells which files are meant all the same.
-        // `+` keeps a column out of the choice of an index: live files are found by their end, past ones by their start.
+        // The files that are live now, and those that were ended after the version: `version` tells which of them are
+        // meant. `+` keeps it out of the choice of an index: live files are found by their end, past ones by their start.
         let seeks = match &self.plan.lead {
             Some(lead) => lead.seeks(&self.classes),
             None => vec![Sql::default()],
@@ -76,12 +88,10 @@ impl Search {
         live.chain([ended]).collect()
     }
 
-    /// The condition for every live file.
-    pub(crate) fn live(&self) -> Sql {
-        Sql::new(
-            "table_id = ? AND version <= ? AND (+removed_version IS NULL OR +removed_version > ?)",
-            vec![self.table.clone(), self.version.clone(), self.version.clone()],
-        )
+    /// The condition for the files of a version that may be long past. A `+` keeps a column out of the choice of an index.
+    fn past(&self, version: &str) -> Sql {
+        let text = format!("table_id = ? AND {version} <= ? AND (+removed_version IS NULL OR +removed_version > ?)");
+        Sql::new(text, vec![self.table.clone(), self.version.clone(), self.version.clone()])
     }
 
     /// A column's slot, and the condition for a file's bounds in it to be values of its rows; `None` when they never
@@ -104,4 +114,19 @@ impl Search {
         };
         Some((n, slot.kind, format!("{rows} AND {exact}")))
     }
+}
+
+/// One query for all that these conditions find.
+fn union(columns: &str, parts: Vec<Sql>, condition: Option<&Sql>) -> Sql {
+    let mut all = Sql::default();
+    for (i, mut part) in parts.into_iter().enumerate() {
+        if let Some(condition) = condition {
+            part.push(Sql::new(" AND ", vec![]));
+            part.push(condition.clone());
+        }
+        let union = if i == 0 { "" } else { " UNION ALL " };
+        all.push(Sql::new(format!("{union}SELECT {columns} FROM dl_add_files WHERE "), vec![]));
+        all.push(part);
+    }
+    all
 }

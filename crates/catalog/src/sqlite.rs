@@ -16,8 +16,9 @@ use sqlx::sqlite::{
 };
 use sqlx::{AssertSqlSafe, Column, Decode, Row as _, Sqlite, Transaction, TypeInfo, ValueRef};
 
-use crate::database::{CommitFailure, Database, Insert, Row, Session, Value, Write, placeholders, streamed};
+use crate::database::{CommitFailure, Database, Insert, Row, Session, Value, Write, placeholders};
 use crate::file;
+use crate::spool::spooled;
 use crate::uri::{CatalogUri, Place};
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -129,14 +130,14 @@ impl Database for SqliteDatabase {
 
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
         let (readers, uri) = (self.readers.clone(), self.uri.clone());
-        Ok(streamed(move |send| async move {
+        Ok(spooled(move |mut sender| async move {
             let mut rows = bind(sqlx::query(AssertSqlSafe(sql)), params).fetch(&readers);
             while let Some(row) = rows.next().await {
-                let row = row.map_err(|e| failed(&uri, e)).and_then(|r| values(&r, &uri));
-                if send.send(row).await.is_err() {
-                    return;
+                if !sender.send(values(&row.map_err(|e| failed(&uri, e))?, &uri)?)? {
+                    break;
                 }
             }
+            sender.finish()
         }))
     }
 
@@ -194,6 +195,12 @@ impl Session for SqliteSession {
             .await
             .map_err(|e| failed(&self.uri, e))?;
         rows.iter().map(|r| values(r, &self.uri)).collect()
+    }
+
+    fn rows<'s>(&'s mut self, sql: String, params: Vec<Value>) -> BoxStream<'s, Result<Row>> {
+        let uri = self.uri.clone();
+        let rows = bind(sqlx::query(AssertSqlSafe(sql)), params).fetch(&mut *self.tx);
+        rows.map(move |row| row.map_err(|e| failed(&uri, e)).and_then(|row| values(&row, &uri))).boxed()
     }
 
     async fn write(&mut self, writes: Vec<Write>) -> Result<u64> {
@@ -317,7 +324,8 @@ fn result_code(e: &sqlx::Error) -> Option<u32> {
 
 /// The kind of network file system `path` is on, if it is on one.
 fn network_filesystem(path: &Path) -> Option<String> {
-    let path = path.parent()?.canonicalize().ok()?;
+    // The file itself may be a link to another place.
+    let path = path.canonicalize().or_else(|_| path.parent().unwrap_or(path).canonicalize()).ok()?;
     let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
     network_mount(&mounts, &path)
 }

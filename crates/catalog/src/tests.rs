@@ -226,6 +226,10 @@ impl Session for WatchedSession {
         self.trips.fetch_add(1, Ordering::Relaxed);
         self.inner.query(sql, params).await
     }
+    fn rows<'s>(&'s mut self, sql: String, params: Vec<Value>) -> BoxStream<'s, Result<Row>> {
+        self.trips.fetch_add(1, Ordering::Relaxed);
+        self.inner.rows(sql, params)
+    }
     async fn write(&mut self, writes: Vec<Write>) -> Result<u64> {
         self.trips.fetch_add(1, Ordering::Relaxed);
         self.inner.write(writes).await
@@ -248,7 +252,7 @@ async fn watched(dir: &std::path::Path) -> (SqlCatalog, Arc<AtomicU64>, Arc<Mute
 }
 
 fn append(id: TableId, base: u64, path: &str) -> CommitRequest {
-    let operation = Uuid::from_u128(path.bytes().fold(7, |n, b| n * 257 + u128::from(b)));
+    let operation = Uuid::from_u128(path.bytes().fold(7_u128, |n, b| n.wrapping_mul(257).wrapping_add(b.into())));
     CommitRequest::new(id, operation, Base::RebaseFrom(base), vec![Action::Add(actions::file(path, 0, 9))])
 }
 

@@ -118,6 +118,7 @@ impl Session {
             client: "dl".into(),
             file_mode: self.settings.file_mode()?.unwrap_or(defaults.file_mode),
             allowed_paths: self.settings.allowed_paths()?,
+            postgres: self.settings.postgres()?,
         };
         let catalog = SqlCatalog::connect(uri, options).await?;
         self.opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(catalog.clone());

@@ -267,6 +267,17 @@ impl std::fmt::Display for Conflict {
     }
 }
 
+/// A commit that another one conflicts with: it was first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WinningCommit {
+    /// Its version.
+    pub version: Version,
+    /// What it did, such as `DELETE`; `None` where its commit does not say.
+    pub operation: Option<String>,
+    /// The rule that the later commit breaks.
+    pub kind: ConflictKind,
+}
+
 /// What is stored of a table now, under the lock.
 #[derive(Clone, Debug)]
 pub struct Current {
@@ -280,8 +291,8 @@ pub struct Current {
     pub state: Option<(Protocol, Metadata)>,
     /// Hash of the live files.
     pub set_hash: SetHash,
-    /// The commits after the request's base, oldest first.
-    pub winners: Vec<(Version, Commit)>,
+    /// The first commit after the request's base that it conflicts with, as a [`ConflictChecker`] found it.
+    pub conflict: Option<WinningCommit>,
     /// The live files at [`CommitRequest::touched`], whatever their deletion vectors.
     pub live: HashMap<FileKey, Add>,
 }
@@ -323,14 +334,20 @@ pub fn prepare(
     current: &Current,
     stamp: &Stamp,
 ) -> Result<Result<Option<Prepared>, Conflict>> {
-    let lost = |version, kind| {
-        let winner = current.winners.iter().find(|(v, _)| *v == version).and_then(|(_, c)| c.info());
-        let operation = winner.and_then(|info| info.0.get("operation"));
-        Conflict { table: request.table, table_name: current.name.clone(), version, operation, kind }
+    let lost = |winner: WinningCommit| Conflict {
+        table: request.table,
+        table_name: current.name.clone(),
+        version: winner.version,
+        operation: winner.operation,
+        kind: winner.kind,
+    };
+    let taken = |version| {
+        let found = current.conflict.clone().filter(|winner| winner.version == version);
+        lost(found.unwrap_or(WinningCommit { version, operation: None, kind: ConflictKind::VersionTaken }))
     };
     match (&request.base, current.version) {
-        (Base::Create(_), Some(v)) => return Ok(Err(lost(v, ConflictKind::VersionTaken))),
-        (Base::Exactly(b), Some(v)) if *b < v => return Ok(Err(lost(b + 1, ConflictKind::VersionTaken))),
+        (Base::Create(_), Some(v)) => return Ok(Err(taken(v))),
+        (Base::Exactly(b), Some(v)) if *b < v => return Ok(Err(taken(b + 1))),
         (Base::Exactly(b) | Base::RebaseFrom(b) | Base::ReadAt(b), Some(v)) if *b > v => {
             return Err(TxnLogError::invalid(format!(
                 "the commit builds on version {b} of {}, which is at version {v}",
@@ -342,23 +359,9 @@ pub fn prepare(
         }
         _ => {}
     }
-    if let (Base::RebaseFrom(base) | Base::ReadAt(base), Some(version)) = (&request.base, current.version)
-        && current.winners.len() as u64 != version - base
-    {
-        return Err(TxnLogError::invalid(format!(
-            "the commit builds on version {base} of {}, and not all commits since are held: read the table again",
-            current.name
-        )));
-    }
     let changes = Changes::of(&request.actions);
-    // What a commit says of the whole table (a constraint, other columns) must hold for every row, whoever added it.
-    let weaker = changes
-        .metadata
-        .is_none()
-        .then(|| request.isolation.or_else(|| current.state.as_ref().map(|(_, m)| Isolation::of(m))));
-    let isolation = weaker.flatten().unwrap_or(Isolation::Serializable);
-    if let Some((version, kind)) = find_conflict(request, current, &changes, isolation)? {
-        return Ok(Err(lost(version, kind)));
+    if let Some(winner) = current.conflict.clone() {
+        return Ok(Err(lost(winner)));
     }
     if !request.writes() {
         return match request.actions.is_empty() {
@@ -375,6 +378,7 @@ pub fn prepare(
         )));
     }
     let version = current.version.map_or(0, |v| v + 1);
+    let isolation = isolation(request, current.state.as_ref().map(|(_, metadata)| metadata));
     let actions = stamped(request, current, stamp, &changes, version, isolation);
     let commit = Commit::render(actions);
     let changes = Changes::of(commit.actions());
@@ -386,60 +390,153 @@ pub fn prepare(
     Ok(Ok(Some(Prepared { version, commit, changes, ended, set_hash, isolation })))
 }
 
-/// The first rule a commit after the base breaks.
-fn find_conflict(
-    request: &CommitRequest,
-    current: &Current,
-    changes: &Changes,
+/// The isolation a request is checked under. What a commit says of the whole table (a constraint, other columns) must
+/// hold for every row, whoever added it.
+fn isolation(request: &CommitRequest, metadata: Option<&Metadata>) -> Isolation {
+    let changes_metadata = request.actions.iter().any(|action| matches!(action, Action::Metadata(_)));
+    let weaker = request.isolation.or_else(|| metadata.map(Isolation::of)).filter(|_| !changes_metadata);
+    weaker.unwrap_or(Isolation::Serializable)
+}
+
+/// Judges the commits after a request's base and finds the first it conflicts with. It is shown them one by one, oldest
+/// first, so that nobody needs to hold them all, and says beforehand which of them it need not see.
+#[derive(Debug)]
+pub struct ConflictChecker<'a> {
+    request: &'a CommitRequest,
+    metadata: Option<&'a Metadata>,
     isolation: Isolation,
-) -> Result<Option<(Version, ConflictKind)>> {
-    let schema = match &current.state {
-        Some((_, m)) => Schema::parse(&m.schema_string, &m.partition_columns)?,
-        None => Schema::default(),
-    };
-    let reads = &request.reads;
-    let own_files: HashSet<_> = reads.files.iter().copied().collect();
-    let own_removes: HashSet<_> = changes.removes.iter().map(|(key, _)| *key).collect();
-    let removed_under_us = |removed: &Remove| {
-        let key = removed.key();
-        if own_removes.contains(&key) {
-            return Some(ConflictKind::FileAlreadyRemoved(removed.path.clone()));
+    removes: HashSet<FileKey>,
+    files: HashSet<FileKey>,
+    app_ids: Vec<&'a str>,
+    domains: Vec<&'a str>,
+    /// Parsed when the first predicate is to be judged.
+    schema: Option<Schema>,
+}
+
+/// Which files of a winning commit matter to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WinningFiles {
+    /// None: the request is a blind append.
+    None,
+    /// Those it removes.
+    Removed,
+    /// Also those it adds.
+    AddedAndRemoved,
+}
+
+impl<'a> ConflictChecker<'a> {
+    /// For a request to a table that has this metadata now; `None` for a table that is to be created.
+    pub fn new(request: &'a CommitRequest, metadata: Option<&'a Metadata>) -> Self {
+        let reads = &request.reads;
+        let mut checker = Self {
+            request,
+            metadata,
+            isolation: isolation(request, metadata),
+            removes: HashSet::new(),
+            files: reads.files.iter().copied().collect(),
+            app_ids: reads.app_ids.iter().map(String::as_str).collect(),
+            domains: reads.domains.iter().map(String::as_str).collect(),
+            schema: None,
+        };
+        for action in &request.actions {
+            match action {
+                Action::Remove(remove) => _ = checker.removes.insert(remove.key()),
+                Action::Txn(txn) => checker.app_ids.push(&txn.app_id),
+                Action::DomainMetadata(domain) => checker.domains.push(&domain.domain),
+                _ => {}
+            }
         }
-        let read = own_files.contains(&key) || (reads.whole_table && removed.data_change);
-        read.then(|| ConflictKind::ReadFileRemoved(removed.path.clone()))
-    };
-    for (version, winner) in &current.winners {
-        let blind_winner = winner.info().and_then(|i| i.0.get::<bool>("isBlindAppend")).unwrap_or(false);
+        checker
+    }
+
+    /// Which files of a winner matter. Its protocol and metadata always do.
+    pub fn files(&self) -> WinningFiles {
+        let reads = &self.request.reads;
+        if reads.whole_table || !reads.predicates.is_empty() {
+            WinningFiles::AddedAndRemoved
+        } else if self.files.is_empty() && self.removes.is_empty() {
+            WinningFiles::None
+        } else {
+            WinningFiles::Removed
+        }
+    }
+
+    /// The applications whose progress matters.
+    pub fn app_ids(&self) -> &[&'a str] {
+        &self.app_ids
+    }
+
+    /// The domains that matter.
+    pub fn domains(&self) -> &[&'a str] {
+        &self.domains
+    }
+
+    /// The first rule that the request breaks if this commit was before it.
+    pub fn check(&mut self, version: Version, winner: &Commit) -> Result<Option<WinningCommit>> {
+        let found = |kind| {
+            let operation = winner.info().and_then(|info| info.0.get("operation"));
+            Ok(Some(WinningCommit { version, operation, kind }))
+        };
+        if let Base::Create(_) | Base::Exactly(_) = self.request.base {
+            return found(ConflictKind::VersionTaken);
+        }
+        let is_blind = winner.info().and_then(|i| i.0.get::<bool>("isBlindAppend")).unwrap_or(false);
         for action in winner.actions() {
             let kind = match action {
                 Action::Metadata(_) => Some(ConflictKind::MetadataChanged),
                 Action::Protocol(_) => Some(ConflictKind::ProtocolChanged),
-                Action::Txn(t) => (changes.txns.iter().any(|own| own.app_id == t.app_id)
-                    || reads.app_ids.contains(&t.app_id))
-                .then(|| ConflictKind::SameApplication(t.app_id.clone())),
-                Action::DomainMetadata(d) => (changes.domains.iter().any(|own| own.domain == d.domain)
-                    || reads.domains.contains(&d.domain))
-                .then(|| ConflictKind::SameDomain(d.domain.clone())),
-                Action::Remove(r) => removed_under_us(r),
-                Action::Add(a) => {
-                    let counts = match isolation {
-                        Isolation::Serializable => true,
-                        Isolation::WriteSerializable => !blind_winner,
-                        Isolation::SnapshotIsolation => false,
-                    };
-                    let matches = a.data_change
-                        && (reads.whole_table || reads.predicates.iter().any(|p| p.may_match(&schema, a)));
-                    (counts && matches).then(|| ConflictKind::MatchingFileAdded(a.path.clone()))
+                Action::Txn(t) => {
+                    self.app_ids.contains(&t.app_id.as_str()).then(|| ConflictKind::SameApplication(t.app_id.clone()))
                 }
+                Action::DomainMetadata(d) => {
+                    self.domains.contains(&d.domain.as_str()).then(|| ConflictKind::SameDomain(d.domain.clone()))
+                }
+                Action::Remove(remove) => self.check_remove(remove),
+                Action::Add(add) => self.check_add(add, is_blind)?,
                 Action::CommitInfo(_) | Action::Cdc(_) | Action::CheckpointMetadata(_) => None,
                 Action::Sidecar(_) | Action::Unknown(..) => None,
             };
             if let Some(kind) = kind {
-                return Ok(Some((*version, kind)));
+                return found(kind);
             }
         }
+        Ok(None)
     }
-    Ok(None)
+
+    fn check_remove(&self, removed: &Remove) -> Option<ConflictKind> {
+        let key = removed.key();
+        if self.removes.contains(&key) {
+            return Some(ConflictKind::FileAlreadyRemoved(removed.path.clone()));
+        }
+        let read = self.files.contains(&key) || (self.request.reads.whole_table && removed.data_change);
+        read.then(|| ConflictKind::ReadFileRemoved(removed.path.clone()))
+    }
+
+    fn check_add(&mut self, add: &Add, by_blind_append: bool) -> Result<Option<ConflictKind>> {
+        let counts = match self.isolation {
+            Isolation::Serializable => true,
+            Isolation::WriteSerializable => !by_blind_append,
+            Isolation::SnapshotIsolation => false,
+        };
+        let reads = &self.request.reads;
+        if !counts || !add.data_change || self.files() != WinningFiles::AddedAndRemoved {
+            return Ok(None);
+        }
+        let schema = match (&mut self.schema, self.metadata) {
+            (Some(schema), _) => schema,
+            (none, Some(m)) => none.insert(Schema::parse(&m.schema_string, &m.partition_columns)?),
+            (none, None) => none.insert(Schema::default()),
+        };
+        let matches = reads.whole_table || reads.predicates.iter().any(|p| p.may_match(schema, add));
+        Ok(matches.then(|| ConflictKind::MatchingFileAdded(add.path.clone())))
+    }
+}
+
+/// The error of a request whose base is so old that the commits after it are not all held.
+pub fn base_not_held(table: &TableName, base: Version) -> TxnLogError {
+    TxnLogError::invalid(format!(
+        "the commit builds on version {base} of {table}, and not all commits since are held: read the table again"
+    ))
 }
 
 /// What no Delta commit may say (PROTOCOL.md, "Actions"), whoever came first.
@@ -489,7 +586,9 @@ fn check_legal(request: &CommitRequest, current: &Current, changes: &Changes) ->
         true => features::check_known(protocol, &name.to_string())?,
         false => features::check_writable(protocol, &name.to_string())?,
     }
-    Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
+    if changes.metadata.is_some() {
+        Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
+    }
     let append_only = current.state.as_ref().is_some_and(|(_, m)| m.is_on("delta.appendOnly"));
     if append_only && changes.removes.iter().any(|(_, r)| r.data_change) {
         return bad("removes rows, and the table is append-only (delta.appendOnly)".into())

@@ -14,7 +14,9 @@ use crate::catalog::{
     Artifact, Catalog, CommitTime, HistoryItem, HistoryLoad, HistoryRange, Lease, MirrorFailure, MirrorState,
     TableEntry, TableRef, TimeSource, TxnLogReader, TxnLogWriter, UnfinishedLoad,
 };
-use crate::commit::{self, Base, CommitRequest, Committed, Current, Outcome, Prepared, Stamp};
+use crate::commit::{
+    self, Base, CommitRequest, Committed, ConflictChecker, Current, Outcome, Prepared, Stamp, WinningCommit,
+};
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::ids::{Clock, CommitId, TableId, TableName};
 use crate::location::Location;
@@ -168,11 +170,6 @@ impl Table {
     fn current(&self, request: &CommitRequest) -> Result<Current> {
         let version = self.head_version();
         let head = version.and_then(|v| self.versions.get(&v));
-        let winners = match request.base {
-            Base::RebaseFrom(base) | Base::ReadAt(base) => self.versions.range(base.saturating_add(1)..).collect(),
-            Base::Exactly(_) | Base::Create(_) => Vec::new(),
-        };
-        let winners = winners.into_iter().filter_map(|(v, s)| s.body.clone().map(|b| (*v, b)));
         let state = self.protocols.values().next_back().zip(self.metadata.values().next_back());
         Ok(Current {
             name: self.name.clone(),
@@ -180,9 +177,26 @@ impl Table {
             timestamp: head.map_or(0, |h| h.time.ms),
             state: state.map(|(p, m)| (p.clone(), m.clone())),
             set_hash: head.map(|h| h.set_hash).unwrap_or_default(),
-            winners: winners.map(|(v, b)| Ok((v, Commit::parse(b, "a stored commit")?))).collect::<Result<_>>()?,
+            conflict: self.conflict(request)?,
             live: self.live_at(&request.touched()),
         })
+    }
+
+    /// The first commit after the request's base that it conflicts with.
+    fn conflict(&self, request: &CommitRequest) -> Result<Option<WinningCommit>> {
+        let (Base::RebaseFrom(base) | Base::ReadAt(base)) = request.base else { return Ok(None) };
+        let mut checker = ConflictChecker::new(request, self.metadata.values().next_back());
+        let (mut found, mut next) = (None, base.saturating_add(1));
+        for (version, stored) in self.versions.range(next..) {
+            let Some(body) = stored.body.clone().filter(|_| *version == next) else {
+                return Err(commit::base_not_held(&self.name, base));
+            };
+            next = version.saturating_add(1);
+            if found.is_none() {
+                found = checker.check(*version, &Commit::parse(body, "a stored commit")?)?;
+            }
+        }
+        Ok(found)
     }
 
     fn resolve(&self, at: At) -> Result<Version> {

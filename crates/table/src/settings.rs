@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::Path;
 
+use deltalakedb_catalog::PostgresOptions;
 use deltalakedb_log::{AllowedPaths, Durability, ErrorKind, Result, TxnLogError};
 
 use crate::write::WriteOptions;
@@ -18,6 +19,8 @@ const KNOWN: &[(&str, &str)] = &[
     ("mirror.mode", "inline or background"),
     ("output.rows", "a number of rows, or all"),
     ("paths.allowed", "places such as s3://bucket/shared, with commas between them"),
+    ("postgres.readers", "a number of connections, 1 or more"),
+    ("postgres.writers", "a number of connections, 1 or more"),
     ("sql.file_mode", "permissions such as 0600 or 0640"),
     ("sql.schema", "create_if_missing or error"),
     ("warehouse", "a location below which new tables are made"),
@@ -63,6 +66,7 @@ impl Settings {
         self.file_mode()?;
         self.output_rows()?;
         self.allowed_paths()?;
+        self.postgres()?;
         Ok(())
     }
 
@@ -169,6 +173,17 @@ impl Settings {
         duration_ms(text).ok_or_else(|| self.wrong("mirror.lag_alert"))
     }
 
+    /// What goes for a catalog in PostgreSQL.
+    pub fn postgres(&self) -> Result<PostgresOptions> {
+        let mut options = PostgresOptions::default();
+        for (key, most) in [("postgres.readers", &mut options.readers), ("postgres.writers", &mut options.writers)] {
+            if let Some(text) = self.get(key) {
+                *most = text.parse().map_err(|_| self.wrong(key))?;
+            }
+        }
+        Ok(options)
+    }
+
     /// How commands write.
     pub fn write_options(&self) -> Result<WriteOptions> {
         let mut options = WriteOptions::default();
@@ -246,6 +261,8 @@ mod tests {
         for interval in ["0", "-1", "often", "1.5"] {
             says(&[&format!("mirror.checkpoint_interval={interval}")], "expected a number of versions, 1 or more");
         }
+        says(&["postgres.readers=0"], "expected a number of connections, 1 or more");
+        says(&["postgres.writers=some"], "expected a number of connections, 1 or more");
         says(&["sql.schema=maybe"], "create_if_missing or error");
         for mode in ["rw", "0400", "1777", "-1", ""] {
             says(&[&format!("sql.file_mode={mode}")], "expected permissions such as 0600");

@@ -87,7 +87,7 @@ async fn the_older_program_goes_on_reading() {
         assert_eq!(old.rows(SELECTS_1).await, before, "{database:?}");
         assert_eq!(old.rows("SELECT catalog_id, epoch FROM dl_catalog").await, identity, "{database:?}");
         let asks = old.rows("SELECT schema_version, min_reader, min_writer FROM dl_catalog").await;
-        assert_eq!(asks, [["2", "1", "2"]], "{database:?}: whom it lets read and write");
+        assert_eq!(asks, [["3", "1", "3"]], "{database:?}: whom it lets read and write");
     }
 }
 
@@ -106,7 +106,7 @@ async fn two_may_bring_it_up_to_date_at_once() {
         }
         let once = "SELECT (SELECT count(*) FROM dl_catalog), (SELECT count(*) FROM dl_bounds)";
         assert_eq!(old.rows(once).await, [["1", "12"]], "{database:?}");
-        assert_eq!(old.rows("SELECT schema_version FROM dl_catalog").await, [["2"]], "{database:?}");
+        assert_eq!(old.rows("SELECT schema_version FROM dl_catalog").await, [["3"]], "{database:?}");
     }
 }
 

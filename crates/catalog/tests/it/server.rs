@@ -9,6 +9,7 @@ mod processes;
 mod proxy;
 mod refusals;
 mod roles;
+mod waiting;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Output, Stdio};
@@ -92,6 +93,7 @@ async fn job() {
             processes::append(uri, writer, tasks.parse().unwrap(), commits.parse().unwrap()).await;
         }
         ["stream", uri, writer] => processes::stream(uri, writer).await,
+        ["append", "once", uri, path] => waiting::append_once(uri, path).await,
         ["open", uri, create] => refusals::open(uri, create.parse().unwrap()).await,
         ref other => panic!("no such job: {other:?}"),
     }

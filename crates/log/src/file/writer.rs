@@ -13,14 +13,15 @@ use super::{TableDir, commit_path};
 use crate::action::{Action, Commit, Version};
 use crate::catalog::{TxnLogReader, TxnLogWriter};
 use crate::commit::{
-    Base, CommitRequest, Committed, Conflict, ConflictKind, Current, OUR_KEY, Outcome, Stamp, prepare,
+    Base, CommitRequest, Committed, Conflict, ConflictChecker, ConflictKind, Current, OUR_KEY, Outcome, Stamp,
+    WinningCommit, prepare,
 };
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::ids::{Clock, CommitId, TableName};
 use crate::location::Location;
 use crate::object::Object;
 use crate::path::{PathKey, SetHash};
-use crate::snapshot::At;
+use crate::snapshot::{At, Head};
 use crate::stores::Stores;
 
 /// How often a commit is moved to a newer head before it gives up.
@@ -65,8 +66,9 @@ impl FileTxnLogWriter {
         TableName { namespace: "default".into(), name: self.dir.location.folder() }
     }
 
-    /// The commits after the request's base, and the one among them that is the request itself.
-    async fn winners(&self, log: &FileTxnLogReader, request: &CommitRequest) -> Result<Winners> {
+    /// What the commits after the request's base mean for it: the first that it conflicts with, and the one that is the
+    /// request itself.
+    async fn winners(&self, log: &FileTxnLogReader, request: &CommitRequest, head: &Head) -> Result<Winners> {
         let mut winners = Winners::default();
         let (first, last) = match request.base {
             // Whoever creates a table wants version 0: what came later cannot be that commit.
@@ -79,13 +81,16 @@ impl FileTxnLogWriter {
         if first > last {
             return Ok(winners);
         }
+        let mut checker = ConflictChecker::new(request, Some(&head.metadata));
         let mut changes = log.changes(first, last).await?;
         while let Some((version, body)) = changes.try_next().await? {
             let commit = Commit::parse(body, &self.dir.name(&commit_path(version)))?;
             if is_of(&commit, request.commit_id) {
                 winners.own = Some(version);
             }
-            winners.commits.push((version, commit));
+            if winners.conflict.is_none() {
+                winners.conflict = checker.check(version, &commit)?;
+            }
         }
         Ok(winners)
     }
@@ -93,22 +98,47 @@ impl FileTxnLogWriter {
     /// What stands in the log now, or the request itself where it stands there. The version `taken` was there before.
     async fn look(&self, request: &CommitRequest, taken: Option<Version>) -> Result<Result<Current, Committed>> {
         let log = FileTxnLogReader::find(self.dir.clone()).await?;
-        let mut winners = Winners::default();
+        let mut there = None;
         if let Some(log) = &log {
-            winners = self.winners(log, request).await?;
+            let head = log.snapshot(At::Latest).await?.head;
+            let winners = self.winners(log, request, &head).await?;
             if let Some(version) = winners.own {
                 let timestamp = log.time(version).await?.ms;
                 return Ok(Err(Committed { table: request.table, version, timestamp }));
             }
+            there = Some((log, head, winners.conflict));
         }
         if let Some(version) = taken.filter(|version| !log.as_ref().is_some_and(|log| log.holds(*version))) {
             let file = self.dir.name(&commit_path(version));
             return Err(TxnLogError::new(ErrorKind::Unavailable, format!("{file} was there, and is not listed")));
         }
-        if let Some(log) = &log {
+        let mut current = Current {
+            name: self.table_name(),
+            version: None,
+            timestamp: 0,
+            state: None,
+            // Nobody keeps the hash of a log that no catalog manages.
+            set_hash: SetHash::default(),
+            conflict: None,
+            live: Default::default(),
+        };
+        if let Some((log, head, conflict)) = there {
             self.check_unmanaged(log).await?;
+            let touched = request.touched();
+            if !touched.is_empty() {
+                let mut files = log.files(head.version, None).await?;
+                while let Some(add) = files.try_next().await? {
+                    if touched.binary_search(&PathKey::new(&add.path)).is_ok() {
+                        current.live.insert(add.key(), add);
+                    }
+                }
+            }
+            current.version = Some(head.version);
+            current.timestamp = head.timestamp;
+            current.state = Some((head.protocol, head.metadata));
+            current.conflict = conflict;
         }
-        self.current(log.as_ref(), request, winners.commits).await.map(Ok)
+        Ok(Ok(current))
     }
 
     /// Refuses a table whose newest commit is a catalog's.
@@ -129,41 +159,6 @@ impl FileTxnLogWriter {
             ))),
             None => Ok(()),
         }
-    }
-
-    /// What stands in the log now.
-    async fn current(
-        &self,
-        log: Option<&FileTxnLogReader>,
-        request: &CommitRequest,
-        winners: Vec<(Version, Commit)>,
-    ) -> Result<Current> {
-        let mut current = Current {
-            name: self.table_name(),
-            version: None,
-            timestamp: 0,
-            state: None,
-            // Nobody keeps the hash of a log that no catalog manages.
-            set_hash: SetHash::default(),
-            winners,
-            live: Default::default(),
-        };
-        if let Some(log) = log {
-            let head = log.snapshot(At::Latest).await?.head;
-            let touched = request.touched();
-            if !touched.is_empty() {
-                let mut files = log.files(head.version, None).await?;
-                while let Some(add) = files.try_next().await? {
-                    if touched.binary_search(&PathKey::new(&add.path)).is_ok() {
-                        current.live.insert(add.key(), add);
-                    }
-                }
-            }
-            current.version = Some(head.version);
-            current.timestamp = head.timestamp;
-            current.state = Some((head.protocol, head.metadata));
-        }
-        Ok(current)
     }
 
     async fn put(&self, version: Version, body: &Bytes) -> Result<Put> {
@@ -192,7 +187,7 @@ impl FileTxnLogWriter {
 
 #[derive(Default)]
 struct Winners {
-    commits: Vec<(Version, Commit)>,
+    conflict: Option<WinningCommit>,
     own: Option<Version>,
 }
 

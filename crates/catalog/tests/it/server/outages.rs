@@ -253,16 +253,18 @@ async fn the_server_is_asked_once_to_open_a_table_and_five_times_to_append() {
         asked.into_iter().map(|(_, sql)| sql).collect::<Vec<_>>()
     };
     reader.head().await.unwrap();
-    // From here on the connection is there.
+    w.wired.commit_all(vec![append(table, 0, "first")]).await.unwrap().committed().unwrap();
+    // From here on the connections are there, one to read and one to write.
     w.proxy.heard();
     reader.head().await.unwrap();
     assert_eq!(queries().len(), 1, "to open a table");
-    for n in 0..20 {
+    for n in 1..=20 {
         let committed = w.wired.commit_all(vec![append(table, n, &format!("f{n}"))]).await.unwrap();
         assert_eq!(committed.committed().unwrap()[0].version, n + 1);
         let said = queries();
         let [begin, heads, files, writes, commit] = &said[..] else { panic!("{}: {said:#?}", said.len()) };
         assert!(begin.starts_with("BEGIN") && begin.contains("FOR UPDATE"), "{begin}");
+        assert!(begin.contains("idle_in_transaction_session_timeout") && begin.contains("lock_timeout"), "{begin}");
         assert!(heads.starts_with("SELECT") && files.starts_with("SELECT"), "{heads} {files}");
         assert!(writes.starts_with("INSERT") && commit == "COMMIT", "{writes} {commit}");
     }
@@ -274,7 +276,7 @@ async fn the_server_is_asked_once_to_open_a_table_and_five_times_to_append() {
 }
 
 /// Holds the lock on a table's head until it is dropped.
-async fn hold(uri: &str, table: TableId) -> PgConnection {
+pub(super) async fn hold(uri: &str, table: TableId) -> PgConnection {
     let mut holder = session(uri).await;
     let (schema, id) = (place(uri).schema, table.0.simple());
     let sql = format!("BEGIN; SELECT 1 FROM {schema}.dl_tables WHERE table_id = '\\x{id}' FOR UPDATE");

@@ -1,0 +1,277 @@
+//! Rows on their way from a statement to whoever takes them.
+//!
+//! A statement keeps a transaction open, and whoever takes its rows may wait for an object store meanwhile. So neither
+//! waits for the other: the rows are read as fast as the database gives them, and those that nobody has taken yet are kept
+//! in memory as far as they fit, and beyond that in a temporary file. Most answers never need one.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tokio::sync::mpsc;
+
+use crate::database::{Row, Value};
+
+/// So many bytes of rows wait in memory.
+const MEMORY: usize = 8 << 20;
+/// Rows are handed over when they are so many bytes, or at once when nothing else waits.
+const BLOCK: usize = 64 << 10;
+
+/// A stream of the rows that a task of its own reads. It ends with an error if the task does.
+pub(crate) fn spooled<F: Future<Output = Result<()>> + Send + 'static>(
+    read: impl FnOnce(Sender) -> F,
+) -> BoxStream<'static, Result<Row>> {
+    let (blocks, taken) = mpsc::unbounded_channel();
+    let shared = Arc::<Shared>::default();
+    let task = tokio::spawn(read(Sender { blocks, shared: shared.clone(), rows: Vec::new(), bytes: 0, end: 0 }));
+    let blocks = futures::stream::unfold((taken, Some(task)), move |(mut taken, task)| {
+        let shared = shared.clone();
+        async move {
+            if let Some(block) = taken.recv().await {
+                return Some((shared.rows(block), (taken, task)));
+            }
+            // The rows are all only if the task says so: one that was stopped ends the channel as well.
+            let error = match task?.await {
+                Ok(Ok(())) => return None,
+                Ok(Err(e)) => e,
+                Err(e) => TxnLogError::new(ErrorKind::Unavailable, "reading the catalog was stopped").with_source(e),
+            };
+            Some((vec![Err(error)], (taken, None)))
+        }
+    });
+    blocks.flat_map(futures::stream::iter).boxed()
+}
+
+/// Where the task puts the rows.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    blocks: mpsc::UnboundedSender<Block>,
+    shared: Arc<Shared>,
+    rows: Vec<Row>,
+    bytes: usize,
+    /// Where the file ends.
+    end: u64,
+}
+
+#[derive(Debug)]
+enum Block {
+    Memory(Vec<Row>, usize),
+    File { at: u64, length: usize },
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Bytes of blocks in memory that nobody has taken.
+    in_memory: AtomicUsize,
+    /// Blocks in the file that nobody has taken.
+    in_file: AtomicUsize,
+    file: Mutex<Option<File>>,
+}
+
+impl Sender {
+    /// Whether there is still somebody who takes rows.
+    pub(crate) fn send(&mut self, row: Row) -> Result<bool> {
+        self.bytes += row.size();
+        self.rows.push(row);
+        if self.bytes >= BLOCK || self.shared.in_memory.load(Ordering::Acquire) == 0 {
+            self.flush()?;
+        }
+        Ok(!self.blocks.is_closed())
+    }
+
+    /// Hands over the last rows.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let (rows, bytes) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.bytes));
+        let block = if self.shared.in_memory.load(Ordering::Acquire) + bytes <= MEMORY {
+            self.shared.in_memory.fetch_add(bytes, Ordering::AcqRel);
+            Block::Memory(rows, bytes)
+        } else {
+            self.write(rows).map_err(|e| failed("written", e))?
+        };
+        // Where nobody takes rows any more, nobody misses them.
+        let _ = self.blocks.send(block);
+        Ok(())
+    }
+
+    fn write(&mut self, rows: Vec<Row>) -> io::Result<Block> {
+        let mut bytes = Vec::new();
+        rows.iter().for_each(|row| encode(row, &mut bytes));
+        let mut file = self.shared.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = match &mut *file {
+            Some(file) => file,
+            none => none.insert(tempfile::tempfile()?),
+        };
+        if self.shared.in_file.load(Ordering::Acquire) == 0 {
+            self.end = 0;
+        }
+        let block = Block::File { at: self.end, length: bytes.len() };
+        file.seek(SeekFrom::Start(self.end))?;
+        file.write_all(&bytes)?;
+        self.end += bytes.len() as u64;
+        self.shared.in_file.fetch_add(1, Ordering::AcqRel);
+        Ok(block)
+    }
+}
+
+impl Shared {
+    fn rows(&self, block: Block) -> Vec<Result<Row>> {
+        match block {
+            Block::Memory(rows, bytes) => {
+                self.in_memory.fetch_sub(bytes, Ordering::AcqRel);
+                rows.into_iter().map(Ok).collect()
+            }
+            Block::File { at, length } => match self.read(at, length) {
+                Ok(rows) => rows.into_iter().map(Ok).collect(),
+                Err(e) => vec![Err(failed("read", e))],
+            },
+        }
+    }
+
+    fn read(&self, at: u64, length: usize) -> io::Result<Vec<Row>> {
+        let mut bytes = vec![0; length];
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = file.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(&mut bytes)?;
+        self.in_file.fetch_sub(1, Ordering::AcqRel);
+        let (mut rows, mut rest) = (Vec::new(), bytes.as_slice());
+        while !rest.is_empty() {
+            rows.push(decode(&mut rest).ok_or(io::ErrorKind::InvalidData)?);
+        }
+        Ok(rows)
+    }
+}
+
+fn failed(done: &str, e: io::Error) -> TxnLogError {
+    let folder = std::env::temp_dir();
+    let message = format!(
+        "rows that wait to be taken could not be {done} in {}: make room there, or set TMPDIR to another folder",
+        folder.display()
+    );
+    TxnLogError::new(ErrorKind::Unavailable, message).with_source(e)
+}
+
+/// A row as bytes: the number of values, and each with a byte for its kind and its length.
+pub(crate) fn encode(row: &Row, out: &mut Vec<u8>) {
+    let values = row.0.as_slice();
+    out.extend((values.len() as u64).to_le_bytes());
+    for value in values {
+        let (kind, bytes): (u8, &[u8]) = match value {
+            Value::Null => (0, &[]),
+            Value::Int(n) => (1, &n.to_le_bytes()),
+            Value::Text(text) => (2, text.as_bytes()),
+            Value::Blob(blob) => (3, blob),
+        };
+        out.push(kind);
+        out.extend((bytes.len() as u64).to_le_bytes());
+        out.extend(bytes);
+    }
+}
+
+fn decode(rest: &mut &[u8]) -> Option<Row> {
+    let count = number(rest)?;
+    let mut values = Vec::new();
+    for _ in 0..count {
+        let (kind, after) = rest.split_first()?;
+        *rest = after;
+        let length = usize::try_from(number(rest)?).ok()?;
+        let (bytes, after) = rest.split_at_checked(length)?;
+        *rest = after;
+        values.push(match kind {
+            0 => Value::Null,
+            1 => Value::Int(i64::from_le_bytes(bytes.try_into().ok()?)),
+            2 => Value::Text(std::str::from_utf8(bytes).ok()?.to_string()),
+            _ => Value::Blob(bytes.to_vec()),
+        });
+    }
+    Some(Row(values.into_iter()))
+}
+
+fn number(rest: &mut &[u8]) -> Option<u64> {
+    let (bytes, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(u64::from_le_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::TryStreamExt;
+
+    use super::*;
+
+    fn row(n: i64) -> Row {
+        let text = format!("row {n} ÿ\u{0}");
+        let values = vec![Value::Int(n), Value::Null, Value::Text(text), Value::Blob(vec![n as u8; 1000])];
+        Row(values.into_iter())
+    }
+
+    /// More rows than fit into memory, taken by somebody who waits until all are read, or takes each as it comes.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn rows_come_as_they_were_sent_however_slowly_they_are_taken() {
+        const ROWS: i64 = 30_000;
+        for waits in [true, false] {
+            let (done, read) = tokio::sync::oneshot::channel();
+            let mut rows = spooled(move |mut sender| async move {
+                for n in 0..ROWS {
+                    assert!(sender.send(row(n)).unwrap());
+                }
+                assert!(sender.shared.in_memory.load(Ordering::Acquire) <= MEMORY);
+                assert!(!waits || sender.shared.in_file.load(Ordering::Acquire) > 0, "a file was needed");
+                sender.finish()?;
+                done.send(()).unwrap();
+                Ok(())
+            });
+            if waits {
+                // Nobody has taken a row yet, and all are read.
+                read.await.unwrap();
+            }
+            let mut n = 0;
+            while let Some(got) = rows.try_next().await.unwrap() {
+                assert_eq!(got.0.as_slice(), row(n).0.as_slice());
+                n += 1;
+            }
+            assert_eq!(n, ROWS);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_stops_taking_rows_stops_the_reading_of_them() {
+        let (stopped, was_stopped) = tokio::sync::oneshot::channel();
+        let mut rows = spooled(|mut sender| async move {
+            let mut n = 0;
+            while sender.send(row(n))? {
+                n += 1;
+                tokio::task::yield_now().await;
+            }
+            stopped.send(()).unwrap();
+            Ok(())
+        });
+        rows.try_next().await.unwrap().unwrap();
+        drop(rows);
+        was_stopped.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_error_comes_after_the_rows_before_it() {
+        let failed = TxnLogError::new(ErrorKind::Unavailable, "gone");
+        let mut rows = spooled(|mut sender| async move {
+            sender.send(row(1))?;
+            sender.finish()?;
+            Err(failed)
+        });
+        assert!(rows.try_next().await.unwrap().is_some());
+        assert_eq!(rows.try_next().await.unwrap_err().to_string(), "gone");
+        assert!(rows.try_next().await.unwrap().is_none());
+    }
+}

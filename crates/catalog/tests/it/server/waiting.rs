@@ -1,0 +1,114 @@
+//! Clients that stop in the middle of a transaction, and clients that give up waiting: others go on.
+
+use deltalakedb_catalog::PostgresOptions;
+use deltalakedb_log::commit::Outcome;
+use futures::future::join_all;
+
+use super::outages::hold;
+use super::*;
+use crate::databases::databases;
+
+/// How long the server lets the client that is stopped do nothing.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Appends one file to the table `a`, and says which version it became.
+pub(super) async fn append_once(uri: &str, path: &str) {
+    let mut postgres = PostgresOptions::default();
+    postgres.idle_timeout = IDLE;
+    let options = ConnectOptions { create: false, postgres, ..Default::default() };
+    let catalog = SqlCatalog::connect(&CatalogUri::parse(uri).unwrap(), options).await.unwrap();
+    let table = find(&catalog, "a").await;
+    let outcome = catalog.commit_all(vec![append(table, 0, path)]).await.unwrap();
+    say(&outcome.committed().unwrap()[0].version.to_string());
+    catalog.close().await;
+}
+
+fn signal(process: &Process, signal: &str) {
+    let sent = Command::new("kill").args([signal, &process.0.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+async fn until(uri: &str, what: &str, sql: &str) {
+    let began = Instant::now();
+    while ask(uri, sql).await.is_empty() {
+        assert!(began.elapsed() < PATIENCE, "it did not happen: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_stopped_in_a_transaction_stops_nobody_else() {
+    let [database] = databases("server") else { panic!("one database has clients to stop") };
+    let dir = tempfile::tempdir().unwrap();
+    let uri = database.uri(dir.path(), "stopped");
+    let other = connect(&uri).await;
+    let table = create(&other, "a").await;
+    // Of one user the inserts take long enough for the client to be stopped before they are done.
+    let role = place(&uri).schema;
+    let slow = format!(
+        "CREATE ROLE {role} LOGIN SUPERUSER; CREATE FUNCTION {role}.slow() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN IF current_user = ''{role}'' THEN PERFORM pg_sleep(1); END IF; RETURN NULL; END'; \
+         CREATE TRIGGER slow AFTER INSERT ON {role}.dl_commit_ids FOR EACH ROW EXECUTE FUNCTION {role}.slow()"
+    );
+    ask(&uri, &slow).await;
+    let stopped = Process::start(&["append once", &changed(&uri, |place| place.user = Some(role.clone())), "stopped"]);
+    let of_role = format!("SELECT 1 FROM pg_stat_activity WHERE usename = '{role}'");
+    until(&uri, "it commits", &format!("{of_role} AND wait_event = 'PgSleep'")).await;
+    signal(&stopped, "-STOP");
+    until(&uri, "it stopped before COMMIT", &format!("{of_role} AND state = 'idle in transaction'")).await;
+    // The lock is held, and the readers of the table do not care.
+    assert_eq!(other.reader(table).head().await.unwrap().version, 0);
+    let outcome = tokio::time::timeout(PATIENCE / 2, other.commit_all(vec![append(table, 0, "other")])).await;
+    let outcome = outcome.expect("the server ended the transaction that was stopped").unwrap();
+    assert_eq!(outcome.committed().unwrap()[0].version, 1);
+    signal(&stopped, "-CONT");
+    assert_eq!(stopped.done(), ["2"], "it is told that nothing was committed, and commits");
+    let paths: Vec<_> = whole(&other, table).await.into_iter().map(|seen| seen.path).collect();
+    assert_eq!(paths, ["other", "stopped"]);
+    other.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn those_who_give_up_and_come_again_use_up_no_connections() {
+    const TASKS: usize = 200;
+    let uri = own_database().await;
+    let (catalog, elsewhere) = (connect(&uri).await, in_server("public"));
+    let (table, free) = (create(&catalog, "a").await, create(&catalog, "b").await);
+    let holder = hold(&uri, table).await;
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|n| {
+            let catalog = catalog.clone();
+            tokio::spawn(async move {
+                let mut given_up = 0;
+                loop {
+                    let commit = catalog.commit_all(vec![append(table, 0, &format!("f{n}"))]);
+                    match tokio::time::timeout(Duration::from_millis(200), commit).await {
+                        Ok(outcome) => {
+                            assert!(matches!(outcome, Ok(Outcome::Committed(_))), "{outcome:?}");
+                            return given_up;
+                        }
+                        Err(_) => given_up += 1,
+                    }
+                }
+            })
+        })
+        .collect();
+    let database = place(&uri).database;
+    let ours =
+        format!("SELECT pid FROM pg_stat_activity WHERE datname = '{database}' AND application_name = 'deltalakedb'");
+    for n in 0..20 {
+        // Readers, and writers of other tables, go on meanwhile.
+        let head = tokio::time::timeout(PATIENCE / 4, catalog.reader(table).head()).await;
+        assert_eq!(head.expect("a reader waits for writers").unwrap().version, 0);
+        let commit = catalog.commit_all(vec![append(free, n, &format!("g{n}"))]);
+        let outcome = tokio::time::timeout(PATIENCE / 4, commit).await.expect("it waits for another table");
+        assert_eq!(outcome.unwrap().committed().unwrap()[0].version, n + 1);
+        assert!(ask(&elsewhere, &ours).await.len() <= 16, "eight readers and eight writers");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    holder.close().await.unwrap();
+    let given_up: usize = join_all(tasks).await.into_iter().map(|task| task.unwrap()).sum();
+    assert!(given_up >= TASKS, "each gave up while the lock was held");
+    assert_eq!(whole(&catalog, table).await.len(), TASKS, "each file once");
+    catalog.close().await;
+}
