@@ -303,7 +303,10 @@ impl PostgresDatabase {
 
 /// A question that many ask at once: one finds out for all.
 #[derive(Debug, Default)]
-struct Probe(tokio::sync::Mutex<Option<(Instant, Result<(), (ErrorKind, String)>)>>);
+struct Probe(tokio::sync::Mutex<Option<(Instant, Answer)>>);
+
+/// What was found out. An error cannot be cloned, so it is kept as its kind and its sentence.
+type Answer = Result<(), (ErrorKind, String)>;
 
 impl Probe {
     async fn ask(&self, find_out: impl Future<Output = Result<()>>) -> Result<()> {

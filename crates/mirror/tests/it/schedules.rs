@@ -33,7 +33,7 @@ fn whatever_the_store_does_the_log_is_in_order_and_in_the_end_whole() {
 async fn schedule(seed: u64) {
     let world = Arc::new(World::new(seed).await);
     world.store.faults.store(i64::try_from(world.dice.below(0..45)).unwrap(), Ordering::Relaxed);
-    let with_checkpoints = seed % 10 == 0;
+    let with_checkpoints = seed.is_multiple_of(10);
     let publishers: Vec<_> = (0..world.dice.below(1..4)).map(|_| publisher(world.clone(), with_checkpoints)).collect();
     let publishers: Vec<_> = publishers.into_iter().map(tokio::task::spawn_local).collect();
     for _ in 0..world.dice.below(1..9) {

@@ -167,10 +167,10 @@ impl Faulty {
             if before.is_some_and(|before| !bytes.starts_with(&before)) {
                 wrong.push(format!("{name} was overwritten"));
             }
-            if let Some(before) = version.checked_sub(1) {
-                if !self.whole.lock().unwrap().contains(&commit(before)) {
-                    wrong.push(format!("{name} was put before the version before it"));
-                }
+            if let Some(before) = version.checked_sub(1)
+                && !self.whole.lock().unwrap().contains(&commit(before))
+            {
+                wrong.push(format!("{name} was put before the version before it"));
             }
             self.whole.lock().unwrap().insert(path.clone());
         } else if name.ends_with(".crc") && before.is_some() {
