@@ -179,8 +179,9 @@ async fn what_cannot_be_written_is_refused_by_name() {
     };
     let before = versions().await;
     fails(&mut s, "INSERT INTO nosuch VALUES (1)", &["no table default.nosuch"]).await;
-    fails(&mut s, "INSERT INTO Customers VALUES (1)", &["got 1 values in row 0 but expected 2"]).await;
-    fails(&mut s, "INSERT INTO Customers (nosuch) VALUES (1)", &["nosuch"]).await;
+    fails(&mut s, "INSERT INTO Customers VALUES (1)", &["gives 1 where 2 columns are filled"]).await;
+    fails(&mut s, "INSERT INTO Customers (nosuch) VALUES (1)", &["has no column nosuch: it has id, day"]).await;
+    fails(&mut s, "INSERT INTO Customers (id, id) VALUES (1, 2)", &["names id twice"]).await;
     fails(&mut s, "INSERT INTO sales.orders (day) VALUES ('x')", &["id"]).await;
     fails(&mut s, "INSERT INTO Customers VALUES ('x', 'y')", &["Cannot cast string 'x'"]).await;
     fails(&mut s, "INSERT INTO Customers SELECT id, nosuch FROM sales.orders", &["nosuch"]).await;
