@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +35,16 @@ def _example(
         pa=pa,
         dataset_field=pyarrow.dataset.field,
     )
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Tells `scripts/skipped` what is left out; what fails as expected is not."""
+    file = os.environ.get("DELTALAKEDB_SKIPPED")
+    # Of processes that run tests side by side, the one that started them reports all.
+    if not file or "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    if report.skipped and not hasattr(report, "wasxfail"):
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else "skipped"
+        why = why.removeprefix("Skipped: ")
+        with open(file, "a", encoding="utf-8") as skipped:
+            skipped.write(f"{report.nodeid.replace(':', '.')}: {why}\n")

@@ -123,6 +123,7 @@ impl SqlCatalog {
         let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
         let origin =
             Origin { host: host.trim().to_string(), process: std::process::id().into(), client: options.client };
+        tracing::debug!(catalog = db.describe(), "catalog opened");
         let allowed_paths = Arc::new(options.allowed_paths);
         Ok(Self { db, identity, clock: options.clock, origin: Arc::new(origin), allowed_paths })
     }
@@ -208,7 +209,20 @@ impl Catalog for SqlCatalog {
     }
 
     async fn commit_all(&self, requests: Vec<CommitRequest>) -> Result<Outcome> {
-        commit::commit_all(self, &requests).await
+        let outcome = commit::commit_all(self, &requests).await;
+        match &outcome {
+            Ok(Outcome::Committed(committed)) => {
+                for c in committed {
+                    tracing::debug!(table = %c.table, version = c.version, "committed");
+                }
+            }
+            Ok(Outcome::Conflict(conflict)) => {
+                tracing::debug!(table = %conflict.table_name, version = conflict.version, kind = ?conflict.kind, "conflict");
+            }
+            Ok(Outcome::Unknown(why)) => tracing::warn!(why, "it is not known whether a commit was made"),
+            Err(e) => tracing::debug!(error = %e, "not committed"),
+        }
+        outcome
     }
 
     async fn find_commit(&self, table: TableId, id: CommitId) -> Result<Option<Committed>> {
@@ -216,7 +230,13 @@ impl Catalog for SqlCatalog {
     }
 
     async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry> {
-        load::load_history(self, load).await
+        let (name, location) = (load.new.name.clone(), load.new.location.clone());
+        let loaded = load::load_history(self, load).await;
+        match &loaded {
+            Ok(entry) => tracing::debug!(table = %name, %location, version = entry.current_version, "history loaded"),
+            Err(e) => tracing::debug!(table = %name, %location, error = %e, "history not loaded"),
+        }
+        loaded
     }
 
     async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>> {

@@ -16,7 +16,7 @@ mod sql;
 mod values;
 mod write;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
@@ -35,7 +35,8 @@ enum Ended {
 fn main() -> ExitCode {
     let (cli, before) = Cli::read();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let ended = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

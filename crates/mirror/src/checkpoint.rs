@@ -138,6 +138,7 @@ impl Mirror {
         if failures.iter().any(|failure| failure.artifact == Artifact::Checkpoint && failure.version <= version) {
             self.catalog.mark_checkpointed(entry.id, version).await?;
         }
+        tracing::debug!(table = %name, version, files = done.files, bytes = done.size, "checkpoint written");
         Ok(done)
     }
 

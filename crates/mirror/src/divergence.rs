@@ -38,6 +38,7 @@ impl Mirror {
         if !self.catalog.set_mirror(entry, &MirrorState::Diverged { version, what: what.clone() }).await? {
             return Ok(true);
         }
+        tracing::warn!(table = %name, location = %place, version, what, "diverged");
         Err(TxnLogError::invalid(format!(
             "publishing of {name} stopped: version {version} in {place}/_delta_log is not in the catalog ({what}); \
              `dl verify {name}` shows it, and `dl import {place} --as {name}` takes it in"
@@ -49,6 +50,7 @@ impl Mirror {
         let (name, place) = (&entry.name, &entry.location);
         match failure {
             Failure::Foreign(what) => {
+                tracing::warn!(table = %name, location = %place, version, what, "diverged");
                 let state = MirrorState::Diverged { version, what: what.clone() };
                 // Where the state is another one by now, somebody else has found this or mended it.
                 self.catalog.set_mirror(entry, &state).await?;
@@ -58,6 +60,7 @@ impl Mirror {
                 )))
             }
             Failure::Error(e) => {
+                tracing::debug!(table = %name, location = %place, version, error = %e, "not published");
                 let now = self.clock.now_ms();
                 self.catalog.mark_failed(entry.id, version, Artifact::Commit, &e.to_string(), now).await?;
                 let message = format!(

@@ -75,7 +75,9 @@ impl Mirror {
         };
         let table = catalog.load_history(load).await?;
         let first = after.map_or(table.base_version, |v| v + 1);
-        Ok(Imported { versions: (table.current_version + 1).saturating_sub(first), table })
+        let versions = (table.current_version + 1).saturating_sub(first);
+        tracing::debug!(table = %table.name, %location, versions, version = table.current_version, "imported");
+        Ok(Imported { versions, table })
     }
 }
 

@@ -194,6 +194,7 @@ impl Mirror {
                 continue;
             }
             let Some(mut lease) = self.lease(table).await? else {
+                tracing::debug!(table = %entry.name, "another process has the lease to publish");
                 done.elsewhere = true;
                 return Ok(Done::of(done, entry, &memory));
             };
@@ -299,7 +300,10 @@ impl Mirror {
         );
         let checksum = parsed.and(checksum);
         match put {
-            Ok(()) => Ok(checksum),
+            Ok(()) => {
+                tracing::debug!(table = %entry.name, location = %entry.location, version, "published");
+                Ok(checksum)
+            }
             Err(failure) => Err(self.note(entry, version, failure).await?),
         }
     }

@@ -107,7 +107,10 @@ impl Mirror {
                 }
                 let actions = Commit::parse_without_files(bytes, "a stored commit")?;
                 match self.put_commit(entry, store, *version, bytes, &actions).await {
-                    Ok(()) => repaired.versions.push(*version),
+                    Ok(()) => {
+                        tracing::debug!(table = %entry.name, version, "put back");
+                        repaired.versions.push(*version);
+                    }
                     Err(Failure::Foreign(what)) => {
                         let (name, place) = (&entry.name, &entry.location);
                         return Err(TxnLogError::invalid(format!(

@@ -119,6 +119,7 @@ impl Mirror {
         if is_behind {
             findings.extend(self.behind(table, unpublished).await?);
         }
+        tracing::debug!(table = %table.name, version = table.current_version, findings = findings.len(), "verified");
         Ok(findings)
     }
 

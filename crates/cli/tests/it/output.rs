@@ -68,3 +68,30 @@ fn all_tables_are_verified_whatever_is_wrong_with_one() {
     assert!(ran.out.contains("it cannot be verified:") && ran.err.contains("1 of 3 tables"), "{ran:?}");
     assert_eq!(place.dl(&["verify", "a", "--all"]).code, Some(2));
 }
+
+#[test]
+fn what_is_logged_names_what_happened_and_no_secret() {
+    let place = Place::with_events();
+    place.write("rows.csv", "id,day\n1,private\n");
+    let logged = |part: &str, args: &[&str]| {
+        let mut command = place.command(args);
+        let ran = command.env("RUST_LOG", format!("{part}=debug")).env("AWS_SECRET_ACCESS_KEY", "secret").output();
+        let ran = ran.unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert!(said.lines().all(|line| line.contains(part)), "only what was asked for: {said}");
+        assert!(!said.contains(|c: char| c.is_control() && c != '\n'), "{said:?}");
+        assert!(!said.contains("secret") && !said.contains("private"), "{said}");
+        said
+    };
+    let write = ["write", "events", "--input", "rows.csv"];
+    let said = logged("deltalakedb_catalog", &write);
+    assert!(said.contains("catalog opened") && said.contains("committed") && said.contains("version=14"), "{said}");
+    let said = logged("deltalakedb_mirror", &write);
+    assert!(said.contains("published") && said.contains("default.events"), "{said}");
+    let said = logged("deltalakedb_log", &["import", "./events", "--as", "events"]);
+    assert!(said.contains("log opened") && said.contains("head=15"), "{said}");
+    place.dl(&["--set", "mirror.mode=background", "write", "events", "--input", "rows.csv"]).good();
+    let said = logged("deltalakedb_mirror", &["mirror", "run"]);
+    assert!(said.contains("published") && said.contains("version=16"), "{said}");
+}

@@ -80,6 +80,7 @@ impl FileTxnLogReader {
         let mut snapshot = snapshot(&dir, &replay, head)?;
         let times = Times::new(&snapshot.head.metadata);
         snapshot.head.timestamp = times.of(head, &listing, &dir).await?.ms;
+        tracing::debug!(location = %dir.location, base = listing.base, head, "log opened");
         Ok(Some(Self(Arc::new(Log { dir, listing, times, head: snapshot }))))
     }
 
@@ -220,6 +221,8 @@ async fn replay(dir: &TableDir, listing: &Listing, version: Version, want: Want)
             Some(checkpoint) => match checkpoint::read(dir, checkpoint, want).await {
                 Ok(state) => state,
                 Err(e) => {
+                    let location = &dir.location;
+                    tracing::warn!(%location, version = checkpoint.version, error = %e, "checkpoint passed over");
                     torn.get_or_insert(e);
                     continue;
                 }

@@ -290,7 +290,11 @@ async fn recorded(what: &str, table: &DeltaTable, entry: &TableEntry, plain: &Lo
     };
     match (ours, theirs) {
         (Ok(ours), Ok(theirs)) => assert_eq!(timeless(ours), timeless(theirs), "the changes of {what} from {from}"),
-        (Err(ours), Err(theirs)) => eprintln!("BOTH-FAIL {what}: {ours} ||| {theirs}"),
+        // delta-rs decodes the paths of changed files once too seldom; whatever else fails is looked at.
+        (Err(ours), Err(theirs)) => [ours, theirs].iter().for_each(|error| {
+            let known = error.contains("Failed to fetch metadata for file") && error.contains("%25");
+            assert!(known, "the changes of {what} from {from}: {error}");
+        }),
         (ours, theirs) => panic!("the changes of {what} from {from}: {ours:?}, {theirs:?}"),
     }
 }

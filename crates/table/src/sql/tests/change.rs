@@ -184,23 +184,28 @@ async fn what_cannot_be_written_is_refused_by_name() {
     fails(&mut s, "INSERT INTO Customers (id, id) VALUES (1, 2)", &["names id twice"]).await;
     fails(&mut s, "INSERT INTO sales.orders (day) VALUES ('x')", &["id"]).await;
     fails(&mut s, "INSERT INTO Customers VALUES ('x', 'y')", &["Cannot cast string 'x'"]).await;
-    fails(&mut s, "INSERT INTO Customers SELECT id, nosuch FROM sales.orders", &["nosuch"]).await;
+    fails(&mut s, "INSERT INTO Customers SELECT id, nosuch FROM sales.orders", &["No field named nosuch"]).await;
     fails(&mut s, "INSERT INTO Customers VALUES (1, 'x') ON CONFLICT DO NOTHING", &["ON CONFLICT"]).await;
-    fails(&mut s, "DELETE FROM Customers WHERE nosuch = 1", &["nosuch", "id, day"]).await;
+    fails(&mut s, "DELETE FROM Customers WHERE nosuch = 1", &["column \"nosuch\"", "only id, day"]).await;
     fails(&mut s, "DELETE FROM Customers WHERE id IN (SELECT id FROM sales.orders)", &["subquery", "dl merge"]).await;
     fails(&mut s, "DELETE FROM Customers USING sales.orders WHERE true", &["expected DELETE FROM NAME"]).await;
     fails(&mut s, "DELETE FROM Customers VERSION AS OF 1", &["as it is now"]).await;
     fails(&mut s, "UPDATE Customers SET nosuch = 1", &["no column \"nosuch\""]).await;
-    fails(&mut s, "UPDATE Customers SET id = 'x'", &["x"]).await;
+    fails(&mut s, "UPDATE Customers SET id = 'x'", &["Cannot cast string 'x'"]).await;
     fails(&mut s, "UPDATE Customers SET id = o.id FROM sales.orders o", &["expected UPDATE NAME SET"]).await;
     fails(&mut s, "CREATE TABLE x (id BIGINT)", &["needs a place", "LOCATION", "warehouse"]).await;
     fails(&mut s, "CREATE TABLE Customers (id BIGINT) LOCATION '/tmp/x'", &["there is a table default.Customers"])
         .await;
-    fails(&mut s, "CREATE TABLE x (id LONGISH) LOCATION '/tmp/x'", &["id", "long"]).await;
+    fails(&mut s, "CREATE TABLE x (id LONGISH) LOCATION '/tmp/x'", &["\"LONGISH\" is no type"]).await;
     fails(&mut s, "CREATE TABLE x (id INT PRIMARY KEY) LOCATION '/tmp/x'", &["PRIMARY KEY"]).await;
     fails(&mut s, "CREATE TABLE x LOCATION '/tmp/x'", &["has no columns"]).await;
     fails(&mut s, "CREATE OR REPLACE TABLE x (id INT)", &["CREATE OR REPLACE TABLE"]).await;
-    fails(&mut s, "CREATE TABLE x (id INT) PARTITIONED BY (day) LOCATION '/tmp/x'", &["day"]).await;
+    fails(
+        &mut s,
+        "CREATE TABLE x (id INT) PARTITIONED BY (day) LOCATION '/tmp/x'",
+        &["cannot be partitioned by \"day\""],
+    )
+    .await;
     fails(&mut s, "CREATE TABLE x STORED AS PARQUET LOCATION '/tmp/x' AS SELECT 1 AS a", &["file format"]).await;
     assert_eq!(versions().await, before);
 }
