@@ -338,8 +338,10 @@ def begin(
     )
 
 
-# Whether a transaction is open here: in this thread, or in this task.
-_open: ContextVar[bool] = ContextVar("deltalakedb_transaction_open", default=False)
+# The transaction that was begun last in this thread, or in this task.
+_begun: ContextVar[TableTransaction | None] = ContextVar(
+    "deltalakedb_transaction_begun", default=None
+)
 
 
 class TableTransaction:
@@ -369,13 +371,14 @@ class TableTransaction:
         catalog = self._catalog
         if catalog is None or self._transaction is not None:
             raise TransactionClosedError("a transaction has one block: begin another")
-        if _open.get():
+        before = _begun.get()
+        if before is not None and before._transaction is not None:
             raise DeltaError(
                 "a transaction is open here already: commit it or roll it back before "
                 "another one begins"
             )
         self._transaction = catalog.begin(*self._limits)
-        _open.set(True)
+        _begun.set(self)
         return self
 
     def __exit__(
@@ -607,7 +610,8 @@ class TableTransaction:
             self._transaction = None
             # It alone may be what keeps the catalog open.
             self._catalog = None
-            _open.set(False)
+            if _begun.get() is self:
+                _begun.set(None)
 
 
 def _target(table: TableLike) -> RawTable | str:

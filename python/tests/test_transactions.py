@@ -175,6 +175,18 @@ def test_one_within_another_is_refused(orders: str) -> None:
     assert read(orders) == [0, 1, 2, 3, 4, 5]
 
 
+def test_one_that_another_thread_ends_is_over_here_too(orders: str) -> None:
+    tx = begin()
+    with tx:
+        tx.write(orders, ids(3))
+        thread = threading.Thread(target=tx.commit)
+        thread.start()
+        thread.join()
+    with begin() as another:
+        another.write(orders, ids(4))
+    assert read(orders) == [0, 1, 2, 3, 4]
+
+
 def test_each_thread_has_its_own(orders: str, customers: str) -> None:
     both_open = threading.Barrier(2, timeout=60)
     failures: list[BaseException] = []
