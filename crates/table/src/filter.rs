@@ -5,20 +5,16 @@
 
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, DataFusionError, ScalarValue, SchemaError};
+use datafusion::common::{Column, DataFusionError, ScalarValue};
 use datafusion::functions_aggregate::min_max::{MaxAccumulator, MinAccumulator};
 use datafusion::logical_expr::Accumulator;
-use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, Like, Operator};
-use datafusion::optimizer::simplify_expressions::ExprSimplifier;
-use datafusion::prelude::SessionContext;
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, Like, Operator};
 use deltalakedb_log::predicate::{Comparison, Literal};
-use deltalakedb_log::stores::environment;
-use deltalakedb_log::{ErrorKind, Predicate, Result, TxnLogError};
+use deltalakedb_log::{Predicate, Result};
 
-use crate::delta_rs::{Merge, MergeSource, literals, session_context};
-use crate::error::words;
+use crate::delta_rs::{Columns, Condition, Merge, MergeSource};
+use crate::error::Explain;
 
 /// The part of a SQL condition that can choose files, over columns of `schema`; the rest of it is
 /// [`Predicate::Unknown`]. A column that is not there and SQL that cannot be read are errors that name it.
@@ -34,8 +30,7 @@ use crate::error::words;
 /// assert_eq!(predicate, Predicate::Compare("id".into(), Comparison::Gt, Literal::Long(7)));
 /// ```
 pub fn predicate_from_sql(sql: &str, schema: &Schema) -> Result<Predicate> {
-    let filter = Filter::parse(sql, &session_context(&environment())?, &SchemaRef::new(schema.clone()))?;
-    Ok(filter.predicate())
+    Ok(Filter::parse(sql, &SchemaRef::new(schema.clone()))?.predicate)
 }
 
 /// What conditions say about whole files, where all of them hold.
@@ -47,51 +42,50 @@ pub(crate) fn predicate_of(filters: &[Expr], schema: &Schema) -> Predicate {
 
 /// A condition that has been read against a table's columns.
 pub(crate) struct Filter {
-    /// The condition as it stands.
+    sql: String,
+    columns: Columns,
+    /// The condition with types made equal.
     pub(crate) expr: Expr,
-    /// The same with types made equal and constants worked out.
+    /// The same with constants worked out.
     simplified: Expr,
-    schema: SchemaRef,
+    predicate: Predicate,
 }
 
 impl Filter {
-    pub(crate) fn parse(sql: &str, session: &SessionContext, schema: &SchemaRef) -> Result<Self> {
-        let unreadable = |e: DataFusionError| unreadable(sql, e);
-        let columns = DFSchema::try_from(schema.clone()).map_err(unreadable)?;
-        let expr = literals::parse(sql, session, &columns).map_err(unreadable)?;
-        Self::of(sql, expr, schema)
+    pub(crate) fn parse(sql: &str, schema: &SchemaRef) -> Result<Self> {
+        let columns = Columns::of(schema)?;
+        let expr = columns.parse(FILTER, sql)?;
+        Self::of(sql, expr, columns, schema)
     }
 
     /// The same of an expression that is read already from `sql`.
-    fn of(sql: &str, expr: Expr, schema: &SchemaRef) -> Result<Self> {
-        let unreadable = |e: DataFusionError| unreadable(sql, e);
-        let columns = DFSchema::try_from(schema.clone()).map_err(unreadable)?;
-        let context = SimplifyContext::builder().with_schema(columns.clone().into()).build();
-        let simplifier = ExprSimplifier::new(context);
-        let coerced = simplifier.coerce(expr.clone(), &columns).map_err(unreadable)?;
-        let simplified = simplifier.simplify(coerced).map_err(unreadable)?;
-        match simplified.get_type(&columns).map_err(unreadable)? {
-            DataType::Boolean | DataType::Null => Ok(Self { expr, simplified, schema: schema.clone() }),
-            other => Err(TxnLogError::invalid(format!("the filter {sql:?} is no condition: it yields {other}"))),
-        }
+    fn of(sql: &str, expr: Expr, columns: Columns, schema: &SchemaRef) -> Result<Self> {
+        let expr = columns.typed(FILTER, sql, expr)?;
+        columns.check_condition(FILTER, sql, &expr)?;
+        let simplified = columns.simplified(FILTER, sql, expr.clone())?;
+        let predicate = Translation { schema }.predicate(&simplified);
+        Ok(Self { sql: sql.into(), columns, expr, simplified, predicate })
     }
 
     /// What it says about whole files.
     pub(crate) fn predicate(&self) -> Predicate {
-        Translation { schema: &self.schema }.predicate(&self.simplified)
+        self.predicate.clone()
+    }
+
+    /// The same for who changes the rows that satisfy it.
+    pub(crate) fn condition(self) -> Result<Condition> {
+        self.columns.condition(&self.sql, self.simplified, self.predicate)
     }
 }
+
+const FILTER: &str = "filter";
 
 /// What the condition of a merge, and the rows that are merged, say about the files of the table (with the columns
 /// `table`) in which a row may have a counterpart.
 pub(crate) fn join_predicate(merge: &Merge, table: &SchemaRef, source: &MergeSource) -> Result<Predicate> {
     let sql = merge.on.as_str();
-    let unreadable = |e: DataFusionError| unreadable(sql, e);
-    let target = DFSchema::try_from_qualified_schema(merge.target_alias.as_str(), table).map_err(unreadable)?;
-    let rows = DFSchema::try_from_qualified_schema(merge.source_alias.as_str(), &source.schema).map_err(unreadable)?;
-    let session = session_context(&environment())?;
-    let both = target.join(&rows).map_err(unreadable)?;
-    let on = literals::parse(sql, &session, &both).map_err(unreadable)?;
+    let failed = || format!("the filter {sql:?} cannot choose files");
+    let on = Columns::of_merge(merge, table, &source.schema)?.parse(FILTER, sql)?;
     let of_target = |c: &Column| c.relation.as_ref().is_some_and(|r| r.table() == merge.target_alias);
     let mut parts = Vec::new();
     for part in split_conjunction(&on) {
@@ -100,14 +94,14 @@ pub(crate) fn join_predicate(merge: &Merge, table: &SchemaRef, source: &MergeSou
                 Expr::Column(c) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(c.name)))),
                 e => Ok(Transformed::no(e)),
             });
-            let filter = Filter::of(sql, unqualified.map_err(unreadable)?.data, table)?;
-            parts.push(filter.predicate());
+            let filter = Filter::of(sql, unqualified.explain(failed)?.data, Columns::of(table)?, table)?;
+            parts.push(filter.predicate);
         } else if let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = part
             && let (Expr::Column(a), Expr::Column(b)) = (left.as_ref(), right.as_ref())
         {
             let (column, key) = if of_target(a) { (a, b) } else { (b, a) };
             if of_target(column) && !of_target(key) {
-                parts.push(within(&column.name, table, &key.name, source).map_err(unreadable)?);
+                parts.push(within(&column.name, table, &key.name, source).explain(failed)?);
             }
         }
     }
@@ -150,25 +144,6 @@ fn within(column: &str, table: &Schema, key: &str, source: &MergeSource) -> Resu
     Ok(Predicate::And(vec![compare(Comparison::GtEq, &least), compare(Comparison::LtEq, &greatest)]))
 }
 
-fn unreadable(sql: &str, e: DataFusionError) -> TxnLogError {
-    let mut cause = &e;
-    while let DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) = cause {
-        cause = inner;
-    }
-    if let DataFusionError::SchemaError(schema, _) = cause
-        && let SchemaError::FieldNotFound { field, valid_fields } = schema.as_ref()
-    {
-        let names: Vec<_> = valid_fields.iter().map(|f| f.name().to_string()).collect();
-        let message = format!(
-            "the filter {sql:?} names the column {:?}, and the table has only {}",
-            field.name(),
-            names.join(", ")
-        );
-        return TxnLogError::new(ErrorKind::Invalid, message);
-    }
-    TxnLogError::invalid(format!("the filter {sql:?} is no condition that can be read")).with_source(words(&e))
-}
-
 struct Translation<'a> {
     schema: &'a Schema,
 }
@@ -204,6 +179,8 @@ impl Translation<'_> {
             }
             Expr::Like(like) => negate_if(like.negated, self.like(like)),
             Expr::Literal(ScalarValue::Boolean(Some(b)), _) => Predicate::Constant(*b),
+            // Null selects no row; and what is not null is true in none, so the negation says enough.
+            Expr::Literal(value, _) if value.is_null() => Predicate::Constant(false),
             Expr::Column(_) => match self.column(expr) {
                 Some(column) => Predicate::Compare(column, Comparison::Eq, Literal::Boolean(true)),
                 None => Predicate::Unknown,
@@ -336,6 +313,7 @@ fn literal(value: &ScalarValue) -> Option<Literal> {
 mod tests {
     use super::*;
     use arrow::datatypes::Field;
+    use deltalakedb_log::ErrorKind;
 
     fn schema() -> Schema {
         Schema::new(vec![
@@ -380,6 +358,8 @@ mod tests {
         check("n IN (1, 2, 3, 4)", Predicate::In("n".into(), [1, 2, 3, 4].map(Literal::Long).into()));
         check("id = 1 AND upper(s) = 'A'", Predicate::And(vec![cmp("id", Eq, Literal::Long(1)), Predicate::Unknown]));
         check("1 = 1", Predicate::Constant(true));
+        check("n = NULL", Predicate::Constant(false));
+        check("n = 1 OR NULL", Predicate::Or(vec![cmp("n", Eq, Literal::Long(1)), Predicate::Constant(false)]));
     }
 
     #[test]

@@ -13,7 +13,6 @@ use deltalakedb_log::action::{Action, CommitInfo, Remove};
 use deltalakedb_log::catalog::TxnLogWriter;
 use deltalakedb_log::commit::{Base, Committed, Outcome, Reads};
 use deltalakedb_log::snapshot::{At, Snapshot};
-use deltalakedb_log::stores::environment;
 use deltalakedb_log::{ErrorKind, FileTxnLogWriter, Object, Predicate, Result, TableId, TxnLogError, Version};
 use futures::TryStreamExt;
 use serde_json::Value;
@@ -22,8 +21,8 @@ use uuid::Uuid;
 use crate::assignments::{column_named, quoted, unquoted};
 use crate::create::{TableSpec, check_partitioning};
 use crate::delta_rs::{
-    Alter, Captured, Casts, Changes, LogState, Matching, Merge, MergeSource, Optimize, PlainAppend, Restore,
-    SchemaMode, TableSchema, VirtualTable, Whole, check_writable, parse_schema, session_context,
+    Alter, Captured, Casts, Changes, Condition, Joined, LogState, Matching, Merge, MergeSource, Optimize, PlainAppend,
+    Restore, SchemaMode, TableSchema, VirtualTable, Whole, check_writable, parse_schema,
 };
 use crate::error::Explain;
 use crate::filter::{Filter, join_predicate};
@@ -154,14 +153,14 @@ impl Operation {
             Self::Write(write) => return write.stage(state, &base, table).await,
             Self::Delete { filter } => {
                 let condition = condition(&empty().await?, filter)?;
-                let predicate = predicate_of(&condition);
+                let predicate = predicate_of(condition.as_ref());
                 Staged::matching(Matching::open(state, condition).await?.delete().await?, predicate)
             }
             Self::Update { set, filter, safe_cast } => {
                 let empty = empty().await?;
                 let set = named_columns(&empty, table, set)?;
                 let condition = condition(&empty, filter)?;
-                let predicate = predicate_of(&condition);
+                let predicate = predicate_of(condition.as_ref());
                 Staged::matching(Matching::open(state, condition).await?.update(&set, safe_cast).await?, predicate)
             }
             Self::Merge(merge, rows) => stage_merge(&empty().await?, state, table, merge, rows).await?,
@@ -262,7 +261,7 @@ impl Write {
         let (rows, refusal) = self.rows.fitted(table, &columns, evolution, self.casts)?;
         Ok(Some(match (self.mode, replaced) {
             (SaveMode::Overwrite, Some(replaced)) => {
-                let predicate = replaced.1.clone();
+                let predicate = replaced.predicate.clone();
                 let matching = Matching::open(state, Some(replaced)).await?;
                 Staged::matching(refusal.or(matching.replace(rows, evolution).await)?, predicate)
             }
@@ -321,22 +320,21 @@ async fn stage_merge(empty: &VirtualTable, state: &LogState, table: &str, merge:
     match merge.joining() {
         Some(joining) => {
             let predicate = join_predicate(&merge, &empty.schema()?, &source)?;
-            let matching = Matching::open(state, Some((merge.on.clone(), predicate.clone()))).await?;
-            Ok(Staged::matching(matching.merge(source, joining).await?, predicate))
+            let joined = Joined::open(state, predicate.clone()).await?;
+            Ok(Staged::matching(joined.merge(source, joining).await?, predicate))
         }
         None => Ok(Staged::whole(Whole::open(state).await?.merge(source, &merge).await?)),
     }
 }
 
 /// A condition in SQL, and what it says about whole files.
-fn condition(table: &VirtualTable, sql: Option<String>) -> Result<Option<(String, Predicate)>> {
+fn condition(table: &VirtualTable, sql: Option<String>) -> Result<Option<Condition>> {
     let Some(sql) = sql else { return Ok(None) };
-    let predicate = Filter::parse(&sql, &session_context(&environment())?, &table.schema()?)?.predicate();
-    Ok(Some((sql, predicate)))
+    Filter::parse(&sql, &table.schema()?)?.condition().map(Some)
 }
 
-fn predicate_of(condition: &Option<(String, Predicate)>) -> Predicate {
-    condition.as_ref().map_or(Predicate::Unknown, |(_, predicate)| predicate.clone())
+fn predicate_of(condition: Option<&Condition>) -> Predicate {
+    condition.map_or(Predicate::Unknown, |condition| condition.predicate.clone())
 }
 
 async fn check_optimize(state: &LogState, base: &Snapshot, table: &str, how: &Optimize) -> Result<()> {

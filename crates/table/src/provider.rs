@@ -18,7 +18,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use deltalakedb_log::snapshot::{At, Head, Snapshot};
 use deltalakedb_log::{Predicate, Result, TxnLogError, Version};
 
-use crate::delta_rs::{LogState, Texts, VirtualTable, register};
+use crate::delta_rs::{LogState, Texts, VirtualTable, floats, register};
 use crate::filter::predicate_of;
 use crate::known::{self, KnownScan};
 use crate::table::DeltaTable;
@@ -82,7 +82,11 @@ impl HeldTable {
         self.look_for(&predicate);
         let files = VirtualTable::matching(&self.state, predicate).await.map_err(outward)?;
         register(session.runtime_env(), &self.state.location, self.state.options.stores.as_ref()).map_err(outward)?;
-        files.provider(self.texts).map_err(outward)?.scan(session, projection, filters, limit).await
+        let files = files.provider(self.texts).map_err(outward)?;
+        // Below, files would be skipped once more, by bounds that leave NaN out.
+        let filters: Vec<_> = filters.iter().filter(|f| !floats::looks_at(f, &self.schema)).cloned().collect();
+        let scan = files.scan(session, projection, &filters, limit).await?;
+        floats::one_nan_in_scan(scan, session.config().options())
     }
 
     /// The scan of all rows as far as the log knows it; `None` where what is asked is not known exactly.

@@ -239,7 +239,7 @@ pub(crate) async fn scan(state: LogState, what: &Scan, table: &str) -> Result<(S
     let session = session_context(&state.options.stores)?;
     let held = HeldTable::of_state(state, Texts::Plain).await?;
     let schema = held.schema();
-    let filter = what.filter_sql.as_ref().map(|sql| Filter::parse(sql, &session, &schema)).transpose()?;
+    let filter = what.filter_sql.as_ref().map(|sql| Filter::parse(sql, &schema)).transpose()?;
     let predicate = filter.as_ref().map_or(Predicate::Unknown, Filter::predicate);
     let failed = || format!("{table} cannot be read");
     let mut rows = session.read_table(Arc::new(held)).explain(failed)?;

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::*;
 
+mod conditions;
 mod operations;
 mod transactions;
 mod vacuums;

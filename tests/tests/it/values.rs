@@ -87,6 +87,8 @@ async fn decimals_are_exact_from_the_statement_to_readers_from_outside() {
     assert_eq!(sum, ["1234567990123456789012345678.0123456789"]);
     assert_eq!(run(&mut session, "SELECT c + 0.01 FROM t WHERE id = 0").await, ["12345678901234567.90"]);
 
+    run(&mut session, "UPDATE t SET c = c + 0.01 WHERE c = 12345678901234567.89").await;
+    run(&mut session, "UPDATE t SET c = c - 0.01 WHERE c > 12345678901234567.895").await;
     let entry = catalog.find(&TableRef::Name("t".parse().unwrap())).await.unwrap().unwrap();
     Mirror::new(catalog.clone(), Arc::new(SystemClock)).publish(entry.id).await.unwrap();
     let Some(python) = python("deltalake, duckdb, polars") else { return };

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::datasource::MemTable;
+use datafusion::logical_expr::Expr;
 use deltalake_core::DeltaResult;
 use deltalake_core::operations::merge::MergeBuilder;
-use deltalakedb_log::Result;
+use deltalakedb_log::{Action, Object, Predicate, Result};
+use serde_json::Value;
 
 use super::operations::{metrics, state};
-use super::{Captured, Matching, VirtualTable, Whole, session_context};
+use super::{Captured, Columns, LogState, VirtualTable, Whole, session_context};
 use crate::assignments::{column_named, quoted, unquoted};
 use crate::error::Explain;
 
@@ -86,6 +88,30 @@ impl Merge {
         let of_table = format!("{}.", self.target_alias);
         let bare = |column: &str| unquoted(column.strip_prefix(&of_table).unwrap_or(column));
         self.clauses.iter().flat_map(set).map(|(column, _)| bare(&column)).collect()
+    }
+
+    /// Says in a commit the conditions of its clauses as they were given.
+    fn say(&self, info: &mut Object) {
+        use MergeClause as C;
+        let Some(mut parameters) = info.get::<Object>("operationParameters") else { return };
+        let kinds: [(&str, fn(&C) -> bool); 3] = [
+            ("matchedPredicates", |c| matches!(c, C::MatchedUpdate { .. } | C::MatchedDelete { .. })),
+            ("notMatchedPredicates", |c| matches!(c, C::NotMatchedInsert { .. })),
+            ("notMatchedBySourcePredicates", |c| {
+                matches!(c, C::NotMatchedBySourceUpdate { .. } | C::NotMatchedBySourceDelete { .. })
+            }),
+        ];
+        for (key, is_kind) in kinds {
+            let said = parameters.get::<String>(key).and_then(|said| serde_json::from_str::<Vec<Value>>(&said).ok());
+            let Some(mut said) = said else { continue };
+            for (said, clause) in said.iter_mut().zip(self.clauses.iter().filter(|clause| is_kind(clause))) {
+                if let Some(condition) = clause.condition() {
+                    said["predicate"] = condition.into();
+                }
+            }
+            parameters.set(key, Value::from(said).to_string());
+        }
+        info.set("operationParameters", parameters);
     }
 
     /// The merge, if it only asks for rows of the table that have a counterpart; `None` when it asks for those without.
@@ -164,10 +190,18 @@ pub(crate) struct MergeSource {
     pub(crate) batches: Vec<RecordBatch>,
 }
 
-impl Matching {
-    /// Merges rows; the condition is the one they are joined on.
+/// A table with the files in which a row may have a counterpart among the merged rows.
+pub(crate) struct Joined(VirtualTable);
+
+impl Joined {
+    /// The table with the files that a predicate chooses.
+    pub(crate) async fn open(state: &LogState, predicate: Predicate) -> Result<Self> {
+        Ok(Self(VirtualTable::matching(state, predicate).await?))
+    }
+
+    /// Merges rows, of which only those with a counterpart change the table's.
     pub(crate) async fn merge(self, source: MergeSource, joining: Joining<'_>) -> Result<Captured> {
-        self.table.merge(source, joining.0).await
+        self.0.merge(source, joining.0).await
     }
 }
 
@@ -184,9 +218,10 @@ impl VirtualTable {
         let rows = MemTable::try_new(source.schema.clone(), vec![source.batches.clone()]).explain(|| what.into())?;
         let session = state(&self)?;
         let rows = session_context(self.log_store.stores())?.read_table(Arc::new(rows)).explain(|| what.into())?;
+        let columns = Columns::of_merge(merge, &self.schema()?, &source.schema)?;
         let mut builder = self
             .theirs()
-            .merge(rows, merge.on.as_str())
+            .merge(rows, columns.read_condition("filter", &merge.on)?)
             .with_source_alias(&merge.source_alias)
             .with_target_alias(&merge.target_alias)
             .with_merge_schema(merge.evolve_schema)
@@ -198,38 +233,73 @@ impl VirtualTable {
             builder = builder.with_writer_properties(parquet);
         }
         for clause in &merge.clauses {
-            builder = add(builder, clause, merge, &source).explain(|| what.into())?;
+            builder = clause.read(&columns, merge, &source)?.add_to(builder).explain(|| what.into())?;
         }
-        self.capture(what, builder, metrics).await
+        let mut captured = self.capture(what, builder, metrics).await?;
+        for action in &mut captured.actions {
+            if let Action::CommitInfo(info) = action {
+                merge.say(&mut info.0);
+            }
+        }
+        Ok(captured)
     }
 }
 
-fn add(to: MergeBuilder, clause: &MergeClause, merge: &Merge, source: &MergeSource) -> DeltaResult<MergeBuilder> {
-    use MergeClause as C;
-    match clause {
-        C::MatchedUpdate { condition, set } => to.when_matched_update(|mut update| {
-            for (column, value) in set.list(merge, source) {
-                update = update.update(column, value);
-            }
-            condition.iter().fold(update, |update, c| update.predicate(c.as_str()))
-        }),
-        C::MatchedDelete { condition } => {
-            to.when_matched_delete(|delete| condition.iter().fold(delete, |delete, c| delete.predicate(c.as_str())))
+/// A clause whose expressions are read.
+struct Read<'a> {
+    clause: &'a MergeClause,
+    condition: Option<Expr>,
+    set: Vec<(String, Expr)>,
+}
+
+impl MergeClause {
+    fn condition(&self) -> Option<&str> {
+        use MergeClause as C;
+        match self {
+            C::MatchedUpdate { condition, .. }
+            | C::MatchedDelete { condition }
+            | C::NotMatchedInsert { condition, .. }
+            | C::NotMatchedBySourceUpdate { condition, .. }
+            | C::NotMatchedBySourceDelete { condition } => condition.as_deref(),
         }
-        C::NotMatchedInsert { condition, values } => to.when_not_matched_insert(|mut insert| {
-            for (column, value) in values.list(merge, source) {
-                insert = insert.set(column, value);
+    }
+
+    fn read(&self, columns: &Columns, merge: &Merge, source: &MergeSource) -> Result<Read<'_>> {
+        use MergeClause as C;
+        let set = match self {
+            C::MatchedUpdate { set: values, .. } | C::NotMatchedInsert { values, .. } => values.list(merge, source),
+            C::NotMatchedBySourceUpdate { set, .. } => set.clone(),
+            C::MatchedDelete { .. } | C::NotMatchedBySourceDelete { .. } => Vec::new(),
+        };
+        let condition = self.condition().map(|sql| columns.is_true("condition", sql)).transpose()?;
+        let set = set.into_iter().map(|(column, value)| Ok((column, columns.read("value", &value)?)));
+        Ok(Read { clause: self, condition, set: set.collect::<Result<_>>()? })
+    }
+}
+
+impl Read<'_> {
+    fn add_to(self, to: MergeBuilder) -> DeltaResult<MergeBuilder> {
+        use MergeClause as C;
+        let Self { clause, condition, set } = self;
+        match clause {
+            C::MatchedUpdate { .. } => to.when_matched_update(|update| {
+                let update = set.into_iter().fold(update, |update, (column, value)| update.update(column, value));
+                condition.into_iter().fold(update, |update, c| update.predicate(c))
+            }),
+            C::MatchedDelete { .. } => {
+                to.when_matched_delete(|delete| condition.into_iter().fold(delete, |delete, c| delete.predicate(c)))
             }
-            condition.iter().fold(insert, |insert, c| insert.predicate(c.as_str()))
-        }),
-        C::NotMatchedBySourceUpdate { condition, set } => to.when_not_matched_by_source_update(|mut update| {
-            for (column, value) in set {
-                update = update.update(column.as_str(), value.as_str());
-            }
-            condition.iter().fold(update, |update, c| update.predicate(c.as_str()))
-        }),
-        C::NotMatchedBySourceDelete { condition } => to.when_not_matched_by_source_delete(|delete| {
-            condition.iter().fold(delete, |delete, c| delete.predicate(c.as_str()))
-        }),
+            C::NotMatchedInsert { .. } => to.when_not_matched_insert(|insert| {
+                let insert = set.into_iter().fold(insert, |insert, (column, value)| insert.set(column, value));
+                condition.into_iter().fold(insert, |insert, c| insert.predicate(c))
+            }),
+            C::NotMatchedBySourceUpdate { .. } => to.when_not_matched_by_source_update(|update| {
+                let update = set.into_iter().fold(update, |update, (column, value)| update.update(column, value));
+                condition.into_iter().fold(update, |update, c| update.predicate(c))
+            }),
+            C::NotMatchedBySourceDelete { .. } => to.when_not_matched_by_source_delete(|delete| {
+                condition.into_iter().fold(delete, |delete, c| delete.predicate(c))
+            }),
+        }
     }
 }

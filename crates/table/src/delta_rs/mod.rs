@@ -11,9 +11,12 @@
 mod append;
 mod batches;
 mod bounds;
+mod condition;
 mod date_trunc;
 mod engine;
+mod expressions;
 mod fit;
+pub(crate) mod floats;
 pub(crate) mod literals;
 mod log;
 mod log_store;
@@ -58,10 +61,12 @@ use crate::known::AskTheLog;
 use crate::write::WriteOptions;
 
 pub(crate) use self::append::PlainAppend;
+pub(crate) use self::condition::Condition;
+pub(crate) use self::expressions::Columns;
 pub(crate) use self::fit::Fit;
 pub use self::fit::{Casts, type_name};
-pub(crate) use self::merge::MergeSource;
 pub use self::merge::{Assignments, Merge, MergeClause};
+pub(crate) use self::merge::{Joined, MergeSource};
 pub use self::operations::{Alter, Changes, Optimize, PartitionFilter, Restore};
 pub(crate) use self::runtime::wait;
 pub use self::schema::{TableSchema, parse_schema};
@@ -171,7 +176,7 @@ pub(crate) struct VirtualTable {
 /// A table with the files in which a row may match a condition. What is done with it is done with that condition.
 pub(crate) struct Matching {
     table: VirtualTable,
-    condition: Option<String>,
+    condition: Option<Condition>,
 }
 
 /// A table with all of its files.
@@ -216,10 +221,9 @@ impl VirtualTable {
 }
 
 impl Matching {
-    /// The table with the files in which a row may satisfy a condition in SQL, of which `predicate` is what it says
-    /// about whole files; without a condition, all files.
-    pub(crate) async fn open(state: &LogState, condition: Option<(String, Predicate)>) -> Result<Self> {
-        let (condition, predicate) = condition.map_or((None, Predicate::Unknown), |(sql, p)| (Some(sql), p));
+    /// The table with the files in which a row may satisfy a condition; without one, all files.
+    pub(crate) async fn open(state: &LogState, condition: Option<Condition>) -> Result<Self> {
+        let predicate = condition.as_ref().map_or(Predicate::Unknown, |condition| condition.predicate.clone());
         Ok(Self { table: VirtualTable::matching(state, predicate).await?, condition })
     }
 }
@@ -294,5 +298,6 @@ pub(crate) fn session_context(stores: &Arc<dyn Stores>) -> Result<SessionContext
     session.add_optimizer_rule(Arc::new(AskTheLog));
     date_trunc::install(&session);
     literals::install(&mut session).explain(|| "a query session cannot be started".into())?;
+    session.add_analyzer_rule(Arc::new(floats::OneZero));
     Ok(session)
 }

@@ -23,9 +23,8 @@ use deltalakedb_log::{Action, At, Result, TxnLogError, Version};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Captured, Matching, TableSchema, VirtualTable, Whole, session_context};
+use super::{Captured, Columns, Matching, TableSchema, VirtualTable, Whole, session_context};
 use crate::error::Explain;
-use crate::filter::Filter;
 
 /// How files are put together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -258,7 +257,7 @@ impl VirtualTable {
         let schema = rows.schema();
         let mut rows = DataFrame::new(session.state(), super::write::plan(rows)?);
         if let Some(sql) = &what.filter_sql {
-            rows = rows.filter(Filter::parse(sql, &session, &schema)?.expr).explain(failed)?;
+            rows = rows.filter(Columns::of(&schema)?.read_condition("filter", sql)?).explain(failed)?;
         }
         if let Some(columns) = &what.columns {
             let named = columns.iter().map(|name| Expr::Column(Column::new_unqualified(name)));
@@ -290,10 +289,10 @@ impl Matching {
         if let Some(parquet) = self.table.options.parquet.clone() {
             delete = delete.with_writer_properties(parquet);
         }
-        if let Some(condition) = self.condition {
-            delete = delete.with_predicate(condition);
+        if let Some(condition) = &self.condition {
+            delete = delete.with_predicate(condition.is_true.clone());
         }
-        self.table.capture("the rows cannot be deleted", delete, metrics).await
+        Ok(self.table.capture("the rows cannot be deleted", delete, metrics).await?.of(self.condition.as_ref()))
     }
 
     /// Sets columns of the rows that satisfy the condition to the values of expressions over them.
@@ -305,13 +304,14 @@ impl Matching {
         if let Some(parquet) = self.table.options.parquet.clone() {
             update = update.with_writer_properties(parquet);
         }
-        if let Some(condition) = self.condition {
-            update = update.with_predicate(condition);
+        if let Some(condition) = &self.condition {
+            update = update.with_predicate(condition.is_true.clone());
         }
+        let columns = Columns::of(&self.table.schema()?)?;
         for (column, value) in set {
-            update = update.with_update(column.as_str(), value.as_str());
+            update = update.with_update(column.as_str(), columns.read("value", value)?);
         }
-        self.table.capture("the rows cannot be updated", update, metrics).await
+        Ok(self.table.capture("the rows cannot be updated", update, metrics).await?.of(self.condition.as_ref()))
     }
 }
 

@@ -10,7 +10,7 @@ use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::DataFusionError;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use deltalake_core::DeltaTableError;
@@ -29,7 +29,7 @@ use serde_json::Value;
 
 use super::log::{Files, HeldLog};
 use super::log_store::VirtualLogStore;
-use super::{LogState, Matching, VirtualTable, Whole, bounds, shown};
+use super::{Condition, LogState, Matching, VirtualTable, Whole, bounds, shown};
 use crate::create::TableSpec;
 use crate::error::Explain;
 use crate::write::WriteOptions;
@@ -64,6 +64,20 @@ impl Captured {
     pub(super) fn with(mut self, actions: impl IntoIterator<Item = Action>) -> Self {
         if self.commit.is_some() {
             self.actions.extend(actions);
+        }
+        self
+    }
+
+    /// The same of rows that satisfy a condition: the commit says it as it was given.
+    pub(super) fn of(mut self, condition: Option<&Condition>) -> Self {
+        let infos = self.actions.iter_mut().filter_map(|action| match action {
+            Action::CommitInfo(info) => Some(info),
+            _ => None,
+        });
+        for (info, condition) in infos.zip(condition) {
+            let mut parameters = info.0.get::<Object>("operationParameters").unwrap_or_default();
+            parameters.set("predicate", condition.sql.as_str());
+            info.0.set("operationParameters", parameters);
         }
         self
     }
@@ -152,7 +166,7 @@ impl VirtualTable {
         rows: Data,
         mode: SaveMode,
         schema: Option<SchemaMode>,
-        replace: Option<String>,
+        replace: Option<Expr>,
         partition_by: Option<Vec<String>>,
     ) -> Result<Captured> {
         let mut write = WriteBuilder::new(self.log_store.clone(), Some(self.snapshot.clone()))
@@ -216,7 +230,9 @@ impl VirtualTable {
 impl Matching {
     /// Replaces the rows that satisfy the condition; the new ones must satisfy it, too.
     pub(crate) async fn replace(self, rows: Data, schema: Option<SchemaMode>) -> Result<Captured> {
-        self.table.write(rows, SaveMode::Overwrite, schema, self.condition, None).await
+        let replace = self.condition.as_ref().map(|condition| condition.is_true.clone());
+        let written = self.table.write(rows, SaveMode::Overwrite, schema, replace, None).await?;
+        Ok(written.of(self.condition.as_ref()))
     }
 }
 

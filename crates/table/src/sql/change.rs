@@ -5,15 +5,17 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr as PlanExpr, ExprSchemable, LogicalPlanBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     AssignmentTarget, ColumnDef, ColumnOption, CreateTable, CreateTableOptions, Delete, Expr, FromTable,
-    HiveDistributionStyle, Insert, Query, SqlOption, Statement as Ast, TableFactor, TableObject, TableWithJoins,
-    Update, Value as SqlValue, visit_expressions_mut,
+    HiveDistributionStyle, Insert, ObjectName, Query, SqlOption, Statement as Ast, TableFactor, TableObject,
+    TableWithJoins, Update, Value as SqlValue, visit_expressions_mut,
 };
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{Location, Result, TableName, TableRef, TxnLogError};
@@ -33,7 +35,7 @@ use crate::write::{Rows, SaveMode};
 
 impl SqlSession {
     /// Adds rows, or puts them in the place of all others. Gives how many came.
-    pub(super) async fn insert(&self, tx: &Transaction, insert: Insert, mut whole: Statement) -> Result<u64> {
+    pub(super) async fn insert(&self, tx: &Transaction, insert: Insert, whole: Statement) -> Result<u64> {
         let TableObject::TableName(name) = &insert.table else {
             return refuse("INSERT into what is no table", "expected INSERT INTO NAME");
         };
@@ -42,11 +44,12 @@ impl SqlSession {
             (insert.on.is_some(), "INSERT … ON CONFLICT"),
             (insert.returning.is_some() || insert.output.is_some(), "INSERT … RETURNING"),
             (insert.partitioned.is_some(), "INSERT … PARTITION"),
-            (!insert.assignments.is_empty() || insert.source.is_none(), "INSERT without a query"),
+            (!insert.assignments.is_empty(), "INSERT … SET"),
         ];
         if let Some((_, what)) = extra.iter().find(|(there, _)| *there) {
-            return refuse(what, "expected INSERT INTO NAME [(COLUMNS)] and a query or VALUES");
+            return refuse(what, HOW_TO_INSERT);
         }
+        let Some(query) = insert.source else { return refuse("INSERT without a query", HOW_TO_INSERT) };
         let (name, mode) = (
             table_name(name)?,
             match insert.overwrite {
@@ -54,12 +57,17 @@ impl SqlSession {
                 false => SaveMode::Append,
             },
         );
-        literals::in_statement(&mut whole);
         self.hold(&Named::of(&whole)?).await?;
+        let columns = self.held_schema(&name)?;
         let failed = || format!("the rows for {name} cannot be made");
-        let plan = self.context.state().statement_to_plan(whole).await.explain(failed)?;
-        let LogicalPlan::Dml(dml) = plan else { return refuse("this INSERT", "expected INSERT INTO NAME and a query") };
-        let rows = planned(&self.context, dml.input.as_ref().clone(), failed).await?;
+        // DataFusion's own plan of an INSERT casts VALUES anywhere in its query to the table's columns
+        // (https://github.com/apache/datafusion/issues/13124): the query is planned by itself.
+        let mut query = Statement::Statement(Box::new(Ast::Query(query)));
+        literals::in_statement(&mut query);
+        let query = self.context.state().statement_to_plan(query).await.explain(failed)?;
+        let values = values_by_column(&name, &columns, &insert.columns, query.schema())?;
+        let rows = LogicalPlanBuilder::from(query).project(values).and_then(|rows| rows.build()).explain(failed)?;
+        let rows = planned(&self.context, rows, failed).await?;
         self.note_reads().await?;
         let (rows, count) = counted(rows);
         // An insert of no rows is no new version.
@@ -71,6 +79,13 @@ impl SqlSession {
             tx.run(&name.to_string(), Operation::Write(Write::new(Rows::from(rows), mode))).await?;
         }
         Ok(count.load(Ordering::Relaxed))
+    }
+
+    /// The columns of a table that the statement holds.
+    fn held_schema(&self, name: &TableName) -> Result<SchemaRef> {
+        let held = self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let table = held.iter().find(|(held, _)| held == name).map(|(_, table)| table.schema());
+        table.ok_or_else(|| TxnLogError::not_found(format!("there is no table {name}")))
     }
 
     /// Removes rows. Gives how many, where delta-rs says so.
@@ -205,6 +220,8 @@ impl SqlSession {
     }
 }
 
+const HOW_TO_INSERT: &str = "expected INSERT INTO NAME [(COLUMNS)] and a query or VALUES";
+
 const HOW_TO_CREATE: &str = "expected CREATE TABLE [IF NOT EXISTS] NAME (COLUMN TYPE [NOT NULL], …) \
                              [PARTITIONED BY (…)] [LOCATION '…'] [TBLPROPERTIES (…)], or AS and a query for the columns";
 
@@ -297,6 +314,53 @@ impl Target {
 
 fn number(said: &Value, of: &str) -> Option<u64> {
     said.get(of).and_then(Value::as_u64)
+}
+
+/// For each column of a table what of a query's rows an INSERT puts there: the query's columns in the order in which the
+/// statement names them, or else in that of the table; null where nothing is.
+fn values_by_column(
+    table: &TableName,
+    columns: &Schema,
+    named: &[ObjectName],
+    query: &DFSchema,
+) -> Result<Vec<PlanExpr>> {
+    let mut places = Vec::with_capacity(columns.fields().len());
+    for name in named {
+        let place = match &name.0[..] {
+            [part] => part.as_ident().and_then(|ident| columns.index_of(&ident.value).ok()),
+            _ => None,
+        };
+        let Some(place) = place else {
+            let known: Vec<_> = columns.fields().iter().map(|f| f.name().as_str()).collect();
+            let what = format!("{table} has no column {name}: it has {}", known.join(", "));
+            return Err(TxnLogError::invalid(what));
+        };
+        if places.contains(&place) {
+            return Err(TxnLogError::invalid(format!("an INSERT into {table} names {name} twice: leave one out")));
+        }
+        places.push(place);
+    }
+    if named.is_empty() {
+        places.extend(0..columns.fields().len());
+    }
+    if query.fields().len() != places.len() {
+        return Err(TxnLogError::invalid(format!(
+            "an INSERT into {table} gives {} where {} columns are filled: give each one value",
+            query.fields().len(),
+            places.len()
+        )));
+    }
+    let value = |(n, field): (usize, &Arc<Field>)| {
+        let given = places.iter().position(|place| *place == n);
+        let value = match given {
+            Some(given) => PlanExpr::Column(Column::from(query.qualified_field(given))),
+            None => PlanExpr::Literal(ScalarValue::Null, None),
+        };
+        let value = value.cast_to(field.data_type(), query);
+        let value = value.explain(|| format!("no value for the column {} of {table}", field.name()))?;
+        Ok(value.alias(field.name()))
+    };
+    columns.fields().iter().enumerate().map(value).collect()
 }
 
 /// The same rows, and how many went by.

@@ -145,7 +145,7 @@ async fn bounds_that_others_rounded_hide_no_row() {
     table.restore(At::Version(1), &options).await.unwrap();
     let [add] = &live(&table).await[..] else { panic!("one file") };
     assert_eq!(bound(add, "maxValues", &["d"]), "123456789012345769.65");
-    table.delete(Some(&format!("d = CAST('{}' AS DECIMAL(20,2))", to_json(DECIMALS[0], 2))), &options).await.unwrap();
+    table.delete(Some(&format!("d = {}", to_json(DECIMALS[0], 2))), &options).await.unwrap();
     assert_eq!(found(&table, "true").await, ["|1|", "|2|"]);
 }
 
@@ -192,6 +192,27 @@ async fn numbers_in_conditions_are_what_they_say() {
     for (condition, want) in all {
         assert_eq!(found(&table, condition).await, *want, "{condition}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_exact_to_the_last_digit() {
+    let room = Room::new();
+    let table = with_decimals(&room, "t").await;
+    let options = WriteOptions::default();
+    table.write(decimals(&DECIMALS), SaveMode::Append, &options).await.unwrap();
+    let set = [("d", "d + 0.01"), ("long", "12345678901234567890")];
+    table.update(&set, Some("d >= 123456789012345678.99 AND d < 123456789012345678.995"), &options).await.unwrap();
+    assert_eq!(found(&table, "d = 123456789012345679.00 AND long = 12345678901234567890").await, ["|0|"]);
+    let merge = Merge::on("target.d = source.d AND target.d < 0.305").when(MergeClause::MatchedUpdate {
+        condition: Some("target.d > -99999999999999.955".into()),
+        set: Assignments::Columns(vec![("d".into(), "source.d - 0.05".into())]),
+    });
+    table.merge(merge, decimals(&DECIMALS[1..]), &options).await.unwrap();
+    assert_eq!(found(&table, "d = -100000000000000.00").await, ["|1|"]);
+    assert_eq!(found(&table, "d = 0.25").await, ["|2|"]);
+    table.delete(Some("d < 0.255 AND d > 0.245"), &options).await.unwrap();
+    assert_eq!(found(&table, "true").await, ["|0|", "|1|"]);
+    check_plain(&table).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,118 @@
+//! SQL expressions, read against the columns they name.
+//!
+//! delta-rs takes SQL, too, but never gets any: it casts a literal to the type of the column it is compared with, so that
+//! `i = 1.5` becomes `i = 1`. An expression is read here and delta-rs gets it with its types made equal; the condition
+//! that chooses the rows of a change becomes a [`Condition`].
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::{DFSchema, DataFusionError, SchemaError, TableReference};
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::prelude::SessionContext;
+use deltalakedb_log::stores::environment;
+use deltalakedb_log::{ErrorKind, Predicate, Result, TxnLogError};
+
+use super::{Condition, Merge, floats, literals, session_context};
+use crate::error::words;
+
+/// The columns that expressions name: those of a table, or of a table and of the rows that are merged into it.
+pub(crate) struct Columns {
+    session: SessionContext,
+    schema: DFSchema,
+}
+
+impl Columns {
+    /// Those of a table.
+    pub(crate) fn of(schema: &SchemaRef) -> Result<Self> {
+        let columns = DFSchema::try_from(schema.clone());
+        let columns = columns
+            .map_err(|e| TxnLogError::invalid("the columns of the table cannot be told apart").with_source(e))?;
+        Ok(Self { session: session_context(&environment())?, schema: columns })
+    }
+
+    /// Those of a table and of the rows that are merged into it, each by its alias.
+    pub(crate) fn of_merge(merge: &Merge, table: &SchemaRef, rows: &SchemaRef) -> Result<Self> {
+        let named = |alias: &str, schema| DFSchema::try_from_qualified_schema(TableReference::bare(alias), schema);
+        let both = named(&merge.target_alias, table).and_then(|t| t.join(&named(&merge.source_alias, rows)?));
+        let both = both.map_err(|e| {
+            TxnLogError::invalid("the columns of the table and of the merged rows cannot be told apart").with_source(e)
+        })?;
+        Ok(Self { session: session_context(&environment())?, schema: both })
+    }
+
+    /// An expression as it stands. `what` it is to be is said in errors.
+    pub(crate) fn parse(&self, what: &str, sql: &str) -> Result<Expr> {
+        literals::parse(sql, &self.session, &self.schema).map_err(|e| unreadable(what, sql, e))
+    }
+
+    /// An expression with its types made equal.
+    pub(crate) fn read(&self, what: &str, sql: &str) -> Result<Expr> {
+        self.typed(what, sql, self.parse(what, sql)?)
+    }
+
+    /// A condition with its types made equal, in which there is one NaN.
+    pub(crate) fn read_condition(&self, what: &str, sql: &str) -> Result<Expr> {
+        let typed = self.read(what, sql)?;
+        self.check_condition(what, sql, &typed)?;
+        floats::in_condition(typed, &self.schema).map_err(|e| unreadable(what, sql, e))
+    }
+
+    /// The same expression with its types made equal.
+    pub(crate) fn typed(&self, what: &str, sql: &str, expr: Expr) -> Result<Expr> {
+        self.simplifier().coerce(expr, &self.schema).map_err(|e| unreadable(what, sql, e))
+    }
+
+    /// The same with constants worked out.
+    pub(crate) fn simplified(&self, what: &str, sql: &str, typed: Expr) -> Result<Expr> {
+        self.simplifier().simplify(typed).map_err(|e| unreadable(what, sql, e))
+    }
+
+    /// That an expression is true, false or null.
+    pub(crate) fn check_condition(&self, what: &str, sql: &str, expr: &Expr) -> Result<()> {
+        match expr.get_type(&self.schema).map_err(|e| unreadable(what, sql, e))? {
+            DataType::Boolean | DataType::Null => Ok(()),
+            other => Err(TxnLogError::invalid(format!("the {what} {sql:?} is no condition: it yields {other}"))),
+        }
+    }
+
+    /// A condition as a function of its columns: true for what satisfies it, false, never null, for all else.
+    pub(crate) fn is_true(&self, what: &str, sql: &str) -> Result<Expr> {
+        let typed = self.read(what, sql)?;
+        self.check_condition(what, sql, &typed)?;
+        Ok(self.condition(sql, self.simplified(what, sql, typed)?, Predicate::Unknown)?.is_true)
+    }
+
+    /// A condition that was read, for who changes the rows that satisfy it. `predicate` is what it says about files.
+    pub(crate) fn condition(&self, sql: &str, simplified: Expr, predicate: Predicate) -> Result<Condition> {
+        floats::in_condition(simplified, &self.schema)
+            .and_then(|condition| Condition::new(sql, condition, predicate, &self.schema, &self.session))
+            .map_err(|e| unreadable("filter", sql, e))
+    }
+
+    fn simplifier(&self) -> ExprSimplifier {
+        let now = self.session.state().execution_props().query_execution_start_time;
+        let context = SimplifyContext::builder().with_schema(self.schema.clone().into());
+        ExprSimplifier::new(context.with_query_execution_start_time(now).build())
+    }
+}
+
+fn unreadable(what: &str, sql: &str, e: DataFusionError) -> TxnLogError {
+    let mut cause = &e;
+    while let DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) = cause {
+        cause = inner;
+    }
+    if let DataFusionError::SchemaError(schema, _) = cause
+        && let SchemaError::FieldNotFound { field, valid_fields } = schema.as_ref()
+    {
+        let names: Vec<_> = valid_fields.iter().map(|f| f.name().to_string()).collect();
+        let message = format!(
+            "the {what} {sql:?} names the column {:?}, and the table has only {}",
+            field.name(),
+            names.join(", ")
+        );
+        return TxnLogError::new(ErrorKind::Invalid, message);
+    }
+    let kind = if what == "value" { "no value" } else { "no condition" };
+    TxnLogError::invalid(format!("the {what} {sql:?} is {kind} that can be read")).with_source(words(&e))
+}
