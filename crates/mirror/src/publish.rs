@@ -29,7 +29,7 @@ const CHECKPOINT_INTERVAL: u64 = 10;
 const LEASE_MS: i64 = 5_000;
 /// How long between two looks at a lease that another process holds.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How often a publisher looks for commits that came while it published. Who commits after that publishes them itself.
+/// How often a publisher looks at a table again because something came since it looked.
 const ROUNDS: u32 = 10;
 /// Tables of which something is remembered.
 const REMEMBERED: usize = 256;
@@ -170,10 +170,12 @@ impl Mirror {
     async fn publish_all(&self, table: TableId) -> Result<Done> {
         let turn = self.turn(table);
         let mut memory = turn.lock().await;
-        let (mut done, mut round) = (Published::default(), 0);
+        let (mut done, mut round, mut last) = (Published::default(), 0, None);
         loop {
             round += 1;
             let entry = self.entry(table).await?;
+            // Of what is committed from now on not all: who commits it publishes it, too.
+            let last = *last.get_or_insert(entry.current_version + commits::COMMITS);
             self.check_following(&entry).await?;
             if !memory.has_looked_back {
                 done.warnings.extend(self.look_back(&entry).await?);
@@ -186,7 +188,7 @@ impl Mirror {
                 Ordering::Equal => self.publish_next(&entry, &mut memory, &mut done).await?,
                 Ordering::Less => false,
             };
-            if is_over || round > ROUNDS {
+            if is_over || next > last || round > ROUNDS {
                 return Ok(Done::of(done, entry, &memory));
             }
             if next >= entry.current_version {
@@ -198,7 +200,7 @@ impl Mirror {
                 done.elsewhere = true;
                 return Ok(Done::of(done, entry, &memory));
             };
-            let result = self.publish_under(&mut lease, &entry, &mut memory, &mut done).await;
+            let result = self.publish_under(&mut lease, &entry, last, &mut memory, &mut done).await;
             let released = self.catalog.release_lease(&lease).await;
             match result {
                 // Somebody else took over when this took too long, and goes on.
@@ -236,14 +238,16 @@ impl Mirror {
         &self,
         lease: &mut Lease,
         entry: &TableEntry,
+        last: Version,
         memory: &mut Memory,
         done: &mut Published,
     ) -> Result<()> {
+        let last = last.min(entry.current_version);
         let (reader, store) = (self.catalog.reader(entry.id), self.store(entry)?);
         let mut next = entry.published_version.map_or(entry.base_version, |v| v + 1);
         let mut taken = self.clock.now_ms();
-        while next <= entry.current_version {
-            let some = commits::some(reader.as_ref(), next, entry.current_version).await?;
+        while next <= last {
+            let some = commits::some(reader.as_ref(), next, last).await?;
             if some.first().is_none_or(|(version, _)| *version != next) {
                 return Err(no_bytes(entry, next));
             }
@@ -270,7 +274,7 @@ impl Mirror {
                     self.note_published(entry, Some(lease), from, version).await?;
                     from = next;
                 }
-                if is_old || (version == newest && newest < entry.current_version) {
+                if is_old || (version == newest && newest < last) {
                     taken = self.clock.now_ms();
                     match self.renew(lease).await? {
                         Some(renewed) => *lease = renewed,

@@ -51,10 +51,9 @@ impl Mirror {
             return Ok(0);
         }
         let mut over: Vec<_> = all.into_iter().filter(|file| file.version < first && file.changed_at < since).collect();
-        if over.is_empty() {
-            return Ok(0);
+        if !over.is_empty() {
+            self.check_readable(&entry, first).await?;
         }
-        self.check_readable(&entry, first).await?;
         over.sort_by_key(LogFile::order);
         let mut count = 0;
         for file in over {

@@ -123,6 +123,29 @@ fn tasks_that_share_a_publisher_take_turns() {
 }
 
 #[test]
+fn publishing_ends_though_commits_keep_coming() {
+    run(async {
+        let world = Arc::new(World::new(17).await);
+        let writer = tokio::task::spawn_local({
+            let world = world.clone();
+            async move {
+                loop {
+                    world.append().await;
+                    world.sleep(0..2).await;
+                }
+            }
+        });
+        world.sleep(10..20).await;
+        let done = world.mirror().publish_commits(world.table).await.unwrap();
+        assert!(done.count > 10 && done.version.is_some_and(|v| v < 100_000), "{done:?}");
+        writer.abort();
+        // Who comes next publishes the rest.
+        world.mirror().publish_commits(world.table).await.unwrap();
+        assert_eq!(world.log().await, world.committed().await);
+    });
+}
+
+#[test]
 fn published_commits_that_disappear_are_put_back() {
     run(async {
         let world = World::new(7).await;
@@ -445,6 +468,9 @@ fn a_clean_up_that_stops_leaves_no_hole() {
         world.append().await;
         mirror.publish(world.table).await.unwrap();
         let before = world.log().await.len();
+        // What a checkpoint that is gone kept its files in.
+        let sidecar = Path::from("_delta_log/_sidecars/of-nobody.parquet");
+        world.store.inner.put(&sidecar, "x".into()).await.unwrap();
         world.store.faults.store(40, Ordering::Relaxed);
         let mut tries = 0..1_000;
         loop {
@@ -456,6 +482,7 @@ fn a_clean_up_that_stops_leaves_no_hole() {
             }
             assert!(tries.next().is_some(), "it never ends");
         }
+        assert_eq!(bytes_of(&world.store.inner, &sidecar).await, None);
     });
 }
 
