@@ -11,7 +11,7 @@ use deltalakedb_log::catalog::{MirrorState, TableRef};
 use deltalakedb_log::stores::{ConfiguredStores, Stores};
 use deltalakedb_log::{Catalog, ErrorKind, Location, Result, SystemClock, TableEntry, TableId, TableName, TxnLogError};
 use deltalakedb_mirror::{Mirror, Published};
-use deltalakedb_table::{Settings, WriteOptions};
+use deltalakedb_table::{Notices, Settings, WriteOptions};
 
 use crate::warnings::{Warning, warn};
 
@@ -88,6 +88,7 @@ impl Lake {
         let mut mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock))
             .with_stores(stores.clone())
             .with_durability(settings.write_options()?.durability)
+            .with_future_times(settings.future_times()?)
             .with_checkpoints_as_delta_rs();
         if let Some(versions) = settings.checkpoint_interval()? {
             mirror = mirror.with_checkpoint_interval(versions);
@@ -175,7 +176,8 @@ impl Lake {
 
     /// How it is written to.
     pub(crate) fn options(&self) -> Result<WriteOptions> {
-        Ok(WriteOptions { stores: self.stores(), ..self.settings.write_options()? })
+        let notices = Notices::to(|sentence| warn(Warning::Commit, sentence.to_string()));
+        Ok(WriteOptions { stores: self.stores(), notices, ..self.settings.write_options()? })
     }
 
     /// The object stores of its tables.

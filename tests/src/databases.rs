@@ -38,6 +38,7 @@ const WHERE: &[(&str, &[Database])] = &[
     ("sql",         &[Sqlite, DuckDb, Postgres]),
     // A schema of a server has rights of its own.
     ("permissions", &[Sqlite, DuckDb]),
+    ("clocks",      &[Sqlite, DuckDb, Postgres]),
     // A DuckDB file belongs to one process: that a second one is told so is a test of its own.
     ("processes",   &[Sqlite, Postgres]),
     ("lock",        &[DuckDb]),

@@ -8,18 +8,21 @@ use std::time::{Duration, Instant};
 
 use deltalakedb_log::action::{Add, Remove};
 use deltalakedb_log::catalog::{CommitTime, TimeSource};
-use deltalakedb_log::commit::{self, Base, CommitRequest, Committed, Current, NewTable, Outcome, Prepared, Stamp};
+use deltalakedb_log::commit::{self, Base, CommitRequest, Committed, Current, NewTable, Outcome, Prepared};
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
+use deltalakedb_log::stamp::{self, Stamp, TimeLeap};
 use deltalakedb_log::{
-    Clock, ErrorKind, FileKey, Location, PathKey, Result, SetHash, TableId, TableName, TableRef, TxnLogError, Version,
+    Clock, CommitId, ErrorKind, FileKey, Location, PathKey, Result, SetHash, TableId, TableName, TableRef, TxnLogError,
+    Version,
 };
 
-use crate::SqlCatalog;
+use uuid::Uuid;
+
 use crate::bounds::Slots;
 use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
 use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
-use crate::{conflict, read};
+use crate::{SqlCatalog, Writing, conflict, read};
 
 /// Keys looked up in one statement.
 pub(crate) const KEYS: usize = 500;
@@ -32,9 +35,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Outcome> {
     commit::check_group(requests)?;
     check_paths(catalog, requests).await?;
+    let epoch = catalog.last_identity().epoch;
     let began = Instant::now();
     for retry in 0..RETRIES {
-        match attempt(catalog, requests).await {
+        match attempt(catalog, requests, epoch).await {
             // Nothing was committed, or its id says what.
             Err(e) if e.kind() == ErrorKind::Unavailable && catalog.db.lock_proves_absence() => {
                 // Who waited for a lock or a connection has waited long enough.
@@ -46,7 +50,7 @@ pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: &[CommitRequest])
             result => return result,
         }
     }
-    attempt(catalog, requests).await
+    attempt(catalog, requests, epoch).await
 }
 
 /// Refuses files outside of their table's folder where the catalog does not allow them.
@@ -73,8 +77,16 @@ fn pause(retry: u32, clock: &dyn Clock) -> Duration {
     (PAUSE * (1 << retry)).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
-async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Outcome> {
-    let mut session = catalog.write(&tables(requests)).await?;
+/// One attempt by who knew the catalog in that epoch.
+async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest], epoch: Uuid) -> Result<Outcome> {
+    let Writing { mut session, now_ms, identity } = catalog.begin_write(&tables(requests)).await?;
+    if identity.1 != epoch {
+        let message = format!(
+            "{} was restored while this process had it open (its epoch is new): read the table again and retry",
+            catalog.db.describe()
+        );
+        return Err(TxnLogError::new(ErrorKind::Conflict, message));
+    }
     let mut heads = lock_heads(session.as_mut(), requests).await?;
     let known = requests.iter().filter_map(|r| heads.get(&r.table)?.known).collect();
     if let Some(outcome) = commit::already_committed(requests, known)? {
@@ -90,6 +102,7 @@ async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Out
                     name: new.name.clone(),
                     version: None,
                     timestamp: 0,
+                    leap: None,
                     state: None,
                     set_hash: SetHash::default(),
                     conflict: None,
@@ -97,8 +110,9 @@ async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Out
                 };
                 (current, Slots::default())
             }
-            (_, Some(head)) => {
+            (_, Some(mut head)) => {
                 let slots = head.slots.clone();
+                head.current.leap = leap(session.as_mut(), request.table, head.current.timestamp, now_ms).await?;
                 (look_up(session.as_mut(), request, head).await?, slots)
             }
             (_, None) => return Err(read::no_table(catalog.db.as_ref(), request.table)),
@@ -106,8 +120,7 @@ async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Out
         currents.push(current);
         slots.push(of_table);
     }
-    let identity = (catalog.identity.catalog_id, catalog.identity.epoch);
-    let stamp = Stamp::new(identity, catalog.clock.as_ref(), requests, &currents);
+    let stamp = Stamp::new(identity, now_ms, catalog.clock.as_ref(), requests, &currents);
     let mut decided = Vec::with_capacity(requests.len());
     for (request, current) in requests.iter().zip(&currents) {
         match commit::prepare(request, current, &stamp)? {
@@ -119,8 +132,13 @@ async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Out
     let members = requests.iter().zip(&currents).zip(decided).zip(slots);
     for (((request, current), prepared), slots) in members {
         let Some(prepared) = prepared else { continue };
-        committed.push(Committed { table: request.table, version: prepared.version, timestamp: stamp.committed_at });
-        let (of_table, rows) = store(catalog, request, current, prepared, slots, &stamp)?;
+        committed.push(Committed {
+            table: request.table,
+            version: prepared.version,
+            timestamp: prepared.committed_at,
+            leap: current.leap,
+        });
+        let (of_table, rows) = store(catalog, request, current, prepared, slots)?;
         writes.extend(of_table);
         expected += rows;
     }
@@ -215,15 +233,27 @@ fn locked_head(mut row: Row) -> Result<(TableId, LockedHead)> {
     let set_hash = SetHash::from_bytes(&row.blob()?)
         .ok_or_else(|| TxnLogError::corrupt(format!("the set hash of {name} at version {version} is not 32 bytes")))?;
     let (known, known_at) = (row.opt_version()?, row.opt_int()?);
-    let known = known.zip(known_at).map(|(version, timestamp)| Committed { table, version, timestamp });
+    let known = known.zip(known_at).map(|(version, timestamp)| Committed { table, version, timestamp, leap: None });
     let slots = Slots::read(row.opt_text()?.as_deref())?;
     let state = Some((codec::read_protocol(&mut row)?, codec::read_metadata(&mut row)?));
     if known.is_none() {
         commit::check_mirror(&name, &mirror)?;
     }
     let (conflict, live) = (None, HashMap::new());
-    let current = Current { name, version: Some(version), timestamp, state, set_hash, conflict, live };
+    let current = Current { name, version: Some(version), timestamp, leap: None, state, set_hash, conflict, live };
     Ok((table, LockedHead { current, oldest, known, slots }))
+}
+
+/// The first version whose time is ahead of the catalog's clock, where the newest is.
+async fn leap(session: &mut dyn Session, table: TableId, newest_ms: i64, now_ms: i64) -> Result<Option<TimeLeap>> {
+    if !stamp::is_ahead(newest_ms, now_ms) {
+        return Ok(None);
+    }
+    let sql = "SELECT version, committed_at FROM dl_table_versions \
+               WHERE table_id = ? AND committed_at > ? ORDER BY committed_at LIMIT 1";
+    let after = now_ms.saturating_add(stamp::MARGIN_MS);
+    let row = session.query(sql, vec![table.0.into(), after.into()]).await?.pop();
+    row.map(|mut row| Ok(TimeLeap { version: row.version()?, timestamp: row.int()?, now_ms })).transpose()
 }
 
 /// What the decision needs beyond the head: the commits in between and the touched files.
@@ -300,13 +330,12 @@ fn store(
     current: &Current,
     prepared: Prepared,
     mut slots: Slots,
-    stamp: &Stamp,
 ) -> Result<(Vec<Write>, u64)> {
-    let table = request.table;
+    let (table, committed_at) = (request.table, prepared.committed_at);
     let changes = &prepared.changes;
     let mut writes = Vec::new();
     if let Base::Create(new) = &request.base {
-        writes.push(register(table, new, "live", stamp.committed_at));
+        writes.push(register(table, new, "live", committed_at));
     }
     writes.extend(end_files(table, prepared.version, &prepared.ended));
     let before = current.state.as_ref().map(|(_, metadata)| metadata);
@@ -325,23 +354,22 @@ fn store(
         writes.extend(of_version(table, prepared.version, "dl_add_files", columns, files));
     }
     writes.extend(changes_but_files(table, prepared.version, changes)?);
-    let time = CommitTime { ms: stamp.committed_at, source: TimeSource::Clock };
-    let summary = CommitSummary::of(prepared.version, stamp.committed_at, prepared.commit.info(), changes);
+    let time = CommitTime { ms: committed_at, source: TimeSource::Clock };
+    let summary = CommitSummary::of(prepared.version, committed_at, prepared.commit.info(), changes);
     let body = StoredBody::of(prepared.commit.bytes())?;
     let row = version_values(table, &summary, time, Some(body), prepared.set_hash);
     writes.push(Write::insert("dl_table_versions", &VERSION_COLUMNS, vec![row]));
-    let row = vec![table.0.into(), request.commit_id.0.as_slice().into(), int(prepared.version)];
-    writes.push(Write::insert("dl_commit_ids", &["table_id", "commit_id", "version"], vec![row]));
+    writes.push(commit_id(table, request.commit_id, prepared.version));
     let action = summary.operation.as_deref().unwrap_or("COMMIT");
     let committer = request.committer.as_deref();
-    writes.push(audit(catalog, stamp.committed_at, committer, action, table, Some(prepared.version)));
+    writes.push(audit(catalog, committed_at, committer, action, table, Some(prepared.version)));
     let head = "UPDATE dl_tables SET current_version = ?, current_ts = ?, base_version = coalesce(base_version, ?), \
                 protocol_version = coalesce(?, protocol_version), metadata_version = coalesce(?, metadata_version) \
                 WHERE table_id = ? AND coalesce(current_version, -1) = ?";
     let version = int(prepared.version);
     let params = vec![
         version.clone(),
-        stamp.committed_at.into(),
+        committed_at.into(),
         version.clone(),
         changes.protocol.as_ref().map_or(Value::Null, |_| version.clone()),
         changes.metadata.as_ref().map_or(Value::Null, |_| version),
@@ -356,6 +384,12 @@ fn store(
     });
     let rows = new_rows.sum::<u64>() + prepared.ended.len() as u64 + 1;
     Ok((writes, rows))
+}
+
+/// Remembers which version a commit became.
+pub(crate) fn commit_id(table: TableId, id: CommitId, version: Version) -> Write {
+    let row = vec![table.0.into(), id.0.as_slice().into(), int(version)];
+    Write::insert("dl_commit_ids", &["table_id", "commit_id", "version"], vec![row])
 }
 
 /// Puts a table on the books, without a version.

@@ -80,12 +80,18 @@ fn of_versions() -> Vec<(&'static str, Vec<&'static str>)> {
     ]
 }
 
+/// Every table of the schema that has rows of a table, `dl_tables` last.
+pub(crate) fn tables_of_a_table() -> impl Iterator<Item = &'static str> {
+    let of_versions = of_versions().into_iter().map(|(table, _)| table);
+    of_versions.chain(OF_TABLE.map(|(table, _)| table)).chain(["dl_mirror_leases", "dl_tables"])
+}
+
 /// Copies every table of `from` into `to`, which is empty or an earlier copy of it. `progress` is told how many of how
 /// many versions are over.
 pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Copied> {
     // What a newer program has added would be left behind, and nobody would notice.
     for catalog in [from, to] {
-        schema::check_known(catalog.db.as_ref(), &catalog.identity)?;
+        schema::check_known(catalog.db.as_ref(), &catalog.last_identity())?;
     }
     adopt(from, to).await?;
     let mut source = from.db.read().await?;
@@ -131,16 +137,19 @@ async fn adopt(from: &SqlCatalog, to: &SqlCatalog) -> Result<()> {
         session.query("SELECT catalog_id, (SELECT count(*) FROM dl_tables) FROM dl_catalog", vec![]).await?.pop();
     let row = row.as_mut().ok_or_else(|| TxnLogError::corrupt(format!("{target} has no identity")))?;
     let (id, tables) = (row.uuid()?, row.int()?);
-    if id == from.identity.catalog_id {
+    let own = from.last_identity().catalog_id;
+    if id == own {
         return Ok(());
     }
     if tables > 0 {
         let message = format!("{target} holds {tables} tables of another catalog: copy {source} to an empty one");
         return Err(TxnLogError::new(ErrorKind::AlreadyExists, message));
     }
-    let params = vec![from.identity.catalog_id.into()];
-    session.write(vec![Write::run("UPDATE dl_catalog SET catalog_id = ?", params)]).await?;
-    session.commit().await.map_err(CommitFailure::into_error)
+    session.write(vec![Write::run("UPDATE dl_catalog SET catalog_id = ?", vec![own.into()])]).await?;
+    session.commit().await.map_err(CommitFailure::into_error)?;
+    // Other handles find it out when they next write.
+    to.last_identity().catalog_id = own;
+    Ok(())
 }
 
 /// The newest version of the next batch; `None` when there is none.

@@ -52,13 +52,16 @@ pub(crate) trait Database: Send + Sync + Debug {
 
     /// A session that will write. From here on to its end nobody else changes the heads of these tables: who locks
     /// single rows locks them in the order of their ids, and every statement that follows sees what was committed
-    /// before the lock was got.
-    async fn write(&self, heads: &[TableId]) -> Result<Box<dyn Session>>;
+    /// before the lock was got. With it come the rows of a first query, which takes no round trip of its own.
+    async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn Session>, Vec<Row>)>;
 
     /// The same for notes that may be forgotten when the power is cut, though not when a process ends: how far a
     /// mirror is, who publishes. Where that is cheaper, COMMIT does not wait for the disk.
-    async fn note(&self, heads: &[TableId]) -> Result<Box<dyn Session>> {
-        self.write(heads).await
+    async fn note(&self, heads: &[TableId]) -> Result<Box<dyn Session>>;
+
+    /// The time of its clock in SQL, in milliseconds since 1970; `None` where it has no other clock than its clients.
+    fn clock(&self) -> Option<&'static str> {
+        None
     }
 
     /// The rows of one query, as they come; one committed state. Whoever takes them slowly keeps no transaction open.

@@ -108,6 +108,12 @@ impl DuckDatabase {
             .ok_or_else(|| TxnLogError::new(ErrorKind::Unavailable, format!("{} was closed: connect again", self.uri)))
     }
 
+    /// Begins when it is its turn among the writers.
+    async fn begin_to_write(&self) -> Result<DuckSession> {
+        let turn = self.instance()?.writer.clone().lock_owned().await;
+        self.begin(Some(turn)).await
+    }
+
     async fn begin(&self, turn: Option<OwnedMutexGuard<()>>) -> Result<DuckSession> {
         let (instance, uri) = (self.instance()?, self.uri.clone());
         let connection = blocking(move || {
@@ -177,9 +183,14 @@ impl Database for DuckDatabase {
         Ok(Box::new(self.begin(None).await?))
     }
 
-    async fn write(&self, _heads: &[TableId]) -> Result<Box<dyn Session>> {
-        let turn = self.instance()?.writer.clone().lock_owned().await;
-        Ok(Box::new(self.begin(Some(turn)).await?))
+    async fn write(&self, _heads: &[TableId], first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+        let mut session = self.begin_to_write().await?;
+        let rows = session.query(first, vec![]).await?;
+        Ok((Box::new(session), rows))
+    }
+
+    async fn note(&self, _heads: &[TableId]) -> Result<Box<dyn Session>> {
+        Ok(Box::new(self.begin_to_write().await?))
     }
 
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
@@ -221,7 +232,7 @@ impl Database for DuckDatabase {
     }
 
     async fn migrate(&self) -> Result<Box<dyn Session>> {
-        self.write(&[]).await
+        Ok(Box::new(self.begin_to_write().await?))
     }
 
     /// Without the indexes that lead to rows: DuckDB would keep them and seldom use them.

@@ -23,10 +23,12 @@ mod spool;
 mod sqlite;
 mod uri;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use deltalakedb_log::catalog::{Artifact, Catalog, HistoryLoad, Lease, MirrorFailure, MirrorState, UnfinishedLoad};
+use deltalakedb_log::catalog::{
+    Artifact, Catalog, ComparedTables, HistoryLoad, Lease, MirrorFailure, MirrorState, UnfinishedLoad,
+};
 use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
 use deltalakedb_log::{
     AllowedPaths, Clock, CommitId, Head, Location, Result, SystemClock, TableEntry, TableId, TableRef, TxnLogError,
@@ -43,8 +45,11 @@ pub use uri::{CatalogUri, Place, PostgresPlace};
 pub struct ConnectOptions {
     /// Make the catalog where there is none, and bring an older schema up to date.
     pub create: bool,
-    /// Time and ids.
+    /// Ids, and the time where [`Self::server_clock`] gives none.
     pub clock: Arc<dyn Clock>,
+    /// Whether commits get their time from the server, where the catalog is in one: clients whose clocks differ then do
+    /// no harm. Without it they get it from `clock`, as in an embedded catalog.
+    pub server_clock: bool,
     /// What the audit calls this program.
     pub client: String,
     /// The permissions of a catalog's file when it is made.
@@ -60,6 +65,7 @@ impl Default for ConnectOptions {
         Self {
             create: true,
             clock: Arc::new(SystemClock),
+            server_clock: true,
             client: "deltalakedb".into(),
             file_mode: file::OWNER_ONLY,
             allowed_paths: AllowedPaths::default(),
@@ -87,8 +93,12 @@ pub fn catalog_in_environment() -> Result<Option<String>> {
 #[derive(Clone, Debug)]
 pub struct SqlCatalog {
     db: Arc<dyn database::Database>,
-    identity: schema::Identity,
+    /// As it was last seen.
+    identity: Arc<Mutex<schema::Identity>>,
     clock: Arc<dyn Clock>,
+    /// The time of the server's clock in SQL, where that is the catalog's.
+    server_clock: Option<&'static str>,
+    compared: Arc<ComparedTables>,
     origin: Arc<Origin>,
     allowed_paths: Arc<AllowedPaths>,
 }
@@ -124,22 +134,50 @@ impl SqlCatalog {
         let origin =
             Origin { host: host.trim().to_string(), process: std::process::id().into(), client: options.client };
         tracing::debug!(catalog = db.describe(), "catalog opened");
-        let allowed_paths = Arc::new(options.allowed_paths);
-        Ok(Self { db, identity, clock: options.clock, origin: Arc::new(origin), allowed_paths })
+        let server_clock = db.clock().filter(|_| options.server_clock);
+        let (identity, compared) = (Arc::new(Mutex::new(identity)), Arc::default());
+        let (origin, allowed_paths) = (Arc::new(origin), Arc::new(options.allowed_paths));
+        Ok(Self { db, identity, clock: options.clock, server_clock, compared, origin, allowed_paths })
     }
 }
 
+/// A session that writes, and when it got its locks by the catalog's clock, in milliseconds since 1970.
+pub(crate) struct Writing {
+    pub(crate) session: Box<dyn database::Session>,
+    pub(crate) now_ms: i64,
+    /// The catalog's id and epoch.
+    pub(crate) identity: (Uuid, Uuid),
+}
+
 impl SqlCatalog {
-    /// A session that will write, if this program knows how. It alone changes the heads of these tables.
+    /// A session that will write, if this program knows how. It alone changes the heads of these tables. Whether it knows
+    /// is judged by what the catalog asks of writers now, not when it was opened.
+    async fn begin_write(&self, heads: &[TableId]) -> Result<Writing> {
+        let (session, rows) = self.db.write(heads, &schema::Opening::sql(self.server_clock)).await?;
+        let opening = schema::Opening::read(self.db.as_ref(), rows)?;
+        schema::check_writable(self.db.as_ref(), &opening.identity)?;
+        let before = std::mem::replace(&mut *self.last_identity(), opening.identity);
+        if before.epoch != opening.identity.epoch {
+            self.compared.clear();
+        }
+        let now_ms = opening.now_ms.unwrap_or_else(|| self.clock.now_ms());
+        let identity = (opening.identity.catalog_id, opening.identity.epoch);
+        Ok(Writing { session, now_ms, identity })
+    }
+
+    /// The same where the time does not matter.
     async fn write(&self, heads: &[TableId]) -> Result<Box<dyn database::Session>> {
-        schema::check_writable(self.db.as_ref(), &self.identity)?;
-        self.db.write(heads).await
+        Ok(self.begin_write(heads).await?.session)
     }
 
     /// The same for what may be forgotten when the power is cut.
     async fn note(&self, heads: &[TableId]) -> Result<Box<dyn database::Session>> {
-        schema::check_writable(self.db.as_ref(), &self.identity)?;
+        schema::check_writable(self.db.as_ref(), &self.last_identity())?;
         self.db.note(heads).await
+    }
+
+    fn last_identity(&self) -> MutexGuard<'_, schema::Identity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends every connection. After the last process has done so, a SQLite catalog is one file, whole by itself.
@@ -185,7 +223,23 @@ impl TxnLogWriter for SqlTxnLogWriter {
 #[async_trait]
 impl Catalog for SqlCatalog {
     async fn identity(&self) -> Result<(Uuid, Uuid)> {
-        Ok((self.identity.catalog_id, self.identity.epoch))
+        let identity = self.last_identity();
+        Ok((identity.catalog_id, identity.epoch))
+    }
+
+    async fn renew_epoch(&self) -> Result<Uuid> {
+        schema::renew_epoch(self).await
+    }
+
+    async fn now_ms(&self) -> Result<i64> {
+        let Some(clock) = self.server_clock else { return Ok(self.clock.now_ms()) };
+        let mut row = self.db.query(&format!("SELECT {clock}"), vec![]).await?.pop();
+        let missing = || TxnLogError::corrupt(format!("{} does not say what time it is", self.db.describe()));
+        row.as_mut().ok_or_else(missing)?.int()
+    }
+
+    fn compared(&self) -> &ComparedTables {
+        &self.compared
     }
 
     fn describe(&self) -> String {
@@ -239,8 +293,16 @@ impl Catalog for SqlCatalog {
         loaded
     }
 
+    async fn load_together(&self, loads: Vec<HistoryLoad<'_>>) -> Result<Vec<TableEntry>> {
+        load::load_together(self, loads).await
+    }
+
     async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>> {
         load::unfinished(self.db.as_ref(), location).await
+    }
+
+    async fn abandon_load(&self, table: TableId) -> Result<()> {
+        load::abandon(self, table).await
     }
 
     async fn acquire_lease(&self, table: TableId, holder: Uuid, now_ms: i64, until_ms: i64) -> Result<Option<Lease>> {

@@ -3,30 +3,33 @@
 //! A batch is read in full before its transaction begins, so no transaction waits for an object store. Within a batch
 //! the life of files is followed in memory; one look at the stored live files is enough for all of its commits.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use deltalakedb_log::action::{Add, Metadata};
-use deltalakedb_log::catalog::{CommitTime, HistoryItem, HistoryLoad, UnfinishedLoad};
-use deltalakedb_log::commit::{self, NewTable};
+use deltalakedb_log::catalog::{CommitTime, FutureTimes, HistoryItem, HistoryLoad, UnfinishedLoad};
+use deltalakedb_log::commit::{self, Group, NewTable};
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
 use deltalakedb_log::{
-    Commit, ErrorKind, FileKey, Location, Result, SetHash, TableEntry, TableId, TableName, TableRef, TxnLogError,
-    Version,
+    Catalog, Commit, CommitId, ErrorKind, FileKey, Location, Result, SetHash, TableEntry, TableId, TableName, TableRef,
+    TxnLogError, Version,
 };
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
 
-use crate::SqlCatalog;
 use crate::bounds::Slots;
 use crate::codec::{self, METADATA_COLUMNS, int};
 use crate::commit::{
-    StoredBody, VERSION_COLUMNS, audit, changes_but_files, check_free, end_files, live_keys, register, version_values,
+    KEYS, StoredBody, VERSION_COLUMNS, audit, changes_but_files, check_free, commit_id, end_files, live_keys, register,
+    version_values,
 };
-use crate::database::{CommitFailure, Database, Session, Value, Write};
+use crate::copy;
+use crate::database::{CommitFailure, Database, Session, Value, Write, placeholders};
 use crate::read;
+use crate::{SqlCatalog, Writing};
 
 /// A batch is full at so many file actions, or at so many versions.
 const BATCH_FILES: usize = 50_000;
@@ -41,6 +44,7 @@ const BYTES: usize = 16 << 20;
 
 pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<TableEntry> {
     let (mut table, mut layout) = Layout::stored(catalog.db.as_ref(), load.table, &load.new).await?;
+    let now_ms = catalog.now_ms().await?;
     // Parsing and encoding is most of the work: other threads do it ahead, while a batch is stored.
     let room = Arc::new(Semaphore::new(2 * (BYTES >> 10)));
     let admitted = load.items.then(|item| {
@@ -67,9 +71,7 @@ pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) ->
         .map(|parsed| {
             // In order: how files are encoded depends on the metadata before them.
             let parsed = parsed.and_then(|parsed| {
-                let (allowed, location) = (&catalog.allowed_paths, &load.new.location);
-                parsed.changes.adds.iter().try_for_each(|(_, add)| allowed.check_add(location, add))?;
-                parsed.changes.cdcs.iter().try_for_each(|cdc| allowed.check_cdc(location, cdc))?;
+                parsed.check(catalog, &load.new, load.future_times, now_ms)?;
                 layout = layout.after(&parsed.changes)?;
                 Ok((parsed, layout.clone()))
             });
@@ -110,6 +112,73 @@ fn kilobytes(item: &HistoryItem) -> u32 {
         HistoryItem::Base(_) => BYTES,
     };
     u32::try_from((bytes >> 10).clamp(1, BYTES >> 10)).unwrap_or(1)
+}
+
+/// Several loads in one transaction.
+pub(crate) async fn load_together(catalog: &SqlCatalog, loads: Vec<HistoryLoad<'_>>) -> Result<Vec<TableEntry>> {
+    let now_ms = catalog.now_ms().await?;
+    let mut ready = Vec::with_capacity(loads.len());
+    for mut load in loads {
+        let (table, mut layout) = Layout::stored(catalog.db.as_ref(), load.table, &load.new).await?;
+        let mut batch = Batch::default();
+        while let Some(item) = load.items.next().await {
+            let parsed = in_thread(item?, Parsed::of).await?;
+            parsed.check(catalog, &load.new, load.future_times, now_ms)?;
+            layout = layout.after(&parsed.changes)?;
+            batch.push(in_thread((parsed, layout.clone()), LoadedVersion::of).await?);
+        }
+        ready.push((table, load.new, batch, Finish { published: load.published_version }));
+    }
+    let tables: Vec<_> = ready.iter().map(|(table, ..)| *table).collect();
+    let Writing { mut session, now_ms, identity } = catalog.begin_write(&tables).await?;
+    let (mut stored, mut parts) = (Vec::with_capacity(ready.len()), Vec::new());
+    for (table, new, batch, finish) in ready {
+        parts.extend(batch.parts(&new.name));
+        stored.push(store(catalog, session.as_mut(), now_ms, table, &new, batch, Some(finish)).await?);
+    }
+    check_whole(session.as_mut(), identity.0, parts).await?;
+    session.commit().await.map_err(CommitFailure::into_error)?;
+    let mut entries = Vec::with_capacity(stored.len());
+    for table in stored {
+        let entry = read::find(catalog.db.as_ref(), &TableRef::Id(table)).await?;
+        entries.push(entry.ok_or_else(|| read::no_table(catalog.db.as_ref(), table))?);
+    }
+    Ok(entries)
+}
+
+/// The part of a table in a transaction over several.
+struct Part {
+    name: TableName,
+    version: Version,
+    ms: i64,
+    group: Group,
+}
+
+/// Refuses a part of a transaction of this catalog while another table that was there then lacks its own.
+async fn check_whole(session: &mut dyn Session, catalog: Uuid, parts: Vec<Part>) -> Result<()> {
+    let catalog = catalog.to_string();
+    for Part { name, version, ms, group } in parts.into_iter().filter(|part| part.group.catalog == catalog) {
+        for other in group.participants.into_iter().filter(|other| *other != name) {
+            let sql = "SELECT t.table_id, b.committed_at FROM dl_tables t \
+                       JOIN dl_table_versions b ON b.table_id = t.table_id AND b.version = t.base_version \
+                       WHERE t.name_key = ? AND t.state = 'live'";
+            let Some(mut row) = session.query(sql, vec![other.to_string().into()]).await?.pop() else { continue };
+            let (table, begins) = (row.blob()?, row.int()?);
+            if begins > ms {
+                continue;
+            }
+            // Nearly always both have one time: one that is ahead of the clock has a time of its own.
+            let part = |and: &str| {
+                format!("SELECT 1 FROM dl_table_versions WHERE table_id = ? AND group_id = ? {and} LIMIT 1")
+            };
+            let params = vec![Value::Blob(table), group.id.as_str().into()];
+            let at_once = session.query(&part("AND committed_at = ?"), [&params[..], &[ms.into()]].concat()).await?;
+            if at_once.is_empty() && session.query(&part(""), params).await?.is_empty() {
+                return Err(commit::half_of_a_group(&name, version, &other));
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn in_thread<T: Send + 'static, U: Send + 'static>(input: T, f: fn(T) -> Result<U>) -> Result<U> {
@@ -184,6 +253,9 @@ struct Batch {
 struct Parsed {
     summary: CommitSummary,
     time: CommitTime,
+    /// Its id, where a catalog of ours made it.
+    commit_id: Option<CommitId>,
+    group: Option<Group>,
     body: Option<Bytes>,
     changes: Changes,
     room: Option<OwnedSemaphorePermit>,
@@ -197,7 +269,8 @@ impl Parsed {
                 let info = commit.info().cloned();
                 let changes = Changes::from_actions(commit.into_actions());
                 let summary = CommitSummary::of(c.version, c.time.ms, info.as_ref(), &changes);
-                Ok(Self { summary, time: c.time, body: Some(c.body), changes, room: None })
+                let (commit_id, group) = (info.as_ref().and_then(commit::id_of), info.as_ref().and_then(Group::of));
+                Ok(Self { summary, time: c.time, commit_id, group, body: Some(c.body), changes, room: None })
             }
             HistoryItem::Base(base) => {
                 let origin = format!("version {} of the log", base.version);
@@ -213,9 +286,21 @@ impl Parsed {
                 };
                 changes.adds.sort_by_key(|(key, _)| *key);
                 let summary = CommitSummary::of_commit(base.version, base.time.ms, &commit);
-                Ok(Self { summary, time: base.time, body: base.body, changes, room: None })
+                let commit_id = commit.info().and_then(commit::id_of);
+                // What a base holds is as old as the history of the table here.
+                Ok(Self { summary, time: base.time, commit_id, group: None, body: base.body, changes, room: None })
             }
         }
+    }
+}
+
+impl Parsed {
+    /// Refuses files where the catalog allows none, and a time ahead of its clock unless such times are accepted.
+    fn check(&self, catalog: &SqlCatalog, new: &NewTable, future_times: FutureTimes, now_ms: i64) -> Result<()> {
+        let (allowed, location) = (&catalog.allowed_paths, &new.location);
+        self.changes.adds.iter().try_for_each(|(_, add)| allowed.check_add(location, add))?;
+        self.changes.cdcs.iter().try_for_each(|cdc| allowed.check_cdc(location, cdc))?;
+        future_times.check(&new.name, self.summary.version, self.time.ms, now_ms)
     }
 }
 
@@ -223,6 +308,8 @@ impl Parsed {
 struct LoadedVersion {
     summary: CommitSummary,
     time: CommitTime,
+    commit_id: Option<CommitId>,
+    group: Option<Group>,
     body: Option<StoredBody>,
     changes: Changes,
     /// The rows of `changes.adds`, in their order.
@@ -234,12 +321,14 @@ struct LoadedVersion {
 
 impl LoadedVersion {
     fn of((parsed, layout): (Parsed, Layout)) -> Result<Self> {
-        let Parsed { summary, time, body, changes, room } = parsed;
+        let Parsed { summary, time, commit_id, group, body, changes, room } = parsed;
         let owned = layout.slots.owned(&layout.schema);
         let row = |(key, add): &(FileKey, Add)| codec::file_values(key, add, &owned);
         Ok(Self {
             summary,
             time,
+            commit_id,
+            group,
             body: body.as_deref().map(StoredBody::of).transpose()?,
             rows: changes.adds.iter().map(row).collect::<Result<_>>()?,
             changes,
@@ -258,6 +347,15 @@ impl Batch {
         self.file_actions += version.changes.adds.len() + version.changes.removes.len();
         self.kilobytes += version.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         self.versions.push(version);
+    }
+
+    /// Its versions that belong to transactions over several tables.
+    fn parts(&self, name: &TableName) -> Vec<Part> {
+        let part = |version: &LoadedVersion| {
+            let (ms, group) = (version.time.ms, version.group.clone()?);
+            Some(Part { name: name.clone(), version: version.summary.version, ms, group })
+        };
+        self.versions.iter().filter_map(part).collect()
     }
 
     fn touched(&self) -> Vec<FileKey> {
@@ -280,21 +378,42 @@ async fn store_batch(
     batch: Batch,
     finish: Option<Finish>,
 ) -> Result<TableId> {
-    let mut session = catalog.write(&[table]).await?;
-    let session_ref = session.as_mut();
+    let Writing { mut session, now_ms, identity } = catalog.begin_write(&[table]).await?;
+    let parts = batch.parts(&new.name);
+    let table = store(catalog, session.as_mut(), now_ms, table, new, batch, finish).await?;
+    check_whole(session.as_mut(), identity.0, parts).await?;
+    session.commit().await.map_err(CommitFailure::into_error)?;
+    Ok(table)
+}
+
+/// The same in a session that was begun.
+async fn store(
+    catalog: &SqlCatalog,
+    session_ref: &mut dyn Session,
+    now_ms: i64,
+    table: TableId,
+    new: &NewTable,
+    batch: Batch,
+    finish: Option<Finish>,
+) -> Result<TableId> {
     let stored = Stored::find(session_ref, table, new).await?;
     if stored.is_none() && batch.versions.is_empty() {
         return Ok(table);
     }
     let mut writes = Vec::new();
-    let (table, mut head, mut hash, slots) = match stored {
-        Some(s) => (s.table, s.head, s.set_hash, s.slots),
+    let Stored { table, name, mut head, mut newest_ms, set_hash: mut hash, slots } = match stored {
+        Some(stored) => stored,
         None => {
             check_free(session_ref, new, None).await?;
-            writes.push(register(table, new, "loading", catalog.clock.now_ms()));
-            (table, None, SetHash::default(), Slots::default())
+            writes.push(register(table, new, "loading", now_ms));
+            Stored::nothing_yet(table, new)
         }
     };
+    if name != new.name {
+        check_name_free(session_ref, new, table).await?;
+        writes.push(rename(table, &new.name));
+    }
+    let mut known_ids = known_ids(session_ref, table, &batch).await?;
     let live = match head {
         Some(_) => live_keys(session_ref, table, &batch.touched()).await?,
         // A table without a version has no files.
@@ -311,7 +430,12 @@ async fn store_batch(
         room.extend(loaded.room.take());
         let version = loaded.summary.version;
         commit::check_next(&new.name, head, version)?;
-        head = Some(version);
+        loaded.time.ms = commit::later_than(&new.name, version, newest_ms, loaded.time.ms)?;
+        loaded.summary.timestamp = loaded.time.ms;
+        (head, newest_ms) = (Some(version), Some(loaded.time.ms));
+        if let Some(id) = loaded.commit_id.filter(|id| known_ids.insert(*id)) {
+            writes.push(commit_id(table, id, version));
+        }
         loaded.changes.advance(&mut hash, |key| files.is_live(key));
         files.follow(version, &mut loaded.changes, loaded.rows);
         protocol = loaded.changes.protocol.as_ref().map(|_| version).or(protocol);
@@ -346,12 +470,61 @@ async fn store_batch(
                          WHERE table_id = ? AND coalesce(published_version, -1) < ?";
             writes.push(Write::run(rises, vec![int(published), table.0.into(), int(published)]));
         }
-        writes.push(audit(catalog, catalog.clock.now_ms(), None, "IMPORT", table, head));
+        writes.push(audit(catalog, now_ms, None, "IMPORT", table, head));
     }
     session_ref.write(joined(writes)).await?;
     check_complete(session_ref, table, new).await?;
-    session.commit().await.map_err(CommitFailure::into_error)?;
     Ok(table)
+}
+
+/// Those of a batch's commit ids that are stored already. A log may hold one twice: the first counts.
+async fn known_ids(session: &mut dyn Session, table: TableId, batch: &Batch) -> Result<HashSet<CommitId>> {
+    let ids: Vec<_> = batch.versions.iter().filter_map(|version| version.commit_id).collect();
+    let mut known = HashSet::new();
+    for ids in ids.chunks(KEYS) {
+        let sql = format!(
+            "SELECT commit_id FROM dl_commit_ids WHERE table_id = ? AND commit_id IN ({})",
+            placeholders(ids.len())
+        );
+        let params = std::iter::once(table.0.into()).chain(ids.iter().map(|id| id.0.as_slice().into()));
+        for mut row in session.query(&sql, params.collect()).await? {
+            let id = row.blob()?.try_into();
+            known.insert(CommitId(id.map_err(|_| TxnLogError::corrupt("a stored commit id is not 32 bytes"))?));
+        }
+    }
+    Ok(known)
+}
+
+/// Refuses a name that another table has.
+async fn check_name_free(session: &mut dyn Session, new: &NewTable, own: TableId) -> Result<()> {
+    let sql = "SELECT location FROM dl_tables WHERE name_key = ? AND table_id <> ?";
+    let Some(mut row) = session.query(sql, vec![new.name.to_string().into(), own.0.into()]).await?.pop() else {
+        return Ok(());
+    };
+    let at = Location::stored(&row.text()?)?;
+    new.taken_by(&new.name, &at).map_or(Ok(()), Err)
+}
+
+/// Gives an unfinished load another name.
+fn rename(table: TableId, name: &TableName) -> Write {
+    let sql = "UPDATE dl_tables SET namespace = ?, name = ?, name_key = ? WHERE table_id = ? AND state = 'loading'";
+    let params =
+        vec![name.namespace.as_str().into(), name.name.as_str().into(), name.to_string().into(), table.0.into()];
+    Write::run(sql, params)
+}
+
+/// Forgets an unfinished load: every row that it stored.
+pub(crate) async fn abandon(catalog: &SqlCatalog, table: TableId) -> Result<()> {
+    let Writing { mut session, now_ms, .. } = catalog.begin_write(&[table]).await?;
+    let sql = "SELECT namespace FROM dl_tables WHERE table_id = ? AND state = 'loading'";
+    if session.query(sql, vec![table.0.into()]).await?.is_empty() {
+        return Err(commit::no_unfinished_load(table));
+    }
+    let delete = |from: &str| Write::run(format!("DELETE FROM {from} WHERE table_id = ?"), vec![table.0.into()]);
+    let mut writes: Vec<_> = copy::tables_of_a_table().map(delete).collect();
+    writes.push(audit(catalog, now_ms, None, "IMPORT ABANDONED", table, None));
+    session.write(writes).await?;
+    session.commit().await.map_err(CommitFailure::into_error)
 }
 
 /// The same writes, those into one table together: they are many small ones, one for each version.
@@ -393,7 +566,10 @@ async fn check_complete(session: &mut dyn Session, table: TableId, new: &NewTabl
 /// A table that is there already: half loaded, or live and about to get more history.
 struct Stored {
     table: TableId,
+    name: TableName,
     head: Option<Version>,
+    /// The time of the head, in milliseconds since 1970.
+    newest_ms: Option<i64>,
     set_hash: SetHash,
     slots: Slots,
 }
@@ -401,21 +577,27 @@ struct Stored {
 impl Stored {
     async fn find(session: &mut dyn Session, table: TableId, new: &NewTable) -> Result<Option<Self>> {
         let sql = format!(
-            "SELECT t.table_id, t.current_version, v.set_hash, {} FROM dl_tables t \
+            "SELECT t.table_id, t.namespace, t.name, t.current_version, t.current_ts, v.set_hash, {} FROM dl_tables t \
              LEFT JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
              WHERE t.location_key = ? AND (t.state = 'loading' OR t.table_id = ?)",
             Slots::subquery("t")
         );
         let params = vec![new.location.url().as_str().into(), table.0.into()];
         let Some(mut row) = session.query(&sql, params).await?.pop() else { return Ok(None) };
-        let (table, head, hash) = (TableId(row.uuid()?), row.opt_version()?, row.opt_blob()?);
+        let (table, name) = (TableId(row.uuid()?), TableName { namespace: row.text()?, name: row.text()? });
+        let (head, newest_ms, hash) = (row.opt_version()?, row.opt_int()?, row.opt_blob()?);
         let set_hash = match hash {
             Some(hash) => SetHash::from_bytes(&hash)
                 .ok_or_else(|| TxnLogError::corrupt(format!("the set hash of {} is not 32 bytes", new.name)))?,
             None => SetHash::default(),
         };
         let slots = Slots::read(row.opt_text()?.as_deref())?;
-        Ok(Some(Self { table, head, set_hash, slots }))
+        Ok(Some(Self { table, name, head, newest_ms, set_hash, slots }))
+    }
+
+    fn nothing_yet(table: TableId, new: &NewTable) -> Self {
+        let (set_hash, slots) = (SetHash::default(), Slots::default());
+        Self { table, name: new.name.clone(), head: None, newest_ms: None, set_hash, slots }
     }
 }
 

@@ -212,8 +212,8 @@ impl PostgresDatabase {
         spelled(&self.schema, sql, params)
     }
 
-    /// A transaction that has the heads of these tables.
-    async fn lock(&self, begin: &str, heads: &[TableId]) -> Result<Box<dyn Session>> {
+    /// A transaction that has the heads of these tables, and the row of its last statement.
+    async fn lock(&self, begin: &str, heads: &[TableId], last: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
         let mut statements = begin.to_string();
         if !heads.is_empty() {
             let lock = format!(
@@ -223,17 +223,22 @@ impl PostgresDatabase {
             let params: Vec<_> = heads.iter().map(|id| id.0.into()).collect();
             statements.push_str(&self.sql(&lock, &params)?);
         }
+        // After the lock: what it finds is what was committed before the lock was got.
+        statements.push_str("; ");
+        statements.push_str(&self.sql(last, &[])?);
         let turns = self.turns.take(heads).await;
-        self.begin(&self.writers, statements, turns).await
+        let (session, rows) = self.begin(&self.writers, statements, turns).await?;
+        let last = rows.last().map(|row| values(row, &self.uri)).transpose()?;
+        Ok((session, last.into_iter().collect()))
     }
 
-    /// A transaction, begun with these statements; a server that is restarting is waited for.
+    /// A transaction, begun with these statements, and the rows they gave; a server that is restarting is waited for.
     async fn begin(
         &self,
         pool: &PgPool,
         statements: String,
         mut turns: Vec<OwnedSemaphorePermit>,
-    ) -> Result<Box<dyn Session>> {
+    ) -> Result<(Box<dyn Session>, Vec<PgRow>)> {
         let began = Instant::now();
         loop {
             let connection = match pool.acquire().await {
@@ -251,8 +256,12 @@ impl PostgresDatabase {
                 turns: std::mem::take(&mut turns),
                 keeps_alive: false,
             };
-            match session.execute(statements.clone()).await {
-                Ok(_) => return Ok(Box::new(session)),
+            let begun = match session.connection() {
+                Ok(connection) => sqlx::raw_sql(AssertSqlSafe(statements.clone())).fetch_all(connection).await,
+                Err(e) => Err(e),
+            };
+            match begun {
+                Ok(rows) => return Ok((Box::new(session), rows)),
                 Err(e) => {
                     self.wait(began, e).await?;
                     turns = std::mem::take(&mut session.turns);
@@ -367,15 +376,21 @@ impl Database for PostgresDatabase {
     }
 
     async fn read(&self) -> Result<Box<dyn Session>> {
-        self.begin(&self.readers, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into(), Vec::new()).await
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into();
+        Ok(self.begin(&self.readers, begin, Vec::new()).await?.0)
     }
 
-    async fn write(&self, heads: &[TableId]) -> Result<Box<dyn Session>> {
-        self.lock(&self.begin.write, heads).await
+    async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+        self.lock(&self.begin.write, heads, first).await
     }
 
     async fn note(&self, heads: &[TableId]) -> Result<Box<dyn Session>> {
-        self.lock(&self.begin.note, heads).await
+        Ok(self.lock(&self.begin.note, heads, "SELECT 1").await?.0)
+    }
+
+    /// Not `now()`, which is when the transaction began, before it waited for its lock.
+    fn clock(&self) -> Option<&'static str> {
+        Some("CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS bigint)")
     }
 
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
@@ -417,7 +432,7 @@ impl Database for PostgresDatabase {
         if self.creates && self.query(find, vec![self.name.as_str().into()]).await?.is_empty() {
             let _ = write!(statements, "; CREATE SCHEMA IF NOT EXISTS {}", self.schema);
         }
-        self.begin(&self.writers, statements, Vec::new()).await
+        Ok(self.begin(&self.writers, statements, Vec::new()).await?.0)
     }
 
     /// With its own word for bytes, and without the one key that paths may be too long for.

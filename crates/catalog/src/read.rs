@@ -121,7 +121,7 @@ pub(crate) async fn find_commit(db: &dyn Database, table: TableId, id: CommitId)
                JOIN dl_table_versions v ON v.table_id = c.table_id AND v.version = c.version \
                WHERE c.table_id = ? AND c.commit_id = ?";
     let mut rows = db.query(sql, vec![table.0.into(), id.0.as_slice().into()]).await?;
-    let read = |mut r: Row| Ok(Committed { table, version: r.version()?, timestamp: r.int()? });
+    let read = |mut r: Row| Ok(Committed { table, version: r.version()?, timestamp: r.int()?, leap: None });
     rows.pop().map(read).transpose()
 }
 

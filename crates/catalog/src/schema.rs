@@ -4,9 +4,10 @@ use deltalakedb_log::schema::Schema;
 use deltalakedb_log::{Clock, ErrorKind, Result, TableId, TxnLogError};
 use uuid::Uuid;
 
+use crate::SqlCatalog;
 use crate::bounds::{self, CLUSTERING, Slots};
 use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS};
-use crate::database::{CommitFailure, Database, Session, Value, Write};
+use crate::database::{CommitFailure, Database, Row, Session, Value, Write};
 use crate::read::qualified;
 
 /// The migrations in order: version 1 first.
@@ -92,16 +93,51 @@ async fn current(db: &dyn Database) -> Result<Option<Identity>> {
         return Ok(None);
     }
     let mut rows = db.query(&format!("SELECT {} FROM dl_catalog", COLUMNS.join(", ")), vec![]).await?;
-    let read = |mut r: crate::database::Row| {
-        Ok(Identity {
-            catalog_id: r.uuid()?,
-            epoch: r.uuid()?,
-            version: r.int()?,
-            min_reader: r.int()?,
-            min_writer: r.int()?,
-        })
-    };
-    rows.pop().map(read).transpose()
+    rows.pop().map(|mut row| identity(&mut row)).transpose()
+}
+
+/// From the columns [`COLUMNS`].
+fn identity(row: &mut Row) -> Result<Identity> {
+    Ok(Identity {
+        catalog_id: row.uuid()?,
+        epoch: row.uuid()?,
+        version: row.int()?,
+        min_reader: row.int()?,
+        min_writer: row.int()?,
+    })
+}
+
+/// What a session that writes finds first.
+pub(crate) struct Opening {
+    /// The catalog as it is now: a newer program may have raised what it asks of writers, and it may have been restored.
+    pub(crate) identity: Identity,
+    /// The time of the catalog's clock, where that is not the clients'.
+    pub(crate) now_ms: Option<i64>,
+}
+
+impl Opening {
+    /// The statement that finds it; `clock` is the time in SQL.
+    pub(crate) fn sql(clock: Option<&str>) -> String {
+        format!("SELECT {}, {} FROM dl_catalog", COLUMNS.join(", "), clock.unwrap_or("NULL"))
+    }
+
+    /// From the rows of that statement.
+    pub(crate) fn read(db: &dyn Database, mut rows: Vec<Row>) -> Result<Self> {
+        let missing = || TxnLogError::corrupt(format!("{} has no identity", db.describe()));
+        let mut row = rows.pop().ok_or_else(missing)?;
+        Ok(Self { identity: identity(&mut row)?, now_ms: row.opt_int()? })
+    }
+}
+
+/// Draws a new epoch.
+pub(crate) async fn renew_epoch(catalog: &SqlCatalog) -> Result<Uuid> {
+    let mut session = catalog.write(&[]).await?;
+    let epoch = catalog.clock.new_uuid();
+    session.write(vec![Write::run("UPDATE dl_catalog SET epoch = ?", vec![epoch.into()])]).await?;
+    session.commit().await.map_err(CommitFailure::into_error)?;
+    catalog.last_identity().epoch = epoch;
+    catalog.compared.clear();
+    Ok(epoch)
 }
 
 /// Gives the columns of tables that are there already their slots, and their live files bounds.

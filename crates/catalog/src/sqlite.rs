@@ -100,6 +100,9 @@ where
     }
 }
 
+/// How a session begins whose commit is durable.
+const WRITE: &str = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
+
 impl SqliteDatabase {
     /// Begins on the one connection that writes.
     async fn begin(&self, statements: &'static str) -> Result<Box<dyn Session>> {
@@ -119,8 +122,10 @@ impl Database for SqliteDatabase {
         Ok(Box::new(SqliteSession { uri: self.uri.clone(), tx }))
     }
 
-    async fn write(&self, _heads: &[TableId]) -> Result<Box<dyn Session>> {
-        self.begin("PRAGMA synchronous = FULL; BEGIN IMMEDIATE").await
+    async fn write(&self, _heads: &[TableId], first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+        let mut session = self.begin(WRITE).await?;
+        let rows = session.query(first, vec![]).await?;
+        Ok((session, rows))
     }
 
     /// Everyone who may hold what a note says is on this machine, and loses power with it.
@@ -159,7 +164,7 @@ impl Database for SqliteDatabase {
     }
 
     async fn migrate(&self) -> Result<Box<dyn Session>> {
-        self.write(&[]).await
+        self.begin(WRITE).await
     }
 
     fn migration(&self, sql: &str) -> String {

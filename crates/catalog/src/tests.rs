@@ -116,7 +116,7 @@ async fn a_newer_catalog_is_read_and_written_as_far_as_it_allows() {
     let id = create(&open(&path, 1).await.unwrap()).await;
     let set = async |reader: i64, writer: i64| {
         let catalog = open(&path, 1).await.unwrap();
-        let mut session = catalog.db.write(&[]).await.unwrap();
+        let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
         let sql = "UPDATE dl_catalog SET schema_version = 99, min_reader = ?, min_writer = ?";
         session.write(vec![Write::run(sql, vec![reader.into(), writer.into()])]).await.unwrap();
         session.commit().await.unwrap();
@@ -134,12 +134,48 @@ async fn a_newer_catalog_is_read_and_written_as_far_as_it_allows() {
     assert!(refused.to_string().contains("schema version 99") && refused.to_string().contains("read"), "{refused}");
 }
 
+/// A newer program raised what the catalog asks of writers while an older one had it open.
+#[tokio::test]
+async fn who_has_a_catalog_open_hears_that_it_asks_for_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.db");
+    let catalog = open(&path, 1).await.unwrap();
+    let id = create(&catalog).await;
+    let (mut session, _) = open(&path, 2).await.unwrap().db.write(&[], "SELECT 1").await.unwrap();
+    let sql = "UPDATE dl_catalog SET schema_version = 99, min_writer = 99";
+    session.write(vec![Write::run(sql, vec![])]).await.unwrap();
+    session.commit().await.unwrap();
+    let refused = catalog.commit_all(vec![append(id, 0, "a")]).await.unwrap_err();
+    assert!(refused.to_string().contains("schema version 99") && refused.to_string().contains("write"), "{refused}");
+    let refused = catalog.renew_epoch().await.unwrap_err();
+    assert!(refused.to_string().contains("schema version 99"), "{refused}");
+    assert_eq!(catalog.reader(id).head().await.unwrap().version, 0, "it can be read");
+}
+
+/// A catalog that becomes a copy of another has that one's id in what it commits, whoever has it open.
+#[tokio::test]
+async fn a_copy_commits_under_the_id_of_its_source() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = open(&dir.path().join("source.db"), 1).await.unwrap();
+    let id = create(&source).await;
+    let path = dir.path().join("copy.db");
+    let (copy, other) = (open(&path, 2).await.unwrap(), open(&path, 3).await.unwrap());
+    copy_catalog(&source, &copy, &|_, _| {}).await.unwrap();
+    let own = source.identity().await.unwrap().0;
+    for (n, catalog) in (0..).zip([&copy, &other]) {
+        catalog.commit_all(vec![append(id, n, &format!("f{n}"))]).await.unwrap().committed().unwrap();
+        assert_eq!(catalog.identity().await.unwrap().0, own);
+        let body = catalog.reader(id).commit_bytes(n + 1).await.unwrap().unwrap();
+        assert!(String::from_utf8_lossy(&body).contains(&own.to_string()), "{body:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_may_migrate_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.db");
     let opened = futures::future::join_all((0..4).map(|seed| open(&path, seed))).await;
-    let ids: std::collections::HashSet<_> = opened.into_iter().map(|c| c.unwrap().identity.catalog_id).collect();
+    let ids: std::collections::HashSet<_> = opened.into_iter().map(|c| c.unwrap().last_identity().catalog_id).collect();
     assert_eq!(ids.len(), 1, "one of them made the catalog, all see it");
 }
 
@@ -185,9 +221,16 @@ impl Database for Watched {
     async fn read(&self) -> Result<Box<dyn Session>> {
         self.inner.read().await
     }
-    async fn write(&self, heads: &[TableId]) -> Result<Box<dyn Session>> {
-        let (inner, trips, lose) = (self.inner.write(heads).await?, self.trips.clone(), self.lose.clone());
-        Ok(Box::new(WatchedSession { inner, trips, lose }))
+    async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+        let (inner, rows) = self.inner.write(heads, first).await?;
+        let (trips, lose) = (self.trips.clone(), self.lose.clone());
+        Ok((Box::new(WatchedSession { inner, trips, lose }), rows))
+    }
+    async fn note(&self, heads: &[TableId]) -> Result<Box<dyn Session>> {
+        self.inner.note(heads).await
+    }
+    fn clock(&self) -> Option<&'static str> {
+        self.inner.clock()
     }
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
         self.inner.stream(sql, params).await

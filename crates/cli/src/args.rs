@@ -46,7 +46,11 @@ pub(crate) enum Format {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Create the catalog, or bring an older one up to date
-    Init,
+    Init {
+        /// The catalog was restored from a backup, or its server replaced: begin a new epoch
+        #[arg(long)]
+        restored: bool,
+    },
     /// Bring an existing Delta table in, with its history; again: continue, or take in commits made by others
     Import {
         /// A path or URL
@@ -54,6 +58,9 @@ pub(crate) enum Command {
         /// The name it gets, `name` or `namespace.name`
         #[arg(long = "as", value_name = "NAME")]
         name: Option<String>,
+        /// Forget an import of that place that was interrupted: its name and place are free again
+        #[arg(long, conflicts_with = "name")]
+        abandon: bool,
     },
     /// Create an empty table
     Create {

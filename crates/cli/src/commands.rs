@@ -13,8 +13,8 @@ use deltalakedb_log::{
 };
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{
-    DeltaRs, DeltaTable, Scan, SendableRecordBatchStream, Settings, WriteOptions, check_apart, is_setting, place_of,
-    predicate_from_sql,
+    DeltaRs, DeltaTable, Notices, Scan, SendableRecordBatchStream, Settings, WriteOptions, check_apart, is_setting,
+    place_of, predicate_from_sql,
 };
 use futures::TryStreamExt;
 use serde_json::{Value, json};
@@ -69,7 +69,8 @@ impl Session {
 
     /// How this session writes.
     pub(crate) fn write_options(&self) -> Result<WriteOptions> {
-        Ok(WriteOptions { clock: self.clock.clone(), ..self.settings.write_options()? })
+        let notices = Notices::to(|what| warn(&format!("warning: {what}")));
+        Ok(WriteOptions { clock: self.clock.clone(), notices, ..self.settings.write_options()? })
     }
 
     /// The publisher of a catalog that this session has opened.
@@ -119,6 +120,7 @@ impl Session {
             file_mode: self.settings.file_mode()?.unwrap_or(defaults.file_mode),
             allowed_paths: self.settings.allowed_paths()?,
             postgres: self.settings.postgres()?,
+            ..defaults
         };
         let catalog = SqlCatalog::connect(uri, options).await?;
         self.opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(catalog.clone());
@@ -227,8 +229,9 @@ pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
         ));
     }
     match command {
-        Command::Init => init(s).await,
-        Command::Import { location, name } => import(s, &location, name.as_deref()).await,
+        Command::Init { restored } => init(s, restored).await,
+        Command::Import { location, abandon: true, .. } => abandon_import(s, &location).await,
+        Command::Import { location, name, .. } => import(s, &location, name.as_deref()).await,
         Command::Create { name, location, schema, partition_by, properties } => {
             write::create(s, &name, location.as_deref(), &schema, &partition_by, &properties).await
         }
@@ -283,15 +286,27 @@ fn point(at: &AtArgs) -> Result<At> {
     })
 }
 
-async fn init(s: &Session) -> Result<Ended> {
+async fn init(s: &Session, restored: bool) -> Result<Ended> {
     let create = s.settings.create_if_missing(true)?;
+    if restored {
+        // An older one is brought up to date below; one that is not there was not restored.
+        let there = s.open(&s.catalog_uri()?, false).await;
+        there.map(drop).or_else(|e| if e.kind() == ErrorKind::NotFound { Err(e) } else { Ok(()) })?;
+    }
     let catalog = s.open(&s.catalog_uri()?, create).await.map_err(|e| match create {
         true => e,
         false => TxnLogError::new(e.kind(), format!("{e}; but sql.schema=error forbids that")),
     })?;
+    if restored {
+        catalog.renew_epoch().await?;
+    }
     let (id, epoch) = catalog.identity().await?;
     let mut out = s.output();
     match out.format() {
+        Format::Table if restored => out.say(&format!(
+            "the catalog {} is ready, in a new epoch: `dl verify` says what it lacks",
+            catalog.describe()
+        ))?,
         Format::Table => out.say(&format!("the catalog {} is ready", catalog.describe()))?,
         _ => out.document(&json!({"catalog": catalog.describe(), "catalogId": id, "epoch": epoch}))?,
     }
@@ -312,7 +327,8 @@ async fn import(s: &Session, place: &str, name: Option<&str>) -> Result<Ended> {
     }
     let progress = Progress::new(format!("importing {location}"), s.global.quiet);
     let show = |done: u64, total: u64| progress.at(done + 1, total + 1);
-    let imported = s.mirror(&catalog)?.import(&location, name.as_ref(), &show).await?;
+    let mirror = s.mirror(&catalog)?.with_future_times(s.settings.future_times()?);
+    let imported = mirror.import(&location, name.as_ref(), &show).await?;
     drop(progress);
     let t = &imported.table;
     let mut out = s.output();
@@ -334,6 +350,19 @@ async fn import(s: &Session, place: &str, name: Option<&str>) -> Result<Ended> {
             out.document(&document)?;
         }
     }
+    Ok(Ended::Done)
+}
+
+/// Forgets an import that was interrupted.
+async fn abandon_import(s: &Session, place: &str) -> Result<Ended> {
+    let location = Location::parse(place)?;
+    let catalog = s.catalog(false).await?;
+    let Some(load) = catalog.unfinished_load(&location).await? else {
+        let message = format!("no import of {location} was interrupted: there is nothing to abandon");
+        return Err(TxnLogError::not_found(message));
+    };
+    catalog.abandon_load(load.table).await?;
+    s.output().say(&format!("the import of {location} as {} is abandoned: name and place are free", load.name))?;
     Ok(Ended::Done)
 }
 

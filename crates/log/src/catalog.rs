@@ -4,8 +4,9 @@
 //! log is its own. [`crate::MemoryCatalog`] keeps the promises in memory; [`crate::conformance`] proves any other
 //! implementation.
 
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,7 +23,9 @@ use crate::path::SetHash;
 use crate::predicate::{Literal, Predicate};
 use crate::schema::Schema;
 use crate::snapshot::{At, CommitSummary, Head, Snapshot};
+use crate::stamp::is_ahead;
 use crate::stats::FileStats;
+use crate::time::format_ms;
 
 /// Reads one table's log.
 ///
@@ -363,8 +366,10 @@ pub struct MirrorFailure {
 /// Many tables, one log for all of them.
 ///
 /// # Contract
-/// - *Atomic*: [`Catalog::commit_all`] commits every table of the call or none, at one time that no timestamp cuts.
-/// - *Ordered*: the versions of a table have no gap, and their times strictly increase.
+/// - *Atomic*: [`Catalog::commit_all`] commits every table of the call or none, at one time that no timestamp cuts. Only
+///   a table whose newest time [is ahead](crate::stamp::TimeLeap) of the catalog's clock has a time of its own.
+/// - *Ordered*: the versions of a table have no gap, and their times strictly increase. They come from one clock, the
+///   server's where the catalog is in one.
 /// - *Exactly once*: a commit id is kept for ever with the version it got.
 /// - *Isolated*: conflicts are judged after the tables are locked, by [`crate::commit::prepare`] alone.
 /// - *Durable*: what is [`Outcome::Committed`] survives the process and the power.
@@ -373,6 +378,16 @@ pub struct MirrorFailure {
 pub trait Catalog: Send + Sync + fmt::Debug {
     /// The catalog's id and its epoch, which is new after every rebuild or restore.
     async fn identity(&self) -> Result<(Uuid, Uuid)>;
+
+    /// Draws a new epoch: the catalog was restored from a backup, or its server was replaced by another. What is
+    /// committed from now on is told by it from what was committed before and is no longer known here.
+    async fn renew_epoch(&self) -> Result<Uuid>;
+
+    /// The time of the catalog's clock, in milliseconds since 1970.
+    async fn now_ms(&self) -> Result<i64>;
+
+    /// The tables that were compared with their `_delta_log` through this handle and its clones.
+    fn compared(&self) -> &ComparedTables;
 
     /// What to call the catalog in a message: its URI without secrets.
     fn describe(&self) -> String;
@@ -397,11 +412,21 @@ pub trait Catalog: Send + Sync + fmt::Debug {
 
     /// Loads history that is valid already (import, copy, rebuild, commits by other writers): unvalidated, in batches.
     /// The unfinished load of a new table is invisible to every other call. Calling again with the same table and
-    /// location goes on after what is there; history that does not is [`crate::ErrorKind::Conflict`].
+    /// location goes on after what is there, under the name given last; history that does not is
+    /// [`crate::ErrorKind::Conflict`]. The commits of a catalog keep their ids. A time that is not later than that of the
+    /// version before is made so. Of a transaction of this catalog over several tables either every table that was there
+    /// gets its part or none: load them [together](Self::load_together).
     async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry>;
+
+    /// Loads what several tables lack, all or nothing, and all of it in memory: for tables that share transactions.
+    async fn load_together(&self, loads: Vec<HistoryLoad<'_>>) -> Result<Vec<TableEntry>>;
 
     /// How far an unfinished load of that place has come; `None` when there is none.
     async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>>;
+
+    /// Forgets an unfinished load, so that its name and place are free again; one that is finished or unknown is
+    /// [`crate::ErrorKind::NotFound`].
+    async fn abandon_load(&self, table: TableId) -> Result<()>;
 
     /// Takes the right to publish a table until `until_ms`; `None` while someone else has it.
     async fn acquire_lease(&self, table: TableId, holder: Uuid, now_ms: i64, until_ms: i64) -> Result<Option<Lease>>;
@@ -447,10 +472,64 @@ pub struct HistoryLoad<'a> {
     pub new: NewTable,
     /// The newest version that is in `_delta_log` already.
     pub published_version: Option<Version>,
+    /// Whether times that are [ahead](crate::stamp::is_ahead) of the catalog's clock are taken as they are.
+    pub future_times: FutureTimes,
     /// The history, in order.
     pub items: BoxStream<'a, Result<HistoryItem>>,
     /// Called after every batch with the newest version stored.
     pub progress: &'a (dyn Fn(Version) + Send + Sync),
+}
+
+/// What is done with history whose times are [ahead](crate::stamp::is_ahead) of the catalog's clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FutureTimes {
+    /// It is refused: every later version would get a time in the future, too.
+    #[default]
+    Refuse,
+    /// It is taken as it is.
+    Accept,
+}
+
+impl FutureTimes {
+    /// Refuses a version whose time is ahead of the catalog's clock, unless such times are accepted.
+    pub fn check(self, table: &TableName, version: Version, time_ms: i64, now_ms: i64) -> Result<()> {
+        if self == Self::Accept || !is_ahead(time_ms, now_ms) {
+            return Ok(());
+        }
+        Err(TxnLogError::invalid(format!(
+            "version {version} of {table} has the time {}, and the catalog's clock says {}: every later version would be \
+             in the future, too; check the clock, or accept such times with import.future_times=accept",
+            format_ms(time_ms),
+            format_ms(now_ms)
+        )))
+    }
+}
+
+/// The tables that were compared with their `_delta_log` by those who write through one handle of a catalog. A process
+/// does it before its first write to a table: the catalog may have been restored from a backup, or its server replaced by
+/// one that lacks the last commits, and would then begin a second history.
+#[derive(Debug, Default)]
+pub struct ComparedTables(Mutex<HashSet<TableId>>);
+
+impl ComparedTables {
+    /// Whether a table was compared and found to be as far as its `_delta_log`.
+    pub fn contains(&self, table: TableId) -> bool {
+        self.lock().contains(&table)
+    }
+
+    /// Remembers a table that was found to be so.
+    pub fn insert(&self, table: TableId) {
+        self.lock().insert(table);
+    }
+
+    /// Forgets all: the catalog is another one than it was.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<TableId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl fmt::Debug for HistoryLoad<'_> {

@@ -11,15 +11,16 @@ use crate::action::{Action, Add, Commit, CommitInfo, Metadata, Protocol, Remove,
 use crate::catalog::MirrorState;
 use crate::error::{Result, Subject, TxnLogError, TxnLogTransactionError};
 use crate::features;
-use crate::ids::{Clock, CommitId, TableId, TableName};
+use crate::ids::{CommitId, TableId, TableName};
 use crate::location::Location;
 use crate::object::Object;
 use crate::path::{FileKey, PathKey, SetHash};
 use crate::predicate::Predicate;
 use crate::schema::Schema;
 use crate::snapshot::{At, Changes};
+use crate::stamp::{Stamp, TimeLeap};
 
-/// The member of `commitInfo` that is ours: catalog, epoch, table name, and the group the commit belongs to.
+/// The member of `commitInfo` that is ours: catalog, epoch, the table's id and name, and the group the commit belongs to.
 pub const OUR_KEY: &str = "deltalakedb";
 
 /// The version a commit builds on.
@@ -64,7 +65,8 @@ impl NewTable {
 pub struct Reads {
     /// Logical files it read.
     pub files: Vec<FileKey>,
-    /// Predicates whose matching rows it read.
+    /// Predicates whose matching rows it read. They protect from files that are added; from removals, `files` and
+    /// `whole_table` do: who reads the rows of a predicate names the files that it chose as well.
     pub predicates: Vec<Predicate>,
     /// It read everything.
     pub whole_table: bool,
@@ -130,7 +132,7 @@ pub struct CommitRequest {
     pub reads: Reads,
     /// The isolation it wants; `None` is the table's own.
     pub isolation: Option<Isolation>,
-    /// The actions. Time, version, row ids and our part of `commitInfo` are filled in under the lock.
+    /// The actions. Time, version and our part of `commitInfo` are filled in under the lock.
     pub actions: Vec<Action>,
     /// Who commits.
     pub committer: Option<String>,
@@ -179,6 +181,8 @@ pub struct Committed {
     pub version: Version,
     /// Its time, in milliseconds since 1970.
     pub timestamp: i64,
+    /// The earlier version of the table because of which this time is ahead of the catalog's clock.
+    pub leap: Option<TimeLeap>,
 }
 
 /// How a commit ended. Losing a race is an outcome, not an error.
@@ -287,6 +291,9 @@ pub struct Current {
     pub version: Option<Version>,
     /// Its time, in milliseconds since 1970.
     pub timestamp: i64,
+    /// The version whose time is ahead of the catalog's clock, where [`is_ahead`](crate::stamp::is_ahead) says so of
+    /// `timestamp`.
+    pub leap: Option<TimeLeap>,
     /// Protocol and metadata; `None` for a table that the request creates.
     pub state: Option<(Protocol, Metadata)>,
     /// Hash of the live files.
@@ -297,24 +304,13 @@ pub struct Current {
     pub live: HashMap<FileKey, Add>,
 }
 
-/// What marks a commit, the same for all members of a transaction.
-#[derive(Clone, Debug)]
-pub struct Stamp {
-    /// The time of the commit, in milliseconds since 1970: later than every member's previous version.
-    pub committed_at: i64,
-    /// The catalog; nil where there is none.
-    pub catalog_id: Uuid,
-    /// Its epoch: new after every rebuild or restore.
-    pub epoch: Uuid,
-    /// The transaction over several tables, and the names of those tables in order.
-    pub group: Option<(Uuid, Vec<TableName>)>,
-}
-
 /// A commit that is decided: what a catalog stores.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     /// The version it becomes.
     pub version: Version,
+    /// Its time, in milliseconds since 1970.
+    pub committed_at: i64,
     /// The exact bytes for the log.
     pub commit: Commit,
     /// The same, sorted by kind.
@@ -379,7 +375,8 @@ pub fn prepare(
     }
     let version = current.version.map_or(0, |v| v + 1);
     let isolation = isolation(request, current.state.as_ref().map(|(_, metadata)| metadata));
-    let actions = stamped(request, current, stamp, &changes, version, isolation);
+    let committed_at = stamp.time_of(current)?;
+    let actions = stamped(request, current, stamp, committed_at, &changes, isolation);
     let commit = Commit::render(actions);
     let changes = Changes::of(commit.actions());
     let mut set_hash = current.set_hash;
@@ -387,7 +384,7 @@ pub fn prepare(
     let touched = changes.removes.iter().map(|(k, _)| *k).chain(changes.adds.iter().map(|(k, _)| *k));
     let mut ended: Vec<_> = touched.filter(|key| current.live.contains_key(key)).collect();
     ended.sort_unstable();
-    Ok(Ok(Some(Prepared { version, commit, changes, ended, set_hash, isolation })))
+    Ok(Ok(Some(Prepared { version, committed_at, commit, changes, ended, set_hash, isolation })))
 }
 
 /// The isolation a request is checked under. What a commit says of the whole table (a constraint, other columns) must
@@ -641,10 +638,11 @@ fn stamped(
     request: &CommitRequest,
     current: &Current,
     stamp: &Stamp,
+    committed_at: i64,
     changes: &Changes,
-    version: Version,
     isolation: Isolation,
 ) -> Vec<Action> {
+    let version = current.version.map_or(0, |v| v + 1);
     let mut actions = vec![Action::CommitInfo(CommitInfo::default())];
     let mut given = CommitInfo::default();
     let before = current.state.as_ref().is_some_and(|(_, m)| m.is_on(ICT));
@@ -653,14 +651,14 @@ fn stamped(
         match action {
             Action::CommitInfo(info) => given = info.clone(),
             Action::Remove(r) => match current.live.get(&r.key()) {
-                Some(add) => actions.push(Action::Remove(render_remove(r, add, stamp.committed_at))),
+                Some(add) => actions.push(Action::Remove(render_remove(r, add, committed_at))),
                 None => actions.push(action.clone()),
             },
             Action::Metadata(m) => {
                 let mut m = m.clone();
                 in_commit_time = m.is_on(ICT);
                 if in_commit_time && !before && version > 0 {
-                    let at = [("Version", version.to_string()), ("Timestamp", stamp.committed_at.to_string())];
+                    let at = [("Version", version.to_string()), ("Timestamp", committed_at.to_string())];
                     for (what, value) in at {
                         m.configuration.insert(format!("delta.inCommitTimestampEnablement{what}"), Some(value));
                     }
@@ -671,7 +669,7 @@ fn stamped(
         }
     }
     let blind = request.reads.is_blind() && changes.removes.is_empty() && changes.metadata.is_none();
-    let info = our_info(given.0, request, current, stamp, InfoFacts { in_commit_time, isolation, blind });
+    let info = our_info(given.0, request, current, stamp, InfoFacts { committed_at, in_commit_time, isolation, blind });
     actions[0] = Action::CommitInfo(CommitInfo(info));
     actions
 }
@@ -679,6 +677,7 @@ fn stamped(
 const ICT: &str = "delta.enableInCommitTimestamps";
 
 struct InfoFacts {
+    committed_at: i64,
     in_commit_time: bool,
     isolation: Isolation,
     blind: bool,
@@ -693,9 +692,9 @@ fn our_info(given: Object, request: &CommitRequest, current: &Current, stamp: &S
         }
     };
     if facts.in_commit_time {
-        info.set("inCommitTimestamp", stamp.committed_at);
+        info.set("inCommitTimestamp", facts.committed_at);
     }
-    info.set("timestamp", stamp.committed_at);
+    info.set("timestamp", facts.committed_at);
     keep(&mut info, "operation");
     if info.raw("operation").is_none() {
         info.set("operation", if matches!(request.base, Base::Create(_)) { "CREATE TABLE" } else { "WRITE" });
@@ -726,6 +725,7 @@ fn our_info(given: Object, request: &CommitRequest, current: &Current, stamp: &S
     if !stamp.catalog_id.is_nil() {
         ours.set("catalogId", stamp.catalog_id.to_string());
         ours.set("epoch", stamp.epoch.to_string());
+        ours.set("tableId", request.table.to_string());
     }
     ours.set("table", current.name.to_string());
     if let Some((group, participants)) = &stamp.group {
@@ -745,17 +745,6 @@ fn render_remove(asked: &Remove, live: &Add, now: i64) -> Remove {
     remove.stats = asked.stats.clone();
     remove.extra = asked.extra.clone();
     remove
-}
-
-impl Stamp {
-    /// The stamp of one transaction over the tables as they are now, in the order of its requests: one time for all,
-    /// later than the newest version of each table that it writes.
-    pub fn new(catalog: (Uuid, Uuid), clock: &dyn Clock, requests: &[CommitRequest], tables: &[Current]) -> Self {
-        let members: Vec<_> = requests.iter().zip(tables).filter(|(r, _)| r.writes()).map(|(_, m)| m).collect();
-        let floor = members.iter().map(|m| m.timestamp.saturating_add(1)).max().unwrap_or(0);
-        let group = (members.len() > 1).then(|| (clock.new_uuid(), members.iter().map(|m| m.name.clone()).collect()));
-        Self { committed_at: clock.now_ms().max(floor), catalog_id: catalog.0, epoch: catalog.1, group }
-    }
 }
 
 /// Refuses a transaction that is empty or names a table twice.
@@ -804,6 +793,58 @@ pub fn check_next(name: &TableName, head: Option<Version>, next: Version) -> Res
         )),
         _ => Ok(()),
     }
+}
+
+/// The time of a version that is history: its own, or just after that of the version before where it is not later.
+pub fn later_than(name: &TableName, version: Version, before: Option<i64>, own: i64) -> Result<i64> {
+    let Some(before) = before.filter(|before| own <= *before) else { return Ok(own) };
+    before.checked_add(1).ok_or_else(|| {
+        TxnLogError::corrupt(format!(
+            "version {version} of {name} has no time after that of the version before, which is the last there is: \
+             correct the inCommitTimestamp of that version"
+        ))
+    })
+}
+
+/// The id of a commit that a catalog of ours made, from its `commitInfo`; `None` for any other.
+pub fn id_of(info: &CommitInfo) -> Option<CommitId> {
+    info.0.get::<Object>(OUR_KEY)?.raw("catalogId")?;
+    info.0.get::<String>("txnId")?.parse().ok()
+}
+
+/// The transaction over several tables that a commit belongs to, as its `commitInfo` has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The catalog that committed it.
+    pub catalog: String,
+    /// What all its commits share.
+    pub id: String,
+    /// The names of all tables that it changed.
+    pub participants: Vec<TableName>,
+}
+
+impl Group {
+    /// From `commitInfo`; `None` where the commit is alone.
+    pub fn of(info: &CommitInfo) -> Option<Self> {
+        let ours = info.0.get::<Object>(OUR_KEY)?;
+        let participants = ours.get::<Vec<String>>("participants")?;
+        let participants = participants.iter().filter_map(|name| name.parse().ok()).collect();
+        Some(Self { catalog: ours.get("catalogId")?, id: ours.get("groupId")?, participants })
+    }
+}
+
+/// The error of a load that would take in the part of one table in a transaction, and not that of another.
+pub fn half_of_a_group(name: &TableName, version: Version, other: &TableName) -> TxnLogError {
+    TxnLogError::invalid(format!(
+        "version {version} of {name} belongs to a transaction that changed {other} as well, and neither the catalog nor \
+         the _delta_log of {other} has its part there: publish {other} from where it was committed, or move version \
+         {version} and those after it out of the _delta_log of {name}"
+    ))
+}
+
+/// The error of who gives up a load that there is not.
+pub fn no_unfinished_load(table: TableId) -> TxnLogError {
+    TxnLogError::not_found(format!("there is no unfinished import of a table with the id {table}"))
 }
 
 /// The error of a publisher whose lease has gone to another.

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::action::{Action, Add, Version};
 use crate::catalog::{
-    Artifact, BaseState, Catalog, CommitTime, HistoryItem, HistoryLoad, HistoryRange, LoggedCommit, MirrorState,
-    TableEntry, TableRef, TimeSource,
+    Artifact, BaseState, Catalog, CommitTime, FutureTimes, HistoryItem, HistoryLoad, HistoryRange, LoggedCommit,
+    MirrorState, TableEntry, TableRef, TimeSource,
 };
 use crate::commit::{Base, CommitRequest, Committed, ConflictKind, Isolation, NewTable, Outcome};
 use crate::error::{ErrorKind, Result, TxnLogError};
@@ -104,6 +104,9 @@ pub mod actions {
     }
 }
 
+mod loads;
+mod times;
+
 use actions::{domain, file, metadata, protocol, remove, txn, with_dv};
 
 /// Runs every check, each on a fresh catalog from `fresh(seed)`.
@@ -114,7 +117,7 @@ where
 {
     let mut seed = 0;
     macro_rules! check {
-        ($($story:ident),* $(,)?) => {$(
+        ($($story:path),* $(,)?) => {$(
             seed += 1;
             eprintln!("conformance: {}", stringify!($story));
             $story(fresh(seed).await.unwrap()).await;
@@ -150,6 +153,17 @@ where
         a_diverged_table_takes_no_commits,
         planning_never_loses_a_matching_file,
         many_writers_leave_no_gap,
+    );
+    check!(
+        loads::commits_keep_their_ids,
+        loads::a_commit_that_stands_twice_in_a_log_counts_once,
+        loads::a_transaction_comes_back_in_whole_or_not_at_all,
+        loads::an_unfinished_one_takes_another_name_or_is_given_up,
+        times::those_ahead_of_the_clock_are_imported_only_when_accepted,
+        times::those_that_stand_still_are_made_to_grow,
+        times::a_table_ahead_of_the_clock_goes_on_alone,
+        times::a_transaction_is_later_than_what_it_read,
+        times::a_new_epoch_is_in_every_commit_after_it,
     );
 }
 
@@ -653,6 +667,7 @@ async fn commit_info_says_what_happened(c: Arc<dyn Catalog>) {
     let ours = &info["deltalakedb"];
     assert_eq!(ours["catalogId"], catalog.to_string());
     assert_eq!(ours["epoch"], epoch.to_string());
+    assert_eq!(ours["tableId"], t.id.to_string());
     assert_eq!((&ours["table"], &ours["writer"]), (&"default.t".into(), &"delta-rs:1".into()));
     let summary = &c.reader(t.id).history(HistoryRange::default()).await.unwrap()[0];
     assert_eq!(summary.operation.as_deref(), Some("MERGE"));
@@ -715,6 +730,7 @@ async fn load(c: &Arc<dyn Catalog>, name: &str, items: Vec<Result<HistoryItem>>)
         table: table_id(name),
         new: new_table(name),
         published_version: Some(2),
+        future_times: FutureTimes::Refuse,
         items: futures::stream::iter(items).boxed(),
         progress: &|_| {},
     };
@@ -753,6 +769,7 @@ async fn loaded_history_is_as_if_committed(c: Arc<dyn Catalog>) {
         table: table_id("other"),
         new: new_table("t"),
         published_version: None,
+        future_times: FutureTimes::Refuse,
         items: futures::stream::iter(story().into_iter().map(Ok)).boxed(),
         progress: &|_| {},
     };
@@ -767,7 +784,7 @@ async fn foreign_commits_are_taken_in(c: Arc<dyn Catalog>) {
     let t = Table::create(&c, "t").await;
     let state = MirrorState::Diverged { version: 1, what: "another writer's".into() };
     assert!(c.set_mirror(&entry(&c, t.id).await, &state).await.unwrap());
-    let jump = load(&c, "t", vec![Ok(logged(2, i64::MAX / 2, &[Action::Add(file("x", 0, 9))]))]).await;
+    let jump = load(&c, "t", vec![Ok(logged(2, 6, &[Action::Add(file("x", 0, 9))]))]).await;
     refused(jump, ErrorKind::Conflict, &["default.t", "version 2", "version 0"]);
     let past = load(&c, "t", vec![Ok(logged(0, 5, &[]))]).await;
     refused(past, ErrorKind::Conflict, &["default.t", "version 0"]);

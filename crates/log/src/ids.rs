@@ -50,6 +50,24 @@ impl CommitId {
     }
 }
 
+impl FromStr for CommitId {
+    type Err = TxnLogError;
+    /// From the 64 hexadecimal digits that `commitInfo.txnId` has.
+    fn from_str(s: &str) -> Result<Self, TxnLogError> {
+        let wrong = || TxnLogError::invalid(format!("{s:?} is not a commit id: expected 64 hexadecimal digits"));
+        let (pairs, rest) = s.as_bytes().as_chunks::<2>();
+        if pairs.len() != 32 || !rest.is_empty() {
+            return Err(wrong());
+        }
+        let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok()).ok_or_else(wrong);
+        let mut id = [0; 32];
+        for (byte, [high, low]) in id.iter_mut().zip(pairs) {
+            *byte = digit(*high)? << 4 | digit(*low)?;
+        }
+        Ok(Self(id))
+    }
+}
+
 impl fmt::Debug for CommitId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))

@@ -24,6 +24,7 @@ pub mod predicate;
 mod redact;
 pub mod schema;
 pub mod snapshot;
+pub mod stamp;
 pub mod stats;
 pub mod stores;
 pub mod time;

@@ -1,21 +1,21 @@
 //! A catalog in memory: the model every other catalog is proved against, and a fast stand-in for tests.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use uuid::Uuid;
 
 use crate::action::{Add, Commit, DomainMetadata, Metadata, Protocol, Remove, Txn, Version};
 use crate::catalog::{
-    Artifact, Catalog, CommitTime, HistoryItem, HistoryLoad, HistoryRange, Lease, MirrorFailure, MirrorState,
-    TableEntry, TableRef, TimeSource, TxnLogReader, TxnLogWriter, UnfinishedLoad,
+    Artifact, Catalog, CommitTime, ComparedTables, FutureTimes, HistoryItem, HistoryLoad, HistoryRange, Lease,
+    MirrorFailure, MirrorState, TableEntry, TableRef, TimeSource, TxnLogReader, TxnLogWriter, UnfinishedLoad,
 };
 use crate::commit::{
-    self, Base, CommitRequest, Committed, ConflictChecker, Current, Outcome, Prepared, Stamp, WinningCommit,
+    self, Base, CommitRequest, Committed, ConflictChecker, Current, Group, Outcome, Prepared, WinningCommit,
 };
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::ids::{Clock, CommitId, TableId, TableName};
@@ -24,17 +24,19 @@ use crate::path::{FileKey, PathKey, SetHash};
 use crate::predicate::Predicate;
 use crate::schema::Schema;
 use crate::snapshot::{At, Changes, CommitSummary, Head, Snapshot, newest_first};
+use crate::stamp::{self, Stamp, TimeLeap};
 
 /// A catalog in memory. Clones share their tables.
 #[derive(Clone, Debug)]
 pub struct MemoryCatalog {
     id: Uuid,
-    epoch: Uuid,
+    epoch: Arc<Mutex<Uuid>>,
     clock: Arc<dyn Clock>,
+    compared: Arc<ComparedTables>,
     tables: Arc<Mutex<BTreeMap<TableId, Table>>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Table {
     name: TableName,
     location: Location,
@@ -51,9 +53,11 @@ struct Table {
     files: BTreeMap<(FileKey, Version), (Add, Option<Version>)>,
     removes: BTreeMap<(FileKey, Version), Remove>,
     commit_ids: HashMap<CommitId, Version>,
+    /// The transactions over several tables that it had a part in.
+    groups: HashSet<String>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Stored {
     time: CommitTime,
     body: Option<Bytes>,
@@ -63,7 +67,12 @@ struct Stored {
 impl MemoryCatalog {
     /// An empty catalog that takes time and ids from `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { id: clock.new_uuid(), epoch: clock.new_uuid(), clock, tables: Arc::default() }
+        let (id, epoch) = (clock.new_uuid(), Arc::new(Mutex::new(clock.new_uuid())));
+        Self { id, epoch, clock, compared: Arc::default(), tables: Arc::default() }
+    }
+
+    fn epoch(&self) -> MutexGuard<'_, Uuid> {
+        self.epoch.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<TableId, Table>> {
@@ -76,6 +85,51 @@ impl MemoryCatalog {
             Some(table) => f(table),
             None => Err(TxnLogError::not_found(format!("there is no table with the id {id} in {}", self.describe()))),
         }
+    }
+}
+
+/// Makes a table that was loaded visible.
+fn finish(
+    tables: &mut BTreeMap<TableId, Table>,
+    id: TableId,
+    new: &crate::commit::NewTable,
+    published: Option<Version>,
+) -> Result<TableEntry> {
+    let entry = tables.get_mut(&id).and_then(|t| {
+        t.published = t.published.max(published);
+        t.mirror = MirrorState::Following;
+        t.loading = t.versions.is_empty();
+        t.entry(id)
+    });
+    entry.ok_or_else(|| TxnLogError::invalid(format!("there is no history to load for {}", new.name)))
+}
+
+/// The part of a table in a transaction over several.
+struct Part {
+    version: Version,
+    ms: i64,
+    group: Group,
+}
+
+impl Part {
+    fn of(item: &HistoryItem) -> Result<Option<Self>> {
+        let HistoryItem::Commit(logged) = item else { return Ok(None) };
+        let commit = Commit::parse(logged.body.clone(), &logged.origin)?;
+        let group = commit.info().and_then(Group::of);
+        Ok(group.map(|group| Self { version: logged.version, ms: logged.time.ms, group }))
+    }
+
+    /// Refuses it if it is of a transaction of this catalog, and another table that was there then lacks its own part.
+    fn check_whole(&self, tables: &BTreeMap<TableId, Table>, catalog: Uuid, name: &TableName) -> Result<()> {
+        if self.group.catalog != catalog.to_string() {
+            return Ok(());
+        }
+        let named =
+            |other: &&Table| !other.loading && other.name != *name && self.group.participants.contains(&other.name);
+        let was_there = |other: &&Table| other.versions.values().next().is_some_and(|first| first.time.ms <= self.ms);
+        let lacks = |other: &&Table| !other.groups.contains(&self.group.id);
+        let other = tables.values().filter(named).filter(was_there).find(lacks);
+        other.map_or(Ok(()), |other| Err(commit::half_of_a_group(name, self.version, &other.name)))
     }
 }
 
@@ -107,6 +161,7 @@ impl Table {
             files: BTreeMap::new(),
             removes: BTreeMap::new(),
             commit_ids: HashMap::new(),
+            groups: HashSet::new(),
         }
     }
 
@@ -167,7 +222,14 @@ impl Table {
         self.versions.insert(version, Stored { time, body, set_hash });
     }
 
-    fn current(&self, request: &CommitRequest) -> Result<Current> {
+    /// The first version whose time is ahead of the clock, where the newest is.
+    fn leap(&self, now_ms: i64) -> Option<TimeLeap> {
+        let ahead = |stored: &Stored| stamp::is_ahead(stored.time.ms, now_ms);
+        let (version, stored) = self.versions.iter().find(|(_, stored)| ahead(stored))?;
+        Some(TimeLeap { version: *version, timestamp: stored.time.ms, now_ms })
+    }
+
+    fn current(&self, request: &CommitRequest, now_ms: i64) -> Result<Current> {
         let version = self.head_version();
         let head = version.and_then(|v| self.versions.get(&v));
         let state = self.protocols.values().next_back().zip(self.metadata.values().next_back());
@@ -175,6 +237,7 @@ impl Table {
             name: self.name.clone(),
             version,
             timestamp: head.map_or(0, |h| h.time.ms),
+            leap: self.leap(now_ms),
             state: state.map(|(p, m)| (p.clone(), m.clone())),
             set_hash: head.map(|h| h.set_hash).unwrap_or_default(),
             conflict: self.conflict(request)?,
@@ -217,9 +280,10 @@ impl Table {
         })
     }
 
-    fn load(&mut self, item: HistoryItem) -> Result<Version> {
-        let (version, time, body, changes) = match item {
+    fn load(&mut self, item: HistoryItem, future_times: FutureTimes, now_ms: i64) -> Result<Version> {
+        let (version, mut time, body, info, changes) = match item {
             HistoryItem::Base(base) => {
+                let commit = Commit::parse(base.body.clone().unwrap_or_default(), "the oldest commit")?;
                 let changes = Changes {
                     protocol: Some(base.protocol),
                     metadata: Some(base.metadata),
@@ -229,14 +293,23 @@ impl Table {
                     domains: base.domains,
                     cdcs: Vec::new(),
                 };
-                (base.version, base.time, base.body, changes)
+                (base.version, base.time, base.body, commit.info().cloned(), changes)
             }
             HistoryItem::Commit(c) => {
                 let commit = Commit::parse(c.body.clone(), &c.origin)?;
-                (c.version, c.time, Some(c.body), Changes::of(commit.actions()))
+                (c.version, c.time, Some(c.body), commit.info().cloned(), Changes::of(commit.actions()))
             }
         };
         commit::check_next(&self.name, self.head_version(), version)?;
+        let newest = self.versions.values().next_back().map(|stored| stored.time.ms);
+        time.ms = commit::later_than(&self.name, version, newest, time.ms)?;
+        future_times.check(&self.name, version, time.ms, now_ms)?;
+        if let Some(group) = info.as_ref().and_then(Group::of) {
+            self.groups.insert(group.id);
+        }
+        if let Some(id) = info.as_ref().and_then(commit::id_of) {
+            self.commit_ids.entry(id).or_insert(version);
+        }
         let mut hash = self.versions.values().next_back().map(|s| s.set_hash).unwrap_or_default();
         changes.advance(&mut hash, |key| self.is_live(key));
         self.store(version, time, body, changes, hash);
@@ -247,7 +320,22 @@ impl Table {
 #[async_trait]
 impl Catalog for MemoryCatalog {
     async fn identity(&self) -> Result<(Uuid, Uuid)> {
-        Ok((self.id, self.epoch))
+        Ok((self.id, *self.epoch()))
+    }
+
+    async fn renew_epoch(&self) -> Result<Uuid> {
+        let epoch = self.clock.new_uuid();
+        *self.epoch() = epoch;
+        self.compared.clear();
+        Ok(epoch)
+    }
+
+    async fn now_ms(&self) -> Result<i64> {
+        Ok(self.clock.now_ms())
+    }
+
+    fn compared(&self) -> &ComparedTables {
+        &self.compared
     }
 
     fn describe(&self) -> String {
@@ -292,12 +380,14 @@ impl Catalog for MemoryCatalog {
             .filter_map(|r| {
                 let table = tables.get(&r.table)?;
                 let version = *table.commit_ids.get(&r.commit_id)?;
-                Some(Committed { table: r.table, version, timestamp: table.versions.get(&version)?.time.ms })
+                let timestamp = table.versions.get(&version)?.time.ms;
+                Some(Committed { table: r.table, version, timestamp, leap: None })
             })
             .collect();
         if let Some(outcome) = commit::already_committed(&requests, known)? {
             return Ok(outcome);
         }
+        let now_ms = self.clock.now_ms();
         let mut new_tables = BTreeMap::new();
         let mut currents = Vec::new();
         for request in &requests {
@@ -315,9 +405,9 @@ impl Catalog for MemoryCatalog {
                 }
             };
             commit::check_mirror(&table.name, &table.mirror)?;
-            currents.push(table.current(request)?);
+            currents.push(table.current(request, now_ms)?);
         }
-        let stamp = Stamp::new((self.id, self.epoch), self.clock.as_ref(), &requests, &currents);
+        let stamp = Stamp::new((self.id, *self.epoch()), now_ms, self.clock.as_ref(), &requests, &currents);
         let mut all: Vec<Option<Prepared>> = Vec::new();
         for (request, current) in requests.iter().zip(&currents) {
             match commit::prepare(request, current, &stamp)? {
@@ -326,15 +416,21 @@ impl Catalog for MemoryCatalog {
             }
         }
         tables.append(&mut new_tables);
-        let time = CommitTime { ms: stamp.committed_at, source: TimeSource::Clock };
         let mut committed = Vec::new();
-        for (request, p) in requests.iter().zip(all) {
+        for ((request, current), p) in requests.iter().zip(&currents).zip(all) {
             let Some(p) = p else { continue };
+            let time = CommitTime { ms: p.committed_at, source: TimeSource::Clock };
             if let Some(table) = tables.get_mut(&request.table) {
                 table.store(p.version, time, Some(p.commit.bytes().clone()), p.changes, p.set_hash);
                 table.commit_ids.insert(request.commit_id, p.version);
+                table.groups.extend(p.commit.info().and_then(Group::of).map(|group| group.id));
             }
-            committed.push(Committed { table: request.table, version: p.version, timestamp: time.ms });
+            committed.push(Committed {
+                table: request.table,
+                version: p.version,
+                timestamp: time.ms,
+                leap: current.leap,
+            });
         }
         Ok(Outcome::Committed(committed))
     }
@@ -343,7 +439,7 @@ impl Catalog for MemoryCatalog {
         let tables = self.lock();
         let found = tables.get(&table).and_then(|t| {
             let version = *t.commit_ids.get(&id)?;
-            Some(Committed { table, version, timestamp: t.versions.get(&version)?.time.ms })
+            Some(Committed { table, version, timestamp: t.versions.get(&version)?.time.ms, leap: None })
         });
         Ok(found)
     }
@@ -355,30 +451,55 @@ impl Catalog for MemoryCatalog {
                 tables.iter().find(|(_, t)| t.loading && t.location == load.new.location).map(|(id, _)| *id);
             let id = unfinished.unwrap_or(load.table);
             check_free(&tables, &load.new, Some(id))?;
-            tables.entry(id).or_insert_with(|| Table { loading: true, ..Table::new(&load.new) });
+            let loading = || Table { loading: true, ..Table::new(&load.new) };
+            let table = tables.entry(id).or_insert_with(loading);
+            if table.loading {
+                table.name = load.new.name.clone();
+            }
             id
         };
+        let now_ms = self.clock.now_ms();
         while let Some(item) = load.items.next().await {
-            let item = item?;
-            let version = match self.lock().get_mut(&id) {
-                Some(table) => table.load(item)?,
+            let (item, mut tables) = (item?, self.lock());
+            if let Some(part) = Part::of(&item)? {
+                part.check_whole(&tables, self.id, &load.new.name)?;
+            }
+            let version = match tables.get_mut(&id) {
+                Some(table) => table.load(item, load.future_times, now_ms)?,
                 None => {
-                    return Err(TxnLogError::not_found(format!(
-                        "the table {} vanished while it was loaded",
-                        load.new.name
-                    )));
+                    let message = format!("the table {} vanished while it was loaded", load.new.name);
+                    return Err(TxnLogError::not_found(message));
                 }
             };
+            drop(tables);
             (load.progress)(version);
         }
+        finish(&mut self.lock(), id, &load.new, load.published_version)
+    }
+
+    async fn load_together(&self, loads: Vec<HistoryLoad<'_>>) -> Result<Vec<TableEntry>> {
+        let now_ms = self.clock.now_ms();
+        let mut all = Vec::with_capacity(loads.len());
+        for load in loads {
+            let items: Vec<_> = load.items.try_collect().await?;
+            all.push((load.table, load.new, load.future_times, load.published_version, items));
+        }
         let mut tables = self.lock();
-        let entry = tables.get_mut(&id).and_then(|t| {
-            t.published = t.published.max(load.published_version);
-            t.mirror = MirrorState::Following;
-            t.loading = t.versions.is_empty();
-            t.entry(id)
-        });
-        entry.ok_or_else(|| TxnLogError::invalid(format!("there is no history to load for {}", load.new.name)))
+        let mut next = tables.clone();
+        let mut entries = Vec::with_capacity(all.len());
+        let mut parts = Vec::new();
+        for (id, new, future_times, published, items) in all {
+            check_free(&next, &new, Some(id))?;
+            let table = next.entry(id).or_insert_with(|| Table { loading: true, ..Table::new(&new) });
+            for item in items {
+                parts.extend(Part::of(&item)?.map(|part| (new.name.clone(), part)));
+                table.load(item, future_times, now_ms)?;
+            }
+            entries.push(finish(&mut next, id, &new, published)?);
+        }
+        parts.iter().try_for_each(|(name, part)| part.check_whole(&next, self.id, name))?;
+        *tables = next;
+        Ok(entries)
     }
 
     async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>> {
@@ -390,6 +511,15 @@ impl Catalog for MemoryCatalog {
             base_version: t.versions.keys().next().copied(),
             current_version: t.head_version(),
         }))
+    }
+
+    async fn abandon_load(&self, table: TableId) -> Result<()> {
+        let mut tables = self.lock();
+        if tables.get(&table).is_none_or(|t| !t.loading) {
+            return Err(commit::no_unfinished_load(table));
+        }
+        tables.remove(&table);
+        Ok(())
     }
 
     async fn acquire_lease(&self, table: TableId, holder: Uuid, now_ms: i64, until_ms: i64) -> Result<Option<Lease>> {

@@ -1,11 +1,13 @@
 //! Bringing an existing Delta table in, with its history; the log itself stays as it is, byte for byte.
 
 use deltalakedb_log::catalog::{HistoryLoad, MirrorState};
-use deltalakedb_log::commit::NewTable;
+use deltalakedb_log::commit::{Group, NewTable};
 use deltalakedb_log::{
-    ErrorKind, FileTxnLogReader, Location, Result, TableEntry, TableId, TableName, TableRef, TxnLogError, TxnLogReader,
-    Version,
+    Action, Commit, ErrorKind, FileTxnLogReader, Location, Result, TableEntry, TableId, TableName, TableRef,
+    TxnLogError, TxnLogReader, Version,
 };
+
+use futures::TryStreamExt;
 
 use crate::publish::Mirror;
 
@@ -70,14 +72,74 @@ impl Mirror {
             table,
             new: NewTable { name, location: location.clone() },
             published_version: Some(newest),
+            future_times: self.future_times,
             items: log.items(after),
             progress: &|version| progress(version, newest),
         };
-        let table = catalog.load_history(load).await?;
+        let mut others = Vec::new();
+        if let Some(entry) = known.as_ref().filter(|entry| entry.current_version < newest) {
+            self.companions(entry, &log, &mut others).await?;
+        }
+        let table = if others.is_empty() {
+            catalog.load_history(load).await?
+        } else {
+            let mut loads = vec![load];
+            for (entry, log) in &others {
+                loads.push(HistoryLoad {
+                    table: entry.id,
+                    new: NewTable { name: entry.name.clone(), location: entry.location.clone() },
+                    published_version: Some(log.versions().1),
+                    future_times: self.future_times,
+                    items: log.items(Some(entry.current_version)),
+                    progress: &|_| {},
+                });
+            }
+            let mut loaded = catalog.load_together(loads).await?;
+            loaded.swap_remove(0)
+        };
         let first = after.map_or(table.base_version, |v| v + 1);
         let versions = (table.current_version + 1).saturating_sub(first);
         tracing::debug!(table = %table.name, %location, versions, version = table.current_version, "imported");
         Ok(Imported { versions, table })
+    }
+}
+
+impl Mirror {
+    /// The tables that share a transaction with what a table lacks, and lack versions of their log as well: they are
+    /// imported with it.
+    async fn companions(
+        &self,
+        table: &TableEntry,
+        log: &FileTxnLogReader,
+        found: &mut Vec<(TableEntry, FileTxnLogReader)>,
+    ) -> Result<()> {
+        let catalog_id = self.catalog.identity().await?.0.to_string();
+        let mut unread = vec![(table.clone(), log.clone())];
+        while let Some((of, log)) = unread.pop() {
+            let mut commits = log.changes(of.current_version + 1, log.versions().1).await?;
+            while let Some((version, body)) = commits.try_next().await? {
+                let actions = Commit::parse_without_files(&body, &format!("version {version} of {}", of.name))?;
+                let group = actions.iter().find_map(|action| match action {
+                    Action::CommitInfo(info) => Group::of(info),
+                    _ => None,
+                });
+                for name in group.filter(|group| group.catalog == catalog_id).into_iter().flat_map(|g| g.participants) {
+                    let seen = |entry: &TableEntry| entry.name == name;
+                    if seen(table) || found.iter().any(|(entry, _)| seen(entry)) {
+                        continue;
+                    }
+                    let Some(entry) = self.catalog.find(&TableRef::Name(name.clone())).await? else { continue };
+                    let log = FileTxnLogReader::open_in(&entry.location, self.stores.as_ref()).await?;
+                    if log.versions().1 > entry.current_version {
+                        check_nothing_unpublished(&entry, log.versions().1)?;
+                        check_same_history(self.catalog.reader(entry.id).as_ref(), &entry, &log).await?;
+                        unread.push((entry.clone(), log.clone()));
+                        found.push((entry, log));
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 

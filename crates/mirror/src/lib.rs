@@ -1,9 +1,11 @@
 //! The mirror: the only code that writes a managed table's `_delta_log`, and that reads it back.
 //!
 //! [`Mirror`] publishes what a catalog has committed, and writes checkpoints of it; [`Mirror::import`] brings an existing
-//! log into a catalog; [`Mirror::verify`] compares the two, and [`Mirror::repair`] puts back what is missing. Everything
-//! here speaks [`deltalakedb_log::Catalog`] and object stores, no SQL.
+//! log into a catalog; [`Mirror::verify`] compares the two, and [`Mirror::repair`] puts back what is missing.
+//! [`check_not_behind`] says whether a catalog may go on from where it is. Everything here speaks
+//! [`deltalakedb_log::Catalog`] and object stores, no SQL.
 
+mod behind;
 mod checkpoint;
 mod checksum;
 mod commits;
@@ -18,6 +20,7 @@ mod status;
 mod upkeep;
 mod verify;
 
+pub use behind::check_not_behind;
 pub use checkpoint::Checkpointed;
 pub use import::Imported;
 pub use publish::{Mirror, Published};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, Metadata};
-use deltalakedb_log::catalog::{Artifact, Lease, require};
+use deltalakedb_log::catalog::{Artifact, FutureTimes, Lease, require};
 use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{
     Catalog, Clock, Commit, Durability, ErrorKind, LocalFiles, Location, Result, TableEntry, TableId, TableRef,
@@ -40,6 +40,7 @@ pub struct Mirror {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stores: Arc<dyn Stores>,
+    pub(crate) future_times: FutureTimes,
     pub(crate) durability: Durability,
     checkpoint_interval: u64,
     /// How many versions before a multiple of the interval the checkpoint is.
@@ -90,6 +91,7 @@ impl Mirror {
             catalog,
             clock,
             stores: environment(),
+            future_times: FutureTimes::Refuse,
             durability: Durability::Full,
             checkpoint_interval: CHECKPOINT_INTERVAL,
             checkpoints_before: 0,
@@ -111,6 +113,11 @@ impl Mirror {
     /// [`Mirror::settle`].
     pub fn with_durability(self, durability: Durability) -> Self {
         Self { durability, ..self }
+    }
+
+    /// The same, which imports versions whose times are ahead of the catalog's clock, or refuses them.
+    pub fn with_future_times(self, future_times: FutureTimes) -> Self {
+        Self { future_times, ..self }
     }
 
     /// With a checkpoint every so many versions, where a table's property `delta.checkpointInterval` does not say how

@@ -43,4 +43,4 @@ pub use table::{DeltaTable, Scan};
 pub use transaction::{MAX_TIMEOUT, Transaction, TransactionOptions, TransactionResult};
 pub use vacuum::{Vacuum, Vacuumed};
 pub use verify::DeltaRs;
-pub use write::{PendingWrite, Rows, SaveMode, WriteOptions, commit};
+pub use write::{Notices, PendingWrite, Rows, SaveMode, WriteOptions, commit};

@@ -27,7 +27,7 @@ use crate::delta_rs::{
 use crate::error::Explain;
 use crate::filter::{Filter, join_predicate};
 use crate::table::{DeltaTable, Source};
-use crate::write::{PendingWrite, Rows, SaveMode, WriteOptions, commit};
+use crate::write::{PendingWrite, Rows, SaveMode, WriteOptions, check_not_behind, commit};
 
 /// Something to do with a table.
 #[derive(Debug)]
@@ -420,6 +420,7 @@ impl DeltaTable {
     /// What is optimized by one commit stays so, whatever becomes of the next.
     async fn optimize_in_steps(&self, how: &Optimize, apart: Duration, options: &WriteOptions) -> Result<Finished> {
         let (id, began_at) = (self.writable_id()?, options.clock.now_ms());
+        self.check_not_behind().await?;
         let (base, state) = self.state(options).await?;
         check_optimize(&state, &base, &self.to_string(), how).await?;
         let (steps, metrics) = Box::pin(Whole::open(&state).await?.optimize_in_steps(how, apart)).await?;
@@ -440,6 +441,16 @@ impl DeltaTable {
         Ok(Finished { committed, metrics })
     }
 
+    /// Refuses to write while the catalog is behind `_delta_log`, before any file is written.
+    async fn check_not_behind(&self) -> Result<()> {
+        match &self.source {
+            Source::Catalog { catalog, id, .. } => {
+                check_not_behind(catalog.as_ref(), self.stores.as_ref(), [*id]).await
+            }
+            Source::Plain | Source::Reader(_) => Ok(()),
+        }
+    }
+
     /// The table as it is read by who writes in that way.
     async fn state(&self, options: &WriteOptions) -> Result<(Snapshot, LogState)> {
         let reader = self.reader().await?;
@@ -449,6 +460,7 @@ impl DeltaTable {
 
     async fn stage(&self, operation: Operation, options: &WriteOptions) -> Result<(Option<PendingWrite>, Value)> {
         let (id, began_at) = (self.writable_id()?, options.clock.now_ms());
+        self.check_not_behind().await?;
         let (base, state) = self.state(options).await?;
         let (version, table) = (base.version(), self.to_string());
         // What operations hold while they wait is much: it is not kept on the stack.

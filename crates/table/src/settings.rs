@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use std::path::Path;
 
 use deltalakedb_catalog::PostgresOptions;
+use deltalakedb_log::catalog::FutureTimes;
 use deltalakedb_log::{AllowedPaths, Durability, ErrorKind, Result, TxnLogError};
 
 use crate::write::WriteOptions;
@@ -14,6 +15,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("catalog", "a catalog URI"),
     ("concurrency.retries", "a number such as 5"),
     ("durability", "full or catalog"),
+    ("import.future_times", "refuse or accept"),
     ("mirror.checkpoint_interval", "a number of versions, 1 or more"),
     ("mirror.lag_alert", "a duration such as 60s"),
     ("mirror.mode", "inline or background"),
@@ -67,6 +69,7 @@ impl Settings {
         self.output_rows()?;
         self.allowed_paths()?;
         self.postgres()?;
+        self.future_times()?;
         Ok(())
     }
 
@@ -133,6 +136,15 @@ impl Settings {
             None | Some("inline") => Ok(true),
             Some("background") => Ok(false),
             Some(_) => Err(self.wrong("mirror.mode")),
+        }
+    }
+
+    /// What an import does with versions whose times are ahead of the catalog's clock.
+    pub fn future_times(&self) -> Result<FutureTimes> {
+        match self.get("import.future_times") {
+            None | Some("refuse") => Ok(FutureTimes::Refuse),
+            Some("accept") => Ok(FutureTimes::Accept),
+            Some(_) => Err(self.wrong("import.future_times")),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
@@ -10,7 +11,7 @@ use deltalakedb_log::action::{Action, Metadata, Protocol, Txn};
 use deltalakedb_log::catalog::{Catalog, TableRef};
 use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
 use deltalakedb_log::snapshot::At;
-use deltalakedb_log::{ErrorKind, Location, MemoryCatalog, SeededClock, TableId};
+use deltalakedb_log::{Clock, ErrorKind, Location, MemoryCatalog, SeededClock, TableId};
 use futures::TryStreamExt;
 use uuid::Uuid;
 
@@ -25,12 +26,41 @@ mod values;
 pub(crate) struct Room {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) catalog: Arc<MemoryCatalog>,
+    pub(crate) clock: Arc<MovableClock>,
+}
+
+/// A seeded clock that can be set.
+#[derive(Debug)]
+pub(crate) struct MovableClock {
+    seeded: SeededClock,
+    ahead_ms: AtomicI64,
+}
+
+impl MovableClock {
+    pub(crate) fn new(start_ms: i64, seed: u64) -> Self {
+        Self { seeded: SeededClock::new(start_ms, seed), ahead_ms: AtomicI64::new(0) }
+    }
+
+    pub(crate) fn set(&self, now_ms: i64) {
+        self.ahead_ms.store(now_ms - self.seeded.now_ms(), Ordering::Relaxed);
+    }
+}
+
+impl Clock for MovableClock {
+    fn now_ms(&self) -> i64 {
+        self.seeded.now_ms() + self.ahead_ms.load(Ordering::Relaxed)
+    }
+
+    fn new_uuid(&self) -> Uuid {
+        self.seeded.new_uuid()
+    }
 }
 
 impl Room {
     pub(crate) fn new() -> Self {
-        let catalog = MemoryCatalog::new(Arc::new(SeededClock::new(1_700_000_000_000, 7)));
-        Self { dir: tempfile::tempdir().unwrap(), catalog: Arc::new(catalog) }
+        let clock = Arc::new(MovableClock::new(1_700_000_000_000, 7));
+        let catalog = Arc::new(MemoryCatalog::new(clock.clone()));
+        Self { dir: tempfile::tempdir().unwrap(), catalog, clock }
     }
 
     pub(crate) fn new_table(&self, name: &str) -> NewTable {

@@ -26,7 +26,7 @@ use crate::create::{TableSpec, check_partitioning, check_place};
 use crate::delta_rs::{self, Captured, LogState, NewFiles, TableSchema, named_paths, wait};
 use crate::operations::{Operation, Staged, Write};
 use crate::table::{Scan, scan};
-use crate::write::{Rows, SaveMode, WriteOptions, commit_requests, remove};
+use crate::write::{Rows, SaveMode, WriteOptions, check_not_behind, commit_requests, remove};
 
 /// How a transaction runs.
 #[derive(Clone, Debug)]
@@ -302,6 +302,11 @@ impl Transaction {
             request.committer = self.options.write.committer.clone();
             tracing::debug!(table = %name, writes, "a transaction commits");
             requests.push(request);
+        }
+        let changed = requests.iter().filter(|r| r.writes() && !matches!(r.base, Base::Create(_))).map(|r| r.table);
+        if let Err(e) = check_not_behind(self.catalog.as_ref(), self.options.write.stores.as_ref(), changed).await {
+            remove(&files).await;
+            return Err(e.into());
         }
         // Planning and flattening take time, too: the age is judged last.
         if let Err(e) = self.check_age() {

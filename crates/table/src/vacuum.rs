@@ -81,6 +81,9 @@ impl DeltaTable {
                  `dl import`, or vacuum it with the engine that writes it"
             )));
         };
+        // Files that only newer published commits name would be nobody's to a catalog that lacks these commits.
+        deltalakedb_mirror::check_not_behind(catalog.as_ref(), self.stores.as_ref(), *id).await?;
+        catalog.compared().insert(*id);
         let reader = catalog.reader(*id);
         let head = reader.snapshot(At::Latest).await?;
         let default = retention(&head)?;
@@ -93,7 +96,7 @@ impl DeltaTable {
                 hours(retain)
             )));
         }
-        let now = options.clock.now_ms();
+        let now = catalog.now_ms().await?;
         let store = self.stores.open(&self.location, options.durability)?;
         let mut known = Known::of(catalog.as_ref(), *id, &head, now.saturating_sub(millis(retain))).await?;
         for version in &what.keep_versions {

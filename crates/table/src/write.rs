@@ -12,7 +12,7 @@ use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use deltalakedb_log::action::Txn;
-use deltalakedb_log::catalog::Catalog;
+use deltalakedb_log::catalog::{Catalog, TableRef};
 use deltalakedb_log::commit::{Base, CommitRequest, Committed, Outcome};
 use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{
@@ -25,6 +25,9 @@ use serde_json::Value;
 use crate::delta_rs::{Captured, Casts, Fit, NewFiles, SchemaMode, TableSchema};
 use crate::error::query_error;
 use crate::transaction::MAX_TIMEOUT;
+
+/// Tables that are compared at a time with what is in their `_delta_log`.
+const AT_ONCE: usize = 16;
 
 /// What a write does with a table that is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +68,41 @@ pub struct WriteOptions {
     pub metadata: BTreeMap<String, Value>,
     /// How far applications are once this is committed.
     pub applications: Vec<Txn>,
+    /// Where warnings go.
+    pub notices: Notices,
+}
+
+/// Where warnings go that a commit brings with it: a sentence each, to the log of the program unless somebody listens.
+#[derive(Clone, Default)]
+pub struct Notices(Option<Arc<dyn Fn(&str) + Send + Sync>>);
+
+impl Notices {
+    /// To a function.
+    pub fn to(listener: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(listener)))
+    }
+
+    fn say(&self, what: &str) {
+        match &self.0 {
+            Some(listener) => listener(what),
+            None => tracing::warn!("{what}"),
+        }
+    }
+
+    /// Says of each table whose time is ahead of the catalog's clock which version is the cause.
+    async fn of_leaps(&self, catalog: &dyn Catalog, committed: &[Committed]) {
+        for (table, leap) in committed.iter().filter_map(|c| Some((c.table, c.leap?))) {
+            // The commit stands: without the table's name its id says which it is.
+            let name = catalog.find(&TableRef::Id(table)).await.ok().flatten().map(|entry| entry.name.to_string());
+            self.say(&leap.warning(&name.unwrap_or_else(|| table.to_string())));
+        }
+    }
+}
+
+impl fmt::Debug for Notices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Notices").field(&self.0.is_some()).finish()
+    }
 }
 
 impl WriteOptions {
@@ -97,6 +135,7 @@ impl Default for WriteOptions {
             target_file_size: None,
             metadata: BTreeMap::new(),
             applications: Vec::new(),
+            notices: Notices::default(),
         }
     }
 }
@@ -295,6 +334,7 @@ pub(crate) async fn commit_requests(
     for attempt in 0.. {
         let outcome = catalog.commit_all(requests.clone()).await;
         if let Ok(Outcome::Committed(committed)) = outcome {
+            options.notices.of_leaps(catalog, &committed).await;
             return Ok(committed);
         }
         // Whatever was said, the commit ids decide.
@@ -317,6 +357,28 @@ pub(crate) async fn commit_requests(
         }
     }
     Err(TxnLogTransactionError::Closed)
+}
+
+/// Refuses to write to tables whose catalog is behind their `_delta_log`. A process compares a table once, before it first
+/// writes to it. A `_delta_log` that cannot be read now stands in nobody's way.
+pub(crate) async fn check_not_behind(
+    catalog: &dyn Catalog,
+    stores: &dyn Stores,
+    tables: impl IntoIterator<Item = TableId>,
+) -> Result<()> {
+    let new: Vec<_> = tables.into_iter().filter(|table| !catalog.compared().contains(*table)).collect();
+    stream::iter(new.into_iter().map(Ok))
+        .try_for_each_concurrent(AT_ONCE, |table| async move {
+            match deltalakedb_mirror::check_not_behind(catalog, stores, table).await {
+                Ok(()) => catalog.compared().insert(table),
+                Err(e) if e.kind() == ErrorKind::Unavailable => {
+                    tracing::warn!("a table was not compared with its _delta_log before it is written to: {e}");
+                }
+                Err(e) => return Err(e),
+            }
+            Ok(())
+        })
+        .await
 }
 
 /// Longer from time to time, and never the same for two who wait for each other.

@@ -15,6 +15,7 @@ mod mirror;
 mod operations;
 mod outside;
 mod property;
+mod restored;
 mod s3;
 mod sql;
 mod transactions;

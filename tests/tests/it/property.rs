@@ -113,7 +113,7 @@ impl Story {
     async fn new(seed: u64, dir: &Path, database: Database) -> Self {
         let clocks = [Stepped::new(seed), Stepped::new(seed)];
         let memory = MemoryCatalog::new(clocks[0].clone());
-        let options = ConnectOptions { clock: clocks[1].clone(), ..Default::default() };
+        let options = ConnectOptions { clock: clocks[1].clone(), server_clock: false, ..Default::default() };
         let database = catalog_with(database, dir, options).await;
         let tables = (0..TABLES).map(|n| Table {
             id: TableId(Uuid::from_u128(n as u128 + 1)),

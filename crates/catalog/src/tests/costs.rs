@@ -59,7 +59,7 @@ impl Database for Recorded {
     async fn read(&self) -> Result<Box<dyn Session>> {
         Ok(self.session(self.inner.read().await?))
     }
-    async fn write(&self, heads: &[TableId]) -> Result<Box<dyn Session>> {
+    async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
         if !heads.is_empty() && self.describe().contains("postgres") {
             let sql = format!(
                 "SELECT 1 FROM dl_tables WHERE table_id IN ({}) ORDER BY table_id FOR UPDATE",
@@ -67,7 +67,14 @@ impl Database for Recorded {
             );
             note(&self.said, &sql, &heads.iter().map(|id| id.0.into()).collect::<Vec<_>>());
         }
-        Ok(self.session(self.inner.write(heads).await?))
+        let (session, rows) = self.inner.write(heads, first).await?;
+        Ok((self.session(session), rows))
+    }
+    async fn note(&self, heads: &[TableId]) -> Result<Box<dyn Session>> {
+        Ok(self.session(self.inner.note(heads).await?))
+    }
+    fn clock(&self) -> Option<&'static str> {
+        self.inner.clock()
     }
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
         note(&self.said, &sql, &params);
@@ -264,7 +271,7 @@ async fn fill(kind: Kind, catalog: &SqlCatalog, table: TableId, others: &[TableI
         );
         writes.push(Write::run(sql, vec![id_of(*other)]));
     }
-    let mut session = catalog.db.write(&[]).await.unwrap();
+    let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
     for write in writes {
         session.write(vec![write]).await.unwrap();
     }
@@ -552,7 +559,7 @@ async fn work_of(f: &Filled, sql: &str, params: &[Value]) -> u64 {
             steps.load(Ordering::Relaxed)
         }
         Kind::Postgres => {
-            let mut session = f.catalog.db.write(&[]).await.unwrap();
+            let (mut session, _) = f.catalog.db.write(&[], "SELECT 1").await.unwrap();
             let lines = session.query(&format!("EXPLAIN (ANALYZE, BUFFERS) {sql}"), params.to_vec()).await.unwrap();
             // What is nothing is not said. The first line is that of the whole.
             let lines = lines.into_iter().map(|mut row| row.text().unwrap());

@@ -54,7 +54,7 @@ async fn a_stored_location_is_neither_followed_nor_judged() {
     let catalog = open(&dir.path().join("c.db"), 1).await.unwrap();
     let id = create(&catalog).await;
     let store = async |text: &str| {
-        let mut session = catalog.db.write(&[]).await.unwrap();
+        let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
         let sql = "UPDATE dl_tables SET location = ?, location_key = ?";
         session.write(vec![Write::run(sql, vec![text.into(), text.into()])]).await.unwrap();
         session.commit().await.unwrap();
@@ -118,6 +118,7 @@ async fn files_of_other_folders_are_taken_only_where_they_are_allowed() {
             table: TableId(Uuid::from_u128(n)),
             new: NewTable { name: format!("t{n}").parse().unwrap(), location },
             published_version: Some(0),
+            future_times: Default::default(),
             items: stream::iter([Ok(HistoryItem::Commit(commit))]).boxed(),
             progress: &|_| {},
         };

@@ -47,7 +47,14 @@ async fn check(name: &str, metadata: Metadata, of_commit: Vec<Action>) {
         let items: Vec<_> = (0..).zip(&bodies).map(item).collect();
         let items = futures::stream::iter(items).boxed();
         let new = new_table("loaded");
-        let load = HistoryLoad { table: loaded, new, published_version: None, items, progress: &|_| {} };
+        let load = HistoryLoad {
+            table: loaded,
+            new,
+            published_version: None,
+            future_times: Default::default(),
+            items,
+            progress: &|_| {},
+        };
         catalog.load_history(load).await.unwrap();
         for table in [committed, loaded] {
             let about = format!("{name}, {database:?}, table {table}");
@@ -249,7 +256,14 @@ async fn loaded_bytes_are_kept_whatever_they_are() {
         };
         let items = futures::stream::iter((0..).zip(&bodies).map(item).collect::<Vec<_>>()).boxed();
         let table = TableId(Uuid::from_u128(1));
-        let load = HistoryLoad { table, new: new_table("t"), published_version: None, items, progress: &|_| {} };
+        let load = HistoryLoad {
+            table,
+            new: new_table("t"),
+            published_version: None,
+            future_times: Default::default(),
+            items,
+            progress: &|_| {},
+        };
         catalog.load_history(load).await.unwrap();
         let reader = catalog.reader(table);
         for (version, body) in (0..).zip(&bodies) {

@@ -199,7 +199,14 @@ async fn load(catalog: &SqlCatalog, story: &Story) -> Arc<dyn TxnLogReader> {
             Ok(HistoryItem::Commit(LoggedCommit { version, time, body, origin: "planning".into() }))
         };
         let items = futures::stream::iter(versions.by_ref().map(item).collect::<Vec<_>>()).boxed();
-        let load = HistoryLoad { table: id, new, published_version: None, items, progress: &|_| {} };
+        let load = HistoryLoad {
+            table: id,
+            new,
+            published_version: None,
+            future_times: Default::default(),
+            items,
+            progress: &|_| {},
+        };
         catalog.load_history(load).await.unwrap();
     }
     catalog.reader(id)

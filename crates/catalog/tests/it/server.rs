@@ -285,7 +285,12 @@ async fn whole(catalog: &dyn Catalog, table: TableId) -> Vec<Seen> {
     let ids = seen.iter().map(|s| catalog.find_commit(table, append(table, 0, &s.path).commit_id));
     let found: Vec<_> = futures::stream::iter(ids).buffered(4).try_collect().await.unwrap();
     for ((version, seen), found) in (1..).zip(&seen).zip(found) {
-        assert_eq!(found, Some(Committed { table, version, timestamp: seen.timestamp }), "by the id of {}", seen.path);
+        assert_eq!(
+            found,
+            Some(Committed { table, version, timestamp: seen.timestamp, leap: None }),
+            "by the id of {}",
+            seen.path
+        );
     }
     let mut want = Vec::new();
     for (version, seen) in (0..).zip(std::iter::once(None).chain(seen.iter().map(Some))) {

@@ -12,5 +12,6 @@ mod mirror;
 mod operations;
 mod output;
 mod place;
+mod restored;
 mod rights;
 mod sql;

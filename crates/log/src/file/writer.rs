@@ -13,8 +13,8 @@ use super::{TableDir, commit_path};
 use crate::action::{Action, Commit, Version};
 use crate::catalog::{TxnLogReader, TxnLogWriter};
 use crate::commit::{
-    Base, CommitRequest, Committed, Conflict, ConflictChecker, ConflictKind, Current, OUR_KEY, Outcome, Stamp,
-    WinningCommit, prepare,
+    Base, CommitRequest, Committed, Conflict, ConflictChecker, ConflictKind, Current, OUR_KEY, Outcome, WinningCommit,
+    prepare,
 };
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::ids::{Clock, CommitId, TableName};
@@ -22,6 +22,7 @@ use crate::location::Location;
 use crate::object::Object;
 use crate::path::{PathKey, SetHash};
 use crate::snapshot::{At, Head};
+use crate::stamp::Stamp;
 use crate::stores::Stores;
 
 /// How often a commit is moved to a newer head before it gives up.
@@ -104,7 +105,7 @@ impl FileTxnLogWriter {
             let winners = self.winners(log, request, &head).await?;
             if let Some(version) = winners.own {
                 let timestamp = log.time(version).await?.ms;
-                return Ok(Err(Committed { table: request.table, version, timestamp }));
+                return Ok(Err(Committed { table: request.table, version, timestamp, leap: None }));
             }
             there = Some((log, head, winners.conflict));
         }
@@ -116,6 +117,7 @@ impl FileTxnLogWriter {
             name: self.table_name(),
             version: None,
             timestamp: 0,
+            leap: None,
             state: None,
             // Nobody keeps the hash of a log that no catalog manages.
             set_hash: SetHash::default(),
@@ -222,9 +224,9 @@ impl TxnLogWriter for FileTxnLogWriter {
                 Ok(None) => return Ok(Outcome::Committed(Vec::new())),
                 Err(conflict) => return Ok(Outcome::Conflict(conflict)),
             };
-            let (version, timestamp) = (prepared.version, stamp.committed_at);
+            let (version, timestamp) = (prepared.version, prepared.committed_at);
             match self.put(version, prepared.commit.bytes()).await? {
-                Put::Done => return Ok(Outcome::Committed(vec![Committed { table, version, timestamp }])),
+                Put::Done => return Ok(Outcome::Committed(vec![Committed { table, version, timestamp, leap: None }])),
                 Put::Taken => taken = Some(version),
                 Put::Unknown(why) => return Ok(Outcome::Unknown(why)),
             }

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use deltalakedb_log::action::{Add, Remove, Version};
 use deltalakedb_log::catalog::{
-    Artifact, HistoryLoad, HistoryRange, Lease, MirrorFailure, MirrorState, TxnLogReader, UnfinishedLoad,
+    Artifact, ComparedTables, HistoryLoad, HistoryRange, Lease, MirrorFailure, MirrorState, TxnLogReader,
+    UnfinishedLoad,
 };
 use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
 use deltalakedb_log::snapshot::{CommitSummary, Head, Snapshot};
@@ -96,6 +97,15 @@ impl Catalog for Watched {
     async fn identity(&self) -> Result<(Uuid, Uuid)> {
         self.inner.identity().await
     }
+    async fn renew_epoch(&self) -> Result<Uuid> {
+        self.inner.renew_epoch().await
+    }
+    async fn now_ms(&self) -> Result<i64> {
+        self.inner.now_ms().await
+    }
+    fn compared(&self) -> &ComparedTables {
+        self.inner.compared()
+    }
     fn describe(&self) -> String {
         self.inner.describe()
     }
@@ -119,6 +129,12 @@ impl Catalog for Watched {
     }
     async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry> {
         self.inner.load_history(load).await
+    }
+    async fn load_together(&self, loads: Vec<HistoryLoad<'_>>) -> Result<Vec<TableEntry>> {
+        self.inner.load_together(loads).await
+    }
+    async fn abandon_load(&self, table: TableId) -> Result<()> {
+        self.inner.abandon_load(table).await
     }
     async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>> {
         self.inner.unfinished_load(location).await

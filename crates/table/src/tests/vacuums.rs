@@ -11,13 +11,22 @@ use super::*;
 /// The catalog's clock begins here and moves a millisecond a question.
 const BEGIN: i64 = 1_700_000_000_000;
 
-/// A moment so many seconds after the catalog's first.
+/// A client's clock, so many seconds after the catalog's first moment.
 fn later(seconds: i64) -> WriteOptions {
     // Ids of their own, or a commit would be taken for an earlier one.
     static SEEDS: AtomicU64 = AtomicU64::new(9);
     let seed = SEEDS.fetch_add(1, Ordering::Relaxed);
     let clock: Arc<dyn Clock> = Arc::new(SeededClock::new(BEGIN + seconds * 1_000, seed));
     WriteOptions { clock, ..WriteOptions::default() }
+}
+
+impl Room {
+    /// The catalog's clock moves on to so many seconds after its first moment. The client's clock, which is wrong, has
+    /// no say in a vacuum.
+    fn later(&self, seconds: i64) -> WriteOptions {
+        self.clock.set(BEGIN + seconds * 1_000);
+        later(-1_000_000_000)
+    }
 }
 
 fn now_and_then(retain: u64, lite: bool) -> Vacuum {
@@ -49,21 +58,22 @@ async fn files_go_when_nobody_can_need_them() {
     let table = replaced(&room).await;
     let place = table.location().local_path().unwrap();
     let there = |name: &str| place.join(name).exists();
-    let e = table.vacuum(&Vacuum { enforce_retention: true, ..now_and_then(5, false) }, &later(60)).await.unwrap_err();
+    let e =
+        table.vacuum(&Vacuum { enforce_retention: true, ..now_and_then(5, false) }, &room.later(60)).await.unwrap_err();
     assert!(e.to_string().contains("keeps removed files for 168 hours"), "{e}");
 
-    let within = table.vacuum(&Vacuum { dry_run: true, ..now_and_then(3_600, false) }, &later(60)).await.unwrap();
+    let within = table.vacuum(&Vacuum { dry_run: true, ..now_and_then(3_600, false) }, &room.later(60)).await.unwrap();
     assert_eq!(within.files, ["old.parquet"], "the replaced file is of a version within retention");
     let dry = Vacuum { dry_run: true, ..now_and_then(0, false) };
-    let dry = table.vacuum(&dry, &later(60)).await.unwrap();
+    let dry = table.vacuum(&dry, &room.later(60)).await.unwrap();
     assert_eq!(dry.files.len(), 2, "{dry:?}");
     assert_eq!(table.head().await.unwrap().version, 2, "nothing was said and nothing done");
     assert_eq!((data_files(&table), there("old.parquet")), (5, true));
 
-    let gone = table.vacuum(&now_and_then(0, true), &later(60)).await.unwrap();
+    let gone = table.vacuum(&now_and_then(0, true), &room.later(60)).await.unwrap();
     assert_eq!(gone.files.len(), 1, "what the log does not know is not looked for: {gone:?}");
     assert!(gone.files[0].starts_with("day=a%20b/") && gone.bytes > 0, "{gone:?}");
-    assert_eq!(table.vacuum(&now_and_then(0, false), &later(60)).await.unwrap().files, ["old.parquet"]);
+    assert_eq!(table.vacuum(&now_and_then(0, false), &room.later(60)).await.unwrap().files, ["old.parquet"]);
     for (name, stays) in [("young.parquet", true), ("old.parquet", false), ("_other/old.parquet", true), (".old", true)]
     {
         assert_eq!(there(name), stays, "{name}");
@@ -75,7 +85,7 @@ async fn files_go_when_nobody_can_need_them() {
         said.iter().map(|c| c.operation.as_deref().unwrap()).collect::<Vec<_>>(),
         ["VACUUM END", "VACUUM START"]
     );
-    assert_eq!(table.vacuum(&now_and_then(0, false), &later(60)).await.unwrap(), Vacuumed::default());
+    assert_eq!(table.vacuum(&now_and_then(0, false), &room.later(60)).await.unwrap(), Vacuumed::default());
     assert_eq!(table.head().await.unwrap().version, 6, "and when there is nothing to do, nothing is said");
     std::fs::remove_file(place.join("_delta_log/old.json")).unwrap();
     check_plain(&table).await;
@@ -103,7 +113,7 @@ async fn a_file_named_by_an_absolute_path_or_only_by_its_changes_is_kept() {
     table.set_properties(&[("delta.enableChangeDataFeed", "true")], &options).await.unwrap();
     table.write(rows(&[5, 6], &["c", "c"]), SaveMode::Append, &options).await.unwrap();
     table.update(&[("id", "7")], Some("id = 5"), &options).await.unwrap();
-    let gone = table.vacuum(&now_and_then(0, false), &later(60)).await.unwrap();
+    let gone = table.vacuum(&now_and_then(0, false), &room.later(60)).await.unwrap();
     assert!(place.join("copy.parquet").exists(), "{gone:?}");
     let changes: Vec<_> = table.changes(6, Some(6)).await.unwrap().try_collect().await.unwrap();
     assert_eq!(changes.iter().map(RecordBatch::num_rows).sum::<usize>(), 2, "the newest version's changes are there");
@@ -119,7 +129,7 @@ async fn what_may_still_be_committed_is_left_alone() {
         table.prepare(Operation::Restore(At::Version(1).into()), &WriteOptions::default()).await.unwrap().unwrap();
     // A day from the real now: the files of the transaction are as old as one may become.
     let day = i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()).unwrap();
-    let in_a_day = later(day - BEGIN / 1_000 + 24 * 60 * 60);
+    let in_a_day = room.later(day - BEGIN / 1_000 + 24 * 60 * 60);
     let gone = table.vacuum(&now_and_then(0, false), &in_a_day).await.unwrap();
     assert_eq!(gone.files.len(), 2, "{gone:?}");
     tx.commit().await.unwrap();

@@ -1,0 +1,60 @@
+//! A catalog that came back from a backup, and an import that did not come to its end.
+
+use crate::place::Place;
+
+/// What has gone wrong says so, and what to do.
+fn fails(place: &Place, args: &[&str], says: &[&str]) {
+    let ran = place.dl(args);
+    assert_eq!(ran.code, Some(1), "{args:?}: {ran:?}");
+    for part in says {
+        assert!(ran.err.contains(part), "{args:?}: {:?} does not say {part:?}", ran.err);
+    }
+}
+
+#[test]
+fn a_catalog_from_a_backup_writes_and_vacuums_nothing_before_an_import() {
+    let place = Place::new();
+    fails(&place, &["init", "--restored"], &["there is no catalog", "dl init"]);
+    place.dl(&["init"]).good();
+    let epoch = || place.dl(&["init", "--format", "json"]).json()["epoch"].clone();
+    let before = epoch();
+    let sql = "CREATE TABLE t (id INT) LOCATION 't'; INSERT INTO t VALUES (1)";
+    place.dl(&["sql", sql]).good();
+    std::fs::copy(place.path("meta.db"), place.path("meta.db.old")).unwrap();
+    place.dl(&["sql", "INSERT INTO t VALUES (2); DELETE FROM t WHERE id = 1"]).good();
+    std::fs::copy(place.path("meta.db.old"), place.path("meta.db")).unwrap();
+    let content = place.content();
+    let says = ["version 1 of default.t", "version 2", "dl import default.t"];
+    fails(&place, &["sql", "INSERT INTO t VALUES (3)"], &says);
+    fails(&place, &["optimize", "t"], &says);
+    fails(&place, &["vacuum", "t", "--retain", "0s", "--force"], &says);
+    assert_eq!(place.content(), content, "no file came or went");
+    let ready = place.dl(&["init", "--restored"]).good();
+    assert!(ready.contains("in a new epoch"), "{ready}");
+    assert_ne!(epoch(), before);
+    place.dl(&["import", "t"]).good();
+    place.dl(&["sql", "INSERT INTO t VALUES (3)"]).good();
+    let rows = place.dl(&["sql", "SELECT id FROM t ORDER BY id", "--format", "csv"]).good();
+    assert_eq!(rows, "id\n2\n3\n");
+    place.dl(&["verify", "--every-version", "--data"]).good();
+}
+
+#[test]
+fn an_import_that_fails_is_given_up_or_goes_on_under_another_name() {
+    let place = Place::new();
+    place.copy_events("events");
+    let last = "events/_delta_log/00000000000000000003.json";
+    let whole = std::fs::read_to_string(place.path(last)).unwrap();
+    place.write(last, "{\"add\":");
+    let broken = |name: &str| fails(&place, &["import", "events", "--as", name], &["00000000000000000003.json"]);
+    broken("a");
+    broken("b");
+    place.dl(&["import", "events", "--abandon"]).good();
+    fails(&place, &["import", "events", "--abandon"], &["nothing to abandon"]);
+    fails(&place, &["import", "events"], &["needs a name"]);
+    broken("c");
+    place.write(last, &whole);
+    place.dl(&["import", "events", "--as", "d"]).good();
+    let names = place.dl(&["tables", "--format", "csv"]).good();
+    assert!(names.contains("default.d,") && names.lines().count() == 2, "{names}");
+}

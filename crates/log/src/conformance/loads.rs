@@ -1,0 +1,143 @@
+//! What a load of history keeps, and how it ends.
+
+use super::*;
+
+/// The versions of a table as a log would hold them.
+async fn as_logged(t: &Table) -> Vec<HistoryItem> {
+    let reader = t.catalog.reader(t.id);
+    let bodies: Vec<_> = reader.changes(0, t.head().await).await.unwrap().try_collect().await.unwrap();
+    let item = |(version, body): (Version, bytes::Bytes)| {
+        let ms = crate::Commit::parse(body.clone(), "a commit").unwrap().info().unwrap().timestamp().unwrap();
+        let time = CommitTime { ms, source: TimeSource::CommitInfo };
+        HistoryItem::Commit(LoggedCommit { version, time, body, origin: format!("{version:020}.json") })
+    };
+    bodies.into_iter().map(item).collect()
+}
+
+fn of(table: TableId, name: &str, items: Vec<HistoryItem>) -> HistoryLoad<'static> {
+    HistoryLoad {
+        table,
+        new: new_table(name),
+        published_version: None,
+        future_times: FutureTimes::Refuse,
+        items: futures::stream::iter(items.into_iter().map(Ok)).boxed(),
+        progress: &|_| {},
+    }
+}
+
+/// The answer to a commit was lost, and so was the commit, with all that came after a backup: it comes back from the log.
+pub(super) async fn commits_keep_their_ids(c: Arc<dyn Catalog>) {
+    let t = Table::create(&c, "t").await;
+    let request = t.request(Base::Exactly(0), vec![Action::Add(file("a", 0, 9))]);
+    let first = t.try_commit(request.clone()).await.unwrap().committed().unwrap()[0];
+    let history = as_logged(&t).await;
+
+    let again = c.load_history(of(table_id("again"), "again", history)).await.unwrap();
+    let request = CommitRequest { table: again.id, ..request };
+    let found = c.find_commit(again.id, request.commit_id).await.unwrap();
+    assert_eq!(found.map(|found| (found.version, found.timestamp)), Some((1, first.timestamp)));
+    let sent_again = c.commit_all(vec![request]).await.unwrap().committed().unwrap();
+    assert_eq!(sent_again[0].version, 1, "the same commit is the same commit after an import");
+    assert_eq!(c.reader(again.id).head().await.unwrap().version, 1, "and is not made twice");
+
+    // A delete sent again is not in conflict with itself.
+    let delete = t.request(Base::RebaseFrom(1), vec![remove(&file("a", 0, 9))]);
+    t.try_commit(delete.clone()).await.unwrap().committed().unwrap();
+    let tail = as_logged(&t).await.split_off(2);
+    c.load_history(of(again.id, "again", tail)).await.unwrap();
+    let sent_again = c.commit_all(vec![CommitRequest { table: again.id, ..delete }]).await.unwrap();
+    assert_eq!(sent_again.committed().unwrap()[0].version, 2);
+}
+
+pub(super) async fn a_commit_that_stands_twice_in_a_log_counts_once(c: Arc<dyn Catalog>) {
+    let t = Table::create(&c, "t").await;
+    let request = t.request(Base::Exactly(0), vec![Action::Add(file("a", 0, 9))]);
+    t.try_commit(request.clone()).await.unwrap().committed().unwrap();
+    let mut history = as_logged(&t).await;
+    for version in [2, 3] {
+        let HistoryItem::Commit(twice) = history[1].clone() else { panic!("a commit") };
+        history.push(HistoryItem::Commit(LoggedCommit { version, ..twice }));
+    }
+    let last = history.pop().unwrap();
+    let again = c.load_history(of(table_id("again"), "again", history)).await.unwrap();
+    c.load_history(of(again.id, "again", vec![last])).await.unwrap();
+    let found = c.find_commit(again.id, request.commit_id).await.unwrap();
+    assert_eq!(found.map(|found| found.version), Some(1), "the first counts");
+}
+
+pub(super) async fn an_unfinished_one_takes_another_name_or_is_given_up(c: Arc<dyn Catalog>) {
+    let place = Location::parse("/nowhere/t").unwrap();
+    let broken = || {
+        let mut items: Vec<Result<HistoryItem>> = story().into_iter().take(2).map(Ok).collect();
+        items.push(Err(TxnLogError::corrupt("2.json, line 1: broken JSON")));
+        items
+    };
+    let named = |name: &str, items: Vec<Result<HistoryItem>>| HistoryLoad {
+        new: NewTable { name: name.parse().unwrap(), location: place.clone() },
+        items: futures::stream::iter(items).boxed(),
+        ..of(table_id("t"), "t", vec![])
+    };
+    refused(c.load_history(named("a", broken())).await.map(drop), ErrorKind::Corrupt, &["2.json"]);
+    Table::create(&c, "taken").await;
+    let taken = c.load_history(named("taken", vec![])).await;
+    refused(taken, ErrorKind::AlreadyExists, &["default.taken"]);
+    let last = story().split_off(2).into_iter().map(Ok).collect();
+    let entry = c.load_history(named("b", last)).await.unwrap();
+    assert_eq!((entry.name.to_string().as_str(), entry.current_version), ("default.b", 2));
+    Table::create(&c, "a").await;
+    refused(c.abandon_load(entry.id).await, ErrorKind::NotFound, &["no unfinished import"]);
+
+    let other = Location::parse("/nowhere/other").unwrap();
+    let load = HistoryLoad {
+        table: table_id("other"),
+        new: NewTable { name: "other".parse().unwrap(), location: other.clone() },
+        items: futures::stream::iter(broken()).boxed(),
+        ..of(table_id("other"), "other", vec![])
+    };
+    refused(c.load_history(load).await, ErrorKind::Corrupt, &["2.json"]);
+    let unfinished = c.unfinished_load(&other).await.unwrap().unwrap();
+    c.abandon_load(unfinished.table).await.unwrap();
+    assert_eq!(c.unfinished_load(&other).await.unwrap(), None);
+    refused(c.abandon_load(unfinished.table).await, ErrorKind::NotFound, &["no unfinished import"]);
+    let t = Table::create(&c, "other").await;
+    t.append("fresh").await;
+    assert_eq!(t.paths(1).await, ["fresh"], "nothing of it is left");
+}
+
+/// A transaction over two tables, both of which came back from a backup without it.
+pub(super) async fn a_transaction_comes_back_in_whole_or_not_at_all(c: Arc<dyn Catalog>) {
+    let (s, t) = (Table::create(&c, "s").await, Table::create(&c, "t").await);
+    let both = vec![
+        s.request(Base::RebaseFrom(0), vec![Action::Add(file("s", 0, 9))]),
+        t.request(Base::RebaseFrom(0), vec![Action::Add(file("t", 0, 9))]),
+    ];
+    c.commit_all(both).await.unwrap().committed().unwrap();
+    // The same names, as of the backup: other tables, since nothing is ever taken away.
+    let rename = |item: &HistoryItem| {
+        let HistoryItem::Commit(logged) = item else { panic!("a commit") };
+        let text = String::from_utf8(logged.body.to_vec()).unwrap();
+        let body = text.replace("default.s", "default.u").replace("default.t", "default.v").into();
+        HistoryItem::Commit(LoggedCommit { body, ..logged.clone() })
+    };
+    let (of_s, of_t) = (as_logged(&s).await, as_logged(&t).await);
+    let (of_u, of_v): (Vec<_>, Vec<_>) = (of_s.iter().map(rename).collect(), of_t.iter().map(rename).collect());
+    let u = c.load_history(of(table_id("u"), "u", of_u[..1].to_vec())).await.unwrap().id;
+    let v = c.load_history(of(table_id("v"), "v", of_v[..1].to_vec())).await.unwrap().id;
+    let half = c.load_history(of(u, "u", of_u[1..].to_vec())).await;
+    refused(half, ErrorKind::Invalid, &["version 1 of default.u", "default.v as well"]);
+    let heads = async || c.begin(&[u, v]).await.unwrap().into_iter().map(|head| head.version).collect::<Vec<_>>();
+    assert_eq!(heads().await, [0, 0], "nothing of it came");
+    let loads = vec![of(u, "u", of_u[1..].to_vec()), of(v, "v", of_v[1..].to_vec())];
+    let entries = c.load_together(loads).await.unwrap();
+    assert_eq!(entries.iter().map(|e| (e.id, e.current_version)).collect::<Vec<_>>(), [(u, 1), (v, 1)]);
+    assert_eq!(heads().await, [1, 1]);
+    // A table that was made later has no part in it, whatever its name.
+    let w = of_u.iter().map(|item| {
+        let HistoryItem::Commit(logged) = rename(item) else { panic!("a commit") };
+        let body = String::from_utf8(logged.body.to_vec()).unwrap().replace("default.v", "default.late").into();
+        HistoryItem::Commit(LoggedCommit { body, ..logged })
+    });
+    let w: Vec<_> = w.collect();
+    Table::create(&c, "late").await;
+    c.load_history(of(table_id("w"), "w", w)).await.unwrap();
+}

@@ -1,0 +1,117 @@
+//! Times: one clock, and what is ahead of it.
+
+use super::*;
+use crate::stamp::MARGIN_MS;
+
+const YEAR: i64 = 365 * 24 * 60 * 60 * 1000;
+
+/// A table whose versions have these times.
+async fn imported(c: &Arc<dyn Catalog>, name: &str, times: &[i64], future_times: FutureTimes) -> Result<Table> {
+    let lines = |version: usize| match version {
+        0 => vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))],
+        _ => vec![Action::Add(file(&format!("f{version}"), 0, 9))],
+    };
+    let items = times.iter().enumerate().map(|(n, ms)| Ok(logged(n as Version, *ms, &lines(n))));
+    let load = HistoryLoad {
+        table: table_id(name),
+        new: new_table(name),
+        published_version: None,
+        future_times,
+        items: futures::stream::iter(items.collect::<Vec<_>>()).boxed(),
+        progress: &|_| {},
+    };
+    Ok(Table { catalog: c.clone(), id: c.load_history(load).await?.id })
+}
+
+async fn time(t: &Table, version: Version) -> i64 {
+    t.catalog.reader(t.id).snapshot(At::Version(version)).await.unwrap().head.timestamp
+}
+
+pub(super) async fn those_ahead_of_the_clock_are_imported_only_when_accepted(c: Arc<dyn Catalog>) {
+    let now = c.now_ms().await.unwrap();
+    imported(&c, "near", &[now - 9, now + MARGIN_MS / 2], FutureTimes::Refuse).await.unwrap();
+    let ahead = imported(&c, "ahead", &[now, now + YEAR], FutureTimes::Refuse).await.map(|t| t.id);
+    refused(ahead, ErrorKind::Invalid, &["version 1 of default.ahead", "import.future_times=accept"]);
+    let t = imported(&c, "ahead", &[now + YEAR], FutureTimes::Refuse).await.map(|t| t.id);
+    refused(t, ErrorKind::Invalid, &["version 0 of default.ahead"]);
+    let load = HistoryLoad {
+        table: table_id("ahead"),
+        new: new_table("ahead"),
+        published_version: None,
+        future_times: FutureTimes::Accept,
+        items: futures::stream::iter([Ok(logged(1, now + YEAR, &[Action::Add(file("a", 0, 9))]))]).boxed(),
+        progress: &|_| {},
+    };
+    let entry = c.load_history(load).await.unwrap();
+    assert_eq!((entry.current_version, entry.current_timestamp), (1, now + YEAR));
+}
+
+pub(super) async fn those_that_stand_still_are_made_to_grow(c: Arc<dyn Catalog>) {
+    let t = imported(&c, "t", &[100, 100, 50, 300], FutureTimes::Refuse).await.unwrap();
+    let mut times = Vec::new();
+    for version in 0..=3 {
+        times.push(time(&t, version).await);
+    }
+    assert_eq!(times, [100, 101, 102, 300]);
+    assert_eq!(c.reader(t.id).snapshot(At::Timestamp(101)).await.unwrap().version(), 1);
+    let after_the_last = imported(&c, "u", &[i64::MAX, 5], FutureTimes::Accept).await.map(|t| t.id);
+    refused(after_the_last, ErrorKind::Corrupt, &["version 1 of default.u"]);
+    let t = imported(&c, "v", &[i64::MAX], FutureTimes::Accept).await.unwrap();
+    let request = t.request(Base::Exactly(0), vec![Action::Add(file("a", 0, 9))]);
+    refused(t.try_commit(request).await, ErrorKind::Invalid, &["default.v takes no commits", "version 0"]);
+}
+
+/// A table with a time in the future, as of a machine whose clock was wrong, and one that shares a transaction with it.
+pub(super) async fn a_table_ahead_of_the_clock_goes_on_alone(c: Arc<dyn Catalog>) {
+    let now = c.now_ms().await.unwrap();
+    let orders = imported(&c, "orders", &[now, now + YEAR, now + 2 * YEAR], FutureTimes::Accept).await.unwrap();
+    let customers = Table::create(&c, "customers").await;
+    let alone = orders.append("alone").await;
+    assert_eq!(alone.timestamp, now + 2 * YEAR + 1, "strictly later, and no more than that");
+    let leap = alone.leap.unwrap();
+    assert_eq!((leap.version, leap.timestamp), (1, now + YEAR), "the version that leapt is named");
+    assert!(leap.now_ms - now < YEAR && leap.warning("default.orders").contains("version 1 of default.orders"));
+
+    let both = vec![
+        orders.request(Base::RebaseFrom(3), vec![Action::Add(file("o", 0, 9))]),
+        customers.request(Base::RebaseFrom(0), vec![Action::Add(file("c", 0, 9))]),
+    ];
+    let both = c.commit_all(both).await.unwrap().committed().unwrap();
+    assert_eq!(both[0].timestamp, now + 2 * YEAR + 2);
+    assert!((now..now + YEAR).contains(&both[1].timestamp), "{} is not carried along", both[1].timestamp);
+    assert_eq!((both[0].leap.map(|leap| leap.version), both[1].leap), (Some(1), None));
+    let body = c.reader(orders.id).commit_bytes(4).await.unwrap().unwrap();
+    let info = crate::Commit::parse(body, "t").unwrap().info().unwrap().clone();
+    assert_eq!(info.timestamp(), Some(both[0].timestamp), "the log says the time that the catalog says");
+    assert_eq!(time(&orders, 4).await, both[0].timestamp);
+    let read = CommitRequest { actions: vec![], ..orders.request(Base::ReadAt(4), vec![]) };
+    let write = customers.request(Base::RebaseFrom(1), vec![Action::Add(file("d", 0, 9))]);
+    let after = c.commit_all(vec![read, write]).await.unwrap().committed().unwrap();
+    assert!(after[0].timestamp < now + YEAR, "nor by reading: {}", after[0].timestamp);
+}
+
+/// Clocks that differ a little do not put an effect before its cause.
+pub(super) async fn a_transaction_is_later_than_what_it_read(c: Arc<dyn Catalog>) {
+    let now = c.now_ms().await.unwrap();
+    let s = imported(&c, "s", &[now, now + MARGIN_MS - 500], FutureTimes::Refuse).await.unwrap();
+    let t = Table::create(&c, "t").await;
+    let both =
+        vec![s.request(Base::ReadAt(1), vec![]), t.request(Base::RebaseFrom(0), vec![Action::Add(file("a", 0, 9))])];
+    let committed = c.commit_all(both).await.unwrap().committed().unwrap();
+    assert!(committed[0].timestamp > now + MARGIN_MS - 500, "{}", committed[0].timestamp);
+}
+
+pub(super) async fn a_new_epoch_is_in_every_commit_after_it(c: Arc<dyn Catalog>) {
+    let t = Table::create(&c, "t").await;
+    let (catalog, before) = c.identity().await.unwrap();
+    c.compared().insert(t.id);
+    let epoch = c.renew_epoch().await.unwrap();
+    assert_ne!(epoch, before);
+    assert_eq!(c.identity().await.unwrap(), (catalog, epoch), "it is the same catalog");
+    assert!(!c.compared().contains(t.id), "what was compared before may be otherwise now");
+    t.append("a").await;
+    let body = c.reader(t.id).commit_bytes(1).await.unwrap().unwrap();
+    let info = crate::Commit::parse(body, "t").unwrap().info().unwrap().0.clone();
+    let ours: crate::Object = info.get(crate::commit::OUR_KEY).unwrap();
+    assert_eq!(ours.get::<String>("epoch"), Some(epoch.to_string()));
+}

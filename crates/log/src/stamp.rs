@@ -1,0 +1,91 @@
+//! What marks a commit: its time, its catalog, and the transaction it belongs to.
+//!
+//! A catalog has one clock, and its commits get their times from it. A table's newest time may be ahead of that clock all
+//! the same: it was imported, or the clock was wrong once. Such a table goes on a millisecond at a time, alone: the
+//! other tables of a transaction get the time of the clock.
+
+use uuid::Uuid;
+
+use crate::action::Version;
+use crate::commit::{CommitRequest, Current};
+use crate::error::{Result, TxnLogError};
+use crate::ids::{Clock, TableName};
+use crate::time::format_ms;
+
+/// How far the time of a version may be ahead of the catalog's clock, in milliseconds. Clocks of the machines that share
+/// a catalog may differ by so much.
+pub const MARGIN_MS: i64 = 5_000;
+
+/// Whether a time is ahead of the catalog's clock by more than [`MARGIN_MS`].
+pub fn is_ahead(time_ms: i64, now_ms: i64) -> bool {
+    time_ms > now_ms.saturating_add(MARGIN_MS)
+}
+
+/// The first version of a table whose time [is ahead](is_ahead) of the catalog's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeLeap {
+    /// The version.
+    pub version: Version,
+    /// Its time, in milliseconds since 1970.
+    pub timestamp: i64,
+    /// What the catalog's clock said meanwhile, in milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+impl TimeLeap {
+    /// What whoever commits to the table should be told.
+    pub fn warning(&self, table: &str) -> String {
+        format!(
+            "version {} of {table} has the time {}, and the catalog's clock says {}: until the clock is past it, every \
+             version of {table} gets a time after that one, and `TIMESTAMP AS OF` an earlier time does not show it",
+            self.version,
+            format_ms(self.timestamp),
+            format_ms(self.now_ms)
+        )
+    }
+}
+
+/// What marks a commit, the same for all members of a transaction.
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    /// The time of the commit, in milliseconds since 1970, for all tables but those with a [`TimeLeap`]: not before the
+    /// clock's, and later than the newest version of each table that is written or read.
+    pub committed_at: i64,
+    /// The catalog; nil where there is none.
+    pub catalog_id: Uuid,
+    /// Its epoch: new after every rebuild or restore.
+    pub epoch: Uuid,
+    /// The transaction over several tables, and the names of those tables in order.
+    pub group: Option<(Uuid, Vec<TableName>)>,
+}
+
+impl Stamp {
+    /// The stamp of one transaction over the tables as they are now, in the order of its requests. `now_ms` is the time
+    /// of the catalog's clock; `ids` gives the id of the group.
+    pub fn new(
+        (catalog_id, epoch): (Uuid, Uuid),
+        now_ms: i64,
+        ids: &dyn Clock,
+        requests: &[CommitRequest],
+        tables: &[Current],
+    ) -> Self {
+        let in_time = tables.iter().filter(|table| table.version.is_some() && table.leap.is_none());
+        let floor = in_time.map(|table| table.timestamp.saturating_add(1)).max().unwrap_or(i64::MIN);
+        let written: Vec<_> = requests.iter().zip(tables).filter(|(request, _)| request.writes()).collect();
+        let names = || written.iter().map(|(_, table)| table.name.clone()).collect();
+        let group = (written.len() > 1).then(|| (ids.new_uuid(), names()));
+        Self { committed_at: now_ms.max(floor), catalog_id, epoch, group }
+    }
+
+    /// The time of the commit to one of the tables.
+    pub fn time_of(&self, table: &Current) -> Result<i64> {
+        let Some(leap) = &table.leap else { return Ok(self.committed_at) };
+        table.timestamp.checked_add(1).ok_or_else(|| {
+            TxnLogError::invalid(format!(
+                "{} takes no commits: version {} has the last time there is, and every version is later than the one \
+                 before it",
+                table.name, leap.version
+            ))
+        })
+    }
+}
