@@ -13,8 +13,8 @@ use deltalakedb_log::{
 };
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{
-    DeltaRs, DeltaTable, Notices, Scan, SendableRecordBatchStream, Settings, WriteOptions, check_apart, is_setting,
-    place_of, predicate_from_sql,
+    DeltaRs, DeltaTable, Notices, Scan, SendableRecordBatchStream, Settings, WriteOptions, is_setting, place_of,
+    predicate_from_sql,
 };
 use futures::TryStreamExt;
 use serde_json::{Value, json};
@@ -322,8 +322,6 @@ async fn import(s: &Session, place: &str, name: Option<&str>) -> Result<Ended> {
         && let Some(table) = catalog.find(&TableRef::Name(known)).await?
     {
         location = table.location;
-    } else if catalog.find(&TableRef::Location(location.clone())).await?.is_none() {
-        check_apart(catalog.as_ref(), &location).await?;
     }
     let progress = Progress::new(format!("importing {location}"), s.global.quiet);
     let show = |done: u64, total: u64| progress.at(done + 1, total + 1);

@@ -575,6 +575,14 @@ pub async fn require(catalog: &dyn Catalog, table: &TableRef) -> Result<TableEnt
     }
 }
 
+/// An error where a new table at `location` would be inside a table of the catalog, or around one: vacuum of the outer
+/// one would remove the files of the inner one.
+pub async fn check_apart(catalog: &dyn Catalog, location: &Location) -> Result<()> {
+    let tables = catalog.tables().await?;
+    let there = tables.iter().map(|table| (&table.name, &table.location));
+    there.filter(|(_, place)| *place != location).try_for_each(|(name, place)| location.check_apart(name, place))
+}
+
 /// Names within a few letters of `wanted`, nearest first. A namespace both have is no likeness.
 fn near_names(wanted: &str, names: &[String]) -> Vec<String> {
     let wanted = wanted.to_lowercase();

@@ -7,6 +7,7 @@ use object_store::path::Path;
 use url::Url;
 
 use crate::error::{Result, TxnLogError};
+use crate::ids::TableName;
 use crate::redact::redacted;
 
 /// The root of a table: a directory URL that ends in a slash, normalized so that one place has one spelling.
@@ -87,6 +88,23 @@ impl Location {
     /// The directory on this machine, for a `file` URL.
     pub fn local_path(&self) -> Option<std::path::PathBuf> {
         (self.0.scheme() == "file").then(|| self.0.to_file_path().ok()).flatten()
+    }
+
+    /// An error where this place of a new table is inside that of another one, or around it.
+    pub fn check_apart(&self, name: &TableName, registered: &Location) -> Result<()> {
+        // Places are normalized and end in a slash. A folder that was moved and linked is the same folder.
+        let inside = |inner: &Location, outer: &Location| inner.0.as_str().starts_with(outer.0.as_str());
+        let place = &registered.resolved();
+        let why = if self == place {
+            format!("{self} is the place of the table {name}, which is registered at {registered}")
+        } else if inside(self, place) {
+            format!("{self} is inside the table {name}, which is at {registered}")
+        } else if inside(place, self) {
+            format!("the table {name} is inside {self}, at {registered}")
+        } else {
+            return Ok(());
+        };
+        Err(TxnLogError::invalid(format!("{why}: choose a place where no table is")))
     }
 
     /// The last part of the path: the folder's name.

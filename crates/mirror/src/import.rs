@@ -1,6 +1,6 @@
 //! Bringing an existing Delta table in, with its history; the log itself stays as it is, byte for byte.
 
-use deltalakedb_log::catalog::{HistoryLoad, MirrorState};
+use deltalakedb_log::catalog::{HistoryLoad, MirrorState, check_apart};
 use deltalakedb_log::commit::{Group, NewTable};
 use deltalakedb_log::{
     Action, Commit, ErrorKind, FileTxnLogReader, Location, Result, TableEntry, TableId, TableName, TableRef,
@@ -55,6 +55,7 @@ impl Mirror {
                 if let Some(taken) = there.and_then(|there| new.taken_by(&there.name, &there.location)) {
                     return Err(taken);
                 }
+                check_apart(catalog, location).await?;
                 (fresh, name.clone(), None)
             }
         };

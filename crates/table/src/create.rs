@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use deltalakedb_log::action::Add;
-use deltalakedb_log::catalog::{Catalog, TableRef};
+use deltalakedb_log::catalog::{Catalog, TableRef, check_apart};
 use deltalakedb_log::commit::{Base, Committed, NewTable};
 use deltalakedb_log::{ErrorKind, Location, Result, TableId, TableName, TxnLogError};
 use futures::TryStreamExt;
@@ -164,28 +164,6 @@ pub(crate) async fn check_place(catalog: &dyn Catalog, new: &NewTable, options: 
 pub fn place_of(name: &TableName, given: Option<&str>, warehouse: Option<&str>) -> Result<Option<Location>> {
     let below = |warehouse: &str| format!("{}/{}/{}", warehouse.trim_end_matches('/'), name.namespace, name.name);
     given.map(str::to_string).or_else(|| warehouse.map(below)).map(|place| Location::parse(&place)).transpose()
-}
-
-/// An error where a new table at `location` would be inside a table of the catalog, or around one: vacuum of the outer
-/// one would remove the files of the inner one.
-pub async fn check_apart(catalog: &dyn Catalog, location: &Location) -> Result<()> {
-    // Locations are normalized and end in a slash.
-    let inside = |inner: &Location, outer: &Location| inner.url().as_str().starts_with(outer.url().as_str());
-    for there in catalog.tables().await?.into_iter().filter(|t| t.location != *location) {
-        // A folder that was moved and linked is the same folder.
-        let (name, registered, place) = (&there.name, &there.location, &there.location.resolved());
-        let why = if location == place {
-            format!("{location} is the place of the table {name}, which is registered at {registered}")
-        } else if inside(location, place) {
-            format!("{location} is inside the table {name}, which is at {registered}")
-        } else if inside(place, location) {
-            format!("the table {name} is inside {location}, at {registered}")
-        } else {
-            continue;
-        };
-        return Err(TxnLogError::invalid(format!("{why}: choose a place where no table is")));
-    }
-    Ok(())
 }
 
 async fn has_log(location: &Location, options: &WriteOptions) -> Result<bool> {

@@ -201,6 +201,9 @@ fn kind_of(e: &(dyn Error + 'static)) -> Option<ErrorKind> {
             _ => None,
         };
     }
+    if e.is::<tokio::task::JoinError>() {
+        return Some(ErrorKind::Internal);
+    }
     if let Some(e) = e.downcast_ref::<TransactionError>() {
         return match e {
             TransactionError::UnsupportedTableFeatures(_)

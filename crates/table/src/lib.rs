@@ -28,7 +28,7 @@ pub use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 pub use deltalakedb_catalog::connect;
 
 pub use assignments::{parse_assignments, parse_clause};
-pub use create::{TableSpec, check_apart, create_table, create_with_data, place_of, prepare_create};
+pub use create::{TableSpec, create_table, create_with_data, place_of, prepare_create};
 pub use delta_rs::{
     Alter, Assignments, Casts, Changes, Merge, MergeClause, NewFiles, Optimize, PartitionFilter, Restore, SchemaMode,
     TableSchema, parse_schema, plain, query, query_session, type_name,

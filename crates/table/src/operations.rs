@@ -7,11 +7,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use arrow::datatypes::Schema;
-use bytes::Bytes;
 use datafusion::execution::SendableRecordBatchStream;
-use deltalakedb_log::action::{Action, CommitInfo, Remove};
+use deltalakedb_log::action::{Action, CommitInfo, Metadata, Remove};
 use deltalakedb_log::catalog::TxnLogWriter;
 use deltalakedb_log::commit::{Base, Committed, Outcome, Reads};
+use deltalakedb_log::schema::Schema as LogSchema;
 use deltalakedb_log::snapshot::{At, Snapshot};
 use deltalakedb_log::{ErrorKind, FileTxnLogWriter, Object, Predicate, Result, TableId, TxnLogError, Version};
 use futures::TryStreamExt;
@@ -27,6 +27,7 @@ use crate::delta_rs::{
 use crate::error::Explain;
 use crate::filter::{Filter, join_predicate};
 use crate::table::{DeltaTable, Source};
+use crate::vacuum::check_none_is_going_on;
 use crate::write::{PendingWrite, Rows, SaveMode, WriteOptions, check_not_behind, commit};
 
 /// Something to do with a table.
@@ -170,8 +171,8 @@ impl Operation {
                 Staged::blind(Whole::open(state).await?.optimize(&how).await?)
             }
             Self::Restore(how) => {
-                let version = state.reader.snapshot(how.to).await?.version();
-                Staged { exactly: true, ..Staged::whole(Whole::open(state).await?.restore(version, &how).await?) }
+                let to = state.reader.snapshot(how.to).await?;
+                Staged { exactly: true, ..Staged::whole(Whole::open(state).await?.restore(&to, &how).await?) }
             }
             Self::Repair { dry_run } => Staged::whole(Whole::open(state).await?.repair(dry_run).await?),
             Self::Recreate(spec, columns) => {
@@ -276,11 +277,14 @@ impl Write {
 
 impl Stage {
     async fn stage(self, state: &LogState, base: &Snapshot, table: &str) -> Result<Staged> {
-        let known = &base.head.metadata.partition_columns;
+        let Metadata { schema_string, partition_columns, .. } = &base.head.metadata;
+        let schema = LogSchema::parse(schema_string, partition_columns)?;
+        // Values are by the columns' names in files.
+        let known: Vec<_> = schema.columns().iter().filter(|c| c.is_partition).map(|c| &c.physical_name).collect();
         for action in &self.actions {
             let Action::Add(add) = action else { continue };
             let given: Vec<_> = add.partition_values.keys().collect();
-            if given.len() != known.len() || !known.iter().all(|column| given.contains(&column)) {
+            if given.len() != known.len() || !known.iter().all(|column| given.contains(column)) {
                 return Err(TxnLogError::invalid(format!(
                     "the file {} has values for the partition columns {given:?}, and {table} is partitioned by {known:?}",
                     add.path
@@ -299,9 +303,7 @@ impl Stage {
         }
         let removes = self.overwrite || self.actions.iter().any(|action| matches!(action, Action::Remove(_)));
         actions.extend(self.actions);
-        let lines: Vec<_> = actions.iter().map(Action::to_json).collect();
-        let commit = Bytes::from(lines.join("\n") + "\n");
-        let captured = Captured::of_actions(state, actions, commit)?;
+        let captured = Captured::of_actions(state, actions)?;
         Ok(if removes { Staged::whole(captured) } else { Staged::blind(captured) })
     }
 }
@@ -451,6 +453,14 @@ impl DeltaTable {
         }
     }
 
+    /// The time by the clock that gives the table's versions their times, in milliseconds since 1970.
+    async fn now_ms(&self, options: &WriteOptions) -> Result<i64> {
+        match &self.source {
+            Source::Catalog { catalog, .. } => catalog.now_ms().await,
+            Source::Plain | Source::Reader(_) => Ok(options.clock.now_ms()),
+        }
+    }
+
     /// The table as it is read by who writes in that way.
     async fn state(&self, options: &WriteOptions) -> Result<(Snapshot, LogState)> {
         let reader = self.reader().await?;
@@ -463,12 +473,16 @@ impl DeltaTable {
         self.check_not_behind().await?;
         let (base, state) = self.state(options).await?;
         let (version, table) = (base.version(), self.to_string());
+        if matches!(operation, Operation::Restore(_)) {
+            // What is not gone now stays until this is committed: a vacuum that begins later is another version.
+            check_none_is_going_on(state.reader.as_ref(), self.now_ms(options).await?, &table).await?;
+        }
         // What operations hold while they wait is much: it is not kept on the stack.
         let Some(Staged { mut captured, reads, exactly }) = Box::pin(operation.stage(&state, &table)).await? else {
             return Ok((None, Value::Null));
         };
         let metrics = captured.metrics.take();
-        if captured.commit.is_none() {
+        if captured.is_empty() {
             return Ok((None, metrics));
         }
         let base = if exactly { Base::Exactly(version) } else { Base::RebaseFrom(version) };

@@ -99,7 +99,7 @@ impl HeldTable {
         let columns: Vec<usize> = projection.map_or_else(|| (0..self.schema.fields().len()).collect(), <[_]>::to_vec);
         let state = session.as_any().downcast_ref::<SessionState>();
         // The log knows nothing of what is only staged.
-        let is_committed = self.state.base.is_some() && self.state.staged.is_empty();
+        let is_committed = self.state.is_committed();
         if !is_committed || !(columns.is_empty() || (!asked.is_empty() && state.is_some())) {
             return Ok(None);
         }

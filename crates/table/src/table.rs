@@ -1,6 +1,6 @@
 //! A Delta table, wherever its log is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -25,6 +25,10 @@ use crate::delta_rs::{LogState, Texts, VirtualTable, session_context};
 use crate::error::Explain;
 use crate::filter::Filter;
 use crate::provider::HeldTable;
+
+/// The folder of the files by which readers without Delta find a table's data files, and what each is called.
+const MANIFESTS: &str = "_symlink_format_manifest";
+const MANIFEST: &str = "manifest";
 
 /// A Delta table: rows in Parquet at a place, and a log that says which of its files are the table.
 ///
@@ -203,11 +207,18 @@ impl DeltaTable {
             manifests.retain(|_, manifest| !manifest.is_empty());
         }
         let store = self.stores.open(&self.location, Durability::Full)?;
+        let root = object_store::path::Path::from(MANIFESTS);
+        let mut there: HashSet<_> = store.list(Some(&root)).map_ok(|meta| meta.location).try_collect().await?;
         for (folder, manifest) in manifests {
-            let path = ["_symlink_format_manifest", &folder, "manifest"].into_iter().filter(|part| !part.is_empty());
+            let path = [MANIFESTS, &folder, MANIFEST].into_iter().filter(|part| !part.is_empty());
             let path = object_store::path::Path::from_url_path(path.collect::<Vec<_>>().join("/"))
                 .explain(|| format!("{self} has a folder whose name cannot be read: {folder:?}"))?;
+            there.remove(&path);
             store.put(&path, manifest.into()).await?;
+        }
+        // Those of folders that have no files any more would name files that are gone.
+        for path in there.into_iter().filter(|path| path.filename() == Some(MANIFEST)) {
+            store.delete(&path).await?;
         }
         Ok(())
     }

@@ -18,7 +18,12 @@ use uuid::Uuid;
 use crate::*;
 
 mod conditions;
+mod files;
+mod metadata;
 mod operations;
+mod restores;
+mod retained;
+mod threads;
 mod transactions;
 mod vacuums;
 mod values;

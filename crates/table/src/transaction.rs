@@ -23,7 +23,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::create::{TableSpec, check_partitioning, check_place};
-use crate::delta_rs::{self, Captured, LogState, NewFiles, TableSchema, named_paths, wait};
+use crate::delta_rs::{self, Captured, LogState, NewFiles, TableSchema, finish, named_paths};
 use crate::operations::{Operation, Staged, Write};
 use crate::table::{Scan, scan};
 use crate::write::{Rows, SaveMode, WriteOptions, check_not_behind, commit_requests, remove};
@@ -72,7 +72,7 @@ impl Default for TransactionOptions {
 /// # }
 /// ```
 ///
-/// Dropped before it is committed, it is rolled back: its data files are removed.
+/// Dropped before it is committed, it is rolled back: its data files are removed, within a runtime soon after that.
 pub struct Transaction {
     catalog: Arc<dyn Catalog>,
     options: TransactionOptions,
@@ -89,11 +89,14 @@ type Members = BTreeMap<TableName, Member>;
 struct Member {
     id: TableId,
     base: Base,
+    /// The table with what each operation would commit on top.
     state: LogState,
-    /// What each operation would commit.
-    commits: Vec<Vec<Action>>,
     files: Vec<NewFiles>,
     reads: Reads,
+    /// Whether the operations that changed rows told so in files of changes; `None` as long as there was none.
+    in_changes: Option<bool>,
+    /// The files added by operations that did: the rows in them may have changed already.
+    rewritten: HashSet<FileKey>,
 }
 
 impl Transaction {
@@ -201,9 +204,11 @@ impl Transaction {
         let mut guard = self.open().await?;
         let members = guard.as_mut().ok_or(TxnLogTransactionError::Closed)?;
         check_place(self.catalog.as_ref(), &new, &self.options.write).await?;
-        let in_the_way = members.iter().find_map(|(name, m)| new.taken_by(name, &m.state.location));
-        if let Some(taken) = in_the_way {
-            return Err(taken.into());
+        for (name, member) in members.iter() {
+            if let Some(taken) = new.taken_by(name, &member.state.location) {
+                return Err(taken.into());
+            }
+            new.location.check_apart(name, &member.state.location)?;
         }
         self.check_room(members, &new.name)?;
         let state = LogState::nothing_yet(&new.location, &self.options.write.stores).writing(&self.options.write);
@@ -227,8 +232,9 @@ impl Transaction {
         let name: TableName = table.parse()?;
         let mut state = self.state(&name).await?;
         if what.at != At::Latest {
-            state.base = Some(state.reader.snapshot(what.at).await?);
-            state.staged.clear();
+            let then = state.reader.snapshot(what.at).await?;
+            state =
+                LogState::at(&state.location, &state.options.stores, state.reader, then).writing(&self.options.write);
         }
         let (rows, predicate) = scan(state, what, &format!("the table {name}")).await?;
         if what.at == At::Latest {
@@ -275,7 +281,7 @@ impl Transaction {
     /// Commits everything, or nothing. The versions are in the order of the tables' names; tables without a change get
     /// none.
     pub async fn commit(self) -> TransactionResult<Vec<Committed>> {
-        let members = self.open().await?.take().unwrap_or_default();
+        let members = self.members.lock().await.take().unwrap_or_default();
         let (mut requests, mut files) = (Vec::new(), Vec::new());
         let isolation = match self.options.serializable {
             true => Isolation::Serializable,
@@ -283,7 +289,7 @@ impl Transaction {
         };
         let mut leftover = Vec::new();
         for (name, member) in members {
-            let writes = !member.commits.is_empty();
+            let writes = member.state.staged().next().is_some();
             let base = match (&member.state.base, writes) {
                 (_, true) => member.base,
                 (Some(read), false) if self.options.serializable && !member.reads.is_blind() => {
@@ -291,8 +297,8 @@ impl Transaction {
                 }
                 _ => continue,
             };
-            let (before, actions) =
-                (member.commits.iter().flat_map(|c| named_paths(c)).collect(), flatten(member.commits));
+            let before = member.state.staged().flat_map(named_paths).collect();
+            let actions = flatten(member.state.staged());
             let gone: HashSet<_> = HashSet::difference(&before, &named_paths(&actions)).cloned().collect();
             leftover.extend(member.files.iter().map(|files| files.only(&gone)));
             files.extend(member.files);
@@ -387,10 +393,7 @@ impl Drop for Transaction {
         let files: Vec<_> =
             self.members.get_mut().take().unwrap_or_default().into_values().flat_map(|member| member.files).collect();
         if !files.is_empty()
-            && let Err(e) = wait(async move {
-                remove(&files).await;
-                Ok(())
-            })
+            && let Err(e) = finish(async move { remove(&files).await })
         {
             tracing::warn!(error = %e, "the files of a transaction that was dropped are left for vacuum");
         }
@@ -405,30 +408,60 @@ impl fmt::Debug for Transaction {
 
 impl Member {
     fn new(id: TableId, base: Base, state: LogState) -> Self {
-        Self { id, base, state, commits: Vec::new(), files: Vec::new(), reads: Reads::default() }
+        let (files, reads, rewritten) = (Vec::new(), Reads::default(), HashSet::new());
+        Self { id, base, state, files, reads, in_changes: None, rewritten }
     }
 
     /// Puts what an operation did on top.
     async fn take(&mut self, name: &TableName, captured: Captured, reads: Reads) -> TransactionResult<()> {
+        let Captured { actions, files, .. } = captured;
+        if let Err(e) = self.put(name, actions) {
+            files.remove().await;
+            return Err(e.into());
+        }
         self.reads.files.extend(reads.files);
         self.reads.predicates.extend(reads.predicates);
         self.reads.whole_table |= reads.whole_table;
-        let Some(commit) = captured.commit else { return Ok(()) };
-        let recorded = |actions: &[Action]| actions.iter().any(|a| matches!(a, Action::Cdc(_)));
-        let changes = |actions: &[Action]| actions.iter().any(changes_rows);
-        let unlike = |before: &Vec<Action>| changes(before) && recorded(before) != recorded(&captured.actions);
-        if changes(&captured.actions) && self.commits.iter().any(unlike) {
-            captured.files.remove().await;
-            // Readers of changes look at files of changes where a commit has some, and nowhere else.
-            let what = format!(
-                "{name} records its changes (delta.enableChangeDataFeed), and a commit cannot say both what was inserted \
-                 and what was updated: do one of them in a transaction of its own"
-            );
-            return Err(TxnLogError::invalid(what).into());
+        self.files.push(files);
+        Ok(())
+    }
+
+    fn put(&mut self, name: &TableName, actions: Vec<Action>) -> Result<()> {
+        self.record(name, &actions)?;
+        if actions.is_empty() {
+            return Ok(());
         }
-        self.state.staged.push(commit);
-        self.commits.push(captured.actions);
-        self.files.push(captured.files);
+        self.state.stage(actions)
+    }
+
+    /// Notes how an operation tells which rows it changed; an error where one commit cannot tell that beside what others
+    /// did. The changes of a version have no order, so it may tell of each row only once.
+    fn record(&mut self, name: &TableName, actions: &[Action]) -> Result<()> {
+        if !actions.iter().any(changes_rows) {
+            return Ok(());
+        }
+        let in_changes = actions.iter().any(|a| matches!(a, Action::Cdc(_)));
+        let refused = |what: &str| {
+            Err(TxnLogError::invalid(format!(
+                "{name} records its changes (delta.enableChangeDataFeed), and {what}: do one of them in a transaction of \
+                 its own"
+            )))
+        };
+        // Readers of changes look at files of changes where a commit has some, and nowhere else.
+        if self.in_changes.is_some_and(|before| before != in_changes) {
+            return refused("a commit cannot say both what was inserted and what was updated");
+        }
+        let changes_again = |a: &Action| matches!(a, Action::Remove(r) if self.rewritten.contains(&r.key()));
+        if in_changes && actions.iter().any(changes_again) {
+            return refused("a commit cannot say of one row that it changed twice, as rows of one file may have");
+        }
+        self.in_changes = Some(in_changes);
+        if in_changes {
+            self.rewritten.extend(actions.iter().filter_map(|a| match a {
+                Action::Add(add) => Some(add.key()),
+                _ => None,
+            }));
+        }
         Ok(())
     }
 }
@@ -442,7 +475,7 @@ fn changes_rows(action: &Action) -> bool {
 }
 
 /// Several commits of one table as one: what comes later wins, and a file that came and went was never there.
-fn flatten(commits: Vec<Vec<Action>>) -> Vec<Action> {
+fn flatten<'a>(commits: impl Iterator<Item = &'a [Action]>) -> Vec<Action> {
     let mut infos = Vec::new();
     let (mut protocol, mut metadata) = (None, None);
     let (mut txns, mut domains) = (BTreeMap::new(), BTreeMap::new());
@@ -453,7 +486,7 @@ fn flatten(commits: Vec<Vec<Action>>) -> Vec<Action> {
     let mut rest = Vec::new();
     for actions in commits {
         let mut added = Vec::new();
-        for action in actions {
+        for action in actions.iter().cloned() {
             match action {
                 Action::CommitInfo(info) => infos.push(info),
                 Action::Protocol(_) => protocol = Some(action),

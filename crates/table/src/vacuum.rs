@@ -3,24 +3,27 @@
 //! The catalog knows every file a version ever had, so what is kept is not guessed from tombstones. What it does not
 //! know may be a file that somebody is writing: it is left until nobody who began before could still commit it.
 
+mod marks;
+mod place;
+
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use deltalakedb_log::action::{Action, Add, CommitInfo};
-use deltalakedb_log::catalog::{Catalog, TableRef, TxnLogReader, require};
-use deltalakedb_log::commit::{Base, CommitRequest, Committed};
+use deltalakedb_log::action::{Action, Add};
+use deltalakedb_log::catalog::{TableEntry, TableRef, TxnLogReader, require};
 use deltalakedb_log::time::parse_interval;
-use deltalakedb_log::{
-    At, Commit, ErrorKind, Location, Object, Result, Snapshot, TableId, TxnLogError, Version, canonical_path,
-};
+use deltalakedb_log::{At, Commit, ErrorKind, Result, Snapshot, TxnLogError, Version, canonical_path};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use self::marks::Marks;
+pub(crate) use self::marks::check_none_is_going_on;
+use self::place::Place;
 use crate::delta_rs::deletion_vector_file;
 use crate::table::{DeltaTable, Source};
 use crate::transaction::MAX_TIMEOUT;
-use crate::write::{WriteOptions, commit_requests};
+use crate::write::WriteOptions;
 
 /// What to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,10 +73,17 @@ const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How many requests to a store are under way at once.
 const AT_ONCE: usize = 16;
 
+/// How many files are removed between two looks at the log.
+const BATCH: usize = 1_000;
+
+/// How many versions are looked through between requests to the store.
+const PAGE: Version = 256;
+
 impl DeltaTable {
     /// Removes files of the table's folder that nobody can need any more: not those of a version that was the newest
-    /// within retention, not those that a transaction may still commit ([`MAX_TIMEOUT`]), none in `_delta_log` or
-    /// another hidden folder. Older versions can then no longer be read.
+    /// within retention, nor of the one that is published and those after it; not those that a transaction may still
+    /// commit ([`MAX_TIMEOUT`]), none in `_delta_log` or another hidden folder. Older versions can then no longer be
+    /// read.
     pub async fn vacuum(&self, what: &Vacuum, options: &WriteOptions) -> Result<Vacuumed> {
         let Source::Catalog { catalog, id, .. } = &self.source else {
             return Err(TxnLogError::invalid(format!(
@@ -98,111 +108,110 @@ impl DeltaTable {
         }
         let now = catalog.now_ms().await?;
         let store = self.stores.open(&self.location, options.durability)?;
-        let mut known = Known::of(catalog.as_ref(), *id, &head, now.saturating_sub(millis(retain))).await?;
+        let entry = require(catalog.as_ref(), &TableRef::Id(*id)).await?;
+        let mut needed = Needed::of(&entry, reader.as_ref(), &head, now.saturating_sub(millis(retain))).await?;
         for version in &what.keep_versions {
-            let mut live = reader.files(*version, None).await?;
-            while let Some(add) = live.try_next().await? {
-                known.keep(&add)?;
-            }
+            needed.keep_version(reader.as_ref(), *version).await?;
         }
-        let Known { kept, over, .. } = &mut known;
-        over.retain(|path, _| !kept.contains(path));
         let mut found = match what.lite {
-            true => known.still_there(store.as_ref()).await?,
+            true => needed.named(store.as_ref(), reader.as_ref()).await?,
             false => {
                 let grace = now.saturating_sub(millis(retain.max(MAX_TIMEOUT + MARGIN)));
-                known.listed(store.as_ref(), &head.head.metadata.partition_columns, grace).await?
+                let partition_by = &head.head.metadata.partition_columns;
+                needed.listed(store.as_ref(), reader.as_ref(), partition_by, grace).await?
             }
         };
         if what.dry_run || found.is_empty() {
             return Ok(Vacuumed::of(&found));
         }
-        let start = start(options, &Vacuumed::of(&found), what, millis(default));
-        let started = mark(catalog.as_ref(), *id, head.version(), start, options).await?;
-        // A restore that was committed meanwhile may have brought files back; one that was not will find this version.
-        known.keep_since(reader.as_ref(), (head.version() + 1, started.version)).await?;
-        found.retain(|(path, _)| !known.kept.contains(path.as_ref().as_bytes()));
-        let gone = Vacuumed::of(&found);
-        let deleted = store.delete_stream(stream::iter(found.into_iter().map(|(path, _)| Ok(path))).boxed());
-        let deleted = deleted.filter(|r| std::future::ready(!matches!(r, Err(object_store::Error::NotFound { .. }))));
-        deleted.try_for_each(|_| std::future::ready(Ok(()))).await.map_err(|e| {
+        let mut marks = Marks::new(catalog.as_ref(), *id, options);
+        let started = marks.start(head.version(), &Vacuumed::of(&found), what, millis(default)).await?;
+        let mut gone = Vec::new();
+        let removed = async {
+            let (mut seen, mut newest) = (head.version(), started);
+            while !found.is_empty() {
+                // What was committed meanwhile may have brought files back.
+                needed.keep_since(reader.as_ref(), (seen + 1, newest)).await?;
+                found.retain(|(path, _)| !needed.has(path));
+                let batch = found.split_off(found.len().saturating_sub(BATCH));
+                gone.extend_from_slice(&batch);
+                remove(store.as_ref(), batch).await?;
+                (seen, newest) = (newest, marks.go_on(reader.as_ref()).await?);
+            }
+            Ok::<_, TxnLogError>(())
+        };
+        let removed = removed.await;
+        let gone = Vacuumed::of(&gone);
+        let ended = marks.end(started, &gone, removed.is_ok()).await;
+        removed.map_err(|e| {
             let what = format!("{self} is vacuumed in part: a file cannot be removed, run it again");
             TxnLogError::new(ErrorKind::Unavailable, what).with_source(e)
         })?;
-        let now_at = reader.head().await?.version;
-        mark(catalog.as_ref(), *id, now_at, end(options, &gone), options).await?;
+        ended?;
         Ok(gone)
     }
 }
 
-/// What the catalog knows of a table's files, by their decoded paths below it.
-struct Known {
-    /// Where the table is.
-    place: Location,
-    /// The decoded path of that, with a slash at its end.
-    root: Vec<u8>,
-    /// Those of versions within retention, of the newest version, and what belongs to them.
-    kept: HashSet<Vec<u8>>,
-    /// Those whose time is over, and their size.
-    over: HashMap<Vec<u8>, u64>,
+async fn remove(store: &dyn ObjectStore, files: Vec<(Path, u64)>) -> Result<()> {
+    let removed = store.delete_stream(stream::iter(files.into_iter().map(|(path, _)| Ok(path))).boxed());
+    let removed = removed.filter(|r| std::future::ready(!matches!(r, Err(object_store::Error::NotFound { .. }))));
+    Ok(removed.try_for_each(|_| std::future::ready(Ok(()))).await?)
 }
 
-impl Known {
-    /// Versions that were the newest at `cutoff_ms` or later are within retention.
-    async fn of(catalog: &dyn Catalog, id: TableId, head: &Snapshot, cutoff_ms: i64) -> Result<Self> {
-        let entry = require(catalog, &TableRef::Id(id)).await?;
-        let reader = catalog.reader(id);
-        let oldest = match reader.snapshot(At::Timestamp(cutoff_ms)).await {
+/// The files of a table that somebody may still need.
+struct Needed {
+    place: Place,
+    /// By their decoded paths below the table.
+    files: HashSet<Vec<u8>>,
+    /// The versions before those that need files, as far as they are held with their commits.
+    before: (Version, Version),
+}
+
+impl Needed {
+    /// Those of versions that were the newest at `cutoff_ms` or later, of the version that readers of `_delta_log` see,
+    /// and of all later ones.
+    async fn of(entry: &TableEntry, reader: &dyn TxnLogReader, head: &Snapshot, cutoff_ms: i64) -> Result<Self> {
+        let at_cutoff = match reader.snapshot(At::Timestamp(cutoff_ms)).await {
             Ok(at_cutoff) => at_cutoff.version(),
             Err(e) if e.kind() == ErrorKind::NotFound => entry.base_version,
             Err(e) => return Err(e),
         };
-        let mut root = canonical_path(entry.location.url().as_str());
-        if !root.ends_with(b"/") {
-            root.push(b'/');
-        }
-        let mut known = Self { place: entry.location, root, kept: HashSet::new(), over: HashMap::new() };
-        let mut live = reader.files(oldest, None).await?;
-        while let Some(add) = live.try_next().await? {
-            known.keep(&add)?;
-        }
-        drop(live);
-        // What came and went before is over, if nothing later needs it again.
-        let from = match reader.commit_bytes(entry.base_version).await? {
+        let published = entry.published_version.unwrap_or(at_cutoff).max(entry.base_version);
+        let oldest = at_cutoff.min(published);
+        let first = match reader.commit_bytes(entry.base_version).await? {
             Some(_) => entry.base_version,
             // History began at a checkpoint.
             None => entry.base_version + 1,
         };
-        known
-            .walk(reader.as_ref(), (from, oldest), |known, action| {
-                if let Action::Add(Add { path, size, .. }) = action {
-                    known.over.insert(known.below(path), u64::try_from(*size).unwrap_or(0));
-                } else if let Action::Remove(remove) = action {
-                    let size = remove.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
-                    known.over.insert(known.below(&remove.path), size);
-                    if let Some(vector) = &remove.deletion_vector
-                        && let Some(url) = deletion_vector_file(vector, &known.place)?
-                    {
-                        known.over.entry(known.below(url.as_str())).or_insert(0);
-                    }
-                } else if let Action::Cdc(cdc) = action {
-                    known.over.insert(known.below(&cdc.path), u64::try_from(cdc.size).unwrap_or(0));
-                }
-                Ok(())
-            })
-            .await?;
-        known.keep_since(reader.as_ref(), (oldest.max(from), head.version())).await?;
-        let kept = &known.kept;
-        known.over.retain(|path, _| !kept.contains(path));
-        Ok(known)
+        let (place, files) = (Place::new(&entry.location), HashSet::new());
+        let mut needed = Self { place, files, before: (first, oldest) };
+        needed.keep_version(reader, oldest).await?;
+        needed.keep_since(reader, (oldest.max(first), head.version())).await?;
+        Ok(needed)
+    }
+
+    fn has(&self, path: &Path) -> bool {
+        self.files.contains(path.as_ref().as_bytes())
+    }
+
+    /// Keeps the files of a version.
+    async fn keep_version(&mut self, reader: &dyn TxnLogReader, version: Version) -> Result<()> {
+        let mut live = reader.files(version, None).await?;
+        while let Some(add) = live.try_next().await? {
+            self.keep(&add)?;
+        }
+        Ok(())
     }
 
     /// Keeps what the versions from one to another brought.
     async fn keep_since(&mut self, reader: &dyn TxnLogReader, versions: (Version, Version)) -> Result<()> {
-        self.walk(reader, versions, |known, action| {
+        walk(reader, versions, |action| {
             match action {
-                Action::Add(add) => known.keep(add)?,
-                Action::Cdc(cdc) => _ = known.kept.insert(known.below(&cdc.path)),
+                Action::Add(add) => self.keep(add)?,
+                Action::Cdc(cdc) => {
+                    let path = self.place.below(&cdc.path);
+                    self.files.insert(path);
+                }
                 _ => {}
             }
             Ok(())
@@ -211,77 +220,123 @@ impl Known {
     }
 
     fn keep(&mut self, add: &Add) -> Result<()> {
-        self.kept.insert(self.below(&add.path));
+        let path = self.place.below(&add.path);
+        self.files.insert(path);
         if let Some(vector) = &add.deletion_vector
-            && let Some(url) = deletion_vector_file(vector, &self.place)?
+            && let Some(url) = deletion_vector_file(vector, self.place.location())?
         {
-            self.kept.insert(self.below(url.as_str()));
+            let path = self.place.below(url.as_str());
+            self.files.insert(path);
         }
         Ok(())
     }
 
-    /// Looks at what each version from one to another did.
-    async fn walk(
+    /// Gives `found` each file that a commit before all that need one removed, or had only as a file of changes; a page
+    /// of commits at a time, after which `found` may take its time.
+    async fn over(
         &mut self,
         reader: &dyn TxnLogReader,
-        (from, to): (Version, Version),
-        look: impl Fn(&mut Self, &Action) -> Result<()>,
+        mut found: impl AsyncFnMut(HashMap<Path, u64>) -> Result<()>,
     ) -> Result<()> {
-        if from > to {
-            return Ok(());
-        }
-        let mut commits = reader.changes(from, to).await?;
-        while let Some((version, body)) = commits.try_next().await? {
-            let commit = Commit::parse(body, &format!("version {version} of the table at {}", self.place))?;
-            commit.actions().iter().try_for_each(|action| look(self, action))?;
+        let ((first, last), location) = (self.before, self.place.location().clone());
+        for from in (first..=last).step_by(PAGE as usize) {
+            let mut page = HashMap::new();
+            walk(reader, (from, last.min(from + PAGE - 1)), |action| {
+                let mut over = |path: &str, size: Option<i64>| {
+                    let path = self.place.below(path);
+                    let path = std::str::from_utf8(&path).ok().and_then(|path| Path::parse(path).ok());
+                    if let Some(path) = path.filter(|path| !self.files.contains(path.as_ref().as_bytes())) {
+                        page.insert(path, size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0));
+                    }
+                };
+                match action {
+                    Action::Cdc(cdc) => over(&cdc.path, Some(cdc.size)),
+                    Action::Remove(remove) => {
+                        over(&remove.path, remove.size);
+                        if let Some(vector) = &remove.deletion_vector
+                            && let Some(url) = deletion_vector_file(vector, &location)?
+                        {
+                            over(url.as_str(), None);
+                        }
+                    }
+                    _ => {}
+                }
+                Ok(())
+            })
+            .await?;
+            found(page).await?;
         }
         Ok(())
     }
 
-    /// The decoded path of a file below the table; as it is, where it is elsewhere.
-    fn below(&self, raw: &str) -> Vec<u8> {
-        let path = canonical_path(raw);
-        if let Some(inside) = path.strip_prefix(self.root.as_slice()).filter(|inside| !inside.starts_with(b"/")) {
-            return inside.to_vec();
-        }
-        // A local file may be named through a link, or with a slash too many.
-        let local = std::str::from_utf8(&path).ok().filter(|path| path.starts_with('/'));
-        let real = local.and_then(|path| std::fs::canonicalize(path).ok());
-        let inside = real.and_then(|real| Some(real.to_str()?.as_bytes().strip_prefix(self.root.as_slice())?.to_vec()));
-        inside.unwrap_or(path)
-    }
-
-    /// The files whose time is over and that are there.
-    async fn still_there(&self, store: &dyn ObjectStore) -> Result<Vec<(Path, u64)>> {
-        let paths = self.over.keys().filter_map(|path| Path::parse(std::str::from_utf8(path).ok()?).ok());
-        let inside = paths.filter(|path| !is_hidden(path, &[]));
-        let looked = stream::iter(inside).map(|path| async move {
-            match store.head(&path).await {
-                Ok(meta) => Ok(Some((path, meta.size))),
-                Err(object_store::Error::NotFound { .. }) => Ok(None),
-                Err(e) => Err(TxnLogError::from(e)),
+    /// The files that the log names, that nobody needs, and that are there.
+    async fn named(&mut self, store: &dyn ObjectStore, reader: &dyn TxnLogReader) -> Result<Vec<(Path, u64)>> {
+        let mut there = HashMap::new();
+        self.over(reader, async |page| {
+            let inside = page.into_keys().filter(|path| !is_hidden(path, &[]) && !there.contains_key(path));
+            let looked = stream::iter(inside.collect::<Vec<_>>()).map(|path| async move {
+                match store.head(&path).await {
+                    Ok(meta) => Ok(Some((path, meta.size))),
+                    Err(object_store::Error::NotFound { .. }) => Ok(None),
+                    Err(e) => Err(TxnLogError::from(e)),
+                }
+            });
+            let mut looked = looked.buffer_unordered(AT_ONCE);
+            while let Some(found) = looked.try_next().await? {
+                there.extend(found);
             }
-        });
-        looked.buffer_unordered(AT_ONCE).try_filter_map(|found| std::future::ready(Ok(found))).try_collect().await
+            Ok(())
+        })
+        .await?;
+        Ok(there.into_iter().collect())
     }
 
-    /// The files below the table whose time is over, and those that nobody knows and nobody put there since `grace_ms`.
+    /// The files below the table that nobody needs, of which the log knows that, or which nobody put there since
+    /// `grace_ms`.
     async fn listed(
-        &self,
+        &mut self,
         store: &dyn ObjectStore,
+        reader: &dyn TxnLogReader,
         partition_by: &[String],
         grace_ms: i64,
     ) -> Result<Vec<(Path, u64)>> {
-        let (mut all, mut found) = (store.list(None), Vec::new());
+        let (mut all, mut found, mut young) = (store.list(None), Vec::new(), HashMap::new());
         while let Some(meta) = all.try_next().await? {
-            let path = meta.location.as_ref().as_bytes();
-            let old = self.over.contains_key(path) || meta.last_modified.timestamp_millis() < grace_ms;
-            if old && !self.kept.contains(path) && !is_hidden(&meta.location, partition_by) {
-                found.push((meta.location, meta.size));
+            if self.has(&meta.location) || is_hidden(&meta.location, partition_by) {
+                continue;
             }
+            if meta.last_modified.timestamp_millis() < grace_ms {
+                found.push((meta.location, meta.size));
+            } else {
+                young.insert(meta.location, meta.size);
+            }
+        }
+        if !young.is_empty() {
+            self.over(reader, async |page| {
+                found.extend(page.into_keys().filter_map(|path| young.remove_entry(&path)));
+                Ok(())
+            })
+            .await?;
         }
         Ok(found)
     }
+}
+
+/// Looks at what each version from one to another did.
+async fn walk(
+    reader: &dyn TxnLogReader,
+    (from, to): (Version, Version),
+    mut look: impl FnMut(&Action) -> Result<()>,
+) -> Result<()> {
+    if from > to {
+        return Ok(());
+    }
+    let mut commits = reader.changes(from, to).await?;
+    while let Some((version, body)) = commits.try_next().await? {
+        let commit = Commit::parse(body, &format!("version {version} of the table"))?;
+        commit.actions().iter().try_for_each(&mut look)?;
+    }
+    Ok(())
 }
 
 /// What begins with `.` or `_` is not the table's data, but for change data and for folders of partitions.
@@ -311,52 +366,6 @@ fn millis(d: Duration) -> i64 {
 
 fn hours(d: Duration) -> f64 {
     (d.as_secs_f64() / 36.0).round() / 100.0
-}
-
-/// The commit that says a vacuum begins, in the words of other engines.
-fn start(options: &WriteOptions, found: &Vacuumed, what: &Vacuum, default_ms: i64) -> CommitInfo {
-    let mut parameters = Object::default();
-    parameters.set("retentionCheckEnabled", what.enforce_retention.to_string());
-    parameters.set("defaultRetentionMillis", default_ms.to_string());
-    if let Some(ms) = what.retain.map(millis) {
-        parameters.set("specifiedRetentionMillis", ms.to_string());
-    }
-    let mut metrics = Object::default();
-    metrics.set("numFilesToDelete", found.files.len());
-    metrics.set("sizeOfDataToDelete", found.bytes);
-    info(options, "VACUUM START", parameters, metrics)
-}
-
-fn end(options: &WriteOptions, gone: &Vacuumed) -> CommitInfo {
-    let mut parameters = Object::default();
-    parameters.set("status", "COMPLETED");
-    let mut metrics = Object::default();
-    metrics.set("numDeletedFiles", gone.files.len());
-    metrics.set("numVacuumedDirectories", 0);
-    info(options, "VACUUM END", parameters, metrics)
-}
-
-fn info(options: &WriteOptions, operation: &str, parameters: Object, metrics: Object) -> CommitInfo {
-    let mut info = options.info(operation, parameters);
-    info.set("operationMetrics", metrics);
-    info.set("isBlindAppend", true);
-    CommitInfo(info)
-}
-
-/// Commits a version that changes nothing and says what goes on.
-async fn mark(
-    catalog: &dyn Catalog,
-    table: TableId,
-    base: Version,
-    info: CommitInfo,
-    options: &WriteOptions,
-) -> Result<Committed> {
-    let (operation, actions) = (options.clock.new_uuid(), vec![Action::CommitInfo(info)]);
-    let mut request = CommitRequest::new(table, operation, Base::RebaseFrom(base), actions);
-    request.committer = options.committer.clone();
-    let committed = commit_requests(catalog, vec![request], Vec::new(), options).await?;
-    let first = committed.into_iter().next();
-    first.ok_or_else(|| TxnLogError::new(ErrorKind::Internal, "the catalog committed a vacuum and named no version"))
 }
 
 #[cfg(test)]

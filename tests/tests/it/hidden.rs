@@ -126,7 +126,7 @@ async fn operate(catalog: &Arc<dyn Catalog>, table: &DeltaTable) -> Vec<Vec<Stri
     let tx = Transaction::begin(catalog.clone(), TransactionOptions::default()).await.unwrap();
     let name = table.name().unwrap().to_string();
     tx.update(&name, &[("id", "id + 100")], None).await.unwrap();
-    tx.delete(&name, Some("id = 102")).await.unwrap();
+    tx.run(&name, Operation::Constrain([("large".into(), "id > 100".into())].into())).await.unwrap();
     tx.commit().await.unwrap();
     after.push(lines(&table.read(&Scan::default()).await.unwrap()));
     after

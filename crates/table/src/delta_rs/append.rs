@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use super::log::{Files, HeldLog};
 use super::log_store::VirtualLogStore;
-use super::write::{Data, NewFiles, commit_of};
+use super::write::{Data, NewFiles};
 use super::{Captured, LogState};
 use crate::error::Explain;
 use crate::write::WriteOptions;
@@ -77,10 +77,7 @@ impl PlainAppend {
             },
         };
         match written {
-            Ok((actions, commit)) => {
-                let (seen, metrics) = (self.log.seen(), Value::Null);
-                Ok(Captured { actions, commit: Some(commit), files, seen, metrics })
-            }
+            Ok(actions) => Ok(Captured { actions, files, seen: self.log.seen(), metrics: Value::Null }),
             Err(e) => {
                 files.remove().await;
                 Err(e)
@@ -115,13 +112,7 @@ impl PlainAppend {
     }
 
     /// The commit, in the words of delta-rs.
-    async fn commit(
-        &self,
-        rows: usize,
-        adds: Vec<Value>,
-        began: Instant,
-        files: &NewFiles,
-    ) -> Result<(Vec<Action>, Bytes)> {
+    async fn commit(&self, rows: usize, adds: Vec<Value>, began: Instant, files: &NewFiles) -> Result<Vec<Action>> {
         let mut parameters = Object::default();
         parameters.set("mode", "Append");
         if !self.partition_by.is_empty() {
@@ -144,12 +135,10 @@ impl PlainAppend {
         let mut lines = vec![Action::CommitInfo(CommitInfo(info)).to_json()];
         lines.extend(self.options.applications.iter().map(|txn| Action::Txn(txn.clone()).to_json()));
         lines.extend(adds.into_iter().map(|add| json!({"add": add}).to_string()));
-        let mut bytes = Bytes::from(lines.join("\n") + "\n");
-        let mut actions = Commit::parse(bytes.clone(), "the commit made of the append")?.into_actions();
-        if files.restate_bounds(&mut actions, Some(&self.base)).await? {
-            bytes = commit_of(&actions);
-        }
-        Ok((actions, bytes))
+        let bytes = Bytes::from(lines.join("\n") + "\n");
+        let mut actions = Commit::parse(bytes, "the commit made of the append")?.into_actions();
+        files.restate_bounds(&mut actions, Some(&self.base)).await?;
+        Ok(actions)
     }
 }
 

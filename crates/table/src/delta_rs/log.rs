@@ -42,7 +42,7 @@ impl HeldLog {
             reader: state.reader.clone(),
             base: state.base.clone(),
             files,
-            staged: Mutex::new(state.staged.clone()),
+            staged: Mutex::new(state.staged.iter().map(|commit| commit.shown.clone()).collect()),
             before: state.staged.len(),
             seen: Mutex::default(),
             temporary: Mutex::default(),

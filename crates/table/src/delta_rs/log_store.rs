@@ -8,8 +8,10 @@ use delta_kernel::Engine;
 use deltalake_core::kernel::transaction::TransactionError;
 use deltalake_core::logstore::{CommitOrBytes, LogStore, LogStoreConfig, StorageConfig};
 use deltalake_core::{DeltaResult, DeltaTableError};
-use deltalakedb_log::{Location, Result, Stores, TxnLogError, Version};
-use object_store::ObjectStore;
+use deltalakedb_log::action::Add;
+use deltalakedb_log::{Durability, Location, Result, Stores, TxnLogError, Version};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use url::Url;
 use uuid::Uuid;
 
@@ -18,14 +20,14 @@ use super::log::HeldLog;
 use super::overlay::Overlay;
 use super::puts::Puts;
 use super::stores;
+use crate::error::Explain;
 use crate::write::WriteOptions;
 
 pub(super) struct VirtualLogStore {
     log: Arc<HeldLog>,
     config: LogStoreConfig,
     table_url: Url,
-    /// Where the table is.
-    location: Url,
+    location: Location,
     /// The store of the table, which is all there is under the table's URL.
     table: Arc<Overlay>,
     objects: Arc<dyn Engine>,
@@ -42,7 +44,7 @@ impl VirtualLogStore {
             config: LogStoreConfig::new(&url, StorageConfig::default()),
             objects: stores::engine(stores.as_ref(), &url)?,
             table_url: url,
-            location: location.url().clone(),
+            location: location.clone(),
             table: Arc::new(Overlay::new(data, log.clone())),
             log,
             stores,
@@ -52,7 +54,7 @@ impl VirtualLogStore {
     /// A URL within the table as everyone knows it.
     pub(super) fn outward(&self, url: &str) -> String {
         match url.strip_prefix(self.table_url.as_str()) {
-            Some(path) => format!("{}{path}", self.location),
+            Some(path) => format!("{}{path}", self.location.url()),
             None => url.into(),
         }
     }
@@ -65,6 +67,28 @@ impl VirtualLogStore {
     /// What was put into the table so far.
     pub(super) fn puts(&self) -> &Puts {
         self.table.puts()
+    }
+
+    /// The files that a live file consists of: its own, and that of its deletion vector.
+    pub(super) fn files_of(&self, add: &Add) -> Result<Vec<Url>> {
+        let file = self.location.url().join(&add.path);
+        let file = file.explain(|| format!("the path of the file {:?} cannot be read", add.path))?;
+        let vector = add.deletion_vector.as_ref().map(|of| super::deletion_vector_file(of, &self.location));
+        Ok(std::iter::once(file).chain(vector.transpose()?.flatten()).collect())
+    }
+
+    /// Whether there is a file at a URL.
+    pub(super) async fn is_there(&self, url: &Url) -> Result<bool> {
+        let (store, path) = match url.as_str().strip_prefix(self.location.url().as_str()) {
+            Some(inside) => (self.data_store(), inside),
+            None => (stores::root_store(self.stores.as_ref(), url, Durability::Full)?, url.path()),
+        };
+        let path = Path::from_url_path(path).explain(|| format!("the path of the file {url} cannot be read"))?;
+        match store.head(&path).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// The object store of the data files, its root the table's.

@@ -20,6 +20,7 @@ pub(crate) mod floats;
 pub(crate) mod literals;
 mod log;
 mod log_store;
+mod memory;
 mod merge;
 mod operations;
 mod overlay;
@@ -43,13 +44,14 @@ use datafusion::common::DataFusionError;
 use datafusion::dataframe::DataFrame;
 use datafusion::prelude::SessionContext;
 use delta_kernel::actions::deletion_vector::{DeletionVectorDescriptor, DeletionVectorStorageType};
+use deltalake_core::DeltaTableError;
 use deltalake_core::delta_datafusion::{DeltaScanConfig, DeltaScanNext, DeltaSessionContext};
 use deltalake_core::kernel::EagerSnapshot;
-use deltalakedb_log::action::{Add, DeletionVector};
+use deltalakedb_log::action::{Action, Add, DeletionVector};
 use deltalakedb_log::catalog::TxnLogReader;
 use deltalakedb_log::snapshot::{Head, Replay, Snapshot};
 use deltalakedb_log::stores::environment;
-use deltalakedb_log::{Commit, Location, Predicate, Result, Stores, TxnLogError};
+use deltalakedb_log::{ErrorKind, Location, Predicate, Result, Stores, TxnLogError};
 use futures::TryStreamExt;
 
 use url::Url;
@@ -68,7 +70,7 @@ pub use self::fit::{Casts, type_name};
 pub use self::merge::{Assignments, Merge, MergeClause};
 pub(crate) use self::merge::{Joined, MergeSource};
 pub use self::operations::{Alter, Changes, Optimize, PartitionFilter, Restore};
-pub(crate) use self::runtime::wait;
+pub(crate) use self::runtime::{finish, wait_beside};
 pub use self::schema::{TableSchema, parse_schema};
 pub(crate) use self::stores::register;
 pub use self::write::NewFiles;
@@ -83,9 +85,19 @@ pub(crate) struct LogState {
     /// The version; `None` for a table that the transaction makes.
     pub(crate) base: Option<Snapshot>,
     /// What the transaction staged so far, in order.
-    pub(crate) staged: Vec<Bytes>,
+    staged: Vec<Arc<StagedCommit>>,
+    /// What the table is with that.
+    now: Option<Snapshot>,
     /// How data files and commits are made.
     pub(crate) options: Arc<WriteOptions>,
+}
+
+/// A commit that only its transaction sees.
+#[derive(Debug)]
+struct StagedCommit {
+    actions: Vec<Action>,
+    /// The same as delta-rs is shown it, in the bytes of a log.
+    shown: Bytes,
 }
 
 impl LogState {
@@ -96,7 +108,7 @@ impl LogState {
         reader: Arc<dyn TxnLogReader>,
         base: Snapshot,
     ) -> Self {
-        Self { base: Some(base), reader, ..Self::nothing_yet(location, stores) }
+        Self { now: Some(base.clone()), base: Some(base), reader, ..Self::nothing_yet(location, stores) }
     }
 
     /// A table at a version, of which only the head is known: to read it, not to write.
@@ -112,13 +124,43 @@ impl LogState {
     /// A table that does not exist yet.
     pub(crate) fn nothing_yet(location: &Location, stores: &Arc<dyn Stores>) -> Self {
         let options = Arc::new(WriteOptions { stores: stores.clone(), ..WriteOptions::default() });
-        Self { location: location.clone(), reader: Arc::new(NoLog), base: None, staged: Vec::new(), options }
+        let reader = Arc::new(NoLog);
+        Self { location: location.clone(), reader, base: None, staged: Vec::new(), now: None, options }
     }
 
     /// The same, for who writes in that way. The object stores stay the table's.
     pub(crate) fn writing(self, options: &WriteOptions) -> Self {
         let options = WriteOptions { stores: self.options.stores.clone(), ..options.clone() };
         Self { options: Arc::new(options), ..self }
+    }
+
+    /// Puts a commit on top, whose actions are those that the catalog would get.
+    pub(crate) fn stage(&mut self, actions: Vec<Action>) -> Result<()> {
+        let mut replay = Replay::default();
+        let (mut version, mut timestamp) = (0, 0);
+        if let Some(Snapshot { head, txns, domains }) = self.now.take() {
+            (version, timestamp) = (head.version + 1, head.timestamp);
+            (replay.protocol, replay.metadata) = (Some(head.protocol), Some(head.metadata));
+            (replay.txns, replay.domains) = (txns, domains);
+        }
+        // Files are replayed when somebody asks for them.
+        replay.apply(
+            actions.iter().filter(|action| !matches!(action, Action::Add(_) | Action::Remove(_))).cloned().collect(),
+        );
+        self.now = Some(replay.snapshot(version, timestamp, "the transaction")?);
+        let shown = shown::commit(&actions);
+        self.staged.push(Arc::new(StagedCommit { actions, shown }));
+        Ok(())
+    }
+
+    /// Whether it is a version of the log as it is, and nothing on top.
+    pub(crate) fn is_committed(&self) -> bool {
+        self.base.is_some() && self.staged.is_empty()
+    }
+
+    /// The actions of each staged commit, in order.
+    pub(crate) fn staged(&self) -> impl Iterator<Item = &[Action]> {
+        self.staged.iter().map(|commit| commit.actions.as_slice())
     }
 
     /// Its live files, with what is staged.
@@ -128,38 +170,16 @@ impl LogState {
             let files = self.reader.files(base.version(), None).await?;
             replay.files = files.map_ok(|add| (add.key(), add)).try_collect().await?;
         }
-        for commit in &self.staged {
-            replay.apply(Commit::parse(commit.clone(), "a staged commit")?.into_actions());
+        for actions in self.staged() {
+            replay.apply(actions.to_vec());
         }
         Ok(replay.files.into_values().collect())
     }
 
     /// What the table is, with what is staged.
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
-        let mut replay = Replay::default();
-        let mut version = None;
-        let mut timestamp = 0;
-        if let Some(base) = &self.base {
-            if self.staged.is_empty() {
-                return Ok(base.clone());
-            }
-            version = Some(base.version());
-            timestamp = base.head.timestamp;
-            replay.protocol = Some(base.head.protocol.clone());
-            replay.metadata = Some(base.head.metadata.clone());
-            replay.txns = base.txns.clone();
-            replay.domains = base.domains.clone();
-        }
-        for commit in &self.staged {
-            replay.apply(Commit::parse(commit.clone(), "a staged commit")?.into_actions());
-            version = Some(version.map_or(0, |v| v + 1));
-        }
         let nothing = || TxnLogError::not_found(format!("there is no table at {} yet", self.location));
-        let (Some(version), Some(protocol), Some(metadata)) = (version, replay.protocol, replay.metadata) else {
-            return Err(nothing());
-        };
-        let head = Head { version, timestamp, protocol, metadata };
-        Ok(Snapshot { head, txns: replay.txns, domains: replay.domains })
+        self.now.clone().ok_or_else(nothing)
     }
 }
 
@@ -198,9 +218,14 @@ impl VirtualTable {
         let base = state.snapshot()?;
         let log = Arc::new(HeldLog::new(state, files));
         let log_store = Arc::new(VirtualLogStore::new(&state.location, log.clone(), &state.options)?);
-        let snapshot = EagerSnapshot::try_new(log_store.as_ref(), None)
-            .await
-            .explain(|| format!("version {} of the table at {} cannot be opened", base.version(), state.location))?;
+        let failed = || format!("version {} of the table at {} cannot be opened", base.version(), state.location);
+        let snapshot = match EagerSnapshot::try_new(log_store.as_ref(), None).await {
+            // No plan is made and no row checked here: it is what is left of a task that panicked.
+            Err(DeltaTableError::Generic(said)) => {
+                return Err(TxnLogError::new(ErrorKind::Internal, format!("{}: {said}", failed())));
+            }
+            opened => opened.explain(failed)?,
+        };
         Ok(Self { log, log_store, snapshot, base, options: state.options.clone() })
     }
 

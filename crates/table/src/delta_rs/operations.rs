@@ -19,10 +19,14 @@ use deltalake_core::operations::update_table_metadata::TableMetadataUpdate;
 use deltalake_core::partitions::{FilterLiteral, FilterValue, filter_literal};
 use deltalake_core::table::config::TableProperty;
 use deltalake_core::table::state::DeltaTableState;
-use deltalakedb_log::{Action, At, Result, TxnLogError, Version};
+use deltalakedb_log::action::Add;
+use deltalakedb_log::{Action, At, FileKey, Result, Snapshot, TxnLogError, Version};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::log_store::VirtualLogStore;
 use super::{Captured, Columns, Matching, TableSchema, VirtualTable, Whole, session_context};
 use crate::error::Explain;
 
@@ -384,24 +388,74 @@ impl Whole {
     }
 
     /// Makes the table what it was at an earlier version.
-    pub(crate) async fn restore(self, version: Version, how: &Restore) -> Result<Captured> {
-        let current = self.0.base().version();
+    pub(crate) async fn restore(self, to: &Snapshot, how: &Restore) -> Result<Captured> {
+        let (version, current) = (to.version(), self.0.base().version());
         if version >= current {
             return Err(TxnLogError::invalid(format!(
                 "version {version} cannot be restored: the table is at version {current}, give an earlier one"
             )));
         }
+        let (log, log_store) = (self.0.log.clone(), self.0.log_store.clone());
         let restore = self
             .0
             .theirs()
             .restore()
             .with_version_to_restore(version)
-            .with_ignore_missing_files(how.ignore_missing_files)
+            // Whether files are there is looked up below: delta-rs finds none elsewhere, and knows of no vectors.
+            .with_ignore_missing_files(true)
             .with_protocol_downgrade_allowed(how.protocol_downgrade_allowed)
             .with_commit_properties(self.0.commit_properties());
-        self.0.capture("the version cannot be restored", restore, metrics).await
+        let mut captured =
+            self.0.capture_from(&to.head.metadata, "the version cannot be restored", restore, metrics).await?;
+        as_they_were(&mut captured.actions, log.reader().files(version, None).await?).await?;
+        if !how.ignore_missing_files {
+            check_there(&log_store, version, &captured.actions).await?;
+        }
+        Ok(captured)
     }
 }
+
+/// Puts back what delta-rs leaves out of files that come back.
+async fn as_they_were(actions: &mut [Action], mut then: BoxStream<'static, Result<Add>>) -> Result<()> {
+    let adds = actions.iter_mut().filter_map(|action| match action {
+        Action::Add(add) => Some((add.key(), add)),
+        _ => None,
+    });
+    let mut adds: HashMap<FileKey, &mut Add> = adds.collect();
+    while let Some(was) = then.try_next().await? {
+        if let Some(add) = adds.get_mut(&was.key()) {
+            **add = Add { data_change: add.data_change, ..was };
+        }
+    }
+    Ok(())
+}
+
+/// An error that names a file that is to come back and is gone.
+async fn check_there(log_store: &VirtualLogStore, version: Version, actions: &[Action]) -> Result<()> {
+    let mut files = Vec::new();
+    for action in actions {
+        let Action::Add(add) = action else { continue };
+        files.extend(log_store.files_of(add)?);
+    }
+    // A vector may be in one file with others.
+    files.sort_unstable();
+    files.dedup();
+    let looked =
+        stream::iter(files).map(|file| async move { Ok::<_, TxnLogError>((log_store.is_there(&file).await?, file)) });
+    let mut looked = looked.buffer_unordered(AT_ONCE);
+    while let Some((there, file)) = looked.try_next().await? {
+        if !there {
+            return Err(TxnLogError::invalid(format!(
+                "the version cannot be restored: the file {file} of version {version} is gone, as vacuum removes files \
+                 of old versions; restore a later one"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// How many files are looked for at once.
+const AT_ONCE: usize = 16;
 
 /// The settings and stores operations run with.
 pub(super) fn state(table: &VirtualTable) -> Result<Arc<SessionState>> {

@@ -77,7 +77,9 @@ impl Overlay {
         };
         let digits = offset.filename().and_then(|name| name.get(..20));
         let from: Version = digits.and_then(|d| d.parse().ok()).unwrap_or(0);
-        let limit = (base + 1).saturating_sub(from);
+        // The newest of all are asked for, and the log may have gone on since the version it is held at.
+        let newest = self.log.reader().head().await.map_err(failed)?.version.max(base);
+        let limit = (newest + 1).saturating_sub(from);
         let range = HistoryRange { limit: Some(limit), ..HistoryRange::default() };
         let mut commits = self.log.reader().history(range).await.map_err(failed)?;
         commits.retain(|c| c.version >= from && c.version <= base);

@@ -1,4 +1,4 @@
-//! The thread on which log reads wait.
+//! The threads on which log reads wait.
 //!
 //! Kernel handlers are synchronous, and some are called on a thread that drives a runtime, where blocking on a
 //! future panics. So one runtime per process does nothing but log reads, and callers wait for it on a channel.
@@ -7,7 +7,7 @@ use std::future::Future;
 use std::sync::{Mutex, OnceLock, mpsc};
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 
 fn runtime() -> Result<&'static Runtime> {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
@@ -41,4 +41,30 @@ pub(crate) fn wait<T: Send + 'static>(read: impl Future<Output = Result<T>> + Se
         let _ = done.send(read.await);
     });
     result.recv().map_err(|_| TxnLogError::new(ErrorKind::Internal, "reading the log panicked"))?
+}
+
+/// The same from a thread that may drive a runtime, whose connections the read may need. `None` where that is the only
+/// thread of its runtime: while it waited, the read could not go on.
+pub(crate) fn wait_beside<T: Send + 'static>(
+    read: impl Future<Output = Result<T>> + Send + 'static,
+) -> Option<Result<T>> {
+    match Handle::try_current().map(|caller| caller.runtime_flavor()) {
+        Err(_) => Some(wait(read)),
+        Ok(RuntimeFlavor::MultiThread) => Some(tokio::task::block_in_place(|| wait(read))),
+        Ok(_) => None,
+    }
+}
+
+/// Runs work to its end. Only a thread that drives no runtime waits for that.
+pub(crate) fn finish(work: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    match Handle::try_current() {
+        Err(_) => wait(async {
+            work.await;
+            Ok(())
+        }),
+        Ok(_) => {
+            handle()?.spawn(work);
+            Ok(())
+        }
+    }
 }

@@ -3,8 +3,9 @@
 //! Some table features ask nothing of who reads or writes data files, and the catalog keeps their promises when it
 //! commits. delta-rs refuses tables that have them, so they are hidden from it and put back into what it writes.
 
+use bytes::Bytes;
 use deltalakedb_log::action::{Action, DomainMetadata, Metadata, Protocol, Txn};
-use deltalakedb_log::snapshot::Snapshot;
+use deltalakedb_log::snapshot::{Head, Snapshot};
 use deltalakedb_log::{Location, Object, Result, Subject, TxnLogError, features};
 use serde_json::{Value, json};
 
@@ -23,6 +24,14 @@ const HIDDEN_PROPERTIES: &[&str] = &[
 /// Checkpoints are the mirror's: this is how many versions apart delta-rs is to write some after an optimize, which does
 /// not ask whether it should.
 const CHECKPOINT_INTERVAL: (&str, &str) = ("delta.checkpointInterval", "9223372036854775807");
+
+/// The writer version that is the one before it with identity columns, which delta-rs does not know; tables that have
+/// some are refused.
+const IDENTITY_COLUMNS: i32 = 6;
+const SHOWN_FOR_IDENTITY_COLUMNS: i32 = 5;
+
+/// The writer version that has features by name.
+const FEATURES: i32 = 7;
 
 /// What delta-rs 1.1 keeps when it writes data files.
 const WRITABLE: &[&str] = &[
@@ -89,37 +98,28 @@ pub(super) fn checkpoint_lines(snapshot: &Snapshot) -> Vec<String> {
         .collect()
 }
 
+/// A commit in the bytes of a log, with the protocol and metadata that delta-rs is shown.
+pub(super) fn commit(actions: &[Action]) -> Bytes {
+    let lines = actions.iter().map(|action| match action {
+        Action::Protocol(real) => Action::Protocol(protocol(real)).to_json(),
+        Action::Metadata(real) => Action::Metadata(metadata(real)).to_json(),
+        other => other.to_json(),
+    });
+    lines.map(|line| line + "\n").collect::<String>().into()
+}
+
 /// Puts back what was hidden, where delta-rs wrote a new protocol or new metadata. A protocol that only says again what
 /// the table's says, in another order perhaps, is left out: every other writer would lose to it.
-pub(super) fn restore(actions: &mut Vec<Action>, snapshot: &Snapshot) {
-    let hidden = |features: &Option<Vec<String>>| -> Vec<String> {
-        features.iter().flatten().filter(|f| HIDDEN_FEATURES.contains(&f.as_str())).cloned().collect()
-    };
+pub(super) fn restore(actions: &mut Vec<Action>, table: &Head) {
+    restore_from(actions, table, &table.metadata);
+}
+
+/// The same, where new metadata was made of that of another version.
+pub(super) fn restore_from(actions: &mut Vec<Action>, table: &Head, source: &Metadata) {
     for action in actions.iter_mut() {
         match action {
-            Action::Protocol(new) => {
-                let old = &snapshot.head.protocol;
-                for (list, hidden) in [
-                    (&mut new.reader_features, hidden(&old.reader_features)),
-                    (&mut new.writer_features, hidden(&old.writer_features)),
-                ] {
-                    if !hidden.is_empty() {
-                        list.get_or_insert_default().extend(hidden);
-                    }
-                }
-            }
-            Action::Metadata(new) => {
-                let old = &snapshot.head.metadata.configuration;
-                let hidden = old.iter().filter(|(key, _)| HIDDEN_PROPERTIES.contains(&key.as_str()));
-                new.configuration.extend(hidden.map(|(k, v)| (k.clone(), v.clone())));
-                let (key, shown) = CHECKPOINT_INTERVAL;
-                if new.property(key) == Some(shown) {
-                    match old.get(key) {
-                        Some(own) => new.configuration.insert(key.into(), own.clone()),
-                        None => new.configuration.remove(key),
-                    };
-                }
-            }
+            Action::Protocol(new) => restore_protocol(new, &table.protocol),
+            Action::Metadata(new) => restore_metadata(new, &table.metadata, source),
             _ => {}
         }
     }
@@ -130,8 +130,61 @@ pub(super) fn restore(actions: &mut Vec<Action>, snapshot: &Snapshot) {
         }
         protocol
     };
-    let old = sorted(&snapshot.head.protocol);
+    let old = sorted(&table.protocol);
     actions.retain(|action| !matches!(action, Action::Protocol(new) if sorted(new) == old));
+}
+
+fn restore_protocol(new: &mut Protocol, old: &Protocol) {
+    for (list, old) in
+        [(&mut new.reader_features, &old.reader_features), (&mut new.writer_features, &old.writer_features)]
+    {
+        let hidden: Vec<_> = old.iter().flatten().filter(|f| HIDDEN_FEATURES.contains(&f.as_str())).cloned().collect();
+        if !hidden.is_empty() {
+            list.get_or_insert_default().extend(hidden);
+        }
+    }
+    if (old.min_writer_version, new.min_writer_version) == (IDENTITY_COLUMNS, SHOWN_FOR_IDENTITY_COLUMNS) {
+        new.min_writer_version = IDENTITY_COLUMNS;
+    }
+    // delta-rs raises the reader version of tables with writer features to that of column mapping, whatever was asked.
+    let is_mapped = new.writer_features.iter().flatten().any(|feature| feature == "columnMapping");
+    if old.min_writer_version >= FEATURES && (old.min_reader_version, new.min_reader_version) == (1, 2) && !is_mapped {
+        new.min_reader_version = 1;
+    }
+    put_back(&mut new.extra, &old.extra);
+}
+
+/// What the catalog answers for stays what it is now; all else is that of the metadata that the new was made of.
+fn restore_metadata(new: &mut Metadata, now: &Metadata, source: &Metadata) {
+    let hidden = now.configuration.iter().filter(|(key, _)| HIDDEN_PROPERTIES.contains(&key.as_str()));
+    for (key, value) in hidden {
+        new.configuration.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    let (key, shown) = CHECKPOINT_INTERVAL;
+    if new.property(key) == Some(shown) {
+        match source.configuration.get(key) {
+            Some(own) => new.configuration.insert(key.into(), own.clone()),
+            None => new.configuration.remove(key),
+        };
+    }
+    // A table that was made anew takes nothing over.
+    if new.id != source.id {
+        return;
+    }
+    for (key, _) in source.configuration.iter().filter(|(_, value)| value.is_none()) {
+        new.configuration.entry(key.clone()).or_insert(None);
+    }
+    new.format = source.format.clone();
+    put_back(&mut new.extra, &source.extra);
+}
+
+/// Fields unknown to delta-rs, which it leaves out.
+fn put_back(new: &mut Object, old: &Object) {
+    for (key, value) in old.iter() {
+        if new.raw(key).is_none() {
+            new.set(key, value);
+        }
+    }
 }
 
 /// Says where a table was made by the place's own name: delta-rs knows it by another, and a commit is for ever.
@@ -151,9 +204,8 @@ fn protocol(real: &Protocol) -> Protocol {
     for features in [&mut shown.reader_features, &mut shown.writer_features].into_iter().flatten() {
         features.retain(|f| !HIDDEN_FEATURES.contains(&f.as_str()));
     }
-    // Version 6 is version 5 with identity columns, which delta-rs does not know; tables that have some are refused.
-    if shown.min_writer_version == 6 {
-        shown.min_writer_version = 5;
+    if shown.min_writer_version == IDENTITY_COLUMNS {
+        shown.min_writer_version = SHOWN_FOR_IDENTITY_COLUMNS;
     }
     shown
 }

@@ -13,7 +13,7 @@ use deltalakedb_log::{Durability, Location, Result, Stores, TxnLogError};
 use object_store::ObjectStore;
 use url::{Position, Url};
 
-use super::runtime;
+use super::{memory, runtime};
 use crate::error::Explain;
 
 /// The scheme of tables, as delta-rs is told.
@@ -69,7 +69,8 @@ pub(super) fn engine(stores: &dyn Stores, url: &Url) -> Result<Arc<dyn Engine>> 
 /// A runtime for one session, which finds the store of any data file by its URL.
 pub(super) fn session(stores: Arc<dyn Stores>) -> Result<Arc<RuntimeEnv>> {
     let registry: Arc<dyn ObjectStoreRegistry> = Arc::new(Registry { stores, registered: Mutex::default() });
-    let env = RuntimeEnvBuilder::new().with_object_store_registry(registry).build_arc();
+    let env =
+        RuntimeEnvBuilder::new().with_object_store_registry(registry).with_memory_pool(memory::pool()).build_arc();
     env.explain(|| "a query session cannot be started".into())
 }
 

@@ -141,3 +141,37 @@ async fn an_append_asks_for_no_file() {
     let captured = empty.append(rows, None).await.unwrap();
     assert_eq!(captured.files.paths().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_held_at_an_old_version_has_its_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = table(dir.path()).await;
+    let (_, log_store) = held(&ours, At::Version(1), Files::All).await;
+    let mut theirs = PlainTable::new(log_store);
+    theirs.load().await.unwrap();
+    let history: Vec<_> = theirs.history(None).try_collect().await.unwrap();
+    assert_eq!(history.len(), 2);
+    let first = ours.reader().await.unwrap().snapshot(At::Version(0)).await.unwrap().head.timestamp;
+    theirs.load_with_datetime(DateTime::from_timestamp_millis(first).unwrap()).await.unwrap();
+    assert_eq!(theirs.version(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_panics_in_delta_rs_is_not_the_fault_of_the_caller() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = table(dir.path()).await;
+    let reader = ours.reader().await.unwrap();
+    let base = reader.snapshot(At::Latest).await.unwrap();
+    let empty =
+        VirtualTable::without_files(&LogState::at(ours.location(), &environment(), reader, base)).await.unwrap();
+    let panics = async { panic!("it was not foreseen") };
+    let done = empty.capture::<_, ()>("the rows cannot be written", panics, |()| serde_json::Value::Null).await;
+    let e = done.err().unwrap();
+    assert_eq!(e.kind(), ErrorKind::Internal);
+    assert_eq!(e.to_string(), "the rows cannot be written: delta-rs panicked: it was not foreseen");
+
+    let task = tokio::spawn(async { panic!("nor this") as () }).await.unwrap_err();
+    let theirs = deltalake_core::DeltaTableError::GenericError { source: task.into() };
+    let e = Err::<(), _>(theirs).explain(|| "the files cannot be written".into()).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Internal, "{e}");
+}

@@ -1,7 +1,9 @@
 //! Writing with delta-rs: it makes the data files and says what it would commit.
 
+use std::any::Any;
 use std::collections::HashSet;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
@@ -20,11 +22,12 @@ use deltalake_core::operations::convert_to_delta::{ConvertToDeltaBuilder, Partit
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::operations::write::{SchemaMode as DeltaSchemaMode, WriteBuilder};
 use deltalake_core::protocol::SaveMode;
-use deltalakedb_log::action::{Action, Commit, Txn};
+use deltalakedb_log::action::{Action, Commit, Metadata, Txn};
 use deltalakedb_log::snapshot::Snapshot;
 use deltalakedb_log::{ErrorKind, FileKey, Location, Object, Result, TxnLogError, canonical_path};
+use futures::{FutureExt, StreamExt, future, stream};
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::Value;
 
 use super::log::{Files, HeldLog};
@@ -38,8 +41,6 @@ use crate::write::WriteOptions;
 pub(crate) struct Captured {
     /// None, where there was nothing to do.
     pub(crate) actions: Vec<Action>,
-    /// The commit as delta-rs made it, for what comes on top of it.
-    pub(crate) commit: Option<Bytes>,
     pub(crate) files: NewFiles,
     /// The files it looked at; `None` when it looked at all.
     pub(crate) seen: Option<Vec<FileKey>>,
@@ -60,9 +61,14 @@ impl Captured {
         of_commit.unwrap_or(Value::Null)
     }
 
-    /// The same with further actions, if there is something to commit; for what nothing comes on top of.
+    /// Whether there was nothing to do.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+
+    /// The same with further actions, if there is something to commit.
     pub(super) fn with(mut self, actions: impl IntoIterator<Item = Action>) -> Self {
-        if self.commit.is_some() {
+        if !self.is_empty() {
             self.actions.extend(actions);
         }
         self
@@ -83,12 +89,12 @@ impl Captured {
     }
 
     /// Actions that name files of somebody else's.
-    pub(crate) fn of_actions(state: &LogState, actions: Vec<Action>, commit: Bytes) -> Result<Self> {
+    pub(crate) fn of_actions(state: &LogState, actions: Vec<Action>) -> Result<Self> {
         let files = NewFiles {
             store: state.options.stores.open(&state.location, state.options.durability)?,
             paths: Vec::new(),
         };
-        Ok(Self { actions, commit: Some(commit), files, seen: Some(Vec::new()), metrics: Value::Null })
+        Ok(Self { actions, files, seen: Some(Vec::new()), metrics: Value::Null })
     }
 }
 
@@ -117,16 +123,18 @@ impl NewFiles {
         bounds::restate(actions, base, &new, &self.store).await
     }
 
-    /// Removes them. What cannot be removed is left for vacuum.
+    /// Removes them, many with one request where the store can. What cannot be removed is left for vacuum.
     pub async fn remove(&self) {
-        for path in &self.paths {
-            match self.store.delete(path).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(e) => {
-                    tracing::warn!(%path, error = %e, "a data file of a write that failed cannot be removed")
-                }
+        let removed = self.store.delete_stream(stream::iter(self.paths.clone()).map(Ok).boxed());
+        let failed = removed.for_each(|removed| {
+            if let Err(e) = removed.map(drop)
+                && !matches!(e, object_store::Error::NotFound { .. })
+            {
+                tracing::warn!(error = %e, "a data file of a write that failed cannot be removed");
             }
-        }
+            future::ready(())
+        });
+        failed.await
     }
 }
 
@@ -201,8 +209,23 @@ impl VirtualTable {
     where
         O: IntoFuture<Output = Result<T, DeltaTableError>>,
     {
+        let head = self.base.head.clone();
+        self.capture_from(&head.metadata, what, operation, metrics).await
+    }
+
+    /// The same of an operation that makes new metadata of that of another version.
+    pub(super) async fn capture_from<O, T>(
+        self,
+        source: &Metadata,
+        what: &str,
+        operation: O,
+        metrics: fn(T) -> Value,
+    ) -> Result<Captured>
+    where
+        O: IntoFuture<Output = Result<T, DeltaTableError>>,
+    {
         let mut captured = capture(&self.log, &self.log_store, Some(&self.base), what, operation, metrics).await?;
-        shown::restore(&mut captured.actions, &self.base);
+        shown::restore_from(&mut captured.actions, &self.base.head, source);
         Ok(captured)
     }
 
@@ -218,10 +241,10 @@ impl VirtualTable {
     {
         let made = capture_all(&self.log, &self.log_store, Some(&self.base), what, operation, metrics).await?;
         let (commits, metrics, files) = made;
-        let step = |(commit, mut actions): (Bytes, Vec<Action>)| {
-            shown::restore(&mut actions, &self.base);
+        let step = |mut actions: Vec<Action>| {
+            shown::restore(&mut actions, &self.base.head);
             let files = files.only(&named_paths(&actions));
-            Captured { actions, commit: Some(commit), files, seen: self.log.seen(), metrics: Value::Null }
+            Captured { actions, files, seen: self.log.seen(), metrics: Value::Null }
         };
         Ok((commits.into_iter().map(step).collect(), metrics))
     }
@@ -365,12 +388,6 @@ fn nothing_yet(table: &Create<'_>) -> Result<(Arc<HeldLog>, Arc<VirtualLogStore>
     Ok((log, log_store))
 }
 
-/// The bytes of a commit.
-pub(super) fn commit_of(actions: &[Action]) -> Bytes {
-    let lines: Vec<_> = actions.iter().map(Action::to_json).collect();
-    Bytes::from(lines.join("\n") + "\n")
-}
-
 /// The paths of the files that a commit names, decoded.
 pub(crate) fn named_paths(actions: &[Action]) -> HashSet<Vec<u8>> {
     let path = |action: &Action| match action {
@@ -404,9 +421,9 @@ where
     O: IntoFuture<Output = Result<T, DeltaTableError>>,
 {
     let (mut commits, metrics, files) = capture_all(log, log_store, base, what, operation, metrics).await?;
-    let (commit, actions) = match commits.pop() {
-        None => (None, Vec::new()),
-        Some((commit, actions)) if commits.is_empty() => (Some(commit), actions),
+    let actions = match commits.pop() {
+        None => Vec::new(),
+        Some(actions) if commits.is_empty() => actions,
         Some(_) => {
             files.remove().await;
             return Err(TxnLogError::new(
@@ -415,11 +432,11 @@ where
             ));
         }
     };
-    Ok(Captured { actions, commit, files, seen: log.seen(), metrics })
+    Ok(Captured { actions, files, seen: log.seen(), metrics })
 }
 
-/// The commits of an operation, each as it was made and its actions; what it says of itself; and all its files.
-type Commits = (Vec<(Bytes, Vec<Action>)>, Value, NewFiles);
+/// The actions of an operation's commits; what it says of itself; and all its files.
+type Commits = (Vec<Vec<Action>>, Value, NewFiles);
 
 async fn capture_all<O, T>(
     log: &HeldLog,
@@ -432,12 +449,14 @@ async fn capture_all<O, T>(
 where
     O: IntoFuture<Output = Result<T, DeltaTableError>>,
 {
-    let done = operation.await;
+    // What panics in delta-rs is its fault or ours, and must not leave files behind either.
+    let done = AssertUnwindSafe(operation.into_future()).catch_unwind().await;
     let files = log_store.new_files();
     let captured = match (log_store.puts().take_failure(), done) {
+        (_, Err(panic)) => Err(panicked(what, panic.as_ref())),
         (Some(e), _) => Err(TxnLogError::from(e)).explain(|| "the data files cannot be written".into()),
-        (None, Ok(done)) => parsed(log.captured(), &files, base).await.map(|commits| (commits, metrics(done))),
-        (None, Err(e)) => Err(e).explain(|| what.into()),
+        (None, Ok(Ok(done))) => parsed(log.captured(), &files, base).await.map(|commits| (commits, metrics(done))),
+        (None, Ok(Err(e))) => Err(e).explain(|| what.into()),
     };
     match captured {
         Ok((commits, metrics)) => Ok((commits, metrics, files)),
@@ -448,17 +467,21 @@ where
     }
 }
 
-/// The commits and their actions, with the bounds of decimals made safe.
-async fn parsed(commits: Vec<Bytes>, files: &NewFiles, base: Option<&Snapshot>) -> Result<Vec<(Bytes, Vec<Action>)>> {
+/// The actions of the commits, with the bounds of decimals made safe.
+async fn parsed(commits: Vec<Bytes>, files: &NewFiles, base: Option<&Snapshot>) -> Result<Vec<Vec<Action>>> {
     let mut all = Vec::with_capacity(commits.len());
-    for mut commit in commits {
-        let mut actions = Commit::parse(commit.clone(), "the commit made of the operation")?.into_actions();
-        if files.restate_bounds(&mut actions, base).await? {
-            commit = commit_of(&actions);
-        }
-        all.push((commit, actions));
+    for commit in commits {
+        let mut actions = Commit::parse(commit, "the commit made of the operation")?.into_actions();
+        files.restate_bounds(&mut actions, base).await?;
+        all.push(actions);
     }
     Ok(all)
+}
+
+fn panicked(what: &str, panic: &(dyn Any + Send)) -> TxnLogError {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let said = text.map(|text| format!(": {text}")).unwrap_or_default();
+    TxnLogError::new(ErrorKind::Internal, format!("{what}: delta-rs panicked{said}"))
 }
 
 impl VirtualLogStore {

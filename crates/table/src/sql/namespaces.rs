@@ -11,7 +11,7 @@ use deltalakedb_log::catalog::{Catalog, TableEntry, TableRef, require};
 use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{Result, TableId, TableName};
 
-use crate::delta_rs::{LogState, Texts, wait};
+use crate::delta_rs::{LogState, Texts, wait_beside};
 use crate::provider::{HeldTable, outward};
 
 /// All tables of a catalog, to be registered in a DataFusion session.
@@ -38,6 +38,8 @@ pub struct Namespaces {
     catalog: Arc<dyn Catalog>,
     stores: Arc<dyn Stores>,
     held: Arc<RwLock<HashMap<TableName, Arc<dyn TableProvider>>>>,
+    /// The names that there were at the last [`Namespaces::list`].
+    listed: Arc<RwLock<BTreeSet<TableName>>>,
     /// Whether a table that is not held is looked up.
     looks_up: bool,
 }
@@ -45,7 +47,8 @@ pub struct Namespaces {
 impl Namespaces {
     /// All tables of a catalog.
     pub fn new(catalog: Arc<dyn Catalog>) -> Self {
-        Self { catalog, stores: environment(), held: Arc::default(), looks_up: true }
+        let (held, listed) = (Arc::default(), Arc::default());
+        Self { catalog, stores: environment(), held, listed, looks_up: true }
     }
 
     /// The same, whose files are in the object stores that are given.
@@ -77,14 +80,30 @@ impl Namespaces {
         self.held.write().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Reads the names of all tables. Only a runtime with a single thread needs that, for `information_schema` and
+    /// whatever else lists tables: there DataFusion's questions cannot be answered from the catalog, and these names are
+    /// given.
+    pub async fn list(&self) -> Result<()> {
+        let names = self.catalog.tables().await?.into_iter().map(|t| t.name).collect();
+        *self.listed.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = names;
+        Ok(())
+    }
+
     /// The names of all tables; DataFusion cannot wait for them, and has no place for an error.
     fn names(&self) -> Vec<TableName> {
         let catalog = self.catalog.clone();
-        let listed = wait(async move { catalog.tables().await });
-        listed.map(|all| all.into_iter().map(|t| t.name).collect()).unwrap_or_else(|e| {
-            tracing::warn!("the tables cannot be listed: {e}");
-            Vec::new()
-        })
+        match wait_beside(async move { catalog.tables().await }) {
+            Some(Ok(tables)) => tables.into_iter().map(|t| t.name).collect(),
+            Some(Err(e)) => {
+                tracing::warn!("the tables cannot be listed: {e}");
+                Vec::new()
+            }
+            None => {
+                let listed = self.listed.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+                let held = self.read().keys().cloned().collect::<Vec<_>>();
+                listed.into_iter().chain(held).collect::<BTreeSet<_>>().into_iter().collect()
+            }
+        }
     }
 }
 

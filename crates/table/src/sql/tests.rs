@@ -318,6 +318,7 @@ async fn any_session_of_datafusion_can_query_the_catalog() {
     assert_eq!(ask(join).await, ["|y|"]);
     assert_eq!(ask("SELECT count(*) FROM sales.orders").await, ["|4|"]);
     let listed = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'";
+    tables.list().await.unwrap();
     assert_eq!(ask(listed).await, ["|default|Customers|", "|sales|orders|"]);
     // Held tables stay as they were.
     tables.hold(&["sales.orders".parse().unwrap()]).await.unwrap();

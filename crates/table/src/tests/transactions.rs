@@ -74,6 +74,10 @@ async fn what_is_rolled_back_or_dropped_leaves_no_trace() {
         } else {
             tx.rollback().await
         }
+        // What is dropped within a runtime is cleaned up behind it.
+        while drops && data_files(&a) > files {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         assert_eq!(data_files(&a), files);
     }
     assert_eq!(room.catalog.tables().await.unwrap().len(), 2);
@@ -234,4 +238,45 @@ async fn an_operation_that_fails_leaves_the_transaction_as_it_was() {
     assert!(e.to_string().contains("records its changes"), "{e}");
     tx.commit().await.unwrap();
     assert_eq!(a.counts(At::Latest).await.unwrap().rows, Some(4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_tells_of_a_row_that_it_changed_only_once() {
+    let room = Room::new();
+    let (a, _) = two(&room).await;
+    a.set_properties(&[("delta.enableChangeDataFeed", "true")], &WriteOptions::default()).await.unwrap();
+    a.write(rows(&[3, 4], &["z", "z"]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
+    let files = data_files(&a);
+    let tx = begin(&room).await;
+    tx.update("a", &[("id", "id + 10")], Some("id = 1")).await.unwrap();
+    for e in [
+        tx.update("a", &[("id", "id + 100")], Some("id = 11")).await.unwrap_err(),
+        tx.delete("a", Some("id = 11")).await.unwrap_err(),
+    ] {
+        assert!(e.to_string().contains("cannot say of one row that it changed twice"), "{e}");
+    }
+    // Rows of another file have not changed yet.
+    tx.delete("a", Some("id = 4")).await.unwrap();
+    let version = tx.commit().await.unwrap()[0].version;
+    check(&a, &Scan::default(), &["|11|x|", "|2|y|", "|3|z|"]).await;
+    let told: Vec<_> = a.changes(version, None).await.unwrap().try_collect().await.unwrap();
+    let told: Vec<_> = text(&told).iter().map(|l| l.splitn(5, '|').take(4).collect::<Vec<_>>().join("|")).collect();
+    assert_eq!(told, ["|11|x|update_postimage", "|1|x|update_preimage", "|4|z|delete"]);
+    assert_eq!(data_files(&a), files + 4, "what was refused left no file: two of rows and two of changes are new");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_one_transaction_are_apart() {
+    let room = Room::new();
+    let tx = begin(&room).await;
+    let schema = parse_schema("id long").unwrap();
+    tx.create(room.new_table("a"), &schema, &[], &HashMap::new()).await.unwrap();
+    for (name, place) in [("b", "a/b"), ("c", ".")] {
+        let location = Location::parse(room.dir.path().join(place).to_str().unwrap()).unwrap();
+        let new = NewTable { name: name.parse().unwrap(), location };
+        let e = tx.create(new, &schema, &[], &HashMap::new()).await.unwrap_err();
+        assert!(e.to_string().contains("choose a place where no table is"), "{e}");
+    }
+    tx.create(room.new_table("b"), &schema, &[], &HashMap::new()).await.unwrap();
+    assert_eq!(tx.commit().await.unwrap().len(), 2);
 }

@@ -12,7 +12,7 @@ use super::*;
 const BEGIN: i64 = 1_700_000_000_000;
 
 /// A client's clock, so many seconds after the catalog's first moment.
-fn later(seconds: i64) -> WriteOptions {
+pub(super) fn later(seconds: i64) -> WriteOptions {
     // Ids of their own, or a commit would be taken for an earlier one.
     static SEEDS: AtomicU64 = AtomicU64::new(9);
     let seed = SEEDS.fetch_add(1, Ordering::Relaxed);
@@ -23,18 +23,18 @@ fn later(seconds: i64) -> WriteOptions {
 impl Room {
     /// The catalog's clock moves on to so many seconds after its first moment. The client's clock, which is wrong, has
     /// no say in a vacuum.
-    fn later(&self, seconds: i64) -> WriteOptions {
+    pub(super) fn later(&self, seconds: i64) -> WriteOptions {
         self.clock.set(BEGIN + seconds * 1_000);
         later(-1_000_000_000)
     }
 }
 
-fn now_and_then(retain: u64, lite: bool) -> Vacuum {
+pub(super) fn now_and_then(retain: u64, lite: bool) -> Vacuum {
     Vacuum { retain: Some(Duration::from_secs(retain)), lite, enforce_retention: false, ..Vacuum::default() }
 }
 
 /// A table whose first file was replaced in version 2, and files beside it that the log does not know.
-async fn replaced(room: &Room) -> DeltaTable {
+pub(super) async fn replaced(room: &Room) -> DeltaTable {
     let table = room.create("t", "id long, day string", &["day"]).await;
     let options = WriteOptions::default();
     table.write(rows(&[1, 2], &["a b", "a b"]), SaveMode::Append, &options).await.unwrap();
@@ -146,4 +146,37 @@ async fn what_may_still_be_committed_is_left_alone() {
     let e = commit(room.catalog.as_ref(), vec![late], &later(25 * 60 * 60)).await.unwrap_err();
     let says = TxnLogTransactionError::TimedOut { age_ms: 90_000_000, timeout_ms: 86_400_000 }.to_string();
     assert_eq!(e.to_string(), says);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_of_the_published_version_keep_their_files() {
+    let room = Room::new();
+    let table = replaced(&room).await;
+    let (id, holder) = (room.id("t").await, Uuid::from_u128(5));
+    let lease = room.catalog.acquire_lease(id, holder, 0, 1_000).await.unwrap().unwrap();
+    room.catalog.mark_published(&lease, 1).await.unwrap();
+    let gone = table.vacuum(&now_and_then(0, true), &room.later(60)).await.unwrap();
+    assert_eq!(gone, Vacuumed::default(), "version 1 is what others read");
+    check(&table, &Scan { at: At::Version(1), ..Scan::default() }, &["|1|ab|", "|2|ab|"]).await;
+    room.catalog.mark_published(&lease, 2).await.unwrap();
+    assert_eq!(table.vacuum(&now_and_then(0, true), &room.later(60)).await.unwrap().files.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_removed_in_batches_and_what_comes_back_between_is_kept() {
+    let room = Room::new();
+    let table = room.create("t", "id long, day string", &[]).await;
+    let options = WriteOptions::default();
+    for id in 0..4 {
+        table.write(rows(&[id], &["a"]), SaveMode::Append, &options).await.unwrap();
+    }
+    let before = table.head().await.unwrap().version;
+    table.delete(None, &options).await.unwrap();
+    // What is not looked at when the vacuum begins, but before it removes: a restore of these files.
+    let gone = table.vacuum(&Vacuum { dry_run: true, ..now_and_then(0, true) }, &room.later(60)).await.unwrap();
+    assert_eq!(gone.files.len(), 4);
+    table.restore(At::Version(before), &room.later(60)).await.unwrap();
+    let gone = table.vacuum(&now_and_then(0, true), &room.later(60)).await.unwrap();
+    assert_eq!(gone, Vacuumed::default());
+    assert_eq!(table.counts(At::Latest).await.unwrap().rows, Some(4));
 }

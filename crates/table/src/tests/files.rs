@@ -1,0 +1,61 @@
+//! Files of others: those that are staged, and those by which readers without Delta find a table's.
+
+use deltalakedb_log::action::{Add, StringMap};
+
+use super::*;
+
+#[tokio::test]
+async fn partition_values_of_staged_files_are_by_the_names_in_files() {
+    let room = Room::new();
+    let table = room.create("t", "id long, day string", &["day"]).await;
+    let mut head = table.head().await.unwrap();
+    (head.protocol.min_reader_version, head.protocol.min_writer_version) = (2, 5);
+    let column = |name: &str, data_type: &str, id: u32| {
+        let mapping =
+            serde_json::json!({"delta.columnMapping.id": id, "delta.columnMapping.physicalName": format!("col-{id}")});
+        serde_json::json!({"name": name, "type": data_type, "nullable": true, "metadata": mapping})
+    };
+    let columns = [column("id", "long", 1), column("day", "string", 2)];
+    head.metadata.schema_string = serde_json::json!({"type": "struct", "fields": columns}).to_string();
+    let mapping = [("delta.columnMapping.mode", "name"), ("delta.columnMapping.maxColumnId", "2")];
+    head.metadata.configuration.extend(mapping.map(|(k, v)| (k.into(), Some(v.into()))));
+    let actions = vec![Action::Protocol(head.protocol), Action::Metadata(head.metadata)];
+    let request = CommitRequest::new(room.id("t").await, Uuid::nil(), Base::Exactly(0), actions);
+    room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+    table.write(rows(&[1], &["a"]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
+
+    let files = table.reader().await.unwrap().files(2, None).await.unwrap();
+    let file: Add = files.try_collect::<Vec<_>>().await.unwrap().remove(0);
+    let place = table.location().local_path().unwrap();
+    let decoded = String::from_utf8(deltalakedb_log::canonical_path(&file.path)).unwrap();
+    std::fs::copy(place.join(decoded), place.join("staged.parquet")).unwrap();
+    let stage = async |key: &str| {
+        let partition_values = StringMap::from_iter([(key.to_string(), Some("b".to_string()))]);
+        let add = Add { path: "staged.parquet".into(), partition_values, ..file.clone() };
+        let stage = Stage { actions: vec![Action::Add(add)], overwrite: false };
+        table.run(Operation::Stage(stage), &WriteOptions::default()).await
+    };
+    let e = stage("day").await.unwrap_err();
+    assert!(e.to_string().contains("is partitioned by [\"col-2\"]"), "{e}");
+    stage("col-2").await.unwrap();
+    check(&table, &Scan::default(), &["|1|a|", "|1|b|"]).await;
+}
+
+#[tokio::test]
+async fn manifests_of_folders_without_files_are_removed() {
+    let room = Room::new();
+    let table = room.create("t", "id long, day string", &["day"]).await;
+    let options = WriteOptions::default();
+    table.write(rows(&[1, 2], &["a", "b"]), SaveMode::Append, &options).await.unwrap();
+    table.generate_manifests(At::Latest).await.unwrap();
+    let manifests = table.location().local_path().unwrap().join("_symlink_format_manifest");
+    std::fs::write(manifests.join("README"), "of somebody else").unwrap();
+    let there = |name: &str| manifests.join(name).exists();
+    assert!(there("day=a/manifest") && there("day=b/manifest"));
+    table.delete(Some("day = 'a'"), &options).await.unwrap();
+    table.generate_manifests(At::Latest).await.unwrap();
+    assert!(!there("day=a/manifest") && there("day=b/manifest") && there("README"));
+    table.delete(None, &options).await.unwrap();
+    table.generate_manifests(At::Latest).await.unwrap();
+    assert!(!there("day=b/manifest") && std::fs::read(manifests.join("manifest")).unwrap().is_empty());
+}

@@ -1,0 +1,92 @@
+//! What a version says never changes, whatever maintenance runs: neither its files nor, within retention, its rows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use deltalakedb_log::action::{Add, Version};
+
+use super::vacuums::later;
+use super::*;
+
+/// Numbers from a seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+}
+
+async fn files(table: &DeltaTable, version: Version) -> Vec<Add> {
+    let reader = table.reader().await.unwrap();
+    let mut files: Vec<Add> = reader.files(version, None).await.unwrap().try_collect().await.unwrap();
+    files.sort_by_key(Add::key);
+    files
+}
+
+/// Runs something that changes rows, or maintains the table.
+async fn step(room: &Room, table: &DeltaTable, dice: &mut Dice, at: i64) -> String {
+    let (options, head) = (room.later(at), table.head().await.unwrap().version);
+    let id = i64::try_from(dice.below(20)).unwrap();
+    let what = dice.below(8);
+    let done = match what {
+        0 | 1 => {
+            let days = [["a", "b"], ["a b", "%"]][usize::try_from(dice.below(2)).unwrap()];
+            table.write(rows(&[id, id + 1], &days), SaveMode::Append, &options).await.map(drop)
+        }
+        2 => table.delete(Some(&format!("id = {id}")), &options).await.map(drop),
+        3 => table.update(&[("id", "id + 1")], Some(&format!("id < {id}")), &options).await.map(drop),
+        4 => table.optimize(Optimize::default(), &options).await.map(drop),
+        5 => table.restore(At::Version(dice.below(head.max(1))), &options).await.map(drop),
+        6 => {
+            let (retain, lite) = (Some(Duration::from_secs(dice.below(200))), dice.below(2) == 0);
+            let vacuum = Vacuum { retain, lite, enforce_retention: false, ..Vacuum::default() };
+            table.vacuum(&vacuum, &options).await.map(drop)
+        }
+        _ => table.write(rows(&[id], &["a"]), SaveMode::Overwrite, &options).await.map(drop),
+    };
+    match done {
+        Ok(()) => format!("{what} at version {head}"),
+        // A version that was vacuumed is not restored, and the version it is at neither.
+        Err(e) if what == 5 && e.to_string().contains("cannot be restored") => format!("{e}"),
+        Err(e) => panic!("{what} at version {head}: {e}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_stay_what_they_were_through_all_maintenance() {
+    for seed in 0..6 {
+        let room = Room::new();
+        let table = room.create("t", "id long, day string", &["day"]).await;
+        let (mut dice, mut story) = (Dice(seed), Vec::new());
+        let mut then: BTreeMap<Version, (Vec<Add>, Vec<String>)> = BTreeMap::new();
+        for n in 0..30 {
+            story.push(step(&room, &table, &mut dice, n * 10).await);
+            let head = table.head().await.unwrap().version;
+            let rows = text(&table.read(&Scan::default()).await.unwrap());
+            then.insert(head, (files(&table, head).await, rows));
+            for (version, (were, _)) in &then {
+                assert_eq!(files(&table, *version).await, *were, "seed {seed}, version {version}: {story:#?}");
+            }
+        }
+        // A vacuum that spares the last versions leaves their rows.
+        let mut readable = Vec::new();
+        for (version, (_, rows)) in then.into_iter().rev().take(8) {
+            // What an earlier vacuum took is gone.
+            if let Ok(read) = table.read(&Scan { at: At::Version(version), ..Scan::default() }).await {
+                assert_eq!(text(&read), rows, "seed {seed}, version {version}: {story:#?}");
+                readable.push((version, rows));
+            }
+        }
+        assert!(!readable.is_empty(), "seed {seed}: the newest version at least");
+        let keep_versions = readable.iter().map(|(version, _)| *version).collect();
+        let vacuum =
+            Vacuum { retain: Some(Duration::ZERO), enforce_retention: false, keep_versions, ..Vacuum::default() };
+        table.vacuum(&vacuum, &room.later(10_000)).await.unwrap();
+        for (version, rows) in readable {
+            let read = table.read(&Scan { at: At::Version(version), ..Scan::default() }).await.unwrap();
+            assert_eq!(text(&read), rows, "seed {seed}, version {version}: {story:#?}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What the log says of a vacuum: the versions by which others know that one is going on.
+//!
+//! A commit that names removed files again must not slip in between a vacuum's last look at the log and the end of its
+//! work. So a vacuum begins with a version `VACUUM START` and ends with `VACUUM END`, and whoever names removed files
+//! again looks for a start without an end, and commits as the very next version or not at all. A vacuum that was killed
+//! never ends: its start counts for a time only, and a vacuum that takes longer says again that it is there.
+
+use std::collections::HashSet;
+
+use deltalakedb_log::action::{Action, CommitInfo};
+use deltalakedb_log::catalog::{Catalog, HistoryRange, TxnLogReader};
+use deltalakedb_log::commit::{Base, CommitRequest};
+use deltalakedb_log::{ErrorKind, Object, Result, TableId, TxnLogError, Version, time};
+
+use super::{Vacuum, Vacuumed, millis};
+use crate::write::{WriteOptions, commit_requests};
+
+/// How long a start counts without an end, in milliseconds.
+const COUNTS_FOR: i64 = 15 * 60 * 1_000;
+
+/// How old the last start of a vacuum may become before it makes another one. The difference is for clocks, and for
+/// what is being removed meanwhile.
+const RENEWED_AFTER: i64 = 5 * 60 * 1_000;
+
+const START: &str = "VACUUM START";
+const END: &str = "VACUUM END";
+
+/// The parameter of both that tells which end belongs to which start.
+const ID: &str = "vacuumId";
+
+/// An error where a vacuum of the table has begun and not ended.
+pub(crate) async fn check_none_is_going_on(reader: &dyn TxnLogReader, now_ms: i64, table: &str) -> Result<()> {
+    let range = HistoryRange { since: Some(now_ms.saturating_sub(COUNTS_FOR)), ..HistoryRange::default() };
+    let mut ended = HashSet::new();
+    // Newest first: an end comes before its starts.
+    for commit in reader.history(range).await? {
+        let id = || serde_json::from_str::<Object>(commit.operation_parameters.as_deref()?).ok()?.get::<String>(ID);
+        match (commit.operation.as_deref(), id()) {
+            (Some(END), Some(id)) => _ = ended.insert(id),
+            (Some(START), Some(id)) if !ended.contains(&id) => {
+                return Err(TxnLogError::new(
+                    ErrorKind::Conflict,
+                    format!(
+                        "a vacuum of {table} is going on since version {}, and may remove what is to come back: wait \
+                         until it has ended, or, if it was killed, until {}",
+                        commit.version,
+                        time::format_ms(commit.timestamp.saturating_add(COUNTS_FOR))
+                    ),
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The versions of one vacuum.
+pub(super) struct Marks<'a> {
+    catalog: &'a dyn Catalog,
+    table: TableId,
+    options: &'a WriteOptions,
+    id: String,
+    /// The last start, and when it was made.
+    start: Option<(CommitInfo, i64)>,
+}
+
+impl<'a> Marks<'a> {
+    pub(super) fn new(catalog: &'a dyn Catalog, table: TableId, options: &'a WriteOptions) -> Self {
+        Self { catalog, table, options, id: options.clock.new_uuid().to_string(), start: None }
+    }
+
+    /// Says that the vacuum begins, in the words of other engines; gives the version that says so.
+    pub(super) async fn start(
+        &mut self,
+        base: Version,
+        found: &Vacuumed,
+        what: &Vacuum,
+        default_ms: i64,
+    ) -> Result<Version> {
+        let mut parameters = Object::default();
+        parameters.set("retentionCheckEnabled", what.enforce_retention.to_string());
+        parameters.set("defaultRetentionMillis", default_ms.to_string());
+        if let Some(ms) = what.retain.map(millis) {
+            parameters.set("specifiedRetentionMillis", ms.to_string());
+        }
+        let mut metrics = Object::default();
+        metrics.set("numFilesToDelete", found.files.len());
+        metrics.set("sizeOfDataToDelete", found.bytes);
+        let info = self.info(START, parameters, metrics);
+        self.say_start(base, info).await
+    }
+
+    /// Says again that the vacuum is going on, where that was long ago; gives the newest version.
+    pub(super) async fn go_on(&mut self, reader: &dyn TxnLogReader) -> Result<Version> {
+        let newest = reader.head().await?.version;
+        match self.start.take_if(|(_, at)| self.options.clock.now_ms().saturating_sub(*at) > RENEWED_AFTER) {
+            Some((info, _)) => self.say_start(newest, info).await,
+            None => Ok(newest),
+        }
+    }
+
+    /// Says that the vacuum is over.
+    pub(super) async fn end(&self, base: Version, gone: &Vacuumed, completed: bool) -> Result<()> {
+        let mut parameters = Object::default();
+        parameters.set("status", if completed { "COMPLETED" } else { "FAILED" });
+        let mut metrics = Object::default();
+        metrics.set("numDeletedFiles", gone.files.len());
+        metrics.set("numVacuumedDirectories", 0);
+        self.commit(base, self.info(END, parameters, metrics)).await.map(drop)
+    }
+
+    fn info(&self, operation: &str, mut parameters: Object, metrics: Object) -> CommitInfo {
+        parameters.set(ID, &self.id);
+        let mut info = self.options.info(operation, parameters);
+        info.set("operationMetrics", metrics);
+        info.set("isBlindAppend", true);
+        CommitInfo(info)
+    }
+
+    async fn say_start(&mut self, base: Version, info: CommitInfo) -> Result<Version> {
+        let at = self.options.clock.now_ms();
+        let version = self.commit(base, info.clone()).await?;
+        self.start = Some((info, at));
+        Ok(version)
+    }
+
+    /// Commits a version that changes nothing and says what goes on.
+    async fn commit(&self, base: Version, info: CommitInfo) -> Result<Version> {
+        let (operation, actions) = (self.options.clock.new_uuid(), vec![Action::CommitInfo(info)]);
+        let mut request = CommitRequest::new(self.table, operation, Base::RebaseFrom(base), actions);
+        request.committer = self.options.committer.clone();
+        let committed = commit_requests(self.catalog, vec![request], Vec::new(), self.options).await?;
+        let first = committed.into_iter().next().map(|committed| committed.version);
+        first
+            .ok_or_else(|| TxnLogError::new(ErrorKind::Internal, "the catalog committed a vacuum and named no version"))
+    }
+}
