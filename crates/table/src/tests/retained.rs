@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use deltalakedb_log::action::{Add, Version};
 
-use super::vacuums::later;
 use super::*;
 
 /// Numbers from a seed.
