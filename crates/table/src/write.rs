@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::array::{RecordBatch, RecordBatchReader};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Fields, Schema, SchemaRef};
 use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -181,10 +181,10 @@ impl Rows {
         self.schema.as_ref()
     }
 
-    /// The rows in the types of a Delta table with their columns. A file keeps the type it was written from: of large
+    /// The rows with their large lists as lists, which is what a Delta table makes of them. A file keeps the type it was written from: of large
     /// lists, nobody could read a file any more once the structs in them have got another field.
     pub(crate) fn in_delta_types(self) -> (SendableRecordBatchStream, Refusal) {
-        let fit = self.schema.as_deref().and_then(|schema| {
+        let fit = self.schema.as_deref().filter(|schema| holds_large_lists(schema.fields())).and_then(|schema| {
             // Columns that no table can have are refused by delta-rs.
             let columns = TableSchema::from_arrow(schema).and_then(|columns| columns.to_arrow()).ok()?;
             Fit::new("a table", schema, &columns, Casts::Any).ok()
@@ -246,6 +246,18 @@ impl Rows {
         });
         (Box::pin(RecordBatchStreamAdapter::new(schema, rows)), refusal)
     }
+}
+
+fn holds_large_lists(fields: &Fields) -> bool {
+    use DataType as T;
+    fields.iter().any(|field| match field.data_type() {
+        T::LargeList(_) => true,
+        T::Struct(fields) => holds_large_lists(fields),
+        T::List(within) | T::FixedSizeList(within, _) | T::Map(within, _) => {
+            holds_large_lists(&Fields::from(vec![within.clone()]))
+        }
+        _ => false,
+    })
 }
 
 /// Why rows were refused while they were read. delta-rs hands on only the text of it.

@@ -2,11 +2,16 @@
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from .helpers import column
+from deltalakedb import DeltaTable, write_deltalake
+
+from .conftest import read
+
+pytestmark = pytest.mark.usefixtures("embedded")
 
 PARTITIONS = {
     "timestamp": pa.array(
@@ -24,10 +29,10 @@ PARTITIONS = {
 
 
 @pytest.fixture(params=PARTITIONS, name="partitioned")
-def _partitioned(request, dl, path):
+def _partitioned(request: pytest.FixtureRequest, path: str) -> tuple[DeltaTable, Any]:
     values = PARTITIONS[request.param]
-    dl.write_deltalake(path, pa.table({"id": [1, 2, 3], "p": values}), partition_by="p")
-    return dl.DeltaTable(path), [
+    write_deltalake(path, pa.table({"id": [1, 2, 3], "p": values}), partition_by="p")
+    return DeltaTable(path), [
         str(value) if isinstance(value, Decimal) else value
         for value in values.to_pylist()
     ]
@@ -47,11 +52,11 @@ def _partitioned(request, dl, path):
     ],
 )
 def test_an_overwrite_takes_the_partitions_it_names(
-    dl, path, partitioned, operator, left
-):
+    path: str, partitioned: tuple[DeltaTable, Any], operator: str, left: list[int]
+) -> None:
     table, values = partitioned
     value = [values[1]] if "in" in operator else values[1]
     table.create_write_transaction(
         [], "overwrite", table.schema(), "p", partition_filters=[("p", operator, value)]
     )
-    assert sorted(column(dl.DeltaTable(path), "id")) == left
+    assert read(path) == left
