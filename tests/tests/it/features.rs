@@ -34,7 +34,7 @@ const NO_ROWS: &[&str] = &[
 ];
 
 /// The operations need a column that is not nested.
-const NO_SIMPLE_COLUMN: &[&str] = &[];
+const NO_SIMPLE_COLUMN: &[&str] = &["data-reader-array-primitives", "data-reader-nullable-field-invalid-schema-key"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operation_does_what_delta_rs_does_or_refuses_and_leaves_no_trace() {
