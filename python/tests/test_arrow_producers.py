@@ -153,3 +153,14 @@ def test_columns_of_one_name(path: str) -> None:
     with pytest.raises(DeltaError, match="duplicate qualified field name"):
         write_deltalake(path, data)
     assert not DeltaTable.is_deltatable(path)
+
+
+def test_a_dictionary_behind_a_null_struct_is_not_looked_into(path: str) -> None:
+    """Polars and others leave indices there that lead nowhere."""
+    words = pa.DictionaryArray.from_arrays(
+        pa.array([0], pa.int32()), pa.array([], pa.string()), safe=False
+    )
+    nulls = pa.StructArray.from_arrays([words], ["word"], mask=pa.array([True]))
+    for _ in range(2):
+        write_deltalake(path, pa.table({"s": nulls}), mode="append")
+    assert DeltaTable(path).to_pyarrow_table()["s"].to_pylist() == [None, None]

@@ -3,9 +3,11 @@
 //! delta-rs would cast more: text to dates, anything to text. What loses no meaning is enough here: wider numbers,
 //! other encodings of the same thing, nulls for columns that are left out.
 
-use arrow::array::{Array, ArrayData, RecordBatch, TimestampNanosecondArray};
+use arrow::array::{Array, ArrayData, ArrayRef, RecordBatch, RecordBatchOptions, TimestampNanosecondArray, make_array};
+use arrow::buffer::NullBuffer;
 use arrow::compute::can_cast_types;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
+use arrow::error::ArrowError;
 use deltalake_core::kernel::cast_record_batch;
 use deltalakedb_log::{Result, Subject, TxnLogError};
 
@@ -85,9 +87,51 @@ impl Fit {
                 )));
             }
         }
-        cast_record_batch(rows, self.columns.clone(), false, true)
-            .explain(|| format!("the data has a value that a column of {} cannot hold", self.table))
+        let failed = || format!("the data has a value that a column of {} cannot hold", self.table);
+        let masked = |column: &ArrayRef| match has_dictionary_below(column.data_type()) {
+            true => Ok(make_array(nulls_below(column.to_data())?)),
+            false => Ok(column.clone()),
+        };
+        let columns: Result<Vec<_>, ArrowError> = rows.columns().iter().map(masked).collect();
+        let columns = columns.explain(failed)?;
+        let count = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let rows = RecordBatch::try_new_with_options(rows.schema(), columns, &count).explain(failed)?;
+        cast_record_batch(&rows, self.columns.clone(), false, true).explain(failed)
     }
+}
+
+/// Whether there is a dictionary in a struct, or in what a list or a map has.
+fn has_dictionary_below(data_type: &DataType) -> bool {
+    let of = |field: &FieldRef| {
+        matches!(field.data_type(), DataType::Dictionary(..)) || has_dictionary_below(field.data_type())
+    };
+    match data_type {
+        DataType::Struct(fields) => fields.iter().any(of),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => of(item),
+        DataType::Map(entries, _) => of(entries),
+        _ => false,
+    }
+}
+
+/// The same data, with the nulls of its structs in what is below them, too. Where a struct is null, the index of a
+/// dictionary may lead nowhere, and a cast would follow it.
+fn nulls_below(data: ArrayData) -> Result<ArrayData, ArrowError> {
+    let of_struct = data.nulls().filter(|_| matches!(data.data_type(), DataType::Struct(_))).cloned();
+    let below = data.child_data().iter().map(|child| {
+        let masked = match &of_struct {
+            Some(nulls) if matches!(child.data_type(), DataType::Dictionary(..) | DataType::Struct(_)) => {
+                let nulls = NullBuffer::union(Some(nulls), child.nulls());
+                child.clone().into_builder().nulls(nulls).build()?
+            }
+            _ => child.clone(),
+        };
+        match masked.data_type() {
+            DataType::Dictionary(..) => Ok(masked),
+            _ => nulls_below(masked),
+        }
+    });
+    let below = below.collect::<Result<Vec<_>, ArrowError>>()?;
+    data.into_builder().child_data(below).build()
 }
 
 /// The fields, with those that structs among them lack and the data has.
@@ -236,7 +280,7 @@ pub fn type_name(t: &DataType) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, StructArray, TimestampMicrosecondArray};
+    use arrow::array::{StructArray, TimestampMicrosecondArray};
 
     use super::*;
 
