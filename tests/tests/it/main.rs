@@ -17,6 +17,7 @@ mod outside;
 mod property;
 mod restored;
 mod s3;
+mod semantics;
 mod sql;
 mod transactions;
 mod uris;
