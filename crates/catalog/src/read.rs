@@ -432,12 +432,16 @@ impl TxnLogReader for SqlTxnLogReader {
         let mut sql = Sql::new(
             "SELECT version, committed_at, committer, operation, operation_params, operation_metrics, engine_info, \
              read_version, isolation, group_id, files_added, files_removed, bytes_added, bytes_removed \
-             FROM dl_table_versions WHERE table_id = ? AND version <= ?",
-            vec![self.id(), int(newest)],
+             FROM dl_table_versions WHERE table_id = ?",
+            vec![self.id()],
         );
         // Times grow with the versions, so they become versions, and a limit ends the search where it is reached.
-        if let Some(until) = range.until {
-            sql.push(Sql::new(format!(" AND version <= ({AT_OR_BEFORE})"), vec![self.id(), until.into()]));
+        // One upper bound: of two, SQLite would begin at the first and go through what lies above the other.
+        match range.until {
+            Some(until) => {
+                sql.push(Sql::new(format!(" AND version <= ({AT_OR_BEFORE})"), vec![self.id(), until.into()]))
+            }
+            None => sql.push(Sql::new(" AND version <= ?", vec![int(newest)])),
         }
         if let Some(before) = range.since.and_then(|since| since.checked_sub(1)) {
             sql.push(Sql::new(format!(" AND version >= ({FIRST_AFTER})"), vec![self.id(), before.into()]));
