@@ -19,6 +19,7 @@ mod databases;
 
 use databases::databases;
 
+mod costs;
 mod rights;
 
 async fn connect_to(uri: &str, seed: u64) -> Result<SqlCatalog> {

@@ -74,7 +74,9 @@ pub struct WriteOptions {
 
 /// Where warnings go that a commit brings with it: a sentence each, to the log of the program unless somebody listens.
 #[derive(Clone, Default)]
-pub struct Notices(Option<Arc<dyn Fn(&str) + Send + Sync>>);
+pub struct Notices(Option<Listener>);
+
+type Listener = Arc<dyn Fn(&str) + Send + Sync>;
 
 impl Notices {
     /// To a function.

@@ -94,17 +94,16 @@ impl Merge {
     fn say(&self, info: &mut Object) {
         use MergeClause as C;
         let Some(mut parameters) = info.get::<Object>("operationParameters") else { return };
-        let kinds: [(&str, fn(&C) -> bool); 3] = [
-            ("matchedPredicates", |c| matches!(c, C::MatchedUpdate { .. } | C::MatchedDelete { .. })),
-            ("notMatchedPredicates", |c| matches!(c, C::NotMatchedInsert { .. })),
-            ("notMatchedBySourcePredicates", |c| {
-                matches!(c, C::NotMatchedBySourceUpdate { .. } | C::NotMatchedBySourceDelete { .. })
-            }),
-        ];
-        for (key, is_kind) in kinds {
+        let parameter_of = |clause: &C| match clause {
+            C::MatchedUpdate { .. } | C::MatchedDelete { .. } => "matchedPredicates",
+            C::NotMatchedInsert { .. } => "notMatchedPredicates",
+            C::NotMatchedBySourceUpdate { .. } | C::NotMatchedBySourceDelete { .. } => "notMatchedBySourcePredicates",
+        };
+        for key in ["matchedPredicates", "notMatchedPredicates", "notMatchedBySourcePredicates"] {
             let said = parameters.get::<String>(key).and_then(|said| serde_json::from_str::<Vec<Value>>(&said).ok());
             let Some(mut said) = said else { continue };
-            for (said, clause) in said.iter_mut().zip(self.clauses.iter().filter(|clause| is_kind(clause))) {
+            for (said, clause) in said.iter_mut().zip(self.clauses.iter().filter(|clause| parameter_of(clause) == key))
+            {
                 if let Some(condition) = clause.condition() {
                     said["predicate"] = condition.into();
                 }
