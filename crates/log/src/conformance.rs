@@ -795,7 +795,7 @@ async fn foreign_commits_are_taken_in(c: Arc<dyn Catalog>) {
     assert_eq!(t.paths(2).await, ["x", "y"]);
     t.append("z").await;
     assert!(c.mark_next_published(t.id, 3, 3).await.unwrap());
-    let loaded = load(&c, "t", vec![Ok(logged(4, ms + 1_000_000, &[]))]).await.unwrap();
+    let loaded = load(&c, "t", vec![Ok(logged(4, ms + 1_000, &[]))]).await.unwrap();
     assert_eq!(loaded.published_version, Some(3), "the watermark never falls");
 }
 
