@@ -89,6 +89,9 @@ fn as_scanned(data_type: &DataType) -> DataType {
     }
 }
 
+/// The name of the function.
+pub(super) const IS_TRUE: &str = "is_true";
+
 const SIGNATURE: Signature =
     Signature { type_signature: TypeSignature::UserDefined, volatility: Volatility::Immutable, parameter_names: None };
 
@@ -116,7 +119,7 @@ impl Hash for IsTrue {
 
 impl ScalarUDFImpl for IsTrue {
     fn name(&self) -> &str {
-        "is_true"
+        IS_TRUE
     }
 
     fn signature(&self) -> &Signature {

@@ -22,6 +22,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 use deltalakedb_log::decimal;
 
+use super::condition::IS_TRUE;
+
 /// The most digits of a decimal.
 const MAX_DIGITS: usize = 38;
 
@@ -146,6 +148,8 @@ fn settle(mut expr: Expr, columns: &DFSchema) -> PlanResult<Transformed<Expr>> {
                 _ => false,
             }
         }
+        // The columns of a condition do not meet: they are as the condition was read.
+        Expr::ScalarFunction(function) if function.func.name() == IS_TRUE => false,
         Expr::ScalarFunction(function) => {
             let meeting = match function.func.name() {
                 "coalesce" | "nvl" | "ifnull" | "nullif" | "greatest" | "least" => Meeting::OneType,

@@ -124,6 +124,8 @@ SELECT greatest(1, NULL, 3), least(2, 1);
 -- differs: integers are divided as integers, as in PostgreSQL
 -- ours: ["3|-3|1|-1"]
 SELECT 7 / 2, -7 / 2, 7 % 3, -7 % 3;
+-- differs: decimals are divided to four places more than they have; there they become doubles
+-- ours: ["3.5|0.3333"]
 SELECT 7.0 / 2, 1 / 3.0;
 -- differs: integers wrap around: DataFusion does not check
 -- ours: ["-2147483648"]
@@ -134,7 +136,10 @@ SELECT 9223372036854775807 + 1;
 -- differs: a division by zero is an error, as in PostgreSQL
 -- ours: ["error"]
 SELECT 1 / 0;
-SELECT round(2.5), round(-2.5), round(0.125, 2), floor(-0.5);
+SELECT round(2.5), round(-2.5), round(0.125, 2), floor(-0.5::DOUBLE);
+-- differs: DataFusion has no room for a whole digit in the floor of a decimal that has none
+-- ours: ["error"]
+SELECT floor(-0.5);
 -- differs: upper case as in Unicode's special casing
 -- ours: ["SS"]
 SELECT upper('ß');
