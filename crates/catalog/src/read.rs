@@ -232,13 +232,14 @@ impl TxnLogReader for SqlTxnLogReader {
         let (version, _) = self.resolve(session.as_mut(), at).await?;
         let head = self.head_at(session.as_mut(), version).await?;
         let newest = |table: &str, key: &str, columns: &[&str]| match self.db().seeks() {
-            // From key to key, and for each its newest row: the cost does not know how often a key was set.
+            // From key to key, and for each its newest row: the cost does not know how often a key was set. SQLite
+            // keeps the order of a CROSS JOIN; otherwise it would go through all rows of the table first.
             true => format!(
                 "WITH RECURSIVE keys (k) AS ( \
                  SELECT (SELECT {key} FROM {table} WHERE table_id = ? AND {key} >= ? ORDER BY {key} LIMIT 1) UNION ALL \
                  SELECT (SELECT {key} FROM {table} WHERE table_id = ? AND {key} > k ORDER BY {key} LIMIT 1) \
                  FROM keys WHERE k IS NOT NULL) \
-                 SELECT {} FROM keys JOIN {table} x ON x.table_id = ? AND x.{key} = k AND x.version = \
+                 SELECT {} FROM keys CROSS JOIN {table} x WHERE x.table_id = ? AND x.{key} = k AND x.version = \
                  (SELECT max(y.version) FROM {table} y WHERE y.table_id = ? AND y.{key} = k AND y.version <= ?)",
                 qualified("x", columns)
             ),

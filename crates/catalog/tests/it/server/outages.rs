@@ -265,7 +265,7 @@ async fn the_server_is_asked_once_to_open_a_table_and_five_times_to_append() {
         let [begin, heads, files, writes, commit] = &said[..] else { panic!("{}: {said:#?}", said.len()) };
         assert!(begin.starts_with("BEGIN") && begin.contains("FOR UPDATE"), "{begin}");
         assert!(begin.contains("idle_in_transaction_session_timeout") && begin.contains("lock_timeout"), "{begin}");
-        assert!(heads.starts_with("SELECT") && files.starts_with("SELECT"), "{heads} {files}");
+        assert!(heads.starts_with("WITH own") && files.starts_with("SELECT"), "{heads} {files}");
         assert!(writes.starts_with("INSERT") && commit == "COMMIT", "{writes} {commit}");
     }
     w.wired.commit_all(vec![append(table, 0, "late")]).await.unwrap().committed().unwrap();
