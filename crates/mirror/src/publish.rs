@@ -184,12 +184,18 @@ impl Mirror {
             // Of what is committed from now on not all: who commits it publishes it, too.
             let last = *last.get_or_insert(entry.current_version + commits::COMMITS);
             self.check_following(&entry).await?;
+            let next = entry.published_version.map_or(entry.base_version, |v| v + 1);
             if !memory.has_looked_back {
-                done.warnings.extend(self.look_back(&entry).await?);
+                match self.look_back(&entry).await {
+                    Ok(warning) => done.warnings.extend(warning),
+                    Err(e) if next <= entry.current_version => {
+                        return Err(self.note(&entry, next, Failure::Error(e)).await?);
+                    }
+                    Err(e) => return Err(e),
+                }
                 memory.has_looked_back = true;
             }
             done.version = entry.published_version;
-            let next = entry.published_version.map_or(entry.base_version, |v| v + 1);
             let is_over = match next.cmp(&entry.current_version) {
                 Ordering::Greater => done.count > 0 || !self.look_beyond(&entry).await?,
                 Ordering::Equal => self.publish_next(&entry, &mut memory, &mut done).await?,

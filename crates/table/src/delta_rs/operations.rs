@@ -1,6 +1,6 @@
 //! Changing a table with delta-rs: it makes the data files and says what it would commit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::log_store::VirtualLogStore;
-use super::{Captured, Columns, Matching, TableSchema, VirtualTable, Whole, session_context};
+use super::{Captured, Columns, Matching, TableSchema, VirtualTable, Whole, bounds, session_context};
 use crate::error::Explain;
 
 /// How files are put together.
@@ -408,6 +408,7 @@ impl Whole {
         let mut captured =
             self.0.capture_from(&to.head.metadata, "the version cannot be restored", restore, metrics).await?;
         as_they_were(&mut captured.actions, log.reader().files(version, None).await?).await?;
+        bounds::restate(&mut captured.actions, Some(to), &HashSet::new(), &log_store.data_store()).await?;
         if !how.ignore_missing_files {
             check_there(&log_store, version, &captured.actions).await?;
         }
