@@ -176,13 +176,12 @@ fn readers_are_led_to_a_checkpoint_only_once_it_is_durable_and_was_read_back() {
 fn a_crash_around_a_checkpoint_leads_no_reader_astray() {
     let start = begin(Database::Sqlite);
     let (checkpoint, hint) = ("t/_delta_log/00000000000000000002.checkpoint.parquet", "t/_delta_log/_last_checkpoint");
-    // When it is about to be read back, and when it was and the hint is looked at. The hint is also read before the
-    // commit, when the catalog is compared with the log.
-    for (at, opened) in [(checkpoint, 1), (hint, 2)] {
+    // When it is about to be read back, and when it was and the hint is about to be named.
+    for (at, call) in [(checkpoint, "openat"), (hint, "link,linkat,rename,renameat,renameat2")] {
         let place = again(&start, Database::Sqlite);
         let file = place.path(at);
-        let inject = format!("inject=openat:signal=SIGKILL:when={opened}");
-        let options = ["-o", "/dev/null", "-e", "trace=openat", "-e", &inject, "-P", file.to_str().unwrap()];
+        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=SIGKILL:when=1"));
+        let options = ["-o", "/dev/null", "-e", &trace, "-e", &inject, "-P", file.to_str().unwrap()];
         let killed = traced_as(DUE, &place, &options, &[]);
         assert!(killed.code.is_none(), "killed at {at}: {killed:?}");
         assert_eq!((place.path(checkpoint).exists(), place.path(hint).exists()), (true, false), "killed at {at}");
