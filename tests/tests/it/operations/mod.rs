@@ -65,6 +65,9 @@ async fn random_operations_do_here_what_they_do_in_delta_rs() {
     read_by_others(&dir.path().join("tables.json"), tables.concat());
 }
 
+/// What delta-rs says of conditions that it cannot write into a commit, or give to the kernel; here they hold.
+const BEYOND_DELTA_RS: [&str; 2] = ["Unable to convert expression to string", "Predicate references unknown column"];
+
 /// What delta-rs made of a step.
 struct Seen {
     step: Step,
@@ -90,6 +93,9 @@ async fn sequence(seed: u64, root: &Path, catalogs: &[(PathBuf, Arc<dyn Catalog>
         // Merging a timestamp without zone in, delta-rs commits what it then cannot read; here that is refused.
         if refused.as_ref().is_some_and(|e| e.contains("the required 'timestampNtz' feature")) {
             break;
+        }
+        if refused.as_ref().is_some_and(|e| BEYOND_DELTA_RS.iter().any(|what| e.contains(what))) {
+            continue;
         }
         let before = table.as_ref().map(|t| t.version);
         let (after, seen) = look(&plain, before, step, refused).await;
@@ -182,6 +188,22 @@ fn differences(ours: &Value, theirs: &Value) -> Vec<String> {
     differ.map(|name| format!("{name}: ours {}, theirs {}", ours[name], theirs[name])).collect()
 }
 
+/// Conditions are said as they were given, and by delta-rs as it has simplified them: only that there is one counts.
+fn hide_conditions(parameters: &mut Value) {
+    let hide = |of: &mut Value| {
+        if let Some(predicate) = of.get_mut("predicate") {
+            *predicate = predicate.is_string().into();
+        }
+    };
+    hide(parameters);
+    for clauses in ["matchedPredicates", "notMatchedPredicates", "notMatchedBySourcePredicates"] {
+        let Some(said) = parameters.get_mut(clauses) else { continue };
+        let mut parsed: Value = serde_json::from_str(said.as_str().unwrap()).unwrap();
+        parsed.as_array_mut().unwrap().iter_mut().for_each(hide);
+        *said = parsed;
+    }
+}
+
 /// What a commit says, as far as it must be the same, and the protocol after it.
 fn facts(commit: &Commit, place: &Location, protocol: &mut Protocol) -> Value {
     let parsed = |json: String| serde_json::from_str::<Value>(&json).unwrap();
@@ -199,6 +221,7 @@ fn facts(commit: &Commit, place: &Location, protocol: &mut Protocol) -> Value {
                     parameters["metadata"] = Value::Null;
                     parameters["protocol"] = Value::Null;
                 }
+                hide_conditions(&mut parameters);
                 facts["parameters"] = parameters;
             }
             Action::Protocol(new) => *protocol = new.clone(),
