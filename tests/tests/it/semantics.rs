@@ -36,13 +36,15 @@ const PARTITIONED: (&str, &[&str]) = ("parts", &["p", "q", "day", "b"]);
 /// Rows as text, sorted; `error` where there are none.
 type Answer = Vec<String>;
 
+/// Why the answers differ, and ours.
+type Difference = (String, Answer);
+
 /// What is asked of the judge once, and here in one or more ways that mean the same.
 struct Case {
     /// A statement, and the query for what it left; none, if the statement is a query.
     judged: (String, String),
     ours: Vec<Asked>,
-    /// Why the answers differ, and ours.
-    differs: Option<(String, Answer)>,
+    differs: Option<Difference>,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,7 @@ enum Asked {
 }
 
 /// Parts of a file that are divided by lines: each with what the comments before it say of a difference and of a table.
-fn parts<'a>(text: &'a str, divided_by: &str) -> Vec<(String, Option<(String, Answer)>, &'a str)> {
+fn parts<'a>(text: &'a str, divided_by: &str) -> Vec<(String, Option<Difference>, &'a str)> {
     let (mut why, mut ours, mut table) = (None, None, "");
     let mut parts = Vec::new();
     for part in text.split(divided_by) {
