@@ -75,8 +75,14 @@ class Wire:
     ) -> None:
         try:
             while data := source.recv(65536):
-                target.sendall(data)
-                if is_client and self.is_armed and b"COMMIT\0" in data:
+                is_last = is_client and self.is_armed and b"COMMIT\0" in data
+                if is_last:
+                    # From here on no answer is carried.
+                    with self._lock:
+                        self._is_cut = True
+                if is_client or not self._is_cut:
+                    target.sendall(data)
+                if is_last:
                     self._hang_up()
         except OSError:
             pass

@@ -206,7 +206,7 @@ async fn fill(kind: Kind, catalog: &SqlCatalog, table: TableId, others: &[TableI
     };
     let id_of = |table: TableId| Value::from(table.0);
     let json = |text: &str| Value::Blob(text.as_bytes().to_vec());
-    let body = "{\"commitInfo\":{\"operation\":\"WRITE\",\"isBlindAppend\":true}}\n".repeat(1);
+    let body = "{\"commitInfo\":{\"operation\":\"WRITE\",\"isBlindAppend\":true}}\n";
     let body = Value::Blob(compress(body.as_bytes()).unwrap());
     let mut writes = vec![
         Write::run(
@@ -492,7 +492,7 @@ async fn faults(f: &Filled, question: &str, sql: &str, params: &[Value]) -> Vec<
     };
     let inner = f.catalog.db.query(&explain, params.to_vec()).await;
     f.said.lock().unwrap().clear();
-    let text = |row: Row| row.0.filter_map(|v| if let Value::Text(t) = v { Some(t) } else { None }).last();
+    let text = |row: Row| row.0.filter_map(|v| if let Value::Text(t) = v { Some(t) } else { None }).next_back();
     let lines: Vec<_> = inner.unwrap().into_iter().filter_map(text).collect();
     match f.kind {
         Kind::Sqlite => lines.into_iter().filter(|line| is_wrong_in_sqlite(question, line)).collect(),
