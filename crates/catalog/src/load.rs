@@ -44,7 +44,7 @@ const BYTES: usize = 16 << 20;
 
 pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<TableEntry> {
     let (mut table, mut layout) = Layout::stored(catalog.db.as_ref(), load.table, &load.new).await?;
-    let now_ms = catalog.now_ms().await?;
+    let (now_ms, mut before) = (catalog.now_ms().await?, newest_time(catalog, table).await?);
     // Parsing and encoding is most of the work: other threads do it ahead, while a batch is stored.
     let room = Arc::new(Semaphore::new(2 * (BYTES >> 10)));
     let admitted = load.items.then(|item| {
@@ -71,7 +71,8 @@ pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) ->
         .map(|parsed| {
             // In order: how files are encoded depends on the metadata before them.
             let parsed = parsed.and_then(|parsed| {
-                parsed.check(catalog, &load.new, load.future_times, now_ms)?;
+                parsed.check(catalog, &load.new, load.future_times, before, now_ms)?;
+                before = Some(parsed.time.ms);
                 layout = layout.after(&parsed.changes)?;
                 Ok((parsed, layout.clone()))
             });
@@ -120,10 +121,11 @@ pub(crate) async fn load_together(catalog: &SqlCatalog, loads: Vec<HistoryLoad<'
     let mut ready = Vec::with_capacity(loads.len());
     for mut load in loads {
         let (table, mut layout) = Layout::stored(catalog.db.as_ref(), load.table, &load.new).await?;
-        let mut batch = Batch::default();
+        let (mut batch, mut before) = (Batch::default(), newest_time(catalog, table).await?);
         while let Some(item) = load.items.next().await {
             let parsed = in_thread(item?, Parsed::of).await?;
-            parsed.check(catalog, &load.new, load.future_times, now_ms)?;
+            parsed.check(catalog, &load.new, load.future_times, before, now_ms)?;
+            before = Some(parsed.time.ms);
             layout = layout.after(&parsed.changes)?;
             batch.push(in_thread((parsed, layout.clone()), LoadedVersion::of).await?);
         }
@@ -237,6 +239,15 @@ pub(crate) async fn unfinished(db: &dyn Database, location: &Location) -> Result
     }))
 }
 
+/// The time of a table's newest version.
+async fn newest_time(catalog: &SqlCatalog, table: TableId) -> Result<Option<i64>> {
+    let sql = "SELECT current_ts FROM dl_tables WHERE table_id = ?";
+    match catalog.db.query(sql, vec![table.0.into()]).await?.pop() {
+        Some(mut row) => row.opt_int(),
+        None => Ok(None),
+    }
+}
+
 /// What comes with the last batch.
 struct Finish {
     published: Option<Version>,
@@ -295,12 +306,20 @@ impl Parsed {
 }
 
 impl Parsed {
-    /// Refuses files where the catalog allows none, and a time ahead of its clock unless such times are accepted.
-    fn check(&self, catalog: &SqlCatalog, new: &NewTable, future_times: FutureTimes, now_ms: i64) -> Result<()> {
+    /// Refuses files where the catalog allows none, and a time that leaps ahead of its clock unless such are accepted.
+    /// `before` is the time of the version before.
+    fn check(
+        &self,
+        catalog: &SqlCatalog,
+        new: &NewTable,
+        future_times: FutureTimes,
+        before: Option<i64>,
+        now_ms: i64,
+    ) -> Result<()> {
         let (allowed, location) = (&catalog.allowed_paths, &new.location);
         self.changes.adds.iter().try_for_each(|(_, add)| allowed.check_add(location, add))?;
         self.changes.cdcs.iter().try_for_each(|cdc| allowed.check_cdc(location, cdc))?;
-        future_times.check(&new.name, self.summary.version, self.time.ms, now_ms)
+        future_times.check(&new.name, self.summary.version, before, self.time.ms, now_ms)
     }
 }
 

@@ -491,9 +491,19 @@ pub enum FutureTimes {
 }
 
 impl FutureTimes {
-    /// Refuses a version whose time is ahead of the catalog's clock, unless such times are accepted.
-    pub fn check(self, table: &TableName, version: Version, time_ms: i64, now_ms: i64) -> Result<()> {
-        if self == Self::Accept || !is_ahead(time_ms, now_ms) {
+    /// Refuses a version whose time leaps ahead of the catalog's clock, unless such times are accepted. One that is a
+    /// millisecond after the version before it does not leap: files of a log that were copied at once have one time, and
+    /// are told apart so.
+    pub fn check(
+        self,
+        table: &TableName,
+        version: Version,
+        before: Option<i64>,
+        time_ms: i64,
+        now_ms: i64,
+    ) -> Result<()> {
+        let leaps = before.is_none_or(|before| time_ms > before.saturating_add(1));
+        if self == Self::Accept || !is_ahead(time_ms, now_ms) || !leaps {
             return Ok(());
         }
         Err(TxnLogError::invalid(format!(

@@ -300,9 +300,9 @@ impl Table {
                 (c.version, c.time, Some(c.body), commit.info().cloned(), Changes::of(commit.actions()))
             }
         };
-        future_times.check(&self.name, version, time.ms, now_ms)?;
-        commit::check_next(&self.name, self.head_version(), version)?;
         let newest = self.versions.values().next_back().map(|stored| stored.time.ms);
+        future_times.check(&self.name, version, newest, time.ms, now_ms)?;
+        commit::check_next(&self.name, self.head_version(), version)?;
         time.ms = commit::later_than(&self.name, version, newest, time.ms)?;
         if let Some(group) = info.as_ref().and_then(Group::of) {
             self.groups.insert(group.id);

@@ -43,6 +43,9 @@ pub(super) async fn those_ahead_of_the_clock_are_imported_only_when_accepted(c: 
         progress: &|_| {},
     };
     let entry = c.load_history(load).await.unwrap();
+    // A log whose files were copied at once: each is a millisecond after the one before it.
+    let copied: Vec<_> = (0..MARGIN_MS + 9).map(|n| now + n).collect();
+    imported(&c, "copied", &copied, FutureTimes::Refuse).await.unwrap();
     assert_eq!((entry.current_version, entry.current_timestamp), (1, now + YEAR));
 }
 
