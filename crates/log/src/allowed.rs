@@ -7,7 +7,7 @@
 use crate::action::{Action, Add, Cdc};
 use crate::error::{Result, TxnLogError};
 use crate::location::Location;
-use crate::path::canonical_path;
+use crate::path::{absolute_path, canonical_path};
 use crate::redact::redacted;
 
 /// The places below which files of other folders may be. The default allows all.
@@ -50,7 +50,7 @@ impl AllowedPaths {
 
     fn check_path(&self, table: &Location, path: &str) -> Result<()> {
         let Some(allowed) = &self.0 else { return Ok(()) };
-        let is_allowed = match absolute(path) {
+        let is_allowed = match absolute_path(path) {
             Some(url) => Location::parse(&url).is_ok_and(|file| {
                 let below = |place: &Location| file.url().as_str().starts_with(place.url().as_str());
                 below(table) || allowed.iter().any(below)
@@ -66,19 +66,6 @@ impl AllowedPaths {
             redacted(path, &[])
         )))
     }
-}
-
-/// The URL of an absolute path of a log: with a scheme, or a path from the root of a file system.
-fn absolute(path: &str) -> Option<String> {
-    if path.starts_with('/') {
-        return Some(format!("file://{path}"));
-    }
-    let (scheme, rest) = path.split_once(':')?;
-    let is_scheme = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    is_scheme.then(|| match rest.strip_prefix("//") {
-        Some(_) => path.to_string(),
-        None => format!("{scheme}://{rest}"),
-    })
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub use local::{Durability, LocalFiles, ModifiedAt};
 pub use location::Location;
 pub use memory::MemoryCatalog;
 pub use object::Object;
-pub use path::{FileKey, PathKey, SetHash, canonical_path};
+pub use path::{FileKey, PathKey, SetHash, absolute_path, canonical_path};
 pub use predicate::Predicate;
 pub use redact::redacted;
 pub use snapshot::{At, Head, Snapshot};

@@ -48,6 +48,20 @@ impl fmt::Debug for FileKey {
     }
 }
 
+/// The URL of an absolute path of a log, which has a scheme or begins at the root of a file system; `None` for a path
+/// below the table.
+pub fn absolute_path(raw: &str) -> Option<String> {
+    if raw.starts_with('/') {
+        return Some(format!("file://{raw}"));
+    }
+    let (scheme, rest) = raw.split_once(':')?;
+    let is_scheme = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    is_scheme.then(|| match rest.strip_prefix("//") {
+        Some(_) => raw.to_string(),
+        None => format!("{scheme}://{rest}"),
+    })
+}
+
 /// The decoded form of a path that is the same however a writer encodes it: percent-decoded, and a local file the
 /// same with and without its scheme (`/x`, `file:/x`, `file:///x`). A relative path stays relative: as in Spark, it
 /// is another file than an absolute one, wherever the table lies.

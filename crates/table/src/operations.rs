@@ -22,7 +22,7 @@ use crate::assignments::{column_named, quoted, unquoted};
 use crate::create::{TableSpec, check_partitioning};
 use crate::delta_rs::{
     Alter, Captured, Casts, Changes, Condition, Joined, LogState, Matching, Merge, MergeSource, Optimize, PlainAppend,
-    Restore, SchemaMode, TableSchema, VirtualTable, Whole, check_writable, parse_schema,
+    Restore, SchemaMode, TableSchema, VirtualTable, Whole, check_writable, parse_schema, repair,
 };
 use crate::error::Explain;
 use crate::filter::{Filter, join_predicate};
@@ -174,7 +174,7 @@ impl Operation {
                 let to = state.reader.snapshot(how.to).await?;
                 Staged { exactly: true, ..Staged::whole(Whole::open(state).await?.restore(&to, &how).await?) }
             }
-            Self::Repair { dry_run } => Staged::whole(Whole::open(state).await?.repair(dry_run).await?),
+            Self::Repair { dry_run } => Staged::whole(repair(state, dry_run).await?),
             Self::Recreate(spec, columns) => {
                 check_partitioning(&columns.names(), &spec.partition_by)?;
                 let whole = Whole::open(state).await?;

@@ -18,7 +18,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use deltalakedb_log::snapshot::{At, Head, Snapshot};
 use deltalakedb_log::{Predicate, Result, TxnLogError, Version};
 
-use crate::delta_rs::{LogState, Texts, VirtualTable, floats, register};
+use crate::delta_rs::{LogState, Texts, VirtualTable, floats, generated, register};
 use crate::filter::predicate_of;
 use crate::known::{self, KnownScan};
 use crate::table::DeltaTable;
@@ -61,6 +61,11 @@ impl HeldTable {
         &self.snapshot.head
     }
 
+    /// Its columns, the generated ones marked.
+    pub(crate) fn columns(&self) -> SchemaRef {
+        generated::marked(&self.head().metadata, self.schema.clone())
+    }
+
     /// What the scans that were planned since the last call looked for.
     pub(crate) fn take_looked_for(&self) -> Vec<Predicate> {
         std::mem::take(&mut *self.looked_for.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
@@ -81,7 +86,7 @@ impl HeldTable {
         let predicate = predicate_of(filters, &self.schema);
         self.look_for(&predicate);
         let files = VirtualTable::matching(&self.state, predicate).await.map_err(outward)?;
-        register(session.runtime_env(), &self.state.location, self.state.options.stores.as_ref()).map_err(outward)?;
+        register(session.runtime_env(), &self.state.location, &self.state.options.stores).map_err(outward)?;
         let files = files.provider(self.texts).map_err(outward)?;
         // Below, files would be skipped once more, by bounds that leave NaN out.
         let filters: Vec<_> = filters.iter().filter(|f| !floats::looks_at(f, &self.schema)).cloned().collect();

@@ -17,10 +17,13 @@ use uuid::Uuid;
 
 use crate::*;
 
+mod clones;
 mod conditions;
 mod files;
+mod generated;
 mod metadata;
 mod operations;
+mod repairs;
 mod restores;
 mod retained;
 mod threads;

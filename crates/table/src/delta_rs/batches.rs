@@ -16,6 +16,8 @@ use delta_kernel::{DeltaResult, EngineData, Error};
 use deltalakedb_log::action::{Add, DeletionVector, StringMap};
 use deltalakedb_log::decimal::InexactBounds;
 
+use super::outside;
+
 /// Lines of a commit, or of a checkpoint, as rows of `schema`; `file` fills the column that names where they are.
 pub(super) fn of_lines(lines: Vec<String>, schema: &SchemaRef, file: &str) -> DeltaResult<Box<dyn EngineData>> {
     let in_json = Arc::new(schema.with_fields_filtered(|f| f.get_metadata_column_spec().is_none())?);
@@ -40,7 +42,7 @@ pub(super) fn of_adds(adds: &[Add], schema: &SchemaRef, inexact: &InexactBounds)
 fn add_struct(adds: &[Add], fields: &Fields, inexact: &InexactBounds) -> DeltaResult<ArrayRef> {
     let columns = fields.iter().map(|field| -> DeltaResult<ArrayRef> {
         Ok(match field.name().as_str() {
-            "path" => strings(adds.iter().map(|a| Some(a.path.as_str()))),
+            "path" => Arc::new(adds.iter().map(|a| Some(outside::shown(&a.path))).collect::<StringArray>()),
             "partitionValues" => string_maps(adds.iter().map(|a| Some(&a.partition_values)), field)?,
             "size" => longs(adds.iter().map(|a| Some(a.size))),
             "modificationTime" => longs(adds.iter().map(|a| Some(a.modification_time))),

@@ -96,7 +96,7 @@ impl Handlers {
         if url.as_str().starts_with(self.table_url.as_str()) {
             return Ok(self.objects.clone());
         }
-        stores::engine(self.stores.as_ref(), url).map_err(Error::generic_err)
+        stores::engine(&self.stores, url).map_err(Error::generic_err)
     }
 
     /// Whether the walk is afresh; the first question decides.

@@ -113,6 +113,6 @@ fn unreadable(what: &str, sql: &str, e: DataFusionError) -> TxnLogError {
         );
         return TxnLogError::new(ErrorKind::Invalid, message);
     }
-    let kind = if what == "value" { "no value" } else { "no condition" };
+    let kind = if matches!(what, "value" | "generation expression") { "no value" } else { "no condition" };
     TxnLogError::invalid(format!("the {what} {sql:?} is {kind} that can be read")).with_source(words(&e))
 }

@@ -6,12 +6,13 @@
 use arrow::array::{Array, ArrayData, ArrayRef, RecordBatch, RecordBatchOptions, TimestampNanosecondArray, make_array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::can_cast_types;
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use deltalake_core::kernel::cast_record_batch;
 use deltalakedb_log::{Result, Subject, TxnLogError};
 
 use super::TableSchema;
+use super::generated::is_generated;
 use crate::error::Explain;
 
 /// How rows of one shape become rows of a table.
@@ -37,8 +38,7 @@ impl Fit {
     /// that does not fit, and why.
     pub(crate) fn new(table: &str, data: &Schema, table_columns: &Schema, casts: Casts) -> Result<Self> {
         fit_fields(table, "", data.fields(), table_columns.fields(), casts)?;
-        // delta-rs works out generated columns that are left out.
-        let is_generated = |f: &Field| f.metadata().contains_key("delta.generationExpression");
+        // Generated columns that are left out are computed later.
         let columns =
             table_columns.fields().iter().filter(|f| data.column_with_name(f.name()).is_some() || !is_generated(f));
         let columns = Schema::new(columns.cloned().collect::<Fields>()).into();
@@ -177,7 +177,7 @@ fn fit_fields(table: &str, within: &str, data: &Fields, columns: &Fields, casts:
         fit_type(table, &name, field.data_type(), column.data_type(), casts)?;
     }
     let missing = columns.iter().find(|c| {
-        let required = !c.is_nullable() && !c.metadata().contains_key("delta.generationExpression");
+        let required = !c.is_nullable() && !is_generated(c);
         required && data.find(c.name()).is_none()
     });
     match missing {
@@ -281,6 +281,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{StructArray, TimestampMicrosecondArray};
+    use arrow::datatypes::Field;
 
     use super::*;
 

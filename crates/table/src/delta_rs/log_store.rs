@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::engine::VirtualEngine;
 use super::log::HeldLog;
+use super::outside;
 use super::overlay::Overlay;
 use super::puts::Puts;
 use super::stores;
@@ -39,10 +40,10 @@ impl VirtualLogStore {
     pub(super) fn new(location: &Location, log: Arc<HeldLog>, options: &WriteOptions) -> Result<Self> {
         let stores = options.stores.clone();
         let url = stores::url_of(location)?;
-        let data = stores::root_store(stores.as_ref(), &url, options.durability)?;
+        let data = stores::root_store(&stores, &url, options.durability)?;
         Ok(Self {
             config: LogStoreConfig::new(&url, StorageConfig::default()),
-            objects: stores::engine(stores.as_ref(), &url)?,
+            objects: stores::engine(&stores, &url)?,
             table_url: url,
             location: location.clone(),
             table: Arc::new(Overlay::new(data, log.clone())),
@@ -54,7 +55,7 @@ impl VirtualLogStore {
     /// A URL within the table as everyone knows it.
     pub(super) fn outward(&self, url: &str) -> String {
         match url.strip_prefix(self.table_url.as_str()) {
-            Some(path) => format!("{}{path}", self.location.url()),
+            Some(path) => outside::real(path).unwrap_or_else(|| format!("{}{path}", self.location.url())),
             None => url.into(),
         }
     }
@@ -81,7 +82,7 @@ impl VirtualLogStore {
     pub(super) async fn is_there(&self, url: &Url) -> Result<bool> {
         let (store, path) = match url.as_str().strip_prefix(self.location.url().as_str()) {
             Some(inside) => (self.data_store(), inside),
-            None => (stores::root_store(self.stores.as_ref(), url, Durability::Full)?, url.path()),
+            None => (stores::root_store(&self.stores, url, Durability::Full)?, url.path()),
         };
         let path = Path::from_url_path(path).explain(|| format!("the path of the file {url} cannot be read"))?;
         match store.head(&path).await {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::TableReference;
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::Expr;
 use deltalake_core::DeltaResult;
@@ -11,6 +12,7 @@ use deltalake_core::operations::merge::MergeBuilder;
 use deltalakedb_log::{Action, Object, Predicate, Result};
 use serde_json::Value;
 
+use super::generated::Generated;
 use super::operations::{metrics, state};
 use super::{Captured, Columns, LogState, VirtualTable, Whole, session_context};
 use crate::assignments::{column_named, quoted, unquoted};
@@ -218,6 +220,7 @@ impl VirtualTable {
         let session = state(&self)?;
         let rows = session_context(self.log_store.stores())?.read_table(Arc::new(rows)).explain(|| what.into())?;
         let columns = Columns::of_merge(merge, &self.schema()?, &source.schema)?;
+        let generated = self.generated()?;
         let mut builder = self
             .theirs()
             .merge(rows, columns.read_condition("filter", &merge.on)?)
@@ -232,7 +235,7 @@ impl VirtualTable {
             builder = builder.with_writer_properties(parquet);
         }
         for clause in &merge.clauses {
-            builder = clause.read(&columns, merge, &source)?.add_to(builder).explain(|| what.into())?;
+            builder = clause.read(&columns, &generated, merge, &source)?.add_to(builder).explain(|| what.into())?;
         }
         let mut captured = self.capture(what, builder, metrics).await?;
         for action in &mut captured.actions {
@@ -263,7 +266,7 @@ impl MergeClause {
         }
     }
 
-    fn read(&self, columns: &Columns, merge: &Merge, source: &MergeSource) -> Result<Read<'_>> {
+    fn read(&self, columns: &Columns, generated: &Generated, merge: &Merge, source: &MergeSource) -> Result<Read<'_>> {
         use MergeClause as C;
         let set = match self {
             C::MatchedUpdate { set: values, .. } | C::NotMatchedInsert { values, .. } => values.list(merge, source),
@@ -272,7 +275,15 @@ impl MergeClause {
         };
         let condition = self.condition().map(|sql| columns.is_true("condition", sql)).transpose()?;
         let set = set.into_iter().map(|(column, value)| Ok((column, columns.read("value", &value)?)));
-        Ok(Read { clause: self, condition, set: set.collect::<Result<_>>()? })
+        let set = set.collect::<Result<_>>()?;
+        let set = match self {
+            C::MatchedUpdate { .. } | C::NotMatchedBySourceUpdate { .. } => {
+                generated.complete_update(set, Some(&TableReference::bare(merge.target_alias.as_str())))?
+            }
+            C::NotMatchedInsert { .. } => generated.complete_insert(set)?,
+            C::MatchedDelete { .. } | C::NotMatchedBySourceDelete { .. } => set,
+        };
+        Ok(Read { clause: self, condition, set })
     }
 }
 

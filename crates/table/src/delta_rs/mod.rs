@@ -5,7 +5,7 @@
 //! not made: the caller takes the actions and commits them in a catalog.
 //!
 //! Inside, a table has a URL of its own ([`stores`] says why): a host that stands for its place. Data files below the
-//! table come out below that URL, percent-encoded ones too; absolute ones keep theirs. DataFusion keys object stores by
+//! table come out below that URL, percent-encoded ones too, and those of other places ([`outside`]). DataFusion keys object stores by
 //! scheme and host, and our sessions find the store of either.
 
 mod append;
@@ -17,12 +17,14 @@ mod engine;
 mod expressions;
 mod fit;
 pub(crate) mod floats;
+pub(crate) mod generated;
 pub(crate) mod literals;
 mod log;
 mod log_store;
 mod memory;
 mod merge;
 mod operations;
+mod outside;
 mod overlay;
 pub mod plain;
 mod puts;
@@ -56,6 +58,7 @@ use futures::TryStreamExt;
 
 use url::Url;
 
+use self::generated::Generated;
 use self::log::{Files, HeldLog, NoLog};
 use self::log_store::VirtualLogStore;
 use crate::error::Explain;
@@ -69,6 +72,7 @@ pub(crate) use self::fit::Fit;
 pub use self::fit::{Casts, type_name};
 pub use self::merge::{Assignments, Merge, MergeClause};
 pub(crate) use self::merge::{Joined, MergeSource};
+pub(crate) use self::operations::repair;
 pub use self::operations::{Alter, Changes, Optimize, PartitionFilter, Restore};
 pub(crate) use self::runtime::{finish, wait_beside};
 pub use self::schema::{TableSchema, parse_schema};
@@ -231,7 +235,11 @@ impl VirtualTable {
 
     /// Its columns in Arrow types.
     pub(crate) fn schema(&self) -> Result<SchemaRef> {
-        Ok(self.provider(Texts::Plain)?.schema())
+        Ok(generated::marked(&self.base.head.metadata, self.provider(Texts::Plain)?.schema()))
+    }
+
+    fn generated(&self) -> Result<Generated> {
+        Generated::of(&self.base.head.metadata, &self.schema()?)
     }
 
     /// The scan of its files in DataFusion.

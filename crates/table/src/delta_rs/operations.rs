@@ -1,11 +1,14 @@
 //! Changing a table with delta-rs: it makes the data files and says what it would commit.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use chrono::{DateTime, Utc};
 use datafusion::common::Column;
 use datafusion::dataframe::DataFrame;
@@ -14,20 +17,24 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::execute_stream;
 use deltalake_core::DeltaTable;
 use deltalake_core::kernel::{MetadataValue, TableFeatures};
+use deltalake_core::logstore::LogStore;
 use deltalake_core::operations::optimize::{OptimizeBuilder, OptimizeType};
 use deltalake_core::operations::update_table_metadata::TableMetadataUpdate;
 use deltalake_core::partitions::{FilterLiteral, FilterValue, filter_literal};
 use deltalake_core::table::config::TableProperty;
 use deltalake_core::table::state::DeltaTableState;
-use deltalakedb_log::action::Add;
-use deltalakedb_log::{Action, At, FileKey, Result, Snapshot, TxnLogError, Version};
+use deltalakedb_log::action::{Add, CommitInfo, Remove};
+use deltalakedb_log::{Action, At, FileKey, Object, Result, Snapshot, TxnLogError, Version, canonical_path};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::log::{Files, HeldLog};
 use super::log_store::VirtualLogStore;
-use super::{Captured, Columns, Matching, TableSchema, VirtualTable, Whole, bounds, session_context};
+use super::{
+    Captured, Columns, LogState, Matching, TableSchema, VirtualTable, Whole, bounds, outside, session_context,
+};
 use crate::error::Explain;
 
 /// How files are put together.
@@ -272,7 +279,20 @@ impl VirtualTable {
 
     /// The add actions of its files as columns.
     pub(crate) fn add_actions(&self, flat: bool) -> Result<RecordBatch> {
-        self.snapshot.add_actions_table(flat).explain(|| "the files cannot be listed".into())
+        let failed = || "the files cannot be listed".to_string();
+        let listed = self.snapshot.add_actions_table(flat).explain(failed)?;
+        let mut columns = listed.columns().to_vec();
+        for (field, column) in listed.schema_ref().fields().iter().zip(&mut columns) {
+            if field.name() == "path" {
+                let texts = cast(column, &DataType::Utf8).explain(failed)?;
+                let paths = texts.as_string::<i32>().iter().map(|path| {
+                    let path = path?;
+                    Some(outside::real(path).map_or(Cow::Borrowed(path), Cow::Owned))
+                });
+                *column = cast(&paths.collect::<StringArray>(), field.data_type()).explain(failed)?;
+            }
+        }
+        RecordBatch::try_new(listed.schema(), columns).explain(failed)
     }
 
     /// The files that have deletion vectors, and which of their rows are kept.
@@ -312,8 +332,9 @@ impl Matching {
             update = update.with_predicate(condition.is_true.clone());
         }
         let columns = Columns::of(&self.table.schema()?)?;
-        for (column, value) in set {
-            update = update.with_update(column.as_str(), columns.read("value", value)?);
+        let set = set.iter().map(|(column, value)| Ok((column.clone(), columns.read("value", value)?)));
+        for (column, value) in self.table.generated()?.complete_update(set.collect::<Result<_>>()?, None)? {
+            update = update.with_update(column.as_str(), value);
         }
         Ok(self.table.capture("the rows cannot be updated", update, metrics).await?.of(self.condition.as_ref()))
     }
@@ -380,13 +401,6 @@ impl Whole {
         Ok(optimize)
     }
 
-    /// Takes files that are gone out of the table.
-    pub(crate) async fn repair(self, dry_run: bool) -> Result<Captured> {
-        let check = self.0.theirs().filesystem_check().with_dry_run(dry_run);
-        let check = check.with_commit_properties(self.0.commit_properties());
-        self.0.capture("the table cannot be repaired", check, metrics).await
-    }
-
     /// Makes the table what it was at an earlier version.
     pub(crate) async fn restore(self, to: &Snapshot, how: &Restore) -> Result<Captured> {
         let (version, current) = (to.version(), self.0.base().version());
@@ -414,6 +428,42 @@ impl Whole {
         }
         Ok(captured)
     }
+}
+
+/// Takes files that are gone out of a table. Says in the words of delta-rs which these are.
+///
+/// delta-rs' own check looks only at what is below the table, where files of other places are not.
+pub(crate) async fn repair(state: &LogState, dry_run: bool) -> Result<Captured> {
+    let log = Arc::new(HeldLog::new(state, Files::None));
+    let log_store = VirtualLogStore::new(&state.location, log, &state.options)?;
+    let live = state.files().await?;
+    let mut missing: HashMap<Vec<u8>, Add> = live.into_iter().map(|add| (canonical_path(&add.path), add)).collect();
+    let mut listed = log_store.object_store(None).list(None);
+    while !missing.is_empty()
+        && let Some(file) = listed.try_next().await?
+    {
+        missing.remove(file.location.as_ref().as_bytes());
+    }
+    // What is elsewhere is not listed, and what is not listed is looked for before it is given up.
+    let looked = stream::iter(missing.into_values()).map(|add| async {
+        let file = log_store.files_of(&add)?.swap_remove(0);
+        Ok::<_, TxnLogError>((!log_store.is_there(&file).await?).then_some(add))
+    });
+    let found: Vec<_> = looked.buffer_unordered(AT_ONCE).try_collect().await?;
+    let mut gone: Vec<Add> = found.into_iter().flatten().collect();
+    gone.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    let paths: Vec<_> = gone.iter().map(|add| add.path.as_str()).collect();
+    let metrics = json!({ "dry_run": dry_run, "files_removed": Value::from(paths).to_string() });
+    let mut actions = Vec::new();
+    if !dry_run && !gone.is_empty() {
+        let mut info = state.options.info("FSCK", Object::default());
+        info.set("operationMetrics", &metrics);
+        actions.push(Action::CommitInfo(CommitInfo(info)));
+        actions.extend(state.options.applications.iter().cloned().map(Action::Txn));
+        let now = state.options.clock.now_ms();
+        actions.extend(gone.iter().map(|add| Action::Remove(Remove::of(add, now, true))));
+    }
+    Ok(Captured { seen: None, metrics, ..Captured::of_actions(state, actions)? })
 }
 
 /// Puts back what delta-rs leaves out of files that come back.

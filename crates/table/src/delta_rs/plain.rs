@@ -84,7 +84,7 @@ pub async fn read(location: &Location, version: Option<Version>) -> Result<Vec<R
 }
 
 fn log_store(location: &Location, stores: &Arc<dyn Stores>) -> Result<Arc<dyn LogStore>> {
-    let root = root_store(stores.as_ref(), location.url(), Durability::Full)?;
+    let root = root_store(stores, location.url(), Durability::Full)?;
     let store = stores.open(location, Durability::Full)?;
     Ok(default_logstore(store, root, location.url(), &StorageConfig::default()))
 }

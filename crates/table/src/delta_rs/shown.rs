@@ -9,10 +9,18 @@ use deltalakedb_log::snapshot::{Head, Snapshot};
 use deltalakedb_log::{Location, Object, Result, Subject, TxnLogError, features};
 use serde_json::{Value, json};
 
-/// Features the catalog answers for, and type widening: its tables are only read, and of older files DataFusion casts the
-/// columns.
-const HIDDEN_FEATURES: &[&str] =
-    &["domainMetadata", "inCommitTimestamp", "typeWidening", "typeWidening-preview", "vacuumProtocolCheck"];
+use super::{generated, outside};
+
+/// Features the catalog answers for; generated columns, whose values are computed before delta-rs gets the rows; and
+/// type widening: its tables are only read, and of older files DataFusion casts the columns.
+const HIDDEN_FEATURES: &[&str] = &[
+    "domainMetadata",
+    "generatedColumns",
+    "inCommitTimestamp",
+    "typeWidening",
+    "typeWidening-preview",
+    "vacuumProtocolCheck",
+];
 
 /// Properties that make no sense without them.
 const HIDDEN_PROPERTIES: &[&str] = &[
@@ -41,7 +49,6 @@ const WRITABLE: &[&str] = &[
     "checkpointProtection",
     "columnMapping",
     "deletionVectors",
-    "generatedColumns",
     "invariants",
     "timestampNtz",
     "v2Checkpoint",
@@ -103,7 +110,11 @@ pub(super) fn commit(actions: &[Action]) -> Bytes {
     let lines = actions.iter().map(|action| match action {
         Action::Protocol(real) => Action::Protocol(protocol(real)).to_json(),
         Action::Metadata(real) => Action::Metadata(metadata(real)).to_json(),
-        other => other.to_json(),
+        other => {
+            let mut shown = other.clone();
+            outside::show(&mut shown);
+            shown.to_json()
+        }
     });
     lines.map(|line| line + "\n").collect::<String>().into()
 }
@@ -138,7 +149,8 @@ fn restore_protocol(new: &mut Protocol, old: &Protocol) {
     for (list, old) in
         [(&mut new.reader_features, &old.reader_features), (&mut new.writer_features, &old.writer_features)]
     {
-        let hidden: Vec<_> = old.iter().flatten().filter(|f| HIDDEN_FEATURES.contains(&f.as_str())).cloned().collect();
+        let is_hidden = |f: &&String| HIDDEN_FEATURES.contains(&f.as_str()) && !list.iter().flatten().any(|l| l == *f);
+        let hidden: Vec<_> = old.iter().flatten().filter(is_hidden).cloned().collect();
         if !hidden.is_empty() {
             list.get_or_insert_default().extend(hidden);
         }
@@ -174,6 +186,7 @@ fn restore_metadata(new: &mut Metadata, now: &Metadata, source: &Metadata) {
     for (key, _) in source.configuration.iter().filter(|(_, value)| value.is_none()) {
         new.configuration.entry(key.clone()).or_insert(None);
     }
+    new.schema_string = generated::put_back(&new.schema_string, &source.schema_string);
     new.format = source.format.clone();
     put_back(&mut new.extra, &source.extra);
 }
@@ -212,6 +225,7 @@ fn protocol(real: &Protocol) -> Protocol {
 
 fn metadata(real: &Metadata) -> Metadata {
     let mut shown = real.clone();
+    shown.schema_string = generated::hide(&shown.schema_string);
     shown.configuration.retain(|key, value| value.is_some() && !HIDDEN_PROPERTIES.contains(&key.as_str()));
     let (key, never) = CHECKPOINT_INTERVAL;
     shown.configuration.insert(key.into(), Some(never.into()));

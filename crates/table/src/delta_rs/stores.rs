@@ -13,6 +13,7 @@ use deltalakedb_log::{Durability, Location, Result, Stores, TxnLogError};
 use object_store::ObjectStore;
 use url::{Position, Url};
 
+use super::outside::WithOutside;
 use super::{memory, runtime};
 use crate::error::Explain;
 
@@ -40,17 +41,17 @@ fn location_of(url: &Url) -> Result<Location> {
 }
 
 /// The store of everything under the scheme and host of `url`, whose puts are as durable as that.
-pub(super) fn root_store(stores: &dyn Stores, url: &Url, durability: Durability) -> Result<Arc<dyn ObjectStore>> {
-    let place = match url.scheme() {
-        SCHEME => location_of(url)?,
-        _ => Location::parse(&format!("{}/", &url[..Position::BeforePath]))?,
-    };
-    stores.open(&place, durability)
+pub(super) fn root_store(stores: &Arc<dyn Stores>, url: &Url, durability: Durability) -> Result<Arc<dyn ObjectStore>> {
+    if url.scheme() == SCHEME {
+        let table = stores.open(&location_of(url)?, durability)?;
+        return Ok(Arc::new(WithOutside { table, stores: stores.clone() }));
+    }
+    stores.open(&Location::parse(&format!("{}/", &url[..Position::BeforePath]))?, durability)
 }
 
 /// Lets a session find the table's data files, with the table's own credentials: those below it, and those that are
 /// named by the URL of the bucket it is in.
-pub(crate) fn register(env: &RuntimeEnv, location: &Location, stores: &dyn Stores) -> Result<()> {
+pub(crate) fn register(env: &RuntimeEnv, location: &Location, stores: &Arc<dyn Stores>) -> Result<()> {
     let url = url_of(location)?;
     env.register_object_store(&url, root_store(stores, &url, Durability::Full)?);
     if location.local_path().is_none() && env.object_store_registry.get_store(location.url()).is_err() {
@@ -60,7 +61,7 @@ pub(crate) fn register(env: &RuntimeEnv, location: &Location, stores: &dyn Store
 }
 
 /// The kernel's own engine over that store.
-pub(super) fn engine(stores: &dyn Stores, url: &Url) -> Result<Arc<dyn Engine>> {
+pub(super) fn engine(stores: &Arc<dyn Stores>, url: &Url) -> Result<Arc<dyn Engine>> {
     let executor = Arc::new(TokioMultiThreadExecutor::new(runtime::handle()?));
     let engine = DefaultEngineBuilder::new(root_store(stores, url, Durability::Full)?).with_task_executor(executor);
     Ok(Arc::new(engine.build()))
@@ -97,9 +98,7 @@ impl ObjectStoreRegistry for Registry {
         let registered = self.registered.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&key).cloned();
         match registered {
             Some(store) => Ok(store),
-            None => {
-                root_store(self.stores.as_ref(), url, Durability::Full).map_err(|e| DataFusionError::External(e.into()))
-            }
+            None => root_store(&self.stores, url, Durability::Full).map_err(|e| DataFusionError::External(e.into())),
         }
     }
 }

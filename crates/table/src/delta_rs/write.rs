@@ -32,7 +32,7 @@ use serde_json::Value;
 
 use super::log::{Files, HeldLog};
 use super::log_store::VirtualLogStore;
-use super::{Condition, LogState, Matching, VirtualTable, Whole, bounds, shown};
+use super::{Condition, LogState, Matching, VirtualTable, Whole, bounds, generated, outside, shown};
 use crate::create::TableSpec;
 use crate::error::Explain;
 use crate::write::WriteOptions;
@@ -177,11 +177,19 @@ impl VirtualTable {
         replace: Option<Expr>,
         partition_by: Option<Vec<String>>,
     ) -> Result<Captured> {
+        // Columns that take the place of the table's are computed from nothing.
+        let mut source = self.base.head.metadata.clone();
+        let rows = if schema == Some(SchemaMode::Overwrite) {
+            source.schema_string = generated::hide(&source.schema_string);
+            plan(rows)?
+        } else {
+            self.generated()?.complete_rows(plan(rows)?)?
+        };
         let mut write = WriteBuilder::new(self.log_store.clone(), Some(self.snapshot.clone()))
             .with_save_mode(mode)
             .with_commit_properties(self.commit_properties())
             .with_target_file_size(self.options.target_file_size)
-            .with_input_plan(plan(rows)?);
+            .with_input_plan(rows);
         if let Some(parquet) = self.options.parquet.clone() {
             write = write.with_writer_properties(parquet);
         }
@@ -197,7 +205,7 @@ impl VirtualTable {
         if let Some(partition_by) = partition_by {
             write = write.with_partition_columns(partition_by);
         }
-        self.capture("the rows cannot be written", write, |_| Value::Null).await
+        self.capture_from(&source, "the rows cannot be written", write, |_| Value::Null).await
     }
 
     pub(super) fn commit_properties(&self) -> CommitProperties {
@@ -472,6 +480,7 @@ async fn parsed(commits: Vec<Bytes>, files: &NewFiles, base: Option<&Snapshot>) 
     let mut all = Vec::with_capacity(commits.len());
     for commit in commits {
         let mut actions = Commit::parse(commit, "the commit made of the operation")?.into_actions();
+        actions.iter_mut().for_each(outside::name);
         files.restate_bounds(&mut actions, base).await?;
         all.push(actions);
     }

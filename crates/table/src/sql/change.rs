@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion::catalog::TableProvider;
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr as PlanExpr, ExprSchemable, LogicalPlanBuilder};
@@ -27,6 +26,7 @@ use super::statement::refuse;
 use super::{SqlSession, planned};
 use crate::assignments::quoted;
 use crate::create::place_of;
+use crate::delta_rs::generated::is_generated;
 use crate::delta_rs::{TableSchema, literals, parse_schema};
 use crate::error::{Explain, query_error};
 use crate::operations::{Operation, Write};
@@ -84,7 +84,7 @@ impl SqlSession {
     /// The columns of a table that the statement holds.
     fn held_schema(&self, name: &TableName) -> Result<SchemaRef> {
         let held = self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let table = held.iter().find(|(held, _)| held == name).map(|(_, table)| table.schema());
+        let table = held.iter().find(|(held, _)| held == name).map(|(_, table)| table.columns());
         table.ok_or_else(|| TxnLogError::not_found(format!("there is no table {name}")))
     }
 
@@ -317,7 +317,7 @@ fn number(said: &Value, of: &str) -> Option<u64> {
 }
 
 /// For each column of a table what of a query's rows an INSERT puts there: the query's columns in the order in which the
-/// statement names them, or else in that of the table; null where nothing is.
+/// statement names them, or else in that of the table; null where nothing is, and nothing for generated columns.
 fn values_by_column(
     table: &TableName,
     columns: &Schema,
@@ -350,8 +350,10 @@ fn values_by_column(
             places.len()
         )));
     }
-    let value = |(n, field): (usize, &Arc<Field>)| {
-        let given = places.iter().position(|place| *place == n);
+    let filled = columns.fields().iter().enumerate();
+    let filled = filled.map(|(n, field)| (places.iter().position(|place| *place == n), field));
+    let filled = filled.filter(|(given, field)| given.is_some() || !is_generated(field));
+    let value = |(given, field): (Option<usize>, &Arc<Field>)| {
         let value = match given {
             Some(given) => PlanExpr::Column(Column::from(query.qualified_field(given))),
             None => PlanExpr::Literal(ScalarValue::Null, None),
@@ -360,7 +362,7 @@ fn values_by_column(
         let value = value.explain(|| format!("no value for the column {} of {table}", field.name()))?;
         Ok(value.alias(field.name()))
     };
-    columns.fields().iter().enumerate().map(value).collect()
+    filled.map(value).collect()
 }
 
 /// The same rows, and how many went by.

@@ -1,0 +1,92 @@
+//! Tables whose log names files of another table by absolute paths.
+
+use super::*;
+
+/// A table of all files of another, which stay where they are.
+async fn clone_of(room: &Room, source: &DeltaTable, name: &str, spelled: fn(&Location) -> String) -> DeltaTable {
+    let clone = room.create(name, "id long, day string", &["day"]).await;
+    let reader = source.reader().await.unwrap();
+    let version = reader.head().await.unwrap().version;
+    let files: Vec<_> = reader.files(version, None).await.unwrap().try_collect().await.unwrap();
+    let place = spelled(source.location());
+    let adds = files.into_iter().map(|mut add| {
+        add.path = format!("{place}{}", add.path);
+        Action::Add(add)
+    });
+    let request = CommitRequest::new(room.id(name).await, Uuid::from_u128(1), Base::Exactly(0), adds.collect());
+    room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+    clone
+}
+
+fn contents(table: &DeltaTable) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut folders = vec![table.location().local_path().unwrap()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.push((path.clone(), std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clone_is_changed_and_its_source_is_not() {
+    let room = Room::new();
+    let source = room.create("source", "id long, day string", &["day"]).await;
+    let options = WriteOptions::default();
+    for (ids, days) in [([1, 2], ["a b", "a b"]), ([3, 4], ["c/d", "ü"]), ([5, 6], ["a b", "e"])] {
+        source.write(rows(&ids, &days), SaveMode::Append, &options).await.unwrap();
+    }
+    let before = contents(&source);
+    let spellings: [fn(&Location) -> String; 2] =
+        [|place| place.url().to_string(), |place| place.url().path().to_string()];
+    for (n, spelled) in spellings.into_iter().enumerate() {
+        let clone = clone_of(&room, &source, &format!("clone_{n}"), spelled).await;
+        check(&clone, &Scan::default(), &["|1|ab|", "|2|ab|", "|3|c/d|", "|4|ü|", "|5|ab|", "|6|e|"]).await;
+        clone.write(rows(&[7], &["own"]), SaveMode::Append, &options).await.unwrap();
+        let listed = clone.add_actions(At::Latest, true).await.unwrap();
+        assert_eq!(text(&[listed]).iter().filter(|line| line.contains("/source/day=")).count(), 5);
+        let upsert = Merge::on("target.id = source.id")
+            .when(MergeClause::MatchedUpdate { condition: None, set: Assignments::All })
+            .when(MergeClause::NotMatchedInsert { condition: None, values: Assignments::All });
+        for operation in [
+            Operation::Update {
+                set: vec![("id".into(), "id + 10".into())],
+                filter: Some("id IN (1, 3, 7)".into()),
+                safe_cast: false,
+            },
+            Operation::Delete { filter: Some("id = 2".into()) },
+            Operation::Delete { filter: Some("day = 'ü'".into()) },
+            Operation::Merge(upsert, rows(&[5, 8], &["a b", "f"]).into()),
+        ] {
+            clone.run(operation, &options).await.unwrap();
+        }
+        let now = ["|11|ab|", "|13|c/d|", "|17|own|", "|5|ab|", "|6|e|", "|8|f|"];
+        check(&clone, &Scan::default(), &now).await;
+        clone.run(Operation::Optimize(Optimize::default()), &options).await.unwrap();
+        check(&clone, &Scan::default(), &now).await;
+        check_plain(&clone).await;
+        clone.run(Operation::Restore(At::Version(1).into()), &options).await.unwrap();
+        // In a transaction, what is staged is seen in the same way.
+        let name = format!("clone_{n}");
+        let tx = Transaction::begin(room.catalog.clone(), TransactionOptions::default()).await.unwrap();
+        for filter in ["id = 1", "id < 3"] {
+            tx.run(&name, Operation::Delete { filter: Some(filter.into()) }).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        check(&clone, &Scan::default(), &["|3|c/d|", "|4|ü|", "|5|ab|", "|6|e|"]).await;
+        let left = ["|3|c/d|", "|4|ü|", "|5|ab|", "|6|e|"];
+        let version = clone.head().await.unwrap().version;
+        clone.run(Operation::Repair { dry_run: false }, &options).await.unwrap();
+        check(&clone, &Scan::default(), &left).await;
+        assert_eq!(clone.head().await.unwrap().version, version, "no file is gone");
+        check_plain(&clone).await;
+    }
+    assert_eq!(contents(&source), before);
+}
