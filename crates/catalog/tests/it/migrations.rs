@@ -24,6 +24,8 @@ use crate::databases::{Database, databases};
 
 /// A catalog of schema version 1.
 const CATALOG_1: &str = include_str!("../fixtures/catalog_1.sql");
+/// The same of schema version 2.
+const CATALOG_2: &str = include_str!("../fixtures/catalog_2.sql");
 /// What the program that made it asked for when it read one.
 const SELECTS_1: &str = include_str!("../fixtures/selects_1.sql");
 
@@ -71,6 +73,28 @@ async fn an_older_catalog_is_brought_up_to_date_in_place() {
         let same = old.open(false).await.unwrap();
         assert_eq!(same.reader(ORDERS).head().await.unwrap().version, 5, "{database:?}");
         same.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_version_before_is_brought_up_to_date_in_place() {
+    for database in databases("migration") {
+        let old = Old::of(*database, CATALOG_2).await;
+        let bodies = old.rows("SELECT version, body FROM dl_table_versions WHERE body IS NOT NULL ORDER BY 1, 2").await;
+        let slots = "SELECT table_id, slot, physical_column, type FROM dl_bounds ORDER BY 1, 2";
+        let before = (old.rows(SELECTS_1).await, old.rows(slots).await);
+        let refused = old.open(false).await.map(drop).unwrap_err().to_string();
+        assert!(refused.contains("schema version 2") && refused.contains("`dl init`"), "{database:?}: {refused}");
+        old.open(true).await.unwrap().close().await;
+        assert_eq!((old.rows(SELECTS_1).await, old.rows(slots).await), before, "{database:?}");
+        let asks = old.rows("SELECT schema_version, min_reader, min_writer FROM dl_catalog").await;
+        assert_eq!(asks, [["3", "1", "3"]], "{database:?}");
+        let catalog = old.open(false).await.unwrap();
+        check_tables(*database, &catalog).await;
+        check_bytes(*database, &catalog, &bodies).await;
+        check_planning(*database, &catalog).await;
+        check_commit(*database, &catalog).await;
+        catalog.close().await;
     }
 }
 
@@ -278,13 +302,17 @@ struct Old {
 
 impl Old {
     async fn new(database: Database) -> Self {
+        Self::of(database, CATALOG_1).await
+    }
+
+    async fn of(database: Database, content: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let uri = CatalogUri::parse(&database.uri(dir.path(), "old")).unwrap();
         let old = Self { uri, _dir: Arc::new(dir) };
         if let Place::Postgres(place) = &old.uri.place {
             old.run(&format!("CREATE SCHEMA \"{}\"", place.schema)).await;
         }
-        old.run(CATALOG_1).await;
+        old.run(content).await;
         old
     }
 
