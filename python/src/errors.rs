@@ -54,9 +54,9 @@ fn lost(kind: &ConflictKind) -> &'static str {
         ConflictKind::MetadataChanged => "Metadata changed since last commit",
         ConflictKind::ProtocolChanged => "Protocol changed since last commit",
         ConflictKind::SameApplication(_) | ConflictKind::SameDomain(_) => "Concurrent transaction failed",
-        ConflictKind::ReadFileRemoved(_) | ConflictKind::FileAlreadyRemoved(_) => {
-            "a concurrent transaction deleted data this operation read"
-        }
+        ConflictKind::ReadFileRemoved(_)
+        | ConflictKind::FileAlreadyRemoved(_)
+        | ConflictKind::DeletionVectorChanged(_) => "a concurrent transaction deleted data this operation read",
         ConflictKind::MatchingFileAdded(_) => "concurrent transactions added new data",
     }
 }

@@ -254,11 +254,10 @@ impl Lake {
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' })
             .collect();
-        let taken: Vec<_> = self.catalog.tables().await?.into_iter().map(|t| t.name).collect();
         for n in 1.. {
             let name = if n == 1 { folder.clone() } else { format!("{folder}_{n}") };
             let name: TableName = format!("default.{name}").parse()?;
-            if !taken.contains(&name) {
+            if self.catalog.find(&TableRef::Name(name.clone())).await?.is_none() {
                 return Ok(name);
             }
         }

@@ -8,4 +8,6 @@ CREATE INDEX dl_add_files_live_by_path ON dl_add_files (table_id, path_key) WHER
 CREATE INDEX dl_table_versions_by_time ON dl_table_versions (table_id, committed_at, version);
 CREATE INDEX dl_commit_ids_by_version ON dl_commit_ids (table_id, version);
 CREATE INDEX dl_remove_files_by_key ON dl_remove_files (table_id, file_key, version);
+CREATE INDEX dl_txn_actions_by_version ON dl_txn_actions (table_id, version);
+CREATE INDEX dl_domain_metadata_by_version ON dl_domain_metadata (table_id, version);
 CREATE INDEX dl_cdc_files_by_version ON dl_cdc_files (table_id, version);

@@ -259,12 +259,12 @@ async fn leap(session: &mut dyn Session, table: TableId, newest_ms: i64, now_ms:
 /// What the decision needs beyond the head: the commits in between and the touched files.
 async fn look_up(session: &mut dyn Session, request: &CommitRequest, head: LockedHead) -> Result<Current> {
     let mut current = head.current;
+    current.live = live_files(session, request.table, &request.touched()).await?;
     if let (Base::RebaseFrom(base) | Base::ReadAt(base), Some(version)) = (&request.base, current.version)
         && *base < version
     {
         current.conflict = conflict::find(session, request, &current, (head.oldest, *base)).await?;
     }
-    current.live = live_files(session, request.table, &request.touched()).await?;
     Ok(current)
 }
 
@@ -355,8 +355,8 @@ fn store(
     }
     writes.extend(changes_but_files(table, prepared.version, changes)?);
     let time = CommitTime { ms: committed_at, source: TimeSource::Clock };
-    let summary = CommitSummary::of(prepared.version, committed_at, prepared.commit.info(), changes);
-    let body = StoredBody::of(prepared.commit.bytes())?;
+    let summary = CommitSummary::of(prepared.version, committed_at, Some(&prepared.info), changes);
+    let body = StoredBody::of(&prepared.body)?;
     let row = version_values(table, &summary, time, Some(body), prepared.set_hash);
     writes.push(Write::insert("dl_table_versions", &VERSION_COLUMNS, vec![row]));
     writes.push(commit_id(table, request.commit_id, prepared.version));

@@ -9,7 +9,7 @@ use deltalakedb_log::{Commit, Result, TableName, Version};
 
 use crate::codec::{self, int};
 use crate::commit::KEYS;
-use crate::database::{Session, Value, placeholders};
+use crate::database::{Row, Session, Value, placeholders};
 use crate::plan::Sql;
 
 /// How many bytes of stored commits are read at once; of one that is larger, itself.
@@ -25,7 +25,8 @@ pub(crate) async fn find(
     if base.saturating_add(1) < oldest {
         return Err(commit::base_not_held(&current.name, base));
     }
-    let mut checker = ConflictChecker::new(request, current.state.as_ref().map(|(_, metadata)| metadata));
+    let mut checker =
+        ConflictChecker::new(request, current.state.as_ref().map(|(_, metadata)| metadata), &current.live);
     let table = request.table.0;
     let sql = match checker.files() {
         WinningFiles::None => first_of_small(table.into(), base, &checker),
@@ -41,12 +42,15 @@ pub(crate) async fn find(
     let mut candidates = candidates.as_slice();
     while let Some(next) = take(&mut candidates) {
         let sql = format!(
-            "SELECT version, body FROM dl_table_versions WHERE table_id = ? AND version IN ({}) ORDER BY version",
+            "SELECT version, body FROM dl_table_versions WHERE table_id = ? AND version IN ({})",
             placeholders(next.len())
         );
         let params = std::iter::once(table.into()).chain(next.iter().map(|(version, _)| (*version).into()));
-        for mut row in session.query(&sql, params.collect()).await? {
-            let (version, body) = (row.version()?, row.opt_blob()?);
+        let read = |mut row: Row| Ok((row.version()?, row.opt_blob()?));
+        let mut winners =
+            session.query(&sql, params.collect()).await?.into_iter().map(read).collect::<Result<Vec<_>>>()?;
+        winners.sort_unstable_by_key(|(version, _)| *version);
+        for (version, body) in winners {
             let winner =
                 parse(&current.name, version, &body.ok_or_else(|| commit::base_not_held(&current.name, base))?)?;
             if let Some(found) = checker.check(version, &winner)? {

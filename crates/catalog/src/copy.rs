@@ -64,7 +64,7 @@ const FILES: &str = "dl_add_files";
 const OF_TABLE: [(&str, &[&str]); 2] = [("dl_bounds", &SLOT_COLUMNS), ("dl_mirror_status", &STATUS_COLUMNS)];
 
 /// The tables whose rows belong to a version and never change, but for the end of files.
-fn of_versions() -> Vec<(&'static str, Vec<&'static str>)> {
+pub(crate) fn of_versions() -> Vec<(&'static str, Vec<&'static str>)> {
     let with = |first: &[&'static str], more: &[&'static str]| [first, more].concat();
     let own = ["table_id", "version"];
     vec![
@@ -152,8 +152,17 @@ async fn adopt(from: &SqlCatalog, to: &SqlCatalog) -> Result<()> {
     Ok(())
 }
 
+/// The rows of a table that belong to the versions after one, up to another.
+pub(crate) fn rows_of(table: &str, columns: &[&str]) -> String {
+    format!("SELECT {} FROM {table} WHERE table_id = ? AND version > ? AND version <= ?", columns.join(", "))
+}
+
+/// The files of the versions up to one that the versions after a second, up to a third, end.
+pub(crate) const ENDS: &str = "SELECT file_key, removed_version FROM dl_add_files WHERE table_id = ? \
+                               AND version <= ? AND removed_version > ? AND removed_version <= ? ORDER BY removed_version";
+
 /// The newest version of the next batch; `None` when there is none.
-async fn next_batch(source: &mut dyn Session, table: TableId, after: i64) -> Result<Option<i64>> {
+pub(crate) async fn next_batch(source: &mut dyn Session, table: TableId, after: i64) -> Result<Option<i64>> {
     let sql = format!(
         "SELECT version, files_added + files_removed FROM dl_table_versions \
          WHERE table_id = ? AND version > ? ORDER BY version LIMIT {BATCH_VERSIONS}"
@@ -265,10 +274,7 @@ impl Table {
         after: i64,
         newest: i64,
     ) -> Result<()> {
-        let sql = "SELECT file_key, removed_version FROM dl_add_files \
-                   WHERE table_id = ? AND version <= ? AND removed_version > ? AND removed_version <= ? \
-                   ORDER BY removed_version";
-        let mut rows = source.rows(sql.into(), vec![self.id(), after.into(), after.into(), newest.into()]);
+        let mut rows = source.rows(ENDS.into(), vec![self.id(), after.into(), after.into(), newest.into()]);
         let (mut ended, mut count) = (Vec::<(u64, Vec<FileKey>)>::new(), 0);
         loop {
             let row = rows.try_next().await?;
@@ -297,9 +303,7 @@ impl Table {
         newest: i64,
     ) -> BoxStream<'s, Result<Row>> {
         let is_files = table == FILES;
-        let sql =
-            format!("SELECT {} FROM {table} WHERE table_id = ? AND version > ? AND version <= ?", columns.join(", "));
-        let rows = session.rows(sql, vec![self.id(), after.into(), newest.into()]);
+        let rows = session.rows(rows_of(table, columns), vec![self.id(), after.into(), newest.into()]);
         let as_of_newest = move |row: Row| {
             let mut values: Vec<_> = row.0.collect();
             if is_files && matches!(values[2], Value::Int(end) if end > newest) {

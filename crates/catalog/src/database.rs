@@ -64,6 +64,12 @@ pub(crate) trait Database: Send + Sync + Debug {
         None
     }
 
+    /// The present point in the order in which versions became visible, as a text, in SQL.
+    fn point(&self) -> &'static str;
+
+    /// The condition in SQL for a row of `dl_table_versions` to have been there at a point; its parameter is the point.
+    fn is_before(&self, row: &str) -> String;
+
     /// The rows of one query, as they come; one committed state. Whoever takes them slowly keeps no transaction open.
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>>;
 

@@ -193,6 +193,15 @@ impl Database for DuckDatabase {
         Ok(Box::new(self.begin_to_write().await?))
     }
 
+    /// Row ids follow the order of inserts, and those who insert do so one after the other.
+    fn point(&self) -> &'static str {
+        "CAST((SELECT coalesce(max(rowid), -1) FROM dl_table_versions) AS text)"
+    }
+
+    fn is_before(&self, row: &str) -> String {
+        format!("{row}.rowid <= CAST(? AS bigint)")
+    }
+
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
         let (instance, uri) = (self.instance()?, self.uri.clone());
         Ok(spooled(move |mut sender| {

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use deltalakedb_log::catalog::{
-    Artifact, Catalog, ComparedTables, HistoryLoad, Lease, MirrorFailure, MirrorState, UnfinishedLoad,
+    Artifact, Catalog, ComparedTables, HistoryLoad, Lease, MirrorFailure, MirrorState, Point, UnfinishedLoad,
 };
 use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
 use deltalakedb_log::{
@@ -252,6 +252,14 @@ impl Catalog for SqlCatalog {
 
     async fn find(&self, table: &TableRef) -> Result<Option<TableEntry>> {
         read::find(self.db.as_ref(), table).await
+    }
+
+    async fn point(&self) -> Result<Point> {
+        read::point(self.db.as_ref()).await
+    }
+
+    async fn find_at(&self, table: &TableRef, point: &Point) -> Result<Option<TableEntry>> {
+        read::find_at(self.db.as_ref(), table, point).await
     }
 
     async fn begin(&self, tables: &[TableId]) -> Result<Vec<Head>> {

@@ -540,7 +540,13 @@ pub(crate) async fn abandon(catalog: &SqlCatalog, table: TableId) -> Result<()> 
         return Err(commit::no_unfinished_load(table));
     }
     let delete = |from: &str| Write::run(format!("DELETE FROM {from} WHERE table_id = ?"), vec![table.0.into()]);
-    let mut writes: Vec<_> = copy::tables_of_a_table().map(delete).collect();
+    // The newest version stays, without its bytes and of no table: were it the newest of all, its place in their order
+    // would be given once more.
+    let keep = "UPDATE dl_table_versions SET table_id = ?, body = NULL WHERE table_id = ? AND version = \
+                (SELECT max(version) FROM dl_table_versions WHERE table_id = ?)";
+    let nobody = catalog.clock.new_uuid();
+    let mut writes = vec![Write::run(keep, vec![nobody.into(), table.0.into(), table.0.into()])];
+    writes.extend(copy::tables_of_a_table().map(delete));
     writes.push(audit(catalog, now_ms, None, "IMPORT ABANDONED", table, None));
     session.write(writes).await?;
     session.commit().await.map_err(CommitFailure::into_error)

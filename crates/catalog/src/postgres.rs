@@ -2,7 +2,7 @@
 //!
 //! Every statement goes in the simple query protocol with its parameters written into it, and nothing is kept in the
 //! server's session: no prepared statement, no setting. So it works through a pooler that gives each transaction
-//! another connection, several statements travel together, and what is many goes by COPY. A writer locks the heads of
+//! another connection, several statements travel together, and what is many goes as arrays. A writer locks the heads of
 //! its tables, in the order of their ids, with the statement that begins its transaction; under READ COMMITTED every
 //! later statement sees what was committed before the lock was got.
 //!
@@ -42,18 +42,14 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 const TURNS: usize = 2;
 /// How long one answer to the question whether the server is there serves everyone who asks.
 const PROBE_SERVES: Duration = Duration::from_secs(1);
-/// From so many rows on, COPY.
-const COPY_ROWS: usize = 200;
+/// From so many rows on, an array for each column.
+const ARRAY_ROWS: usize = 200;
 /// A statement is sent on its own from so many bytes on.
 const MAX_BYTES: usize = 4 << 20;
 /// Who migrates a catalog, so that two do not at once.
 const MIGRATION_LOCK: i64 = 0x0064_6c5f_6d69_6772;
 /// Longer names PostgreSQL cuts off.
 const MAX_NAME: usize = 63;
-/// A machine that vanished while the server waits for its rows is noticed within a minute: a transaction in which rows are
-/// awaited is not idle.
-const KEEP_ALIVE: &str = "SET LOCAL tcp_keepalives_idle = 20; SET LOCAL tcp_keepalives_interval = 5; \
-                          SET LOCAL tcp_keepalives_count = 3; ";
 /// The SQLSTATE of a server that has no connection left.
 const TOO_MANY: &str = "53300";
 
@@ -83,12 +79,33 @@ pub(crate) struct PostgresDatabase {
     /// The schema: its name, and the name quoted.
     name: String,
     schema: String,
-    readers: PgPool,
-    writers: PgPool,
+    readers: Connections,
+    writers: Connections,
     turns: Turns,
     probe: Probe,
     begin: Begin,
     creates: bool,
+}
+
+/// The connections for one kind of work.
+#[derive(Clone, Debug)]
+struct Connections {
+    pool: PgPool,
+    /// The setting that says how many there are at most.
+    setting: &'static str,
+}
+
+impl Connections {
+    /// The error of a call on one of them.
+    fn failed(&self, uri: &str, e: sqlx::Error) -> TxnLogError {
+        let sqlx::Error::PoolTimedOut = e else { return failed(uri, e) };
+        let (most, setting) = (self.pool.options().get_max_connections(), self.setting);
+        let message = format!(
+            "this process may have {most} connections to {uri} at once for this ({setting}), and none of them became \
+             free in time: try again, or raise {setting}"
+        );
+        TxnLogError::new(ErrorKind::Unavailable, message).with_source(e)
+    }
 }
 
 /// The statements that begin a transaction that writes, and one whose COMMIT need not wait for the disk.
@@ -199,8 +216,8 @@ impl PostgresDatabase {
             uri,
             name: place.schema.clone(),
             schema,
-            readers: pool(settings.readers),
-            writers: pool(settings.writers),
+            readers: Connections { pool: pool(settings.readers), setting: "postgres.readers" },
+            writers: Connections { pool: pool(settings.writers), setting: "postgres.writers" },
             turns: Turns::default(),
             probe: Probe::default(),
             begin,
@@ -235,16 +252,16 @@ impl PostgresDatabase {
     /// A transaction, begun with these statements, and the rows they gave; a server that is restarting is waited for.
     async fn begin(
         &self,
-        pool: &PgPool,
+        connections: &Connections,
         statements: String,
         mut turns: Vec<OwnedSemaphorePermit>,
     ) -> Result<(Box<dyn Session>, Vec<PgRow>)> {
         let began = Instant::now();
         loop {
-            let connection = match pool.acquire().await {
+            let connection = match connections.pool.acquire().await {
                 Ok(connection) => connection,
                 Err(e) => {
-                    self.wait(began, e).await?;
+                    self.wait(connections, began, e).await?;
                     continue;
                 }
             };
@@ -254,7 +271,6 @@ impl PostgresDatabase {
                 schema: self.schema.clone(),
                 connection: Some(connection),
                 turns: std::mem::take(&mut turns),
-                keeps_alive: false,
             };
             let begun = match session.connection() {
                 Ok(connection) => sqlx::raw_sql(AssertSqlSafe(statements.clone())).fetch_all(connection).await,
@@ -263,7 +279,7 @@ impl PostgresDatabase {
             match begun {
                 Ok(rows) => return Ok((Box::new(session), rows)),
                 Err(e) => {
-                    self.wait(began, e).await?;
+                    self.wait(connections, began, e).await?;
                     turns = std::mem::take(&mut session.turns);
                 }
             }
@@ -274,16 +290,16 @@ impl PostgresDatabase {
     async fn rows(&self, sql: String) -> Result<Vec<PgRow>> {
         let began = Instant::now();
         loop {
-            match sqlx::raw_sql(AssertSqlSafe(sql.clone())).fetch_all(&self.readers).await {
+            match sqlx::raw_sql(AssertSqlSafe(sql.clone())).fetch_all(&self.readers.pool).await {
                 Ok(rows) => return Ok(rows),
-                Err(e) => self.wait(began, e).await?,
+                Err(e) => self.wait(&self.readers, began, e).await?,
             }
         }
     }
 
     /// Waits a moment for a server that is away, or for a connection that others use; only what has no effect may then
     /// be tried again. Gives the error when that has been long enough.
-    async fn wait(&self, began: Instant, e: sqlx::Error) -> Result<()> {
+    async fn wait(&self, connections: &Connections, began: Instant, e: sqlx::Error) -> Result<()> {
         let busy = matches!(e, sqlx::Error::PoolTimedOut);
         if busy {
             // A pool does not say why it has no connection.
@@ -291,7 +307,7 @@ impl PostgresDatabase {
         }
         let patience = if busy { PATIENCE * 4 } else { PATIENCE };
         if !(busy || is_gone(&e) || sqlstate(&e).as_deref() == Some(TOO_MANY)) || began.elapsed() > patience {
-            return Err(failed(&self.uri, e));
+            return Err(connections.failed(&self.uri, e));
         }
         // Those who began together do not come again together.
         let some = u64::from(began.elapsed().subsec_nanos() % 100);
@@ -301,7 +317,7 @@ impl PostgresDatabase {
 
     /// Whether the server is there.
     async fn connects(&self) -> Result<()> {
-        let options = self.readers.connect_options();
+        let options = self.readers.pool.connect_options();
         let connected = tokio::time::timeout(PATIENCE, options.connect()).await;
         let connected = connected.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
         // One that cannot be closed is closed already.
@@ -393,10 +409,28 @@ impl Database for PostgresDatabase {
         Some("CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS bigint)")
     }
 
+    /// What the server itself calls its snapshot: which transactions were over.
+    fn point(&self) -> &'static str {
+        "CAST(pg_current_snapshot() AS text)"
+    }
+
+    /// A row names the transaction that inserted it by the lower half of its id. The upper half is that of the snapshot or
+    /// the one beside it; what then would be in the future has been there for two thousand million transactions.
+    fn is_before(&self, row: &str) -> String {
+        let number = |of: &str| format!("CAST(CAST({of} AS text) AS bigint)");
+        let (low, top) = (number(&format!("{row}.xmin")), number("pg_snapshot_xmax(point)"));
+        let now = number("pg_snapshot_xmax(pg_current_snapshot())");
+        format!(
+            "(SELECT id >= {now} OR pg_visible_in_snapshot(CAST(CAST(id AS text) AS xid8), point) FROM (SELECT point, \
+             {top} + (({low} - {top} + 2147483648) & 4294967295) - 2147483648 AS id \
+             FROM (SELECT CAST(? AS pg_snapshot) AS point) AS given) AS inserted)"
+        )
+    }
+
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
-        let (pool, uri, sql) = (self.readers.clone(), self.uri.clone(), self.sql(&sql, &params)?);
+        let (readers, uri, sql) = (self.readers.clone(), self.uri.clone(), self.sql(&sql, &params)?);
         Ok(spooled(move |mut sender| async move {
-            let mut connection = pool.acquire().await.map_err(|e| failed(&uri, e))?;
+            let mut connection = readers.pool.acquire().await.map_err(|e| readers.failed(&uri, e))?;
             let mut rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch(&mut *connection);
             while let Some(row) = rows.next().await {
                 if !sender.send(values(&row.map_err(|e| failed(&uri, e))?, &uri)?)? {
@@ -416,8 +450,8 @@ impl Database for PostgresDatabase {
     }
 
     async fn close(&self) {
-        self.readers.close().await;
-        self.writers.close().await;
+        self.readers.pool.close().await;
+        self.writers.pool.close().await;
     }
 
     async fn has_catalog(&self) -> Result<bool> {
@@ -454,7 +488,8 @@ impl Database for PostgresDatabase {
             "txn_actions",
         ];
         let sql = self.sql(&tables.map(|table| format!("ANALYZE dl_{table}")).join("; "), &[])?;
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.writers).await.map(drop).map_err(|e| failed(&self.uri, e))
+        let analyzed = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.writers.pool).await;
+        analyzed.map(drop).map_err(|e| self.writers.failed(&self.uri, e))
     }
 
     fn seeks(&self) -> bool {
@@ -475,8 +510,6 @@ struct PostgresSession {
     /// Kept until the connection is free of the transaction, so that those who give up one after the other do not leave
     /// more and more connections behind that wait for the same lock.
     turns: Vec<OwnedSemaphorePermit>,
-    /// Whether it has set [`KEEP_ALIVE`].
-    keeps_alive: bool,
 }
 
 impl Drop for PostgresSession {
@@ -529,12 +562,16 @@ impl Session for PostgresSession {
         for write in writes {
             match write {
                 Write::Insert(insert) if insert.rows.is_empty() => continue,
-                Write::Insert(insert) if insert.rows.len() >= COPY_ROWS || bytes_of(&insert) > MAX_BYTES => {
-                    if !std::mem::replace(&mut self.keeps_alive, true) {
-                        together.push_str(KEEP_ALIVE);
+                Write::Insert(insert) if insert.rows.len() >= ARRAY_ROWS || bytes_of(&insert.rows) > MAX_BYTES => {
+                    let Insert { table, columns, rows } = insert;
+                    let mut rows = rows.as_slice();
+                    while let Some(some) = take(&mut rows) {
+                        together.push_str(&arrays(&self.schema, table, &columns, some)?);
+                        together.push_str("; ");
+                        if together.len() > MAX_BYTES {
+                            changed += self.run(std::mem::take(&mut together)).await?;
+                        }
                     }
-                    changed += self.run(std::mem::take(&mut together)).await?;
-                    changed += self.copy(insert).await?;
                 }
                 Write::Insert(Insert { table, columns, rows }) => {
                     let row = format!("({})", placeholders(columns.len()));
@@ -586,54 +623,97 @@ impl PostgresSession {
         }
         self.execute(sql).await.map_err(|e| failed(&self.uri, e))
     }
-
-    /// Rows in COPY's binary form: integers are `bigint`, the rest is its bytes.
-    async fn copy(&mut self, insert: Insert) -> Result<u64> {
-        let uri = self.uri.clone();
-        let fail = |e| failed(&uri, e);
-        let sql = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", insert.table, insert.columns.join(", "));
-        let sql = spelled(&self.schema, &sql, &[])?;
-        let mut copy = self.connection().map_err(fail)?.copy_in_raw(&sql).await.map_err(fail)?;
-        let mut bytes = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec();
-        for row in insert.rows {
-            let count = i16::try_from(row.len()).unwrap_or(i16::MAX);
-            bytes.extend(count.to_be_bytes());
-            for value in row {
-                let field: &[u8] = match &value {
-                    Value::Null => {
-                        bytes.extend((-1_i32).to_be_bytes());
-                        continue;
-                    }
-                    Value::Int(n) => &n.to_be_bytes(),
-                    Value::Text(text) => text.as_bytes(),
-                    Value::Blob(blob) => blob,
-                };
-                let length = i32::try_from(field.len()).map_err(|_| too_big(&uri))?;
-                bytes.extend(length.to_be_bytes());
-                bytes.extend(field);
-            }
-            if bytes.len() > MAX_BYTES {
-                copy.send(std::mem::take(&mut bytes)).await.map_err(fail)?;
-            }
-        }
-        bytes.extend((-1_i16).to_be_bytes());
-        copy.send(bytes).await.map_err(fail)?;
-        copy.finish().await.map_err(fail)
-    }
 }
 
 /// How much the rows hold.
-fn bytes_of(insert: &Insert) -> usize {
-    let length = |value: &Value| match value {
-        Value::Null | Value::Int(_) => 8,
-        Value::Text(text) => text.len(),
-        Value::Blob(blob) => blob.len(),
-    };
-    insert.rows.iter().flatten().map(length).sum()
+fn bytes_of(rows: &[Vec<Value>]) -> usize {
+    rows.iter().flatten().map(Value::size).sum()
 }
 
-fn too_big(uri: &str) -> TxnLogError {
-    TxnLogError::invalid(format!("a value is longer than {uri} can hold (1 GiB): write smaller commits"))
+/// The next rows that go in one statement: as many as do not make it too long.
+fn take<'a>(rows: &mut &'a [Vec<Value>]) -> Option<&'a [Vec<Value>]> {
+    let mut bytes = 0;
+    let fits = |row: &&Vec<Value>| {
+        bytes += row.iter().map(Value::size).sum::<usize>();
+        // Bytes are written with two digits each.
+        bytes <= MAX_BYTES / 2
+    };
+    let n = rows.iter().take_while(fits).count().max(1).min(rows.len());
+    let (some, rest) = rows.split_at(n);
+    *rows = rest;
+    (n > 0).then_some(some)
+}
+
+/// An INSERT of many rows, with an array for each column: a few long constants are read faster than thousands of short
+/// ones. Not COPY: while the server waits for the rows of a COPY its client is not idle, so no setting would ever end the
+/// transaction of one that has stopped.
+fn arrays(schema: &str, table: &str, columns: &[&str], rows: &[Vec<Value>]) -> Result<String> {
+    let (mut names, mut arrays) = (Vec::new(), String::new());
+    for (i, column) in columns.iter().enumerate() {
+        let mut values = rows.iter().filter_map(|row| row.get(i));
+        let of = values.find_map(|value| match value {
+            Value::Null => None,
+            Value::Int(_) => Some("bigint"),
+            Value::Text(_) => Some("text"),
+            Value::Blob(_) => Some("bytea"),
+        });
+        // Of nothing but nulls nobody knows the type, and a column that is not named is null.
+        let Some(of) = of else { continue };
+        arrays.push_str(if names.is_empty() { "E'{" } else { ", E'{" });
+        for (n, row) in rows.iter().enumerate() {
+            if n > 0 {
+                arrays.push(',');
+            }
+            element(&mut arrays, row.get(i).unwrap_or(&Value::Null))?;
+        }
+        let _ = write!(arrays, "}}'::{of}[]");
+        names.push(*column);
+    }
+    let insert = format!("INSERT INTO {table} ({}) SELECT * FROM unnest(", names.join(", "));
+    Ok(spelled(schema, &insert, &[])? + &arrays + ")")
+}
+
+/// A value within the constant of an array: what it escapes is escaped once more for the constant.
+fn element(out: &mut String, value: &Value) -> Result<()> {
+    match value {
+        Value::Null => out.push_str("NULL"),
+        Value::Int(n) => _ = write!(out, "{n}"),
+        Value::Text(text) => {
+            check_text(text)?;
+            out.push('"');
+            for c in text.chars() {
+                match c {
+                    '\\' => out.push_str(r"\\\\"),
+                    '"' => out.push_str(r#"\\""#),
+                    '\'' => out.push_str("''"),
+                    c => out.push(c),
+                }
+            }
+            out.push('"');
+        }
+        Value::Blob(bytes) => {
+            out.push_str(r#""\\\\x"#);
+            push_hex(out, bytes);
+            out.push('"');
+        }
+    }
+    Ok(())
+}
+
+fn push_hex(out: &mut String, bytes: &[u8]) {
+    out.reserve(2 * bytes.len() + 16);
+    for byte in bytes {
+        let digit = |d: u8| char::from_digit(d.into(), 16).unwrap_or('0');
+        out.push(digit(byte >> 4));
+        out.push(digit(byte & 15));
+    }
+}
+
+fn check_text(text: &str) -> Result<()> {
+    if text.contains('\0') {
+        return Err(TxnLogError::invalid(format!("PostgreSQL text cannot hold a NUL, as {text:?} does")));
+    }
+    Ok(())
 }
 
 /// A statement as it is sent: its tables in their schema, its parameters in their places.
@@ -666,18 +746,13 @@ fn literal(value: &Value) -> Result<String> {
         Value::Null => "NULL".into(),
         Value::Int(n) if *n >= 0 => n.to_string(),
         Value::Int(n) => format!("'{n}'::bigint"),
-        Value::Text(text) if text.contains('\0') => {
-            return Err(TxnLogError::invalid(format!("PostgreSQL text cannot hold a NUL, as {text:?} does")));
+        Value::Text(text) => {
+            check_text(text)?;
+            format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
         }
-        Value::Text(text) => format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''")),
         Value::Blob(bytes) => {
-            let mut hex = String::with_capacity(2 * bytes.len() + 16);
-            hex.push_str("E'\\\\x");
-            for byte in bytes {
-                let digit = |d: u8| char::from_digit(d.into(), 16).unwrap_or('0');
-                hex.push(digit(byte >> 4));
-                hex.push(digit(byte & 15));
-            }
+            let mut hex = String::from("E'\\\\x");
+            push_hex(&mut hex, bytes);
             hex.push_str("'::bytea");
             hex
         }
@@ -779,7 +854,6 @@ fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
         (_, sqlx::Error::Configuration(_)) => {
             (Invalid, format!("a setting for {uri} is wrong: check the PG* variables"))
         }
-        (_, sqlx::Error::PoolTimedOut) => (Unavailable, format!("{uri} has no connection free: try again")),
         _ if is_gone(&e) => {
             (Unavailable, format!("{uri} cannot be reached: check that PostgreSQL runs there, and host= and port="))
         }
@@ -862,5 +936,37 @@ mod tests {
         let odd = Value::Text("it's \\ dl_x ?".into());
         check("? ?", &[odd, Value::Blob(vec![0, 255])], "E'it''s \\\\ dl_x ?' E'\\\\x00ff'::bytea");
         assert!(spelled("s", "?", &[Value::Text("\0".into())]).is_err());
+    }
+
+    #[test]
+    fn rows_are_spelled_out_as_arrays() {
+        let text = |text: &str| Value::Text(text.into());
+        let rows = [
+            vec![Value::Int(-1), Value::Null, text(r#"it's \ "dl_x" ?"#), Value::Blob(vec![0, 255])],
+            vec![Value::Null, Value::Null, text("NULL"), Value::Null],
+        ];
+        let sql = arrays("\"s\"", "dl_t", &["a", "b", "c", "d"], &rows).unwrap();
+        assert_eq!(
+            sql,
+            concat!(
+                r#"INSERT INTO "s".dl_t (a, c, d) SELECT * FROM unnest(E'{-1,NULL}'::bigint[], "#,
+                r#"E'{"it''s \\\\ \\"dl_x\\" ?","NULL"}'::text[], E'{"\\\\x00ff",NULL}'::bytea[])"#
+            )
+        );
+        assert!(arrays("s", "dl_t", &["a"], &[vec![text("\0")]]).is_err());
+        let long = vec![vec![Value::Blob(vec![0; MAX_BYTES])], vec![Value::Int(1)], vec![Value::Int(2)]];
+        let mut rest = long.as_slice();
+        let taken: Vec<_> = std::iter::from_fn(|| take(&mut rest).map(<[_]>::len)).collect();
+        assert_eq!(taken, [1, 2], "one that is too long goes by itself");
+    }
+
+    #[tokio::test]
+    async fn who_finds_no_connection_free_is_told_which_setting_that_is() {
+        let pool = PgPoolOptions::new().max_connections(3).connect_lazy_with(PgConnectOptions::new_without_pgpass());
+        let writers = Connections { pool, setting: "postgres.writers" };
+        let told = writers.failed("the catalog", sqlx::Error::PoolTimedOut);
+        assert_eq!(told.kind(), ErrorKind::Unavailable);
+        let text = told.to_string();
+        assert!(text.contains("may have 3 connections") && text.contains("raise postgres.writers"), "{text}");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use deltalakedb_log::action::{Add, Remove};
-use deltalakedb_log::catalog::{Counts, Explanation, Growth, HistoryRange, MirrorState};
+use deltalakedb_log::catalog::{Counts, Explanation, Growth, HistoryRange, MirrorState, Point};
 use deltalakedb_log::commit::{self, Committed};
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::schema::Schema;
@@ -74,13 +74,39 @@ pub(crate) fn mirror_state(row: &mut Row) -> Result<MirrorState> {
     })
 }
 
+/// The condition for the row of a table.
+fn condition(table: &TableRef) -> (&'static str, Value) {
+    match table {
+        TableRef::Id(id) => ("table_id = ?", id.0.into()),
+        TableRef::Name(name) => ("name_key = ?", Value::from(name.to_string())),
+        TableRef::Location(location) => ("location_key = ?", Value::from(location.url().as_str())),
+    }
+}
+
 pub(crate) async fn find(db: &dyn Database, table: &TableRef) -> Result<Option<TableEntry>> {
-    let (condition, key) = match table {
-        TableRef::Id(id) => ("AND table_id = ?", id.0.into()),
-        TableRef::Name(name) => ("AND name_key = ?", Value::from(name.to_string())),
-        TableRef::Location(location) => ("AND location_key = ?", Value::from(location.url().as_str())),
-    };
-    Ok(tables(db, condition, vec![key]).await?.pop())
+    let (condition, key) = condition(table);
+    Ok(tables(db, &format!("AND {condition}"), vec![key]).await?.pop())
+}
+
+pub(crate) async fn point(db: &dyn Database) -> Result<Point> {
+    let row = db.query(&format!("SELECT {}", db.point()), vec![]).await?.pop();
+    let missing = || TxnLogError::corrupt(format!("{} does not say how far it is", db.describe()));
+    Ok(Point(row.ok_or_else(missing)?.text()?))
+}
+
+pub(crate) async fn find_at(db: &dyn Database, table: &TableRef, point: &Point) -> Result<Option<TableEntry>> {
+    let (condition, key) = condition(table);
+    // From the newest version back to the newest of then: as many rows as were committed to the table since.
+    let sql = format!(
+        "SELECT t.table_id, t.namespace, t.name, t.location, t.base_version, v.version, v.committed_at, \
+         t.published_version, t.mirror_state, t.mirror_version, t.mirror_what FROM dl_tables t \
+         JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = (SELECT max(o.version) \
+         FROM dl_table_versions o WHERE o.table_id = t.table_id AND o.version <= t.current_version AND {}) \
+         WHERE t.state = 'live' AND t.{condition}",
+        db.is_before("o")
+    );
+    let rows = db.query(&sql, vec![point.0.as_str().into(), key]).await?;
+    rows.into_iter().next_back().map(entry).transpose()
 }
 
 /// The heads of tables, all from one statement, in the order asked.
@@ -137,9 +163,10 @@ impl SqlTxnLogReader {
     /// The version meant, and whether there are no more versions after it than before: then its files are mostly those
     /// that are live now.
     async fn resolve(&self, session: &mut dyn Session, at: At) -> Result<(Version, bool)> {
-        let sql = "SELECT t.namespace, t.name, t.base_version, v.committed_at, t.current_version, t.current_ts \
-                   FROM dl_tables t JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.base_version \
-                   WHERE t.state = 'live' AND t.table_id = ?";
+        // A join PostgreSQL might make by going through all versions: they are in order, and so is the one row of the table.
+        let sql = "SELECT t.namespace, t.name, t.base_version, (SELECT v.committed_at FROM dl_table_versions v \
+                   WHERE v.table_id = t.table_id AND v.version = t.base_version), t.current_version, t.current_ts \
+                   FROM dl_tables t WHERE t.state = 'live' AND t.table_id = ?";
         let mut row =
             session.query(sql, vec![self.id()]).await?.pop().ok_or_else(|| no_table(self.db(), self.table))?;
         let name = TableName { namespace: row.text()?, name: row.text()? }.to_string();
@@ -233,14 +260,16 @@ impl TxnLogReader for SqlTxnLogReader {
         let head = self.head_at(session.as_mut(), version).await?;
         let newest = |table: &str, key: &str, columns: &[&str]| match self.db().seeks() {
             // From key to key, and for each its newest row: the cost does not know how often a key was set. SQLite
-            // keeps the order of a CROSS JOIN; otherwise it would go through all rows of the table first.
+            // keeps the order of a CROSS JOIN; otherwise it would go through all rows of the table first. The order by key
+            // and version, which only the primary key has, keeps PostgreSQL from going through all versions for a key.
             true => format!(
                 "WITH RECURSIVE keys (k) AS ( \
                  SELECT (SELECT {key} FROM {table} WHERE table_id = ? AND {key} >= ? ORDER BY {key} LIMIT 1) UNION ALL \
                  SELECT (SELECT {key} FROM {table} WHERE table_id = ? AND {key} > k ORDER BY {key} LIMIT 1) \
                  FROM keys WHERE k IS NOT NULL) \
                  SELECT {} FROM keys CROSS JOIN {table} x WHERE x.table_id = ? AND x.{key} = k AND x.version = \
-                 (SELECT max(y.version) FROM {table} y WHERE y.table_id = ? AND y.{key} = k AND y.version <= ?)",
+                 (SELECT y.version FROM {table} y WHERE y.table_id = ? AND y.{key} >= k \
+                 AND (y.{key}, y.version) <= (k, ?) ORDER BY y.{key} DESC, y.version DESC LIMIT 1)",
                 qualified("x", columns)
             ),
             false => format!(
@@ -482,24 +511,38 @@ impl TxnLogReader for SqlTxnLogReader {
 }
 
 impl SqlTxnLogReader {
-    /// The next commits, and the last version that was looked at.
+    async fn name(&self) -> Result<String> {
+        let entry = find(self.db(), &TableRef::Id(self.table)).await?;
+        Ok(entry.ok_or_else(|| no_table(self.db(), self.table))?.name.to_string())
+    }
+
+    /// The next commits, and the last version that was looked at; of a version that is held without its bytes, an error.
     async fn page_of_changes(&self, from: Version, to: Version) -> Result<(Version, Vec<Result<Row>>)> {
         let sizes = format!(
             "SELECT version, octet_length(body) FROM dl_table_versions \
              WHERE table_id = ? AND version >= ? AND version <= ? ORDER BY version LIMIT {PAGE_ROWS}"
         );
-        let (mut bytes, mut last) = (0, None);
+        let (mut bytes, mut last, mut bare) = (0, None, None);
         for mut row in self.db().query(&sizes, vec![self.id(), int(from), int(to)]).await? {
             let (version, size) = (row.version()?, row.opt_int()?);
-            bytes += usize::try_from(size.unwrap_or(0)).unwrap_or(usize::MAX);
+            let Some(size) = size else {
+                bare = Some(version);
+                break;
+            };
+            bytes += usize::try_from(size).unwrap_or(usize::MAX);
             if last.is_some() && bytes > PAGE_BYTES {
                 break;
             }
             last = Some(version);
         }
-        let Some(last) = last else { return Ok((to, Vec::new())) };
+        let Some(last) = last else {
+            return match bare {
+                Some(version) => Err(commit::only_its_result(&self.name().await?, version)),
+                None => Ok((to, Vec::new())),
+            };
+        };
         let sql = "SELECT version, body FROM dl_table_versions \
-                   WHERE table_id = ? AND version >= ? AND version <= ? AND body IS NOT NULL ORDER BY version";
+                   WHERE table_id = ? AND version >= ? AND version <= ? ORDER BY version";
         let rows = self.db().query(sql, vec![self.id(), int(from), int(last)]).await?;
         Ok((last, rows.into_iter().map(Ok).collect()))
     }

@@ -22,6 +22,10 @@ use crate::spool::spooled;
 use crate::uri::{CatalogUri, Place};
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a call waits for a connection that other calls of this process have.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// The connections of a process that read.
+const READERS: u32 = 8;
 /// SQLite binds at most 32,766 parameters in a statement.
 const MAX_PARAMETERS: usize = 32_000;
 
@@ -30,12 +34,17 @@ pub(crate) struct SqliteDatabase {
     uri: String,
     readers: SqlitePool,
     writer: SqlitePool,
+    patience: Duration,
 }
 
 impl SqliteDatabase {
     /// Opens the file; makes it with the permissions `mode` when `create` says so and it is missing. SQLite gives the
     /// files beside it (`-wal`, `-shm`) the same permissions.
     pub(crate) async fn open(path: &Path, create: bool, mode: u32) -> Result<Self> {
+        Self::with_patience(path, create, mode, PATIENCE).await
+    }
+
+    async fn with_patience(path: &Path, create: bool, mode: u32, patience: Duration) -> Result<Self> {
         let path = std::path::absolute(path)
             .map_err(|e| TxnLogError::invalid(format!("{} has no absolute path", path.display())).with_source(e))?;
         let uri = CatalogUri { place: Place::Sqlite(path.clone()), table: None }.to_string();
@@ -73,13 +82,14 @@ impl SqliteDatabase {
                 .test_before_acquire(false)
                 .idle_timeout(None)
                 .max_lifetime(None)
-                .acquire_timeout(BUSY_TIMEOUT * 2)
+                .acquire_timeout(patience)
         };
         // Rows come in the order of one index and go to the leaves of all.
         let writing = options.clone().pragma("cache_size", "-131072");
-        let writer = first_connection(|| pool(1).connect_with(writing.clone())).await.map_err(|e| failed(&uri, e))?;
-        let readers = pool(8).connect_lazy_with(options);
-        Ok(Self { uri, readers, writer })
+        let writer = first_connection(|| pool(1).connect_with(writing.clone())).await;
+        let writer = writer.map_err(|e| no_turn(&uri, patience, e))?;
+        let readers = pool(READERS).connect_lazy_with(options);
+        Ok(Self { uri, readers, writer, patience })
     }
 }
 
@@ -106,7 +116,7 @@ const WRITE: &str = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
 impl SqliteDatabase {
     /// Begins on the one connection that writes.
     async fn begin(&self, statements: &'static str) -> Result<Box<dyn Session>> {
-        let tx = self.writer.begin_with(statements).await.map_err(|e| failed(&self.uri, e))?;
+        let tx = self.writer.begin_with(statements).await.map_err(|e| no_turn(&self.uri, self.patience, e))?;
         Ok(Box::new(SqliteSession { uri: self.uri.clone(), tx }))
     }
 }
@@ -118,7 +128,7 @@ impl Database for SqliteDatabase {
     }
 
     async fn read(&self) -> Result<Box<dyn Session>> {
-        let tx = self.readers.begin().await.map_err(|e| failed(&self.uri, e))?;
+        let tx = self.readers.begin().await.map_err(|e| none_free(&self.uri, self.patience, e))?;
         Ok(Box::new(SqliteSession { uri: self.uri.clone(), tx }))
     }
 
@@ -133,12 +143,21 @@ impl Database for SqliteDatabase {
         self.begin("PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE").await
     }
 
+    /// Row ids follow the order of inserts, and those who insert do so one after the other.
+    fn point(&self) -> &'static str {
+        "CAST((SELECT coalesce(max(rowid), 0) FROM dl_table_versions) AS text)"
+    }
+
+    fn is_before(&self, row: &str) -> String {
+        format!("{row}.rowid <= CAST(? AS bigint)")
+    }
+
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
-        let (readers, uri) = (self.readers.clone(), self.uri.clone());
+        let (readers, uri, patience) = (self.readers.clone(), self.uri.clone(), self.patience);
         Ok(spooled(move |mut sender| async move {
             let mut rows = bind(sqlx::query(AssertSqlSafe(sql)), params).fetch(&readers);
             while let Some(row) = rows.next().await {
-                if !sender.send(values(&row.map_err(|e| failed(&uri, e))?, &uri)?)? {
+                if !sender.send(values(&row.map_err(|e| none_free(&uri, patience, e))?, &uri)?)? {
                     break;
                 }
             }
@@ -148,7 +167,7 @@ impl Database for SqliteDatabase {
 
     async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
         let query = bind(sqlx::query(AssertSqlSafe(sql.to_string())), params);
-        let rows = query.fetch_all(&self.readers).await.map_err(|e| failed(&self.uri, e))?;
+        let rows = query.fetch_all(&self.readers).await.map_err(|e| none_free(&self.uri, self.patience, e))?;
         rows.iter().map(|r| values(r, &self.uri)).collect()
     }
 
@@ -291,6 +310,33 @@ fn values(row: &SqliteRow, uri: &str) -> Result<Row> {
     Ok(Row((0..row.len()).map(value).collect::<Result<Vec<_>>>()?.into_iter()))
 }
 
+/// The error of a call that needs the one connection that writes.
+fn no_turn(uri: &str, patience: Duration, e: sqlx::Error) -> TxnLogError {
+    let message = format!(
+        "other tasks of this process have been writing to {uri} for {} s, and SQLite takes one writer at a time: try \
+         again when they are done, or write with fewer of them at once",
+        patience.as_secs()
+    );
+    timed_out(uri, message, e)
+}
+
+/// The error of a call that needs one of the connections that read.
+fn none_free(uri: &str, patience: Duration, e: sqlx::Error) -> TxnLogError {
+    let message = format!(
+        "all {READERS} connections with which this process reads {uri} were in use for {} s, and no setting gives it \
+         more: read with fewer tasks at once",
+        patience.as_secs()
+    );
+    timed_out(uri, message, e)
+}
+
+fn timed_out(uri: &str, message: String, e: sqlx::Error) -> TxnLogError {
+    match e {
+        sqlx::Error::PoolTimedOut => TxnLogError::new(ErrorKind::Unavailable, message).with_source(e),
+        e => failed(uri, e),
+    }
+}
+
 /// By result code (<https://sqlite.org/rescode.html>), never by message.
 fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
     let (kind, message) = match result_code(&e) {
@@ -322,7 +368,6 @@ fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
 fn result_code(e: &sqlx::Error) -> Option<u32> {
     match e {
         sqlx::Error::Database(d) => d.code().and_then(|c| c.parse::<u32>().ok()).map(|c| c & 0xff),
-        sqlx::Error::PoolTimedOut => Some(5),
         _ => None,
     }
 }
@@ -350,6 +395,37 @@ fn network_mount(mounts: &str, path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_gets_no_connection_is_told_which_limit_that_is() {
+        const PATIENCE: Duration = Duration::from_millis(100);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.db");
+        let open = || SqliteDatabase::with_patience(&path, true, 0o600, PATIENCE);
+        // A slow machine may need more patience to make a connection.
+        let db = loop {
+            if let Ok(db) = open().await {
+                break db;
+            }
+        };
+        let check = |refused: TxnLogError, says: &str| {
+            let text = refused.to_string();
+            assert_eq!(refused.kind(), ErrorKind::Unavailable, "{text}");
+            assert!(text.contains(says) && !text.contains("another process"), "{text}");
+        };
+        let writing = db.write(&[], "SELECT 1").await.unwrap();
+        check(db.note(&[]).await.err().unwrap(), "SQLite takes one writer at a time");
+        let mut reading = Vec::new();
+        while reading.len() < READERS as usize {
+            reading.extend(db.read().await);
+        }
+        for refused in [db.read().await.err(), db.query("SELECT 1", vec![]).await.err()] {
+            check(refused.unwrap(), "all 8 connections");
+        }
+        let mut rows = db.stream("SELECT 1".into(), vec![]).await.unwrap();
+        check(rows.try_next().await.unwrap_err(), "all 8 connections");
+        drop((writing, reading));
+    }
 
     #[test]
     fn network_mounts_are_known_by_the_longest_prefix() {

@@ -19,8 +19,14 @@ mod databases;
 
 use databases::databases;
 
+mod bulk;
 mod costs;
+mod points;
+mod recorded;
 mod rights;
+mod work;
+
+use recorded::{Lose, Record};
 
 async fn connect_to(uri: &str, seed: u64) -> Result<SqlCatalog> {
     let clock = Arc::new(SeededClock::new(1_700_000_000_000, seed));
@@ -180,119 +186,9 @@ async fn two_may_migrate_at_once() {
     assert_eq!(ids.len(), 1, "one of them made the catalog, all see it");
 }
 
-/// A database that counts round trips, and can lose the answer to COMMIT.
-#[derive(Debug)]
-struct Watched {
-    inner: Arc<dyn Database>,
-    trips: Arc<AtomicU64>,
-    lose: Arc<Mutex<Lose>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Lose {
-    Nothing,
-    /// The commit happens, its answer does not arrive.
-    Answer,
-    /// The commit does not happen, nor an answer.
-    Commit,
-    /// As `Answer`, and nothing can be asked afterwards.
-    Everything,
-}
-
-struct WatchedSession {
-    inner: Box<dyn Session>,
-    trips: Arc<AtomicU64>,
-    lose: Arc<Mutex<Lose>>,
-}
-
-impl Watched {
-    fn unreachable(&self) -> Result<()> {
-        match *self.lose.lock().unwrap() {
-            Lose::Everything => Err(deltalakedb_log::TxnLogError::new(ErrorKind::Unavailable, "the network is down")),
-            _ => Ok(()),
-        }
-    }
-}
-
-#[async_trait]
-impl Database for Watched {
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-    async fn read(&self) -> Result<Box<dyn Session>> {
-        self.inner.read().await
-    }
-    async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
-        let (inner, rows) = self.inner.write(heads, first).await?;
-        let (trips, lose) = (self.trips.clone(), self.lose.clone());
-        Ok((Box::new(WatchedSession { inner, trips, lose }), rows))
-    }
-    async fn note(&self, heads: &[TableId]) -> Result<Box<dyn Session>> {
-        self.inner.note(heads).await
-    }
-    fn clock(&self) -> Option<&'static str> {
-        self.inner.clock()
-    }
-    async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
-        self.inner.stream(sql, params).await
-    }
-    async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
-        self.unreachable()?;
-        self.trips.fetch_add(1, Ordering::Relaxed);
-        self.inner.query(sql, params).await
-    }
-    async fn close(&self) {
-        self.inner.close().await;
-    }
-    async fn has_catalog(&self) -> Result<bool> {
-        self.inner.has_catalog().await
-    }
-    async fn migrate(&self) -> Result<Box<dyn Session>> {
-        self.inner.migrate().await
-    }
-    fn migration(&self, sql: &str) -> String {
-        self.inner.migration(sql)
-    }
-    async fn analyze(&self) -> Result<()> {
-        self.inner.analyze().await
-    }
-    fn seeks(&self) -> bool {
-        self.inner.seeks()
-    }
-    fn lock_proves_absence(&self) -> bool {
-        self.inner.lock_proves_absence()
-    }
-}
-
-#[async_trait]
-impl Session for WatchedSession {
-    async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
-        self.trips.fetch_add(1, Ordering::Relaxed);
-        self.inner.query(sql, params).await
-    }
-    fn rows<'s>(&'s mut self, sql: String, params: Vec<Value>) -> BoxStream<'s, Result<Row>> {
-        self.trips.fetch_add(1, Ordering::Relaxed);
-        self.inner.rows(sql, params)
-    }
-    async fn write(&mut self, writes: Vec<Write>) -> Result<u64> {
-        self.trips.fetch_add(1, Ordering::Relaxed);
-        self.inner.write(writes).await
-    }
-    async fn commit(self: Box<Self>) -> Result<(), CommitFailure> {
-        let lose = *self.lose.lock().unwrap();
-        if lose != Lose::Commit {
-            self.inner.commit().await?;
-        }
-        let gone = deltalakedb_log::TxnLogError::new(ErrorKind::Unavailable, "the connection broke");
-        if lose == Lose::Nothing { Ok(()) } else { Err(CommitFailure::Unknown(gone)) }
-    }
-}
-
-async fn watched(dir: &std::path::Path) -> (SqlCatalog, Arc<AtomicU64>, Arc<Mutex<Lose>>) {
-    let catalog = open(&dir.join("c.db"), 1).await.unwrap();
-    let (trips, lose) = (Arc::<AtomicU64>::default(), Arc::new(Mutex::new(Lose::Nothing)));
-    let db = Arc::new(Watched { inner: catalog.db.clone(), trips: trips.clone(), lose: lose.clone() });
-    (SqlCatalog { db, ..catalog }, trips, lose)
+async fn recorded(dir: &std::path::Path) -> (SqlCatalog, Record) {
+    let record = Record::default();
+    (record.of(open(&dir.join("c.db"), 1).await.unwrap()), record)
 }
 
 fn append(id: TableId, base: u64, path: &str) -> CommitRequest {
@@ -303,32 +199,30 @@ fn append(id: TableId, base: u64, path: &str) -> CommitRequest {
 #[tokio::test]
 async fn opening_takes_one_round_trip_and_an_append_three() {
     let dir = tempfile::tempdir().unwrap();
-    let (catalog, trips, _) = watched(dir.path()).await;
+    let (catalog, record) = recorded(dir.path()).await;
     let id = create(&catalog).await;
-    let count = |trips: &AtomicU64| trips.swap(0, Ordering::Relaxed);
-    count(&trips);
+    record.trips();
     catalog.reader(id).head().await.unwrap();
-    assert_eq!(count(&trips), 1, "to open a table");
+    assert_eq!(record.trips(), 1, "to open a table");
     for n in 0..3 {
         catalog.commit_all(vec![append(id, n, &format!("f{n}"))]).await.unwrap().committed().unwrap();
-        assert_eq!(count(&trips), 3, "besides BEGIN and COMMIT, whatever the history");
+        assert_eq!(record.trips(), 3, "besides BEGIN and COMMIT, whatever the history");
     }
     catalog.commit_all(vec![append(id, 0, "late")]).await.unwrap().committed().unwrap();
-    assert_eq!(count(&trips), 4, "one more looks at the commits in between");
+    assert_eq!(record.trips(), 4, "one more looks at the commits in between");
 }
 
 #[tokio::test]
 async fn a_lost_answer_is_found_by_the_commit_id() {
     let dir = tempfile::tempdir().unwrap();
-    let (catalog, _, lose) = watched(dir.path()).await;
+    let (catalog, record) = recorded(dir.path()).await;
     let id = create(&catalog).await;
     let after = |what: Lose, path: &'static str| {
-        *lose.lock().unwrap() = what;
-        let catalog = catalog.clone();
-        let lose = lose.clone();
+        let (catalog, record) = (catalog.clone(), record.clone());
         async move {
+            *record.lose() = what;
             let outcome = catalog.commit_all(vec![append(id, 0, path)]).await;
-            *lose.lock().unwrap() = Lose::Nothing;
+            *record.lose() = Lose::Nothing;
             (outcome, catalog.reader(id).head().await.unwrap().version)
         }
     };

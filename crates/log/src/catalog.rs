@@ -126,8 +126,18 @@ pub trait TxnLogReader: Send + Sync + fmt::Debug {
     /// The exact bytes of a commit; `None` for a version that is held without them (history began at a checkpoint).
     async fn commit_bytes(&self, version: Version) -> Result<Option<Bytes>>;
 
-    /// The exact bytes of the commits `from..=to`, in order.
+    /// The exact bytes of the commits `from..=to`, in order, and none left out: where one is held without its bytes, the
+    /// call or the stream ends with [`crate::ErrorKind::NotFound`] and says where to begin. See [`first_commit`].
     async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>>;
+}
+
+/// The oldest version whose commit is held, of a log whose oldest version is `base`: where history began at a checkpoint,
+/// that one is only a state.
+pub async fn first_commit(reader: &dyn TxnLogReader, base: Version) -> Result<Version> {
+    Ok(match reader.commit_bytes(base).await? {
+        Some(_) => base,
+        None => base.saturating_add(1),
+    })
 }
 
 /// How files are found.
@@ -201,6 +211,10 @@ pub struct TableEntry {
     /// Whether publishing goes on or has stopped.
     pub mirror: MirrorState,
 }
+
+/// A point in the order in which the commits of a catalog became visible. Only the catalog that gave it can read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Point(pub String);
 
 /// Whether a table's mirror follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -397,6 +411,14 @@ pub trait Catalog: Send + Sync + fmt::Debug {
 
     /// One table; `None` when there is none.
     async fn find(&self, table: &TableRef) -> Result<Option<TableEntry>>;
+
+    /// The present point in the order of commits. Its cost does not depend on the number of tables.
+    async fn point(&self) -> Result<Point>;
+
+    /// One table as it was at a point: its newest version and the time of that are those of then, the rest is of now.
+    /// `None` when there was none. Whatever was committed by the point is there, of every table, and nothing else; of a
+    /// table that was being loaded then, and is there now, as much as was loaded.
+    async fn find_at(&self, table: &TableRef, point: &Point) -> Result<Option<TableEntry>>;
 
     /// The heads of all these tables at one consistent point, in the order asked.
     async fn begin(&self, tables: &[TableId]) -> Result<Vec<Head>>;

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::action::{Action, Add, Commit, CommitInfo, Metadata, Protocol, Remove, Version};
@@ -232,6 +233,8 @@ pub enum ConflictKind {
     FileAlreadyRemoved(String),
     /// A file was added that matches what was read.
     MatchingFileAdded(String),
+    /// A file that is added has got another deletion vector.
+    DeletionVectorChanged(String),
 }
 
 /// Somebody else was first.
@@ -265,6 +268,9 @@ impl std::fmt::Display for Conflict {
             ConflictKind::FileAlreadyRemoved(p) => write!(f, " already removed the file {p}")?,
             ConflictKind::MatchingFileAdded(p) => {
                 write!(f, " added the file {p}, which matches what this commit read")?
+            }
+            ConflictKind::DeletionVectorChanged(p) => {
+                write!(f, " changed the deletion vector of the file {p}, which this commit adds")?
             }
         }
         f.write_str(": read the table again and retry")
@@ -312,8 +318,10 @@ pub struct Prepared {
     /// Its time, in milliseconds since 1970.
     pub committed_at: i64,
     /// The exact bytes for the log.
-    pub commit: Commit,
-    /// The same, sorted by kind.
+    pub body: Bytes,
+    /// What they say of themselves.
+    pub info: CommitInfo,
+    /// What they do, sorted by kind.
     pub changes: Changes,
     /// Files that were live and are not, or are replaced.
     pub ended: Vec<FileKey>,
@@ -355,7 +363,6 @@ pub fn prepare(
         }
         _ => {}
     }
-    let changes = Changes::of(&request.actions);
     if let Some(winner) = current.conflict.clone() {
         return Ok(Err(lost(winner)));
     }
@@ -365,6 +372,13 @@ pub fn prepare(
             false => Err(TxnLogError::invalid(format!("{} is only read, and the commit has actions", current.name))),
         };
     }
+    let version = current.version.map_or(0, |v| v + 1);
+    let isolation = isolation(request, current.state.as_ref().map(|(_, metadata)| metadata));
+    let committed_at = stamp.time_of(current)?;
+    // The one copy of the actions: there may be many.
+    let commit = Commit::render(stamped(request, current, stamp, committed_at, isolation));
+    let (body, info) = (commit.bytes().clone(), commit.info().cloned().unwrap_or_default());
+    let changes = Changes::from_actions(commit.into_actions());
     check_legal(request, current, &changes)?;
     if let Some((_, r)) = changes.removes.iter().find(|(key, _)| !current.live.contains_key(key)) {
         // Not live and no winner removed it: it was never there.
@@ -373,18 +387,12 @@ pub fn prepare(
             r.path, current.name
         )));
     }
-    let version = current.version.map_or(0, |v| v + 1);
-    let isolation = isolation(request, current.state.as_ref().map(|(_, metadata)| metadata));
-    let committed_at = stamp.time_of(current)?;
-    let actions = stamped(request, current, stamp, committed_at, &changes, isolation);
-    let commit = Commit::render(actions);
-    let changes = Changes::of(commit.actions());
     let mut set_hash = current.set_hash;
     changes.advance(&mut set_hash, |key| current.live.contains_key(key));
     let touched = changes.removes.iter().map(|(k, _)| *k).chain(changes.adds.iter().map(|(k, _)| *k));
     let mut ended: Vec<_> = touched.filter(|key| current.live.contains_key(key)).collect();
     ended.sort_unstable();
-    Ok(Ok(Some(Prepared { version, committed_at, commit, changes, ended, set_hash, isolation })))
+    Ok(Ok(Some(Prepared { version, committed_at, body, info, changes, ended, set_hash, isolation })))
 }
 
 /// The isolation a request is checked under. What a commit says of the whole table (a constraint, other columns) must
@@ -406,6 +414,7 @@ pub struct ConflictChecker<'a> {
     files: HashSet<FileKey>,
     app_ids: Vec<&'a str>,
     domains: Vec<&'a str>,
+    beside: HashSet<FileKey>,
     /// Parsed when the first predicate is to be judged.
     schema: Option<Schema>,
 }
@@ -422,8 +431,9 @@ pub enum WinningFiles {
 }
 
 impl<'a> ConflictChecker<'a> {
-    /// For a request to a table that has this metadata now; `None` for a table that is to be created.
-    pub fn new(request: &'a CommitRequest, metadata: Option<&'a Metadata>) -> Self {
+    /// For a request to a table that has this metadata now, `None` for a table that is to be created, and these
+    /// [live files](Current::live).
+    pub fn new(request: &'a CommitRequest, metadata: Option<&'a Metadata>, live: &HashMap<FileKey, Add>) -> Self {
         let reads = &request.reads;
         let mut checker = Self {
             request,
@@ -433,6 +443,7 @@ impl<'a> ConflictChecker<'a> {
             files: reads.files.iter().copied().collect(),
             app_ids: reads.app_ids.iter().map(String::as_str).collect(),
             domains: reads.domains.iter().map(String::as_str).collect(),
+            beside: live_beside(&request.actions, live).map(|(key, _)| *key).collect(),
             schema: None,
         };
         for action in &request.actions {
@@ -449,7 +460,7 @@ impl<'a> ConflictChecker<'a> {
     /// Which files of a winner matter. Its protocol and metadata always do.
     pub fn files(&self) -> WinningFiles {
         let reads = &self.request.reads;
-        if reads.whole_table || !reads.predicates.is_empty() {
+        if reads.whole_table || !reads.predicates.is_empty() || !self.beside.is_empty() {
             WinningFiles::AddedAndRemoved
         } else if self.files.is_empty() && self.removes.is_empty() {
             WinningFiles::None
@@ -510,6 +521,9 @@ impl<'a> ConflictChecker<'a> {
     }
 
     fn check_add(&mut self, add: &Add, by_blind_append: bool) -> Result<Option<ConflictKind>> {
+        if !self.beside.is_empty() && self.beside.contains(&add.key()) {
+            return Ok(Some(ConflictKind::DeletionVectorChanged(add.path.clone())));
+        }
         let counts = match self.isolation {
             Isolation::Serializable => true,
             Isolation::WriteSerializable => !by_blind_append,
@@ -527,6 +541,27 @@ impl<'a> ConflictChecker<'a> {
         let matches = reads.whole_table || reads.predicates.iter().any(|p| p.may_match(schema, add));
         Ok(matches.then(|| ConflictKind::MatchingFileAdded(add.path.clone())))
     }
+}
+
+/// The live files at paths where a request adds a file with another deletion vector, but for those it removes: the path
+/// would have two live files.
+fn live_beside<'l>(
+    actions: &[Action],
+    live: &'l HashMap<FileKey, Add>,
+) -> impl Iterator<Item = (&'l FileKey, &'l Add)> + use<'l> {
+    let (mut added, mut removed) = (HashMap::new(), HashSet::new());
+    // Mostly nothing is live where something is added.
+    for action in actions.iter().filter(|_| !live.is_empty()) {
+        match action {
+            Action::Add(add) => _ = added.insert(PathKey::new(&add.path), add.key()),
+            Action::Remove(remove) => _ = removed.insert(remove.key()),
+            _ => {}
+        }
+    }
+    live.iter().filter(move |(key, there)| {
+        let at_its_path = added.get(&PathKey::new(&there.path));
+        at_its_path.is_some_and(|add| add != *key) && !removed.contains(*key)
+    })
 }
 
 /// The error of a request whose base is so old that the commits after it are not all held.
@@ -565,7 +600,11 @@ fn check_legal(request: &CommitRequest, current: &Current, changes: &Changes) ->
     if let Some(a) = request.actions.iter().find(|a| matches!(a, Action::Sidecar(_) | Action::CheckpointMetadata(_))) {
         return bad(format!("has a {} action, which belongs in a checkpoint", a.name()));
     }
-    check_paths(current, changes).or_else(bad)?;
+    check_paths(changes).or_else(bad)?;
+    if let Some((_, there)) = live_beside(&request.actions, &current.live).min_by_key(|(key, _)| **key) {
+        let path = &there.path;
+        return bad(format!("adds {path} with another deletion vector and does not remove the one that is live"));
+    }
     let (protocol, metadata) = match (&current.state, &changes.protocol, &changes.metadata) {
         (_, Some(p), Some(m)) => (p, m),
         (Some((p, _)), None, Some(m)) => (p, m),
@@ -602,8 +641,8 @@ fn check_legal(request: &CommitRequest, current: &Current, changes: &Changes) ->
     Ok(())
 }
 
-/// One add and one remove per path, and never two live files at one path.
-fn check_paths(current: &Current, changes: &Changes) -> Result<(), String> {
+/// One add and one remove per path.
+fn check_paths(changes: &Changes) -> Result<(), String> {
     let (mut added, mut removed) = (HashSet::new(), HashSet::new());
     for (key, remove) in &changes.removes {
         if !removed.insert(PathKey::new(&remove.path)) {
@@ -613,24 +652,10 @@ fn check_paths(current: &Current, changes: &Changes) -> Result<(), String> {
             return Err(format!("both adds and removes {}", remove.path));
         }
     }
-    let gone: HashSet<_> = changes.removes.iter().map(|(key, _)| *key).collect();
-    let mut live: HashMap<PathKey, Vec<FileKey>> = HashMap::new();
-    for (key, add) in &current.live {
-        live.entry(PathKey::new(&add.path)).or_default().push(*key);
+    match changes.adds.iter().find(|(_, add)| !added.insert(PathKey::new(&add.path))) {
+        Some((_, add)) => Err(format!("adds {} twice", add.path)),
+        None => Ok(()),
     }
-    for (key, add) in &changes.adds {
-        let path = PathKey::new(&add.path);
-        if !added.insert(path) {
-            return Err(format!("adds {} twice", add.path));
-        }
-        if live.get(&path).into_iter().flatten().any(|there| there != key && !gone.contains(there)) {
-            return Err(format!(
-                "adds {} with another deletion vector and does not remove the one that is live",
-                add.path
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// The request's actions as they go to the log: our `commitInfo` first, removes made of what we store.
@@ -639,7 +664,6 @@ fn stamped(
     current: &Current,
     stamp: &Stamp,
     committed_at: i64,
-    changes: &Changes,
     isolation: Isolation,
 ) -> Vec<Action> {
     let version = current.version.map_or(0, |v| v + 1);
@@ -668,7 +692,8 @@ fn stamped(
             other => actions.push(other.clone()),
         }
     }
-    let blind = request.reads.is_blind() && changes.removes.is_empty() && changes.metadata.is_none();
+    let changes_what_is_there = |a: &Action| matches!(a, Action::Remove(_) | Action::Metadata(_));
+    let blind = request.reads.is_blind() && !request.actions.iter().any(changes_what_is_there);
     let info = our_info(given.0, request, current, stamp, InfoFacts { committed_at, in_commit_time, isolation, blind });
     actions[0] = Action::CommitInfo(CommitInfo(info));
     actions
@@ -880,6 +905,15 @@ pub fn resolve(
         }
         At::Timestamp(ms) => at_or_before(ms).ok_or_else(|| below_base(name, "state of that time", base)),
     }
+}
+
+/// The error of who asks for the commit of a version that is held without its bytes.
+pub fn only_its_result(table: &str, version: Version) -> TxnLogError {
+    let message = format!(
+        "the changes of version {version} of {table} are not held, only their result: begin at {}",
+        version.saturating_add(1)
+    );
+    TxnLogError::not_found(message).about(Subject::Version)
 }
 
 fn below_base(name: &str, what: &str, base: Version) -> TxnLogError {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::action::{Action, Add, Version};
 use crate::catalog::{
     Artifact, BaseState, Catalog, CommitTime, FutureTimes, HistoryItem, HistoryLoad, HistoryRange, LoggedCommit,
-    MirrorState, TableEntry, TableRef, TimeSource,
+    MirrorState, Point, TableEntry, TableRef, TimeSource, first_commit,
 };
 use crate::commit::{Base, CommitRequest, Committed, ConflictKind, Isolation, NewTable, Outcome};
 use crate::error::{ErrorKind, Result, TxnLogError};
@@ -140,6 +140,7 @@ where
         several_tables_commit_together_or_not_at_all,
         what_a_transaction_only_read_must_still_be_so,
         heads_begin_at_one_point,
+        a_point_shows_every_table_as_it_was,
         illegal_commits_change_nothing,
         commit_info_says_what_happened,
         in_commit_timestamps_are_written_where_enabled,
@@ -459,6 +460,15 @@ async fn every_conflict_rule_holds(c: Arc<dyn Catalog>) {
     let removed_with_dv = vec![remove(&a), Action::Add(with_dv(a.clone(), "dv"))];
     conflict(race(&c, removed_with_dv, |r| r.actions = vec![remove(&a)]).await, 2, &FileAlreadyRemoved("a".into()));
 
+    // Who adds a file again, with other statistics for example, would bring back the rows that were deleted.
+    let marked = || vec![remove(&a), Action::Add(with_dv(a.clone(), "dv"))];
+    let adds_again = race(&c, marked(), |r| r.actions = vec![Action::Add(a.clone())]).await;
+    conflict(adds_again, 2, &DeletionVectorChanged("a".into()));
+    let adds_marked = race(&c, marked(), |r| r.actions = vec![Action::Add(with_dv(a.clone(), "other"))]).await;
+    conflict(adds_marked, 2, &DeletionVectorChanged("a".into()));
+    wins(race(&c, marked(), |r| r.actions = vec![remove(&with_dv(a.clone(), "dv")), Action::Add(a.clone())]).await);
+    wins(race(&c, marked(), |r| r.actions = vec![Action::Add(with_dv(a.clone(), "dv"))]).await);
+
     let read_removed = race(&c, vec![remove(&a)], |r| r.reads.files.push(file("a", 0, 9).key())).await;
     conflict(read_removed, 2, &ReadFileRemoved("a".into()));
     wins(race(&c, vec![remove(&b)], |r| r.reads.files.push(file("a", 0, 9).key())).await);
@@ -598,6 +608,52 @@ async fn heads_begin_at_one_point(c: Arc<dyn Catalog>) {
     let heads = c.begin(&[t.id, s.id]).await.unwrap();
     assert_eq!(heads.iter().map(|h| h.version).collect::<Vec<_>>(), [0, 1], "in the order asked");
     assert_eq!(heads[1], c.reader(s.id).head().await.unwrap());
+}
+
+async fn a_point_shows_every_table_as_it_was(c: Arc<dyn Catalog>) {
+    let (s, t) = (Table::create(&c, "s").await, Table::create(&c, "t").await);
+    let version = async |table: &Table, point: &Point| {
+        let entry = c.find_at(&TableRef::Id(table.id), point).await.unwrap()?;
+        let then = c.reader(table.id).snapshot(At::Version(entry.current_version)).await.unwrap();
+        assert_eq!(then.head.timestamp, entry.current_timestamp);
+        Some(entry.current_version)
+    };
+    let before = c.point().await.unwrap();
+    s.append("a").await;
+    let between = c.point().await.unwrap();
+    let add = |table: &Table, base| table.request(Base::RebaseFrom(base), vec![Action::Add(file("both", 0, 9))]);
+    c.commit_all(vec![add(&s, 1), add(&t, 0)]).await.unwrap().committed().unwrap();
+    let u = Table::create(&c, "u").await;
+    let after = c.point().await.unwrap();
+    for n in 0..20 {
+        s.append(&format!("later {n}")).await;
+    }
+    for (point, versions) in [
+        (&before, [Some(0), Some(0), None]),
+        (&between, [Some(1), Some(0), None]),
+        (&after, [Some(2), Some(1), Some(0)]),
+    ] {
+        assert_eq!([version(&s, point).await, version(&t, point).await, version(&u, point).await], versions);
+    }
+    let by_name = TableRef::Name("default.t".parse().unwrap());
+    assert_eq!(c.find_at(&by_name, &between).await.unwrap().map(|entry| entry.current_version), Some(0));
+    let by_place = TableRef::Location(new_table("u").location);
+    assert_eq!(c.find_at(&by_place, &between).await.unwrap(), None);
+
+    // What was loaded is seen when the load is over, and not by who began before. A load that is given up leaves the order
+    // of what others commit as it was.
+    let x = Table { catalog: c.clone(), id: table_id("x") };
+    let mut part: Vec<Result<HistoryItem>> = story().into_iter().take(2).map(Ok).collect();
+    part.push(Err(TxnLogError::corrupt("2.json, line 1: broken JSON")));
+    load(&c, "x", part).await.unwrap_err();
+    let loading = c.point().await.unwrap();
+    c.abandon_load(x.id).await.unwrap();
+    let head = s.head().await;
+    s.append("after the load").await;
+    assert_eq!(version(&s, &loading).await, Some(head));
+    load(&c, "x", story().into_iter().map(Ok).collect()).await.unwrap();
+    assert_eq!(version(&x, &loading).await, None);
+    assert_eq!(version(&x, &c.point().await.unwrap()).await, Some(2));
 }
 
 async fn illegal_commits_change_nothing(c: Arc<dyn Catalog>) {
@@ -821,6 +877,10 @@ async fn history_may_begin_at_a_checkpoint(c: Arc<dyn Catalog>) {
     assert_eq!((t.paths(10).await, t.paths(11).await), (vec!["a".to_string(), "b".into()], vec!["b".to_string()]));
     let reader = c.reader(t.id);
     assert_eq!(reader.commit_bytes(10).await.unwrap(), None);
+    let changes = async |from| reader.changes(from, 11).await?.try_collect::<Vec<_>>().await;
+    refused(changes(10).await, ErrorKind::NotFound, &["version 10 of default.t", "begin at 11"]);
+    assert_eq!(first_commit(reader.as_ref(), 10).await.unwrap(), 11);
+    assert_eq!(changes(11).await.unwrap().iter().map(|(version, _)| *version).collect::<Vec<_>>(), [11]);
     assert_eq!(reader.snapshot(At::Version(10)).await.unwrap().txns["x"].version, 5);
     for (deleted_after, there) in [(899, vec!["gone".to_string()]), (900, vec![])] {
         let tombstones = reader.tombstones(10, deleted_after).await.unwrap();

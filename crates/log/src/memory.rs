@@ -1,6 +1,7 @@
 //! A catalog in memory: the model every other catalog is proved against, and a fast stand-in for tests.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use uuid::Uuid;
 use crate::action::{Add, Commit, DomainMetadata, Metadata, Protocol, Remove, Txn, Version};
 use crate::catalog::{
     Artifact, Catalog, CommitTime, ComparedTables, FutureTimes, HistoryItem, HistoryLoad, HistoryRange, Lease,
-    MirrorFailure, MirrorState, TableEntry, TableRef, TimeSource, TxnLogReader, TxnLogWriter, UnfinishedLoad,
+    MirrorFailure, MirrorState, Point, TableEntry, TableRef, TimeSource, TxnLogReader, TxnLogWriter, UnfinishedLoad,
 };
 use crate::commit::{
     self, Base, CommitRequest, Committed, ConflictChecker, Current, Group, Outcome, Prepared, WinningCommit,
@@ -34,6 +35,8 @@ pub struct MemoryCatalog {
     clock: Arc<dyn Clock>,
     compared: Arc<ComparedTables>,
     tables: Arc<Mutex<BTreeMap<TableId, Table>>>,
+    /// How many versions were ever stored.
+    stored: Arc<AtomicU64>,
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +58,8 @@ struct Table {
     commit_ids: HashMap<CommitId, Version>,
     /// The transactions over several tables that it had a part in.
     groups: HashSet<String>,
+    /// The catalog's.
+    stored: Arc<AtomicU64>,
 }
 
 #[derive(Clone, Debug)]
@@ -62,13 +67,15 @@ struct Stored {
     time: CommitTime,
     body: Option<Bytes>,
     set_hash: SetHash,
+    /// Its number in the order of all versions of the catalog.
+    number: u64,
 }
 
 impl MemoryCatalog {
     /// An empty catalog that takes time and ids from `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let (id, epoch) = (clock.new_uuid(), Arc::new(Mutex::new(clock.new_uuid())));
-        Self { id, epoch, clock, compared: Arc::default(), tables: Arc::default() }
+        Self { id, epoch, clock, compared: Arc::default(), tables: Arc::default(), stored: Arc::default() }
     }
 
     fn epoch(&self) -> MutexGuard<'_, Uuid> {
@@ -144,7 +151,7 @@ fn check_free(tables: &BTreeMap<TableId, Table>, new: &crate::commit::NewTable, 
 }
 
 impl Table {
-    fn new(new: &crate::commit::NewTable) -> Self {
+    fn new(new: &crate::commit::NewTable, stored: &Arc<AtomicU64>) -> Self {
         Self {
             name: new.name.clone(),
             location: new.location.clone(),
@@ -162,6 +169,7 @@ impl Table {
             removes: BTreeMap::new(),
             commit_ids: HashMap::new(),
             groups: HashSet::new(),
+            stored: stored.clone(),
         }
     }
 
@@ -219,7 +227,8 @@ impl Table {
         }
         self.txns.extend(changes.txns.into_iter().map(|t| (version, t)));
         self.domains.extend(changes.domains.into_iter().map(|d| (version, d)));
-        self.versions.insert(version, Stored { time, body, set_hash });
+        let number = self.stored.fetch_add(1, Ordering::Relaxed);
+        self.versions.insert(version, Stored { time, body, set_hash, number });
     }
 
     /// The first version whose time is ahead of the clock, where the newest is.
@@ -233,6 +242,7 @@ impl Table {
         let version = self.head_version();
         let head = version.and_then(|v| self.versions.get(&v));
         let state = self.protocols.values().next_back().zip(self.metadata.values().next_back());
+        let live = self.live_at(&request.touched());
         Ok(Current {
             name: self.name.clone(),
             version,
@@ -240,15 +250,15 @@ impl Table {
             leap: self.leap(now_ms),
             state: state.map(|(p, m)| (p.clone(), m.clone())),
             set_hash: head.map(|h| h.set_hash).unwrap_or_default(),
-            conflict: self.conflict(request)?,
-            live: self.live_at(&request.touched()),
+            conflict: self.conflict(request, &live)?,
+            live,
         })
     }
 
     /// The first commit after the request's base that it conflicts with.
-    fn conflict(&self, request: &CommitRequest) -> Result<Option<WinningCommit>> {
+    fn conflict(&self, request: &CommitRequest, live: &HashMap<FileKey, Add>) -> Result<Option<WinningCommit>> {
         let (Base::RebaseFrom(base) | Base::ReadAt(base)) = request.base else { return Ok(None) };
-        let mut checker = ConflictChecker::new(request, self.metadata.values().next_back());
+        let mut checker = ConflictChecker::new(request, self.metadata.values().next_back(), live);
         let (mut found, mut next) = (None, base.saturating_add(1));
         for (version, stored) in self.versions.range(next..) {
             let Some(body) = stored.body.clone().filter(|_| *version == next) else {
@@ -358,6 +368,25 @@ impl Catalog for MemoryCatalog {
         }))
     }
 
+    async fn point(&self) -> Result<Point> {
+        // Under the lock: no commit is stored by half.
+        let _tables = self.lock();
+        Ok(Point(self.stored.load(Ordering::Relaxed).to_string()))
+    }
+
+    async fn find_at(&self, table: &TableRef, Point(point): &Point) -> Result<Option<TableEntry>> {
+        let point: u64 = point.parse().map_err(|_| TxnLogError::invalid("a point of another catalog"))?;
+        let Some(entry) = self.find(table).await? else { return Ok(None) };
+        self.with(entry.id, |t| {
+            let then = t.versions.iter().rev().find(|(_, stored)| stored.number < point);
+            Ok(then.map(|(version, stored)| TableEntry {
+                current_version: *version,
+                current_timestamp: stored.time.ms,
+                ..entry
+            }))
+        })
+    }
+
     async fn begin(&self, tables: &[TableId]) -> Result<Vec<Head>> {
         let all = self.lock();
         let head = |id: &TableId| {
@@ -397,7 +426,7 @@ impl Catalog for MemoryCatalog {
                     if let Some(own) = tables.get(&request.table) {
                         taken(format!("there is a table with that id already: {}", own.name))?;
                     }
-                    new_tables.entry(request.table).or_insert_with(|| Table::new(new))
+                    new_tables.entry(request.table).or_insert_with(|| Table::new(new, &self.stored))
                 }
                 Base::Exactly(_) | Base::RebaseFrom(_) | Base::ReadAt(_) => {
                     let missing = || TxnLogError::not_found(format!("there is no table with the id {}", request.table));
@@ -421,9 +450,9 @@ impl Catalog for MemoryCatalog {
             let Some(p) = p else { continue };
             let time = CommitTime { ms: p.committed_at, source: TimeSource::Clock };
             if let Some(table) = tables.get_mut(&request.table) {
-                table.store(p.version, time, Some(p.commit.bytes().clone()), p.changes, p.set_hash);
+                table.store(p.version, time, Some(p.body), p.changes, p.set_hash);
                 table.commit_ids.insert(request.commit_id, p.version);
-                table.groups.extend(p.commit.info().and_then(Group::of).map(|group| group.id));
+                table.groups.extend(Group::of(&p.info).map(|group| group.id));
             }
             committed.push(Committed {
                 table: request.table,
@@ -451,7 +480,7 @@ impl Catalog for MemoryCatalog {
                 tables.iter().find(|(_, t)| t.loading && t.location == load.new.location).map(|(id, _)| *id);
             let id = unfinished.unwrap_or(load.table);
             check_free(&tables, &load.new, Some(id))?;
-            let loading = || Table { loading: true, ..Table::new(&load.new) };
+            let loading = || Table { loading: true, ..Table::new(&load.new, &self.stored) };
             let table = tables.entry(id).or_insert_with(loading);
             if table.loading {
                 table.name = load.new.name.clone();
@@ -490,7 +519,7 @@ impl Catalog for MemoryCatalog {
         let mut parts = Vec::new();
         for (id, new, future_times, published, items) in all {
             check_free(&next, &new, Some(id))?;
-            let table = next.entry(id).or_insert_with(|| Table { loading: true, ..Table::new(&new) });
+            let table = next.entry(id).or_insert_with(|| Table { loading: true, ..Table::new(&new, &self.stored) });
             for item in items {
                 parts.extend(Part::of(&item)?.map(|part| (new.name.clone(), part)));
                 table.load(item, future_times, now_ms)?;
@@ -699,9 +728,13 @@ impl TxnLogReader for MemoryTxnLog {
         let bodies: Vec<_> = self.catalog.with(self.table, |t| {
             let (from, to) = (t.resolve(At::Version(from))?, t.resolve(At::Version(to))?);
             let bodies = t.versions.range(from..=to.max(from));
-            Ok(bodies.filter_map(|(v, s)| s.body.clone().map(|b| Ok((*v, b)))).collect())
+            let body = |(v, s): (&Version, &Stored)| {
+                let body = s.body.clone().ok_or_else(|| commit::only_its_result(&t.name.to_string(), *v))?;
+                Ok((*v, body))
+            };
+            bodies.map(body).collect::<Result<_>>()
         })?;
-        Ok(futures::stream::iter(bodies).boxed())
+        Ok(futures::stream::iter(bodies.into_iter().map(Ok)).boxed())
     }
 }
 

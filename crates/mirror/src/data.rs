@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use deltalakedb_log::action::{Action, Add, Commit, DeletionVector};
-use deltalakedb_log::catalog::HistoryRange;
+use deltalakedb_log::catalog::{HistoryRange, first_commit};
 use deltalakedb_log::time::parse_interval;
 use deltalakedb_log::{Durability, Location, Result, TableEntry, TxnLogError, Version, canonical_path};
 use futures::stream::BoxStream;
@@ -100,7 +100,8 @@ impl Mirror {
         let since = Some(self.clock.now_ms().saturating_sub(kept));
         let young = reader.history(HistoryRange { limit: None, since, until: None }).await?;
         let Some(first) = young.iter().map(|commit| commit.version).min() else { return Ok(Vec::new()) };
-        let (mut wanted, mut next) = (Vec::new(), first);
+        let mut wanted = Vec::new();
+        let mut next = first.max(first_commit(reader.as_ref(), table.base_version).await?);
         while next <= table.current_version {
             let some = commits::some(reader.as_ref(), next, table.current_version).await?;
             let Some((newest, _)) = some.last() else { break };

@@ -261,9 +261,6 @@ impl Mirror {
         let mut taken = self.clock.now_ms();
         while next <= last {
             let some = commits::some(reader.as_ref(), next, last).await?;
-            if some.first().is_none_or(|(version, _)| *version != next) {
-                return Err(no_bytes(entry, next));
-            }
             // The first of these versions that is put and not noted.
             let mut from = next;
             let newest = some.last().map_or(next, |(version, _)| *version);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use deltalakedb_log::catalog::first_commit;
 use deltalakedb_log::{Commit, ErrorKind, Result, TableEntry, TableId, TableName, TxnLogError, Version};
 use futures::TryStreamExt;
 use object_store::path::Path;
@@ -96,7 +97,7 @@ impl Mirror {
         let Some(last) = entry.published_version else { return Ok(repaired) };
         let reader = self.catalog.reader(entry.id);
         let expired = Expired::of(reader.as_ref(), store, self.clock.now_ms()).await?;
-        let mut next = entry.base_version;
+        let mut next = first_commit(reader.as_ref(), entry.base_version).await?;
         while next <= last {
             let some = commits::some(reader.as_ref(), next, last).await?;
             for (version, bytes) in &some {
@@ -127,11 +128,8 @@ impl Mirror {
                     }
                 }
             }
-            next = match some.last() {
-                Some((version, _)) => version + 1,
-                // These are held without their bytes.
-                None => next.saturating_add(commits::COMMITS),
-            };
+            let Some((newest, _)) = some.last() else { break };
+            next = newest + 1;
         }
         let begins_with_a_commit = entry.base_version == 0 && reader.commit_bytes(0).await?.is_some();
         if !repaired.versions.is_empty() && !begins_with_a_commit && !listed.has_checkpoint {

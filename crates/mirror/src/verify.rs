@@ -11,7 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use deltalakedb_log::action::{Add, Metadata, Protocol};
-use deltalakedb_log::catalog::MirrorState;
+use deltalakedb_log::catalog::{MirrorState, first_commit};
 use deltalakedb_log::{
     At, ErrorKind, FileKey, FileTxnLogReader, Location, Result, Snapshot, StoredCheckpoint, Stores, TableEntry,
     TxnLogError, TxnLogReader, Version,
@@ -174,10 +174,12 @@ impl Mirror {
     ) -> Result<Vec<Finding>> {
         let (reader, store) = (self.catalog.reader(table.id), self.store(table)?);
         let expired = Expired::of(reader.as_ref(), store.as_ref(), self.clock.now_ms()).await?;
-        let (mut findings, mut next) = (Vec::new(), table.base_version);
+        let mut findings = Vec::new();
+        let mut next = first_commit(reader.as_ref(), table.base_version).await?;
         while next <= last {
             let some = commits::some(reader.as_ref(), next, last).await?;
-            next = some.last().map_or(next.saturating_add(commits::COMMITS), |(version, _)| version + 1);
+            let Some((newest, _)) = some.last() else { break };
+            next = newest + 1;
             let compared = futures::stream::iter(some).map(|(version, ours)| {
                 let (store, path) = (&store, commit_path(version));
                 async move {

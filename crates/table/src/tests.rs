@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::*;
 
+mod begin;
 mod clones;
 mod conditions;
 mod files;

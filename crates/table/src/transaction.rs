@@ -12,10 +12,10 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use deltalakedb_log::action::{Action, Add, CommitInfo, Remove};
-use deltalakedb_log::catalog::{Catalog, TableRef, require};
+use deltalakedb_log::catalog::{Catalog, Point, TableRef, require};
 use deltalakedb_log::commit::{Base, CommitRequest, Committed, Isolation, NewTable, Reads};
 use deltalakedb_log::{
-    At, ErrorKind, FileKey, Object, Predicate, Result, Snapshot, TableEntry, TableId, TableName, TxnLogError,
+    At, ErrorKind, FileKey, Object, Predicate, Result, Snapshot, TableId, TableName, TxnLogError,
     TxnLogTransactionError,
 };
 use futures::TryStreamExt;
@@ -77,8 +77,8 @@ pub struct Transaction {
     catalog: Arc<dyn Catalog>,
     options: TransactionOptions,
     began_at: i64,
-    /// The tables as they were when it began.
-    tables: HashMap<TableName, TableEntry>,
+    /// When it began, in the order of the catalog's commits.
+    point: Point,
     members: Mutex<Option<Members>>,
 }
 
@@ -100,7 +100,7 @@ struct Member {
 }
 
 impl Transaction {
-    /// Begins a transaction: the heads of all tables are read in one statement, and stay what this transaction sees.
+    /// Begins a transaction: it sees every table as it is now, also one that it first touches later.
     pub async fn begin(catalog: Arc<dyn Catalog>, options: TransactionOptions) -> Result<Self> {
         if options.timeout > MAX_TIMEOUT {
             return Err(TxnLogError::invalid(format!(
@@ -109,8 +109,8 @@ impl Transaction {
             )));
         }
         let began_at = options.write.clock.now_ms();
-        let tables = catalog.tables().await?.into_iter().map(|t| (t.name.clone(), t)).collect();
-        Ok(Self { catalog, options, began_at, tables, members: Mutex::new(Some(Members::new())) })
+        let point = catalog.point().await?;
+        Ok(Self { catalog, options, began_at, point, members: Mutex::new(Some(Members::new())) })
     }
 
     /// The catalog.
@@ -363,9 +363,10 @@ impl Transaction {
 
     async fn member<'a>(&self, members: &'a mut Members, name: &TableName) -> TransactionResult<&'a mut Member> {
         if !members.contains_key(name) {
-            let Some(entry) = self.tables.get(name) else {
+            let table = TableRef::Name(name.clone());
+            let Some(entry) = self.catalog.find_at(&table, &self.point).await? else {
                 // Says what is near, and whether it was made since.
-                return Err(match require(self.catalog.as_ref(), &TableRef::Name(name.clone())).await {
+                return Err(match require(self.catalog.as_ref(), &table).await {
                     Err(e) => e.into(),
                     Ok(_) => TxnLogError::new(
                         ErrorKind::NotFound,

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use deltalakedb_log::action::{Action, Add};
-use deltalakedb_log::catalog::{TableEntry, TableRef, TxnLogReader, require};
+use deltalakedb_log::catalog::{TableEntry, TableRef, TxnLogReader, first_commit, require};
 use deltalakedb_log::time::parse_interval;
 use deltalakedb_log::{At, Commit, ErrorKind, Result, Snapshot, TxnLogError, Version, canonical_path};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -178,11 +178,7 @@ impl Needed {
         };
         let published = entry.published_version.unwrap_or(at_cutoff).max(entry.base_version);
         let oldest = at_cutoff.min(published);
-        let first = match reader.commit_bytes(entry.base_version).await? {
-            Some(_) => entry.base_version,
-            // History began at a checkpoint.
-            None => entry.base_version + 1,
-        };
+        let first = first_commit(reader, entry.base_version).await?;
         let (place, files) = (Place::new(&entry.location), HashSet::new());
         let mut needed = Self { place, files, before: (first, oldest) };
         needed.keep_version(reader, oldest).await?;

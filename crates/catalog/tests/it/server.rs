@@ -93,7 +93,8 @@ async fn job() {
             processes::append(uri, writer, tasks.parse().unwrap(), commits.parse().unwrap()).await;
         }
         ["stream", uri, writer] => processes::stream(uri, writer).await,
-        ["append", "once", uri, path] => waiting::append_once(uri, path).await,
+        ["append", "once", uri, path] => waiting::append_once(uri, path, 1).await,
+        ["append", "many", uri, path] => waiting::append_once(uri, path, waiting::MANY).await,
         ["open", uri, create] => refusals::open(uri, create.parse().unwrap()).await,
         ref other => panic!("no such job: {other:?}"),
     }

@@ -6,7 +6,7 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 use uuid::Uuid;
 
-use super::{LOG, TableDir};
+use super::{LOG, TableDir, commit_path};
 use crate::action::Version;
 use crate::error::{Result, Subject, TxnLogError};
 
@@ -147,6 +147,11 @@ impl Listing {
             }
         }
         Ok(steps)
+    }
+
+    /// The file of a commit, with its size as far as it is listed.
+    pub(super) fn commit(&self, version: Version) -> (Path, u64) {
+        (commit_path(version), self.commits.get(&version).map_or(0, |file| file.size))
     }
 
     /// The versions history can begin at, oldest first: they can be built, and every commit after them is there.

@@ -20,9 +20,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, stream};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use tokio::sync::Semaphore;
 
 use crate::action::{MAX_COMMIT_BYTES, Version};
 use crate::error::{ErrorKind, Result, TxnLogError};
@@ -38,6 +40,10 @@ const LOG: &str = "_delta_log";
 
 /// How many requests are under way at a time.
 const CONCURRENCY: usize = 32;
+/// How many bytes of files are fetched ahead of who takes them; of one that is larger, itself.
+const AHEAD_BYTES: u64 = 32 << 20;
+/// Files of this machine that are read together are not more than that.
+const TOGETHER_BYTES: u64 = 1 << 20;
 
 /// A table's directory: its object store, and what to call it in a message.
 #[derive(Clone, Debug)]
@@ -58,14 +64,30 @@ impl TableDir {
         Self { location, store, local: None }
     }
 
-    /// The files in order, fetched ahead.
-    fn get_all(&self, files: Vec<Path>) -> impl Stream<Item = Result<(Path, Bytes)>> + Send + use<> {
+    /// The files, given with their sizes, in order, fetched ahead.
+    fn get_all(&self, files: Vec<(Path, u64)>) -> BoxStream<'static, Result<(Path, Bytes)>> {
         // On this machine one task reads many files: a task for each would take longer than the reading.
         let together = if self.local.is_some() { CONCURRENCY } else { 1 };
         let ahead = CONCURRENCY.div_ceil(together).max(2);
-        let groups: Vec<_> = files.chunks(together).map(<[Path]>::to_vec).collect();
+        let room = Arc::new(Semaphore::new(kilobytes(AHEAD_BYTES) as usize));
         let dir = self.clone();
-        stream::iter(groups).map(move |group| dir.clone().get_group(group)).buffered(ahead).flat_map(stream::iter)
+        // Room is taken in order, and given back when the last file of a group is taken: whoever waits for room waits for
+        // files that come before.
+        let admitted = stream::iter(groups(files, together)).then(move |(group, bytes)| {
+            let room = room.clone();
+            async move { (group, room.acquire_many_owned(kilobytes(bytes)).await) }
+        });
+        let fetched = admitted.map(move |(group, room)| {
+            let dir = dir.clone();
+            async move { (dir.get_group(group).await, room) }
+        });
+        let files = fetched.buffered(ahead).flat_map(|(files, room)| {
+            stream::iter(files).map(move |file| {
+                let _held = &room;
+                file
+            })
+        });
+        files.boxed()
     }
 
     async fn get_group(self, files: Vec<Path>) -> Vec<Result<(Path, Bytes)>> {
@@ -121,6 +143,26 @@ impl TableDir {
             ),
         )
     }
+}
+
+/// The files as they are fetched together, with their bytes.
+fn groups(files: Vec<(Path, u64)>, together: usize) -> Vec<(Vec<Path>, u64)> {
+    let mut groups: Vec<(Vec<Path>, u64)> = Vec::new();
+    for (file, size) in files {
+        match groups.last_mut().filter(|(group, bytes)| group.len() < together && bytes + size <= TOGETHER_BYTES) {
+            Some((group, bytes)) => {
+                group.push(file);
+                *bytes += size;
+            }
+            None => groups.push((vec![file], size)),
+        }
+    }
+    groups
+}
+
+/// The room that so many bytes take: a little at least, and never more than there is.
+fn kilobytes(bytes: u64) -> u32 {
+    u32::try_from(bytes.clamp(1 << 10, AHEAD_BYTES) >> 10).unwrap_or(1)
 }
 
 /// A file on this machine; `None` when it is larger than what is read whole.

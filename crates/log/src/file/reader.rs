@@ -16,6 +16,7 @@ use super::times::Times;
 use super::{TableDir, commit_path};
 use crate::action::{Add, Commit, Remove, Version};
 use crate::catalog::{BaseState, CommitTime, HistoryItem, HistoryRange, LoggedCommit, TxnLogReader};
+use crate::commit::only_its_result;
 use crate::error::{ErrorKind, Result, Subject, TxnLogError};
 use crate::features;
 use crate::location::Location;
@@ -177,7 +178,7 @@ impl FileTxnLogReader {
 
     /// The commits of the versions, which are all there, in order.
     fn bodies(&self, versions: Range<Version>) -> impl Stream<Item = Result<(Version, Bytes)>> + Send + use<> {
-        let files = versions.clone().map(commit_path).collect();
+        let files = versions.clone().map(|version| self.0.listing.commit(version)).collect();
         let bodies = self.0.dir.get_all(files).zip(stream::iter(versions));
         bodies.map(|(body, version)| body.map(|(_, body)| (version, body)))
     }
@@ -228,7 +229,7 @@ async fn replay(dir: &TableDir, listing: &Listing, version: Version, want: Want)
                 }
             },
         };
-        let mut commits = dir.get_all(steps.into_iter().map(|file| file.location.clone()).collect());
+        let mut commits = dir.get_all(steps.into_iter().map(|file| (file.location.clone(), file.size)).collect());
         while let Some((path, body)) = commits.try_next().await? {
             let mut actions = match want {
                 Want::Snapshot => Commit::parse_without_files(&body, &dir.name(&path))?,
@@ -341,12 +342,7 @@ impl TxnLogReader for FileTxnLogReader {
     async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
         let Log { dir, listing, .. } = &*self.0;
         match (from..=to).find(|version| !self.holds(*version)) {
-            Some(version) if version == listing.base => Err(TxnLogError::not_found(format!(
-                "the changes of version {version} of {} are no longer in its log, only their result: begin at {}",
-                dir.location,
-                version + 1
-            ))
-            .about(Subject::Version)),
+            Some(version) if version == listing.base => Err(only_its_result(&dir.location.to_string(), version)),
             Some(version) => Err(listing.unreachable(version, dir)),
             None => Ok(self.bodies(from..to + 1).boxed()),
         }

@@ -536,6 +536,8 @@ struct Ambiguous {
     lands: bool,
     /// It says instead that the file is there, and can be listed this often.
     taken: Option<AtomicUsize>,
+    /// How many files were asked for.
+    gets: AtomicUsize,
 }
 
 impl std::fmt::Display for Ambiguous {
@@ -568,6 +570,7 @@ impl ObjectStore for Ambiguous {
         self.inner.put_multipart_opts(path, options).await
     }
     async fn get_opts(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        self.gets.fetch_add(1, SeqCst);
         self.inner.get_opts(path, options).await
     }
     fn delete_stream(
@@ -588,6 +591,30 @@ impl ObjectStore for Ambiguous {
     }
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> object_store::Result<()> {
         self.inner.copy_opts(from, to, options).await
+    }
+}
+
+/// Commits may be of any size: what waits to be taken is bounded by their bytes, and by their number where they are small.
+#[tokio::test]
+async fn files_are_fetched_ahead_by_their_bytes() {
+    for (size, ahead) in [(1 << 10, CONCURRENCY), (4 << 20, 8), (AHEAD_BYTES, 1), (4 * AHEAD_BYTES, 1)] {
+        let log = Fixture::default();
+        let files: Vec<_> = (0..100).map(|version| (commit_path(version), size)).collect();
+        for (file, _) in &files {
+            log.0.put(file, file.to_string().into()).await.unwrap();
+        }
+        let store = Ambiguous { inner: log.0.clone(), lands: true, taken: None, gets: AtomicUsize::new(0) };
+        let store = Arc::new(store);
+        let dir = TableDir::new(Fixture::location(), store.clone());
+        let mut all = dir.get_all(files.clone());
+        let first = all.try_next().await.unwrap().unwrap();
+        assert!(store.gets.load(SeqCst) <= ahead + 1, "{size}: {} were fetched for one", store.gets.load(SeqCst));
+        let rest: Vec<_> = all.try_collect().await.unwrap();
+        let found = std::iter::once(first).chain(rest).map(|(path, body)| {
+            assert_eq!(body, path.to_string());
+            (path, size)
+        });
+        assert_eq!(found.collect::<Vec<_>>(), files, "all of them, in order");
     }
 }
 
@@ -645,6 +672,12 @@ async fn a_table_is_created_written_and_rebased() {
     let mut whole = request(4, Base::RebaseFrom(1), &[&add("c")]);
     whole.reads = Reads { whole_table: true, ..Default::default() };
     assert_eq!(conflict(w.commit(whole).await.unwrap()), (2, ConflictKind::MatchingFileAdded("b".into())));
+    let marked = add("a").replace(
+        r#""dataChange""#,
+        r#""deletionVector":{"storageType":"u","pathOrInlineDv":"x","sizeInBytes":1,"cardinality":1},"dataChange""#,
+    );
+    let again = request(6, Base::RebaseFrom(0), &[&marked]);
+    assert_eq!(conflict(w.commit(again).await.unwrap()), (1, ConflictKind::DeletionVectorChanged("a".into())));
     let removal = request(5, Base::Exactly(2), &[&remove("a")]);
     assert_eq!(version(w.commit(removal).await.unwrap()), 3);
     assert_eq!(paths(&log.open().await.unwrap(), 3).await, set(&["b"]));
@@ -673,7 +706,7 @@ async fn a_put_without_an_answer_is_looked_up() {
     for lands in [true, false] {
         let log = Fixture::default();
         version(writer(log.0.clone()).commit(create()).await.unwrap());
-        let w = writer(Arc::new(Ambiguous { inner: log.0.clone(), lands, taken: None }));
+        let w = writer(Arc::new(Ambiguous { inner: log.0.clone(), lands, taken: None, gets: AtomicUsize::new(0) }));
         match w.commit(request(1, Base::RebaseFrom(0), &[&add("a")])).await.unwrap() {
             Outcome::Committed(commits) => assert!(lands && commits[0].version == 1),
             Outcome::Unknown(why) => assert!(!lands && why.contains("the connection was lost"), "{why}"),
@@ -689,7 +722,7 @@ async fn a_taken_version_is_ours_until_the_log_says_no() {
         let log = Fixture::default();
         version(writer(log.0.clone()).commit(create()).await.unwrap());
         let taken = Some(AtomicUsize::new(listings));
-        let w = writer(Arc::new(Ambiguous { inner: log.0.clone(), lands, taken }));
+        let w = writer(Arc::new(Ambiguous { inner: log.0.clone(), lands, taken, gets: AtomicUsize::new(0) }));
         match w.commit(request(1, Base::RebaseFrom(0), &[&add("a")])).await.unwrap() {
             Outcome::Unknown(why) => assert!(want.is_err_and(|want| why.contains(want)), "{why}"),
             outcome => assert_eq!(Ok(version(outcome)), want),

@@ -10,8 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::{StreamExt, stream};
 
+use super::TableDir;
 use super::listing::Listing;
-use super::{TableDir, commit_path};
 use crate::action::{Action, Metadata, Version};
 use crate::catalog::{CommitTime, TimeSource};
 use crate::commit::OUR_KEY;
@@ -63,7 +63,7 @@ impl Times {
     async fn own(&self, versions: &[Version], listing: &Listing, dir: &TableDir) -> Result<Vec<CommitTime>> {
         let mut unread: Vec<_> = versions.to_vec();
         unread.retain(|version| !self.known().contains_key(version));
-        let bodies = dir.get_all(unread.iter().map(|version| commit_path(*version)).collect());
+        let bodies = dir.get_all(unread.iter().map(|version| listing.commit(*version)).collect());
         let mut bodies = bodies.zip(stream::iter(unread));
         while let Some((body, version)) = bodies.next().await {
             self.own_of(version, &body?.1, listing.file_time(version).unwrap_or_default());

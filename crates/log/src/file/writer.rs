@@ -1,5 +1,6 @@
 //! Writing a plain log: put-if-absent of the next version, by whoever comes first.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,7 +11,7 @@ use uuid::Uuid;
 
 use super::reader::FileTxnLogReader;
 use super::{TableDir, commit_path};
-use crate::action::{Action, Commit, Version};
+use crate::action::{Action, Add, Commit, Version};
 use crate::catalog::{TxnLogReader, TxnLogWriter};
 use crate::commit::{
     Base, CommitRequest, Committed, Conflict, ConflictChecker, ConflictKind, Current, OUR_KEY, Outcome, WinningCommit,
@@ -20,7 +21,7 @@ use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::ids::{Clock, CommitId, TableName};
 use crate::location::Location;
 use crate::object::Object;
-use crate::path::{PathKey, SetHash};
+use crate::path::{FileKey, PathKey, SetHash};
 use crate::snapshot::{At, Head};
 use crate::stamp::Stamp;
 use crate::stores::Stores;
@@ -69,7 +70,13 @@ impl FileTxnLogWriter {
 
     /// What the commits after the request's base mean for it: the first that it conflicts with, and the one that is the
     /// request itself.
-    async fn winners(&self, log: &FileTxnLogReader, request: &CommitRequest, head: &Head) -> Result<Winners> {
+    async fn winners(
+        &self,
+        log: &FileTxnLogReader,
+        request: &CommitRequest,
+        head: &Head,
+        live: &HashMap<FileKey, Add>,
+    ) -> Result<Winners> {
         let mut winners = Winners::default();
         let (first, last) = match request.base {
             // Whoever creates a table wants version 0: what came later cannot be that commit.
@@ -82,7 +89,7 @@ impl FileTxnLogWriter {
         if first > last {
             return Ok(winners);
         }
-        let mut checker = ConflictChecker::new(request, Some(&head.metadata));
+        let mut checker = ConflictChecker::new(request, Some(&head.metadata), live);
         let mut changes = log.changes(first, last).await?;
         while let Some((version, body)) = changes.try_next().await? {
             let commit = Commit::parse(body, &self.dir.name(&commit_path(version)))?;
@@ -102,12 +109,13 @@ impl FileTxnLogWriter {
         let mut there = None;
         if let Some(log) = &log {
             let head = log.snapshot(At::Latest).await?.head;
-            let winners = self.winners(log, request, &head).await?;
+            let live = live_at(log, head.version, &request.touched()).await?;
+            let winners = self.winners(log, request, &head, &live).await?;
             if let Some(version) = winners.own {
                 let timestamp = log.time(version).await?.ms;
                 return Ok(Err(Committed { table: request.table, version, timestamp, leap: None }));
             }
-            there = Some((log, head, winners.conflict));
+            there = Some((log, head, winners.conflict, live));
         }
         if let Some(version) = taken.filter(|version| !log.as_ref().is_some_and(|log| log.holds(*version))) {
             let file = self.dir.name(&commit_path(version));
@@ -124,17 +132,9 @@ impl FileTxnLogWriter {
             conflict: None,
             live: Default::default(),
         };
-        if let Some((log, head, conflict)) = there {
+        if let Some((log, head, conflict, live)) = there {
             self.check_unmanaged(log).await?;
-            let touched = request.touched();
-            if !touched.is_empty() {
-                let mut files = log.files(head.version, None).await?;
-                while let Some(add) = files.try_next().await? {
-                    if touched.binary_search(&PathKey::new(&add.path)).is_ok() {
-                        current.live.insert(add.key(), add);
-                    }
-                }
-            }
+            current.live = live;
             current.version = Some(head.version);
             current.timestamp = head.timestamp;
             current.state = Some((head.protocol, head.metadata));
@@ -187,6 +187,21 @@ impl FileTxnLogWriter {
     }
 }
 
+/// The live files at these paths, which are sorted.
+async fn live_at(log: &FileTxnLogReader, version: Version, paths: &[PathKey]) -> Result<HashMap<FileKey, Add>> {
+    let mut live = HashMap::new();
+    if paths.is_empty() {
+        return Ok(live);
+    }
+    let mut files = log.files(version, None).await?;
+    while let Some(add) = files.try_next().await? {
+        if paths.binary_search(&PathKey::new(&add.path)).is_ok() {
+            live.insert(add.key(), add);
+        }
+    }
+    Ok(live)
+}
+
 #[derive(Default)]
 struct Winners {
     conflict: Option<WinningCommit>,
@@ -225,7 +240,7 @@ impl TxnLogWriter for FileTxnLogWriter {
                 Err(conflict) => return Ok(Outcome::Conflict(conflict)),
             };
             let (version, timestamp) = (prepared.version, prepared.committed_at);
-            match self.put(version, prepared.commit.bytes()).await? {
+            match self.put(version, &prepared.body).await? {
                 Put::Done => return Ok(Outcome::Committed(vec![Committed { table, version, timestamp, leap: None }])),
                 Put::Taken => taken = Some(version),
                 Put::Unknown(why) => return Ok(Outcome::Unknown(why)),

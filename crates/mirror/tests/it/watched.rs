@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use deltalakedb_log::action::{Add, Remove, Version};
 use deltalakedb_log::catalog::{
-    Artifact, ComparedTables, HistoryLoad, HistoryRange, Lease, MirrorFailure, MirrorState, TxnLogReader,
+    Artifact, ComparedTables, HistoryLoad, HistoryRange, Lease, MirrorFailure, MirrorState, Point, TxnLogReader,
     UnfinishedLoad,
 };
 use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
@@ -114,6 +114,12 @@ impl Catalog for Watched {
     }
     async fn find(&self, table: &TableRef) -> Result<Option<TableEntry>> {
         self.inner.find(table).await
+    }
+    async fn point(&self) -> Result<Point> {
+        self.inner.point().await
+    }
+    async fn find_at(&self, table: &TableRef, point: &Point) -> Result<Option<TableEntry>> {
+        self.inner.find_at(table, point).await
     }
     async fn begin(&self, tables: &[TableId]) -> Result<Vec<Head>> {
         self.inner.begin(tables).await

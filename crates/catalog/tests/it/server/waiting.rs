@@ -1,6 +1,7 @@
 //! Clients that stop in the middle of a transaction, and clients that give up waiting: others go on.
 
 use deltalakedb_catalog::PostgresOptions;
+use deltalakedb_log::action::Add;
 use deltalakedb_log::commit::Outcome;
 use futures::future::join_all;
 
@@ -11,14 +12,23 @@ use crate::databases::databases;
 /// How long the server lets the client that is stopped do nothing.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Appends one file to the table `a`, and says which version it became.
-pub(super) async fn append_once(uri: &str, path: &str) {
+/// Files whose rows are more than the server and its client take from each other before one waits for the other.
+pub(super) const MANY: usize = 1_500;
+
+/// Appends so many files to the table `a` at once, and says which version they became.
+pub(super) async fn append_once(uri: &str, path: &str, files: usize) {
     let mut postgres = PostgresOptions::default();
-    postgres.idle_timeout = IDLE;
+    // To make a statement of many rows takes a slow machine a moment.
+    postgres.idle_timeout = if files > 1 { 5 * IDLE } else { IDLE };
     let options = ConnectOptions { create: false, postgres, ..Default::default() };
     let catalog = SqlCatalog::connect(&CatalogUri::parse(uri).unwrap(), options).await.unwrap();
     let table = find(&catalog, "a").await;
-    let outcome = catalog.commit_all(vec![append(table, 0, path)]).await.unwrap();
+    let mut request = append(table, 0, path);
+    for n in 1..files {
+        let stats = Some(format!(r#"{{"numRecords":10,"tag":"{}"}}"#, "x".repeat(8_000)));
+        request.actions.push(Action::Add(Add { stats, ..actions::file(&format!("{path}.{n}"), 0, 9) }));
+    }
+    let outcome = catalog.commit_all(vec![request]).await.unwrap();
     say(&outcome.committed().unwrap()[0].version.to_string());
     catalog.close().await;
 }
@@ -65,6 +75,37 @@ async fn a_client_that_is_stopped_in_a_transaction_stops_nobody_else() {
     assert_eq!(stopped.done(), ["2"], "it is told that nothing was committed, and commits");
     let paths: Vec<_> = whole(&other, table).await.into_iter().map(|seen| seen.path).collect();
     assert_eq!(paths, ["other", "stopped"]);
+    other.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_stopped_while_it_sends_many_rows_stops_nobody_else() {
+    let [database] = databases("server") else { panic!("one database has clients to stop") };
+    let dir = tempfile::tempdir().unwrap();
+    let uri = database.uri(dir.path(), "stopped among rows");
+    let other = connect(&uri).await;
+    let table = create(&other, "a").await;
+    // Of one user each row takes a moment, so that the client is stopped before it has sent all.
+    let role = place(&uri).schema.replace(' ', "_");
+    let schema = format!("\"{}\"", place(&uri).schema);
+    let slow = format!(
+        "CREATE ROLE {role} LOGIN SUPERUSER; CREATE FUNCTION {schema}.slow() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN IF current_user = ''{role}'' THEN PERFORM pg_sleep(0.001); END IF; RETURN NEW; END'; \
+         CREATE TRIGGER slow BEFORE INSERT ON {schema}.dl_add_files FOR EACH ROW EXECUTE FUNCTION {schema}.slow()"
+    );
+    ask(&uri, &slow).await;
+    let stopped = Process::start(&["append many", &changed(&uri, |place| place.user = Some(role.clone())), "stopped"]);
+    let of_role = format!("SELECT 1 FROM pg_stat_activity WHERE usename = '{role}'");
+    until(&uri, "rows come in", &format!("{of_role} AND wait_event = 'PgSleep'")).await;
+    signal(&stopped, "-STOP");
+    until(&uri, "the server waits for more", &format!("{of_role} AND wait_event = 'ClientRead'")).await;
+    let outcome = tokio::time::timeout(PATIENCE / 2, other.commit_all(vec![append(table, 0, "other")])).await;
+    let outcome = outcome.expect("the server ended the transaction that was stopped").unwrap();
+    assert_eq!(outcome.committed().unwrap()[0].version, 1);
+    signal(&stopped, "-CONT");
+    assert_eq!(stopped.done(), ["2"], "it is told that nothing was committed, and commits");
+    let files = other.reader(table).counts(2).await.unwrap().files;
+    assert_eq!(files, 1 + MANY as u64);
     other.close().await;
 }
 

@@ -1,0 +1,176 @@
+//! A database that records what it is asked, and can lose the answer to COMMIT.
+
+use std::sync::MutexGuard;
+
+use super::*;
+use crate::database::placeholders;
+
+pub(super) type Statement = (String, Vec<Value>);
+
+/// What a [`Recorded`] database was asked, and what it loses.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Record(Arc<Recording>);
+
+#[derive(Debug, Default)]
+struct Recording {
+    /// Every statement but those that insert rows.
+    statements: Mutex<Vec<Statement>>,
+    /// Round trips, without BEGIN and COMMIT.
+    trips: AtomicU64,
+    lose: Mutex<Lose>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) enum Lose {
+    #[default]
+    Nothing,
+    /// The commit happens, its answer does not arrive.
+    Answer,
+    /// The commit does not happen, nor an answer.
+    Commit,
+    /// As `Answer`, and nothing can be asked afterwards.
+    Everything,
+}
+
+impl Record {
+    /// A catalog whose database is recorded here.
+    pub(super) fn of(&self, catalog: SqlCatalog) -> SqlCatalog {
+        let db = Arc::new(Recorded { inner: catalog.db.clone(), record: self.clone() });
+        SqlCatalog { db, ..catalog }
+    }
+
+    /// The statements since the last call.
+    pub(super) fn statements(&self) -> Vec<Statement> {
+        std::mem::take(&mut *self.0.statements.lock().unwrap())
+    }
+
+    /// The round trips since the last call.
+    pub(super) fn trips(&self) -> u64 {
+        self.0.trips.swap(0, Ordering::Relaxed)
+    }
+
+    pub(super) fn lose(&self) -> MutexGuard<'_, Lose> {
+        self.0.lose.lock().unwrap()
+    }
+
+    fn note(&self, sql: &str, params: &[Value]) {
+        self.0.statements.lock().unwrap().push((sql.to_string(), params.to_vec()));
+    }
+
+    fn trip(&self) {
+        self.0.trips.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn session(&self, inner: Box<dyn Session>) -> Box<dyn Session> {
+        Box::new(RecordedSession { inner, record: self.clone() })
+    }
+}
+
+#[derive(Debug)]
+struct Recorded {
+    inner: Arc<dyn Database>,
+    record: Record,
+}
+
+struct RecordedSession {
+    inner: Box<dyn Session>,
+    record: Record,
+}
+
+#[async_trait]
+impl Database for Recorded {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+    async fn read(&self) -> Result<Box<dyn Session>> {
+        Ok(self.record.session(self.inner.read().await?))
+    }
+    async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+        if !heads.is_empty() && self.describe().contains("postgres") {
+            let sql = format!(
+                "SELECT 1 FROM dl_tables WHERE table_id IN ({}) ORDER BY table_id FOR UPDATE",
+                placeholders(heads.len())
+            );
+            self.record.note(&sql, &heads.iter().map(|id| id.0.into()).collect::<Vec<_>>());
+        }
+        let (session, rows) = self.inner.write(heads, first).await?;
+        Ok((self.record.session(session), rows))
+    }
+    async fn note(&self, heads: &[TableId]) -> Result<Box<dyn Session>> {
+        Ok(self.record.session(self.inner.note(heads).await?))
+    }
+    fn clock(&self) -> Option<&'static str> {
+        self.inner.clock()
+    }
+    fn point(&self) -> &'static str {
+        self.inner.point()
+    }
+    fn is_before(&self, row: &str) -> String {
+        self.inner.is_before(row)
+    }
+    async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
+        self.record.note(&sql, &params);
+        self.record.trip();
+        self.inner.stream(sql, params).await
+    }
+    async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
+        if *self.record.lose() == Lose::Everything {
+            return Err(deltalakedb_log::TxnLogError::new(ErrorKind::Unavailable, "the network is down"));
+        }
+        self.record.note(sql, &params);
+        self.record.trip();
+        self.inner.query(sql, params).await
+    }
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+    async fn has_catalog(&self) -> Result<bool> {
+        self.inner.has_catalog().await
+    }
+    async fn migrate(&self) -> Result<Box<dyn Session>> {
+        self.inner.migrate().await
+    }
+    fn migration(&self, sql: &str) -> String {
+        self.inner.migration(sql)
+    }
+    async fn analyze(&self) -> Result<()> {
+        self.inner.analyze().await
+    }
+    fn seeks(&self) -> bool {
+        self.inner.seeks()
+    }
+    fn lock_proves_absence(&self) -> bool {
+        self.inner.lock_proves_absence()
+    }
+}
+
+#[async_trait]
+impl Session for RecordedSession {
+    async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
+        self.record.note(sql, &params);
+        self.record.trip();
+        self.inner.query(sql, params).await
+    }
+    fn rows<'s>(&'s mut self, sql: String, params: Vec<Value>) -> BoxStream<'s, Result<Row>> {
+        self.record.note(&sql, &params);
+        self.record.trip();
+        self.inner.rows(sql, params)
+    }
+    async fn write(&mut self, writes: Vec<Write>) -> Result<u64> {
+        for write in &writes {
+            if let Write::Run(sql, params) = write {
+                self.record.note(sql, params);
+            }
+        }
+        self.record.trip();
+        self.inner.write(writes).await
+    }
+    async fn commit(self: Box<Self>) -> Result<(), CommitFailure> {
+        let lose = *self.record.lose();
+        if lose != Lose::Commit {
+            self.inner.commit().await?;
+        }
+        let gone = deltalakedb_log::TxnLogError::new(ErrorKind::Unavailable, "the connection broke");
+        if lose == Lose::Nothing { Ok(()) } else { Err(CommitFailure::Unknown(gone)) }
+    }
+}

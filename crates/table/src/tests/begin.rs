@@ -1,0 +1,125 @@
+//! What a transaction asks the catalog: the same, however many tables there are.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use deltalakedb_log::catalog::{
+    Artifact, ComparedTables, HistoryLoad, Lease, MirrorFailure, MirrorState, Point, UnfinishedLoad,
+};
+use deltalakedb_log::commit::{Committed, Outcome};
+use deltalakedb_log::{CommitId, Head, Result, TableEntry, TxnLogReader, Version};
+
+use super::*;
+
+/// A catalog that notes what it is asked.
+#[derive(Debug)]
+struct Asked {
+    inner: Arc<MemoryCatalog>,
+    questions: Mutex<Vec<&'static str>>,
+}
+
+macro_rules! asked {
+    ($self:ident.$question:ident($($argument:expr),*)) => {{
+        $self.questions.lock().unwrap().push(stringify!($question));
+        $self.inner.$question($($argument),*)
+    }};
+}
+
+#[async_trait]
+impl Catalog for Asked {
+    async fn identity(&self) -> Result<(Uuid, Uuid)> {
+        asked!(self.identity()).await
+    }
+    async fn renew_epoch(&self) -> Result<Uuid> {
+        asked!(self.renew_epoch()).await
+    }
+    async fn now_ms(&self) -> Result<i64> {
+        asked!(self.now_ms()).await
+    }
+    fn compared(&self) -> &ComparedTables {
+        self.inner.compared()
+    }
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+    async fn tables(&self) -> Result<Vec<TableEntry>> {
+        asked!(self.tables()).await
+    }
+    async fn find(&self, table: &TableRef) -> Result<Option<TableEntry>> {
+        asked!(self.find(table)).await
+    }
+    async fn point(&self) -> Result<Point> {
+        asked!(self.point()).await
+    }
+    async fn find_at(&self, table: &TableRef, point: &Point) -> Result<Option<TableEntry>> {
+        asked!(self.find_at(table, point)).await
+    }
+    async fn begin(&self, tables: &[TableId]) -> Result<Vec<Head>> {
+        asked!(self.begin(tables)).await
+    }
+    fn reader(&self, table: TableId) -> Arc<dyn TxnLogReader> {
+        asked!(self.reader(table))
+    }
+    async fn commit_all(&self, requests: Vec<CommitRequest>) -> Result<Outcome> {
+        asked!(self.commit_all(requests)).await
+    }
+    async fn find_commit(&self, table: TableId, id: CommitId) -> Result<Option<Committed>> {
+        asked!(self.find_commit(table, id)).await
+    }
+    async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry> {
+        asked!(self.load_history(load)).await
+    }
+    async fn load_together(&self, loads: Vec<HistoryLoad<'_>>) -> Result<Vec<TableEntry>> {
+        asked!(self.load_together(loads)).await
+    }
+    async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>> {
+        asked!(self.unfinished_load(location)).await
+    }
+    async fn abandon_load(&self, table: TableId) -> Result<()> {
+        asked!(self.abandon_load(table)).await
+    }
+    async fn acquire_lease(&self, table: TableId, holder: Uuid, now_ms: i64, until_ms: i64) -> Result<Option<Lease>> {
+        asked!(self.acquire_lease(table, holder, now_ms, until_ms)).await
+    }
+    async fn release_lease(&self, lease: &Lease) -> Result<()> {
+        asked!(self.release_lease(lease)).await
+    }
+    async fn mark_published(&self, lease: &Lease, version: Version) -> Result<()> {
+        asked!(self.mark_published(lease, version)).await
+    }
+    async fn mark_next_published(&self, table: TableId, from: Version, to: Version) -> Result<bool> {
+        asked!(self.mark_next_published(table, from, to)).await
+    }
+    async fn mark_checkpointed(&self, table: TableId, version: Version) -> Result<()> {
+        asked!(self.mark_checkpointed(table, version)).await
+    }
+    async fn mark_failed(&self, table: TableId, version: Version, what: Artifact, error: &str, at: i64) -> Result<()> {
+        asked!(self.mark_failed(table, version, what, error, at)).await
+    }
+    async fn set_mirror(&self, seen: &TableEntry, state: &MirrorState) -> Result<bool> {
+        asked!(self.set_mirror(seen, state)).await
+    }
+    async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>> {
+        asked!(self.mirror_failures(table)).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_asks_the_same_however_many_tables_there_are() {
+    let mut asked = Vec::new();
+    for others in [2, 40] {
+        let room = Room::new();
+        for n in 0..others {
+            room.create(&format!("t{n}"), "id long, day string", &[]).await;
+        }
+        let catalog = Arc::new(Asked { inner: room.catalog.clone(), questions: Mutex::default() });
+        let tx = Transaction::begin(catalog.clone(), TransactionOptions::default()).await.unwrap();
+        room.open("t0").await.write(rows(&[7], &["z"]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
+        assert!(text(&tx.read("t0", &Scan::default()).await.unwrap()).is_empty(), "what came later is not seen");
+        tx.write("t1", rows(&[1], &["x"]), SaveMode::Append).await.unwrap();
+        tx.commit().await.unwrap();
+        asked.push(std::mem::take(&mut *catalog.questions.lock().unwrap()));
+    }
+    assert!(!asked[1].contains(&"tables"), "{asked:?}");
+    assert_eq!(asked[0], asked[1]);
+}
