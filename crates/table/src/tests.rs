@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::*;
 
 mod begin;
+mod changes;
 mod clones;
 mod conditions;
 mod files;

@@ -17,7 +17,7 @@ use deltalake_core::operations::get_num_idx_cols_and_stats_columns;
 use deltalake_core::table::config::TablePropertiesExt as _;
 use deltalakedb_log::action::{Action, Commit, CommitInfo, Metadata};
 use deltalakedb_log::snapshot::Snapshot;
-use deltalakedb_log::{Object, Result, TxnLogError};
+use deltalakedb_log::{Object, Result};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 
@@ -68,21 +68,12 @@ impl PlainAppend {
     pub(crate) async fn append(self, rows: Data) -> Result<Captured> {
         let began = Instant::now();
         let written = self.write(rows).await;
-        let files = self.log_store.new_files();
-        let written = match self.log_store.puts().take_failure() {
-            Some(e) => Err(TxnLogError::from(e)).explain(|| "the data files cannot be written".into()),
-            None => match written {
-                Ok((rows, adds)) => self.commit(rows, adds, began, &files).await,
-                Err(e) => Err(e),
-            },
+        let commit = async {
+            let (rows, adds) = written?;
+            self.commit(rows, adds, began, &self.log_store.new_files()).await
         };
-        match written {
-            Ok(actions) => Ok(Captured { actions, files, seen: self.log.seen(), metrics: Value::Null }),
-            Err(e) => {
-                files.remove().await;
-                Err(e)
-            }
-        }
+        let (actions, files) = self.log_store.with_files(commit).await?;
+        Ok(Captured { actions, files, seen: self.log.seen(), metrics: Value::Null })
     }
 
     /// How many rows were written, and the adds in JSON.

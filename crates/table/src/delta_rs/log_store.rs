@@ -9,21 +9,21 @@ use deltalake_core::kernel::transaction::TransactionError;
 use deltalake_core::logstore::{CommitOrBytes, LogStore, LogStoreConfig, StorageConfig};
 use deltalake_core::{DeltaResult, DeltaTableError};
 use deltalakedb_log::action::Add;
-use deltalakedb_log::{Durability, Location, Result, Stores, TxnLogError, Version};
-use object_store::path::Path;
+use deltalakedb_log::{Location, Result, Stores, TxnLogError, Version};
 use object_store::{ObjectStore, ObjectStoreExt};
 use url::Url;
 use uuid::Uuid;
 
+use super::changed;
 use super::engine::VirtualEngine;
 use super::log::HeldLog;
 use super::outside;
 use super::overlay::Overlay;
 use super::puts::Puts;
 use super::stores;
-use crate::error::Explain;
 use crate::write::WriteOptions;
 
+#[derive(Clone)]
 pub(super) struct VirtualLogStore {
     log: Arc<HeldLog>,
     config: LogStoreConfig,
@@ -31,6 +31,8 @@ pub(super) struct VirtualLogStore {
     location: Location,
     /// The store of the table, which is all there is under the table's URL.
     table: Arc<Overlay>,
+    /// Whether commits name files as the reader of change data needs them.
+    of_changes: bool,
     objects: Arc<dyn Engine>,
     stores: Arc<dyn Stores>,
 }
@@ -46,10 +48,16 @@ impl VirtualLogStore {
             objects: stores::engine(&stores, &url)?,
             table_url: url,
             location: location.clone(),
-            table: Arc::new(Overlay::new(data, log.clone())),
+            table: Arc::new(Overlay::new(data, log.clone(), location.clone(), stores.clone())),
+            of_changes: false,
             log,
             stores,
         })
+    }
+
+    /// The same for the reader of change data.
+    pub(super) fn of_changes(&self) -> Self {
+        Self { of_changes: true, ..self.clone() }
     }
 
     /// A URL within the table as everyone knows it.
@@ -72,19 +80,14 @@ impl VirtualLogStore {
 
     /// The files that a live file consists of: its own, and that of its deletion vector.
     pub(super) fn files_of(&self, add: &Add) -> Result<Vec<Url>> {
-        let file = self.location.url().join(&add.path);
-        let file = file.explain(|| format!("the path of the file {:?} cannot be read", add.path))?;
+        let file = changed::url_of(&add.path, &self.location)?;
         let vector = add.deletion_vector.as_ref().map(|of| super::deletion_vector_file(of, &self.location));
         Ok(std::iter::once(file).chain(vector.transpose()?.flatten()).collect())
     }
 
     /// Whether there is a file at a URL.
     pub(super) async fn is_there(&self, url: &Url) -> Result<bool> {
-        let (store, path) = match url.as_str().strip_prefix(self.location.url().as_str()) {
-            Some(inside) => (self.data_store(), inside),
-            None => (stores::root_store(&self.stores, url, Durability::Full)?, url.path()),
-        };
-        let path = Path::from_url_path(path).explain(|| format!("the path of the file {url} cannot be read"))?;
+        let (store, path) = self.table.file(url)?;
         match store.head(&path).await {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
@@ -109,7 +112,11 @@ impl LogStore for VirtualLogStore {
         if self.log.newest().is_none_or(|newest| version > newest) {
             return Ok(None);
         }
-        self.log.commit(version).await.map_err(outward)
+        let commit = self.log.commit(version).await.map_err(outward)?;
+        match commit {
+            Some(bytes) if self.of_changes => changed::commit(bytes, &self.location).map(Some).map_err(outward),
+            commit => Ok(commit),
+        }
     }
 
     async fn write_commit_entry(

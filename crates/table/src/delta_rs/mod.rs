@@ -11,6 +11,7 @@
 mod append;
 mod batches;
 mod bounds;
+mod changed;
 mod condition;
 mod date_trunc;
 mod engine;

@@ -169,7 +169,11 @@ pub enum Alter {
 impl VirtualTable {
     /// The table as delta-rs has it.
     pub(super) fn theirs(&self) -> DeltaTable {
-        let mut table = DeltaTable::new(self.log_store.clone());
+        self.theirs_in(self.log_store.clone())
+    }
+
+    fn theirs_in(&self, log_store: Arc<VirtualLogStore>) -> DeltaTable {
+        let mut table = DeltaTable::new(log_store);
         table.state = Some(DeltaTableState::new(self.snapshot.clone()));
         table
     }
@@ -247,7 +251,8 @@ impl VirtualTable {
     pub(crate) async fn changes(self, what: &Changes) -> Result<SendableRecordBatchStream> {
         let failed = || "the changes cannot be read".to_string();
         let session = session_context(self.log_store.stores())?;
-        let mut scan = self.theirs().scan_cdf().with_starting_version(what.from);
+        let mut scan =
+            self.theirs_in(Arc::new(self.log_store.of_changes())).scan_cdf().with_starting_version(what.from);
         if let Some(to) = what.to {
             scan = scan.with_ending_version(to);
         }

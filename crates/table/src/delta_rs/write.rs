@@ -459,20 +459,12 @@ where
 {
     // What panics in delta-rs is its fault or ours, and must not leave files behind either.
     let done = AssertUnwindSafe(operation.into_future()).catch_unwind().await;
-    let files = log_store.new_files();
-    let captured = match (log_store.puts().take_failure(), done) {
-        (_, Err(panic)) => Err(panicked(what, panic.as_ref())),
-        (Some(e), _) => Err(TxnLogError::from(e)).explain(|| "the data files cannot be written".into()),
-        (None, Ok(Ok(done))) => parsed(log.captured(), &files, base).await.map(|commits| (commits, metrics(done))),
-        (None, Ok(Err(e))) => Err(e).explain(|| what.into()),
+    let captured = async {
+        let done = done.map_err(|panic| panicked(what, panic.as_ref()))?.explain(|| what.into())?;
+        Ok((parsed(log.captured(), &log_store.new_files(), base).await?, metrics(done)))
     };
-    match captured {
-        Ok((commits, metrics)) => Ok((commits, metrics, files)),
-        Err(e) => {
-            files.remove().await;
-            Err(e)
-        }
-    }
+    let ((commits, metrics), files) = log_store.with_files(Box::pin(captured)).await?;
+    Ok((commits, metrics, files))
 }
 
 /// The actions of the commits, with the bounds of decimals made safe.
@@ -494,8 +486,26 @@ fn panicked(what: &str, panic: &(dyn Any + Send)) -> TxnLogError {
 }
 
 impl VirtualLogStore {
+    /// The files that an operation put so far.
     pub(super) fn new_files(&self) -> NewFiles {
         NewFiles { store: self.data_store(), paths: self.puts().paths() }
+    }
+
+    /// What is made of an operation that has ended, and its files. When that fails, or a file could not be put, the files
+    /// are removed.
+    pub(super) async fn with_files<T>(&self, made: impl Future<Output = Result<T>>) -> Result<(T, NewFiles)> {
+        let files = self.new_files();
+        let made = match self.puts().take_failure() {
+            Some(e) => Err(TxnLogError::from(e)).explain(|| "the data files cannot be written".into()),
+            None => made.await,
+        };
+        match made {
+            Ok(made) => Ok((made, files)),
+            Err(e) => {
+                files.remove().await;
+                Err(e)
+            }
+        }
     }
 }
 
