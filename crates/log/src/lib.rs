@@ -34,7 +34,7 @@ pub use allowed::AllowedPaths;
 pub use catalog::{Catalog, TableEntry, TableRef, TxnLogReader, TxnLogWriter};
 pub use commit::{CommitRequest, Outcome};
 pub use error::{ErrorKind, Result, Subject, TxnLogError, TxnLogTransactionError};
-pub use file::{CheckpointState, FileTxnLogReader, FileTxnLogWriter, StoredCheckpoint};
+pub use file::{CheckpointState, FileDetails, FileTxnLogReader, FileTxnLogWriter, StoredCheckpoint};
 pub use ids::{Clock, CommitId, SeededClock, SystemClock, TableId, TableName};
 pub use local::{Durability, LocalFiles, ModifiedAt};
 pub use location::Location;

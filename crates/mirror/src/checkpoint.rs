@@ -21,8 +21,8 @@ use deltalakedb_log::action::{Action, Txn};
 use deltalakedb_log::catalog::Artifact;
 use deltalakedb_log::time::parse_interval;
 use deltalakedb_log::{
-    At, CheckpointState, ErrorKind, Object, Result, Snapshot, StoredCheckpoint, TableEntry, TableId, TableName,
-    TxnLogError, TxnLogReader, Version,
+    At, CheckpointState, ErrorKind, FileDetails, Object, Result, Snapshot, StoredCheckpoint, TableEntry, TableId,
+    TableName, TxnLogError, TxnLogReader, Version,
 };
 use futures::{StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
@@ -148,11 +148,17 @@ impl Mirror {
         let now = self.clock.now_ms();
         retain(&mut snapshot.txns, &snapshot.head.metadata, now);
         let path = path(version);
-        write(reader.as_ref(), &snapshot, store.clone(), &path, now).await?;
+        let rows = Rows::new(&snapshot.head)?;
+        let details = write(reader.as_ref(), &snapshot, &rows, store.clone(), &path, now).await?;
 
         let stored = StoredCheckpoint::at(entry.location.clone(), store.clone(), version, &path).await?;
         let state = stored.read().await?;
-        if let Some(what) = difference(reader.as_ref(), &snapshot, &state).await? {
+        let may_lack: &[_] = if rows.has_stats() { &[] } else { &[FileDetails::STATISTICS] };
+        let difference = match other_files(reader.as_ref(), &snapshot, &state).await? {
+            None => other_details(&details, &state, may_lack),
+            found => found,
+        };
+        if let Some(what) = difference {
             return Err(TxnLogError::new(
                 ErrorKind::Internal,
                 format!("the checkpoint that was just written {what}: no reader is led to it"),
@@ -265,12 +271,34 @@ fn retain(txns: &mut BTreeMap<String, Txn>, metadata: &deltalakedb_log::action::
     }
 }
 
-/// How a checkpoint differs from the version it is of.
+/// How a checkpoint, which another engine may have written, differs from the version it is of.
 pub(crate) async fn difference(
     reader: &dyn TxnLogReader,
     ours: &Snapshot,
     theirs: &CheckpointState,
 ) -> Result<Option<String>> {
+    if let Some(what) = other_files(reader, ours, theirs).await? {
+        return Ok(Some(what));
+    }
+    let mut details = FileDetails::default();
+    let mut files = reader.files_in_order(ours.version()).await?;
+    while let Some(add) = files.try_next().await? {
+        details.insert(&add);
+    }
+    Ok(other_details(&details, theirs, &LEFT_OUT))
+}
+
+/// What other engines leave out of checkpoints.
+const LEFT_OUT: [&str; 4] = [FileDetails::STATISTICS, FileDetails::TAGS, FileDetails::ROW_IDS, FileDetails::CLUSTERING];
+
+/// How a checkpoint says something else of the files than the catalog.
+fn other_details(ours: &FileDetails, theirs: &CheckpointState, may_lack: &[&str]) -> Option<String> {
+    let what = ours.difference(&theirs.details, may_lack)?;
+    Some(format!("has other {what} of files than the catalog"))
+}
+
+/// How a checkpoint has other files than the version it is of, or says something else of the table.
+async fn other_files(reader: &dyn TxnLogReader, ours: &Snapshot, theirs: &CheckpointState) -> Result<Option<String>> {
     if let Some(what) = other_state(ours, theirs) {
         return Ok(Some(what));
     }
@@ -306,15 +334,15 @@ fn other_state(ours: &Snapshot, theirs: &CheckpointState) -> Option<String> {
     theirs.version.is_some_and(|version| version != head.version).then(|| "says that it is of another version".into())
 }
 
-/// Streams a version into a file.
+/// Streams a version into a file, and gives what the catalog says of its files.
 async fn write(
     reader: &dyn TxnLogReader,
     snapshot: &Snapshot,
+    rows: &Rows,
     store: Arc<dyn ObjectStore>,
     path: &Path,
     now: i64,
-) -> Result<()> {
-    let rows = Rows::new(&snapshot.head)?;
+) -> Result<FileDetails> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .set_max_row_group_row_count(Some(GROUP_ROWS))
@@ -325,9 +353,9 @@ async fn write(
     let upload = BufWriter::with_capacity(store, path.clone(), PART).with_max_concurrency(PARTS);
     let mut file =
         AsyncArrowWriter::try_new_with_options(upload, rows.schema(), options).map_err(|e| rows::failed(e.into()))?;
-    let written = fill(reader, snapshot, &rows, &mut file, now).await;
+    let written = fill(reader, snapshot, rows, &mut file, now).await;
     match written {
-        Ok(()) => file.close().await.map(drop).map_err(not_written),
+        Ok(details) => file.close().await.map(|_| details).map_err(not_written),
         Err(e) => {
             // The parts that are there are nothing without their end; the error to tell is the first.
             file.into_inner().abort().await.ok();
@@ -342,7 +370,7 @@ async fn fill(
     rows: &Rows,
     file: &mut AsyncArrowWriter<BufWriter>,
     now: i64,
-) -> Result<()> {
+) -> Result<FileDetails> {
     let Snapshot { head, txns, domains } = snapshot;
     let mut actions = vec![Action::Protocol(head.protocol.clone()), Action::Metadata(head.metadata.clone())];
     actions.extend(txns.values().cloned().map(Action::Txn));
@@ -350,9 +378,11 @@ async fn fill(
     for some in actions.chunks(BATCH) {
         file.write(&rows.of_others(some)?).await.map_err(not_written)?;
     }
+    let mut details = FileDetails::default();
     let mut adds = reader.files_in_order(head.version).await?.try_chunks(BATCH);
     while let Some(adds) = adds.next().await {
         let mut adds = adds.map_err(|e| e.1)?;
+        adds.iter().for_each(|add| details.insert(add));
         // Neighbours are alike then, and are compressed.
         adds.sort_by(|a, b| a.path.cmp(&b.path));
         file.write(&rows.of_adds(&adds)?).await.map_err(not_written)?;
@@ -364,7 +394,7 @@ async fn fill(
         let removes = removes.map_err(|e| e.1)?;
         file.write(&rows.of_removes(&removes)?).await.map_err(not_written)?;
     }
-    Ok(())
+    Ok(details)
 }
 
 fn not_written(e: ParquetError) -> TxnLogError {

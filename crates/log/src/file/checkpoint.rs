@@ -35,8 +35,9 @@ pub(super) enum Want {
     Snapshot,
     /// The files as well, live and removed.
     Files,
-    /// The same, but of each file only what makes it the file it is, and its size.
-    Keys,
+    /// The same, but of live files only what our actions have fields for, without typed copies, and of removed ones only
+    /// what makes each the file it is.
+    Details,
 }
 
 impl Want {
@@ -48,8 +49,23 @@ impl Want {
     }
 }
 
-/// The members of an add or a remove that [`Want::Keys`] keeps.
-const IDENTITY: [&str; 5] = ["path", "deletionVector", "size", "modificationTime", "dataChange"];
+/// The members of an add that [`Want::Details`] keeps.
+const ADD: [&str; 11] = [
+    "path",
+    "partitionValues",
+    "size",
+    "modificationTime",
+    "dataChange",
+    "stats",
+    "tags",
+    "deletionVector",
+    "baseRowId",
+    "defaultRowCommitVersion",
+    "clusteringProvider",
+];
+
+/// Those of a remove.
+const REMOVE: [&str; 3] = ["path", "deletionVector", "dataChange"];
 
 /// Rows read, parsed and applied at a time.
 const BATCH: usize = 4096;
@@ -179,7 +195,8 @@ fn wanted_columns(metadata: &ParquetMetaData, want: Want) -> ProjectionMask {
         let path = path(*leaf);
         match (path[0].as_str(), path.get(1).map(String::as_str)) {
             ("add" | "remove", _) if want == Want::Snapshot => false,
-            ("add" | "remove", Some(member)) if want == Want::Keys => IDENTITY.contains(&member),
+            ("add", Some(member)) if want == Want::Details => ADD.contains(&member),
+            ("remove", Some(member)) if want == Want::Details => REMOVE.contains(&member),
             ("add" | "remove", Some("partitionValues_parsed")) => false,
             ("add", Some("stats_parsed")) => !has_stats && !is_binary(*leaf),
             ("remove", Some("stats_parsed")) => false,

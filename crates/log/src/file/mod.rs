@@ -6,6 +6,7 @@
 //! is passed over while older files reach the same version (PROTOCOL.md, "Delta Log Entries" to "Checkpoints").
 
 mod checkpoint;
+mod details;
 mod listing;
 mod reader;
 mod stored;
@@ -32,6 +33,7 @@ use crate::local::Durability;
 use crate::location::Location;
 use crate::stores::Stores;
 
+pub use details::FileDetails;
 pub use reader::FileTxnLogReader;
 pub use stored::{CheckpointState, StoredCheckpoint};
 pub use writer::FileTxnLogWriter;

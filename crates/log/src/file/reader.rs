@@ -233,7 +233,7 @@ async fn replay(dir: &TableDir, listing: &Listing, version: Version, want: Want)
         while let Some((path, body)) = commits.try_next().await? {
             let mut actions = match want {
                 Want::Snapshot => Commit::parse_without_files(&body, &dir.name(&path))?,
-                Want::Files | Want::Keys => Commit::parse(body, &dir.name(&path))?.into_actions(),
+                Want::Files | Want::Details => Commit::parse(body, &dir.name(&path))?.into_actions(),
             };
             want.keep(&mut actions);
             state.apply(actions);

@@ -11,6 +11,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::TableDir;
 use super::checkpoint::{self, Want};
+use super::details::FileDetails;
 use super::listing::{Checkpoint, Listing};
 use crate::action::{Action, DomainMetadata, Metadata, Protocol, Txn, Version};
 use crate::error::Result;
@@ -34,6 +35,8 @@ pub struct CheckpointState {
     pub bytes: i64,
     /// The hash of their set.
     pub set_hash: SetHash,
+    /// What is said of them. Statistics only where they are JSON: typed ones spell bounds in another way.
+    pub details: FileDetails,
     /// The tombstones.
     pub tombstones: u64,
     /// The names of the sidecars that its files are in.
@@ -93,7 +96,7 @@ impl StoredCheckpoint {
     /// place cannot be read.
     pub async fn read(&self) -> Result<CheckpointState> {
         let mut state = CheckpointState::default();
-        checkpoint::each(&self.dir, &self.checkpoint, Want::Keys, &mut |actions| {
+        checkpoint::each(&self.dir, &self.checkpoint, Want::Details, &mut |actions| {
             actions.into_iter().for_each(|action| state.take(action));
         })
         .await?;
@@ -109,6 +112,7 @@ impl CheckpointState {
                 self.files += 1;
                 self.bytes = self.bytes.saturating_add(add.size);
                 self.set_hash.insert(&add.key());
+                self.details.insert(&add);
             }
             Action::Remove(_) => self.tombstones += 1,
             Action::Protocol(protocol) => self.protocol = Some(protocol),

@@ -78,6 +78,11 @@ impl Rows {
         Ok(Self { schema: Arc::new(Schema::new(columns)), parsed, stats, v2 })
     }
 
+    /// Whether statistics are in it as JSON text.
+    pub(super) fn has_stats(&self) -> bool {
+        self.stats
+    }
+
     pub(super) fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use deltalakedb_log::action::{Action, Add, DeletionVector, Protocol, Version};
 use deltalakedb_log::catalog::MirrorState;
 use deltalakedb_log::commit::{Base, NewTable};
-use deltalakedb_log::conformance::actions::{action, file, metadata, protocol};
+use deltalakedb_log::conformance::actions::{action, file, metadata, protocol, with_dv};
 use deltalakedb_log::stores::environment;
 use deltalakedb_log::{
     At, Catalog, Clock, CommitRequest, Durability, ErrorKind, FileTxnLogReader, Location, MemoryCatalog, Result,
@@ -57,6 +57,15 @@ impl Replayer for OurReader {
     }
 }
 
+/// A table with so many commits on top of the one that made it.
+async fn world(seed: u64, commits: usize) -> World {
+    let world = World::new(seed).await;
+    for _ in 0..commits {
+        world.append().await;
+    }
+    world
+}
+
 async fn findings(mirror: &Mirror, entry: &TableEntry) -> Vec<Finding> {
     let every = VerifyOptions { every_version: true, data: false };
     mirror.verify(entry, &OurReader, every, &|_, _| {}).await.unwrap()
@@ -97,10 +106,7 @@ fn a_publisher_with_nothing_to_do_beside_writers_stops_nothing() {
 fn tasks_that_share_a_publisher_take_turns() {
     for seed in 0..20 {
         run(async move {
-            let world = Arc::new(World::new(seed).await);
-            for _ in 0..30 {
-                world.append().await;
-            }
+            let world = Arc::new(world(seed, 30).await);
             let mirror = world.mirror();
             let publish = || {
                 let (world, mirror) = (world.clone(), mirror.clone());
@@ -148,10 +154,7 @@ fn publishing_ends_though_commits_keep_coming() {
 #[test]
 fn published_commits_that_disappear_are_put_back() {
     run(async {
-        let world = World::new(7).await;
-        for _ in 0..5 {
-            world.append().await;
-        }
+        let world = world(7, 5).await;
         let mirror = world.mirror();
         mirror.publish(world.table).await.unwrap();
 
@@ -191,8 +194,7 @@ fn published_commits_that_disappear_are_put_back() {
 #[test]
 fn a_place_that_is_empty_now_is_not_published_into() {
     run(async {
-        let world = World::new(8).await;
-        world.append().await;
+        let world = world(8, 1).await;
         world.mirror().publish(world.table).await.unwrap();
         let all: Vec<_> = world.store.inner.list(None).try_collect().await.unwrap();
         for file in all {
@@ -243,10 +245,7 @@ fn a_store_that_overwrites_is_refused_before_anything_is_published() {
 #[test]
 fn a_slow_publisher_does_not_lead_readers_back() {
     run(async {
-        let world = World::new(11).await;
-        for _ in 0..4 {
-            world.append().await;
-        }
+        let world = world(11, 4).await;
         let mirror = world.mirror();
         mirror.publish_commits(world.table).await.unwrap();
         let before = world.entry().await;
@@ -265,10 +264,7 @@ fn a_slow_publisher_does_not_lead_readers_back() {
 #[test]
 fn an_import_never_takes_the_watermark_back_nor_another_history_in() {
     run(async {
-        let world = World::new(12).await;
-        for _ in 0..3 {
-            world.append().await;
-        }
+        let world = world(12, 3).await;
         let mirror = world.mirror();
         mirror.publish(world.table).await.unwrap();
         let location = world.entry().await.location;
@@ -319,6 +315,16 @@ impl Local {
         let add = Action::Add(file(&format!("f{}", self.clock.new_uuid()), 0, 9));
         let request = CommitRequest::new(self.table, self.clock.new_uuid(), Base::RebaseFrom(head), vec![add]);
         self.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+    }
+
+    /// A commit a day, each published before the next.
+    async fn publish_daily(&self, mirror: &Mirror, days: usize) {
+        for _ in 0..days {
+            mirror.publish(self.table).await.unwrap();
+            self.append().await;
+            self.clock.advance(DAY);
+        }
+        mirror.publish(self.table).await.unwrap();
     }
 
     async fn entry(&self) -> TableEntry {
@@ -401,12 +407,7 @@ fn a_log_that_was_cleaned_up_agrees_with_the_catalog_and_every_kept_version_open
     local_runtime(async {
         let local = Local::new(r#"{"delta.logRetentionDuration":"interval 7 days"}"#, protocol()).await;
         let mirror = local.mirror().with_checkpoint_interval(3.try_into().unwrap());
-        for _ in 0..12 {
-            mirror.publish(local.table).await.unwrap();
-            local.append().await;
-            local.clock.advance(DAY);
-        }
-        mirror.publish(local.table).await.unwrap();
+        local.publish_daily(&mirror, 12).await;
         assert_eq!(local.versions(".json"), (0..=12).collect::<Vec<_>>());
         assert!(mirror.clean_up(local.table).await.unwrap() > 0);
         let kept = local.versions(".json");
@@ -440,12 +441,7 @@ fn protected_checkpoints_stay() {
             let properties = properties.replace("PROTECTED", &protected.to_string());
             let local = Local::new(&properties, protects.clone()).await;
             let mirror = local.mirror().with_checkpoint_interval(3.try_into().unwrap());
-            for _ in 0..12 {
-                mirror.publish(local.table).await.unwrap();
-                local.append().await;
-                local.clock.advance(DAY);
-            }
-            mirror.publish(local.table).await.unwrap();
+            local.publish_daily(&mirror, 12).await;
             assert_eq!(mirror.clean_up(local.table).await.unwrap() > 0, is_cleaned, "before version {protected}");
         }
     });
@@ -454,10 +450,7 @@ fn protected_checkpoints_stay() {
 #[test]
 fn a_clean_up_that_stops_leaves_no_hole() {
     run(async {
-        let world = World::new(13).await;
-        for _ in 0..9 {
-            world.append().await;
-        }
+        let world = world(13, 9).await;
         let mirror = world.mirror().with_checkpoint_interval(3.try_into().unwrap());
         mirror.publish(world.table).await.unwrap();
         for version in [3, 6] {
@@ -487,36 +480,53 @@ fn a_clean_up_that_stops_leaves_no_hole() {
 }
 
 #[test]
-fn a_checkpoint_with_other_sizes_is_found() {
-    run(async {
-        let world = World::new(14).await;
-        world.append().await;
-        let mirror = world.mirror();
-        mirror.publish(world.table).await.unwrap();
-        // The checkpoint of a table whose one file is larger.
-        let other = World::new(14).await;
-        let add = Action::Add(Add { size: 11, ..only_file(&world).await });
-        let request = CommitRequest::new(other.table, other.clock.new_uuid(), Base::RebaseFrom(0), vec![add]);
-        other.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
-        other.mirror().publish(other.table).await.unwrap();
-        other.mirror().checkpoint(other.table).await.unwrap();
-        let name = Path::from(format!("_delta_log/{:020}.checkpoint.parquet", 1));
-        let theirs = bytes_of(&other.store.inner, &name).await.unwrap();
-        mirror.checkpoint(world.table).await.unwrap();
-        world.store.inner.put(&name, theirs.into()).await.unwrap();
-        let found = findings(&mirror, &world.entry().await).await;
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].what.contains("has files of 11 bytes in all instead of 10"), "{}", found[0]);
-    });
+fn a_checkpoint_that_says_something_else_is_found() {
+    type Change = fn(&mut Add);
+    let changes: [(Change, &str); 6] = [
+        (|add| add.size = 11, "has files of 11 bytes in all instead of 10"),
+        (|add| add.stats = add.stats.take().map(|stats| stats.replace("\"min", "\"max")), "other statistics"),
+        (|add| add.partition_values.clear(), "other partition values"),
+        (|add| _ = add.tags.get_or_insert_default().insert("more".into(), None), "other tags"),
+        (|add| add.base_row_id = Some(8), "other row ids"),
+        (|add| _ = add.deletion_vector.as_mut().map(|vector| vector.cardinality = 5), "other deletion vectors"),
+    ];
+    for (change, want) in changes {
+        run(async move {
+            let table = |add: Add| async move {
+                let world = World::new(14).await;
+                let request = CommitRequest::new(
+                    world.table,
+                    world.clock.new_uuid(),
+                    Base::RebaseFrom(0),
+                    vec![Action::Add(add)],
+                );
+                world.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+                world.mirror().publish(world.table).await.unwrap();
+                world.mirror().checkpoint(world.table).await.unwrap();
+                world
+            };
+            let mut add = with_dv(file("f", 0, 9), "v");
+            add.tags = Some([("tag".to_string(), Some("x".to_string()))].into());
+            add.base_row_id = Some(7);
+            let world = table(add.clone()).await;
+            assert_eq!(findings(&world.mirror(), &world.entry().await).await, []);
+            // The checkpoint of a table that differs in this.
+            change(&mut add);
+            let other = table(add).await;
+            let name = Path::from(format!("_delta_log/{:020}.checkpoint.parquet", 1));
+            let theirs = bytes_of(&other.store.inner, &name).await.unwrap();
+            world.store.inner.put(&name, theirs.into()).await.unwrap();
+            let found = findings(&world.mirror(), &world.entry().await).await;
+            assert_eq!(found.len(), 1, "{want}: {found:?}");
+            assert!(found[0].what.contains(want), "{}", found[0]);
+        });
+    }
 }
 
 #[test]
 fn nothing_is_read_from_the_catalog_while_the_store_is_waited_for() {
     run(async {
-        let world = World::new(15).await;
-        for _ in 0..250 {
-            world.append().await;
-        }
+        let world = world(15, 250).await;
         let mirror = world.mirror_of(Arc::new(Watched::new(&world))).with_checkpoint_interval(100.try_into().unwrap());
         assert_eq!(mirror.publish(world.table).await.unwrap().count, 251);
         let options = VerifyOptions { every_version: false, data: true };
@@ -583,10 +593,4 @@ fn files_of_every_kind_are_looked_for() {
         }
         assert_eq!(look().await.len(), 1);
     });
-}
-
-async fn only_file(world: &World) -> Add {
-    let mut files: Vec<_> =
-        world.catalog.reader(world.table).files(1, None).await.unwrap().try_collect().await.unwrap();
-    files.remove(0)
 }

@@ -1,0 +1,131 @@
+//! What is said of the files of a version, as digests: two who say the same of all files are told apart from two who do
+//! not, without a file being kept.
+
+use std::collections::BTreeMap;
+
+use crate::action::Add;
+use crate::path::{FileKey, SetHash};
+
+/// Digests of what adds say of their files beside naming them, in whatever order they come.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FileDetails(BTreeMap<&'static str, SetHash>);
+
+impl FileDetails {
+    /// What every reader needs of a file that has it.
+    pub const SIZES: &str = "sizes";
+    /// The same.
+    pub const PARTITION_VALUES: &str = "partition values";
+    /// The same.
+    pub const DELETION_VECTORS: &str = "deletion vectors";
+    /// What others may leave out.
+    pub const STATISTICS: &str = "statistics";
+    /// The same.
+    pub const TAGS: &str = "tags";
+    /// The same.
+    pub const MODIFICATION_TIMES: &str = "modification times";
+    /// The same.
+    pub const ROW_IDS: &str = "row ids";
+    /// The same.
+    pub const CLUSTERING: &str = "clustering providers";
+
+    /// Puts a file in.
+    pub fn insert(&mut self, add: &Add) {
+        let key = add.key();
+        let mut say = |what, said: &[&[u8]]| {
+            let mut hash = blake3::Hasher::new();
+            hash.update(&key.0);
+            for part in said {
+                // Where a part ends is part of what is said.
+                hash.update(&(part.len() as u64).to_be_bytes());
+                hash.update(part);
+            }
+            let mut of_file = [0; 16];
+            hash.finalize_xof().fill(&mut of_file);
+            self.0.entry(what).or_default().insert(&FileKey(of_file));
+        };
+        say(Self::SIZES, &[&add.size.to_be_bytes()]);
+        say(Self::MODIFICATION_TIMES, &[&add.modification_time.to_be_bytes()]);
+        // An empty value is null, and so is one that is not there (PROTOCOL.md, "Partition Value Serialization").
+        let values: BTreeMap<_, _> =
+            add.partition_values.iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect();
+        let values = values.iter().filter(|(_, value)| !value.is_empty());
+        let values: Vec<&[u8]> = values.flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]).collect();
+        if !values.is_empty() {
+            say(Self::PARTITION_VALUES, &values);
+        }
+        if let Some(vector) = &add.deletion_vector {
+            say(Self::DELETION_VECTORS, &[&vector.size_in_bytes.to_be_bytes(), &vector.cardinality.to_be_bytes()]);
+        }
+        if let Some(stats) = &add.stats {
+            say(Self::STATISTICS, &[stats.as_bytes()]);
+        }
+        let tags: BTreeMap<_, _> = add.tags.iter().flatten().collect();
+        let tags = tags.iter().flat_map(|(name, value)| {
+            let (is_null, value) = (if value.is_none() { "null" } else { "" }, value.as_deref().unwrap_or_default());
+            [name.as_bytes(), is_null.as_bytes(), value.as_bytes()]
+        });
+        let tags: Vec<&[u8]> = tags.collect();
+        if !tags.is_empty() {
+            say(Self::TAGS, &tags);
+        }
+        if add.base_row_id.is_some() || add.default_row_commit_version.is_some() {
+            let text = format!("{:?} {:?}", add.base_row_id, add.default_row_commit_version);
+            say(Self::ROW_IDS, &[text.as_bytes()]);
+        }
+        if let Some(provider) = &add.clustering_provider {
+            say(Self::CLUSTERING, &[provider.as_bytes()]);
+        }
+    }
+
+    /// What others say in another way of these files. What they say of none may be left out, where it is listed.
+    pub fn difference(&self, theirs: &Self, may_lack: &[&str]) -> Option<&'static str> {
+        let all = self.0.keys().chain(theirs.0.keys().filter(|what| !self.0.contains_key(*what)));
+        let lacks = |what: &&str| !theirs.0.contains_key(what) && may_lack.contains(what);
+        all.copied().find(|what| self.0.get(what) != theirs.0.get(what) && !lacks(what))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::actions::file;
+
+    fn of(adds: &[Add]) -> FileDetails {
+        let mut details = FileDetails::default();
+        adds.iter().for_each(|add| details.insert(add));
+        details
+    }
+
+    #[test]
+    fn what_is_said_otherwise_is_named() {
+        let (a, b) = (file("a", 0, 9), file("b", 10, 19));
+        assert_eq!(of(&[a.clone(), b.clone()]), of(&[b.clone(), a.clone()]), "in any order");
+        let check = |other: &dyn Fn(&mut Add), want: &str| {
+            let mut changed = b.clone();
+            other(&mut changed);
+            let (ours, theirs) = (of(&[a.clone(), b.clone()]), of(&[a.clone(), changed]));
+            assert_eq!(ours.difference(&theirs, &[]), Some(want));
+        };
+        let with = |value: Option<&str>| [("p".to_string(), value.map(String::from))].into_iter().collect();
+        check(&|add| add.size += 1, "sizes");
+        check(&|add| add.modification_time += 1, "modification times");
+        check(&|add| add.stats = Some(r#"{"numRecords":1}"#.into()), "statistics");
+        check(&|add| add.stats = None, "statistics");
+        check(&|add| add.partition_values = with(Some("x")), "partition values");
+        check(&|add| add.tags = Some(with(None)), "tags");
+        check(&|add| add.base_row_id = Some(7), "row ids");
+        check(&|add| add.clustering_provider = Some("liquid".into()), "clustering providers");
+        // Each is its file's.
+        let swapped = [Add { stats: b.stats.clone(), ..a.clone() }, Add { stats: a.stats.clone(), ..b.clone() }];
+        assert_eq!(of(&[a.clone(), b.clone()]).difference(&of(&swapped), &[]), Some("statistics"));
+
+        let valued = |partition_values| of(&[Add { partition_values, ..a.clone() }]);
+        for null in [with(None), with(Some(""))] {
+            assert_eq!(valued(null), valued(Default::default()), "null is null");
+        }
+        let without = Add { stats: None, ..a.clone() };
+        let (ours, theirs) = (of(&[a]), of(&[without]));
+        assert_eq!(ours.difference(&theirs, &[FileDetails::STATISTICS]), None);
+        assert_eq!(theirs.difference(&ours, &[FileDetails::STATISTICS]), Some("statistics"));
+    }
+}
