@@ -1,27 +1,45 @@
-//! Whether a catalog is behind the `_delta_log` of a table.
+//! Whether a catalog is behind the `_delta_log` of a table, and whether that is still there.
 //!
 //! A catalog that was restored from a backup, or whose server was replaced by one that lacks the last commits, does not
 //! know it. `_delta_log` does: it has versions after the catalog's newest. Who commits then, or vacuums, makes a second
 //! history or removes files of the first.
+//!
+//! Where versions were published and nothing of them is left, another folder is in the table's place: that of a disk that
+//! is not mounted, for example. Data files written there are lost to all who read the right one.
 
 use deltalakedb_log::catalog::require;
 use deltalakedb_log::stores::Stores;
 use deltalakedb_log::{
-    Catalog, Commit, Durability, Object, Result, TableEntry, TableId, TableRef, TxnLogError, Version,
+    Catalog, Commit, Durability, ErrorKind, Object, Result, TableEntry, TableId, TableRef, TxnLogError, Version,
 };
 use object_store::ObjectStore;
 
 use crate::checkpoint::{hint, hinted};
 use crate::put::{commit_path, describe, read};
+use crate::repair::{Listed, nothing_left};
 
-/// Refuses a table of which `_delta_log` has versions that the catalog lacks, or others than the catalog's: the error
-/// says which, and what to do.
+/// Refuses a table of which `_delta_log` has versions that the catalog lacks, or others than the catalog's, or nothing of
+/// what was published: the error says which, and what to do.
 pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table: TableId) -> Result<()> {
     loop {
         let entry = require(catalog, &TableRef::Id(table)).await?;
         let store = stores.open(&entry.location, Durability::Full)?;
         let store = store.as_ref();
-        let (beyond, other) = futures::try_join!(beyond(catalog, &entry, store), other(catalog, &entry, store))?;
+        let hint = async { Ok(hint(store).await?.and_then(|hint| hinted(&hint))) };
+        let (next, led_to, known) =
+            futures::try_join!(next(catalog, &entry, store), hint, known(catalog, &entry, store))?;
+        if let (None, None, Known::Gone(last)) = (&next, led_to, &known)
+            && Listed::read(store).await?.is_empty()
+        {
+            return Err(nothing_left(&entry, *last, ErrorKind::Invalid));
+        }
+        // The commits in between may have been removed, as those are that are older than a checkpoint.
+        let checkpoint = led_to.filter(|version| *version > entry.current_version);
+        let beyond = next.or_else(|| Some((checkpoint?, "a checkpoint".into())));
+        let other = match known {
+            Known::Other(version, what) => Some((version, what)),
+            Known::Gone(_) | Known::Same => None,
+        };
         if beyond.is_none() && other.is_none() {
             return Ok(());
         }
@@ -46,48 +64,47 @@ pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table:
     }
 }
 
-/// A version in `_delta_log` after the catalog's newest, and what it is.
-async fn beyond(
-    catalog: &dyn Catalog,
-    entry: &TableEntry,
-    store: &dyn ObjectStore,
-) -> Result<Option<(Version, String)>> {
+/// The version in `_delta_log` after the catalog's newest, and what it is.
+async fn next(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn ObjectStore) -> Result<Option<(Version, String)>> {
     let next = entry.current_version + 1;
     let path = commit_path(next);
-    let (there, hint) = futures::try_join!(read(store, &path), hint(store))?;
-    if let Some(there) = there {
-        let what = describe(&path, &there);
-        let own = Commit::parse(there, "a commit in _delta_log").ok().and_then(|commit| {
-            commit.info()?.0.get::<Object>(deltalakedb_log::commit::OUR_KEY)?.get::<String>("catalogId")
-        });
-        return Ok(Some(match own == Some(catalog.identity().await?.0.to_string()) {
-            true => (next, format!("{what}, committed in this catalog before it was restored")),
-            false => (next, what),
-        }));
-    }
-    // The commits in between may have been removed, as those are that are older than a checkpoint.
-    let led_to = hint.and_then(|hint| hinted(&hint)).filter(|version| *version > entry.current_version);
-    Ok(led_to.map(|version| (version, "a checkpoint".into())))
+    let Some(there) = read(store, &path).await? else { return Ok(None) };
+    let what = describe(&path, &there);
+    let own = Commit::parse(there, "a commit in _delta_log").ok().and_then(|commit| {
+        commit.info()?.0.get::<Object>(deltalakedb_log::commit::OUR_KEY)?.get::<String>("catalogId")
+    });
+    Ok(Some(match own == Some(catalog.identity().await?.0.to_string()) {
+        true => (next, format!("{what}, committed in this catalog before it was restored")),
+        false => (next, what),
+    }))
 }
 
-/// A version that the catalog has, and of which something else stands in `_delta_log`: the newest published one, or the
-/// next. The beginning of what the catalog has is what a try that was cut short left.
-async fn other(
-    catalog: &dyn Catalog,
-    entry: &TableEntry,
-    store: &dyn ObjectStore,
-) -> Result<Option<(Version, String)>> {
+/// What stands in `_delta_log` where the catalog's newest published version and the next should be.
+enum Known {
+    /// Nothing else: theirs, or of the next nothing yet.
+    Same,
+    /// Something else: the version, and what it is.
+    Other(Version, String),
+    /// Not the published version, which is this.
+    Gone(Version),
+}
+
+/// Looks for the versions that the catalog has. The beginning of what it has is what a try that was cut short left.
+async fn known(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn ObjectStore) -> Result<Known> {
     let next = entry.published_version.map_or(entry.base_version, |version| version + 1);
     let next = Some(next).filter(|version| *version <= entry.current_version);
+    let mut known = Known::Same;
     for version in entry.published_version.into_iter().chain(next) {
         let path = commit_path(version);
         let reader = catalog.reader(entry.id);
         let (there, ours) = futures::try_join!(read(store, &path), reader.commit_bytes(version))?;
-        if let (Some(there), Some(ours)) = (there, ours)
-            && !ours.starts_with(&there)
-        {
-            return Ok(Some((version, describe(&path, &there))));
+        match (there, ours) {
+            (Some(there), Some(ours)) if !ours.starts_with(&there) => {
+                return Ok(Known::Other(version, describe(&path, &there)));
+            }
+            (None, _) if entry.published_version == Some(version) => known = Known::Gone(version),
+            _ => {}
         }
     }
-    Ok(None)
+    Ok(known)
 }

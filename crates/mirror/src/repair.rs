@@ -79,14 +79,7 @@ impl Mirror {
         }
         let listed = Listed::read(store.as_ref()).await?;
         if listed.is_empty() {
-            let (name, place) = (&entry.name, &entry.location);
-            return Err(TxnLogError::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "nothing is left in {place}/_delta_log, where {name} was published up to version {last}: is the disk \
-                     mounted, and is it the right bucket? If it is lost, `dl mirror repair {name}` publishes all of it again"
-                ),
-            ));
+            return Err(nothing_left(entry, last, ErrorKind::Unavailable));
         }
         let repaired = self.put_back(entry, store.as_ref(), &listed).await?;
         Ok((!repaired.versions.is_empty()).then(|| repaired.to_string()))
@@ -140,15 +133,27 @@ impl Mirror {
     }
 }
 
+/// The error where nothing of what was published up to a version is in `_delta_log`.
+pub(crate) fn nothing_left(entry: &TableEntry, last: Version, kind: ErrorKind) -> TxnLogError {
+    let (name, place) = (&entry.name, &entry.location);
+    TxnLogError::new(
+        kind,
+        format!(
+            "nothing is left in {place}/_delta_log, where {name} was published up to version {last}: is the disk mounted, \
+             and is it the right bucket? If it is lost, `dl mirror repair {name}` publishes all of it again"
+        ),
+    )
+}
+
 /// What there is in `_delta_log`.
-struct Listed {
+pub(crate) struct Listed {
     /// The commits, with the size of each.
     commits: HashMap<Version, u64>,
     has_checkpoint: bool,
 }
 
 impl Listed {
-    async fn read(store: &dyn ObjectStore) -> Result<Self> {
+    pub(crate) async fn read(store: &dyn ObjectStore) -> Result<Self> {
         let mut listed = Self { commits: HashMap::new(), has_checkpoint: false };
         let mut files = store.list(Some(&Path::from("_delta_log")));
         while let Some(file) = files.try_next().await? {
@@ -162,7 +167,7 @@ impl Listed {
         Ok(listed)
     }
 
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.commits.is_empty() && !self.has_checkpoint
     }
 }

@@ -446,9 +446,7 @@ impl DeltaTable {
     /// Refuses to write while the catalog is behind `_delta_log`, before any file is written.
     async fn check_not_behind(&self) -> Result<()> {
         match &self.source {
-            Source::Catalog { catalog, id, .. } => {
-                check_not_behind(catalog.as_ref(), self.stores.as_ref(), [*id]).await
-            }
+            Source::Catalog { catalog, id, .. } => check_not_behind(catalog.as_ref(), self.stores.as_ref(), *id).await,
             Source::Plain | Source::Reader(_) => Ok(()),
         }
     }

@@ -154,6 +154,10 @@ impl Transaction {
         let mut guard = self.open().await?;
         let members = guard.as_mut().ok_or(TxnLogTransactionError::Closed)?;
         let member = self.member(members, &name).await?;
+        if !matches!(member.base, Base::Create(_)) {
+            let stores = self.options.write.stores.as_ref();
+            Box::pin(check_not_behind(self.catalog.as_ref(), stores, member.id)).await?;
+        }
         let called = format!("the table {name}");
         let Some(Staged { captured, reads, .. }) = Box::pin(operation.stage(&member.state, &called)).await? else {
             return Ok(Value::Null);
@@ -308,11 +312,6 @@ impl Transaction {
             request.committer = self.options.write.committer.clone();
             tracing::debug!(table = %name, writes, "a transaction commits");
             requests.push(request);
-        }
-        let changed = requests.iter().filter(|r| r.writes() && !matches!(r.base, Base::Create(_))).map(|r| r.table);
-        if let Err(e) = check_not_behind(self.catalog.as_ref(), self.options.write.stores.as_ref(), changed).await {
-            remove(&files).await;
-            return Err(e.into());
         }
         // Planning and flattening take time, too: the age is judged last.
         if let Err(e) = self.check_age() {

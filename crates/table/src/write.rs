@@ -26,9 +26,6 @@ use crate::delta_rs::{Captured, Casts, Fit, NewFiles, SchemaMode, TableSchema};
 use crate::error::query_error;
 use crate::transaction::MAX_TIMEOUT;
 
-/// Tables that are compared at a time with what is in their `_delta_log`.
-const AT_ONCE: usize = 16;
-
 /// What a write does with a table that is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SaveMode {
@@ -373,26 +370,21 @@ pub(crate) async fn commit_requests(
     Err(TxnLogTransactionError::Closed)
 }
 
-/// Refuses to write to tables whose catalog is behind their `_delta_log`. A process compares a table once, before it first
-/// writes to it. A `_delta_log` that cannot be read now stands in nobody's way.
-pub(crate) async fn check_not_behind(
-    catalog: &dyn Catalog,
-    stores: &dyn Stores,
-    tables: impl IntoIterator<Item = TableId>,
-) -> Result<()> {
-    let new: Vec<_> = tables.into_iter().filter(|table| !catalog.compared().contains(*table)).collect();
-    stream::iter(new.into_iter().map(Ok))
-        .try_for_each_concurrent(AT_ONCE, |table| async move {
-            match deltalakedb_mirror::check_not_behind(catalog, stores, table).await {
-                Ok(()) => catalog.compared().insert(table),
-                Err(e) if e.kind() == ErrorKind::Unavailable => {
-                    tracing::warn!("a table was not compared with its _delta_log before it is written to: {e}");
-                }
-                Err(e) => return Err(e),
-            }
-            Ok(())
-        })
-        .await
+/// Refuses to write to a table whose catalog is behind its `_delta_log`, or of whose `_delta_log` nothing is left. A
+/// process compares a table once, before it first writes to it. A `_delta_log` that cannot be read now stands in nobody's
+/// way.
+pub(crate) async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table: TableId) -> Result<()> {
+    if catalog.compared().contains(table) {
+        return Ok(());
+    }
+    match deltalakedb_mirror::check_not_behind(catalog, stores, table).await {
+        Ok(()) => catalog.compared().insert(table),
+        Err(e) if e.kind() == ErrorKind::Unavailable => {
+            tracing::warn!("a table was not compared with its _delta_log before it is written to: {e}");
+        }
+        Err(e) => return Err(e),
+    }
+    Ok(())
 }
 
 /// Longer from time to time, and never the same for two who wait for each other.

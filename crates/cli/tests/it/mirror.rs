@@ -41,13 +41,49 @@ fn what_is_missing_is_put_back() {
 #[test]
 fn a_folder_that_is_gone_is_not_published_into() {
     let place = begin();
+    place.dl(&["--set", "mirror.mode=background", "write", "t", "--input", "rows.csv"]).good();
     std::fs::rename(place.path("t/_delta_log"), place.path("elsewhere")).unwrap();
-    let written = place.dl(&["write", "t", "--input", "rows.csv"]);
-    assert_eq!(written.code, Some(0), "the commit stands: {written:?}");
-    assert!(written.err.contains("is the disk mounted"), "{written:?}");
+    let ran = place.dl(&["mirror", "run", "--format", "json"]);
+    assert!(ran.code != Some(0) && ran.out.contains("is the disk mounted"), "{ran:?}");
     assert!(!place.path("t/_delta_log").exists(), "nothing is put into the folder that is in its place");
     std::fs::rename(place.path("elsewhere"), place.path("t/_delta_log")).unwrap();
     place.dl(&["mirror", "run"]).good();
+    place.dl(&["verify", "t", "--every-version", "--data"]).good();
+}
+
+/// As where a disk is not mounted.
+#[test]
+fn a_folder_that_is_empty_is_not_written_into() {
+    let place = begin();
+    std::fs::rename(place.path("t"), place.path("elsewhere")).unwrap();
+    std::fs::create_dir(place.path("t")).unwrap();
+    let commands: [&[&str]; 5] = [
+        &["write", "t", "--input", "rows.csv"],
+        &["write", "t", "--input", "rows.csv", "--mode", "overwrite"],
+        &["delete", "t", "--where", "id = 1"],
+        &["sql", "INSERT INTO t VALUES (2)"],
+        &["vacuum", "t", "--retain", "0s", "--force"],
+    ];
+    for command in commands {
+        check(place.dl(command), 1, &["is the disk mounted", "`dl mirror repair default.t`"]);
+        assert_eq!(std::fs::read_dir(place.path("t")).unwrap().count(), 0, "{command:?} puts nothing there");
+    }
+    let history = place.dl(&["history", "t", "--format", "json"]).json();
+    assert_eq!(history.as_array().unwrap().len(), 2, "nothing was committed");
+    // It is back.
+    std::fs::remove_dir(place.path("t")).unwrap();
+    std::fs::rename(place.path("elsewhere"), place.path("t")).unwrap();
+    place.dl(&["write", "t", "--input", "rows.csv"]).good();
+    // Nobody can reach it now: that is another matter.
+    std::fs::rename(place.path("t/_delta_log"), place.path("elsewhere")).unwrap();
+    std::fs::write(place.path("t/_delta_log"), "").unwrap();
+    let written = place.dl(&["write", "t", "--input", "rows.csv"]);
+    assert_eq!(written.code, Some(0), "the commit stands: {written:?}");
+    std::fs::remove_file(place.path("t/_delta_log")).unwrap();
+    // Lost for good: the catalog has all of it.
+    std::fs::create_dir(place.path("t/_delta_log")).unwrap();
+    place.dl(&["mirror", "repair", "t"]).good();
+    place.dl(&["write", "t", "--input", "rows.csv"]).good();
     place.dl(&["verify", "t", "--every-version", "--data"]).good();
 }
 

@@ -119,26 +119,38 @@ async fn a_file_named_by_an_absolute_path_or_only_by_its_changes_is_kept() {
     assert_eq!(changes.iter().map(RecordBatch::num_rows).sum::<usize>(), 2, "the newest version's changes are there");
 }
 
+/// Every file below a folder that is not old is of the catalog's first moment.
+fn date_files(folder: &std::path::Path) {
+    let begin = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(BEGIN).unwrap());
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            date_files(&path);
+        } else if path.metadata().unwrap().modified().unwrap() > begin {
+            File::options().write(true).open(path).unwrap().set_modified(begin).unwrap();
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_still_be_committed_is_left_alone() {
     let room = Room::new();
     let table = replaced(&room).await;
-    let tx = Transaction::begin(room.catalog.clone(), TransactionOptions::default()).await.unwrap();
+    let options = TransactionOptions { write: later(0), ..TransactionOptions::default() };
+    let tx = Transaction::begin(room.catalog.clone(), options).await.unwrap();
     tx.write("t", rows(&[8], &["new"]), SaveMode::Append).await.unwrap();
-    let restore =
-        table.prepare(Operation::Restore(At::Version(1).into()), &WriteOptions::default()).await.unwrap().unwrap();
-    // A day from the real now: the files of the transaction are as old as one may become.
-    let day = i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()).unwrap();
-    let in_a_day = room.later(day - BEGIN / 1_000 + 24 * 60 * 60);
-    let gone = table.vacuum(&now_and_then(0, false), &in_a_day).await.unwrap();
+    let restore = table.prepare(Operation::Restore(At::Version(1).into()), &later(0)).await.unwrap().unwrap();
+    date_files(&table.location().local_path().unwrap());
+    // The files of the transaction are as old as one may become.
+    let gone = table.vacuum(&now_and_then(0, false), &room.later(24 * 60 * 60)).await.unwrap();
     assert_eq!(gone.files.len(), 2, "{gone:?}");
     tx.commit().await.unwrap();
     check(&table, &Scan::default(), &["|2|ab|", "|8|new|"]).await;
 
     // The version to be restored lost its files meanwhile: it must not come back without them.
-    let e = commit(room.catalog.as_ref(), vec![restore], &WriteOptions::default()).await.unwrap_err();
+    let e = commit(room.catalog.as_ref(), vec![restore], &later(0)).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
-    let e = table.restore(At::Version(1), &WriteOptions::default()).await.unwrap_err();
+    let e = table.restore(At::Version(1), &later(0)).await.unwrap_err();
     assert!(e.to_string().starts_with("the version cannot be restored"), "{e}");
 
     // Who comes later than files are spared commits nothing.
@@ -152,6 +164,8 @@ async fn what_may_still_be_committed_is_left_alone() {
 async fn readers_of_the_published_version_keep_their_files() {
     let room = Room::new();
     let table = replaced(&room).await;
+    std::fs::remove_file(table.location().local_path().unwrap().join("_delta_log/old.json")).unwrap();
+    check_plain(&table).await;
     let (id, holder) = (room.id("t").await, Uuid::from_u128(5));
     let lease = room.catalog.acquire_lease(id, holder, 0, 1_000).await.unwrap().unwrap();
     room.catalog.mark_published(&lease, 1).await.unwrap();
