@@ -23,6 +23,7 @@ mod clones;
 mod conditions;
 mod files;
 mod generated;
+mod interleaved;
 mod metadata;
 mod operations;
 mod repairs;

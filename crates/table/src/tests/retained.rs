@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use deltalakedb_log::action::{Add, Version};
+use deltalakedb_mirror::Mirror;
 
 use super::*;
 
@@ -28,7 +29,7 @@ async fn files(table: &DeltaTable, version: Version) -> Vec<Add> {
 async fn step(room: &Room, table: &DeltaTable, dice: &mut Dice, at: i64) -> String {
     let (options, head) = (room.later(at), table.head().await.unwrap().version);
     let id = i64::try_from(dice.below(20)).unwrap();
-    let what = dice.below(8);
+    let what = dice.below(9);
     let done = match what {
         0 | 1 => {
             let days = [["a", "b"], ["a b", "%"]][usize::try_from(dice.below(2)).unwrap()];
@@ -43,6 +44,7 @@ async fn step(room: &Room, table: &DeltaTable, dice: &mut Dice, at: i64) -> Stri
             let vacuum = Vacuum { retain, lite, enforce_retention: false, ..Vacuum::default() };
             table.vacuum(&vacuum, &options).await.map(drop)
         }
+        7 => clean_up(room).await.map(drop),
         _ => table.write(rows(&[id], &["a"]), SaveMode::Overwrite, &options).await.map(drop),
     };
     match done {
@@ -53,11 +55,54 @@ async fn step(room: &Room, table: &DeltaTable, dice: &mut Dice, at: i64) -> Stri
     }
 }
 
+/// Publishes the table with a checkpoint, and removes what is over from its `_delta_log`.
+async fn clean_up(room: &Room) -> deltalakedb_log::Result<u64> {
+    let (mirror, id) = (Mirror::new(room.catalog.clone(), room.clock.clone()), room.id("t").await);
+    mirror.publish(id).await?;
+    mirror.checkpoint(id).await?;
+    mirror.clean_up(id).await
+}
+
+/// What the outside reader makes of the versions whose commits are left in `_delta_log`; the oldest of them.
+async fn check_outside(
+    table: &DeltaTable,
+    then: &BTreeMap<Version, (Vec<Add>, Vec<String>)>,
+    story: &[String],
+) -> Version {
+    let log = std::fs::read_dir(table.location().local_path().unwrap().join("_delta_log")).unwrap();
+    let commit = |name: String| name.strip_suffix(".json")?.parse::<Version>().ok();
+    let commits = log.filter_map(|entry| commit(entry.unwrap().file_name().into_string().unwrap()));
+    let oldest = commits.min().unwrap();
+    for (version, (files, rows)) in then.range(oldest..) {
+        let replayed = plain::replay(table.location(), Some(*version)).await;
+        let replayed =
+            replayed.unwrap_or_else(|e| panic!("version {version}, {oldest} is the oldest: {e}: {story:#?}"));
+        let essence = |adds: &[Add]| {
+            let mut all: Vec<_> =
+                adds.iter().map(|a| (a.key(), a.size, a.partition_values.clone(), a.stats.clone())).collect();
+            all.sort();
+            all
+        };
+        assert_eq!(essence(&replayed.files), essence(files), "version {version}: {story:#?}");
+        // What a vacuum took is gone for both.
+        let ours = table.read(&Scan { at: At::Version(*version), ..Scan::default() }).await;
+        let theirs = plain::read(table.location(), Some(*version)).await;
+        assert_eq!(ours.is_ok(), theirs.is_ok(), "version {version}: {story:#?}");
+        if let Ok(theirs) = theirs {
+            assert_eq!(text(&theirs), *rows, "version {version}: {story:#?}");
+        }
+    }
+    oldest
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_stay_what_they_were_through_all_maintenance() {
+    let mut begins_later = 0;
     for seed in 0..6 {
         let room = Room::new();
         let table = room.create("t", "id long, day string", &["day"]).await;
+        let retention = [("delta.logRetentionDuration", "interval 30 seconds")];
+        table.set_properties(&retention, &room.later(0)).await.unwrap();
         let (mut dice, mut story) = (Dice(seed), Vec::new());
         let mut then: BTreeMap<Version, (Vec<Add>, Vec<String>)> = BTreeMap::new();
         for n in 0..30 {
@@ -69,6 +114,8 @@ async fn versions_stay_what_they_were_through_all_maintenance() {
                 assert_eq!(files(&table, *version).await, *were, "seed {seed}, version {version}: {story:#?}");
             }
         }
+        clean_up(&room).await.unwrap();
+        begins_later += u64::from(check_outside(&table, &then, &story).await > 0);
         // A vacuum that spares the last versions leaves their rows.
         let mut readable = Vec::new();
         for (version, (_, rows)) in then.into_iter().rev().take(8) {
@@ -88,4 +135,5 @@ async fn versions_stay_what_they_were_through_all_maintenance() {
             assert_eq!(text(&read), rows, "seed {seed}, version {version}: {story:#?}");
         }
     }
+    assert!(begins_later > 0, "no log was cleaned up");
 }

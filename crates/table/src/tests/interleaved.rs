@@ -1,0 +1,191 @@
+//! A vacuum and a restore at once: each is stopped in the middle, and the other runs.
+
+use std::fmt;
+use std::sync::Mutex;
+
+use deltalakedb_log::stores::environment;
+use deltalakedb_log::{Durability, Result, Stores};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, Result as StoreResult,
+};
+use tokio::sync::oneshot;
+
+use super::vacuums::{now_and_then, replaced};
+use super::*;
+
+/// What is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    /// A look for a file, once it is answered.
+    Look,
+    /// The removal of files, before it begins.
+    Removal,
+}
+
+/// Object stores of which the first call of a kind stops until it is let go.
+#[derive(Clone, Debug)]
+struct Stopping {
+    call: Call,
+    stop: Arc<Mutex<Option<Stop>>>,
+}
+
+#[derive(Debug)]
+struct Stop {
+    reached: oneshot::Sender<()>,
+    go: oneshot::Receiver<()>,
+}
+
+impl Stopping {
+    /// The stores; what is sent when the call is reached; and what lets it go.
+    fn at(call: Call) -> (Arc<dyn Stores>, oneshot::Receiver<()>, oneshot::Sender<()>) {
+        let ((reached, is_reached), (let_go, go)) = (oneshot::channel(), oneshot::channel());
+        let stop = Arc::new(Mutex::new(Some(Stop { reached, go })));
+        (Arc::new(Self { call, stop }), is_reached, let_go)
+    }
+
+    async fn pass(&self, call: Call) {
+        let stop = if call == self.call { self.stop.lock().unwrap().take() } else { None };
+        if let Some(Stop { reached, go }) = stop {
+            reached.send(()).unwrap();
+            go.await.unwrap();
+        }
+    }
+}
+
+impl Stores for Stopping {
+    fn open(&self, location: &Location, durability: Durability) -> Result<Arc<dyn ObjectStore>> {
+        Ok(Arc::new(Store { inner: environment().open(location, durability)?, stopping: self.clone() }))
+    }
+}
+
+#[derive(Debug)]
+struct Store {
+    inner: Arc<dyn ObjectStore>,
+    stopping: Stopping,
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for Store {
+    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> StoreResult<PutResult> {
+        self.inner.put_opts(path, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> StoreResult<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> StoreResult<GetResult> {
+        let is_look = options.head;
+        let found = self.inner.get_opts(path, options).await;
+        if is_look {
+            self.stopping.pass(Call::Look).await;
+        }
+        found
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, StoreResult<Path>>) -> BoxStream<'static, StoreResult<Path>> {
+        let (inner, stopping) = (self.inner.clone(), self.stopping.clone());
+        let removed = stream::once(async move {
+            stopping.pass(Call::Removal).await;
+            inner.delete_stream(paths)
+        });
+        removed.flatten().boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, StoreResult<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> StoreResult<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> StoreResult<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+/// The only file of version 1 is not of version 2, which has another.
+const BEFORE: At = At::Version(1);
+const ROWS_BEFORE: &[&str] = &["|1|ab|", "|2|ab|"];
+const ROWS: &[&str] = &["|2|ab|"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_restored_between_the_start_of_a_vacuum_and_its_removals() {
+    let room = Room::new();
+    let table = replaced(&room).await;
+    let options = room.later(60);
+    let prepared = table.prepare(Operation::Restore(BEFORE.into()), &options).await.unwrap().unwrap();
+    let (stores, removing, go) = Stopping::at(Call::Removal);
+    let (stopping, everything) = (table.clone().with_stores(stores), now_and_then(0, true));
+    let meanwhile = async {
+        removing.await.unwrap();
+        assert_eq!(table.head().await.unwrap().version, 3, "it has said that it begins");
+        check(&table, &Scan { at: BEFORE, ..Scan::default() }, ROWS_BEFORE).await;
+        let e = table.restore(BEFORE, &options).await.unwrap_err();
+        assert!(e.to_string().contains("is going on since version 3"), "{e}");
+        let e = commit(room.catalog.as_ref(), vec![prepared], &options).await.unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
+        go.send(()).unwrap();
+    };
+    let (gone, ()) = tokio::join!(stopping.vacuum(&everything, &options), meanwhile);
+    assert_eq!(gone.unwrap().files.len(), 1);
+    check(&table, &Scan::default(), ROWS).await;
+    let e = table.restore(BEFORE, &options).await.unwrap_err();
+    assert!(e.to_string().starts_with("the version cannot be restored"), "{e}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_restored_while_a_vacuum_looks_is_not_removed() {
+    let room = Room::new();
+    let table = replaced(&room).await;
+    let options = room.later(60);
+    let (stores, looking, go) = Stopping::at(Call::Look);
+    let (stopping, everything) = (table.clone().with_stores(stores), now_and_then(0, true));
+    let meanwhile = async {
+        looking.await.unwrap();
+        table.restore(BEFORE, &options).await.unwrap();
+        go.send(()).unwrap();
+    };
+    let (vacuumed, ()) = tokio::join!(stopping.vacuum(&everything, &options), meanwhile);
+    // What it has found is needed again: it does not begin.
+    let e = vacuumed.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
+    assert_eq!(table.head().await.unwrap().version, 3);
+    check(&table, &Scan::default(), ROWS_BEFORE).await;
+    assert_eq!(table.vacuum(&everything, &options).await.unwrap().files.len(), 1, "that of the version in between");
+    check(&table, &Scan::default(), ROWS_BEFORE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_a_vacuum_overtakes_does_not_stand() {
+    let room = Room::new();
+    let table = replaced(&room).await;
+    let options = room.later(60);
+    let (stores, looking, go) = Stopping::at(Call::Look);
+    let stopping = table.clone().with_stores(stores);
+    let meanwhile = async {
+        // It has found the file.
+        looking.await.unwrap();
+        assert_eq!(table.vacuum(&now_and_then(0, true), &options).await.unwrap().files.len(), 1);
+        go.send(()).unwrap();
+    };
+    let (restored, ()) = tokio::join!(stopping.restore(BEFORE, &options), meanwhile);
+    let e = restored.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
+    check(&table, &Scan::default(), ROWS).await;
+}
