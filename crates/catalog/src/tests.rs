@@ -141,22 +141,49 @@ async fn a_newer_catalog_is_read_and_written_as_far_as_it_allows() {
     assert!(refused.to_string().contains("schema version 99") && refused.to_string().contains("read"), "{refused}");
 }
 
-/// A newer program raised what the catalog asks of writers while an older one had it open.
-#[tokio::test]
+/// A newer program brought the catalog up to date while an older one had it open: first only with more columns, then
+/// asking more of writers.
+#[tokio::test(flavor = "multi_thread")]
 async fn who_has_a_catalog_open_hears_that_it_asks_for_more() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("c.db");
-    let catalog = open(&path, 1).await.unwrap();
-    let id = create(&catalog).await;
-    let (mut session, _) = open(&path, 2).await.unwrap().db.write(&[], "SELECT 1").await.unwrap();
-    let sql = "UPDATE dl_catalog SET schema_version = 99, min_writer = 99";
-    session.write(vec![Write::run(sql, vec![])]).await.unwrap();
-    session.commit().await.unwrap();
-    let refused = catalog.commit_all(vec![append(id, 0, "a")]).await.unwrap_err();
-    assert!(refused.to_string().contains("schema version 99") && refused.to_string().contains("write"), "{refused}");
-    let refused = catalog.renew_epoch().await.unwrap_err();
-    assert!(refused.to_string().contains("schema version 99"), "{refused}");
-    assert_eq!(catalog.reader(id).head().await.unwrap().version, 0, "it can be read");
+    for database in databases("migration") {
+        let dir = tempfile::tempdir().unwrap();
+        let uri = database.uri(dir.path(), "newer");
+        let catalog = connect_to(&uri, 1).await.unwrap();
+        let id = create(&catalog).await;
+        let newer = connect_to(&uri, 2).await.unwrap();
+        let run = async |statements: [&str; 2]| {
+            let (mut session, _) = newer.db.write(&[], "SELECT 1").await.unwrap();
+            for sql in statements {
+                session.write(vec![Write::run(sql, vec![])]).await.unwrap();
+            }
+            session.commit().await.unwrap();
+        };
+        let appended = async |base, path| catalog.commit_all(vec![append(id, base, path)]).await;
+        appended(0, "a").await.unwrap().committed().unwrap();
+        run([
+            "ALTER TABLE dl_tables ADD COLUMN of_later BIGINT",
+            "UPDATE dl_catalog SET schema_version = 98, min_writer = min_writer",
+        ])
+        .await;
+        appended(1, "b").await.unwrap().committed().unwrap();
+        assert_eq!(catalog.tables().await.unwrap()[0].current_version, 2, "{database:?}");
+        run([
+            "ALTER TABLE dl_add_files ADD COLUMN of_later BIGINT",
+            "UPDATE dl_catalog SET schema_version = 99, min_writer = 99",
+        ])
+        .await;
+        let refused = appended(2, "c").await.unwrap_err();
+        let says = refused.to_string();
+        assert!(says.contains("schema version 99") && says.contains("write"), "{database:?}: {refused}");
+        let refused = catalog.renew_epoch().await.unwrap_err();
+        assert!(refused.to_string().contains("schema version 99"), "{database:?}: {refused}");
+        let reader = catalog.reader(id);
+        assert_eq!(reader.head().await.unwrap().version, 2, "{database:?}: it can be read");
+        let files: Vec<_> = reader.files(2, None).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(files.len(), 2, "{database:?}");
+        newer.close().await;
+        catalog.close().await;
+    }
 }
 
 /// A catalog that becomes a copy of another has that one's id in what it commits, whoever has it open.
