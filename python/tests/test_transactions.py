@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import threading
 import time
@@ -173,6 +174,26 @@ def test_one_within_another_is_refused(orders: str) -> None:
     with begin() as tx:
         tx.write(orders, ids(5))
     assert read(orders) == [0, 1, 2, 3, 4, 5]
+
+
+def test_one_that_another_task_ends_leaves_nothing_marked(orders: str) -> None:
+    one = begin()
+    one.__enter__()
+
+    def end_it_beside_its_own() -> None:
+        with begin() as own:
+            own.write(orders, ids(3))
+            one.rollback()
+            with pytest.raises(DeltaError, match="open here already"), begin():
+                pass
+
+    # As in another thread, nothing is open there yet.
+    context = contextvars.Context()
+    context.run(end_it_beside_its_own)
+    context.run(begin().__enter__).rollback()
+    with begin():
+        pass
+    assert read(orders) == [0, 1, 2, 3]
 
 
 def test_one_that_another_thread_ends_is_over_here_too(orders: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import deltalake
 import pytest
 
 import deltalakedb
@@ -63,6 +65,24 @@ def test_a_commit_that_is_not_published(
     assert status["behind"] == 1
     with pytest.raises(OSError, match="version 1 of"):
         deltalakedb.connect().publish()
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_a_commit_to_a_table_whose_time_is_ahead(
+    new_path: Callable[[str], str], use: Callable[[str], object]
+) -> None:
+    path = new_path("table_")
+    deltalake.write_deltalake(path, ids(0))
+    # The time of a version is that of its file, here of the year 2100.
+    os.utime(Path(path) / "_delta_log" / f"{0:020}.json", (4102444800, 4102444800))
+    catalog = deltalakedb.connect(settings={"import.future_times": "accept"})
+    catalog.import_table(path)
+    ahead = "version 0 of default.table_ has the time 2100-01-01"
+    with pytest.warns(CommitWarning, match=ahead) as told:
+        use(path)
+    assert [one.category for one in told] == [CommitWarning]
+    assert [Path(one.filename).name for one in told] == [Path(__file__).name]
+    assert DeltaTable(path).version() == 1
 
 
 def test_where_warnings_are_errors_the_commit_stands(path: str) -> None:
