@@ -16,7 +16,7 @@ use delta_kernel::{DeltaResult, EngineData, Error};
 use deltalakedb_log::action::{Add, DeletionVector, StringMap};
 use deltalakedb_log::decimal::InexactBounds;
 
-use super::outside;
+use super::alias;
 
 /// Lines of a commit, or of a checkpoint, as rows of `schema`; `file` fills the column that names where they are.
 pub(super) fn of_lines(lines: Vec<String>, schema: &SchemaRef, file: &str) -> DeltaResult<Box<dyn EngineData>> {
@@ -42,7 +42,7 @@ pub(super) fn of_adds(adds: &[Add], schema: &SchemaRef, inexact: &InexactBounds)
 fn add_struct(adds: &[Add], fields: &Fields, inexact: &InexactBounds) -> DeltaResult<ArrayRef> {
     let columns = fields.iter().map(|field| -> DeltaResult<ArrayRef> {
         Ok(match field.name().as_str() {
-            "path" => Arc::new(adds.iter().map(|a| Some(outside::shown(&a.path))).collect::<StringArray>()),
+            "path" => Arc::new(adds.iter().map(|a| Some(alias::shown(&a.path))).collect::<StringArray>()),
             "partitionValues" => string_maps(adds.iter().map(|a| Some(&a.partition_values)), field)?,
             "size" => longs(adds.iter().map(|a| Some(a.size))),
             "modificationTime" => longs(adds.iter().map(|a| Some(a.modification_time))),

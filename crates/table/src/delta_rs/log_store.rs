@@ -14,10 +14,9 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use url::Url;
 use uuid::Uuid;
 
-use super::changed;
+use super::alias;
 use super::engine::VirtualEngine;
 use super::log::HeldLog;
-use super::outside;
 use super::overlay::Overlay;
 use super::puts::Puts;
 use super::stores;
@@ -48,7 +47,7 @@ impl VirtualLogStore {
             objects: stores::engine(&stores, &url)?,
             table_url: url,
             location: location.clone(),
-            table: Arc::new(Overlay::new(data, log.clone(), location.clone(), stores.clone())),
+            table: Arc::new(Overlay::new(data, log.clone())),
             of_changes: false,
             log,
             stores,
@@ -63,7 +62,7 @@ impl VirtualLogStore {
     /// A URL within the table as everyone knows it.
     pub(super) fn outward(&self, url: &str) -> String {
         match url.strip_prefix(self.table_url.as_str()) {
-            Some(path) => outside::real(path).unwrap_or_else(|| format!("{}{path}", self.location.url())),
+            Some(path) => alias::real(path).unwrap_or_else(|| format!("{}{path}", self.location.url())),
             None => url.into(),
         }
     }
@@ -80,15 +79,14 @@ impl VirtualLogStore {
 
     /// The files that a live file consists of: its own, and that of its deletion vector.
     pub(super) fn files_of(&self, add: &Add) -> Result<Vec<Url>> {
-        let file = changed::url_of(&add.path, &self.location)?;
+        let file = alias::url_of(&add.path, &self.location)?;
         let vector = add.deletion_vector.as_ref().map(|of| super::deletion_vector_file(of, &self.location));
         Ok(std::iter::once(file).chain(vector.transpose()?.flatten()).collect())
     }
 
     /// Whether there is a file at a URL.
     pub(super) async fn is_there(&self, url: &Url) -> Result<bool> {
-        let (store, path) = self.table.file(url)?;
-        match store.head(&path).await {
+        match self.data_store().head(&alias::path_in_store(url, &self.location)).await {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(e) => Err(e.into()),
@@ -114,7 +112,9 @@ impl LogStore for VirtualLogStore {
         }
         let commit = self.log.commit(version).await.map_err(outward)?;
         match commit {
-            Some(bytes) if self.of_changes => changed::commit(bytes, &self.location).map(Some).map_err(outward),
+            Some(bytes) if self.of_changes => {
+                alias::commit_of_changes(bytes, &self.location).map(Some).map_err(outward)
+            }
             commit => Ok(commit),
         }
     }

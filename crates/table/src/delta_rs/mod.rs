@@ -4,14 +4,14 @@
 //! stores whose `_delta_log` is made up from a [`TxnLogReader`]. delta-rs runs unmodified on it. Commits are caught,
 //! not made: the caller takes the actions and commits them in a catalog.
 //!
-//! Inside, a table has a URL of its own ([`stores`] says why): a host that stands for its place. Data files below the
-//! table come out below that URL, percent-encoded ones too, and those of other places ([`outside`]). DataFusion keys object stores by
+//! Inside, a table has a URL of its own ([`stores`] says why): a host that stands for its place. Data files come out
+//! below that URL, percent-encoded ones too, and those of other places by an [`alias`]. DataFusion keys object stores by
 //! scheme and host, and our sessions find the store of either.
 
+mod alias;
 mod append;
 mod batches;
 mod bounds;
-mod changed;
 mod condition;
 mod date_trunc;
 mod engine;
@@ -25,7 +25,6 @@ mod log_store;
 mod memory;
 mod merge;
 mod operations;
-mod outside;
 mod overlay;
 pub mod plain;
 mod puts;

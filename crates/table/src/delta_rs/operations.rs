@@ -32,9 +32,7 @@ use serde_json::{Value, json};
 
 use super::log::{Files, HeldLog};
 use super::log_store::VirtualLogStore;
-use super::{
-    Captured, Columns, LogState, Matching, TableSchema, VirtualTable, Whole, bounds, outside, session_context,
-};
+use super::{Captured, Columns, LogState, Matching, TableSchema, VirtualTable, Whole, alias, bounds, session_context};
 use crate::error::Explain;
 
 /// How files are put together.
@@ -292,7 +290,7 @@ impl VirtualTable {
                 let texts = cast(column, &DataType::Utf8).explain(failed)?;
                 let paths = texts.as_string::<i32>().iter().map(|path| {
                     let path = path?;
-                    Some(outside::real(path).map_or(Cow::Borrowed(path), Cow::Owned))
+                    Some(alias::real(path).map_or(Cow::Borrowed(path), Cow::Owned))
                 });
                 *column = cast(&paths.collect::<StringArray>(), field.data_type()).explain(failed)?;
             }

@@ -1,10 +1,9 @@
 //! An object store in which `_delta_log` is virtual.
 //!
 //! The engine serves the log; this is for the few places of delta-rs that go around it: history and time travel look
-//! for `N.json`, some commits are put down as temporary files first, clean-up lists and deletes, and the files that the
-//! reader of change data is told of have names there ([`changed`]). What is really in `_delta_log` is neither read nor
-//! touched. Every other path is the object store's, and puts are remembered, so that a write that fails can remove its
-//! files.
+//! for `N.json`, some commits are put down as temporary files first, and clean-up lists and deletes. What is really
+//! in `_delta_log` is neither read nor touched. Every other path is the object store's, and puts are remembered, so
+//! that a write that fails can remove its files.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use deltalakedb_log::catalog::HistoryRange;
-use deltalakedb_log::{Durability, Location, Stores, TxnLogError, Version};
+use deltalakedb_log::{TxnLogError, Version};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt, future};
 use object_store::path::Path;
@@ -22,12 +21,8 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-use url::Url;
-
 use super::log::{HeldLog, LogFile};
 use super::puts::{self, Puts};
-use super::{changed, stores};
-use crate::error::Explain;
 
 #[derive(Clone, Debug)]
 pub(super) struct Overlay {
@@ -35,35 +30,18 @@ pub(super) struct Overlay {
     log: Arc<HeldLog>,
     log_dir: Path,
     puts: Puts,
-    table: Location,
-    /// For what is named by a URL of another place.
-    stores: Arc<dyn Stores>,
 }
 
 impl Overlay {
     /// Hides the log directory of the table whose store this is.
-    pub(super) fn new(
-        inner: Arc<dyn ObjectStore>,
-        log: Arc<HeldLog>,
-        table: Location,
-        stores: Arc<dyn Stores>,
-    ) -> Self {
+    pub(super) fn new(inner: Arc<dyn ObjectStore>, log: Arc<HeldLog>) -> Self {
         let log_dir = Path::from("_delta_log");
-        Self { inner, log, log_dir, puts: Puts::default(), table, stores }
+        Self { inner, log, log_dir, puts: Puts::default() }
     }
 
     /// The store below.
     pub(super) fn inner(&self) -> Arc<dyn ObjectStore> {
         self.inner.clone()
-    }
-
-    /// The store of the file at a URL, and its path there.
-    pub(super) fn file(&self, url: &Url) -> deltalakedb_log::Result<(Arc<dyn ObjectStore>, Path)> {
-        let (store, path) = match url.as_str().strip_prefix(self.table.url().as_str()) {
-            Some(inside) => (self.inner(), inside),
-            None => (stores::root_store(&self.stores, url, Durability::Full)?, url.path()),
-        };
-        Ok((store, Path::from_url_path(path).explain(|| format!("the path of the file {url} cannot be read"))?))
     }
 
     /// What was put through this store so far.
@@ -153,10 +131,6 @@ impl ObjectStore for Overlay {
         let Some(name) = self.log_name(path) else {
             return self.inner.get_opts(path, options).await;
         };
-        if let Some(url) = changed::file(&name, &self.table) {
-            let (store, path) = url.and_then(|url| self.file(&url)).map_err(failed)?;
-            return store.get_opts(&path, options).await;
-        }
         let bytes = self.log_bytes(path, &name).await?;
         let last_modified = match LogFile::parse(&name) {
             LogFile::Commit(version) => self.commit_time(version).await?,

@@ -9,7 +9,7 @@ use deltalakedb_log::snapshot::{Head, Snapshot};
 use deltalakedb_log::{Location, Object, Result, Subject, TxnLogError, features};
 use serde_json::{Value, json};
 
-use super::{generated, outside};
+use super::{alias, generated};
 
 /// Features the catalog answers for; generated columns, whose values are computed before delta-rs gets the rows; and
 /// type widening: its tables are only read, and of older files DataFusion casts the columns.
@@ -112,7 +112,7 @@ pub(super) fn commit(actions: &[Action]) -> Bytes {
         Action::Metadata(real) => Action::Metadata(metadata(real)).to_json(),
         other => {
             let mut shown = other.clone();
-            outside::show(&mut shown);
+            alias::show(&mut shown);
             shown.to_json()
         }
     });

@@ -13,7 +13,7 @@ use deltalakedb_log::{Durability, Location, Result, Stores, TxnLogError};
 use object_store::ObjectStore;
 use url::{Position, Url};
 
-use super::outside::WithOutside;
+use super::alias::WithAliases;
 use super::{memory, runtime};
 use crate::error::Explain;
 
@@ -44,7 +44,7 @@ fn location_of(url: &Url) -> Result<Location> {
 pub(super) fn root_store(stores: &Arc<dyn Stores>, url: &Url, durability: Durability) -> Result<Arc<dyn ObjectStore>> {
     if url.scheme() == SCHEME {
         let table = stores.open(&location_of(url)?, durability)?;
-        return Ok(Arc::new(WithOutside { table, stores: stores.clone() }));
+        return Ok(Arc::new(WithAliases { table, stores: stores.clone() }));
     }
     stores.open(&Location::parse(&format!("{}/", &url[..Position::BeforePath]))?, durability)
 }

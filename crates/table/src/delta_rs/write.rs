@@ -32,7 +32,7 @@ use serde_json::Value;
 
 use super::log::{Files, HeldLog};
 use super::log_store::VirtualLogStore;
-use super::{Condition, LogState, Matching, VirtualTable, Whole, bounds, generated, outside, shown};
+use super::{Condition, LogState, Matching, VirtualTable, Whole, alias, bounds, generated, shown};
 use crate::create::TableSpec;
 use crate::error::Explain;
 use crate::write::WriteOptions;
@@ -472,7 +472,7 @@ async fn parsed(commits: Vec<Bytes>, files: &NewFiles, base: Option<&Snapshot>) 
     let mut all = Vec::with_capacity(commits.len());
     for commit in commits {
         let mut actions = Commit::parse(commit, "the commit made of the operation")?.into_actions();
-        actions.iter_mut().for_each(outside::name);
+        actions.iter_mut().for_each(alias::name);
         files.restate_bounds(&mut actions, base).await?;
         all.push(actions);
     }
