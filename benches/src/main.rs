@@ -331,9 +331,14 @@ async fn appends(report: &mut Report, folder: &Path, loaded: &[Loaded]) -> Resul
     let theirs = folder.join("appended-peers-to-two");
     let lines = peers::run(&["append-to-two", &theirs.to_string_lossy(), "50"])?;
     add_peers(report, Some(two), Unit::Seconds, lines);
-    report.promise(row, "SQLite: at most three of the disk's syncs + 2 ms", &[System::Sqlite], |report, _, p50| {
-        Some(p50 <= report.p50(SYNC, System::Disk)? * 3.0 + 0.002)
-    });
+    report.promise(
+        row,
+        "SQLite: at most DuckLake's time and 0.5 times delta-rs'",
+        &[System::Sqlite],
+        |report, _, p50| {
+            Some(p50 <= report.p50(row, System::DuckLake)? && p50 <= report.p50(row, System::DeltaRs)? * 0.5)
+        },
+    );
     let promised = "SQLite: at most 1.3 times DuckLake's append and 0.8 times delta-rs'";
     report.promise(fast, promised, &[System::Sqlite], |report, _, p50| {
         let (lake, delta_rs) = (report.p50(row, System::DuckLake)?, report.p50(row, System::DeltaRs)?);
