@@ -236,6 +236,17 @@ def test_a_handle_that_commits_is_at_its_version(table: DeltaTable, path: str) -
     assert read(table) == [0, 1, 2, 3, 7]
 
 
+def test_an_update_computes_generated_columns(tmp_path: Path) -> None:
+    expression = {"delta.generationExpression": "a * 2"}
+    fields = [Field("a", "long"), Field("twice", "long", metadata=expression)]
+    table = DeltaTable.create(str(tmp_path / "generated"), Schema(fields))
+    write_deltalake(table, pa.table({"a": [1]}), mode="append")
+    table.update({"a": "100"})
+    assert pa.table(table.scan()).to_pylist() == [{"a": 100, "twice": 200}]
+    with pytest.raises(DeltaError, match='"twice" is generated as a \\* 2'):
+        table.update({"twice": "1"})
+
+
 def test_an_update_of_an_unknown_column_is_refused(table: DeltaTable) -> None:
     with pytest.raises(DeltaError, match="nope"):
         table.update({"nope": "1"})

@@ -23,8 +23,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
+use deltalake_core::DeltaTableError;
+use deltalakedb_log::Result;
 use deltalakedb_log::action::Metadata;
-use deltalakedb_log::{Result, TxnLogError};
 use serde_json::Value;
 
 use super::Columns;
@@ -302,11 +303,12 @@ impl ScalarUDFImpl for Checked {
         let (given, computed) = (given.into_array(rows)?, computed.into_array(rows)?);
         let is_another = and(&distinct(&given, &computed)?, &is_not_null(&given)?)?;
         if is_another.true_count() > 0 {
-            let refused = TxnLogError::invalid(format!(
-                "the column {:?} is generated as {}, and a row has another value: nothing was written",
+            // In the words with which delta-rs refuses rows that break a constraint.
+            let message = format!(
+                "Invalid data found: the column {:?} is generated as {}, and a row has another value: nothing was written",
                 self.column, self.sql
-            ));
-            return Err(DataFusionError::External(refused.into()));
+            );
+            return Err(DataFusionError::External(DeltaTableError::InvalidData { message }.into()));
         }
         Ok(ColumnarValue::Array(computed))
     }
