@@ -9,11 +9,11 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use deltalakedb_log::{Action, Commit, Durability, Location, Stores, absolute_path};
+use deltalakedb_log::{Action, Clock, Commit, Durability, Location, Stores, SystemClock, absolute_path};
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
@@ -25,13 +25,14 @@ use url::Url;
 use super::stores::root_store;
 use crate::error::Explain;
 
-/// The folder below the table in which aliases are.
-const FOLDER: &str = "_alias_of_deltalakedb/";
+/// The folder below the table in which aliases are. Nobody can know its name before: a log that names a file in it would
+/// have any file read, also one outside of the allowed places.
+static FOLDER: LazyLock<String> = LazyLock::new(|| format!("_alias_{}/", SystemClock.new_uuid().simple()));
 
 /// The alias of the file at a path of the log.
 fn of(path: &str) -> String {
     let digits: String = path.bytes().map(|b| format!("{b:02x}")).collect();
-    format!("{FOLDER}{digits}")
+    format!("{}{digits}", *FOLDER)
 }
 
 /// The path at which a file is shown to all but the reader of change data.
@@ -41,7 +42,7 @@ pub(super) fn shown(path: &str) -> Cow<'_, str> {
 
 /// The path of the file that is shown at a path; `None` where that is its own.
 pub(super) fn real(shown: &str) -> Option<String> {
-    let digits = shown.strip_prefix(FOLDER)?;
+    let digits = shown.strip_prefix(FOLDER.as_str())?;
     let pairs = digits.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
     String::from_utf8(pairs.collect::<Option<_>>()?).ok()
 }
@@ -177,9 +178,9 @@ mod tests {
         }
         for path in ["file:///a/part=x%20y/ü.parquet", "/a/b.parquet", "s3://bucket/a%252Fb"] {
             let at = shown(path);
-            assert_eq!((at.starts_with(FOLDER), real(&at).as_deref()), (true, Some(path)), "{path}");
+            assert_eq!((at.starts_with(FOLDER.as_str()), real(&at).as_deref()), (true, Some(path)), "{path}");
         }
-        for path in ["xx", "ff", "0x"].map(|name| format!("{FOLDER}{name}")) {
+        for path in ["xx", "ff", "0x"].map(|name| format!("{}{name}", *FOLDER)) {
             assert_eq!(real(&path), None, "{path}");
         }
         assert_eq!(real("a/b"), None);
