@@ -439,15 +439,13 @@ pub(crate) fn end_files(table: TableId, version: Version, keys: &[FileKey]) -> V
 /// The rows of one commit but for its version and its files.
 pub(crate) fn changes_but_files(table: TableId, version: Version, c: &Changes) -> Result<Vec<Write>> {
     let of = |to, columns: &[&'static str], rows| of_version(table, version, to, columns, rows);
-    let remove = |(key, r): &(FileKey, Remove)| Ok([vec![key.0.as_slice().into()], codec::remove_values(r)?].concat());
-    let removes = c.removes.iter().map(remove).collect::<Result<_>>()?;
-    let remove_columns: Vec<_> = std::iter::once("file_key").chain(codec::REMOVE_COLUMNS).collect();
+    let removes = c.removes.iter().map(|(key, remove)| remove_file_values(key, remove)).collect::<Result<_>>()?;
     let protocol = c.protocol.iter().map(codec::protocol_values).collect::<Result<_>>()?;
     let metadata = c.metadata.iter().map(codec::metadata_values).collect::<Result<_>>()?;
     let mut paths = std::collections::HashSet::new();
     let cdcs = c.cdcs.iter().filter(|cdc| paths.insert(cdc.path.as_str()));
     let writes = [
-        of("dl_remove_files", &remove_columns, removes),
+        of("dl_remove_files", &remove_file_columns(), removes),
         of("dl_protocol_updates", &PROTOCOL_COLUMNS, protocol),
         of("dl_metadata_updates", &METADATA_COLUMNS, metadata),
         of("dl_txn_actions", &codec::TXN_COLUMNS, c.txns.iter().map(codec::txn_values).collect()),
@@ -455,6 +453,16 @@ pub(crate) fn changes_but_files(table: TableId, version: Version, c: &Changes) -
         of("dl_cdc_files", &codec::CDC_COLUMNS, cdcs.map(codec::cdc_values).collect::<Result<_>>()?),
     ];
     Ok(writes.into_iter().flatten().collect())
+}
+
+/// The columns of `dl_remove_files` behind the version.
+pub(crate) fn remove_file_columns() -> Vec<&'static str> {
+    std::iter::once("file_key").chain(codec::REMOVE_COLUMNS).collect()
+}
+
+/// What a row of `dl_remove_files` says in them.
+pub(crate) fn remove_file_values(key: &FileKey, remove: &Remove) -> Result<Vec<Value>> {
+    Ok([vec![key.0.as_slice().into()], codec::remove_values(remove)?].concat())
 }
 
 /// Rows that belong to a version. None, no statement.

@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 use crate::SqlCatalog;
 use crate::bounds::SLOT_COLUMNS;
 use crate::codec::{self, METADATA_COLUMNS, PROTOCOL_COLUMNS};
-use crate::commit::{AUDIT_COLUMNS, KEYS, VERSION_COLUMNS, end_files, file_key};
+use crate::commit::{AUDIT_COLUMNS, KEYS, VERSION_COLUMNS, end_files, file_key, remove_file_columns};
 use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
 use crate::{schema, spool};
 
@@ -19,7 +19,7 @@ use crate::{schema, spool};
 const BATCH_FILES: i64 = 20_000;
 const BATCH_VERSIONS: usize = 2_000;
 /// Rows that go over at once, in bytes, and files that are ended at once.
-const CHUNK_BYTES: usize = 4 << 20;
+pub(crate) const CHUNK_BYTES: usize = 4 << 20;
 const CHUNK_ENDS: usize = 16 * KEYS;
 /// Rows of the audit that go over at once.
 const BATCH_AUDIT: usize = 500;
@@ -71,7 +71,7 @@ pub(crate) fn of_versions() -> Vec<(&'static str, Vec<&'static str>)> {
         (FILES, with(&["table_id", "version", "removed_version"], &codec::file_columns())),
         ("dl_table_versions", VERSION_COLUMNS.to_vec()),
         ("dl_commit_ids", vec!["table_id", "version", "commit_id"]),
-        ("dl_remove_files", with(&with(&own, &["file_key"]), &codec::REMOVE_COLUMNS)),
+        ("dl_remove_files", with(&own, &remove_file_columns())),
         ("dl_metadata_updates", with(&own, &METADATA_COLUMNS)),
         ("dl_protocol_updates", with(&own, &PROTOCOL_COLUMNS)),
         ("dl_txn_actions", with(&own, &codec::TXN_COLUMNS)),

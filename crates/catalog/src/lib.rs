@@ -3,6 +3,7 @@
 //! [`connect`] opens a catalog by its URI. The tables are described in `migrations/`; how a commit is decided is in
 //! [`deltalakedb_log::commit`]; this crate stores what was decided, and finds it again with one statement.
 
+mod base;
 mod bounds;
 mod codec;
 mod commit;

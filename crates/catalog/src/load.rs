@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use deltalakedb_log::action::{Add, Metadata};
-use deltalakedb_log::catalog::{CommitTime, FutureTimes, HistoryItem, HistoryLoad, UnfinishedLoad};
+use deltalakedb_log::catalog::{CommitTime, FutureTimes, HistoryLoad, LoggedCommit, UnfinishedLoad, only_commit};
 use deltalakedb_log::commit::{self, Group, NewTable};
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
@@ -16,10 +16,11 @@ use deltalakedb_log::{
     Catalog, Commit, CommitId, ErrorKind, FileKey, Location, Result, SetHash, TableEntry, TableId, TableName, TableRef,
     TxnLogError, Version,
 };
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
+use crate::base::{self, StoredFiles};
 use crate::bounds::Slots;
 use crate::codec::{self, METADATA_COLUMNS, int};
 use crate::commit::{
@@ -32,7 +33,7 @@ use crate::read;
 use crate::{SqlCatalog, Writing};
 
 /// A batch is full at so many file actions, or at so many versions.
-const BATCH_FILES: usize = 50_000;
+const BATCH_FILES: usize = 20_000;
 const BATCH_VERSIONS: usize = 2_000;
 /// From so many file actions on a load changes what a planner should know.
 const ANALYZE_FILES: usize = 1_000;
@@ -47,10 +48,22 @@ pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) ->
     let (now_ms, mut before) = (catalog.now_ms().await?, newest_time(catalog, table).await?);
     // Parsing and encoding is most of the work: other threads do it ahead, while a batch is stored.
     let room = Arc::new(Semaphore::new(2 * (BYTES >> 10)));
-    let admitted = load.items.then(|item| {
+    let mut items = load.items.peekable();
+    let mut loaded = 0;
+    if let Some((base, of_base)) = base::gather(&mut items, &catalog.allowed_paths, &load.new, &layout).await? {
+        let version = base.summary.version;
+        load.future_times.check(&load.new.name, version, before, base.time.ms, now_ms)?;
+        (layout, before) = (of_base, Some(base.time.ms));
+        let mut batch = Batch::default();
+        batch.push(base);
+        loaded += batch.file_actions;
+        table = store_batch(catalog, table, &load.new, batch, None).await?;
+        (load.progress)(version);
+    }
+    let admitted = items.then(|item| {
         let room = room.clone();
         async move {
-            let item = item?;
+            let item = only_commit(item?)?;
             let size = kilobytes(&item);
             // In order, and a batch that is not full leaves room for any: so nobody waits for one another.
             let room = room.acquire_many_owned(size).await;
@@ -79,26 +92,25 @@ pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) ->
             async { in_thread(parsed?, LoadedVersion::of).await }
         })
         .buffered(AHEAD);
-    let (mut end, mut loaded) = (None, 0);
-    while end.is_none() {
-        let mut batch = Batch::default();
-        while !batch.is_full() && end.is_none() {
-            match versions.next().await {
-                Some(Ok(version)) => batch.push(version),
-                Some(Err(e)) => end = Some(Err(e)),
-                None => end = Some(Ok(())),
-            }
-        }
-        // What came before an error is valid: keep it, so that the next load goes on from there.
+    let mut next = Some(Batch::of(&mut versions).await);
+    while let Some((batch, end)) = next.take() {
+        // What came before an error is valid: it is stored, so that the next load goes on from there.
         let newest = batch.versions.last().map(|v| v.summary.version);
         let finish = matches!(end, Some(Ok(()))).then_some(Finish { published: load.published_version });
         loaded += batch.file_actions;
-        table = store_batch(catalog, table, &load.new, batch, finish).await?;
+        let stored = store_batch(catalog, table, &load.new, batch, finish);
+        if end.is_none() {
+            // The next batch is made while this one is stored.
+            let (stored, following) = tokio::join!(stored, Batch::of(&mut versions));
+            (table, next) = (stored?, Some(following));
+        } else {
+            table = stored.await?;
+        }
         if let Some(version) = newest {
             (load.progress)(version);
         }
+        end.transpose()?;
     }
-    end.transpose()?;
     if loaded >= ANALYZE_FILES {
         catalog.db.analyze().await?;
     }
@@ -106,13 +118,9 @@ pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) ->
     read::find(catalog.db.as_ref(), &TableRef::Id(table)).await?.ok_or_else(missing)
 }
 
-/// The share of the room for bytes that an item takes.
-fn kilobytes(item: &HistoryItem) -> u32 {
-    let bytes = match item {
-        HistoryItem::Commit(commit) => commit.body.len(),
-        HistoryItem::Base(_) => BYTES,
-    };
-    u32::try_from((bytes >> 10).clamp(1, BYTES >> 10)).unwrap_or(1)
+/// The share of the room for bytes that a commit takes.
+fn kilobytes(commit: &LoggedCommit) -> u32 {
+    u32::try_from((commit.body.len() >> 10).clamp(1, BYTES >> 10)).unwrap_or(1)
 }
 
 /// Several loads in one transaction.
@@ -123,7 +131,7 @@ pub(crate) async fn load_together(catalog: &SqlCatalog, loads: Vec<HistoryLoad<'
         let (table, mut layout) = Layout::stored(catalog.db.as_ref(), load.table, &load.new).await?;
         let (mut batch, mut before) = (Batch::default(), newest_time(catalog, table).await?);
         while let Some(item) = load.items.next().await {
-            let parsed = in_thread(item?, Parsed::of).await?;
+            let parsed = in_thread(only_commit(item?)?, Parsed::of).await?;
             parsed.check(catalog, &load.new, load.future_times, before, now_ms)?;
             before = Some(parsed.time.ms);
             layout = layout.after(&parsed.changes)?;
@@ -183,17 +191,17 @@ async fn check_whole(session: &mut dyn Session, catalog: Uuid, parts: Vec<Part>)
     Ok(())
 }
 
-async fn in_thread<T: Send + 'static, U: Send + 'static>(input: T, f: fn(T) -> Result<U>) -> Result<U> {
+pub(crate) async fn in_thread<T: Send + 'static, U: Send + 'static>(input: T, f: fn(T) -> Result<U>) -> Result<U> {
     let done = tokio::task::spawn_blocking(move || f(input)).await;
     done.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e))?
 }
 
 /// How the files of a version are encoded.
 #[derive(Clone, Default)]
-struct Layout {
+pub(crate) struct Layout {
     metadata: Option<Arc<Metadata>>,
-    schema: Arc<Schema>,
-    slots: Arc<Slots>,
+    pub(crate) schema: Arc<Schema>,
+    pub(crate) slots: Arc<Slots>,
 }
 
 impl Layout {
@@ -214,7 +222,7 @@ impl Layout {
         Ok((table, Self { metadata: Some(metadata.into()), schema: schema.into(), slots: slots.into() }))
     }
 
-    fn after(&self, changes: &Changes) -> Result<Self> {
+    pub(crate) fn after(&self, changes: &Changes) -> Result<Self> {
         if changes.metadata.is_none() && changes.domains.is_empty() {
             return Ok(self.clone());
         }
@@ -267,45 +275,21 @@ struct Parsed {
     /// Its id, where a catalog of ours made it.
     commit_id: Option<CommitId>,
     group: Option<Group>,
-    body: Option<Bytes>,
+    body: Bytes,
     changes: Changes,
     room: Option<OwnedSemaphorePermit>,
 }
 
 impl Parsed {
-    fn of(item: HistoryItem) -> Result<Self> {
-        match item {
-            HistoryItem::Commit(c) => {
-                let commit = Commit::parse(c.body.clone(), &c.origin)?;
-                let info = commit.info().cloned();
-                let changes = Changes::from_actions(commit.into_actions());
-                let summary = CommitSummary::of(c.version, c.time.ms, info.as_ref(), &changes);
-                let (commit_id, group) = (info.as_ref().and_then(commit::id_of), info.as_ref().and_then(Group::of));
-                Ok(Self { summary, time: c.time, commit_id, group, body: Some(c.body), changes, room: None })
-            }
-            HistoryItem::Base(base) => {
-                let origin = format!("version {} of the log", base.version);
-                let commit = Commit::parse(base.body.clone().unwrap_or_default(), &origin)?;
-                let mut changes = Changes {
-                    protocol: Some(base.protocol),
-                    metadata: Some(base.metadata),
-                    adds: base.files.into_iter().map(|a| (a.key(), a)).collect(),
-                    removes: base.removes.into_iter().map(|r| (r.key(), r)).collect(),
-                    txns: base.txns,
-                    domains: base.domains,
-                    cdcs: Changes::of(commit.actions()).cdcs,
-                };
-                changes.adds.sort_by_key(|(key, _)| *key);
-                let summary = CommitSummary::of_commit(base.version, base.time.ms, &commit);
-                let commit_id = commit.info().and_then(commit::id_of);
-                // What a base holds is as old as the history of the table here.
-                Ok(Self { summary, time: base.time, commit_id, group: None, body: base.body, changes, room: None })
-            }
-        }
+    fn of(c: LoggedCommit) -> Result<Self> {
+        let commit = Commit::parse(c.body.clone(), &c.origin)?;
+        let info = commit.info().cloned();
+        let changes = Changes::from_actions(commit.into_actions());
+        let summary = CommitSummary::of(c.version, c.time.ms, info.as_ref(), &changes);
+        let (commit_id, group) = (info.as_ref().and_then(commit::id_of), info.as_ref().and_then(Group::of));
+        Ok(Self { summary, time: c.time, commit_id, group, body: c.body, changes, room: None })
     }
-}
 
-impl Parsed {
     /// Refuses files where the catalog allows none, and a time that leaps ahead of its clock unless such are accepted.
     /// `before` is the time of the version before.
     fn check(
@@ -324,18 +308,20 @@ impl Parsed {
 }
 
 /// A version as it will be stored.
-struct LoadedVersion {
-    summary: CommitSummary,
-    time: CommitTime,
-    commit_id: Option<CommitId>,
-    group: Option<Group>,
-    body: Option<StoredBody>,
-    changes: Changes,
+pub(crate) struct LoadedVersion {
+    pub(crate) summary: CommitSummary,
+    pub(crate) time: CommitTime,
+    pub(crate) commit_id: Option<CommitId>,
+    pub(crate) group: Option<Group>,
+    pub(crate) body: Option<StoredBody>,
+    pub(crate) changes: Changes,
     /// The rows of `changes.adds`, in their order.
-    rows: Vec<Vec<Value>>,
-    slots: Arc<Slots>,
+    pub(crate) rows: Vec<Vec<Value>>,
+    /// Files that are not in `changes`, where history begins with them.
+    pub(crate) files: Option<StoredFiles>,
+    pub(crate) slots: Arc<Slots>,
     /// Free once the version is stored.
-    room: Option<OwnedSemaphorePermit>,
+    pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 
 impl LoadedVersion {
@@ -348,7 +334,8 @@ impl LoadedVersion {
             time,
             commit_id,
             group,
-            body: body.as_deref().map(StoredBody::of).transpose()?,
+            body: Some(StoredBody::of(&body)?),
+            files: None,
             rows: changes.adds.iter().map(row).collect::<Result<_>>()?,
             changes,
             slots: layout.slots,
@@ -358,12 +345,26 @@ impl LoadedVersion {
 }
 
 impl Batch {
+    /// The next of these versions, and how they ended, where they did.
+    async fn of(versions: &mut (impl Stream<Item = Result<LoadedVersion>> + Unpin)) -> (Self, Option<Result<()>>) {
+        let mut batch = Self::default();
+        while !batch.is_full() {
+            match versions.next().await {
+                Some(Ok(version)) => batch.push(version),
+                Some(Err(e)) => return (batch, Some(Err(e))),
+                None => return (batch, Some(Ok(()))),
+            }
+        }
+        (batch, None)
+    }
+
     fn is_full(&self) -> bool {
         self.file_actions >= BATCH_FILES || self.versions.len() >= BATCH_VERSIONS || self.kilobytes >= BYTES >> 10
     }
 
     fn push(&mut self, version: LoadedVersion) {
-        self.file_actions += version.changes.adds.len() + version.changes.removes.len();
+        let before = version.files.as_ref().map_or(0, |files| files.count);
+        self.file_actions += before + version.changes.adds.len() + version.changes.removes.len();
         self.kilobytes += version.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         self.versions.push(version);
     }
@@ -432,7 +433,8 @@ async fn store(
         check_name_free(session_ref, new, table).await?;
         writes.push(rename(table, &new.name));
     }
-    let mut known_ids = known_ids(session_ref, table, &batch).await?;
+    let ids = batch.versions.iter().filter_map(|version| version.commit_id).collect();
+    let mut known_ids = known_ids(session_ref, table, ids).await?;
     let live = match head {
         Some(_) => live_keys(session_ref, table, &batch.touched()).await?,
         // A table without a version has no files.
@@ -454,6 +456,10 @@ async fn store(
         (head, newest_ms) = (Some(version), Some(loaded.time.ms));
         if let Some(id) = loaded.commit_id.filter(|id| known_ids.insert(*id)) {
             writes.push(commit_id(table, id, version));
+        }
+        if let Some(before) = loaded.files.take() {
+            hash = before.set_hash;
+            before.write(session_ref, table, version).await?;
         }
         loaded.changes.advance(&mut hash, |key| files.is_live(key));
         files.follow(version, &mut loaded.changes, loaded.rows);
@@ -496,9 +502,8 @@ async fn store(
     Ok(table)
 }
 
-/// Those of a batch's commit ids that are stored already. A log may hold one twice: the first counts.
-async fn known_ids(session: &mut dyn Session, table: TableId, batch: &Batch) -> Result<HashSet<CommitId>> {
-    let ids: Vec<_> = batch.versions.iter().filter_map(|version| version.commit_id).collect();
+/// Those of these commit ids that are stored already. A log may hold one twice: the first counts.
+async fn known_ids(session: &mut dyn Session, table: TableId, ids: Vec<CommitId>) -> Result<HashSet<CommitId>> {
     let mut known = HashSet::new();
     for ids in ids.chunks(KEYS) {
         let sql = format!(

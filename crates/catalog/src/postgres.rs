@@ -1,17 +1,17 @@
 //! PostgreSQL: a server, many writers at once.
 //!
-//! Every statement goes in the simple query protocol with its parameters written into it, and nothing is kept in the
-//! server's session: no prepared statement, no setting. So it works through a pooler that gives each transaction
-//! another connection, several statements travel together, and what is many goes as arrays. A writer locks the heads of
-//! its tables, in the order of their ids, with the statement that begins its transaction; under READ COMMITTED every
-//! later statement sees what was committed before the lock was got.
+//! Statements go in the simple query protocol with their parameters written into them, several at once, and only what is
+//! many goes as arrays in parameters. Nothing is kept in the server's session: no named statement, no setting. So it works
+//! through a pooler that gives each transaction another connection. A writer locks the heads of its tables, in the order
+//! of their ids, with the statement that begins its transaction; under READ COMMITTED every later statement sees what was
+//! committed before the lock was got.
 //!
 //! A client that stops between two statements loses its transaction, and with it the lock, after
 //! [`PostgresOptions::idle_timeout`]; who waits for a lock gives up after [`LOCK_TIMEOUT`]. Writers have connections of
 //! their own, so that those who wait for a lock keep no reader waiting, and of one process only a few are in the server
 //! for one table: the others wait here, where giving up costs nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -563,15 +563,8 @@ impl Session for PostgresSession {
             match write {
                 Write::Insert(insert) if insert.rows.is_empty() => continue,
                 Write::Insert(insert) if insert.rows.len() >= ARRAY_ROWS || bytes_of(&insert.rows) > MAX_BYTES => {
-                    let Insert { table, columns, rows } = insert;
-                    let mut rows = rows.as_slice();
-                    while let Some(some) = take(&mut rows) {
-                        together.push_str(&arrays(&self.schema, table, &columns, some)?);
-                        together.push_str("; ");
-                        if together.len() > MAX_BYTES {
-                            changed += self.run(std::mem::take(&mut together)).await?;
-                        }
-                    }
+                    changed += self.run(std::mem::take(&mut together)).await?;
+                    changed += self.insert(insert).await?;
                 }
                 Write::Insert(Insert { table, columns, rows }) => {
                     let row = format!("({})", placeholders(columns.len()));
@@ -623,6 +616,39 @@ impl PostgresSession {
         }
         self.execute(sql).await.map_err(|e| failed(&self.uri, e))
     }
+
+    /// Many rows, with an array for each column, in its binary form. Not COPY: while the server waits for the rows of a
+    /// COPY its client is not idle, so no setting would ever end the transaction of one that has stopped.
+    async fn insert(&mut self, Insert { table, columns, rows }: Insert) -> Result<u64> {
+        let (mut rows, mut inserted) = (VecDeque::from(rows), 0);
+        while !rows.is_empty() {
+            let mut values: Vec<_> = take(&mut rows).into_iter().map(Vec::into_iter).collect();
+            let (mut names, mut arrays) = (Vec::new(), Vec::new());
+            for column in &columns {
+                // A column that is not named is null.
+                if let Some(array) = Array::next(&mut values)? {
+                    names.push(*column);
+                    arrays.push(array);
+                }
+            }
+            let types = arrays.iter().enumerate().map(|(i, array)| format!("${}::{}", i + 1, array.sql_type()));
+            let from = types.collect::<Vec<_>>().join(", ");
+            let insert = format!("INSERT INTO {table} ({}) SELECT * FROM unnest({from})", names.join(", "));
+            let sql = spelled(&self.schema, &insert, &[])?;
+            // Of no name, so nothing of it is left in the server's session.
+            let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+            for array in arrays {
+                query = match array {
+                    Array::Ints(all) => query.bind(all),
+                    Array::Texts(all) => query.bind(all),
+                    Array::Blobs(all) => query.bind(all),
+                };
+            }
+            let done = async { query.execute(self.connection()?).await }.await;
+            inserted += done.map_err(|e| failed(&self.uri, e))?.rows_affected();
+        }
+        Ok(inserted)
+    }
 }
 
 /// How much the rows hold.
@@ -631,81 +657,74 @@ fn bytes_of(rows: &[Vec<Value>]) -> usize {
 }
 
 /// The next rows that go in one statement: as many as do not make it too long.
-fn take<'a>(rows: &mut &'a [Vec<Value>]) -> Option<&'a [Vec<Value>]> {
+fn take(rows: &mut VecDeque<Vec<Value>>) -> Vec<Vec<Value>> {
     let mut bytes = 0;
     let fits = |row: &&Vec<Value>| {
         bytes += row.iter().map(Value::size).sum::<usize>();
-        // Bytes are written with two digits each.
-        bytes <= MAX_BYTES / 2
+        bytes <= MAX_BYTES
     };
     let n = rows.iter().take_while(fits).count().max(1).min(rows.len());
-    let (some, rest) = rows.split_at(n);
-    *rows = rest;
-    (n > 0).then_some(some)
+    rows.drain(..n).collect()
 }
 
-/// An INSERT of many rows, with an array for each column: a few long constants are read faster than thousands of short
-/// ones. Not COPY: while the server waits for the rows of a COPY its client is not idle, so no setting would ever end the
-/// transaction of one that has stopped.
-fn arrays(schema: &str, table: &str, columns: &[&str], rows: &[Vec<Value>]) -> Result<String> {
-    let (mut names, mut arrays) = (Vec::new(), String::new());
-    for (i, column) in columns.iter().enumerate() {
-        let mut values = rows.iter().filter_map(|row| row.get(i));
-        let of = values.find_map(|value| match value {
-            Value::Null => None,
-            Value::Int(_) => Some("bigint"),
-            Value::Text(_) => Some("text"),
-            Value::Blob(_) => Some("bytea"),
-        });
-        // Of nothing but nulls nobody knows the type, and a column that is not named is null.
-        let Some(of) = of else { continue };
-        arrays.push_str(if names.is_empty() { "E'{" } else { ", E'{" });
-        for (n, row) in rows.iter().enumerate() {
-            if n > 0 {
-                arrays.push(',');
-            }
-            element(&mut arrays, row.get(i).unwrap_or(&Value::Null))?;
-        }
-        let _ = write!(arrays, "}}'::{of}[]");
-        names.push(*column);
-    }
-    let insert = format!("INSERT INTO {table} ({}) SELECT * FROM unnest(", names.join(", "));
-    Ok(spelled(schema, &insert, &[])? + &arrays + ")")
+/// The values of a column, as an array.
+enum Array {
+    Ints(Vec<Option<i64>>),
+    Texts(Vec<Option<String>>),
+    Blobs(Vec<Option<Vec<u8>>>),
 }
 
-/// A value within the constant of an array: what it escapes is escaped once more for the constant.
-fn element(out: &mut String, value: &Value) -> Result<()> {
-    match value {
-        Value::Null => out.push_str("NULL"),
-        Value::Int(n) => _ = write!(out, "{n}"),
-        Value::Text(text) => {
-            check_text(text)?;
-            out.push('"');
-            for c in text.chars() {
-                match c {
-                    '\\' => out.push_str(r"\\\\"),
-                    '"' => out.push_str(r#"\\""#),
-                    '\'' => out.push_str("''"),
-                    c => out.push(c),
-                }
+impl Array {
+    /// Those of the first column, taken off the rows; `None` of nothing but nulls: nobody knows their type.
+    fn next(rows: &mut [std::vec::IntoIter<Value>]) -> Result<Option<Self>> {
+        let mut values = rows.iter_mut().map(|row| row.next().unwrap_or(Value::Null));
+        let (mut nulls, mut array) = (0, None);
+        for value in values.by_ref() {
+            match value {
+                Value::Null => nulls += 1,
+                Value::Int(n) => array = Some(Self::Ints(vec![None; nulls]).with(Value::Int(n))?),
+                Value::Text(t) => array = Some(Self::Texts(vec![None; nulls]).with(Value::Text(t))?),
+                Value::Blob(b) => array = Some(Self::Blobs(vec![None; nulls]).with(Value::Blob(b))?),
             }
-            out.push('"');
+            if array.is_some() {
+                break;
+            }
         }
-        Value::Blob(bytes) => {
-            out.push_str(r#""\\\\x"#);
-            push_hex(out, bytes);
-            out.push('"');
+        let Some(array) = array else { return Ok(None) };
+        values.try_fold(array, Self::with).map(Some)
+    }
+
+    fn sql_type(&self) -> &'static str {
+        match self {
+            Self::Ints(_) => "bigint[]",
+            Self::Texts(_) => "text[]",
+            Self::Blobs(_) => "bytea[]",
         }
     }
-    Ok(())
+
+    fn with(mut self, value: Value) -> Result<Self> {
+        match (&mut self, value) {
+            (Self::Ints(all), Value::Int(n)) => all.push(Some(n)),
+            (Self::Texts(all), Value::Text(text)) => {
+                check_text(&text)?;
+                all.push(Some(text));
+            }
+            (Self::Blobs(all), Value::Blob(blob)) => all.push(Some(blob)),
+            (Self::Ints(all), Value::Null) => all.push(None),
+            (Self::Texts(all), Value::Null) => all.push(None),
+            (Self::Blobs(all), Value::Null) => all.push(None),
+            _ => return Err(TxnLogError::new(ErrorKind::Internal, "a column has values of two types")),
+        }
+        Ok(self)
+    }
 }
 
 fn push_hex(out: &mut String, bytes: &[u8]) {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     out.reserve(2 * bytes.len() + 16);
     for byte in bytes {
-        let digit = |d: u8| char::from_digit(d.into(), 16).unwrap_or('0');
-        out.push(digit(byte >> 4));
-        out.push(digit(byte & 15));
+        out.push(DIGITS[usize::from(byte >> 4)]);
+        out.push(DIGITS[usize::from(byte & 15)]);
     }
 }
 
@@ -939,25 +958,28 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_spelled_out_as_arrays() {
+    fn rows_become_an_array_for_each_column() {
         let text = |text: &str| Value::Text(text.into());
         let rows = [
-            vec![Value::Int(-1), Value::Null, text(r#"it's \ "dl_x" ?"#), Value::Blob(vec![0, 255])],
+            vec![Value::Int(-1), Value::Null, Value::Null, Value::Blob(vec![0, 255])],
             vec![Value::Null, Value::Null, text("NULL"), Value::Null],
         ];
-        let sql = arrays("\"s\"", "dl_t", &["a", "b", "c", "d"], &rows).unwrap();
-        assert_eq!(
-            sql,
-            concat!(
-                r#"INSERT INTO "s".dl_t (a, c, d) SELECT * FROM unnest(E'{-1,NULL}'::bigint[], "#,
-                r#"E'{"it''s \\\\ \\"dl_x\\" ?","NULL"}'::text[], E'{"\\\\x00ff",NULL}'::bytea[])"#
-            )
-        );
-        assert!(arrays("s", "dl_t", &["a"], &[vec![text("\0")]]).is_err());
-        let long = vec![vec![Value::Blob(vec![0; MAX_BYTES])], vec![Value::Int(1)], vec![Value::Int(2)]];
-        let mut rest = long.as_slice();
-        let taken: Vec<_> = std::iter::from_fn(|| take(&mut rest).map(<[_]>::len)).collect();
-        assert_eq!(taken, [1, 2], "one that is too long goes by itself");
+        let mut rows: Vec<_> = rows.into_iter().map(Vec::into_iter).collect();
+        let mut next = || Array::next(&mut rows).unwrap();
+        assert!(matches!(next(), Some(Array::Ints(all)) if all == [Some(-1), None]));
+        assert!(next().is_none());
+        assert!(matches!(next(), Some(Array::Texts(all)) if all == [None, Some("NULL".to_string())]));
+        assert!(matches!(next(), Some(Array::Blobs(all)) if all == [Some(vec![0, 255]), None]));
+        let column = |values: Vec<Value>| {
+            let mut rows: Vec<_> = values.into_iter().map(|value| vec![value].into_iter()).collect();
+            Array::next(&mut rows).map(|array| array.map(|array| array.sql_type()))
+        };
+        assert!(column(vec![text("\0")]).is_err());
+        assert!(column(vec![Value::Int(1), text("1")]).is_err());
+        assert_eq!(column(vec![Value::Null, text("1")]).unwrap(), Some("text[]"));
+        let mut long =
+            VecDeque::from(vec![vec![Value::Blob(vec![0; MAX_BYTES])], vec![Value::Int(1)], vec![Value::Int(2)]]);
+        assert_eq!([take(&mut long).len(), take(&mut long).len()], [1, 2], "one that is too long goes by itself");
     }
 
     #[tokio::test]

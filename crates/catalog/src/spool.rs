@@ -25,28 +25,35 @@ const BLOCK: usize = 64 << 10;
 pub(crate) fn spooled<F: Future<Output = Result<()>> + Send + 'static>(
     read: impl FnOnce(Sender) -> F,
 ) -> BoxStream<'static, Result<Row>> {
-    let (blocks, taken) = mpsc::unbounded_channel();
-    let shared = Arc::<Shared>::default();
-    let task = tokio::spawn(read(Sender { blocks, shared: shared.clone(), rows: Vec::new(), bytes: 0, end: 0 }));
-    let blocks = futures::stream::unfold((taken, Some(task)), move |(mut taken, task)| {
-        let shared = shared.clone();
-        async move {
-            if let Some(block) = taken.recv().await {
-                return Some((shared.rows(block), (taken, task)));
+    let (sender, rows) = pair();
+    let task = tokio::spawn(read(sender));
+    // The rows are all only if the task says so: one that was stopped ends the stream as well.
+    let end = futures::stream::once(async {
+        match task.await {
+            Ok(Ok(())) => None,
+            Ok(Err(e)) => Some(Err(e)),
+            Err(e) => {
+                let error = TxnLogError::new(ErrorKind::Unavailable, "reading the catalog was stopped");
+                Some(Err(error.with_source(e)))
             }
-            // The rows are all only if the task says so: one that was stopped ends the channel as well.
-            let error = match task?.await {
-                Ok(Ok(())) => return None,
-                Ok(Err(e)) => e,
-                Err(e) => TxnLogError::new(ErrorKind::Unavailable, "reading the catalog was stopped").with_source(e),
-            };
-            Some((vec![Err(error)], (taken, None)))
         }
     });
-    blocks.flat_map(futures::stream::iter).boxed()
+    rows.chain(end.filter_map(async |end| end)).boxed()
 }
 
-/// Where the task puts the rows.
+/// A place for rows, and the stream of those that were put there. It ends when the place is given up.
+pub(crate) fn pair() -> (Sender, BoxStream<'static, Result<Row>>) {
+    let (blocks, taken) = mpsc::unbounded_channel();
+    let shared = Arc::<Shared>::default();
+    let sender = Sender { blocks, shared: shared.clone(), rows: Vec::new(), bytes: 0, end: 0 };
+    let blocks = futures::stream::unfold((taken, shared), |(mut taken, shared)| async {
+        let block = taken.recv().await?;
+        Some((shared.rows(block), (taken, shared)))
+    });
+    (sender, blocks.flat_map(futures::stream::iter).boxed())
+}
+
+/// Where rows are put.
 #[derive(Debug)]
 pub(crate) struct Sender {
     blocks: mpsc::UnboundedSender<Block>,

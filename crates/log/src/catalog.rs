@@ -6,11 +6,12 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, Peekable};
 use futures::{StreamExt, TryStreamExt};
 use uuid::Uuid;
 
@@ -241,17 +242,45 @@ pub enum TableRef {
     Location(Location),
 }
 
-/// A piece of valid history, in version order. [`HistoryItem::Base`] comes first and only where history does not
-/// begin at version 0.
+/// A piece of valid history, in version order. [`HistoryItem::Base`] comes first, with [`HistoryItem::Files`] behind it,
+/// and only where history does not begin at version 0.
 #[derive(Clone, Debug)]
 pub enum HistoryItem {
-    /// The whole state at the oldest version there is.
+    /// The state at the oldest version there is, but for its files. Another one takes its place, and that of its files.
     Base(Box<BaseState>),
+    /// Some of the files of the base.
+    Files(BaseFiles),
     /// A commit as it stands in the log.
     Commit(LoggedCommit),
 }
 
-/// The state at the version where history begins.
+/// The items of a history, one by one.
+pub type HistoryItems<'a> = Peekable<BoxStream<'a, Result<HistoryItem>>>;
+
+/// The next item, unless it is a commit: that one stays.
+pub async fn next_of_base(items: &mut HistoryItems<'_>) -> Result<Option<HistoryItem>> {
+    match Pin::new(&mut *items).peek().await {
+        Some(Ok(HistoryItem::Commit(_))) | None => Ok(None),
+        Some(_) => items.next().await.transpose(),
+    }
+}
+
+/// Refuses what is no commit where only commits may be.
+pub fn only_commit(item: HistoryItem) -> Result<LoggedCommit> {
+    match item {
+        HistoryItem::Commit(commit) => Ok(commit),
+        HistoryItem::Base(_) | HistoryItem::Files(_) => {
+            Err(TxnLogError::invalid("a history has a state behind its first commit: it begins with one, or has none"))
+        }
+    }
+}
+
+/// The error of files of a base that did not come.
+pub fn files_without_base() -> TxnLogError {
+    TxnLogError::invalid("a history has files that belong to no state: the state comes before them")
+}
+
+/// The state at the version where history begins, but for its files.
 #[derive(Clone, Debug)]
 pub struct BaseState {
     /// The version.
@@ -266,12 +295,17 @@ pub struct BaseState {
     pub txns: Vec<Txn>,
     /// The domains.
     pub domains: Vec<DomainMetadata>,
-    /// The live files.
-    pub files: Vec<Add>,
-    /// The tombstones not yet expired.
-    pub removes: Vec<Remove>,
     /// The commit's bytes, when the log still holds them.
     pub body: Option<Bytes>,
+}
+
+/// Files at the version where history begins.
+#[derive(Clone, Debug, Default)]
+pub struct BaseFiles {
+    /// Live files.
+    pub live: Vec<Add>,
+    /// Tombstones not yet expired.
+    pub removed: Vec<Remove>,
 }
 
 /// A commit that is history.

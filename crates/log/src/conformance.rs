@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::action::{Action, Add, Version};
 use crate::catalog::{
-    Artifact, BaseState, Catalog, CommitTime, FutureTimes, HistoryItem, HistoryLoad, HistoryRange, LoggedCommit,
-    MirrorState, Point, TableEntry, TableRef, TimeSource, first_commit,
+    Artifact, BaseFiles, BaseState, Catalog, CommitTime, FutureTimes, HistoryItem, HistoryLoad, HistoryRange,
+    LoggedCommit, MirrorState, Point, TableEntry, TableRef, TimeSource, first_commit,
 };
 use crate::commit::{Base, CommitRequest, Committed, ConflictKind, Isolation, NewTable, Outcome};
 use crate::error::{ErrorKind, Result, TxnLogError};
@@ -867,11 +867,30 @@ async fn history_may_begin_at_a_checkpoint(c: Arc<dyn Catalog>) {
             other => panic!("{other:?}"),
         }],
         domains: vec![],
-        files: vec![a.clone(), b.clone()],
-        removes: vec![crate::action::Remove::of(&file("gone", 0, 9), 900, true)],
         body: None,
     }));
-    let entry = load(&c, "t", vec![Ok(base), Ok(logged(11, 1100, &[remove(&a)]))]).await.unwrap();
+    let files = |live: &[&Add], gone: &[&str]| {
+        let removed = gone.iter().map(|path| crate::action::Remove::of(&file(path, 0, 9), 900, true)).collect();
+        HistoryItem::Files(BaseFiles { live: live.iter().copied().cloned().collect(), removed })
+    };
+    let after = || logged(11, 1100, &[remove(&a)]);
+    refused(load(&c, "t", vec![Ok(files(&[&a], &[])), Ok(after())]).await, ErrorKind::Invalid, &["belong to no state"]);
+    refused(
+        load(&c, "t", vec![Ok(base.clone()), Ok(after()), Ok(base.clone())]).await,
+        ErrorKind::Invalid,
+        &["behind its first commit"],
+    );
+    c.abandon_load(c.unfinished_load(&new_table("t").location).await.unwrap().unwrap().table).await.unwrap();
+    // A base that could not be read to its end leaves nothing.
+    let torn = TxnLogError::corrupt("a torn checkpoint");
+    let error = load(&c, "t", vec![Ok(base.clone()), Ok(files(&[&a], &["never"])), Err(torn)]).await;
+    refused(error, ErrorKind::Corrupt, &["a torn checkpoint"]);
+    assert!(
+        c.unfinished_load(&new_table("t").location).await.unwrap().is_none_or(|load| load.current_version.is_none())
+    );
+    let items =
+        [base.clone(), files(&[&file("other", 0, 9)], &["never"]), base, files(&[&a], &[]), files(&[&b], &["gone"])];
+    let entry = load(&c, "t", items.into_iter().chain([after()]).map(Ok).collect()).await.unwrap();
     assert_eq!((entry.base_version, entry.current_version), (10, 11));
     let t = Table { catalog: c.clone(), id: entry.id };
     assert_eq!((t.paths(10).await, t.paths(11).await), (vec!["a".to_string(), "b".into()], vec!["b".to_string()]));

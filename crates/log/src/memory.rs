@@ -10,10 +10,11 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use uuid::Uuid;
 
-use crate::action::{Add, Commit, DomainMetadata, Metadata, Protocol, Remove, Txn, Version};
+use crate::action::{Action, Add, Commit, DomainMetadata, Metadata, Protocol, Remove, Txn, Version};
 use crate::catalog::{
-    Artifact, Catalog, CommitTime, ComparedTables, FutureTimes, HistoryItem, HistoryLoad, HistoryRange, Lease,
-    MirrorFailure, MirrorState, Point, TableEntry, TableRef, TimeSource, TxnLogReader, TxnLogWriter, UnfinishedLoad,
+    Artifact, BaseState, Catalog, CommitTime, ComparedTables, FutureTimes, HistoryItem, HistoryItems, HistoryLoad,
+    HistoryRange, Lease, LoggedCommit, MirrorFailure, MirrorState, Point, TableEntry, TableRef, TimeSource,
+    TxnLogReader, TxnLogWriter, UnfinishedLoad, files_without_base, next_of_base, only_commit,
 };
 use crate::commit::{
     self, Base, CommitRequest, Committed, ConflictChecker, Current, Group, Outcome, Prepared, WinningCommit,
@@ -111,6 +112,31 @@ fn finish(
     entry.ok_or_else(|| TxnLogError::invalid(format!("there is no history to load for {}", new.name)))
 }
 
+/// A version of a history.
+enum Loaded {
+    Base(Box<BaseState>, Vec<Action>),
+    Commit(LoggedCommit),
+}
+
+impl Loaded {
+    /// The state that a history begins with, and all its files.
+    async fn base(items: &mut HistoryItems<'_>) -> Result<Option<Self>> {
+        let mut found = None;
+        while let Some(item) = next_of_base(items).await? {
+            match item {
+                HistoryItem::Base(base) => found = Some((base, Vec::new())),
+                HistoryItem::Files(more) => {
+                    let (_, files) = found.as_mut().ok_or_else(files_without_base)?;
+                    files.extend(more.live.into_iter().map(Action::Add));
+                    files.extend(more.removed.into_iter().map(Action::Remove));
+                }
+                HistoryItem::Commit(_) => {}
+            }
+        }
+        Ok(found.map(|(base, files)| Self::Base(base, files)))
+    }
+}
+
 /// The part of a table in a transaction over several.
 struct Part {
     version: Version,
@@ -119,8 +145,8 @@ struct Part {
 }
 
 impl Part {
-    fn of(item: &HistoryItem) -> Result<Option<Self>> {
-        let HistoryItem::Commit(logged) = item else { return Ok(None) };
+    fn of(item: &Loaded) -> Result<Option<Self>> {
+        let Loaded::Commit(logged) = item else { return Ok(None) };
         let commit = Commit::parse(logged.body.clone(), &logged.origin)?;
         let group = commit.info().and_then(Group::of);
         Ok(group.map(|group| Self { version: logged.version, ms: logged.time.ms, group }))
@@ -290,22 +316,16 @@ impl Table {
         })
     }
 
-    fn load(&mut self, item: HistoryItem, future_times: FutureTimes, now_ms: i64) -> Result<Version> {
+    fn load(&mut self, item: Loaded, future_times: FutureTimes, now_ms: i64) -> Result<Version> {
         let (version, mut time, body, info, changes) = match item {
-            HistoryItem::Base(base) => {
+            Loaded::Base(base, files) => {
                 let commit = Commit::parse(base.body.clone().unwrap_or_default(), "the oldest commit")?;
-                let changes = Changes {
-                    protocol: Some(base.protocol),
-                    metadata: Some(base.metadata),
-                    adds: base.files.into_iter().map(|a| (a.key(), a)).collect(),
-                    removes: base.removes.into_iter().map(|r| (r.key(), r)).collect(),
-                    txns: base.txns,
-                    domains: base.domains,
-                    cdcs: Vec::new(),
-                };
+                let mut changes = Changes::from_actions(files);
+                (changes.protocol, changes.metadata) = (Some(base.protocol), Some(base.metadata));
+                (changes.txns, changes.domains) = (base.txns, base.domains);
                 (base.version, base.time, base.body, commit.info().cloned(), changes)
             }
-            HistoryItem::Commit(c) => {
+            Loaded::Commit(c) => {
                 let commit = Commit::parse(c.body.clone(), &c.origin)?;
                 (c.version, c.time, Some(c.body), commit.info().cloned(), Changes::of(commit.actions()))
             }
@@ -473,7 +493,7 @@ impl Catalog for MemoryCatalog {
         Ok(found)
     }
 
-    async fn load_history(&self, mut load: HistoryLoad<'_>) -> Result<TableEntry> {
+    async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry> {
         let id = {
             let mut tables = self.lock();
             let unfinished =
@@ -488,8 +508,17 @@ impl Catalog for MemoryCatalog {
             id
         };
         let now_ms = self.clock.now_ms();
-        while let Some(item) = load.items.next().await {
-            let (item, mut tables) = (item?, self.lock());
+        let mut items = load.items.peekable();
+        let mut next = Loaded::base(&mut items).await?;
+        loop {
+            let item = match next.take() {
+                Some(base) => base,
+                None => match items.try_next().await? {
+                    Some(item) => Loaded::Commit(only_commit(item)?),
+                    None => break,
+                },
+            };
+            let mut tables = self.lock();
             if let Some(part) = Part::of(&item)? {
                 part.check_whole(&tables, self.id, &load.new.name)?;
             }
@@ -510,7 +539,8 @@ impl Catalog for MemoryCatalog {
         let now_ms = self.clock.now_ms();
         let mut all = Vec::with_capacity(loads.len());
         for load in loads {
-            let items: Vec<_> = load.items.try_collect().await?;
+            let commits = load.items.and_then(async |item| Ok(Loaded::Commit(only_commit(item)?)));
+            let items: Vec<_> = commits.try_collect().await?;
             all.push((load.table, load.new, load.future_times, load.published_version, items));
         }
         let mut tables = self.lock();

@@ -1,5 +1,6 @@
 //! Checkpoints: V1 in one file or in parts, V2 as JSON or Parquet, with and without sidecars.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use arrow::json::WriterBuilder;
 use arrow::json::writer::LineDelimited;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::{FutureExt, TryFutureExt, TryStreamExt};
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
@@ -74,49 +76,87 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// The state a checkpoint holds. The error names the file that cannot be read.
 pub(super) async fn read(dir: &TableDir, checkpoint: &Checkpoint, want: Want) -> Result<Replay> {
-    let mut state = Replay::default();
-    each(dir, checkpoint, want, &mut |actions| state.apply_more(actions)).await?;
+    let (mut state, mut actions) = (Replay::default(), actions_of(dir, checkpoint, want));
+    while let Some(some) = actions.try_next().await? {
+        state.apply_more(some);
+    }
     Ok(state)
 }
 
-/// Gives the actions of a checkpoint to `take`, some at a time. The error names the file that cannot be read.
-pub(super) async fn each(
+/// The actions of a checkpoint, some at a time. The error names the file that cannot be read.
+pub(super) fn actions_of(
     dir: &TableDir,
     checkpoint: &Checkpoint,
     want: Want,
-    take_some: &mut (impl FnMut(Vec<Action>) + Send),
-) -> Result<()> {
-    let mut sidecars = Vec::new();
-    for file in &checkpoint.files {
-        let path = &file.location;
-        let mut take = |actions: Vec<Action>| {
-            sidecars.extend(actions.iter().filter_map(|a| match a {
-                Action::Sidecar(s) => Some(s.clone()),
-                _ => None,
-            }));
-            take_some(actions);
-        };
-        if path.extension() == Some("json") {
-            let damaged = |e: TxnLogError| damaged(dir, path, e.kind(), e.into());
-            let bytes = dir.get(path).await.map_err(damaged)?;
-            let mut actions = Commit::parse(bytes, &dir.name(path)).map_err(damaged)?.into_actions();
-            want.keep(&mut actions);
-            take(actions);
-        } else {
-            read_parquet(dir, path, file.size, want, &mut take).await?;
+) -> BoxStream<'static, Result<Vec<Action>>> {
+    let files = checkpoint.files.iter().map(|file| (file.location.clone(), file.size)).collect();
+    let reading = Reading { dir: dir.clone(), want, files, sidecars: VecDeque::new(), open: None };
+    stream::try_unfold(reading, |mut reading| async { Ok(reading.next().await?.map(|actions| (actions, reading))) })
+        .boxed()
+}
+
+/// How far the reading of a checkpoint is.
+struct Reading {
+    dir: TableDir,
+    want: Want,
+    /// The files to read, with their sizes.
+    files: VecDeque<(Path, u64)>,
+    /// The sidecars to read when there are no more files, each with the file that names it.
+    sidecars: VecDeque<(Sidecar, Path)>,
+    /// The file that is read.
+    open: Option<(Path, BoxStream<'static, Result<Vec<Action>>>)>,
+}
+
+impl Reading {
+    async fn next(&mut self) -> Result<Option<Vec<Action>>> {
+        loop {
+            if let Some((path, actions)) = &mut self.open {
+                if let Some(actions) = actions.try_next().await? {
+                    let sidecars = actions.iter().filter_map(|action| match action {
+                        Action::Sidecar(sidecar) => Some((sidecar.clone(), path.clone())),
+                        _ => None,
+                    });
+                    // They hold nothing but files (PROTOCOL.md, "Sidecar Files").
+                    self.sidecars.extend(sidecars.filter(|_| self.want != Want::Snapshot));
+                    return Ok(Some(actions));
+                }
+                self.open = None;
+            }
+            let (path, size) = match self.files.pop_front() {
+                Some(file) => file,
+                None => match self.sidecars.pop_front() {
+                    Some((sidecar, named_by)) => found(&self.dir, &sidecar, &named_by).await?,
+                    None => return Ok(None),
+                },
+            };
+            let actions = actions_in(&self.dir, &path, size, self.want).await?;
+            self.open = Some((path, actions));
         }
     }
-    // Sidecars hold nothing but files (PROTOCOL.md, "Sidecar Files").
-    if want != Want::Snapshot {
-        for sidecar in sidecars {
-            let path = sidecar_path(&sidecar)
-                .map_err(|e| damaged(dir, &checkpoint.files[0].location, ErrorKind::Corrupt, e.into()))?;
-            let found = dir.store.head(&path).map_err(TxnLogError::from);
-            let file = found.await.map_err(|e| damaged(dir, &path, e.kind(), e.into()))?;
-            read_parquet(dir, &path, file.size, want, take_some).await?;
-        }
+}
+
+/// The file that is a sidecar, and its size.
+async fn found(dir: &TableDir, sidecar: &Sidecar, named_by: &Path) -> Result<(Path, u64)> {
+    let path = sidecar_path(sidecar).map_err(|e| damaged(dir, named_by, ErrorKind::Corrupt, e.into()))?;
+    let found = dir.store.head(&path).map_err(TxnLogError::from).await;
+    let size = found.map_err(|e| damaged(dir, &path, e.kind(), e.into()))?.size;
+    Ok((path, size))
+}
+
+async fn actions_in(
+    dir: &TableDir,
+    path: &Path,
+    size: u64,
+    want: Want,
+) -> Result<BoxStream<'static, Result<Vec<Action>>>> {
+    if path.extension() != Some("json") {
+        return parquet(dir, path, size, want).await;
     }
-    Ok(())
+    let damaged = |e: TxnLogError| damaged(dir, path, e.kind(), e.into());
+    let bytes = dir.get(path).await.map_err(damaged)?;
+    let mut actions = Commit::parse(bytes, &dir.name(path)).map_err(damaged)?.into_actions();
+    want.keep(&mut actions);
+    Ok(stream::once(async { Ok(actions) }).boxed())
 }
 
 /// Sidecars are always in the log of their table, so a name suffices; an absolute path may be one from before the
@@ -150,17 +190,17 @@ fn cause_of(e: Cause) -> (ErrorKind, Cause) {
     }
 }
 
-/// Gives the actions of a Parquet file to `take`, a batch at a time.
-async fn read_parquet(
+/// The actions of a Parquet file, a batch at a time.
+async fn parquet(
     dir: &TableDir,
     path: &Path,
     size: u64,
     want: Want,
-    take: &mut (impl FnMut(Vec<Action>) + Send),
-) -> Result<()> {
-    let damaged = |e: Cause| {
+) -> Result<BoxStream<'static, Result<Vec<Action>>>> {
+    let (of, at) = (dir.clone(), path.clone());
+    let damaged = move |e: Cause| {
         let (kind, cause) = cause_of(e);
-        damaged(dir, path, kind, cause)
+        damaged(&of, &at, kind, cause)
     };
     let file = ParquetFile { store: dir.store.clone(), path: path.clone(), size };
     // The Arrow types a writer noted for itself (views, dictionaries) say nothing a reader of JSON needs.
@@ -168,11 +208,8 @@ async fn read_parquet(
     let opened = ParquetRecordBatchStreamBuilder::new_with_options(file, options).await;
     let builder = opened.map_err(|e| damaged(e.into()))?;
     let columns = wanted_columns(builder.metadata(), want);
-    let mut batches = builder.with_projection(columns).with_batch_size(BATCH).build().map_err(|e| damaged(e.into()))?;
-    while let Some(batch) = batches.try_next().await.map_err(|e| damaged(e.into()))? {
-        take(actions(&batch).map_err(damaged)?);
-    }
-    Ok(())
+    let batches = builder.with_projection(columns).with_batch_size(BATCH).build().map_err(|e| damaged(e.into()))?;
+    Ok(batches.map(move |batch| actions(&batch.map_err(|e| damaged(e.into()))?).map_err(&damaged)).boxed())
 }
 
 /// All columns, unknown ones too, but for the typed copies of statistics and partition values. Only where a file has

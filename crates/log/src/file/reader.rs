@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::channel::mpsc;
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt, TryStreamExt, future, stream};
+use futures::{SinkExt, Stream, StreamExt, TryStreamExt, future, stream};
 use object_store::ObjectStore;
 
 use super::checkpoint::{self, Want};
 use super::listing::Listing;
 use super::times::Times;
 use super::{TableDir, commit_path};
-use crate::action::{Add, Commit, Remove, Version};
-use crate::catalog::{BaseState, CommitTime, HistoryItem, HistoryRange, LoggedCommit, TxnLogReader};
+use crate::action::{Action, Add, Commit, Remove, Version};
+use crate::catalog::{BaseFiles, BaseState, CommitTime, HistoryItem, HistoryRange, LoggedCommit, TxnLogReader};
 use crate::commit::only_its_result;
 use crate::error::{ErrorKind, Result, Subject, TxnLogError};
 use crate::features;
@@ -101,57 +102,107 @@ impl FileTxnLogReader {
     /// All there is begins with [`HistoryItem::Base`] unless the commit of version 0 and all others are there: the
     /// state at the oldest version that can be read. Commits are fetched ahead and not parsed.
     pub fn items(&self, after: Option<Version>) -> BoxStream<'static, Result<HistoryItem>> {
-        let log = self.clone();
-        let items = async move {
-            let (base, head) = log.versions();
-            let whole = base == 0 && log.holds(0);
-            let (begin, next) = match after {
-                None if whole => (None, 0),
-                None => {
-                    let base = log.base_state().await?;
-                    let next = base.version + 1;
-                    (Some(HistoryItem::Base(Box::new(base))), next)
-                }
-                Some(after) if after < base => return Err(log.0.listing.unreachable(after, &log.0.dir)),
-                Some(after) => (None, after.min(head) + 1),
-            };
-            let location = log.0.dir.location.clone();
-            let commits = log.timed(next..head + 1).await?.map_ok(move |(version, body, time)| {
-                let origin = format!("{location}/{}", commit_path(version));
-                HistoryItem::Commit(LoggedCommit { version, time, body, origin })
-            });
-            Ok(stream::iter(begin.map(Ok)).chain(commits))
-        };
-        stream::once(items).try_flatten().boxed()
+        let (log, (base, head)) = (self.clone(), self.versions());
+        match after {
+            None if base > 0 || !self.holds(0) => {
+                // The version that history begins at is known once its files are read.
+                let (mut out, items) = mpsc::channel(1);
+                let sent = async move {
+                    let base = log.send_base(&mut out).await?;
+                    let mut commits = log.commits(base + 1).await?;
+                    while let Some(commit) = commits.next().await {
+                        send(&mut out, commit?).await;
+                    }
+                    Ok(())
+                };
+                let failed = stream::once(sent).filter_map(async |sent| sent.err().map(Err));
+                stream::select(items.map(Ok), failed).boxed()
+            }
+            Some(after) if after < base => {
+                let error = self.0.listing.unreachable(after, &self.0.dir);
+                stream::once(async { Err(error) }).boxed()
+            }
+            after => {
+                let next = after.map_or(0, |after| after.min(head) + 1);
+                stream::once(async move { log.commits(next).await }).try_flatten().boxed()
+            }
+        }
     }
 
-    /// The state at the oldest version history can begin at. Where its checkpoint is torn, the next one serves.
-    async fn base_state(&self) -> Result<BaseState> {
+    /// The commits from one version on.
+    async fn commits(&self, from: Version) -> Result<BoxStream<'static, Result<HistoryItem>>> {
+        let (location, (_, head)) = (self.0.dir.location.clone(), self.versions());
+        let commits = self.timed(from..head + 1).await?.map_ok(move |(version, body, time)| {
+            let origin = format!("{location}/{}", commit_path(version));
+            HistoryItem::Commit(LoggedCommit { version, time, body, origin })
+        });
+        Ok(commits.boxed())
+    }
+
+    /// Sends the state at the oldest version history can begin at, and gives that version. Where its checkpoint is torn,
+    /// the next one serves.
+    async fn send_base(&self, out: &mut mpsc::Sender<HistoryItem>) -> Result<Version> {
         let Log { dir, listing, .. } = &*self.0;
         let mut torn = None;
         for version in listing.bases() {
-            let replay = match replay(dir, listing, version, Want::Files).await {
-                Ok(replay) => replay,
+            match self.send_base_at(version, out).await {
+                Ok(()) => return Ok(version),
                 Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
                     torn.get_or_insert(e);
-                    continue;
                 }
                 Err(e) => return Err(e),
-            };
-            let snapshot = snapshot(dir, &replay, version)?;
-            return Ok(BaseState {
-                version,
-                time: self.time(version).await?,
-                protocol: snapshot.head.protocol,
-                metadata: snapshot.head.metadata,
-                txns: replay.txns.into_values().collect(),
-                domains: replay.domains.into_values().collect(),
-                files: replay.files.into_values().collect(),
-                removes: replay.removes.into_values().collect(),
-                body: self.commit_bytes(version).await?,
-            });
+            }
         }
         Err(torn.unwrap_or_else(|| listing.unreachable(listing.base, dir)))
+    }
+
+    async fn send_base_at(&self, version: Version, out: &mut mpsc::Sender<HistoryItem>) -> Result<()> {
+        let Log { dir, listing, .. } = &*self.0;
+        // Nearly always the version has a checkpoint: its files are never all in memory.
+        for checkpoint in listing.checkpoints_to(version).take_while(|c| c.version == version) {
+            let sent = async {
+                let state = checkpoint::read(dir, checkpoint, Want::Snapshot).await?;
+                send(out, self.base(&state, version).await?).await;
+                let mut actions = checkpoint::actions_of(dir, checkpoint, Want::Files);
+                while let Some(some) = actions.try_next().await? {
+                    let mut files = BaseFiles::default();
+                    for action in some {
+                        match action {
+                            Action::Add(add) => files.live.push(add),
+                            Action::Remove(remove) => files.removed.push(remove),
+                            _ => {}
+                        }
+                    }
+                    send(out, HistoryItem::Files(files)).await;
+                }
+                Ok::<_, TxnLogError>(())
+            };
+            match sent.await {
+                Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
+                    tracing::warn!(location = %dir.location, version, error = %e, "checkpoint passed over");
+                }
+                sent => return sent,
+            }
+        }
+        let state = replay(dir, listing, version, Want::Files).await?;
+        send(out, self.base(&state, version).await?).await;
+        let (live, removed) = (state.files.into_values().collect(), state.removes.into_values().collect());
+        send(out, HistoryItem::Files(BaseFiles { live, removed })).await;
+        Ok(())
+    }
+
+    /// The item for the state at a version.
+    async fn base(&self, state: &Replay, version: Version) -> Result<HistoryItem> {
+        let snapshot = snapshot(&self.0.dir, state, version)?;
+        Ok(HistoryItem::Base(Box::new(BaseState {
+            version,
+            time: self.time(version).await?,
+            protocol: snapshot.head.protocol,
+            metadata: snapshot.head.metadata,
+            txns: snapshot.txns.into_values().collect(),
+            domains: snapshot.domains.into_values().collect(),
+            body: self.commit_bytes(version).await?,
+        })))
     }
 
     pub(super) async fn time(&self, version: Version) -> Result<CommitTime> {
@@ -203,6 +254,11 @@ impl FileTxnLogReader {
             (version, body, CommitTime { ms, ..own })
         }))
     }
+}
+
+/// Nobody misses what is sent to one who takes no more: it is not asked for either.
+async fn send(out: &mut mpsc::Sender<HistoryItem>, item: HistoryItem) {
+    let _ = out.send(item).await;
 }
 
 /// The state at `version`, from the newest checkpoint that can be read.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
@@ -96,10 +97,10 @@ impl StoredCheckpoint {
     /// place cannot be read.
     pub async fn read(&self) -> Result<CheckpointState> {
         let mut state = CheckpointState::default();
-        checkpoint::each(&self.dir, &self.checkpoint, Want::Details, &mut |actions| {
-            actions.into_iter().for_each(|action| state.take(action));
-        })
-        .await?;
+        let mut actions = checkpoint::actions_of(&self.dir, &self.checkpoint, Want::Details);
+        while let Some(some) = actions.try_next().await? {
+            some.into_iter().for_each(|action| state.take(action));
+        }
         Ok(state)
     }
 }

@@ -17,7 +17,7 @@ use parquet::arrow::ArrowWriter;
 use uuid::Uuid;
 
 use super::*;
-use crate::action::Action;
+use crate::action::{Action, Add, Remove};
 use crate::catalog::{HistoryItem, HistoryRange, TimeSource, TxnLogReader, TxnLogWriter};
 use crate::commit::{Base, CommitRequest, ConflictKind, NewTable, OUR_KEY, Outcome, Reads};
 use crate::ids::{Clock, SeededClock, TableId};
@@ -331,9 +331,10 @@ async fn check_nothing_lost(more: &str) {
         )
     );
     let items: Vec<_> = reader.items(None).try_collect().await.unwrap();
-    let [HistoryItem::Base(base)] = items.as_slice() else { panic!("{items:?}") };
-    assert_eq!((base.version, base.files.len(), base.removes.len(), base.body.clone()), (7, 1, 1, None));
-    assert_eq!(Action::Remove(base.removes[0].clone()).to_json(), removed);
+    let [HistoryItem::Base(base), files @ ..] = items.as_slice() else { panic!("{items:?}") };
+    let (live, gone) = all_files(files);
+    assert_eq!((base.version, live.len(), gone.len(), base.body.clone()), (7, 1, 1, None));
+    assert_eq!(Action::Remove(gone[0].clone()).to_json(), removed);
     assert_eq!(Action::Metadata(base.metadata.clone()).to_json(), METADATA);
     assert_eq!(reader.commit_bytes(7).await.unwrap(), None);
     assert!(reader.history(HistoryRange::default()).await.unwrap().is_empty());
@@ -441,10 +442,22 @@ async fn history_reads_what_is_asked() {
 async fn items(log: &Fixture, after: Option<Version>) -> Vec<(Version, bool, i64)> {
     let items: Vec<_> = log.open().await.unwrap().items(after).try_collect().await.unwrap();
     let item = |item| match item {
-        HistoryItem::Base(base) => (base.version, true, base.time.ms),
-        HistoryItem::Commit(commit) => (commit.version, false, commit.time.ms),
+        HistoryItem::Base(base) => Some((base.version, true, base.time.ms)),
+        HistoryItem::Files(_) => None,
+        HistoryItem::Commit(commit) => Some((commit.version, false, commit.time.ms)),
     };
-    items.into_iter().map(item).collect()
+    items.into_iter().filter_map(item).collect()
+}
+
+/// The live and the removed files of a base.
+fn all_files(items: &[HistoryItem]) -> (Vec<Add>, Vec<Remove>) {
+    let (mut live, mut removed) = (Vec::new(), Vec::new());
+    for item in items {
+        let HistoryItem::Files(files) = item else { panic!("{item:?}") };
+        live.extend(files.live.iter().cloned());
+        removed.extend(files.removed.iter().cloned());
+    }
+    (live, removed)
 }
 
 #[tokio::test]

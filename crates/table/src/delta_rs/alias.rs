@@ -169,6 +169,10 @@ impl ObjectStore for WithAliases {
 
 #[cfg(test)]
 mod tests {
+    use deltalakedb_log::stores::environment;
+    use object_store::ObjectStoreExt;
+    use uuid::Uuid;
+
     use super::*;
 
     #[test]
@@ -184,6 +188,25 @@ mod tests {
             assert_eq!(real(&path), None, "{path}");
         }
         assert_eq!(real("a/b"), None);
+    }
+
+    #[tokio::test]
+    async fn a_log_cannot_guess_an_alias() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("t")).unwrap();
+        std::fs::write(dir.path().join("secret"), "s").unwrap();
+        let table = Location::parse(dir.path().join("t").to_str().unwrap()).unwrap();
+        let stores = environment();
+        let store = WithAliases { table: stores.open(&table, Durability::Full).unwrap(), stores };
+        let alias = of(&format!("file://{}/secret", dir.path().display()));
+        assert_eq!(store.get(&Path::from(alias.as_str())).await.unwrap().bytes().await.unwrap(), "s");
+        let (folder, name) = alias.split_once('/').unwrap();
+        let random = folder.strip_prefix("_alias_").unwrap();
+        assert_eq!(Uuid::parse_str(random).unwrap().get_version_num(), 4);
+        for guess in ["_alias_".to_string(), format!("_alias_{}", Uuid::nil().simple()), folder.to_uppercase()] {
+            let found = store.get(&Path::from(format!("{guess}/{name}"))).await;
+            assert!(matches!(found, Err(Error::NotFound { .. })), "{guess}: {found:?}");
+        }
     }
 
     #[test]

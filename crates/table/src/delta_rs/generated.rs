@@ -37,6 +37,7 @@ const EXPRESSION: &str = "delta.generationExpression";
 
 /// The generated columns of a table.
 pub(super) struct Generated {
+    /// All its columns; none where none is generated.
     schema: SchemaRef,
     columns: Vec<GeneratedColumn>,
 }
@@ -50,20 +51,21 @@ struct GeneratedColumn {
 }
 
 impl Generated {
-    /// Those of a table with these columns.
-    pub(super) fn of(metadata: &Metadata, schema: &SchemaRef) -> Result<Self> {
+    /// Those of a table. `schema` gives its columns in Arrow types: it is asked only where some are generated.
+    pub(super) fn of(metadata: &Metadata, schema: impl FnOnce() -> Result<SchemaRef>) -> Result<Self> {
         let generated = expressions(&metadata.schema_string);
-        let mut columns = Vec::with_capacity(generated.len());
-        if !generated.is_empty() {
-            let readable = Columns::of(schema)?;
-            for (name, sql) in generated {
-                let data_type = schema.field_with_name(&name).explain(|| format!("no column {name:?}"))?.data_type();
-                let value = readable.read("generation expression", &without_trunc(&sql))?;
-                let value = cast(value, data_type);
-                columns.push(GeneratedColumn { name, data_type: data_type.clone(), sql, value });
-            }
+        if generated.is_empty() {
+            return Ok(Self { schema: Arc::new(Schema::empty()), columns: Vec::new() });
         }
-        Ok(Self { schema: schema.clone(), columns })
+        let schema = schema()?;
+        let readable = Columns::of(&schema)?;
+        let mut columns = Vec::with_capacity(generated.len());
+        for (name, sql) in generated {
+            let data_type = schema.field_with_name(&name).explain(|| format!("no column {name:?}"))?.data_type();
+            let value = cast(readable.read("generation expression", &without_trunc(&sql))?, data_type);
+            columns.push(GeneratedColumn { name, data_type: data_type.clone(), sql, value });
+        }
+        Ok(Self { schema, columns })
     }
 
     /// Rows to be written, with the generated columns that they lack; values that they have are checked.
@@ -114,6 +116,9 @@ impl Generated {
         unset: impl Fn(&str) -> Result<Expr>,
         must_follow: impl Fn(&Expr, &dyn Fn(&str) -> bool) -> bool,
     ) -> Result<Vec<(String, Expr)>> {
+        if self.columns.is_empty() {
+            return Ok(set);
+        }
         let values: Vec<(String, Expr)> = set.iter().map(|(key, value)| (unquoted(key), value.clone())).collect();
         let value_of = |name: &str| values.iter().find(|(set, _)| set == name).map(|(_, value)| value);
         let becomes = |column: &Column| -> Result<Expr> {

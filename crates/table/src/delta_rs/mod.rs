@@ -239,7 +239,7 @@ impl VirtualTable {
     }
 
     fn generated(&self) -> Result<Generated> {
-        Generated::of(&self.base.head.metadata, &self.schema()?)
+        Generated::of(&self.base.head.metadata, || self.schema())
     }
 
     /// The scan of its files in DataFusion.
