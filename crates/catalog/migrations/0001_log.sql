@@ -1,6 +1,6 @@
 -- The Delta log in SQL. Written once for every database: `blob` is bytea on PostgreSQL.
 -- Times are milliseconds since 1970 (UTC), sizes are bytes, ids are 16-byte UUIDs, JSON is kept as its exact text in
--- blobs, because legal commits hold what JSON and text types refuse. Only tables and columns are ever added.
+-- blobs, because legal commits hold what JSON and text types refuse. Later migrations only add.
 
 -- One row: which catalog this is. A program that knows schemas up to `min_reader` reads it, one that knows them up to
 -- `min_writer` writes it, however many later migrations have added to it.
@@ -60,7 +60,8 @@ CREATE TABLE dl_table_versions (
     set_hash blob NOT NULL,
     PRIMARY KEY (table_id, version)
 );
-CREATE INDEX dl_table_versions_by_time ON dl_table_versions (table_id, committed_at);
+-- A time leads to its version without a look at the row.
+CREATE INDEX dl_table_versions_by_time ON dl_table_versions (table_id, committed_at, version);
 
 -- Which version each commit became, for ever: the same commit sent again is the same commit.
 CREATE TABLE dl_commit_ids (
@@ -69,10 +70,16 @@ CREATE TABLE dl_commit_ids (
     version bigint NOT NULL,
     PRIMARY KEY (table_id, commit_id)
 );
+CREATE INDEX dl_commit_ids_by_version ON dl_commit_ids (table_id, version);
 
 -- Every file that is or was live: from `version` on, and before `removed_version` (null while live). `file_key` is a
--- digest of the canonical path and the deletion vector's id, `path_key` of the path alone. The bounds are order-preserving bytes of the columns that
--- `dl_bounds` gives a slot.
+-- digest of the canonical path and the deletion vector's id, `path_key` of the path alone. `deleted_records` counts the
+-- rows that the deletion vector hides.
+--
+-- The rest is for planning as a query. `min_N` and `max_N` are order-preserving bytes of the column that `dl_bounds` gives
+-- slot N. `class_N` says how far apart they are (0: they are one value), so that an index on (class, min) leads to the
+-- files around a value: null where one of the bounds is unknown, -1 where every value is null. Bit N of `nulls` is 0 when
+-- no value of slot N is null, bit 8 when the bounds are values of rows.
 CREATE TABLE dl_add_files (
     table_id blob NOT NULL,
     file_key blob NOT NULL,
@@ -94,11 +101,21 @@ CREATE TABLE dl_add_files (
     extra blob,
     min_0 blob, max_0 blob, min_1 blob, max_1 blob, min_2 blob, max_2 blob, min_3 blob, max_3 blob,
     min_4 blob, max_4 blob, min_5 blob, max_5 blob, min_6 blob, max_6 blob, min_7 blob, max_7 blob,
+    class_0 bigint, class_1 bigint, class_2 bigint, class_3 bigint,
+    class_4 bigint, class_5 bigint, class_6 bigint, class_7 bigint,
+    nulls bigint,
+    deleted_records bigint,
     PRIMARY KEY (table_id, file_key, version)
 );
 CREATE INDEX dl_add_files_by_version ON dl_add_files (table_id, version);
-CREATE INDEX dl_add_files_by_path ON dl_add_files (table_id, path_key);
 CREATE INDEX dl_add_files_by_end ON dl_add_files (table_id, removed_version);
+-- What a question costs does not grow with history: live files are found among live files alone.
+CREATE INDEX dl_add_files_live_by_key ON dl_add_files (table_id, file_key) WHERE removed_version IS NULL;
+CREATE INDEX dl_add_files_live_by_path ON dl_add_files (table_id, path_key) WHERE removed_version IS NULL;
+CREATE INDEX dl_add_files_by_0 ON dl_add_files (table_id, class_0, min_0, max_0) WHERE removed_version IS NULL;
+CREATE INDEX dl_add_files_by_1 ON dl_add_files (table_id, class_1, min_1, max_1) WHERE removed_version IS NULL;
+CREATE INDEX dl_add_files_by_2 ON dl_add_files (table_id, class_2, min_2, max_2) WHERE removed_version IS NULL;
+CREATE INDEX dl_add_files_by_3 ON dl_add_files (table_id, class_3, min_3, max_3) WHERE removed_version IS NULL;
 
 -- Which physical columns own the bound slots of `dl_add_files`.
 CREATE TABLE dl_bounds (
@@ -122,6 +139,8 @@ CREATE TABLE dl_remove_files (
     remove_json blob NOT NULL,
     PRIMARY KEY (table_id, version, file_key)
 );
+-- A file has a remove for each time it was removed; the newest of them is its tombstone.
+CREATE INDEX dl_remove_files_by_key ON dl_remove_files (table_id, file_key, version);
 
 -- Every metaData action.
 CREATE TABLE dl_metadata_updates (
@@ -161,6 +180,7 @@ CREATE TABLE dl_txn_actions (
     extra blob,
     PRIMARY KEY (table_id, app_id, version)
 );
+CREATE INDEX dl_txn_actions_by_version ON dl_txn_actions (table_id, version);
 
 -- Every domainMetadata action.
 CREATE TABLE dl_domain_metadata (
@@ -172,6 +192,7 @@ CREATE TABLE dl_domain_metadata (
     extra blob,
     PRIMARY KEY (table_id, domain, version)
 );
+CREATE INDEX dl_domain_metadata_by_version ON dl_domain_metadata (table_id, version);
 
 -- Every cdc action.
 CREATE TABLE dl_cdc_files (
@@ -182,6 +203,7 @@ CREATE TABLE dl_cdc_files (
     partition_values blob NOT NULL,
     PRIMARY KEY (table_id, version, path)
 );
+CREATE INDEX dl_cdc_files_by_version ON dl_cdc_files (table_id, version);
 
 -- Publishing that failed or is in flight; what is published is `dl_tables.published_version`.
 CREATE TABLE dl_mirror_status (

@@ -1,30 +1,18 @@
 //! The schema and its versions. Migrations only add; an older binary goes on reading what a newer one made.
 
-use deltalakedb_log::schema::Schema;
-use deltalakedb_log::{Clock, ErrorKind, Result, TableId, TxnLogError};
+use deltalakedb_log::{Clock, ErrorKind, Result, TxnLogError};
 use uuid::Uuid;
 
 use crate::SqlCatalog;
-use crate::bounds::{self, CLUSTERING, Slots};
-use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS};
-use crate::database::{CommitFailure, Database, Row, Session, Value, Write};
-use crate::read::qualified;
+use crate::database::{CommitFailure, Database, Row, Value, Write};
 
 /// The migrations in order: version 1 first.
-const MIGRATIONS: &[&str] = &[
-    include_str!("../migrations/0001_log.sql"),
-    include_str!("../migrations/0002_planning.sql"),
-    include_str!("../migrations/0003_costs.sql"),
-];
-/// The migration from which on files have bounds.
-const PLANNING: i64 = 2;
-/// Files filled in at once.
-const AT_ONCE: usize = 1000;
+const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_log.sql")];
 /// The newest schema this program knows.
 const NEWEST: i64 = MIGRATIONS.len() as i64;
 /// What a program must know to read, and to write, the newest schema.
 const MIN_READER: i64 = 1;
-const MIN_WRITER: i64 = 3;
+const MIN_WRITER: i64 = 1;
 
 /// Which catalog a database holds, and what it asks of programs.
 #[derive(Clone, Copy, Debug)]
@@ -39,11 +27,17 @@ pub(crate) struct Identity {
 /// Brings the schema up to date; safe when two processes do it at once. Without `create` nothing is changed, and a
 /// database that is not a catalog, or an older one, is refused.
 pub(crate) async fn migrate(db: &dyn Database, clock: &dyn Clock, create: bool) -> Result<Identity> {
+    check_readable(db, migrate_with(db, clock, create, MIGRATIONS).await?)
+}
+
+/// The same with these migrations.
+async fn migrate_with(db: &dyn Database, clock: &dyn Clock, create: bool, migrations: &[&str]) -> Result<Identity> {
+    let newest = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
     match current(db).await? {
-        Some(identity) if identity.version >= NEWEST => return check_readable(db, identity),
+        Some(identity) if identity.version >= newest => return Ok(identity),
         Some(identity) if !create => {
             return Err(TxnLogError::invalid(format!(
-                "{} has schema version {}, and this program needs {NEWEST}: run `dl init`, which brings it up to date",
+                "{} has schema version {}, and this program needs {newest}: run `dl init`, which brings it up to date",
                 db.describe(),
                 identity.version
             )));
@@ -66,24 +60,21 @@ pub(crate) async fn migrate(db: &dyn Database, clock: &dyn Clock, create: bool) 
         }
         false => 0,
     };
-    for (number, migration) in (1_i64..).zip(MIGRATIONS).filter(|(number, _)| *number > version) {
+    for (_, migration) in (1_i64..).zip(migrations).filter(|(number, _)| *number > version) {
         session.write(vec![Write::run(db.migration(migration), vec![])]).await?;
-        if number == PLANNING && made {
-            fill_bounds(session.as_mut()).await?;
-        }
     }
-    let newest = [NEWEST, MIN_READER, MIN_WRITER].map(Value::Int);
+    let asks = [newest, MIN_READER, MIN_WRITER].map(Value::Int);
     if !made {
-        let row = [vec![clock.new_uuid().into(), clock.new_uuid().into()], newest.to_vec()].concat();
+        let row = [vec![clock.new_uuid().into(), clock.new_uuid().into()], asks.to_vec()].concat();
         session.write(vec![Write::insert("dl_catalog", &COLUMNS, vec![row])]).await?;
-    } else if version < NEWEST {
+    } else if version < newest {
         let sql = "UPDATE dl_catalog SET schema_version = ?, min_reader = ?, min_writer = ?";
-        session.write(vec![Write::run(sql, newest.to_vec())]).await?;
+        session.write(vec![Write::run(sql, asks.to_vec())]).await?;
     }
     session.commit().await.map_err(CommitFailure::into_error)?;
     let missing =
         || TxnLogError::new(ErrorKind::Internal, format!("{} has no identity after its migration", db.describe()));
-    check_readable(db, current(db).await?.ok_or_else(missing)?)
+    current(db).await?.ok_or_else(missing)
 }
 
 const COLUMNS: [&str; 5] = ["catalog_id", "epoch", "schema_version", "min_reader", "min_writer"];
@@ -138,55 +129,6 @@ pub(crate) async fn renew_epoch(catalog: &SqlCatalog) -> Result<Uuid> {
     catalog.last_identity().epoch = epoch;
     catalog.compared.clear();
     Ok(epoch)
-}
-
-/// Gives the columns of tables that are there already their slots, and their live files bounds.
-async fn fill_bounds(session: &mut dyn Session) -> Result<()> {
-    let sql = format!(
-        "SELECT t.table_id, {} FROM dl_tables t \
-         JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version",
-        qualified("m", &METADATA_COLUMNS)
-    );
-    for mut row in session.query(&sql, vec![]).await? {
-        let (table, metadata) = (TableId(row.uuid()?), codec::read_metadata(&mut row)?);
-        let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
-        let mut slots = Slots::default();
-        let sql = format!(
-            "SELECT {} FROM dl_domain_metadata WHERE table_id = ? AND domain = ? ORDER BY version DESC LIMIT 1",
-            codec::DOMAIN_COLUMNS.join(", ")
-        );
-        let clustering = session.query(&sql, vec![table.0.into(), codec::bytes(CLUSTERING)]).await?;
-        let clustering =
-            clustering.into_iter().map(|mut row| codec::read_domain(&mut row)).collect::<Result<Vec<_>>>()?;
-        slots.assign(&schema, &metadata, &clustering);
-        session.write(slots.insert(table, 0).into_iter().collect()).await?;
-        let owned = slots.owned(&schema);
-        let next = format!(
-            "SELECT file_key, {} FROM dl_add_files \
-             WHERE table_id = ? AND file_key > ? AND +removed_version IS NULL ORDER BY file_key LIMIT {AT_ONCE}",
-            ADD_COLUMNS.join(", ")
-        );
-        let mut after = Value::Blob(Vec::new());
-        loop {
-            let mut writes = Vec::new();
-            for mut row in session.query(&next, vec![table.0.into(), after.clone()]).await? {
-                after = Value::Blob(row.blob()?);
-                let mut params = owned.values(&codec::read_add(&mut row)?);
-                let set: Vec<_> = bounds::COLUMNS[..params.len()].iter().map(|c| format!("{c} = ?")).collect();
-                let sql = format!(
-                    "UPDATE dl_add_files SET {} WHERE table_id = ? AND file_key = ? AND +removed_version IS NULL",
-                    set.join(", ")
-                );
-                params.extend([table.0.into(), after.clone()]);
-                writes.push(Write::run(sql, params));
-            }
-            if writes.is_empty() {
-                break;
-            }
-            session.write(writes).await?;
-        }
-    }
-    Ok(())
 }
 
 fn check_readable(db: &dyn Database, identity: Identity) -> Result<Identity> {

@@ -15,7 +15,7 @@ use super::*;
 
 #[path = "../../../tests/src/databases.rs"]
 #[allow(unreachable_pub, reason = "the file is shared")]
-mod databases;
+pub(crate) mod databases;
 
 use databases::databases;
 

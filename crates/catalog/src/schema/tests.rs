@@ -1,10 +1,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use deltalakedb_log::SeededClock;
+use deltalakedb_log::{Result, SeededClock};
 
+use super::{MIGRATIONS, migrate_with};
+use crate::database::{Database, Write};
+use crate::tests::databases::databases;
 use crate::uri::{CatalogUri, Place};
-use crate::{ConnectOptions, SqlCatalog};
+use crate::{ConnectOptions, ErrorKind, SqlCatalog, schema};
 
 const DOCUMENT: &str = include_str!("../../../../docs/schema.md");
 
@@ -43,6 +46,62 @@ fn a_difference_is_named() {
     check(b, &["dl_t.a (bigint) is not documented"]);
     check(&format!("| `a` | text | |\n{b}"), &["dl_t.a is bigint, and documented as text"]);
     check(&format!("| `a` | bigint | |\n{b}\n| `c` | text | |"), &["dl_t.c is documented, and does not exist"]);
+}
+
+/// What a newer program would know.
+const NEWER: &[&str] = &[MIGRATIONS[0], "ALTER TABLE dl_tables ADD COLUMN comment text"];
+
+async fn newer(db: &dyn Database, create: bool) -> Result<schema::Identity> {
+    migrate_with(db, &SeededClock::new(1, 2), create, NEWER).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_catalog_is_refused_until_it_is_asked_to_change() {
+    for database in databases("migration") {
+        let dir = tempfile::tempdir().unwrap();
+        let uri = CatalogUri::parse(&database.uri(dir.path(), "older")).unwrap();
+        let clock = Arc::new(SeededClock::new(1_700_000_000_000, 1));
+        let options = ConnectOptions { clock, ..Default::default() };
+        let catalog = SqlCatalog::connect(&uri, options.clone()).await.unwrap();
+        let asks = async || {
+            let sql = "SELECT schema_version, min_reader, min_writer FROM dl_catalog";
+            let rows = catalog.db.query(sql, vec![]).await.unwrap();
+            rows.into_iter().map(|mut row| (row.int().unwrap(), row.int().unwrap(), row.int().unwrap())).collect::<Vec<_>>()
+        };
+        let refused = newer(catalog.db.as_ref(), false).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Invalid, "{database:?}: {refused}");
+        let says = refused.to_string();
+        assert!(says.contains("schema version 1") && says.contains("`dl init`"), "{database:?}: {says}");
+        assert_eq!(asks().await, [(1, 1, 1)], "{database:?}: asking changed something");
+        // Several at once: one brings it up to date, the others find that it is.
+        let all = (0..4).map(|_| {
+            let db = catalog.db.clone();
+            tokio::spawn(async move { newer(db.as_ref(), true).await })
+        });
+        let before = catalog.last_identity().catalog_id;
+        for identity in futures::future::join_all(all).await {
+            let identity = identity.unwrap().unwrap_or_else(|e| panic!("{database:?}: {e}"));
+            assert_eq!((identity.version, identity.catalog_id), (2, before), "{database:?}");
+        }
+        assert_eq!(asks().await, [(2, 1, 1)], "{database:?}");
+        let comments = catalog.db.query("SELECT comment FROM dl_tables", vec![]).await.unwrap();
+        assert!(comments.is_empty(), "{database:?}");
+        // The program before goes on, as far as the newer one lets it.
+        SqlCatalog::connect(&uri, options.clone()).await.unwrap();
+        let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+        let sql = "UPDATE dl_catalog SET schema_version = 99, min_reader = 99, min_writer = 99";
+        session.write(vec![Write::run(sql, vec![])]).await.unwrap();
+        session.commit().await.unwrap();
+        for create in [false, true] {
+            let refused = schema::migrate(catalog.db.as_ref(), options.clock.as_ref(), create).await.unwrap_err();
+            let says = refused.to_string();
+            assert_eq!(refused.kind(), ErrorKind::Invalid, "{database:?}: {says}");
+            for part in ["schema version 99", "cannot read", "use a newer deltalakedb"] {
+                assert!(says.contains(part), "{database:?}: {says}");
+            }
+        }
+        catalog.db.close().await;
+    }
 }
 
 fn differences(actual: &Columns, documented: &Columns) -> Vec<String> {

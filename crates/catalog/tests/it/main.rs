@@ -7,6 +7,5 @@ mod clocks;
 #[allow(unreachable_pub, reason = "the file is shared")]
 mod databases;
 mod limits;
-mod migrations;
 mod planning;
 mod server;
