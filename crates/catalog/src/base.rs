@@ -51,7 +51,9 @@ async fn write(
     loop {
         let row = rows.try_next().await?;
         if !chunk.is_empty() && (bytes > CHUNK_BYTES || row.is_none()) {
-            session.write(vec![Write::insert(table, &columns[..width], std::mem::take(&mut chunk))]).await?;
+            let rows = Write::insert(table, &columns[..width], std::mem::take(&mut chunk));
+            // A table begins with them.
+            session.write(vec![rows.unseen()]).await?;
             bytes = 0;
         }
         let Some(row) = row else { return Ok(()) };

@@ -147,6 +147,8 @@ pub(crate) struct Insert {
     pub(crate) table: &'static str,
     pub(crate) columns: Vec<&'static str>,
     pub(crate) rows: Vec<Vec<Value>>,
+    /// Whether they are of a table that is not in use yet: nobody waits for the end of this transaction.
+    pub(crate) is_unseen: bool,
 }
 
 impl Write {
@@ -155,7 +157,15 @@ impl Write {
     }
 
     pub(crate) fn insert(table: &'static str, columns: &[&'static str], rows: Vec<Vec<Value>>) -> Self {
-        Write::Insert(Insert { table, columns: columns.to_vec(), rows })
+        Write::Insert(Insert { table, columns: columns.to_vec(), rows, is_unseen: false })
+    }
+
+    /// The same, where new rows are of a table that is not in use yet.
+    pub(crate) fn unseen(mut self) -> Self {
+        if let Write::Insert(insert) = &mut self {
+            insert.is_unseen = true;
+        }
+        self
     }
 }
 

@@ -370,7 +370,7 @@ impl Session for DuckSession {
 }
 
 fn run(connection: &Connection, write: Write) -> duckdb::Result<u64> {
-    let Insert { table, columns, rows } = match write {
+    let Insert { table, columns, rows, .. } = match write {
         Write::Run(sql, params) if params.is_empty() => return connection.execute_batch(&sql).map(|()| 0),
         Write::Run(sql, params) => {
             let changed = connection.prepare(&sql)?.execute(params_from_iter(params.into_iter().map(duck)))?;

@@ -33,7 +33,7 @@ use crate::read;
 use crate::{SqlCatalog, Writing};
 
 /// A batch is full at so many file actions, or at so many versions.
-const BATCH_FILES: usize = 20_000;
+const BATCH_FILES: usize = 50_000;
 const BATCH_VERSIONS: usize = 2_000;
 /// From so many file actions on a load changes what a planner should know.
 const ANALYZE_FILES: usize = 1_000;
@@ -421,7 +421,7 @@ async fn store(
         return Ok(table);
     }
     let mut writes = Vec::new();
-    let Stored { table, name, mut head, mut newest_ms, set_hash: mut hash, slots } = match stored {
+    let Stored { table, name, is_loading, mut head, mut newest_ms, set_hash: mut hash, slots } = match stored {
         Some(stored) => stored,
         None => {
             check_free(session_ref, new, None).await?;
@@ -497,7 +497,11 @@ async fn store(
         }
         writes.push(audit(catalog, now_ms, None, "IMPORT", table, head));
     }
-    session_ref.write(joined(writes)).await?;
+    let mut writes = joined(writes);
+    if is_loading {
+        writes = writes.into_iter().map(Write::unseen).collect();
+    }
+    session_ref.write(writes).await?;
     check_complete(session_ref, table, new).await?;
     Ok(table)
 }
@@ -597,6 +601,7 @@ async fn check_complete(session: &mut dyn Session, table: TableId, new: &NewTabl
 struct Stored {
     table: TableId,
     name: TableName,
+    is_loading: bool,
     head: Option<Version>,
     /// The time of the head, in milliseconds since 1970.
     newest_ms: Option<i64>,
@@ -607,7 +612,8 @@ struct Stored {
 impl Stored {
     async fn find(session: &mut dyn Session, table: TableId, new: &NewTable) -> Result<Option<Self>> {
         let sql = format!(
-            "SELECT t.table_id, t.namespace, t.name, t.current_version, t.current_ts, v.set_hash, {} FROM dl_tables t \
+            "SELECT t.table_id, t.namespace, t.name, t.state, t.current_version, t.current_ts, v.set_hash, {} \
+             FROM dl_tables t \
              LEFT JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
              WHERE t.location_key = ? AND (t.state = 'loading' OR t.table_id = ?)",
             Slots::subquery("t")
@@ -615,6 +621,7 @@ impl Stored {
         let params = vec![new.location.url().as_str().into(), table.0.into()];
         let Some(mut row) = session.query(&sql, params).await?.pop() else { return Ok(None) };
         let (table, name) = (TableId(row.uuid()?), TableName { namespace: row.text()?, name: row.text()? });
+        let is_loading = row.text()? == "loading";
         let (head, newest_ms, hash) = (row.opt_version()?, row.opt_int()?, row.opt_blob()?);
         let set_hash = match hash {
             Some(hash) => SetHash::from_bytes(&hash)
@@ -622,12 +629,12 @@ impl Stored {
             None => SetHash::default(),
         };
         let slots = Slots::read(row.opt_text()?.as_deref())?;
-        Ok(Some(Self { table, name, head, newest_ms, set_hash, slots }))
+        Ok(Some(Self { table, name, is_loading, head, newest_ms, set_hash, slots }))
     }
 
     fn nothing_yet(table: TableId, new: &NewTable) -> Self {
         let (set_hash, slots) = (SetHash::default(), Slots::default());
-        Self { table, name: new.name.clone(), head: None, newest_ms: None, set_hash, slots }
+        Self { table, name: new.name.clone(), is_loading: true, head: None, newest_ms: None, set_hash, slots }
     }
 }
 

@@ -1,7 +1,7 @@
 //! PostgreSQL: a server, many writers at once.
 //!
 //! Statements go in the simple query protocol with their parameters written into them, several at once, and only what is
-//! many goes as arrays in parameters. Nothing is kept in the server's session: no named statement, no setting. So it works
+//! many goes in [`bulk`]. Nothing is kept in the server's session: no named statement, no setting. So it works
 //! through a pooler that gives each transaction another connection. A writer locks the heads of its tables, in the order
 //! of their ids, with the statement that begins its transaction; under READ COMMITTED every later statement sees what was
 //! committed before the lock was got.
@@ -11,7 +11,7 @@
 //! their own, so that those who wait for a lock keep no reader waiting, and of one process only a few are in the server
 //! for one table: the others wait here, where giving up costs nothing.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -32,6 +32,10 @@ use crate::database::{CommitFailure, Database, Insert, Row, Session, Value, Writ
 use crate::spool::spooled;
 use crate::uri::{CatalogUri, PostgresPlace};
 
+mod bulk;
+
+use self::bulk::bytes_of;
+
 /// How long a server that is gone may take to come back before a call fails.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a writer waits for the lock of a table, unless the server says otherwise. Longer than a client may be idle in
@@ -42,8 +46,8 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 const TURNS: usize = 2;
 /// How long one answer to the question whether the server is there serves everyone who asks.
 const PROBE_SERVES: Duration = Duration::from_secs(1);
-/// From so many rows on, an array for each column.
-const ARRAY_ROWS: usize = 200;
+/// From so many rows on, they go in bulk.
+const BULK_ROWS: usize = 200;
 /// A statement is sent on its own from so many bytes on.
 const MAX_BYTES: usize = 4 << 20;
 /// Who migrates a catalog, so that two do not at once.
@@ -562,11 +566,13 @@ impl Session for PostgresSession {
         for write in writes {
             match write {
                 Write::Insert(insert) if insert.rows.is_empty() => continue,
-                Write::Insert(insert) if insert.rows.len() >= ARRAY_ROWS || bytes_of(&insert.rows) > MAX_BYTES => {
+                Write::Insert(insert) if insert.rows.len() >= BULK_ROWS || bytes_of(&insert.rows) > MAX_BYTES => {
                     changed += self.run(std::mem::take(&mut together)).await?;
-                    changed += self.insert(insert).await?;
+                    let connection = self.connection.as_deref_mut().ok_or(sqlx::Error::PoolClosed);
+                    let connection = connection.map_err(|e| failed(&self.uri, e))?;
+                    changed += bulk::insert(connection, &self.schema, &self.uri, insert).await?;
                 }
-                Write::Insert(Insert { table, columns, rows }) => {
+                Write::Insert(Insert { table, columns, rows, .. }) => {
                     let row = format!("({})", placeholders(columns.len()));
                     let all = vec![row; rows.len()].join(", ");
                     let sql = format!("INSERT INTO {table} ({}) VALUES {all}", columns.join(", "));
@@ -615,107 +621,6 @@ impl PostgresSession {
             return Ok(0);
         }
         self.execute(sql).await.map_err(|e| failed(&self.uri, e))
-    }
-
-    /// Many rows, with an array for each column, in its binary form. Not COPY: while the server waits for the rows of a
-    /// COPY its client is not idle, so no setting would ever end the transaction of one that has stopped.
-    async fn insert(&mut self, Insert { table, columns, rows }: Insert) -> Result<u64> {
-        let (mut rows, mut inserted) = (VecDeque::from(rows), 0);
-        while !rows.is_empty() {
-            let mut values: Vec<_> = take(&mut rows).into_iter().map(Vec::into_iter).collect();
-            let (mut names, mut arrays) = (Vec::new(), Vec::new());
-            for column in &columns {
-                // A column that is not named is null.
-                if let Some(array) = Array::next(&mut values)? {
-                    names.push(*column);
-                    arrays.push(array);
-                }
-            }
-            let types = arrays.iter().enumerate().map(|(i, array)| format!("${}::{}", i + 1, array.sql_type()));
-            let from = types.collect::<Vec<_>>().join(", ");
-            let insert = format!("INSERT INTO {table} ({}) SELECT * FROM unnest({from})", names.join(", "));
-            let sql = spelled(&self.schema, &insert, &[])?;
-            // Of no name, so nothing of it is left in the server's session.
-            let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
-            for array in arrays {
-                query = match array {
-                    Array::Ints(all) => query.bind(all),
-                    Array::Texts(all) => query.bind(all),
-                    Array::Blobs(all) => query.bind(all),
-                };
-            }
-            let done = async { query.execute(self.connection()?).await }.await;
-            inserted += done.map_err(|e| failed(&self.uri, e))?.rows_affected();
-        }
-        Ok(inserted)
-    }
-}
-
-/// How much the rows hold.
-fn bytes_of(rows: &[Vec<Value>]) -> usize {
-    rows.iter().flatten().map(Value::size).sum()
-}
-
-/// The next rows that go in one statement: as many as do not make it too long.
-fn take(rows: &mut VecDeque<Vec<Value>>) -> Vec<Vec<Value>> {
-    let mut bytes = 0;
-    let fits = |row: &&Vec<Value>| {
-        bytes += row.iter().map(Value::size).sum::<usize>();
-        bytes <= MAX_BYTES
-    };
-    let n = rows.iter().take_while(fits).count().max(1).min(rows.len());
-    rows.drain(..n).collect()
-}
-
-/// The values of a column, as an array.
-enum Array {
-    Ints(Vec<Option<i64>>),
-    Texts(Vec<Option<String>>),
-    Blobs(Vec<Option<Vec<u8>>>),
-}
-
-impl Array {
-    /// Those of the first column, taken off the rows; `None` of nothing but nulls: nobody knows their type.
-    fn next(rows: &mut [std::vec::IntoIter<Value>]) -> Result<Option<Self>> {
-        let mut values = rows.iter_mut().map(|row| row.next().unwrap_or(Value::Null));
-        let (mut nulls, mut array) = (0, None);
-        for value in values.by_ref() {
-            match value {
-                Value::Null => nulls += 1,
-                Value::Int(n) => array = Some(Self::Ints(vec![None; nulls]).with(Value::Int(n))?),
-                Value::Text(t) => array = Some(Self::Texts(vec![None; nulls]).with(Value::Text(t))?),
-                Value::Blob(b) => array = Some(Self::Blobs(vec![None; nulls]).with(Value::Blob(b))?),
-            }
-            if array.is_some() {
-                break;
-            }
-        }
-        let Some(array) = array else { return Ok(None) };
-        values.try_fold(array, Self::with).map(Some)
-    }
-
-    fn sql_type(&self) -> &'static str {
-        match self {
-            Self::Ints(_) => "bigint[]",
-            Self::Texts(_) => "text[]",
-            Self::Blobs(_) => "bytea[]",
-        }
-    }
-
-    fn with(mut self, value: Value) -> Result<Self> {
-        match (&mut self, value) {
-            (Self::Ints(all), Value::Int(n)) => all.push(Some(n)),
-            (Self::Texts(all), Value::Text(text)) => {
-                check_text(&text)?;
-                all.push(Some(text));
-            }
-            (Self::Blobs(all), Value::Blob(blob)) => all.push(Some(blob)),
-            (Self::Ints(all), Value::Null) => all.push(None),
-            (Self::Texts(all), Value::Null) => all.push(None),
-            (Self::Blobs(all), Value::Null) => all.push(None),
-            _ => return Err(TxnLogError::new(ErrorKind::Internal, "a column has values of two types")),
-        }
-        Ok(self)
     }
 }
 
@@ -955,31 +860,6 @@ mod tests {
         let odd = Value::Text("it's \\ dl_x ?".into());
         check("? ?", &[odd, Value::Blob(vec![0, 255])], "E'it''s \\\\ dl_x ?' E'\\\\x00ff'::bytea");
         assert!(spelled("s", "?", &[Value::Text("\0".into())]).is_err());
-    }
-
-    #[test]
-    fn rows_become_an_array_for_each_column() {
-        let text = |text: &str| Value::Text(text.into());
-        let rows = [
-            vec![Value::Int(-1), Value::Null, Value::Null, Value::Blob(vec![0, 255])],
-            vec![Value::Null, Value::Null, text("NULL"), Value::Null],
-        ];
-        let mut rows: Vec<_> = rows.into_iter().map(Vec::into_iter).collect();
-        let mut next = || Array::next(&mut rows).unwrap();
-        assert!(matches!(next(), Some(Array::Ints(all)) if all == [Some(-1), None]));
-        assert!(next().is_none());
-        assert!(matches!(next(), Some(Array::Texts(all)) if all == [None, Some("NULL".to_string())]));
-        assert!(matches!(next(), Some(Array::Blobs(all)) if all == [Some(vec![0, 255]), None]));
-        let column = |values: Vec<Value>| {
-            let mut rows: Vec<_> = values.into_iter().map(|value| vec![value].into_iter()).collect();
-            Array::next(&mut rows).map(|array| array.map(|array| array.sql_type()))
-        };
-        assert!(column(vec![text("\0")]).is_err());
-        assert!(column(vec![Value::Int(1), text("1")]).is_err());
-        assert_eq!(column(vec![Value::Null, text("1")]).unwrap(), Some("text[]"));
-        let mut long =
-            VecDeque::from(vec![vec![Value::Blob(vec![0; MAX_BYTES])], vec![Value::Int(1)], vec![Value::Int(2)]]);
-        assert_eq!([take(&mut long).len(), take(&mut long).len()], [1, 2], "one that is too long goes by itself");
     }
 
     #[tokio::test]

@@ -263,7 +263,7 @@ impl SqliteSession {
 
 /// A write as statements that bind no more parameters than SQLite takes.
 fn statements(write: Write) -> Vec<(String, Vec<Value>)> {
-    let Insert { table, columns, rows } = match write {
+    let Insert { table, columns, rows, .. } = match write {
         Write::Run(sql, params) => return vec![(sql, params)],
         Write::Insert(insert) => insert,
     };

@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use deltalakedb_log::{Result, SeededClock};
+use deltalakedb_log::{ErrorKind, Result, SeededClock};
 
 use super::{MIGRATIONS, migrate_with};
 use crate::database::{Database, Write};
 use crate::tests::databases::databases;
 use crate::uri::{CatalogUri, Place};
-use crate::{ConnectOptions, ErrorKind, SqlCatalog, schema};
+use crate::{ConnectOptions, SqlCatalog, schema};
 
 const DOCUMENT: &str = include_str!("../../../../docs/schema.md");
 
@@ -66,7 +66,9 @@ async fn an_older_catalog_is_refused_until_it_is_asked_to_change() {
         let asks = async || {
             let sql = "SELECT schema_version, min_reader, min_writer FROM dl_catalog";
             let rows = catalog.db.query(sql, vec![]).await.unwrap();
-            rows.into_iter().map(|mut row| (row.int().unwrap(), row.int().unwrap(), row.int().unwrap())).collect::<Vec<_>>()
+            rows.into_iter()
+                .map(|mut row| (row.int().unwrap(), row.int().unwrap(), row.int().unwrap()))
+                .collect::<Vec<_>>()
         };
         let refused = newer(catalog.db.as_ref(), false).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Invalid, "{database:?}: {refused}");

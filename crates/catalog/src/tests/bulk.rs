@@ -16,7 +16,7 @@ async fn rows_are_the_same_however_many_go_at_once() {
     for kind in databases("limits") {
         let dir = tempfile::tempdir().unwrap();
         let catalog = connect_to(&kind.uri(dir.path(), "bulk"), 1).await.unwrap();
-        for count in [3, 1000] {
+        for (count, is_unseen) in [(3, false), (1000, false), (1001, true)] {
             let table = TableId(Uuid::from_u128(count));
             let row = |n: u128| {
                 let text = texts[n as usize % texts.len()];
@@ -30,7 +30,9 @@ async fn rows_are_the_same_however_many_go_at_once() {
             };
             let rows: Vec<_> = (0..count).map(row).collect();
             let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
-            let written = session.write(vec![Write::insert("dl_cdc_files", &COLUMNS, rows.clone())]).await.unwrap();
+            let insert = Write::insert("dl_cdc_files", &COLUMNS, rows.clone());
+            let insert = if is_unseen { insert.unseen() } else { insert };
+            let written = session.write(vec![insert]).await.unwrap();
             session.commit().await.unwrap();
             assert_eq!(written, count as u64, "{kind:?}");
             assert!(there(&catalog, table).await == rows, "{kind:?}: {count} rows");
