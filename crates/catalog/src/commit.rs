@@ -7,11 +7,12 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use deltalakedb_log::action::{Add, Remove};
-use deltalakedb_log::catalog::{CommitTime, TimeSource};
-use deltalakedb_log::commit::{self, Base, CommitRequest, Committed, Current, NewTable, Outcome, Prepared};
+use deltalakedb_log::catalog::{CommitTime, MirrorState};
+use deltalakedb_log::commit::{self, Base, CommitRequest, Committed, Content, Current, NewTable, Outcome, Prepared};
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
 use deltalakedb_log::stamp::{self, Stamp, TimeLeap};
+use deltalakedb_log::verbatim::{self, StoredAlready};
 use deltalakedb_log::{
     Clock, CommitId, ErrorKind, FileKey, Location, PathKey, Result, SetHash, TableId, TableName, TableRef, TxnLogError,
     Version,
@@ -66,7 +67,7 @@ async fn check_paths(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result
                 None => return Err(read::no_table(catalog.db.as_ref(), request.table)),
             },
         };
-        request.actions.iter().try_for_each(|action| catalog.allowed_paths.check(&location, action))?;
+        request.actions().iter().try_for_each(|action| catalog.allowed_paths.check(&location, action))?;
     }
     Ok(())
 }
@@ -88,7 +89,12 @@ async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest], epoch: Uuid) 
         return Err(TxnLogError::new(ErrorKind::Conflict, message));
     }
     let mut heads = lock_heads(session.as_mut(), requests).await?;
-    let known = requests.iter().filter_map(|r| heads.get(&r.table)?.known).collect();
+    let mut known = Vec::new();
+    for request in requests {
+        if let Some(head) = heads.get(&request.table) {
+            known.extend(known_commit(session.as_mut(), request, head).await?);
+        }
+    }
     if let Some(outcome) = commit::already_committed(requests, known)? {
         return Ok(outcome);
     }
@@ -111,6 +117,7 @@ async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest], epoch: Uuid) 
                 (current, Slots::default())
             }
             (_, Some(mut head)) => {
+                commit::check_mirror(&head.current.name, &head.mirror)?;
                 let slots = head.slots.clone();
                 head.current.leap = leap(session.as_mut(), request.table, head.current.timestamp, now_ms).await?;
                 (look_up(session.as_mut(), request, head).await?, slots)
@@ -194,6 +201,7 @@ async fn resolve_unknown(catalog: &SqlCatalog, requests: &[CommitRequest], cause
 /// A table under the lock, and the commit it has already under the request's id.
 struct LockedHead {
     current: Current,
+    mirror: MirrorState,
     /// The oldest version held.
     oldest: Version,
     known: Option<Committed>,
@@ -236,12 +244,36 @@ fn locked_head(mut row: Row) -> Result<(TableId, LockedHead)> {
     let known = known.zip(known_at).map(|(version, timestamp)| Committed { table, version, timestamp, leap: None });
     let slots = Slots::read(row.opt_text()?.as_deref())?;
     let state = Some((codec::read_protocol(&mut row)?, codec::read_metadata(&mut row)?));
-    if known.is_none() {
-        commit::check_mirror(&name, &mirror)?;
-    }
     let (conflict, live) = (None, HashMap::new());
     let current = Current { name, version: Some(version), timestamp, leap: None, state, set_hash, conflict, live };
-    Ok((table, LockedHead { current, oldest, known, slots }))
+    Ok((table, LockedHead { current, mirror, oldest, known, slots }))
+}
+
+/// The commit that a request is already. One that is verbatim may be there under another id, in the same bytes.
+async fn known_commit(
+    session: &mut dyn Session,
+    request: &CommitRequest,
+    head: &LockedHead,
+) -> Result<Option<Committed>> {
+    let Content::Verbatim(verbatim) = &request.content else { return Ok(head.known) };
+    let (table, version) = (request.table, request.base.next()?);
+    let mut stored = StoredAlready { by_id: head.known.map(|known| known.version), ..StoredAlready::default() };
+    if let Some(txn_id) = verbatim.txn_id() {
+        let sql = "SELECT version FROM dl_commit_ids WHERE table_id = ? AND commit_id = ?";
+        let params = vec![table.0.into(), CommitId::of_txn(&txn_id).0.as_slice().into()];
+        let row = session.query(sql, params).await?.pop();
+        stored.by_txn = row.map(|mut row| row.version()).transpose()?;
+    }
+    let mut timestamp = 0;
+    if head.current.version >= Some(version) {
+        let sql = "SELECT committed_at, body FROM dl_table_versions WHERE table_id = ? AND version = ?";
+        if let Some(mut row) = session.query(sql, vec![table.0.into(), int(version)]).await?.pop() {
+            timestamp = row.int()?;
+            stored.body = row.opt_blob()?.as_deref().map(codec::decompress).transpose()?;
+        }
+    }
+    let is_stored = verbatim::is_stored(request, &head.current.name, &stored)?;
+    Ok(is_stored.then_some(Committed { table, version, timestamp, leap: None }))
 }
 
 /// The first version whose time is ahead of the catalog's clock, where the newest is.
@@ -354,12 +386,12 @@ fn store(
         writes.extend(of_version(table, prepared.version, "dl_add_files", columns, files));
     }
     writes.extend(changes_but_files(table, prepared.version, changes)?);
-    let time = CommitTime { ms: committed_at, source: TimeSource::Clock };
+    let time = CommitTime { ms: committed_at, source: prepared.time_source };
     let summary = CommitSummary::of(prepared.version, committed_at, Some(&prepared.info), changes);
     let body = StoredBody::of(&prepared.body)?;
     let row = version_values(table, &summary, time, Some(body), prepared.set_hash);
     writes.push(Write::insert("dl_table_versions", &VERSION_COLUMNS, vec![row]));
-    writes.push(commit_id(table, request.commit_id, prepared.version));
+    writes.extend(request.ids().into_iter().map(|id| commit_id(table, id, prepared.version)));
     let action = summary.operation.as_deref().unwrap_or("COMMIT");
     let committer = request.committer.as_deref();
     writes.push(audit(catalog, committed_at, committer, action, table, Some(prepared.version)));

@@ -90,7 +90,7 @@ pub(crate) async fn write(s: &Session, args: WriteArgs) -> Result<Ended> {
         return unchanged(s, &entry, &format!("{} changes nothing", args.input));
     };
     // An overwrite with no rows empties the table; an append of none would be a version for nothing.
-    if mode == SaveMode::Append && !write.request().actions.iter().any(|a| matches!(a, Action::Add(_))) {
+    if mode == SaveMode::Append && !write.request().actions().iter().any(|a| matches!(a, Action::Add(_))) {
         write.discard().await;
         return unchanged(s, &entry, &format!("{} has no rows", args.input));
     }

@@ -7,7 +7,7 @@
 use crate::action::{Action, Add, Cdc};
 use crate::error::{Result, TxnLogError};
 use crate::location::Location;
-use crate::path::{absolute_path, canonical_path};
+use crate::path::{absolute_path, leaves_its_table};
 use crate::redact::redacted;
 
 /// The places below which files of other folders may be. The default allows all.
@@ -39,7 +39,8 @@ impl AllowedPaths {
         self.check_path(table, &add.path)?;
         match &add.deletion_vector {
             Some(vector) if vector.storage_type == "p" => self.check_path(table, &vector.path_or_inline_dv),
-            _ => Ok(()),
+            Some(vector) => vector.folder().map_or(Ok(()), |folder| self.check_path(table, folder)),
+            None => Ok(()),
         }
     }
 
@@ -55,7 +56,7 @@ impl AllowedPaths {
                 let below = |place: &Location| file.url().as_str().starts_with(place.url().as_str());
                 below(table) || allowed.iter().any(below)
             }),
-            None => !canonical_path(path).split(|b| *b == b'/').any(|part| part == b".."),
+            None => !leaves_its_table(path),
         };
         if is_allowed {
             return Ok(());
@@ -71,6 +72,19 @@ impl AllowedPaths {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conformance::actions::{file, with_dv};
+
+    #[test]
+    fn a_relative_vector_is_below_the_table() {
+        let table = Location::parse("s3://bucket/shop/orders").unwrap();
+        let allowed = AllowedPaths::below(["s3://archive"]).unwrap();
+        for (folder, good) in
+            [("", true), ("ab", true), ("../customers", false), ("file:///etc", false), ("/etc", false)]
+        {
+            let add = with_dv(file("part-0.parquet", 0, 9), &format!("{folder}^-aqEH.-t@S}}K{{vb[*k^"));
+            assert_eq!(allowed.check_add(&table, &add).is_ok(), good, "{folder:?}");
+        }
+    }
 
     #[test]
     fn files_are_below_the_table_or_an_allowed_place() {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::action::{Action, Add, Commit, CommitInfo, Metadata, Protocol, Remove, Version};
-use crate::catalog::MirrorState;
+use crate::catalog::{CommitTime, MirrorState, TimeSource};
 use crate::error::{Result, Subject, TxnLogError, TxnLogTransactionError};
 use crate::features;
 use crate::ids::{CommitId, TableId, TableName};
@@ -20,6 +20,7 @@ use crate::predicate::Predicate;
 use crate::schema::Schema;
 use crate::snapshot::{At, Changes};
 use crate::stamp::{Stamp, TimeLeap};
+use crate::verbatim::VerbatimCommit;
 
 /// The member of `commitInfo` that is ours: catalog, epoch, the table's id and name, and the group the commit belongs to.
 pub const OUR_KEY: &str = "deltalakedb";
@@ -45,6 +46,19 @@ pub struct NewTable {
     pub name: TableName,
     /// Where it is, free among live tables.
     pub location: Location,
+}
+
+impl Base {
+    /// The version that a commit which is made for one version becomes.
+    pub fn next(&self) -> Result<Version> {
+        match self {
+            Self::Create(_) => Ok(0),
+            Self::Exactly(base) => Ok(base.saturating_add(1)),
+            Self::RebaseFrom(_) | Self::ReadAt(_) => Err(TxnLogError::invalid(
+                "a verbatim commit is made for one version and cannot become another: give the exact base",
+            )),
+        }
+    }
 }
 
 impl NewTable {
@@ -120,6 +134,26 @@ impl Isolation {
     }
 }
 
+/// What a commit says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// These actions. Time, version, the facts of removed files and our part of `commitInfo` are filled in under the lock.
+    Actions(Vec<Action>),
+    /// Exactly these bytes, which another engine wrote, as the version after [`Base::Exactly`], or the first with
+    /// [`Base::Create`]. What is there already in the same bytes is the same commit; other bytes are a conflict.
+    Verbatim(VerbatimCommit),
+}
+
+impl Content {
+    /// The actions in order.
+    pub fn actions(&self) -> &[Action] {
+        match self {
+            Self::Actions(actions) => actions,
+            Self::Verbatim(verbatim) => verbatim.commit().actions(),
+        }
+    }
+}
+
 /// What a writer asks for: a pure description, so every attempt to commit it is the same attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommitRequest {
@@ -133,8 +167,8 @@ pub struct CommitRequest {
     pub reads: Reads,
     /// The isolation it wants; `None` is the table's own.
     pub isolation: Option<Isolation>,
-    /// The actions. Time, version and our part of `commitInfo` are filled in under the lock.
-    pub actions: Vec<Action>,
+    /// What it says.
+    pub content: Content,
     /// Who commits.
     pub committer: Option<String>,
 }
@@ -149,9 +183,14 @@ impl CommitRequest {
             base,
             reads: Reads::default(),
             isolation: None,
-            actions,
+            content: Content::Actions(actions),
             committer: None,
         }
+    }
+
+    /// The actions in order.
+    pub fn actions(&self) -> &[Action] {
+        self.content.actions()
     }
 
     /// Whether it becomes a version; a request that only says what was read does not.
@@ -161,7 +200,7 @@ impl CommitRequest {
 
     /// The paths whose live files [`prepare`] must be given: those the request adds or removes.
     pub fn touched(&self) -> Vec<PathKey> {
-        let paths = self.actions.iter().filter_map(|a| match a {
+        let paths = self.actions().iter().filter_map(|a| match a {
             Action::Add(add) => Some(&add.path),
             Action::Remove(remove) => Some(&remove.path),
             _ => None,
@@ -317,6 +356,8 @@ pub struct Prepared {
     pub version: Version,
     /// Its time, in milliseconds since 1970.
     pub committed_at: i64,
+    /// Where the time is known from.
+    pub time_source: TimeSource,
     /// The exact bytes for the log.
     pub body: Bytes,
     /// What they say of themselves.
@@ -367,19 +408,26 @@ pub fn prepare(
         return Ok(Err(lost(winner)));
     }
     if !request.writes() {
-        return match request.actions.is_empty() {
+        return match request.actions().is_empty() {
             true => Ok(Ok(None)),
             false => Err(TxnLogError::invalid(format!("{} is only read, and the commit has actions", current.name))),
         };
     }
     let version = current.version.map_or(0, |v| v + 1);
     let isolation = isolation(request, current.state.as_ref().map(|(_, metadata)| metadata));
-    let committed_at = stamp.time_of(current)?;
+    let our_time = stamp.time_of(current)?;
     // The one copy of the actions: there may be many.
-    let commit = Commit::render(stamped(request, current, stamp, committed_at, isolation));
+    let commit = match &request.content {
+        Content::Actions(_) => Commit::render(stamped(request, current, stamp, our_time, isolation)),
+        Content::Verbatim(verbatim) => verbatim.commit().clone(),
+    };
     let (body, info) = (commit.bytes().clone(), commit.info().cloned().unwrap_or_default());
     let changes = Changes::from_actions(commit.into_actions());
-    check_legal(request, current, &changes)?;
+    let after = check_legal(request, current, &changes)?;
+    let time = match &request.content {
+        Content::Actions(_) => CommitTime { ms: our_time, source: TimeSource::Clock },
+        Content::Verbatim(verbatim) => verbatim.check(request.base.next()?, current, after, stamp)?,
+    };
     if let Some((_, r)) = changes.removes.iter().find(|(key, _)| !current.live.contains_key(key)) {
         // Not live and no winner removed it: it was never there.
         return Err(TxnLogError::invalid(format!(
@@ -392,13 +440,14 @@ pub fn prepare(
     let touched = changes.removes.iter().map(|(k, _)| *k).chain(changes.adds.iter().map(|(k, _)| *k));
     let mut ended: Vec<_> = touched.filter(|key| current.live.contains_key(key)).collect();
     ended.sort_unstable();
-    Ok(Ok(Some(Prepared { version, committed_at, body, info, changes, ended, set_hash, isolation })))
+    let (committed_at, time_source) = (time.ms, time.source);
+    Ok(Ok(Some(Prepared { version, committed_at, time_source, body, info, changes, ended, set_hash, isolation })))
 }
 
 /// The isolation a request is checked under. What a commit says of the whole table (a constraint, other columns) must
 /// hold for every row, whoever added it.
 fn isolation(request: &CommitRequest, metadata: Option<&Metadata>) -> Isolation {
-    let changes_metadata = request.actions.iter().any(|action| matches!(action, Action::Metadata(_)));
+    let changes_metadata = request.actions().iter().any(|action| matches!(action, Action::Metadata(_)));
     let weaker = request.isolation.or_else(|| metadata.map(Isolation::of)).filter(|_| !changes_metadata);
     weaker.unwrap_or(Isolation::Serializable)
 }
@@ -443,10 +492,10 @@ impl<'a> ConflictChecker<'a> {
             files: reads.files.iter().copied().collect(),
             app_ids: reads.app_ids.iter().map(String::as_str).collect(),
             domains: reads.domains.iter().map(String::as_str).collect(),
-            beside: live_beside(&request.actions, live).map(|(key, _)| *key).collect(),
+            beside: live_beside(request.actions(), live).map(|(key, _)| *key).collect(),
             schema: None,
         };
-        for action in &request.actions {
+        for action in request.actions() {
             match action {
                 Action::Remove(remove) => _ = checker.removes.insert(remove.key()),
                 Action::Txn(txn) => checker.app_ids.push(&txn.app_id),
@@ -571,11 +620,15 @@ pub fn base_not_held(table: &TableName, base: Version) -> TxnLogError {
     ))
 }
 
-/// What no Delta commit may say (PROTOCOL.md, "Actions"), whoever came first.
-fn check_legal(request: &CommitRequest, current: &Current, changes: &Changes) -> Result<()> {
+/// What no Delta commit may say (PROTOCOL.md, "Actions"), whoever came first. Gives protocol and metadata after it.
+fn check_legal<'a>(
+    request: &CommitRequest,
+    current: &'a Current,
+    changes: &'a Changes,
+) -> Result<(&'a Protocol, &'a Metadata)> {
     let name = &current.name;
     let bad = |what: String| Err(TxnLogError::invalid(format!("the commit to {name} {what}")));
-    let count = |f: fn(&Action) -> bool| request.actions.iter().filter(|a| f(a)).count();
+    let count = |f: fn(&Action) -> bool| request.actions().iter().filter(|a| f(a)).count();
     if count(|a| matches!(a, Action::Add(_))) != changes.adds.len() {
         return bad("adds the same file twice".into());
     }
@@ -597,11 +650,12 @@ fn check_legal(request: &CommitRequest, current: &Current, changes: &Changes) ->
     if count(|a| matches!(a, Action::DomainMetadata(_))) != changes.domains.len() {
         return bad("sets one domain twice".into());
     }
-    if let Some(a) = request.actions.iter().find(|a| matches!(a, Action::Sidecar(_) | Action::CheckpointMetadata(_))) {
+    if let Some(a) = request.actions().iter().find(|a| matches!(a, Action::Sidecar(_) | Action::CheckpointMetadata(_)))
+    {
         return bad(format!("has a {} action, which belongs in a checkpoint", a.name()));
     }
-    check_paths(changes).or_else(bad)?;
-    if let Some((_, there)) = live_beside(&request.actions, &current.live).min_by_key(|(key, _)| **key) {
+    check_paths(changes).or_else(|what| bad(what).map(drop))?;
+    if let Some((_, there)) = live_beside(request.actions(), &current.live).min_by_key(|(key, _)| **key) {
         let path = &there.path;
         return bad(format!("adds {path} with another deletion vector and does not remove the one that is live"));
     }
@@ -613,14 +667,9 @@ fn check_legal(request: &CommitRequest, current: &Current, changes: &Changes) ->
         (None, None, _) => return bad("creates the table without a protocol".into()),
         (None, _, None) => return bad("creates the table without metadata".into()),
     };
-    // Judge by the protocol before and after: a commit may not sneak past a feature by dropping it.
-    if let Some((before, _)) = &current.state {
-        features::check_writable(before, &name.to_string())?;
-    }
-    let is_rest = |a: &Action| !matches!(a, Action::Protocol(_) | Action::CommitInfo(_));
-    match current.state.is_some() && !request.actions.iter().any(is_rest) {
-        true => features::check_known(protocol, &name.to_string())?,
-        false => features::check_writable(protocol, &name.to_string())?,
+    match &request.content {
+        Content::Actions(actions) => check_writable(actions, current, protocol)?,
+        Content::Verbatim(_) => check_trackable(current, protocol)?,
     }
     if changes.metadata.is_some() {
         Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
@@ -638,7 +687,28 @@ fn check_legal(request: &CommitRequest, current: &Current, changes: &Changes) ->
     {
         return bad("adds a deletion vector, which needs the table feature deletionVectors".into());
     }
-    Ok(())
+    Ok((protocol, metadata))
+}
+
+/// Refuses a commit of ours to a table whose features it would not honour. Judged by the protocol before and after: a
+/// commit cannot drop a feature to get past it.
+fn check_writable(actions: &[Action], current: &Current, after: &Protocol) -> Result<()> {
+    let name = current.name.to_string();
+    if let Some((before, _)) = &current.state {
+        features::check_writable(before, &name)?;
+    }
+    let is_rest = |a: &Action| !matches!(a, Action::Protocol(_) | Action::CommitInfo(_));
+    match current.state.is_some() && !actions.iter().any(is_rest) {
+        true => features::check_known(after, &name),
+        false => features::check_writable(after, &name),
+    }
+}
+
+/// The same for a commit that is taken as it is.
+fn check_trackable(current: &Current, after: &Protocol) -> Result<()> {
+    let name = current.name.to_string();
+    let before = current.state.iter().map(|(before, _)| before);
+    before.chain([after]).try_for_each(|protocol| features::check_tracked(protocol, &name))
 }
 
 /// One add and one remove per path.
@@ -671,7 +741,7 @@ fn stamped(
     let mut given = CommitInfo::default();
     let before = current.state.as_ref().is_some_and(|(_, m)| m.is_on(ICT));
     let mut in_commit_time = before;
-    for action in &request.actions {
+    for action in request.actions() {
         match action {
             Action::CommitInfo(info) => given = info.clone(),
             Action::Remove(r) => match current.live.get(&r.key()) {
@@ -693,13 +763,14 @@ fn stamped(
         }
     }
     let changes_what_is_there = |a: &Action| matches!(a, Action::Remove(_) | Action::Metadata(_));
-    let blind = request.reads.is_blind() && !request.actions.iter().any(changes_what_is_there);
+    let blind = request.reads.is_blind() && !request.actions().iter().any(changes_what_is_there);
     let info = our_info(given.0, request, current, stamp, InfoFacts { committed_at, in_commit_time, isolation, blind });
     actions[0] = Action::CommitInfo(CommitInfo(info));
     actions
 }
 
-const ICT: &str = "delta.enableInCommitTimestamps";
+/// The property of tables with in-commit timestamps.
+pub(crate) const ICT: &str = "delta.enableInCommitTimestamps";
 
 struct InfoFacts {
     committed_at: i64,
@@ -776,6 +847,15 @@ fn render_remove(asked: &Remove, live: &Add, now: i64) -> Remove {
 pub fn check_group(requests: &[CommitRequest]) -> Result<()> {
     if requests.is_empty() {
         return Err(TxnLogError::invalid("the transaction has no commit in it"));
+    }
+    for request in requests.iter().filter(|r| matches!(r.content, Content::Verbatim(_))) {
+        request.base.next()?;
+        if requests.len() > 1 {
+            return Err(TxnLogError::invalid(format!(
+                "the commit to {} is verbatim and cannot say that it belongs to a transaction: commit it alone",
+                request.table
+            )));
+        }
     }
     let mut ids: Vec<_> = requests.iter().map(|r| r.table).collect();
     ids.sort();

@@ -15,7 +15,7 @@ use crate::catalog::{
     Artifact, BaseFiles, BaseState, Catalog, CommitTime, FutureTimes, HistoryItem, HistoryLoad, HistoryRange,
     LoggedCommit, MirrorState, Point, TableEntry, TableRef, TimeSource, first_commit,
 };
-use crate::commit::{Base, CommitRequest, Committed, ConflictKind, Isolation, NewTable, Outcome};
+use crate::commit::{Base, CommitRequest, Committed, ConflictKind, Content, Isolation, NewTable, Outcome};
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::ids::TableId;
 use crate::location::Location;
@@ -106,6 +106,7 @@ pub mod actions {
 
 mod loads;
 mod times;
+mod verbatim;
 
 use actions::{domain, file, metadata, protocol, remove, txn, with_dv};
 
@@ -165,6 +166,13 @@ where
         times::a_table_ahead_of_the_clock_goes_on_alone,
         times::a_transaction_is_later_than_what_it_read,
         times::a_new_epoch_is_in_every_commit_after_it,
+        verbatim::bytes_become_the_version_as_they_are,
+        verbatim::sent_again_it_is_the_same_commit,
+        verbatim::it_becomes_its_version_or_none,
+        verbatim::its_time_is_in_it_where_the_table_says_so,
+        verbatim::its_time_is_the_claimed_one_elsewhere,
+        verbatim::what_no_commit_may_say_is_refused,
+        verbatim::features_are_tracked_that_are_not_written,
     );
 }
 
@@ -435,6 +443,10 @@ async fn race(c: &Arc<dyn Catalog>, winner: Vec<Action>, change: impl FnOnce(&mu
     outcome
 }
 
+fn push(request: &mut CommitRequest, action: Action) {
+    request.content = Content::Actions([request.actions(), &[action]].concat());
+}
+
 async fn every_conflict_rule_holds(c: Arc<dyn Catalog>) {
     use ConflictKind::*;
     let (a, b) = (file("a", 0, 9), file("b", 10, 19));
@@ -444,30 +456,40 @@ async fn every_conflict_rule_holds(c: Arc<dyn Catalog>) {
     conflict(race(&c, schema_change, |_| {}).await, 2, &MetadataChanged);
     conflict(race(&c, vec![Action::Protocol(protocol())], |_| {}).await, 2, &ProtocolChanged);
 
-    let same = race(&c, vec![txn("app", 1)], |r| r.actions.push(txn("app", 2))).await;
+    let same = race(&c, vec![txn("app", 1)], |r| push(r, txn("app", 2))).await;
     conflict(same, 2, &SameApplication("app".into()));
     let read = race(&c, vec![txn("app", 1)], |r| r.reads.app_ids.push("app".into())).await;
     conflict(read, 2, &SameApplication("app".into()));
-    wins(race(&c, vec![txn("app", 1)], |r| r.actions.push(txn("other", 2))).await);
+    wins(race(&c, vec![txn("app", 1)], |r| push(r, txn("other", 2))).await);
 
-    let same = race(&c, vec![domain("d", "1", false)], |r| r.actions.push(domain("d", "2", false))).await;
+    let same = race(&c, vec![domain("d", "1", false)], |r| push(r, domain("d", "2", false))).await;
     conflict(same, 2, &SameDomain("d".into()));
-    wins(race(&c, vec![domain("d", "1", false)], |r| r.actions.push(domain("e", "2", false))).await);
+    wins(race(&c, vec![domain("d", "1", false)], |r| push(r, domain("e", "2", false))).await);
 
-    let both_remove = race(&c, vec![remove(&a)], |r| r.actions = vec![remove(&a)]).await;
+    let both_remove = race(&c, vec![remove(&a)], |r| r.content = Content::Actions(vec![remove(&a)])).await;
     conflict(both_remove, 2, &FileAlreadyRemoved("a".into()));
-    wins(race(&c, vec![remove(&a)], |r| r.actions = vec![remove(&b)]).await);
+    wins(race(&c, vec![remove(&a)], |r| r.content = Content::Actions(vec![remove(&b)])).await);
     let removed_with_dv = vec![remove(&a), Action::Add(with_dv(a.clone(), "dv"))];
-    conflict(race(&c, removed_with_dv, |r| r.actions = vec![remove(&a)]).await, 2, &FileAlreadyRemoved("a".into()));
+    conflict(
+        race(&c, removed_with_dv, |r| r.content = Content::Actions(vec![remove(&a)])).await,
+        2,
+        &FileAlreadyRemoved("a".into()),
+    );
 
     // Who adds a file again, with other statistics for example, would bring back the rows that were deleted.
     let marked = || vec![remove(&a), Action::Add(with_dv(a.clone(), "dv"))];
-    let adds_again = race(&c, marked(), |r| r.actions = vec![Action::Add(a.clone())]).await;
+    let adds_again = race(&c, marked(), |r| r.content = Content::Actions(vec![Action::Add(a.clone())])).await;
     conflict(adds_again, 2, &DeletionVectorChanged("a".into()));
-    let adds_marked = race(&c, marked(), |r| r.actions = vec![Action::Add(with_dv(a.clone(), "other"))]).await;
+    let adds_marked =
+        race(&c, marked(), |r| r.content = Content::Actions(vec![Action::Add(with_dv(a.clone(), "other"))])).await;
     conflict(adds_marked, 2, &DeletionVectorChanged("a".into()));
-    wins(race(&c, marked(), |r| r.actions = vec![remove(&with_dv(a.clone(), "dv")), Action::Add(a.clone())]).await);
-    wins(race(&c, marked(), |r| r.actions = vec![Action::Add(with_dv(a.clone(), "dv"))]).await);
+    wins(
+        race(&c, marked(), |r| {
+            r.content = Content::Actions(vec![remove(&with_dv(a.clone(), "dv")), Action::Add(a.clone())])
+        })
+        .await,
+    );
+    wins(race(&c, marked(), |r| r.content = Content::Actions(vec![Action::Add(with_dv(a.clone(), "dv"))])).await);
 
     let read_removed = race(&c, vec![remove(&a)], |r| r.reads.files.push(file("a", 0, 9).key())).await;
     conflict(read_removed, 2, &ReadFileRemoved("a".into()));
@@ -499,7 +521,7 @@ async fn isolation_decides_what_an_added_file_means(c: Arc<dyn Catalog>) {
     }
     // What is said of every row is said of those that came meanwhile, too.
     let outcome = race(&c, grown(), |r| {
-        r.actions = vec![Action::Metadata(metadata(r#"{"delta.constraints.c":"id < 50"}"#))];
+        r.content = Content::Actions(vec![Action::Metadata(metadata(r#"{"delta.constraints.c":"id < 50"}"#))]);
         r.reads.whole_table = true;
         r.isolation = Some(Isolation::SnapshotIsolation);
     });
@@ -598,7 +620,7 @@ async fn what_a_transaction_only_read_must_still_be_so(c: Arc<dyn Catalog>) {
     c.commit_all(vec![read(2, &small)]).await.unwrap().committed().unwrap();
 
     let mut writing = read(2, &small);
-    writing.actions.push(Action::Add(file("x", 0, 1)));
+    push(&mut writing, Action::Add(file("x", 0, 1)));
     refused(c.commit_all(vec![writing]).await, ErrorKind::Invalid, &["only read"]);
 }
 

@@ -39,6 +39,26 @@ const WRITABLE: &[&str] = &[
 /// Writer features whose rules are not kept here. A table can be made to ask for them, and takes no commits after that.
 const KNOWN: &[&str] = &["icebergCompatV1", "identityColumns", "rowTracking"];
 
+/// Writer features beyond those whose commits are tracked as other engines write them
+/// ([`Content::Verbatim`](crate::commit::Content::Verbatim)). What they ask is the duty of who writes data files and
+/// commits; of who keeps a log they ask that nothing is lost.
+const TRACKED: &[&str] = &[
+    "allowColumnDefaults",
+    CATALOG_MANAGED,
+    "clustering",
+    "icebergCompatV1",
+    "icebergCompatV2",
+    "identityColumns",
+    "rowTracking",
+    "typeWidening",
+    "typeWidening-preview",
+    "variantShredding-preview",
+];
+
+/// The feature of tables whose commits a catalog decides. Who reads such a table by its path alone may miss the newest
+/// versions, so it is none of the [`READABLE`] ones.
+pub(crate) const CATALOG_MANAGED: &str = "catalogManaged";
+
 /// The features older writer versions imply.
 const IMPLIED: &[(i32, &[&str])] = &[
     (2, &["appendOnly", "invariants"]),
@@ -58,14 +78,17 @@ pub fn has_writer_feature(protocol: &Protocol, feature: &str) -> bool {
 
 /// An error that names the first reader feature (or version) this library does not know.
 pub fn check_readable(protocol: &Protocol, table: &str) -> Result<()> {
+    check_reader(protocol, table, |feature| READABLE.contains(&feature))
+}
+
+fn check_reader(protocol: &Protocol, table: &str, knows: impl Fn(&str) -> bool) -> Result<()> {
     if protocol.min_reader_version > 3 {
         return Err(TxnLogError::invalid(format!(
             "{table} needs reader version {}, and 3 is the newest known here: read it with the engine that wrote it",
             protocol.min_reader_version
         )));
     }
-    let unknown = protocol.reader_features.iter().flatten().find(|f| !READABLE.contains(&f.as_str()));
-    match unknown {
+    match protocol.reader_features.iter().flatten().find(|f| !knows(f)) {
         Some(feature) => Err(TxnLogError::invalid(format!(
             "{table} needs the reader feature {feature:?}, which is not supported: read it with an engine that knows it"
         ))),
@@ -75,18 +98,26 @@ pub fn check_readable(protocol: &Protocol, table: &str) -> Result<()> {
 
 /// An error that names the first writer feature (or version) whose rules a commit here would not keep.
 pub fn check_writable(protocol: &Protocol, table: &str) -> Result<()> {
-    check(protocol, table, |feature| WRITABLE.contains(&feature))
+    check_readable(protocol, table)?;
+    check(protocol, table, "supported for writing", |feature| WRITABLE.contains(&feature))
+}
+
+/// An error that names the first feature (or version) of which it is not known what it asks of who keeps the log.
+pub fn check_tracked(protocol: &Protocol, table: &str) -> Result<()> {
+    check_reader(protocol, table, |feature| READABLE.contains(&feature) || feature == CATALOG_MANAGED)?;
+    check(protocol, table, "tracked here", |feature| WRITABLE.contains(&feature) || TRACKED.contains(&feature))
 }
 
 /// The same for a protocol that a commit of nothing else brings: there is nothing in it that could break a rule.
 pub(crate) fn check_known(protocol: &Protocol, table: &str) -> Result<()> {
-    check(protocol, table, |feature| WRITABLE.contains(&feature) || KNOWN.contains(&feature))
+    check_readable(protocol, table)?;
+    let takes = |feature: &str| WRITABLE.contains(&feature) || KNOWN.contains(&feature);
+    check(protocol, table, "supported for writing", takes)
 }
 
-fn check(protocol: &Protocol, table: &str, takes: impl Fn(&str) -> bool) -> Result<()> {
-    check_readable(protocol, table)?;
+fn check(protocol: &Protocol, table: &str, how: &str, takes: impl Fn(&str) -> bool) -> Result<()> {
     let refuse = |what: String| {
-        let message = format!("{table} needs {what}, which is not supported for writing: nothing was written");
+        let message = format!("{table} needs {what}, which is not {how}: nothing was written");
         Err(TxnLogError::invalid(message).about(Subject::Commit))
     };
     match protocol.min_writer_version {

@@ -50,6 +50,18 @@ impl CommitId {
     }
 }
 
+impl CommitId {
+    /// The id of a commit that another engine wrote and that has a name of its own, such as that of a staged file.
+    pub fn of_name(name: &str) -> Self {
+        Self(*blake3::hash(name.as_bytes()).as_bytes())
+    }
+
+    /// The id that stands for the `txnId` of a commit, whoever wrote it: of a catalog's commit the one that it has.
+    pub fn of_txn(txn_id: &str) -> Self {
+        txn_id.parse().unwrap_or_else(|_| Self::of_name(&format!("txnId {txn_id}")))
+    }
+}
+
 impl FromStr for CommitId {
     type Err = TxnLogError;
     /// From the 64 hexadecimal digits that `commitInfo.txnId` has.

@@ -28,6 +28,7 @@ pub mod stamp;
 pub mod stats;
 pub mod stores;
 pub mod time;
+pub mod verbatim;
 
 pub use action::{Action, Commit, Version};
 pub use allowed::AllowedPaths;

@@ -13,11 +13,11 @@ use uuid::Uuid;
 use crate::action::{Action, Add, Commit, DomainMetadata, Metadata, Protocol, Remove, Txn, Version};
 use crate::catalog::{
     Artifact, BaseState, Catalog, CommitTime, ComparedTables, FutureTimes, HistoryItem, HistoryItems, HistoryLoad,
-    HistoryRange, Lease, LoggedCommit, MirrorFailure, MirrorState, Point, TableEntry, TableRef, TimeSource,
-    TxnLogReader, TxnLogWriter, UnfinishedLoad, files_without_base, next_of_base, only_commit,
+    HistoryRange, Lease, LoggedCommit, MirrorFailure, MirrorState, Point, TableEntry, TableRef, TxnLogReader,
+    TxnLogWriter, UnfinishedLoad, files_without_base, next_of_base, only_commit,
 };
 use crate::commit::{
-    self, Base, CommitRequest, Committed, ConflictChecker, Current, Group, Outcome, Prepared, WinningCommit,
+    self, Base, CommitRequest, Committed, ConflictChecker, Content, Current, Group, Outcome, Prepared, WinningCommit,
 };
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::ids::{Clock, CommitId, TableId, TableName};
@@ -27,6 +27,7 @@ use crate::predicate::Predicate;
 use crate::schema::Schema;
 use crate::snapshot::{At, Changes, CommitSummary, Head, Snapshot, newest_first};
 use crate::stamp::{self, Stamp, TimeLeap};
+use crate::verbatim::{StoredAlready, is_stored};
 
 /// A catalog in memory. Clones share their tables.
 #[derive(Clone, Debug)]
@@ -281,6 +282,25 @@ impl Table {
         })
     }
 
+    /// The commit that the request is already.
+    fn known(&self, request: &CommitRequest) -> Result<Option<Committed>> {
+        let by_id = self.commit_ids.get(&request.commit_id).copied();
+        let version = match &request.content {
+            Content::Actions(_) => by_id,
+            Content::Verbatim(verbatim) => {
+                let version = request.base.next()?;
+                let stored = StoredAlready {
+                    by_id,
+                    by_txn: verbatim.txn_id().and_then(|id| self.commit_ids.get(&CommitId::of_txn(&id)).copied()),
+                    body: self.versions.get(&version).and_then(|stored| stored.body.clone()),
+                };
+                is_stored(request, &self.name, &stored)?.then_some(version)
+            }
+        };
+        let found = version.and_then(|version| Some((version, self.versions.get(&version)?.time.ms)));
+        Ok(found.map(|(version, timestamp)| Committed { table: request.table, version, timestamp, leap: None }))
+    }
+
     /// The first commit after the request's base that it conflicts with.
     fn conflict(&self, request: &CommitRequest, live: &HashMap<FileKey, Add>) -> Result<Option<WinningCommit>> {
         let (Base::RebaseFrom(base) | Base::ReadAt(base)) = request.base else { return Ok(None) };
@@ -424,15 +444,8 @@ impl Catalog for MemoryCatalog {
     async fn commit_all(&self, requests: Vec<CommitRequest>) -> Result<Outcome> {
         commit::check_group(&requests)?;
         let mut tables = self.lock();
-        let known: Vec<_> = requests
-            .iter()
-            .filter_map(|r| {
-                let table = tables.get(&r.table)?;
-                let version = *table.commit_ids.get(&r.commit_id)?;
-                let timestamp = table.versions.get(&version)?.time.ms;
-                Some(Committed { table: r.table, version, timestamp, leap: None })
-            })
-            .collect();
+        let known =
+            requests.iter().filter_map(|r| tables.get(&r.table)?.known(r).transpose()).collect::<Result<_>>()?;
         if let Some(outcome) = commit::already_committed(&requests, known)? {
             return Ok(outcome);
         }
@@ -468,10 +481,10 @@ impl Catalog for MemoryCatalog {
         let mut committed = Vec::new();
         for ((request, current), p) in requests.iter().zip(&currents).zip(all) {
             let Some(p) = p else { continue };
-            let time = CommitTime { ms: p.committed_at, source: TimeSource::Clock };
+            let time = CommitTime { ms: p.committed_at, source: p.time_source };
             if let Some(table) = tables.get_mut(&request.table) {
                 table.store(p.version, time, Some(p.body), p.changes, p.set_hash);
-                table.commit_ids.insert(request.commit_id, p.version);
+                table.commit_ids.extend(request.ids().into_iter().map(|id| (id, p.version)));
                 table.groups.extend(Group::of(&p.info).map(|group| group.id));
             }
             committed.push(Committed {

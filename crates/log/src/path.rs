@@ -62,6 +62,11 @@ pub fn absolute_path(raw: &str) -> Option<String> {
     })
 }
 
+/// Whether a path has a part that leads to the folder above, however it is encoded.
+pub(crate) fn leaves_its_table(raw: &str) -> bool {
+    canonical_path(raw).split(|b| *b == b'/').any(|part| part == b"..")
+}
+
 /// The decoded form of a path that is the same however a writer encodes it: percent-decoded, and a local file the
 /// same with and without its scheme (`/x`, `file:/x`, `file:///x`). A relative path stays relative: as in Spark, it
 /// is another file than an absolute one, wherever the table lies.

@@ -51,6 +51,8 @@ pub struct Stamp {
     /// The time of the commit, in milliseconds since 1970, for all tables but those with a [`TimeLeap`]: not before the
     /// clock's, and later than the newest version of each table that is written or read.
     pub committed_at: i64,
+    /// The time of the catalog's clock, in milliseconds since 1970.
+    pub now_ms: i64,
     /// The catalog; nil where there is none.
     pub catalog_id: Uuid,
     /// Its epoch: new after every rebuild or restore.
@@ -74,7 +76,7 @@ impl Stamp {
         let written: Vec<_> = requests.iter().zip(tables).filter(|(request, _)| request.writes()).collect();
         let names = || written.iter().map(|(_, table)| table.name.clone()).collect();
         let group = (written.len() > 1).then(|| (ids.new_uuid(), names()));
-        Self { committed_at: now_ms.max(floor), catalog_id, epoch, group }
+        Self { committed_at: now_ms.max(floor), now_ms, catalog_id, epoch, group }
     }
 
     /// The time of the commit to one of the tables.

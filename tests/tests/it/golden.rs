@@ -1,18 +1,21 @@
 //! Tables that the reference implementation wrote: imported, every version of theirs says what plain delta-rs says.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use deltalakedb_log::catalog::HistoryRange;
-use deltalakedb_log::{Catalog, SystemClock, TableEntry};
-use deltalakedb_mirror::Mirror;
-use deltalakedb_table::plain;
+use deltalakedb_log::catalog::{HistoryItem, HistoryRange};
+use deltalakedb_log::commit::{Base, NewTable};
+use deltalakedb_log::verbatim::VerbatimCommit;
+use deltalakedb_log::{Catalog, CommitId, CommitRequest, FileTxnLogReader, SystemClock, TableEntry, TableId, TableRef};
+use deltalakedb_mirror::{Mirror, VerifyOptions};
+use deltalakedb_table::{DeltaRs, plain};
 use deltalakedb_tests::{
     Database, State, agrees_with_delta_rs, catalog, contents, databases, golden, import, location, our_rows, our_state,
     parquet_rows, same_state, their_state, unpack,
 };
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
+use uuid::Uuid;
 
 /// The tables that are broken on purpose, and what the error must name.
 pub(crate) const REFUSED: &[(&str, &str)] = &[
@@ -45,24 +48,34 @@ const UNREADABLE: &[&str] = &[
 async fn golden_tables_are_here_what_they_are_in_delta_rs() {
     let Some(tables) = golden() else { return };
     assert!(tables.len() >= 64, "there are {} golden tables only", tables.len());
+    each(&tables, check).await;
+}
+
+/// Checks each table in each database, and gives what was found.
+async fn each<T: Send + 'static, F>(
+    tables: &BTreeMap<String, PathBuf>,
+    check: fn(Database, String, PathBuf) -> F,
+) -> Vec<(Database, String, T)>
+where
+    F: Future<Output = T> + Send + 'static,
+{
     let everywhere =
         databases("golden").iter().flat_map(|d| tables.iter().map(|(name, at)| (*d, name.clone(), at.clone())));
     let checks = everywhere.map(|(database, name, archive)| async move {
         // A task of its own, so that one table's panic leaves the others their say.
-        let check = tokio::spawn({
-            let name = name.clone();
-            async move { check(database, &name, &archive).await }
-        });
-        ((database, name), check.await.is_ok())
+        let checked = tokio::spawn(check(database, name.clone(), archive)).await;
+        (database, name, checked.ok())
     });
     let done: Vec<_> = futures::stream::iter(checks).buffer_unordered(4).collect().await;
-    let failed: Vec<_> = done.iter().filter(|(_, good)| !good).map(|(name, _)| name).collect();
+    let failed: Vec<_> = done.iter().filter(|(.., found)| found.is_none()).map(|(d, name, _)| (d, name)).collect();
     assert!(failed.is_empty(), "{} of {} golden tables failed, see above: {failed:?}", failed.len(), done.len());
+    done.into_iter().filter_map(|(database, name, found)| Some((database, name, found?))).collect()
 }
 
-async fn check(database: Database, name: &str, archive: &Path) {
+async fn check(database: Database, name: String, archive: PathBuf) {
+    let name = name.as_str();
     let dir = tempfile::tempdir().unwrap();
-    let at = unpack(archive, dir.path());
+    let at = unpack(&archive, dir.path());
     let log = contents(&at.join("_delta_log"));
     let catalog = catalog(database, dir.path()).await;
     let imported = import(&catalog, &at, name).await;
@@ -105,6 +118,73 @@ async fn check(database: Database, name: &str, archive: &Path) {
     std::fs::rename(at.join("_delta_log"), dir.path().join("moved")).unwrap();
     let after = answers(&catalog, &table).await;
     assert_eq!(before, after, "{name}: without `_delta_log` the answers are the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn golden_tables_are_copied_commit_by_commit() {
+    let Some(tables) = golden() else { return };
+    let done = each(&tables, copy_verbatim).await;
+    let left: Vec<_> = done.iter().filter_map(|(d, name, why)| Some((d, name, why.as_ref()?))).collect();
+    eprintln!("{} of {} golden tables are copied commit by commit", done.len() - left.len(), done.len());
+    for (database, name, why) in left {
+        eprintln!("not copied: {name} ({database:?}): {why}");
+    }
+}
+
+/// Commits to a table elsewhere what the versions of a table are, as they are. Gives the reason where that cannot be.
+async fn copy_verbatim(database: Database, name: String, archive: PathBuf) -> Option<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let at = unpack(&archive, dir.path());
+    let history = async || FileTxnLogReader::open(&location(&at)).await?.items(None).try_collect::<Vec<_>>().await;
+    let history = match history().await {
+        Ok(history) => history,
+        Err(e) => {
+            assert!(REFUSED.iter().any(|(refused, _)| *refused == name), "{name}: {e}");
+            return Some(e.to_string());
+        }
+    };
+    if matches!(history[0], HistoryItem::Base(_)) {
+        return Some("its log begins with a checkpoint".into());
+    }
+    let catalog = catalog(database, dir.path()).await;
+    let (id, copy) = (TableId(Uuid::new_v4()), dir.path().join("copy"));
+    for (version, item) in (0..).zip(&history) {
+        let HistoryItem::Commit(logged) = item else { panic!("{name}: {item:?}") };
+        let base = match version {
+            0 => Base::Create(NewTable { name: "copy".parse().unwrap(), location: location(&copy) }),
+            _ => Base::Exactly(version - 1),
+        };
+        let commit = VerbatimCommit::parse(logged.body.clone(), logged.time.ms).unwrap();
+        let request = CommitRequest::verbatim(id, CommitId::of_name(&logged.origin), base, commit);
+        for attempt in ["new", "sent again"] {
+            let done = catalog.commit_all(vec![request.clone()]).await.unwrap().committed().unwrap()[0];
+            assert_eq!((done.version, done.timestamp), (version, logged.time.ms), "{name}, {attempt}");
+        }
+    }
+
+    let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
+    assert_eq!(mirror.publish(id).await.unwrap().count, history.len() as u64, "{name}");
+    let published = contents(&copy.join("_delta_log"));
+    for item in &history {
+        let HistoryItem::Commit(logged) = item else { continue };
+        let body = &published[Path::new(&format!("{:020}.json", logged.version))];
+        assert!(*body == logged.body, "{name}: version {} is published byte for byte", logged.version);
+    }
+    let entry = catalog.find(&TableRef::Id(id)).await.unwrap().unwrap();
+    let every = VerifyOptions { every_version: true, ..VerifyOptions::default() };
+    let mut findings = mirror.verify(&entry, &DeltaRs, every, &|_, _| {}).await.unwrap();
+    if CANONICALIZED.contains(&name.as_str()) {
+        findings.retain(|found| found.version < entry.current_version);
+    }
+    assert_eq!(findings, [], "{name}");
+
+    let imported = import(&catalog, &at, &name).await.unwrap();
+    assert_eq!(entry.current_timestamp, imported.current_timestamp, "{name}");
+    for version in 0..=entry.current_version {
+        let [ours, theirs] = [&entry, &imported].map(|table| our_state(catalog.as_ref(), table, version));
+        same_state(&format!("{name} at version {version}"), &ours.await, &theirs.await);
+    }
+    None
 }
 
 async fn check_canonicalized(catalog: &Arc<dyn Catalog>, table: &TableEntry) {

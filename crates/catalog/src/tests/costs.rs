@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicI64;
 
 use deltalakedb_log::action::Txn;
 use deltalakedb_log::catalog::{HistoryRange, TxnLogReader};
+use deltalakedb_log::commit::Content;
 use deltalakedb_log::{CommitId, FileKey, Object, TableRef};
 
 use super::databases::Database as Kind;
@@ -296,7 +297,7 @@ async fn ask(f: &Filled, question: &str) {
             let mut request = add(question, newest);
             request.reads.app_ids.push("other".into());
             let txn = Txn { app_id: "other".into(), version: 1, last_updated: None, extra: Object::default() };
-            request.actions.push(Action::Txn(txn));
+            request.content = Content::Actions([request.actions(), &[Action::Txn(txn)]].concat());
             f.commit(vec![request]).await;
         }
         "late append" => f.commit(vec![add(question, newest - BEHIND)]).await,

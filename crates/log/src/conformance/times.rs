@@ -87,7 +87,7 @@ pub(super) async fn a_table_ahead_of_the_clock_goes_on_alone(c: Arc<dyn Catalog>
     let info = crate::Commit::parse(body, "t").unwrap().info().unwrap().clone();
     assert_eq!(info.timestamp(), Some(both[0].timestamp), "the log says the time that the catalog says");
     assert_eq!(time(&orders, 4).await, both[0].timestamp);
-    let read = CommitRequest { actions: vec![], ..orders.request(Base::ReadAt(4), vec![]) };
+    let read = orders.request(Base::ReadAt(4), vec![]);
     let write = customers.request(Base::RebaseFrom(1), vec![Action::Add(file("d", 0, 9))]);
     let after = c.commit_all(vec![read, write]).await.unwrap().committed().unwrap();
     assert!(after[0].timestamp < now + YEAR, "nor by reading: {}", after[0].timestamp);

@@ -20,9 +20,10 @@ use super::*;
 use crate::action::{Action, Add, Remove};
 use crate::catalog::{HistoryItem, HistoryRange, TimeSource, TxnLogReader, TxnLogWriter};
 use crate::commit::{Base, CommitRequest, ConflictKind, NewTable, OUR_KEY, Outcome, Reads};
-use crate::ids::{Clock, SeededClock, TableId};
+use crate::ids::{Clock, CommitId, SeededClock, TableId};
 use crate::predicate::{Comparison, Literal, Predicate};
 use crate::snapshot::At;
+use crate::verbatim::VerbatimCommit;
 
 const PROTOCOL: &str = r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}"#;
 const METADATA: &str = r#"{"metaData":{"id":"m","format":{"provider":"parquet","options":{}},"schemaString":"{\"type\":\"struct\",\"fields\":[{\"name\":\"id\",\"type\":\"long\",\"nullable\":true,\"metadata\":{}},{\"name\":\"p\",\"type\":\"string\",\"nullable\":true,\"metadata\":{}}]}","partitionColumns":["p"],"configuration":{}}}"#;
@@ -698,6 +699,30 @@ async fn a_table_is_created_written_and_rebased() {
     assert_eq!(paths(&log.open().await.unwrap(), 3).await, set(&["b"]));
     let other = CommitRequest { commit_id: request(9, Base::Exactly(0), &[]).commit_id, ..create() };
     assert_eq!(conflict(w.commit(other).await.unwrap()), (3, ConflictKind::VersionTaken));
+}
+
+#[tokio::test]
+async fn a_commit_of_another_engine_is_put_as_it_is() {
+    let log = Fixture::default();
+    let w = writer(log.0.clone());
+    version(w.commit(create()).await.unwrap());
+    let text = format!("{{\"commitInfo\" :{{}}}}\r\n\n{}", add("a"));
+    let verbatim = |base: Base, text: &str| {
+        let commit = VerbatimCommit::parse(text.to_string().into(), 1_500).unwrap();
+        CommitRequest::verbatim(TableId(Uuid::nil()), CommitId::of_name("staged"), base, commit)
+    };
+    for attempt in ["new", "sent again"] {
+        assert_eq!(version(w.commit(verbatim(Base::Exactly(0), &text)).await.unwrap()), 1, "{attempt}");
+    }
+    let reader = log.open().await.unwrap();
+    assert_eq!(reader.commit_bytes(1).await.unwrap().unwrap(), text);
+    match w.commit(verbatim(Base::Exactly(0), &add("b"))).await.unwrap() {
+        Outcome::Conflict(c) => assert_eq!((c.version, c.kind), (1, ConflictKind::VersionTaken)),
+        other => panic!("{other:?}"),
+    }
+    let rebased = w.commit(verbatim(Base::RebaseFrom(1), &add("b"))).await.unwrap_err();
+    check_error(rebased, ErrorKind::Invalid, &["cannot become another"]);
+    assert_eq!(log.open().await.unwrap().versions(), (0, 1));
 }
 
 #[tokio::test]

@@ -14,11 +14,11 @@ use super::{TableDir, commit_path};
 use crate::action::{Action, Add, Commit, Version};
 use crate::catalog::{TxnLogReader, TxnLogWriter};
 use crate::commit::{
-    Base, CommitRequest, Committed, Conflict, ConflictChecker, ConflictKind, Current, OUR_KEY, Outcome, WinningCommit,
-    prepare,
+    Base, CommitRequest, Committed, Conflict, ConflictChecker, ConflictKind, Content, Current, OUR_KEY, Outcome,
+    WinningCommit, prepare,
 };
 use crate::error::{ErrorKind, Result, TxnLogError};
-use crate::ids::{Clock, CommitId, TableName};
+use crate::ids::{Clock, TableName};
 use crate::location::Location;
 use crate::object::Object;
 use crate::path::{FileKey, PathKey, SetHash};
@@ -35,7 +35,7 @@ const ATTEMPTS: usize = 100;
 /// - A version is whoever's puts it first; a file that is there is never overwritten. The store must honour
 ///   [`PutMode::Create`].
 /// - The same commit again is found by its id, which stands in `commitInfo.txnId`, as long as the log holds the
-///   commits after the request's base.
+///   commits after the request's base. A verbatim commit is found by its bytes.
 /// - A table whose newest commit is a catalog's is refused: its versions are decided in the catalog.
 #[derive(Clone, Debug)]
 pub struct FileTxnLogWriter {
@@ -93,7 +93,7 @@ impl FileTxnLogWriter {
         let mut changes = log.changes(first, last).await?;
         while let Some((version, body)) = changes.try_next().await? {
             let commit = Commit::parse(body, &self.dir.name(&commit_path(version)))?;
-            if is_of(&commit, request.commit_id) {
+            if is_of(&commit, version, request)? {
                 winners.own = Some(version);
             }
             if winners.conflict.is_none() {
@@ -208,8 +208,15 @@ struct Winners {
     own: Option<Version>,
 }
 
-fn is_of(commit: &Commit, id: CommitId) -> bool {
-    commit.info().and_then(|info| info.0.get::<String>("txnId")).is_some_and(|txn| txn == format!("{id:?}"))
+/// Whether a commit of the log is the request: our own by its id, and one that another engine wrote by its bytes.
+fn is_of(commit: &Commit, version: Version, request: &CommitRequest) -> Result<bool> {
+    Ok(match &request.content {
+        Content::Actions(_) => {
+            let txn_id = commit.info().and_then(|info| info.0.get::<String>("txnId"));
+            txn_id.is_some_and(|txn_id| txn_id == format!("{:?}", request.commit_id))
+        }
+        Content::Verbatim(own) => version == request.base.next()? && own.commit().bytes() == commit.bytes(),
+    })
 }
 
 #[async_trait]
@@ -228,8 +235,10 @@ impl TxnLogWriter for FileTxnLogWriter {
             if attempt == ATTEMPTS {
                 break;
             }
+            let now_ms = self.clock.now_ms();
             let stamp = Stamp {
-                committed_at: self.clock.now_ms().max(current.timestamp.saturating_add(1)),
+                committed_at: now_ms.max(current.timestamp.saturating_add(1)),
+                now_ms,
                 catalog_id: Uuid::nil(),
                 epoch: Uuid::nil(),
                 group: None,

@@ -2,7 +2,7 @@
 
 use deltalakedb_catalog::PostgresOptions;
 use deltalakedb_log::action::Add;
-use deltalakedb_log::commit::Outcome;
+use deltalakedb_log::commit::{Content, Outcome};
 use futures::future::join_all;
 
 use super::outages::hold;
@@ -24,10 +24,12 @@ pub(super) async fn append_once(uri: &str, path: &str, files: usize) {
     let catalog = SqlCatalog::connect(&CatalogUri::parse(uri).unwrap(), options).await.unwrap();
     let table = find(&catalog, "a").await;
     let mut request = append(table, 0, path);
+    let mut actions = request.actions().to_vec();
     for n in 1..files {
         let stats = Some(format!(r#"{{"numRecords":10,"tag":"{}"}}"#, "x".repeat(8_000)));
-        request.actions.push(Action::Add(Add { stats, ..actions::file(&format!("{path}.{n}"), 0, 9) }));
+        actions.push(Action::Add(Add { stats, ..actions::file(&format!("{path}.{n}"), 0, 9) }));
     }
+    request.content = Content::Actions(actions);
     let outcome = catalog.commit_all(vec![request]).await.unwrap();
     say(&outcome.committed().unwrap()[0].version.to_string());
     catalog.close().await;

@@ -1,0 +1,227 @@
+//! Commits that another engine wrote and that become versions as they are, byte for byte.
+//!
+//! Such a commit was made for one version and says so in its bytes, so it becomes that version or none. Nothing is filled
+//! in: what our own commits get under the lock (time, `txnId`, the facts of removed files) must be there already, and is
+//! checked.
+
+use bytes::Bytes;
+
+use crate::action::{Action, Commit, DeletionVector, MAX_COMMIT_BYTES, Metadata, Protocol, Version};
+use crate::catalog::{CommitTime, TimeSource};
+use crate::commit::{Base, CommitRequest, Content, Current, ICT, OUR_KEY, later_than};
+use crate::error::{Result, Subject, TxnLogError};
+use crate::features;
+use crate::ids::{CommitId, TableId, TableName};
+use crate::object::Object;
+use crate::path::{absolute_path, canonical_path, leaves_its_table};
+use crate::stamp::{Stamp, is_ahead};
+use crate::time::format_ms;
+
+/// The exact bytes of a commit, and the time that whoever brought it says it has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VerbatimCommit {
+    commit: Commit,
+    time_ms: i64,
+}
+
+impl VerbatimCommit {
+    /// Parses a commit. `time_ms` is its time in milliseconds since 1970: the in-commit timestamp where the table has
+    /// them, else when its file was written.
+    pub fn parse(body: Bytes, time_ms: i64) -> Result<Self> {
+        if body.len() as u64 > MAX_COMMIT_BYTES {
+            return Err(TxnLogError::invalid(format!(
+                "the commit has {} bytes, and {MAX_COMMIT_BYTES} are the most",
+                body.len()
+            )));
+        }
+        let commit = Commit::parse(body, "the commit").map_err(|e| TxnLogError::invalid(e.to_string()))?;
+        Ok(Self { commit, time_ms })
+    }
+
+    /// The commit, with its exact bytes.
+    pub fn commit(&self) -> &Commit {
+        &self.commit
+    }
+
+    /// The id that the writer gave to its transaction.
+    pub fn txn_id(&self) -> Option<String> {
+        self.commit.info()?.0.get::<String>("txnId").filter(|id| !id.is_empty())
+    }
+
+    /// What is asked of a commit that is taken as it is, beyond what is asked of every commit. `after` is protocol and
+    /// metadata of the version that it becomes. Gives the time of that version.
+    pub(crate) fn check(
+        &self,
+        version: Version,
+        current: &Current,
+        (protocol, metadata): (&Protocol, &Metadata),
+        stamp: &Stamp,
+    ) -> Result<CommitTime> {
+        let name = &current.name;
+        let info = self.commit.info();
+        let by = info.and_then(|info| info.0.get::<Object>(OUR_KEY)?.get::<String>("catalogId"));
+        if by.is_some_and(|by| by == stamp.catalog_id.to_string()) {
+            return Err(bad(name, "says that this catalog made it: such commits come back with `dl import`"));
+        }
+        let is_on = metadata.is_on(ICT);
+        if features::has_writer_feature(protocol, features::CATALOG_MANAGED) {
+            if !is_on {
+                return Err(bad(name, "leaves a catalog-managed table without in-commit timestamps"));
+            }
+            if self.txn_id().is_none() {
+                return Err(bad(name, "has no txnId in its commitInfo, and the table is catalog-managed"));
+            }
+        }
+        let was_on = current.state.as_ref().is_some_and(|(_, before)| before.is_on(ICT));
+        if is_on && !was_on && version > 0 {
+            check_enablement(name, version, self.time_ms, metadata)?;
+        }
+        self.commit.actions().iter().try_for_each(|action| check_place(name, action))?;
+        self.time(version, current, is_on, stamp.now_ms)
+    }
+
+    /// The time of the version.
+    ///
+    /// With in-commit timestamps it is the commit's own, which must be the one that was claimed, and later than that of
+    /// the version before. Without, it is the claimed one, and is made later than that of the version before, as the
+    /// time of an imported file is. None may leap ahead of the catalog's clock.
+    fn time(&self, version: Version, current: &Current, in_commit: bool, now_ms: i64) -> Result<CommitTime> {
+        let name = &current.name;
+        let before = current.version.map(|_| current.timestamp);
+        let time = if in_commit {
+            CommitTime { ms: self.in_commit_timestamp(name, before)?, source: TimeSource::InCommit }
+        } else {
+            CommitTime { ms: later_than(name, version, before, self.time_ms)?, source: TimeSource::File }
+        };
+        let leaps = before.is_none_or(|before| time.ms > before.saturating_add(1));
+        if leaps && is_ahead(time.ms, now_ms) {
+            let (own, now) = (format_ms(time.ms), format_ms(now_ms));
+            let what = format!(
+                "has the time {own}, and the catalog's clock says {now}: every later version would be in the future, \
+                 too; set the clock of the machine that wrote it"
+            );
+            return Err(bad(name, &what));
+        }
+        Ok(time)
+    }
+
+    fn in_commit_timestamp(&self, name: &TableName, before: Option<i64>) -> Result<i64> {
+        // Readers look for it in the first action and nowhere else.
+        let own = match self.commit.actions().first() {
+            Some(Action::CommitInfo(info)) => info.in_commit_timestamp(),
+            _ => None,
+        };
+        let Some(own) = own else {
+            let what = "has no inCommitTimestamp in a commitInfo that is its first action, and the table has \
+                        in-commit timestamps";
+            return Err(bad(name, what));
+        };
+        if own != self.time_ms {
+            return Err(bad(name, &format!("has the inCommitTimestamp {own}, and {} was claimed", self.time_ms)));
+        }
+        match before {
+            Some(before) if own <= before => Err(bad(
+                name,
+                &format!(
+                    "has the inCommitTimestamp {own}, which is not later than {before}, that of the version before"
+                ),
+            )),
+            _ => Ok(own),
+        }
+    }
+}
+
+/// Where a table gets in-commit timestamps, its properties say since when: readers believe them.
+fn check_enablement(name: &TableName, version: Version, time_ms: i64, metadata: &Metadata) -> Result<()> {
+    for (what, want) in [("Version", version.to_string()), ("Timestamp", time_ms.to_string())] {
+        let property = format!("delta.inCommitTimestampEnablement{what}");
+        if metadata.property(&property) != Some(&want) {
+            return Err(bad(name, &format!("turns in-commit timestamps on and does not set {property} to {want}")));
+        }
+    }
+    Ok(())
+}
+
+/// Files are below the table, or where an absolute path says; never in its log.
+fn check_place(name: &TableName, action: &Action) -> Result<()> {
+    let (path, vector) = match action {
+        Action::Add(add) => (&add.path, add.deletion_vector.as_ref()),
+        Action::Remove(remove) => (&remove.path, remove.deletion_vector.as_ref()),
+        Action::Cdc(cdc) => (&cdc.path, None),
+        _ => return Ok(()),
+    };
+    let decoded = canonical_path(path);
+    let mut parts = decoded.split(|b| *b == b'/').filter(|part| !part.is_empty() && *part != b".");
+    if parts.next().is_none_or(|first| first == b"_delta_log") {
+        return Err(bad(name, &format!("names {path:?}, which is not a data file")));
+    }
+    let leads_out = |folder: &str| leaves_its_table(folder) || absolute_path(folder).is_some();
+    if leaves_its_table(path) || vector.and_then(DeletionVector::folder).is_some_and(leads_out) {
+        return Err(bad(name, &format!("names {path:?} by a path that leads out of its folder")));
+    }
+    Ok(())
+}
+
+fn bad(name: &TableName, what: &str) -> TxnLogError {
+    TxnLogError::invalid(format!("the commit to {name} {what}")).about(Subject::Commit)
+}
+
+/// What a catalog has stored already that tells whether a verbatim commit is committed.
+#[derive(Clone, Debug, Default)]
+pub struct StoredAlready {
+    /// The version that the commit's id got.
+    pub by_id: Option<Version>,
+    /// The version that its `txnId` got.
+    pub by_txn: Option<Version>,
+    /// The commit at the version that it is to become.
+    pub body: Option<Bytes>,
+}
+
+/// Whether the commit is the version already that it is to become: by its id, or because the same bytes are there. A
+/// client that did not get the answer sends them again, perhaps under another id.
+///
+/// # Errors
+/// `Invalid` when the id, or the `txnId` in the commit, is that of another commit: were it taken, rows would be in the
+/// table twice.
+pub fn is_stored(request: &CommitRequest, name: &TableName, stored: &StoredAlready) -> Result<bool> {
+    let Content::Verbatim(verbatim) = &request.content else { return Ok(stored.by_id.is_some()) };
+    let version = request.base.next()?;
+    let same_bytes = stored.body.as_ref().map(|body| body == verbatim.commit.bytes());
+    let taken = |what: String, at: Version| {
+        bad(name, &format!("has {what}, which is that of version {at}, another commit: it was not made again"))
+    };
+    match stored.by_id {
+        Some(at) if at == version && same_bytes != Some(false) => return Ok(true),
+        Some(at) => return Err(taken(format!("the id {:?}", request.commit_id), at)),
+        None if same_bytes == Some(true) => return Ok(true),
+        None => {}
+    }
+    match stored.by_txn {
+        Some(at) => Err(taken(format!("the txnId {:?}", verbatim.txn_id().unwrap_or_default()), at)),
+        None => Ok(false),
+    }
+}
+
+impl CommitRequest {
+    /// A request for a commit that another engine wrote, under an id that makes it the same when it is sent again.
+    pub fn verbatim(table: TableId, commit_id: CommitId, base: Base, commit: VerbatimCommit) -> Self {
+        Self {
+            table,
+            commit_id,
+            base,
+            reads: Default::default(),
+            isolation: None,
+            content: Content::Verbatim(commit),
+            committer: None,
+        }
+    }
+
+    /// The ids that a catalog keeps of it: its own, and of a verbatim commit that of its transaction.
+    pub fn ids(&self) -> Vec<CommitId> {
+        let of_txn = match &self.content {
+            Content::Actions(_) => None,
+            Content::Verbatim(commit) => commit.txn_id().map(|id| CommitId::of_txn(&id)),
+        };
+        [self.commit_id].into_iter().chain(of_txn.filter(|id| *id != self.commit_id)).collect()
+    }
+}
