@@ -19,10 +19,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let catalog = connect(&format!("deltasql://sqlite/{}/meta.db", dir.path().display())).await?;
     let options = WriteOptions::default();
 
-    let new = NewTable {
-        name: "sales.orders".parse()?,
-        location: Location::parse(&dir.path().join("orders").to_string_lossy())?,
-    };
+    let new = NewTable::new("sales.orders".parse()?, Location::parse(&dir.path().join("orders").to_string_lossy())?);
     let schema = parse_schema("id long not null, price double")?;
     create_table(catalog.as_ref(), new.clone(), &schema, &[], &HashMap::new(), &options).await?;
 

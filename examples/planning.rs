@@ -18,10 +18,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let catalog = connect(&format!("deltasql://sqlite/{}/meta.db", dir.path().display())).await?;
     let options = WriteOptions::default();
-    let new = NewTable {
-        name: "numbers".parse()?,
-        location: Location::parse(&dir.path().join("numbers").to_string_lossy())?,
-    };
+    let new = NewTable::new("numbers".parse()?, Location::parse(&dir.path().join("numbers").to_string_lossy())?);
     create_table(catalog.as_ref(), new.clone(), &parse_schema("n long")?, &[], &HashMap::new(), &options).await?;
     let table = DeltaTable::open_in(catalog, &TableRef::Name(new.name)).await?;
     for file in 0..5 {

@@ -17,10 +17,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let catalog = connect(&format!("deltasql://sqlite/{}/meta.db", dir.path().display())).await?;
     let options = WriteOptions::default();
-    let new = NewTable {
-        name: "numbers".parse()?,
-        location: Location::parse(&dir.path().join("numbers").to_string_lossy())?,
-    };
+    let new = NewTable::new("numbers".parse()?, Location::parse(&dir.path().join("numbers").to_string_lossy())?);
     let n: ArrayRef = Arc::new(Int64Array::from_iter_values(0..10));
     let rows = vec![RecordBatch::try_from_iter([("n", n)])?];
     create_with_data(catalog.as_ref(), new.clone(), rows, &[], &HashMap::new(), &options).await?;

@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let location = Location::parse(&dir.path().join(name).to_string_lossy())?;
         let amount: ArrayRef = Arc::new(Int64Array::from(vec![100]));
         let rows = vec![RecordBatch::try_from_iter([("amount", amount)])?];
-        tx.create_with_data(NewTable { name: name.parse()?, location }, rows, &[], &HashMap::new()).await?;
+        tx.create_with_data(NewTable::new(name.parse()?, location), rows, &[], &HashMap::new()).await?;
     }
     tx.commit().await?;
 

@@ -18,8 +18,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let catalog = connect(&format!("deltasql://sqlite/{}/meta.db", dir.path().display())).await?;
     let options = WriteOptions::default();
-    let new =
-        NewTable { name: "stock".parse()?, location: Location::parse(&dir.path().join("stock").to_string_lossy())? };
+    let new = NewTable::new("stock".parse()?, Location::parse(&dir.path().join("stock").to_string_lossy())?);
     let rows = vec![stock(&[1, 2, 3], &[10, 20, 30])?];
     create_with_data(catalog.as_ref(), new.clone(), rows, &[], &HashMap::new(), &options).await?;
     let table = DeltaTable::open_in(catalog, &TableRef::Name(new.name)).await?;

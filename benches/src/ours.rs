@@ -166,7 +166,7 @@ impl Ours {
         let reader =
             reader.map_err(|e| TxnLogError::corrupt("the file of generated rows cannot be read").with_source(e))?;
         let rows: Box<dyn RecordBatchReader + Send> = Box::new(reader);
-        let new = NewTable { name: name.parse()?, location: Location::parse(&folder.to_string_lossy())? };
+        let new = NewTable::new(name.parse()?, Location::parse(&folder.to_string_lossy())?);
         let (properties, options) = (HashMap::new(), WriteOptions::default());
         create_with_data(self.catalog().as_ref(), new, rows, &[], &properties, &options).await?;
         Ok(())
@@ -181,7 +181,7 @@ impl Ours {
 
     async fn create(&self, folder: &Path, name: &str) -> Result<()> {
         fs::create_dir_all(folder).map_err(unavailable)?;
-        let new = NewTable { name: name.parse()?, location: Location::parse(&folder.to_string_lossy())? };
+        let new = NewTable::new(name.parse()?, Location::parse(&folder.to_string_lossy())?);
         let (schema, options) = (parse_schema("id long, v double, s string")?, WriteOptions::default());
         create_table(self.catalog().as_ref(), new, &schema, &[], &HashMap::new(), &options).await?;
         Ok(())

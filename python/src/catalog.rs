@@ -115,7 +115,8 @@ impl RawCatalog {
         let spec = TableSpec { partition_by, properties: set.collect(), ..TableSpec::default() };
         wait(py, async move {
             let name: TableName = table.parse()?;
-            let new = NewTable { location: lake.place_of(&name, location)?, name };
+            let location = lake.place_of(&name, location)?;
+            let new = NewTable::new(name, location);
             let made = spec.create(lake.catalog.as_ref(), new, &columns, &lake.options()?).await?;
             lake.publish(made.table, true).await;
             Ok(())

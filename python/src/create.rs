@@ -170,13 +170,13 @@ async fn new_table(uri: &str, storage: Option<&HashMap<String, String>>) -> Resu
         let (lake, name) = Lake::of_table(uri, Access::Write).await?;
         let location = lake.place_of(&name, None)?;
         lake.use_storage_options(&location, storage);
-        return Ok((lake, NewTable { name, location }));
+        return Ok((lake, NewTable::new(name, location)));
     }
     let lake = Lake::required().await?;
     let location = Location::parse(uri)?;
     lake.use_storage_options(&location, storage);
     let name = lake.free_name(&location).await?;
-    Ok((lake, NewTable { name, location }))
+    Ok((lake, NewTable::new(name, location)))
 }
 
 fn existing(py: Python<'_>, uri: &str, storage: Option<&HashMap<String, String>>) -> PyResult<Option<RawTable>> {

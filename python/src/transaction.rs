@@ -170,7 +170,7 @@ impl RawTransaction {
                 Some(place) => place,
                 None => self.lake.place_of(&name, None).map_err(raise)?,
             };
-            let new = NewTable { name: name.clone(), location: location.clone() };
+            let new = NewTable::new(name.clone(), location.clone());
             let by = partition_by.unwrap_or_default();
             let created = transaction.create_with_data(new, rows, &by, &Default::default()).await;
             let metrics = created.map_err(raise_of_transaction)?;

@@ -30,6 +30,7 @@ const WHERE: &[(&str, &[Database])] = &[
     ("speed",       &[Sqlite, DuckDb, Postgres]),
     ("migration",   &[Sqlite, DuckDb, Postgres]),
     ("copy",        &[Sqlite, DuckDb, Postgres]),
+    ("owners",      &[Sqlite, DuckDb, Postgres]),
     ("checkpoint",  &[Sqlite, DuckDb, Postgres]),
     ("foreign",     &[Sqlite, DuckDb, Postgres]),
     ("operations",  &[Sqlite, DuckDb, Postgres]),

@@ -21,7 +21,7 @@ CREATE TABLE dl_tables (
     location text NOT NULL,
     location_key text UNIQUE,
     state text NOT NULL,
-    mode text NOT NULL,
+    owner text,
     created_at bigint NOT NULL,
     dropped_at bigint,
     base_version bigint,

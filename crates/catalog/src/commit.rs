@@ -14,8 +14,8 @@ use deltalakedb_log::snapshot::{Changes, CommitSummary};
 use deltalakedb_log::stamp::{self, Stamp, TimeLeap};
 use deltalakedb_log::verbatim::{self, StoredAlready};
 use deltalakedb_log::{
-    Clock, CommitId, ErrorKind, FileKey, Location, PathKey, Result, SetHash, TableId, TableName, TableRef, TxnLogError,
-    Version,
+    Clock, CommitId, ErrorKind, FileKey, Location, PathKey, Result, SetHash, TableId, TableName, TableOwner, TableRef,
+    TxnLogError, Version,
 };
 
 use uuid::Uuid;
@@ -106,6 +106,7 @@ async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest], epoch: Uuid) 
                 check_free(session.as_mut(), new, head.map(|h| h.current.name)).await?;
                 let current = Current {
                     name: new.name.clone(),
+                    owner: new.owner.clone(),
                     version: None,
                     timestamp: 0,
                     leap: None,
@@ -214,7 +215,7 @@ async fn lock_heads(session: &mut dyn Session, requests: &[CommitRequest]) -> Re
     // would make SQLite go through all ids that the tables ever had.
     let sql = format!(
         "WITH own (table_id, commit_id) AS (VALUES {}) \
-         SELECT t.table_id, t.namespace, t.name, t.mirror_state, t.mirror_version, t.mirror_what, t.base_version, \
+         SELECT t.table_id, t.namespace, t.name, t.owner, t.mirror_state, t.mirror_version, t.mirror_what, t.base_version, \
          t.current_version, t.current_ts, v.set_hash, c.version, k.committed_at, {}, {}, {} FROM own \
          JOIN dl_tables t ON t.table_id = own.table_id \
          JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
@@ -235,6 +236,7 @@ async fn lock_heads(session: &mut dyn Session, requests: &[CommitRequest]) -> Re
 fn locked_head(mut row: Row) -> Result<(TableId, LockedHead)> {
     let table = TableId(row.uuid()?);
     let name = TableName { namespace: row.text()?, name: row.text()? };
+    let owner = read::owner(&mut row)?;
     let mirror = read::mirror_state(&mut row)?;
     let oldest = row.version()?;
     let (version, timestamp) = (row.version()?, row.int()?);
@@ -245,7 +247,8 @@ fn locked_head(mut row: Row) -> Result<(TableId, LockedHead)> {
     let slots = Slots::read(row.opt_text()?.as_deref())?;
     let state = Some((codec::read_protocol(&mut row)?, codec::read_metadata(&mut row)?));
     let (conflict, live) = (None, HashMap::new());
-    let current = Current { name, version: Some(version), timestamp, leap: None, state, set_hash, conflict, live };
+    let current =
+        Current { name, owner, version: Some(version), timestamp, leap: None, state, set_hash, conflict, live };
     Ok((table, LockedHead { current, mirror, oldest, known, slots }))
 }
 
@@ -434,7 +437,7 @@ pub(crate) fn register(table: TableId, new: &NewTable, state: &str, now: i64) ->
         "location",
         "location_key",
         "state",
-        "mode",
+        "owner",
         "created_at",
         "mirror_state",
     ];
@@ -447,7 +450,7 @@ pub(crate) fn register(table: TableId, new: &NewTable, state: &str, now: i64) ->
         place.into(),
         place.into(),
         state.into(),
-        "open".into(),
+        new.owner.as_ref().map(TableOwner::as_str).into(),
         now.into(),
         "following".into(),
     ];

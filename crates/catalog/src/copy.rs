@@ -43,7 +43,7 @@ const TABLE_COLUMNS: [&str; 20] = [
     "location",
     "location_key",
     "state",
-    "mode",
+    "owner",
     "created_at",
     "dropped_at",
     "base_version",

@@ -13,8 +13,8 @@ use deltalakedb_log::commit::{self, Group, NewTable};
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
 use deltalakedb_log::{
-    Catalog, Commit, CommitId, ErrorKind, FileKey, Location, Result, SetHash, TableEntry, TableId, TableName, TableRef,
-    TxnLogError, Version,
+    Catalog, Commit, CommitId, ErrorKind, FileKey, Location, Result, SetHash, TableEntry, TableId, TableName,
+    TableOwner, TableRef, TxnLogError, Version, check_owner,
 };
 use futures::{Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -421,7 +421,7 @@ async fn store(
         return Ok(table);
     }
     let mut writes = Vec::new();
-    let Stored { table, name, is_loading, mut head, mut newest_ms, set_hash: mut hash, slots } = match stored {
+    let Stored { table, name, owner, is_loading, mut head, mut newest_ms, set_hash: mut hash, slots } = match stored {
         Some(stored) => stored,
         None => {
             check_free(session_ref, new, None).await?;
@@ -429,6 +429,7 @@ async fn store(
             Stored::nothing_yet(table, new)
         }
     };
+    check_owner(&name, owner.as_ref(), new.owner.as_ref())?;
     if name != new.name {
         check_name_free(session_ref, new, table).await?;
         writes.push(rename(table, &new.name));
@@ -601,6 +602,7 @@ async fn check_complete(session: &mut dyn Session, table: TableId, new: &NewTabl
 struct Stored {
     table: TableId,
     name: TableName,
+    owner: Option<TableOwner>,
     is_loading: bool,
     head: Option<Version>,
     /// The time of the head, in milliseconds since 1970.
@@ -612,7 +614,7 @@ struct Stored {
 impl Stored {
     async fn find(session: &mut dyn Session, table: TableId, new: &NewTable) -> Result<Option<Self>> {
         let sql = format!(
-            "SELECT t.table_id, t.namespace, t.name, t.state, t.current_version, t.current_ts, v.set_hash, {} \
+            "SELECT t.table_id, t.namespace, t.name, t.owner, t.state, t.current_version, t.current_ts, v.set_hash, {} \
              FROM dl_tables t \
              LEFT JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
              WHERE t.location_key = ? AND (t.state = 'loading' OR t.table_id = ?)",
@@ -621,6 +623,7 @@ impl Stored {
         let params = vec![new.location.url().as_str().into(), table.0.into()];
         let Some(mut row) = session.query(&sql, params).await?.pop() else { return Ok(None) };
         let (table, name) = (TableId(row.uuid()?), TableName { namespace: row.text()?, name: row.text()? });
+        let owner = read::owner(&mut row)?;
         let is_loading = row.text()? == "loading";
         let (head, newest_ms, hash) = (row.opt_version()?, row.opt_int()?, row.opt_blob()?);
         let set_hash = match hash {
@@ -629,12 +632,21 @@ impl Stored {
             None => SetHash::default(),
         };
         let slots = Slots::read(row.opt_text()?.as_deref())?;
-        Ok(Some(Self { table, name, is_loading, head, newest_ms, set_hash, slots }))
+        Ok(Some(Self { table, name, owner, is_loading, head, newest_ms, set_hash, slots }))
     }
 
     fn nothing_yet(table: TableId, new: &NewTable) -> Self {
         let (set_hash, slots) = (SetHash::default(), Slots::default());
-        Self { table, name: new.name.clone(), is_loading: true, head: None, newest_ms: None, set_hash, slots }
+        Self {
+            table,
+            name: new.name.clone(),
+            owner: new.owner.clone(),
+            is_loading: true,
+            head: None,
+            newest_ms: None,
+            set_hash,
+            slots,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{CommitSummary, newest_first};
 use deltalakedb_log::{
     At, CommitId, ErrorKind, Head, Location, Predicate, Result, SetHash, Snapshot, Subject, TableEntry, TableId,
-    TableName, TableRef, TxnLogError, TxnLogReader, Version,
+    TableName, TableOwner, TableRef, TxnLogError, TxnLogReader, Version,
 };
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -46,7 +46,7 @@ pub(crate) fn qualified(alias: &str, columns: &[&str]) -> String {
 /// Tables that are there for everyone, with a condition that begins with `AND`.
 pub(crate) async fn tables(db: &dyn Database, and: &str, params: Vec<Value>) -> Result<Vec<TableEntry>> {
     let sql = format!(
-        "SELECT table_id, namespace, name, location, base_version, current_version, current_ts, published_version, \
+        "SELECT table_id, namespace, name, location, owner, base_version, current_version, current_ts, published_version, \
          mirror_state, mirror_version, mirror_what FROM dl_tables WHERE state = 'live' {and} ORDER BY namespace, name"
     );
     db.query(&sql, params).await?.into_iter().map(entry).collect()
@@ -57,12 +57,18 @@ fn entry(mut row: Row) -> Result<TableEntry> {
         id: TableId(row.uuid()?),
         name: TableName { namespace: row.text()?, name: row.text()? },
         location: Location::stored(&row.text()?)?,
+        owner: owner(&mut row)?,
         base_version: row.version()?,
         current_version: row.version()?,
         current_timestamp: row.int()?,
         published_version: row.opt_version()?,
         mirror: mirror_state(&mut row)?,
     })
+}
+
+/// From the column `owner`.
+pub(crate) fn owner(row: &mut Row) -> Result<Option<TableOwner>> {
+    row.opt_text()?.as_deref().map(str::parse).transpose()
 }
 
 /// From the columns `mirror_state, mirror_version, mirror_what`.
@@ -98,7 +104,7 @@ pub(crate) async fn find_at(db: &dyn Database, table: &TableRef, point: &Point) 
     let (condition, key) = condition(table);
     // From the newest version back to the newest of then: as many rows as were committed to the table since.
     let sql = format!(
-        "SELECT t.table_id, t.namespace, t.name, t.location, t.base_version, v.version, v.committed_at, \
+        "SELECT t.table_id, t.namespace, t.name, t.location, t.owner, t.base_version, v.version, v.committed_at, \
          t.published_version, t.mirror_state, t.mirror_version, t.mirror_what FROM dl_tables t \
          JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = (SELECT max(o.version) \
          FROM dl_table_versions o WHERE o.table_id = t.table_id AND o.version <= t.current_version AND {}) \

@@ -53,7 +53,7 @@ async fn every_database_keeps_every_promise_of_a_catalog() {
 
 async fn create(catalog: &SqlCatalog) -> TableId {
     let id = TableId(Uuid::from_u128(1));
-    let new = NewTable { name: "t".parse().unwrap(), location: Location::parse("/nowhere/t").unwrap() };
+    let new = NewTable::new("t".parse().unwrap(), Location::parse("/nowhere/t").unwrap());
     let actions = vec![Action::Protocol(actions::protocol()), Action::Metadata(actions::metadata("{}"))];
     let request = CommitRequest::new(id, Uuid::from_u128(2), Base::Create(new), actions);
     catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();

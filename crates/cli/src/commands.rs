@@ -8,8 +8,8 @@ use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::action::Add;
 use deltalakedb_log::catalog::{Artifact, HistoryRange, MirrorState, require};
 use deltalakedb_log::{
-    At, Catalog, Clock, ErrorKind, Location, Predicate, Result, Snapshot, SystemClock, TableEntry, TableName, TableRef,
-    TxnLogError, time,
+    At, Catalog, Clock, ErrorKind, Location, Predicate, Result, Snapshot, SystemClock, TableEntry, TableName,
+    TableOwner, TableRef, TxnLogError, time,
 };
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{
@@ -412,6 +412,7 @@ async fn show(s: &Session, name: &str) -> Result<Ended> {
     document["bytes"] = counts.bytes.into();
     document["rows"] = counts.rows.into();
     document["id"] = entry.id.to_string().into();
+    document["owner"] = entry.owner.as_ref().map(TableOwner::as_str).into();
     document["protocol"] = raw(&head.protocol.to_json())?;
     document["metadata"] = raw(&head.metadata.to_json())?;
     let mut out = s.output();
@@ -428,6 +429,9 @@ async fn show(s: &Session, name: &str) -> Result<Ended> {
     let rows = counts.rows.map_or("an unknown number of rows".into(), |n| counted(n.unsigned_abs(), "row"));
     out.line(&format!("size       {rows} in {}, {} bytes", counted(counts.files, "file"), counts.bytes))?;
     out.line(&format!("mirror     {}", mirror_word(&entry)))?;
+    if let Some(owner) = &entry.owner {
+        out.line(&format!("owner      {owner}"))?;
+    }
     out.line(&format!(
         "protocol   reader {}, writer {}",
         head.protocol.min_reader_version, head.protocol.min_writer_version

@@ -126,7 +126,7 @@ impl Tour<'_> {
         self.step("one commit for two tables: an event, and a new table of daily counts");
         let daily: TableName = "daily".parse()?;
         let place = Location::parse(&self.folder.join("tables/daily").to_string_lossy())?;
-        let new = NewTable { name: daily.clone(), location: place };
+        let new = NewTable::new(daily.clone(), place);
         let append =
             table.prepare_write(input::ndjson_text(LAST_EVENT, Some(&schema))?, SaveMode::Append, &options).await?;
         let rows = input::ndjson_text(DAILY, None)?;

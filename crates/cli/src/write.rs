@@ -24,7 +24,8 @@ pub(crate) async fn create(
     let name: TableName = name.parse()?;
     let schema = deltalakedb_table::parse_schema(schema)?;
     let properties = key_values(properties)?;
-    let new = NewTable { location: s.new_location(&name, location)?, name };
+    let location = s.new_location(&name, location)?;
+    let new = NewTable::new(name, location);
     let catalog = s.catalog(true).await?;
     let options = s.write_options()?;
     deltalakedb_table::create_table(catalog.as_ref(), new.clone(), &schema, partition_by, &properties, &options)
@@ -116,7 +117,7 @@ async fn create_with_rows(s: &Session, catalog: &Arc<dyn Catalog>, args: WriteAr
         }
     };
     let rows = input::open(&args.input, args.input_format, Columns::Found)?;
-    let new = NewTable { name: name.clone(), location };
+    let new = NewTable::new(name.clone(), location);
     let (properties, options) = (HashMap::new(), s.write_options()?);
     let by = &args.partition_by;
     deltalakedb_table::create_with_data(catalog.as_ref(), new, rows, by, &properties, &options).await?;

@@ -20,6 +20,7 @@ use crate::commit::{CommitRequest, Committed, NewTable, Outcome};
 use crate::error::{Result, TxnLogError};
 use crate::ids::{CommitId, TableId, TableName};
 use crate::location::Location;
+use crate::owner::TableOwner;
 use crate::path::SetHash;
 use crate::predicate::{Literal, Predicate};
 use crate::schema::Schema;
@@ -201,6 +202,8 @@ pub struct TableEntry {
     pub name: TableName,
     /// Where it is.
     pub location: Location,
+    /// Who alone commits to it; everybody, without one.
+    pub owner: Option<TableOwner>,
     /// The oldest version held.
     pub base_version: Version,
     /// The newest version.
@@ -471,7 +474,8 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// location goes on after what is there, under the name given last; history that does not is
     /// [`crate::ErrorKind::Conflict`]. The commits of a catalog keep their ids. A time that is not later than that of the
     /// version before is made so. Of a transaction of this catalog over several tables either every table that was there
-    /// gets its part or none: load them [together](Self::load_together).
+    /// gets its part or none: load them [together](Self::load_together). A load of a table with an owner names it in
+    /// [`NewTable::owner`].
     async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry>;
 
     /// Loads what several tables lack, all or nothing, and all of it in memory: for tables that share transactions.

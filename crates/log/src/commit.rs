@@ -15,6 +15,7 @@ use crate::features;
 use crate::ids::{CommitId, TableId, TableName};
 use crate::location::Location;
 use crate::object::Object;
+use crate::owner::{TableOwner, check_owner};
 use crate::path::{FileKey, PathKey, SetHash};
 use crate::predicate::Predicate;
 use crate::schema::Schema;
@@ -46,9 +47,19 @@ pub struct NewTable {
     pub name: TableName,
     /// Where it is, free among live tables.
     pub location: Location,
+    /// Who alone commits to it; everybody, without one.
+    pub owner: Option<TableOwner>,
 }
 
 impl Base {
+    /// The owner of the table that is created.
+    pub(crate) fn owner(&self) -> Option<TableOwner> {
+        match self {
+            Self::Create(new) => new.owner.clone(),
+            Self::Exactly(_) | Self::RebaseFrom(_) | Self::ReadAt(_) => None,
+        }
+    }
+
     /// The version that a commit which is made for one version becomes.
     pub fn next(&self) -> Result<Version> {
         match self {
@@ -62,6 +73,11 @@ impl Base {
 }
 
 impl NewTable {
+    /// A table that everybody may commit to.
+    pub fn new(name: TableName, location: Location) -> Self {
+        Self { name, location, owner: None }
+    }
+
     /// The error when a table of that name, at that place, is in the way.
     pub fn taken_by(&self, name: &TableName, location: &Location) -> Option<TxnLogError> {
         let what = if *name == self.name {
@@ -171,6 +187,8 @@ pub struct CommitRequest {
     pub content: Content,
     /// Who commits.
     pub committer: Option<String>,
+    /// In whose name, where the table has an owner.
+    pub owner: Option<TableOwner>,
 }
 
 impl CommitRequest {
@@ -178,6 +196,7 @@ impl CommitRequest {
     pub fn new(table: TableId, operation: Uuid, base: Base, actions: Vec<Action>) -> Self {
         let rendered = Commit::render(actions.clone());
         Self {
+            owner: base.owner(),
             table,
             commit_id: CommitId::new(operation, rendered.bytes()),
             base,
@@ -332,6 +351,8 @@ pub struct WinningCommit {
 pub struct Current {
     /// The name people know it by.
     pub name: TableName,
+    /// Who alone commits to it.
+    pub owner: Option<TableOwner>,
     /// The version; `None` for a table that the request creates.
     pub version: Option<Version>,
     /// Its time, in milliseconds since 1970.
@@ -379,6 +400,9 @@ pub fn prepare(
     current: &Current,
     stamp: &Stamp,
 ) -> Result<Result<Option<Prepared>, Conflict>> {
+    if request.writes() {
+        check_owner(&current.name, current.owner.as_ref(), request.owner.as_ref())?;
+    }
     let lost = |winner: WinningCommit| Conflict {
         table: request.table,
         table_name: current.name.clone(),
@@ -909,6 +933,11 @@ pub fn later_than(name: &TableName, version: Version, before: Option<i64>, own: 
              correct the inCommitTimestamp of that version"
         ))
     })
+}
+
+/// The id of the catalog that made a commit, from its `commitInfo`; `None` where it was none of ours.
+pub fn catalog_of(info: &CommitInfo) -> Option<String> {
+    info.0.get::<Object>(OUR_KEY)?.get("catalogId")
 }
 
 /// The id of a commit that a catalog of ours made, from its `commitInfo`; `None` for any other.

@@ -105,6 +105,7 @@ pub mod actions {
 }
 
 mod loads;
+mod owners;
 mod times;
 mod verbatim;
 
@@ -161,6 +162,8 @@ where
         loads::a_commit_that_stands_twice_in_a_log_counts_once,
         loads::a_transaction_comes_back_in_whole_or_not_at_all,
         loads::an_unfinished_one_takes_another_name_or_is_given_up,
+        owners::a_table_takes_commits_of_its_owner_alone,
+        owners::history_is_loaded_in_the_owners_name_alone,
         times::those_ahead_of_the_clock_are_imported_only_when_accepted,
         times::those_that_stand_still_are_made_to_grow,
         times::a_table_ahead_of_the_clock_goes_on_alone,
@@ -241,7 +244,7 @@ fn table_id(name: &str) -> TableId {
 
 fn new_table(name: &str) -> NewTable {
     let location = Location::parse(&format!("/nowhere/{name}")).unwrap();
-    NewTable { name: name.parse().unwrap(), location }
+    NewTable::new(name.parse().unwrap(), location)
 }
 
 /// The error a call ends with: its kind, and its one sentence.
@@ -278,7 +281,7 @@ async fn a_new_table_is_found_by_id_name_and_place(c: Arc<dyn Catalog>) {
     assert_eq!(c.find(&TableRef::Name("orders".parse().unwrap())).await.unwrap(), None);
     let again = |name: &str, at: &str| {
         let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
-        let new = NewTable { name: name.parse().unwrap(), location: Location::parse(at).unwrap() };
+        let new = NewTable::new(name.parse().unwrap(), Location::parse(at).unwrap());
         CommitRequest::new(table_id("other"), Uuid::from_u128(2), Base::Create(new), actions)
     };
     let taken = c.commit_all(vec![again("sales.orders", "/nowhere/x")]).await;

@@ -22,6 +22,7 @@ use crate::commit::{
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::ids::{Clock, CommitId, TableId, TableName};
 use crate::location::Location;
+use crate::owner::{TableOwner, check_owner};
 use crate::path::{FileKey, PathKey, SetHash};
 use crate::predicate::Predicate;
 use crate::schema::Schema;
@@ -45,6 +46,7 @@ pub struct MemoryCatalog {
 struct Table {
     name: TableName,
     location: Location,
+    owner: Option<TableOwner>,
     loading: bool,
     published: Option<Version>,
     mirror: MirrorState,
@@ -182,6 +184,7 @@ impl Table {
         Self {
             name: new.name.clone(),
             location: new.location.clone(),
+            owner: new.owner.clone(),
             loading: false,
             published: None,
             mirror: MirrorState::Following,
@@ -210,6 +213,7 @@ impl Table {
             id,
             name: self.name.clone(),
             location: self.location.clone(),
+            owner: self.owner.clone(),
             base_version: *self.versions.keys().next()?,
             current_version: *current_version,
             current_timestamp: head.time.ms,
@@ -272,6 +276,7 @@ impl Table {
         let live = self.live_at(&request.touched());
         Ok(Current {
             name: self.name.clone(),
+            owner: self.owner.clone(),
             version,
             timestamp: head.map_or(0, |h| h.time.ms),
             leap: self.leap(now_ms),
@@ -515,6 +520,7 @@ impl Catalog for MemoryCatalog {
             check_free(&tables, &load.new, Some(id))?;
             let loading = || Table { loading: true, ..Table::new(&load.new, &self.stored) };
             let table = tables.entry(id).or_insert_with(loading);
+            check_owner(&table.name, table.owner.as_ref(), load.new.owner.as_ref())?;
             if table.loading {
                 table.name = load.new.name.clone();
             }
@@ -563,6 +569,7 @@ impl Catalog for MemoryCatalog {
         for (id, new, future_times, published, items) in all {
             check_free(&next, &new, Some(id))?;
             let table = next.entry(id).or_insert_with(|| Table { loading: true, ..Table::new(&new, &self.stored) });
+            check_owner(&table.name, table.owner.as_ref(), new.owner.as_ref())?;
             for item in items {
                 parts.extend(Part::of(&item)?.map(|part| (new.name.clone(), part)));
                 table.load(item, future_times, now_ms)?;

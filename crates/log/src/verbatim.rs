@@ -8,11 +8,10 @@ use bytes::Bytes;
 
 use crate::action::{Action, Commit, DeletionVector, MAX_COMMIT_BYTES, Metadata, Protocol, Version};
 use crate::catalog::{CommitTime, TimeSource};
-use crate::commit::{Base, CommitRequest, Content, Current, ICT, OUR_KEY, later_than};
+use crate::commit::{Base, CommitRequest, Content, Current, ICT, catalog_of, later_than};
 use crate::error::{Result, Subject, TxnLogError};
 use crate::features;
 use crate::ids::{CommitId, TableId, TableName};
-use crate::object::Object;
 use crate::path::{absolute_path, canonical_path, leaves_its_table};
 use crate::stamp::{Stamp, is_ahead};
 use crate::time::format_ms;
@@ -58,9 +57,7 @@ impl VerbatimCommit {
         stamp: &Stamp,
     ) -> Result<CommitTime> {
         let name = &current.name;
-        let info = self.commit.info();
-        let by = info.and_then(|info| info.0.get::<Object>(OUR_KEY)?.get::<String>("catalogId"));
-        if by.is_some_and(|by| by == stamp.catalog_id.to_string()) {
+        if self.commit.info().and_then(catalog_of).is_some_and(|by| by == stamp.catalog_id.to_string()) {
             return Err(bad(name, "says that this catalog made it: such commits come back with `dl import`"));
         }
         let is_on = metadata.is_on(ICT);
@@ -206,6 +203,7 @@ impl CommitRequest {
     /// A request for a commit that another engine wrote, under an id that makes it the same when it is sent again.
     pub fn verbatim(table: TableId, commit_id: CommitId, base: Base, commit: VerbatimCommit) -> Self {
         Self {
+            owner: base.owner(),
             table,
             commit_id,
             base,

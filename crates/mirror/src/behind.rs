@@ -10,7 +10,7 @@
 use deltalakedb_log::catalog::require;
 use deltalakedb_log::stores::Stores;
 use deltalakedb_log::{
-    Catalog, Commit, Durability, ErrorKind, Object, Result, TableEntry, TableId, TableRef, TxnLogError, Version,
+    Catalog, Commit, Durability, ErrorKind, Result, TableEntry, TableId, TableRef, TxnLogError, Version,
 };
 use object_store::ObjectStore;
 
@@ -70,9 +70,9 @@ async fn next(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn ObjectStore
     let path = commit_path(next);
     let Some(there) = read(store, &path).await? else { return Ok(None) };
     let what = describe(&path, &there);
-    let own = Commit::parse(there, "a commit in _delta_log").ok().and_then(|commit| {
-        commit.info()?.0.get::<Object>(deltalakedb_log::commit::OUR_KEY)?.get::<String>("catalogId")
-    });
+    let own = Commit::parse(there, "a commit in _delta_log")
+        .ok()
+        .and_then(|commit| deltalakedb_log::commit::catalog_of(commit.info()?));
     Ok(Some(match own == Some(catalog.identity().await?.0.to_string()) {
         true => (next, format!("{what}, committed in this catalog before it was restored")),
         false => (next, what),

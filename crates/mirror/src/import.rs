@@ -1,10 +1,10 @@
 //! Bringing an existing Delta table in, with its history; the log itself stays as it is, byte for byte.
 
 use deltalakedb_log::catalog::{HistoryLoad, MirrorState, check_apart};
-use deltalakedb_log::commit::{Group, NewTable};
+use deltalakedb_log::commit::{Group, NewTable, catalog_of};
 use deltalakedb_log::{
     Action, Commit, ErrorKind, FileTxnLogReader, Location, Result, TableEntry, TableId, TableName, TableRef,
-    TxnLogError, TxnLogReader, Version,
+    TxnLogError, TxnLogReader, Version, check_owner,
 };
 
 use futures::TryStreamExt;
@@ -50,7 +50,7 @@ impl Mirror {
                         "the table at {location} needs a name: `dl import {location} --as NAME`"
                     ))
                 })?;
-                let new = NewTable { name: name.clone(), location: location.clone() };
+                let new = NewTable::new(name.clone(), location.clone());
                 let there = catalog.find(&TableRef::Name(name.clone())).await?;
                 if let Some(taken) = there.and_then(|there| new.taken_by(&there.name, &there.location)) {
                     return Err(taken);
@@ -65,13 +65,17 @@ impl Mirror {
             check_nothing_unpublished(entry, newest)?;
             check_nothing_missing(entry, newest)?;
             check_same_history(self.catalog.reader(entry.id).as_ref(), entry, &log).await?;
+            self.check_no_others(entry, &log).await?;
             if newest == entry.current_version && entry.mirror == MirrorState::Following {
                 return Ok(Imported { table: entry.clone(), versions: 0 });
             }
         }
         let load = HistoryLoad {
             table,
-            new: NewTable { name, location: location.clone() },
+            new: NewTable {
+                owner: known.as_ref().and_then(|entry| entry.owner.clone()),
+                ..NewTable::new(name, location.clone())
+            },
             published_version: Some(newest),
             future_times: self.future_times,
             items: log.items(after),
@@ -88,7 +92,10 @@ impl Mirror {
             for (entry, log) in &others {
                 loads.push(HistoryLoad {
                     table: entry.id,
-                    new: NewTable { name: entry.name.clone(), location: entry.location.clone() },
+                    new: NewTable {
+                        owner: entry.owner.clone(),
+                        ..NewTable::new(entry.name.clone(), entry.location.clone())
+                    },
                     published_version: Some(log.versions().1),
                     future_times: self.future_times,
                     items: log.items(Some(entry.current_version)),
@@ -134,10 +141,39 @@ impl Mirror {
                     if log.versions().1 > entry.current_version {
                         check_nothing_unpublished(&entry, log.versions().1)?;
                         check_same_history(self.catalog.reader(entry.id).as_ref(), &entry, &log).await?;
+                        self.check_no_others(&entry, &log).await?;
                         unread.push((entry.clone(), log.clone()));
                         found.push((entry, log));
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Mirror {
+    /// Of a table with an owner only commits of this catalog are taken in, which a restore had lost: those were the owner's.
+    async fn check_no_others(&self, entry: &TableEntry, log: &FileTxnLogReader) -> Result<()> {
+        let Err(refused) = check_owner(&entry.name, entry.owner.as_ref(), None) else { return Ok(()) };
+        let newest = log.versions().1;
+        if newest <= entry.current_version {
+            return Ok(());
+        }
+        let own = self.catalog.identity().await?.0.to_string();
+        let mut commits = log.changes(entry.current_version + 1, newest).await?;
+        while let Some((version, body)) = commits.try_next().await? {
+            let actions = Commit::parse_without_files(&body, &format!("version {version} of {}", entry.name))?;
+            let is_own = actions.iter().any(|action| match action {
+                Action::CommitInfo(info) => catalog_of(info).is_some_and(|catalog| catalog == own),
+                _ => false,
+            });
+            if !is_own {
+                let place = &entry.location;
+                return Err(TxnLogError::invalid(format!(
+                    "version {version} in {place}/_delta_log is another writer's, and is not taken in: {refused}; move it \
+                     out of _delta_log"
+                )));
             }
         }
         Ok(())

@@ -422,6 +422,7 @@ impl DeltaTable {
     /// What is optimized by one commit stays so, whatever becomes of the next.
     async fn optimize_in_steps(&self, how: &Optimize, apart: Duration, options: &WriteOptions) -> Result<Finished> {
         let (id, began_at) = (self.writable_id()?, options.clock.now_ms());
+        self.check_owner(options)?;
         self.check_not_behind().await?;
         let (base, state) = self.state(options).await?;
         check_optimize(&state, &base, &self.to_string(), how).await?;
@@ -468,6 +469,7 @@ impl DeltaTable {
 
     async fn stage(&self, operation: Operation, options: &WriteOptions) -> Result<(Option<PendingWrite>, Value)> {
         let (id, began_at) = (self.writable_id()?, options.clock.now_ms());
+        self.check_owner(options)?;
         self.check_not_behind().await?;
         let (base, state) = self.state(options).await?;
         let (version, table) = (base.version(), self.to_string());

@@ -16,7 +16,8 @@ use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::snapshot::{At, Head};
 use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{
-    Durability, FileTxnLogReader, Location, Predicate, Result, TableEntry, TableId, TableName, TxnLogError,
+    Durability, FileTxnLogReader, Location, Predicate, Result, TableEntry, TableId, TableName, TableOwner, TxnLogError,
+    check_owner,
 };
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
@@ -25,6 +26,7 @@ use crate::delta_rs::{LogState, Texts, VirtualTable, session_context};
 use crate::error::Explain;
 use crate::filter::Filter;
 use crate::provider::HeldTable;
+use crate::write::WriteOptions;
 
 /// The folder of the files by which readers without Delta find a table's data files, and what each is called.
 const MANIFESTS: &str = "_symlink_format_manifest";
@@ -45,7 +47,7 @@ pub struct DeltaTable {
 #[derive(Clone)]
 pub(crate) enum Source {
     /// In a catalog.
-    Catalog { catalog: Arc<dyn Catalog>, id: TableId, name: TableName },
+    Catalog { catalog: Arc<dyn Catalog>, id: TableId, name: TableName, owner: Option<TableOwner> },
     /// In its `_delta_log`; no catalog manages it.
     Plain,
     /// Wherever this reads it.
@@ -106,7 +108,7 @@ impl DeltaTable {
 
     /// The table that an entry of a catalog is of.
     pub fn of_entry(catalog: Arc<dyn Catalog>, entry: TableEntry) -> Self {
-        let source = Source::Catalog { catalog, id: entry.id, name: entry.name };
+        let source = Source::Catalog { catalog, id: entry.id, name: entry.name, owner: entry.owner };
         Self { location: entry.location, source, stores: environment() }
     }
 
@@ -140,6 +142,14 @@ impl DeltaTable {
         match &self.source {
             Source::Catalog { name, .. } => Some(name),
             Source::Plain | Source::Reader(_) => None,
+        }
+    }
+
+    /// Refuses who changes it without being its owner, before any file is written. Only the commit decides.
+    pub(crate) fn check_owner(&self, options: &WriteOptions) -> Result<()> {
+        match &self.source {
+            Source::Catalog { name, owner, .. } => check_owner(name, owner.as_ref(), options.owner.as_ref()),
+            Source::Plain | Source::Reader(_) => Ok(()),
         }
     }
 

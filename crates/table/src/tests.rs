@@ -76,7 +76,7 @@ impl Room {
 
     pub(crate) fn new_table(&self, name: &str) -> NewTable {
         let path = self.dir.path().join(name);
-        NewTable { name: name.parse().unwrap(), location: Location::parse(path.to_str().unwrap()).unwrap() }
+        NewTable::new(name.parse().unwrap(), Location::parse(path.to_str().unwrap()).unwrap())
     }
 
     pub(crate) async fn create(&self, name: &str, schema: &str, partition_by: &[&str]) -> DeltaTable {
@@ -378,7 +378,7 @@ async fn a_table_opens_by_its_uri() {
 async fn a_table_need_not_be_on_a_local_disk() {
     let room = Room::new();
     let location = Location::parse("memory:///some%20bucket/t").unwrap();
-    let new = NewTable { name: "t".parse().unwrap(), location };
+    let new = NewTable::new("t".parse().unwrap(), location);
     let (by, options) = (["day".to_string()], WriteOptions::default());
     let (catalog, properties) = (room.catalog.as_ref(), HashMap::new());
     create_with_data(catalog, new, rows(&[1], &["a b"]), &by, &properties, &options).await.unwrap();

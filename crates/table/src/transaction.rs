@@ -15,8 +15,8 @@ use deltalakedb_log::action::{Action, Add, CommitInfo, Remove};
 use deltalakedb_log::catalog::{Catalog, Point, TableRef, require};
 use deltalakedb_log::commit::{Base, CommitRequest, Committed, Isolation, NewTable, Reads};
 use deltalakedb_log::{
-    At, ErrorKind, FileKey, Object, Predicate, Result, Snapshot, TableId, TableName, TxnLogError,
-    TxnLogTransactionError,
+    At, ErrorKind, FileKey, Object, Predicate, Result, Snapshot, TableId, TableName, TableOwner, TxnLogError,
+    TxnLogTransactionError, check_owner,
 };
 use futures::TryStreamExt;
 use serde_json::Value;
@@ -88,6 +88,7 @@ type Members = BTreeMap<TableName, Member>;
 /// A table that a transaction touched.
 struct Member {
     id: TableId,
+    owner: Option<TableOwner>,
     base: Base,
     /// The table with what each operation would commit on top.
     state: LogState,
@@ -155,6 +156,7 @@ impl Transaction {
         let members = guard.as_mut().ok_or(TxnLogTransactionError::Closed)?;
         let member = self.member(members, &name).await?;
         if !matches!(member.base, Base::Create(_)) {
+            check_owner(&name, member.owner.as_ref(), self.options.write.owner.as_ref())?;
             let stores = self.options.write.stores.as_ref();
             Box::pin(check_not_behind(self.catalog.as_ref(), stores, member.id)).await?;
         }
@@ -218,7 +220,7 @@ impl Transaction {
         let state = LogState::nothing_yet(&new.location, &self.options.write.stores).writing(&self.options.write);
         let name = new.name.clone();
         let id = TableId(self.options.write.clock.new_uuid());
-        let mut member = Member::new(id, Base::Create(new), state);
+        let mut member = Member::new(id, new.owner.clone(), Base::Create(new), state);
         let made = made.await?;
         let metrics = made.numbers();
         member.take(&name, made, Reads::default()).await?;
@@ -309,7 +311,7 @@ impl Transaction {
             let mut request = CommitRequest::new(member.id, self.options.write.clock.new_uuid(), base, actions);
             request.reads = member.reads;
             request.isolation = Some(isolation);
-            request.committer = self.options.write.committer.clone();
+            self.options.write.sign(&mut request);
             tracing::debug!(table = %name, writes, "a transaction commits");
             requests.push(request);
         }
@@ -379,7 +381,7 @@ impl Transaction {
             let base = reader.snapshot(At::Version(version)).await?;
             let state = LogState::at(&entry.location, &self.options.write.stores, reader, base);
             let state = state.writing(&self.options.write);
-            members.insert(name.clone(), Member::new(entry.id, Base::RebaseFrom(version), state));
+            members.insert(name.clone(), Member::new(entry.id, entry.owner, Base::RebaseFrom(version), state));
         }
         members.get_mut(name).ok_or(TxnLogTransactionError::Closed)
     }
@@ -407,9 +409,9 @@ impl fmt::Debug for Transaction {
 }
 
 impl Member {
-    fn new(id: TableId, base: Base, state: LogState) -> Self {
+    fn new(id: TableId, owner: Option<TableOwner>, base: Base, state: LogState) -> Self {
         let (files, reads, rewritten) = (Vec::new(), Reads::default(), HashSet::new());
-        Self { id, base, state, files, reads, in_changes: None, rewritten }
+        Self { id, owner, base, state, files, reads, in_changes: None, rewritten }
     }
 
     /// Puts what an operation did on top.

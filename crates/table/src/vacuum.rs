@@ -91,6 +91,9 @@ impl DeltaTable {
                  `dl import`, or vacuum it with the engine that writes it"
             )));
         };
+        if !what.dry_run {
+            self.check_owner(options)?;
+        }
         // Files that only newer published commits name would be nobody's to a catalog that lacks these commits.
         deltalakedb_mirror::check_not_behind(catalog.as_ref(), self.stores.as_ref(), *id).await?;
         catalog.compared().insert(*id);

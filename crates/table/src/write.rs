@@ -16,7 +16,8 @@ use deltalakedb_log::catalog::{Catalog, TableRef};
 use deltalakedb_log::commit::{Base, CommitRequest, Committed, Outcome};
 use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{
-    Clock, Durability, ErrorKind, Object, Result, SystemClock, TableId, TxnLogError, TxnLogTransactionError, Version,
+    Clock, Durability, ErrorKind, Object, Result, SystemClock, TableId, TableOwner, TxnLogError,
+    TxnLogTransactionError, Version,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use parquet::file::properties::WriterProperties;
@@ -45,6 +46,8 @@ pub enum SaveMode {
 pub struct WriteOptions {
     /// Who commits.
     pub committer: Option<String>,
+    /// In whose name it writes: to tables of that owner, and to no others.
+    pub owner: Option<TableOwner>,
     /// Where ids come from.
     pub clock: Arc<dyn Clock>,
     /// The object stores of tables that are made, and of those of a transaction. A [`crate::DeltaTable`] has its own.
@@ -105,6 +108,12 @@ impl fmt::Debug for Notices {
 }
 
 impl WriteOptions {
+    /// Says in a request who commits, and in whose name. Who makes a table for an owner does so in the owner's name.
+    pub(crate) fn sign(&self, request: &mut CommitRequest) {
+        request.committer = self.committer.clone();
+        request.owner = self.owner.clone().or_else(|| request.owner.take());
+    }
+
     /// What a commit says of itself: the operation and its parameters, and what [`Self::metadata`] says beside that, of
     /// the parameters, too.
     pub(crate) fn info(&self, operation: &str, mut parameters: Object) -> Object {
@@ -125,6 +134,7 @@ impl Default for WriteOptions {
     fn default() -> Self {
         Self {
             committer: None,
+            owner: None,
             clock: Arc::new(SystemClock),
             stores: environment(),
             retries: 5,
@@ -290,7 +300,7 @@ pub struct PendingWrite {
 impl PendingWrite {
     pub(crate) fn new(captured: Captured, table: TableId, base: Base, options: &WriteOptions) -> Self {
         let mut request = CommitRequest::new(table, options.clock.new_uuid(), base, captured.actions);
-        request.committer = options.committer.clone();
+        options.sign(&mut request);
         Self { request, files: captured.files, began_at: options.clock.now_ms() }
     }
 

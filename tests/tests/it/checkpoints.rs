@@ -87,7 +87,7 @@ impl Shop {
         let dir = tempfile::tempdir().unwrap();
         let catalog = catalog(database, dir.path()).await;
         let id = TableId(Uuid::new_v4());
-        let new = NewTable { name: "t".parse().unwrap(), location: location(&dir.path().join("t")) };
+        let new = NewTable::new("t".parse().unwrap(), location(&dir.path().join("t")));
         let actions = vec![Action::Protocol(protocol), Action::Metadata(metadata)];
         let request = CommitRequest::new(id, Uuid::new_v4(), Base::Create(new), actions);
         catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 async fn create(catalog: &dyn Catalog, dir: &Path) -> TableId {
     let id = TableId(Uuid::new_v4());
-    let new = NewTable { name: "shared".parse().unwrap(), location: location(&dir.join("shared")) };
+    let new = NewTable::new("shared".parse().unwrap(), location(&dir.join("shared")));
     let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
     let request = CommitRequest::new(id, Uuid::new_v4(), Base::Create(new), actions);
     catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();

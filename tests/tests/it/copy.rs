@@ -32,7 +32,7 @@ struct Growing {
 impl Growing {
     async fn create(catalog: &SqlCatalog, dir: &Path, name: &str) -> Self {
         let id = TableId(Uuid::new_v4());
-        let new = NewTable { name: name.parse().unwrap(), location: location(&dir.join(name)) };
+        let new = NewTable::new(name.parse().unwrap(), location(&dir.join(name)));
         let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
         let request = CommitRequest::new(id, Uuid::new_v4(), Base::Create(new), actions);
         catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();

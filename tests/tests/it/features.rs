@@ -126,7 +126,7 @@ async fn check(name: &str, archive: &Path) -> Checked {
 const COMMON: usize = 4;
 
 /// Each operation once, with rows of the table's own.
-fn steps(rows: &RecordBatch) -> Vec<(&'static str, Step)> {
+pub(crate) fn steps(rows: &RecordBatch) -> Vec<(&'static str, Step)> {
     let schema = rows.schema();
     let simple =
         |f: &&Arc<Field>| !matches!(f.data_type(), DataType::Struct(_) | DataType::List(_) | DataType::Map(..));

@@ -151,7 +151,7 @@ async fn copy_verbatim(database: Database, name: String, archive: PathBuf) -> Op
     for (version, item) in (0..).zip(&history) {
         let HistoryItem::Commit(logged) = item else { panic!("{name}: {item:?}") };
         let base = match version {
-            0 => Base::Create(NewTable { name: "copy".parse().unwrap(), location: location(&copy) }),
+            0 => Base::Create(NewTable::new("copy".parse().unwrap(), location(&copy))),
             _ => Base::Exactly(version - 1),
         };
         let commit = VerbatimCommit::parse(logged.body.clone(), logged.time.ms).unwrap();

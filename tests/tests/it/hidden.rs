@@ -28,7 +28,7 @@ fn rows(ids: &[i64], day: &str) -> Vec<RecordBatch> {
 
 /// Two versions of rows, and changes of them that are recorded.
 async fn filled(catalog: &Arc<dyn Catalog>, dir: &Path, name: &str) -> DeltaTable {
-    let new = NewTable { name: name.parse().unwrap(), location: location(&dir.join(name)) };
+    let new = NewTable::new(name.parse().unwrap(), location(&dir.join(name)));
     let properties = [("delta.enableChangeDataFeed".to_string(), "true".to_string())].into();
     let (schema, options) = (parse_schema("id long, day string").unwrap(), WriteOptions::default());
     create_table(catalog.as_ref(), new, &schema, &["day".into()], &properties, &options).await.unwrap();

@@ -14,6 +14,7 @@ mod hidden;
 mod mirror;
 mod operations;
 mod outside;
+mod owners;
 mod property;
 mod restored;
 mod s3;

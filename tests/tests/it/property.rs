@@ -117,7 +117,7 @@ impl Story {
         let database = catalog_with(database, dir, options).await;
         let tables = (0..TABLES).map(|n| Table {
             id: TableId(Uuid::from_u128(n as u128 + 1)),
-            new: NewTable { name: format!("t{n}").parse().unwrap(), location: location(&dir.join(format!("t{n}"))) },
+            new: NewTable::new(format!("t{n}").parse().unwrap(), location(&dir.join(format!("t{n}")))),
             files: Vec::new(),
             hashes: Vec::new(),
             features: protocol(),

@@ -30,7 +30,7 @@ impl Process {
 
     async fn create(&self, dir: &Path, name: &str) {
         let schema = deltalakedb_table::parse_schema("id long").unwrap();
-        let new = NewTable { name: name.parse().unwrap(), location: location(&dir.join(name)) };
+        let new = NewTable::new(name.parse().unwrap(), location(&dir.join(name)));
         let (by, properties, options) = (&[], &Default::default(), WriteOptions::default());
         create_table(self.shared.as_ref(), new, &schema, by, properties, &options).await.unwrap();
         self.publish(name).await;

@@ -236,7 +236,7 @@ async fn fill(catalog: &Arc<dyn Catalog>, file: &std::path::Path) {
     let batches: Vec<RecordBatch> = reader.map(|batch| batch.unwrap()).collect();
     let (schema, options) = (TableSchema::from_arrow(&batches[0].schema()).unwrap(), WriteOptions::default());
     let location = Location::parse(file.with_extension("table").to_str().unwrap()).unwrap();
-    let new = NewTable { name: name.parse().unwrap(), location };
+    let new = NewTable::new(name.parse().unwrap(), location);
     let partition_by = if name == PARTITIONED.0 { PARTITIONED.1 } else { &[] };
     let partition_by: Vec<_> = partition_by.iter().map(|column| column.to_string()).collect();
     create_table(catalog.as_ref(), new, &schema, &partition_by, &Default::default(), &options).await.unwrap();

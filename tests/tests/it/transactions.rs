@@ -43,7 +43,7 @@ async fn open_bank(catalog: &dyn Catalog, dir: &Path) {
         let accounts: Vec<_> = (0..ACCOUNTS).collect();
         let ids = vec![Some(""); accounts.len()];
         let rows = rows(&accounts, START, &ids);
-        let new = NewTable { name: name(table).parse().unwrap(), location: location(&dir.join(name(table))) };
+        let new = NewTable::new(name(table).parse().unwrap(), location(&dir.join(name(table))));
         let (by, options) = (["account".to_string()], WriteOptions::default());
         create_with_data(catalog, new, vec![rows], &by, &Default::default(), &options).await.unwrap();
     }

@@ -115,7 +115,7 @@ async fn outside_readers_open_a_mirrored_table_no_slower_than_one_of_delta_rs() 
         let mut actions = Commit::parse(std::fs::read(file).unwrap().into(), "a commit").unwrap().into_actions();
         actions.retain(|action| !matches!(action, Action::CommitInfo(_)));
         let base = match version.checked_sub(1) {
-            None => Base::Create(NewTable { name: "ours".parse().unwrap(), location: location(&ours) }),
+            None => Base::Create(NewTable::new("ours".parse().unwrap(), location(&ours))),
             Some(before) => Base::Exactly(before),
         };
         let request = CommitRequest::new(id, Uuid::new_v4(), base, actions);

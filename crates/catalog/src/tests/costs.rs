@@ -49,7 +49,7 @@ impl Filled {
             let id = TableId(Uuid::from_u128(100 + n));
             let name = format!("other{n}");
             let location = Location::parse(&format!("/nowhere/{name}")).unwrap();
-            let new = NewTable { name: name.parse().unwrap(), location };
+            let new = NewTable::new(name.parse().unwrap(), location);
             let actions = vec![Action::Protocol(actions::protocol()), Action::Metadata(actions::metadata("{}"))];
             let request = CommitRequest::new(id, id.0, Base::Create(new), actions);
             catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();

@@ -24,10 +24,10 @@ async fn with_others(kind: Kind, dir: &std::path::Path, others: i64) -> (SqlCata
     let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
     for sql in [
         format!(
-            "INSERT INTO dl_tables (table_id, namespace, name, name_key, location, location_key, state, mode, \
+            "INSERT INTO dl_tables (table_id, namespace, name, name_key, location, location_key, state, \
              created_at, base_version, current_version, current_ts, mirror_state) {series} \
              SELECT {id}, 'default', {name}, 'default.' || {name}, 'file:///nowhere/' || {name} || '/', \
-             'file:///nowhere/' || {name} || '/', 'live', 'open', 1, 0, 0, 1, 'following' FROM s"
+             'file:///nowhere/' || {name} || '/', 'live', 1, 0, 0, 1, 'following' FROM s"
         ),
         format!(
             "INSERT INTO dl_table_versions (table_id, version, committed_at, time_source, files_added, files_removed, \

@@ -76,7 +76,7 @@ async fn a_stored_location_is_neither_followed_nor_judged() {
         assert_eq!(entry.id, id, "{odd}");
         assert!(!entry.location.to_string().contains("SECRET"), "{}", entry.location);
     }
-    let other = NewTable { name: "other".parse().unwrap(), location: Location::parse("/nowhere/other").unwrap() };
+    let other = NewTable::new("other".parse().unwrap(), Location::parse("/nowhere/other").unwrap());
     let actions = vec![Action::Protocol(actions::protocol()), Action::Metadata(actions::metadata("{}"))];
     let request = CommitRequest::new(TableId(Uuid::from_u128(7)), Uuid::from_u128(8), Base::Create(other), actions);
     catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
@@ -116,7 +116,7 @@ async fn files_of_other_folders_are_taken_only_where_they_are_allowed() {
         let location = Location::parse(&format!("/nowhere/{n}")).unwrap();
         let load = HistoryLoad {
             table: TableId(Uuid::from_u128(n)),
-            new: NewTable { name: format!("t{n}").parse().unwrap(), location },
+            new: NewTable::new(format!("t{n}").parse().unwrap(), location),
             published_version: Some(0),
             future_times: Default::default(),
             items: stream::iter([Ok(HistoryItem::Commit(commit))]).boxed(),

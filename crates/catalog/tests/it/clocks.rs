@@ -20,7 +20,7 @@ async fn open(uri: &str, start_ms: i64, seed: u64) -> SqlCatalog {
 }
 
 async fn create(catalog: &SqlCatalog, id: u128, name: &str) -> TableId {
-    let new = NewTable { name: name.parse().unwrap(), location: Location::parse(&format!("/nowhere/{name}")).unwrap() };
+    let new = NewTable::new(name.parse().unwrap(), Location::parse(&format!("/nowhere/{name}")).unwrap());
     let actions = vec![Action::Protocol(actions::protocol()), Action::Metadata(actions::metadata("{}"))];
     let request = CommitRequest::new(TableId(Uuid::from_u128(id)), Uuid::new_v4(), Base::Create(new), actions);
     commit(catalog, vec![request]).await[0].table

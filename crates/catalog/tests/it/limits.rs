@@ -91,7 +91,7 @@ async fn check(name: &str, metadata: Metadata, of_commit: Vec<Action>) {
 }
 
 fn new_table(name: &str) -> NewTable {
-    NewTable { name: name.parse().unwrap(), location: Location::parse(&format!("/nowhere/{name}")).unwrap() }
+    NewTable::new(name.parse().unwrap(), Location::parse(&format!("/nowhere/{name}")).unwrap())
 }
 
 fn add(path: &str, day: &str, stats: String) -> Action {

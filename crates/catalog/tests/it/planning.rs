@@ -184,7 +184,7 @@ async fn check_whole_version(database: Database, reader: &dyn TxnLogReader, trut
 async fn load(catalog: &SqlCatalog, story: &Story) -> Arc<dyn TxnLogReader> {
     let id = TableId(Uuid::from_u128(u128::from(story.seed) + 1));
     let name = format!("t{}", story.seed);
-    let new = NewTable { name: name.parse().unwrap(), location: Location::parse(&format!("/nowhere/{name}")).unwrap() };
+    let new = NewTable::new(name.parse().unwrap(), Location::parse(&format!("/nowhere/{name}")).unwrap());
     let mut versions = (0..).zip(&story.versions);
     if story.seed.is_multiple_of(2) {
         for (version, state) in versions {

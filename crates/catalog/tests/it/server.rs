@@ -226,7 +226,7 @@ async fn connect(uri: &str) -> SqlCatalog {
 
 async fn create(catalog: &dyn Catalog, name: &str) -> TableId {
     let id = TableId(Uuid::new_v4());
-    let new = NewTable { name: name.parse().unwrap(), location: Location::parse(&format!("/nowhere/{name}")).unwrap() };
+    let new = NewTable::new(name.parse().unwrap(), Location::parse(&format!("/nowhere/{name}")).unwrap());
     let actions = vec![Action::Protocol(actions::protocol()), Action::Metadata(actions::metadata("{}"))];
     let request = CommitRequest::new(id, Uuid::new_v4(), Base::Create(new), actions);
     catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();

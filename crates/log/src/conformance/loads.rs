@@ -73,7 +73,7 @@ pub(super) async fn an_unfinished_one_takes_another_name_or_is_given_up(c: Arc<d
         items
     };
     let named = |name: &str, items: Vec<Result<HistoryItem>>| HistoryLoad {
-        new: NewTable { name: name.parse().unwrap(), location: place.clone() },
+        new: NewTable::new(name.parse().unwrap(), place.clone()),
         items: futures::stream::iter(items).boxed(),
         ..of(table_id("t"), "t", vec![])
     };
@@ -90,7 +90,7 @@ pub(super) async fn an_unfinished_one_takes_another_name_or_is_given_up(c: Arc<d
     let other = Location::parse("/nowhere/other").unwrap();
     let load = HistoryLoad {
         table: table_id("other"),
-        new: NewTable { name: "other".parse().unwrap(), location: other.clone() },
+        new: NewTable::new("other".parse().unwrap(), other.clone()),
         items: futures::stream::iter(broken()).boxed(),
         ..of(table_id("other"), "other", vec![])
     };

@@ -643,7 +643,7 @@ fn request(n: u128, base: Base, lines: &[&str]) -> CommitRequest {
 }
 
 fn create() -> CommitRequest {
-    let new = NewTable { name: "orders".parse().unwrap(), location: Fixture::location() };
+    let new = NewTable::new("orders".parse().unwrap(), Fixture::location());
     request(0, Base::Create(new), &[PROTOCOL, METADATA])
 }
 

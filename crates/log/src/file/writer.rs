@@ -123,6 +123,8 @@ impl FileTxnLogWriter {
         }
         let mut current = Current {
             name: self.table_name(),
+            // A table that no catalog manages has none.
+            owner: request.owner.clone(),
             version: None,
             timestamp: 0,
             leap: None,

@@ -299,7 +299,7 @@ impl Local {
         let catalog = Arc::new(MemoryCatalog::new(clock.clone()));
         let table = TableId(clock.new_uuid());
         let location = Location::parse(dir.path().join("t").to_str().unwrap()).unwrap();
-        let new = NewTable { name: "t".parse().unwrap(), location };
+        let new = NewTable::new("t".parse().unwrap(), location);
         let actions = vec![Action::Protocol(protocol), Action::Metadata(metadata(properties))];
         let request = CommitRequest::new(table, clock.new_uuid(), Base::Create(new), actions);
         catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();

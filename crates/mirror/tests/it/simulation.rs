@@ -332,7 +332,7 @@ impl World {
         let store = Faulty::new(clock.clone(), dice.clone());
         let table = TableId(clock.new_uuid());
         let location = Location::parse("memory:///t").unwrap();
-        let new = NewTable { name: "t".parse().unwrap(), location };
+        let new = NewTable::new("t".parse().unwrap(), location);
         let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
         let request = CommitRequest::new(table, clock.new_uuid(), Base::Create(new), actions);
         catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();

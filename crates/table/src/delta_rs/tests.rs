@@ -30,7 +30,7 @@ fn numbers(range: std::ops::Range<i64>) -> Vec<RecordBatch> {
 async fn table(dir: &std::path::Path) -> crate::DeltaTable {
     let catalog: Arc<dyn Catalog> = Arc::new(MemoryCatalog::new(Arc::new(SeededClock::new(1_700_000_000_000, 1))));
     let location = Location::parse(dir.join("odd %41 näme").to_str().unwrap()).unwrap();
-    let new = NewTable { name: "t".parse().unwrap(), location };
+    let new = NewTable::new("t".parse().unwrap(), location);
     let options = WriteOptions::default();
     create_with_data(catalog.as_ref(), new, numbers(0..10), &[], &HashMap::new(), &options).await.unwrap();
     let table =

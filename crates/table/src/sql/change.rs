@@ -151,7 +151,7 @@ impl SqlSession {
             return Ok(None);
         }
         let location = self.new_location(&name, place(&create)?)?;
-        let new = NewTable { name: name.clone(), location };
+        let new = NewTable::new(name.clone(), location);
         let (partition_by, properties) = (partitions(&create)?, properties(&create)?);
         let Some(query) = create.query else {
             let schema = self.columns(&name, &create.columns).await?;

@@ -273,7 +273,7 @@ async fn tables_of_one_transaction_are_apart() {
     tx.create(room.new_table("a"), &schema, &[], &HashMap::new()).await.unwrap();
     for (name, place) in [("b", "a/b"), ("c", ".")] {
         let location = Location::parse(room.dir.path().join(place).to_str().unwrap()).unwrap();
-        let new = NewTable { name: name.parse().unwrap(), location };
+        let new = NewTable::new(name.parse().unwrap(), location);
         let e = tx.create(new, &schema, &[], &HashMap::new()).await.unwrap_err();
         assert!(e.to_string().contains("choose a place where no table is"), "{e}");
     }

@@ -128,7 +128,7 @@ impl<'a> Marks<'a> {
     async fn commit(&self, base: Version, info: CommitInfo) -> Result<Version> {
         let (operation, actions) = (self.options.clock.new_uuid(), vec![Action::CommitInfo(info)]);
         let mut request = CommitRequest::new(self.table, operation, Base::RebaseFrom(base), actions);
-        request.committer = self.options.committer.clone();
+        self.options.sign(&mut request);
         let committed = commit_requests(self.catalog, vec![request], Vec::new(), self.options).await?;
         let first = committed.into_iter().next().map(|committed| committed.version);
         first

@@ -14,7 +14,7 @@ use super::random::Step;
 pub(crate) async fn run(catalog: &Arc<dyn Catalog>, name: &str, at: &Location, step: &Step) -> Result<()> {
     let options = WriteOptions::default();
     if let Step::Create { rows, columns, partition_by, properties } = step {
-        let new = NewTable { name: name.parse()?, location: at.clone() };
+        let new = NewTable::new(name.parse()?, at.clone());
         let (catalog, properties) = (catalog.as_ref(), properties.clone().into_iter().collect());
         return match rows {
             Some(rows) => create_with_data(catalog, new, vec![rows.clone()], partition_by, &properties, &options).await,

@@ -158,7 +158,7 @@ async fn a_connection_cut_at_the_creation_of_a_table_tells_no_lie() {
     let new = |name: &str| {
         let id = TableId(Uuid::from_slice(&blake3::hash(name.as_bytes()).as_bytes()[..16]).unwrap());
         let location = Location::parse(&format!("/nowhere/{name}")).unwrap();
-        let base = Base::Create(NewTable { name: name.parse().unwrap(), location });
+        let base = Base::Create(NewTable::new(name.parse().unwrap(), location));
         let actions = vec![Action::Protocol(actions::protocol()), Action::Metadata(actions::metadata("{}"))];
         CommitRequest::new(id, id.0, base, actions)
     };

@@ -1,0 +1,87 @@
+//! A table with an owner takes commits that name it, and no others.
+
+use super::*;
+use crate::ids::CommitId;
+use crate::owner::TableOwner;
+use crate::verbatim::VerbatimCommit;
+
+fn owner(name: &str) -> Option<TableOwner> {
+    Some(name.parse().unwrap())
+}
+
+const KEPT: &str = "default.t is kept by the row engine of /data, which alone commits to it: use `dl sql --data /data`";
+
+/// The table `t`, which the row engine keeps.
+async fn kept(c: &Arc<dyn Catalog>) -> Table {
+    let new = NewTable { owner: owner("rows:/data"), ..new_table("t") };
+    let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
+    let request = CommitRequest::new(table_id("t"), Uuid::from_u128(1), Base::Create(new), actions);
+    c.commit_all(vec![request]).await.unwrap().committed().unwrap();
+    Table { catalog: c.clone(), id: table_id("t") }
+}
+
+pub(super) async fn a_table_takes_commits_of_its_owner_alone(c: Arc<dyn Catalog>) {
+    let t = kept(&c).await;
+    assert_eq!(entry(&c, t.id).await.owner, owner("rows:/data"));
+    assert_eq!(c.tables().await.unwrap()[0].owner, owner("rows:/data"));
+    let point = c.point().await.unwrap();
+    let then = c.find_at(&TableRef::Id(t.id), &point).await.unwrap().unwrap();
+    assert_eq!(then.owner, owner("rows:/data"));
+
+    let append = |base, path: &str| t.request(base, vec![Action::Add(file(path, 0, 9))]);
+    let by = |who: &str, request: CommitRequest| CommitRequest { owner: owner(who), ..request };
+    let done = t.try_commit(by("rows:/data", append(Base::Exactly(0), "a"))).await.unwrap().committed().unwrap();
+    assert_eq!(done[0].version, 1);
+    let s = Table::create(&c, "s").await;
+    for base in [Base::Exactly(1), Base::RebaseFrom(0), Base::Exactly(0)] {
+        refused(t.try_commit(append(base.clone(), "b")).await, ErrorKind::Invalid, &[KEPT]);
+        refused(t.try_commit(by("rows:/other", append(base, "b"))).await, ErrorKind::Invalid, &[KEPT]);
+    }
+    let other = s.request(Base::Exactly(0), vec![Action::Add(file("s", 0, 9))]);
+    refused(c.commit_all(vec![other.clone(), append(Base::Exactly(1), "b")]).await, ErrorKind::Invalid, &[KEPT]);
+    let verbatim = VerbatimCommit::parse(Action::Add(file("v", 0, 9)).to_json().into(), i64::MAX / 2).unwrap();
+    let verbatim = CommitRequest::verbatim(t.id, CommitId::of_name("v"), Base::Exactly(1), verbatim);
+    refused(t.try_commit(verbatim).await, ErrorKind::Invalid, &[KEPT]);
+    assert_eq!((t.head().await, s.head().await), (1, 0));
+    assert_eq!(t.paths(1).await, ["a"]);
+
+    // Who knows the owner and is none of a table is refused as well: the table is not what it was.
+    let stolen = s.try_commit(by("rows:/data", other)).await;
+    refused(stolen, ErrorKind::Invalid, &["default.s is not kept by the row engine of /data"]);
+
+    // Its commits are known again, whoever asks, and what is only read is anybody's.
+    let again = t.try_commit(append(Base::Exactly(0), "a")).await.unwrap().committed().unwrap();
+    assert_eq!(again, done);
+    let read = CommitRequest { reads: whole_table(), ..t.request(Base::ReadAt(1), vec![]) };
+    let beside = s.request(Base::Exactly(0), vec![Action::Add(file("s2", 0, 9))]);
+    c.commit_all(vec![read, beside]).await.unwrap().committed().unwrap();
+}
+
+fn whole_table() -> crate::commit::Reads {
+    crate::commit::Reads { whole_table: true, ..Default::default() }
+}
+
+pub(super) async fn history_is_loaded_in_the_owners_name_alone(c: Arc<dyn Catalog>) {
+    let t = kept(&c).await;
+    let ms = c.reader(t.id).head().await.unwrap().timestamp + 5;
+    let items = || vec![Ok(logged(1, ms, &[Action::Add(file("x", 0, 9))]))];
+    refused(load(&c, "t", items()).await, ErrorKind::Invalid, &[KEPT]);
+    let together = c.load_together(vec![load_of("t", None, items())]).await;
+    refused(together, ErrorKind::Invalid, &[KEPT]);
+    assert_eq!(t.head().await, 0);
+    let loaded = c.load_history(load_of("t", owner("rows:/data"), items())).await.unwrap();
+    assert_eq!((loaded.current_version, loaded.owner), (1, owner("rows:/data")));
+    let fresh = c.load_history(load_of("u", owner("etl"), story().into_iter().map(Ok).collect())).await.unwrap();
+    assert_eq!(fresh.owner, owner("etl"));
+}
+
+fn load_of(name: &str, owner: Option<TableOwner>, items: Vec<Result<HistoryItem>>) -> HistoryLoad<'static> {
+    HistoryLoad {
+        table: table_id(name),
+        new: NewTable { owner, ..new_table(name) },
+        published_version: None,
+        future_times: FutureTimes::Refuse,
+        items: futures::stream::iter(items).boxed(),
+        progress: &|_| {},
+    }
+}

@@ -1,0 +1,107 @@
+//! Tables to which one program alone commits.
+//!
+//! A program that keeps more of a table than its log says, such as rows that are not in files yet, would be wrong about
+//! the table once somebody else changed it. It owns the table: the catalog takes no commit that does not name it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Result, Subject, TxnLogError};
+use crate::ids::TableName;
+
+/// The most characters of an owner.
+const MAX_CHARS: usize = 256;
+/// How the row engine calls itself, before the folder of its data.
+const ROWS: &str = "rows:";
+
+/// The program that alone commits to a table. The row engine of a folder is `rows:FOLDER`; any other is called by its
+/// name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableOwner(String);
+
+impl TableOwner {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What it is, and how a table of its is changed.
+    fn words(&self) -> (String, String) {
+        match self.0.strip_prefix(ROWS) {
+            Some(folder) => (format!("the row engine of {folder}"), format!("use `dl sql --data {folder}`")),
+            None => (self.0.clone(), format!("change it through {}", self.0)),
+        }
+    }
+}
+
+impl FromStr for TableOwner {
+    type Err = TxnLogError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        // Owners are printed on terminals, to which control characters are commands.
+        let is_good = !text.trim().is_empty() && text.chars().count() <= MAX_CHARS && !text.contains(char::is_control);
+        match is_good {
+            true => Ok(Self(text.into())),
+            false => Err(TxnLogError::invalid(format!(
+                "{text:?} is not the owner of a table: expected a name of up to {MAX_CHARS} characters, such as rows:/data"
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for TableOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Refuses who changes a table without being its owner.
+pub fn check_owner(table: &TableName, owner: Option<&TableOwner>, who: Option<&TableOwner>) -> Result<()> {
+    let message = match (owner, who) {
+        (owner, who) if owner == who => return Ok(()),
+        (Some(owner), _) => {
+            let (what, instead) = owner.words();
+            format!("{table} is kept by {what}, which alone commits to it: {instead}")
+        }
+        (None, who) => {
+            let who = who.map(TableOwner::words).unwrap_or_default().0;
+            format!("{table} is not kept by {who}: it has no owner, and nothing was committed in that name")
+        }
+    };
+    Err(TxnLogError::invalid(message).about(Subject::Commit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_owner_and_what_to_use() {
+        let table: TableName = "app.notes".parse().unwrap();
+        let owner = |text: &str| text.parse::<TableOwner>().unwrap();
+        let check = |of: &str, by: Option<&str>, says: &str| {
+            let by = by.map(owner);
+            assert_eq!(check_owner(&table, Some(&owner(of)), by.as_ref()).unwrap_err().to_string(), says);
+        };
+        let rows = "app.notes is kept by the row engine of /data, which alone commits to it: use `dl sql --data /data`";
+        check("rows:/data", None, rows);
+        check("rows:/data", Some("rows:/other"), rows);
+        check(
+            "the ledger",
+            None,
+            "app.notes is kept by the ledger, which alone commits to it: change it through the ledger",
+        );
+        assert!(check_owner(&table, Some(&owner("a")), Some(&owner("a"))).is_ok());
+        assert!(check_owner(&table, None, None).is_ok());
+        let stolen = check_owner(&table, None, Some(&owner("rows:/data"))).unwrap_err().to_string();
+        assert!(stolen.contains("app.notes is not kept by the row engine of /data"), "{stolen}");
+    }
+
+    #[test]
+    fn an_owner_is_a_name() {
+        for bad in ["", " ", "a\nb", "\u{1b}]0;x\u{7}", &"x".repeat(257)] {
+            let error = bad.parse::<TableOwner>().unwrap_err().to_string();
+            assert!(error.contains("is not the owner") && !error.contains(char::is_control), "{error:?}");
+        }
+    }
+}
