@@ -205,6 +205,97 @@ class Catalog:
         check_type("name", name, str, type(None))
         return self.table(self._catalog.import_table(os.fspath(location), name))
 
+    def exists(self, name: str) -> bool:
+        """Whether there is a table.
+
+        Args:
+            name: its name.
+
+        Example:
+            >>> connect().exists("dt"), connect().exists("nope")
+            (True, False)
+        """
+        check_type("name", name, str)
+        return self._catalog.exists(name)
+
+    def rename(self, name: str, new_name: str) -> DeltaTable:
+        """Gives a table another name. Its files stay where they are.
+
+        Args:
+            name: its name.
+            new_name: its new name; without a namespace it is in ``default``.
+
+        Returns:
+            The table.
+
+        Raises:
+            TableNotFoundError: there is none of that name.
+            DeltaError: another table has the new name.
+        """
+        check_type("name", name, str)
+        check_type("new_name", new_name, str)
+        self._catalog.rename(name, new_name)
+        return self.table(new_name)
+
+    def drop(
+        self, name: str, *, delete_files: bool = False, force: bool = False
+    ) -> None:
+        """Drops a table, after its commits are published.
+
+        Its name and its place are free then, and `undrop` brings it back until the time
+        of the setting ``retention.time`` is over, thirty days. Of an import that did
+        not come to its end: gives it up.
+
+        Args:
+            name: its name.
+            delete_files: also deletes the files that belong to it. Nothing brings them
+                back; without it, all stay.
+            force: drops it even if not all of its commits can be published.
+
+        Raises:
+            TableNotFoundError: there is none of that name.
+            DeltaError: not all of its commits can be published.
+        """
+        check_type("name", name, str)
+        check_type("delete_files", delete_files, bool)
+        check_type("force", force, bool)
+        self._catalog.drop(name, delete_files, force)
+
+    def undrop(self, name: str, new_name: str | None = None) -> DeltaTable:
+        """Brings a dropped table back.
+
+        Args:
+            name: the name it had; of several tables, the one that was dropped last.
+            new_name: another name, where its own was taken meanwhile.
+
+        Returns:
+            The table.
+
+        Raises:
+            TableNotFoundError: none of that name was dropped, or its time is over.
+            DeltaError: its name or its place was taken meanwhile, or its files were
+                deleted.
+        """
+        check_type("name", name, str)
+        check_type("new_name", new_name, str, type(None))
+        return self.table(self._catalog.undrop(name, new_name))
+
+    def detach(self, name: str) -> None:
+        """Takes a table out of the catalog, after its commits are published.
+
+        Its files stay, and are a plain Delta table that no catalog manages.
+        `import_table` brings it in again.
+
+        Args:
+            name: its name.
+
+        Raises:
+            TableNotFoundError: there is none of that name.
+            DeltaError: not all of its commits can be published.
+        """
+        check_type("name", name, str)
+        self._catalog.detach(name)
+
     def history(self, name: str, limit: int | None = None) -> Table:
         """The commits of a table, newest first.
 

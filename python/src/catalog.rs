@@ -7,10 +7,12 @@ use std::time::Duration;
 use deltalakedb_catalog::{CatalogUri, catalog_in_environment};
 use deltalakedb_log::catalog::{MirrorState, TableRef, require};
 use deltalakedb_log::commit::NewTable;
+use deltalakedb_log::lifecycle::find_dropped;
 use deltalakedb_log::{Location, Result, TableEntry, TableName, TxnLogError, Version};
 use deltalakedb_mirror::VerifyOptions;
 use deltalakedb_table::{
-    DeltaRs, DeltaTable, SqlOptions, SqlResult, SqlSession, TableSpec, Transaction, TransactionOptions,
+    DeltaRs, DeltaTable, DropOptions, SqlOptions, SqlResult, SqlSession, TableSpec, Transaction, TransactionOptions,
+    detach_table, drop_inactive, drop_table,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -23,6 +25,7 @@ use crate::runtime::{wait, wait_for};
 use crate::schema;
 use crate::table::{Held, RawTable, history};
 use crate::transaction::RawTransaction;
+use crate::warnings::{Warning, warn};
 
 /// A connection to a catalog.
 #[pyclass(frozen, module = "deltalakedb._internal")]
@@ -129,6 +132,63 @@ impl RawCatalog {
         wait(py, async move {
             let name: Option<TableName> = name.map(str::parse).transpose()?;
             Ok(lake.import(&Location::parse(location)?, name.as_ref()).await?.name.to_string())
+        })
+    }
+
+    fn exists(&self, py: Python<'_>, table: &str) -> PyResult<bool> {
+        let lake = self.lake()?;
+        wait(py, async move {
+            let table = match table.parse::<TableName>() {
+                Ok(name) => TableRef::Name(name),
+                Err(_) => TableRef::Location(Location::parse(table)?),
+            };
+            Ok(lake.catalog.find(&table).await?.is_some())
+        })
+    }
+
+    fn rename(&self, py: Python<'_>, table: &str, name: &str) -> PyResult<()> {
+        let lake = self.lake()?;
+        wait(py, async move {
+            let (entry, committer) = (entry(&lake, table).await?, lake.options()?.committer);
+            lake.catalog.rename_table(entry.id, &name.parse()?, committer.as_deref()).await.map(drop)
+        })
+    }
+
+    #[pyo3(signature = (table, delete_files=false, force=false))]
+    fn drop(&self, py: Python<'_>, table: &str, delete_files: bool, force: bool) -> PyResult<()> {
+        let (lake, how) = (self.lake()?, DropOptions { delete_files, force });
+        wait(py, async move {
+            let options = lake.options()?;
+            if let Ok(name) = table.parse::<TableName>()
+                && lake.catalog.find(&TableRef::Name(name.clone())).await?.is_none()
+            {
+                return drop_inactive(lake.mirror(), &name, how, &options).await.map(drop);
+            }
+            let entry = entry(&lake, table).await?;
+            drop_table(lake.mirror(), entry.id, how, &options).await.map(drop)
+        })
+    }
+
+    fn detach(&self, py: Python<'_>, table: &str) -> PyResult<()> {
+        let lake = self.lake()?;
+        wait(py, async move {
+            let entry = entry(&lake, table).await?;
+            detach_table(lake.mirror(), entry.id, &lake.options()?).await.map(drop)
+        })
+    }
+
+    #[pyo3(signature = (table, new_name=None))]
+    fn undrop(&self, py: Python<'_>, table: &str, new_name: Option<&str>) -> PyResult<String> {
+        let lake = self.lake()?;
+        wait(py, async move {
+            let new_name: Option<TableName> = new_name.map(str::parse).transpose()?;
+            let dropped = find_dropped(lake.catalog.as_ref(), &table.parse()?).await?;
+            let committer = lake.options()?.committer;
+            let undropped = lake.mirror().undrop_table(&dropped, new_name.as_ref(), committer.as_deref()).await?;
+            if let Some(warning) = undropped.warning {
+                warn(Warning::Mirror, warning);
+            }
+            Ok(undropped.table.name.to_string())
         })
     }
 

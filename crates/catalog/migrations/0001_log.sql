@@ -33,8 +33,10 @@ CREATE TABLE dl_tables (
     mirror_state text NOT NULL,
     mirror_version bigint,
     mirror_what text,
-    properties blob
+    properties blob,
+    retained_until bigint
 );
+CREATE INDEX dl_tables_by_name ON dl_tables (namespace, name);
 
 -- Every version: when, by whom, what, and the exact bytes of its commit (compressed; null where the log that was
 -- imported no longer held them).

@@ -14,8 +14,8 @@ use deltalakedb_log::snapshot::{Changes, CommitSummary};
 use deltalakedb_log::stamp::{self, Stamp, TimeLeap};
 use deltalakedb_log::verbatim::{self, StoredAlready};
 use deltalakedb_log::{
-    Clock, CommitId, ErrorKind, FileKey, Location, PathKey, Result, SetHash, TableId, TableName, TableOwner, TableRef,
-    TxnLogError, Version,
+    Clock, CommitId, ErrorKind, FileKey, PathKey, Result, SetHash, TableId, TableName, TableOwner, TableRef,
+    TableState, TxnLogError, Version,
 };
 
 use uuid::Uuid;
@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::bounds::Slots;
 use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
 use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
+use crate::lifecycle::{TABLES, any_table, no_table, no_table_in};
 use crate::{SqlCatalog, Writing, conflict, read};
 
 /// Keys looked up in one statement.
@@ -64,7 +65,7 @@ async fn check_paths(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result
             Base::Create(new) => new.location.clone(),
             _ => match read::find(catalog.db.as_ref(), &TableRef::Id(request.table)).await? {
                 Some(entry) => entry.location,
-                None => return Err(read::no_table(catalog.db.as_ref(), request.table)),
+                None => return Err(no_table(catalog.db.as_ref(), request.table).await),
             },
         };
         request.actions().iter().try_for_each(|action| catalog.allowed_paths.check(&location, action))?;
@@ -117,13 +118,13 @@ async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest], epoch: Uuid) 
                 };
                 (current, Slots::default())
             }
-            (_, Some(mut head)) => {
+            (_, Some(mut head)) if head.state == TableState::Live => {
                 commit::check_mirror(&head.current.name, &head.mirror)?;
                 let slots = head.slots.clone();
                 head.current.leap = leap(session.as_mut(), request.table, head.current.timestamp, now_ms).await?;
                 (look_up(session.as_mut(), request, head).await?, slots)
             }
-            (_, None) => return Err(read::no_table(catalog.db.as_ref(), request.table)),
+            _ => return Err(no_table_in(session.as_mut(), catalog.db.as_ref(), request.table).await),
         };
         currents.push(current);
         slots.push(of_table);
@@ -207,6 +208,7 @@ struct LockedHead {
     oldest: Version,
     known: Option<Committed>,
     slots: Slots,
+    state: TableState,
 }
 
 /// The session excludes other writers, so what is read here stays true until COMMIT.
@@ -215,14 +217,14 @@ async fn lock_heads(session: &mut dyn Session, requests: &[CommitRequest]) -> Re
     // would make SQLite go through all ids that the tables ever had.
     let sql = format!(
         "WITH own (table_id, commit_id) AS (VALUES {}) \
-         SELECT t.table_id, t.namespace, t.name, t.owner, t.mirror_state, t.mirror_version, t.mirror_what, t.base_version, \
+         SELECT t.table_id, t.namespace, t.name, t.owner, t.state, t.mirror_state, t.mirror_version, t.mirror_what, t.base_version, \
          t.current_version, t.current_ts, v.set_hash, c.version, k.committed_at, {}, {}, {} FROM own \
          JOIN dl_tables t ON t.table_id = own.table_id \
          JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
          JOIN dl_protocol_updates p ON p.table_id = t.table_id AND p.version = t.protocol_version \
          JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version \
          LEFT JOIN dl_commit_ids c ON c.table_id = own.table_id AND c.commit_id = own.commit_id \
-         LEFT JOIN dl_table_versions k ON k.table_id = c.table_id AND k.version = c.version WHERE t.state = 'live'",
+         LEFT JOIN dl_table_versions k ON k.table_id = c.table_id AND k.version = c.version WHERE t.state <> 'loading'",
         vec!["(?, ?)"; requests.len()].join(", "),
         Slots::subquery("t"),
         read::qualified("p", &PROTOCOL_COLUMNS),
@@ -237,6 +239,7 @@ fn locked_head(mut row: Row) -> Result<(TableId, LockedHead)> {
     let table = TableId(row.uuid()?);
     let name = TableName { namespace: row.text()?, name: row.text()? };
     let owner = read::owner(&mut row)?;
+    let table_state = TableState::parse(&row.text()?)?;
     let mirror = read::mirror_state(&mut row)?;
     let oldest = row.version()?;
     let (version, timestamp) = (row.version()?, row.int()?);
@@ -249,7 +252,7 @@ fn locked_head(mut row: Row) -> Result<(TableId, LockedHead)> {
     let (conflict, live) = (None, HashMap::new());
     let current =
         Current { name, owner, version: Some(version), timestamp, leap: None, state, set_hash, conflict, live };
-    Ok((table, LockedHead { current, mirror, oldest, known, slots }))
+    Ok((table, LockedHead { current, mirror, oldest, known, slots, state: table_state }))
 }
 
 /// The commit that a request is already. One that is verbatim may be there under another id, in the same bytes.
@@ -345,11 +348,9 @@ fn keyed<'a>(table: TableId, keys: impl Iterator<Item = &'a [u8; 16]>) -> Vec<Va
 
 /// Refuses a name or a place that is taken.
 pub(crate) async fn check_free(session: &mut dyn Session, new: &NewTable, own: Option<TableName>) -> Result<()> {
-    let sql = "SELECT namespace, name, location FROM dl_tables WHERE name_key = ? OR location_key = ?";
     let params = vec![new.name.to_string().into(), new.location.url().as_str().into()];
-    for mut row in session.query(sql, params).await? {
-        let (name, at) = (TableName { namespace: row.text()?, name: row.text()? }, row.text()?);
-        if let Some(taken) = new.taken_by(&name, &Location::stored(&at)?) {
+    for row in session.query(&format!("{TABLES} name_key = ? OR location_key = ?"), params).await? {
+        if let Some(taken) = any_table(row)?.in_the_way_of(new) {
             return Err(taken);
         }
     }

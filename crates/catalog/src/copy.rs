@@ -4,6 +4,8 @@
 //! once was: an interrupted copy goes on where it stopped, and copying again brings what was committed since. At the end
 //! every row is compared.
 
+use std::collections::HashMap;
+
 use deltalakedb_log::{ErrorKind, FileKey, Result, TableId, TableName, TxnLogError};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -35,7 +37,7 @@ pub struct Copied {
     pub compared: u64,
 }
 
-const TABLE_COLUMNS: [&str; 20] = [
+const TABLE_COLUMNS: [&str; 21] = [
     "table_id",
     "namespace",
     "name",
@@ -56,6 +58,7 @@ const TABLE_COLUMNS: [&str; 20] = [
     "mirror_version",
     "mirror_what",
     "properties",
+    "retained_until",
 ];
 const STATUS_COLUMNS: [&str; 8] =
     ["table_id", "version", "artifact", "state", "attempts", "last_error", "failed_at", "next_attempt_at"];
@@ -100,6 +103,7 @@ pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn
     let tables: Vec<_> = source.query(&sql, vec![]).await?.into_iter().map(Table::of).collect::<Result<_>>()?;
     let total = tables.iter().map(|t| t.newest + 1 - t.oldest).sum::<i64>();
     let mut copied = Copied { tables: tables.len() as u64, ..Copied::default() };
+    free_keys(&tables, to).await?;
     let mut over = 0;
     let mut tell = |versions: i64| {
         over += versions;
@@ -124,6 +128,27 @@ pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn
         to.db.analyze().await?;
     }
     Ok(copied)
+}
+
+/// Takes from tables of the target the names and places that they no longer have in the source, where another table may
+/// have them now: they were renamed or dropped since they were copied.
+async fn free_keys(tables: &[Table], to: &SqlCatalog) -> Result<()> {
+    let keys: HashMap<_, _> = tables.iter().map(|table| (table.id, (&table.row[3], &table.row[5]))).collect();
+    let sql = "SELECT table_id, name_key, location_key FROM dl_tables";
+    let mut writes = Vec::new();
+    for mut row in to.db.query(sql, vec![]).await? {
+        let (table, there) = (TableId(row.uuid()?), (Value::from(row.opt_text()?), Value::from(row.opt_text()?)));
+        if keys.get(&table).is_some_and(|here| *here != (&there.0, &there.1)) {
+            let free = "UPDATE dl_tables SET name_key = NULL, location_key = NULL WHERE table_id = ?";
+            writes.push(Write::run(free, vec![table.0.into()]));
+        }
+    }
+    if writes.is_empty() {
+        return Ok(());
+    }
+    let mut session = to.write(&[]).await?;
+    session.write(writes).await?;
+    session.commit().await.map_err(CommitFailure::into_error)
 }
 
 /// Makes an empty catalog a copy of the source: the same catalog, in a new epoch. Another catalog is refused.

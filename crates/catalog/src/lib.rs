@@ -13,6 +13,7 @@ mod database;
 #[cfg(feature = "duckdb")]
 mod duckdb;
 mod file;
+mod lifecycle;
 mod load;
 mod mirror;
 mod plan;
@@ -32,8 +33,8 @@ use deltalakedb_log::catalog::{
 };
 use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
 use deltalakedb_log::{
-    AllowedPaths, Clock, CommitId, Head, Location, Result, SystemClock, TableEntry, TableId, TableRef, TxnLogError,
-    TxnLogReader, TxnLogWriter, Version,
+    AllowedPaths, Clock, CommitId, Head, Location, Result, SystemClock, TableEntry, TableId, TableRef, TableState,
+    TxnLogError, TxnLogReader, TxnLogWriter, Version,
 };
 use uuid::Uuid;
 
@@ -192,12 +193,14 @@ impl SqlCatalog {
 pub struct SqlTxnLogReader {
     catalog: SqlCatalog,
     table: TableId,
+    /// The state in which the table can be read.
+    state: TableState,
 }
 
 impl SqlTxnLogReader {
     /// The log of a table.
     pub fn new(catalog: SqlCatalog, table: TableId) -> Self {
-        Self { catalog, table }
+        Self { catalog, table, state: TableState::Live }
     }
 }
 

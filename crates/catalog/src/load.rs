@@ -29,6 +29,7 @@ use crate::commit::{
 };
 use crate::copy;
 use crate::database::{CommitFailure, Database, Session, Value, Write, placeholders};
+use crate::lifecycle::{find_any, no_table};
 use crate::read;
 use crate::{SqlCatalog, Writing};
 
@@ -151,7 +152,10 @@ pub(crate) async fn load_together(catalog: &SqlCatalog, loads: Vec<HistoryLoad<'
     let mut entries = Vec::with_capacity(stored.len());
     for table in stored {
         let entry = read::find(catalog.db.as_ref(), &TableRef::Id(table)).await?;
-        entries.push(entry.ok_or_else(|| read::no_table(catalog.db.as_ref(), table))?);
+        match entry {
+            Some(entry) => entries.push(entry),
+            None => return Err(no_table(catalog.db.as_ref(), table).await),
+        }
     }
     Ok(entries)
 }
@@ -424,6 +428,9 @@ async fn store(
     let Stored { table, name, owner, is_loading, mut head, mut newest_ms, set_hash: mut hash, slots } = match stored {
         Some(stored) => stored,
         None => {
+            if let Some(there) = find_any(session_ref, table).await? {
+                return Err(there.is_not_live());
+            }
             check_free(session_ref, new, None).await?;
             writes.push(register(table, new, "loading", now_ms));
             Stored::nothing_yet(table, new)

@@ -10,7 +10,8 @@ use crate::SqlCatalog;
 use crate::codec::int;
 use crate::commit::audit;
 use crate::database::{CommitFailure, Database, Session, Value, Write};
-use crate::read::{mirror_state, no_table};
+use crate::lifecycle::no_table_in;
+use crate::read::mirror_state;
 
 async fn done(session: Box<dyn Session>) -> Result<()> {
     session.commit().await.map_err(CommitFailure::into_error)
@@ -26,8 +27,9 @@ pub(crate) async fn acquire_lease(
     let mut session = catalog.note(&[table]).await?;
     let sql = "SELECT t.table_id, l.holder, l.token, l.expires_at FROM dl_tables t \
                LEFT JOIN dl_mirror_leases l ON l.table_id = t.table_id WHERE t.table_id = ? AND t.state = 'live'";
-    let row = session.query(sql, vec![table.0.into()]).await?.pop();
-    let mut row = row.ok_or_else(|| no_table(catalog.db.as_ref(), table))?;
+    let Some(mut row) = session.query(sql, vec![table.0.into()]).await?.pop() else {
+        return Err(no_table_in(session.as_mut(), catalog.db.as_ref(), table).await);
+    };
     row.uuid()?;
     let (held_by, token, expires) = (row.opt_blob()?, row.opt_int()?, row.opt_int()?);
     let mine = held_by.is_some_and(|h| h == holder.as_bytes());
@@ -62,7 +64,9 @@ pub(crate) async fn mark_published(catalog: &SqlCatalog, lease: &Lease, version:
     if rows.pop().map(|mut r| r.int()).transpose()? != Some(1) {
         let sql = "SELECT namespace, name FROM dl_tables WHERE table_id = ?";
         let mut row = session.query(sql, vec![lease.table.0.into()]).await?.pop();
-        let row = row.as_mut().ok_or_else(|| no_table(catalog.db.as_ref(), lease.table))?;
+        let Some(row) = row.as_mut() else {
+            return Err(no_table_in(session.as_mut(), catalog.db.as_ref(), lease.table).await);
+        };
         return Err(commit::fenced(&TableName { namespace: row.text()?, name: row.text()? }));
     }
     let (table, version) = (Value::from(lease.table.0), int(version));
@@ -139,8 +143,9 @@ pub(crate) async fn set_mirror(catalog: &SqlCatalog, seen: &TableEntry, state: &
     let mut session = catalog.write(&[table]).await?;
     let sql = "SELECT mirror_state, mirror_version, mirror_what, current_version FROM dl_tables \
                WHERE table_id = ? AND state = 'live'";
-    let row = session.query(sql, vec![table.0.into()]).await?.pop();
-    let mut row = row.ok_or_else(|| no_table(catalog.db.as_ref(), table))?;
+    let Some(mut row) = session.query(sql, vec![table.0.into()]).await?.pop() else {
+        return Err(no_table_in(session.as_mut(), catalog.db.as_ref(), table).await);
+    };
     if !state.may_follow(seen, &mirror_state(&mut row)?, row.version()?) {
         return Ok(false);
     }

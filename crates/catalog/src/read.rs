@@ -22,6 +22,7 @@ use crate::SqlTxnLogReader;
 use crate::bounds::Slots;
 use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
 use crate::database::{Database, Row, Session, Value, placeholders};
+use crate::lifecycle::{no_table, no_table_in};
 use crate::plan::{Plan, Sql};
 use crate::search::Search;
 
@@ -43,13 +44,20 @@ pub(crate) fn qualified(alias: &str, columns: &[&str]) -> String {
     columns.iter().map(|c| format!("{alias}.{c}")).collect::<Vec<_>>().join(", ")
 }
 
+/// Tables that are there for everyone.
+const TABLES: &str = "SELECT table_id, namespace, name, location, owner, base_version, current_version, current_ts, \
+                      published_version, mirror_state, mirror_version, mirror_what FROM dl_tables WHERE state = 'live'";
+
 /// Tables that are there for everyone, with a condition that begins with `AND`.
 pub(crate) async fn tables(db: &dyn Database, and: &str, params: Vec<Value>) -> Result<Vec<TableEntry>> {
-    let sql = format!(
-        "SELECT table_id, namespace, name, location, owner, base_version, current_version, current_ts, published_version, \
-         mirror_state, mirror_version, mirror_what FROM dl_tables WHERE state = 'live' {and} ORDER BY namespace, name"
-    );
+    let sql = format!("{TABLES} {and} ORDER BY namespace, name");
     db.query(&sql, params).await?.into_iter().map(entry).collect()
+}
+
+/// One of them, as a session sees it.
+pub(crate) async fn find_in(session: &mut dyn Session, table: TableId) -> Result<Option<TableEntry>> {
+    let rows = session.query(&format!("{TABLES} AND table_id = ?"), vec![table.0.into()]).await?;
+    rows.into_iter().next().map(entry).transpose()
 }
 
 fn entry(mut row: Row) -> Result<TableEntry> {
@@ -131,7 +139,14 @@ pub(crate) async fn heads(db: &dyn Database, tables: &[TableId]) -> Result<Vec<H
     for mut row in rows {
         heads.insert(TableId(row.uuid()?), head(&mut row)?);
     }
-    tables.iter().map(|id| heads.get(id).cloned().ok_or_else(|| no_table(db, *id))).collect()
+    let mut found = Vec::with_capacity(tables.len());
+    for id in tables {
+        match heads.get(id) {
+            Some(head) => found.push(head.clone()),
+            None => return Err(no_table(db, *id).await),
+        }
+    }
+    Ok(found)
 }
 
 /// From version, time, protocol and metadata columns.
@@ -142,10 +157,6 @@ fn head(row: &mut Row) -> Result<Head> {
         protocol: codec::read_protocol(row)?,
         metadata: codec::read_metadata(row)?,
     })
-}
-
-pub(crate) fn no_table(db: &dyn Database, id: TableId) -> TxnLogError {
-    TxnLogError::not_found(format!("there is no table with the id {id} in {}", db.describe()))
 }
 
 pub(crate) async fn find_commit(db: &dyn Database, table: TableId, id: CommitId) -> Result<Option<Committed>> {
@@ -172,9 +183,11 @@ impl SqlTxnLogReader {
         // A join PostgreSQL might make by going through all versions: they are in order, and so is the one row of the table.
         let sql = "SELECT t.namespace, t.name, t.base_version, (SELECT v.committed_at FROM dl_table_versions v \
                    WHERE v.table_id = t.table_id AND v.version = t.base_version), t.current_version, t.current_ts \
-                   FROM dl_tables t WHERE t.state = 'live' AND t.table_id = ?";
-        let mut row =
-            session.query(sql, vec![self.id()]).await?.pop().ok_or_else(|| no_table(self.db(), self.table))?;
+                   FROM dl_tables t WHERE t.state = ? AND t.table_id = ?";
+        let params = vec![self.state.as_str().into(), self.id()];
+        let Some(mut row) = session.query(sql, params).await?.pop() else {
+            return Err(no_table_in(session, self.db(), self.table).await);
+        };
         let name = TableName { namespace: row.text()?, name: row.text()? }.to_string();
         let base = (row.version()?, row.int()?);
         let newest = (row.version()?, row.int()?);
@@ -257,7 +270,10 @@ impl SqlTxnLogReader {
 impl TxnLogReader for SqlTxnLogReader {
     async fn head(&self) -> Result<Head> {
         let mut heads = heads(self.db(), &[self.table]).await?;
-        heads.pop().ok_or_else(|| no_table(self.db(), self.table))
+        match heads.pop() {
+            Some(head) => Ok(head),
+            None => Err(no_table(self.db(), self.table).await),
+        }
     }
 
     async fn snapshot(&self, at: At) -> Result<Snapshot> {
@@ -358,7 +374,7 @@ impl TxnLogReader for SqlTxnLogReader {
             files.text
         );
         let mut row = self.db().query(&files.text, files.params).await?.pop();
-        let row = row.as_mut().ok_or_else(|| no_table(self.db(), self.table))?;
+        let Some(row) = row.as_mut() else { return Err(no_table(self.db(), self.table).await) };
         let files = u64::try_from(row.int()?).map_err(|_| TxnLogError::corrupt("a count is negative"))?;
         let (bytes, rows, silent) = (read_sum(row)?, read_sum(row)?, row.int()?);
         Ok(Counts { files, bytes: saturated(bytes), rows: i64::try_from(rows).ok().filter(|_| silent == 0) })
@@ -381,7 +397,7 @@ impl TxnLogReader for SqlTxnLogReader {
         let text = format!("(SELECT coalesce(sum(inexact), 0) FROM ({}) AS files)", inexact.text);
         query.push(Sql::new(text, inexact.params));
         let mut row = self.db().query(&query.text, query.params).await?.pop();
-        let row = row.as_mut().ok_or_else(|| no_table(self.db(), self.table))?;
+        let Some(row) = row.as_mut() else { return Err(no_table(self.db(), self.table).await) };
         let (min, max, inexact) = (row.opt_blob()?, row.opt_blob()?, row.int()?);
         let decoded = min.zip(max).and_then(|(min, max)| kind.decode(&min).zip(kind.decode(&max)));
         Ok(decoded.filter(|_| inexact == 0))
@@ -519,7 +535,10 @@ impl TxnLogReader for SqlTxnLogReader {
 impl SqlTxnLogReader {
     async fn name(&self) -> Result<String> {
         let entry = find(self.db(), &TableRef::Id(self.table)).await?;
-        Ok(entry.ok_or_else(|| no_table(self.db(), self.table))?.name.to_string())
+        match entry {
+            Some(entry) => Ok(entry.name.to_string()),
+            None => Err(no_table(self.db(), self.table).await),
+        }
     }
 
     /// The next commits, and the last version that was looked at; of a version that is held without its bytes, an error.

@@ -78,8 +78,35 @@ pub(crate) enum Command {
         #[arg(long = "property", value_name = "KEY=VALUE")]
         properties: Vec<String>,
     },
+    /// Give a table another name
+    Rename {
+        old: String,
+        /// `name` or `namespace.name`; a name alone is in `default`
+        new: String,
+    },
+    /// Drop a table; it can be undropped for a while. Of an import that is not finished: give it up
+    Drop(DropArgs),
+    /// Bring a dropped table back
+    Undrop {
+        /// The name it had; of several the one that was dropped last
+        name: String,
+        /// Another name, where its own was taken meanwhile
+        #[arg(long = "as", value_name = "NAME")]
+        new: Option<String>,
+    },
+    /// Take a table out of the catalog: it stays where it is, as a plain Delta table
+    Detach {
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
     /// List the tables
-    Tables,
+    Tables {
+        /// Those that were dropped or detached, and imports that are not finished
+        #[arg(long)]
+        dropped: bool,
+    },
     /// Show one table
     Show { name: String },
     /// Show a table's commits, newest first
@@ -246,6 +273,20 @@ pub(crate) enum MirrorCommand {
         #[arg(long)]
         theirs: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DropArgs {
+    pub(crate) name: String,
+    /// Delete its files, too: nothing brings it back then. What does not belong to it stays
+    #[arg(long)]
+    pub(crate) delete_files: bool,
+    /// Do not ask before files are deleted
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Drop it even if not all of its commits can be published
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]

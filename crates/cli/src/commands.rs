@@ -23,7 +23,7 @@ use crate::args::{AtArgs, Cli, Command, Format, Global, MirrorCommand};
 use crate::output::{Output, RowLimit};
 use crate::progress::Progress;
 use crate::rows::Results;
-use crate::{Ended, merge, operations, warn, write};
+use crate::{Ended, lifecycle, merge, operations, warn, write};
 
 /// What every command has: the global options, and the clock.
 pub(crate) struct Session {
@@ -74,7 +74,7 @@ impl Session {
     }
 
     /// The publisher of a catalog that this session has opened.
-    fn mirror(&self, catalog: &Arc<dyn Catalog>) -> Result<Mirror> {
+    pub(crate) fn mirror(&self, catalog: &Arc<dyn Catalog>) -> Result<Mirror> {
         let mut mirrors = self.mirrors.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(mirror) = mirrors.iter().find(|mirror| Arc::ptr_eq(mirror.catalog(), catalog)) {
             return Ok(mirror.clone());
@@ -235,7 +235,12 @@ pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
         Command::Create { name, location, schema, partition_by, properties } => {
             write::create(s, &name, location.as_deref(), &schema, &partition_by, &properties).await
         }
-        Command::Tables => tables(s).await,
+        Command::Rename { old, new } => lifecycle::rename(s, &old, &new).await,
+        Command::Drop(args) => lifecycle::drop(s, args).await,
+        Command::Undrop { name, new } => lifecycle::undrop(s, &name, new.as_deref()).await,
+        Command::Detach { name, yes } => lifecycle::detach(s, &name, yes).await,
+        Command::Tables { dropped: true } => lifecycle::inactive(s).await,
+        Command::Tables { dropped: false } => tables(s).await,
         Command::Show { name } => show(s, &name).await,
         Command::History { name, limit, since, until } => {
             let parse = |t: Option<String>| t.as_deref().map(time::parse_ms).transpose();

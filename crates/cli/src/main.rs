@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod demo;
 mod input;
+mod lifecycle;
 mod merge;
 mod operations;
 mod output;

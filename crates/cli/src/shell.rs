@@ -13,7 +13,8 @@ use crate::{Ended, warn};
 
 const HELP: &str = "A statement ends with `;` and may go over several lines.
   SELECT … FROM t, t VERSION AS OF 3, t TIMESTAMP AS OF '2024-01-01', table_at('t', 3)
-  INSERT, UPDATE, DELETE, CREATE TABLE, BEGIN, COMMIT, ROLLBACK, EXPLAIN, SHOW TABLES, DESCRIBE t
+  INSERT, UPDATE, DELETE, CREATE TABLE, DROP TABLE t, ALTER TABLE t RENAME TO u
+  BEGIN, COMMIT, ROLLBACK, EXPLAIN, SHOW TABLES, DESCRIBE t
   \\d        the tables
   \\d NAME   the columns of a table
   \\h        this help

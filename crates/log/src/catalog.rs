@@ -19,6 +19,7 @@ use crate::action::{Add, DomainMetadata, Metadata, Protocol, Remove, Txn, Versio
 use crate::commit::{CommitRequest, Committed, NewTable, Outcome};
 use crate::error::{Result, TxnLogError};
 use crate::ids::{CommitId, TableId, TableName};
+use crate::lifecycle::{TableLifecycle, TableState, no_table};
 use crate::location::Location;
 use crate::owner::TableOwner;
 use crate::path::SetHash;
@@ -426,7 +427,7 @@ pub struct MirrorFailure {
 /// - *Durable*: what is [`Outcome::Committed`] survives the process and the power.
 /// - No call holds a database transaction while it waits for anything but the database.
 #[async_trait]
-pub trait Catalog: Send + Sync + fmt::Debug {
+pub trait Catalog: TableLifecycle {
     /// The catalog's id and its epoch, which is new after every rebuild or restore.
     async fn identity(&self) -> Result<(Uuid, Uuid)>;
 
@@ -592,6 +593,11 @@ impl ComparedTables {
         self.lock().insert(table);
     }
 
+    /// Forgets a table: somebody else may have written to it meanwhile.
+    pub fn remove(&self, table: TableId) {
+        self.lock().remove(&table);
+    }
+
     /// Forgets all: the catalog is another one than it was.
     pub fn clear(&self) {
         self.lock().clear();
@@ -628,11 +634,15 @@ pub async fn require(catalog: &dyn Catalog, table: &TableRef) -> Result<TableEnt
     }
     let place = catalog.describe();
     match table {
-        TableRef::Id(id) => Err(TxnLogError::not_found(format!("there is no table with the id {id} in {place}"))),
+        TableRef::Id(id) => Err(no_table(*id, &place, catalog.inactive_table(*id).await?.as_ref())),
         TableRef::Location(l) => Err(TxnLogError::not_found(format!(
             "no table of {place} is at {l}: bring it in with `dl import {l} --as NAME`"
         ))),
         TableRef::Name(name) => {
+            let inactive = catalog.inactive_tables(Some(name)).await?;
+            if let Some(table) = inactive.into_iter().find(|table| table.state != TableState::Deleted) {
+                return Err(table.is_not_live());
+            }
             let names: Vec<_> = catalog.tables().await?.into_iter().map(|t| t.name.to_string()).collect();
             let near = near_names(&name.to_string(), &names);
             let hint = match (near.as_slice(), names.is_empty()) {

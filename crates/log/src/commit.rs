@@ -13,6 +13,7 @@ use crate::catalog::{CommitTime, MirrorState, TimeSource};
 use crate::error::{Result, Subject, TxnLogError, TxnLogTransactionError};
 use crate::features;
 use crate::ids::{CommitId, TableId, TableName};
+use crate::lifecycle::name_taken;
 use crate::location::Location;
 use crate::object::Object;
 use crate::owner::{TableOwner, check_owner};
@@ -80,14 +81,11 @@ impl NewTable {
 
     /// The error when a table of that name, at that place, is in the way.
     pub fn taken_by(&self, name: &TableName, location: &Location) -> Option<TxnLogError> {
-        let what = if *name == self.name {
-            format!("there is a table {name} already, at {location}: choose another name")
-        } else if *location == self.location {
-            format!("the table at {location} is in the catalog already, as {name}")
-        } else {
-            return None;
-        };
-        Some(TxnLogError::new(crate::ErrorKind::AlreadyExists, what))
+        if *name == self.name {
+            return Some(name_taken(name, location));
+        }
+        let what = || format!("the table at {location} is in the catalog already, as {name}");
+        (*location == self.location).then(|| TxnLogError::new(crate::ErrorKind::AlreadyExists, what()))
     }
 }
 

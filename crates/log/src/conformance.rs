@@ -104,6 +104,7 @@ pub mod actions {
     }
 }
 
+mod lifecycle;
 mod loads;
 mod owners;
 mod times;
@@ -176,6 +177,14 @@ where
         verbatim::its_time_is_the_claimed_one_elsewhere,
         verbatim::what_no_commit_may_say_is_refused,
         verbatim::features_are_tracked_that_are_not_written,
+        lifecycle::a_renamed_table_is_the_same_table,
+        lifecycle::a_dropped_table_is_gone_and_comes_back,
+        lifecycle::a_dropped_table_finds_its_name_or_place_taken,
+        lifecycle::a_dropped_table_is_kept_as_long_as_was_said,
+        lifecycle::a_table_may_be_dropped_unpublished,
+        lifecycle::a_place_is_taken_until_its_files_are_deleted,
+        lifecycle::a_detached_table_comes_back_as_another,
+        lifecycle::commits_are_before_a_drop_or_not_at_all,
     );
 }
 

@@ -21,6 +21,7 @@ use crate::commit::{
 };
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::ids::{Clock, CommitId, TableId, TableName};
+use crate::lifecycle::{InactiveTable, TableState, no_table};
 use crate::location::Location;
 use crate::owner::{TableOwner, check_owner};
 use crate::path::{FileKey, PathKey, SetHash};
@@ -29,6 +30,11 @@ use crate::schema::Schema;
 use crate::snapshot::{At, Changes, CommitSummary, Head, Snapshot, newest_first};
 use crate::stamp::{self, Stamp, TimeLeap};
 use crate::verbatim::{StoredAlready, is_stored};
+
+mod lifecycle;
+
+/// What the catalog is called in messages.
+const DESCRIPTION: &str = "the catalog in memory";
 
 /// A catalog in memory. Clones share their tables.
 #[derive(Clone, Debug)]
@@ -47,7 +53,9 @@ struct Table {
     name: TableName,
     location: Location,
     owner: Option<TableOwner>,
-    loading: bool,
+    state: TableState,
+    dropped_at: Option<i64>,
+    retained_until: Option<i64>,
     published: Option<Version>,
     mirror: MirrorState,
     failures: BTreeMap<(Version, Artifact), MirrorFailure>,
@@ -92,10 +100,7 @@ impl MemoryCatalog {
     }
 
     fn with<T>(&self, id: TableId, f: impl FnOnce(&mut Table) -> Result<T>) -> Result<T> {
-        match self.lock().get_mut(&id).filter(|t| !t.loading) {
-            Some(table) => f(table),
-            None => Err(TxnLogError::not_found(format!("there is no table with the id {id} in {}", self.describe()))),
-        }
+        f(live(&mut self.lock(), id)?)
     }
 }
 
@@ -109,7 +114,7 @@ fn finish(
     let entry = tables.get_mut(&id).and_then(|t| {
         t.published = t.published.max(published);
         t.mirror = MirrorState::Following;
-        t.loading = t.versions.is_empty();
+        t.state = if t.versions.is_empty() { TableState::Loading } else { TableState::Live };
         t.entry(id)
     });
     entry.ok_or_else(|| TxnLogError::invalid(format!("there is no history to load for {}", new.name)))
@@ -161,7 +166,7 @@ impl Part {
             return Ok(());
         }
         let named =
-            |other: &&Table| !other.loading && other.name != *name && self.group.participants.contains(&other.name);
+            |other: &&Table| other.is_live() && other.name != *name && self.group.participants.contains(&other.name);
         let was_there = |other: &&Table| other.versions.values().next().is_some_and(|first| first.time.ms <= self.ms);
         let lacks = |other: &&Table| !other.groups.contains(&self.group.id);
         let other = tables.values().filter(named).filter(was_there).find(lacks);
@@ -175,8 +180,17 @@ fn taken(what: String) -> Result<()> {
 
 /// Refuses a name or a place that is taken, by another table than `own`.
 fn check_free(tables: &BTreeMap<TableId, Table>, new: &crate::commit::NewTable, own: Option<TableId>) -> Result<()> {
-    let others = tables.iter().filter(|(id, _)| Some(**id) != own);
-    others.map(|(_, t)| t).find_map(|t| new.taken_by(&t.name, &t.location)).map_or(Ok(()), Err)
+    let mut others = tables.iter().filter(|(id, _)| Some(**id) != own);
+    let taken = |(id, t): (&TableId, &Table)| t.described(*id).in_the_way_of(new);
+    others.find_map(taken).map_or(Ok(()), Err)
+}
+
+/// A table that is there for everyone.
+fn live(tables: &mut BTreeMap<TableId, Table>, id: TableId) -> Result<&mut Table> {
+    match tables.get_mut(&id) {
+        Some(table) if table.is_live() => Ok(table),
+        other => Err(no_table(id, DESCRIPTION, other.map(|table| table.described(id)).as_ref())),
+    }
 }
 
 impl Table {
@@ -185,7 +199,9 @@ impl Table {
             name: new.name.clone(),
             location: new.location.clone(),
             owner: new.owner.clone(),
-            loading: false,
+            state: TableState::Live,
+            dropped_at: None,
+            retained_until: None,
             published: None,
             mirror: MirrorState::Following,
             failures: BTreeMap::new(),
@@ -200,6 +216,31 @@ impl Table {
             commit_ids: HashMap::new(),
             groups: HashSet::new(),
             stored: stored.clone(),
+        }
+    }
+
+    fn loading(new: &crate::commit::NewTable, stored: &Arc<AtomicU64>) -> Self {
+        Self { state: TableState::Loading, ..Self::new(new, stored) }
+    }
+
+    fn is_live(&self) -> bool {
+        self.state == TableState::Live
+    }
+
+    fn is_loading(&self) -> bool {
+        self.state == TableState::Loading
+    }
+
+    fn described(&self, id: TableId) -> InactiveTable {
+        InactiveTable {
+            id,
+            name: self.name.clone(),
+            location: self.location.clone(),
+            state: self.state,
+            dropped_at: self.dropped_at,
+            retained_until: self.retained_until,
+            base_version: self.versions.keys().next().copied(),
+            current_version: self.head_version(),
         }
     }
 
@@ -222,7 +263,7 @@ impl Table {
         })
     }
 
-    fn is_live(&self, key: &FileKey) -> bool {
+    fn has_live(&self, key: &FileKey) -> bool {
         self.live(key).is_some()
     }
 
@@ -366,7 +407,7 @@ impl Table {
             self.commit_ids.entry(id).or_insert(version);
         }
         let mut hash = self.versions.values().next_back().map(|s| s.set_hash).unwrap_or_default();
-        changes.advance(&mut hash, |key| self.is_live(key));
+        changes.advance(&mut hash, |key| self.has_live(key));
         self.store(version, time, body, changes, hash);
         Ok(version)
     }
@@ -394,13 +435,13 @@ impl Catalog for MemoryCatalog {
     }
 
     fn describe(&self) -> String {
-        "the catalog in memory".into()
+        DESCRIPTION.into()
     }
 
     async fn tables(&self) -> Result<Vec<TableEntry>> {
         let tables = self.lock();
         let mut entries: Vec<_> =
-            tables.iter().filter(|(_, t)| !t.loading).filter_map(|(id, t)| t.entry(*id)).collect();
+            tables.iter().filter(|(_, t)| t.is_live()).filter_map(|(id, t)| t.entry(*id)).collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
@@ -433,17 +474,16 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn begin(&self, tables: &[TableId]) -> Result<Vec<Head>> {
-        let all = self.lock();
+        let mut all = self.lock();
         let head = |id: &TableId| {
-            let table = all.get(id).filter(|t| !t.loading);
-            let table = table.ok_or_else(|| TxnLogError::not_found(format!("there is no table with the id {id}")))?;
+            let table = live(&mut all, *id)?;
             table.head_at(table.resolve(At::Latest)?)
         };
         tables.iter().map(head).collect()
     }
 
     fn reader(&self, table: TableId) -> Arc<dyn TxnLogReader> {
-        Arc::new(MemoryTxnLog { catalog: self.clone(), table })
+        Arc::new(MemoryTxnLog { catalog: self.clone(), table, state: TableState::Live })
     }
 
     async fn commit_all(&self, requests: Vec<CommitRequest>) -> Result<Outcome> {
@@ -466,10 +506,7 @@ impl Catalog for MemoryCatalog {
                     }
                     new_tables.entry(request.table).or_insert_with(|| Table::new(new, &self.stored))
                 }
-                Base::Exactly(_) | Base::RebaseFrom(_) | Base::ReadAt(_) => {
-                    let missing = || TxnLogError::not_found(format!("there is no table with the id {}", request.table));
-                    tables.get_mut(&request.table).filter(|t| !t.loading).ok_or_else(missing)?
-                }
+                Base::Exactly(_) | Base::RebaseFrom(_) | Base::ReadAt(_) => live(&mut tables, request.table)?,
             };
             commit::check_mirror(&table.name, &table.mirror)?;
             currents.push(table.current(request, now_ms)?);
@@ -515,14 +552,15 @@ impl Catalog for MemoryCatalog {
         let id = {
             let mut tables = self.lock();
             let unfinished =
-                tables.iter().find(|(_, t)| t.loading && t.location == load.new.location).map(|(id, _)| *id);
+                tables.iter().find(|(_, t)| t.is_loading() && t.location == load.new.location).map(|(id, _)| *id);
             let id = unfinished.unwrap_or(load.table);
             check_free(&tables, &load.new, Some(id))?;
-            let loading = || Table { loading: true, ..Table::new(&load.new, &self.stored) };
-            let table = tables.entry(id).or_insert_with(loading);
+            let table = tables.entry(id).or_insert_with(|| Table::loading(&load.new, &self.stored));
             check_owner(&table.name, table.owner.as_ref(), load.new.owner.as_ref())?;
-            if table.loading {
-                table.name = load.new.name.clone();
+            match table.state {
+                TableState::Loading => table.name = load.new.name.clone(),
+                TableState::Live => {}
+                _ => return Err(table.described(id).is_not_live()),
             }
             id
         };
@@ -542,6 +580,7 @@ impl Catalog for MemoryCatalog {
                 part.check_whole(&tables, self.id, &load.new.name)?;
             }
             let version = match tables.get_mut(&id) {
+                Some(table) if !table.state.holds_name() => return Err(table.described(id).is_not_live()),
                 Some(table) => table.load(item, load.future_times, now_ms)?,
                 None => {
                     let message = format!("the table {} vanished while it was loaded", load.new.name);
@@ -568,7 +607,10 @@ impl Catalog for MemoryCatalog {
         let mut parts = Vec::new();
         for (id, new, future_times, published, items) in all {
             check_free(&next, &new, Some(id))?;
-            let table = next.entry(id).or_insert_with(|| Table { loading: true, ..Table::new(&new, &self.stored) });
+            let table = next.entry(id).or_insert_with(|| Table::loading(&new, &self.stored));
+            if !table.state.holds_name() {
+                return Err(table.described(id).is_not_live());
+            }
             check_owner(&table.name, table.owner.as_ref(), new.owner.as_ref())?;
             for item in items {
                 parts.extend(Part::of(&item)?.map(|part| (new.name.clone(), part)));
@@ -583,7 +625,7 @@ impl Catalog for MemoryCatalog {
 
     async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>> {
         let tables = self.lock();
-        let found = tables.iter().find(|(_, t)| t.loading && t.location == *location);
+        let found = tables.iter().find(|(_, t)| t.is_loading() && t.location == *location);
         Ok(found.map(|(id, t)| UnfinishedLoad {
             table: *id,
             name: t.name.clone(),
@@ -594,7 +636,7 @@ impl Catalog for MemoryCatalog {
 
     async fn abandon_load(&self, table: TableId) -> Result<()> {
         let mut tables = self.lock();
-        if tables.get(&table).is_none_or(|t| !t.loading) {
+        if tables.get(&table).is_none_or(|t| !t.is_loading()) {
             return Err(commit::no_unfinished_load(table));
         }
         tables.remove(&table);
@@ -693,16 +735,28 @@ impl Catalog for MemoryCatalog {
 struct MemoryTxnLog {
     catalog: MemoryCatalog,
     table: TableId,
+    /// The state in which the table can be read.
+    state: TableState,
+}
+
+impl MemoryTxnLog {
+    fn with<T>(&self, f: impl FnOnce(&mut Table) -> Result<T>) -> Result<T> {
+        let mut tables = self.catalog.lock();
+        match tables.get_mut(&self.table) {
+            Some(table) if table.state == self.state => f(table),
+            _ => f(live(&mut tables, self.table)?),
+        }
+    }
 }
 
 #[async_trait]
 impl TxnLogReader for MemoryTxnLog {
     async fn head(&self) -> Result<Head> {
-        self.catalog.with(self.table, |t| t.head_at(t.resolve(At::Latest)?))
+        self.with(|t| t.head_at(t.resolve(At::Latest)?))
     }
 
     async fn snapshot(&self, at: At) -> Result<Snapshot> {
-        self.catalog.with(self.table, |t| {
+        self.with(|t| {
             let version = t.resolve(at)?;
             let txns = t.txns.iter().filter(|(v, _)| *v <= version);
             let mut domains: BTreeMap<String, DomainMetadata> = BTreeMap::new();
@@ -724,7 +778,7 @@ impl TxnLogReader for MemoryTxnLog {
     }
 
     async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
-        self.catalog.with(self.table, |t| {
+        self.with(|t| {
             let version = t.resolve(At::Version(version))?;
             let metadata = t.head_at(version)?.metadata;
             let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
@@ -737,7 +791,7 @@ impl TxnLogReader for MemoryTxnLog {
     }
 
     async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {
-        let removes: Vec<_> = self.catalog.with(self.table, |t| {
+        let removes: Vec<_> = self.with(|t| {
             let version = t.resolve(At::Version(version))?;
             let mut newest: BTreeMap<FileKey, &Remove> = BTreeMap::new();
             for ((key, at), remove) in t.removes.iter().filter(|((_, at), _)| *at <= version) {
@@ -754,7 +808,7 @@ impl TxnLogReader for MemoryTxnLog {
     }
 
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {
-        self.catalog.with(self.table, |t| {
+        self.with(|t| {
             let within = t.versions.iter().rev().filter(|(_, s)| {
                 range.since.is_none_or(|since| s.time.ms >= since) && range.until.is_none_or(|until| s.time.ms <= until)
             });
@@ -768,14 +822,14 @@ impl TxnLogReader for MemoryTxnLog {
     }
 
     async fn commit_bytes(&self, version: Version) -> Result<Option<Bytes>> {
-        self.catalog.with(self.table, |t| {
+        self.with(|t| {
             let version = t.resolve(At::Version(version))?;
             Ok(t.versions.get(&version).and_then(|s| s.body.clone()))
         })
     }
 
     async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
-        let bodies: Vec<_> = self.catalog.with(self.table, |t| {
+        let bodies: Vec<_> = self.with(|t| {
             let (from, to) = (t.resolve(At::Version(from))?, t.resolve(At::Version(to))?);
             let bodies = t.versions.range(from..=to.max(from));
             let body = |(v, s): (&Version, &Stored)| {

@@ -51,7 +51,7 @@ pub struct Mirror {
 /// What a process remembers of its publishing.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
-    tables: Mutex<HashMap<TableId, Turn>>,
+    pub(crate) tables: Mutex<HashMap<TableId, Turn>>,
     pub(crate) unsettled: Mutex<HashMap<TableId, Unsettled>>,
     /// Places whose stores are known to refuse to overwrite.
     proven: Mutex<HashSet<Location>>,
@@ -164,7 +164,7 @@ impl Mirror {
         Ok(results)
     }
 
-    async fn publish_or_wait(&self, entry: &TableEntry) -> Result<Published> {
+    pub(crate) async fn publish_or_wait(&self, entry: &TableEntry) -> Result<Published> {
         let until = self.clock.now_ms() + 2 * LEASE_MS;
         loop {
             match self.publish(entry.id).await? {

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use deltalakedb_log::catalog::Lease;
-use deltalakedb_log::{Durability, LocalFiles, Result, TableEntry, TableId, Version};
+use deltalakedb_log::{Durability, LocalFiles, Result, TableEntry, TableId, TableRef, Version};
 
 use crate::publish::{Mirror, lock};
 use crate::put::commit_path;
@@ -29,12 +29,24 @@ impl Mirror {
             // Nothing is published meanwhile, so what is recorded is the next.
             let turn = self.turn(table);
             let _turn = turn.lock().await;
-            let Some(put) = lock(&self.shared.unsettled).get(&table).cloned() else { continue };
-            let files = (put.from..=put.to).map(commit_path).collect();
-            LocalFiles::new(put.folder, Durability::Full).sync(files).await?;
-            self.catalog.mark_next_published(table, put.from, put.to).await?;
-            lock(&self.shared.unsettled).remove(&table);
+            match self.settle_in_turn(table).await {
+                // Another process has dropped the table, perhaps with its files: there is nothing to record.
+                Err(_) if self.catalog.find(&TableRef::Id(table)).await?.is_none() => {
+                    lock(&self.shared.unsettled).remove(&table);
+                }
+                settled => settled?,
+            }
         }
+        Ok(())
+    }
+
+    /// The same of one table, by who has the turn to publish it.
+    pub(crate) async fn settle_in_turn(&self, table: TableId) -> Result<()> {
+        let Some(put) = lock(&self.shared.unsettled).get(&table).cloned() else { return Ok(()) };
+        let files = (put.from..=put.to).map(commit_path).collect();
+        LocalFiles::new(put.folder, Durability::Full).sync(files).await?;
+        self.catalog.mark_next_published(table, put.from, put.to).await?;
+        lock(&self.shared.unsettled).remove(&table);
         Ok(())
     }
 

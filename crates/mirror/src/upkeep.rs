@@ -168,7 +168,7 @@ impl LogFile {
 }
 
 /// The path of a file of the log below the table: some stores answer with the path above it.
-fn below_table(path: &Path) -> Path {
+pub(crate) fn below_table(path: &Path) -> Path {
     let parts: Vec<_> = path.parts().collect();
     let log = parts.iter().rposition(|part| part.as_ref() == "_delta_log").unwrap_or_default();
     parts.into_iter().skip(log).collect()
@@ -180,7 +180,7 @@ fn is_sidecar(file: &ObjectMeta) -> bool {
 }
 
 /// Whether a file was there and is gone.
-async fn delete(store: &dyn ObjectStore, path: &Path) -> Result<bool> {
+pub(crate) async fn delete(store: &dyn ObjectStore, path: &Path) -> Result<bool> {
     match store.delete(path).await {
         Ok(()) => Ok(true),
         Err(object_store::Error::NotFound { .. }) => Ok(false),

@@ -12,6 +12,7 @@ mod delta_rs;
 mod error;
 mod filter;
 mod known;
+mod lifecycle;
 mod operations;
 mod provider;
 mod settings;
@@ -35,6 +36,9 @@ pub use delta_rs::{
 };
 pub use error::{query_error, subject_of, with_their_words};
 pub use filter::predicate_from_sql;
+pub use lifecycle::{
+    DeletedFiles, DropOptions, Dropped, DroppedInactive, delete_files, detach_table, drop_inactive, drop_table,
+};
 pub use operations::{Finished, Operation, Stage, Write};
 pub use provider::HeldTable;
 pub use settings::{Settings, duration_ms, is_setting};

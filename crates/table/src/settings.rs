@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::Path;
+use std::time::Duration;
 
 use deltalakedb_catalog::PostgresOptions;
 use deltalakedb_log::catalog::FutureTimes;
@@ -23,6 +24,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("paths.allowed", "places such as s3://bucket/shared, with commas between them"),
     ("postgres.readers", "a number of connections, 1 or more"),
     ("postgres.writers", "a number of connections, 1 or more"),
+    ("retention.time", "a duration such as 30d"),
     ("sql.file_mode", "permissions such as 0600 or 0640"),
     ("sql.schema", "create_if_missing or error"),
     ("warehouse", "a location below which new tables are made"),
@@ -207,6 +209,10 @@ impl Settings {
             Some("catalog") => Durability::Catalog,
             Some(_) => return Err(self.wrong("durability")),
         };
+        if let Some(text) = self.get("retention.time") {
+            let ms = duration_ms(text).and_then(|ms| u64::try_from(ms).ok());
+            options.dropped_retention = ms.map(Duration::from_millis).ok_or_else(|| self.wrong("retention.time"))?;
+        }
         Ok(options)
     }
 }
@@ -280,6 +286,7 @@ mod tests {
             says(&[&format!("sql.file_mode={mode}")], "expected permissions such as 0600");
         }
         says(&["paths.allowed=s3://a,nosuch://b"], "is not a location");
+        says(&["retention.time=long"], "expected a duration such as 30d");
         says(&["x"], "KEY=VALUE");
     }
 }

@@ -29,8 +29,8 @@ use crate::provider::HeldTable;
 use crate::write::WriteOptions;
 
 /// The folder of the files by which readers without Delta find a table's data files, and what each is called.
-const MANIFESTS: &str = "_symlink_format_manifest";
-const MANIFEST: &str = "manifest";
+pub(crate) const MANIFESTS: &str = "_symlink_format_manifest";
+pub(crate) const MANIFEST: &str = "manifest";
 
 /// A Delta table: rows in Parquet at a place, and a log that says which of its files are the table.
 ///

@@ -24,6 +24,7 @@ mod conditions;
 mod files;
 mod generated;
 mod interleaved;
+mod lifecycle;
 mod metadata;
 mod operations;
 mod repairs;

@@ -19,7 +19,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use self::marks::Marks;
 pub(crate) use self::marks::check_none_is_going_on;
-use self::place::Place;
+pub(crate) use self::place::Place;
 use crate::delta_rs::deletion_vector_file;
 use crate::table::{DeltaTable, Source};
 use crate::transaction::MAX_TIMEOUT;
@@ -77,7 +77,7 @@ const AT_ONCE: usize = 16;
 const BATCH: usize = 1_000;
 
 /// How many versions are looked through between requests to the store.
-const PAGE: Version = 256;
+pub(crate) const PAGE: Version = 256;
 
 impl DeltaTable {
     /// Removes files of the table's folder that nobody can need any more: not those of a version that was the newest
@@ -322,7 +322,7 @@ impl Needed {
 }
 
 /// Looks at what each version from one to another did.
-async fn walk(
+pub(crate) async fn walk(
     reader: &dyn TxnLogReader,
     (from, to): (Version, Version),
     mut look: impl FnMut(&Action) -> Result<()>,

@@ -11,7 +11,9 @@ use deltalakedb_log::action::{Action, Add, Version};
 use deltalakedb_log::catalog::HistoryRange;
 use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::conformance::actions::{file, metadata, protocol, remove, txn};
-use deltalakedb_log::{Catalog, CommitId, CommitRequest, ErrorKind, TableId, TableRef};
+use deltalakedb_log::{
+    Catalog, CommitId, CommitRequest, DropMode, DropTable, ErrorKind, TableId, TableLifecycle, TableRef,
+};
 use deltalakedb_tests::{Database, State, databases, location, our_state};
 use uuid::Uuid;
 
@@ -140,5 +142,52 @@ async fn same(what: &str, source: &SqlCatalog, target: &SqlCatalog, tables: &[Gr
             let found = target.find_commit(table.id, *id).await.unwrap();
             assert_eq!(found.map(|c| c.version), Some(*version), "{what}: a commit id is kept");
         }
+    }
+}
+
+/// Drops a table of which nothing is published.
+async fn drop_table(catalog: &SqlCatalog, table: TableId) {
+    let lease = catalog.acquire_lease(table, Uuid::new_v4(), 0, i64::MAX).await.unwrap().unwrap();
+    let mode = DropMode::Retain { ms: 1_000_000 };
+    catalog
+        .drop_table(&lease, &DropTable { mode, allow_unpublished: true, at_version: None, committer: None })
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_has_the_names_of_now() {
+    for database in databases("copy") {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, target) = (open(*database, dir.path(), "source").await, open(*database, dir.path(), "copy").await);
+        let mut ids = Vec::new();
+        for name in ["a", "b"] {
+            let mut table = Growing::create(&source, dir.path(), name).await;
+            table.grow(&source, 3).await;
+            ids.push(table.id);
+        }
+        let copied = async || {
+            copy_catalog(&source, &target, &|_, _| {}).await.unwrap();
+            assert_eq!(target.tables().await.unwrap(), source.tables().await.unwrap(), "{database:?}");
+            let inactive = (target.inactive_tables(None).await.unwrap(), source.inactive_tables(None).await.unwrap());
+            assert_eq!(inactive.0, inactive.1, "{database:?}");
+        };
+        copied().await;
+        for (table, name) in [(ids[0], "x"), (ids[1], "a"), (ids[0], "b")] {
+            source.rename_table(table, &name.parse().unwrap(), None).await.unwrap();
+        }
+        copied().await;
+        // Another table has the name and the place of one that was dropped.
+        drop_table(&source, ids[1]).await;
+        let new = NewTable { name: "a".parse().unwrap(), location: location(&dir.path().join("b")), owner: None };
+        let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
+        let request = CommitRequest::new(TableId(Uuid::new_v4()), Uuid::new_v4(), Base::Create(new), actions);
+        source.commit_all(vec![request]).await.unwrap().committed().unwrap();
+        copied().await;
+        target.undrop_table(ids[1], Some(&"back".parse().unwrap()), None).await.unwrap_err();
+        drop_table(&source, ids[0]).await;
+        copied().await;
+        let back = target.undrop_table(ids[0], None, None).await.unwrap();
+        assert_eq!(back.current_version, 3, "{database:?}: what was dropped comes back in the copy, too");
     }
 }

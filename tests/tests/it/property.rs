@@ -12,8 +12,8 @@ use deltalakedb_log::commit::{Base, Isolation, NewTable, Outcome, Reads};
 use deltalakedb_log::conformance::actions::{action, file, metadata, protocol, remove, txn};
 use deltalakedb_log::predicate::{Comparison, Literal};
 use deltalakedb_log::{
-    At, Catalog, Clock, CommitRequest, MemoryCatalog, Predicate, SeededClock, SetHash, Snapshot, SystemClock, TableId,
-    TableRef, TxnLogError,
+    At, Catalog, Clock, CommitRequest, DropMode, DropTable, MemoryCatalog, Predicate, SeededClock, SetHash, Snapshot,
+    SystemClock, TableId, TableRef, TxnLogError,
 };
 use deltalakedb_mirror::Mirror;
 use deltalakedb_tests::{
@@ -100,6 +100,7 @@ async fn run(seed: u64, database: Database) -> usize {
     for step in 0..STEPS {
         story.step(seed, step).await;
     }
+    story.bring_back().await;
     let mut committed = 0;
     for table in &story.tables {
         committed += table.hashes.len();
@@ -140,6 +141,10 @@ impl Story {
             0 => vec![self.create(0)],
             1 => vec![self.create(1)],
             n if self.rng.u8(..) < 12 => self.asked[self.rng.usize(..n)].clone(),
+            _ if self.rng.u8(..) < 24 => {
+                let table = self.rng.usize(..TABLES);
+                return self.change_life(table, step).await;
+            }
             _ => {
                 let both = self.rng.u8(..) < 50;
                 let first = self.rng.usize(..TABLES);
@@ -158,6 +163,44 @@ impl Story {
         self.asked.push(requests);
         for n in 0..TABLES {
             self.note(n, step).await;
+        }
+    }
+
+    /// Renames a table, drops it, or brings it back, in memory and in the database.
+    async fn change_life(&mut self, n: usize, step: u64) {
+        let (table, catalogs) = (self.tables[n].id, [self.memory.clone(), self.database.clone()]);
+        let (what, name) = (self.rng.u8(..4), ["t0", "t1", "u"][self.rng.usize(..3)].parse().unwrap());
+        let mut told = Vec::new();
+        for catalog in catalogs {
+            told.push(match what {
+                0 | 1 => {
+                    format!("{:?}", catalog.rename_table(table, &name, Some("ann")).await.map_err(|e| e.to_string()))
+                }
+                2 => match catalog.acquire_lease(table, Uuid::from_u128(5), 0, 1).await {
+                    Ok(lease) => {
+                        let mode = DropMode::Retain { ms: 1_000_000 };
+                        let drop = DropTable { mode, allow_unpublished: true, at_version: None, committer: None };
+                        format!("{:?}", catalog.drop_table(&lease.unwrap(), &drop).await.map_err(|e| e.to_string()))
+                    }
+                    Err(e) => e.to_string(),
+                },
+                _ => format!("{:?}", catalog.undrop_table(table, Some(&name), None).await.map_err(|e| e.to_string())),
+            });
+            told.push(format!("{:?}", catalog.tables().await.unwrap()));
+            told.push(format!("{:?}", catalog.inactive_tables(None).await.unwrap()));
+        }
+        assert_eq!(told[..3], told[3..], "step {step}: memory and the database do the same with {n}");
+    }
+
+    /// Brings every table back that is dropped.
+    async fn bring_back(&self) {
+        for catalog in [&self.memory, &self.database] {
+            for (n, table) in self.tables.iter().enumerate() {
+                if catalog.inactive_table(table.id).await.unwrap().is_some() {
+                    let name = format!("back{n}").parse().unwrap();
+                    catalog.undrop_table(table.id, Some(&name), None).await.unwrap();
+                }
+            }
         }
     }
 
@@ -208,7 +251,11 @@ impl Story {
             97..99 => Base::RebaseFrom(head + 1),
             _ => Base::Create(self.tables[n].new.clone()),
         };
-        let live: Vec<Add> = live(self.memory.as_ref(), id, head, None).await.into_values().collect();
+        let live: Vec<Add> = match self.memory.find(&TableRef::Id(id)).await.unwrap() {
+            Some(_) => live(self.memory.as_ref(), id, head, None).await.into_values().collect(),
+            // Whatever is committed to a table that is dropped is refused.
+            None => self.tables[n].files.clone(),
+        };
         let mut actions = Vec::new();
         for _ in 0..self.rng.usize(1..4) {
             actions.extend(self.change(n, &live));

@@ -4,6 +4,8 @@
 //! at which the disk changes. Each run starts from a copy of the same folder and with an empty SQL log, so a call
 //! counted in one run is the same call in the next.
 
+mod lifecycle;
+
 use std::path::Path;
 use std::process::Command;
 

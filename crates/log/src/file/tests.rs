@@ -21,6 +21,7 @@ use crate::action::{Action, Add, Remove};
 use crate::catalog::{HistoryItem, HistoryRange, TimeSource, TxnLogReader, TxnLogWriter};
 use crate::commit::{Base, CommitRequest, ConflictKind, NewTable, OUR_KEY, Outcome, Reads};
 use crate::ids::{Clock, CommitId, SeededClock, TableId};
+use crate::lifecycle::DETACH;
 use crate::predicate::{Comparison, Literal, Predicate};
 use crate::snapshot::At;
 use crate::verbatim::VerbatimCommit;
@@ -779,6 +780,11 @@ async fn a_table_of_a_catalog_is_not_written_by_its_path() {
     let words = format!("memory:///shop/orders is managed by the catalog {ID}: open it there to write");
     check_error(refused, ErrorKind::Invalid, &[&words]);
     assert_eq!(log.open().await.unwrap().versions(), (0, 0));
+    // Until the catalog has let go of it.
+    let detached = format!(r#"{{"commitInfo":{{"operation":"{DETACH}","{OUR_KEY}":{{"catalogId":"{ID}"}}}}}}"#);
+    log.commit(1, &[&detached]).await;
+    let written = writer(log.0.clone()).commit(request(1, Base::RebaseFrom(1), &[&add("a")])).await.unwrap();
+    assert_eq!(version(written), 2);
 }
 
 #[tokio::test]

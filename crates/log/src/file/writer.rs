@@ -19,6 +19,7 @@ use crate::commit::{
 };
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::ids::{Clock, TableName};
+use crate::lifecycle::DETACH;
 use crate::location::Location;
 use crate::object::Object;
 use crate::path::{FileKey, PathKey, SetHash};
@@ -145,7 +146,7 @@ impl FileTxnLogWriter {
         Ok(Ok(current))
     }
 
-    /// Refuses a table whose newest commit is a catalog's.
+    /// Refuses a table whose newest commit is a catalog's, unless it detached the table.
     async fn check_unmanaged(&self, log: &FileTxnLogReader) -> Result<()> {
         let head = log.versions().1;
         let Some(body) = log.commit_bytes(head).await? else {
@@ -153,6 +154,7 @@ impl FileTxnLogWriter {
         };
         let actions = Commit::parse_without_files(&body, &self.dir.name(&commit_path(head)))?;
         let catalog = actions.iter().find_map(|action| match action {
+            Action::CommitInfo(info) if info.operation().as_deref() == Some(DETACH) => None,
             Action::CommitInfo(info) => info.0.get::<Object>(OUR_KEY)?.get::<String>("catalogId"),
             _ => None,
         });

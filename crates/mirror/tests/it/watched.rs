@@ -13,7 +13,8 @@ use deltalakedb_log::catalog::{
 use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
 use deltalakedb_log::snapshot::{CommitSummary, Head, Snapshot};
 use deltalakedb_log::{
-    At, Catalog, CommitId, Location, MemoryCatalog, Predicate, Result, TableEntry, TableId, TableRef,
+    At, Catalog, CommitId, DropTable, InactiveTable, Location, MemoryCatalog, Predicate, Result, TableEntry, TableId,
+    TableLifecycle, TableName, TableRef,
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -168,5 +169,30 @@ impl Catalog for Watched {
     }
     async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>> {
         self.inner.mirror_failures(table).await
+    }
+}
+
+#[async_trait]
+impl TableLifecycle for Watched {
+    async fn rename_table(&self, table: TableId, to: &TableName, committer: Option<&str>) -> Result<TableEntry> {
+        self.inner.rename_table(table, to, committer).await
+    }
+    async fn drop_table(&self, lease: &Lease, drop: &DropTable) -> Result<()> {
+        self.inner.drop_table(lease, drop).await
+    }
+    async fn undrop_table(&self, table: TableId, name: Option<&TableName>, by: Option<&str>) -> Result<TableEntry> {
+        self.inner.undrop_table(table, name, by).await
+    }
+    async fn mark_files_deleted(&self, table: TableId) -> Result<()> {
+        self.inner.mark_files_deleted(table).await
+    }
+    async fn inactive_table(&self, table: TableId) -> Result<Option<InactiveTable>> {
+        self.inner.inactive_table(table).await
+    }
+    async fn inactive_tables(&self, name: Option<&TableName>) -> Result<Vec<InactiveTable>> {
+        self.inner.inactive_tables(name).await
+    }
+    fn reader_for_deletion(&self, table: TableId) -> Arc<dyn TxnLogReader> {
+        self.inner.reader_for_deletion(table)
     }
 }

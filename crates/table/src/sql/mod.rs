@@ -3,10 +3,12 @@
 //! A statement goes its way in four steps. It is read by DataFusion's parser, with tables `VERSION AS OF` added
 //! (`dialect`, `statement`). The tables it names are found and held, all of them at one point (`names`, `namespaces`,
 //! `past`). DataFusion plans it over the held tables; no name leads anywhere else. Rows stream out, or go into a
-//! table (`change`): whatever writes does so in a transaction, the one that is open or one of its own.
+//! table (`change`): whatever writes does so in a transaction, the one that is open or one of its own. Tables are dropped
+//! and renamed outside of transactions (`lifecycle`).
 
 mod change;
 mod dialect;
+mod lifecycle;
 mod names;
 mod namespaces;
 mod past;
@@ -168,6 +170,8 @@ impl SqlSession {
                 true => Ok(SqlResult::Done(Done { command: "ROLLBACK", rows: None, committed: Vec::new() })),
                 false => Err(TxnLogError::invalid("there is no transaction to roll back: BEGIN begins one")),
             },
+            Asked::Drop { name, if_exists } => self.drop_table(&name, if_exists).await,
+            Asked::Rename { from, to, if_exists } => self.rename_table(&from, &to, if_exists).await,
             change => self.change(change).await,
         };
         match result {

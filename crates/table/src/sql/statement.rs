@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    CreateTable, Delete, Insert, ObjectName, ObjectType, ShowStatementOptions, Statement as Ast,
-    TransactionIsolationLevel, TransactionMode, Update,
+    AlterTable, AlterTableOperation, CreateTable, Delete, Insert, ObjectName, ObjectType, RenameTableNameKind,
+    ShowStatementOptions, Statement as Ast, TransactionIsolationLevel, TransactionMode, Update,
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 use deltalakedb_log::{Result, TxnLogError};
@@ -28,6 +28,15 @@ pub(super) enum Asked {
     Update(Box<Update>),
     Delete(Box<Delete>),
     Create(Box<CreateTable>),
+    Drop {
+        name: ObjectName,
+        if_exists: bool,
+    },
+    Rename {
+        from: ObjectName,
+        to: ObjectName,
+        if_exists: bool,
+    },
 }
 
 /// Statements that are read one after the other, each when it is its turn.
@@ -68,6 +77,8 @@ impl Outlook {
             match asked {
                 Asked::Query(_) | Asked::ShowTables(_) | Asked::Describe(_) => outlook.results += 1,
                 Asked::Insert(..) | Asked::Update(_) | Asked::Delete(_) | Asked::Create(_) => outlook.writes = true,
+                // A catalog that is not there has no table to drop or to rename.
+                Asked::Drop { .. } | Asked::Rename { .. } => {}
                 Asked::Begin { .. } | Asked::Commit | Asked::Rollback => {}
             }
         }
@@ -133,7 +144,28 @@ fn asked(statement: Statement) -> Result<Asked> {
         Ast::Update(update) => Ok(Asked::Update(Box::new(update))),
         Ast::Delete(delete) => Ok(Asked::Delete(Box::new(delete))),
         Ast::CreateTable(create) => Ok(Asked::Create(Box::new(create))),
+        Ast::Drop { object_type: ObjectType::Table, if_exists, names, purge, cascade, temporary, .. } => {
+            match <[ObjectName; 1]>::try_from(names) {
+                _ if purge => {
+                    refuse("DROP TABLE … PURGE", "`dl drop NAME --delete-files` deletes the files of a table")
+                }
+                Ok([name]) if !cascade && !temporary => Ok(Asked::Drop { name, if_exists }),
+                _ => refuse("this DROP TABLE", "expected DROP TABLE [IF EXISTS] NAME, one table at a time"),
+            }
+        }
+        Ast::AlterTable(alter) => rename(alter),
         other => refused(&other),
+    }
+}
+
+/// The one change of a table that SQL makes.
+fn rename(alter: AlterTable) -> Result<Asked> {
+    let plain = !alter.only && alter.location.is_none() && alter.on_cluster.is_none() && alter.table_type.is_none();
+    match <[AlterTableOperation; 1]>::try_from(alter.operations) {
+        Ok([AlterTableOperation::RenameTable { table_name: RenameTableNameKind::To(to) }]) if plain => {
+            Ok(Asked::Rename { from: alter.name, to, if_exists: alter.if_exists })
+        }
+        _ => refuse("this ALTER TABLE", "there is ALTER TABLE NAME RENAME TO NEW, and `dl alter NAME` for all else"),
     }
 }
 
@@ -141,8 +173,7 @@ fn asked(statement: Statement) -> Result<Asked> {
 fn refused(ast: &Ast) -> Result<Asked> {
     match ast {
         Ast::Merge(_) => refuse("MERGE", "`dl merge NAME --source S --on SQL` does that"),
-        Ast::AlterTable(_) | Ast::RenameTable(_) => refuse("ALTER TABLE", "`dl alter NAME` changes a table"),
-        Ast::Drop { object_type: ObjectType::Table, .. } => refuse("DROP TABLE", "`dl drop NAME` removes a table"),
+        Ast::RenameTable(_) => refuse("RENAME TABLE", "ALTER TABLE NAME RENAME TO NEW does that"),
         Ast::Truncate(_) => refuse("TRUNCATE", "`DELETE FROM` a table without WHERE empties it"),
         Ast::OptimizeTable { .. } => refuse("OPTIMIZE", "`dl optimize NAME` does that"),
         Ast::Vacuum(_) => refuse("VACUUM", "`dl vacuum NAME` does that"),
@@ -159,8 +190,8 @@ fn refused(ast: &Ast) -> Result<Asked> {
             let name = if words.is_empty() { "this statement".into() } else { words[..words.len().min(2)].join(" ") };
             refuse(
                 &name,
-                "there are SELECT, EXPLAIN, SHOW TABLES, DESCRIBE, INSERT, UPDATE, DELETE, CREATE TABLE, BEGIN, COMMIT \
-                 and ROLLBACK",
+                "there are SELECT, EXPLAIN, SHOW TABLES, DESCRIBE, INSERT, UPDATE, DELETE, CREATE TABLE, DROP TABLE, \
+                 ALTER TABLE … RENAME TO, BEGIN, COMMIT and ROLLBACK",
             )
         }
     }
@@ -214,7 +245,10 @@ mod tests {
             "MERGE INTO t USING s ON t.id = s.id WHEN MATCHED THEN DELETE",
             "MERGE is not supported in SQL here: `dl",
         );
-        check("DROP TABLE t", "`dl drop NAME`");
+        check("DROP TABLE t PURGE", "`dl drop NAME --delete-files`");
+        check("DROP TABLE t, u", "one table at a time");
+        check("DROP TABLE t CASCADE", "one table at a time");
+        check("RENAME TABLE t TO u", "ALTER TABLE NAME RENAME TO NEW");
         check("ALTER TABLE t ADD COLUMN x INT", "`dl alter NAME`");
         check("VACUUM t", "`dl vacuum NAME`");
         check("OPTIMIZE TABLE t", "`dl optimize NAME`");

@@ -1,6 +1,7 @@
 //! Stories of queries over the tables of a catalog.
 
 mod change;
+mod lifecycle;
 
 use std::sync::Mutex;
 

@@ -7,7 +7,9 @@ use deltalakedb_log::catalog::{
     Artifact, ComparedTables, HistoryLoad, Lease, MirrorFailure, MirrorState, Point, UnfinishedLoad,
 };
 use deltalakedb_log::commit::{Committed, Outcome};
-use deltalakedb_log::{CommitId, Head, Result, TableEntry, TxnLogReader, Version};
+use deltalakedb_log::{
+    CommitId, DropTable, Head, InactiveTable, Result, TableEntry, TableLifecycle, TableName, TxnLogReader, Version,
+};
 
 use super::*;
 
@@ -101,6 +103,31 @@ impl Catalog for Asked {
     }
     async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>> {
         asked!(self.mirror_failures(table)).await
+    }
+}
+
+#[async_trait]
+impl TableLifecycle for Asked {
+    async fn rename_table(&self, table: TableId, to: &TableName, committer: Option<&str>) -> Result<TableEntry> {
+        asked!(self.rename_table(table, to, committer)).await
+    }
+    async fn drop_table(&self, lease: &Lease, drop: &DropTable) -> Result<()> {
+        asked!(self.drop_table(lease, drop)).await
+    }
+    async fn undrop_table(&self, table: TableId, name: Option<&TableName>, by: Option<&str>) -> Result<TableEntry> {
+        asked!(self.undrop_table(table, name, by)).await
+    }
+    async fn mark_files_deleted(&self, table: TableId) -> Result<()> {
+        asked!(self.mark_files_deleted(table)).await
+    }
+    async fn inactive_table(&self, table: TableId) -> Result<Option<InactiveTable>> {
+        asked!(self.inactive_table(table)).await
+    }
+    async fn inactive_tables(&self, name: Option<&TableName>) -> Result<Vec<InactiveTable>> {
+        asked!(self.inactive_tables(name)).await
+    }
+    fn reader_for_deletion(&self, table: TableId) -> Arc<dyn TxnLogReader> {
+        asked!(self.reader_for_deletion(table))
     }
 }
 

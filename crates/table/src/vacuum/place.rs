@@ -8,7 +8,7 @@ use object_store::path::Path;
 use url::Url;
 
 /// The folder of a table.
-pub(super) struct Place {
+pub(crate) struct Place {
     location: Location,
     /// The decoded path of a local folder, with a slash at its end.
     local: Vec<u8>,
@@ -64,7 +64,7 @@ impl Stored {
 }
 
 impl Place {
-    pub(super) fn new(location: &Location) -> Self {
+    pub(crate) fn new(location: &Location) -> Self {
         let decoded = |location: &Location| {
             let mut path = canonical_path(location.url().as_str());
             if !path.ends_with(b"/") {
@@ -77,12 +77,12 @@ impl Place {
         Self { location: location.clone(), local, real, stored, folders: HashMap::new() }
     }
 
-    pub(super) fn location(&self) -> &Location {
+    pub(crate) fn location(&self) -> &Location {
         &self.location
     }
 
     /// The decoded path of a file below the table; as it is, where it is elsewhere.
-    pub(super) fn below(&mut self, raw: &str) -> Vec<u8> {
+    pub(crate) fn below(&mut self, raw: &str) -> Vec<u8> {
         if let Some(inside) = self.stored.as_ref().and_then(|stored| stored.strip(&Stored::parse(raw)?)) {
             return inside;
         }

@@ -1,0 +1,208 @@
+//! The life of tables: each change is one transaction that locks the table's head, as a commit does.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use deltalakedb_log::catalog::Lease;
+use deltalakedb_log::commit::{self, NewTable};
+use deltalakedb_log::lifecycle::{self, DropTable, InactiveTable, TableLifecycle, TableState};
+use deltalakedb_log::{
+    ErrorKind, Location, Result, TableEntry, TableId, TableName, TableRef, TxnLogError, TxnLogReader,
+};
+
+use crate::commit::{audit, check_free};
+use crate::database::{CommitFailure, Database, Row, Session, Value, Write};
+use crate::{SqlCatalog, SqlTxnLogReader, Writing, read};
+
+/// Tables whatever their state, with a condition.
+pub(crate) const TABLES: &str = "SELECT table_id, namespace, name, location, state, dropped_at, retained_until, base_version, \
+                        current_version FROM dl_tables WHERE";
+
+pub(crate) fn any_table(mut row: Row) -> Result<InactiveTable> {
+    Ok(InactiveTable {
+        id: TableId(row.uuid()?),
+        name: TableName { namespace: row.text()?, name: row.text()? },
+        location: Location::stored(&row.text()?)?,
+        state: TableState::parse(&row.text()?)?,
+        dropped_at: row.opt_int()?,
+        retained_until: row.opt_int()?,
+        base_version: row.opt_version()?,
+        current_version: row.opt_version()?,
+    })
+}
+
+/// A table whatever its state.
+pub(crate) async fn find_any(session: &mut dyn Session, table: TableId) -> Result<Option<InactiveTable>> {
+    let rows = session.query(&format!("{TABLES} table_id = ?"), vec![table.0.into()]).await?;
+    rows.into_iter().next().map(any_table).transpose()
+}
+
+/// The error of who asks for a table by an id that no live table has.
+pub(crate) async fn no_table(db: &dyn Database, table: TableId) -> TxnLogError {
+    match db.query(&format!("{TABLES} table_id = ?"), vec![table.0.into()]).await {
+        Ok(rows) => no_table_of(db, table, rows),
+        Err(e) => e,
+    }
+}
+
+/// The same in a session, which may be all that its pool has.
+pub(crate) async fn no_table_in(session: &mut dyn Session, db: &dyn Database, table: TableId) -> TxnLogError {
+    match session.query(&format!("{TABLES} table_id = ?"), vec![table.0.into()]).await {
+        Ok(rows) => no_table_of(db, table, rows),
+        Err(e) => e,
+    }
+}
+
+fn no_table_of(db: &dyn Database, table: TableId, rows: Vec<Row>) -> TxnLogError {
+    match rows.into_iter().next().map(any_table).transpose() {
+        Ok(found) => lifecycle::no_table(table, &db.describe(), found.as_ref()),
+        Err(e) => e,
+    }
+}
+
+/// Refuses a name that a table has.
+async fn check_name_free(session: &mut dyn Session, name: &TableName) -> Result<()> {
+    let sql = "SELECT location FROM dl_tables WHERE name_key = ?";
+    match session.query(sql, vec![name.to_string().into()]).await?.pop() {
+        Some(mut row) => Err(lifecycle::name_taken(name, &Location::stored(&row.text()?)?)),
+        None => Ok(()),
+    }
+}
+
+/// Writes and commits. Where rows are locked one by one, what was free may be taken now.
+async fn finish(mut session: Box<dyn Session>, writes: Vec<Write>, name: &TableName) -> Result<()> {
+    session.write(writes).await.map_err(|e| match e.kind() {
+        ErrorKind::AlreadyExists => {
+            let message = format!("another table has just taken the name {name} or its place: look at `dl tables`");
+            TxnLogError::new(ErrorKind::AlreadyExists, message).with_source(e)
+        }
+        _ => e,
+    })?;
+    session.commit().await.map_err(CommitFailure::into_error)
+}
+
+impl SqlCatalog {
+    async fn live_entry(&self, table: TableId) -> Result<TableEntry> {
+        match read::find(self.db.as_ref(), &TableRef::Id(table)).await? {
+            Some(entry) => Ok(entry),
+            None => Err(no_table(self.db.as_ref(), table).await),
+        }
+    }
+}
+
+#[async_trait]
+impl TableLifecycle for SqlCatalog {
+    async fn rename_table(&self, table: TableId, to: &TableName, committer: Option<&str>) -> Result<TableEntry> {
+        let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
+        let from = match find_any(session.as_mut(), table).await? {
+            Some(found) if found.state == TableState::Live => found.name,
+            found => return Err(lifecycle::no_table(table, &self.db.describe(), found.as_ref())),
+        };
+        check_name_free(session.as_mut(), to).await?;
+        let sql = "UPDATE dl_tables SET namespace = ?, name = ?, name_key = ? WHERE table_id = ?";
+        let name = [to.namespace.as_str().into(), to.name.as_str().into(), to.to_string().into()];
+        let action = format!("RENAME TABLE {from} TO {to}");
+        let writes = vec![
+            Write::run(sql, [&name[..], &[table.0.into()]].concat()),
+            audit(self, now_ms, committer, &action, table, None),
+        ];
+        finish(session, writes, to).await?;
+        self.live_entry(table).await
+    }
+
+    async fn drop_table(&self, lease: &Lease, drop: &DropTable) -> Result<()> {
+        let table = lease.table;
+        let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
+        let Some(entry) = read::find_in(session.as_mut(), table).await? else {
+            return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
+        };
+        let held = "SELECT 1 FROM dl_mirror_leases WHERE table_id = ? AND holder = ? AND token = ?";
+        let params = vec![table.0.into(), lease.holder.into(), lease.token.into()];
+        if session.query(held, params).await?.is_empty() {
+            return Err(commit::fenced(&entry.name));
+        }
+        lifecycle::check_drop(&entry, drop)?;
+        let state = drop.mode.state();
+        let place = if state.holds_place() { "location_key" } else { "NULL" };
+        let sql = format!(
+            "UPDATE dl_tables SET state = ?, name_key = NULL, location_key = {place}, dropped_at = ?, \
+             retained_until = ? WHERE table_id = ?"
+        );
+        let until = drop.mode.retained_until(now_ms);
+        let params = vec![state.as_str().into(), now_ms.into(), until.into(), table.0.into()];
+        let release = "UPDATE dl_mirror_leases SET expires_at = 0 WHERE table_id = ?";
+        let version = Some(entry.current_version);
+        let writes = vec![
+            Write::run(sql, params),
+            Write::run(release, vec![table.0.into()]),
+            audit(self, now_ms, drop.committer.as_deref(), drop.mode.action(), table, version),
+        ];
+        finish(session, writes, &entry.name).await
+    }
+
+    async fn undrop_table(
+        &self,
+        table: TableId,
+        name: Option<&TableName>,
+        committer: Option<&str>,
+    ) -> Result<TableEntry> {
+        let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
+        let Some(dropped) = find_any(session.as_mut(), table).await? else {
+            return Err(lifecycle::no_table(table, &self.db.describe(), None));
+        };
+        dropped.check_undrop(now_ms)?;
+        let name = name.unwrap_or(&dropped.name);
+        let new = NewTable { name: name.clone(), location: dropped.location.clone(), owner: None };
+        check_free(session.as_mut(), &new, None).await?;
+        let sql = "UPDATE dl_tables SET state = ?, namespace = ?, name = ?, name_key = ?, location_key = location, \
+                   dropped_at = NULL, retained_until = NULL WHERE table_id = ?";
+        let params = vec![
+            TableState::Live.as_str().into(),
+            name.namespace.as_str().into(),
+            name.name.as_str().into(),
+            name.to_string().into(),
+            table.0.into(),
+        ];
+        let writes = vec![Write::run(sql, params), audit(self, now_ms, committer, "UNDROP TABLE", table, None)];
+        self.compared.remove(table);
+        finish(session, writes, name).await?;
+        self.live_entry(table).await
+    }
+
+    async fn mark_files_deleted(&self, table: TableId) -> Result<()> {
+        let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
+        let found = find_any(session.as_mut(), table).await?;
+        match found.as_ref().map(|found| found.state) {
+            Some(TableState::Deleting) => {}
+            Some(TableState::Deleted) => return Ok(()),
+            _ => return Err(lifecycle::not_deleting(table, &self.db.describe(), found.as_ref())),
+        }
+        let sql = "UPDATE dl_tables SET state = ?, location_key = NULL WHERE table_id = ?";
+        let params = vec![TableState::Deleted.as_str().into(), table.0.into()];
+        session.write(vec![Write::run(sql, params), audit(self, now_ms, None, "FILES DELETED", table, None)]).await?;
+        session.commit().await.map_err(CommitFailure::into_error)
+    }
+
+    async fn inactive_table(&self, table: TableId) -> Result<Option<InactiveTable>> {
+        let sql = format!("{TABLES} table_id = ? AND state <> 'live'");
+        let rows = self.db.query(&sql, vec![table.0.into()]).await?;
+        rows.into_iter().next().map(any_table).transpose()
+    }
+
+    async fn inactive_tables(&self, name: Option<&TableName>) -> Result<Vec<InactiveTable>> {
+        let (and, params) = match name {
+            Some(name) => {
+                (" AND namespace = ? AND name = ?", vec![name.namespace.as_str().into(), name.name.as_str().into()])
+            }
+            None => ("", Vec::<Value>::new()),
+        };
+        let rows = self.db.query(&format!("{TABLES} state <> 'live'{and}"), params).await?;
+        let mut tables = rows.into_iter().map(any_table).collect::<Result<Vec<_>>>()?;
+        tables.sort_by(InactiveTable::by_name);
+        Ok(tables)
+    }
+
+    fn reader_for_deletion(&self, table: TableId) -> Arc<dyn TxnLogReader> {
+        Arc::new(SqlTxnLogReader { catalog: self.clone(), table, state: TableState::Deleting })
+    }
+}

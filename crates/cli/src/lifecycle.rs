@@ -1,0 +1,177 @@
+//! Renaming, dropping, undropping and detaching tables.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+
+use deltalakedb_log::catalog::require;
+use deltalakedb_log::lifecycle::find_dropped;
+use deltalakedb_log::{Catalog, Location, Result, TableName, TableRef, TableState, TxnLogError};
+use deltalakedb_table::{DeletedFiles, DropOptions, DroppedInactive};
+use serde_json::{Value, json};
+
+use crate::Ended;
+use crate::args::{DropArgs, Format};
+use crate::commands::{Session, counted, entry_json, is_place, iso};
+use crate::warn;
+
+pub(crate) async fn rename(s: &Session, old: &str, new: &str) -> Result<Ended> {
+    let (catalog, entry) = s.table(old).await?;
+    let renamed = catalog.rename_table(entry.id, &new.parse()?, s.write_options()?.committer.as_deref()).await?;
+    let mut out = s.output();
+    match out.format() {
+        Format::Table => out.say(&format!("{} is called {} now", entry.name, renamed.name))?,
+        _ => out.document(&entry_json(&renamed))?,
+    }
+    Ok(Ended::Done)
+}
+
+/// The table that is meant where it would be gone: a place only where that can be nothing else.
+fn named(text: &str) -> Result<TableRef> {
+    match is_place(text) {
+        true => Location::parse(text).map(TableRef::Location),
+        false => text.parse().map(TableRef::Name),
+    }
+}
+
+pub(crate) async fn drop(s: &Session, args: DropArgs) -> Result<Ended> {
+    let catalog = s.catalog(false).await?;
+    let how = DropOptions { delete_files: args.delete_files, force: args.force };
+    let table = named(&args.name)?;
+    let entry = match (catalog.find(&table).await?, &table) {
+        (Some(entry), _) => entry,
+        (None, TableRef::Name(name)) => return drop_inactive(s, &catalog, name, how).await,
+        (None, _) => require(catalog.as_ref(), &table).await?,
+    };
+    let (name, place) = (&entry.name, &entry.location);
+    if how.delete_files {
+        confirm(args.yes, &format!("the files of {name} below {place} will be deleted, and nothing brings them back"))?;
+    }
+    let (mirror, options) = (s.mirror(&catalog)?, s.write_options()?);
+    let dropped = deltalakedb_table::drop_table(&mirror, entry.id, how, &options).await?;
+    let until = catalog.inactive_table(entry.id).await?.and_then(|table| table.retained_until);
+    let mut out = s.output();
+    if out.format() != Format::Table {
+        let mut document = entry_json(&dropped.table);
+        document["state"] = "dropped".into();
+        document["retainedUntil"] = until.map(iso).into();
+        document["filesDeleted"] = dropped.deleted.map(|deleted| deleted.files).into();
+        document["filesLeft"] = dropped.deleted.map(|deleted| deleted.left).into();
+        out.document(&document)?;
+        return Ok(Ended::Done);
+    }
+    out.say(&match (dropped.deleted, until) {
+        (Some(deleted), _) => format!("{name} is dropped: {}", said(deleted, &place.to_string())),
+        (None, Some(until)) => {
+            format!(
+                "{name} is dropped: `dl undrop {name}` brings it back until {}, its files stay at {place}",
+                iso(until)
+            )
+        }
+        (None, None) => format!("{name} is dropped, its files stay at {place}"),
+    })?;
+    Ok(Ended::Done)
+}
+
+/// Gives up an import that is not finished, or goes on where a deletion was interrupted.
+async fn drop_inactive(s: &Session, catalog: &Arc<dyn Catalog>, name: &TableName, how: DropOptions) -> Result<Ended> {
+    let sentence = match deltalakedb_table::drop_inactive(&s.mirror(catalog)?, name, how, &s.write_options()?).await? {
+        DroppedInactive::Import(load) => {
+            format!("the import of {} as {name} is given up: name and place are free", load.location)
+        }
+        DroppedInactive::Files(table, deleted) => {
+            format!("{name} was dropped before: {}", said(deleted, &table.location.to_string()))
+        }
+    };
+    s.output().say(&sentence)?;
+    Ok(Ended::Done)
+}
+
+fn said(deleted: DeletedFiles, place: &str) -> String {
+    let verb = if deleted.files == 1 { "was" } else { "were" };
+    let left = match deleted.left {
+        0 => String::new(),
+        n => format!(", {} at {place} did not belong to it and stay", counted(n, "file")),
+    };
+    format!("{} {verb} deleted{left}", counted(deleted.files, "file"))
+}
+
+pub(crate) async fn undrop(s: &Session, name: &str, new: Option<&str>) -> Result<Ended> {
+    let (catalog, name) = (s.catalog(false).await?, name.parse::<TableName>()?);
+    let new: Option<TableName> = new.map(str::parse).transpose()?;
+    let table = find_dropped(catalog.as_ref(), &name).await?;
+    let committer = s.write_options()?.committer;
+    let undropped = s.mirror(&catalog)?.undrop_table(&table, new.as_ref(), committer.as_deref()).await?;
+    if let Some(what) = &undropped.warning {
+        warn(&format!("warning: {what}"));
+    }
+    let entry = &undropped.table;
+    let mut out = s.output();
+    match out.format() {
+        Format::Table => out.say(&format!("{} is back, at version {}", entry.name, entry.current_version))?,
+        _ => out.document(&entry_json(entry))?,
+    }
+    Ok(Ended::Done)
+}
+
+pub(crate) async fn detach(s: &Session, name: &str, yes: bool) -> Result<Ended> {
+    let catalog = s.catalog(false).await?;
+    let entry = require(catalog.as_ref(), &named(name)?).await?;
+    let (name, place) = (&entry.name, &entry.location);
+    confirm(
+        yes,
+        &format!("{name} leaves the catalog, and its history stays only as far as {place}/_delta_log has it"),
+    )?;
+    let table = deltalakedb_table::detach_table(&s.mirror(&catalog)?, entry.id, &s.write_options()?).await?;
+    let mut out = s.output();
+    if out.format() != Format::Table {
+        let mut document = entry_json(&table);
+        document["state"] = TableState::Detached.as_str().into();
+        out.document(&document)?;
+        return Ok(Ended::Done);
+    }
+    out.say(&format!(
+        "{name} is detached: what is at {place} is a plain Delta table, `dl import {place} --as {name}` brings it in again"
+    ))?;
+    Ok(Ended::Done)
+}
+
+/// Lists the tables that are not live.
+pub(crate) async fn inactive(s: &Session) -> Result<Ended> {
+    let tables = s.catalog(false).await?.inactive_tables(None).await?;
+    let mut out = s.output();
+    let columns = ["name", "location", "state", "version", "droppedAt", "retainedUntil"];
+    let mut listing = out.listing(columns.map(String::from).into());
+    for table in &tables {
+        let all = json!({
+            "name": table.name.to_string(),
+            "location": table.location.to_string(),
+            "state": table.state.as_str(),
+            "version": table.current_version,
+            "droppedAt": table.dropped_at.map(iso),
+            "retainedUntil": table.retained_until.map(iso),
+        });
+        let cells: Vec<Value> = columns.iter().map(|column| all[*column].clone()).collect();
+        listing.row(cells)?;
+    }
+    listing.end()?;
+    Ok(Ended::Done)
+}
+
+/// Asks before what cannot be undone; where nobody can be asked, `--yes` must have been passed.
+fn confirm(yes: bool, what: &str) -> Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(TxnLogError::invalid(format!("nothing was done: {what}; pass --yes if that is meant")));
+    }
+    let failed = |e: std::io::Error| TxnLogError::invalid("the answer cannot be read: pass --yes").with_source(e);
+    let mut err = std::io::stderr();
+    write!(err, "{}. Go on? [y/N] ", crate::output::visible(what)).and_then(|()| err.flush()).map_err(failed)?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(failed)?;
+    match answer.trim().to_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(TxnLogError::invalid("nothing was done")),
+    }
+}

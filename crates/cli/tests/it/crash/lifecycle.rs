@@ -1,0 +1,121 @@
+//! Kill -9 while a table is renamed, dropped, detached, or dropped with its files.
+
+use super::*;
+
+/// A table with one row that is published and one that is not.
+fn behind(start: &Place, database: Database) -> Place {
+    let place = again(start, database);
+    place.dl(&["write", "t", "--input", "rows.csv", "--set", "mirror.mode=background"]).good();
+    place
+}
+
+/// Runs a command that is killed at the n-th of such calls; it may come to its end before.
+fn killed_at(place: &Place, command: &[&str], call: &str, nth: usize) {
+    let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=SIGKILL:when={nth}"));
+    let ran = traced_as(command, place, &["-o", "/dev/null", "-e", &trace, "-e", &inject], &[]);
+    assert!(ran.code.is_none() || ran.code == Some(0), "{command:?} at {call} {nth}: {ran:?}");
+}
+
+fn listed(place: &Place, args: &[&str]) -> Vec<(String, String)> {
+    let listed = place.dl(&[&["tables", "--format", "json"], args].concat()).json();
+    let text = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap_or("live").to_string();
+    listed.as_array().unwrap().iter().map(|row| (text(row, "name"), text(row, "state"))).collect()
+}
+
+/// The one table there is, by its name and state.
+fn the_table(place: &Place) -> (String, String) {
+    let mut all = [listed(place, &[]), listed(place, &["--dropped"])].concat();
+    assert_eq!(all.len(), 1, "{all:?}");
+    all.remove(0)
+}
+
+fn rows(place: &Place, name: &str) -> usize {
+    place.dl(&["read", name, "--format", "json"]).json().as_array().unwrap().len()
+}
+
+fn check_goes_on(place: &Place, name: &str) {
+    assert_eq!(rows(place, name), 2, "{name}: nothing is lost");
+    place.dl(&["write", name, "--input", "rows.csv"]).good();
+    assert_eq!(rows(place, name), 3);
+    // The right to publish may be that of the process that was killed: this waits for it.
+    place.dl(&["mirror", "run"]).good();
+    place.dl(&["verify", "--every-version", "--data"]).good();
+}
+
+/// The calls at which the disk changes, and which of them.
+fn points(database: Database) -> Vec<(&'static str, usize)> {
+    match database {
+        Database::Sqlite => {
+            let calls = [("pwrite64", [1, 9]), ("fdatasync,fsync", [2, 4]), ("linkat,link", [1, 2])];
+            calls.into_iter().flat_map(|(call, nth)| nth.map(|n| (call, n))).collect()
+        }
+        Database::DuckDb => vec![("fsync", 1), ("fsync", 3)],
+        Database::Postgres => vec![("sendto", 9)],
+    }
+}
+
+#[test]
+fn a_crash_leaves_no_table_half_renamed_dropped_or_detached() {
+    for database in databases("crash") {
+        let start = begin(*database);
+        for (call, nth) in points(*database) {
+            let point = format!("{database:?}, {call} {nth}");
+            let place = behind(&start, *database);
+            killed_at(&place, &["rename", "t", "u"], call, nth);
+            let (name, state) = the_table(&place);
+            assert!(state == "live" && ["default.t", "default.u"].contains(&name.as_str()), "{point}: {name} {state}");
+            check_goes_on(&place, &name);
+
+            let place = behind(&start, *database);
+            killed_at(&place, &["drop", "t"], call, nth);
+            if the_table(&place).1 == "dropped" {
+                assert!(place.path("t/_delta_log/00000000000000000002.json").exists(), "{point}: published before");
+                place.dl(&["undrop", "t"]).good();
+            }
+            assert_eq!(the_table(&place), ("default.t".into(), "live".into()), "{point}");
+            check_goes_on(&place, "t");
+
+            let place = behind(&start, *database);
+            killed_at(&place, &["detach", "t", "--yes"], call, nth);
+            match the_table(&place).1.as_str() {
+                "detached" => {
+                    place.dl(&["import", "t", "--as", "plain"]).good();
+                    check_goes_on(&place, "plain");
+                }
+                _ => check_goes_on(&place, "t"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_in_a_deletion_leaves_what_goes_on() {
+    let command = ["drop", "t", "--delete-files", "--yes"];
+    for database in databases("crash") {
+        let start = begin(*database);
+        let mut points = points(*database);
+        points.extend([("unlink,unlinkat", 1), ("unlink,unlinkat", 3), ("unlink,unlinkat", 6), ("rmdir", 1)]);
+        for (call, nth) in points {
+            let point = format!("{database:?}, {call} {nth}");
+            let place = behind(&start, *database);
+            killed_at(&place, &command, call, nth);
+            let state = the_table(&place).1;
+            if state == "live" {
+                check_goes_on(&place, "t");
+                continue;
+            }
+            // The place is not given to another table before all is gone.
+            if state == "deleting" {
+                let other = ["create", "other", "--location", "t", "--schema", "id long"];
+                assert_eq!(place.dl(&other).code, Some(1), "{point}");
+                assert_eq!(place.dl(&["undrop", "t"]).code, Some(1), "{point}");
+                place.dl(&command).good();
+            }
+            assert_eq!(the_table(&place).1, "deleted", "{point}");
+            let left: Vec<_> = std::fs::read_dir(place.path("t")).unwrap().map(|e| e.unwrap().file_name()).collect();
+            assert!(left.is_empty(), "{point}: {left:?}");
+            place.dl(&["create", "t", "--location", "t", "--schema", "id long, name string"]).good();
+            assert_eq!(rows(&place, "t"), 0, "{point}");
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! The life of a table in a catalog: it is renamed, dropped, undropped, detached.
+//!
+//! Each change is one transaction of the catalog. What happens outside of it comes first where it must be done before
+//! the table is gone (publishing), and last where it cannot be undone (deleting files): a process that ends in between
+//! leaves a table that is live, or one that is dropped and whose files [are still to be deleted](TableState::Deleting).
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::action::Version;
+use crate::catalog::{Catalog, Lease, TableEntry, TableRef, TxnLogReader};
+use crate::commit::NewTable;
+use crate::error::{ErrorKind, Result, TxnLogError};
+use crate::ids::{TableId, TableName};
+use crate::location::Location;
+use crate::time::format_ms;
+
+/// What becomes of a catalog's tables.
+///
+/// # Contract
+/// - *Atomic*: each call is one transaction, with a line in the audit.
+/// - *Exclusive*: a call and a commit to the same table happen one after the other. A commit that comes later than a
+///   drop is [`ErrorKind::NotFound`] and says what became of the table; later than a rename it is made.
+/// - A table keeps its id, its history and the ids of its commits, whatever it is called and also when it is dropped.
+/// - No call touches a file.
+#[async_trait]
+pub trait TableLifecycle: Send + Sync + fmt::Debug {
+    /// Gives a table another name, which no table may have.
+    async fn rename_table(&self, table: TableId, to: &TableName, committer: Option<&str>) -> Result<TableEntry>;
+
+    /// Takes a table out of the catalog: its name is free again and nothing is published any more. Who does it holds
+    /// the right to publish the table, so nobody else publishes meanwhile; the right ends with the table.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when the lease is no longer the newest, when the newest version is not
+    /// [`DropTable::at_version`], or when versions are committed that are not published, unless
+    /// [`DropTable::allow_unpublished`] says that they may be.
+    async fn drop_table(&self, lease: &Lease, drop: &DropTable) -> Result<()>;
+
+    /// Brings a dropped table back, under its name or under another one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] when its name or its place was taken meanwhile, [`ErrorKind::NotFound`] when its
+    /// retention is over, [`ErrorKind::Invalid`] when its files were deleted or it was detached.
+    async fn undrop_table(
+        &self,
+        table: TableId,
+        name: Option<&TableName>,
+        committer: Option<&str>,
+    ) -> Result<TableEntry>;
+
+    /// Records that the files of a table that was dropped [with its files](DropMode::DeleteFiles) are gone, so that its
+    /// place is free again. Of one that is recorded already it does nothing.
+    async fn mark_files_deleted(&self, table: TableId) -> Result<()>;
+
+    /// A table that is in the catalog and not live; `None` for any other.
+    async fn inactive_table(&self, table: TableId) -> Result<Option<InactiveTable>>;
+
+    /// The tables that are not live, or those of them that had a name: by name, and of one name the newest first.
+    async fn inactive_tables(&self, name: Option<&TableName>) -> Result<Vec<InactiveTable>>;
+
+    /// The log of a table whose files are being deleted.
+    fn reader_for_deletion(&self, table: TableId) -> Arc<dyn TxnLogReader>;
+}
+
+/// The operation of the last commit that a catalog makes to a table that is detached. A log that ends with it is no
+/// catalog's any more.
+pub const DETACH: &str = "DETACH TABLE";
+
+/// How a table is dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DropTable {
+    /// What becomes of it.
+    pub mode: DropMode,
+    /// Whether versions may be committed and not published.
+    pub allow_unpublished: bool,
+    /// The version that must be the newest, where it matters.
+    pub at_version: Option<Version>,
+    /// Who drops it.
+    pub committer: Option<String>,
+}
+
+/// What becomes of a table that is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropMode {
+    /// It can be undropped for so many milliseconds.
+    Retain {
+        /// Milliseconds.
+        ms: i64,
+    },
+    /// Its files are deleted next: its place is not free until they are.
+    DeleteFiles,
+    /// It goes on as a plain Delta table that no catalog manages.
+    Detach,
+}
+
+/// Where a table is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableState {
+    /// Its history is being loaded, or was in part.
+    Loading,
+    /// It is there for everyone.
+    Live,
+    /// It is dropped and can be undropped.
+    Dropped,
+    /// It is dropped, and its files are being deleted.
+    Deleting,
+    /// It is dropped, and its files are deleted.
+    Deleted,
+    /// It is a plain Delta table.
+    Detached,
+}
+
+impl TableState {
+    const ALL: [Self; 6] = [Self::Loading, Self::Live, Self::Dropped, Self::Deleting, Self::Deleted, Self::Detached];
+
+    /// The name in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Live => "live",
+            Self::Dropped => "dropped",
+            Self::Deleting => "deleting",
+            Self::Deleted => "deleted",
+            Self::Detached => "detached",
+        }
+    }
+
+    /// Reads the name.
+    pub fn parse(name: &str) -> Result<Self> {
+        let state = Self::ALL.into_iter().find(|state| state.as_str() == name);
+        state.ok_or_else(|| TxnLogError::corrupt(format!("a table is in the state {name:?}, which is not known")))
+    }
+
+    /// Whether the name of the table is taken.
+    pub fn holds_name(self) -> bool {
+        matches!(self, Self::Loading | Self::Live)
+    }
+
+    /// Whether the place of the table is taken.
+    pub fn holds_place(self) -> bool {
+        self.holds_name() || self == Self::Deleting
+    }
+}
+
+impl DropMode {
+    /// The state of a table that was dropped so.
+    pub fn state(self) -> TableState {
+        match self {
+            Self::Retain { .. } => TableState::Dropped,
+            Self::DeleteFiles => TableState::Deleting,
+            Self::Detach => TableState::Detached,
+        }
+    }
+
+    /// Until when the table can be undropped, when it is dropped at a time.
+    pub fn retained_until(self, dropped_at: i64) -> Option<i64> {
+        match self {
+            Self::Retain { ms } => Some(dropped_at.saturating_add(ms)),
+            Self::DeleteFiles | Self::Detach => None,
+        }
+    }
+
+    /// What the audit calls it.
+    pub fn action(self) -> &'static str {
+        match self {
+            Self::Retain { .. } => "DROP TABLE",
+            Self::DeleteFiles => "DROP TABLE WITH FILES",
+            Self::Detach => DETACH,
+        }
+    }
+}
+
+/// A table that is not live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InactiveTable {
+    /// Its id.
+    pub id: TableId,
+    /// The name it had, or will have.
+    pub name: TableName,
+    /// Where it is.
+    pub location: Location,
+    /// Where it is in its life.
+    pub state: TableState,
+    /// When it was dropped, in milliseconds since 1970.
+    pub dropped_at: Option<i64>,
+    /// Until when it can be undropped, in milliseconds since 1970.
+    pub retained_until: Option<i64>,
+    /// The oldest version held, once there is one.
+    pub base_version: Option<Version>,
+    /// The newest version.
+    pub current_version: Option<Version>,
+}
+
+impl InactiveTable {
+    /// The order of a listing: by name, and of one name the newest first.
+    pub fn by_name(a: &Self, b: &Self) -> Ordering {
+        let newest_first = b.dropped_at.cmp(&a.dropped_at);
+        a.name.cmp(&b.name).then(newest_first).then(a.id.cmp(&b.id))
+    }
+
+    /// What became of it, as a sentence without its end.
+    fn fate(&self) -> String {
+        let (name, place) = (&self.name, &self.location);
+        let at = self.dropped_at.map(|ms| format!(" at {}", format_ms(ms))).unwrap_or_default();
+        match self.state {
+            TableState::Loading => format!("the import of {name} from {place} is not finished"),
+            TableState::Live => format!("the table {name} is live"),
+            TableState::Dropped => format!("the table {name} was dropped{at}"),
+            TableState::Deleting | TableState::Deleted => {
+                format!("the table {name} at {place} was dropped{at}, with its files")
+            }
+            TableState::Detached => format!("the table {name} was detached{at}"),
+        }
+    }
+
+    /// What can be done.
+    fn advice(&self) -> String {
+        let (name, place) = (&self.name, &self.location);
+        match self.state {
+            TableState::Loading => format!("`dl import {place}` goes on with it, `dl drop {name}` gives it up"),
+            TableState::Live => format!("`dl show {name}` shows it"),
+            TableState::Dropped => {
+                let until = self.retained_until.map(|ms| format!(" until {}", format_ms(ms))).unwrap_or_default();
+                format!("`dl undrop {name}` brings it back{until}")
+            }
+            TableState::Deleting => format!("`dl drop {name} --delete-files` deletes what is left of them"),
+            TableState::Deleted => "it cannot be brought back".into(),
+            TableState::Detached => {
+                format!("it is a plain Delta table at {place}, `dl import {place} --as {name}` brings it in again")
+            }
+        }
+    }
+
+    /// The error of who asks for it as for a table that is live.
+    pub fn is_not_live(&self) -> TxnLogError {
+        TxnLogError::not_found(format!("{}: {}", self.fate(), self.advice()))
+    }
+
+    /// The error of who wants to make a table where this one is in the way, live or not.
+    pub fn in_the_way_of(&self, new: &NewTable) -> Option<TxnLogError> {
+        let taken = |what: String| TxnLogError::new(ErrorKind::AlreadyExists, what);
+        let same_place = self.location == new.location;
+        match self.state {
+            TableState::Live => new.taken_by(&self.name, &self.location),
+            TableState::Loading => {
+                let is_taken = self.name == new.name || same_place;
+                is_taken.then(|| taken(format!("{}: {}", self.fate(), self.advice())))
+            }
+            TableState::Deleting => same_place.then(|| {
+                let (place, fate, advice) = (&self.location, self.fate(), self.advice());
+                taken(format!("the files at {place} are being deleted ({fate}): {advice}"))
+            }),
+            TableState::Dropped | TableState::Deleted | TableState::Detached => None,
+        }
+    }
+
+    /// An error where it cannot be undropped at that time.
+    pub fn check_undrop(&self, now_ms: i64) -> Result<()> {
+        match self.state {
+            TableState::Dropped => match self.retained_until {
+                Some(until) if now_ms >= until => Err(TxnLogError::not_found(format!(
+                    "{} and could be undropped until {}",
+                    self.fate(),
+                    format_ms(until)
+                ))),
+                _ => Ok(()),
+            },
+            _ => Err(TxnLogError::invalid(format!("{} and cannot be undropped: {}", self.fate(), self.advice()))),
+        }
+    }
+}
+
+/// The table of that name that was dropped last and can be undropped; or else one of that name that cannot be, which
+/// [`TableLifecycle::undrop_table`] refuses with what became of it.
+pub async fn find_dropped(catalog: &dyn Catalog, name: &TableName) -> Result<InactiveTable> {
+    let mut tables = catalog.inactive_tables(Some(name)).await?;
+    let found = tables.iter().position(|table| table.state == TableState::Dropped).unwrap_or(0);
+    if found < tables.len() {
+        return Ok(tables.swap_remove(found));
+    }
+    Err(TxnLogError::not_found(match catalog.find(&TableRef::Name(name.clone())).await? {
+        Some(_) => format!("the table {name} is not dropped"),
+        None => format!("no table {name} was dropped: `dl tables --dropped` lists those that were"),
+    }))
+}
+
+/// The error of who asks for a table by an id that no live table has. `place` is what the catalog is called.
+pub fn no_table(id: TableId, place: &str, inactive: Option<&InactiveTable>) -> TxnLogError {
+    match inactive.filter(|table| table.state != TableState::Loading) {
+        Some(table) => table.is_not_live(),
+        None => TxnLogError::not_found(format!("there is no table with the id {id} in {place}")),
+    }
+}
+
+/// The error of who records that files were deleted which were not to be.
+pub fn not_deleting(id: TableId, place: &str, inactive: Option<&InactiveTable>) -> TxnLogError {
+    match inactive.filter(|table| table.state != TableState::Live) {
+        Some(table) => TxnLogError::invalid(format!("{}: its files were not to be deleted", table.fate())),
+        None => no_table(id, place, None),
+    }
+}
+
+/// Refuses to drop a table of which versions are not published, or whose newest is another one than was expected.
+pub fn check_drop(entry: &TableEntry, drop: &DropTable) -> Result<()> {
+    if drop.at_version.is_some_and(|version| version != entry.current_version) {
+        let message = format!("{} is at version {} meanwhile: try again", entry.name, entry.current_version);
+        return Err(TxnLogError::new(ErrorKind::Conflict, message));
+    }
+    let next: Version = entry.published_version.map_or(entry.base_version, |version| version.saturating_add(1));
+    let behind = entry.current_version.saturating_add(1).saturating_sub(next);
+    if behind == 0 || drop.allow_unpublished {
+        return Ok(());
+    }
+    let (versions, are) = if behind == 1 { ("version", "is") } else { ("versions", "are") };
+    let name = &entry.name;
+    Err(TxnLogError::new(
+        ErrorKind::Conflict,
+        format!(
+            "{behind} {versions} of {name} {are} committed and not published, so who reads {} would not see what was \
+             committed last: run `dl mirror run` first",
+            entry.location
+        ),
+    ))
+}
+
+/// The error of who gives a table a name that one has.
+pub fn name_taken(name: &TableName, by: &Location) -> TxnLogError {
+    let message = format!("there is a table {name} already, at {by}: choose another name");
+    TxnLogError::new(ErrorKind::AlreadyExists, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_is_read_as_it_is_written() {
+        for state in TableState::ALL {
+            assert_eq!(TableState::parse(state.as_str()).unwrap(), state);
+        }
+        assert!(TableState::parse("sold").unwrap_err().to_string().contains("\"sold\""));
+    }
+
+    #[test]
+    fn what_became_of_a_table_is_said_with_what_to_do() {
+        let table = |state| InactiveTable {
+            id: TableId(uuid::Uuid::nil()),
+            name: "sales.orders".parse().unwrap(),
+            location: Location::parse("/nowhere/orders").unwrap(),
+            state,
+            dropped_at: Some(1_700_000_000_000),
+            retained_until: Some(1_700_000_001_000),
+            base_version: Some(0),
+            current_version: Some(3),
+        };
+        for (state, says) in [
+            (
+                TableState::Dropped,
+                "was dropped at 2023-11-14T22:13:20.000Z: `dl undrop sales.orders` brings it back until",
+            ),
+            (TableState::Deleting, "`dl drop sales.orders --delete-files` deletes what is left"),
+            (TableState::Deleted, "with its files: it cannot be brought back"),
+            (TableState::Detached, "`dl import /nowhere/orders --as sales.orders` brings it in again"),
+            (TableState::Loading, "`dl drop sales.orders` gives it up"),
+        ] {
+            let said = table(state).is_not_live().to_string();
+            assert!(said.contains(says), "{said}");
+        }
+        assert!(table(TableState::Dropped).check_undrop(1_700_000_000_999).is_ok());
+        let over = table(TableState::Dropped).check_undrop(1_700_000_001_000).unwrap_err();
+        assert_eq!(over.kind(), ErrorKind::NotFound);
+        assert!(over.to_string().contains("could be undropped until 2023-11-14T22:13:21"), "{over}");
+    }
+}

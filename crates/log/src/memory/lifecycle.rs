@@ -1,0 +1,79 @@
+//! The life of tables in memory.
+
+use super::*;
+use crate::lifecycle::{DropTable, TableLifecycle, check_drop, name_taken, not_deleting};
+
+/// Refuses a name that a table has.
+fn check_name_free(tables: &BTreeMap<TableId, Table>, name: &TableName) -> Result<()> {
+    let taken = tables.values().find(|t| t.state.holds_name() && t.name == *name);
+    taken.map_or(Ok(()), |t| Err(name_taken(name, &t.location)))
+}
+
+#[async_trait]
+impl TableLifecycle for MemoryCatalog {
+    async fn rename_table(&self, table: TableId, to: &TableName, _: Option<&str>) -> Result<TableEntry> {
+        let mut tables = self.lock();
+        live(&mut tables, table)?;
+        check_name_free(&tables, to)?;
+        let renamed = live(&mut tables, table)?;
+        renamed.name = to.clone();
+        renamed.entry(table).ok_or_else(|| no_table(table, DESCRIPTION, None))
+    }
+
+    async fn drop_table(&self, lease: &Lease, drop: &DropTable) -> Result<()> {
+        let now_ms = self.clock.now_ms();
+        self.with(lease.table, |t| {
+            if t.lease.as_ref().is_none_or(|(held, _)| held != lease) {
+                return Err(commit::fenced(&t.name));
+            }
+            let entry = t.entry(lease.table).ok_or_else(|| no_table(lease.table, DESCRIPTION, None))?;
+            check_drop(&entry, drop)?;
+            t.state = drop.mode.state();
+            t.dropped_at = Some(now_ms);
+            t.retained_until = drop.mode.retained_until(now_ms);
+            t.lease = Some((lease.clone(), i64::MIN));
+            Ok(())
+        })
+    }
+
+    async fn undrop_table(&self, table: TableId, name: Option<&TableName>, _: Option<&str>) -> Result<TableEntry> {
+        let (now_ms, mut tables) = (self.clock.now_ms(), self.lock());
+        let dropped = tables.get(&table).ok_or_else(|| no_table(table, DESCRIPTION, None))?;
+        dropped.described(table).check_undrop(now_ms)?;
+        let name = name.unwrap_or(&dropped.name).clone();
+        let new = crate::commit::NewTable { name: name.clone(), location: dropped.location.clone(), owner: None };
+        check_free(&tables, &new, Some(table))?;
+        self.compared.remove(table);
+        let undropped = tables.get_mut(&table).and_then(|t| {
+            (t.state, t.name) = (TableState::Live, name);
+            (t.dropped_at, t.retained_until) = (None, None);
+            t.entry(table)
+        });
+        undropped.ok_or_else(|| no_table(table, DESCRIPTION, None))
+    }
+
+    async fn mark_files_deleted(&self, table: TableId) -> Result<()> {
+        match self.lock().get_mut(&table) {
+            Some(t) if t.state == TableState::Deleting => t.state = TableState::Deleted,
+            Some(t) if t.state == TableState::Deleted => {}
+            other => return Err(not_deleting(table, DESCRIPTION, other.map(|t| t.described(table)).as_ref())),
+        }
+        Ok(())
+    }
+
+    async fn inactive_table(&self, table: TableId) -> Result<Option<InactiveTable>> {
+        Ok(self.lock().get(&table).filter(|t| !t.is_live()).map(|t| t.described(table)))
+    }
+
+    async fn inactive_tables(&self, name: Option<&TableName>) -> Result<Vec<InactiveTable>> {
+        let tables = self.lock();
+        let inactive = tables.iter().filter(|(_, t)| !t.is_live() && name.is_none_or(|name| t.name == *name));
+        let mut inactive: Vec<_> = inactive.map(|(id, t)| t.described(*id)).collect();
+        inactive.sort_by(InactiveTable::by_name);
+        Ok(inactive)
+    }
+
+    fn reader_for_deletion(&self, table: TableId) -> Arc<dyn TxnLogReader> {
+        Arc::new(MemoryTxnLog { catalog: self.clone(), table, state: TableState::Deleting })
+    }
+}

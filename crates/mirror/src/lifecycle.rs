@@ -1,0 +1,209 @@
+//! Dropping and detaching tables: published to their end first, and nothing is written to their folders afterwards.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use deltalakedb_log::action::{Action, CommitInfo};
+use deltalakedb_log::catalog::{Lease, check_apart};
+use deltalakedb_log::commit::{Base, CommitRequest, Outcome};
+use deltalakedb_log::lifecycle::DETACH;
+use deltalakedb_log::{
+    DropMode, DropTable, ErrorKind, InactiveTable, Object, Result, TableEntry, TableId, TableName, TableState,
+    TxnLogError, Version,
+};
+use futures::TryStreamExt;
+use object_store::path::Path;
+
+use crate::behind::check_not_behind;
+use crate::publish::{Mirror, lock};
+use crate::upkeep::{below_table, delete};
+
+/// How often a drop begins again because something was committed or published meanwhile.
+const ROUNDS: u32 = 10;
+/// How often the right to publish is asked for, and how long between two tries.
+const TRIES: u32 = 300;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A table that is live again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Undropped {
+    /// The table.
+    pub table: TableEntry,
+    /// What must be done before it is written to: its `_delta_log` is not as it was left.
+    pub warning: Option<String>,
+}
+
+impl Mirror {
+    /// Drops a table. What is committed is published first, unless `drop` says that it need not be; the
+    /// right to publish is held until the table is gone, so no other process writes to its `_delta_log` then. What a
+    /// process was doing at that moment it may end: a checkpoint or a checksum of a version that is published.
+    ///
+    /// # Errors
+    /// When the table cannot be published to its end, or somebody commits to it again and again: it stays as it is.
+    pub async fn drop_table(&self, table: TableId, drop: &DropTable) -> Result<TableEntry> {
+        let mut round = 0;
+        loop {
+            round += 1;
+            let entry = self.entry(table).await?;
+            if !drop.allow_unpublished {
+                self.publish_or_wait(&entry).await.map_err(|e| not_published(&entry, drop.mode, e))?;
+            }
+            match self.drop_under_lease(&entry, drop).await {
+                // Another version than the one that is to be the last does not become that by trying again.
+                Err(e) if e.kind() == ErrorKind::Conflict && round < ROUNDS && drop.at_version.is_none() => {
+                    tracing::debug!(table = %entry.name, error = %e, "not dropped yet");
+                }
+                Err(e) => return Err(e),
+                Ok(()) => return Ok(entry),
+            }
+        }
+    }
+
+    /// Makes a table one that no catalog manages. Its last version of ours says so: who writes it by its path is refused
+    /// as long as the newest version is a catalog's.
+    pub async fn detach_table(&self, table: TableId, committer: Option<String>) -> Result<TableEntry> {
+        let mut drop = DropTable { mode: DropMode::Detach, allow_unpublished: false, at_version: None, committer };
+        let mut round = 0;
+        loop {
+            round += 1;
+            let entry = self.entry(table).await?;
+            if drop.at_version != Some(entry.current_version) {
+                let (operation, mut info) = (self.clock.new_uuid(), Object::default());
+                info.set("operation", DETACH);
+                let (base, actions) =
+                    (Base::RebaseFrom(entry.current_version), vec![Action::CommitInfo(CommitInfo(info))]);
+                let mut request = CommitRequest::new(table, operation, base, actions);
+                request.committer = drop.committer.clone();
+                let committed = self.catalog.commit_all(vec![request]).await.and_then(Outcome::committed);
+                let committed = committed.map_err(|e| not_published(&entry, drop.mode, e))?;
+                drop.at_version = committed.first().map(|committed| committed.version);
+            }
+            match self.drop_table(table, &drop).await {
+                Err(e) if e.kind() == ErrorKind::Conflict && round < ROUNDS => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn drop_under_lease(&self, entry: &TableEntry, drop: &DropTable) -> Result<()> {
+        let turn = self.turn(entry.id);
+        let _turn = turn.lock().await;
+        match self.settle_in_turn(entry.id).await {
+            Err(e) if drop.allow_unpublished => tracing::debug!(table = %entry.name, error = %e, "not settled"),
+            settled => settled?,
+        }
+        let lease = self.wait_for_lease(entry).await?;
+        match self.catalog.drop_table(&lease, drop).await {
+            Ok(()) => {
+                lock(&self.shared.unsettled).remove(&entry.id);
+                lock(&self.shared.tables).remove(&entry.id);
+                Ok(())
+            }
+            Err(e) => {
+                self.catalog.release_lease(&lease).await?;
+                Err(e)
+            }
+        }
+    }
+
+    async fn wait_for_lease(&self, entry: &TableEntry) -> Result<Lease> {
+        for _ in 0..TRIES {
+            match self.lease(entry.id).await? {
+                Some(lease) => return Ok(lease),
+                None => self.clock.sleep(PAUSE).await,
+            }
+        }
+        let message = format!("another process publishes {} and does not come to an end: try again", entry.name);
+        Err(TxnLogError::new(ErrorKind::Unavailable, message))
+    }
+
+    /// Brings a dropped table back, under its name or under another one, and looks at its `_delta_log`: others may have
+    /// written to it meanwhile.
+    pub async fn undrop_table(
+        &self,
+        table: &InactiveTable,
+        name: Option<&TableName>,
+        committer: Option<&str>,
+    ) -> Result<Undropped> {
+        let catalog = self.catalog.as_ref();
+        check_apart(catalog, &table.location).await?;
+        let table = catalog.undrop_table(table.id, name, committer).await?;
+        let looked = check_not_behind(catalog, self.stores.as_ref(), table.id).await;
+        Ok(Undropped { table, warning: looked.err().map(|e| e.to_string()) })
+    }
+
+    /// Deletes the `_delta_log` of a table that was dropped with its files, from its newest version to its oldest: at
+    /// every moment, also when this is interrupted, it is the log of the table as it once was. How many files are gone.
+    pub async fn delete_log(&self, table: &InactiveTable) -> Result<u64> {
+        if table.state != TableState::Deleting {
+            return Err(deltalakedb_log::lifecycle::not_deleting(table.id, &self.catalog.describe(), Some(table)));
+        }
+        let store = self.stores.open(&table.location, self.durability)?;
+        let listed: Vec<_> = store.list(Some(&Path::from("_delta_log"))).try_collect().await?;
+        let mut files: Vec<_> = listed.iter().map(|file| below_table(&file.location)).collect();
+        files.sort_by_cached_key(deletion_order);
+        let mut count = 0;
+        for file in &files {
+            count += u64::from(delete(store.as_ref(), file).await?);
+        }
+        Ok(count)
+    }
+}
+
+/// First what leads readers past single commits; then version by version, each commit before the checkpoint of its
+/// version, without which a log that begins there could not be read; then what belongs to checkpoints that are gone.
+fn deletion_order(path: &Path) -> (u8, Reverse<Version>, bool) {
+    let name = path.filename().unwrap_or_default();
+    let version = name.split_once('.').and_then(|(version, kind)| Some((version.parse().ok()?, kind)));
+    match version {
+        _ if name == "_last_checkpoint" || name.ends_with(".compacted.json") => (0, Reverse(0), false),
+        Some((version, kind)) if path.parts().count() == 2 => (1, Reverse(version), kind.starts_with("checkpoint.")),
+        _ => (2, Reverse(0), false),
+    }
+}
+
+fn not_published(entry: &TableEntry, mode: DropMode, e: TxnLogError) -> TxnLogError {
+    let name = &entry.name;
+    let message = match mode {
+        DropMode::Detach => format!("{name} was not detached, because not all of it can be published"),
+        DropMode::Retain { .. } | DropMode::DeleteFiles => format!(
+            "{name} was not dropped, because not all of it can be published (`dl drop {name} --force` drops it all the \
+             same, and what is not published comes back with `dl undrop`)"
+        ),
+    };
+    TxnLogError::new(e.kind(), message).with_source(e)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_goes_from_its_newest_version_to_its_oldest() {
+        let mut files: Vec<_> = [
+            "_delta_log/00000000000000000000.json",
+            "_delta_log/00000000000000000002.checkpoint.parquet",
+            "_delta_log/_sidecars/x.parquet",
+            "_delta_log/00000000000000000002.json",
+            "_delta_log/00000000000000000000.00000000000000000002.compacted.json",
+            "_delta_log/00000000000000000003.json",
+            "_delta_log/_last_checkpoint",
+        ]
+        .map(Path::from)
+        .into();
+        files.sort_by_cached_key(deletion_order);
+        let names: Vec<_> = files.iter().filter_map(|path| path.filename()).collect();
+        assert_eq!(
+            names,
+            [
+                "00000000000000000000.00000000000000000002.compacted.json",
+                "_last_checkpoint",
+                "00000000000000000003.json",
+                "00000000000000000002.json",
+                "00000000000000000002.checkpoint.parquet",
+                "00000000000000000000.json",
+                "x.parquet",
+            ]
+        );
+    }
+}

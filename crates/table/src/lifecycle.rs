@@ -1,0 +1,296 @@
+//! Dropping tables, and deleting the files of those that are dropped with them.
+//!
+//! Only what the table's history in the catalog names below its own folder is deleted, and its `_delta_log`. The catalog
+//! says first that the files are being deleted, and last that they are gone: until then it holds the place of the table,
+//! and whoever drops the table again goes on where it was left.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
+
+use deltalakedb_log::action::{Action, Add, DeletionVector};
+use deltalakedb_log::catalog::{TxnLogReader, first_commit, require};
+use deltalakedb_log::{
+    DropMode, DropTable, ErrorKind, InactiveTable, Location, Result, TableEntry, TableId, TableName, TableRef,
+    TableState, TxnLogError, Version,
+};
+use deltalakedb_mirror::Mirror;
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::ObjectStore;
+use object_store::path::Path;
+
+use crate::delta_rs::deletion_vector_file;
+use crate::table::{MANIFEST, MANIFESTS};
+use crate::vacuum::{PAGE, Place, walk};
+use crate::write::WriteOptions;
+
+/// How a table is dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DropOptions {
+    /// Its files are deleted, too.
+    pub delete_files: bool,
+    /// It is dropped even where not all of it can be published.
+    pub force: bool,
+}
+
+/// A table that was dropped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dropped {
+    /// As it was.
+    pub table: TableEntry,
+    /// What was deleted, where that was asked for.
+    pub deleted: Option<DeletedFiles>,
+}
+
+/// What was deleted of a table, and what not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeletedFiles {
+    /// Files that were deleted.
+    pub files: u64,
+    /// Files that are left in the table's folder, because they do not belong to it.
+    pub left: u64,
+}
+
+/// Drops a table. It can be undropped for [`WriteOptions::dropped_retention`], unless its files are deleted.
+pub async fn drop_table(mirror: &Mirror, table: TableId, how: DropOptions, options: &WriteOptions) -> Result<Dropped> {
+    let mode = match how.delete_files {
+        true => DropMode::DeleteFiles,
+        false => DropMode::Retain { ms: i64::try_from(options.dropped_retention.as_millis()).unwrap_or(i64::MAX) },
+    };
+    let drop = DropTable {
+        mode,
+        allow_unpublished: how.force || how.delete_files,
+        at_version: None,
+        committer: options.committer.clone(),
+    };
+    let table = mirror.drop_table(table, &drop).await?;
+    let deleted = match mirror.catalog().inactive_table(table.id).await? {
+        Some(dropped) if how.delete_files => Some(delete_files(mirror, &dropped, options).await?),
+        _ => None,
+    };
+    Ok(Dropped { table, deleted })
+}
+
+/// What there was to drop under a name that no live table has.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DroppedInactive {
+    /// An import that was not finished, which is given up.
+    Import(InactiveTable),
+    /// A table that was dropped with its files, not all of which were deleted; they are now.
+    Files(InactiveTable, DeletedFiles),
+}
+
+/// Gives up an import that is not finished, or deletes what is left of the files of a table that was dropped with them.
+pub async fn drop_inactive(
+    mirror: &Mirror,
+    name: &TableName,
+    how: DropOptions,
+    options: &WriteOptions,
+) -> Result<DroppedInactive> {
+    let catalog = mirror.catalog();
+    for table in catalog.inactive_tables(Some(name)).await? {
+        match table.state {
+            TableState::Loading => {
+                catalog.abandon_load(table.id).await?;
+                return Ok(DroppedInactive::Import(table));
+            }
+            TableState::Deleting if how.delete_files => {
+                let deleted = delete_files(mirror, &table, options).await?;
+                return Ok(DroppedInactive::Files(table, deleted));
+            }
+            _ => {}
+        }
+    }
+    let name = TableRef::Name(name.clone());
+    let live = require(catalog.as_ref(), &name).await?;
+    Err(TxnLogError::new(
+        ErrorKind::Conflict,
+        format!("the table {} has just come into the catalog: try again", live.name),
+    ))
+}
+
+/// Makes a table one that no catalog manages: a plain Delta table, with all that was committed to it.
+pub async fn detach_table(mirror: &Mirror, table: TableId, options: &WriteOptions) -> Result<TableEntry> {
+    mirror.detach_table(table, options.committer.clone()).await
+}
+
+/// Deletes what is there of the files of a table that was dropped with them.
+pub async fn delete_files(mirror: &Mirror, table: &InactiveTable, options: &WriteOptions) -> Result<DeletedFiles> {
+    let deleted = delete_all(mirror, table, options).await.map_err(|e| {
+        let (name, kind) = (&table.name, e.kind());
+        let message = format!(
+            "{name} is dropped, but not all of its files could be deleted: `dl drop {name} --delete-files` goes on"
+        );
+        TxnLogError::new(kind, message).with_source(e)
+    })?;
+    mirror.catalog().mark_files_deleted(table.id).await?;
+    Ok(deleted)
+}
+
+async fn delete_all(mirror: &Mirror, table: &InactiveTable, options: &WriteOptions) -> Result<DeletedFiles> {
+    let log = mirror.delete_log(table).await?;
+    let reader = mirror.catalog().reader_for_deletion(table.id);
+    let mut deletion = Deletion::new(table, options)?;
+    if let (Some(base), Some(newest)) = (table.base_version, table.current_version) {
+        deletion.history(reader.as_ref(), base, newest).await?;
+    }
+    deletion.manifests().await?;
+    deletion.remove_empty_folders();
+    let left = deletion.store.list(None).try_fold(0, |n, _| std::future::ready(Ok(n + 1))).await?;
+    Ok(DeletedFiles { files: log + deletion.count, left })
+}
+
+/// The files of a table while they are deleted.
+struct Deletion {
+    place: Place,
+    store: std::sync::Arc<dyn ObjectStore>,
+    folders: Option<LocalFolders>,
+    count: u64,
+}
+
+impl Deletion {
+    fn new(table: &InactiveTable, options: &WriteOptions) -> Result<Self> {
+        let folders = options.stores.directory(&table.location).map(LocalFolders::new);
+        let store = options.stores.open(&table.location, options.durability)?;
+        Ok(Self { place: Place::new(&table.location), store, folders, count: 0 })
+    }
+
+    /// Deletes what the versions of the table name, a page of commits at a time.
+    async fn history(&mut self, reader: &dyn TxnLogReader, base: Version, newest: Version) -> Result<()> {
+        let first = first_commit(reader, base).await?;
+        let mut page = HashSet::new();
+        if first > base {
+            let mut live = reader.files_in_order(base).await?;
+            while let Some(add) = live.try_next().await? {
+                self.add(&mut page, &add)?;
+                self.delete_if_full(&mut page).await?;
+            }
+            let mut tombstones = reader.tombstones(base, i64::MIN).await?;
+            while let Some(remove) = tombstones.try_next().await? {
+                self.name(&mut page, &remove.path);
+                self.vector(&mut page, remove.deletion_vector.as_ref())?;
+                self.delete_if_full(&mut page).await?;
+            }
+        }
+        for from in (first..=newest).step_by(PAGE as usize) {
+            walk(reader, (from, newest.min(from + PAGE - 1)), |action| {
+                match action {
+                    Action::Add(add) => self.add(&mut page, add)?,
+                    Action::Remove(remove) => {
+                        self.name(&mut page, &remove.path);
+                        self.vector(&mut page, remove.deletion_vector.as_ref())?;
+                    }
+                    Action::Cdc(cdc) => self.name(&mut page, &cdc.path),
+                    _ => {}
+                }
+                Ok(())
+            })
+            .await?;
+            self.delete(std::mem::take(&mut page)).await?;
+        }
+        self.delete(page).await
+    }
+
+    fn add(&mut self, page: &mut HashSet<Path>, add: &Add) -> Result<()> {
+        self.name(page, &add.path);
+        self.vector(page, add.deletion_vector.as_ref())
+    }
+
+    fn vector(&mut self, page: &mut HashSet<Path>, vector: Option<&DeletionVector>) -> Result<()> {
+        let location: &Location = self.place.location();
+        let url = vector.map(|vector| deletion_vector_file(vector, location)).transpose()?.flatten();
+        if let Some(url) = url {
+            self.name(page, url.as_str());
+        }
+        Ok(())
+    }
+
+    /// Notes a file that the log names, if it is below the table.
+    fn name(&mut self, page: &mut HashSet<Path>, raw: &str) {
+        let below = self.place.below(raw);
+        // What is elsewhere keeps its whole path or URL.
+        let inside = std::str::from_utf8(&below).ok().filter(|path| !path.starts_with('/') && !path.contains("://"));
+        page.extend(inside.and_then(|path| Path::parse(path).ok()));
+    }
+
+    async fn delete_if_full(&mut self, page: &mut HashSet<Path>) -> Result<()> {
+        match page.len() >= BATCH {
+            true => self.delete(std::mem::take(page)).await,
+            false => Ok(()),
+        }
+    }
+
+    async fn delete(&mut self, mut files: HashSet<Path>) -> Result<()> {
+        if let Some(folders) = &mut self.folders {
+            files.retain(|file| folders.holds(file));
+        }
+        let files = stream::iter(files.into_iter().map(Ok)).boxed();
+        let mut deleted = self.store.delete_stream(files);
+        while let Some(deleted) = deleted.next().await {
+            match deleted {
+                Ok(_) => self.count += 1,
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the lists of files that were made for readers without Delta.
+    async fn manifests(&mut self) -> Result<()> {
+        let listed: Vec<_> = self.store.list(Some(&Path::from(MANIFESTS))).try_collect().await?;
+        let manifests = listed.into_iter().map(|file| file.location);
+        self.delete(manifests.filter(|path| path.filename() == Some(MANIFEST)).collect()).await
+    }
+
+    fn remove_empty_folders(&self) {
+        if let Some(folders) = &self.folders {
+            folders.remove_empty();
+        }
+    }
+}
+
+/// Files deleted at once.
+const BATCH: usize = 1_000;
+
+/// The folders of a table on this machine.
+struct LocalFolders {
+    /// That of the table.
+    root: PathBuf,
+    /// The same without links.
+    real: Option<PathBuf>,
+    /// Whether a folder is below that of the table once links are followed.
+    inside: HashMap<PathBuf, bool>,
+}
+
+impl LocalFolders {
+    fn new(root: PathBuf) -> Self {
+        let real = root.canonicalize().ok();
+        Self { root, real, inside: HashMap::new() }
+    }
+
+    /// Whether a file is there, and really below the table: a link may lead to another place.
+    fn holds(&mut self, file: &Path) -> bool {
+        let path = self.root.join(file.as_ref());
+        let Some((folder, real)) = path.parent().zip(self.real.as_ref()) else { return false };
+        let is_inside = |folder: &PathBuf| folder.canonicalize().is_ok_and(|folder| folder.starts_with(real));
+        *self.inside.entry(folder.to_path_buf()).or_insert_with_key(is_inside)
+    }
+
+    /// Removes the folders that files were deleted from, those of the log, and those above them, where nothing is left
+    /// in them. The table's own folder stays.
+    fn remove_empty(&self) {
+        let log = ["_delta_log", "_delta_log/_sidecars", MANIFESTS].map(|folder| self.root.join(folder));
+        let own = self.inside.iter().filter(|(_, inside)| **inside).map(|(folder, _)| folder.clone());
+        let mut folders: BTreeSet<PathBuf> = BTreeSet::new();
+        for folder in own.chain(log) {
+            let above = folder.ancestors().take_while(|above| *above != self.root && above.starts_with(&self.root));
+            folders.extend(above.map(PathBuf::from));
+        }
+        // What is inside a folder comes after it.
+        for folder in folders.iter().rev() {
+            if let Err(e) = std::fs::remove_dir(folder) {
+                tracing::debug!(folder = %folder.display(), error = %e, "a folder stays");
+            }
+        }
+    }
+}
