@@ -8,7 +8,8 @@ import deltalake
 import pytest
 
 from deltalakedb import Catalog, DeltaTable, Field, Schema, write_deltalake
-from deltalakedb.exceptions import DeltaError, MirrorWarning, TableNotFoundError
+from deltalakedb.exceptions import DeltaError, TableNotFoundError
+from deltalakedb.warnings import MirrorWarning
 
 from .conftest import ids, read
 
@@ -96,10 +97,12 @@ def test_a_table_that_others_wrote_to_while_it_was_dropped(
 
 def test_an_import_that_failed_is_given_up(catalog: Catalog, path: str) -> None:
     deltalake.write_deltalake(path, ids(0))
-    deltalake.write_deltalake(path, ids(1), mode="append")
-    newest = Path(path, "_delta_log", "00000000000000000001.json")
-    newest.write_text('{"add":')
-    with pytest.raises(DeltaError, match=newest.name):
+    for n in (1, 2):
+        deltalake.write_deltalake(path, ids(n), mode="append")
+    deltalake.DeltaTable(path).create_checkpoint()
+    torn = Path(path, "_delta_log", "00000000000000000001.json")
+    torn.write_text('{"add":')
+    with pytest.raises(DeltaError, match=torn.name):
         catalog.import_table(path, "old")
     with pytest.raises(DeltaError, match="import of default.old .*not finished"):
         catalog.create("old", Schema([Field("id", "long")]), location=path + "2")
