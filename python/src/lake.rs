@@ -151,7 +151,7 @@ impl Lake {
         self.handles.fetch_sub(1, Ordering::SeqCst) == 1
     }
 
-    /// Ends the connections. Who connects again gets new ones; tables that were opened before fail.
+    /// Ends the connections. Whoever connects again gets new ones; tables that were opened before fail.
     pub(crate) async fn close(&self) {
         {
             let mut lakes = lakes();

@@ -606,7 +606,7 @@ impl RawTable {
         let blind = write.mode == SaveMode::Append;
         self.run(py, Operation::Write(write), writer, commit, hooks, |options| {
             options.target_file_size = target_file_size;
-            // Who appends has read nothing that could have changed.
+            // Whoever appends has read nothing that could have changed.
             if blind && options.applications.is_empty() {
                 options.read_version = None;
             }

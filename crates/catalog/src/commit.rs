@@ -79,7 +79,7 @@ fn pause(retry: u32, clock: &dyn Clock) -> Duration {
     (PAUSE * (1 << retry)).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
-/// One attempt by who knew the catalog in that epoch.
+/// One attempt by whoever knew the catalog in that epoch.
 async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest], epoch: Uuid) -> Result<Outcome> {
     let Writing { mut session, now_ms, identity } = catalog.begin_write(&tables(requests)).await?;
     if identity.1 != epoch {

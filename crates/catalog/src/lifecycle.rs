@@ -37,7 +37,7 @@ pub(crate) async fn find_any(session: &mut dyn Session, table: TableId) -> Resul
     rows.into_iter().next().map(any_table).transpose()
 }
 
-/// The error of who asks for a table by an id that no live table has.
+/// The error of whoever asks for a table by an id that no live table has.
 pub(crate) async fn no_table(db: &dyn Database, table: TableId) -> TxnLogError {
     match db.query(&format!("{TABLES} table_id = ?"), vec![table.0.into()]).await {
         Ok(rows) => no_table_of(db, table, rows),

@@ -7,7 +7,7 @@
 //! committed before the lock was got.
 //!
 //! A client that stops between two statements loses its transaction, and with it the lock, after
-//! [`PostgresOptions::idle_timeout`]; who waits for a lock gives up after [`LOCK_TIMEOUT`]. Writers have connections of
+//! [`PostgresOptions::idle_timeout`]; whoever waits for a lock gives up after [`LOCK_TIMEOUT`]. Writers have connections of
 //! their own, so that those who wait for a lock keep no reader waiting, and of one process only a few are in the server
 //! for one table: the others wait here, where giving up costs nothing.
 
@@ -39,7 +39,7 @@ use self::bulk::bytes_of;
 /// How long a server that is gone may take to come back before a call fails.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a writer waits for the lock of a table, unless the server says otherwise. Longer than a client may be idle in
-/// a transaction, so that who waits for one that stopped gets the lock.
+/// a transaction, so that a writer that waits for one that stopped gets the lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many writers of a process are in the server for one table: one that has the lock, and one that gets it the moment
 /// it is free.

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     match ended.and_then(|runtime| runtime.block_on(run(cli, before))) {
         Ok(Ended::Done) => ExitCode::SUCCESS,
         Ok(Ended::Found) => ExitCode::from(3),
-        // Who closes the pipe has seen enough.
+        // Whoever closes the pipe has seen enough.
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
             warn(&format!("error: {e}"));

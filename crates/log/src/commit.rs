@@ -974,7 +974,7 @@ pub fn half_of_a_group(name: &TableName, version: Version, other: &TableName) ->
     ))
 }
 
-/// The error of who gives up a load that there is not.
+/// The error of whoever gives up a load that there is not.
 pub fn no_unfinished_load(table: TableId) -> TxnLogError {
     TxnLogError::not_found(format!("there is no unfinished import of a table with the id {table}"))
 }
@@ -1014,7 +1014,7 @@ pub fn resolve(
     }
 }
 
-/// The error of who asks for the commit of a version that is held without its bytes.
+/// The error of whoever asks for the commit of a version that is held without its bytes.
 pub fn only_its_result(table: &str, version: Version) -> TxnLogError {
     let message = format!(
         "the changes of version {version} of {table} are not held, only their result: begin at {}",

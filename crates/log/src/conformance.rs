@@ -488,7 +488,7 @@ async fn every_conflict_rule_holds(c: Arc<dyn Catalog>) {
         &FileAlreadyRemoved("a".into()),
     );
 
-    // Who adds a file again, with other statistics for example, would bring back the rows that were deleted.
+    // Whoever adds a file again, with other statistics for example, would bring back the rows that were deleted.
     let marked = || vec![remove(&a), Action::Add(with_dv(a.clone(), "dv"))];
     let adds_again = race(&c, marked(), |r| r.content = Content::Actions(vec![Action::Add(a.clone())])).await;
     conflict(adds_again, 2, &DeletionVectorChanged("a".into()));
@@ -674,7 +674,7 @@ async fn a_point_shows_every_table_as_it_was(c: Arc<dyn Catalog>) {
     let by_place = TableRef::Location(new_table("u").location);
     assert_eq!(c.find_at(&by_place, &between).await.unwrap(), None);
 
-    // What was loaded is seen when the load is over, and not by who began before. A load that is given up leaves the order
+    // What was loaded is seen when the load is over, and not by whoever began before. A load that is given up leaves the order
     // of what others commit as it was.
     let x = Table { catalog: c.clone(), id: table_id("x") };
     let mut part: Vec<Result<HistoryItem>> = story().into_iter().take(2).map(Ok).collect();
@@ -1046,7 +1046,7 @@ async fn one_publisher_at_a_time(c: Arc<dyn Catalog>) {
     let again = c.acquire_lease(t.id, me, 1001, 3000).await.unwrap().unwrap();
     assert!(again.token > yours.token);
 
-    // Who has just committed needs no lease for the versions that are next.
+    // Whoever has just committed needs no lease for the versions that are next.
     for (from, to, is_next) in [(3, 3, false), (2, 2, true), (2, 2, false), (1, 5, false), (3, 5, true)] {
         assert_eq!(c.mark_next_published(t.id, from, to).await.unwrap(), is_next, "{from} to {to}");
     }

@@ -17,7 +17,7 @@ const READABLE: &[&str] = &[
     "variantType-preview",
 ];
 
-/// Writer features a commit to this log can honour. What a feature asks of data files is the duty of who writes them.
+/// Writer features a commit to this log can honour. What a feature asks of data files is the duty of whoever writes them.
 const WRITABLE: &[&str] = &[
     "appendOnly",
     "changeDataFeed",
@@ -40,8 +40,8 @@ const WRITABLE: &[&str] = &[
 const KNOWN: &[&str] = &["icebergCompatV1", "identityColumns", "rowTracking"];
 
 /// Writer features beyond those whose commits are tracked as other engines write them
-/// ([`Content::Verbatim`](crate::commit::Content::Verbatim)). What they ask is the duty of who writes data files and
-/// commits; of who keeps a log they ask that nothing is lost.
+/// ([`Content::Verbatim`](crate::commit::Content::Verbatim)). What they ask is the duty of whoever writes data files and
+/// commits; of whoever keeps a log they ask that nothing is lost.
 const TRACKED: &[&str] = &[
     "allowColumnDefaults",
     CATALOG_MANAGED,
@@ -55,7 +55,7 @@ const TRACKED: &[&str] = &[
     "variantShredding-preview",
 ];
 
-/// The feature of tables whose commits a catalog decides. Who reads such a table by its path alone may miss the newest
+/// The feature of tables whose commits a catalog decides. Whoever reads such a table by its path alone may miss the newest
 /// versions, so it is none of the [`READABLE`] ones.
 pub(crate) const CATALOG_MANAGED: &str = "catalogManaged";
 
@@ -102,7 +102,7 @@ pub fn check_writable(protocol: &Protocol, table: &str) -> Result<()> {
     check(protocol, table, "supported for writing", |feature| WRITABLE.contains(&feature))
 }
 
-/// An error that names the first feature (or version) of which it is not known what it asks of who keeps the log.
+/// An error that names the first feature (or version) of which it is not known what it asks of whoever keeps the log.
 pub fn check_tracked(protocol: &Protocol, table: &str) -> Result<()> {
     check_reader(protocol, table, |feature| READABLE.contains(&feature) || feature == CATALOG_MANAGED)?;
     check(protocol, table, "tracked here", |feature| WRITABLE.contains(&feature) || TRACKED.contains(&feature))
@@ -126,7 +126,7 @@ fn check(protocol: &Protocol, table: &str, how: &str, takes: impl Fn(&str) -> bo
             Some(feature) => refuse(format!("the writer feature {feature:?}")),
             None => Ok(()),
         },
-        // Version 6 means that identity columns *may* be in use; who writes data files refuses where they are.
+        // Version 6 means that identity columns *may* be in use; whoever writes data files refuses where they are.
         _ => Ok(()),
     }
 }

@@ -31,7 +31,7 @@ pub trait TableLifecycle: Send + Sync + fmt::Debug {
     /// Gives a table another name, which no table may have.
     async fn rename_table(&self, table: TableId, to: &TableName, committer: Option<&str>) -> Result<TableEntry>;
 
-    /// Takes a table out of the catalog: its name is free again and nothing is published any more. Who does it holds
+    /// Takes a table out of the catalog: its name is free again and nothing is published any more. Whoever does it holds
     /// the right to publish the table, so nobody else publishes meanwhile; the right ends with the table.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ pub struct DropTable {
     pub allow_unpublished: bool,
     /// The version that must be the newest, where it matters.
     pub at_version: Option<Version>,
-    /// Who drops it.
+    /// Whoever drops it.
     pub committer: Option<String>,
 }
 
@@ -235,12 +235,12 @@ impl InactiveTable {
         }
     }
 
-    /// The error of who asks for it as for a table that is live.
+    /// The error of whoever asks for it as for a table that is live.
     pub fn is_not_live(&self) -> TxnLogError {
         TxnLogError::not_found(format!("{}: {}", self.fate(), self.advice()))
     }
 
-    /// The error of who wants to make a table where this one is in the way, live or not.
+    /// The error of whoever wants to make a table where this one is in the way, live or not.
     pub fn in_the_way_of(&self, new: &NewTable) -> Option<TxnLogError> {
         let taken = |what: String| TxnLogError::new(ErrorKind::AlreadyExists, what);
         let same_place = self.location == new.location;
@@ -288,7 +288,7 @@ pub async fn find_dropped(catalog: &dyn Catalog, name: &TableName) -> Result<Ina
     }))
 }
 
-/// The error of who asks for a table by an id that no live table has. `place` is what the catalog is called.
+/// The error of whoever asks for a table by an id that no live table has. `place` is what the catalog is called.
 pub fn no_table(id: TableId, place: &str, inactive: Option<&InactiveTable>) -> TxnLogError {
     match inactive.filter(|table| table.state != TableState::Loading) {
         Some(table) => table.is_not_live(),
@@ -296,7 +296,7 @@ pub fn no_table(id: TableId, place: &str, inactive: Option<&InactiveTable>) -> T
     }
 }
 
-/// The error of who records that files were deleted which were not to be.
+/// The error of whoever records that files were deleted which were not to be.
 pub fn not_deleting(id: TableId, place: &str, inactive: Option<&InactiveTable>) -> TxnLogError {
     match inactive.filter(|table| table.state != TableState::Live) {
         Some(table) => TxnLogError::invalid(format!("{}: its files were not to be deleted", table.fate())),
@@ -327,7 +327,7 @@ pub fn check_drop(entry: &TableEntry, drop: &DropTable) -> Result<()> {
     ))
 }
 
-/// The error of who gives a table a name that one has.
+/// The error of whoever gives a table a name that one has.
 pub fn name_taken(name: &TableName, by: &Location) -> TxnLogError {
     let message = format!("there is a table {name} already, at {by}: choose another name");
     TxnLogError::new(ErrorKind::AlreadyExists, message)

@@ -1,7 +1,7 @@
 //! Whether a catalog is behind the `_delta_log` of a table, and whether that is still there.
 //!
 //! A catalog that was restored from a backup, or whose server was replaced by one that lacks the last commits, does not
-//! know it. `_delta_log` does: it has versions after the catalog's newest. Who commits then, or vacuums, makes a second
+//! know it. `_delta_log` does: it has versions after the catalog's newest. Whoever commits then, or vacuums, makes a second
 //! history or removes files of the first.
 //!
 //! Where versions were published and nothing of them is left, another folder is in the table's place: that of a disk that

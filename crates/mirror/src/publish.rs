@@ -227,7 +227,7 @@ impl Mirror {
         }
     }
 
-    /// Publishes the one version that is not: whether it was the next one still. The commonest case, that of who has
+    /// Publishes the one version that is not: whether it was the next one still. The commonest case, that of whoever has
     /// just committed, needs no lease: it would cost more than the work that it might save.
     async fn publish_next(&self, entry: &TableEntry, memory: &mut Memory, done: &mut Published) -> Result<bool> {
         let version = entry.current_version;

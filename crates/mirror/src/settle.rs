@@ -40,7 +40,7 @@ impl Mirror {
         Ok(())
     }
 
-    /// The same of one table, by who has the turn to publish it.
+    /// The same of one table, by whoever has the turn to publish it.
     pub(crate) async fn settle_in_turn(&self, table: TableId) -> Result<()> {
         let Some(put) = lock(&self.shared.unsettled).get(&table).cloned() else { return Ok(()) };
         let files = (put.from..=put.to).map(commit_path).collect();

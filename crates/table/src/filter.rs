@@ -72,7 +72,7 @@ impl Filter {
         self.predicate.clone()
     }
 
-    /// The same for who changes the rows that satisfy it.
+    /// The same for whoever changes the rows that satisfy it.
     pub(crate) fn condition(self) -> Result<Condition> {
         self.columns.condition(&self.sql, self.simplified, self.predicate)
     }

@@ -460,7 +460,7 @@ impl DeltaTable {
         }
     }
 
-    /// The table as it is read by who writes in that way.
+    /// The table as it is read by whoever writes in that way.
     async fn state(&self, options: &WriteOptions) -> Result<(Snapshot, LogState)> {
         let reader = self.reader().await?;
         let base = reader.snapshot(options.read_version.map_or(At::Latest, At::Version)).await?;

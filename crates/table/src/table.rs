@@ -233,7 +233,7 @@ impl DeltaTable {
         Ok(())
     }
 
-    /// Its log at a version, for who only reads: they need to know neither applications nor domains.
+    /// Its log at a version, for whoever only reads: they need to know neither applications nor domains.
     pub(crate) async fn held(&self, at: At) -> Result<LogState> {
         let reader = self.reader().await?;
         let head = match at {

@@ -113,7 +113,7 @@ impl fmt::Debug for Notices {
 }
 
 impl WriteOptions {
-    /// Says in a request who commits, and in whose name. Who makes a table for an owner does so in the owner's name.
+    /// Says in a request who commits, and in whose name. Whoever makes a table for an owner does so in the owner's name.
     pub(crate) fn sign(&self, request: &mut CommitRequest) {
         request.committer = self.committer.clone();
         request.owner = self.owner.clone().or_else(|| request.owner.take());

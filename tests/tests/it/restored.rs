@@ -234,7 +234,7 @@ async fn a_catalog_whose_published_commits_are_not_in_the_log_takes_no_more() {
     assert_eq!(q.ids("t").await, [1, 2, 3]);
 }
 
-/// Who looks while others commit and publish sees their versions before it knows them, and waits for no quiet moment.
+/// Whoever looks while others commit and publish sees their versions before it knows them, and waits for no quiet moment.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_others_commit_meanwhile_is_no_other_history() {
     let dir = tempfile::tempdir().unwrap();

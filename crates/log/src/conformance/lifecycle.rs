@@ -73,7 +73,7 @@ pub(super) async fn a_renamed_table_is_the_same_table(c: Arc<dyn Catalog>) {
     let names = c.tables().await.unwrap().into_iter().map(|entry| entry.name.to_string());
     assert_eq!(names.collect::<Vec<_>>(), ["archive.u", "sales.s"], "listed by their names");
 
-    // Who has the table by its id notices nothing.
+    // Whoever has the table by its id notices nothing.
     assert_eq!(t.try_commit(request).await.unwrap().committed().unwrap(), first, "commits keep their ids");
     t.append("b").await;
     assert_eq!(t.paths(2).await, ["a", "b"]);
@@ -116,7 +116,7 @@ pub(super) async fn a_dropped_table_is_gone_and_comes_back(c: Arc<dyn Catalog>) 
     assert_eq!(c.inactive_tables(Some(&name("t"))).await.unwrap(), std::slice::from_ref(&dropped));
     assert_eq!(c.inactive_tables(None).await.unwrap(), [dropped]);
     assert!(c.inactive_tables(Some(&name("u"))).await.unwrap().is_empty());
-    // Who does not know whether a commit was made still finds out.
+    // Whoever does not know whether a commit was made still finds out.
     assert_eq!(c.find_commit(t.id, request.commit_id).await.unwrap(), Some(first[0]));
     assert_eq!(t.try_commit(request).await.unwrap().committed().unwrap(), first);
 

@@ -45,7 +45,7 @@ pub(super) async fn a_table_takes_commits_of_its_owner_alone(c: Arc<dyn Catalog>
     assert_eq!((t.head().await, s.head().await), (1, 0));
     assert_eq!(t.paths(1).await, ["a"]);
 
-    // Who knows the owner and is none of a table is refused as well: the table is not what it was.
+    // Whoever knows the owner and is none of a table is refused as well: the table is not what it was.
     let stolen = s.try_commit(by("rows:/data", other)).await;
     refused(stolen, ErrorKind::Invalid, &["default.s is not kept by the row engine of /data"]);
 

@@ -42,7 +42,7 @@ const LOG: &str = "_delta_log";
 
 /// How many requests are under way at a time.
 const CONCURRENCY: usize = 32;
-/// How many bytes of files are fetched ahead of who takes them; of one that is larger, itself.
+/// How many bytes of files are fetched ahead of whoever takes them; of one that is larger, itself.
 const AHEAD_BYTES: u64 = 32 << 20;
 /// Files of this machine that are read together are not more than that.
 const TOGETHER_BYTES: u64 = 1 << 20;

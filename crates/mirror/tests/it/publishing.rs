@@ -145,7 +145,7 @@ fn publishing_ends_though_commits_keep_coming() {
         let done = world.mirror().publish_commits(world.table).await.unwrap();
         assert!(done.count > 10 && done.version.is_some_and(|v| v < 100_000), "{done:?}");
         writer.abort();
-        // Who comes next publishes the rest.
+        // Whoever comes next publishes the rest.
         world.mirror().publish_commits(world.table).await.unwrap();
         assert_eq!(world.log().await, world.committed().await);
     });

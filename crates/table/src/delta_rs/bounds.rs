@@ -55,7 +55,7 @@ pub(super) async fn restate(
         } else if base.is_some()
             && let Some(stats) = columns.made_safe(stats)
         {
-            // Who makes a table of files that are there describes them.
+            // Whoever makes a table of files that are there describes them.
             safe.push((at, stats));
         }
     }

@@ -28,7 +28,7 @@ use deltalakedb_log::Predicate;
 /// - It refuses what it cannot write into the commit, such as an interval.
 #[derive(Clone, Debug)]
 pub(crate) struct Condition {
-    /// As it was given, for who reads the commit.
+    /// As it was given, for whoever reads the commit.
     pub(super) sql: String,
     /// The function of the columns.
     pub(super) is_true: Expr,

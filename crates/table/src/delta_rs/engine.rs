@@ -143,7 +143,7 @@ impl Handlers {
             let stream = wait(async move {
                 match log.files() {
                     Files::Matching(predicate) => log.reader().files(version, Some(predicate)).await,
-                    // Who puts files together keeps neighbours together.
+                    // Whoever puts files together keeps neighbours together.
                     Files::All | Files::None => {
                         let files = log.reader().files_by_age(version, None).await?;
                         Ok(futures::stream::iter(files.into_iter().map(Ok)).boxed())

@@ -83,7 +83,7 @@ impl Columns {
         Ok(self.condition(sql, self.simplified(what, sql, typed)?, Predicate::Unknown)?.is_true)
     }
 
-    /// A condition that was read, for who changes the rows that satisfy it. `predicate` is what it says about files.
+    /// A condition that was read, for whoever changes the rows that satisfy it. `predicate` is what it says about files.
     pub(crate) fn condition(&self, sql: &str, simplified: Expr, predicate: Predicate) -> Result<Condition> {
         floats::in_condition(simplified, &self.schema)
             .and_then(|condition| Condition::new(sql, condition, predicate, &self.schema, &self.session))

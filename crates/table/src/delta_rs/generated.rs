@@ -217,7 +217,7 @@ fn expressions(schema: &str) -> Vec<(String, String)> {
     if !schema.contains(EXPRESSION) {
         return Vec::new();
     }
-    // What is no schema is refused by who reads it.
+    // What is no schema is refused by whoever reads it.
     let Ok(schema) = serde_json::from_str::<Value>(schema) else { return Vec::new() };
     let text = |value: &Value| value.as_str().map(String::from);
     let generated = |field: &Value| Some((text(&field["name"])?, text(&field["metadata"][EXPRESSION])?));
@@ -225,7 +225,7 @@ fn expressions(schema: &str) -> Vec<(String, String)> {
 }
 
 fn edited(schema: &str, edit: impl Fn(&str, &mut serde_json::Map<String, Value>)) -> String {
-    // What is no schema is refused by who reads it.
+    // What is no schema is refused by whoever reads it.
     let Ok(mut parsed) = serde_json::from_str::<Value>(schema) else { return schema.into() };
     for field in parsed["fields"].as_array_mut().into_iter().flatten() {
         let Some(name) = field["name"].as_str().map(String::from) else { continue };
@@ -238,7 +238,7 @@ fn edited(schema: &str, edit: impl Fn(&str, &mut serde_json::Map<String, Value>)
 
 /// An expression with `TRUNC(date, 'MM')`, as Spark has it, in DataFusion's words.
 fn without_trunc(sql: &str) -> String {
-    // What cannot be parsed is refused by who reads it.
+    // What cannot be parsed is refused by whoever reads it.
     let Ok(mut parsed) = Parser::new(&GenericDialect {}).try_with_sql(sql).and_then(|mut parser| parser.parse_expr())
     else {
         return sql.into();

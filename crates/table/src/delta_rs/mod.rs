@@ -132,7 +132,7 @@ impl LogState {
         Self { location: location.clone(), reader, base: None, staged: Vec::new(), now: None, options }
     }
 
-    /// The same, for who writes in that way. The object stores stay the table's.
+    /// The same, for whoever writes in that way. The object stores stay the table's.
     pub(crate) fn writing(self, options: &WriteOptions) -> Self {
         let options = WriteOptions { stores: self.options.stores.clone(), ..options.clone() };
         Self { options: Arc::new(options), ..self }

@@ -1,6 +1,6 @@
 //! The protocol and metadata delta-rs is shown, and how what it writes of them is told apart.
 //!
-//! Some table features ask nothing of who reads or writes data files, and the catalog keeps their promises when it
+//! Some table features ask nothing of whoever reads or writes data files, and the catalog keeps their promises when it
 //! commits. delta-rs refuses tables that have them, so they are hidden from it and put back into what it writes.
 
 use bytes::Bytes;

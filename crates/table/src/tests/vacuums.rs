@@ -153,7 +153,7 @@ async fn what_may_still_be_committed_is_left_alone() {
     let e = table.restore(At::Version(1), &later(0)).await.unwrap_err();
     assert!(e.to_string().starts_with("the version cannot be restored"), "{e}");
 
-    // Who comes later than files are spared commits nothing.
+    // Whoever comes later than files are spared commits nothing.
     let late = table.prepare_write(rows(&[9], &["x"]), SaveMode::Append, &later(0)).await.unwrap().unwrap();
     let e = commit(room.catalog.as_ref(), vec![late], &later(25 * 60 * 60)).await.unwrap_err();
     let says = TxnLogTransactionError::TimedOut { age_ms: 90_000_000, timeout_ms: 86_400_000 }.to_string();
