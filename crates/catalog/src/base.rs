@@ -83,7 +83,10 @@ pub(crate) async fn gather(
             HistoryItem::Commit(_) => {}
         }
     }
-    gathered.map(Gathered::finish).transpose()
+    let Some(gathered) = gathered else { return Ok(None) };
+    let (loaded, layout) = gathered.finish()?;
+    loaded.changes.cdcs.iter().try_for_each(|cdc| allowed.check_cdc(&new.location, cdc))?;
+    Ok(Some((loaded, layout)))
 }
 
 struct Gathered {

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use deltalakedb_log::AllowedPaths;
-use deltalakedb_log::catalog::{CommitTime, HistoryItem, HistoryLoad, LoggedCommit, TimeSource};
+use deltalakedb_log::catalog::{BaseFiles, BaseState, CommitTime, HistoryItem, HistoryLoad, LoggedCommit, TimeSource};
 use futures::{StreamExt, stream};
 
 use super::*;
@@ -99,32 +99,48 @@ async fn files_of_other_folders_are_taken_only_where_they_are_allowed() {
     refused(strict.commit_all(vec![append(id, version, "/etc/x")]).await.unwrap_err());
     trusting.commit_all(vec![append(id, version, "/etc/x")]).await.unwrap().committed().unwrap();
 
-    // An import is judged as a commit is.
-    let metadata = actions::metadata("{}");
-    let load = async |catalog: &SqlCatalog, path: &str, n: u128| {
-        let lines = [
-            Action::Protocol(actions::protocol()).to_json(),
-            Action::Metadata(metadata.clone()).to_json(),
-            Action::Add(actions::file(path, 0, 1)).to_json(),
-        ];
-        let commit = LoggedCommit {
-            version: 0,
-            time: CommitTime { ms: 1, source: TimeSource::File },
-            body: lines.join("\n").into(),
-            origin: "0.json".into(),
-        };
+    // An import is judged as a commit is: a commit, and what a history begins with.
+    let outside = "http://169.254.169.254/x";
+    let load = async |catalog: &SqlCatalog, n: u128, items: Vec<HistoryItem>| {
         let location = Location::parse(&format!("/nowhere/{n}")).unwrap();
         let load = HistoryLoad {
             table: TableId(Uuid::from_u128(n)),
             new: NewTable::new(format!("t{n}").parse().unwrap(), location),
             published_version: Some(0),
             future_times: Default::default(),
-            items: stream::iter([Ok(HistoryItem::Commit(commit))]).boxed(),
+            items: stream::iter(items.into_iter().map(Ok)).boxed(),
             progress: &|_| {},
         };
         catalog.load_history(load).await
     };
-    load(&strict, "part-0", 10).await.unwrap();
-    refused(load(&strict, "http://169.254.169.254/x", 11).await.unwrap_err());
-    load(&trusting, "http://169.254.169.254/x", 12).await.unwrap();
+    let time = CommitTime { ms: 1, source: TimeSource::File };
+    let metadata = || actions::metadata("{}");
+    let commit = |path: &str| {
+        let lines = [
+            Action::Protocol(actions::protocol()).to_json(),
+            Action::Metadata(metadata()).to_json(),
+            Action::Add(actions::file(path, 0, 1)).to_json(),
+        ];
+        vec![HistoryItem::Commit(LoggedCommit {
+            version: 0,
+            time,
+            body: lines.join("\n").into(),
+            origin: "0.json".into(),
+        })]
+    };
+    let base = |live: &str, cdc: &str| {
+        let cdc = format!(r#"{{"cdc":{{"path":"{cdc}","partitionValues":{{}},"size":1,"dataChange":false}}}}"#);
+        let (protocol, metadata, body) = (actions::protocol(), metadata(), Some(cdc.into()));
+        let (txns, domains) = (Vec::new(), Vec::new());
+        let base = BaseState { version: 3, time, protocol, metadata, txns, domains, body };
+        let files = BaseFiles { live: vec![actions::file(live, 0, 1)], removed: Vec::new() };
+        vec![HistoryItem::Base(base.into()), HistoryItem::Files(files)]
+    };
+    let cases = [commit(outside), base(outside, "_change_data/x"), base("part-0", outside)];
+    for (n, items) in (11..).zip(cases) {
+        refused(load(&strict, n, items.clone()).await.unwrap_err());
+        load(&trusting, n, items).await.unwrap();
+    }
+    load(&strict, 20, commit("part-0")).await.unwrap();
+    load(&strict, 21, base("part-0", "_change_data/x")).await.unwrap();
 }
