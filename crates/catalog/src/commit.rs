@@ -217,8 +217,8 @@ async fn lock_heads(session: &mut dyn Session, requests: &[CommitRequest]) -> Re
     // would make SQLite go through all ids that the tables ever had.
     let sql = format!(
         "WITH own (table_id, commit_id) AS (VALUES {}) \
-         SELECT t.table_id, t.namespace, t.name, t.owner, t.state, t.mirror_state, t.mirror_version, t.mirror_what, t.base_version, \
-         t.current_version, t.current_ts, v.set_hash, c.version, k.committed_at, {}, {}, {} FROM own \
+         SELECT t.table_id, t.namespace, t.name, t.owner, t.state, t.mirror_state, t.mirror_version, t.mirror_what, \
+         t.base_version, t.current_version, t.current_ts, v.set_hash, c.version, k.committed_at, {}, {}, {} FROM own \
          JOIN dl_tables t ON t.table_id = own.table_id \
          JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
          JOIN dl_protocol_updates p ON p.table_id = t.table_id AND p.version = t.protocol_version \

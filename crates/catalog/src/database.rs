@@ -147,7 +147,7 @@ pub(crate) struct Insert {
     pub(crate) table: &'static str,
     pub(crate) columns: Vec<&'static str>,
     pub(crate) rows: Vec<Vec<Value>>,
-    /// Whether they are of a table that is not in use yet: nobody waits for the end of this transaction.
+    /// Whether they are of a table that is not in use yet, so that no other transaction waits for this one.
     pub(crate) is_unseen: bool,
 }
 

@@ -47,8 +47,6 @@ const BYTES: usize = 16 << 20;
 pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<TableEntry> {
     let (mut table, mut layout) = Layout::stored(catalog.db.as_ref(), load.table, &load.new).await?;
     let (now_ms, mut before) = (catalog.now_ms().await?, newest_time(catalog, table).await?);
-    // Parsing and encoding is most of the work: other threads do it ahead, while a batch is stored.
-    let room = Arc::new(Semaphore::new(2 * (BYTES >> 10)));
     let mut items = load.items.peekable();
     let mut loaded = 0;
     if let Some((base, of_base)) = base::gather(&mut items, &catalog.allowed_paths, &load.new, &layout).await? {
@@ -61,6 +59,8 @@ pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) ->
         table = store_batch(catalog, table, &load.new, batch, None).await?;
         (load.progress)(version);
     }
+    // Parsing and encoding is most of the work: other threads do it ahead, while a batch is stored.
+    let room = Arc::new(Semaphore::new(2 * (BYTES >> 10)));
     let admitted = items.then(|item| {
         let room = room.clone();
         async move {
@@ -95,7 +95,7 @@ pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) ->
         .buffered(AHEAD);
     let mut next = Some(Batch::of(&mut versions).await);
     while let Some((batch, end)) = next.take() {
-        // What came before an error is valid: it is stored, so that the next load goes on from there.
+        // The versions before an error are valid. They are stored, and the next load continues after them.
         let newest = batch.versions.last().map(|v| v.summary.version);
         let finish = matches!(end, Some(Ok(()))).then_some(Finish { published: load.published_version });
         loaded += batch.file_actions;

@@ -7,8 +7,8 @@
 //! committed before the lock was got.
 //!
 //! A client that stops between two statements loses its transaction, and with it the lock, after
-//! [`PostgresOptions::idle_timeout`]; whoever waits for a lock gives up after [`LOCK_TIMEOUT`]. Writers have connections of
-//! their own, so that those who wait for a lock keep no reader waiting, and of one process only a few are in the server
+//! [`PostgresOptions::idle_timeout`]; a writer waits for a lock for at most [`LOCK_TIMEOUT`]. Writers have connections of
+//! their own, so that readers do not wait for one behind them, and of one process only a few are in the server
 //! for one table: the others wait here, where giving up costs nothing.
 
 use std::collections::HashMap;

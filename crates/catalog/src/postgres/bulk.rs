@@ -1,7 +1,7 @@
 //! Many rows at once.
 //!
-//! As arrays in parameters, one for each column. COPY is faster by half, and goes only where nobody waits for the
-//! transaction: while the server waits for the rows of a COPY its client is not idle, so no setting would ever end the
+//! As arrays in parameters, one for each column. COPY is faster by half, and is used only where no other transaction waits
+//! for this one: while the server waits for the rows of a COPY its client is not idle, so no setting would ever end the
 //! transaction of one that has stopped.
 
 use std::collections::VecDeque;
@@ -120,7 +120,7 @@ enum Array {
 }
 
 impl Array {
-    /// Those of the first column, taken off the rows; `None` of nothing but nulls: nobody knows their type.
+    /// Those of the first column, taken off the rows; `None` where all are null, since their type is unknown.
     fn next(rows: &mut [std::vec::IntoIter<Value>]) -> Result<Option<Self>> {
         let mut values = rows.iter_mut().map(|row| row.next().unwrap_or(Value::Null));
         let (mut nulls, mut array) = (0, None);

@@ -88,7 +88,7 @@ async fn an_older_catalog_is_refused_until_it_is_asked_to_change() {
         assert_eq!(asks().await, [(2, 1, 1)], "{database:?}");
         let comments = catalog.db.query("SELECT comment FROM dl_tables", vec![]).await.unwrap();
         assert!(comments.is_empty(), "{database:?}");
-        // The program before goes on, as far as the newer one lets it.
+        // An older program can still open it, since `min_reader` allows that.
         SqlCatalog::connect(&uri, options.clone()).await.unwrap();
         let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
         let sql = "UPDATE dl_catalog SET schema_version = 99, min_reader = 99, min_writer = 99";
