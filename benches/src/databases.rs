@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use deltalakedb_log::action::Add;
-use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError, Version};
+use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection, Postgres, Sqlite};
@@ -75,10 +75,9 @@ impl Client {
         Ok(Self::Postgres(PgConnection::connect_with(&server.options).await.map_err(failed)?))
     }
 
-    /// Reads the rows of these files by the primary key of `dl_add_files`, and makes nothing of them. Gives how many
+    /// Reads the rows of these live files by their keys, and makes nothing of them. Gives how many
     /// there were.
-    pub(crate) async fn rows_by_key(&mut self, table: TableId, version: Version, files: &[Add]) -> Result<usize> {
-        let version = i64::try_from(version).unwrap_or(i64::MAX);
+    pub(crate) async fn rows_by_key(&mut self, table: TableId, files: &[Add]) -> Result<usize> {
         let table = table.0.as_bytes().to_vec();
         let mut rows = 0;
         for chunk in files.chunks(CHUNK) {
@@ -88,22 +87,21 @@ impl Client {
                     let marks = vec!["?"; chunk.len()].join(", ");
                     let sql = format!(
                         "SELECT {COLUMNS} FROM dl_add_files \
-                         WHERE table_id = ? AND file_key IN ({marks}) AND version <= ?"
+                         WHERE table_id = ? AND file_key IN ({marks}) AND removed_version IS NULL"
                     );
                     let query = sqlx::query::<Sqlite>(AssertSqlSafe(sql)).bind(table.clone());
-                    let query = keys.fold(query, |query, key| query.bind(key)).bind(version);
+                    let query = keys.fold(query, |query, key| query.bind(key));
                     query.fetch_all(&mut *client).await.map_err(failed)?.len()
                 }
                 Self::Postgres(client) => {
                     let marks: Vec<_> = (0..chunk.len()).map(|n| format!("${}", n + 2)).collect();
                     let sql = format!(
                         "SELECT {COLUMNS} FROM {SCHEMA}.dl_add_files \
-                         WHERE table_id = $1 AND file_key IN ({}) AND version <= ${}",
-                        marks.join(", "),
-                        chunk.len() + 2
+                         WHERE table_id = $1 AND file_key IN ({}) AND removed_version IS NULL",
+                        marks.join(", ")
                     );
                     let query = sqlx::query::<Postgres>(AssertSqlSafe(sql)).bind(table.clone());
-                    let query = keys.fold(query, |query, key| query.bind(key)).bind(version);
+                    let query = keys.fold(query, |query, key| query.bind(key));
                     query.fetch_all(&mut *client).await.map_err(failed)?.len()
                 }
             };

@@ -107,13 +107,16 @@ CREATE TABLE dl_add_files (
     class_4 bigint, class_5 bigint, class_6 bigint, class_7 bigint,
     nulls bigint,
     deleted_records bigint,
-    PRIMARY KEY (table_id, file_key, version)
+    PRIMARY KEY (table_id, version, file_key)
 );
-CREATE INDEX dl_add_files_by_version ON dl_add_files (table_id, version);
-CREATE INDEX dl_add_files_by_end ON dl_add_files (table_id, removed_version);
--- What a question costs does not grow with history: live files are found among live files alone.
+-- What a question costs does not grow with history: live files are found among live files alone, and a new file has no
+-- entry among those that ended. No index has both, since a server that has not counted the rows yet would take it for
+-- one that leads to few.
+CREATE INDEX dl_add_files_live_by_version ON dl_add_files (table_id, version) WHERE removed_version IS NULL;
 CREATE INDEX dl_add_files_live_by_key ON dl_add_files (table_id, file_key) WHERE removed_version IS NULL;
 CREATE INDEX dl_add_files_live_by_path ON dl_add_files (table_id, path_key) WHERE removed_version IS NULL;
+CREATE INDEX dl_add_files_ended_by_end ON dl_add_files (table_id, removed_version) WHERE removed_version IS NOT NULL;
+CREATE INDEX dl_add_files_ended_by_key ON dl_add_files (table_id, file_key, version) WHERE removed_version IS NOT NULL;
 CREATE INDEX dl_add_files_by_0 ON dl_add_files (table_id, class_0, min_0, max_0) WHERE removed_version IS NULL;
 CREATE INDEX dl_add_files_by_1 ON dl_add_files (table_id, class_1, min_1, max_1) WHERE removed_version IS NULL;
 CREATE INDEX dl_add_files_by_2 ON dl_add_files (table_id, class_2, min_2, max_2) WHERE removed_version IS NULL;

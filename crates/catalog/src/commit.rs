@@ -322,15 +322,17 @@ async fn live_files(session: &mut dyn Session, table: TableId, paths: &[PathKey]
     Ok(live)
 }
 
-/// Which of the files are live.
+/// Which of the files are live. Each key is looked up by itself, since DuckDB compares every row with a whole list of keys.
 pub(crate) async fn live_keys(session: &mut dyn Session, table: TableId, keys: &[FileKey]) -> Result<Vec<FileKey>> {
     let mut live = Vec::new();
     for keys in keys.chunks(KEYS) {
         let sql = format!(
-            "SELECT file_key FROM dl_add_files WHERE table_id = ? AND file_key IN ({}) AND removed_version IS NULL",
-            placeholders(keys.len())
+            "WITH own (file_key) AS (VALUES {}) SELECT file_key FROM own WHERE (SELECT count(*) FROM dl_add_files a \
+             WHERE a.file_key = own.file_key AND a.table_id = ? AND a.removed_version IS NULL) > 0",
+            vec!["(?)"; keys.len()].join(", ")
         );
-        for mut row in session.query(&sql, keyed(table, keys.iter().map(|k| &k.0))).await? {
+        let keys = keys.iter().map(|key| key.0.as_slice().into());
+        for mut row in session.query(&sql, keys.chain([table.0.into()]).collect()).await? {
             live.push(file_key(&mut row)?);
         }
     }

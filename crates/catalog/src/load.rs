@@ -94,6 +94,7 @@ pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) ->
         })
         .buffered(AHEAD);
     let mut next = Some(Batch::of(&mut versions).await);
+    let mut is_analyzed = catalog.db.is_analyzed().await?;
     while let Some((batch, end)) = next.take() {
         // The versions before an error are valid. They are stored, and the next load continues after them.
         let newest = batch.versions.last().map(|v| v.summary.version);
@@ -104,6 +105,10 @@ pub(crate) async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) ->
             // The next batch is made while this one is stored.
             let (stored, following) = tokio::join!(stored, Batch::of(&mut versions));
             (table, next) = (stored?, Some(following));
+            if !is_analyzed {
+                catalog.db.analyze().await?;
+                is_analyzed = true;
+            }
         } else {
             table = stored.await?;
         }

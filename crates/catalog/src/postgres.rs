@@ -496,6 +496,13 @@ impl Database for PostgresDatabase {
         analyzed.map(drop).map_err(|e| self.writers.failed(&self.uri, e))
     }
 
+    async fn is_analyzed(&self) -> Result<bool> {
+        let sql = "SELECT CAST(reltuples AS bigint) FROM pg_class WHERE oid = to_regclass(?)";
+        let files = format!("{}.dl_add_files", self.schema);
+        let mut row = self.query(sql, vec![files.into()]).await?.pop();
+        Ok(row.as_mut().map(|row| row.int()).transpose()?.is_some_and(|counted| counted > 0))
+    }
+
     fn seeks(&self) -> bool {
         true
     }

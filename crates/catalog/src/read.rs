@@ -435,9 +435,13 @@ impl TxnLogReader for SqlTxnLogReader {
                  AND r.deletion_timestamp > ? AND NOT EXISTS (SELECT 1 FROM dl_remove_files n \
                  WHERE n.table_id = r.table_id AND n.file_key = r.file_key AND n.version > r.version AND n.version <= ?) \
                  AND NOT EXISTS (SELECT 1 FROM dl_add_files a WHERE a.table_id = r.table_id AND a.file_key = r.file_key \
-                 AND a.version >= r.version AND a.version <= ?) ORDER BY r.version DESC, r.file_key DESC LIMIT {rows}"
+                 AND a.removed_version IS NULL AND a.version >= r.version AND a.version <= ?) \
+                 AND NOT EXISTS (SELECT 1 FROM dl_add_files e WHERE e.table_id = r.table_id AND e.file_key = r.file_key \
+                 AND e.removed_version IS NOT NULL AND e.version >= r.version AND e.version <= ?) \
+                 ORDER BY r.version DESC, r.file_key DESC LIMIT {rows}"
             );
-            Sql::new(text, vec![table.clone(), int(first), at, key, since.clone(), of.clone(), of.clone()])
+            let version = || of.clone();
+            Sql::new(text, vec![table.clone(), int(first), at, key, since.clone(), version(), version(), version()])
         };
         let read = |row: &mut Row| {
             let (at, key) = (row.int()?, row.blob()?);

@@ -37,20 +37,18 @@ impl Search {
 
     /// The query for the files behind a key, in the order of their keys; the first of `columns` is the key.
     pub(crate) fn page(&self, columns: &str, after: Value, rows: usize) -> Sql {
-        let parts = if self.is_recent && self.seeks {
-            let mut parts = self.parts();
-            let last = parts.len() - 1;
-            for (i, part) in parts.iter_mut().enumerate() {
-                // The key leads among live files. Those that were ended since are few, and stand in no order.
-                let key = if i == last { "coalesce(file_key, file_key)" } else { "file_key" };
-                part.push(Sql::new(format!(" AND {key} > ?"), vec![after.clone()]));
-            }
-            parts
-        } else {
-            let mut all = self.past("+version");
-            all.push(Sql::new(" AND file_key > ?", vec![after]));
-            vec![all]
+        let (table, version) = (self.table.clone(), self.version.clone());
+        let of = |and: &str, mut params: Vec<Value>| {
+            params.push(after.clone());
+            Sql::new(format!("table_id = ? AND {and} > ?"), params)
         };
+        let live = of("removed_version IS NULL AND +version <= ? AND file_key", vec![table.clone(), version.clone()]);
+        // The key leads among the files that ended as well, unless those that ended after the version are few.
+        let ended = match self.is_recent && self.seeks {
+            true => "removed_version > ? AND +version <= ? AND coalesce(file_key, file_key)",
+            false => "removed_version IS NOT NULL AND +removed_version > ? AND +version <= ? AND file_key",
+        };
+        let parts = vec![live, of(ended, vec![table, version.clone(), version])];
         let mut page = union(columns, parts, None);
         page.text.push_str(&format!(" ORDER BY file_key LIMIT {rows}"));
         page
@@ -64,21 +62,23 @@ impl Search {
     fn parts(&self) -> Vec<Sql> {
         let (table, version) = (self.table.clone(), self.version.clone());
         if !self.is_recent || !self.seeks {
-            return vec![self.past("version")];
+            return vec![self.past()];
         }
         // The files that are live now, and those that were ended after the version: `version` tells which of them are
-        // meant. `+` keeps it out of the choice of an index: live files are found by their end, past ones by their start.
+        // meant. `+` keeps it out of the choice of an index, where a bound or the end leads to them.
         let seeks = match &self.plan.lead {
             Some(lead) => lead.seeks(&self.classes),
             None => vec![Sql::default()],
         };
         let live = seeks.into_iter().map(|seek| {
+            let leads = !seek.text.is_empty();
             let mut sql = Sql::new("table_id = ? AND removed_version IS NULL", vec![table.clone()]);
-            if !seek.text.is_empty() {
+            if leads {
                 sql.text.push_str(" AND ");
             }
             sql.push(seek);
-            sql.push(Sql::new(" AND +version <= ?", vec![version.clone()]));
+            let until = if leads { " AND +version <= ?" } else { " AND version <= ?" };
+            sql.push(Sql::new(until, vec![version.clone()]));
             sql
         });
         let ended = Sql::new(
@@ -89,8 +89,8 @@ impl Search {
     }
 
     /// The condition for the files of a version that may be long past. A `+` keeps a column out of the choice of an index.
-    fn past(&self, version: &str) -> Sql {
-        let text = format!("table_id = ? AND {version} <= ? AND (+removed_version IS NULL OR +removed_version > ?)");
+    fn past(&self) -> Sql {
+        let text = "table_id = ? AND version <= ? AND (+removed_version IS NULL OR +removed_version > ?)";
         Sql::new(text, vec![self.table.clone(), self.version.clone(), self.version.clone()])
     }
 

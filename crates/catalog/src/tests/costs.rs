@@ -215,6 +215,7 @@ const QUESTIONS: &[&str] = &[
     "late read",
     "delete",
     "commit to five",
+    "live keys",
     "lease",
     "published",
     "failed",
@@ -323,6 +324,11 @@ async fn ask(f: &Filled, question: &str) {
             f.record.statements();
             let others = f.others.iter().map(|other| append(*other, version, "x"));
             f.commit(others.chain([add(question, newest)]).collect()).await;
+        }
+        "live keys" => {
+            let mut session = f.catalog.db.read().await.unwrap();
+            let keys: Vec<_> = (0..100_u128).map(|n| FileKey(n.to_be_bytes())).collect();
+            crate::commit::live_keys(session.as_mut(), f.table, &keys).await.unwrap();
         }
         "lease" => {
             let lease = f.catalog.acquire_lease(f.table, Uuid::from_u128(5), T0, T0 + 1).await.unwrap().unwrap();

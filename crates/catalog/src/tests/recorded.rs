@@ -136,6 +136,9 @@ impl Database for Recorded {
     async fn analyze(&self) -> Result<()> {
         self.inner.analyze().await
     }
+    async fn is_analyzed(&self) -> Result<bool> {
+        self.inner.is_analyzed().await
+    }
     fn seeks(&self) -> bool {
         self.inner.seeks()
     }
