@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from arro3.core.types import (
 
 from deltalakedb import _internal
 from deltalakedb._arrow import Stream
+from deltalakedb._hold import Hold
 from deltalakedb._internal import RawTable
 from deltalakedb._table_features import TableFeatures as TableFeatures
 from deltalakedb._util import (
@@ -570,6 +572,41 @@ class DeltaTable:
             app_id: names the application.
         """
         return self._table.transaction_version(app_id)
+
+    def hold(
+        self,
+        version: int | None = None,
+        *,
+        seconds: float = 3600,
+        holder: str | None = None,
+    ) -> Hold:
+        """Holds a version, so that neither vacuum nor expiry takes it away.
+
+        Args:
+            version: the version, instead of the one that this object is at.
+            seconds: how long at most. A reader that was killed holds it no longer.
+            holder: the name that ``dl show`` gives the holder; without it, the process
+                and the machine.
+
+        Returns:
+            A context manager that ends the hold.
+
+        Raises:
+            DeltaError: there is no such version, or no catalog has the table.
+            CommitFailedError: a vacuum is going on that may remove files of the version.
+
+        Example:
+            >>> with dt.hold(seconds=60):
+            ...     dt.count()
+            3
+        """
+        check_type("version", version, int, type(None))
+        check_type("seconds", seconds, int, float)
+        check_type("holder", holder, str, type(None))
+        if holder is None:
+            holder = f"process {os.getpid()} on {socket.gethostname()}"
+        version = self.version() if version is None else version
+        return Hold(_internal.RawHold(self._table, version, seconds, holder))
 
     def generate(self) -> None:
         """Writes a manifest of the files, for readers that know nothing of Delta."""

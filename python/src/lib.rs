@@ -3,6 +3,7 @@
 mod catalog;
 mod create;
 mod errors;
+mod hold;
 mod lake;
 mod options;
 mod pruning;
@@ -45,6 +46,7 @@ fn _internal(m: &Bound<'_, PyModule>) -> PyResult<()> {
     schema::register(m)?;
     table::register(m)?;
     create::register(m)?;
+    m.add_class::<hold::RawHold>()?;
     m.add_class::<query::RawQuery>()?;
     m.add_class::<store::RawStore>()?;
     m.add_class::<catalog::RawCatalog>()?;

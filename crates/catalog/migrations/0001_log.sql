@@ -231,6 +231,16 @@ CREATE TABLE dl_mirror_leases (
     expires_at bigint NOT NULL
 );
 
+-- Versions that readers hold: they and their files stay until then.
+CREATE TABLE dl_holds (
+    hold_id blob NOT NULL PRIMARY KEY,
+    table_id blob NOT NULL,
+    version bigint NOT NULL,
+    held_until bigint NOT NULL,
+    holder text NOT NULL
+);
+CREATE INDEX dl_holds_by_end ON dl_holds (table_id, held_until);
+
 -- Who did what, from where, and how it ended: every commit and every administrative act.
 CREATE TABLE dl_audit (
     audit_id blob NOT NULL PRIMARY KEY,

@@ -13,6 +13,7 @@ mod database;
 #[cfg(feature = "duckdb")]
 mod duckdb;
 mod file;
+mod holds;
 mod lifecycle;
 mod load;
 mod mirror;

@@ -8,7 +8,7 @@ use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::action::Add;
 use deltalakedb_log::catalog::{Artifact, HistoryRange, MirrorState, require};
 use deltalakedb_log::{
-    At, Catalog, Clock, ErrorKind, Location, Predicate, Result, Snapshot, SystemClock, TableEntry, TableName,
+    At, Catalog, Clock, ErrorKind, Hold, Location, Predicate, Result, Snapshot, SystemClock, TableEntry, TableName,
     TableOwner, TableRef, TxnLogError, time,
 };
 use deltalakedb_mirror::{Mirror, VerifyOptions};
@@ -420,6 +420,8 @@ async fn show(s: &Session, name: &str) -> Result<Ended> {
     document["owner"] = entry.owner.as_ref().map(TableOwner::as_str).into();
     document["protocol"] = raw(&head.protocol.to_json())?;
     document["metadata"] = raw(&head.metadata.to_json())?;
+    let holds = catalog.holds(entry.id).await?;
+    document["holds"] = holds.iter().map(hold_json).collect();
     let mut out = s.output();
     if out.format() != Format::Table {
         out.document(&document)?;
@@ -436,6 +438,9 @@ async fn show(s: &Session, name: &str) -> Result<Ended> {
     out.line(&format!("mirror     {}", mirror_word(&entry)))?;
     if let Some(owner) = &entry.owner {
         out.line(&format!("owner      {owner}"))?;
+    }
+    for hold in &holds {
+        out.line(&format!("held       version {} by {} until {}", hold.version, hold.holder, iso(hold.until_ms)))?;
     }
     out.line(&format!(
         "protocol   reader {}, writer {}",
@@ -460,6 +465,10 @@ async fn show(s: &Session, name: &str) -> Result<Ended> {
         out.line(&format!("column     {} {kind}{null}{partition}", c.name))?;
     }
     Ok(Ended::Done)
+}
+
+fn hold_json(hold: &Hold) -> Value {
+    serde_json::json!({"version": hold.version, "holder": hold.holder, "until": iso(hold.until_ms)})
 }
 
 fn raw(text: &str) -> Result<Value> {

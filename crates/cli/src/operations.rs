@@ -171,7 +171,11 @@ pub(crate) async fn vacuum(s: &Session, args: VacuumArgs) -> Result<Ended> {
     if out.format() != Format::Table {
         let mut document = entry_json(&entry);
         document["committed"] = committed.into();
-        document["metrics"] = serde_json::json!({"num_files": gone.files.len(), "num_bytes": gone.bytes});
+        document["metrics"] = serde_json::json!({
+            "num_files": gone.files.len(),
+            "num_bytes": gone.bytes,
+            "num_held": gone.held,
+        });
         document["files"] = gone.files.into();
         out.document(&document)?;
         return Ok(Ended::Done);
@@ -182,12 +186,19 @@ pub(crate) async fn vacuum(s: &Session, args: VacuumArgs) -> Result<Ended> {
     let (name, files) = (&entry.name, gone.files.len() as u64);
     let of_them = || format!("{} of {name}", counted(files, "file"));
     let verb = if files == 1 { "was" } else { "were" };
+    let held = match gone.held {
+        0 => String::new(),
+        held => format!("; {} spared because readers hold versions, see `dl show {name}`", counted(held, "file")),
+    };
     out.say(&match (files, what.dry_run) {
-        (0, _) => format!("every file of {name} may still be needed: nothing was removed"),
-        (_, true) => format!("{} would be removed, {} bytes", of_them(), gone.bytes),
-        (_, false) => {
-            format!("{} {verb} removed, {} bytes, now at version {}", of_them(), gone.bytes, entry.current_version)
-        }
+        (0, _) => format!("every file of {name} may still be needed: nothing was removed{held}"),
+        (_, true) => format!("{} would be removed, {} bytes{held}", of_them(), gone.bytes),
+        (_, false) => format!(
+            "{} {verb} removed, {} bytes, now at version {}{held}",
+            of_them(),
+            gone.bytes,
+            entry.current_version
+        ),
     })?;
     Ok(Ended::Done)
 }

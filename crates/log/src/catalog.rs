@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::action::{Add, DomainMetadata, Metadata, Protocol, Remove, Txn, Version};
 use crate::commit::{CommitRequest, Committed, NewTable, Outcome};
 use crate::error::{Result, TxnLogError};
+use crate::holds::VersionHolds;
 use crate::ids::{CommitId, TableId, TableName};
 use crate::lifecycle::{TableLifecycle, TableState, no_table};
 use crate::location::Location;
@@ -427,7 +428,7 @@ pub struct MirrorFailure {
 /// - *Durable*: what is [`Outcome::Committed`] survives the process and the power.
 /// - No call holds a database transaction while it waits for anything but the database.
 #[async_trait]
-pub trait Catalog: TableLifecycle {
+pub trait Catalog: TableLifecycle + VersionHolds {
     /// The catalog's id and its epoch, which is new after every rebuild or restore.
     async fn identity(&self) -> Result<(Uuid, Uuid)>;
 

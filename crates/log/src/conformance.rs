@@ -104,6 +104,7 @@ pub mod actions {
     }
 }
 
+mod holds;
 mod lifecycle;
 mod loads;
 mod owners;
@@ -185,6 +186,8 @@ where
         lifecycle::a_place_is_taken_until_its_files_are_deleted,
         lifecycle::a_detached_table_comes_back_as_another,
         lifecycle::commits_are_before_a_drop_or_not_at_all,
+        holds::a_held_version_is_listed_until_its_hold_ends,
+        holds::a_version_that_is_not_there_cannot_be_held,
     );
 }
 

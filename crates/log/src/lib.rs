@@ -1,7 +1,8 @@
 //! The Delta log as data.
 //!
 //! Actions and commits that lose nothing ([`action`]), what a table is at a version ([`snapshot`]), how a commit is
-//! decided ([`commit`]), the promises every log keeps ([`catalog`]), and what becomes of tables ([`lifecycle`]). Logs here: [`FileTxnLogReader`] and
+//! decided ([`commit`]), the promises every log keeps ([`catalog`]), what becomes of tables ([`lifecycle`]), and which versions
+//! readers hold ([`holds`]). Logs here: [`FileTxnLogReader`] and
 //! [`FileTxnLogWriter`] for a plain `_delta_log` on any object store, and [`MemoryCatalog`], the model that other
 //! catalogs are proved against by [`conformance`]. No SQL.
 
@@ -14,6 +15,7 @@ pub mod decimal;
 mod error;
 pub mod features;
 mod file;
+pub mod holds;
 mod ids;
 pub mod lifecycle;
 mod local;
@@ -38,6 +40,7 @@ pub use catalog::{Catalog, TableEntry, TableRef, TxnLogReader, TxnLogWriter};
 pub use commit::{CommitRequest, Outcome};
 pub use error::{ErrorKind, Result, Subject, TxnLogError, TxnLogTransactionError};
 pub use file::{CheckpointState, FileDetails, FileTxnLogReader, FileTxnLogWriter, StoredCheckpoint};
+pub use holds::{Hold, VersionHolds};
 pub use ids::{Clock, CommitId, SeededClock, SystemClock, TableId, TableName};
 pub use lifecycle::{DropMode, DropTable, InactiveTable, TableLifecycle, TableState};
 pub use local::{Durability, LocalFiles, ModifiedAt};

@@ -20,6 +20,7 @@ use crate::commit::{
     self, Base, CommitRequest, Committed, ConflictChecker, Content, Current, Group, Outcome, Prepared, WinningCommit,
 };
 use crate::error::{ErrorKind, Result, TxnLogError};
+use crate::holds::Hold;
 use crate::ids::{Clock, CommitId, TableId, TableName};
 use crate::lifecycle::{InactiveTable, TableState, no_table};
 use crate::location::Location;
@@ -31,6 +32,7 @@ use crate::snapshot::{At, Changes, CommitSummary, Head, Snapshot, newest_first};
 use crate::stamp::{self, Stamp, TimeLeap};
 use crate::verbatim::{StoredAlready, is_stored};
 
+mod holds;
 mod lifecycle;
 
 /// What the catalog is called in messages.
@@ -60,6 +62,7 @@ struct Table {
     mirror: MirrorState,
     failures: BTreeMap<(Version, Artifact), MirrorFailure>,
     lease: Option<(Lease, i64)>,
+    holds: Vec<Hold>,
     versions: BTreeMap<Version, Stored>,
     protocols: BTreeMap<Version, Protocol>,
     metadata: BTreeMap<Version, Metadata>,
@@ -206,6 +209,7 @@ impl Table {
             mirror: MirrorState::Following,
             failures: BTreeMap::new(),
             lease: None,
+            holds: Vec::new(),
             versions: BTreeMap::new(),
             protocols: BTreeMap::new(),
             metadata: BTreeMap::new(),

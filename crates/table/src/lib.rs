@@ -11,6 +11,7 @@ mod create;
 mod delta_rs;
 mod error;
 mod filter;
+mod hold;
 mod known;
 mod lifecycle;
 mod operations;
@@ -36,6 +37,7 @@ pub use delta_rs::{
 };
 pub use error::{query_error, subject_of, with_their_words};
 pub use filter::predicate_from_sql;
+pub use hold::HeldVersion;
 pub use lifecycle::{
     DeletedFiles, DropOptions, Dropped, DroppedInactive, delete_files, detach_table, drop_inactive, drop_table,
 };

@@ -23,6 +23,7 @@ mod clones;
 mod conditions;
 mod files;
 mod generated;
+mod holds;
 mod interleaved;
 mod lifecycle;
 mod metadata;

@@ -10,9 +10,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use deltalakedb_log::action::{Action, Add};
-use deltalakedb_log::catalog::{TableEntry, TableRef, TxnLogReader, first_commit, require};
+use deltalakedb_log::catalog::{Catalog, TableEntry, TableRef, TxnLogReader, first_commit, require};
 use deltalakedb_log::time::parse_interval;
-use deltalakedb_log::{At, Commit, ErrorKind, Result, Snapshot, TxnLogError, Version, canonical_path};
+use deltalakedb_log::{At, Commit, ErrorKind, Result, Snapshot, TableId, TxnLogError, Version, canonical_path};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -54,13 +54,15 @@ pub struct Vacuumed {
     pub files: Vec<String>,
     /// Their bytes, as far as they are known.
     pub bytes: u64,
+    /// How many files more there would be, if readers did not hold versions that need them.
+    pub held: u64,
 }
 
 impl Vacuumed {
     fn of(found: &[(Path, u64)]) -> Self {
         let mut files: Vec<_> = found.iter().map(|(path, _)| path.to_string()).collect();
         files.sort();
-        Self { files, bytes: found.iter().map(|(_, size)| size).sum() }
+        Self { files, bytes: found.iter().map(|(_, size)| size).sum(), held: 0 }
     }
 }
 
@@ -81,7 +83,8 @@ pub(crate) const PAGE: Version = 256;
 
 impl DeltaTable {
     /// Removes files of the table's folder that nobody can need any more: not those of a version that was the newest
-    /// within retention, nor of the one that is published and those after it; not those that a transaction may still
+    /// within retention, nor of the one that is published and those after it; not those of a version that a reader
+    /// [holds](Self::hold) and those after it; not those that a transaction may still
     /// commit ([`MAX_TIMEOUT`]), none in `_delta_log` or another hidden folder. Older versions can then no longer be
     /// read.
     pub async fn vacuum(&self, what: &Vacuum, options: &WriteOptions) -> Result<Vacuumed> {
@@ -124,8 +127,12 @@ impl DeltaTable {
                 needed.listed(store.as_ref(), reader.as_ref(), partition_by, grace).await?
             }
         };
+        let mut held = needed.spare_held(catalog.as_ref(), reader.as_ref(), *id, &mut found).await?;
+        if !what.dry_run {
+            catalog.remove_ended_holds(*id).await?;
+        }
         if what.dry_run || found.is_empty() {
-            return Ok(Vacuumed::of(&found));
+            return Ok(Vacuumed { held, ..Vacuumed::of(&found) });
         }
         let mut marks = Marks::new(catalog.as_ref(), *id, options);
         let started = marks.start(head.version(), &Vacuumed::of(&found), what, millis(default)).await?;
@@ -136,6 +143,7 @@ impl DeltaTable {
                 // What was committed meanwhile may have brought files back.
                 needed.keep_since(reader.as_ref(), (seen + 1, newest)).await?;
                 found.retain(|(path, _)| !needed.has(path));
+                held += needed.spare_held(catalog.as_ref(), reader.as_ref(), *id, &mut found).await?;
                 let batch = found.split_off(found.len().saturating_sub(BATCH));
                 gone.extend_from_slice(&batch);
                 remove(store.as_ref(), batch).await?;
@@ -144,7 +152,7 @@ impl DeltaTable {
             Ok::<_, TxnLogError>(())
         };
         let removed = removed.await;
-        let gone = Vacuumed::of(&gone);
+        let gone = Vacuumed { held, ..Vacuumed::of(&gone) };
         let ended = marks.end(started, &gone, removed.is_ok()).await;
         removed.map_err(|e| {
             let what = format!("{self} is vacuumed in part: a file cannot be removed, run it again");
@@ -216,6 +224,25 @@ impl Needed {
             Ok(())
         })
         .await
+    }
+
+    /// Keeps what the oldest version that is held and those after it need, takes it out of `found`, and gives how much
+    /// that was.
+    async fn spare_held(
+        &mut self,
+        catalog: &dyn Catalog,
+        reader: &dyn TxnLogReader,
+        table: TableId,
+        found: &mut Vec<(Path, u64)>,
+    ) -> Result<u64> {
+        let (first, last) = self.before;
+        let Some(oldest) = catalog.oldest_held(table).await?.filter(|version| *version < last) else { return Ok(0) };
+        self.keep_version(reader, oldest).await?;
+        self.keep_since(reader, (oldest.max(first), last)).await?;
+        self.before = (first, oldest);
+        let before = found.len();
+        found.retain(|(path, _)| !self.has(path));
+        Ok((before - found.len()) as u64)
     }
 
     fn keep(&mut self, add: &Add) -> Result<()> {

@@ -13,8 +13,8 @@ use deltalakedb_log::catalog::{
 use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
 use deltalakedb_log::snapshot::{CommitSummary, Head, Snapshot};
 use deltalakedb_log::{
-    At, Catalog, CommitId, DropTable, InactiveTable, Location, MemoryCatalog, Predicate, Result, TableEntry, TableId,
-    TableLifecycle, TableName, TableRef,
+    At, Catalog, CommitId, DropTable, Hold, InactiveTable, Location, MemoryCatalog, Predicate, Result, TableEntry, TableId,
+    TableLifecycle, TableName, TableRef, VersionHolds,
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -194,5 +194,24 @@ impl TableLifecycle for Watched {
     }
     fn reader_for_deletion(&self, table: TableId) -> Arc<dyn TxnLogReader> {
         self.inner.reader_for_deletion(table)
+    }
+}
+
+#[async_trait]
+impl VersionHolds for Watched {
+    async fn hold(&self, table: TableId, version: Version, until_ms: i64, holder: &str) -> Result<Hold> {
+        self.inner.hold(table, version, until_ms, holder).await
+    }
+    async fn renew_hold(&self, hold: &Hold, until_ms: i64) -> Result<Hold> {
+        self.inner.renew_hold(hold, until_ms).await
+    }
+    async fn release_hold(&self, hold: &Hold) -> Result<()> {
+        self.inner.release_hold(hold).await
+    }
+    async fn holds(&self, table: TableId) -> Result<Vec<Hold>> {
+        self.inner.holds(table).await
+    }
+    async fn remove_ended_holds(&self, table: TableId) -> Result<()> {
+        self.inner.remove_ended_holds(table).await
     }
 }

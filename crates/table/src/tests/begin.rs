@@ -8,7 +8,8 @@ use deltalakedb_log::catalog::{
 };
 use deltalakedb_log::commit::{Committed, Outcome};
 use deltalakedb_log::{
-    CommitId, DropTable, Head, InactiveTable, Result, TableEntry, TableLifecycle, TableName, TxnLogReader, Version,
+    CommitId, DropTable, Head, Hold, InactiveTable, Result, TableEntry, TableLifecycle, TableName, TxnLogReader, Version,
+    VersionHolds,
 };
 
 use super::*;
@@ -128,6 +129,25 @@ impl TableLifecycle for Asked {
     }
     fn reader_for_deletion(&self, table: TableId) -> Arc<dyn TxnLogReader> {
         asked!(self.reader_for_deletion(table))
+    }
+}
+
+#[async_trait]
+impl VersionHolds for Asked {
+    async fn hold(&self, table: TableId, version: Version, until_ms: i64, holder: &str) -> Result<Hold> {
+        asked!(self.hold(table, version, until_ms, holder)).await
+    }
+    async fn renew_hold(&self, hold: &Hold, until_ms: i64) -> Result<Hold> {
+        asked!(self.renew_hold(hold, until_ms)).await
+    }
+    async fn release_hold(&self, hold: &Hold) -> Result<()> {
+        asked!(self.release_hold(hold)).await
+    }
+    async fn holds(&self, table: TableId) -> Result<Vec<Hold>> {
+        asked!(self.holds(table)).await
+    }
+    async fn remove_ended_holds(&self, table: TableId) -> Result<()> {
+        asked!(self.remove_ended_holds(table)).await
     }
 }
 

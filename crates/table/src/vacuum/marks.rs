@@ -41,8 +41,8 @@ pub(crate) async fn check_none_is_going_on(reader: &dyn TxnLogReader, now_ms: i6
                 return Err(TxnLogError::new(
                     ErrorKind::Conflict,
                     format!(
-                        "a vacuum of {table} is going on since version {}, and may remove what is to come back: wait \
-                         until it has ended, or, if it was killed, until {}",
+                        "a vacuum of {table} is going on since version {}, and may remove files of older versions: \
+                         wait until it has ended, or, if it was killed, until {}",
                         commit.version,
                         time::format_ms(commit.timestamp.saturating_add(COUNTS_FOR))
                     ),

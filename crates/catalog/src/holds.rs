@@ -1,0 +1,83 @@
+//! Versions that readers hold.
+
+use async_trait::async_trait;
+use deltalakedb_log::holds::MAX_REMOVED;
+use deltalakedb_log::{Catalog, Hold, Result, TableId, Version, VersionHolds};
+
+use crate::codec::int;
+use crate::database::{CommitFailure, Row, Write};
+use crate::lifecycle::no_table_in;
+use crate::{SqlCatalog, Writing, read};
+
+pub(crate) const HOLD_COLUMNS: [&str; 5] = ["hold_id", "table_id", "version", "held_until", "holder"];
+
+fn hold(mut row: Row) -> Result<Hold> {
+    Ok(Hold {
+        id: row.uuid()?,
+        table: TableId(row.uuid()?),
+        version: row.version()?,
+        until_ms: row.int()?,
+        holder: row.text()?,
+    })
+}
+
+/// Removes some of a table's holds that have ended.
+fn remove_ended(table: TableId, now_ms: i64) -> Write {
+    let sql = format!(
+        "DELETE FROM dl_holds WHERE hold_id IN (SELECT hold_id FROM dl_holds WHERE table_id = ? AND held_until <= ? \
+         ORDER BY held_until LIMIT {MAX_REMOVED})"
+    );
+    Write::run(sql, vec![table.0.into(), now_ms.into()])
+}
+
+#[async_trait]
+impl VersionHolds for SqlCatalog {
+    async fn hold(&self, table: TableId, version: Version, until_ms: i64, holder: &str) -> Result<Hold> {
+        let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
+        let Some(entry) = read::find_in(session.as_mut(), table).await? else {
+            return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
+        };
+        let hold = Hold { id: self.clock.new_uuid(), table, version, until_ms, holder: holder.into() };
+        hold.check(&entry, now_ms)?;
+        let row = vec![hold.id.into(), table.0.into(), int(version), until_ms.into(), holder.into()];
+        let writes = vec![remove_ended(table, now_ms), Write::insert("dl_holds", &HOLD_COLUMNS, vec![row])];
+        session.write(writes).await?;
+        session.commit().await.map_err(CommitFailure::into_error)?;
+        Ok(hold)
+    }
+
+    async fn renew_hold(&self, hold: &Hold, until_ms: i64) -> Result<Hold> {
+        // Under the lock: an expiry that found the hold ended is over.
+        let Writing { mut session, now_ms, .. } = self.begin_write(&[hold.table]).await?;
+        let renewed = Hold { until_ms, ..hold.clone() };
+        renewed.check_until(now_ms)?;
+        let sql = "UPDATE dl_holds SET held_until = ? WHERE hold_id = ? AND held_until > ?";
+        let params = vec![until_ms.into(), hold.id.into(), now_ms.into()];
+        if session.write(vec![Write::run(sql, params)]).await? == 0 {
+            return Err(hold.has_ended());
+        }
+        session.commit().await.map_err(CommitFailure::into_error)?;
+        Ok(renewed)
+    }
+
+    async fn release_hold(&self, hold: &Hold) -> Result<()> {
+        let mut session = self.write(&[]).await?;
+        session.write(vec![Write::run("DELETE FROM dl_holds WHERE hold_id = ?", vec![hold.id.into()])]).await?;
+        session.commit().await.map_err(CommitFailure::into_error)
+    }
+
+    async fn holds(&self, table: TableId) -> Result<Vec<Hold>> {
+        let columns = HOLD_COLUMNS.join(", ");
+        let sql = format!("SELECT {columns} FROM dl_holds WHERE table_id = ? AND held_until > ?");
+        let rows = self.db.query(&sql, vec![table.0.into(), self.now_ms().await?.into()]).await?;
+        let mut holds = rows.into_iter().map(hold).collect::<Result<Vec<_>>>()?;
+        holds.sort_by_key(|hold| (hold.version, hold.until_ms, hold.id));
+        Ok(holds)
+    }
+
+    async fn remove_ended_holds(&self, table: TableId) -> Result<()> {
+        let Writing { mut session, now_ms, .. } = self.begin_write(&[]).await?;
+        session.write(vec![remove_ended(table, now_ms)]).await?;
+        session.commit().await.map_err(CommitFailure::into_error)
+    }
+}

@@ -1,0 +1,84 @@
+//! Versions are held until a time that the catalog's clock decides.
+
+use super::*;
+use crate::holds::Hold;
+
+const HOUR: i64 = 3_600_000;
+
+/// Lets a hold end, and waits for that.
+async fn end_soon(c: &Arc<dyn Catalog>, hold: &Hold) -> Hold {
+    for more in 0.. {
+        // However slow the machine is, some time is not past when it arrives.
+        let until = c.now_ms().await.unwrap() + (1 << more);
+        if let Ok(short) = c.renew_hold(hold, until).await {
+            while c.now_ms().await.unwrap() <= until {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            return short;
+        }
+    }
+    unreachable!()
+}
+
+pub(super) async fn a_held_version_is_listed_until_its_hold_ends(c: Arc<dyn Catalog>) {
+    let (t, other) = (Table::create(&c, "t").await, Table::create(&c, "u").await);
+    for path in ["a", "b"] {
+        t.append(path).await;
+    }
+    assert_eq!((c.holds(t.id).await.unwrap(), c.oldest_held(t.id).await.unwrap()), (vec![], None));
+    let now = c.now_ms().await.unwrap();
+    let newer = c.hold(t.id, 2, now + HOUR, "nightly report").await.unwrap();
+    let older = c.hold(t.id, 1, now + 2 * HOUR, "ann").await.unwrap();
+    assert_eq!((older.table, older.version, older.holder.as_str()), (t.id, 1, "ann"));
+    assert_eq!(c.holds(t.id).await.unwrap(), [older.clone(), newer.clone()]);
+    assert_eq!(c.oldest_held(t.id).await.unwrap(), Some(1));
+    assert_eq!(c.holds(other.id).await.unwrap(), [], "a hold is of one table");
+
+    let longer = c.renew_hold(&newer, now + 3 * HOUR).await.unwrap();
+    assert_eq!(longer.until_ms, now + 3 * HOUR);
+    assert_eq!(c.holds(t.id).await.unwrap(), [older.clone(), longer.clone()]);
+    c.release_hold(&older).await.unwrap();
+    c.release_hold(&older).await.unwrap();
+    assert_eq!(c.holds(t.id).await.unwrap(), std::slice::from_ref(&longer));
+    assert_eq!(c.oldest_held(t.id).await.unwrap(), Some(2));
+    refused(c.renew_hold(&older, now + HOUR).await, ErrorKind::NotFound, &["version 1 by ann has ended"]);
+
+    // A hold ends by itself, is not renewed then, and its row is removed sooner or later.
+    let short = c.hold(t.id, 0, now + HOUR, "bob").await.unwrap();
+    assert_eq!(c.oldest_held(t.id).await.unwrap(), Some(0));
+    let short = end_soon(&c, &short).await;
+    assert_eq!(c.oldest_held(t.id).await.unwrap(), Some(2));
+    refused(c.renew_hold(&short, now + HOUR).await, ErrorKind::NotFound, &["version 0 by bob has ended"]);
+    c.remove_ended_holds(t.id).await.unwrap();
+    assert_eq!(c.holds(t.id).await.unwrap(), [longer]);
+}
+
+pub(super) async fn a_version_that_is_not_there_cannot_be_held(c: Arc<dyn Catalog>) {
+    let t = Table::create(&c, "t").await;
+    let until = c.now_ms().await.unwrap() + HOUR;
+    let hold = async |version, until, holder| c.hold(t.id, version, until, holder).await;
+    refused(hold(1, until, "ann").await, ErrorKind::NotFound, &["default.t has no version 1: its newest is 0"]);
+    refused(hold(0, 1_000, "ann").await, ErrorKind::Invalid, &["a hold until 1970-01-01T00:00:01", "a later time"]);
+    for holder in ["", " ", "two\nlines"] {
+        refused(hold(0, until, holder).await, ErrorKind::Invalid, &["does not name a holder"]);
+    }
+    let held = hold(0, until, "ann").await.unwrap();
+    refused(c.renew_hold(&held, 1_000).await, ErrorKind::Invalid, &["a later time"]);
+    assert_eq!(c.holds(t.id).await.unwrap(), [held]);
+    refused(c.hold(table_id("nosuch"), 0, until, "ann").await, ErrorKind::NotFound, &["there is no table with the id"]);
+
+    // What is before the base is in no version that the catalog holds.
+    let base = BaseState {
+        version: 10,
+        time: CommitTime { ms: 1000, source: TimeSource::File },
+        protocol: protocol(),
+        metadata: metadata("{}"),
+        txns: vec![],
+        domains: vec![],
+        body: None,
+    };
+    let begins = load(&c, "later", vec![Ok(HistoryItem::Base(Box::new(base)))]).await.unwrap();
+    let before = c.hold(begins.id, 9, until, "ann").await;
+    refused(before, ErrorKind::NotFound, &["has no version 9: the oldest version that is held is 10"]);
+    c.hold(begins.id, 10, until, "ann").await.unwrap();
+}

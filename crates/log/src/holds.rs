@@ -1,0 +1,107 @@
+//! Versions that readers hold: as long as one is held, its files stay and it stays in the catalog.
+//!
+//! A hold ends by itself, by the catalog's clock: a reader that was killed keeps nothing for ever, and one that takes
+//! longer renews its hold in time.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::action::Version;
+use crate::catalog::TableEntry;
+use crate::commit;
+use crate::error::{Result, TxnLogError};
+use crate::ids::TableId;
+use crate::snapshot::At;
+use crate::time::format_ms;
+
+/// Holds of versions.
+///
+/// # Contract
+/// - *Exclusive*: a hold, and a commit or an expiry of the same table, happen one after the other.
+/// - A version that is held is not expired, and a vacuum that begins after it was held spares its files. A hold does not
+///   bring back what was removed before.
+/// - The catalog's clock decides what has ended.
+#[async_trait]
+pub trait VersionHolds: Send + Sync + fmt::Debug {
+    /// Holds a version until a time, in milliseconds since 1970. Some of the table's holds that have ended are removed.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`] for a version that the catalog does not hold, [`crate::ErrorKind::Invalid`] for a
+    /// time that is past, and for a holder that is not one line of text.
+    async fn hold(&self, table: TableId, version: Version, until_ms: i64, holder: &str) -> Result<Hold>;
+
+    /// Holds it until another time, and gives the hold as it is then.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`] when it has ended: files of the version may be gone since.
+    async fn renew_hold(&self, hold: &Hold, until_ms: i64) -> Result<Hold>;
+
+    /// Ends a hold. Of one that has ended it does nothing.
+    async fn release_hold(&self, hold: &Hold) -> Result<()>;
+
+    /// The holds of a table that have not ended, the oldest version first.
+    async fn holds(&self, table: TableId) -> Result<Vec<Hold>>;
+
+    /// Removes holds of a table that have ended, not more than [`MAX_REMOVED`] at once.
+    async fn remove_ended_holds(&self, table: TableId) -> Result<()>;
+
+    /// The oldest version of a table that is held.
+    async fn oldest_held(&self, table: TableId) -> Result<Option<Version>> {
+        Ok(self.holds(table).await?.first().map(|hold| hold.version))
+    }
+}
+
+/// How many holds that have ended are removed at once.
+pub const MAX_REMOVED: usize = 100;
+
+/// A version that a reader holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Its id.
+    pub id: Uuid,
+    /// The table.
+    pub table: TableId,
+    /// The version.
+    pub version: Version,
+    /// When it ends, in milliseconds since 1970.
+    pub until_ms: i64,
+    /// A name for its holder, such as `nightly report`.
+    pub holder: String,
+}
+
+impl Hold {
+    /// Refuses a hold that a table as it is at that time does not take.
+    pub fn check(&self, table: &TableEntry, now_ms: i64) -> Result<()> {
+        if self.holder.trim().is_empty() || self.holder.contains(char::is_control) {
+            let message = format!("{:?} does not name a holder: expected a line of text", self.holder);
+            return Err(TxnLogError::invalid(message));
+        }
+        self.check_until(now_ms)?;
+        let (base, head) = ((table.base_version, 0), (table.current_version, table.current_timestamp));
+        commit::resolve(&table.name.to_string(), At::Version(self.version), Some(base), Some(head), |_| None)?;
+        Ok(())
+    }
+
+    /// Refuses one that would have ended at that time.
+    pub fn check_until(&self, now_ms: i64) -> Result<()> {
+        if self.until_ms > now_ms {
+            return Ok(());
+        }
+        Err(TxnLogError::invalid(format!(
+            "a hold until {} has ended already, the catalog's clock says {}: name a later time",
+            format_ms(self.until_ms),
+            format_ms(now_ms)
+        )))
+    }
+
+    /// The error of one that cannot be renewed.
+    pub fn has_ended(&self) -> TxnLogError {
+        let (holder, version) = (&self.holder, self.version);
+        TxnLogError::not_found(format!(
+            "the hold of version {version} by {holder} has ended, and files of the version may have been removed since: \
+             hold a version again"
+        ))
+    }
+}

@@ -1,0 +1,49 @@
+"""Versions that are held while they are read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from deltalakedb._internal import RawHold
+
+
+class Hold:
+    """A version of a table that neither vacuum nor expiry takes away.
+
+    `DeltaTable.hold` gives one. It ends at the end of a ``with`` block, with `release`,
+    or by itself when its time is over.
+    """
+
+    def __init__(self, raw: RawHold) -> None:
+        self._hold = raw
+
+    def __enter__(self) -> Hold:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+    def __repr__(self) -> str:
+        return f"Hold(version={self.version}, until={self.until.isoformat()!r})"
+
+    @property
+    def version(self) -> int:
+        """The version that is held."""
+        return self._hold.version()
+
+    @property
+    def until(self) -> datetime:
+        """When the hold ends, by the catalog's clock."""
+        return datetime.fromtimestamp(self._hold.until_ms() / 1000, UTC)
+
+    def renew(self, seconds: float = 3600) -> None:
+        """Holds the version for so many seconds from now on.
+
+        Raises:
+            DeltaError: the hold has ended, and files of the version may be gone.
+        """
+        self._hold.renew(seconds)
+
+    def release(self) -> None:
+        """Ends the hold. Once it has ended, that does nothing."""
+        self._hold.release()

@@ -1,0 +1,60 @@
+//! Versions that are held while they are read.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use deltalakedb_log::{At, Version};
+use deltalakedb_table::HeldVersion;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::runtime::wait;
+use crate::table::RawTable;
+
+/// A version of a table that is held.
+#[pyclass(frozen, module = "deltalakedb._internal")]
+pub(crate) struct RawHold(Mutex<HeldVersion>);
+
+impl RawHold {
+    fn get(&self) -> HeldVersion {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+}
+
+fn duration(seconds: f64) -> PyResult<Duration> {
+    let wrong = |_| PyValueError::new_err(format!("seconds={seconds} is no time: expected more than 0"));
+    Duration::try_from_secs_f64(seconds).map_err(wrong)
+}
+
+#[pymethods]
+impl RawHold {
+    #[new]
+    fn new(py: Python<'_>, table: &RawTable, version: Version, seconds: f64, holder: &str) -> PyResult<Self> {
+        let ((table, _), duration) = (table.held(), duration(seconds)?);
+        let held = wait(py, async move { table.hold(At::Version(version), duration, holder).await })?;
+        Ok(Self(Mutex::new(held)))
+    }
+
+    fn version(&self) -> Version {
+        self.get().version()
+    }
+
+    fn until_ms(&self) -> i64 {
+        self.get().until_ms()
+    }
+
+    fn renew(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
+        let (mut held, duration) = (self.get(), duration(seconds)?);
+        let renewed = wait(py, async move {
+            held.renew(duration).await?;
+            Ok(held)
+        })?;
+        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = renewed;
+        Ok(())
+    }
+
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
+        let held = self.get();
+        wait(py, async move { held.release().await })
+    }
+}
