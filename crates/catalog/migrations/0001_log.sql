@@ -241,6 +241,15 @@ CREATE TABLE dl_holds (
 );
 CREATE INDEX dl_holds_by_end ON dl_holds (table_id, held_until);
 
+-- Folders elsewhere in which a table has files, as a shallow clone has, as URLs that end in a slash: whoever removes the
+-- files of the table that is there asks for those that are at its place and inside of it.
+CREATE TABLE dl_references (
+    table_id blob NOT NULL,
+    folder text NOT NULL,
+    PRIMARY KEY (table_id, folder)
+);
+CREATE INDEX dl_references_by_folder ON dl_references (folder, table_id);
+
 -- Who did what, from where, and how it ended: every commit and every administrative act.
 CREATE TABLE dl_audit (
     audit_id blob NOT NULL PRIMARY KEY,

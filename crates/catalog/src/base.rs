@@ -1,13 +1,14 @@
 //! The state that a history may begin with. It may have any number of files, so they are in a spool until all are there:
 //! only then its transaction begins, which waits for nobody else.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use deltalakedb_log::action::{Add, Remove};
 use deltalakedb_log::catalog::{BaseFiles, BaseState, HistoryItem, HistoryItems, files_without_base, next_of_base};
 use deltalakedb_log::commit::{self, NewTable};
+use deltalakedb_log::references::folders;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
-use deltalakedb_log::{AllowedPaths, Commit, FileKey, Result, SetHash, TableId, Version};
+use deltalakedb_log::{AllowedPaths, Commit, FileKey, Location, Result, SetHash, TableId, Version};
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 
@@ -26,6 +27,8 @@ pub(crate) struct StoredFiles {
     pub(crate) count: usize,
     /// The hash of the live ones.
     pub(crate) set_hash: SetHash,
+    /// The folders of those that are named by absolute paths.
+    pub(crate) folders: BTreeSet<Location>,
 }
 
 impl StoredFiles {
@@ -95,6 +98,7 @@ struct Gathered {
     live: Spooled,
     removed: Spooled,
     set_hash: SetHash,
+    folders: BTreeSet<Location>,
 }
 
 /// Rows for files, of each file one.
@@ -125,10 +129,12 @@ impl Gathered {
         let changes =
             Changes { metadata: Some(base.metadata.clone()), domains: base.domains.clone(), ..Changes::default() };
         let layout = layout.after(&changes)?;
-        Ok(Self { base, layout, live: Spooled::new(), removed: Spooled::new(), set_hash: SetHash::default() })
+        let (live, removed) = (Spooled::new(), Spooled::new());
+        Ok(Self { base, layout, live, removed, set_hash: SetHash::default(), folders: BTreeSet::new() })
     }
 
     async fn take(&mut self, files: BaseFiles) -> Result<()> {
+        self.folders.extend(folders(&files.live));
         let Rows { live, removed } = in_thread((files, self.layout.clone()), Rows::of).await?;
         for (key, row) in live {
             if self.live.put(key, row)? {
@@ -142,7 +148,7 @@ impl Gathered {
     }
 
     fn finish(self) -> Result<(LoadedVersion, Layout)> {
-        let Self { base, layout, live, removed, set_hash } = self;
+        let Self { base, layout, live, removed, set_hash, folders } = self;
         let commit =
             Commit::parse(base.body.clone().unwrap_or_default(), &format!("version {} of the log", base.version))?;
         let files = StoredFiles {
@@ -150,6 +156,7 @@ impl Gathered {
             live: live.stored,
             removed: removed.stored,
             set_hash,
+            folders,
         };
         live.rows.finish()?;
         removed.rows.finish()?;

@@ -24,6 +24,7 @@ use crate::bounds::Slots;
 use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
 use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
 use crate::lifecycle::{TABLES, any_table, no_table, no_table_in};
+use crate::references::NamedFolders;
 use crate::{SqlCatalog, Writing, conflict, read};
 
 /// Keys looked up in one statement.
@@ -81,7 +82,9 @@ fn pause(retry: u32, clock: &dyn Clock) -> Duration {
 
 /// One attempt by whoever knew the catalog in that epoch.
 async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest], epoch: Uuid) -> Result<Outcome> {
-    let Writing { mut session, now_ms, identity } = catalog.begin_write(&tables(requests)).await?;
+    let named: Vec<_> = requests.iter().map(NamedFolders::of).collect();
+    let locked = [tables(requests), NamedFolders::sources(&named, catalog.db.as_ref()).await?].concat();
+    let Writing { mut session, now_ms, identity } = catalog.begin_write(&locked).await?;
     if identity.1 != epoch {
         let message = format!(
             "{} was restored while this process had it open (its epoch is new): read the table again and retry",
@@ -138,9 +141,13 @@ async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest], epoch: Uuid) 
         }
     }
     let (mut committed, mut writes, mut expected) = (Vec::with_capacity(requests.len()), Vec::new(), 0);
-    let members = requests.iter().zip(&currents).zip(decided).zip(slots);
-    for (((request, current), prepared), slots) in members {
+    let members = requests.iter().zip(&currents).zip(decided).zip(slots).zip(&named);
+    for ((((request, current), prepared), slots), named) in members {
         let Some(prepared) = prepared else { continue };
+        if let Some(references) = named.record(session.as_mut(), &current.name).await? {
+            expected += references.rows();
+            writes.push(references);
+        }
         committed.push(Committed {
             table: request.table,
             version: prepared.version,
@@ -416,11 +423,7 @@ fn store(
     ];
     writes.push(Write::run(head, params));
     // Each row that is new, each file that ends, and the head.
-    let new_rows = writes.iter().map(|write| match write {
-        Write::Insert(insert) => insert.rows.len() as u64,
-        Write::Run(..) => 0,
-    });
-    let rows = new_rows.sum::<u64>() + prepared.ended.len() as u64 + 1;
+    let rows = writes.iter().map(Write::rows).sum::<u64>() + prepared.ended.len() as u64 + 1;
     Ok((writes, rows))
 }
 

@@ -16,6 +16,7 @@ use crate::codec::{self, METADATA_COLUMNS, PROTOCOL_COLUMNS};
 use crate::commit::{AUDIT_COLUMNS, KEYS, VERSION_COLUMNS, end_files, file_key, remove_file_columns};
 use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
 use crate::holds::HOLD_COLUMNS;
+use crate::references::REFERENCE_COLUMNS;
 use crate::{schema, spool};
 
 /// A batch is full at so many file actions, or so many versions.
@@ -65,8 +66,12 @@ const STATUS_COLUMNS: [&str; 8] =
     ["table_id", "version", "artifact", "state", "attempts", "last_error", "failed_at", "next_attempt_at"];
 const FILES: &str = "dl_add_files";
 /// The tables whose rows belong to a table and not to its versions.
-const OF_TABLE: [(&str, &[&str]); 3] =
-    [("dl_bounds", &SLOT_COLUMNS), ("dl_mirror_status", &STATUS_COLUMNS), ("dl_holds", &HOLD_COLUMNS)];
+const OF_TABLE: [(&str, &[&str]); 4] = [
+    ("dl_bounds", &SLOT_COLUMNS),
+    ("dl_mirror_status", &STATUS_COLUMNS),
+    ("dl_holds", &HOLD_COLUMNS),
+    ("dl_references", &REFERENCE_COLUMNS),
+];
 
 /// The tables whose rows belong to a version and never change, but for the end of files.
 pub(crate) fn of_versions() -> Vec<(&'static str, Vec<&'static str>)> {

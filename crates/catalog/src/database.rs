@@ -166,6 +166,14 @@ impl Write {
         Write::Insert(Insert { table, columns: columns.to_vec(), rows, is_unseen: false })
     }
 
+    /// How many rows are new.
+    pub(crate) fn rows(&self) -> u64 {
+        match self {
+            Write::Insert(insert) => insert.rows.len() as u64,
+            Write::Run(..) => 0,
+        }
+    }
+
     /// The same, where new rows are of a table that is not in use yet.
     pub(crate) fn unseen(mut self) -> Self {
         if let Write::Insert(insert) = &mut self {

@@ -20,6 +20,7 @@ mod mirror;
 mod plan;
 mod postgres;
 mod read;
+mod references;
 mod schema;
 mod search;
 mod spool;

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deltalakedb_log::catalog::Lease;
 use deltalakedb_log::commit::{self, NewTable};
-use deltalakedb_log::lifecycle::{self, DropTable, InactiveTable, TableLifecycle, TableState};
+use deltalakedb_log::lifecycle::{self, DropMode, DropTable, InactiveTable, TableLifecycle, TableState};
+use deltalakedb_log::references::check_not_referred_to;
 use deltalakedb_log::{
     ErrorKind, Location, Result, TableEntry, TableId, TableName, TableRef, TxnLogError, TxnLogReader,
 };
 
 use crate::commit::{audit, check_free};
 use crate::database::{CommitFailure, Database, Row, Session, Value, Write};
-use crate::{SqlCatalog, SqlTxnLogReader, Writing, read};
+use crate::{SqlCatalog, SqlTxnLogReader, Writing, read, references};
 
 /// Tables whatever their state, with a condition.
 pub(crate) const TABLES: &str = "SELECT table_id, namespace, name, location, state, dropped_at, retained_until, base_version, \
@@ -122,6 +123,10 @@ impl TableLifecycle for SqlCatalog {
             return Err(commit::fenced(&entry.name));
         }
         lifecycle::check_drop(&entry, drop)?;
+        if drop.mode == DropMode::DeleteFiles {
+            let referring = references::referring(session.as_mut(), &entry.location, now_ms).await?;
+            check_not_referred_to(&entry.name, &referring)?;
+        }
         let state = drop.mode.state();
         let place = if state.holds_place() { "location_key" } else { "NULL" };
         let sql = format!(
@@ -202,7 +207,7 @@ impl TableLifecycle for SqlCatalog {
         Ok(tables)
     }
 
-    fn reader_for_deletion(&self, table: TableId) -> Arc<dyn TxnLogReader> {
-        Arc::new(SqlTxnLogReader { catalog: self.clone(), table, state: TableState::Deleting })
+    fn reader_in(&self, table: TableId, state: TableState) -> Arc<dyn TxnLogReader> {
+        Arc::new(SqlTxnLogReader { catalog: self.clone(), table, state })
     }
 }

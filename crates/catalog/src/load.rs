@@ -3,13 +3,14 @@
 //! A batch is read in full before its transaction begins, so no transaction waits for an object store. Within a batch
 //! the life of files is followed in memory; one look at the stored live files is enough for all of its commits.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use deltalakedb_log::action::{Add, Metadata};
 use deltalakedb_log::catalog::{CommitTime, FutureTimes, HistoryLoad, LoggedCommit, UnfinishedLoad, only_commit};
 use deltalakedb_log::commit::{self, Group, NewTable};
+use deltalakedb_log::references::folders;
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
 use deltalakedb_log::{
@@ -31,6 +32,7 @@ use crate::copy;
 use crate::database::{CommitFailure, Database, Session, Value, Write, placeholders};
 use crate::lifecycle::{find_any, no_table};
 use crate::read;
+use crate::references::NamedFolders;
 use crate::{SqlCatalog, Writing};
 
 /// A batch is full at so many file actions, or at so many versions.
@@ -146,7 +148,9 @@ pub(crate) async fn load_together(catalog: &SqlCatalog, loads: Vec<HistoryLoad<'
         ready.push((table, load.new, batch, Finish { published: load.published_version }));
     }
     let tables: Vec<_> = ready.iter().map(|(table, ..)| *table).collect();
-    let Writing { mut session, now_ms, identity } = catalog.begin_write(&tables).await?;
+    let named: Vec<_> = ready.iter().map(|(table, new, batch, _)| batch.named(*table, new)).collect();
+    let locked = [tables, NamedFolders::sources(&named, catalog.db.as_ref()).await?].concat();
+    let Writing { mut session, now_ms, identity } = catalog.begin_write(&locked).await?;
     let (mut stored, mut parts) = (Vec::with_capacity(ready.len()), Vec::new());
     for (table, new, batch, finish) in ready {
         parts.extend(batch.parts(&new.name));
@@ -275,6 +279,8 @@ struct Batch {
     versions: Vec<LoadedVersion>,
     file_actions: usize,
     kilobytes: usize,
+    /// Those of files that are named by absolute paths.
+    folders: BTreeSet<Location>,
 }
 
 /// A version as it came.
@@ -375,7 +381,13 @@ impl Batch {
         let before = version.files.as_ref().map_or(0, |files| files.count);
         self.file_actions += before + version.changes.adds.len() + version.changes.removes.len();
         self.kilobytes += version.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        self.folders.extend(folders(version.changes.adds.iter().map(|(_, add)| add)));
+        self.folders.extend(version.files.iter().flat_map(|files| files.folders.iter().cloned()));
         self.versions.push(version);
+    }
+
+    fn named(&self, table: TableId, new: &NewTable) -> NamedFolders {
+        NamedFolders { table, location: Some(new.location.clone()), folders: self.folders.clone() }
     }
 
     /// Its versions that belong to transactions over several tables.
@@ -407,7 +419,8 @@ async fn store_batch(
     batch: Batch,
     finish: Option<Finish>,
 ) -> Result<TableId> {
-    let Writing { mut session, now_ms, identity } = catalog.begin_write(&[table]).await?;
+    let sources = NamedFolders::sources(&[batch.named(table, new)], catalog.db.as_ref()).await?;
+    let Writing { mut session, now_ms, identity } = catalog.begin_write(&[&[table][..], &sources].concat()).await?;
     let parts = batch.parts(&new.name);
     let table = store(catalog, session.as_mut(), now_ms, table, new, batch, finish).await?;
     check_whole(session.as_mut(), identity.0, parts).await?;
@@ -442,6 +455,7 @@ async fn store(
         }
     };
     check_owner(&name, owner.as_ref(), new.owner.as_ref())?;
+    writes.extend(batch.named(table, new).record(session_ref, &new.name).await?);
     if name != new.name {
         check_name_free(session_ref, new, table).await?;
         writes.push(rename(table, &new.name));

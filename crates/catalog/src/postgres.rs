@@ -473,9 +473,11 @@ impl Database for PostgresDatabase {
         Ok(self.begin(&self.writers, statements, Vec::new()).await?.0)
     }
 
-    /// With its own word for bytes, and without the one key that paths may be too long for.
+    /// With its own word for bytes, texts in the order of their bytes as elsewhere, and without the one key that paths may
+    /// be too long for.
     fn migration(&self, sql: &str) -> String {
-        sql.replace(" blob", " bytea").replace(",\n    PRIMARY KEY (table_id, version, path)\n", "\n")
+        let sql = sql.replace(" blob", " bytea").replace(" text", " text COLLATE \"C\"");
+        sql.replace(",\n    PRIMARY KEY (table_id, version, path)\n", "\n")
     }
 
     async fn analyze(&self) -> Result<()> {

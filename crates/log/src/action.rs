@@ -311,6 +311,14 @@ pub struct Sidecar {
 }
 
 impl Action {
+    /// The file that it adds, if it does.
+    pub fn as_add(&self) -> Option<&Add> {
+        match self {
+            Self::Add(add) => Some(add),
+            _ => None,
+        }
+    }
+
     /// Parses the actions of one line: as a rule one, and none for an empty object.
     pub fn parse_line(line: &str) -> Result<Vec<Action>, String> {
         let members = Fields::parse(line).map_err(|e| format!("broken JSON: {e}"))?.into_members();

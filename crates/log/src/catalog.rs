@@ -25,6 +25,7 @@ use crate::location::Location;
 use crate::owner::TableOwner;
 use crate::path::SetHash;
 use crate::predicate::{Literal, Predicate};
+use crate::references::TableReferences;
 use crate::schema::Schema;
 use crate::snapshot::{At, CommitSummary, Head, Snapshot};
 use crate::stamp::is_ahead;
@@ -428,7 +429,7 @@ pub struct MirrorFailure {
 /// - *Durable*: what is [`Outcome::Committed`] survives the process and the power.
 /// - No call holds a database transaction while it waits for anything but the database.
 #[async_trait]
-pub trait Catalog: TableLifecycle + VersionHolds {
+pub trait Catalog: TableLifecycle + TableReferences + VersionHolds {
     /// The catalog's id and its epoch, which is new after every rebuild or restore.
     async fn identity(&self) -> Result<(Uuid, Uuid)>;
 

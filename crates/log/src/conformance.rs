@@ -108,6 +108,7 @@ mod holds;
 mod lifecycle;
 mod loads;
 mod owners;
+mod references;
 mod times;
 mod verbatim;
 
@@ -188,6 +189,9 @@ where
         lifecycle::commits_are_before_a_drop_or_not_at_all,
         holds::a_held_version_is_listed_until_its_hold_ends,
         holds::a_version_that_is_not_there_cannot_be_held,
+        references::a_table_is_known_by_the_folders_of_its_files,
+        references::files_that_others_need_are_not_deleted,
+        references::a_clone_is_before_a_drop_with_files_or_not_at_all,
     );
 }
 

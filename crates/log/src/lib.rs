@@ -1,8 +1,8 @@
 //! The Delta log as data.
 //!
 //! Actions and commits that lose nothing ([`action`]), what a table is at a version ([`snapshot`]), how a commit is
-//! decided ([`commit`]), the promises every log keeps ([`catalog`]), what becomes of tables ([`lifecycle`]), and which versions
-//! readers hold ([`holds`]). Logs here: [`FileTxnLogReader`] and
+//! decided ([`commit`]), the promises every log keeps ([`catalog`]), what becomes of tables ([`lifecycle`]), which versions
+//! readers hold ([`holds`]), and which tables have files of others ([`references`]). Logs here: [`FileTxnLogReader`] and
 //! [`FileTxnLogWriter`] for a plain `_delta_log` on any object store, and [`MemoryCatalog`], the model that other
 //! catalogs are proved against by [`conformance`]. No SQL.
 
@@ -26,6 +26,7 @@ mod owner;
 mod path;
 pub mod predicate;
 mod redact;
+pub mod references;
 pub mod schema;
 pub mod snapshot;
 pub mod stamp;
@@ -51,5 +52,6 @@ pub use owner::{TableOwner, check_owner};
 pub use path::{FileKey, PathKey, SetHash, absolute_path, canonical_path};
 pub use predicate::Predicate;
 pub use redact::redacted;
+pub use references::TableReferences;
 pub use snapshot::{At, Head, Snapshot};
 pub use stores::{ConfiguredStores, Stores};

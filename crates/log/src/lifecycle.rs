@@ -36,8 +36,9 @@ pub trait TableLifecycle: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] when the lease is no longer the newest, when the newest version is not
-    /// [`DropTable::at_version`], or when versions are committed that are not published, unless
-    /// [`DropTable::allow_unpublished`] says that they may be.
+    /// [`DropTable::at_version`], when versions are committed that are not published, unless
+    /// [`DropTable::allow_unpublished`] says that they may be, or when its files are to be deleted and other tables
+    /// [refer to](crate::TableReferences) some of them.
     async fn drop_table(&self, lease: &Lease, drop: &DropTable) -> Result<()>;
 
     /// Brings a dropped table back, under its name or under another one.
@@ -62,8 +63,8 @@ pub trait TableLifecycle: Send + Sync + fmt::Debug {
     /// The tables that are not live, or those of them that had a name: by name, and of one name the newest first.
     async fn inactive_tables(&self, name: Option<&TableName>) -> Result<Vec<InactiveTable>>;
 
-    /// The log of a table whose files are being deleted.
-    fn reader_for_deletion(&self, table: TableId) -> Arc<dyn TxnLogReader>;
+    /// The log of a table that is in this state, for reading.
+    fn reader_in(&self, table: TableId, state: TableState) -> Arc<dyn TxnLogReader>;
 }
 
 /// The operation of the last commit that a catalog makes to a table that is detached. A log that ends with it is no

@@ -90,16 +90,33 @@ impl Location {
         (self.0.scheme() == "file").then(|| self.0.to_file_path().ok()).flatten()
     }
 
+    /// Whether it is that place or inside of it. Places are normalized and end in a slash.
+    pub fn is_within(&self, outer: &Location) -> bool {
+        self.0.as_str().starts_with(outer.0.as_str())
+    }
+
+    /// The URLs of the place and of all that it is in, the outermost first.
+    pub fn and_above(&self) -> impl Iterator<Item = &str> {
+        let url = self.0.as_str();
+        let path = self.0[..url::Position::BeforePath].len();
+        url.match_indices('/').map(|(at, _)| at).filter(move |at| *at >= path).map(move |at| &url[..=at])
+    }
+
+    /// The first text that is behind every URL of what is inside of it, in the order of their bytes.
+    pub fn end(&self) -> String {
+        // In that order `0` comes after `/`.
+        format!("{}0", self.0.as_str().trim_end_matches('/'))
+    }
+
     /// An error where this place of a new table is inside that of another one, or around it.
     pub fn check_apart(&self, name: &TableName, registered: &Location) -> Result<()> {
-        // Places are normalized and end in a slash. A folder that was moved and linked is the same folder.
-        let inside = |inner: &Location, outer: &Location| inner.0.as_str().starts_with(outer.0.as_str());
+        // A folder that was moved and linked is the same folder.
         let place = &registered.resolved();
         let why = if self == place {
             format!("{self} is the place of the table {name}, which is registered at {registered}")
-        } else if inside(self, place) {
+        } else if self.is_within(place) {
             format!("{self} is inside the table {name}, which is at {registered}")
-        } else if inside(place, self) {
+        } else if place.is_within(self) {
             format!("the table {name} is inside {self}, at {registered}")
         } else {
             return Ok(());
@@ -171,6 +188,22 @@ mod tests {
         std::os::unix::fs::symlink(dir.path().join("real/inner"), dir.path().join("link")).unwrap();
         same(&format!("{}/link/../x", dir.path().display()), &format!("{}/real/x", dir.path().display()));
         same("/nowhere/a b", "file:///nowhere/a%20b");
+    }
+
+    #[test]
+    fn places_are_around_each_other() {
+        let place = |text: &str| Location::parse(text).unwrap();
+        let above = |text: &str| place(text).and_above().map(String::from).collect::<Vec<_>>();
+        assert_eq!(above("s3://bucket/a/b c"), ["s3://bucket/", "s3://bucket/a/", "s3://bucket/a/b%20c/"]);
+        assert_eq!(above("/nowhere"), ["file:///", "file:///nowhere/"]);
+        assert_eq!(above("s3://bucket"), ["s3://bucket/"]);
+        let outer = place("s3://bucket/a");
+        for (other, within) in [("s3://bucket/a", true), ("s3://bucket/a/b", true), ("s3://bucket/a0", false), ("s3://bucket/a-b", false), ("s3://bucket", false)] {
+            let other = place(other);
+            assert_eq!(other.is_within(&outer), within, "{other}");
+            let url = other.url().as_str();
+            assert_eq!(url >= outer.url().as_str() && url < outer.end().as_str(), within, "{other}");
+        }
     }
 
     #[test]

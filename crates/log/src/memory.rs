@@ -1,6 +1,6 @@
 //! A catalog in memory: the model every other catalog is proved against, and a fast stand-in for tests.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -34,6 +34,7 @@ use crate::verbatim::{StoredAlready, is_stored};
 
 mod holds;
 mod lifecycle;
+mod references;
 
 /// What the catalog is called in messages.
 const DESCRIPTION: &str = "the catalog in memory";
@@ -63,6 +64,8 @@ struct Table {
     failures: BTreeMap<(Version, Artifact), MirrorFailure>,
     lease: Option<(Lease, i64)>,
     holds: Vec<Hold>,
+    /// Folders of others in which it has files.
+    folders: BTreeSet<Location>,
     versions: BTreeMap<Version, Stored>,
     protocols: BTreeMap<Version, Protocol>,
     metadata: BTreeMap<Version, Metadata>,
@@ -146,6 +149,13 @@ impl Loaded {
         }
         Ok(found.map(|(base, files)| Self::Base(base, files)))
     }
+
+    fn actions(&self) -> Result<Vec<Action>> {
+        match self {
+            Self::Base(_, files) => Ok(files.clone()),
+            Self::Commit(logged) => Ok(Commit::parse(logged.body.clone(), &logged.origin)?.into_actions()),
+        }
+    }
 }
 
 /// The part of a table in a transaction over several.
@@ -210,6 +220,7 @@ impl Table {
             failures: BTreeMap::new(),
             lease: None,
             holds: Vec::new(),
+            folders: BTreeSet::new(),
             versions: BTreeMap::new(),
             protocols: BTreeMap::new(),
             metadata: BTreeMap::new(),
@@ -291,6 +302,7 @@ impl Table {
                 removed.get_or_insert(version);
             }
         }
+        self.refer(changes.adds.iter().map(|(_, add)| add));
         for (key, add) in changes.adds {
             self.files.insert((key, version), (add, None));
         }
@@ -502,6 +514,13 @@ impl Catalog for MemoryCatalog {
         let mut new_tables = BTreeMap::new();
         let mut currents = Vec::new();
         for request in &requests {
+            let name = match &request.base {
+                Base::Create(new) => Some(&new.name),
+                _ => tables.get(&request.table).map(|table| &table.name),
+            };
+            if let Some(name) = name {
+                references::check_sources(&tables, name, request.actions().iter().filter_map(Action::as_add))?;
+            }
             let table = match &request.base {
                 Base::Create(new) => {
                     check_free(&tables, new, None)?;
@@ -583,6 +602,7 @@ impl Catalog for MemoryCatalog {
             if let Some(part) = Part::of(&item)? {
                 part.check_whole(&tables, self.id, &load.new.name)?;
             }
+            references::check_sources(&tables, &load.new.name, item.actions()?.iter().filter_map(Action::as_add))?;
             let version = match tables.get_mut(&id) {
                 Some(table) if !table.state.holds_name() => return Err(table.described(id).is_not_live()),
                 Some(table) => table.load(item, load.future_times, now_ms)?,

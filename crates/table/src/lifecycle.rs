@@ -128,7 +128,7 @@ pub async fn delete_files(mirror: &Mirror, table: &InactiveTable, options: &Writ
 
 async fn delete_all(mirror: &Mirror, table: &InactiveTable, options: &WriteOptions) -> Result<DeletedFiles> {
     let log = mirror.delete_log(table).await?;
-    let reader = mirror.catalog().reader_for_deletion(table.id);
+    let reader = mirror.catalog().reader_in(table.id, TableState::Deleting);
     let mut deletion = Deletion::new(table, options)?;
     if let (Some(base), Some(newest)) = (table.base_version, table.current_version) {
         deletion.history(reader.as_ref(), base, newest).await?;

@@ -3,16 +3,20 @@
 //! The catalog knows every file a version ever had, so what is kept is not guessed from tombstones. What it does not
 //! know may be a file that somebody is writing: it is left until nobody who began before could still commit it.
 
+mod clones;
 mod marks;
 mod place;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use deltalakedb_log::action::{Action, Add};
 use deltalakedb_log::catalog::{Catalog, TableEntry, TableRef, TxnLogReader, first_commit, require};
+use deltalakedb_log::references::folders;
 use deltalakedb_log::time::parse_interval;
-use deltalakedb_log::{At, Commit, ErrorKind, Result, Snapshot, TableId, TxnLogError, Version, canonical_path};
+use deltalakedb_log::{
+    At, Commit, ErrorKind, Location, Result, Snapshot, TableId, TxnLogError, Version, canonical_path,
+};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -84,8 +88,8 @@ pub(crate) const PAGE: Version = 256;
 impl DeltaTable {
     /// Removes files of the table's folder that nobody can need any more: not those of a version that was the newest
     /// within retention, nor of the one that is published and those after it; not those of a version that a reader
-    /// [holds](Self::hold) and those after it; not those that a transaction may still
-    /// commit ([`MAX_TIMEOUT`]), none in `_delta_log` or another hidden folder. Older versions can then no longer be
+    /// [holds](Self::hold) and those after it; not those that another table of the catalog refers to; not those that a
+    /// transaction may still commit ([`MAX_TIMEOUT`]), none in `_delta_log` or another hidden folder. Older versions can then no longer be
     /// read.
     pub async fn vacuum(&self, what: &Vacuum, options: &WriteOptions) -> Result<Vacuumed> {
         let Source::Catalog { catalog, id, .. } = &self.source else {
@@ -116,6 +120,9 @@ impl DeltaTable {
         let store = self.stores.open(&self.location, options.durability)?;
         let entry = require(catalog.as_ref(), &TableRef::Id(*id)).await?;
         let mut needed = Needed::of(&entry, reader.as_ref(), &head, now.saturating_sub(millis(retain))).await?;
+        for clone in catalog.referring_tables(&self.location).await? {
+            needed.keep_for_clone(catalog.as_ref(), &clone, now).await?;
+        }
         for version in &what.keep_versions {
             needed.keep_version(reader.as_ref(), *version).await?;
         }
@@ -130,6 +137,7 @@ impl DeltaTable {
         let mut held = needed.spare_held(catalog.as_ref(), reader.as_ref(), *id, &mut found).await?;
         if !what.dry_run {
             catalog.remove_ended_holds(*id).await?;
+            needed.forget_folders(catalog.as_ref(), *id, head.version()).await?;
         }
         if what.dry_run || found.is_empty() {
             return Ok(Vacuumed { held, ..Vacuumed::of(&found) });
@@ -174,6 +182,8 @@ struct Needed {
     place: Place,
     /// By their decoded paths below the table.
     files: HashSet<Vec<u8>>,
+    /// The folders of those that are named by absolute paths.
+    folders: BTreeSet<Location>,
     /// The versions before those that need files, as far as they are held with their commits.
     before: (Version, Version),
 }
@@ -182,16 +192,10 @@ impl Needed {
     /// Those of versions that were the newest at `cutoff_ms` or later, of the version that readers of `_delta_log` see,
     /// and of all later ones.
     async fn of(entry: &TableEntry, reader: &dyn TxnLogReader, head: &Snapshot, cutoff_ms: i64) -> Result<Self> {
-        let at_cutoff = match reader.snapshot(At::Timestamp(cutoff_ms)).await {
-            Ok(at_cutoff) => at_cutoff.version(),
-            Err(e) if e.kind() == ErrorKind::NotFound => entry.base_version,
-            Err(e) => return Err(e),
-        };
-        let published = entry.published_version.unwrap_or(at_cutoff).max(entry.base_version);
-        let oldest = at_cutoff.min(published);
+        let oldest = oldest_needed(reader, entry.base_version, entry.published_version, cutoff_ms).await?;
         let first = first_commit(reader, entry.base_version).await?;
-        let (place, files) = (Place::new(&entry.location), HashSet::new());
-        let mut needed = Self { place, files, before: (first, oldest) };
+        let (place, files, folders) = (Place::new(&entry.location), HashSet::new(), BTreeSet::new());
+        let mut needed = Self { place, files, folders, before: (first, oldest) };
         needed.keep_version(reader, oldest).await?;
         needed.keep_since(reader, (oldest.max(first), head.version())).await?;
         Ok(needed)
@@ -246,6 +250,7 @@ impl Needed {
     }
 
     fn keep(&mut self, add: &Add) -> Result<()> {
+        self.folders.extend(folders([add]));
         let path = self.place.below(&add.path);
         self.files.insert(path);
         if let Some(vector) = &add.deletion_vector
@@ -346,6 +351,21 @@ impl Needed {
         }
         Ok(found)
     }
+}
+
+/// The oldest version that is needed: that which was the newest at `cutoff_ms`, or the one that is published.
+async fn oldest_needed(
+    reader: &dyn TxnLogReader,
+    base: Version,
+    published: Option<Version>,
+    cutoff_ms: i64,
+) -> Result<Version> {
+    let at_cutoff = match reader.snapshot(At::Timestamp(cutoff_ms)).await {
+        Ok(at_cutoff) => at_cutoff.version(),
+        Err(e) if e.kind() == ErrorKind::NotFound => base,
+        Err(e) => return Err(e),
+    };
+    Ok(published.unwrap_or(at_cutoff).max(base).min(at_cutoff))
 }
 
 /// Looks at what each version from one to another did.

@@ -13,11 +13,13 @@ use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::conformance::actions::{file, metadata, protocol, remove, txn};
 use deltalakedb_log::{
     Catalog, CommitId, CommitRequest, DropMode, DropTable, ErrorKind, TableId, TableLifecycle, TableRef,
+    TableReferences, VersionHolds,
 };
 use deltalakedb_tests::{Database, State, databases, location, our_state};
 use uuid::Uuid;
 
 const COMMITS: u64 = 2_500;
+const ELSEWHERE: &str = "/elsewhere/";
 
 async fn open(database: Database, dir: &Path, name: &str) -> SqlCatalog {
     let uri = CatalogUri::parse(&database.uri(dir, name)).unwrap();
@@ -44,7 +46,9 @@ impl Growing {
     async fn grow(&mut self, catalog: &SqlCatalog, commits: u64) {
         for _ in 0..commits {
             let version = self.ids.len() as Version;
-            let added = file(&format!("f{version}"), version as i64, version as i64 + 9);
+            // The first one is in another folder.
+            let folder = if version == 0 { ELSEWHERE } else { "" };
+            let added = file(&format!("{folder}f{version}"), version as i64, version as i64 + 9);
             let mut actions = vec![Action::Add(added.clone()), txn("app", version as i64)];
             if version % 3 == 2 {
                 actions.push(remove(&self.files.swap_remove(version as usize % self.files.len())));
@@ -68,7 +72,10 @@ async fn answers(catalog: &SqlCatalog, table: TableId) -> (String, BTreeMap<Vers
     let reader = catalog.reader(table);
     let history = reader.history(HistoryRange::default()).await.unwrap();
     let bytes = reader.commit_bytes(entry.current_version).await.unwrap();
-    (format!("{entry:?}"), states, format!("{history:?} {bytes:?}"))
+    let holds = catalog.holds(table).await.unwrap();
+    let referring = catalog.referring_tables(&location(Path::new(ELSEWHERE))).await.unwrap();
+    assert_eq!((holds.len(), referring.len()), (1, 2));
+    (format!("{entry:?} {holds:?} {referring:?}"), states, format!("{history:?} {bytes:?}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,6 +88,10 @@ async fn a_copy_is_the_catalog() {
         tables.push(Growing::create(&source, dir.path(), "b.c").await);
         tables[0].grow(&source, COMMITS / all.len() as u64).await;
         tables[1].grow(&source, 10).await;
+        let until = source.now_ms().await.unwrap() + 3_600_000;
+        for table in &tables {
+            source.hold(table.id, 3, until, "nightly report").await.unwrap();
+        }
         for to in all {
             copied(&source, *to, dir.path(), &mut tables).await;
         }

@@ -149,3 +149,29 @@ fn an_import_that_failed_is_given_up() {
         place.dl(&["create", "e", "--location", "elsewhere", "--schema", "id long"]).good();
     }
 }
+
+#[test]
+fn files_that_a_clone_has_are_neither_deleted_nor_vacuumed() {
+    for database in databases("operations") {
+        let place = Place::on(*database);
+        table(&place);
+        // The log of a shallow clone names the files of another table.
+        std::fs::create_dir_all(place.path("clone/_delta_log")).unwrap();
+        let source = place.path("t").canonicalize().unwrap();
+        for version in ["00000000000000000000.json", "00000000000000000001.json"] {
+            let log = std::fs::read_to_string(place.path("t/_delta_log").join(version)).unwrap();
+            let named = log.replace("\"path\":\"", &format!("\"path\":\"file://{}/", source.display()));
+            std::fs::write(place.path("clone/_delta_log").join(version), named).unwrap();
+        }
+        place.dl(&["import", "clone", "--as", "clone"]).good();
+        assert_eq!(rows(&place, "clone"), 2);
+        place.dl(&["write", "t", "--input", "rows.csv", "--mode", "overwrite"]).good();
+        let said = place.dl(&["vacuum", "t", "--retain", "0s", "--force"]).good();
+        assert!(said.contains("nothing was removed"), "{said}");
+        let says = ["files of default.t belong to default.clone, too", "drop default.t without its files"];
+        fails(&place.dl(&["drop", "t", "--delete-files", "--yes"]), &says);
+        assert_eq!((rows(&place, "t"), rows(&place, "clone")), (2, 2));
+        place.dl(&["drop", "clone", "--delete-files", "--yes"]).good();
+        place.dl(&["drop", "t", "--delete-files", "--yes"]).good();
+    }
+}

@@ -52,6 +52,11 @@ impl Place {
         place
     }
 
+    /// The URI of its catalog.
+    pub(crate) fn catalog(&self) -> &str {
+        &self.catalog
+    }
+
     pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.dir.path().join(below)
     }

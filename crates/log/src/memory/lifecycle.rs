@@ -1,7 +1,9 @@
 //! The life of tables in memory.
 
+use super::references::referring;
 use super::*;
-use crate::lifecycle::{DropTable, TableLifecycle, check_drop, name_taken, not_deleting};
+use crate::lifecycle::{DropMode, DropTable, TableLifecycle, check_drop, name_taken, not_deleting};
+use crate::references::check_not_referred_to;
 
 /// Refuses a name that a table has.
 fn check_name_free(tables: &BTreeMap<TableId, Table>, name: &TableName) -> Result<()> {
@@ -22,12 +24,18 @@ impl TableLifecycle for MemoryCatalog {
 
     async fn drop_table(&self, lease: &Lease, drop: &DropTable) -> Result<()> {
         let now_ms = self.clock.now_ms();
-        self.with(lease.table, |t| {
+        let mut tables = self.lock();
+        let place = tables.get(&lease.table).map(|t| t.location.clone());
+        let referring = place.map(|place| referring(&tables, &place, now_ms)).unwrap_or_default();
+        live(&mut tables, lease.table).and_then(|t| {
             if t.lease.as_ref().is_none_or(|(held, _)| held != lease) {
                 return Err(commit::fenced(&t.name));
             }
             let entry = t.entry(lease.table).ok_or_else(|| no_table(lease.table, DESCRIPTION, None))?;
             check_drop(&entry, drop)?;
+            if drop.mode == DropMode::DeleteFiles {
+                check_not_referred_to(&t.name, &referring)?;
+            }
             t.state = drop.mode.state();
             t.dropped_at = Some(now_ms);
             t.retained_until = drop.mode.retained_until(now_ms);
@@ -73,7 +81,7 @@ impl TableLifecycle for MemoryCatalog {
         Ok(inactive)
     }
 
-    fn reader_for_deletion(&self, table: TableId) -> Arc<dyn TxnLogReader> {
-        Arc::new(MemoryTxnLog { catalog: self.clone(), table, state: TableState::Deleting })
+    fn reader_in(&self, table: TableId, state: TableState) -> Arc<dyn TxnLogReader> {
+        Arc::new(MemoryTxnLog { catalog: self.clone(), table, state })
     }
 }

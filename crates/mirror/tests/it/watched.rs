@@ -14,7 +14,7 @@ use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
 use deltalakedb_log::snapshot::{CommitSummary, Head, Snapshot};
 use deltalakedb_log::{
     At, Catalog, CommitId, DropTable, Hold, InactiveTable, Location, MemoryCatalog, Predicate, Result, TableEntry, TableId,
-    TableLifecycle, TableName, TableRef, VersionHolds,
+    TableLifecycle, TableName, TableRef, TableReferences, TableState, VersionHolds,
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -192,8 +192,21 @@ impl TableLifecycle for Watched {
     async fn inactive_tables(&self, name: Option<&TableName>) -> Result<Vec<InactiveTable>> {
         self.inner.inactive_tables(name).await
     }
-    fn reader_for_deletion(&self, table: TableId) -> Arc<dyn TxnLogReader> {
-        self.inner.reader_for_deletion(table)
+    fn reader_in(&self, table: TableId, state: TableState) -> Arc<dyn TxnLogReader> {
+        self.inner.reader_in(table, state)
+    }
+}
+
+#[async_trait]
+impl TableReferences for Watched {
+    async fn referring_tables(&self, place: &Location) -> Result<Vec<InactiveTable>> {
+        self.inner.referring_tables(place).await
+    }
+    async fn named_folders(&self, table: TableId) -> Result<Vec<Location>> {
+        self.inner.named_folders(table).await
+    }
+    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[Location]) -> Result<()> {
+        self.inner.forget_folders(table, at_version, folders).await
     }
 }
 

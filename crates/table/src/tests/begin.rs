@@ -8,8 +8,8 @@ use deltalakedb_log::catalog::{
 };
 use deltalakedb_log::commit::{Committed, Outcome};
 use deltalakedb_log::{
-    CommitId, DropTable, Head, Hold, InactiveTable, Result, TableEntry, TableLifecycle, TableName, TxnLogReader, Version,
-    VersionHolds,
+    CommitId, DropTable, Head, Hold, InactiveTable, Result, TableEntry, TableLifecycle, TableName, TableReferences, TableState,
+    TxnLogReader, Version, VersionHolds,
 };
 
 use super::*;
@@ -127,8 +127,21 @@ impl TableLifecycle for Asked {
     async fn inactive_tables(&self, name: Option<&TableName>) -> Result<Vec<InactiveTable>> {
         asked!(self.inactive_tables(name)).await
     }
-    fn reader_for_deletion(&self, table: TableId) -> Arc<dyn TxnLogReader> {
-        asked!(self.reader_for_deletion(table))
+    fn reader_in(&self, table: TableId, state: TableState) -> Arc<dyn TxnLogReader> {
+        asked!(self.reader_in(table, state))
+    }
+}
+
+#[async_trait]
+impl TableReferences for Asked {
+    async fn referring_tables(&self, place: &Location) -> Result<Vec<InactiveTable>> {
+        asked!(self.referring_tables(place)).await
+    }
+    async fn named_folders(&self, table: TableId) -> Result<Vec<Location>> {
+        asked!(self.named_folders(table)).await
+    }
+    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[Location]) -> Result<()> {
+        asked!(self.forget_folders(table, at_version, folders)).await
     }
 }
 

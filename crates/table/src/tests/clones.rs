@@ -1,5 +1,6 @@
 //! Tables whose log names files of another table by absolute paths.
 
+use super::vacuums::now_and_then;
 use super::*;
 
 /// A table of all files of another, which stay where they are.
@@ -89,4 +90,69 @@ async fn a_clone_is_changed_and_its_source_is_not() {
         check_plain(&clone).await;
     }
     assert_eq!(contents(&source), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vacuum_spares_files_of_clones() {
+    let room = Room::new();
+    let source = room.create("source", "id long, day string", &["day"]).await;
+    let options = WriteOptions::default();
+    source.write(rows(&[1, 2], &["a b", "ü"]), SaveMode::Append, &options).await.unwrap();
+    let clone = clone_of(&room, &source, "clone", |place| place.url().path().to_string()).await;
+    source.write(rows(&[3], &["c"]), SaveMode::Overwrite, &options).await.unwrap();
+    clone.delete(Some("id = 2"), &options).await.unwrap();
+    for lite in [true, false] {
+        let gone = source.vacuum(&now_and_then(0, lite), &room.later(60)).await.unwrap();
+        assert_eq!(gone, Vacuumed::default(), "lite: {lite}");
+    }
+    check(&clone, &Scan::default(), &["|1|ab|"]).await;
+    check(&clone, &Scan { at: At::Version(1), ..Scan::default() }, &["|1|ab|", "|2|ü|"]).await;
+
+    // What only versions beyond the clone's retention have goes; what a reader of it holds does not.
+    let late = 8 * 24 * 3_600;
+    let held = clone.hold(At::Version(1), Duration::from_secs(2 * late), "ann").await.unwrap();
+    assert_eq!(source.vacuum(&now_and_then(0, true), &room.later(late as i64)).await.unwrap(), Vacuumed::default());
+    held.release().await.unwrap();
+    let gone = source.vacuum(&now_and_then(0, true), &room.later(late as i64)).await.unwrap();
+    assert_eq!(gone.files.len(), 1, "{gone:?}");
+    check(&clone, &Scan::default(), &["|1|ab|"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vacuum_spares_files_of_clones_that_can_be_undropped() {
+    let room = Room::new();
+    let source = room.create("source", "id long, day string", &["day"]).await;
+    let options = WriteOptions::default();
+    source.write(rows(&[1], &["a"]), SaveMode::Append, &options).await.unwrap();
+    clone_of(&room, &source, "clone", |place| place.url().to_string()).await;
+    source.write(rows(&[3], &["c"]), SaveMode::Overwrite, &options).await.unwrap();
+    let id = room.id("clone").await;
+    let lease = room.catalog.acquire_lease(id, Uuid::from_u128(5), 0, 1_000).await.unwrap().unwrap();
+    let drop = deltalakedb_log::DropTable {
+        mode: deltalakedb_log::DropMode::Retain { ms: 120_000 },
+        allow_unpublished: true,
+        at_version: None,
+        committer: None,
+    };
+    room.catalog.drop_table(&lease, &drop).await.unwrap();
+    assert_eq!(source.vacuum(&now_and_then(0, true), &room.later(60)).await.unwrap(), Vacuumed::default());
+    assert_eq!(source.vacuum(&now_and_then(0, true), &room.later(600)).await.unwrap().files.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clone_that_has_no_files_of_its_source_left_is_none() {
+    let room = Room::new();
+    let source = room.create("source", "id long, day string", &["day"]).await;
+    let options = WriteOptions::default();
+    source.write(rows(&[1], &["a"]), SaveMode::Append, &options).await.unwrap();
+    let clone = clone_of(&room, &source, "clone", |place| place.url().to_string()).await;
+    clone.write(rows(&[3], &["c"]), SaveMode::Overwrite, &options).await.unwrap();
+    let referring = async || room.catalog.referring_tables(source.location()).await.unwrap().len();
+    clone.vacuum(&now_and_then(3_600, true), &room.later(60)).await.unwrap();
+    assert_eq!(referring().await, 1, "an older version within retention has them");
+    clone.vacuum(&Vacuum { dry_run: true, ..now_and_then(0, true) }, &room.later(60)).await.unwrap();
+    assert_eq!(referring().await, 1);
+    clone.vacuum(&now_and_then(0, true), &room.later(60)).await.unwrap();
+    assert_eq!(referring().await, 0);
+    assert_eq!(source.location().local_path().map(|place| place.join("day=a").exists()), Some(true));
 }

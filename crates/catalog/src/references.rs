@@ -1,0 +1,147 @@
+//! The folders of others in which a table has files.
+
+use std::collections::{BTreeSet, HashSet};
+
+use async_trait::async_trait;
+use deltalakedb_log::commit::{Base, CommitRequest};
+use deltalakedb_log::references::{check_source, folders};
+use deltalakedb_log::{
+    Action, Catalog, InactiveTable, Location, Result, TableId, TableName, TableReferences, Version,
+};
+
+use crate::commit::KEYS;
+use crate::database::{CommitFailure, Database, Session, Value, Write, placeholders};
+use crate::lifecycle::{TABLES, any_table, no_table_in};
+use crate::{SqlCatalog, read};
+
+pub(crate) const REFERENCE_COLUMNS: [&str; 2] = ["table_id", "folder"];
+
+/// The tables that may need files of another table below a place.
+pub(crate) async fn referring(session: &mut dyn Session, place: &Location, now_ms: i64) -> Result<Vec<InactiveTable>> {
+    let sql = format!(
+        "{TABLES} table_id IN (SELECT table_id FROM dl_references WHERE folder >= ? AND folder < ?) \
+         AND (state IN ('live', 'loading') OR (state = 'dropped' AND retained_until > ?))"
+    );
+    let params = vec![place.url().as_str().into(), place.end().into(), now_ms.into()];
+    let rows = session.query(&sql, params).await?;
+    let mut tables = rows.into_iter().map(any_table).collect::<Result<Vec<_>>>()?;
+    tables.sort_by(InactiveTable::by_name);
+    Ok(tables)
+}
+
+#[async_trait]
+impl TableReferences for SqlCatalog {
+    async fn referring_tables(&self, place: &Location) -> Result<Vec<InactiveTable>> {
+        let now_ms = self.now_ms().await?;
+        referring(self.db.read().await?.as_mut(), place, now_ms).await
+    }
+
+    async fn named_folders(&self, table: TableId) -> Result<Vec<Location>> {
+        let sql = "SELECT folder FROM dl_references WHERE table_id = ? ORDER BY folder";
+        let rows = self.db.query(sql, vec![table.0.into()]).await?;
+        rows.into_iter().map(|mut row| Location::stored(&row.text()?)).collect()
+    }
+
+    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[Location]) -> Result<()> {
+        let mut session = self.write(&[table]).await?;
+        let Some(entry) = read::find_in(session.as_mut(), table).await? else {
+            return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
+        };
+        if entry.current_version != at_version {
+            return Ok(());
+        }
+        let forget = |folders: &[Location]| {
+            let places = placeholders(folders.len());
+            let sql = format!("DELETE FROM dl_references WHERE table_id = ? AND folder IN ({places})");
+            let urls = folders.iter().map(|folder| Value::from(folder.url().as_str()));
+            Write::run(sql, std::iter::once(table.0.into()).chain(urls).collect())
+        };
+        session.write(folders.chunks(KEYS).map(forget).collect()).await?;
+        session.commit().await.map_err(CommitFailure::into_error)
+    }
+}
+
+/// The folders of the files that a commit or a load names by absolute paths. Nearly always there are none, and then no
+/// statement is run.
+#[derive(Debug)]
+pub(crate) struct NamedFolders {
+    pub(crate) table: TableId,
+    /// The place of a table that is new.
+    pub(crate) location: Option<Location>,
+    pub(crate) folders: BTreeSet<Location>,
+}
+
+impl NamedFolders {
+    pub(crate) fn of(request: &CommitRequest) -> Self {
+        let location = match &request.base {
+            Base::Create(new) => Some(new.location.clone()),
+            _ => None,
+        };
+        let folders = folders(request.actions().iter().filter_map(Action::as_add));
+        Self { table: request.table, location, folders }
+    }
+
+    /// The tables in whose folders files are named for the first time. Whoever locks them knows that none of them is
+    /// dropped with its files meanwhile.
+    pub(crate) async fn sources(all: &[Self], db: &dyn Database) -> Result<Vec<TableId>> {
+        let mut sources = Vec::new();
+        for named in all.iter().filter(|named| !named.folders.is_empty()) {
+            let mut session = db.read().await?;
+            let new = named.unrecorded(session.as_mut()).await?;
+            let tables = tables_at(session.as_mut(), &new).await?;
+            sources.extend(tables.into_iter().map(|table| table.id));
+        }
+        Ok(sources)
+    }
+
+    /// What is to be written, with these tables locked.
+    pub(crate) async fn record(&self, session: &mut dyn Session, name: &TableName) -> Result<Option<Write>> {
+        if self.folders.is_empty() {
+            return Ok(None);
+        }
+        let new = self.unrecorded(session).await?;
+        tables_at(session, &new).await?.iter().try_for_each(|source| check_source(name, source))?;
+        let row = |folder: &&Location| vec![self.table.0.into(), Value::from(folder.url().as_str())];
+        let rows: Vec<_> = new.iter().map(row).collect();
+        Ok((!rows.is_empty()).then(|| Write::insert("dl_references", &REFERENCE_COLUMNS, rows)))
+    }
+
+    /// Those that are not the table's own, and not known yet.
+    async fn unrecorded(&self, session: &mut dyn Session) -> Result<Vec<&Location>> {
+        let own = match &self.location {
+            Some(location) => Some(location.clone()),
+            None => {
+                let sql = "SELECT location FROM dl_tables WHERE table_id = ?";
+                let row = session.query(sql, vec![self.table.0.into()]).await?.pop();
+                row.map(|mut row| Location::stored(&row.text()?)).transpose()?
+            }
+        };
+        let elsewhere = |folder: &&Location| own.as_ref().is_none_or(|own| !folder.is_within(own));
+        let mut new: Vec<_> = self.folders.iter().filter(elsewhere).collect();
+        let mut known = HashSet::new();
+        for folders in new.chunks(KEYS) {
+            let sql = format!(
+                "SELECT folder FROM dl_references WHERE table_id = ? AND folder IN ({})",
+                placeholders(folders.len())
+            );
+            let urls = folders.iter().map(|folder| folder.url().as_str().into());
+            for mut row in session.query(&sql, std::iter::once(self.table.0.into()).chain(urls).collect()).await? {
+                known.insert(row.text()?);
+            }
+        }
+        new.retain(|folder| !known.contains(folder.url().as_str()));
+        Ok(new)
+    }
+}
+
+/// The tables whose places these folders are at, or in.
+async fn tables_at(session: &mut dyn Session, folders: &[&Location]) -> Result<Vec<InactiveTable>> {
+    let places: BTreeSet<_> = folders.iter().flat_map(|folder| folder.and_above()).collect();
+    let (places, mut tables) = (Vec::from_iter(places), Vec::new());
+    for places in places.chunks(KEYS) {
+        let sql = format!("{TABLES} location_key IN ({})", placeholders(places.len()));
+        let rows = session.query(&sql, places.iter().map(|place| Value::from(*place)).collect()).await?;
+        tables.extend(rows.into_iter().map(any_table).collect::<Result<Vec<_>>>()?);
+    }
+    Ok(tables)
+}

@@ -1,0 +1,60 @@
+//! References between tables in memory.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::references::{TableReferences, check_source, folders};
+
+/// The tables that may need files below a place.
+pub(super) fn referring(tables: &BTreeMap<TableId, Table>, place: &Location, now_ms: i64) -> Vec<InactiveTable> {
+    let may_need = |t: &Table| match t.state {
+        TableState::Live | TableState::Loading => true,
+        TableState::Dropped => t.retained_until.is_none_or(|until| until > now_ms),
+        TableState::Deleting | TableState::Deleted | TableState::Detached => false,
+    };
+    let refers = |t: &Table| t.folders.iter().any(|folder| folder.is_within(place));
+    let found = tables.iter().filter(|(_, t)| may_need(t) && refers(t));
+    let mut found: Vec<_> = found.map(|(id, t)| t.described(*id)).collect();
+    found.sort_by(InactiveTable::by_name);
+    found
+}
+
+/// Refuses files of tables whose files are being deleted.
+pub(super) fn check_sources<'a>(
+    tables: &BTreeMap<TableId, Table>,
+    name: &TableName,
+    adds: impl IntoIterator<Item = &'a Add>,
+) -> Result<()> {
+    let folders = folders(adds);
+    let sources = tables.iter().filter(|(_, t)| folders.iter().any(|folder| folder.is_within(&t.location)));
+    sources.into_iter().try_for_each(|(id, source)| check_source(name, &source.described(*id)))
+}
+
+impl Table {
+    /// Remembers the folders of files that are in others than its own.
+    pub(super) fn refer<'a>(&mut self, adds: impl IntoIterator<Item = &'a Add>) {
+        let elsewhere: BTreeSet<_> =
+            folders(adds).into_iter().filter(|folder| !folder.is_within(&self.location)).collect();
+        self.folders.extend(elsewhere);
+    }
+}
+
+#[async_trait]
+impl TableReferences for MemoryCatalog {
+    async fn referring_tables(&self, place: &Location) -> Result<Vec<InactiveTable>> {
+        Ok(referring(&self.lock(), place, self.clock.now_ms()))
+    }
+
+    async fn named_folders(&self, table: TableId) -> Result<Vec<Location>> {
+        Ok(self.lock().get(&table).map(|t| t.folders.iter().cloned().collect()).unwrap_or_default())
+    }
+
+    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[Location]) -> Result<()> {
+        self.with(table, |t| {
+            if t.head_version() == Some(at_version) {
+                t.folders.retain(|folder| !folders.contains(folder));
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,58 @@
+//! Files of a table that other tables of its catalog have, too: shallow clones name them by absolute paths.
+
+use deltalakedb_log::action::{Action, Add};
+use deltalakedb_log::catalog::{Catalog, TableRef, first_commit};
+use deltalakedb_log::{At, InactiveTable, Location, Result, TableId, Version, absolute_path};
+use futures::TryStreamExt;
+
+use super::{Needed, millis, oldest_needed, retention, walk};
+use crate::delta_rs::deletion_vector_file;
+
+impl Needed {
+    /// Keeps what versions of a clone need that its own vacuum would spare.
+    pub(super) async fn keep_for_clone(
+        &mut self,
+        catalog: &dyn Catalog,
+        clone: &InactiveTable,
+        now_ms: i64,
+    ) -> Result<()> {
+        let (Some(base), Some(newest)) = (clone.base_version, clone.current_version) else { return Ok(()) };
+        let reader = catalog.reader_in(clone.id, clone.state);
+        let reader = reader.as_ref();
+        let cutoff = now_ms.saturating_sub(millis(retention(&reader.snapshot(At::Version(newest)).await?)?));
+        let published = catalog.find(&TableRef::Id(clone.id)).await?.and_then(|entry| entry.published_version);
+        let oldest = oldest_needed(reader, base, published, cutoff).await?;
+        let oldest = catalog.oldest_held(clone.id).await?.map_or(oldest, |held| held.max(base).min(oldest));
+        let mut live = reader.files(oldest, None).await?;
+        while let Some(add) = live.try_next().await? {
+            self.keep_named(&clone.location, &add)?;
+        }
+        let first: Version = first_commit(reader, base).await?;
+        walk(reader, (oldest.max(first), newest), |action| match action {
+            Action::Add(add) => self.keep_named(&clone.location, add),
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    /// Makes the catalog forget the folders elsewhere that no version needs any more.
+    pub(super) async fn forget_folders(&self, catalog: &dyn Catalog, table: TableId, newest: Version) -> Result<()> {
+        let mut over = catalog.named_folders(table).await?;
+        over.retain(|folder| !self.folders.contains(folder));
+        match over.is_empty() {
+            true => Ok(()),
+            false => catalog.forget_folders(table, newest, &over).await,
+        }
+    }
+
+    /// Keeps a file that the table at another place names, if it is below this one.
+    fn keep_named(&mut self, by: &Location, add: &Add) -> Result<()> {
+        let vector = add.deletion_vector.as_ref().map(|vector| deletion_vector_file(vector, by)).transpose()?.flatten();
+        let file = absolute_path(&add.path).is_some().then_some(add.path.as_str());
+        for named in file.into_iter().chain(vector.as_ref().map(|url| url.as_str())) {
+            let path = self.place.below(named);
+            self.files.insert(path);
+        }
+        Ok(())
+    }
+}
