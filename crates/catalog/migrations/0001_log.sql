@@ -12,6 +12,12 @@ CREATE TABLE dl_catalog (
     min_writer bigint NOT NULL
 );
 
+-- The namespaces: what comes before the dot in the names of tables.
+CREATE TABLE dl_namespaces (
+    namespace text NOT NULL PRIMARY KEY,
+    created_at bigint NOT NULL
+);
+
 -- The tables. `name_key` and `location_key` are null once a table is dropped, so that both can be used again.
 CREATE TABLE dl_tables (
     table_id blob NOT NULL PRIMARY KEY,

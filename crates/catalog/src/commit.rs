@@ -25,7 +25,7 @@ use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
 use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
 use crate::lifecycle::{TABLES, any_table, no_table, no_table_in};
 use crate::references::NamedFolders;
-use crate::{SqlCatalog, Writing, conflict, read};
+use crate::{SqlCatalog, Writing, conflict, namespaces, read};
 
 /// Keys looked up in one statement.
 pub(crate) const KEYS: usize = 500;
@@ -423,7 +423,11 @@ fn store(
     ];
     writes.push(Write::run(head, params));
     // Each row that is new, each file that ends, and the head.
-    let rows = writes.iter().map(Write::rows).sum::<u64>() + prepared.ended.len() as u64 + 1;
+    let mut rows = writes.iter().map(Write::rows).sum::<u64>() + prepared.ended.len() as u64 + 1;
+    if let Base::Create(new) = &request.base {
+        writes.push(namespaces::has_table(&new.name, committed_at));
+        rows += 1;
+    }
     Ok((writes, rows))
 }
 
@@ -593,13 +597,13 @@ pub(crate) fn version_values(
 pub(crate) const AUDIT_COLUMNS: [&str; 10] =
     ["audit_id", "\"at\"", "committer", "action", "table_id", "version", "host", "process", "client", "outcome"];
 
-/// A line of the audit: what happened to a table.
+/// A line of the audit: what happened to a table, or to the catalog.
 pub(crate) fn audit(
     catalog: &SqlCatalog,
     at: i64,
     committer: Option<&str>,
     action: &str,
-    table: TableId,
+    table: impl Into<Option<TableId>>,
     version: Option<Version>,
 ) -> Write {
     let row = vec![
@@ -607,7 +611,7 @@ pub(crate) fn audit(
         at.into(),
         committer.into(),
         action.into(),
-        table.0.into(),
+        table.into().map_or(Value::Null, |table| table.0.into()),
         version.map_or(Value::Null, int),
         catalog.origin.host.as_str().into(),
         catalog.origin.process.into(),

@@ -17,7 +17,7 @@ use crate::commit::{AUDIT_COLUMNS, KEYS, VERSION_COLUMNS, end_files, file_key, r
 use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
 use crate::holds::HOLD_COLUMNS;
 use crate::references::REFERENCE_COLUMNS;
-use crate::{schema, spool};
+use crate::{namespaces, schema, spool};
 
 /// A batch is full at so many file actions, or so many versions.
 const BATCH_FILES: i64 = 20_000;
@@ -127,6 +127,7 @@ pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn
         }
         table.finish(source, to).await?;
     }
+    namespaces::copy(source, to).await?;
     copy_audit(source, to).await?;
     for table in &tables {
         copied.compared += table.compare(source, to).await?;

@@ -17,6 +17,7 @@ mod holds;
 mod lifecycle;
 mod load;
 mod mirror;
+mod namespaces;
 mod plan;
 mod postgres;
 mod read;

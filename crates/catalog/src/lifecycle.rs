@@ -13,7 +13,7 @@ use deltalakedb_log::{
 
 use crate::commit::{audit, check_free};
 use crate::database::{CommitFailure, Database, Row, Session, Value, Write};
-use crate::{SqlCatalog, SqlTxnLogReader, Writing, read, references};
+use crate::{SqlCatalog, SqlTxnLogReader, Writing, namespaces, read, references};
 
 /// Tables whatever their state, with a condition.
 pub(crate) const TABLES: &str = "SELECT table_id, namespace, name, location, state, dropped_at, retained_until, base_version, \
@@ -105,6 +105,7 @@ impl TableLifecycle for SqlCatalog {
         let action = format!("RENAME TABLE {from} TO {to}");
         let writes = vec![
             Write::run(sql, [&name[..], &[table.0.into()]].concat()),
+            namespaces::has_table(to, now_ms),
             audit(self, now_ms, committer, &action, table, None),
         ];
         finish(session, writes, to).await?;
@@ -168,7 +169,11 @@ impl TableLifecycle for SqlCatalog {
             name.to_string().into(),
             table.0.into(),
         ];
-        let writes = vec![Write::run(sql, params), audit(self, now_ms, committer, "UNDROP TABLE", table, None)];
+        let writes = vec![
+            Write::run(sql, params),
+            namespaces::has_table(name, now_ms),
+            audit(self, now_ms, committer, "UNDROP TABLE", table, None),
+        ];
         self.compared.remove(table);
         finish(session, writes, name).await?;
         self.live_entry(table).await

@@ -33,7 +33,7 @@ use crate::database::{CommitFailure, Database, Session, Value, Write, placeholde
 use crate::lifecycle::{find_any, no_table};
 use crate::read;
 use crate::references::NamedFolders;
-use crate::{SqlCatalog, Writing};
+use crate::{SqlCatalog, Writing, namespaces};
 
 /// A batch is full at so many file actions, or at so many versions.
 const BATCH_FILES: usize = 50_000;
@@ -523,6 +523,8 @@ async fn store(
             writes.push(Write::run(rises, vec![int(published), table.0.into(), int(published)]));
         }
         writes.push(audit(catalog, now_ms, None, "IMPORT", table, head));
+        // Last, since others who make tables in the namespace wait for it.
+        writes.push(namespaces::has_table(&new.name, now_ms));
     }
     let mut writes = joined(writes);
     if is_loading {

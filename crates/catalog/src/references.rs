@@ -5,9 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use async_trait::async_trait;
 use deltalakedb_log::commit::{Base, CommitRequest};
 use deltalakedb_log::references::{check_source, folders};
-use deltalakedb_log::{
-    Action, Catalog, InactiveTable, Location, Result, TableId, TableName, TableReferences, Version,
-};
+use deltalakedb_log::{Action, Catalog, InactiveTable, Location, Result, TableId, TableName, TableReferences, Version};
 
 use crate::commit::KEYS;
 use crate::database::{CommitFailure, Database, Session, Value, Write, placeholders};

@@ -22,6 +22,7 @@ use crate::holds::VersionHolds;
 use crate::ids::{CommitId, TableId, TableName};
 use crate::lifecycle::{TableLifecycle, TableState, no_table};
 use crate::location::Location;
+use crate::namespaces::CatalogNamespaces;
 use crate::owner::TableOwner;
 use crate::path::SetHash;
 use crate::predicate::{Literal, Predicate};
@@ -429,7 +430,7 @@ pub struct MirrorFailure {
 /// - *Durable*: what is [`Outcome::Committed`] survives the process and the power.
 /// - No call holds a database transaction while it waits for anything but the database.
 #[async_trait]
-pub trait Catalog: TableLifecycle + TableReferences + VersionHolds {
+pub trait Catalog: CatalogNamespaces + TableLifecycle + TableReferences + VersionHolds {
     /// The catalog's id and its epoch, which is new after every rebuild or restore.
     async fn identity(&self) -> Result<(Uuid, Uuid)>;
 

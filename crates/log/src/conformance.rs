@@ -107,6 +107,7 @@ pub mod actions {
 mod holds;
 mod lifecycle;
 mod loads;
+mod namespaces;
 mod owners;
 mod references;
 mod times;
@@ -189,6 +190,8 @@ where
         lifecycle::commits_are_before_a_drop_or_not_at_all,
         holds::a_held_version_is_listed_until_its_hold_ends,
         holds::a_version_that_is_not_there_cannot_be_held,
+        namespaces::a_namespace_is_there_until_it_is_dropped,
+        namespaces::a_table_is_in_no_namespace_that_was_dropped,
         references::a_table_is_known_by_the_folders_of_its_files,
         references::files_that_others_need_are_not_deleted,
         references::a_clone_is_before_a_drop_with_files_or_not_at_all,

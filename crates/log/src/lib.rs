@@ -21,6 +21,7 @@ pub mod lifecycle;
 mod local;
 mod location;
 mod memory;
+pub mod namespaces;
 mod object;
 mod owner;
 mod path;
@@ -47,6 +48,7 @@ pub use lifecycle::{DropMode, DropTable, InactiveTable, TableLifecycle, TableSta
 pub use local::{Durability, LocalFiles, ModifiedAt};
 pub use location::Location;
 pub use memory::MemoryCatalog;
+pub use namespaces::CatalogNamespaces;
 pub use object::Object;
 pub use owner::{TableOwner, check_owner};
 pub use path::{FileKey, PathKey, SetHash, absolute_path, canonical_path};

@@ -36,9 +36,9 @@ pub trait TableLifecycle: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] when the lease is no longer the newest, when the newest version is not
-    /// [`DropTable::at_version`], when versions are committed that are not published, unless
-    /// [`DropTable::allow_unpublished`] says that they may be, or when its files are to be deleted and other tables
-    /// [refer to](crate::TableReferences) some of them.
+    /// [`DropTable::at_version`], or when versions are committed that are not published, unless
+    /// [`DropTable::allow_unpublished`] says that they may be; [`ErrorKind::Invalid`] when its files are to be deleted and
+    /// other tables [have](crate::TableReferences) some of them.
     async fn drop_table(&self, lease: &Lease, drop: &DropTable) -> Result<()>;
 
     /// Brings a dropped table back, under its name or under another one.

@@ -198,7 +198,13 @@ mod tests {
         assert_eq!(above("/nowhere"), ["file:///", "file:///nowhere/"]);
         assert_eq!(above("s3://bucket"), ["s3://bucket/"]);
         let outer = place("s3://bucket/a");
-        for (other, within) in [("s3://bucket/a", true), ("s3://bucket/a/b", true), ("s3://bucket/a0", false), ("s3://bucket/a-b", false), ("s3://bucket", false)] {
+        for (other, within) in [
+            ("s3://bucket/a", true),
+            ("s3://bucket/a/b", true),
+            ("s3://bucket/a0", false),
+            ("s3://bucket/a-b", false),
+            ("s3://bucket", false),
+        ] {
             let other = place(other);
             assert_eq!(other.is_within(&outer), within, "{other}");
             let url = other.url().as_str();

@@ -34,6 +34,7 @@ use crate::verbatim::{StoredAlready, is_stored};
 
 mod holds;
 mod lifecycle;
+mod namespaces;
 mod references;
 
 /// What the catalog is called in messages.
@@ -47,6 +48,8 @@ pub struct MemoryCatalog {
     clock: Arc<dyn Clock>,
     compared: Arc<ComparedTables>,
     tables: Arc<Mutex<BTreeMap<TableId, Table>>>,
+    /// Changed with `tables` locked.
+    namespaces: Arc<Mutex<BTreeSet<String>>>,
     /// How many versions were ever stored.
     stored: Arc<AtomicU64>,
 }
@@ -93,7 +96,8 @@ impl MemoryCatalog {
     /// An empty catalog that takes time and ids from `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let (id, epoch) = (clock.new_uuid(), Arc::new(Mutex::new(clock.new_uuid())));
-        Self { id, epoch, clock, compared: Arc::default(), tables: Arc::default(), stored: Arc::default() }
+        let (tables, namespaces) = (Arc::default(), Arc::default());
+        Self { id, epoch, clock, compared: Arc::default(), tables, namespaces, stored: Arc::default() }
     }
 
     fn epoch(&self) -> MutexGuard<'_, Uuid> {
@@ -542,6 +546,7 @@ impl Catalog for MemoryCatalog {
                 Err(conflict) => return Ok(Outcome::Conflict(conflict)),
             }
         }
+        new_tables.values().for_each(|table| self.has_table_in(&table.name));
         tables.append(&mut new_tables);
         let mut committed = Vec::new();
         for ((request, current), p) in requests.iter().zip(&currents).zip(all) {
@@ -614,7 +619,10 @@ impl Catalog for MemoryCatalog {
             drop(tables);
             (load.progress)(version);
         }
-        finish(&mut self.lock(), id, &load.new, load.published_version)
+        let mut tables = self.lock();
+        let entry = finish(&mut tables, id, &load.new, load.published_version)?;
+        self.has_table_in(&entry.name);
+        Ok(entry)
     }
 
     async fn load_together(&self, loads: Vec<HistoryLoad<'_>>) -> Result<Vec<TableEntry>> {
@@ -631,6 +639,9 @@ impl Catalog for MemoryCatalog {
         let mut parts = Vec::new();
         for (id, new, future_times, published, items) in all {
             check_free(&next, &new, Some(id))?;
+            for item in &items {
+                references::check_sources(&next, &new.name, item.actions()?.iter().filter_map(Action::as_add))?;
+            }
             let table = next.entry(id).or_insert_with(|| Table::loading(&new, &self.stored));
             if !table.state.holds_name() {
                 return Err(table.described(id).is_not_live());
@@ -643,6 +654,7 @@ impl Catalog for MemoryCatalog {
             entries.push(finish(&mut next, id, &new, published)?);
         }
         parts.iter().try_for_each(|(name, part)| part.check_whole(&next, self.id, name))?;
+        entries.iter().for_each(|entry| self.has_table_in(&entry.name));
         *tables = next;
         Ok(entries)
     }

@@ -9,7 +9,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use crate::action::{Add, Version};
-use crate::error::{ErrorKind, Result, TxnLogError};
+use crate::error::{Result, TxnLogError};
 use crate::ids::{TableId, TableName};
 use crate::lifecycle::{InactiveTable, TableState};
 use crate::location::Location;
@@ -63,10 +63,9 @@ pub fn check_not_referred_to(name: &TableName, by: &[InactiveTable]) -> Result<(
     }
     let last = names.pop().unwrap_or_default();
     let names = if names.is_empty() { last } else { format!("{} and {last}", names.join(", ")) };
-    Err(TxnLogError::new(
-        ErrorKind::Conflict,
-        format!("files of {name} belong to {names}, too: drop them before, or drop {name} without its files"),
-    ))
+    Err(TxnLogError::invalid(format!(
+        "files of {name} belong to {names}, too: drop them before, or drop {name} without its files"
+    )))
 }
 
 /// Refuses files of a table whose files are being deleted.
@@ -102,12 +101,8 @@ mod tests {
             far,
         ];
         let found: Vec<_> = folders(&files).iter().map(|folder| folder.url().to_string()).collect();
-        let want = [
-            "file:///nowhere/source/",
-            "file:///nowhere/source/day=a%20b/",
-            "s3://lake/source/",
-            "s3://lake/vectors/",
-        ];
+        let want =
+            ["file:///nowhere/source/", "file:///nowhere/source/day=a%20b/", "s3://lake/source/", "s3://lake/vectors/"];
         assert_eq!(found, want);
     }
 

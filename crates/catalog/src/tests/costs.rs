@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicI64;
 use deltalakedb_log::action::Txn;
 use deltalakedb_log::catalog::{HistoryRange, TxnLogReader};
 use deltalakedb_log::commit::Content;
-use deltalakedb_log::{CommitId, FileKey, Object, TableRef};
+use deltalakedb_log::{CatalogNamespaces, CommitId, FileKey, Object, TableRef, TableReferences, VersionHolds};
 
 use super::databases::Database as Kind;
 use super::recorded::Statement;
@@ -167,6 +167,17 @@ async fn fill(kind: Kind, catalog: &SqlCatalog, table: TableId, others: &[TableI
             vec![id_of(table)],
         ),
     ];
+    // Holds that have ended, and folders elsewhere, of another table.
+    let holds = format!(
+        "INSERT INTO dl_holds (hold_id, table_id, version, held_until, holder) {} SELECT {key}, ?, 0, n, 'bob' FROM s",
+        series(versions)
+    );
+    writes.push(Write::run(holds, vec![id_of(others[0])]));
+    let folders = format!(
+        "INSERT INTO dl_references (table_id, folder) {} SELECT ?, 'file:///far/' || CAST(n AS text) || '/' FROM s",
+        series(versions)
+    );
+    writes.push(Write::run(folders, vec![id_of(others[0])]));
     for other in others {
         let sql = format!(
             "INSERT INTO dl_commit_ids (table_id, commit_id, version) {} SELECT ?, {id}, n FROM s",
@@ -219,6 +230,9 @@ const QUESTIONS: &[&str] = &[
     "lease",
     "published",
     "failed",
+    "hold",
+    "append of a clone",
+    "namespaces",
     "copy",
 ];
 
@@ -340,6 +354,24 @@ async fn ask(f: &Filled, question: &str) {
             f.catalog.mark_failed(f.table, 7, Artifact::Checkpoint, "why", T0).await.unwrap();
             f.catalog.mirror_failures(f.table).await.unwrap();
             f.catalog.mark_checkpointed(f.table, 8).await.unwrap();
+        }
+        "hold" => {
+            let until = T0 + 1000 * (1 << 40);
+            let hold = f.catalog.hold(f.table, newest - 5, until, "ann").await.unwrap();
+            f.catalog.renew_hold(&hold, until + 1).await.unwrap();
+            assert_eq!(f.catalog.oldest_held(f.table).await.unwrap(), Some(newest - 5));
+            f.catalog.release_hold(&hold).await.unwrap();
+            f.catalog.remove_ended_holds(f.others[0]).await.unwrap();
+        }
+        "append of a clone" => {
+            f.commit(vec![append(f.table, newest, &format!("/elsewhere/{newest}/x.parquet"))]).await;
+            let place = Location::parse("/elsewhere").unwrap();
+            assert_eq!(f.catalog.referring_tables(&place).await.unwrap().len(), 1);
+        }
+        "namespaces" => {
+            f.catalog.create_namespace("busy", None).await.unwrap();
+            assert_eq!(f.catalog.namespaces_after(Some("d"), 1).await.unwrap(), ["default"]);
+            f.catalog.drop_namespace("busy", None).await.unwrap();
         }
         // The newest batch of many.
         "copy" => {

@@ -30,7 +30,10 @@ fn a_version_that_is_held_is_shown_and_spared() {
         let shown = place.dl(&["show", "t"]).good();
         assert!(shown.contains("held       version 1 by nightly report until 2"), "{shown}");
         let shown = place.dl(&["show", "t", "--format", "json"]).json();
-        assert_eq!((&shown["holds"][0]["version"], &shown["holds"][0]["holder"]), (&1.into(), &"nightly report".into()));
+        assert_eq!(
+            (&shown["holds"][0]["version"], &shown["holds"][0]["holder"]),
+            (&1.into(), &"nightly report".into())
+        );
 
         let now = ["vacuum", "t", "--retain", "0s", "--force"];
         let said = place.dl(&now).good();

@@ -182,8 +182,15 @@ pub(super) async fn a_place_is_taken_until_its_files_are_deleted(c: Arc<dyn Cata
     let goes_on = ["default.t", "with its files", "`dl drop default.t --delete-files`"];
     is_gone(&t, "t", &goes_on).await;
     assert_eq!(inactive(&t).await.state, TableState::Deleting);
-    let history: Vec<_> =
-        c.reader_in(t.id, TableState::Deleting).changes(0, 2).await.unwrap().map_ok(|(v, _)| v).try_collect().await.unwrap();
+    let history: Vec<_> = c
+        .reader_in(t.id, TableState::Deleting)
+        .changes(0, 2)
+        .await
+        .unwrap()
+        .map_ok(|(v, _)| v)
+        .try_collect()
+        .await
+        .unwrap();
     assert_eq!(history, [0, 1, 2], "its history says which files there are");
     let create = |at: &str, called: &str| {
         let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];

@@ -22,7 +22,8 @@ pub(super) async fn a_table_is_known_by_the_folders_of_its_files(c: Arc<dyn Cata
     let (source, clone) = (Table::create(&c, "source").await, Table::create(&c, "clone").await);
     source.append("own.parquet").await;
     assert!(referring(&c, "/nowhere/source").await.is_empty(), "a path below the table is none elsewhere");
-    let named = ["/nowhere/source/day=a/x.parquet", "file:///nowhere/source/day=b/y.parquet", "/nowhere/clone/own.parquet"];
+    let named =
+        ["/nowhere/source/day=a/x.parquet", "file:///nowhere/source/day=b/y.parquet", "/nowhere/clone/own.parquet"];
     clone.commit(named.map(|path| Action::Add(file(path, 0, 9))).into()).await;
     clone.append("/nowhere/source/day=a/z.parquet").await;
     assert_eq!(referring(&c, "/nowhere/source").await, ["default.clone"]);
@@ -77,10 +78,10 @@ pub(super) async fn files_that_others_need_are_not_deleted(c: Arc<dyn Catalog>) 
     let (source, clone) = (Table::create(&c, "source").await, Table::create(&c, "clone").await);
     clone.append("/nowhere/source/x.parquet").await;
     let says = ["files of default.source belong to default.clone, too", "drop them before"];
-    refused(drop_as(&source, DropMode::DeleteFiles).await, ErrorKind::Conflict, &says);
+    refused(drop_as(&source, DropMode::DeleteFiles).await, ErrorKind::Invalid, &says);
     // A clone that can be undropped needs them as well, and one that cannot does not.
     drop_as(&clone, DropMode::Retain { ms: 1_000_000_000 }).await.unwrap();
-    refused(drop_as(&source, DropMode::DeleteFiles).await, ErrorKind::Conflict, &says);
+    refused(drop_as(&source, DropMode::DeleteFiles).await, ErrorKind::Invalid, &says);
     let dropped = c.referring_tables(&place("/nowhere/source")).await.unwrap();
     assert_eq!(dropped.iter().map(|table| table.state).collect::<Vec<_>>(), [TableState::Dropped]);
     let reader = c.reader_in(clone.id, TableState::Dropped);

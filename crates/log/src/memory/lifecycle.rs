@@ -19,6 +19,7 @@ impl TableLifecycle for MemoryCatalog {
         check_name_free(&tables, to)?;
         let renamed = live(&mut tables, table)?;
         renamed.name = to.clone();
+        self.has_table_in(to);
         renamed.entry(table).ok_or_else(|| no_table(table, DESCRIPTION, None))
     }
 
@@ -52,6 +53,7 @@ impl TableLifecycle for MemoryCatalog {
         let new = crate::commit::NewTable { name: name.clone(), location: dropped.location.clone(), owner: None };
         check_free(&tables, &new, Some(table))?;
         self.compared.remove(table);
+        self.has_table_in(&name);
         let undropped = tables.get_mut(&table).and_then(|t| {
             (t.state, t.name) = (TableState::Live, name);
             (t.dropped_at, t.retained_until) = (None, None);

@@ -1,7 +1,5 @@
 //! References between tables in memory.
 
-use std::collections::BTreeSet;
-
 use super::*;
 use crate::references::{TableReferences, check_source, folders};
 

@@ -13,8 +13,8 @@ use deltalakedb_log::catalog::{
 use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
 use deltalakedb_log::snapshot::{CommitSummary, Head, Snapshot};
 use deltalakedb_log::{
-    At, Catalog, CommitId, DropTable, Hold, InactiveTable, Location, MemoryCatalog, Predicate, Result, TableEntry, TableId,
-    TableLifecycle, TableName, TableRef, TableReferences, TableState, VersionHolds,
+    At, Catalog, CatalogNamespaces, CommitId, DropTable, Hold, InactiveTable, Location, MemoryCatalog, Predicate,
+    Result, TableEntry, TableId, TableLifecycle, TableName, TableRef, TableReferences, TableState, VersionHolds,
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -207,6 +207,19 @@ impl TableReferences for Watched {
     }
     async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[Location]) -> Result<()> {
         self.inner.forget_folders(table, at_version, folders).await
+    }
+}
+
+#[async_trait]
+impl CatalogNamespaces for Watched {
+    async fn create_namespace(&self, name: &str, committer: Option<&str>) -> Result<()> {
+        self.inner.create_namespace(name, committer).await
+    }
+    async fn drop_namespace(&self, name: &str, committer: Option<&str>) -> Result<()> {
+        self.inner.drop_namespace(name, committer).await
+    }
+    async fn namespaces_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        self.inner.namespaces_after(after, limit).await
     }
 }
 

@@ -1,11 +1,11 @@
-//! `DROP TABLE` and `ALTER TABLE … RENAME TO`: changes of the catalog, each a transaction of its own.
+//! `DROP TABLE`, `ALTER TABLE … RENAME TO`, `CREATE SCHEMA` and `DROP SCHEMA`: changes of the catalog, each a transaction of its own.
 
 use datafusion::sql::sqlparser::ast::ObjectName;
 use deltalakedb_log::catalog::require;
-use deltalakedb_log::{Result, TableEntry, TableName, TableRef, TxnLogError};
+use deltalakedb_log::{ErrorKind, Result, TableEntry, TableName, TableRef, TxnLogError};
 use deltalakedb_mirror::Mirror;
 
-use super::names::table_name;
+use super::names::{namespace, table_name};
 use super::{Done, SqlResult, SqlSession};
 use crate::lifecycle::{DropOptions, drop_table};
 
@@ -37,13 +37,40 @@ impl SqlSession {
         Ok(SqlResult::Done(Done { command: COMMAND, rows: None, committed: Vec::new() }))
     }
 
+    pub(super) async fn create_namespace(&self, name: &ObjectName, if_not_exists: bool) -> Result<SqlResult> {
+        const COMMAND: &str = "CREATE SCHEMA";
+        self.check_no_transaction(COMMAND)?;
+        let by = self.options.write.committer.as_deref();
+        match self.catalog.create_namespace(&namespace(name)?, by).await {
+            Err(e) if if_not_exists && e.kind() == ErrorKind::AlreadyExists => {}
+            created => created?,
+        }
+        Ok(SqlResult::Done(Done { command: COMMAND, rows: None, committed: Vec::new() }))
+    }
+
+    pub(super) async fn drop_namespace(&self, name: &ObjectName, if_exists: bool) -> Result<SqlResult> {
+        const COMMAND: &str = "DROP SCHEMA";
+        self.check_no_transaction(COMMAND)?;
+        let by = self.options.write.committer.as_deref();
+        match self.catalog.drop_namespace(&namespace(name)?, by).await {
+            Err(e) if if_exists && e.kind() == ErrorKind::NotFound => {}
+            dropped => dropped?,
+        }
+        Ok(SqlResult::Done(Done { command: COMMAND, rows: None, committed: Vec::new() }))
+    }
+
+    fn check_no_transaction(&self, command: &str) -> Result<()> {
+        match self.open {
+            None => Ok(()),
+            Some(_) => Err(TxnLogError::invalid(format!(
+                "{command} cannot be part of a transaction: end it with COMMIT or ROLLBACK before"
+            ))),
+        }
+    }
+
     /// The table of that name; `None` where it need not exist and does not.
     async fn table_to_change(&self, command: &str, name: TableName, if_exists: bool) -> Result<Option<TableEntry>> {
-        if self.open.is_some() {
-            return Err(TxnLogError::invalid(format!(
-                "{command} cannot be part of a transaction: end it with COMMIT or ROLLBACK before"
-            )));
-        }
+        self.check_no_transaction(command)?;
         let table = TableRef::Name(name);
         match self.catalog.find(&table).await? {
             None if if_exists => Ok(None),

@@ -29,6 +29,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{ObjectName, ShowStatementOptions};
 use deltalakedb_log::catalog::Catalog;
 use deltalakedb_log::commit::Committed;
+use deltalakedb_log::namespaces::all_namespaces;
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::{Result, TableName, TxnLogError, TxnLogTransactionError};
 use futures::stream;
@@ -157,6 +158,7 @@ impl SqlSession {
         let result = match asked {
             Asked::Query(statement) => self.query(*statement).await.map(SqlResult::Rows),
             Asked::ShowTables(options) => self.show_tables(&options).await,
+            Asked::ShowNamespaces => self.show_namespaces().await,
             Asked::Describe(name) => self.describe(&name).await,
             Asked::Begin { serializable } => self.begin(serializable).await,
             Asked::Commit => match self.open.take() {
@@ -171,6 +173,8 @@ impl SqlSession {
                 false => Err(TxnLogError::invalid("there is no transaction to roll back: BEGIN begins one")),
             },
             Asked::Drop { name, if_exists } => self.drop_table(&name, if_exists).await,
+            Asked::CreateNamespace { name, if_not_exists } => self.create_namespace(&name, if_not_exists).await,
+            Asked::DropNamespace { name, if_exists } => self.drop_namespace(&name, if_exists).await,
             Asked::Rename { from, to, if_exists } => self.rename_table(&from, &to, if_exists).await,
             change => self.change(change).await,
         };
@@ -303,6 +307,11 @@ impl SqlSession {
             ("version", Arc::new(UInt64Array::from(versions))),
             ("location", text(&|t| t.location.to_string())),
         ])
+    }
+
+    async fn show_namespaces(&self) -> Result<SqlResult> {
+        let names = all_namespaces(self.catalog.as_ref()).await?;
+        rows_of([("namespace", Arc::new(StringArray::from(names)) as ArrayRef)])
     }
 
     async fn describe(&self, name: &ObjectName) -> Result<SqlResult> {

@@ -44,6 +44,15 @@ pub(super) fn table_name(name: &ObjectName) -> Result<TableName> {
     text.parse()
 }
 
+/// The namespace that a name in SQL means.
+pub(super) fn namespace(name: &ObjectName) -> Result<String> {
+    match &name.0[..] {
+        [part] => part.as_ident().map(|ident| ident.value.clone()),
+        _ => None,
+    }
+    .ok_or_else(|| TxnLogError::invalid(format!("{name} is not a namespace: expected a name such as sales")))
+}
+
 /// The past state of a table that a part of FROM means; `None` where it is something else.
 pub(super) fn past(factor: &TableFactor) -> Result<Option<(TableName, At)>> {
     match factor {

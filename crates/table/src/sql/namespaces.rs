@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::common::Result as PlanResult;
 use deltalakedb_log::catalog::{Catalog, TableEntry, TableRef, require};
+use deltalakedb_log::namespaces::all_namespaces;
 use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{Result, TableId, TableName};
 
@@ -38,10 +39,16 @@ pub struct Namespaces {
     catalog: Arc<dyn Catalog>,
     stores: Arc<dyn Stores>,
     held: Arc<RwLock<HashMap<TableName, Arc<dyn TableProvider>>>>,
-    /// The names that there were at the last [`Namespaces::list`].
-    listed: Arc<RwLock<BTreeSet<TableName>>>,
+    listed: Arc<RwLock<Listed>>,
     /// Whether a table that is not held is looked up.
     looks_up: bool,
+}
+
+/// The names that there were at the last [`Namespaces::list`].
+#[derive(Clone, Debug, Default)]
+struct Listed {
+    namespaces: BTreeSet<String>,
+    tables: BTreeSet<TableName>,
 }
 
 impl Namespaces {
@@ -80,12 +87,15 @@ impl Namespaces {
         self.held.write().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Reads the names of all tables. Only a runtime with a single thread needs that, for `information_schema` and
+    /// Reads the names of all namespaces and tables. Only a runtime with a single thread needs that, for `information_schema` and
     /// whatever else lists tables: there DataFusion's questions cannot be answered from the catalog, and these names are
     /// given.
     pub async fn list(&self) -> Result<()> {
-        let names = self.catalog.tables().await?.into_iter().map(|t| t.name).collect();
-        *self.listed.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = names;
+        let listed = Listed {
+            namespaces: all_namespaces(self.catalog.as_ref()).await?.into_iter().collect(),
+            tables: self.catalog.tables().await?.into_iter().map(|t| t.name).collect(),
+        };
+        *self.listed.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = listed;
         Ok(())
     }
 
@@ -98,12 +108,18 @@ impl Namespaces {
                 tracing::warn!("the tables cannot be listed: {e}");
                 Vec::new()
             }
-            None => {
-                let listed = self.listed.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-                let held = self.read().keys().cloned().collect::<Vec<_>>();
-                listed.into_iter().chain(held).collect::<BTreeSet<_>>().into_iter().collect()
-            }
+            None => self.listed().tables.into_iter().collect(),
         }
+    }
+
+    /// What was listed, and the tables that are held.
+    fn listed(&self) -> Listed {
+        let mut listed = self.listed.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        for name in self.read().keys() {
+            listed.namespaces.insert(name.namespace.clone());
+            listed.tables.insert(name.clone());
+        }
+        listed
     }
 }
 
@@ -137,8 +153,15 @@ pub(super) async fn resolve(catalog: &dyn Catalog, names: &[TableName]) -> Resul
 
 impl CatalogProvider for Namespaces {
     fn schema_names(&self) -> Vec<String> {
-        let names: BTreeSet<String> = self.names().into_iter().map(|t| t.namespace).collect();
-        names.into_iter().collect()
+        let catalog = self.catalog.clone();
+        match wait_beside(async move { all_namespaces(catalog.as_ref()).await }) {
+            Some(Ok(names)) => names,
+            Some(Err(e)) => {
+                tracing::warn!("the namespaces cannot be listed: {e}");
+                Vec::new()
+            }
+            None => self.listed().namespaces.into_iter().collect(),
+        }
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {

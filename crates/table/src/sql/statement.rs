@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
     AlterTable, AlterTableOperation, CreateTable, Delete, Insert, ObjectName, ObjectType, RenameTableNameKind,
-    ShowStatementOptions, Statement as Ast, TransactionIsolationLevel, TransactionMode, Update,
+    SchemaName, ShowStatementOptions, Statement as Ast, TransactionIsolationLevel, TransactionMode, Update,
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 use deltalakedb_log::{Result, TxnLogError};
@@ -18,6 +18,7 @@ pub(super) enum Asked {
     /// Rows: DataFusion plans it.
     Query(Box<Statement>),
     ShowTables(Box<ShowStatementOptions>),
+    ShowNamespaces,
     Describe(ObjectName),
     Begin {
         serializable: bool,
@@ -29,6 +30,14 @@ pub(super) enum Asked {
     Delete(Box<Delete>),
     Create(Box<CreateTable>),
     Drop {
+        name: ObjectName,
+        if_exists: bool,
+    },
+    CreateNamespace {
+        name: ObjectName,
+        if_not_exists: bool,
+    },
+    DropNamespace {
         name: ObjectName,
         if_exists: bool,
     },
@@ -75,10 +84,13 @@ impl Outlook {
         let (mut statements, mut outlook) = (Statements::of(text)?, Self::default());
         while let Some(Ok(asked)) = statements.next() {
             match asked {
-                Asked::Query(_) | Asked::ShowTables(_) | Asked::Describe(_) => outlook.results += 1,
+                Asked::Query(_) | Asked::ShowTables(_) | Asked::ShowNamespaces | Asked::Describe(_) => {
+                    outlook.results += 1;
+                }
                 Asked::Insert(..) | Asked::Update(_) | Asked::Delete(_) | Asked::Create(_) => outlook.writes = true,
+                Asked::CreateNamespace { .. } => outlook.writes = true,
                 // A catalog that is not there has no table to drop or to rename.
-                Asked::Drop { .. } | Asked::Rename { .. } => {}
+                Asked::Drop { .. } | Asked::DropNamespace { .. } | Asked::Rename { .. } => {}
                 Asked::Begin { .. } | Asked::Commit | Asked::Rollback => {}
             }
         }
@@ -125,6 +137,12 @@ fn asked(statement: Statement) -> Result<Asked> {
     match ast {
         ast @ Ast::Query(_) => Ok(Asked::Query(Box::new(Statement::Statement(Box::new(ast))))),
         Ast::ShowTables { show_options, .. } => Ok(Asked::ShowTables(Box::new(show_options))),
+        Ast::ShowSchemas { show_options, .. } => match show_options {
+            ShowStatementOptions { show_in: None, starts_with: None, limit: None, filter_position: None, .. } => {
+                Ok(Asked::ShowNamespaces)
+            }
+            _ => refuse("this SHOW SCHEMAS", "expected SHOW SCHEMAS, without a condition"),
+        },
         Ast::ExplainTable { table_name, .. } => Ok(Asked::Describe(table_name)),
         Ast::StartTransaction { modes, modifier, statements, .. } => {
             use TransactionIsolationLevel::{Serializable, Snapshot};
@@ -153,6 +171,21 @@ fn asked(statement: Statement) -> Result<Asked> {
                 _ => refuse("this DROP TABLE", "expected DROP TABLE [IF EXISTS] NAME, one table at a time"),
             }
         }
+        Ast::CreateSchema {
+            schema_name: SchemaName::Simple(name),
+            if_not_exists,
+            with: None,
+            options: None,
+            default_collate_spec: None,
+            clone: None,
+        } => Ok(Asked::CreateNamespace { name, if_not_exists }),
+        Ast::CreateSchema { .. } => refuse("this CREATE SCHEMA", "expected CREATE SCHEMA [IF NOT EXISTS] NAME"),
+        Ast::Drop { object_type: ObjectType::Schema, if_exists, names, purge, cascade, temporary, .. } => {
+            match <[ObjectName; 1]>::try_from(names) {
+                Ok([name]) if !cascade && !purge && !temporary => Ok(Asked::DropNamespace { name, if_exists }),
+                _ => refuse("this DROP SCHEMA", "expected DROP SCHEMA [IF EXISTS] NAME, of one without tables"),
+            }
+        }
         Ast::AlterTable(alter) => rename(alter),
         other => refused(&other),
     }
@@ -179,9 +212,7 @@ fn refused(ast: &Ast) -> Result<Asked> {
         Ast::Vacuum(_) => refuse("VACUUM", "`dl vacuum NAME` does that"),
         Ast::Copy { .. } => refuse("COPY", "`dl write NAME --input FILE` loads rows, `dl sql --format` exports them"),
         Ast::CreateView(_) => refuse("CREATE VIEW", "write the query in WITH"),
-        Ast::CreateSchema { .. } | Ast::CreateDatabase { .. } => {
-            refuse("CREATE SCHEMA", "a namespace is there with its first table")
-        }
+        Ast::CreateDatabase { .. } => refuse("CREATE DATABASE", "CREATE SCHEMA NAME makes a namespace"),
         Ast::Savepoint { .. } | Ast::ReleaseSavepoint { .. } => refuse("SAVEPOINT", "a transaction has none"),
         Ast::Set(_) => refuse("SET", "settings are given with --set"),
         other => {
@@ -190,8 +221,8 @@ fn refused(ast: &Ast) -> Result<Asked> {
             let name = if words.is_empty() { "this statement".into() } else { words[..words.len().min(2)].join(" ") };
             refuse(
                 &name,
-                "there are SELECT, EXPLAIN, SHOW TABLES, DESCRIBE, INSERT, UPDATE, DELETE, CREATE TABLE, DROP TABLE, \
-                 ALTER TABLE … RENAME TO, BEGIN, COMMIT and ROLLBACK",
+                "there are SELECT, EXPLAIN, SHOW TABLES, SHOW SCHEMAS, DESCRIBE, INSERT, UPDATE, DELETE, CREATE TABLE, DROP TABLE, \
+                 ALTER TABLE … RENAME TO, CREATE SCHEMA, DROP SCHEMA, BEGIN, COMMIT and ROLLBACK",
             )
         }
     }

@@ -8,8 +8,8 @@ use deltalakedb_log::catalog::{
 };
 use deltalakedb_log::commit::{Committed, Outcome};
 use deltalakedb_log::{
-    CommitId, DropTable, Head, Hold, InactiveTable, Result, TableEntry, TableLifecycle, TableName, TableReferences, TableState,
-    TxnLogReader, Version, VersionHolds,
+    CatalogNamespaces, CommitId, DropTable, Head, Hold, InactiveTable, Result, TableEntry, TableLifecycle, TableName,
+    TableReferences, TableState, TxnLogReader, Version, VersionHolds,
 };
 
 use super::*;
@@ -142,6 +142,19 @@ impl TableReferences for Asked {
     }
     async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[Location]) -> Result<()> {
         asked!(self.forget_folders(table, at_version, folders)).await
+    }
+}
+
+#[async_trait]
+impl CatalogNamespaces for Asked {
+    async fn create_namespace(&self, name: &str, committer: Option<&str>) -> Result<()> {
+        asked!(self.create_namespace(name, committer)).await
+    }
+    async fn drop_namespace(&self, name: &str, committer: Option<&str>) -> Result<()> {
+        asked!(self.drop_namespace(name, committer)).await
+    }
+    async fn namespaces_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        asked!(self.namespaces_after(after, limit)).await
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tables whose log names files of another table by absolute paths.
 
+use deltalakedb_log::{TableLifecycle, TableReferences};
+
 use super::vacuums::now_and_then;
 use super::*;
 

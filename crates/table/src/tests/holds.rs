@@ -20,8 +20,8 @@ async fn a_version_that_is_held_keeps_its_files() {
         let dry = Vacuum { dry_run: true, ..now_and_then(0, lite) };
         assert_eq!(table.vacuum(&dry, &room.later(60)).await.unwrap().held, 1);
         let gone = table.vacuum(&now_and_then(0, lite), &room.later(60)).await.unwrap();
-        let old: &[&str] = if lite { &[] } else { &["old.parquet"] };
-        assert_eq!((gone.files.as_slice(), gone.held), (old.map(String::from).as_slice(), 1), "lite: {lite}");
+        let old = if lite { "" } else { "old.parquet" };
+        assert_eq!((gone.files.concat().as_str(), gone.held), (old, 1), "lite: {lite}");
         check(&table, &then, &["|1|ab|", "|2|ab|"]).await;
     }
 
@@ -39,8 +39,10 @@ async fn a_version_that_is_held_keeps_its_files() {
 async fn a_hold_that_is_released_keeps_nothing() {
     let room = Room::new();
     let table = replaced(&room).await;
-    let (first, second) =
-        (table.hold(At::Version(1), HOUR, "ann").await.unwrap(), table.hold(At::Version(1), HOUR, "bob").await.unwrap());
+    let (first, second) = (
+        table.hold(At::Version(1), HOUR, "ann").await.unwrap(),
+        table.hold(At::Version(1), HOUR, "bob").await.unwrap(),
+    );
     first.release().await.unwrap();
     assert_eq!(table.vacuum(&now_and_then(0, true), &room.later(60)).await.unwrap().held, 1, "bob reads it as well");
     second.release().await.unwrap();

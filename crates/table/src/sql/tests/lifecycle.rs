@@ -36,3 +36,25 @@ async fn no_transaction_drops_or_renames() {
     }
     check(&mut s, "SELECT count(*) FROM sales.orders", &["|4|"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_is_created_and_dropped() {
+    let (_room, mut s) = shop().await;
+    check(&mut s, "SHOW SCHEMAS", &["|default|", "|sales|"]).await;
+    check(
+        &mut s,
+        "CREATE SCHEMA empty; CREATE SCHEMA IF NOT EXISTS empty; SHOW SCHEMAS",
+        &["|default|", "|empty|", "|sales|"],
+    )
+    .await;
+    fails(&mut s, "CREATE SCHEMA empty", &["there is a namespace empty already"]).await;
+    fails(&mut s, "CREATE SCHEMA a.b", &["a.b is not a namespace"]).await;
+    fails(&mut s, "CREATE SCHEMA AUTHORIZATION ann", &["this CREATE SCHEMA", "expected CREATE SCHEMA"]).await;
+    fails(&mut s, "DROP SCHEMA sales", &["the namespace sales has tables, such as sales.orders"]).await;
+    fails(&mut s, "DROP SCHEMA sales CASCADE", &["this DROP SCHEMA", "of one without tables"]).await;
+    fails(&mut s, "DROP SCHEMA nosuch", &["there is no namespace nosuch"]).await;
+    check(&mut s, "DROP SCHEMA IF EXISTS nosuch; DROP SCHEMA empty; SHOW SCHEMAS", &["|default|", "|sales|"]).await;
+    for statement in ["CREATE SCHEMA x", "DROP SCHEMA sales"] {
+        fails(&mut s, &format!("BEGIN; {statement}"), &["cannot be part of a transaction", "rolled back"]).await;
+    }
+}

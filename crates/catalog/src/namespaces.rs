@@ -1,0 +1,92 @@
+//! Namespaces, each a row.
+
+use async_trait::async_trait;
+use deltalakedb_log::namespaces::{check_namespace, namespace_not_empty, namespace_taken, no_namespace};
+use deltalakedb_log::{CatalogNamespaces, ErrorKind, Result, TableId, TableName};
+
+use crate::commit::audit;
+use crate::database::{CommitFailure, Session, Value, Write};
+use crate::{SqlCatalog, Writing};
+
+const NAMESPACE_COLUMNS: [&str; 2] = ["namespace", "created_at"];
+
+/// Sees to it that the namespace of a table is there, and is not dropped before the transaction ends. One row is changed
+/// in any case.
+pub(crate) fn has_table(name: &TableName, now_ms: i64) -> Write {
+    let sql = "INSERT INTO dl_namespaces (namespace, created_at) VALUES (?, ?) \
+               ON CONFLICT (namespace) DO UPDATE SET created_at = dl_namespaces.created_at";
+    Write::run(sql, vec![name.namespace.as_str().into(), now_ms.into()])
+}
+
+#[async_trait]
+impl CatalogNamespaces for SqlCatalog {
+    async fn create_namespace(&self, name: &str, committer: Option<&str>) -> Result<()> {
+        check_namespace(name)?;
+        let Writing { mut session, now_ms, .. } = self.begin_write(&[]).await?;
+        let there = "SELECT 1 FROM dl_namespaces WHERE namespace = ?";
+        if !session.query(there, vec![name.into()]).await?.is_empty() {
+            return Err(namespace_taken(name));
+        }
+        let action = format!("CREATE SCHEMA {name}");
+        let row = vec![name.into(), now_ms.into()];
+        let writes = vec![
+            Write::insert("dl_namespaces", &NAMESPACE_COLUMNS, vec![row]),
+            audit(self, now_ms, committer, &action, None::<TableId>, None),
+        ];
+        session.write(writes).await.map_err(|e| match e.kind() {
+            ErrorKind::AlreadyExists => namespace_taken(name).with_source(e),
+            _ => e,
+        })?;
+        session.commit().await.map_err(CommitFailure::into_error)
+    }
+
+    async fn drop_namespace(&self, name: &str, committer: Option<&str>) -> Result<()> {
+        let Writing { mut session, now_ms, .. } = self.begin_write(&[]).await?;
+        // First: whoever makes a table in it meanwhile is waited for, and is seen by what follows.
+        let delete = Write::run("DELETE FROM dl_namespaces WHERE namespace = ?", vec![name.into()]);
+        if session.write(vec![delete]).await? == 0 {
+            return Err(no_namespace(name, &self.db.describe()));
+        }
+        let inside =
+            "SELECT name FROM dl_tables WHERE namespace = ? AND state IN ('live', 'loading') ORDER BY name LIMIT 1";
+        if let Some(mut row) = session.query(inside, vec![name.into()]).await?.pop() {
+            let table = TableName { namespace: name.into(), name: row.text()? };
+            return Err(namespace_not_empty(name, &table));
+        }
+        let action = format!("DROP SCHEMA {name}");
+        session.write(vec![audit(self, now_ms, committer, &action, None::<TableId>, None)]).await?;
+        session.commit().await.map_err(CommitFailure::into_error)
+    }
+
+    async fn namespaces_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        // No name is empty.
+        let sql = format!("SELECT namespace FROM dl_namespaces WHERE namespace > ? ORDER BY namespace LIMIT {limit}");
+        let rows = self.db.query(&sql, vec![after.unwrap_or_default().into()]).await?;
+        rows.into_iter().map(|mut row| row.text()).collect()
+    }
+}
+
+async fn rows(session: &mut dyn Session) -> Result<Vec<Vec<Value>>> {
+    let sql = format!("SELECT {} FROM dl_namespaces ORDER BY namespace", NAMESPACE_COLUMNS.join(", "));
+    Ok(session.query(&sql, vec![]).await?.into_iter().map(|row| row.0.collect()).collect())
+}
+
+/// Makes the namespaces of a copy those of the source.
+pub(crate) async fn copy(source: &mut dyn Session, to: &SqlCatalog) -> Result<()> {
+    let here = rows(source).await?;
+    let mut session = to.write(&[]).await?;
+    let there = rows(session.as_mut()).await?;
+    let is_in = |all: &[Vec<Value>], row: &Vec<Value>| all.binary_search(row).is_ok();
+    let gone = there.iter().filter(|row| !is_in(&here, row));
+    let delete = |row: &Vec<Value>| Write::run("DELETE FROM dl_namespaces WHERE namespace = ?", vec![row[0].clone()]);
+    let mut writes: Vec<_> = gone.map(delete).collect();
+    let new: Vec<_> = here.iter().filter(|row| !is_in(&there, row)).cloned().collect();
+    if !new.is_empty() {
+        writes.push(Write::insert("dl_namespaces", &NAMESPACE_COLUMNS, new));
+    }
+    if writes.is_empty() {
+        return Ok(());
+    }
+    session.write(writes).await?;
+    session.commit().await.map_err(CommitFailure::into_error)
+}
