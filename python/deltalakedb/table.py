@@ -593,7 +593,7 @@ class DeltaTable:
 
         Raises:
             DeltaError: there is no such version, or no catalog has the table.
-            CommitFailedError: a vacuum is going on that may remove files of the version.
+            CommitFailedError: a vacuum is going on that may remove its files.
 
         Example:
             >>> with dt.hold(seconds=60):
