@@ -376,6 +376,13 @@ class RawCatalog:
     def history(self, table: str, limit: int | None) -> list[str]: ...
     def mirror_status(self) -> list[str]: ...
     def publish(self, table: str | None) -> None: ...
+    def expire(
+        self,
+        table: str | None,
+        keep_ms: int | None,
+        keep_versions: int | None,
+        dry_run: bool,
+    ) -> list[str]: ...
     def verify(self, table: str | None) -> list[str]:
         """The differences, a sentence each."""
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal
 
@@ -340,6 +341,54 @@ class Catalog:
         """
         check_type("name", name, str, type(None))
         self._catalog.publish(name)
+
+    def expire(
+        self,
+        name: str | None = None,
+        *,
+        keep: timedelta | None = None,
+        keep_versions: int | None = None,
+        dry_run: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Ends history that no retention needs, in the catalog and in ``_delta_log``.
+
+        Versions that ended can no longer be read. A version stays as long as one of the
+        two says so: the time, or the number of versions.
+
+        Args:
+            name: the table; without it, all, and what the audit says of that time.
+            keep: versions that were the newest within this time stay; without it, what
+                the table's property ``delta.logRetentionDuration`` says, or else the
+                setting ``retention.time``, thirty days.
+            keep_versions: so many of the newest versions stay, however old they are;
+                without it, what the table's property ``deltalakedb.retention.versions``
+                says, or else the setting ``retention.versions``, 1.
+            dry_run: only tells what would end.
+
+        Returns:
+            For each table, ``table``, its ``base_version``, which is the oldest that is
+            held, how many ``versions`` and ``files`` ended, and how many ``log_files``
+            are gone.
+
+        Raises:
+            TableNotFoundError: there is none of that name.
+            DeltaError: a history cannot end.
+
+        Example:
+            >>> connect().expire("dt")[0]["versions"]
+            0
+        """
+        check_type("name", name, str, type(None))
+        check_type("keep", keep, timedelta, type(None))
+        check_type("keep_versions", keep_versions, int, type(None))
+        check_type("dry_run", dry_run, bool)
+        if keep is not None and keep < timedelta():
+            raise ValueError(f"keep is {keep}: expected a time that is not negative")
+        if keep_versions is not None and keep_versions < 1:
+            raise ValueError(f"keep_versions is {keep_versions}: expected 1 or more")
+        keep_ms = None if keep is None else keep // timedelta(milliseconds=1)
+        ended = self._catalog.expire(name, keep_ms, keep_versions, dry_run)
+        return [json.loads(table) for table in ended]
 
     def verify(self, name: str | None = None) -> list[str]:
         """Compares ``_delta_log`` with the catalog.

@@ -8,8 +8,8 @@ use deltalakedb_catalog::{CatalogUri, catalog_in_environment};
 use deltalakedb_log::catalog::{MirrorState, TableRef, require};
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::lifecycle::find_dropped;
-use deltalakedb_log::{Location, Result, TableEntry, TableName, TxnLogError, Version};
-use deltalakedb_mirror::VerifyOptions;
+use deltalakedb_log::{Location, Result, Retention, TableEntry, TableName, TxnLogError, Version};
+use deltalakedb_mirror::{ExpireOptions, ExpiredHistory, VerifyOptions};
 use deltalakedb_table::{
     DeltaRs, DeltaTable, DropOptions, SqlOptions, SqlResult, SqlSession, TableSpec, Transaction, TransactionOptions,
     detach_table, drop_inactive, drop_table,
@@ -250,6 +250,45 @@ impl RawCatalog {
                 return Err(first);
             }
             Err(TxnLogError::new(first.kind(), format!("{first}; other tables failed, too: {}", others.join("; "))))
+        })
+    }
+
+    #[pyo3(signature = (table, keep_ms, keep_versions, dry_run))]
+    fn expire(
+        &self,
+        py: Python<'_>,
+        table: Option<&str>,
+        keep_ms: Option<u64>,
+        keep_versions: Option<u64>,
+        dry_run: bool,
+    ) -> PyResult<Vec<String>> {
+        let lake = self.lake()?;
+        wait(py, async move {
+            let options = ExpireOptions {
+                keep: Retention { time: keep_ms.map(Duration::from_millis), versions: keep_versions },
+                default: lake.settings.retention()?,
+                dry_run,
+                committer: lake.options()?.committer,
+            };
+            let results = match table {
+                Some(name) => {
+                    let entry = entry(&lake, name).await?;
+                    let result = lake.mirror().expire(entry.id, &options).await;
+                    vec![(entry, result)]
+                }
+                None => lake.mirror().expire_all(&options).await?,
+            };
+            let described = |expired: ExpiredHistory| {
+                json!({
+                    "table": expired.table.to_string(),
+                    "base_version": expired.base_version,
+                    "versions": expired.versions,
+                    "files": expired.files,
+                    "log_files": expired.log_files,
+                })
+                .to_string()
+            };
+            results.into_iter().map(|(_, result)| result.map(described)).collect()
         })
     }
 

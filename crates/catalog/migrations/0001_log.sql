@@ -71,11 +71,13 @@ CREATE TABLE dl_table_versions (
 -- A time leads to its version without a look at the row.
 CREATE INDEX dl_table_versions_by_time ON dl_table_versions (table_id, committed_at, version);
 
--- Which version each commit became, for ever: the same commit sent again is the same commit.
+-- Which version each commit became, and when: the same commit sent again is the same commit. An id outlives its version
+-- by some days.
 CREATE TABLE dl_commit_ids (
     table_id blob NOT NULL,
     commit_id blob NOT NULL,
     version bigint NOT NULL,
+    committed_at bigint NOT NULL,
     PRIMARY KEY (table_id, commit_id)
 );
 CREATE INDEX dl_commit_ids_by_version ON dl_commit_ids (table_id, version);

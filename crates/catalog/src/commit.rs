@@ -225,13 +225,13 @@ async fn lock_heads(session: &mut dyn Session, requests: &[CommitRequest]) -> Re
     let sql = format!(
         "WITH own (table_id, commit_id) AS (VALUES {}) \
          SELECT t.table_id, t.namespace, t.name, t.owner, t.state, t.mirror_state, t.mirror_version, t.mirror_what, \
-         t.base_version, t.current_version, t.current_ts, v.set_hash, c.version, k.committed_at, {}, {}, {} FROM own \
+         t.base_version, t.current_version, t.current_ts, v.set_hash, c.version, c.committed_at, {}, {}, {} FROM own \
          JOIN dl_tables t ON t.table_id = own.table_id \
          JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
          JOIN dl_protocol_updates p ON p.table_id = t.table_id AND p.version = t.protocol_version \
          JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version \
          LEFT JOIN dl_commit_ids c ON c.table_id = own.table_id AND c.commit_id = own.commit_id \
-         LEFT JOIN dl_table_versions k ON k.table_id = c.table_id AND k.version = c.version WHERE t.state <> 'loading'",
+         WHERE t.state <> 'loading'",
         vec!["(?, ?)"; requests.len()].join(", "),
         Slots::subquery("t"),
         read::qualified("p", &PROTOCOL_COLUMNS),
@@ -404,7 +404,7 @@ fn store(
     let body = StoredBody::of(&prepared.body)?;
     let row = version_values(table, &summary, time, Some(body), prepared.set_hash);
     writes.push(Write::insert("dl_table_versions", &VERSION_COLUMNS, vec![row]));
-    writes.extend(request.ids().into_iter().map(|id| commit_id(table, id, prepared.version)));
+    writes.extend(request.ids().into_iter().map(|id| commit_id(table, id, prepared.version, committed_at)));
     let action = summary.operation.as_deref().unwrap_or("COMMIT");
     let committer = request.committer.as_deref();
     writes.push(audit(catalog, committed_at, committer, action, table, Some(prepared.version)));
@@ -431,10 +431,10 @@ fn store(
     Ok((writes, rows))
 }
 
-/// Remembers which version a commit became.
-pub(crate) fn commit_id(table: TableId, id: CommitId, version: Version) -> Write {
-    let row = vec![table.0.into(), id.0.as_slice().into(), int(version)];
-    Write::insert("dl_commit_ids", &["table_id", "commit_id", "version"], vec![row])
+/// Remembers which version a commit became, and when.
+pub(crate) fn commit_id(table: TableId, id: CommitId, version: Version, committed_at: i64) -> Write {
+    let row = vec![table.0.into(), id.0.as_slice().into(), int(version), committed_at.into()];
+    Write::insert("dl_commit_ids", &["table_id", "commit_id", "version", "committed_at"], vec![row])
 }
 
 /// Puts a table on the books, without a version.

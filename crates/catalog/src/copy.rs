@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use deltalakedb_log::{ErrorKind, FileKey, Result, TableId, TableName, TxnLogError};
+use deltalakedb_log::{ErrorKind, FileKey, Result, TableId, TableName, TxnLogError, Version};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
@@ -17,7 +17,7 @@ use crate::commit::{AUDIT_COLUMNS, KEYS, VERSION_COLUMNS, end_files, file_key, r
 use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
 use crate::holds::HOLD_COLUMNS;
 use crate::references::REFERENCE_COLUMNS;
-use crate::{namespaces, schema, spool};
+use crate::{expiry, namespaces, schema, spool};
 
 /// A batch is full at so many file actions, or so many versions.
 const BATCH_FILES: i64 = 20_000;
@@ -80,7 +80,7 @@ pub(crate) fn of_versions() -> Vec<(&'static str, Vec<&'static str>)> {
     vec![
         (FILES, with(&["table_id", "version", "removed_version"], &codec::file_columns())),
         ("dl_table_versions", VERSION_COLUMNS.to_vec()),
-        ("dl_commit_ids", vec!["table_id", "version", "commit_id"]),
+        ("dl_commit_ids", vec!["table_id", "version", "commit_id", "committed_at"]),
         ("dl_remove_files", with(&own, &remove_file_columns())),
         ("dl_metadata_updates", with(&own, &METADATA_COLUMNS)),
         ("dl_protocol_updates", with(&own, &PROTOCOL_COLUMNS)),
@@ -238,11 +238,21 @@ impl Table {
     /// Puts the table on the books, and gives the newest version that is over.
     async fn prepare(&self, source: &mut dyn Session, to: &SqlCatalog) -> Result<i64> {
         let mut session = to.write(&[self.id]).await?;
-        let head = "SELECT t.current_version, v.set_hash, v.digest FROM dl_tables t \
+        let head = "SELECT t.base_version, t.current_version, v.set_hash, v.digest FROM dl_tables t \
                     LEFT JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
                     WHERE t.table_id = ?";
         if let Some(mut row) = session.query(head, vec![self.id()]).await?.pop() {
+            let base = row.opt_version()?;
             let Some(version) = row.opt_int()? else { return Ok(self.oldest - 1) };
+            if version < self.oldest {
+                let message = format!(
+                    "{} is at version {version} in {}, and the history of the source begins at {}: copy to an empty catalog",
+                    self.name,
+                    to.db.describe(),
+                    self.oldest
+                );
+                return Err(TxnLogError::invalid(message));
+            }
             let there = (row.opt_blob()?, row.opt_blob()?);
             let sql = "SELECT set_hash, digest FROM dl_table_versions WHERE table_id = ? AND version = ?";
             let here = source.query(sql, vec![self.id(), version.into()]).await?.pop();
@@ -255,6 +265,8 @@ impl Table {
                 );
                 return Err(TxnLogError::invalid(message));
             }
+            drop(session);
+            self.expire(source, to, base).await?;
             return Ok(version);
         }
         // Nobody sees a table that is loading.
@@ -264,6 +276,34 @@ impl Table {
         session.write(vec![Write::insert("dl_tables", &TABLE_COLUMNS, vec![row])]).await?;
         session.commit().await.map_err(CommitFailure::into_error)?;
         Ok(self.oldest - 1)
+    }
+
+    /// Ends the history of the copy where that of the source has ended since. `base` is the oldest version in the copy.
+    async fn expire(&self, source: &mut dyn Session, to: &SqlCatalog, base: Option<Version>) -> Result<()> {
+        let oldest = Version::try_from(self.oldest).unwrap_or_default();
+        let mut base = base.unwrap_or(oldest);
+        while base < oldest {
+            let mut session = to.write(&[self.id]).await?;
+            let next = expiry::step(session.as_mut(), self.id, (base, oldest)).await?;
+            let mut writes = vec![expiry::end_files(self.id, next)];
+            writes.extend(expiry::forget(self.id, (base, next)));
+            session.write(writes).await?;
+            session.commit().await.map_err(CommitFailure::into_error)?;
+            base = next;
+        }
+        let sql = "SELECT min(version) FROM dl_commit_ids WHERE table_id = ?";
+        let first = source.query(sql, vec![self.id()]).await?.pop().map(|mut row| row.opt_version()).transpose()?;
+        if let Some(last) = first.flatten().and_then(|first| first.checked_sub(1)) {
+            let mut session = to.write(&[self.id]).await?;
+            session.write(vec![expiry::forget_ids_to(self.id, last)]).await?;
+            session.commit().await.map_err(CommitFailure::into_error)?;
+        }
+        Ok(())
+    }
+
+    /// What comes before the rows of the versions after `after`: with its oldest version comes what was there before.
+    fn rows_after(&self, after: i64) -> i64 {
+        if after < self.oldest { -1 } else { after }
     }
 
     /// Copies the versions after `after`, up to `newest`, in one transaction of the target. A version may have any number
@@ -336,7 +376,8 @@ impl Table {
         newest: i64,
     ) -> BoxStream<'s, Result<Row>> {
         let is_files = table == FILES;
-        let rows = session.rows(rows_of(table, columns), vec![self.id(), after.into(), newest.into()]);
+        let params = vec![self.id(), self.rows_after(after).into(), newest.into()];
+        let rows = session.rows(rows_of(table, columns), params);
         let as_of_newest = move |row: Row| {
             let mut values: Vec<_> = row.0.collect();
             if is_files && matches!(values[2], Value::Int(end) if end > newest) {

@@ -12,6 +12,7 @@ mod copy;
 mod database;
 #[cfg(feature = "duckdb")]
 mod duckdb;
+mod expiry;
 mod file;
 mod holds;
 mod lifecycle;

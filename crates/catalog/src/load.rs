@@ -482,7 +482,7 @@ async fn store(
         loaded.summary.timestamp = loaded.time.ms;
         (head, newest_ms) = (Some(version), Some(loaded.time.ms));
         if let Some(id) = loaded.commit_id.filter(|id| known_ids.insert(*id)) {
-            writes.push(commit_id(table, id, version));
+            writes.push(commit_id(table, id, version, loaded.time.ms));
         }
         if let Some(before) = loaded.files.take() {
             hash = before.set_hash;

@@ -16,7 +16,7 @@ use deltalakedb_log::{
     TableName, TableOwner, TableRef, TxnLogError, TxnLogReader, Version,
 };
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 
 use crate::SqlTxnLogReader;
 use crate::bounds::Slots;
@@ -33,7 +33,7 @@ const PAGE_ROWS: usize = 10_000;
 const FIRST_ROWS: usize = 200;
 
 /// The newest version at or before a time.
-const AT_OR_BEFORE: &str = "SELECT version FROM dl_table_versions WHERE table_id = ? AND committed_at <= ? \
+pub(crate) const AT_OR_BEFORE: &str = "SELECT version FROM dl_table_versions WHERE table_id = ? AND committed_at <= ? \
                             ORDER BY committed_at DESC, version DESC LIMIT 1";
 /// The oldest version after a time.
 const FIRST_AFTER: &str = "SELECT version FROM dl_table_versions WHERE table_id = ? AND committed_at > ? \
@@ -160,12 +160,25 @@ fn head(row: &mut Row) -> Result<Head> {
 }
 
 pub(crate) async fn find_commit(db: &dyn Database, table: TableId, id: CommitId) -> Result<Option<Committed>> {
-    let sql = "SELECT c.version, v.committed_at FROM dl_commit_ids c \
-               JOIN dl_table_versions v ON v.table_id = c.table_id AND v.version = c.version \
-               WHERE c.table_id = ? AND c.commit_id = ?";
+    let sql = "SELECT version, committed_at FROM dl_commit_ids WHERE table_id = ? AND commit_id = ?";
     let mut rows = db.query(sql, vec![table.0.into(), id.0.as_slice().into()]).await?;
     let read = |mut r: Row| Ok(Committed { table, version: r.version()?, timestamp: r.int()?, leap: None });
     rows.pop().map(read).transpose()
+}
+
+/// A version that is held, and the oldest and newest ones that were when it was looked up.
+#[derive(Clone, Copy)]
+struct HeldVersion {
+    version: Version,
+    oldest: Version,
+    newest: Version,
+}
+
+impl HeldVersion {
+    /// Whether there are no more versions after it than before: then its files are mostly those that are live now.
+    fn is_recent(self) -> bool {
+        self.newest - self.version <= self.version - self.oldest
+    }
 }
 
 impl SqlTxnLogReader {
@@ -177,9 +190,8 @@ impl SqlTxnLogReader {
         self.table.0.into()
     }
 
-    /// The version meant, and whether there are no more versions after it than before: then its files are mostly those
-    /// that are live now.
-    async fn resolve(&self, session: &mut dyn Session, at: At) -> Result<(Version, bool)> {
+    /// The version meant.
+    async fn resolve(&self, session: &mut dyn Session, at: At) -> Result<HeldVersion> {
         // A join PostgreSQL might make by going through all versions: they are in order, and so is the one row of the table.
         let sql = "SELECT t.namespace, t.name, t.base_version, (SELECT v.committed_at FROM dl_table_versions v \
                    WHERE v.table_id = t.table_id AND v.version = t.base_version), t.current_version, t.current_ts \
@@ -199,7 +211,28 @@ impl SqlTxnLogReader {
             _ => None,
         };
         let version = commit::resolve(&name, at, Some(base), Some(newest), |_| at_or_before)?;
-        Ok((version, newest.0 - version <= version - base.0))
+        Ok(HeldVersion { version, oldest: base.0, newest: newest.0 })
+    }
+
+    /// An error where the version is not held any more: what was read of it meanwhile may be a part. A version that was
+    /// the newest has not ended since.
+    async fn check_held(&self, at: HeldVersion) -> Result<()> {
+        if at.version == at.newest {
+            return Ok(());
+        }
+        let mut session = self.db().read().await?;
+        self.resolve(session.as_mut(), At::Version(at.version)).await.map(drop)
+    }
+
+    /// What is read of a version, and that error behind it.
+    fn while_held<T: Send + 'static>(
+        &self,
+        at: HeldVersion,
+        read: impl Stream<Item = Result<T>> + Send + 'static,
+    ) -> BoxStream<'static, Result<T>> {
+        let reader = self.clone();
+        let check = futures::stream::once(async move { reader.check_held(at).await });
+        read.chain(check.filter_map(async |checked| checked.err().map(Err))).boxed()
     }
 
     async fn head_at(&self, session: &mut dyn Session, version: Version) -> Result<Head> {
@@ -224,9 +257,10 @@ impl SqlTxnLogReader {
     }
 
     /// How the files of a version are searched; with a predicate, as its columns allow.
-    async fn search(&self, version: Version, predicate: Option<&Predicate>) -> Result<Search> {
+    async fn search(&self, version: Version, predicate: Option<&Predicate>) -> Result<(Search, HeldVersion)> {
         let mut session = self.db().read().await?;
-        let (version, is_recent) = self.resolve(session.as_mut(), At::Version(version)).await?;
+        let at = self.resolve(session.as_mut(), At::Version(version)).await?;
+        let (version, is_recent) = (at.version, at.is_recent());
         let mut search = Search {
             table: self.id(),
             version: int(version),
@@ -237,7 +271,7 @@ impl SqlTxnLogReader {
             plan: Plan::default(),
             classes: Vec::new(),
         };
-        let Some(predicate) = predicate else { return Ok(search) };
+        let Some(predicate) = predicate else { return Ok((search, at)) };
         let sql = format!(
             "SELECT m.schema_json, m.partition_columns, {} FROM dl_metadata_updates m WHERE m.table_id = ? \
              AND m.version = (SELECT max(version) FROM dl_metadata_updates WHERE table_id = ? AND version <= ?)",
@@ -255,7 +289,7 @@ impl SqlTxnLogReader {
             search.classes = rows.into_iter().map(|mut row| row.int()).collect::<Result<_>>()?;
         }
         search.schema = Some(schema);
-        Ok(search)
+        Ok((search, at))
     }
 
     async fn body(&self, session: &mut dyn Session, version: Version) -> Result<Option<Bytes>> {
@@ -278,7 +312,7 @@ impl TxnLogReader for SqlTxnLogReader {
 
     async fn snapshot(&self, at: At) -> Result<Snapshot> {
         let mut session = self.db().read().await?;
-        let (version, _) = self.resolve(session.as_mut(), at).await?;
+        let version = self.resolve(session.as_mut(), at).await?.version;
         let head = self.head_at(session.as_mut(), version).await?;
         let newest = |table: &str, key: &str, columns: &[&str]| match self.db().seeks() {
             // From key to key, and for each its newest row: the cost does not know how often a key was set. SQLite
@@ -318,20 +352,21 @@ impl TxnLogReader for SqlTxnLogReader {
     }
 
     async fn files(&self, version: Version, predicate: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>> {
-        let search = self.search(version, predicate).await?;
+        let (search, at) = self.search(version, predicate).await?;
         let Sql { text, params } = search.statement(&ADD_COLUMNS.join(", "));
         let rows = self.db().stream(text, params).await?;
         let adds = rows.map(|row| row.and_then(|mut row| codec::read_add(&mut row)));
         Ok(match (predicate.cloned(), search.schema) {
             (Some(predicate), Some(schema)) => {
-                adds.try_filter(move |add| futures::future::ready(predicate.may_match(&schema, add))).boxed()
+                let may = move |add: &Add| futures::future::ready(predicate.may_match(&schema, add));
+                self.while_held(at, adds.try_filter(may))
             }
-            _ => adds.boxed(),
+            _ => self.while_held(at, adds),
         })
     }
 
     async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
-        let search = self.search(version, predicate).await?;
+        let (search, at) = self.search(version, predicate).await?;
         let Sql { text, params } = search.statement(&format!("{}, version", ADD_COLUMNS.join(", ")));
         let mut rows = self.db().stream(text, params).await?;
         let mut files = Vec::new();
@@ -342,11 +377,12 @@ impl TxnLogReader for SqlTxnLogReader {
                 files.push((row.version()?, add));
             }
         }
+        self.check_held(at).await?;
         Ok(newest_first(files))
     }
 
     async fn explain(&self, version: Version, predicate: &Predicate) -> Result<Explanation> {
-        let search = self.search(version, Some(predicate)).await?;
+        let (search, _) = self.search(version, Some(predicate)).await?;
         let count = async |sql: Sql| {
             let mut rows = self.db().query(&sql.text, sql.params).await?;
             let n = rows.pop().map(|mut row| row.int()).transpose()?.unwrap_or(0);
@@ -361,7 +397,8 @@ impl TxnLogReader for SqlTxnLogReader {
     }
 
     async fn counts(&self, version: Version) -> Result<Counts> {
-        let mut files = self.search(version, None).await?.statement(
+        let (search, at) = self.search(version, None).await?;
+        let mut files = search.statement(
             "size_bytes, num_records - coalesce(deleted_records, 0) AS rows_left, num_records, \
                         deletion_vector, deleted_records",
         );
@@ -375,13 +412,14 @@ impl TxnLogReader for SqlTxnLogReader {
         );
         let mut row = self.db().query(&files.text, files.params).await?.pop();
         let Some(row) = row.as_mut() else { return Err(no_table(self.db(), self.table).await) };
+        self.check_held(at).await?;
         let files = u64::try_from(row.int()?).map_err(|_| TxnLogError::corrupt("a count is negative"))?;
         let (bytes, rows, silent) = (read_sum(row)?, read_sum(row)?, row.int()?);
         Ok(Counts { files, bytes: saturated(bytes), rows: i64::try_from(rows).ok().filter(|_| silent == 0) })
     }
 
     async fn min_max(&self, version: Version, column: &str) -> Result<Option<(Literal, Literal)>> {
-        let mut search = self.search(version, Some(&Predicate::Unknown)).await?;
+        let (mut search, at) = self.search(version, Some(&Predicate::Unknown)).await?;
         let Some((n, kind, exact)) = search.exact(column) else { return Ok(None) };
         search.plan = Plan::default();
         let mut query = Sql::new("SELECT ", vec![]);
@@ -398,6 +436,7 @@ impl TxnLogReader for SqlTxnLogReader {
         query.push(Sql::new(text, inexact.params));
         let mut row = self.db().query(&query.text, query.params).await?.pop();
         let Some(row) = row.as_mut() else { return Err(no_table(self.db(), self.table).await) };
+        self.check_held(at).await?;
         let (min, max, inexact) = (row.opt_blob()?, row.opt_blob()?, row.int()?);
         let decoded = min.zip(max).and_then(|(min, max)| kind.decode(&min).zip(kind.decode(&max)));
         Ok(decoded.filter(|_| inexact == 0))
@@ -407,7 +446,7 @@ impl TxnLogReader for SqlTxnLogReader {
     /// that of the keys, and leads to where a page begins: among the live files, with the few that were ended since, or
     /// among all for a version that is long past.
     async fn files_in_order(&self, version: Version) -> Result<BoxStream<'static, Result<Add>>> {
-        let search = self.search(version, None).await?;
+        let (search, at) = self.search(version, None).await?;
         let columns = format!("file_key, {}", ADD_COLUMNS.join(", "));
         let first = Some(Value::Blob(Vec::new()));
         let page = move |after: Value, rows: usize| search.page(&columns, after, rows);
@@ -415,20 +454,20 @@ impl TxnLogReader for SqlTxnLogReader {
             let key = row.blob()?;
             Ok((Value::Blob(key), Some(codec::read_add(row)?)))
         };
-        Ok(self.pages(first, page, read))
+        Ok(self.while_held(at, self.pages(first, page, read)))
     }
 
     /// Page by page as well, newest first. Of a file that was removed several times the newest remove counts. Versions that
     /// were committed before the time are not looked at: a file is not deleted later than that is committed.
     async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {
         let mut session = self.db().read().await?;
-        self.resolve(session.as_mut(), At::Version(version)).await?;
+        let at = self.resolve(session.as_mut(), At::Version(version)).await?;
         let mut first = session.query(FIRST_AFTER, vec![self.id(), deleted_after.into()]).await?;
         drop(session);
         // When all that there is was committed before, there are none.
         let first = first.pop().map(|mut row| row.version()).transpose()?.unwrap_or(Version::MAX);
         let (table, of, since) = (self.id(), int(version), Value::Int(deleted_after));
-        let page = move |(at, key): (Value, Value), rows: usize| {
+        let page = move |(before, key): (Value, Value), rows: usize| {
             let text = format!(
                 "SELECT r.version, r.file_key, r.remove_json FROM dl_remove_files r \
                  WHERE r.table_id = ? AND r.version >= ? AND (r.version, r.file_key) < (?, ?) \
@@ -441,14 +480,15 @@ impl TxnLogReader for SqlTxnLogReader {
                  ORDER BY r.version DESC, r.file_key DESC LIMIT {rows}"
             );
             let version = || of.clone();
-            Sql::new(text, vec![table.clone(), int(first), at, key, since.clone(), version(), version(), version()])
+            Sql::new(text, vec![table.clone(), int(first), before, key, since.clone(), version(), version(), version()])
         };
         let read = |row: &mut Row| {
             let (at, key) = (row.int()?, row.blob()?);
             Ok(((at.into(), Value::Blob(key)), Some(Remove::from_json(&row.string()?)?)))
         };
         // The first page begins behind the version's own.
-        Ok(self.pages(Some((int(version + 1), Value::Blob(Vec::new()))), page, read))
+        let pages = self.pages(Some((int(version + 1), Value::Blob(Vec::new()))), page, read);
+        Ok(self.while_held(at, pages))
     }
 
     async fn growth(&self, from: Version, to: Version) -> Result<Growth> {
@@ -484,7 +524,7 @@ impl TxnLogReader for SqlTxnLogReader {
 
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {
         let mut session = self.db().read().await?;
-        let (newest, _) = self.resolve(session.as_mut(), At::Latest).await?;
+        let newest = self.resolve(session.as_mut(), At::Latest).await?.version;
         let mut sql = Sql::new(
             "SELECT version, committed_at, committer, operation, operation_params, operation_metrics, engine_info, \
              read_version, isolation, group_id, files_added, files_removed, bytes_added, bytes_removed \
@@ -509,7 +549,7 @@ impl TxnLogReader for SqlTxnLogReader {
 
     async fn commit_bytes(&self, version: Version) -> Result<Option<Bytes>> {
         let mut session = self.db().read().await?;
-        let (version, _) = self.resolve(session.as_mut(), At::Version(version)).await?;
+        let version = self.resolve(session.as_mut(), At::Version(version)).await?.version;
         self.body(session.as_mut(), version).await
     }
 
@@ -554,6 +594,9 @@ impl SqlTxnLogReader {
         let (mut bytes, mut last, mut bare) = (0, None, None);
         for mut row in self.db().query(&sizes, vec![self.id(), int(from), int(to)]).await? {
             let (version, size) = (row.version()?, row.opt_int()?);
+            if last.is_none() && version > from {
+                break;
+            }
             let Some(size) = size else {
                 bare = Some(version);
                 break;
@@ -567,13 +610,26 @@ impl SqlTxnLogReader {
         let Some(last) = last else {
             return match bare {
                 Some(version) => Err(commit::only_its_result(&self.name().await?, version)),
-                None => Ok((to, Vec::new())),
+                None => Err(self.lacks(from).await),
             };
         };
         let sql = "SELECT version, body FROM dl_table_versions \
                    WHERE table_id = ? AND version >= ? AND version <= ? ORDER BY version";
         let rows = self.db().query(sql, vec![self.id(), int(from), int(last)]).await?;
+        if rows.len() as u64 != last - from + 1 {
+            return Err(self.lacks(from).await);
+        }
         Ok((last, rows.into_iter().map(Ok).collect()))
+    }
+
+    /// The error where a version is missing that was there: no version is left out, so its history has ended meanwhile.
+    async fn lacks(&self, version: Version) -> TxnLogError {
+        let looked = match self.db().read().await {
+            Ok(mut session) => self.resolve(session.as_mut(), At::Version(version)).await,
+            Err(e) => Err(e),
+        };
+        let missing = || TxnLogError::corrupt(format!("{} lacks version {version}", self.db().describe()));
+        looked.map_or_else(|e| e, |_| missing())
     }
 
     /// What a question has to say, page by page: `page` asks for so many rows behind a position, and `read` makes of a row

@@ -21,6 +21,7 @@ use databases::databases;
 
 mod bulk;
 mod costs;
+mod ended;
 mod points;
 mod recorded;
 mod rights;

@@ -196,6 +196,8 @@ pub(crate) enum Command {
     },
     /// Remove files that no version within retention, and nobody who may still commit, can need
     Vacuum(VacuumArgs),
+    /// End history that no retention needs: old versions leave the catalog and _delta_log
+    Expire(ExpireArgs),
     /// Make a table what it was
     Restore {
         name: String,
@@ -397,6 +399,25 @@ pub(crate) struct VacuumArgs {
     /// Only files that the log knows; the table's folder is not listed
     #[arg(long)]
     pub(crate) lite: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExpireArgs {
+    #[arg(required_unless_present = "all")]
+    pub(crate) name: Option<String>,
+    /// Of all tables, and what the audit says of that time
+    #[arg(long, conflicts_with = "name")]
+    pub(crate) all: bool,
+    /// Keep versions that were the newest within this time, such as 30d; what the table says, or the setting
+    /// retention.time, when absent. Tombstones are kept as long as the table says in any case, and all since
+    #[arg(long, value_name = "TIME")]
+    pub(crate) keep: Option<String>,
+    /// Keep so many of the newest versions, however old they are
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_versions: Option<std::num::NonZeroU64>,
+    /// Only show what would end
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -23,7 +23,7 @@ use crate::args::{AtArgs, Cli, Command, Format, Global, MirrorCommand};
 use crate::output::{Output, RowLimit};
 use crate::progress::Progress;
 use crate::rows::Results;
-use crate::{Ended, lifecycle, merge, operations, warn, write};
+use crate::{Ended, expire, lifecycle, merge, operations, warn, write};
 
 /// What every command has: the global options, and the clock.
 pub(crate) struct Session {
@@ -261,6 +261,7 @@ pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
             operations::optimize(s, &name, zorder, target_size.as_deref()).await
         }
         Command::Vacuum(args) => operations::vacuum(s, args).await,
+        Command::Expire(args) => expire::run(s, args).await,
         Command::Restore { name, to } => {
             let at = AtArgs { version: to.version, timestamp: to.timestamp };
             operations::restore(s, &name, point(&at)?).await

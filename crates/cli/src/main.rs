@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod demo;
+mod expire;
 mod input;
 mod lifecycle;
 mod merge;

@@ -27,6 +27,7 @@ use crate::owner::TableOwner;
 use crate::path::SetHash;
 use crate::predicate::{Literal, Predicate};
 use crate::references::TableReferences;
+use crate::retention::HistoryExpiry;
 use crate::schema::Schema;
 use crate::snapshot::{At, CommitSummary, Head, Snapshot};
 use crate::stamp::is_ahead;
@@ -425,12 +426,13 @@ pub struct MirrorFailure {
 ///   a table whose newest time [is ahead](crate::stamp::TimeLeap) of the catalog's clock has a time of its own.
 /// - *Ordered*: the versions of a table have no gap, and their times strictly increase. They come from one clock, the
 ///   server's where the catalog is in one.
-/// - *Exactly once*: a commit id is kept for ever with the version it got.
+/// - *Exactly once*: a commit id is kept with the version it got, as long as that and [some days at
+///   least](crate::retention::Keep::ids_since_ms).
 /// - *Isolated*: conflicts are judged after the tables are locked, by [`crate::commit::prepare`] alone.
 /// - *Durable*: what is [`Outcome::Committed`] survives the process and the power.
 /// - No call holds a database transaction while it waits for anything but the database.
 #[async_trait]
-pub trait Catalog: CatalogNamespaces + TableLifecycle + TableReferences + VersionHolds {
+pub trait Catalog: CatalogNamespaces + HistoryExpiry + TableLifecycle + TableReferences + VersionHolds {
     /// The catalog's id and its epoch, which is new after every rebuild or restore.
     async fn identity(&self) -> Result<(Uuid, Uuid)>;
 

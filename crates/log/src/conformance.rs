@@ -104,6 +104,7 @@ pub mod actions {
     }
 }
 
+mod expiry;
 mod holds;
 mod lifecycle;
 mod loads;
@@ -162,6 +163,11 @@ where
         many_writers_leave_no_gap,
     );
     check!(
+        expiry::what_ends_leaves_the_rest_as_it_was,
+        expiry::commits_from_versions_that_ended,
+        expiry::history_ends_where_all_limits_allow_it,
+        expiry::a_long_history_ends_in_steps,
+        expiry::a_read_of_a_version_that_ends_is_whole_or_an_error,
         loads::commits_keep_their_ids,
         loads::a_commit_that_stands_twice_in_a_log_counts_once,
         loads::a_transaction_comes_back_in_whole_or_not_at_all,

@@ -1,7 +1,8 @@
 //! The Delta log as data.
 //!
 //! Actions and commits that lose nothing ([`action`]), what a table is at a version ([`snapshot`]), how a commit is
-//! decided ([`commit`]), the promises every log keeps ([`catalog`]), what becomes of tables ([`lifecycle`]), which versions
+//! decided ([`commit`]), the promises every log keeps ([`catalog`]), what becomes of tables ([`lifecycle`])
+//! and of their history ([`retention`]), which versions
 //! readers hold ([`holds`]), and which tables have files of others ([`references`]). Logs here: [`FileTxnLogReader`] and
 //! [`FileTxnLogWriter`] for a plain `_delta_log` on any object store, and [`MemoryCatalog`], the model that other
 //! catalogs are proved against by [`conformance`]. No SQL.
@@ -28,6 +29,7 @@ mod path;
 pub mod predicate;
 mod redact;
 pub mod references;
+pub mod retention;
 pub mod schema;
 pub mod snapshot;
 pub mod stamp;
@@ -55,5 +57,6 @@ pub use path::{FileKey, PathKey, SetHash, absolute_path, canonical_path};
 pub use predicate::Predicate;
 pub use redact::redacted;
 pub use references::TableReferences;
+pub use retention::{Expired, Expiry, HistoryExpiry, Keep, Retention};
 pub use snapshot::{At, Head, Snapshot};
 pub use stores::{ConfiguredStores, Stores};

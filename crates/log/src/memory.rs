@@ -32,6 +32,7 @@ use crate::snapshot::{At, Changes, CommitSummary, Head, Snapshot, newest_first};
 use crate::stamp::{self, Stamp, TimeLeap};
 use crate::verbatim::{StoredAlready, is_stored};
 
+mod expiry;
 mod holds;
 mod lifecycle;
 mod namespaces;
@@ -76,7 +77,8 @@ struct Table {
     domains: Vec<(Version, DomainMetadata)>,
     files: BTreeMap<(FileKey, Version), (Add, Option<Version>)>,
     removes: BTreeMap<(FileKey, Version), Remove>,
-    commit_ids: HashMap<CommitId, Version>,
+    /// The version that each commit became, and its time.
+    commit_ids: HashMap<CommitId, (Version, i64)>,
     /// The transactions over several tables that it had a part in.
     groups: HashSet<String>,
     /// The catalog's.
@@ -351,19 +353,19 @@ impl Table {
     /// The commit that the request is already.
     fn known(&self, request: &CommitRequest) -> Result<Option<Committed>> {
         let by_id = self.commit_ids.get(&request.commit_id).copied();
-        let version = match &request.content {
+        let found = match &request.content {
             Content::Actions(_) => by_id,
             Content::Verbatim(verbatim) => {
                 let version = request.base.next()?;
                 let stored = StoredAlready {
-                    by_id,
-                    by_txn: verbatim.txn_id().and_then(|id| self.commit_ids.get(&CommitId::of_txn(&id)).copied()),
+                    by_id: by_id.map(|(version, _)| version),
+                    by_txn: verbatim.txn_id().and_then(|id| Some(self.commit_ids.get(&CommitId::of_txn(&id))?.0)),
                     body: self.versions.get(&version).and_then(|stored| stored.body.clone()),
                 };
-                is_stored(request, &self.name, &stored)?.then_some(version)
+                let ms = || self.versions.get(&version).map_or(0, |stored| stored.time.ms);
+                is_stored(request, &self.name, &stored)?.then(|| (version, ms()))
             }
         };
-        let found = version.and_then(|version| Some((version, self.versions.get(&version)?.time.ms)));
         Ok(found.map(|(version, timestamp)| Committed { table: request.table, version, timestamp, leap: None }))
     }
 
@@ -424,7 +426,7 @@ impl Table {
             self.groups.insert(group.id);
         }
         if let Some(id) = info.as_ref().and_then(commit::id_of) {
-            self.commit_ids.entry(id).or_insert(version);
+            self.commit_ids.entry(id).or_insert((version, time.ms));
         }
         let mut hash = self.versions.values().next_back().map(|s| s.set_hash).unwrap_or_default();
         changes.advance(&mut hash, |key| self.has_live(key));
@@ -554,7 +556,7 @@ impl Catalog for MemoryCatalog {
             let time = CommitTime { ms: p.committed_at, source: p.time_source };
             if let Some(table) = tables.get_mut(&request.table) {
                 table.store(p.version, time, Some(p.body), p.changes, p.set_hash);
-                table.commit_ids.extend(request.ids().into_iter().map(|id| (id, p.version)));
+                table.commit_ids.extend(request.ids().into_iter().map(|id| (id, (p.version, time.ms))));
                 table.groups.extend(Group::of(&p.info).map(|group| group.id));
             }
             committed.push(Committed {
@@ -570,8 +572,8 @@ impl Catalog for MemoryCatalog {
     async fn find_commit(&self, table: TableId, id: CommitId) -> Result<Option<Committed>> {
         let tables = self.lock();
         let found = tables.get(&table).and_then(|t| {
-            let version = *t.commit_ids.get(&id)?;
-            Some(Committed { table, version, timestamp: t.versions.get(&version)?.time.ms, leap: None })
+            let (version, timestamp) = *t.commit_ids.get(&id)?;
+            Some(Committed { table, version, timestamp, leap: None })
         });
         Ok(found)
     }

@@ -1,7 +1,8 @@
 //! The mirror: the only code that writes a managed table's `_delta_log`, and that reads it back.
 //!
 //! [`Mirror`] publishes what a catalog has committed, and writes checkpoints of it; [`Mirror::import`] brings an existing
-//! log into a catalog; [`Mirror::verify`] compares the two, and [`Mirror::repair`] puts back what is missing.
+//! log into a catalog; [`Mirror::verify`] compares the two, [`Mirror::repair`] puts back what is missing, and
+//! [`Mirror::expire`] ends history in both.
 //! [`check_not_behind`] says whether a catalog may go on from where it is. Everything here speaks
 //! [`deltalakedb_log::Catalog`] and object stores, no SQL.
 
@@ -11,6 +12,7 @@ mod checksum;
 mod commits;
 mod data;
 mod divergence;
+mod expiry;
 mod import;
 mod lifecycle;
 mod publish;
@@ -23,6 +25,7 @@ mod verify;
 
 pub use behind::check_not_behind;
 pub use checkpoint::Checkpointed;
+pub use expiry::{ExpireOptions, ExpiredHistory};
 pub use import::Imported;
 pub use lifecycle::Undropped;
 pub use publish::{Mirror, Published};

@@ -1,11 +1,11 @@
 //! Keeping `_delta_log` short: commits that are over are removed, and several can be read as one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use bytes::Bytes;
 use deltalakedb_log::action::Metadata;
 use deltalakedb_log::features::has_writer_feature;
+use deltalakedb_log::retention::{DEFAULT_TIME, TIME_PROPERTY};
 use deltalakedb_log::time::parse_interval;
 use deltalakedb_log::{
     Action, At, Commit, ErrorKind, Head, Result, StoredCheckpoint, TableEntry, TableId, TxnLogError, TxnLogReader,
@@ -19,8 +19,6 @@ use crate::checkpoint::{self, hint, hinted};
 use crate::commits;
 use crate::publish::Mirror;
 
-/// Thirty days.
-const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// A file that a checkpoint is in, and whose checkpoint may still be on its way, is at most that old.
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -41,26 +39,57 @@ impl Mirror {
         let head = reader.head().await?;
         let now = self.clock.now_ms();
         let since = now.saturating_sub(retention_ms(&head.metadata));
-        let listed: Vec<_> = store.list(Some(&Path::from("_delta_log"))).try_collect().await?;
-        let all: Vec<LogFile> = listed.iter().filter_map(LogFile::of).collect();
+        let listed = list(store).await?;
+        let all = LogFile::all(&listed);
         let young = all.iter().filter(|file| file.kind == "json" && file.changed_at >= since);
         let needed = young.map(|file| file.version).min().unwrap_or(newest).min(newest);
         let checkpoints = all.iter().filter(|file| file.kind == "checkpoint.parquet" && file.version <= needed);
-        let Some(first) = checkpoints.map(|file| file.version).max() else { return Ok(0) };
-        if first < protected_before(&head) {
-            return Ok(0);
-        }
-        let mut over: Vec<_> = all.into_iter().filter(|file| file.version < first && file.changed_at < since).collect();
+        // What a checkpoint of a version that has ended should say, the catalog does not know any more.
+        let begins = checkpoints.map(|file| file.version).max().filter(|first| *first >= entry.base_version);
+        let Some(first) = begins.filter(|first| *first >= protected_before(&head)) else { return Ok(0) };
+        let over: Vec<_> = all.into_iter().filter(|file| file.version < first && file.changed_at < since).collect();
         if !over.is_empty() {
             self.check_readable(&entry, first).await?;
         }
-        over.sort_by_key(LogFile::order);
-        let mut count = 0;
-        for file in over {
-            count += u64::from(delete(store, &file.path).await?);
-        }
+        let mut count = self.remove(&entry, over).await?;
         if listed.iter().any(is_sidecar) {
             count += self.remove_sidecars(&entry, &listed, now.saturating_sub(DAY_MS).min(since)).await?;
+        }
+        Ok(count)
+    }
+
+    /// Removes what is older than the history of a table in the catalog, once there is a good checkpoint of the oldest
+    /// version: how many files.
+    pub(crate) async fn remove_ended(&self, entry: &TableEntry) -> Result<u64> {
+        let (base, head) = (entry.base_version, self.catalog.reader(entry.id).head().await?);
+        if entry.published_version < Some(base) || base < protected_before(&head) {
+            return Ok(0);
+        }
+        let all = LogFile::all(&list(self.store(entry)?.as_ref()).await?);
+        let ended: Vec<_> = all.into_iter().filter(|file| file.version < base).collect();
+        if ended.is_empty() {
+            return Ok(0);
+        }
+        self.begin_at(entry, base).await?;
+        self.remove(entry, ended).await
+    }
+
+    /// Makes sure that readers of `_delta_log` can begin at a version.
+    pub(crate) async fn begin_at(&self, entry: &TableEntry, version: Version) -> Result<()> {
+        match self.store(entry)?.head(&checkpoint::path(version)).await {
+            Ok(_) => self.check_readable(entry, version).await,
+            Err(object_store::Error::NotFound { .. }) => self.checkpoint_of(entry, version).await.map(drop),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Removes files, the oldest first.
+    async fn remove(&self, entry: &TableEntry, mut files: Vec<LogFile>) -> Result<u64> {
+        let store = self.store(entry)?;
+        files.sort_by_key(LogFile::order);
+        let mut count = 0;
+        for file in files {
+            count += u64::from(delete(store.as_ref(), &file.path).await?);
         }
         Ok(count)
     }
@@ -150,7 +179,16 @@ struct LogFile {
     changed_at: i64,
 }
 
+/// The files of `_delta_log`.
+async fn list(store: &dyn ObjectStore) -> Result<Vec<ObjectMeta>> {
+    Ok(store.list(Some(&Path::from("_delta_log"))).try_collect().await?)
+}
+
 impl LogFile {
+    fn all(listed: &[ObjectMeta]) -> Vec<Self> {
+        listed.iter().filter_map(Self::of).collect()
+    }
+
     fn of(file: &ObjectMeta) -> Option<Self> {
         let path = below_table(&file.location);
         if path.parts().count() != 2 {
@@ -189,7 +227,7 @@ pub(crate) async fn delete(store: &dyn ObjectStore, path: &Path) -> Result<bool>
 }
 
 /// Before this version nothing may be removed unless all of it is (PROTOCOL.md, "Checkpoint Protection").
-fn protected_before(head: &Head) -> Version {
+pub(crate) fn protected_before(head: &Head) -> Version {
     let before = || head.metadata.property("delta.requireCheckpointProtectionBeforeVersion")?.trim().parse().ok();
     match has_writer_feature(&head.protocol, "checkpointProtection") {
         true => before().unwrap_or(Version::MAX),
@@ -199,8 +237,8 @@ fn protected_before(head: &Head) -> Version {
 
 /// How long commits stay in `_delta_log`, in milliseconds.
 fn retention_ms(metadata: &Metadata) -> i64 {
-    let own = metadata.property("delta.logRetentionDuration").and_then(parse_interval);
-    i64::try_from(own.unwrap_or(DEFAULT_RETENTION).as_millis()).unwrap_or(i64::MAX)
+    let own = metadata.property(TIME_PROPERTY).and_then(parse_interval);
+    i64::try_from(own.unwrap_or(DEFAULT_TIME).as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The version of the newest checkpoint that readers are led to, if its file is there.

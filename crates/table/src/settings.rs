@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use deltalakedb_catalog::PostgresOptions;
 use deltalakedb_log::catalog::FutureTimes;
-use deltalakedb_log::{AllowedPaths, Durability, ErrorKind, Result, TxnLogError};
+use deltalakedb_log::{AllowedPaths, Durability, ErrorKind, Result, Retention, TxnLogError};
 
 use crate::write::WriteOptions;
 
@@ -25,6 +25,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("postgres.readers", "a number of connections, 1 or more"),
     ("postgres.writers", "a number of connections, 1 or more"),
     ("retention.time", "a duration such as 30d"),
+    ("retention.versions", "a number of versions, 1 or more"),
     ("sql.file_mode", "permissions such as 0600 or 0640"),
     ("sql.schema", "create_if_missing or error"),
     ("warehouse", "a location below which new tables are made"),
@@ -66,6 +67,7 @@ impl Settings {
         self.publishes_inline()?;
         self.lag_alert_ms()?;
         self.write_options()?;
+        self.retention()?;
         self.checkpoint_interval()?;
         self.file_mode()?;
         self.output_rows()?;
@@ -209,11 +211,23 @@ impl Settings {
             Some("catalog") => Durability::Catalog,
             Some(_) => return Err(self.wrong("durability")),
         };
-        if let Some(text) = self.get("retention.time") {
-            let ms = duration_ms(text).and_then(|ms| u64::try_from(ms).ok());
-            options.dropped_retention = ms.map(Duration::from_millis).ok_or_else(|| self.wrong("retention.time"))?;
+        if let Some(time) = self.retention()?.time {
+            options.dropped_retention = time;
         }
         Ok(options)
+    }
+
+    /// What is kept of tables that were dropped, and of the history of those that do not say it themselves.
+    pub fn retention(&self) -> Result<Retention> {
+        let time = self.get("retention.time").map(|text| {
+            let ms = duration_ms(text).and_then(|ms| u64::try_from(ms).ok());
+            ms.map(Duration::from_millis).ok_or_else(|| self.wrong("retention.time"))
+        });
+        let versions = self.get("retention.versions").map(|text| {
+            let number = text.parse::<NonZeroU64>();
+            number.map(NonZeroU64::get).map_err(|_| self.wrong("retention.versions"))
+        });
+        Ok(Retention { time: time.transpose()?, versions: versions.transpose()? })
     }
 }
 
@@ -287,6 +301,7 @@ mod tests {
         }
         says(&["paths.allowed=s3://a,nosuch://b"], "is not a location");
         says(&["retention.time=long"], "expected a duration such as 30d");
+        says(&["retention.versions=0"], "expected a number of versions, 1 or more");
         says(&["x"], "KEY=VALUE");
     }
 }

@@ -93,6 +93,11 @@ impl Room {
         DeltaTable::open_in(self.catalog.clone(), &TableRef::Name(name.parse().unwrap())).await.unwrap()
     }
 
+    /// The oldest version of a table that is held.
+    async fn base(&self, name: &str) -> u64 {
+        self.catalog.find(&TableRef::Name(name.parse().unwrap())).await.unwrap().unwrap().base_version
+    }
+
     async fn id(&self, name: &str) -> TableId {
         self.catalog.find(&TableRef::Name(name.parse().unwrap())).await.unwrap().unwrap().id
     }

@@ -12,8 +12,8 @@ use deltalakedb_log::commit::{Base, Isolation, NewTable, Outcome, Reads};
 use deltalakedb_log::conformance::actions::{action, file, metadata, protocol, remove, txn};
 use deltalakedb_log::predicate::{Comparison, Literal};
 use deltalakedb_log::{
-    At, Catalog, Clock, CommitRequest, DropMode, DropTable, MemoryCatalog, Predicate, SeededClock, SetHash, Snapshot,
-    SystemClock, TableId, TableRef, TxnLogError,
+    At, Catalog, Clock, CommitRequest, DropMode, DropTable, Expiry, Keep, MemoryCatalog, Predicate, SeededClock,
+    SetHash, Snapshot, SystemClock, TableId, TableRef, TxnLogError,
 };
 use deltalakedb_mirror::Mirror;
 use deltalakedb_tests::{
@@ -145,6 +145,10 @@ impl Story {
                 let table = self.rng.usize(..TABLES);
                 return self.change_life(table, step).await;
             }
+            _ if self.rng.u8(..) < 10 => {
+                let table = self.rng.usize(..TABLES);
+                return self.expire(table, step, ms).await;
+            }
             _ => {
                 let both = self.rng.u8(..) < 50;
                 let first = self.rng.usize(..TABLES);
@@ -192,6 +196,35 @@ impl Story {
         assert_eq!(told[..3], told[3..], "step {step}: memory and the database do the same with {n}");
     }
 
+    /// Publishes a table, and ends some of its history, in memory and in the database.
+    async fn expire(&mut self, n: usize, step: u64, now_ms: i64) {
+        let table = self.tables[n].id;
+        let Some(entry) = self.memory.find(&TableRef::Id(table)).await.unwrap() else {
+            return;
+        };
+        Mirror::new(self.database.clone(), Arc::new(SystemClock)).publish(table).await.unwrap();
+        let next = entry.published_version.map_or(entry.base_version, |version| version + 1);
+        self.memory.mark_next_published(table, next, entry.current_version).await.unwrap();
+        let keep = Keep {
+            since_ms: now_ms - self.rng.i64(0..200),
+            versions: self.rng.u64(1..6),
+            ids_since_ms: now_ms - self.rng.i64(0..200),
+        };
+        let expiry = Expiry { table, keep, up_to: self.rng.u64(..=entry.current_version), committer: None };
+        let mut told = Vec::new();
+        for catalog in [self.memory.clone(), self.database.clone()] {
+            told.push(format!("{:?}", catalog.end_of_history(table, &keep).await.unwrap()));
+            told.push(format!("{:?}", catalog.expire(&expiry).await.unwrap()));
+            told.push(format!("{:?}", catalog.tables().await.unwrap()));
+        }
+        assert_eq!(told[..3], told[3..], "step {step}: memory and the database end the same of {n}");
+    }
+
+    /// The oldest version of a table that is held.
+    async fn base(&self, table: TableId) -> Version {
+        self.database.find(&TableRef::Id(table)).await.unwrap().unwrap().base_version
+    }
+
     /// Brings every table back that is dropped.
     async fn bring_back(&self) {
         for catalog in [&self.memory, &self.database] {
@@ -235,7 +268,7 @@ impl Story {
         let snapshot = self.database.reader(table.id).snapshot(At::Latest).await.unwrap();
         (table.features, table.metadata) = (snapshot.head.protocol, snapshot.head.metadata);
         // The past stays what it was.
-        let past = self.rng.u64(..=version);
+        let past = self.rng.u64(entry.base_version..=version);
         let again = set_hash(&live(self.database.as_ref(), table.id, past, None).await);
         assert_eq!(again, table.hashes[past as usize], "step {step}: the files of version {past} have changed");
     }
@@ -343,7 +376,7 @@ impl Story {
         let (memory, sqlite) = (self.memory.reader(table.id), self.database.reader(table.id));
         let head = table.hashes.len() as Version - 1;
         let mut rng = Rng::with_seed(head);
-        for version in 0..=head {
+        for version in self.base(table.id).await..=head {
             let what = format!("{} at version {version}", table.new.name);
             let bodies: [Option<Bytes>; 2] =
                 [memory.commit_bytes(version).await.unwrap(), sqlite.commit_bytes(version).await.unwrap()];
@@ -377,7 +410,7 @@ impl Story {
         let mirror = Mirror::new(self.database.clone(), Arc::new(SystemClock));
         for (table, published) in mirror.run().await.unwrap() {
             assert_eq!(published.unwrap().version, Some(table.current_version), "in {}", dir.display());
-            for version in 0..=table.current_version {
+            for version in table.base_version..=table.current_version {
                 let theirs = their_state(&table.location, version).await.unwrap();
                 let what = format!("{} at version {version}, published", table.name);
                 same_state(&what, &our_state(self.database.as_ref(), &table, version).await, &theirs);

@@ -121,7 +121,7 @@ async fn fill(kind: Kind, catalog: &SqlCatalog, table: TableId, others: &[TableI
         ),
         Write::run(
             format!(
-                "INSERT INTO dl_commit_ids (table_id, commit_id, version) {} SELECT ?, {id}, n FROM s",
+                "INSERT INTO dl_commit_ids (table_id, commit_id, version, committed_at) {} SELECT ?, {id}, n, {T0} + 1000 * n FROM s",
                 series(versions)
             ),
             vec![id_of(table)],
@@ -180,7 +180,7 @@ async fn fill(kind: Kind, catalog: &SqlCatalog, table: TableId, others: &[TableI
     writes.push(Write::run(folders, vec![id_of(others[0])]));
     for other in others {
         let sql = format!(
-            "INSERT INTO dl_commit_ids (table_id, commit_id, version) {} SELECT ?, {id}, n FROM s",
+            "INSERT INTO dl_commit_ids (table_id, commit_id, version, committed_at) {} SELECT ?, {id}, n, {T0} + 1000 * n FROM s",
             series(OTHER_IDS.min(versions))
         );
         writes.push(Write::run(sql, vec![id_of(*other)]));
@@ -234,6 +234,7 @@ const QUESTIONS: &[&str] = &[
     "append of a clone",
     "namespaces",
     "copy",
+    "expire a slice",
 ];
 
 async fn ask(f: &Filled, question: &str) {
@@ -384,6 +385,16 @@ async fn ask(f: &Filled, question: &str) {
             }
             let batch = vec![id, (newest - 10).into(), (newest - 10).into(), newest.into()];
             session.query(copy::ENDS, batch).await.unwrap();
+        }
+        // Ten of many versions, and the transaction is undone.
+        "expire a slice" => {
+            let (mut session, _) = f.catalog.db.write(&[f.table], "SELECT 1").await.unwrap();
+            let base = LIVE.unsigned_abs();
+            let next = expiry::step(session.as_mut(), f.table, (base, base + 10)).await.unwrap();
+            assert_eq!(next, base + 10);
+            session.write(vec![expiry::end_files(f.table, next)]).await.unwrap();
+            session.write(expiry::forget(f.table, (base, next))).await.unwrap();
+            expiry::forget_ids(session.as_mut(), f.table, next, i64::MAX).await.unwrap();
         }
         other => panic!("nobody asks {other}"),
     }

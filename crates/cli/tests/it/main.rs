@@ -8,6 +8,7 @@ mod crash;
 #[path = "../../../../tests/src/databases.rs"]
 #[allow(unreachable_pub, dead_code, reason = "the file is shared")]
 mod databases;
+mod expire;
 mod holds;
 mod lifecycle;
 mod mirror;

@@ -23,7 +23,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use crate::simulation::{Dice, VirtualClock, World, bytes_of, commit};
 use crate::watched::Watched;
 
-const DAY: i64 = 24 * 3_600_000;
+pub(crate) const DAY: i64 = 24 * 3_600_000;
 
 fn run(story: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -40,7 +40,7 @@ fn refused<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind, says: &[&str]
 }
 
 /// Reads the log with our own reader: for tests in which it is not the reading that is in question.
-struct OurReader;
+pub(crate) struct OurReader;
 
 #[async_trait]
 impl Replayer for OurReader {
@@ -66,7 +66,7 @@ async fn world(seed: u64, commits: usize) -> World {
     world
 }
 
-async fn findings(mirror: &Mirror, entry: &TableEntry) -> Vec<Finding> {
+pub(crate) async fn findings(mirror: &Mirror, entry: &TableEntry) -> Vec<Finding> {
     let every = VerifyOptions { every_version: true, data: false };
     mirror.verify(entry, &OurReader, every, &|_, _| {}).await.unwrap()
 }
@@ -285,15 +285,15 @@ fn an_import_never_takes_the_watermark_back_nor_another_history_in() {
 }
 
 /// A catalog in memory with a table on this machine's disk.
-struct Local {
+pub(crate) struct Local {
     dir: tempfile::TempDir,
-    catalog: Arc<MemoryCatalog>,
+    pub(crate) catalog: Arc<MemoryCatalog>,
     clock: Arc<VirtualClock>,
-    table: TableId,
+    pub(crate) table: TableId,
 }
 
 impl Local {
-    async fn new(properties: &str, protocol: Protocol) -> Self {
+    pub(crate) async fn new(properties: &str, protocol: Protocol) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(VirtualClock::new(Dice::new(1)));
         let catalog = Arc::new(MemoryCatalog::new(clock.clone()));
@@ -306,11 +306,11 @@ impl Local {
         Self { dir, catalog, clock, table }
     }
 
-    fn mirror(&self) -> Mirror {
+    pub(crate) fn mirror(&self) -> Mirror {
         Mirror::new(self.catalog.clone(), self.clock.clone()).with_stores(environment())
     }
 
-    async fn append(&self) {
+    pub(crate) async fn append(&self) {
         let head = self.entry().await.current_version;
         let add = Action::Add(file(&format!("f{}", self.clock.new_uuid()), 0, 9));
         let request = CommitRequest::new(self.table, self.clock.new_uuid(), Base::RebaseFrom(head), vec![add]);
@@ -318,7 +318,7 @@ impl Local {
     }
 
     /// A commit a day, each published before the next.
-    async fn publish_daily(&self, mirror: &Mirror, days: usize) {
+    pub(crate) async fn publish_daily(&self, mirror: &Mirror, days: usize) {
         for _ in 0..days {
             mirror.publish(self.table).await.unwrap();
             self.append().await;
@@ -327,11 +327,11 @@ impl Local {
         mirror.publish(self.table).await.unwrap();
     }
 
-    async fn entry(&self) -> TableEntry {
+    pub(crate) async fn entry(&self) -> TableEntry {
         self.catalog.find(&TableRef::Id(self.table)).await.unwrap().unwrap()
     }
 
-    fn log(&self, version: Version) -> PathBuf {
+    pub(crate) fn log(&self, version: Version) -> PathBuf {
         self.dir.path().join("t").join(commit(version).as_ref())
     }
 
@@ -340,7 +340,7 @@ impl Local {
     }
 
     /// The versions in the log whose files have this ending.
-    fn versions(&self, ending: &str) -> Vec<Version> {
+    pub(crate) fn versions(&self, ending: &str) -> Vec<Version> {
         let log = std::fs::read_dir(self.dir.path().join("t/_delta_log")).unwrap();
         let names = log.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut versions: Vec<_> = names.filter_map(|name| name.strip_suffix(ending)?.parse().ok()).collect();
@@ -349,7 +349,7 @@ impl Local {
     }
 }
 
-fn local_runtime(story: impl Future<Output = ()>) {
+pub(crate) fn local_runtime(story: impl Future<Output = ()>) {
     // Files are written on threads of their own.
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(story);
 }

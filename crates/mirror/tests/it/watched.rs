@@ -13,8 +13,9 @@ use deltalakedb_log::catalog::{
 use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
 use deltalakedb_log::snapshot::{CommitSummary, Head, Snapshot};
 use deltalakedb_log::{
-    At, Catalog, CatalogNamespaces, CommitId, DropTable, Hold, InactiveTable, Location, MemoryCatalog, Predicate,
-    Result, TableEntry, TableId, TableLifecycle, TableName, TableRef, TableReferences, TableState, VersionHolds,
+    At, Catalog, CatalogNamespaces, CommitId, DropTable, Expired, Expiry, HistoryExpiry, Hold, InactiveTable, Keep,
+    Location, MemoryCatalog, Predicate, Result, TableEntry, TableId, TableLifecycle, TableName, TableRef,
+    TableReferences, TableState, VersionHolds,
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -169,6 +170,19 @@ impl Catalog for Watched {
     }
     async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>> {
         self.inner.mirror_failures(table).await
+    }
+}
+
+#[async_trait]
+impl HistoryExpiry for Watched {
+    async fn end_of_history(&self, table: TableId, keep: &Keep) -> Result<Version> {
+        self.inner.end_of_history(table, keep).await
+    }
+    async fn expire(&self, expiry: &Expiry) -> Result<Expired> {
+        self.inner.expire(expiry).await
+    }
+    async fn expire_audit(&self, before_ms: i64) -> Result<u64> {
+        self.inner.expire_audit(before_ms).await
     }
 }
 

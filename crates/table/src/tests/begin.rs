@@ -8,8 +8,8 @@ use deltalakedb_log::catalog::{
 };
 use deltalakedb_log::commit::{Committed, Outcome};
 use deltalakedb_log::{
-    CatalogNamespaces, CommitId, DropTable, Head, Hold, InactiveTable, Result, TableEntry, TableLifecycle, TableName,
-    TableReferences, TableState, TxnLogReader, Version, VersionHolds,
+    CatalogNamespaces, CommitId, DropTable, Expired, Expiry, Head, HistoryExpiry, Hold, InactiveTable, Keep, Result,
+    TableEntry, TableLifecycle, TableName, TableReferences, TableState, TxnLogReader, Version, VersionHolds,
 };
 
 use super::*;
@@ -104,6 +104,19 @@ impl Catalog for Asked {
     }
     async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>> {
         asked!(self.mirror_failures(table)).await
+    }
+}
+
+#[async_trait]
+impl HistoryExpiry for Asked {
+    async fn end_of_history(&self, table: TableId, keep: &Keep) -> Result<Version> {
+        asked!(self.end_of_history(table, keep)).await
+    }
+    async fn expire(&self, expiry: &Expiry) -> Result<Expired> {
+        asked!(self.expire(expiry)).await
+    }
+    async fn expire_audit(&self, before_ms: i64) -> Result<u64> {
+        asked!(self.expire_audit(before_ms)).await
     }
 }
 

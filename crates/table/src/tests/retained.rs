@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use deltalakedb_log::action::{Add, Version};
-use deltalakedb_mirror::Mirror;
+use deltalakedb_mirror::{ExpireOptions, Mirror};
 
 use super::*;
 
@@ -29,7 +29,7 @@ async fn files(table: &DeltaTable, version: Version) -> Vec<Add> {
 async fn step(room: &Room, table: &DeltaTable, dice: &mut Dice, at: i64) -> String {
     let (options, head) = (room.later(at), table.head().await.unwrap().version);
     let id = i64::try_from(dice.below(20)).unwrap();
-    let what = dice.below(9);
+    let what = dice.below(10);
     let done = match what {
         0 | 1 => {
             let days = [["a", "b"], ["a b", "%"]][usize::try_from(dice.below(2)).unwrap()];
@@ -38,13 +38,18 @@ async fn step(room: &Room, table: &DeltaTable, dice: &mut Dice, at: i64) -> Stri
         2 => table.delete(Some(&format!("id = {id}")), &options).await.map(drop),
         3 => table.update(&[("id", "id + 1")], Some(&format!("id < {id}")), &options).await.map(drop),
         4 => table.optimize(Optimize::default(), &options).await.map(drop),
-        5 => table.restore(At::Version(dice.below(head.max(1))), &options).await.map(drop),
+        5 => {
+            let base = room.base("t").await;
+            let back = base + dice.below((head - base).max(1));
+            table.restore(At::Version(back), &options).await.map(drop)
+        }
         6 => {
             let (retain, lite) = (Some(Duration::from_secs(dice.below(200))), dice.below(2) == 0);
             let vacuum = Vacuum { retain, lite, enforce_retention: false, ..Vacuum::default() };
             table.vacuum(&vacuum, &options).await.map(drop)
         }
         7 => clean_up(room).await.map(drop),
+        8 => expire(room).await,
         _ => table.write(rows(&[id], &["a"]), SaveMode::Overwrite, &options).await.map(drop),
     };
     match done {
@@ -53,6 +58,13 @@ async fn step(room: &Room, table: &DeltaTable, dice: &mut Dice, at: i64) -> Stri
         Err(e) if what == 5 && e.to_string().contains("cannot be restored") => format!("{e}"),
         Err(e) => panic!("{what} at version {head}: {e}"),
     }
+}
+
+/// Publishes the table, and ends its history.
+async fn expire(room: &Room) -> deltalakedb_log::Result<()> {
+    let (mirror, id) = (Mirror::new(room.catalog.clone(), room.clock.clone()), room.id("t").await);
+    mirror.publish(id).await?;
+    mirror.expire(id, &ExpireOptions::default()).await.map(drop)
 }
 
 /// Publishes the table with a checkpoint, and removes what is over from its `_delta_log`.
@@ -97,11 +109,14 @@ async fn check_outside(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_stay_what_they_were_through_all_maintenance() {
-    let mut begins_later = 0;
+    let (mut begins_later, mut ended) = (0, 0);
     for seed in 0..6 {
         let room = Room::new();
         let table = room.create("t", "id long, day string", &["day"]).await;
-        let retention = [("delta.logRetentionDuration", "interval 30 seconds")];
+        let retention = [
+            ("delta.logRetentionDuration", "interval 30 seconds"),
+            ("delta.deletedFileRetentionDuration", "interval 60 seconds"),
+        ];
         table.set_properties(&retention, &room.later(0)).await.unwrap();
         let (mut dice, mut story) = (Dice(seed), Vec::new());
         let mut then: BTreeMap<Version, (Vec<Add>, Vec<String>)> = BTreeMap::new();
@@ -110,6 +125,9 @@ async fn versions_stay_what_they_were_through_all_maintenance() {
             let head = table.head().await.unwrap().version;
             let rows = text(&table.read(&Scan::default()).await.unwrap());
             then.insert(head, (files(&table, head).await, rows));
+            let base = room.base("t").await;
+            ended += then.keys().filter(|version| **version < base).count();
+            then.retain(|version, _| *version >= base);
             for (version, (were, _)) in &then {
                 assert_eq!(files(&table, *version).await, *were, "seed {seed}, version {version}: {story:#?}");
             }
@@ -136,4 +154,5 @@ async fn versions_stay_what_they_were_through_all_maintenance() {
         }
     }
     assert!(begins_later > 0, "no log was cleaned up");
+    assert!(ended > 0, "no history ended");
 }

@@ -1,4 +1,4 @@
-//! Kill -9 while a table is renamed, dropped, detached, or dropped with its files.
+//! Kill -9 while a table is renamed, dropped, detached, dropped with its files, or its history ends.
 
 use super::*;
 
@@ -84,6 +84,36 @@ fn a_crash_leaves_no_table_half_renamed_dropped_or_detached() {
                 }
                 _ => check_goes_on(&place, "t"),
             }
+        }
+    }
+}
+
+#[test]
+fn a_crash_leaves_a_history_that_begins_somewhere() {
+    let command = ["expire", "t", "--keep", "0s"];
+    for database in databases("crash") {
+        let start = Place::on(*database);
+        start.write("rows.csv", "id,name\n1,one\n");
+        let keeps = "delta.deletedFileRetentionDuration=interval 0 seconds";
+        let schema = "id long, name string";
+        start.dl(&["create", "t", "--location", "t", "--schema", schema, "--property", keeps]).good();
+        for _ in 0..3 {
+            start.dl(&[WRITE, &["--mode", "overwrite"]].concat()).good();
+        }
+        let mut points = points(*database);
+        points.extend([("unlink,unlinkat", 1), ("unlink,unlinkat", 2)]);
+        for (call, nth) in points {
+            let point = format!("{database:?}, {call} {nth}");
+            let place = again(&start, *database);
+            killed_at(&place, &command, call, nth);
+            place.dl(&["mirror", "run"]).good();
+            place.dl(&["verify", "--every-version"]).good();
+            assert_eq!(rows(&place, "t"), 1, "{point}");
+            place.dl(&command).good();
+            assert_eq!(place.dl(&["show", "t", "--format", "json"]).json()["baseVersion"], 3, "{point}");
+            assert!(!place.path("t/_delta_log/00000000000000000002.json").exists(), "{point}");
+            place.dl(&[WRITE, &["--mode", "overwrite"]].concat()).good();
+            place.dl(&["verify", "--every-version"]).good();
         }
     }
 }

@@ -1,0 +1,171 @@
+//! The end of history: the oldest version held moves on, and in the same transaction goes what no version from it on
+//! needs.
+//!
+//! Before a step nothing is held that is only of versions before the oldest one, so a step looks only at what the versions
+//! brought that it passes: their rows, the files that they ended, and the keys that they set anew.
+
+use async_trait::async_trait;
+use deltalakedb_log::retention::{Expired, Expiry, HistoryExpiry, HistoryLimits, Keep, STEP_FILES, STEP_VERSIONS};
+use deltalakedb_log::{Catalog, Result, TableEntry, TableId, Version};
+
+use crate::codec::int;
+use crate::commit::audit;
+use crate::database::{CommitFailure, Session, Value, Write};
+use crate::lifecycle::no_table_in;
+use crate::read::{self, AT_OR_BEFORE};
+use crate::{SqlCatalog, Writing};
+
+/// Commit ids, and lines of the audit, that one step looks at.
+const STEP_ROWS: i64 = 2_000;
+
+#[async_trait]
+impl HistoryExpiry for SqlCatalog {
+    async fn end_of_history(&self, table: TableId, keep: &Keep) -> Result<Version> {
+        let now_ms = self.now_ms().await?;
+        let mut session = self.db.read().await?;
+        let Some(entry) = read::find_in(session.as_mut(), table).await? else {
+            return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
+        };
+        end(session.as_mut(), &entry, keep, now_ms).await
+    }
+
+    async fn expire(&self, expiry: &Expiry) -> Result<Expired> {
+        let table = expiry.table;
+        let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
+        let Some(entry) = read::find_in(session.as_mut(), table).await? else {
+            return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
+        };
+        let base = entry.base_version;
+        let end = end(session.as_mut(), &entry, &expiry.keep, now_ms).await?.min(expiry.up_to).max(base);
+        let next = step(session.as_mut(), table, (base, end)).await?;
+        let mut files = 0;
+        if next > base {
+            files = session.write(vec![end_files(table, next)]).await?;
+            let mut writes = forget(table, (base, next));
+            let committer = expiry.committer.as_deref();
+            writes.push(audit(self, now_ms, committer, "EXPIRE HISTORY", table, Some(next)));
+            session.write(writes).await?;
+        }
+        let more_ids = forget_ids(session.as_mut(), table, next, expiry.keep.ids_since_ms).await?;
+        if next > base || more_ids.is_some() {
+            session.commit().await.map_err(CommitFailure::into_error)?;
+        }
+        let is_done = next == end && more_ids != Some(true);
+        Ok(Expired { base_version: next, versions: next - base, files, is_done })
+    }
+
+    async fn expire_audit(&self, before_ms: i64) -> Result<u64> {
+        let mut session = self.write(&[]).await?;
+        let sql = format!(
+            "DELETE FROM dl_audit WHERE audit_id IN \
+             (SELECT audit_id FROM dl_audit WHERE \"at\" < ? ORDER BY \"at\" LIMIT {STEP_ROWS})"
+        );
+        let removed = session.write(vec![Write::run(sql, vec![before_ms.into()])]).await?;
+        session.commit().await.map_err(CommitFailure::into_error)?;
+        Ok(removed)
+    }
+}
+
+/// The oldest version that must stay.
+async fn end(session: &mut dyn Session, entry: &TableEntry, keep: &Keep, now_ms: i64) -> Result<Version> {
+    let params = vec![entry.id.0.into(), keep.since_ms.into()];
+    let newest_then = session.query(AT_OR_BEFORE, params).await?.pop();
+    let sql = "SELECT min(version) FROM dl_holds WHERE table_id = ? AND held_until > ?";
+    let held = session.query(sql, vec![entry.id.0.into(), now_ms.into()]).await?.pop();
+    let limits = HistoryLimits {
+        base: entry.base_version,
+        current: entry.current_version,
+        published: entry.published_version,
+        newest_then: newest_then.map(|mut row| row.version()).transpose()?,
+        held: held.map(|mut row| row.opt_version()).transpose()?.flatten(),
+    };
+    Ok(limits.end(keep.versions))
+}
+
+/// How far a step from the oldest version held goes.
+pub(crate) async fn step(
+    session: &mut dyn Session,
+    table: TableId,
+    (base, end): (Version, Version),
+) -> Result<Version> {
+    if base == end {
+        return Ok(base);
+    }
+    let sql = format!(
+        "SELECT version, files_added + files_removed FROM dl_table_versions \
+         WHERE table_id = ? AND version > ? AND version <= ? ORDER BY version LIMIT {STEP_VERSIONS}"
+    );
+    let (mut next, mut files) = (base, 0);
+    for mut row in session.query(&sql, vec![table.0.into(), int(base), int(end)]).await? {
+        let version = row.version()?;
+        files += row.int()?.unsigned_abs();
+        if next > base && files > STEP_FILES {
+            break;
+        }
+        next = version;
+    }
+    Ok(next)
+}
+
+/// Forgets the files that no version from `base` on has.
+pub(crate) fn end_files(table: TableId, base: Version) -> Write {
+    let sql = "DELETE FROM dl_add_files WHERE table_id = ? AND removed_version <= ?";
+    Write::run(sql, vec![table.0.into(), int(base)])
+}
+
+/// Moves the oldest version held from one to another, and forgets what is not needed any more, but for files.
+pub(crate) fn forget(table: TableId, (from, base): (Version, Version)) -> Vec<Write> {
+    let (id, from, base) = (Value::from(table.0), int(from), int(base));
+    let own = || vec![id.clone(), base.clone()];
+    let of_versions = ["dl_table_versions", "dl_remove_files", "dl_cdc_files"]
+        .map(|of| Write::run(format!("DELETE FROM {of} WHERE table_id = ? AND version < ?"), own()));
+    let of_table = ["dl_metadata_updates", "dl_protocol_updates"].map(|of| {
+        let sql = format!(
+            "DELETE FROM {of} WHERE table_id = ? AND version < \
+             (SELECT coalesce(max(version), 0) FROM {of} WHERE table_id = ? AND version <= ?)"
+        );
+        Write::run(sql, [vec![id.clone()], own()].concat())
+    });
+    // Each key has one row up to `from`, and what was set since then ends it.
+    let of_keys = [("dl_txn_actions", "app_id"), ("dl_domain_metadata", "domain")].map(|(of, key)| {
+        let sql = format!(
+            "DELETE FROM {of} WHERE table_id = ? AND version < ? AND {key} IN \
+             (SELECT n.{key} FROM {of} n WHERE n.table_id = ? AND n.version > ? AND n.version <= ?) \
+             AND version < (SELECT max(m.version) FROM {of} m \
+             WHERE m.table_id = ? AND m.{key} = {of}.{key} AND m.version <= ?)"
+        );
+        Write::run(sql, [own(), vec![id.clone(), from.clone(), base.clone()], own()].concat())
+    });
+    let moved = Write::run("UPDATE dl_tables SET base_version = ? WHERE table_id = ?", vec![base.clone(), id.clone()]);
+    [moved].into_iter().chain(of_versions).chain(of_table).chain(of_keys).collect()
+}
+
+/// Forgets ids of commits whose versions have ended, and that were made before that time. `None` when there are none,
+/// or else whether there may be more.
+pub(crate) async fn forget_ids(
+    session: &mut dyn Session,
+    table: TableId,
+    base: Version,
+    since_ms: i64,
+) -> Result<Option<bool>> {
+    // The times of a table's versions grow with them.
+    let sql = format!(
+        "SELECT version, committed_at FROM dl_commit_ids WHERE table_id = ? AND version < ? ORDER BY version \
+         LIMIT {STEP_ROWS}"
+    );
+    let (mut last, mut count) = (None, 0);
+    for mut row in session.query(&sql, vec![table.0.into(), int(base)]).await? {
+        let (version, committed_at) = (row.version()?, row.int()?);
+        if committed_at < since_ms {
+            (last, count) = (Some(version), count + 1);
+        }
+    }
+    let Some(last) = last else { return Ok(None) };
+    session.write(vec![forget_ids_to(table, last)]).await?;
+    Ok(Some(count == STEP_ROWS))
+}
+
+/// Forgets the ids of the commits up to a version.
+pub(crate) fn forget_ids_to(table: TableId, last: Version) -> Write {
+    Write::run("DELETE FROM dl_commit_ids WHERE table_id = ? AND version <= ?", vec![table.0.into(), int(last)])
+}

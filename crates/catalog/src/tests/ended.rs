@@ -1,0 +1,115 @@
+//! A catalog whose history has ended is one that has little.
+
+use deltalakedb_log::action::Remove;
+use deltalakedb_log::conformance::actions::{file, txn};
+use deltalakedb_log::retention::{Expiry, HistoryExpiry, Keep};
+
+use super::*;
+
+/// How many times the one file of the table is replaced.
+fn overwrites() -> u64 {
+    if std::env::var("DELTALAKEDB_SOAK").as_deref() == Ok("1") { 10_000 } else { 200 }
+}
+
+/// Replaces the one file of the table.
+async fn overwrite(catalog: &SqlCatalog, id: TableId, version: u64) {
+    let add = |n: u64| file(&format!("f{n}"), 0, 9);
+    let mut actions = vec![Action::Add(add(version)), txn("app", version as i64)];
+    actions.extend((version > 1).then(|| Action::Remove(Remove::of(&add(version - 1), 5, true))));
+    let request = CommitRequest::new(id, Uuid::from_u128(version.into()), Base::Exactly(version - 1), actions);
+    catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+}
+
+/// The rows of each table of the catalog.
+async fn rows(catalog: &SqlCatalog) -> Vec<(&'static str, i64)> {
+    let mut rows = Vec::new();
+    for table in copy::tables_of_a_table().chain(["dl_audit"]) {
+        let sql = format!("SELECT count(*) FROM {table}");
+        rows.push((table, catalog.db.query(&sql, vec![]).await.unwrap()[0].int().unwrap()));
+    }
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_whose_history_ended_is_as_small_as_a_new_one() {
+    for database in databases("conformance") {
+        let dir = tempfile::tempdir().unwrap();
+        let new = connect_to(&database.uri(dir.path(), "new"), 1).await.unwrap();
+        let old = connect_to(&database.uri(dir.path(), "old"), 1).await.unwrap();
+        for (catalog, overwrites) in [(&new, 2), (&old, overwrites())] {
+            let id = create(catalog).await;
+            for version in 1..=overwrites {
+                overwrite(catalog, id, version).await;
+            }
+            assert!(catalog.mark_next_published(id, 0, overwrites).await.unwrap());
+        }
+        let id = TableId(Uuid::from_u128(1));
+        let (reader, head) = (old.reader(id), old.reader(id).head().await.unwrap());
+        let before = reader.snapshot(At::Latest).await.unwrap();
+        let keep = Keep { since_ms: head.timestamp, versions: 1, ids_since_ms: i64::MAX };
+        let expiry = Expiry { table: id, keep, up_to: head.version, committer: None };
+        while !old.expire(&expiry).await.unwrap().is_done {}
+        while old.expire_audit(i64::MAX).await.unwrap() > 0 {}
+        let (small, ended) = (rows(&new).await, rows(&old).await);
+        for ((table, small), (_, ended)) in small.iter().zip(&ended) {
+            assert!(
+                *ended <= 2 * small.max(&1),
+                "{database:?}: {table} has {ended} rows, and {small} in a new catalog"
+            );
+        }
+        assert_eq!(reader.snapshot(At::Latest).await.unwrap(), before);
+        let files: Vec<_> = reader.files(head.version, None).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(files.iter().map(|f| &f.path).collect::<Vec<_>>(), [&format!("f{}", head.version)]);
+        overwrite(&old, id, head.version + 1).await;
+        new.close().await;
+        old.close().await;
+    }
+}
+
+/// A copy takes the little that is left, and ends its own history where it has more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_has_the_history_of_its_source() {
+    for database in databases("conformance") {
+        let dir = tempfile::tempdir().unwrap();
+        let source = open(&dir.path().join("source.db"), 1).await.unwrap();
+        let to = async |name: &str| connect_to(&database.uri(dir.path(), name), 2).await.unwrap();
+        let (early, late, empty) = (to("early").await, to("late").await, to("empty").await);
+        let id = create(&source).await;
+        let commit = async |versions: std::ops::RangeInclusive<u64>| {
+            for version in versions {
+                overwrite(&source, id, version).await;
+            }
+        };
+        commit(1..=4).await;
+        copy_catalog(&source, &early, &|_, _| {}).await.unwrap();
+        commit(5..=12).await;
+        copy_catalog(&source, &late, &|_, _| {}).await.unwrap();
+        assert!(source.mark_next_published(id, 0, 12).await.unwrap());
+        let since_ms = source.reader(id).snapshot(At::Version(8)).await.unwrap().head.timestamp;
+        let keep = Keep { since_ms, versions: 1, ids_since_ms: since_ms };
+        let expiry = Expiry { table: id, keep, up_to: 8, committer: None };
+        assert_eq!(source.expire(&expiry).await.unwrap().base_version, 8);
+        commit(13..=14).await;
+
+        for (copy, versions) in [(&late, 2), (&empty, 7)] {
+            let copied = copy_catalog(&source, copy, &|_, _| {}).await.unwrap();
+            assert_eq!(copied.versions, versions, "{database:?}");
+            let entry = copy.tables().await.unwrap().remove(0);
+            assert_eq!((entry.base_version, entry.current_version), (8, 14), "{database:?}");
+            let (here, there) = (source.reader(id), copy.reader(id));
+            for version in 8..=14 {
+                let (here, there) =
+                    (here.snapshot(At::Version(version)).await, there.snapshot(At::Version(version)).await);
+                assert_eq!(here.unwrap(), there.unwrap(), "{database:?}");
+            }
+            let files: Vec<_> = there.files(14, None).await.unwrap().try_collect().await.unwrap();
+            assert_eq!(files.len(), 1, "{database:?}");
+        }
+        let refused = copy_catalog(&source, &early, &|_, _| {}).await.unwrap_err();
+        let says = refused.to_string();
+        assert!(says.contains("begins at 8") && says.contains("copy to an empty catalog"), "{database:?}: {refused}");
+        for catalog in [early, late, empty] {
+            catalog.close().await;
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! How long history is kept, and where it may end.
+//!
+//! A table keeps the versions of a time and a number of the newest ones: a version ends when both allow it. What is kept
+//! is set for a table by its properties, and for all others by whoever runs the catalog. Ending history is a catalog's
+//! [`HistoryExpiry`]; where it may end is decided by [`HistoryLimits`], for every catalog the same.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::action::{Metadata, Version};
+use crate::error::{Result, TxnLogError};
+use crate::ids::TableId;
+use crate::time::parse_interval;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long history is kept where nothing says otherwise, as in Delta.
+pub const DEFAULT_TIME: Duration = DAY.saturating_mul(30);
+/// How long tombstones are kept where a table does not say otherwise, as in Delta.
+const DEFAULT_TOMBSTONES: Duration = DAY.saturating_mul(7);
+/// A commit is found by its id for at least that long, also when its version has ended: a client that lost an answer, and
+/// was away for some days, still learns what became of its commit.
+const COMMIT_IDS: Duration = DAY.saturating_mul(7);
+
+/// The property of a table with the time that its history is kept.
+pub const TIME_PROPERTY: &str = "delta.logRetentionDuration";
+/// The property of a table with the number of newest versions that are kept, however old they are.
+pub const VERSIONS_PROPERTY: &str = "deltalakedb.retention.versions";
+const TOMBSTONES_PROPERTY: &str = "delta.deletedFileRetentionDuration";
+
+/// A step ends at most so many versions.
+pub const STEP_VERSIONS: u64 = 500;
+/// A step ends no further version once those it ends have so many file actions.
+pub const STEP_FILES: u64 = 10_000;
+
+/// How much history is to be kept, as far as it is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Versions that were the newest within this time stay.
+    pub time: Option<Duration>,
+    /// So many of the newest versions stay, however old they are.
+    pub versions: Option<u64>,
+}
+
+impl Retention {
+    /// What a table says of itself.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] when a property cannot be read: nothing ends by a setting that is not understood.
+    pub fn of_table(metadata: &Metadata) -> Result<Self> {
+        let versions = metadata.property(VERSIONS_PROPERTY).map(|text| {
+            let number = text.trim().parse::<u64>().ok().filter(|n| *n > 0);
+            number.ok_or_else(|| wrong(VERSIONS_PROPERTY, text, "a number of versions, 1 or more"))
+        });
+        Ok(Self { time: interval(metadata, TIME_PROPERTY)?, versions: versions.transpose()? })
+    }
+
+    /// The same, with what it does not say from another.
+    pub fn or(self, other: Self) -> Self {
+        Self { time: self.time.or(other.time), versions: self.versions.or(other.versions) }
+    }
+
+    /// What stays of a table's history at that time. It is never shorter than the table's tombstones are kept: readers of
+    /// `_delta_log` expect those, and the files that they name.
+    pub fn keep(self, metadata: &Metadata, now_ms: i64) -> Result<Keep> {
+        let tombstones = interval(metadata, TOMBSTONES_PROPERTY)?.unwrap_or(DEFAULT_TOMBSTONES);
+        let time = self.time().max(tombstones);
+        Ok(Keep {
+            since_ms: before(now_ms, time),
+            versions: self.versions.unwrap_or(1).max(1),
+            ids_since_ms: before(now_ms, COMMIT_IDS),
+        })
+    }
+
+    /// The time that history is kept.
+    pub fn time(self) -> Duration {
+        self.time.unwrap_or(DEFAULT_TIME)
+    }
+}
+
+/// So long before a time, in milliseconds since 1970.
+pub fn before(now_ms: i64, time: Duration) -> i64 {
+    now_ms.saturating_sub(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn interval(metadata: &Metadata, property: &str) -> Result<Option<Duration>> {
+    let read = |text: &str| {
+        parse_interval(text).ok_or_else(|| wrong(property, text, "an interval such as \"interval 30 days\""))
+    };
+    metadata.property(property).map(read).transpose()
+}
+
+fn wrong(property: &str, value: &str, expected: &str) -> TxnLogError {
+    TxnLogError::invalid(format!(
+        "no history ends while the table property {property} is {value:?}: set it to {expected}"
+    ))
+}
+
+/// What stays of a table's history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Versions that were the newest at that time or later, in milliseconds since 1970.
+    pub since_ms: i64,
+    /// So many of the newest versions.
+    pub versions: u64,
+    /// The ids of commits made at that time or later, and those of all versions that stay.
+    pub ids_since_ms: i64,
+}
+
+/// What decides where the history of a table may end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryLimits {
+    /// The oldest version held.
+    pub base: Version,
+    /// The newest version.
+    pub current: Version,
+    /// The newest version that is in `_delta_log`.
+    pub published: Option<Version>,
+    /// The version that was the newest at [`Keep::since_ms`]; `None` when that is before all versions held.
+    pub newest_then: Option<Version>,
+    /// The oldest version that a reader holds.
+    pub held: Option<Version>,
+}
+
+impl HistoryLimits {
+    /// The oldest version that must stay: the one that was the newest when the time to keep began, or an older one that
+    /// is among the newest, is not published or has none published behind it, or is held. History never comes back, so
+    /// it is never older than the oldest held.
+    pub fn end(&self, versions: u64) -> Version {
+        let by_count = self.current.saturating_add(1).saturating_sub(versions.max(1));
+        let by_time = self.newest_then.unwrap_or(self.base);
+        let published = self.published.unwrap_or(self.base);
+        by_time.min(by_count).min(published).min(self.held.unwrap_or(Version::MAX)).max(self.base)
+    }
+}
+
+/// One step of ending a table's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// The table.
+    pub table: TableId,
+    /// What stays.
+    pub keep: Keep,
+    /// The oldest version held becomes this one at most: readers of `_delta_log` can begin there.
+    pub up_to: Version,
+    /// Whoever does it.
+    pub committer: Option<String>,
+}
+
+/// What a step ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// The oldest version held.
+    pub base_version: Version,
+    /// How many versions ended.
+    pub versions: u64,
+    /// How many files no version has any more.
+    pub files: u64,
+    /// Whether nothing is left to end.
+    pub is_done: bool,
+}
+
+impl fmt::Display for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = crate::time::format_ms(self.since_ms);
+        match self.versions {
+            1 => write!(f, "what was the newest at {since} or later"),
+            n => write!(f, "what was the newest at {since} or later, and the newest {n} versions"),
+        }
+    }
+}
+
+/// Ends the history of tables.
+///
+/// # Contract
+/// - *Atomic*: each call is one transaction. The oldest version held moves on, and what no version from it on needs is
+///   gone in the same transaction: commits and their bytes, files that ended, tombstones, superseded txns, domains,
+///   metadata and protocols. Every version that stays says what it said before.
+/// - *Bounded*: a step ends at most [`STEP_VERSIONS`] versions, fewer where they have many files, and at least one. What
+///   it costs follows what it ends, not what is there.
+/// - *Repeatable*: where nothing is left to end, a step does nothing. A process may stop between any two steps.
+/// - The id of a commit outlives its version until [`Keep::ids_since_ms`].
+/// - A version that has ended is [`crate::ErrorKind::NotFound`] and names the oldest held. A read that was under way is
+///   an error then, too, and not half an answer, unless it is of the version that was the newest when it began.
+#[async_trait]
+pub trait HistoryExpiry: Send + Sync + fmt::Debug {
+    /// The oldest version of a table that must stay, as [`HistoryLimits`] decides.
+    async fn end_of_history(&self, table: TableId, keep: &Keep) -> Result<Version>;
+
+    /// Ends some of a table's history, as far as it may end: see [`Expired::is_done`].
+    async fn expire(&self, expiry: &Expiry) -> Result<Expired>;
+
+    /// Removes some lines of the audit that are older than that time, in milliseconds since 1970: how many. None are left
+    /// when it is 0.
+    async fn expire_audit(&self, before_ms: i64) -> Result<u64>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::actions::metadata;
+
+    #[test]
+    fn a_version_ends_when_all_limits_allow_it() {
+        let all = HistoryLimits { base: 2, current: 20, published: Some(18), newest_then: Some(10), held: None };
+        let end = |limits: HistoryLimits, versions| limits.end(versions);
+        assert_eq!(end(all, 1), 10, "by time");
+        assert_eq!(end(all, 0), 10);
+        assert_eq!(end(all, 15), 6, "by number");
+        assert_eq!(end(all, 100), 2, "there are not as many");
+        assert_eq!(end(HistoryLimits { newest_then: None, ..all }, 1), 2, "all are young");
+        assert_eq!(end(HistoryLimits { newest_then: Some(20), ..all }, 1), 18, "not published");
+        assert_eq!(end(HistoryLimits { published: None, ..all }, 1), 2);
+        assert_eq!(end(HistoryLimits { held: Some(7), ..all }, 1), 7);
+        assert_eq!(end(HistoryLimits { held: Some(1), ..all }, 1), 2, "what has ended does not come back");
+    }
+
+    #[test]
+    fn a_table_says_what_it_keeps_and_the_catalog_the_rest() {
+        const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+        let keep = |properties: &str, catalog: Retention| {
+            let metadata = metadata(properties);
+            let keep = Retention::of_table(&metadata).unwrap().or(catalog).keep(&metadata, 100 * DAY_MS).unwrap();
+            (100 - keep.since_ms / DAY_MS, keep.versions, 100 - keep.ids_since_ms / DAY_MS)
+        };
+        let catalog = Retention { time: Some(10 * DAY), versions: Some(5) };
+        assert_eq!(keep("{}", Retention::default()), (30, 1, 7));
+        assert_eq!(keep("{}", catalog), (10, 5, 7));
+        let own = r#"{"delta.logRetentionDuration":"interval 20 days","deltalakedb.retention.versions":"9"}"#;
+        assert_eq!(keep(own, catalog), (20, 9, 7));
+        let short = Retention { time: Some(Duration::ZERO), versions: None };
+        assert_eq!(keep("{}", short), (7, 1, 7), "as long as tombstones");
+        let tombstones = r#"{"delta.deletedFileRetentionDuration":"interval 2 days"}"#;
+        assert_eq!(keep(tombstones, short), (2, 1, 7));
+        for (key, value) in [(TIME_PROPERTY, "soon"), (VERSIONS_PROPERTY, "0"), (VERSIONS_PROPERTY, "all")] {
+            let error = Retention::of_table(&metadata(&format!(r#"{{"{key}":"{value}"}}"#))).unwrap_err().to_string();
+            assert!(error.contains(key) && error.contains(value), "{error}");
+        }
+    }
+}
