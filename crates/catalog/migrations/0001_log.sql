@@ -44,8 +44,8 @@ CREATE TABLE dl_tables (
 );
 CREATE INDEX dl_tables_by_name ON dl_tables (namespace, name);
 
--- Every version: when, by whom, what, and the exact bytes of its commit (compressed; null where the log that was
--- imported no longer held them).
+-- Every version: when, by whom and what. `digest` and `body_bytes` are of its commit, and null where the log that was
+-- imported no longer held it.
 CREATE TABLE dl_table_versions (
     table_id blob NOT NULL,
     version bigint NOT NULL,
@@ -59,8 +59,8 @@ CREATE TABLE dl_table_versions (
     group_id text,
     read_version bigint,
     isolation text,
-    body blob,
     digest blob,
+    body_bytes bigint,
     files_added bigint NOT NULL,
     files_removed bigint NOT NULL,
     bytes_added bigint NOT NULL,
@@ -70,6 +70,17 @@ CREATE TABLE dl_table_versions (
 );
 -- A time leads to its version without a look at the row.
 CREATE INDEX dl_table_versions_by_time ON dl_table_versions (table_id, committed_at, version);
+
+-- A commit that is behind by many versions looks at those that removed files.
+CREATE INDEX dl_table_versions_with_removes ON dl_table_versions (table_id, version) WHERE files_removed > 0;
+
+-- The exact bytes of each commit, compressed to `dl_table_versions.body_bytes`.
+CREATE TABLE dl_commit_bodies (
+    table_id blob NOT NULL,
+    version bigint NOT NULL,
+    body blob NOT NULL,
+    PRIMARY KEY (table_id, version)
+);
 
 -- Which version each commit became, and when: the same commit sent again is the same commit. An id outlives its version
 -- by some days.
@@ -87,8 +98,8 @@ CREATE INDEX dl_commit_ids_by_version ON dl_commit_ids (table_id, version);
 -- rows that the deletion vector hides.
 --
 -- The rest is for planning as a query. `min_N` and `max_N` are order-preserving bytes of the column that `dl_bounds` gives
--- slot N. `class_N` says how far apart they are (0: they are one value), so that an index on (class, min) leads to the
--- files around a value: null where one of the bounds is unknown, -1 where every value is null. Bit N of `nulls` is 0 when
+-- slot N. `spread_N` says how far apart they are (0: they are one value), so that an index on (spread, min) leads to the
+-- files around a value: null where one of the bounds is unknown, -1 where every value is null. Bit N of `slot_flags` is 0 when
 -- no value of slot N is null, bit 8 when the bounds are values of rows.
 CREATE TABLE dl_add_files (
     table_id blob NOT NULL,
@@ -111,9 +122,9 @@ CREATE TABLE dl_add_files (
     extra blob,
     min_0 blob, max_0 blob, min_1 blob, max_1 blob, min_2 blob, max_2 blob, min_3 blob, max_3 blob,
     min_4 blob, max_4 blob, min_5 blob, max_5 blob, min_6 blob, max_6 blob, min_7 blob, max_7 blob,
-    class_0 bigint, class_1 bigint, class_2 bigint, class_3 bigint,
-    class_4 bigint, class_5 bigint, class_6 bigint, class_7 bigint,
-    nulls bigint,
+    spread_0 bigint, spread_1 bigint, spread_2 bigint, spread_3 bigint,
+    spread_4 bigint, spread_5 bigint, spread_6 bigint, spread_7 bigint,
+    slot_flags bigint,
     deleted_records bigint,
     PRIMARY KEY (table_id, version, file_key)
 );
@@ -125,10 +136,10 @@ CREATE INDEX dl_add_files_live_by_key ON dl_add_files (table_id, file_key) WHERE
 CREATE INDEX dl_add_files_live_by_path ON dl_add_files (table_id, path_key) WHERE removed_version IS NULL;
 CREATE INDEX dl_add_files_ended_by_end ON dl_add_files (table_id, removed_version) WHERE removed_version IS NOT NULL;
 CREATE INDEX dl_add_files_ended_by_key ON dl_add_files (table_id, file_key, version) WHERE removed_version IS NOT NULL;
-CREATE INDEX dl_add_files_by_0 ON dl_add_files (table_id, class_0, min_0, max_0) WHERE removed_version IS NULL;
-CREATE INDEX dl_add_files_by_1 ON dl_add_files (table_id, class_1, min_1, max_1) WHERE removed_version IS NULL;
-CREATE INDEX dl_add_files_by_2 ON dl_add_files (table_id, class_2, min_2, max_2) WHERE removed_version IS NULL;
-CREATE INDEX dl_add_files_by_3 ON dl_add_files (table_id, class_3, min_3, max_3) WHERE removed_version IS NULL;
+CREATE INDEX dl_add_files_by_0 ON dl_add_files (table_id, spread_0, min_0, max_0) WHERE removed_version IS NULL;
+CREATE INDEX dl_add_files_by_1 ON dl_add_files (table_id, spread_1, min_1, max_1) WHERE removed_version IS NULL;
+CREATE INDEX dl_add_files_by_2 ON dl_add_files (table_id, spread_2, min_2, max_2) WHERE removed_version IS NULL;
+CREATE INDEX dl_add_files_by_3 ON dl_add_files (table_id, spread_3, min_3, max_3) WHERE removed_version IS NULL;
 
 -- Which physical columns own the bound slots of `dl_add_files`.
 CREATE TABLE dl_bounds (

@@ -1,8 +1,8 @@
 //! Bounds of a file's values as bytes the database can compare.
 //!
 //! A table's leading columns own a *slot* each. In its slot a file has `min` and `max`, bytes that sort as the values
-//! do, and a *class* that says how far apart they are. A probe for a value then knows, for each class, how far below it
-//! a file's `min` can lie: an ordinary index on (class, min) finds the files around a value wherever it is. Numbers are
+//! do, and a *spread* that says how far apart they are. A probe for a value then knows, for each spread, how far below it
+//! a file's `min` can lie: an ordinary index on (spread, min) finds the files around a value wherever it is. Numbers are
 //! classed by the distance of their bounds, in powers of two; texts by the length of the beginning they share.
 
 use std::collections::BTreeSet;
@@ -27,12 +27,12 @@ pub(crate) const SEPARATOR: char = '\u{1f}';
 /// The domain that says which columns a table is clustered by.
 pub(crate) const CLUSTERING: &str = "delta.clustering";
 
-/// The bit of `nulls` that says that no row need have the values at the bounds.
+/// The bit of `slot_flags` that says that no row need have the values at the bounds.
 pub(crate) const WIDE: usize = SLOTS;
 
-/// The class of a file whose values are all null.
+/// The spread of a file whose values are all null.
 const ALL_NULL: i64 = -1;
-/// The class of a file with one value.
+/// The spread of a file with one value.
 const ONE_VALUE: i64 = 0;
 
 /// The types that have bounds, by how their values become bytes.
@@ -133,7 +133,7 @@ impl Kind {
     }
 
     /// How far apart the bounds are.
-    fn class(self, min: &[u8], max: &[u8]) -> i64 {
+    fn spread(self, min: &[u8], max: &[u8]) -> i64 {
         if min == max {
             return ONE_VALUE;
         }
@@ -143,14 +143,14 @@ impl Kind {
         }
     }
 
-    /// The least `min` a file of that class can have if its values reach `low`.
-    pub(crate) fn least(self, class: i64, low: &[u8]) -> Vec<u8> {
-        let class = usize::try_from(class).unwrap_or(0);
+    /// The least `min` a file of that spread can have if its values reach `low`.
+    pub(crate) fn least(self, spread: i64, low: &[u8]) -> Vec<u8> {
+        let spread = usize::try_from(spread).unwrap_or(0);
         match self {
-            _ if class == 0 => low.to_vec(),
-            Kind::String => low[..low.len().min(class - 1)].to_vec(),
+            _ if spread == 0 => low.to_vec(),
+            Kind::String => low[..low.len().min(spread - 1)].to_vec(),
             _ => {
-                let least = number(low).saturating_sub(u128::MAX >> (128 - class.min(128)));
+                let least = number(low).saturating_sub(u128::MAX >> (128 - spread.min(128)));
                 least.to_be_bytes()[16 - low.len()..].to_vec()
             }
         }
@@ -281,9 +281,9 @@ impl OwnedSlots<'_> {
     pub(crate) fn values(&self, add: &Add) -> Vec<Value> {
         let stats = FileStats::new(self.schema, add);
         // A slot not given yet may get a column this file has nulls in.
-        let mut nulls = (1 << SLOTS) - 1;
+        let mut flags = (1 << SLOTS) - 1;
         if !stats.is_tight() {
-            nulls |= 1 << WIDE;
+            flags |= 1 << WIDE;
         }
         let mut values = Vec::with_capacity(COLUMNS.len());
         let deleted = add.deletion_vector.as_ref().map(|dv| dv.cardinality);
@@ -291,13 +291,13 @@ impl OwnedSlots<'_> {
         for (i, (kind, column)) in self.slots.iter().enumerate() {
             let range = column.and_then(|c| stats.range(c));
             if range.as_ref().is_some_and(|r| r.no_null) {
-                nulls &= !(1 << i);
+                flags &= !(1 << i);
             }
-            let (class, min, max) = range.map_or((None, None, None), |range| bounds(*kind, &range));
+            let (spread, min, max) = range.map_or((None, None, None), |range| bounds(*kind, &range));
             let bytes = |bytes: Option<Vec<u8>>| bytes.map_or(Value::Null, Value::Blob);
-            values.extend([class.into(), bytes(min), bytes(max)]);
+            values.extend([spread.into(), bytes(min), bytes(max)]);
         }
-        values[1] = Value::Int(nulls);
+        values[1] = Value::Int(flags);
         values
     }
 }
@@ -308,35 +308,35 @@ pub(crate) const SLOT_COLUMNS: [&str; 4] = ["table_id", "slot", "physical_column
 /// The columns of `dl_add_files` that planning compares, in the order of [`OwnedSlots::values`].
 pub(crate) const COLUMNS: [&str; 3 + 3 * SLOTS] = [
     "num_records",
-    "nulls",
+    "slot_flags",
     "deleted_records",
-    "class_0",
+    "spread_0",
     "min_0",
     "max_0",
-    "class_1",
+    "spread_1",
     "min_1",
     "max_1",
-    "class_2",
+    "spread_2",
     "min_2",
     "max_2",
-    "class_3",
+    "spread_3",
     "min_3",
     "max_3",
-    "class_4",
+    "spread_4",
     "min_4",
     "max_4",
-    "class_5",
+    "spread_5",
     "min_5",
     "max_5",
-    "class_6",
+    "spread_6",
     "min_6",
     "max_6",
-    "class_7",
+    "spread_7",
     "min_7",
     "max_7",
 ];
 
-/// Class, min and max of a range; `None` is unknown.
+/// Spread, min and max of a range; `None` is unknown.
 fn bounds(kind: Kind, range: &ColumnRange) -> (Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>) {
     if range.all_null {
         return (Some(ALL_NULL), None, None);
@@ -351,7 +351,7 @@ fn bounds(kind: Kind, range: &ColumnRange) -> (Option<i64>, Option<Vec<u8>>, Opt
         false => Some(max),
     });
     match (min, max) {
-        (Some(min), Some(max)) if min <= max => (Some(kind.class(&min, &max)), Some(min), Some(max)),
+        (Some(min), Some(max)) if min <= max => (Some(kind.spread(&min, &max)), Some(min), Some(max)),
         // Bounds that cross are no bounds.
         (Some(_), Some(_)) => (None, None, None),
         (min, max) => (None, min, max),

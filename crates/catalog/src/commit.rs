@@ -279,7 +279,8 @@ async fn known_commit(
     }
     let mut timestamp = 0;
     if head.current.version >= Some(version) {
-        let sql = "SELECT committed_at, body FROM dl_table_versions WHERE table_id = ? AND version = ?";
+        let sql = "SELECT v.committed_at, c.body FROM dl_table_versions v LEFT JOIN dl_commit_bodies c \
+                   ON c.table_id = v.table_id AND c.version = v.version WHERE v.table_id = ? AND v.version = ?";
         if let Some(mut row) = session.query(sql, vec![table.0.into(), int(version)]).await?.pop() {
             timestamp = row.int()?;
             stored.body = row.opt_blob()?.as_deref().map(codec::decompress).transpose()?;
@@ -329,17 +330,20 @@ async fn live_files(session: &mut dyn Session, table: TableId, paths: &[PathKey]
     Ok(live)
 }
 
-/// Which of the files are live. Each key is looked up by itself, since DuckDB compares every row with a whole list of keys.
+/// Which of the files are live. Each key is looked up by itself: DuckDB would compare every row with a whole list of keys.
+/// The table is in a row as well, since a server that has not counted the rows of a table expects none if it is told
+/// which table it is, and goes through all of them.
 pub(crate) async fn live_keys(session: &mut dyn Session, table: TableId, keys: &[FileKey]) -> Result<Vec<FileKey>> {
     let mut live = Vec::new();
     for keys in keys.chunks(KEYS) {
         let sql = format!(
-            "WITH own (file_key) AS (VALUES {}) SELECT file_key FROM own WHERE (SELECT count(*) FROM dl_add_files a \
-             WHERE a.file_key = own.file_key AND a.table_id = ? AND a.removed_version IS NULL) > 0",
-            vec!["(?)"; keys.len()].join(", ")
+            "WITH own (table_id, file_key) AS (VALUES {}) SELECT file_key FROM own WHERE (SELECT count(*) \
+             FROM dl_add_files a WHERE a.table_id = own.table_id AND a.file_key = own.file_key \
+             AND a.removed_version IS NULL) > 0",
+            vec!["(?, ?)"; keys.len()].join(", ")
         );
-        let keys = keys.iter().map(|key| key.0.as_slice().into());
-        for mut row in session.query(&sql, keys.chain([table.0.into()]).collect()).await? {
+        let params = keys.iter().flat_map(|key| [table.0.into(), key.0.as_slice().into()]);
+        for mut row in session.query(&sql, params.collect()).await? {
             live.push(file_key(&mut row)?);
         }
     }
@@ -402,8 +406,9 @@ fn store(
     let time = CommitTime { ms: committed_at, source: prepared.time_source };
     let summary = CommitSummary::of(prepared.version, committed_at, Some(&prepared.info), changes);
     let body = StoredBody::of(&prepared.body)?;
-    let row = version_values(table, &summary, time, Some(body), prepared.set_hash);
+    let row = version_values(table, &summary, time, Some(&body), prepared.set_hash);
     writes.push(Write::insert("dl_table_versions", &VERSION_COLUMNS, vec![row]));
+    writes.push(body.insert(table, prepared.version));
     writes.extend(request.ids().into_iter().map(|id| commit_id(table, id, prepared.version, committed_at)));
     let action = summary.operation.as_deref().unwrap_or("COMMIT");
     let committer = request.committer.as_deref();
@@ -537,14 +542,16 @@ pub(crate) const VERSION_COLUMNS: [&str; 19] = [
     "group_id",
     "read_version",
     "isolation",
-    "body",
     "digest",
+    "body_bytes",
     "files_added",
     "files_removed",
     "bytes_added",
     "bytes_removed",
     "set_hash",
 ];
+
+pub(crate) const BODY_COLUMNS: [&str; 3] = ["table_id", "version", "body"];
 
 /// The bytes of a commit as they are stored.
 pub(crate) struct StoredBody {
@@ -556,19 +563,24 @@ impl StoredBody {
     pub(crate) fn of(body: &[u8]) -> Result<Self> {
         Ok(Self { compressed: codec::compress(body)?, digest: blake3::hash(body) })
     }
+
+    pub(crate) fn insert(self, table: TableId, version: Version) -> Write {
+        let row = vec![table.0.into(), int(version), Value::Blob(self.compressed)];
+        Write::insert("dl_commit_bodies", &BODY_COLUMNS, vec![row])
+    }
 }
 
 pub(crate) fn version_values(
     table: TableId,
     s: &CommitSummary,
     time: CommitTime,
-    body: Option<StoredBody>,
+    body: Option<&StoredBody>,
     set_hash: SetHash,
 ) -> Vec<Value> {
     let blob = |text: &Option<String>| text.as_deref().map_or(Value::Null, codec::bytes);
     let count = |n: u64| Value::Int(i64::try_from(n).unwrap_or(i64::MAX));
-    let (body, digest) = match body {
-        Some(body) => (Value::Blob(body.compressed), body.digest.as_bytes().as_slice().into()),
+    let (digest, bytes) = match body {
+        Some(body) => (body.digest.as_bytes().as_slice().into(), count(body.compressed.len() as u64)),
         None => (Value::Null, Value::Null),
     };
     vec![
@@ -584,8 +596,8 @@ pub(crate) fn version_values(
         s.group_id.as_deref().into(),
         s.read_version.into(),
         s.isolation.as_deref().into(),
-        body,
         digest,
+        bytes,
         count(s.files_added),
         count(s.files_removed),
         s.bytes_added.into(),

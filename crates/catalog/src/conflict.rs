@@ -39,21 +39,25 @@ pub(crate) async fn find(
             candidates.push((version, bytes));
         }
     }
+    // What changed in several ways is there several times.
+    candidates.sort_unstable();
+    candidates.dedup();
     let mut candidates = candidates.as_slice();
     while let Some(next) = take(&mut candidates) {
         let sql = format!(
-            "SELECT version, body FROM dl_table_versions WHERE table_id = ? AND version IN ({})",
+            "SELECT version, body FROM dl_commit_bodies WHERE table_id = ? AND version IN ({})",
             placeholders(next.len())
         );
         let params = std::iter::once(table.into()).chain(next.iter().map(|(version, _)| (*version).into()));
-        let read = |mut row: Row| Ok((row.version()?, row.opt_blob()?));
+        let read = |mut row: Row| Ok((row.version()?, row.blob()?));
         let mut winners =
             session.query(&sql, params.collect()).await?.into_iter().map(read).collect::<Result<Vec<_>>>()?;
+        if winners.len() < next.len() {
+            return Err(commit::base_not_held(&current.name, base));
+        }
         winners.sort_unstable_by_key(|(version, _)| *version);
         for (version, body) in winners {
-            let winner =
-                parse(&current.name, version, &body.ok_or_else(|| commit::base_not_held(&current.name, base))?)?;
-            if let Some(found) = checker.check(version, &winner)? {
+            if let Some(found) = checker.check(version, &parse(&current.name, version, &body)?)? {
                 return Ok(Some(found));
             }
         }
@@ -82,49 +86,56 @@ fn take<'a>(candidates: &mut &'a [(i64, Option<i64>)]) -> Option<&'a [(i64, Opti
 /// for each an end of an index, whatever lies between.
 fn first_of_small(table: Value, base: Version, checker: &ConflictChecker<'_>) -> Sql {
     let mut all = Sql::new("SELECT min(version) AS version, NULL AS bytes FROM (", vec![]);
-    for (i, (of, key, names)) in small(checker).into_iter().enumerate() {
-        let union = if i == 0 { "" } else { " UNION ALL " };
-        let keys =
-            names.as_ref().map_or(String::new(), |names| format!("AND {key} IN ({}) ", placeholders(names.len())));
-        let text = format!("{union}SELECT min(version) AS version FROM {of} WHERE table_id = ? {keys}AND version > ?");
-        let params = std::iter::once(table.clone()).chain(names.unwrap_or_default()).chain([int(base)]);
-        all.push(Sql::new(text, params.collect()));
-    }
+    all.push(changed("min(version) AS version", &table, base, small(checker)));
     all.push(Sql::new(") AS changed", vec![]));
     all
 }
 
-/// The versions after the base that may conflict, with the sizes of what is stored of them.
+/// The versions after the base that may conflict, in any order, with the sizes of what is stored of them.
 fn versions(table: Value, base: Version, files: WinningFiles, checker: &ConflictChecker<'_>) -> Sql {
-    let mut all = Sql::new(
-        "SELECT v.version, octet_length(v.body) FROM dl_table_versions v WHERE v.table_id = ? AND v.version > ?",
-        vec![table, int(base)],
-    );
-    if files == WinningFiles::Removed {
-        let mut any = vec![("dl_remove_files", "", None)];
-        any.extend(small(checker));
-        for (i, (of, key, names)) in any.into_iter().enumerate() {
-            let or = if i == 0 { " AND (" } else { " OR " };
-            let keys = names.as_ref().map_or(String::new(), |n| format!(" AND x.{key} IN ({})", placeholders(n.len())));
-            let text = format!(
-                "{or}EXISTS (SELECT 1 FROM {of} x WHERE x.table_id = v.table_id AND x.version = v.version{keys})"
-            );
-            all.push(Sql::new(text, names.unwrap_or_default()));
-        }
-        all.push(Sql::new(")", vec![]));
+    if files != WinningFiles::Removed {
+        let all = "SELECT version, body_bytes FROM dl_table_versions WHERE table_id = ? AND version > ?";
+        return Sql::new(all, vec![table, int(base)]);
     }
-    all.push(Sql::new(" ORDER BY v.version", vec![]));
+    // SQLite keeps the order of a CROSS JOIN.
+    let mut all = Sql::new("SELECT v.version, v.body_bytes FROM (", vec![]);
+    let removing = Changed { of: "dl_table_versions", and: "files_removed > 0 AND ".into(), params: Vec::new() };
+    all.push(changed("version", &table, base, [vec![removing], small(checker)].concat()));
+    let join = ") AS changed CROSS JOIN dl_table_versions v WHERE v.table_id = ? AND v.version = changed.version";
+    all.push(Sql::new(join, vec![table]));
     all
 }
 
-/// The tables that have few rows, with the keys that matter of each; `None` where all do.
-fn small(checker: &ConflictChecker<'_>) -> Vec<(&'static str, &'static str, Option<Vec<Value>>)> {
-    let names = |names: &[&str]| Some(names.iter().map(|name| codec::bytes(name)).collect::<Vec<_>>());
-    let all = [
-        ("dl_protocol_updates", "", None),
-        ("dl_metadata_updates", "", None),
-        ("dl_txn_actions", "app_id", names(checker.app_ids())),
-        ("dl_domain_metadata", "domain", names(checker.domains())),
-    ];
-    all.into_iter().filter(|(.., names)| names.as_ref().is_none_or(|names| !names.is_empty())).collect()
+/// A table with few rows, or few that matter.
+#[derive(Clone)]
+struct Changed {
+    of: &'static str,
+    /// The condition for these rows, with `AND` behind it.
+    and: String,
+    params: Vec<Value>,
+}
+
+/// A column of the rows of these tables after the base.
+fn changed(column: &str, table: &Value, base: Version, of: Vec<Changed>) -> Sql {
+    let mut all = Sql::default();
+    for (i, Changed { of, and, params }) in of.into_iter().enumerate() {
+        let union = if i == 0 { "" } else { " UNION ALL " };
+        let text = format!("{union}SELECT {column} FROM {of} WHERE table_id = ? AND {and}version > ?");
+        all.push(Sql::new(text, [vec![table.clone()], params, vec![int(base)]].concat()));
+    }
+    all
+}
+
+/// The tables that have few rows, with the keys that matter of each.
+fn small(checker: &ConflictChecker<'_>) -> Vec<Changed> {
+    let all = |of| Changed { of, and: String::new(), params: Vec::new() };
+    let keyed = |of, key: &str, names: &[&str]| {
+        let params: Vec<_> = names.iter().map(|name| codec::bytes(name)).collect();
+        let and = format!("{key} IN ({}) AND ", placeholders(names.len()));
+        (!names.is_empty()).then_some(Changed { of, and, params })
+    };
+    let mut small = vec![all("dl_protocol_updates"), all("dl_metadata_updates")];
+    small.extend(keyed("dl_txn_actions", "app_id", checker.app_ids()));
+    small.extend(keyed("dl_domain_metadata", "domain", checker.domains()));
+    small
 }

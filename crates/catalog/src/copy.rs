@@ -13,7 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use crate::SqlCatalog;
 use crate::bounds::SLOT_COLUMNS;
 use crate::codec::{self, METADATA_COLUMNS, PROTOCOL_COLUMNS};
-use crate::commit::{AUDIT_COLUMNS, KEYS, VERSION_COLUMNS, end_files, file_key, remove_file_columns};
+use crate::commit::{AUDIT_COLUMNS, BODY_COLUMNS, KEYS, VERSION_COLUMNS, end_files, file_key, remove_file_columns};
 use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
 use crate::holds::HOLD_COLUMNS;
 use crate::references::REFERENCE_COLUMNS;
@@ -80,6 +80,7 @@ pub(crate) fn of_versions() -> Vec<(&'static str, Vec<&'static str>)> {
     vec![
         (FILES, with(&["table_id", "version", "removed_version"], &codec::file_columns())),
         ("dl_table_versions", VERSION_COLUMNS.to_vec()),
+        ("dl_commit_bodies", BODY_COLUMNS.to_vec()),
         ("dl_commit_ids", vec!["table_id", "version", "commit_id", "committed_at"]),
         ("dl_remove_files", with(&own, &remove_file_columns())),
         ("dl_metadata_updates", with(&own, &METADATA_COLUMNS)),

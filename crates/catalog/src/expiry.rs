@@ -117,7 +117,7 @@ pub(crate) fn end_files(table: TableId, base: Version) -> Write {
 pub(crate) fn forget(table: TableId, (from, base): (Version, Version)) -> Vec<Write> {
     let (id, from, base) = (Value::from(table.0), int(from), int(base));
     let own = || vec![id.clone(), base.clone()];
-    let of_versions = ["dl_table_versions", "dl_remove_files", "dl_cdc_files"]
+    let of_versions = ["dl_table_versions", "dl_commit_bodies", "dl_remove_files", "dl_cdc_files"]
         .map(|of| Write::run(format!("DELETE FROM {of} WHERE table_id = ? AND version < ?"), own()));
     let of_table = ["dl_metadata_updates", "dl_protocol_updates"].map(|of| {
         let sql = format!(

@@ -497,7 +497,11 @@ async fn store(
     }
     writes.extend(files.store(table));
     let newest = rows.last().map(|(summary, time, ..)| (summary.version, time.ms));
-    let values = rows.into_iter().map(|(s, time, body, hash)| version_values(table, &s, time, body, hash)).collect();
+    let mut values = Vec::with_capacity(rows.len());
+    for (summary, time, body, hash) in rows {
+        values.push(version_values(table, &summary, time, body.as_ref(), hash));
+        writes.extend(body.map(|body| body.insert(table, summary.version)));
+    }
     writes.push(Write::insert("dl_table_versions", &VERSION_COLUMNS, values));
     let opt = |v: Option<Version>| v.map_or(Value::Null, int);
     let head_row = "UPDATE dl_tables SET base_version = coalesce(base_version, ?), \
@@ -578,9 +582,8 @@ pub(crate) async fn abandon(catalog: &SqlCatalog, table: TableId) -> Result<()> 
         return Err(commit::no_unfinished_load(table));
     }
     let delete = |from: &str| Write::run(format!("DELETE FROM {from} WHERE table_id = ?"), vec![table.0.into()]);
-    // The newest version stays, without its bytes and of no table: were it the newest of all, its place in their order
-    // would be given once more.
-    let keep = "UPDATE dl_table_versions SET table_id = ?, body = NULL WHERE table_id = ? AND version = \
+    // The newest version stays, of no table: were it the newest of all, its place in their order would be given once more.
+    let keep = "UPDATE dl_table_versions SET table_id = ? WHERE table_id = ? AND version = \
                 (SELECT max(version) FROM dl_table_versions WHERE table_id = ?)";
     let nobody = catalog.clock.new_uuid();
     let mut writes = vec![Write::run(keep, vec![nobody.into(), table.0.into(), table.0.into()])];

@@ -2,7 +2,7 @@
 //!
 //! What SQL finds holds every such file, and mostly only those; the statistics themselves have the last word, in Rust.
 //! Every file is judged by a *condition* over its bounds. Where the database seeks, one column also *leads*: the values
-//! it may take are a few intervals, and for each of them and each class of files there is one seek in that column's
+//! it may take are a few intervals, and for each of them and each spread of files there is one seek in that column's
 //! index. Files whose bounds are unknown are always among those judged.
 
 use std::fmt;
@@ -101,15 +101,15 @@ impl Plan {
 
 impl Lead {
     /// The seeks: each finds other files, and together they find every file that may hold one of the values.
-    pub(crate) fn seeks(&self, classes: &[i64]) -> Vec<Sql> {
+    pub(crate) fn seeks(&self, spreads: &[i64]) -> Vec<Sql> {
         let n = self.slot;
-        let mut seeks = vec![Sql::new(format!("class_{n} IS NULL"), vec![])];
+        let mut seeks = vec![Sql::new(format!("spread_{n} IS NULL"), vec![])];
         if self.values.null {
-            seeks.push(Sql::new(format!("class_{n} = -1"), vec![]));
+            seeks.push(Sql::new(format!("spread_{n} = -1"), vec![]));
         }
         let mut before: Option<&Vec<u8>> = None;
         let whole;
-        let intervals = match self.values.intervals.len() * classes.len() > MAX_SEEKS {
+        let intervals = match self.values.intervals.len() * spreads.len() > MAX_SEEKS {
             true => {
                 whole = hull(self.values.intervals.clone());
                 &whole
@@ -117,10 +117,10 @@ impl Lead {
             false => &self.values.intervals,
         };
         for Interval { low, high } in intervals {
-            for class in classes {
-                let mut seek = Sql::new(format!("class_{n} = {class}"), vec![]);
+            for spread in spreads {
+                let mut seek = Sql::new(format!("spread_{n} = {spread}"), vec![]);
                 // What begins at or before the end of the interval before this one was found there.
-                let least = low.as_deref().map(|low| self.kind.least(*class, low));
+                let least = low.as_deref().map(|low| self.kind.least(*spread, low));
                 match (least, before) {
                     (least, Some(end)) if least.as_ref().is_none_or(|least| least <= end) => {
                         seek.push(Sql::new(format!(" AND min_{n} > ?"), vec![Value::Blob(end.clone())]));
@@ -143,20 +143,20 @@ impl Lead {
         seeks
     }
 
-    /// A query for the classes that live files have, from one to the next. Its parameters are the table, twice.
-    pub(crate) fn classes(&self) -> String {
+    /// A query for the spreads that live files have, from one to the next. Its parameters are the table, twice.
+    pub(crate) fn spreads(&self) -> String {
         let n = self.slot;
         let next = |after: &str| {
             format!(
-                "(SELECT class_{n} FROM dl_add_files WHERE table_id = ? AND class_{n} {after} \
-                 AND removed_version IS NULL ORDER BY class_{n} LIMIT 1)"
+                "(SELECT spread_{n} FROM dl_add_files WHERE table_id = ? AND spread_{n} {after} \
+                 AND removed_version IS NULL ORDER BY spread_{n} LIMIT 1)"
             )
         };
         format!(
-            "WITH RECURSIVE classes (class) AS (SELECT {} UNION ALL SELECT {} FROM classes WHERE class IS NOT NULL) \
-             SELECT class FROM classes WHERE class IS NOT NULL",
+            "WITH RECURSIVE spreads (spread) AS (SELECT {} UNION ALL SELECT {} FROM spreads WHERE spread IS NOT NULL) \
+             SELECT spread FROM spreads WHERE spread IS NOT NULL",
             next(">= 0"),
-            next("> class")
+            next("> spread")
         )
     }
 }
@@ -230,8 +230,8 @@ impl Table<'_> {
             Predicate::IsNull(c) | Predicate::IsNotNull(c) => {
                 let (n, _) = self.slot(c)?;
                 Some(match matches!(p, Predicate::IsNull(_)) == want {
-                    true => Sql::new(format!("(nulls IS NULL OR nulls & {} <> 0)", 1 << n), vec![]),
-                    false => Sql::new(format!("(class_{n} IS NULL OR class_{n} >= 0)"), vec![]),
+                    true => Sql::new(format!("(slot_flags IS NULL OR slot_flags & {} <> 0)", 1 << n), vec![]),
+                    false => Sql::new(format!("(spread_{n} IS NULL OR spread_{n} >= 0)"), vec![]),
                 })
             }
             Predicate::In(c, literals) if !want => {
@@ -388,7 +388,7 @@ fn never() -> Sql {
 
 /// Some value may lie in the interval.
 fn meets(n: usize, i: Interval) -> Sql {
-    let mut sql = Sql::new(format!("((class_{n} IS NULL OR class_{n} >= 0)"), vec![]);
+    let mut sql = Sql::new(format!("((spread_{n} IS NULL OR spread_{n} >= 0)"), vec![]);
     if let Some(low) = i.low {
         sql.push(Sql::new(format!(" AND (max_{n} IS NULL OR max_{n} >= ?)"), vec![Value::Blob(low)]));
     }
@@ -404,6 +404,6 @@ fn not_only(n: usize, kind: Kind, literal: &Literal) -> Option<Sql> {
     let value = kind.encode(literal, false).filter(|low| kind.encode(literal, true).as_ref() == Some(low))?;
     // A bound of a floating-point column says nothing of NaN.
     let exact = kind != Kind::Double;
-    let sql = format!("(class_{n} IS NULL OR (class_{n} >= 0 AND (class_{n} > 0 OR min_{n} <> ?)))");
+    let sql = format!("(spread_{n} IS NULL OR (spread_{n} >= 0 AND (spread_{n} > 0 OR min_{n} <> ?)))");
     exact.then(|| Sql::new(sql, vec![Value::Blob(value)]))
 }

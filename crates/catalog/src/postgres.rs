@@ -484,6 +484,7 @@ impl Database for PostgresDatabase {
         let tables = [
             "add_files",
             "cdc_files",
+            "commit_bodies",
             "commit_ids",
             "domain_metadata",
             "metadata_updates",

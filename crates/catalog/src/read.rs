@@ -269,7 +269,7 @@ impl SqlTxnLogReader {
             schema: None,
             slots: Slots::default(),
             plan: Plan::default(),
-            classes: Vec::new(),
+            spreads: Vec::new(),
         };
         let Some(predicate) = predicate else { return Ok((search, at)) };
         let sql = format!(
@@ -284,19 +284,18 @@ impl SqlTxnLogReader {
         search.slots = Slots::read(row.opt_text()?.as_deref())?;
         search.plan = Plan::new(predicate, &schema, &search.slots);
         if let Some(lead) = search.plan.lead.as_ref().filter(|_| search.seeks && is_recent) {
-            let sql = lead.classes();
+            let sql = lead.spreads();
             let rows = session.query(&sql, vec![self.id(), self.id()]).await?;
-            search.classes = rows.into_iter().map(|mut row| row.int()).collect::<Result<_>>()?;
+            search.spreads = rows.into_iter().map(|mut row| row.int()).collect::<Result<_>>()?;
         }
         search.schema = Some(schema);
         Ok((search, at))
     }
 
     async fn body(&self, session: &mut dyn Session, version: Version) -> Result<Option<Bytes>> {
-        let sql = "SELECT body FROM dl_table_versions WHERE table_id = ? AND version = ?";
+        let sql = "SELECT body FROM dl_commit_bodies WHERE table_id = ? AND version = ?";
         let mut rows = session.query(sql, vec![self.id(), int(version)]).await?;
-        let stored = rows.pop().map(|mut r| r.opt_blob()).transpose()?.flatten();
-        stored.map(|b| codec::decompress(&b)).transpose()
+        rows.pop().map(|mut row| codec::decompress(&row.blob()?)).transpose()
     }
 }
 
@@ -588,7 +587,7 @@ impl SqlTxnLogReader {
     /// The next commits, and the last version that was looked at; of a version that is held without its bytes, an error.
     async fn page_of_changes(&self, from: Version, to: Version) -> Result<(Version, Vec<Result<Row>>)> {
         let sizes = format!(
-            "SELECT version, octet_length(body) FROM dl_table_versions \
+            "SELECT version, body_bytes FROM dl_table_versions \
              WHERE table_id = ? AND version >= ? AND version <= ? ORDER BY version LIMIT {PAGE_ROWS}"
         );
         let (mut bytes, mut last, mut bare) = (0, None, None);
@@ -613,7 +612,7 @@ impl SqlTxnLogReader {
                 None => Err(self.lacks(from).await),
             };
         };
-        let sql = "SELECT version, body FROM dl_table_versions \
+        let sql = "SELECT version, body FROM dl_commit_bodies \
                    WHERE table_id = ? AND version >= ? AND version <= ? ORDER BY version";
         let rows = self.db().query(sql, vec![self.id(), int(from), int(last)]).await?;
         if rows.len() as u64 != last - from + 1 {

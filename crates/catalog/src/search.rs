@@ -18,8 +18,8 @@ pub(crate) struct Search {
     pub(crate) schema: Option<Schema>,
     pub(crate) slots: Slots,
     pub(crate) plan: Plan,
-    /// The classes of live files in the leading slot.
-    pub(crate) classes: Vec<i64>,
+    /// The spreads of live files in the leading slot.
+    pub(crate) spreads: Vec<i64>,
 }
 
 impl Search {
@@ -67,7 +67,7 @@ impl Search {
         // The files that are live now, and those that were ended after the version: `version` tells which of them are
         // meant. `+` keeps it out of the choice of an index, where a bound or the end leads to them.
         let seeks = match &self.plan.lead {
-            Some(lead) => lead.seeks(&self.classes),
+            Some(lead) => lead.seeks(&self.spreads),
             None => vec![Sql::default()],
         };
         let live = seeks.into_iter().map(|seek| {
@@ -103,10 +103,10 @@ impl Search {
         let rows = "num_records IS NOT NULL AND num_records > coalesce(deleted_records, 0)";
         let exact = match (column.is_partition, column.data_type?.has_exact_statistics()) {
             // One value, so it was not cut.
-            (true, _) => format!("class_{n} IS NOT NULL AND class_{n} <= 0"),
+            (true, _) => format!("spread_{n} IS NOT NULL AND spread_{n} <= 0"),
             (false, true) => {
                 format!(
-                    "class_{n} IS NOT NULL AND (class_{n} < 0 OR (nulls IS NOT NULL AND nulls & {} = 0))",
+                    "spread_{n} IS NOT NULL AND (spread_{n} < 0 OR (slot_flags IS NOT NULL AND slot_flags & {} = 0))",
                     1 << WIDE
                 )
             }

@@ -108,16 +108,24 @@ async fn fill(kind: Kind, catalog: &SqlCatalog, table: TableId, others: &[TableI
     let id_of = |table: TableId| Value::from(table.0);
     let json = |text: &str| Value::Blob(text.as_bytes().to_vec());
     let body = "{\"commitInfo\":{\"operation\":\"WRITE\",\"isBlindAppend\":true}}\n";
-    let body = Value::Blob(compress(body.as_bytes()).unwrap());
+    let body = compress(body.as_bytes()).unwrap();
     let mut writes = vec![
         Write::run(
             format!(
-                "INSERT INTO dl_table_versions (table_id, version, committed_at, time_source, operation, body, \
+                "INSERT INTO dl_table_versions (table_id, version, committed_at, time_source, operation, body_bytes, \
                  files_added, files_removed, bytes_added, bytes_removed, set_hash) {} \
-                 SELECT ?, n, {T0} + 1000 * n, 'clock', 'WRITE', ?, 1, 1, 10, 10, ? FROM s",
+                 SELECT ?, n, {T0} + 1000 * n, 'clock', 'WRITE', {}, 1, 1, 10, 10, ? FROM s",
+                series(versions),
+                body.len()
+            ),
+            vec![id_of(table), Value::Blob(vec![0; 32])],
+        ),
+        Write::run(
+            format!(
+                "INSERT INTO dl_commit_bodies (table_id, version, body) {} SELECT ?, n, ? FROM s",
                 series(versions)
             ),
-            vec![id_of(table), body, Value::Blob(vec![0; 32])],
+            vec![id_of(table), Value::Blob(body)],
         ),
         Write::run(
             format!(
@@ -144,8 +152,8 @@ async fn fill(kind: Kind, catalog: &SqlCatalog, table: TableId, others: &[TableI
         Write::run(
             format!(
                 "INSERT INTO dl_add_files (table_id, file_key, version, removed_version, path_key, path, size_bytes, \
-                 partition_values, stats, num_records, data_change, modification_time, min_0, max_0, class_0, min_1, \
-                 max_1, class_1, nulls) {} SELECT ?, {key}, n, CASE WHEN n + {LIVE} <= {versions} THEN n + {LIVE} END, \
+                 partition_values, stats, num_records, data_change, modification_time, min_0, max_0, spread_0, min_1, \
+                 max_1, spread_1, slot_flags) {} SELECT ?, {key}, n, CASE WHEN n + {LIVE} <= {versions} THEN n + {LIVE} END, \
                  {key}, 'part-' || CAST(n AS text), 10, ?, ?, 10, 1, 1, ?, ?, 0, {bound}, {bound}, 0, 0 FROM s",
                 series(versions)
             ),

@@ -9,8 +9,15 @@ use super::databases::Database as Kind;
 use super::*;
 
 /// The tables that grow with history.
-const HISTORY: &[&str] =
-    &["dl_table_versions", "dl_commit_ids", "dl_add_files", "dl_remove_files", "dl_txn_actions", "dl_domain_metadata"];
+const HISTORY: &[&str] = &[
+    "dl_table_versions",
+    "dl_commit_bodies",
+    "dl_commit_ids",
+    "dl_add_files",
+    "dl_remove_files",
+    "dl_txn_actions",
+    "dl_domain_metadata",
+];
 /// PostgreSQL sorts what is that little, rather than to look for an index with the order.
 const FEW: u64 = 64;
 
@@ -114,7 +121,7 @@ impl Work {
 /// Whether a line of SQLite's plan goes through a table, or through all that a table has of its history.
 fn goes_through_history(line: &str) -> bool {
     // Tables that statements make for themselves, of a few rows.
-    let own = ["own", "classes", "keys", "changed", "files", "(subquery"];
+    let own = ["own", "spreads", "keys", "changed", "files", "(subquery"];
     let is_own = |what: &str| own.iter().any(|own| what.starts_with(own)) || what.contains("CONSTANT ROW");
     let scans = line.strip_prefix("SCAN ").is_some_and(|what| !is_own(what));
     // A table has at most eight slots, and few versions whose publishing failed.
