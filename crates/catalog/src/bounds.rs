@@ -3,7 +3,7 @@
 //! A table's leading columns own a *slot* each. In its slot a file has `min` and `max`, bytes that sort as the values
 //! do, and a *spread* that says how far apart they are. A probe for a value then knows, for each spread, how far below it
 //! a file's `min` can lie: an ordinary index on (spread, min) finds the files around a value wherever it is. Numbers are
-//! classed by the distance of their bounds, in powers of two; texts by the length of the beginning they share.
+//! told apart by the distance of their bounds, in powers of two; texts by the length of the beginning they share.
 
 use std::collections::BTreeSet;
 

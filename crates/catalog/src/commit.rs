@@ -158,6 +158,15 @@ async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest], epoch: Uuid) 
         writes.extend(of_table);
         expected += rows;
     }
+    // Last and in order, since others who make tables in the same namespaces wait for it.
+    let made = requests.iter().filter_map(|request| match &request.base {
+        Base::Create(new) => Some(&new.name),
+        _ => None,
+    });
+    let mut made: Vec<_> = made.collect();
+    made.sort_unstable_by(|a, b| a.namespace.cmp(&b.namespace));
+    expected += made.len() as u64;
+    writes.extend(made.into_iter().map(|name| namespaces::has_table(name, now_ms)));
     let changed = session.write(writes).await.map_err(|e| match e.kind() {
         // What was free is taken now: others may create where rows are locked one by one. The next look says by whom.
         ErrorKind::AlreadyExists => TxnLogError::new(ErrorKind::Unavailable, e.to_string()).with_source(e),
@@ -277,7 +286,8 @@ async fn known_commit(
         let row = session.query(sql, params).await?.pop();
         stored.by_txn = row.map(|mut row| row.version()).transpose()?;
     }
-    let mut timestamp = 0;
+    // Its version may have ended, and then the id alone knows its time.
+    let mut timestamp = head.known.map_or(0, |known| known.timestamp);
     if head.current.version >= Some(version) {
         let sql = "SELECT v.committed_at, c.body FROM dl_table_versions v LEFT JOIN dl_commit_bodies c \
                    ON c.table_id = v.table_id AND c.version = v.version WHERE v.table_id = ? AND v.version = ?";
@@ -428,11 +438,7 @@ fn store(
     ];
     writes.push(Write::run(head, params));
     // Each row that is new, each file that ends, and the head.
-    let mut rows = writes.iter().map(Write::rows).sum::<u64>() + prepared.ended.len() as u64 + 1;
-    if let Base::Create(new) = &request.base {
-        writes.push(namespaces::has_table(&new.name, committed_at));
-        rows += 1;
-    }
+    let rows = writes.iter().map(Write::rows).sum::<u64>() + prepared.ended.len() as u64 + 1;
     Ok((writes, rows))
 }
 

@@ -294,7 +294,8 @@ impl Table {
         }
         let sql = "SELECT min(version) FROM dl_commit_ids WHERE table_id = ?";
         let first = source.query(sql, vec![self.id()]).await?.pop().map(|mut row| row.opt_version()).transpose()?;
-        if let Some(last) = first.flatten().and_then(|first| first.checked_sub(1)) {
+        let first = first.flatten().unwrap_or(oldest);
+        if let Some(last) = first.checked_sub(1) {
             let mut session = to.write(&[self.id]).await?;
             session.write(vec![expiry::forget_ids_to(self.id, last)]).await?;
             session.commit().await.map_err(CommitFailure::into_error)?;

@@ -362,7 +362,9 @@ impl Table {
                     by_txn: verbatim.txn_id().and_then(|id| Some(self.commit_ids.get(&CommitId::of_txn(&id))?.0)),
                     body: self.versions.get(&version).and_then(|stored| stored.body.clone()),
                 };
-                let ms = || self.versions.get(&version).map_or(0, |stored| stored.time.ms);
+                // Its version may have ended, and then the id alone knows its time.
+                let of_version = || self.versions.get(&version).map(|stored| stored.time.ms);
+                let ms = || of_version().or(by_id.map(|(_, ms)| ms)).unwrap_or(0);
                 is_stored(request, &self.name, &stored)?.then(|| (version, ms()))
             }
         };

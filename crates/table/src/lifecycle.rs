@@ -158,7 +158,8 @@ impl Deletion {
     async fn history(&mut self, reader: &dyn TxnLogReader, base: Version, newest: Version) -> Result<()> {
         let first = first_commit(reader, base).await?;
         let mut page = HashSet::new();
-        if first > base {
+        // What came before the oldest version is named by no commit that is held.
+        if base > 0 {
             let mut live = reader.files_in_order(base).await?;
             while let Some(add) = live.try_next().await? {
                 self.add(&mut page, &add)?;

@@ -120,9 +120,7 @@ impl DeltaTable {
         let store = self.stores.open(&self.location, options.durability)?;
         let entry = require(catalog.as_ref(), &TableRef::Id(*id)).await?;
         let mut needed = Needed::of(&entry, reader.as_ref(), &head, now.saturating_sub(millis(retain))).await?;
-        for clone in catalog.referring_tables(&self.location).await? {
-            needed.keep_for_clone(catalog.as_ref(), &clone, now).await?;
-        }
+        needed.keep_for_clones(catalog.as_ref(), &self.location, now).await?;
         for version in &what.keep_versions {
             needed.keep_version(reader.as_ref(), *version).await?;
         }
@@ -137,7 +135,7 @@ impl DeltaTable {
         let mut held = needed.spare_held(catalog.as_ref(), reader.as_ref(), *id, &mut found).await?;
         if !what.dry_run {
             catalog.remove_ended_holds(*id).await?;
-            needed.forget_folders(catalog.as_ref(), *id, head.version()).await?;
+            needed.forget_folders(catalog.as_ref(), (*id, entry.base_version), head.version()).await?;
         }
         if what.dry_run || found.is_empty() {
             return Ok(Vacuumed { held, ..Vacuumed::of(&found) });
@@ -150,6 +148,7 @@ impl DeltaTable {
             while !found.is_empty() {
                 // What was committed meanwhile may have brought files back.
                 needed.keep_since(reader.as_ref(), (seen + 1, newest)).await?;
+                needed.keep_for_clones(catalog.as_ref(), &self.location, now).await?;
                 found.retain(|(path, _)| !needed.has(path));
                 held += needed.spare_held(catalog.as_ref(), reader.as_ref(), *id, &mut found).await?;
                 let batch = found.split_off(found.len().saturating_sub(BATCH));

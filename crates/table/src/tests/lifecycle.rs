@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use std::path::Path;
 
 use deltalakedb_log::catalog::TxnLogWriter;
+use deltalakedb_log::retention::{Expiry, HistoryExpiry, Keep};
 use deltalakedb_log::stores::environment;
 use deltalakedb_log::{FileTxnLogReader, FileTxnLogWriter, InactiveTable, TableLifecycle, TableState};
 use deltalakedb_mirror::Mirror;
@@ -50,6 +51,26 @@ async fn inactive(room: &Room) -> InactiveTable {
     tables.remove(0)
 }
 
+/// The commits that brought the files have ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_files_of_a_table_whose_history_ended_are_deleted_with_it() {
+    let room = Room::new();
+    let options = WriteOptions::default();
+    let table = room.create("t", "id long, day string", &[]).await;
+    for id in 1..=3 {
+        table.write(rows(&[id], &["a"]), SaveMode::Append, &options).await.unwrap();
+    }
+    let id = room.id("t").await;
+    mirror(&room).publish(id).await.unwrap();
+    let keep = Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: 0 };
+    let expiry = Expiry { table: id, keep, up_to: 3, committer: None };
+    assert_eq!(room.catalog.expire(&expiry).await.unwrap().base_version, 3);
+    let how = DropOptions { delete_files: true, ..DropOptions::default() };
+    let dropped = drop_table(&mirror(&room), id, how, &options).await.unwrap();
+    assert_eq!(dropped.deleted.map(|deleted| deleted.left), Some(0));
+    assert!(below(&room.dir.path().join("t")).is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_belongs_to_a_table_is_deleted_with_it() {
     let room = Room::new();
@@ -78,7 +99,7 @@ async fn only_what_belongs_to_a_table_is_deleted_with_it() {
     assert!(again.to_string().contains("with its files and cannot be undropped"), "{again}");
     // Its place is free.
     std::fs::remove_dir_all(&folder).unwrap();
-    room.create("t", "id long", &[]).await;
+    room.create("t", "id long, day string", &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

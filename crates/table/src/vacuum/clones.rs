@@ -9,13 +9,15 @@ use super::{Needed, millis, oldest_needed, retention, walk};
 use crate::delta_rs::deletion_vector_file;
 
 impl Needed {
-    /// Keeps what versions of a clone need that its own vacuum would spare.
-    pub(super) async fn keep_for_clone(
-        &mut self,
-        catalog: &dyn Catalog,
-        clone: &InactiveTable,
-        now_ms: i64,
-    ) -> Result<()> {
+    /// Keeps what versions of the table's clones need that their own vacuums would spare.
+    pub(super) async fn keep_for_clones(&mut self, catalog: &dyn Catalog, place: &Location, now_ms: i64) -> Result<()> {
+        for clone in catalog.referring_tables(place).await? {
+            self.keep_for_clone(catalog, &clone, now_ms).await?;
+        }
+        Ok(())
+    }
+
+    async fn keep_for_clone(&mut self, catalog: &dyn Catalog, clone: &InactiveTable, now_ms: i64) -> Result<()> {
         let (Some(base), Some(newest)) = (clone.base_version, clone.current_version) else { return Ok(()) };
         let reader = catalog.reader_in(clone.id, clone.state);
         let reader = reader.as_ref();
@@ -35,8 +37,17 @@ impl Needed {
         .await
     }
 
-    /// Makes the catalog forget the folders elsewhere that no version needs any more.
-    pub(super) async fn forget_folders(&self, catalog: &dyn Catalog, table: TableId, newest: Version) -> Result<()> {
+    /// Makes the catalog forget the folders elsewhere that no version needs any more. Versions from `base` on can be read
+    /// and held, so nothing is forgotten before the history of those that this vacuum does not spare has ended.
+    pub(super) async fn forget_folders(
+        &self,
+        catalog: &dyn Catalog,
+        (table, base): (TableId, Version),
+        newest: Version,
+    ) -> Result<()> {
+        if self.before.1 > base {
+            return Ok(());
+        }
         let mut over = catalog.named_folders(table).await?;
         over.retain(|folder| !self.folders.contains(folder));
         match over.is_empty() {
