@@ -1,6 +1,8 @@
 //! Tables whose log names files of another table by absolute paths.
 
+use deltalakedb_log::retention::{Expiry, HistoryExpiry, Keep};
 use deltalakedb_log::{TableLifecycle, TableReferences};
+use deltalakedb_mirror::Mirror;
 
 use super::vacuums::now_and_then;
 use super::*;
@@ -154,6 +156,13 @@ async fn a_clone_that_has_no_files_of_its_source_left_is_none() {
     assert_eq!(referring().await, 1, "an older version within retention has them");
     clone.vacuum(&Vacuum { dry_run: true, ..now_and_then(0, true) }, &room.later(60)).await.unwrap();
     assert_eq!(referring().await, 1);
+    clone.vacuum(&now_and_then(0, true), &room.later(60)).await.unwrap();
+    assert_eq!(referring().await, 1, "a reader can hold an older version");
+    let id = room.id("clone").await;
+    Mirror::new(room.catalog.clone(), room.clock.clone()).publish(id).await.unwrap();
+    let newest = room.catalog.reader(id).head().await.unwrap().version;
+    let keep = Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: 0 };
+    room.catalog.expire(&Expiry { table: id, keep, up_to: newest, committer: None }).await.unwrap();
     clone.vacuum(&now_and_then(0, true), &room.later(60)).await.unwrap();
     assert_eq!(referring().await, 0);
     assert_eq!(source.location().local_path().map(|place| place.join("day=a").exists()), Some(true));
