@@ -42,7 +42,7 @@ impl CatalogNamespaces for SqlCatalog {
 
     async fn drop_namespace(&self, name: &str, committer: Option<&str>) -> Result<()> {
         let Writing { mut session, now_ms, .. } = self.begin_write(&[]).await?;
-        // First: whoever makes a table in it meanwhile is waited for, and is seen by what follows.
+        // First: this waits for transactions that make a table in it, and what follows sees their tables.
         let delete = Write::run("DELETE FROM dl_namespaces WHERE namespace = ?", vec![name.into()]);
         if session.write(vec![delete]).await? == 0 {
             return Err(no_namespace(name, &self.db.describe()));

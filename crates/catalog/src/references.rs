@@ -79,8 +79,8 @@ impl NamedFolders {
         Self { table: request.table, location, folders }
     }
 
-    /// The tables in whose folders files are named for the first time. Whoever locks them knows that none of them is
-    /// dropped with its files meanwhile.
+    /// The tables in whose folders files are named for the first time. While they are locked, none of them is dropped
+    /// with its files.
     pub(crate) async fn sources(all: &[Self], db: &dyn Database) -> Result<Vec<TableId>> {
         let mut sources = Vec::new();
         for named in all.iter().filter(|named| !named.folders.is_empty()) {

@@ -405,7 +405,7 @@ pub(crate) struct VacuumArgs {
 pub(crate) struct ExpireArgs {
     #[arg(required_unless_present = "all")]
     pub(crate) name: Option<String>,
-    /// Of all tables, and what the audit says of that time
+    /// All tables; rows of the audit that are older are removed, too
     #[arg(long, conflicts_with = "name")]
     pub(crate) all: bool,
     /// Keep versions that were the newest within this time, such as 30d; what the table says, or the setting

@@ -289,7 +289,7 @@ pub async fn find_dropped(catalog: &dyn Catalog, name: &TableName) -> Result<Ina
     }))
 }
 
-/// The error of whoever asks for a table by an id that no live table has. `place` is what the catalog is called.
+/// The error for an id that no live table has. `place` is what the catalog is called.
 pub fn no_table(id: TableId, place: &str, inactive: Option<&InactiveTable>) -> TxnLogError {
     match inactive.filter(|table| table.state != TableState::Loading) {
         Some(table) => table.is_not_live(),

@@ -89,8 +89,8 @@ impl DeltaTable {
     /// Removes files of the table's folder that nobody can need any more: not those of a version that was the newest
     /// within retention, nor of the one that is published and those after it; not those of a version that a reader
     /// [holds](Self::hold) and those after it; not those that another table of the catalog refers to; not those that a
-    /// transaction may still commit ([`MAX_TIMEOUT`]), none in `_delta_log` or another hidden folder. Older versions can then no longer be
-    /// read.
+    /// transaction may still commit ([`MAX_TIMEOUT`]), none in `_delta_log` or another hidden folder. Older versions can
+    /// then no longer be read.
     pub async fn vacuum(&self, what: &Vacuum, options: &WriteOptions) -> Result<Vacuumed> {
         let Source::Catalog { catalog, id, .. } = &self.source else {
             return Err(TxnLogError::invalid(format!(

@@ -87,9 +87,9 @@ impl Namespaces {
         self.held.write().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Reads the names of all namespaces and tables. Only a runtime with a single thread needs that, for `information_schema` and
-    /// whatever else lists tables: there DataFusion's questions cannot be answered from the catalog, and these names are
-    /// given.
+    /// Reads the names of all namespaces and tables. Only a runtime with a single thread needs that, for
+    /// `information_schema` and whatever else lists tables: there DataFusion's questions cannot be answered from the
+    /// catalog, and these names are given.
     pub async fn list(&self) -> Result<()> {
         let listed = Listed {
             namespaces: all_namespaces(self.catalog.as_ref()).await?.into_iter().collect(),
