@@ -831,6 +831,19 @@ fn logged(version: Version, ms: i64, lines: &[Action]) -> HistoryItem {
     })
 }
 
+/// A history begins with this version, of which the log no longer holds the commit.
+fn base_without_commit(version: Version) -> HistoryItem {
+    HistoryItem::Base(Box::new(BaseState {
+        version,
+        time: CommitTime { ms: 1000, source: TimeSource::File },
+        protocol: protocol(),
+        metadata: metadata("{}"),
+        txns: vec![],
+        domains: vec![],
+        body: None,
+    }))
+}
+
 async fn load(c: &Arc<dyn Catalog>, name: &str, items: Vec<Result<HistoryItem>>) -> Result<crate::TableEntry> {
     let load = HistoryLoad {
         table: table_id(name),

@@ -68,16 +68,7 @@ pub(super) async fn a_version_that_is_not_there_cannot_be_held(c: Arc<dyn Catalo
     refused(c.hold(table_id("nosuch"), 0, until, "ann").await, ErrorKind::NotFound, &["there is no table with the id"]);
 
     // What is before the base is in no version that the catalog holds.
-    let base = BaseState {
-        version: 10,
-        time: CommitTime { ms: 1000, source: TimeSource::File },
-        protocol: protocol(),
-        metadata: metadata("{}"),
-        txns: vec![],
-        domains: vec![],
-        body: None,
-    };
-    let begins = load(&c, "later", vec![Ok(HistoryItem::Base(Box::new(base)))]).await.unwrap();
+    let begins = load(&c, "later", vec![Ok(base_without_commit(10))]).await.unwrap();
     let before = c.hold(begins.id, 9, until, "ann").await;
     refused(before, ErrorKind::NotFound, &["has no version 9: the oldest version that is held is 10"]);
     c.hold(begins.id, 10, until, "ann").await.unwrap();

@@ -50,18 +50,9 @@ pub(super) async fn a_table_is_known_by_the_folders_of_its_files(c: Arc<dyn Cata
     let far = Action::Add(file("s3a://lake/far/x.parquet", 0, 9));
     load(&c, "loaded", vec![Ok(logged(0, 100, &first)), Ok(logged(1, 200, &[far]))]).await.unwrap();
     assert_eq!(referring(&c, "s3://lake/far").await, ["default.loaded"]);
-    let base = BaseState {
-        version: 10,
-        time: CommitTime { ms: 1000, source: TimeSource::File },
-        protocol: protocol(),
-        metadata: metadata("{}"),
-        txns: vec![],
-        domains: vec![],
-        body: None,
-    };
     let live = vec![file("/nowhere/source/w.parquet", 0, 9)];
     let files = HistoryItem::Files(BaseFiles { live, removed: vec![] });
-    load(&c, "begins", vec![Ok(HistoryItem::Base(Box::new(base))), Ok(files)]).await.unwrap();
+    load(&c, "begins", vec![Ok(base_without_commit(10)), Ok(files)]).await.unwrap();
     assert_eq!(referring(&c, "/nowhere/source").await, ["default.begins", "default.clone"]);
     let added = Action::Add(file("/nowhere/source/v.parquet", 0, 9));
     let request = CommitRequest::new(
