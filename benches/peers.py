@@ -9,6 +9,8 @@ usage: peers.py versions
                                                   one of them, after `plan`
        peers.py append FOLDER N                   delta-rs, DuckLake
        peers.py append-to-two FOLDER N            DuckLake
+       peers.py append-at-once FOLDER CLIENTS SECONDS REPEATED
+                                                  delta-rs, DuckLake; rows `rate` and `slow` (99 of 100 in so many seconds)
        peers.py select TABLE CONDITIONS           delta-rs; the table has its checkpoint
        peers.py lineitem FOLDER SCALE             no figure: makes lineitem.parquet of TPC-H
        peers.py python-open URI TABLE N           our Python package beside `deltalake`; the table has its checkpoint
@@ -30,6 +32,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import deltalake
@@ -311,6 +314,57 @@ def append_to_two(folder: Path, n: int) -> None:
     timed("append-to-two", DUCKLAKE, [""] * n, ducklake)
 
 
+def append_at_once(folder: Path, clients: int, seconds: float, repeated: int) -> None:
+    """Threads that append 100 rows each to one table, again and again. What is refused is tried again, as users do."""
+    rows = pa.table({"id": list(range(100)), "v": [float(i) for i in range(100)], "s": ["x" * 10] * 100})
+
+    def delta_rs() -> list[Callable[[], object]]:
+        path = str(folder / "delta")
+        write_deltalake(path, rows.slice(0, 0))
+        return [lambda: write_deltalake(path, rows, mode="append")] * clients
+
+    def ducklake() -> list[Callable[[], object]]:
+        connection = attached(folder / "lake")
+        connection.register("batch", rows)
+        connection.execute("CREATE TABLE lake.t AS SELECT * FROM batch LIMIT 0")
+
+        def client() -> Callable[[], object]:
+            cursor = connection.cursor()
+            cursor.register("batch", rows)
+            return lambda: cursor.execute("INSERT INTO lake.t SELECT * FROM batch")
+
+        return [client() for _ in range(clients)]
+
+    def run(call: Callable[[], object], until: float) -> list[float]:
+        took = []
+        while time.perf_counter() < until:
+            began = time.perf_counter()
+            while True:
+                try:
+                    call()
+                    break
+                except Exception:
+                    if time.perf_counter() - began > 30:
+                        raise
+            took.append(time.perf_counter() - began)
+        return took
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for system, prepare in ((DELTA_RS, delta_rs), (DUCKLAKE, ducklake)):
+        try:
+            calls, rates, took = prepare(), [], []
+            for _ in range(repeated):
+                began = time.perf_counter()
+                with ThreadPoolExecutor(clients) as threads:
+                    done = list(threads.map(lambda call, until=began + seconds: run(call, until), calls))
+                rates.append(sum(map(len, done)) / (time.perf_counter() - began))
+                took += [one for each in done for one in each]
+            say("rate", system, samples=rates)
+            say("slow", system, samples=[sorted(took)[(len(took) - 1) * 99 // 100]])
+        except Exception as e:  # as in `timed`
+            say("rate", system, why=reason(e))
+
+
 def select(table: str, conditions: list[str]) -> None:
     def delta_rs() -> Call:
         def plan_query(condition: str) -> None:
@@ -342,6 +396,8 @@ def main() -> int:
             append(Path(folder), int(n))
         case ["append-to-two", folder, n]:
             append_to_two(Path(folder), int(n))
+        case ["append-at-once", folder, clients, seconds, repeated]:
+            append_at_once(Path(folder), int(clients), float(seconds), int(repeated))
         case ["select", table, conditions]:
             select(table, json.loads(conditions))
         case ["python-open", uri, table, n]:

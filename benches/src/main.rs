@@ -2,10 +2,12 @@
 //!
 //! `make bench` builds this in release and runs it beside a PostgreSQL server. The rows are below, in the order of the
 //! table; what they mean is in `docs/benchmarks.md`, where the results go as well, with `results.json` beside this
-//! crate's manifest. With the argument `small` it goes through everything on small tables and writes no file.
+//! crate's manifest. With the argument `small` it goes through everything on small tables, with
+//! `clients` only through the rows of many clients at once; then it writes no file.
 #![allow(clippy::print_stdout, reason = "a table on standard output is what this program is for")]
 
 mod chart;
+mod clients;
 mod databases;
 mod machine;
 mod ours;
@@ -59,6 +61,14 @@ async fn main() -> Result<()> {
     let report = match arguments.as_slice() {
         [] => measure(FULL).await?,
         ["small"] => measure(SMALL).await?,
+        ["clients"] => {
+            let folder = tempfile::tempdir().map_err(unavailable)?;
+            let server = Server::connect().await?;
+            let date = time::format_ms(SystemClock.now_ms());
+            let mut report = Report::new(Machine::of(folder.path()), date, Vec::new());
+            clients::measure(&mut report, folder.path(), &server, false).await?;
+            report
+        }
         ["memory", uri, table, id] => {
             println!("{}", ours::memory_of_plan(uri, table, id).await?);
             return Ok(());
@@ -67,7 +77,7 @@ async fn main() -> Result<()> {
             println!("{}", ours::memory_of_query(uri, table, id).await?);
             return Ok(());
         }
-        _ => return Err(TxnLogError::invalid("usage: deltalakedb-benches [small]")),
+        _ => return Err(TxnLogError::invalid("usage: deltalakedb-benches [small | clients]")),
     };
     print!("{}", report.table());
     if !arguments.is_empty() {
@@ -105,6 +115,7 @@ async fn measure(scale: Scale) -> Result<Report> {
     python(&mut report, folder, &loaded, &short)?;
     appends_to_many_files(&mut report, scale, folder, &loaded).await?;
     scan(&mut report, scale, folder, &loaded).await?;
+    clients::measure(&mut report, folder, &server, scale.few == SMALL.few).await?;
     memory(&mut report, scale, loaded, &short, &lake).await?;
     Ok(report)
 }

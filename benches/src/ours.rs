@@ -179,15 +179,30 @@ impl Ours {
         Ok(())
     }
 
-    async fn create(&self, folder: &Path, name: &str) -> Result<()> {
+    /// Makes a table for [`rows`].
+    pub(crate) async fn create(&self, folder: &Path, name: &str) -> Result<TableId> {
         fs::create_dir_all(folder).map_err(unavailable)?;
-        let new = NewTable::new(name.parse()?, Location::parse(&folder.to_string_lossy())?);
+        let name: TableName = name.parse()?;
+        let new = NewTable::new(name.clone(), Location::parse(&folder.to_string_lossy())?);
         let (schema, options) = (parse_schema("id long, v double, s string")?, WriteOptions::default());
         create_table(self.catalog().as_ref(), new, &schema, &[], &HashMap::new(), &options).await?;
+        Ok(require(&self.catalog, &TableRef::Name(name)).await?.id)
+    }
+
+    /// Commits one file whose data is written already, against the first version.
+    pub(crate) async fn commit_to(&self, table: TableId, n: usize) -> Result<()> {
+        commit_one(&self.catalog(), table, 0, n).await.map(|_| ())
+    }
+
+    /// Appends 100 rows to a table, and publishes them.
+    pub(crate) async fn append_to(&self, name: &str, id: TableId, mirror: &Mirror) -> Result<()> {
+        let table = DeltaTable::open_in(self.catalog(), &TableRef::Name(name.parse()?)).await?;
+        table.write(vec![rows()?], SaveMode::Append, &WriteOptions::default()).await?;
+        mirror.publish(id).await?;
         Ok(())
     }
 
-    fn mirror(&self, durability: Durability) -> Mirror {
+    pub(crate) fn mirror(&self, durability: Durability) -> Mirror {
         Mirror::new(self.catalog(), Arc::new(SystemClock)).with_durability(durability)
     }
 

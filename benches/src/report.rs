@@ -58,6 +58,7 @@ pub(crate) enum Unit {
     Seconds,
     Bytes,
     FilesPerSecond,
+    CommitsPerSecond,
 }
 
 impl Unit {
@@ -66,6 +67,7 @@ impl Unit {
             Self::Seconds => "s",
             Self::Bytes => "bytes",
             Self::FilesPerSecond => "files/s",
+            Self::CommitsPerSecond => "commits/s",
         }
     }
 
@@ -76,6 +78,7 @@ impl Unit {
             Self::Seconds => format!("{} ms", digits(value * 1e3)),
             Self::Bytes => format!("{} MB", digits(value / 1e6)),
             Self::FilesPerSecond => format!("{} files/s", grouped(value)),
+            Self::CommitsPerSecond => format!("{} commits/s", grouped(value)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A catalog that is connected, how it is written to, and where plain paths lead.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
@@ -79,6 +80,7 @@ impl Lake {
             client: "python".into(),
             file_mode: settings.file_mode()?.unwrap_or(defaults.file_mode),
             allowed_paths: settings.allowed_paths()?,
+            max_waiting: settings.max_waiting()?.map_or(defaults.max_waiting, NonZeroUsize::get),
             postgres: settings.postgres()?,
             ..defaults
         };

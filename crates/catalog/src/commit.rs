@@ -1,31 +1,31 @@
 //! The commit protocol: lock, look, decide, write, all in one short transaction.
 //!
 //! A commit to one table whose base is the head takes three round trips besides BEGIN and COMMIT: the head, the touched
-//! files, and everything it writes. What the decision is belongs to [`deltalakedb_log::commit::prepare`].
+//! files, and everything it writes. So do the commits that [waited](crate::queue) for it, all together, and one more for
+//! their ids. What the decision is belongs to [`deltalakedb_log::commit::prepare`].
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deltalakedb_log::action::{Add, Remove};
-use deltalakedb_log::catalog::{CommitTime, MirrorState};
+use deltalakedb_log::catalog::CommitTime;
 use deltalakedb_log::commit::{self, Base, CommitRequest, Committed, Content, Current, NewTable, Outcome, Prepared};
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
-use deltalakedb_log::stamp::{self, Stamp, TimeLeap};
-use deltalakedb_log::verbatim::{self, StoredAlready};
 use deltalakedb_log::{
-    Clock, CommitId, ErrorKind, FileKey, PathKey, Result, SetHash, TableId, TableName, TableOwner, TableRef,
-    TableState, TxnLogError, Version,
+    Clock, CommitId, ErrorKind, FileKey, Result, SetHash, TableId, TableName, TableOwner, TableRef, TxnLogError,
+    Version,
 };
 
-use uuid::Uuid;
-
 use crate::bounds::Slots;
-use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
+use crate::codec::{self, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
 use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
-use crate::lifecycle::{TABLES, any_table, no_table, no_table_in};
+use crate::lifecycle::{TABLES, any_table, no_table};
+use crate::locked::{self, Failure, LockedTables};
+use crate::queue::{Scope, Transaction};
 use crate::references::NamedFolders;
-use crate::{SqlCatalog, Writing, conflict, namespaces, read};
+use crate::{SqlCatalog, Writing, read};
 
 /// Keys looked up in one statement.
 pub(crate) const KEYS: usize = 500;
@@ -35,13 +35,62 @@ const RETRY_FOR: Duration = Duration::from_secs(30);
 /// The longest pause before the first of these tries; it doubles with each.
 const PAUSE: Duration = Duration::from_millis(50);
 
-pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<Outcome> {
-    commit::check_group(requests)?;
-    check_paths(catalog, requests).await?;
-    let epoch = catalog.last_identity().epoch;
+pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: Vec<CommitRequest>) -> Result<Outcome> {
+    commit::check_group(&requests)?;
+    check_paths(catalog, &requests).await?;
+    let transaction = Transaction { requests, epoch: catalog.last_identity().epoch };
+    match scope(catalog, &transaction.requests) {
+        Some(scope) => catalog.queues.commit(scope, transaction, |batch| run(catalog, batch)).await,
+        None => retried(catalog, &[Arc::new(transaction)]).await?.pop().unwrap_or_else(|| Err(no_outcome())),
+    }
+}
+
+/// With which other commits of this process these may become one transaction. Not with any, where the session is asked
+/// about more than the tables they change.
+fn scope(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Option<Scope> {
+    let is_plain = |request: &CommitRequest| {
+        let is_change = !matches!(request.base, Base::Create(_)) && matches!(request.content, Content::Actions(_));
+        is_change && NamedFolders::of(request).folders.is_empty()
+    };
+    match requests {
+        requests if !requests.iter().all(is_plain) => None,
+        _ if !catalog.db.locks_heads() => Some(Scope::Catalog),
+        [request] => Some(Scope::Table(request.table)),
+        _ => None,
+    }
+}
+
+/// Commits transactions that came together, each with an outcome of its own.
+async fn run(catalog: &SqlCatalog, batch: Vec<Arc<Transaction>>) -> Vec<Result<Outcome>> {
+    match (retried(catalog, &batch).await, batch.as_slice()) {
+        (Ok(outcomes), _) => outcomes,
+        (Err(e), [_]) => vec![Err(e)],
+        (Err(e), batch) if e.kind() == ErrorKind::Unavailable => {
+            batch.iter().map(|_| Err(TxnLogError::new(e.kind(), e.to_string()))).collect()
+        }
+        // One of them may be what the database refuses: the others are not to suffer from it.
+        (Err(_), batch) => {
+            let mut outcomes = Vec::with_capacity(batch.len());
+            for transaction in batch {
+                let outcome = retried(catalog, std::slice::from_ref(transaction))
+                    .await
+                    .and_then(|mut outcomes| outcomes.pop().unwrap_or_else(|| Err(no_outcome())));
+                outcomes.push(outcome);
+            }
+            outcomes
+        }
+    }
+}
+
+fn no_outcome() -> TxnLogError {
+    TxnLogError::new(ErrorKind::Internal, "a commit was run and has no outcome")
+}
+
+/// Tries again what certainly was not committed because the database was not available.
+async fn retried(catalog: &SqlCatalog, batch: &[Arc<Transaction>]) -> Result<Vec<Result<Outcome>>> {
     let began = Instant::now();
     for retry in 0..RETRIES {
-        match attempt(catalog, requests, epoch).await {
+        match attempt(catalog, batch).await {
             // Nothing was committed, or its id says what.
             Err(e) if e.kind() == ErrorKind::Unavailable && catalog.db.lock_proves_absence() => {
                 // Who waited for a lock or a connection has waited long enough.
@@ -53,7 +102,7 @@ pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: &[CommitRequest])
             result => return result,
         }
     }
-    attempt(catalog, requests, epoch).await
+    attempt(catalog, batch).await
 }
 
 /// Refuses files outside of their table's folder where the catalog does not allow them.
@@ -80,264 +129,92 @@ fn pause(retry: u32, clock: &dyn Clock) -> Duration {
     (PAUSE * (1 << retry)).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
-/// One attempt by whoever knew the catalog in that epoch.
-async fn attempt(catalog: &SqlCatalog, requests: &[CommitRequest], epoch: Uuid) -> Result<Outcome> {
-    let named: Vec<_> = requests.iter().map(NamedFolders::of).collect();
-    let locked = [tables(requests), NamedFolders::sources(&named, catalog.db.as_ref()).await?].concat();
-    let Writing { mut session, now_ms, identity } = catalog.begin_write(&locked).await?;
-    if identity.1 != epoch {
-        let message = format!(
-            "{} was restored while this process had it open (its epoch is new): read the table again and retry",
-            catalog.db.describe()
-        );
-        return Err(TxnLogError::new(ErrorKind::Conflict, message));
-    }
-    let mut heads = lock_heads(session.as_mut(), requests).await?;
-    let mut known = Vec::new();
-    for request in requests {
-        if let Some(head) = heads.get(&request.table) {
-            known.extend(known_commit(session.as_mut(), request, head).await?);
+async fn attempt(catalog: &SqlCatalog, batch: &[Arc<Transaction>]) -> Result<Vec<Result<Outcome>>> {
+    let requests: Vec<_> = batch.iter().flat_map(|transaction| &transaction.requests).collect();
+    let named: Vec<_> = requests.iter().map(|request| NamedFolders::of(request)).collect();
+    let mut locked = [tables(&requests), NamedFolders::sources(&named, catalog.db.as_ref()).await?].concat();
+    locked.sort_unstable();
+    locked.dedup();
+    let Writing { session, now_ms, identity } = catalog.begin_write(&locked).await?;
+    let mut tables = LockedTables::read(catalog, session, (now_ms, identity), batch).await?;
+    let (mut outcomes, mut named) = (Vec::with_capacity(batch.len()), named.as_slice());
+    for transaction in batch {
+        let (of_this, rest) = named.split_at(transaction.requests.len());
+        named = rest;
+        match tables.decide(transaction, of_this).await {
+            Ok(outcome) => outcomes.push(Ok(outcome)),
+            Err(Failure::Own(e)) => outcomes.push(Err(e)),
+            Err(Failure::Batch(e)) => return Err(e),
         }
     }
-    if let Some(outcome) = commit::already_committed(requests, known)? {
-        return Ok(outcome);
+    let (mut session, writes, rows) = tables.into_writes();
+    if writes.is_empty() {
+        return Ok(outcomes);
     }
-    let mut currents = Vec::with_capacity(requests.len());
-    let mut slots = Vec::with_capacity(requests.len());
-    for request in requests {
-        let (current, of_table) = match (&request.base, heads.remove(&request.table)) {
-            (Base::Create(new), head) => {
-                check_free(session.as_mut(), new, head.map(|h| h.current.name)).await?;
-                let current = Current {
-                    name: new.name.clone(),
-                    owner: new.owner.clone(),
-                    version: None,
-                    timestamp: 0,
-                    leap: None,
-                    state: None,
-                    set_hash: SetHash::default(),
-                    conflict: None,
-                    live: HashMap::new(),
-                };
-                (current, Slots::default())
-            }
-            (_, Some(mut head)) if head.state == TableState::Live => {
-                commit::check_mirror(&head.current.name, &head.mirror)?;
-                let slots = head.slots.clone();
-                head.current.leap = leap(session.as_mut(), request.table, head.current.timestamp, now_ms).await?;
-                (look_up(session.as_mut(), request, head).await?, slots)
-            }
-            _ => return Err(no_table_in(session.as_mut(), catalog.db.as_ref(), request.table).await),
-        };
-        currents.push(current);
-        slots.push(of_table);
-    }
-    let stamp = Stamp::new(identity, now_ms, catalog.clock.as_ref(), requests, &currents);
-    let mut decided = Vec::with_capacity(requests.len());
-    for (request, current) in requests.iter().zip(&currents) {
-        match commit::prepare(request, current, &stamp)? {
-            Ok(prepared) => decided.push(prepared),
-            Err(conflict) => return Ok(Outcome::Conflict(conflict)),
-        }
-    }
-    let (mut committed, mut writes, mut expected) = (Vec::with_capacity(requests.len()), Vec::new(), 0);
-    let members = requests.iter().zip(&currents).zip(decided).zip(slots).zip(&named);
-    for ((((request, current), prepared), slots), named) in members {
-        let Some(prepared) = prepared else { continue };
-        if let Some(references) = named.record(session.as_mut(), &current.name).await? {
-            expected += references.rows();
-            writes.push(references);
-        }
-        committed.push(Committed {
-            table: request.table,
-            version: prepared.version,
-            timestamp: prepared.committed_at,
-            leap: current.leap,
-        });
-        let (of_table, rows) = store(catalog, request, current, prepared, slots)?;
-        writes.extend(of_table);
-        expected += rows;
-    }
-    // Last and in order, since others who make tables in the same namespaces wait for it.
-    let made = requests.iter().filter_map(|request| match &request.base {
-        Base::Create(new) => Some(&new.name),
-        _ => None,
-    });
-    let mut made: Vec<_> = made.collect();
-    made.sort_unstable_by(|a, b| a.namespace.cmp(&b.namespace));
-    expected += made.len() as u64;
-    writes.extend(made.into_iter().map(|name| namespaces::has_table(name, now_ms)));
     let changed = session.write(writes).await.map_err(|e| match e.kind() {
         // What was free is taken now: others may create where rows are locked one by one. The next look says by whom.
         ErrorKind::AlreadyExists => TxnLogError::new(ErrorKind::Unavailable, e.to_string()).with_source(e),
         _ => e,
     })?;
-    // The head moves by compare-and-set: were the lock ever not one, no commit would be lost silently.
-    if changed != expected {
-        let message = format!("a head moved under the lock ({changed} rows of {expected}): nothing was committed");
+    if changed != rows {
+        let message = format!("a head moved under the lock ({changed} rows of {rows}): nothing was committed");
         return Err(TxnLogError::new(ErrorKind::Internal, message));
     }
     match session.commit().await {
-        Ok(()) => Ok(Outcome::Committed(committed)),
+        Ok(()) => Ok(outcomes),
         Err(CommitFailure::RolledBack(e)) => Err(e),
-        Err(CommitFailure::Unknown(e)) => resolve_unknown(catalog, requests, e).await,
+        Err(CommitFailure::Unknown(e)) => resolve_unknown(catalog, batch, outcomes, e).await,
     }
 }
 
-fn tables(requests: &[CommitRequest]) -> Vec<TableId> {
+fn tables(requests: &[&CommitRequest]) -> Vec<TableId> {
     requests.iter().map(|r| r.table).collect()
 }
 
-/// The answer to COMMIT was lost: the commit ids know.
-async fn resolve_unknown(catalog: &SqlCatalog, requests: &[CommitRequest], cause: TxnLogError) -> Result<Outcome> {
+/// The answer to COMMIT was lost: the commit ids know. `outcomes` is how it was decided.
+async fn resolve_unknown(
+    catalog: &SqlCatalog,
+    batch: &[Arc<Transaction>],
+    outcomes: Vec<Result<Outcome>>,
+    cause: TxnLogError,
+) -> Result<Vec<Result<Outcome>>> {
+    let is_committed = |outcome: &Result<Outcome>| matches!(outcome, Ok(Outcome::Committed(_)));
+    let decided = batch.iter().zip(&outcomes).filter(|(_, outcome)| is_committed(outcome));
+    let requests: Vec<_> = decided.flat_map(|(t, _)| &t.requests).filter(|request| request.writes()).collect();
     let creates = requests.iter().any(|r| matches!(r.base, Base::Create(_)));
-    let unknown = || Ok(Outcome::Unknown(cause.to_string()));
-    let known = if catalog.db.lock_proves_absence() && !creates {
+    let are_there = if catalog.db.lock_proves_absence() && !creates {
         // Whoever gets the lock has outlived the transaction that had it, and asks in the session that has it: were a
         // second connection needed, as many who ask as the pool has connections would wait for one another.
-        let Ok(mut session) = catalog.write(&tables(requests)).await else { return unknown() };
-        let Ok(heads) = lock_heads(session.as_mut(), requests).await else { return unknown() };
-        let known: Vec<_> = requests.iter().filter_map(|r| heads.get(&r.table)?.known).collect();
-        if known.len() < requests.iter().filter(|r| r.writes()).count() {
-            return Err(cause);
+        match under_lock(catalog, &requests).await {
+            Ok(known) if requests.iter().all(|r| known.contains_key(&(r.table, r.commit_id))) => true,
+            Ok(_) => return Err(cause),
+            Err(_) => false,
         }
-        known
     } else {
         // A new table had no lock. Not seen is no proof.
-        let mut known = Vec::with_capacity(requests.len());
-        for request in requests.iter().filter(|r| r.writes()) {
-            match read::find_commit(catalog.db.as_ref(), request.table, request.commit_id).await {
-                Ok(Some(c)) => known.push(c),
-                Ok(None) | Err(_) => return unknown(),
-            }
+        let mut are_there = true;
+        for request in requests {
+            let found = read::find_commit(catalog.db.as_ref(), request.table, request.commit_id).await;
+            are_there &= matches!(found, Ok(Some(_)));
         }
-        known
+        are_there
     };
-    Ok(Outcome::Committed(known))
+    let unknown = |outcome| match is_committed(&outcome) {
+        true => Ok(Outcome::Unknown(cause.to_string())),
+        false => outcome,
+    };
+    Ok(if are_there { outcomes } else { outcomes.into_iter().map(unknown).collect() })
 }
 
-/// A table under the lock, and the commit it has already under the request's id.
-struct LockedHead {
-    current: Current,
-    mirror: MirrorState,
-    /// The oldest version held.
-    oldest: Version,
-    known: Option<Committed>,
-    slots: Slots,
-    state: TableState,
-}
-
-/// The session excludes other writers, so what is read here stays true until COMMIT.
-async fn lock_heads(session: &mut dyn Session, requests: &[CommitRequest]) -> Result<HashMap<TableId, LockedHead>> {
-    // The pairs are rows, and each leads to its commit id by key: as alternatives in a condition, four or more of them
-    // would make SQLite go through all ids that the tables ever had.
-    let sql = format!(
-        "WITH own (table_id, commit_id) AS (VALUES {}) \
-         SELECT t.table_id, t.namespace, t.name, t.owner, t.state, t.mirror_state, t.mirror_version, t.mirror_what, \
-         t.base_version, t.current_version, t.current_ts, v.set_hash, c.version, c.committed_at, {}, {}, {} FROM own \
-         JOIN dl_tables t ON t.table_id = own.table_id \
-         JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
-         JOIN dl_protocol_updates p ON p.table_id = t.table_id AND p.version = t.protocol_version \
-         JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version \
-         LEFT JOIN dl_commit_ids c ON c.table_id = own.table_id AND c.commit_id = own.commit_id \
-         WHERE t.state <> 'loading'",
-        vec!["(?, ?)"; requests.len()].join(", "),
-        Slots::subquery("t"),
-        read::qualified("p", &PROTOCOL_COLUMNS),
-        read::qualified("m", &METADATA_COLUMNS),
-    );
-    let params = requests.iter().flat_map(|r| [r.table.0.into(), r.commit_id.0.as_slice().into()]).collect();
-    let rows = session.query(&sql, params).await?;
-    rows.into_iter().map(locked_head).collect()
-}
-
-fn locked_head(mut row: Row) -> Result<(TableId, LockedHead)> {
-    let table = TableId(row.uuid()?);
-    let name = TableName { namespace: row.text()?, name: row.text()? };
-    let owner = read::owner(&mut row)?;
-    let table_state = TableState::parse(&row.text()?)?;
-    let mirror = read::mirror_state(&mut row)?;
-    let oldest = row.version()?;
-    let (version, timestamp) = (row.version()?, row.int()?);
-    let set_hash = SetHash::from_bytes(&row.blob()?)
-        .ok_or_else(|| TxnLogError::corrupt(format!("the set hash of {name} at version {version} is not 32 bytes")))?;
-    let (known, known_at) = (row.opt_version()?, row.opt_int()?);
-    let known = known.zip(known_at).map(|(version, timestamp)| Committed { table, version, timestamp, leap: None });
-    let slots = Slots::read(row.opt_text()?.as_deref())?;
-    let state = Some((codec::read_protocol(&mut row)?, codec::read_metadata(&mut row)?));
-    let (conflict, live) = (None, HashMap::new());
-    let current =
-        Current { name, owner, version: Some(version), timestamp, leap: None, state, set_hash, conflict, live };
-    Ok((table, LockedHead { current, mirror, oldest, known, slots, state: table_state }))
-}
-
-/// The commit that a request is already. One that is verbatim may be there under another id, in the same bytes.
-async fn known_commit(
-    session: &mut dyn Session,
-    request: &CommitRequest,
-    head: &LockedHead,
-) -> Result<Option<Committed>> {
-    let Content::Verbatim(verbatim) = &request.content else { return Ok(head.known) };
-    let (table, version) = (request.table, request.base.next()?);
-    let mut stored = StoredAlready { by_id: head.known.map(|known| known.version), ..StoredAlready::default() };
-    if let Some(txn_id) = verbatim.txn_id() {
-        let sql = "SELECT version FROM dl_commit_ids WHERE table_id = ? AND commit_id = ?";
-        let params = vec![table.0.into(), CommitId::of_txn(&txn_id).0.as_slice().into()];
-        let row = session.query(sql, params).await?.pop();
-        stored.by_txn = row.map(|mut row| row.version()).transpose()?;
-    }
-    // Its version may have ended, and then the id alone knows its time.
-    let mut timestamp = head.known.map_or(0, |known| known.timestamp);
-    if head.current.version >= Some(version) {
-        let sql = "SELECT v.committed_at, c.body FROM dl_table_versions v LEFT JOIN dl_commit_bodies c \
-                   ON c.table_id = v.table_id AND c.version = v.version WHERE v.table_id = ? AND v.version = ?";
-        if let Some(mut row) = session.query(sql, vec![table.0.into(), int(version)]).await?.pop() {
-            timestamp = row.int()?;
-            stored.body = row.opt_blob()?.as_deref().map(codec::decompress).transpose()?;
-        }
-    }
-    let is_stored = verbatim::is_stored(request, &head.current.name, &stored)?;
-    Ok(is_stored.then_some(Committed { table, version, timestamp, leap: None }))
-}
-
-/// The first version whose time is ahead of the catalog's clock, where the newest is.
-async fn leap(session: &mut dyn Session, table: TableId, newest_ms: i64, now_ms: i64) -> Result<Option<TimeLeap>> {
-    if !stamp::is_ahead(newest_ms, now_ms) {
-        return Ok(None);
-    }
-    let sql = "SELECT version, committed_at FROM dl_table_versions \
-               WHERE table_id = ? AND committed_at > ? ORDER BY committed_at LIMIT 1";
-    let after = now_ms.saturating_add(stamp::MARGIN_MS);
-    let row = session.query(sql, vec![table.0.into(), after.into()]).await?.pop();
-    row.map(|mut row| Ok(TimeLeap { version: row.version()?, timestamp: row.int()?, now_ms })).transpose()
-}
-
-/// What the decision needs beyond the head: the commits in between and the touched files.
-async fn look_up(session: &mut dyn Session, request: &CommitRequest, head: LockedHead) -> Result<Current> {
-    let mut current = head.current;
-    current.live = live_files(session, request.table, &request.touched()).await?;
-    if let (Base::RebaseFrom(base) | Base::ReadAt(base), Some(version)) = (&request.base, current.version)
-        && *base < version
-    {
-        current.conflict = conflict::find(session, request, &current, (head.oldest, *base)).await?;
-    }
-    Ok(current)
-}
-
-/// The live files at these paths.
-async fn live_files(session: &mut dyn Session, table: TableId, paths: &[PathKey]) -> Result<HashMap<FileKey, Add>> {
-    let mut live = HashMap::new();
-    for paths in paths.chunks(KEYS) {
-        let sql = format!(
-            "SELECT file_key, {} FROM dl_add_files WHERE table_id = ? AND path_key IN ({}) AND removed_version IS NULL",
-            ADD_COLUMNS.join(", "),
-            placeholders(paths.len())
-        );
-        for mut row in session.query(&sql, keyed(table, paths.iter().map(|p| &p.0))).await? {
-            live.insert(file_key(&mut row)?, codec::read_add(&mut row)?);
-        }
-    }
-    Ok(live)
+async fn under_lock(
+    catalog: &SqlCatalog,
+    requests: &[&CommitRequest],
+) -> Result<HashMap<(TableId, CommitId), Committed>> {
+    let mut locked = tables(requests);
+    locked.sort_unstable();
+    locked.dedup();
+    let mut session = catalog.write(&locked).await?;
+    locked::committed(session.as_mut(), requests).await
 }
 
 /// Which of the files are live. Each key is looked up by itself: DuckDB would compare every row with a whole list of keys.
@@ -382,13 +259,13 @@ pub(crate) async fn check_free(session: &mut dyn Session, new: &NewTable, own: O
     own.map_or(Ok(()), |name| Err(same_id(name)))
 }
 
-/// Everything a commit writes, and the number of rows that changes.
-fn store(
+/// The rows of a commit but for its table's head, and how many rows they change.
+pub(crate) fn store(
     catalog: &SqlCatalog,
     request: &CommitRequest,
     current: &Current,
-    prepared: Prepared,
-    mut slots: Slots,
+    prepared: &Prepared,
+    slots: &mut Slots,
 ) -> Result<(Vec<Write>, u64)> {
     let (table, committed_at) = (request.table, prepared.committed_at);
     let changes = &prepared.changes;
@@ -423,22 +300,8 @@ fn store(
     let action = summary.operation.as_deref().unwrap_or("COMMIT");
     let committer = request.committer.as_deref();
     writes.push(audit(catalog, committed_at, committer, action, table, Some(prepared.version)));
-    let head = "UPDATE dl_tables SET current_version = ?, current_ts = ?, base_version = coalesce(base_version, ?), \
-                protocol_version = coalesce(?, protocol_version), metadata_version = coalesce(?, metadata_version) \
-                WHERE table_id = ? AND coalesce(current_version, -1) = ?";
-    let version = int(prepared.version);
-    let params = vec![
-        version.clone(),
-        committed_at.into(),
-        version.clone(),
-        changes.protocol.as_ref().map_or(Value::Null, |_| version.clone()),
-        changes.metadata.as_ref().map_or(Value::Null, |_| version),
-        table.0.into(),
-        current.version.map_or(Value::Int(-1), int),
-    ];
-    writes.push(Write::run(head, params));
-    // Each row that is new, each file that ends, and the head.
-    let rows = writes.iter().map(Write::rows).sum::<u64>() + prepared.ended.len() as u64 + 1;
+    // Each row that is new, and each file that ends.
+    let rows = writes.iter().map(Write::rows).sum::<u64>() + prepared.ended.len() as u64;
     Ok((writes, rows))
 }
 

@@ -4,8 +4,8 @@
 //! who removes or reads single files looks at the commits that removed files; and only who reads by predicates, or the
 //! whole table, looks at all. The commits themselves come one by one, a few megabytes at a time.
 
-use deltalakedb_log::commit::{self, CommitRequest, ConflictChecker, Current, WinningCommit, WinningFiles};
-use deltalakedb_log::{Commit, Result, TableName, Version};
+use deltalakedb_log::commit::{self, ConflictChecker, WinningCommit, WinningFiles};
+use deltalakedb_log::{Commit, Result, TableId, TableName, Version};
 
 use crate::codec::{self, int};
 use crate::commit::KEYS;
@@ -15,22 +15,21 @@ use crate::plan::Sql;
 /// How many bytes of stored commits are read at once; of one that is larger, itself.
 const READ_BYTES: i64 = 4 << 20;
 
-/// The first commit after the base that the request conflicts with. `oldest` is the oldest version held.
+/// The first stored commit after the base that the request of the checker conflicts with. `oldest` is the oldest version
+/// held.
 pub(crate) async fn find(
     session: &mut dyn Session,
-    request: &CommitRequest,
-    current: &Current,
+    (table, name): (TableId, &TableName),
+    checker: &mut ConflictChecker<'_>,
     (oldest, base): (Version, Version),
 ) -> Result<Option<WinningCommit>> {
     if base.saturating_add(1) < oldest {
-        return Err(commit::base_not_held(&current.name, base));
+        return Err(commit::base_not_held(name, base));
     }
-    let mut checker =
-        ConflictChecker::new(request, current.state.as_ref().map(|(_, metadata)| metadata), &current.live);
-    let table = request.table.0;
+    let table = table.0;
     let sql = match checker.files() {
-        WinningFiles::None => first_of_small(table.into(), base, &checker),
-        files => versions(table.into(), base, files, &checker),
+        WinningFiles::None => first_of_small(table.into(), base, checker),
+        files => versions(table.into(), base, files, checker),
     };
     let mut candidates = Vec::new();
     for mut row in session.query(&sql.text, sql.params).await? {
@@ -53,11 +52,11 @@ pub(crate) async fn find(
         let mut winners =
             session.query(&sql, params.collect()).await?.into_iter().map(read).collect::<Result<Vec<_>>>()?;
         if winners.len() < next.len() {
-            return Err(commit::base_not_held(&current.name, base));
+            return Err(commit::base_not_held(name, base));
         }
         winners.sort_unstable_by_key(|(version, _)| *version);
         for (version, body) in winners {
-            if let Some(found) = checker.check(version, &parse(&current.name, version, &body)?)? {
+            if let Some(found) = checker.check(version, &parse(name, version, &body)?)? {
                 return Ok(Some(found));
             }
         }

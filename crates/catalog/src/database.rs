@@ -100,6 +100,12 @@ pub(crate) trait Database: Send + Sync + Debug {
     /// Whether ordered indexes lead to single rows. Where they do not, rows are found by scanning columns.
     fn seeks(&self) -> bool;
 
+    /// Whether [`Self::write`] excludes only those who write to the same tables; where it does not, it excludes all who
+    /// write.
+    fn locks_heads(&self) -> bool {
+        false
+    }
+
     /// Whether a commit that is not there once its tables are locked again will never be.
     fn lock_proves_absence(&self) -> bool;
 }

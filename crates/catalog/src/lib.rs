@@ -17,10 +17,12 @@ mod file;
 mod holds;
 mod lifecycle;
 mod load;
+mod locked;
 mod mirror;
 mod namespaces;
 mod plan;
 mod postgres;
+mod queue;
 mod read;
 mod references;
 mod schema;
@@ -46,6 +48,9 @@ pub use copy::{Copied, copy_catalog};
 pub use postgres::PostgresOptions;
 pub use uri::{CatalogUri, Place, PostgresPlace};
 
+/// What [`ConnectOptions::max_waiting`] is unless it is set.
+pub const DEFAULT_MAX_WAITING: usize = 10_000;
+
 /// How to connect.
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
@@ -62,6 +67,9 @@ pub struct ConnectOptions {
     pub file_mode: u32,
     /// Where files outside their table's folder may be.
     pub allowed_paths: AllowedPaths,
+    /// How many commits of this process may wait for those before them, to one table in a server and of the whole catalog in
+    /// a file; one more is refused.
+    pub max_waiting: usize,
     /// What goes for a server.
     pub postgres: PostgresOptions,
 }
@@ -75,6 +83,7 @@ impl Default for ConnectOptions {
             client: "deltalakedb".into(),
             file_mode: file::OWNER_ONLY,
             allowed_paths: AllowedPaths::default(),
+            max_waiting: DEFAULT_MAX_WAITING,
             postgres: PostgresOptions::default(),
         }
     }
@@ -107,6 +116,7 @@ pub struct SqlCatalog {
     compared: Arc<ComparedTables>,
     origin: Arc<Origin>,
     allowed_paths: Arc<AllowedPaths>,
+    queues: Arc<queue::Queues>,
 }
 
 /// Where this program runs, for the audit.
@@ -143,7 +153,8 @@ impl SqlCatalog {
         let server_clock = db.clock().filter(|_| options.server_clock);
         let (identity, compared) = (Arc::new(Mutex::new(identity)), Arc::default());
         let (origin, allowed_paths) = (Arc::new(origin), Arc::new(options.allowed_paths));
-        Ok(Self { db, identity, clock: options.clock, server_clock, compared, origin, allowed_paths })
+        let queues = Arc::new(queue::Queues::new(options.max_waiting));
+        Ok(Self { db, identity, clock: options.clock, server_clock, compared, origin, allowed_paths, queues })
     }
 }
 
@@ -279,7 +290,7 @@ impl Catalog for SqlCatalog {
     }
 
     async fn commit_all(&self, requests: Vec<CommitRequest>) -> Result<Outcome> {
-        let outcome = commit::commit_all(self, &requests).await;
+        let outcome = commit::commit_all(self, requests).await;
         match &outcome {
             Ok(Outcome::Committed(committed)) => {
                 for c in committed {

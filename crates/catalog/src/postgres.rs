@@ -510,6 +510,10 @@ impl Database for PostgresDatabase {
         true
     }
 
+    fn locks_heads(&self) -> bool {
+        true
+    }
+
     /// A broken transaction holds its locks until it is over, one way or the other.
     fn lock_proves_absence(&self) -> bool {
         true

@@ -19,6 +19,7 @@ pub(crate) mod databases;
 
 use databases::databases;
 
+mod batches;
 mod bulk;
 mod costs;
 mod ended;
@@ -237,6 +238,12 @@ async fn opening_takes_one_round_trip_and_an_append_three() {
         assert_eq!(record.trips(), 3, "besides BEGIN and COMMIT, whatever the history");
     }
     catalog.commit_all(vec![append(id, 0, "late")]).await.unwrap().committed().unwrap();
+    assert_eq!(record.trips(), 3, "what it appends blindly does not depend on the commits in between");
+    let one = actions::file("f0", 0, 9);
+    let removal = vec![actions::remove(&one)];
+    let reads = deltalakedb_log::commit::Reads { files: vec![one.key()], ..Default::default() };
+    let late = CommitRequest { reads, ..CommitRequest::new(id, Uuid::from_u128(3), Base::RebaseFrom(1), removal) };
+    catalog.commit_all(vec![late]).await.unwrap().committed().unwrap();
     assert_eq!(record.trips(), 4, "one more looks at the commits in between");
 }
 

@@ -1,5 +1,6 @@
 //! The commands: each reads like its line in the help.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -119,6 +120,7 @@ impl Session {
             client: "dl".into(),
             file_mode: self.settings.file_mode()?.unwrap_or(defaults.file_mode),
             allowed_paths: self.settings.allowed_paths()?,
+            max_waiting: self.settings.max_waiting()?.map_or(defaults.max_waiting, NonZeroUsize::get),
             postgres: self.settings.postgres()?,
             ..defaults
         };

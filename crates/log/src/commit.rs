@@ -550,6 +550,25 @@ impl<'a> ConflictChecker<'a> {
         &self.domains
     }
 
+    /// Whether no commit matters but one that changed the protocol or the metadata.
+    pub fn needs_only_protocol_and_metadata(&self) -> bool {
+        self.files() == WinningFiles::None && self.app_ids.is_empty() && self.domains.is_empty()
+    }
+
+    /// Whether a commit with these changes has to be [checked](Self::check).
+    pub fn may_conflict(&self, changes: &Changes) -> bool {
+        let files = match self.files() {
+            WinningFiles::None => false,
+            WinningFiles::Removed => !changes.removes.is_empty(),
+            WinningFiles::AddedAndRemoved => true,
+        };
+        files
+            || changes.protocol.is_some()
+            || changes.metadata.is_some()
+            || changes.txns.iter().any(|txn| self.app_ids.contains(&txn.app_id.as_str()))
+            || changes.domains.iter().any(|domain| self.domains.contains(&domain.domain.as_str()))
+    }
+
     /// The first rule that the request breaks if this commit was before it.
     pub fn check(&mut self, version: Version, winner: &Commit) -> Result<Option<WinningCommit>> {
         let found = |kind| {

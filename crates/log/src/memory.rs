@@ -542,7 +542,8 @@ impl Catalog for MemoryCatalog {
             commit::check_mirror(&table.name, &table.mirror)?;
             currents.push(table.current(request, now_ms)?);
         }
-        let stamp = Stamp::new((self.id, *self.epoch()), now_ms, self.clock.as_ref(), &requests, &currents);
+        let refs: Vec<_> = currents.iter().collect();
+        let stamp = Stamp::new((self.id, *self.epoch()), now_ms, self.clock.as_ref(), &requests, &refs);
         let mut all: Vec<Option<Prepared>> = Vec::new();
         for (request, current) in requests.iter().zip(&currents) {
             match commit::prepare(request, current, &stamp)? {

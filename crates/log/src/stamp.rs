@@ -69,7 +69,7 @@ impl Stamp {
         now_ms: i64,
         ids: &dyn Clock,
         requests: &[CommitRequest],
-        tables: &[Current],
+        tables: &[&Current],
     ) -> Self {
         let in_time = tables.iter().filter(|table| table.version.is_some() && table.leap.is_none());
         let floor = in_time.map(|table| table.timestamp.saturating_add(1)).max().unwrap_or(i64::MIN);

@@ -1,7 +1,7 @@
 //! Settings: from a TOML file, then from `--set key=value`.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::write::WriteOptions;
 /// The settings there are, and what they take.
 const KNOWN: &[(&str, &str)] = &[
     ("catalog", "a catalog URI"),
+    ("commit.max_waiting", "a number of commits, 1 or more"),
     ("concurrency.retries", "a number such as 5"),
     ("durability", "full or catalog"),
     ("import.future_times", "refuse or accept"),
@@ -72,6 +73,7 @@ impl Settings {
         self.file_mode()?;
         self.output_rows()?;
         self.allowed_paths()?;
+        self.max_waiting()?;
         self.postgres()?;
         self.future_times()?;
         Ok(())
@@ -181,6 +183,12 @@ impl Settings {
     pub fn allowed_paths(&self) -> Result<AllowedPaths> {
         let Some(text) = self.get("paths.allowed") else { return Ok(AllowedPaths::default()) };
         AllowedPaths::below(text.split(',').map(str::trim).filter(|place| !place.is_empty()))
+    }
+
+    /// How many commits of a process may wait for those before them; none when the catalog's own choice stands.
+    pub fn max_waiting(&self) -> Result<Option<NonZeroUsize>> {
+        let key = "commit.max_waiting";
+        self.get(key).map(|text| text.parse().map_err(|_| self.wrong(key))).transpose()
     }
 
     /// The lag, in milliseconds, at which a mirror is in alarm.
@@ -293,6 +301,7 @@ mod tests {
         for interval in ["0", "-1", "often", "1.5"] {
             says(&[&format!("mirror.checkpoint_interval={interval}")], "expected a number of versions, 1 or more");
         }
+        says(&["commit.max_waiting=0"], "expected a number of commits, 1 or more");
         says(&["postgres.readers=0"], "expected a number of connections, 1 or more");
         says(&["postgres.writers=some"], "expected a number of connections, 1 or more");
         says(&["sql.schema=maybe"], "create_if_missing or error");

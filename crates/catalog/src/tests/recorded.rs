@@ -142,6 +142,9 @@ impl Database for Recorded {
     fn seeks(&self) -> bool {
         self.inner.seeks()
     }
+    fn locks_heads(&self) -> bool {
+        self.inner.locks_heads()
+    }
     fn lock_proves_absence(&self) -> bool {
         self.inner.lock_proves_absence()
     }

@@ -1,0 +1,153 @@
+//! Many clients at once: how many commits a second they get in all, and how long the slowest of them wait.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use deltalakedb_log::{Durability, ErrorKind, Result, TxnLogError};
+
+use crate::databases::Server;
+use crate::ours::Ours;
+use crate::peers;
+use crate::report::{Report, System, Unit};
+
+/// How long each number of clients commits; the peers, too.
+const TIME: Duration = Duration::from_secs(3);
+/// How often that is repeated.
+const REPEATED: usize = 3;
+
+/// What some clients did.
+struct Ran {
+    /// Commits a second, of each repetition.
+    rates: Vec<f64>,
+    /// The seconds that ninety-nine of a hundred commits took at most.
+    slow: f64,
+}
+
+/// Clients that commit one file's metadata each, and clients that append rows; and peers that append the same rows.
+pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server, small: bool) -> Result<()> {
+    let time = if small { TIME / 20 } else { TIME };
+    // Catalogs of their own: what other rows leave behind is not measured here.
+    let folder = folder.join("clients");
+    std::fs::create_dir_all(&folder).map_err(crate::ours::unavailable)?;
+    for ours in Ours::everywhere(&folder, server).await? {
+        let tables = folder.join(ours.system.name());
+        commits(report, &ours, &tables, time).await?;
+        appends(report, &ours, &tables, time).await?;
+    }
+    for clients in [1, 16] {
+        let theirs = folder.join(format!("peers-{clients}"));
+        let (theirs, clients, time) = (theirs.to_string_lossy(), clients.to_string(), time.as_secs_f64().to_string());
+        for line in peers::run(&["append-at-once", &theirs, &clients, &time, &REPEATED.to_string()])? {
+            let (row, unit) = match line.row.as_str() {
+                "rate" => (appending(&clients), Unit::CommitsPerSecond),
+                _ => (slowest(&appending(&clients)), Unit::Seconds),
+            };
+            match line.samples {
+                Ok(samples) => report.add(&row, line.system, unit, samples),
+                Err(why) => report.add_absent(&row, line.system, &why),
+            }
+        }
+    }
+    promises(report);
+    Ok(())
+}
+
+fn committing(clients: usize) -> String {
+    format!("commits of one file's metadata to one table, clients: {clients}")
+}
+
+const TO_MANY: &str = "commits of one file's metadata, clients: 64, each to a table of its own";
+
+fn appending(clients: &str) -> String {
+    format!("appends of 100 rows to one table, published, clients: {clients}")
+}
+
+fn slowest(row: &str) -> String {
+    format!("99 of 100 take at most: {row}")
+}
+
+async fn commits(report: &mut Report, ours: &Ours, folder: &Path, time: Duration) -> Result<()> {
+    for clients in [1, 16, 64] {
+        let table = ours.create(&folder.join(format!("one{clients}")), &format!("one{clients}")).await?;
+        let ran = run(clients, time, |_, n| ours.commit_to(table, n)).await?;
+        let row = committing(clients);
+        report.add(&row, ours.system, Unit::CommitsPerSecond, ran.rates);
+        report.add(&slowest(&row), ours.system, Unit::Seconds, vec![ran.slow]);
+    }
+    let mut tables = Vec::new();
+    for n in 0..64 {
+        tables.push(ours.create(&folder.join(format!("own{n}")), &format!("own{n}")).await?);
+    }
+    let tables = &tables;
+    let ran = run(tables.len(), time, |client, n| ours.commit_to(tables[client], n)).await?;
+    report.add(TO_MANY, ours.system, Unit::CommitsPerSecond, ran.rates);
+    Ok(())
+}
+
+async fn appends(report: &mut Report, ours: &Ours, folder: &Path, time: Duration) -> Result<()> {
+    for clients in [1, 16] {
+        let name = format!("rows{clients}");
+        let table = ours.create(&folder.join(&name), &name).await?;
+        let (name, mirror) = (name.as_str(), ours.mirror(Durability::Full));
+        let ran = run(clients, time, |_, _| ours.append_to(name, table, &mirror)).await?;
+        let row = appending(&clients.to_string());
+        report.add(&row, ours.system, Unit::CommitsPerSecond, ran.rates);
+        report.add(&slowest(&row), ours.system, Unit::Seconds, vec![ran.slow]);
+    }
+    Ok(())
+}
+
+/// Clients that commit one after the other, all at once. A commit that fails ends the benchmark.
+async fn run<F: Future<Output = Result<()>>>(
+    clients: usize,
+    time: Duration,
+    commit: impl Fn(usize, usize) -> F,
+) -> Result<Ran> {
+    let (mut rates, mut took) = (Vec::new(), Vec::new());
+    for repetition in 0..REPEATED {
+        let began = Instant::now();
+        let commit = &commit;
+        let all = (0..clients).map(|client| async move {
+            let mut took = Vec::new();
+            while began.elapsed() < time {
+                let started = Instant::now();
+                let unique = (took.len() * clients + client) * REPEATED + repetition;
+                commit(client, unique).await?;
+                took.push(started.elapsed().as_secs_f64());
+            }
+            Ok::<_, TxnLogError>(took)
+        });
+        let all: Vec<f64> = futures::future::try_join_all(all).await?.concat();
+        rates.push(all.len() as f64 / began.elapsed().as_secs_f64());
+        took.extend(all);
+    }
+    took.sort_by(f64::total_cmp);
+    let slow = took.get(took.len().saturating_sub(1) * 99 / 100).copied();
+    let none = || TxnLogError::new(ErrorKind::Internal, "no client committed anything");
+    Ok(Ran { rates, slow: slow.ok_or_else(none)? })
+}
+
+fn promises(report: &mut Report) {
+    let of = |clients| committing(clients);
+    let databases = [System::Sqlite, System::Postgres];
+    report.promise(
+        &of(64),
+        "SQLite, PostgreSQL: at least 2 times one client; PostgreSQL: at least 1,000",
+        &databases,
+        {
+            |report, system, p50| {
+                let alone = report.p50(&of(1), system)?;
+                Some(p50 >= 2.0 * alone && (system != System::Postgres || p50 >= 1000.0))
+            }
+        },
+    );
+    report.promise(&slowest(&of(64)), "SQLite, PostgreSQL: less than 100 ms", &databases, |_, _, p50| Some(p50 < 0.1));
+    report.promise(TO_MANY, "PostgreSQL: at least 1.5 times one client", &[System::Postgres], |report, system, p50| {
+        Some(p50 >= 1.5 * report.p50(&of(1), system)?)
+    });
+    let row = appending("16");
+    report.promise(&row, "SQLite: at least 2 times one client", &[System::Sqlite], |report, system, p50| {
+        Some(p50 >= 2.0 * report.p50(&appending("1"), system)?)
+    });
+    report.promise(&slowest(&row), "SQLite: at most 100 ms", &[System::Sqlite], |_, _, p50| Some(p50 <= 0.1));
+}

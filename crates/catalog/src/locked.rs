@@ -1,0 +1,527 @@
+//! Tables whose heads are locked, as the transactions of a batch change them one after the other.
+//!
+//! What is read here stays true until COMMIT, since the session excludes other writers. Each transaction is decided against
+//! what is stored and what those before it in the batch did; all that is new is written once, behind the last of them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use deltalakedb_log::action::Add;
+use deltalakedb_log::catalog::MirrorState;
+use deltalakedb_log::commit::{
+    self, Base, CommitRequest, Committed, ConflictChecker, Content, Current, Outcome, Prepared, WinningCommit,
+};
+use deltalakedb_log::stamp::{self, Stamp, TimeLeap};
+use deltalakedb_log::verbatim::{self, StoredAlready};
+use deltalakedb_log::{
+    Commit, CommitId, ErrorKind, FileKey, PathKey, Result, SetHash, TableId, TableName, TableState, TxnLogError,
+    Version,
+};
+use uuid::Uuid;
+
+use crate::bounds::Slots;
+use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
+use crate::commit::{KEYS, check_free, file_key, store};
+use crate::database::{Row, Session, Value, Write};
+use crate::lifecycle::no_table_in;
+use crate::queue::Transaction;
+use crate::references::NamedFolders;
+use crate::{SqlCatalog, conflict, namespaces, read};
+
+/// A table under the lock.
+struct LockedHead {
+    /// As the transactions so far leave it; what is known of conflicts and live files is that of one request.
+    current: Current,
+    mirror: MirrorState,
+    /// The oldest version held.
+    oldest: Version,
+    state: TableState,
+    slots: Slots,
+    /// The newest version that is stored, and those that changed the protocol and the metadata last.
+    stored: Option<Version>,
+    changed: [Option<Version>; 2],
+    /// What the transactions so far committed, behind the stored version.
+    new: Vec<NewCommit>,
+    /// The live files at the paths that the batch touches.
+    live: HashMap<PathKey, Vec<(FileKey, Add)>>,
+}
+
+/// A commit of the batch, for those behind it.
+struct NewCommit {
+    prepared: Prepared,
+    /// Parsed once a request has to look at it.
+    parsed: Option<Commit>,
+}
+
+/// Why a transaction has no outcome.
+pub(crate) enum Failure {
+    /// It asks for what cannot be; the others of the batch go on.
+    Own(TxnLogError),
+    /// The database failed, and so did the batch.
+    Batch(TxnLogError),
+}
+
+impl From<TxnLogError> for Failure {
+    fn from(e: TxnLogError) -> Self {
+        Failure::Batch(e)
+    }
+}
+
+/// The tables of a batch, locked, and what is to be written to them.
+pub(crate) struct LockedTables<'a> {
+    catalog: &'a SqlCatalog,
+    session: Box<dyn Session>,
+    now_ms: i64,
+    identity: (Uuid, Uuid),
+    heads: HashMap<TableId, LockedHead>,
+    /// The commits that requests of the batch are already.
+    known: HashMap<(TableId, CommitId), Committed>,
+    writes: Vec<Write>,
+    /// How many rows they change.
+    rows: u64,
+    /// The tables that are made.
+    made: Vec<TableName>,
+    /// How many transactions are not decided yet.
+    left: usize,
+}
+
+impl<'a> LockedTables<'a> {
+    /// The tables of a batch, which are locked in the session.
+    pub(crate) async fn read(
+        catalog: &'a SqlCatalog,
+        mut session: Box<dyn Session>,
+        (now_ms, identity): (i64, (Uuid, Uuid)),
+        batch: &[Arc<Transaction>],
+    ) -> Result<Self> {
+        let requests: Vec<_> = batch.iter().flat_map(|transaction| &transaction.requests).collect();
+        let (mut heads, known) = lock_heads(session.as_mut(), &requests).await?;
+        for (table, head) in &mut heads {
+            head.current.leap = leap(session.as_mut(), *table, head.current.timestamp, now_ms).await?;
+        }
+        for (table, key, add) in live_files(session.as_mut(), &requests).await? {
+            if let Some(head) = heads.get_mut(&table) {
+                head.live.entry(PathKey::new(&add.path)).or_default().push((key, add));
+            }
+        }
+        let (writes, made) = (Vec::new(), Vec::new());
+        Ok(Self { catalog, session, now_ms, identity, heads, known, writes, rows: 0, made, left: batch.len() })
+    }
+
+    /// Decides one transaction. What it commits is there for those behind it.
+    pub(crate) async fn decide(
+        &mut self,
+        transaction: &Transaction,
+        named: &[NamedFolders],
+    ) -> Result<Outcome, Failure> {
+        let requests = &transaction.requests;
+        self.left = self.left.saturating_sub(1);
+        if self.identity.1 != transaction.epoch {
+            let message = format!(
+                "{} was restored while this process had it open (its epoch is new): read the table again and retry",
+                self.catalog.db.describe()
+            );
+            return Err(Failure::Own(TxnLogError::new(ErrorKind::Conflict, message)));
+        }
+        let mut known = Vec::new();
+        for request in requests {
+            known.extend(self.known_commit(request).await?);
+        }
+        if let Some(outcome) = commit::already_committed(requests, known).map_err(Failure::Own)? {
+            return Ok(outcome);
+        }
+        for request in requests {
+            self.look_up(request).await?;
+        }
+        let Some(heads) = requests.iter().map(|r| self.heads.get(&r.table)).collect::<Option<Vec<_>>>() else {
+            return Err(Failure::Batch(TxnLogError::new(ErrorKind::Internal, "a table of the commit is not locked")));
+        };
+        let currents: Vec<_> = heads.iter().map(|head| &head.current).collect();
+        let stamp = Stamp::new(self.identity, self.now_ms, self.catalog.clock.as_ref(), requests, &currents);
+        let mut decided = Vec::with_capacity(requests.len());
+        for (request, current) in requests.iter().zip(&currents) {
+            match commit::prepare(request, current, &stamp).map_err(Failure::Own)? {
+                Ok(prepared) => decided.push(prepared),
+                Err(conflict) => return Ok(Outcome::Conflict(conflict)),
+            }
+        }
+        let mut committed = Vec::with_capacity(requests.len());
+        for ((request, prepared), named) in requests.iter().zip(decided).zip(named) {
+            let Some(prepared) = prepared else { continue };
+            committed.push(self.take_in(request, prepared, named).await?);
+        }
+        Ok(Outcome::Committed(committed))
+    }
+
+    /// The commit that a request is already. One that is verbatim may be there under another id, in the same bytes.
+    async fn known_commit(&mut self, request: &CommitRequest) -> Result<Option<Committed>, Failure> {
+        let Some(head) = self.heads.get(&request.table) else { return Ok(None) };
+        let by_id = self.known.get(&(request.table, request.commit_id)).copied();
+        let Content::Verbatim(verbatim) = &request.content else { return Ok(by_id) };
+        let (table, version) = (request.table, request.base.next()?);
+        let mut stored = StoredAlready { by_id: by_id.map(|known| known.version), ..StoredAlready::default() };
+        if let Some(txn_id) = verbatim.txn_id() {
+            let sql = "SELECT version FROM dl_commit_ids WHERE table_id = ? AND commit_id = ?";
+            let params = vec![table.0.into(), CommitId::of_txn(&txn_id).0.as_slice().into()];
+            let row = self.session.query(sql, params).await?.pop();
+            stored.by_txn = row.map(|mut row| row.version()).transpose()?;
+        }
+        // Its version may have ended, and then the id alone knows its time.
+        let mut timestamp = by_id.map_or(0, |known| known.timestamp);
+        if head.current.version >= Some(version) {
+            let sql = "SELECT v.committed_at, c.body FROM dl_table_versions v LEFT JOIN dl_commit_bodies c \
+                       ON c.table_id = v.table_id AND c.version = v.version WHERE v.table_id = ? AND v.version = ?";
+            if let Some(mut row) = self.session.query(sql, vec![table.0.into(), int(version)]).await?.pop() {
+                timestamp = row.int()?;
+                stored.body = row.opt_blob()?.as_deref().map(codec::decompress).transpose()?;
+            }
+        }
+        let is_stored = verbatim::is_stored(request, &head.current.name, &stored)?;
+        Ok(is_stored.then_some(Committed { table, version, timestamp, leap: None }))
+    }
+
+    /// Brings a table's `current` to what the decision on a request needs beyond the head: the touched files, and the
+    /// first commit since its base that it conflicts with.
+    async fn look_up(&mut self, request: &CommitRequest) -> Result<(), Failure> {
+        if let Base::Create(new) = &request.base {
+            let own = self.heads.get(&request.table).map(|head| head.current.name.clone());
+            check_free(self.session.as_mut(), new, own).await?;
+            self.heads.insert(request.table, LockedHead::of_new(new));
+            return Ok(());
+        }
+        let live = self.heads.get_mut(&request.table).filter(|head| head.state == TableState::Live);
+        let Some(head) = live else {
+            let missing = no_table_in(self.session.as_mut(), self.catalog.db.as_ref(), request.table).await;
+            return Err(Failure::Own(missing));
+        };
+        commit::check_mirror(&head.current.name, &head.mirror).map_err(Failure::Own)?;
+        let touched = request.touched();
+        let live = touched.iter().filter_map(|path| head.live.get(path)).flatten();
+        head.current.live = live.cloned().collect();
+        head.current.conflict = None;
+        if let Base::RebaseFrom(base) | Base::ReadAt(base) = request.base
+            && head.current.version > Some(base)
+        {
+            head.current.conflict = head.conflict(self.session.as_mut(), request, base).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes in what was decided for a request.
+    async fn take_in(
+        &mut self,
+        request: &CommitRequest,
+        prepared: Prepared,
+        named: &NamedFolders,
+    ) -> Result<Committed, Failure> {
+        let Some(head) = self.heads.get_mut(&request.table) else {
+            return Err(Failure::Batch(TxnLogError::new(ErrorKind::Internal, "a table of the commit is not locked")));
+        };
+        if let Some(references) = named.record(self.session.as_mut(), &head.current.name).await? {
+            self.rows += references.rows();
+            self.writes.push(references);
+        }
+        let committed = Committed {
+            table: request.table,
+            version: prepared.version,
+            timestamp: prepared.committed_at,
+            leap: head.current.leap,
+        };
+        let (writes, rows) = store(self.catalog, request, &head.current, &prepared, &mut head.slots)?;
+        self.writes.extend(writes);
+        self.rows += rows;
+        if let Base::Create(new) = &request.base {
+            self.made.push(new.name.clone());
+        }
+        self.known.extend(request.ids().into_iter().map(|id| ((request.table, id), committed)));
+        head.advance(&prepared);
+        if self.left > 0 {
+            head.keep(prepared);
+        }
+        Ok(committed)
+    }
+
+    /// The session, everything the batch writes, and how many rows that changes.
+    pub(crate) fn into_writes(self) -> (Box<dyn Session>, Vec<Write>, u64) {
+        let Self { session, heads, mut writes, mut rows, mut made, now_ms, .. } = self;
+        for (table, head) in &heads {
+            if head.current.version != head.stored {
+                writes.push(head.moved(*table));
+                rows += 1;
+            }
+        }
+        let mut writes = merged(writes);
+        // Last and in order, since others who make tables in the same namespaces wait for it.
+        made.sort_unstable_by(|a, b| a.namespace.cmp(&b.namespace));
+        rows += made.len() as u64;
+        writes.extend(made.iter().map(|name| namespaces::has_table(name, now_ms)));
+        (session, writes, rows)
+    }
+}
+
+impl LockedHead {
+    /// A table that a request creates.
+    fn of_new(new: &commit::NewTable) -> Self {
+        Self {
+            current: Current {
+                name: new.name.clone(),
+                owner: new.owner.clone(),
+                version: None,
+                timestamp: 0,
+                leap: None,
+                state: None,
+                set_hash: SetHash::default(),
+                conflict: None,
+                live: HashMap::new(),
+            },
+            mirror: MirrorState::Following,
+            oldest: 0,
+            state: TableState::Live,
+            slots: Slots::default(),
+            stored: None,
+            changed: [None; 2],
+            new: Vec::new(),
+            live: HashMap::new(),
+        }
+    }
+
+    /// The first commit after the base that the request conflicts with: one that is stored, or one of the batch.
+    async fn conflict(
+        &mut self,
+        session: &mut dyn Session,
+        request: &CommitRequest,
+        base: Version,
+    ) -> Result<Option<WinningCommit>> {
+        let Self { current, oldest, stored, changed, new, .. } = self;
+        let mut checker =
+            ConflictChecker::new(request, current.state.as_ref().map(|(_, metadata)| metadata), &current.live);
+        let is_old = changed.iter().all(|version| *version <= Some(base));
+        if *stored > Some(base) && !(is_old && checker.needs_only_protocol_and_metadata()) {
+            let found = conflict::find(session, (request.table, &current.name), &mut checker, (*oldest, base)).await?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        for NewCommit { prepared, parsed } in new.iter_mut().filter(|new| new.prepared.version > base) {
+            if !checker.may_conflict(&prepared.changes) {
+                continue;
+            }
+            let commit = match parsed {
+                Some(commit) => commit,
+                None => {
+                    let origin = format!("version {} of {}", prepared.version, current.name);
+                    parsed.insert(Commit::parse(prepared.body.clone(), &origin)?)
+                }
+            };
+            if let Some(found) = checker.check(prepared.version, commit)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes on to a commit that was decided.
+    fn advance(&mut self, prepared: &Prepared) {
+        let (current, changes) = (&mut self.current, &prepared.changes);
+        current.version = Some(prepared.version);
+        current.timestamp = prepared.committed_at;
+        current.set_hash = prepared.set_hash;
+        if let Some(protocol) = &changes.protocol {
+            self.changed[0] = Some(prepared.version);
+            if let Some((before, _)) = &mut current.state {
+                *before = protocol.clone();
+            }
+        }
+        if let Some(metadata) = &changes.metadata {
+            self.changed[1] = Some(prepared.version);
+            if let Some((_, before)) = &mut current.state {
+                *before = metadata.clone();
+            }
+        }
+    }
+
+    /// Keeps a commit for the transactions behind it: its files, and what they may conflict with.
+    fn keep(&mut self, prepared: Prepared) {
+        let ended: HashSet<_> = prepared.ended.iter().collect();
+        if !ended.is_empty() {
+            self.live.values_mut().for_each(|files| files.retain(|(key, _)| !ended.contains(key)));
+        }
+        for (key, add) in &prepared.changes.adds {
+            self.live.entry(PathKey::new(&add.path)).or_default().push((*key, add.clone()));
+        }
+        self.new.push(NewCommit { prepared, parsed: None });
+    }
+
+    /// Moves the stored head to where the batch brings it, by compare-and-set: were the lock ever not one, no commit would
+    /// be lost silently.
+    fn moved(&self, table: TableId) -> Write {
+        let sql = "UPDATE dl_tables SET current_version = ?, current_ts = ?, base_version = coalesce(base_version, ?), \
+                   protocol_version = ?, metadata_version = ? \
+                   WHERE table_id = ? AND coalesce(current_version, -1) = ?";
+        let version = |version: Option<Version>| version.map_or(Value::Null, int);
+        let [protocol, metadata] = self.changed;
+        let params = vec![
+            version(self.current.version),
+            self.current.timestamp.into(),
+            version(self.current.version),
+            version(protocol),
+            version(metadata),
+            table.0.into(),
+            self.stored.map_or(Value::Int(-1), int),
+        ];
+        Write::run(sql, params)
+    }
+}
+
+/// The same writes, with the rows for one table in one insert. What stands behind an update stays behind it.
+fn merged(writes: Vec<Write>) -> Vec<Write> {
+    let (mut merged, mut inserts) = (Vec::<Write>::with_capacity(writes.len()), HashMap::new());
+    for write in writes {
+        match write {
+            Write::Insert(insert) => {
+                let first = inserts.get(insert.table).and_then(|at: &usize| merged.get_mut(*at));
+                match first {
+                    Some(Write::Insert(first)) if first.columns == insert.columns => first.rows.extend(insert.rows),
+                    _ => {
+                        inserts.insert(insert.table, merged.len());
+                        merged.push(Write::Insert(insert));
+                    }
+                }
+            }
+            Write::Run(..) => {
+                inserts.clear();
+                merged.push(write);
+            }
+        }
+    }
+    merged
+}
+
+/// The heads of the tables, and which of the requests are committed already.
+async fn lock_heads(
+    session: &mut dyn Session,
+    requests: &[&CommitRequest],
+) -> Result<(HashMap<TableId, LockedHead>, HashMap<(TableId, CommitId), Committed>)> {
+    // Of each table one request comes with its head; of the others only the commit ids are left to look up.
+    let mut tables = HashSet::new();
+    let (first, others): (Vec<_>, Vec<_>) = requests.iter().copied().partition(|request| tables.insert(request.table));
+    // The pairs are rows, and each leads to its commit id by key: as alternatives in a condition, four or more of them
+    // would make SQLite go through all ids that the tables ever had.
+    let sql = format!(
+        "WITH own (table_id, commit_id) AS (VALUES {}) \
+         SELECT t.table_id, t.namespace, t.name, t.owner, t.state, t.mirror_state, t.mirror_version, t.mirror_what, \
+         t.base_version, t.current_version, t.current_ts, t.protocol_version, t.metadata_version, v.set_hash, \
+         own.commit_id, c.version, c.committed_at, {}, {}, {} FROM own \
+         JOIN dl_tables t ON t.table_id = own.table_id \
+         JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
+         JOIN dl_protocol_updates p ON p.table_id = t.table_id AND p.version = t.protocol_version \
+         JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version \
+         LEFT JOIN dl_commit_ids c ON c.table_id = own.table_id AND c.commit_id = own.commit_id \
+         WHERE t.state <> 'loading'",
+        vec!["(?, ?)"; first.len()].join(", "),
+        Slots::subquery("t"),
+        read::qualified("p", &PROTOCOL_COLUMNS),
+        read::qualified("m", &METADATA_COLUMNS),
+    );
+    let ids = |requests: &[&CommitRequest]| -> Vec<Value> {
+        requests.iter().flat_map(|r| [r.table.0.into(), r.commit_id.0.as_slice().into()]).collect()
+    };
+    let (mut heads, mut known) = (HashMap::new(), HashMap::new());
+    for row in session.query(&sql, ids(&first)).await? {
+        let (table, head, commit) = locked_head(row)?;
+        heads.insert(table, head);
+        known.extend(commit);
+    }
+    for requests in others.chunks(KEYS) {
+        let sql = format!(
+            "WITH own (table_id, commit_id) AS (VALUES {}) SELECT c.table_id, c.commit_id, c.version, c.committed_at \
+             FROM own JOIN dl_commit_ids c ON c.table_id = own.table_id AND c.commit_id = own.commit_id",
+            vec!["(?, ?)"; requests.len()].join(", "),
+        );
+        for mut row in session.query(&sql, ids(requests)).await? {
+            let (table, id) = (TableId(row.uuid()?), commit_id(&mut row)?);
+            let (version, timestamp) = (row.version()?, row.int()?);
+            known.insert((table, id), Committed { table, version, timestamp, leap: None });
+        }
+    }
+    known.retain(|(table, _), _| heads.contains_key(table));
+    Ok((heads, known))
+}
+
+fn commit_id(row: &mut Row) -> Result<CommitId> {
+    let id = row.blob()?.try_into();
+    id.map(CommitId).map_err(|_| TxnLogError::corrupt("a stored commit id is not 32 bytes"))
+}
+
+type Known = ((TableId, CommitId), Committed);
+
+fn locked_head(mut row: Row) -> Result<(TableId, LockedHead, Option<Known>)> {
+    let table = TableId(row.uuid()?);
+    let name = TableName { namespace: row.text()?, name: row.text()? };
+    let owner = read::owner(&mut row)?;
+    let state = TableState::parse(&row.text()?)?;
+    let mirror = read::mirror_state(&mut row)?;
+    let oldest = row.version()?;
+    let (version, timestamp) = (row.version()?, row.int()?);
+    let changed = [row.opt_version()?, row.opt_version()?];
+    let set_hash = SetHash::from_bytes(&row.blob()?)
+        .ok_or_else(|| TxnLogError::corrupt(format!("the set hash of {name} at version {version} is not 32 bytes")))?;
+    let id = commit_id(&mut row)?;
+    let known = row.opt_version()?.zip(row.opt_int()?);
+    let known = known.map(|(version, timestamp)| ((table, id), Committed { table, version, timestamp, leap: None }));
+    let slots = Slots::read(row.opt_text()?.as_deref())?;
+    let current = Current {
+        name,
+        owner,
+        version: Some(version),
+        timestamp,
+        leap: None,
+        state: Some((codec::read_protocol(&mut row)?, codec::read_metadata(&mut row)?)),
+        set_hash,
+        conflict: None,
+        live: HashMap::new(),
+    };
+    let (new, live) = (Vec::new(), HashMap::new());
+    let head = LockedHead { current, mirror, oldest, state, slots, stored: Some(version), changed, new, live };
+    Ok((table, head, known))
+}
+
+/// The first version whose time is ahead of the catalog's clock, where the newest is.
+async fn leap(session: &mut dyn Session, table: TableId, newest_ms: i64, now_ms: i64) -> Result<Option<TimeLeap>> {
+    if !stamp::is_ahead(newest_ms, now_ms) {
+        return Ok(None);
+    }
+    let sql = "SELECT version, committed_at FROM dl_table_versions \
+               WHERE table_id = ? AND committed_at > ? ORDER BY committed_at LIMIT 1";
+    let after = now_ms.saturating_add(stamp::MARGIN_MS);
+    let row = session.query(sql, vec![table.0.into(), after.into()]).await?.pop();
+    row.map(|mut row| Ok(TimeLeap { version: row.version()?, timestamp: row.int()?, now_ms })).transpose()
+}
+
+/// The live files at the paths that the requests touch.
+async fn live_files(session: &mut dyn Session, requests: &[&CommitRequest]) -> Result<Vec<(TableId, FileKey, Add)>> {
+    let stored = requests.iter().filter(|request| !matches!(request.base, Base::Create(_)));
+    let paths = stored.flat_map(|request| request.touched().into_iter().map(|path| (request.table, path)));
+    let (paths, mut live) = (Vec::from_iter(paths.collect::<HashSet<_>>()), Vec::new());
+    for paths in paths.chunks(KEYS) {
+        let sql = format!(
+            "WITH own (table_id, path_key) AS (VALUES {}) SELECT a.table_id, a.file_key, {} FROM own \
+             JOIN dl_add_files a ON a.table_id = own.table_id AND a.path_key = own.path_key \
+             WHERE a.removed_version IS NULL",
+            vec!["(?, ?)"; paths.len()].join(", "),
+            read::qualified("a", &ADD_COLUMNS),
+        );
+        let params = paths.iter().flat_map(|(table, path)| [table.0.into(), path.0.as_slice().into()]);
+        for mut row in session.query(&sql, params.collect()).await? {
+            live.push((TableId(row.uuid()?), file_key(&mut row)?, codec::read_add(&mut row)?));
+        }
+    }
+    Ok(live)
+}
+
+/// Which of the requests are committed, asked by a session that has their locks.
+pub(crate) async fn committed(
+    session: &mut dyn Session,
+    requests: &[&CommitRequest],
+) -> Result<HashMap<(TableId, CommitId), Committed>> {
+    Ok(lock_heads(session, requests).await?.1)
+}
