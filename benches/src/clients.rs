@@ -58,6 +58,10 @@ fn committing(clients: usize) -> String {
 
 const TO_MANY: &str = "commits of one file's metadata, clients: 64, each to a table of its own";
 
+fn to_all(tables: usize) -> String {
+    format!("durable commit of one file's metadata to each of {tables} tables at once")
+}
+
 fn appending(clients: &str) -> String {
     format!("appends of 100 rows to one table, published, clients: {clients}")
 }
@@ -81,6 +85,9 @@ async fn commits(report: &mut Report, ours: &Ours, folder: &Path, time: Duration
     let tables = &tables;
     let ran = run(tables.len(), time, |client, n| ours.commit_to(tables[client], n)).await?;
     report.add(TO_MANY, ours.system, Unit::CommitsPerSecond, ran.rates);
+    for count in [2, 20] {
+        report.add(&to_all(count), ours.system, Unit::Seconds, ours.commits_to_all(&tables[..count]).await?);
+    }
     Ok(())
 }
 
@@ -144,6 +151,9 @@ fn promises(report: &mut Report) {
     report.promise(&slowest(&of(64)), "SQLite, PostgreSQL: less than 100 ms", &databases, |_, _, p50| Some(p50 < 0.1));
     report.promise(TO_MANY, "PostgreSQL: at least 1.5 times one client", &[System::Postgres], |report, system, p50| {
         Some(p50 >= 1.5 * report.p50(&of(1), system)?)
+    });
+    report.promise(&to_all(20), "at most 3 times that to 2 tables", &System::OURS, |report, system, p50| {
+        Some(p50 <= 3.0 * report.p50(&to_all(2), system)?)
     });
     let row = appending("16");
     report.promise(&row, "SQLite: at least 2 times one client", &[System::Sqlite], |report, system, p50| {

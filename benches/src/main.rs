@@ -299,16 +299,22 @@ async fn by_keys(mut client: Client, one: &Loaded, predicate: &Predicate) -> Res
 
 async fn commits(report: &mut Report, folder: &Path, server: &Server, loaded: &[Loaded]) -> Result<()> {
     let (row, alone) = ("durable commit of one file's metadata", SYNC);
+    let (to_long, late) = ("the same to the table of 50,000 commits", "the same, made for its first version");
     for one in loaded {
         if one.ours.system == System::Postgres && !server.is_durable {
             report.add_absent(row, System::Postgres, "the server runs with fsync or synchronous_commit off");
             continue;
         }
         report.add(row, one.ours.system, Unit::Seconds, one.ours.commits(one.short).await?);
+        report.add(to_long, one.ours.system, Unit::Seconds, one.ours.commits(one.long).await?);
+        report.add(late, one.ours.system, Unit::Seconds, one.ours.late_commits(one.long).await?);
     }
     report.add(alone, System::Disk, Unit::Seconds, append_and_sync(&folder.join("append")).map_err(unavailable)?);
     report.promise(row, "SQLite: at most the disk alone + 1.5 ms", &[System::Sqlite], |report, _, p50| {
         Some(p50 <= report.p50(alone, System::Disk)? + 0.001_5)
+    });
+    report.promise(late, "at most 1.5 times the above", &System::OURS, |report, system, p50| {
+        Some(p50 <= report.p50(to_long, system)? * 1.5)
     });
     Ok(())
 }

@@ -189,6 +189,23 @@ impl Ours {
         Ok(require(&self.catalog, &TableRef::Name(name)).await?.id)
     }
 
+    /// The same against the first version that is held, however many have come since.
+    pub(crate) async fn late_commits(&self, table: TableId) -> Result<Vec<f64>> {
+        let catalog = self.catalog();
+        let base = require(&self.catalog, &TableRef::Id(table)).await?.base_version;
+        sampled(200, async |n| commit_one(&catalog, table, base, n).await).await
+    }
+
+    /// Commits one file to each of the tables, in one transaction.
+    pub(crate) async fn commits_to_all(&self, tables: &[TableId]) -> Result<Vec<f64>> {
+        sampled(100, async |n| {
+            let request = |table: &TableId| append_one(*table, 0, &format!("all-{}-{n}", tables.len()));
+            let outcome = self.catalog.commit_all(tables.iter().map(request).collect()).await?;
+            outcome.committed()
+        })
+        .await
+    }
+
     /// Commits one file whose data is written already, against the first version.
     pub(crate) async fn commit_to(&self, table: TableId, n: usize) -> Result<()> {
         commit_one(&self.catalog(), table, 0, n).await.map(|_| ())
@@ -284,10 +301,14 @@ fn resident(field: &str) -> Result<u64> {
 }
 
 async fn commit_one(catalog: &Arc<dyn Catalog>, table: TableId, head: Version, n: usize) -> Result<Version> {
-    let add = Action::Add(actions::file(&format!("day=a/new-{n}.parquet"), 0, 9));
-    let request = CommitRequest::new(table, SystemClock.new_uuid(), Base::RebaseFrom(head), vec![add]);
-    let committed = catalog.commit_all(vec![request]).await?.committed()?;
+    let committed = catalog.commit_all(vec![append_one(table, head, &format!("new-{n}"))]).await?.committed()?;
     Ok(committed.first().map_or(head, |c| c.version))
+}
+
+/// A blind append of one file.
+fn append_one(table: TableId, base: Version, name: &str) -> CommitRequest {
+    let add = Action::Add(actions::file(&format!("day=a/{name}.parquet"), 0, 9));
+    CommitRequest::new(table, SystemClock.new_uuid(), Base::RebaseFrom(base), vec![add])
 }
 
 async fn planned(catalog: &Arc<dyn Catalog>, table: TableId, predicate: &Predicate) -> Result<Vec<Add>> {
