@@ -244,7 +244,7 @@ class Catalog:
         """Drops a table, after its commits are published.
 
         Its name and its place are free then, and `undrop` brings it back until the time
-        of the setting ``retention.time`` is over, thirty days. Of an import that did
+        of the setting ``retention.time``, or of the catalog, is over, thirty days. Of an import that did
         not come to its end: gives it up.
 
         Args:
@@ -356,13 +356,14 @@ class Catalog:
         two says so: the time, or the number of versions.
 
         Args:
-            name: the table; without it, all, and what the audit says of that time.
+            name: the table; without it, all, and what the audit says of that time. Then
+                tables that were dropped and whose retention is over are removed, too.
             keep: versions that were the newest within this time stay; without it, what
                 the table's property ``delta.logRetentionDuration`` says, or else the
-                setting ``retention.time``, thirty days.
+                setting ``retention.time``, or the catalog, thirty days.
             keep_versions: so many of the newest versions stay, however old they are;
                 without it, what the table's property ``deltalakedb.retention.versions``
-                says, or else the setting ``retention.versions``, 1.
+                says, or else the setting ``retention.versions``, or the catalog, 1.
             dry_run: only tells what would end.
 
         Returns:

@@ -8,12 +8,14 @@ use deltalakedb_catalog::{CatalogUri, catalog_in_environment};
 use deltalakedb_log::catalog::{MirrorState, TableRef, require};
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::lifecycle::find_dropped;
+use deltalakedb_log::listing::tables;
 use deltalakedb_log::{Location, Result, Retention, TableEntry, TableName, TxnLogError, Version};
-use deltalakedb_mirror::{ExpireOptions, ExpiredHistory, VerifyOptions};
+use deltalakedb_mirror::{ExpireOptions, ExpiredHistory, ExpiryStep, VerifyOptions};
 use deltalakedb_table::{
     DeltaRs, DeltaTable, DropOptions, SqlOptions, SqlResult, SqlSession, TableSpec, Transaction, TransactionOptions,
     detach_table, drop_inactive, drop_table,
 };
+use futures::{StreamExt, TryStreamExt, stream};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use serde_json::json;
@@ -99,8 +101,8 @@ impl RawCatalog {
 
     fn tables(&self, py: Python<'_>) -> PyResult<Vec<String>> {
         let lake = self.lake()?;
-        let tables = wait(py, async move { lake.catalog.tables().await })?;
-        Ok(tables.iter().map(described).collect())
+        let tables = tables(lake.catalog.clone(), None).map_ok(|table| described(&table));
+        wait(py, tables.try_collect())
     }
 
     #[pyo3(signature = (table, schema, location=None, partition_by=Vec::new(), configuration=None))]
@@ -206,8 +208,7 @@ impl RawCatalog {
     fn mirror_status(&self, py: Python<'_>) -> PyResult<Vec<String>> {
         let lake = self.lake()?;
         wait(py, async move {
-            let status = lake.mirror().status().await?;
-            let described = status.into_iter().map(|status| {
+            let described = lake.mirror().status().map_ok(|status| {
                 let failures: Vec<_> = status.failures.iter().map(|f| f.error.clone()).collect();
                 json!({
                     "table": status.table.name.to_string(),
@@ -220,7 +221,7 @@ impl RawCatalog {
                 })
                 .to_string()
             });
-            Ok(described.collect())
+            described.try_collect().await
         })
     }
 
@@ -234,7 +235,7 @@ impl RawCatalog {
                     let published = lake.mirror().publish(entry.id).await;
                     vec![(entry, published)]
                 }
-                None => lake.mirror().run().await?,
+                None => lake.mirror().run().try_collect().await?,
             };
             let mut failed = Vec::new();
             let settled = lake.mirror().settle().await;
@@ -267,16 +268,9 @@ impl RawCatalog {
             let options = ExpireOptions {
                 keep: Retention { time: keep_ms.map(Duration::from_millis), versions: keep_versions },
                 default: lake.settings.retention()?,
+                at_most: None,
                 dry_run,
                 committer: lake.options()?.committer,
-            };
-            let results = match table {
-                Some(name) => {
-                    let entry = entry(&lake, name).await?;
-                    let result = lake.mirror().expire(entry.id, &options).await;
-                    vec![(entry, result)]
-                }
-                None => lake.mirror().expire_all(&options).await?,
             };
             let described = |expired: ExpiredHistory| {
                 json!({
@@ -288,7 +282,20 @@ impl RawCatalog {
                 })
                 .to_string()
             };
-            results.into_iter().map(|(_, result)| result.map(described)).collect()
+            if let Some(name) = table {
+                let entry = entry(&lake, name).await?;
+                return Ok(vec![described(lake.mirror().expire(entry.id, &options).await?)]);
+            }
+            let (mut ended, mut failed) = (Vec::new(), Vec::new());
+            let mut steps = lake.mirror().expire_all(&options);
+            while let Some(step) = steps.try_next().await? {
+                match step {
+                    ExpiryStep::History(_, Ok(expired)) => ended.push(described(expired)),
+                    ExpiryStep::History(_, Err(e)) | ExpiryStep::Table(_, Err(e)) => failed.push(e),
+                    ExpiryStep::Table(_, Ok(_)) | ExpiryStep::Audit { .. } => {}
+                }
+            }
+            failed.into_iter().next().map_or(Ok(ended), Err)
         })
     }
 
@@ -296,12 +303,12 @@ impl RawCatalog {
     fn verify(&self, py: Python<'_>, table: Option<&str>) -> PyResult<Vec<String>> {
         let lake = self.lake()?;
         wait(py, async move {
-            let tables = match table {
-                Some(name) => vec![entry(&lake, name).await?],
-                None => lake.catalog.tables().await?,
+            let mut tables = match table {
+                Some(name) => stream::iter([Ok(entry(&lake, name).await?)]).boxed(),
+                None => tables(lake.catalog.clone(), None),
             };
             let mut all = Vec::new();
-            for table in tables {
+            while let Some(table) = tables.try_next().await? {
                 let options = VerifyOptions { every_version: false, data: false };
                 let found = lake.mirror().verify(&table, &DeltaRs, options, &|_, _| {}).await?;
                 all.extend(found.into_iter().map(|finding| format!("{}: {finding}", table.name)));

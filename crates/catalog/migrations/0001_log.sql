@@ -9,7 +9,9 @@ CREATE TABLE dl_catalog (
     epoch blob NOT NULL,
     schema_version bigint NOT NULL,
     min_reader bigint NOT NULL,
-    min_writer bigint NOT NULL
+    min_writer bigint NOT NULL,
+    retention_ms bigint,
+    retention_versions bigint
 );
 
 -- The namespaces: what comes before the dot in the names of tables.
@@ -42,7 +44,9 @@ CREATE TABLE dl_tables (
     properties blob,
     retained_until bigint
 );
-CREATE INDEX dl_tables_by_name ON dl_tables (namespace, name);
+CREATE INDEX dl_tables_live_by_name ON dl_tables (namespace, name) WHERE state = 'live';
+CREATE INDEX dl_tables_inactive_by_name ON dl_tables (namespace, name, coalesce(dropped_at, 9223372036854775807), table_id) WHERE state <> 'live';
+CREATE INDEX dl_tables_by_retention ON dl_tables (retained_until, table_id) WHERE retained_until IS NOT NULL;
 
 -- Every version: when, by whom and what. `digest` and `body_bytes` are of its commit, and null where the log that was
 -- imported no longer held it.
@@ -181,6 +185,8 @@ CREATE TABLE dl_metadata_updates (
     extra blob,
     PRIMARY KEY (table_id, version)
 );
+-- An id leads to the tables that share it. It may be of any length, and only its beginning is in the index.
+CREATE INDEX dl_metadata_updates_by_id ON dl_metadata_updates (substr(metadata_id, 1, 64));
 
 -- Every protocol action.
 CREATE TABLE dl_protocol_updates (

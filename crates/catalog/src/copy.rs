@@ -107,31 +107,40 @@ pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn
     adopt(from, to).await?;
     let mut source = from.db.read().await?;
     let source = source.as_mut();
-    let sql = format!("SELECT {} FROM dl_tables WHERE state <> 'loading' ORDER BY table_id", TABLE_COLUMNS.join(", "));
-    let tables: Vec<_> = source.query(&sql, vec![]).await?.into_iter().map(Table::of).collect::<Result<_>>()?;
-    let total = tables.iter().map(|t| t.newest + 1 - t.oldest).sum::<i64>();
-    let mut copied = Copied { tables: tables.len() as u64, ..Copied::default() };
-    free_keys(&tables, to).await?;
+    // A table may have gone to a name or a place of any other.
+    let (mut page, mut total, mut copied) = (Pages::default(), 0, Copied::default());
+    while let Some(tables) = page.next(source).await? {
+        total += tables.iter().map(|t| t.newest + 1 - t.oldest).sum::<i64>();
+        copied.tables += tables.len() as u64;
+        free_keys(&tables, to).await?;
+    }
     let mut over = 0;
     let mut tell = |versions: i64| {
         over += versions;
         progress(u64::try_from(over).unwrap_or(0), u64::try_from(total).unwrap_or(0));
     };
-    for table in &tables {
-        let mut after = table.prepare(source, to).await?;
-        tell(after + 1 - table.oldest);
-        while let Some(newest) = next_batch(source, table.id, after).await? {
-            table.copy_versions(source, to, after, newest).await?;
-            copied.versions += u64::try_from(newest - after).unwrap_or(0);
-            tell(newest - after);
-            after = newest;
+    page = Pages::default();
+    while let Some(tables) = page.next(source).await? {
+        for table in &tables {
+            let mut after = table.prepare(source, to).await?;
+            tell(after + 1 - table.oldest);
+            while let Some(newest) = next_batch(source, table.id, after).await? {
+                table.copy_versions(source, to, after, newest).await?;
+                copied.versions += u64::try_from(newest - after).unwrap_or(0);
+                tell(newest - after);
+                after = newest;
+            }
+            table.finish(source, to).await?;
         }
-        table.finish(source, to).await?;
     }
+    copy_retention(source, to).await?;
     namespaces::copy(source, to).await?;
     copy_audit(source, to).await?;
-    for table in &tables {
-        copied.compared += table.compare(source, to).await?;
+    page = Pages::default();
+    while let Some(tables) = page.next(source).await? {
+        for table in &tables {
+            copied.compared += table.compare(source, to).await?;
+        }
     }
     if copied.versions > 0 {
         to.db.analyze().await?;
@@ -139,13 +148,55 @@ pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn
     Ok(copied)
 }
 
+/// The tables of the source, some at a time: those that are whole and stay.
+#[derive(Default)]
+struct Pages {
+    after: Option<TableId>,
+    is_last: bool,
+}
+
+impl Pages {
+    async fn next(&mut self, source: &mut dyn Session) -> Result<Option<Vec<Table>>> {
+        if self.is_last {
+            return Ok(None);
+        }
+        let after = self.after.map_or(Value::Blob(Vec::new()), |table| table.0.into());
+        let sql = format!(
+            "SELECT {} FROM dl_tables WHERE table_id > ? AND state <> 'loading' AND state <> 'removing' \
+             ORDER BY table_id LIMIT {KEYS}",
+            TABLE_COLUMNS.join(", ")
+        );
+        let rows = source.query(&sql, vec![after]).await?;
+        let tables = rows.into_iter().map(Table::of).collect::<Result<Vec<_>>>()?;
+        self.is_last = tables.len() < KEYS;
+        self.after = tables.last().map(|table| table.id);
+        Ok(Some(tables))
+    }
+}
+
+/// What the catalog keeps of tables that do not say it themselves.
+async fn copy_retention(source: &mut dyn Session, to: &SqlCatalog) -> Result<()> {
+    let rows = source.query(&format!("SELECT {} FROM dl_catalog", expiry::RETENTION), vec![]).await?;
+    let Some(row) = rows.into_iter().next() else { return Ok(()) };
+    let sql = "UPDATE dl_catalog SET retention_ms = ?, retention_versions = ?";
+    let mut session = to.write(&[]).await?;
+    session.write(vec![Write::run(sql, row.0.collect())]).await?;
+    session.commit().await.map_err(CommitFailure::into_error)
+}
+
 /// Takes from tables of the target the names and places that they no longer have in the source, where another table may
 /// have them now: they were renamed or dropped since they were copied.
 async fn free_keys(tables: &[Table], to: &SqlCatalog) -> Result<()> {
+    if tables.is_empty() {
+        return Ok(());
+    }
     let keys: HashMap<_, _> = tables.iter().map(|table| (table.id, (&table.row[3], &table.row[5]))).collect();
-    let sql = "SELECT table_id, name_key, location_key FROM dl_tables";
+    let sql = format!(
+        "SELECT table_id, name_key, location_key FROM dl_tables WHERE table_id IN ({})",
+        placeholders(tables.len())
+    );
     let mut writes = Vec::new();
-    for mut row in to.db.query(sql, vec![]).await? {
+    for mut row in to.db.query(&sql, tables.iter().map(Table::id).collect()).await? {
         let (table, there) = (TableId(row.uuid()?), (Value::from(row.opt_text()?), Value::from(row.opt_text()?)));
         if keys.get(&table).is_some_and(|here| *here != (&there.0, &there.1)) {
             let free = "UPDATE dl_tables SET name_key = NULL, location_key = NULL WHERE table_id = ?";

@@ -16,6 +16,7 @@ mod expiry;
 mod file;
 mod holds;
 mod lifecycle;
+mod listing;
 mod load;
 mod locked;
 mod mirror;
@@ -25,6 +26,7 @@ mod postgres;
 mod queue;
 mod read;
 mod references;
+mod removal;
 mod schema;
 mod search;
 mod spool;
@@ -263,10 +265,6 @@ impl Catalog for SqlCatalog {
 
     fn describe(&self) -> String {
         self.db.describe()
-    }
-
-    async fn tables(&self) -> Result<Vec<TableEntry>> {
-        read::tables(self.db.as_ref(), "", vec![]).await
     }
 
     async fn find(&self, table: &TableRef) -> Result<Option<TableEntry>> {

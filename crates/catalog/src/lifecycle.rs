@@ -5,7 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deltalakedb_log::catalog::Lease;
 use deltalakedb_log::commit::{self, NewTable};
-use deltalakedb_log::lifecycle::{self, DropMode, DropTable, InactiveTable, TableLifecycle, TableState};
+use deltalakedb_log::lifecycle::{
+    self, DropMode, DropTable, InactiveTable, RemovedRows, SAME_NAME, TableLifecycle, TableState,
+};
 use deltalakedb_log::references::check_not_referred_to;
 use deltalakedb_log::{
     ErrorKind, Location, Result, TableEntry, TableId, TableName, TableRef, TxnLogError, TxnLogReader,
@@ -13,11 +15,14 @@ use deltalakedb_log::{
 
 use crate::commit::{audit, check_free};
 use crate::database::{CommitFailure, Database, Row, Session, Value, Write};
-use crate::{SqlCatalog, SqlTxnLogReader, Writing, namespaces, read, references};
+use crate::{SqlCatalog, SqlTxnLogReader, Writing, namespaces, read, references, removal};
 
 /// Tables whatever their state, with a condition.
 pub(crate) const TABLES: &str = "SELECT table_id, namespace, name, location, state, dropped_at, retained_until, base_version, \
                         current_version FROM dl_tables WHERE";
+
+/// When a table was dropped, for the order of those that are not live: an import that is not finished comes last.
+const DROPPED_AT: &str = "coalesce(dropped_at, 9223372036854775807)";
 
 pub(crate) fn any_table(mut row: Row) -> Result<InactiveTable> {
     Ok(InactiveTable {
@@ -199,17 +204,34 @@ impl TableLifecycle for SqlCatalog {
         rows.into_iter().next().map(any_table).transpose()
     }
 
-    async fn inactive_tables(&self, name: Option<&TableName>) -> Result<Vec<InactiveTable>> {
-        let (and, params) = match name {
-            Some(name) => {
-                (" AND namespace = ? AND name = ?", vec![name.namespace.as_str().into(), name.name.as_str().into()])
+    async fn inactive_tables(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
+        let (and, params) = match after {
+            Some(after) => {
+                let (name, at) = (&after.name, after.dropped_at.unwrap_or(i64::MAX));
+                let params =
+                    vec![name.namespace.as_str().into(), name.name.as_str().into(), at.into(), after.id.0.into()];
+                (format!(" AND (namespace, name, {DROPPED_AT}, table_id) > (?, ?, ?, ?)"), params)
             }
-            None => ("", Vec::<Value>::new()),
+            None => (String::new(), Vec::<Value>::new()),
         };
-        let rows = self.db.query(&format!("{TABLES} state <> 'live'{and}"), params).await?;
-        let mut tables = rows.into_iter().map(any_table).collect::<Result<Vec<_>>>()?;
-        tables.sort_by(InactiveTable::by_name);
-        Ok(tables)
+        let order = format!("ORDER BY namespace, name, {DROPPED_AT}, table_id LIMIT {limit}");
+        let rows = self.db.query(&format!("{TABLES} state <> 'live'{and} {order}"), params).await?;
+        rows.into_iter().map(any_table).collect()
+    }
+
+    async fn inactive_named(&self, name: &TableName) -> Result<Vec<InactiveTable>> {
+        let order = format!("ORDER BY {DROPPED_AT} DESC, table_id DESC LIMIT {SAME_NAME}");
+        let sql = format!("{TABLES} state <> 'live' AND namespace = ? AND name = ? {order}");
+        let rows = self.db.query(&sql, vec![name.namespace.as_str().into(), name.name.as_str().into()]).await?;
+        rows.into_iter().map(any_table).collect()
+    }
+
+    async fn tables_over(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
+        removal::tables_over(self, after, limit).await
+    }
+
+    async fn remove_table(&self, table: TableId) -> Result<RemovedRows> {
+        removal::remove_some(self, table).await
     }
 
     fn reader_in(&self, table: TableId, state: TableState) -> Arc<dyn TxnLogReader> {

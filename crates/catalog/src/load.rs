@@ -33,7 +33,7 @@ use crate::database::{CommitFailure, Database, Session, Value, Write, placeholde
 use crate::lifecycle::{find_any, no_table};
 use crate::read;
 use crate::references::NamedFolders;
-use crate::{SqlCatalog, Writing, namespaces};
+use crate::{SqlCatalog, Writing, namespaces, removal};
 
 /// A batch is full at so many file actions, or at so many versions.
 const BATCH_FILES: usize = 50_000;
@@ -581,13 +581,8 @@ pub(crate) async fn abandon(catalog: &SqlCatalog, table: TableId) -> Result<()> 
     if session.query(sql, vec![table.0.into()]).await?.is_empty() {
         return Err(commit::no_unfinished_load(table));
     }
-    let delete = |from: &str| Write::run(format!("DELETE FROM {from} WHERE table_id = ?"), vec![table.0.into()]);
-    // The newest version stays, of no table: were it the newest of all, its place in their order would be given once more.
-    let keep = "UPDATE dl_table_versions SET table_id = ? WHERE table_id = ? AND version = \
-                (SELECT max(version) FROM dl_table_versions WHERE table_id = ?)";
-    let nobody = catalog.clock.new_uuid();
-    let mut writes = vec![Write::run(keep, vec![nobody.into(), table.0.into(), table.0.into()])];
-    writes.extend(copy::tables_of_a_table().map(delete));
+    let mut writes = removal::newest_of_all(catalog);
+    writes.extend(copy::tables_of_a_table().map(|from| removal::all_of(from, table)));
     writes.push(audit(catalog, now_ms, None, "IMPORT ABANDONED", table, None));
     session.write(writes).await?;
     session.commit().await.map_err(CommitFailure::into_error)

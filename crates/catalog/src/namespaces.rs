@@ -47,9 +47,11 @@ impl CatalogNamespaces for SqlCatalog {
         if session.write(vec![delete]).await? == 0 {
             return Err(no_namespace(name, &self.db.describe()));
         }
-        let inside =
-            "SELECT name FROM dl_tables WHERE namespace = ? AND state IN ('live', 'loading') ORDER BY name LIMIT 1";
-        if let Some(mut row) = session.query(inside, vec![name.into()]).await?.pop() {
+        // Each state by an index of its own.
+        let inside = ["state = 'live'", "state <> 'live' AND state = 'loading'"]
+            .map(|state| format!("SELECT name FROM dl_tables WHERE namespace = ? AND {state}"));
+        let inside = format!("{} ORDER BY name LIMIT 1", inside.join(" UNION ALL "));
+        if let Some(mut row) = session.query(&inside, vec![name.into(), name.into()]).await?.pop() {
             let table = TableName { namespace: name.into(), name: row.text()? };
             return Err(namespace_not_empty(name, &table));
         }

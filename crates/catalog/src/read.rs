@@ -45,14 +45,8 @@ pub(crate) fn qualified(alias: &str, columns: &[&str]) -> String {
 }
 
 /// Tables that are there for everyone.
-const TABLES: &str = "SELECT table_id, namespace, name, location, owner, base_version, current_version, current_ts, \
+pub(crate) const TABLES: &str = "SELECT table_id, namespace, name, location, owner, base_version, current_version, current_ts, \
                       published_version, mirror_state, mirror_version, mirror_what FROM dl_tables WHERE state = 'live'";
-
-/// Tables that are there for everyone, with a condition that begins with `AND`.
-pub(crate) async fn tables(db: &dyn Database, and: &str, params: Vec<Value>) -> Result<Vec<TableEntry>> {
-    let sql = format!("{TABLES} {and} ORDER BY namespace, name");
-    db.query(&sql, params).await?.into_iter().map(entry).collect()
-}
 
 /// One of them, as a session sees it.
 pub(crate) async fn find_in(session: &mut dyn Session, table: TableId) -> Result<Option<TableEntry>> {
@@ -60,7 +54,7 @@ pub(crate) async fn find_in(session: &mut dyn Session, table: TableId) -> Result
     rows.into_iter().next().map(entry).transpose()
 }
 
-fn entry(mut row: Row) -> Result<TableEntry> {
+pub(crate) fn entry(mut row: Row) -> Result<TableEntry> {
     Ok(TableEntry {
         id: TableId(row.uuid()?),
         name: TableName { namespace: row.text()?, name: row.text()? },
@@ -99,7 +93,8 @@ fn condition(table: &TableRef) -> (&'static str, Value) {
 
 pub(crate) async fn find(db: &dyn Database, table: &TableRef) -> Result<Option<TableEntry>> {
     let (condition, key) = condition(table);
-    Ok(tables(db, &format!("AND {condition}"), vec![key]).await?.pop())
+    let rows = db.query(&format!("{TABLES} AND {condition}"), vec![key]).await?;
+    rows.into_iter().next().map(entry).transpose()
 }
 
 pub(crate) async fn point(db: &dyn Database) -> Result<Point> {

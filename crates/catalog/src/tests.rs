@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
 use deltalakedb_log::conformance::{self, actions};
 use deltalakedb_log::predicate::{Comparison, Literal};
-use deltalakedb_log::{Action, At, Catalog, ErrorKind, Location, Predicate, SeededClock, TableId};
+use deltalakedb_log::{Action, At, Catalog, ErrorKind, Location, Predicate, SeededClock, TableId, TableListing};
 use uuid::Uuid;
 
 use futures::TryStreamExt;
@@ -26,6 +26,7 @@ mod ended;
 mod points;
 mod recorded;
 mod rights;
+mod tables;
 mod work;
 
 use recorded::{Lose, Record};

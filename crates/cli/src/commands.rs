@@ -8,23 +8,24 @@ use std::time::Duration;
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::action::Add;
 use deltalakedb_log::catalog::{Artifact, HistoryRange, MirrorState, require};
+use deltalakedb_log::listing;
 use deltalakedb_log::{
-    At, Catalog, Clock, ErrorKind, Hold, Location, Predicate, Result, Snapshot, SystemClock, TableEntry, TableName,
-    TableOwner, TableRef, TxnLogError, time,
+    At, Catalog, Clock, ErrorKind, HistoryExpiry, Hold, Location, Predicate, Result, Retention, Snapshot, SystemClock,
+    TableEntry, TableName, TableOwner, TableRef, TxnLogError, time,
 };
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{
     DeltaRs, DeltaTable, Notices, Scan, SendableRecordBatchStream, Settings, WriteOptions, is_setting, place_of,
     predicate_from_sql,
 };
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
 use crate::args::{AtArgs, Cli, Command, Format, Global, MirrorCommand};
 use crate::output::{Output, RowLimit};
 use crate::progress::Progress;
 use crate::rows::Results;
-use crate::{Ended, expire, lifecycle, merge, operations, warn, write};
+use crate::{Ended, expire, lifecycle, merge, operations, publishing, warn, write};
 
 /// What every command has: the global options, and the clock.
 pub(crate) struct Session {
@@ -271,7 +272,7 @@ pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
         Command::Alter(args) => operations::alter(s, &args.name, args.changes).await,
         Command::Changes { name, from, to } => operations::changes(s, &name, from, to).await,
         Command::Mirror { command: MirrorCommand::Status { check } } => mirror_status(s, check).await,
-        Command::Mirror { command: MirrorCommand::Run { watch } } => mirror_run(s, watch).await,
+        Command::Mirror { command: MirrorCommand::Run { watch } } => publishing::run(s, watch).await,
         Command::Mirror { command: MirrorCommand::Checkpoint { name } } => mirror_checkpoint(s, &name).await,
         Command::Mirror { command: MirrorCommand::Repair { name, ours, theirs } } => {
             mirror_repair(s, &name, ours || theirs).await
@@ -307,6 +308,10 @@ async fn init(s: &Session, restored: bool) -> Result<Ended> {
     })?;
     if restored {
         catalog.renew_epoch().await?;
+    }
+    let retention = s.settings.retention()?;
+    if retention != Retention::default() {
+        catalog.set_default_retention(retention, s.write_options()?.committer.as_deref()).await?;
     }
     let (id, epoch) = catalog.identity().await?;
     let mut out = s.output();
@@ -398,12 +403,12 @@ fn mirror_word(t: &TableEntry) -> String {
 }
 
 async fn tables(s: &Session) -> Result<Ended> {
-    let tables = s.catalog(false).await?.tables().await?;
+    let mut tables = listing::tables(s.catalog(false).await?, None);
     let mut out = s.output();
     let columns = ["name", "location", "version", "timestamp", "publishedVersion", "mirror"];
     let mut listing = out.listing(columns.map(String::from).into());
-    for t in &tables {
-        let all = entry_json(t);
+    while let Some(t) = tables.try_next().await? {
+        let all = entry_json(&t);
         listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
     }
     listing.end()?;
@@ -612,7 +617,7 @@ pub(crate) async fn print_rows(out: &mut Output, rows: SendableRecordBatchStream
 
 async fn mirror_status(s: &Session, check: bool) -> Result<Ended> {
     let catalog = s.catalog(false).await?;
-    let status = Mirror::new(catalog, s.clock.clone()).status().await?;
+    let mut status = Mirror::new(catalog, s.clock.clone()).status();
     let alert = s.settings.lag_alert_ms()?;
     let mut out = s.output();
     let people = out.format() == Format::Table;
@@ -620,7 +625,7 @@ async fn mirror_status(s: &Session, check: bool) -> Result<Ended> {
     columns.push(if people { "lastError" } else { "failures" });
     let mut listing = out.listing(columns.iter().map(|c| c.to_string()).collect());
     let mut alarms = Vec::new();
-    for t in &status {
+    while let Some(t) = status.try_next().await? {
         let mut all = entry_json(&t.table);
         all["behind"] = t.behind.into();
         all["lagSeconds"] = json!(t.lag_ms as f64 / 1000.0);
@@ -645,57 +650,6 @@ async fn mirror_status(s: &Session, check: bool) -> Result<Ended> {
         return Ok(Ended::Found);
     }
     Ok(Ended::Done)
-}
-
-async fn mirror_run(s: &Session, watch: bool) -> Result<Ended> {
-    let catalog = s.catalog(false).await?;
-    let mirror = s.mirror(&catalog)?;
-    let mut pause = Duration::from_secs(1);
-    loop {
-        let (results, error) = match mirror.run().await {
-            Ok(results) => (results, None),
-            // A catalog that does not answer now may answer later.
-            Err(e) if watch => {
-                warn(&format!("error: {e}"));
-                (Vec::new(), Some(e))
-            }
-            Err(e) => return Err(e),
-        };
-        mirror.settle().await?;
-        let published = results.iter().filter_map(|(_, result)| result.as_ref().ok());
-        published.flat_map(|p| &p.warnings).for_each(|what| warn(&format!("warning: {what}")));
-        let mut out = s.output();
-        if !watch || results.iter().any(|(_, r)| r.as_ref().map_or(true, |p| p.count > 0)) {
-            let mut listing = out.listing(["name", "published", "result"].map(String::from).into());
-            for (table, result) in &results {
-                let (count, word) = match result {
-                    Ok(published) => (published.count, published.to_string()),
-                    Err(e) => (0, e.to_string()),
-                };
-                listing.row(vec![table.name.to_string().into(), count.into(), word.into()])?;
-            }
-            listing.end()?;
-        }
-        let failed: Vec<_> = results.iter().filter_map(|(_, result)| result.as_ref().err()).collect();
-        match (watch, failed.first().copied().or(error.as_ref())) {
-            (false, Some(first)) => {
-                let message = format!("{} of {} tables could not be published", failed.len(), results.len());
-                return Err(TxnLogError::new(first.kind(), message));
-            }
-            (false, None) => return Ok(Ended::Done),
-            // Failures back off, up to a minute; success looks again soon.
-            (true, Some(_)) => pause = (pause * 2).min(Duration::from_secs(60)),
-            (true, None) => pause = Duration::from_secs(1),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            interrupted = tokio::signal::ctrl_c() => {
-                return interrupted.map(|()| Ended::Done).map_err(|e| {
-                    TxnLogError::new(ErrorKind::Internal, "the interrupt cannot be heard").with_source(e)
-                });
-            }
-        }
-    }
 }
 
 async fn mirror_checkpoint(s: &Session, name: &str) -> Result<Ended> {
@@ -742,25 +696,26 @@ async fn mirror_repair(s: &Session, name: &str, chooses: bool) -> Result<Ended> 
 
 /// Verifies one table, or all: of these, one that cannot be verified keeps no other from it.
 async fn verify(s: &Session, name: Option<&str>, options: VerifyOptions) -> Result<Ended> {
-    let (catalog, tables) = match name {
+    let (catalog, mut tables) = match name {
         Some(name) => {
             let (catalog, entry) = s.table(name).await?;
-            (catalog, vec![entry])
+            (catalog, futures::stream::iter([Ok(entry)]).boxed())
         }
         None => {
             let catalog = s.catalog(false).await?;
-            let tables = catalog.tables().await?;
+            let tables = listing::tables(catalog.clone(), None);
             (catalog, tables)
         }
     };
     let mirror = s.mirror(&catalog)?;
     let mut out = s.output();
     let mut listing = out.listing(["name", "version", "result", "mend"].map(String::from).into());
-    let (mut found, mut failed) = (false, Vec::new());
-    for table in &tables {
+    let (mut found, mut failed, mut count) = (false, Vec::new(), 0);
+    while let Some(table) = tables.try_next().await? {
+        count += 1;
         let progress = Progress::new(format!("verifying {}", table.name), s.global.quiet);
         let show = |done: u64, total: u64| progress.at(done + 1, total + 1);
-        let verified = mirror.verify(table, &DeltaRs, options, &show).await;
+        let verified = mirror.verify(&table, &DeltaRs, options, &show).await;
         drop(progress);
         let findings = match verified {
             Ok(findings) => findings,
@@ -788,7 +743,7 @@ async fn verify(s: &Session, name: Option<&str>, options: VerifyOptions) -> Resu
     }
     listing.end()?;
     if let Some(kind) = failed.first() {
-        let message = format!("{} of {} tables could not be verified: see above", failed.len(), tables.len());
+        let message = format!("{} of {count} tables could not be verified: see above", failed.len());
         return Err(TxnLogError::new(*kind, message));
     }
     Ok(if found { Ended::Found } else { Ended::Done })

@@ -11,6 +11,7 @@ use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{At, Catalog, Commit, ErrorKind, Location, Result, TableName, TableRef, TxnLogError};
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{DeltaRs, DeltaTable, SaveMode, Scan, WriteOptions};
+use futures::TryStreamExt;
 use include_dir::{Dir, include_dir};
 use serde_json::{Map, Value, json};
 
@@ -142,7 +143,8 @@ impl Tour<'_> {
         ))?;
 
         self.step("publish both, each to its own _delta_log");
-        for (_, result) in mirror.run().await? {
+        let mut published = mirror.run();
+        while let Some((_, result)) = published.try_next().await? {
             result?;
         }
         let new_files = (before + 1..=committed[0].version).map(|v| format!("{v:020}.json"));

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use deltalakedb_log::{Result, Retention, TableEntry, TxnLogError};
-use deltalakedb_mirror::{ExpireOptions, ExpiredHistory};
+use deltalakedb_log::{Result, Retention, TxnLogError};
+use deltalakedb_mirror::{ExpireOptions, ExpiredHistory, ExpiryStep};
 use deltalakedb_table::duration_ms;
+use futures::TryStreamExt;
 use serde_json::{Value, json};
 
 use crate::Ended;
 use crate::args::{ExpireArgs, Format};
 use crate::commands::{Session, counted};
 
-const COLUMNS: [&str; 5] = ["name", "baseVersion", "versionsEnded", "logFilesRemoved", "result"];
+pub(crate) const COLUMNS: [&str; 5] = ["name", "baseVersion", "versionsEnded", "logFilesRemoved", "result"];
 
 pub(crate) async fn run(s: &Session, args: ExpireArgs) -> Result<Ended> {
     let options = options(s, &args)?;
@@ -35,6 +36,7 @@ fn options(s: &Session, args: &ExpireArgs) -> Result<ExpireOptions> {
     Ok(ExpireOptions {
         keep: Retention { time: time.transpose()?, versions: args.keep_versions.map(|n| n.get()) },
         default: s.settings.retention()?,
+        at_most: None,
         dry_run: args.dry_run,
         committer: s.write_options()?.committer,
     })
@@ -42,33 +44,66 @@ fn options(s: &Session, args: &ExpireArgs) -> Result<ExpireOptions> {
 
 async fn all(s: &Session, options: &ExpireOptions) -> Result<Ended> {
     let catalog = s.catalog(false).await?;
-    let results = s.mirror(&catalog)?.expire_all(options).await?;
+    let mut steps = s.mirror(&catalog)?.expire_all(options);
     let mut out = s.output();
     let mut listing = out.listing(COLUMNS.map(String::from).into());
-    for (entry, result) in &results {
-        listing.row(row(entry, result, options.dry_run))?;
+    let (mut tables, mut failed) = (0, Vec::new());
+    while let Some(step) = steps.try_next().await? {
+        let Some(row) = row_of_step(&step, options.dry_run) else { continue };
+        tables += 1;
+        listing.row(row)?;
+        failed.extend(failure(&step).map(TxnLogError::kind));
     }
     listing.end()?;
-    let failed: Vec<_> = results.iter().filter_map(|(_, result)| result.as_ref().err()).collect();
     match failed.first() {
         None => Ok(Ended::Done),
         Some(first) => {
-            let message = format!("the history of {} of {} tables could not end", failed.len(), results.len());
-            Err(TxnLogError::new(first.kind(), message))
+            let message = format!("the history of {} of {tables} tables could not end", failed.len());
+            Err(TxnLogError::new(*first, message))
         }
     }
 }
 
-fn row(entry: &TableEntry, result: &Result<ExpiredHistory>, dry_run: bool) -> Vec<Value> {
-    let mut row = match result {
-        Ok(expired) => described(expired),
-        Err(_) => json!({"name": entry.name.to_string(), "baseVersion": entry.base_version}),
+fn failure(step: &ExpiryStep) -> Option<&TxnLogError> {
+    match step {
+        ExpiryStep::History(_, result) => result.as_ref().err(),
+        ExpiryStep::Table(_, result) => result.as_ref().err(),
+        ExpiryStep::Audit { .. } => None,
+    }
+}
+
+/// Whether something has ended, or failed.
+pub(crate) fn is_news(step: &ExpiryStep) -> bool {
+    match step {
+        ExpiryStep::History(_, Ok(expired)) => expired.versions > 0,
+        step => failure(step).is_some() || matches!(step, ExpiryStep::Table(..)),
+    }
+}
+
+/// The row of a listing for a step; `None` where there is nothing to say yet.
+pub(crate) fn row_of_step(step: &ExpiryStep, dry_run: bool) -> Option<Vec<Value>> {
+    let (mut row, result) = match step {
+        ExpiryStep::History(_, Ok(expired)) => (described(expired), said(expired, dry_run)),
+        ExpiryStep::History(entry, Err(e)) => {
+            (json!({"name": entry.name.to_string(), "baseVersion": entry.base_version}), e.to_string())
+        }
+        ExpiryStep::Table(table, result) => {
+            let what = match result {
+                Ok(_) if dry_run => {
+                    format!("its retention is over: what the catalog has of {} would be removed", table.name)
+                }
+                Ok(removed) if removed.is_done => {
+                    format!("its retention is over: what the catalog had of {} is removed", table.name)
+                }
+                Ok(_) => return None,
+                Err(e) => e.to_string(),
+            };
+            (json!({"name": table.name.to_string()}), what)
+        }
+        ExpiryStep::Audit { .. } => return None,
     };
-    row["result"] = match result {
-        Ok(expired) => said(expired, dry_run).into(),
-        Err(e) => e.to_string().into(),
-    };
-    COLUMNS.iter().map(|column| row[*column].clone()).collect()
+    row["result"] = result.into();
+    Some(COLUMNS.iter().map(|column| row[*column].clone()).collect())
 }
 
 fn described(expired: &ExpiredHistory) -> Value {

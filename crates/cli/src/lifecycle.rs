@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use deltalakedb_log::catalog::require;
 use deltalakedb_log::lifecycle::find_dropped;
+use deltalakedb_log::listing::inactive_tables;
 use deltalakedb_log::{Catalog, Location, Result, TableName, TableRef, TableState, TxnLogError};
 use deltalakedb_table::{DeletedFiles, DropOptions, DroppedInactive};
+use futures::TryStreamExt;
 use serde_json::{Value, json};
 
 use crate::Ended;
@@ -48,7 +50,8 @@ pub(crate) async fn drop(s: &Session, args: DropArgs) -> Result<Ended> {
     }
     let (mirror, options) = (s.mirror(&catalog)?, s.write_options()?);
     let dropped = deltalakedb_table::drop_table(&mirror, entry.id, how, &options).await?;
-    let until = catalog.inactive_table(entry.id).await?.and_then(|table| table.retained_until);
+    let inactive = catalog.inactive_table(entry.id).await?.filter(|table| table.state == TableState::Dropped);
+    let until = inactive.and_then(|table| table.retained_until);
     let mut out = s.output();
     if out.format() != Format::Table {
         let mut document = entry_json(&dropped.table);
@@ -137,11 +140,11 @@ pub(crate) async fn detach(s: &Session, name: &str, yes: bool) -> Result<Ended> 
 
 /// Lists the tables that are not live.
 pub(crate) async fn inactive(s: &Session) -> Result<Ended> {
-    let tables = s.catalog(false).await?.inactive_tables(None).await?;
+    let mut tables = inactive_tables(s.catalog(false).await?);
     let mut out = s.output();
     let columns = ["name", "location", "state", "version", "droppedAt", "retainedUntil"];
     let mut listing = out.listing(columns.map(String::from).into());
-    for table in &tables {
+    while let Some(table) = tables.try_next().await? {
         let all = json!({
             "name": table.name.to_string(),
             "location": table.location.to_string(),

@@ -12,6 +12,7 @@ mod merge;
 mod operations;
 mod output;
 mod progress;
+mod publishing;
 mod rows;
 mod shell;
 mod sql;

@@ -20,7 +20,8 @@ use crate::commit::{CommitRequest, Committed, NewTable, Outcome};
 use crate::error::{Result, TxnLogError};
 use crate::holds::VersionHolds;
 use crate::ids::{CommitId, TableId, TableName};
-use crate::lifecycle::{TableLifecycle, TableState, no_table};
+use crate::lifecycle::TableLifecycle;
+use crate::listing::TableListing;
 use crate::location::Location;
 use crate::namespaces::CatalogNamespaces;
 use crate::owner::TableOwner;
@@ -33,6 +34,8 @@ use crate::snapshot::{At, CommitSummary, Head, Snapshot};
 use crate::stamp::is_ahead;
 use crate::stats::FileStats;
 use crate::time::format_ms;
+
+pub use crate::lookup::{check_apart, require};
 
 /// Reads one table's log.
 ///
@@ -432,7 +435,9 @@ pub struct MirrorFailure {
 /// - *Durable*: what is [`Outcome::Committed`] survives the process and the power.
 /// - No call holds a database transaction while it waits for anything but the database.
 #[async_trait]
-pub trait Catalog: CatalogNamespaces + HistoryExpiry + TableLifecycle + TableReferences + VersionHolds {
+pub trait Catalog:
+    CatalogNamespaces + HistoryExpiry + TableLifecycle + TableListing + TableReferences + VersionHolds
+{
     /// The catalog's id and its epoch, which is new after every rebuild or restore.
     async fn identity(&self) -> Result<(Uuid, Uuid)>;
 
@@ -448,9 +453,6 @@ pub trait Catalog: CatalogNamespaces + HistoryExpiry + TableLifecycle + TableRef
 
     /// What to call the catalog in a message: its URI without secrets.
     fn describe(&self) -> String;
-
-    /// The tables, by name.
-    async fn tables(&self) -> Result<Vec<TableEntry>>;
 
     /// One table; `None` when there is none.
     async fn find(&self, table: &TableRef) -> Result<Option<TableEntry>>;
@@ -630,86 +632,4 @@ pub struct UnfinishedLoad {
     pub base_version: Option<Version>,
     /// The newest version stored.
     pub current_version: Option<Version>,
-}
-
-/// The table asked for, or the error that names its near relations.
-pub async fn require(catalog: &dyn Catalog, table: &TableRef) -> Result<TableEntry> {
-    if let Some(entry) = catalog.find(table).await? {
-        return Ok(entry);
-    }
-    let place = catalog.describe();
-    match table {
-        TableRef::Id(id) => Err(no_table(*id, &place, catalog.inactive_table(*id).await?.as_ref())),
-        TableRef::Location(l) => Err(TxnLogError::not_found(format!(
-            "no table of {place} is at {l}: bring it in with `dl import {l} --as NAME`"
-        ))),
-        TableRef::Name(name) => {
-            let inactive = catalog.inactive_tables(Some(name)).await?;
-            if let Some(table) = inactive.into_iter().find(|table| table.state != TableState::Deleted) {
-                return Err(table.is_not_live());
-            }
-            let names: Vec<_> = catalog.tables().await?.into_iter().map(|t| t.name.to_string()).collect();
-            let near = near_names(&name.to_string(), &names);
-            let hint = match (near.as_slice(), names.is_empty()) {
-                ([], true) => "it has no tables yet, `dl import` brings one in".to_string(),
-                ([], false) => "`dl tables` lists those there are".to_string(),
-                (near, _) => format!("did you mean {}?", near.join(" or ")),
-            };
-            Err(TxnLogError::not_found(format!("there is no table {name} in {place}: {hint}")))
-        }
-    }
-}
-
-/// An error where a new table at `location` would be inside a table of the catalog, or around one: vacuum of the outer
-/// one would remove the files of the inner one.
-pub async fn check_apart(catalog: &dyn Catalog, location: &Location) -> Result<()> {
-    let tables = catalog.tables().await?;
-    let there = tables.iter().map(|table| (&table.name, &table.location));
-    there.filter(|(_, place)| *place != location).try_for_each(|(name, place)| location.check_apart(name, place))
-}
-
-/// Names within a few letters of `wanted`, nearest first. A namespace both have is no likeness.
-fn near_names(wanted: &str, names: &[String]) -> Vec<String> {
-    let wanted = wanted.to_lowercase();
-    let distance = |name: &String| {
-        let other = name.to_lowercase();
-        let (a, b) = match (wanted.split_once('.'), other.split_once('.')) {
-            (Some((x, a)), Some((y, b))) if x == y => (a, b),
-            _ => (wanted.as_str(), other.as_str()),
-        };
-        let distance = edit_distance(a, b);
-        (distance < b.len() && distance <= 1 + b.len() / 4).then(|| (distance, name.clone()))
-    };
-    let mut near: Vec<_> = names.iter().filter_map(distance).collect();
-    near.sort();
-    near.into_iter().take(3).map(|(_, n)| n).collect()
-}
-
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn near_names_are_offered_nearest_first() {
-        let names: Vec<String> = ["default.orders", "default.order", "sales.customers"].map(String::from).into();
-        assert_eq!(near_names("default.ordrs", &names), ["default.orders", "default.order"]);
-        assert!(near_names("nothing.alike", &names).is_empty());
-        assert!(near_names("default.newt", &names).is_empty());
-        assert_eq!(near_names("sale.customers", &names), ["sales.customers"]);
-    }
 }

@@ -107,6 +107,7 @@ pub mod actions {
 mod expiry;
 mod holds;
 mod lifecycle;
+mod listing;
 mod loads;
 mod namespaces;
 mod owners;
@@ -194,6 +195,13 @@ where
         lifecycle::a_place_is_taken_until_its_files_are_deleted,
         lifecycle::a_detached_table_comes_back_as_another,
         lifecycle::commits_are_before_a_drop_or_not_at_all,
+        listing::tables_are_listed_page_by_page,
+        listing::a_listing_goes_on_while_tables_come_and_go,
+        listing::tables_that_are_not_live_are_listed_page_by_page,
+        listing::a_place_is_not_inside_of_another,
+        listing::a_table_that_is_over_is_removed,
+        listing::a_large_table_is_removed_in_steps,
+        listing::a_catalog_says_how_much_history_is_kept,
         holds::a_held_version_is_listed_until_its_hold_ends,
         holds::a_version_that_is_not_there_cannot_be_held,
         namespaces::a_namespace_is_there_until_it_is_dropped,

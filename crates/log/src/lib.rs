@@ -1,8 +1,8 @@
 //! The Delta log as data.
 //!
 //! Actions and commits that lose nothing ([`action`]), what a table is at a version ([`snapshot`]), how a commit is
-//! decided ([`commit`]), the promises every log keeps ([`catalog`]), what becomes of tables ([`lifecycle`])
-//! and of their history ([`retention`]), which versions
+//! decided ([`commit`]), the promises every log keeps ([`catalog`]), which tables there are ([`listing`], [`lookup`]),
+//! what becomes of them ([`lifecycle`]) and of their history ([`retention`]), which versions
 //! readers hold ([`holds`]), and which tables have files of others ([`references`]). Logs here: [`FileTxnLogReader`] and
 //! [`FileTxnLogWriter`] for a plain `_delta_log` on any object store, and [`MemoryCatalog`], the model that other
 //! catalogs are proved against by [`conformance`]. No SQL.
@@ -19,8 +19,10 @@ mod file;
 pub mod holds;
 mod ids;
 pub mod lifecycle;
+pub mod listing;
 mod local;
 mod location;
+pub mod lookup;
 mod memory;
 pub mod namespaces;
 mod object;
@@ -47,6 +49,7 @@ pub use file::{CheckpointState, FileDetails, FileTxnLogReader, FileTxnLogWriter,
 pub use holds::{Hold, VersionHolds};
 pub use ids::{Clock, CommitId, SeededClock, SystemClock, TableId, TableName};
 pub use lifecycle::{DropMode, DropTable, InactiveTable, TableLifecycle, TableState};
+pub use listing::{TableListing, TablePage};
 pub use local::{Durability, LocalFiles, ModifiedAt};
 pub use location::Location;
 pub use memory::MemoryCatalog;

@@ -16,6 +16,7 @@ use crate::commit::NewTable;
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::ids::{TableId, TableName};
 use crate::location::Location;
+use crate::retention::COMMIT_IDS_MS;
 use crate::time::format_ms;
 
 /// What becomes of a catalog's tables.
@@ -60,12 +61,42 @@ pub trait TableLifecycle: Send + Sync + fmt::Debug {
     /// A table that is in the catalog and not live; `None` for any other.
     async fn inactive_table(&self, table: TableId) -> Result<Option<InactiveTable>>;
 
-    /// The tables that are not live, or those of them that had a name: by name, and of one name the newest first.
-    async fn inactive_tables(&self, name: Option<&TableName>) -> Result<Vec<InactiveTable>>;
+    /// Some of the tables that are not live, in the order of [`InactiveTable::by_name`]: at most `limit`, and only those
+    /// after `after`.
+    async fn inactive_tables(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>>;
+
+    /// The tables that are not live and had that name: the last one first, and at most [`SAME_NAME`].
+    async fn inactive_named(&self, name: &TableName) -> Result<Vec<InactiveTable>>;
+
+    /// Some of the tables that are [over](InactiveTable::is_over), in the order of [`InactiveTable::retained_until`] and of
+    /// their ids: at most `limit`, and only those after `after`.
+    async fn tables_over(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>>;
+
+    /// Removes some of what the catalog has of a table that is [over](InactiveTable::is_over), at most [`STEP_ROWS`] rows:
+    /// from the first step on nothing brings the table back, and after the last one, which says so, the catalog does not
+    /// know it any more, nor the ids of its commits.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] for a table that is live or that is not there, [`ErrorKind::Invalid`] when it is not over.
+    async fn remove_table(&self, table: TableId) -> Result<RemovedRows>;
 
     /// The log of a table that is in this state, for reading.
     fn reader_in(&self, table: TableId, state: TableState) -> Arc<dyn TxnLogReader>;
 }
+
+/// What a step of a removal did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemovedRows {
+    /// How many rows it removed.
+    pub rows: u64,
+    /// Whether nothing is left.
+    pub is_done: bool,
+}
+
+/// How many rows a step of a removal removes at most, but for the few that a table has of each kind.
+pub const STEP_ROWS: u64 = 10_000;
+/// How many tables that are not live and had the same name are found.
+pub const SAME_NAME: usize = 100;
 
 /// The operation of the last commit that a catalog makes to a table that is detached. A log that ends with it is no
 /// catalog's any more.
@@ -113,10 +144,13 @@ pub enum TableState {
     Deleted,
     /// It is a plain Delta table.
     Detached,
+    /// It is over, and what the catalog has of it is being removed.
+    Removing,
 }
 
 impl TableState {
-    const ALL: [Self; 6] = [Self::Loading, Self::Live, Self::Dropped, Self::Deleting, Self::Deleted, Self::Detached];
+    const ALL: [Self; 7] =
+        [Self::Loading, Self::Live, Self::Dropped, Self::Deleting, Self::Deleted, Self::Detached, Self::Removing];
 
     /// The name in the database.
     pub fn as_str(self) -> &'static str {
@@ -127,6 +161,7 @@ impl TableState {
             Self::Deleting => "deleting",
             Self::Deleted => "deleted",
             Self::Detached => "detached",
+            Self::Removing => "removing",
         }
     }
 
@@ -157,12 +192,13 @@ impl DropMode {
         }
     }
 
-    /// Until when the table can be undropped, when it is dropped at a time.
-    pub fn retained_until(self, dropped_at: i64) -> Option<i64> {
-        match self {
-            Self::Retain { ms } => Some(dropped_at.saturating_add(ms)),
-            Self::DeleteFiles | Self::Detach => None,
-        }
+    /// Until when the catalog keeps what it has of the table, when it is dropped at a time. One that does not come back is
+    /// kept for the sake of its [commit ids](crate::retention::COMMIT_IDS_MS).
+    pub fn retained_until(self, dropped_at: i64) -> i64 {
+        dropped_at.saturating_add(match self {
+            Self::Retain { ms } => ms,
+            Self::DeleteFiles | Self::Detach => COMMIT_IDS_MS,
+        })
     }
 
     /// What the audit calls it.
@@ -188,7 +224,7 @@ pub struct InactiveTable {
     pub state: TableState,
     /// When it was dropped, in milliseconds since 1970.
     pub dropped_at: Option<i64>,
-    /// Until when it can be undropped, in milliseconds since 1970.
+    /// Until when the catalog keeps what it has of it, in milliseconds since 1970; a dropped table can be undropped so long.
     pub retained_until: Option<i64>,
     /// The oldest version held, once there is one.
     pub base_version: Option<Version>,
@@ -197,10 +233,11 @@ pub struct InactiveTable {
 }
 
 impl InactiveTable {
-    /// The order of a listing: by name, and of one name the newest first.
+    /// The order of a listing: by name, and of one name the one that was dropped first, first. One that is not dropped
+    /// comes last.
     pub fn by_name(a: &Self, b: &Self) -> Ordering {
-        let newest_first = b.dropped_at.cmp(&a.dropped_at);
-        a.name.cmp(&b.name).then(newest_first).then(a.id.cmp(&b.id))
+        let dropped_at = |table: &Self| table.dropped_at.unwrap_or(i64::MAX);
+        a.name.cmp(&b.name).then(dropped_at(a).cmp(&dropped_at(b))).then(a.id.cmp(&b.id))
     }
 
     /// What became of it, as a sentence without its end.
@@ -215,6 +252,7 @@ impl InactiveTable {
                 format!("the table {name} at {place} was dropped{at}, with its files")
             }
             TableState::Detached => format!("the table {name} was detached{at}"),
+            TableState::Removing => format!("the table {name} was dropped{at}, and its retention is over"),
         }
     }
 
@@ -233,7 +271,32 @@ impl InactiveTable {
             TableState::Detached => {
                 format!("it is a plain Delta table at {place}, `dl import {place} --as {name}` brings it in again")
             }
+            TableState::Removing => "what the catalog has of it is being removed".into(),
         }
+    }
+
+    /// Whether the catalog need not keep what it has of it any more, at that time: it was dropped or detached, its files
+    /// are deleted if they were to be, and its retention is over.
+    pub fn is_over(&self, now_ms: i64) -> bool {
+        match self.state {
+            TableState::Loading | TableState::Live | TableState::Deleting => false,
+            TableState::Dropped | TableState::Deleted | TableState::Detached => {
+                self.retained_until.is_some_and(|until| until <= now_ms)
+            }
+            TableState::Removing => true,
+        }
+    }
+
+    /// An error where it cannot be removed at that time.
+    pub fn check_removal(&self, now_ms: i64) -> Result<()> {
+        if self.is_over(now_ms) {
+            return Ok(());
+        }
+        if self.state == TableState::Live {
+            return Err(TxnLogError::not_found(format!("{}: only a table that was dropped is removed", self.fate())));
+        }
+        let until = self.retained_until.map(|ms| format!(" before {}", format_ms(ms))).unwrap_or_default();
+        Err(TxnLogError::invalid(format!("{} and is not removed{until}: {}", self.fate(), self.advice())))
     }
 
     /// The error of whoever asks for it as for a table that is live.
@@ -255,7 +318,7 @@ impl InactiveTable {
                 let (place, fate, advice) = (&self.location, self.fate(), self.advice());
                 taken(format!("the files at {place} are being deleted ({fate}): {advice}"))
             }),
-            TableState::Dropped | TableState::Deleted | TableState::Detached => None,
+            TableState::Dropped | TableState::Deleted | TableState::Detached | TableState::Removing => None,
         }
     }
 
@@ -278,7 +341,7 @@ impl InactiveTable {
 /// The table of that name that was dropped last and can be undropped; or else one of that name that cannot be, which
 /// [`TableLifecycle::undrop_table`] refuses with what became of it.
 pub async fn find_dropped(catalog: &dyn Catalog, name: &TableName) -> Result<InactiveTable> {
-    let mut tables = catalog.inactive_tables(Some(name)).await?;
+    let mut tables = catalog.inactive_named(name).await?;
     let found = tables.iter().position(|table| table.state == TableState::Dropped).unwrap_or(0);
     if found < tables.len() {
         return Ok(tables.swap_remove(found));
@@ -367,6 +430,7 @@ mod tests {
             (TableState::Deleted, "with its files: it cannot be brought back"),
             (TableState::Detached, "`dl import /nowhere/orders --as sales.orders` brings it in again"),
             (TableState::Loading, "`dl drop sales.orders` gives it up"),
+            (TableState::Removing, "its retention is over: what the catalog has of it is being removed"),
         ] {
             let said = table(state).is_not_live().to_string();
             assert!(said.contains(says), "{said}");

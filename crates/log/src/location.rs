@@ -76,8 +76,12 @@ impl Location {
 
     /// The same place with every link in it followed, as the file system is now.
     pub fn resolved(&self) -> Self {
-        let url = self.local_path().and_then(|path| Url::from_directory_path(normal(&path)).ok());
-        url.map_or_else(|| self.clone(), Self)
+        self.local_path().and_then(|path| Self::of_folder(&path)).unwrap_or_else(|| self.clone())
+    }
+
+    /// An absolute path on this machine, with every link in it followed; `None` for any other.
+    pub fn of_folder(path: &std::path::Path) -> Option<Self> {
+        Url::from_directory_path(normal(path)).ok().map(Self)
     }
 
     /// The URL, ending in a slash.
@@ -109,15 +113,11 @@ impl Location {
     }
 
     /// An error where this place of a new table is inside that of another one, or around it.
-    pub fn check_apart(&self, name: &TableName, registered: &Location) -> Result<()> {
-        // A folder that was moved and linked is the same folder.
-        let place = &registered.resolved();
-        let why = if self == place {
-            format!("{self} is the place of the table {name}, which is registered at {registered}")
-        } else if self.is_within(place) {
-            format!("{self} is inside the table {name}, which is at {registered}")
+    pub fn check_apart(&self, name: &TableName, place: &Location) -> Result<()> {
+        let why = if self.is_within(place) {
+            format!("{self} is inside the table {name}, which is at {place}")
         } else if place.is_within(self) {
-            format!("the table {name} is inside {self}, at {registered}")
+            format!("the table {name} is inside {self}, at {place}")
         } else {
             return Ok(());
         };

@@ -27,6 +27,7 @@ use crate::location::Location;
 use crate::owner::{TableOwner, check_owner};
 use crate::path::{FileKey, PathKey, SetHash};
 use crate::predicate::Predicate;
+use crate::retention::Retention;
 use crate::schema::Schema;
 use crate::snapshot::{At, Changes, CommitSummary, Head, Snapshot, newest_first};
 use crate::stamp::{self, Stamp, TimeLeap};
@@ -35,6 +36,7 @@ use crate::verbatim::{StoredAlready, is_stored};
 mod expiry;
 mod holds;
 mod lifecycle;
+mod listing;
 mod namespaces;
 mod references;
 
@@ -53,6 +55,8 @@ pub struct MemoryCatalog {
     namespaces: Arc<Mutex<BTreeSet<String>>>,
     /// How many versions were ever stored.
     stored: Arc<AtomicU64>,
+    /// What is kept of tables that do not say it themselves.
+    retention: Arc<Mutex<Retention>>,
 }
 
 #[derive(Clone, Debug)]
@@ -98,8 +102,8 @@ impl MemoryCatalog {
     /// An empty catalog that takes time and ids from `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let (id, epoch) = (clock.new_uuid(), Arc::new(Mutex::new(clock.new_uuid())));
-        let (tables, namespaces) = (Arc::default(), Arc::default());
-        Self { id, epoch, clock, compared: Arc::default(), tables, namespaces, stored: Arc::default() }
+        let (tables, namespaces, retention) = (Arc::default(), Arc::default(), Arc::default());
+        Self { id, epoch, clock, compared: Arc::default(), tables, namespaces, stored: Arc::default(), retention }
     }
 
     fn epoch(&self) -> MutexGuard<'_, Uuid> {
@@ -109,6 +113,15 @@ impl MemoryCatalog {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<TableId, Table>> {
         // Every change below is complete before the next fallible step, so a poisoned lock guards a sound state.
         self.tables.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The tables that are there for everyone, in the order of their names.
+    fn entries(&self) -> Vec<TableEntry> {
+        let tables = self.lock();
+        let live = tables.iter().filter(|(_, t)| t.is_live());
+        let mut entries: Vec<_> = live.filter_map(|(id, t)| t.entry(*id)).collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries
     }
 
     fn with<T>(&self, id: TableId, f: impl FnOnce(&mut Table) -> Result<T>) -> Result<T> {
@@ -462,16 +475,8 @@ impl Catalog for MemoryCatalog {
         DESCRIPTION.into()
     }
 
-    async fn tables(&self) -> Result<Vec<TableEntry>> {
-        let tables = self.lock();
-        let mut entries: Vec<_> =
-            tables.iter().filter(|(_, t)| t.is_live()).filter_map(|(id, t)| t.entry(*id)).collect();
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
-    }
-
     async fn find(&self, table: &TableRef) -> Result<Option<TableEntry>> {
-        Ok(self.tables().await?.into_iter().find(|t| match table {
+        Ok(self.entries().into_iter().find(|t| match table {
             TableRef::Id(id) => t.id == *id,
             TableRef::Name(name) => t.name == *name,
             TableRef::Location(location) => t.location == *location,

@@ -1,7 +1,7 @@
 //! How long history is kept, and where it may end.
 //!
 //! A table keeps the versions of a time and a number of the newest ones: a version ends when both allow it. What is kept
-//! is set for a table by its properties, and for all others by whoever runs the catalog. Ending history is a catalog's
+//! is set for a table by its properties, and for all others in the catalog. Ending history is a catalog's
 //! [`HistoryExpiry`]; where it may end is decided by [`HistoryLimits`], for every catalog the same.
 
 use std::fmt;
@@ -19,9 +19,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub const DEFAULT_TIME: Duration = DAY.saturating_mul(30);
 /// How long tombstones are kept where a table does not say otherwise, as in Delta.
 const DEFAULT_TOMBSTONES: Duration = DAY.saturating_mul(7);
-/// A commit is found by its id for at least that long, also when its version has ended: a client that lost an answer, and
-/// was away for some days, still learns what became of its commit.
-const COMMIT_IDS: Duration = DAY.saturating_mul(7);
+/// A commit is found by its id for at least so many milliseconds, also when its version has ended: a client that lost an
+/// answer, and was away for some days, still learns what became of its commit.
+pub const COMMIT_IDS_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 
 /// The property of a table with the time that its history is kept.
 pub const TIME_PROPERTY: &str = "delta.logRetentionDuration";
@@ -69,7 +69,7 @@ impl Retention {
         Ok(Keep {
             since_ms: before(now_ms, time),
             versions: self.versions.unwrap_or(1).max(1),
-            ids_since_ms: before(now_ms, COMMIT_IDS),
+            ids_since_ms: now_ms.saturating_sub(COMMIT_IDS_MS),
         })
     }
 
@@ -190,6 +190,12 @@ pub trait HistoryExpiry: Send + Sync + fmt::Debug {
 
     /// Ends some of a table's history, as far as it may end: see [`Expired::is_done`].
     async fn expire(&self, expiry: &Expiry) -> Result<Expired>;
+
+    /// What the catalog keeps of tables that do not say it themselves, as far as that is said.
+    async fn default_retention(&self) -> Result<Retention>;
+
+    /// Says it, from now on for every process; what is not given stays as it was.
+    async fn set_default_retention(&self, retention: Retention, committer: Option<&str>) -> Result<()>;
 
     /// Removes some lines of the audit that are older than that time, in milliseconds since 1970: how many. None are left
     /// when it is 0.

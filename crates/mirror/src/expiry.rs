@@ -5,19 +5,31 @@
 //! `_delta_log` that are older than that checkpoint. A process that stops in between leaves more than is needed, and the
 //! next one goes on.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use deltalakedb_log::lifecycle::RemovedRows;
+use deltalakedb_log::listing::tables;
 use deltalakedb_log::retention::{Expiry, Retention, before};
-use deltalakedb_log::{Result, TableEntry, TableId, TableName, Version};
+use deltalakedb_log::{Catalog, InactiveTable, Result, TableEntry, TableId, TableName, Version};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 
 use crate::publish::Mirror;
 use crate::upkeep::protected_before;
+
+/// Tables that are over and are looked at together.
+const PAGE: usize = 100;
 
 /// Which history ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExpireOptions {
     /// What is kept whatever a table says.
     pub keep: Retention,
-    /// What is kept where a table does not say it.
+    /// What is kept where a table does not say it, instead of what the catalog says.
     pub default: Retention,
+    /// How many versions of a table end at most.
+    pub at_most: Option<u64>,
     /// Only says what would end.
     pub dry_run: bool,
     /// Whoever ends it.
@@ -47,10 +59,12 @@ impl Mirror {
         let entry = self.entry(table).await?;
         self.check_following(&entry).await?;
         let head = self.catalog.reader(table).head().await?;
-        let retention = options.keep.or(Retention::of_table(&head.metadata)?).or(options.default);
+        let of_table = Retention::of_table(&head.metadata)?;
+        let retention = options.keep.or(of_table).or(options.default).or(self.catalog.default_retention().await?);
         let keep = retention.keep(&head.metadata, self.catalog.now_ms().await?)?;
-        let end = self.catalog.end_of_history(table, &keep).await?;
-        let up_to = if end < protected_before(&head) { entry.base_version } else { end };
+        let (end, protected) = (self.catalog.end_of_history(table, &keep).await?, protected_before(&head));
+        let most = options.at_most.map_or(end, |versions| entry.base_version.saturating_add(versions).max(protected));
+        let up_to = if end < protected { entry.base_version } else { end.min(most) };
         let mut expired = ExpiredHistory {
             table: entry.name.clone(),
             base_version: up_to,
@@ -76,7 +90,8 @@ impl Mirror {
         }
         (expired.versions, expired.files) = (versions, Some(files));
         let keeps_log = head.metadata.property("delta.enableExpiredLogCleanup") == Some("false");
-        expired.log_files = Some(match keeps_log {
+        let is_whole = expired.base_version == 0;
+        expired.log_files = Some(match keeps_log || is_whole {
             true => 0,
             false => self.remove_ended(&self.entry(table).await?).await?,
         });
@@ -84,18 +99,80 @@ impl Mirror {
         Ok(expired)
     }
 
-    /// Ends the history of every table, and the audit's. A table whose history cannot end keeps no other from it.
-    pub async fn expire_all(&self, options: &ExpireOptions) -> Result<Vec<(TableEntry, Result<ExpiredHistory>)>> {
-        let mut results = Vec::new();
-        for entry in self.catalog.tables().await? {
-            let result = self.expire(entry.id, options).await;
-            results.push((entry, result));
+    /// Ends the history of every table, removes tables that are [over](InactiveTable::is_over), and ends the audit: one
+    /// step after the other, as they are taken. What fails with one table keeps no other from it.
+    pub fn expire_all(&self, options: &ExpireOptions) -> BoxStream<'static, Result<ExpiryStep>> {
+        let shared = Arc::new((self.clone(), options.clone()));
+        let each = shared.clone();
+        let histories = tables(self.catalog.clone(), None).and_then(move |entry| {
+            let shared = each.clone();
+            async move {
+                let (mirror, options) = shared.as_ref();
+                let result = mirror.expire(entry.id, options).await;
+                Ok(ExpiryStep::History(entry, result))
+            }
+        });
+        let over = TablesOver::default();
+        let over = stream::try_unfold((shared.clone(), over), |(shared, mut over)| async move {
+            let (mirror, options) = shared.as_ref();
+            let step = over.step(mirror.catalog.as_ref(), options.dry_run).await?;
+            Ok(step.map(|(table, result)| (ExpiryStep::Table(table, result), (shared, over))))
+        });
+        let audit = stream::try_unfold(shared, |shared| async move {
+            let (mirror, options) = shared.as_ref();
+            let lines = if options.dry_run { 0 } else { mirror.expire_audit(options).await? };
+            Ok((lines > 0).then_some((ExpiryStep::Audit { lines }, shared)))
+        });
+        histories.chain(over).chain(audit).boxed()
+    }
+
+    async fn expire_audit(&self, options: &ExpireOptions) -> Result<u64> {
+        let retention = options.keep.or(options.default).or(self.catalog.default_retention().await?);
+        self.catalog.expire_audit(before(self.catalog.now_ms().await?, retention.time())).await
+    }
+}
+
+/// A step of [`Mirror::expire_all`].
+#[derive(Debug)]
+pub enum ExpiryStep {
+    /// The history of a table has ended, or would.
+    History(TableEntry, Result<ExpiredHistory>),
+    /// Some of what the catalog has of a table that is over was removed, or all of it would be.
+    Table(InactiveTable, Result<RemovedRows>),
+    /// Lines of the audit were removed.
+    Audit {
+        /// How many.
+        lines: u64,
+    },
+}
+
+/// The tables that are over, and how far their removal has come.
+#[derive(Default)]
+struct TablesOver {
+    /// The next ones, the first of which may be removed in part.
+    next: VecDeque<InactiveTable>,
+    /// The last one that was found.
+    last: Option<InactiveTable>,
+}
+
+impl TablesOver {
+    async fn step(
+        &mut self,
+        catalog: &dyn Catalog,
+        dry_run: bool,
+    ) -> Result<Option<(InactiveTable, Result<RemovedRows>)>> {
+        if self.next.is_empty() {
+            self.next = catalog.tables_over(self.last.as_ref(), PAGE).await?.into();
+            self.last = self.next.back().cloned().or(self.last.take());
         }
-        if !options.dry_run {
-            let time = options.keep.or(options.default).time();
-            let since = before(self.catalog.now_ms().await?, time);
-            while self.catalog.expire_audit(since).await? > 0 {}
+        let Some(table) = self.next.pop_front() else { return Ok(None) };
+        let result = match dry_run {
+            true => Ok(RemovedRows { rows: 0, is_done: false }),
+            false => catalog.remove_table(table.id).await,
+        };
+        if !dry_run && result.as_ref().is_ok_and(|removed| !removed.is_done) {
+            self.next.push_front(table.clone());
         }
-        Ok(results)
+        Ok(Some((table, result)))
     }
 }

@@ -2,6 +2,7 @@
 
 use deltalakedb_log::catalog::{HistoryLoad, MirrorState, check_apart};
 use deltalakedb_log::commit::{Group, NewTable, catalog_of};
+use deltalakedb_log::lookup::check_not_linked;
 use deltalakedb_log::{
     Action, Commit, ErrorKind, FileTxnLogReader, Location, Result, TableEntry, TableId, TableName, TableRef,
     TxnLogError, TxnLogReader, Version, check_owner,
@@ -56,6 +57,7 @@ impl Mirror {
                     return Err(taken);
                 }
                 check_apart(catalog, location).await?;
+                check_not_linked(catalog, location, self.stores.as_ref()).await?;
                 (fresh, name.clone(), None)
             }
         };

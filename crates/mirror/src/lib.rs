@@ -2,7 +2,7 @@
 //!
 //! [`Mirror`] publishes what a catalog has committed, and writes checkpoints of it; [`Mirror::import`] brings an existing
 //! log into a catalog; [`Mirror::verify`] compares the two, [`Mirror::repair`] puts back what is missing, and
-//! [`Mirror::expire`] ends history in both.
+//! [`Mirror::expire`] ends history in both; [`ExpiryCycle`] does it for all tables in the background.
 //! [`check_not_behind`] says whether a catalog may go on from where it is. Everything here speaks
 //! [`deltalakedb_log::Catalog`] and object stores, no SQL.
 
@@ -10,6 +10,7 @@ mod behind;
 mod checkpoint;
 mod checksum;
 mod commits;
+mod cycle;
 mod data;
 mod divergence;
 mod expiry;
@@ -25,7 +26,8 @@ mod verify;
 
 pub use behind::check_not_behind;
 pub use checkpoint::Checkpointed;
-pub use expiry::{ExpireOptions, ExpiredHistory};
+pub use cycle::ExpiryCycle;
+pub use expiry::{ExpireOptions, ExpiredHistory, ExpiryStep};
 pub use import::Imported;
 pub use lifecycle::Undropped;
 pub use publish::{Mirror, Published};

@@ -9,11 +9,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, Metadata};
 use deltalakedb_log::catalog::{Artifact, FutureTimes, Lease, require};
+use deltalakedb_log::listing::tables;
 use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{
     Catalog, Clock, Commit, Durability, ErrorKind, LocalFiles, Location, Result, TableEntry, TableId, TableRef,
     TxnLogError, Version,
 };
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use uuid::Uuid;
 
@@ -154,14 +157,18 @@ impl Mirror {
         Ok(self.publish_all(table).await?.published)
     }
 
-    /// Publishes every table, one after the other; waits for publishers that died. The results are by table name.
-    pub async fn run(&self) -> Result<Vec<(TableEntry, Result<Published>)>> {
-        let mut results = Vec::new();
-        for entry in self.catalog.tables().await? {
-            let result = self.publish_or_wait(&entry).await;
-            results.push((entry, result));
-        }
-        Ok(results)
+    /// Publishes every table, one after the other, as the results are taken; waits for publishers that died. The results
+    /// are by table name.
+    pub fn run(&self) -> BoxStream<'static, Result<(TableEntry, Result<Published>)>> {
+        let mirror = self.clone();
+        let publish = move |entry: TableEntry| {
+            let mirror = mirror.clone();
+            async move {
+                let result = mirror.publish_or_wait(&entry).await;
+                Ok((entry, result))
+            }
+        };
+        tables(self.catalog.clone(), None).and_then(publish).boxed()
     }
 
     pub(crate) async fn publish_or_wait(&self, entry: &TableEntry) -> Result<Published> {

@@ -1,7 +1,10 @@
 //! How far mirrors are.
 
 use deltalakedb_log::catalog::MirrorFailure;
+use deltalakedb_log::listing::tables;
 use deltalakedb_log::{At, Result, TableEntry};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 
 use crate::publish::Mirror;
 
@@ -19,23 +22,28 @@ pub struct Status {
 }
 
 impl Mirror {
-    /// How far every table's mirror is.
-    pub async fn status(&self) -> Result<Vec<Status>> {
-        let mut all = Vec::new();
-        for mut table in self.catalog.tables().await? {
-            table.published_version = table.published_version.max(self.unsettled(table.id));
-            let next = table.published_version.map_or(table.base_version, |v| v + 1);
-            let behind = (table.current_version + 1).saturating_sub(next);
-            let lag_ms = match behind {
-                0 => 0,
-                _ => {
-                    let oldest = self.catalog.reader(table.id).snapshot(At::Version(next)).await?;
-                    (self.clock.now_ms() - oldest.head.timestamp).max(0)
-                }
-            };
-            let failures = self.catalog.mirror_failures(table.id).await?;
-            all.push(Status { table, behind, lag_ms, failures });
-        }
-        Ok(all)
+    /// How far every table's mirror is, by table name.
+    pub fn status(&self) -> BoxStream<'static, Result<Status>> {
+        let mirror = self.clone();
+        let status = move |table| {
+            let mirror = mirror.clone();
+            async move { mirror.status_of(table).await }
+        };
+        tables(self.catalog.clone(), None).and_then(status).boxed()
+    }
+
+    async fn status_of(&self, mut table: TableEntry) -> Result<Status> {
+        table.published_version = table.published_version.max(self.unsettled(table.id));
+        let next = table.published_version.map_or(table.base_version, |v| v + 1);
+        let behind = (table.current_version + 1).saturating_sub(next);
+        let lag_ms = match behind {
+            0 => 0,
+            _ => {
+                let oldest = self.catalog.reader(table.id).snapshot(At::Version(next)).await?;
+                (self.clock.now_ms() - oldest.head.timestamp).max(0)
+            }
+        };
+        let failures = self.catalog.mirror_failures(table.id).await?;
+        Ok(Status { table, behind, lag_ms, failures })
     }
 }

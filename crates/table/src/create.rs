@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use deltalakedb_log::action::Add;
 use deltalakedb_log::catalog::{Catalog, TableRef, check_apart};
 use deltalakedb_log::commit::{Base, Committed, NewTable};
+use deltalakedb_log::lookup::check_not_linked;
 use deltalakedb_log::{ErrorKind, Location, Result, TableId, TableName, TxnLogError};
 use futures::TryStreamExt;
 use object_store::path::Path;
@@ -150,6 +151,7 @@ pub(crate) async fn check_place(catalog: &dyn Catalog, new: &NewTable, options: 
         }
     }
     check_apart(catalog, &new.location).await?;
+    check_not_linked(catalog, &new.location, options.stores.as_ref()).await?;
     if has_log(&new.location, options).await? {
         let (place, name) = (&new.location, &new.name);
         return Err(TxnLogError::new(

@@ -54,7 +54,13 @@ pub struct DeletedFiles {
 pub async fn drop_table(mirror: &Mirror, table: TableId, how: DropOptions, options: &WriteOptions) -> Result<Dropped> {
     let mode = match how.delete_files {
         true => DropMode::DeleteFiles,
-        false => DropMode::Retain { ms: i64::try_from(options.dropped_retention.as_millis()).unwrap_or(i64::MAX) },
+        false => {
+            let time = match options.dropped_retention {
+                Some(time) => time,
+                None => mirror.catalog().default_retention().await?.time(),
+            };
+            DropMode::Retain { ms: i64::try_from(time.as_millis()).unwrap_or(i64::MAX) }
+        }
     };
     let drop = DropTable {
         mode,
@@ -87,7 +93,7 @@ pub async fn drop_inactive(
     options: &WriteOptions,
 ) -> Result<DroppedInactive> {
     let catalog = mirror.catalog();
-    for table in catalog.inactive_tables(Some(name)).await? {
+    for table in catalog.inactive_named(name).await? {
         match table.state {
             TableState::Loading => {
                 catalog.abandon_load(table.id).await?;

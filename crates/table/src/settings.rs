@@ -19,6 +19,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("durability", "full or catalog"),
     ("import.future_times", "refuse or accept"),
     ("mirror.checkpoint_interval", "a number of versions, 1 or more"),
+    ("mirror.expire_interval", "a duration such as 1h, or never"),
     ("mirror.lag_alert", "a duration such as 60s"),
     ("mirror.mode", "inline or background"),
     ("output.rows", "a number of rows, or all"),
@@ -31,6 +32,9 @@ const KNOWN: &[(&str, &str)] = &[
     ("sql.schema", "create_if_missing or error"),
     ("warehouse", "a location below which new tables are made"),
 ];
+
+/// How often history ends in the background, unless that is set.
+const EXPIRE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// What a user has set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +74,7 @@ impl Settings {
         self.write_options()?;
         self.retention()?;
         self.checkpoint_interval()?;
+        self.expire_interval()?;
         self.file_mode()?;
         self.output_rows()?;
         self.allowed_paths()?;
@@ -160,6 +165,22 @@ impl Settings {
         self.get(key).map(|text| text.parse().map_err(|_| self.wrong(key))).transpose()
     }
 
+    /// How long `dl mirror run --watch` waits after it has ended the history of all tables until it begins again; `None`:
+    /// it ends none.
+    pub fn expire_interval(&self) -> Result<Option<Duration>> {
+        let key = "mirror.expire_interval";
+        match self.get(key) {
+            None => Ok(Some(EXPIRE_INTERVAL)),
+            Some("never") => Ok(None),
+            Some(text) => self.duration(key, text).map(Some),
+        }
+    }
+
+    fn duration(&self, key: &str, text: &str) -> Result<Duration> {
+        let ms = duration_ms(text).and_then(|ms| u64::try_from(ms).ok());
+        ms.map(Duration::from_millis).ok_or_else(|| self.wrong(key))
+    }
+
     /// How many rows of a result a table shows: `Some(None)` is all; `None` when nothing was said.
     pub fn output_rows(&self) -> Result<Option<Option<u64>>> {
         match self.get("output.rows") {
@@ -219,18 +240,14 @@ impl Settings {
             Some("catalog") => Durability::Catalog,
             Some(_) => return Err(self.wrong("durability")),
         };
-        if let Some(time) = self.retention()?.time {
-            options.dropped_retention = time;
-        }
+        options.dropped_retention = self.retention()?.time;
         Ok(options)
     }
 
-    /// What is kept of tables that were dropped, and of the history of those that do not say it themselves.
+    /// What is kept of tables that were dropped, and of the history of those that do not say it themselves, where it is
+    /// not to be what the catalog says. `dl init` stores it in the catalog.
     pub fn retention(&self) -> Result<Retention> {
-        let time = self.get("retention.time").map(|text| {
-            let ms = duration_ms(text).and_then(|ms| u64::try_from(ms).ok());
-            ms.map(Duration::from_millis).ok_or_else(|| self.wrong("retention.time"))
-        });
+        let time = self.get("retention.time").map(|text| self.duration("retention.time", text));
         let versions = self.get("retention.versions").map(|text| {
             let number = text.parse::<NonZeroU64>();
             number.map(NonZeroU64::get).map_err(|_| self.wrong("retention.versions"))
@@ -310,6 +327,7 @@ mod tests {
         }
         says(&["paths.allowed=s3://a,nosuch://b"], "is not a location");
         says(&["retention.time=long"], "expected a duration such as 30d");
+        says(&["mirror.expire_interval=often"], "expected a duration such as 1h, or never");
         says(&["retention.versions=0"], "expected a number of versions, 1 or more");
         says(&["x"], "KEY=VALUE");
     }

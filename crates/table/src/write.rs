@@ -70,12 +70,9 @@ pub struct WriteOptions {
     pub applications: Vec<Txn>,
     /// Where warnings go.
     pub notices: Notices,
-    /// How long a table that is dropped can be undropped.
-    pub dropped_retention: Duration,
+    /// How long a table that is dropped can be undropped; without it as long as the catalog keeps history.
+    pub dropped_retention: Option<Duration>,
 }
-
-/// Thirty days.
-const DROPPED_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Where warnings go that a commit brings with it: a sentence each, to the log of the program unless somebody listens.
 #[derive(Clone, Default)]
@@ -150,7 +147,7 @@ impl Default for WriteOptions {
             metadata: BTreeMap::new(),
             applications: Vec::new(),
             notices: Notices::default(),
-            dropped_retention: DROPPED_RETENTION,
+            dropped_retention: None,
         }
     }
 }

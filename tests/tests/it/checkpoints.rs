@@ -377,13 +377,13 @@ async fn a_checkpoint_that_fails_stops_nothing_and_is_remembered() {
     }
     shop.append("c").await;
     assert_eq!(shop.mirror.publish(shop.id).await.unwrap().count, 1, "publishing goes on");
-    let failures = shop.mirror.status().await.unwrap().remove(0).failures;
+    let failures = shop.mirror.status().try_collect::<Vec<_>>().await.unwrap().remove(0).failures;
     assert_eq!(failures.len(), 1, "{failures:?}");
     assert_eq!((failures[0].version, failures[0].artifact, failures[0].attempts), (2, Artifact::Checkpoint, 1));
     assert_eq!(shop.hinted(), None, "no reader is led to what is not there");
     shop.append("d").await;
     assert_eq!(shop.mirror.publish(shop.id).await.unwrap().checkpoint, Some(4), "the next one is tried again");
-    assert_eq!(shop.mirror.status().await.unwrap().remove(0).failures, []);
+    assert_eq!(shop.mirror.status().try_collect::<Vec<_>>().await.unwrap().remove(0).failures, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

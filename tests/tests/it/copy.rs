@@ -13,8 +13,8 @@ use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::conformance::actions::{file, metadata, protocol, remove, txn};
 use deltalakedb_log::namespaces::all_namespaces;
 use deltalakedb_log::{
-    Catalog, CatalogNamespaces, CommitId, CommitRequest, DropMode, DropTable, ErrorKind, TableId, TableLifecycle,
-    TableRef, TableReferences, VersionHolds,
+    Catalog, CatalogNamespaces, CommitId, CommitRequest, DropMode, DropTable, ErrorKind, HistoryExpiry, Retention,
+    TableId, TableLifecycle, TableListing, TableRef, TableReferences, VersionHolds,
 };
 use deltalakedb_tests::{Database, State, databases, location, our_state};
 use uuid::Uuid;
@@ -183,11 +183,15 @@ async fn a_copy_has_the_names_of_now() {
             assert_eq!(target.tables().await.unwrap(), source.tables().await.unwrap(), "{database:?}");
             let namespaces = (all_namespaces(&target).await.unwrap(), all_namespaces(&source).await.unwrap());
             assert_eq!(namespaces.0, namespaces.1, "{database:?}");
-            let inactive = (target.inactive_tables(None).await.unwrap(), source.inactive_tables(None).await.unwrap());
+            let inactive =
+                (target.inactive_tables(None, 100).await.unwrap(), source.inactive_tables(None, 100).await.unwrap());
             assert_eq!(inactive.0, inactive.1, "{database:?}");
         };
         source.create_namespace("empty", None).await.unwrap();
+        let retention = Retention { time: Some(std::time::Duration::from_secs(5)), versions: Some(7) };
+        source.set_default_retention(retention, None).await.unwrap();
         copied().await;
+        assert_eq!(target.default_retention().await.unwrap(), retention, "{database:?}");
         source.drop_namespace("empty", None).await.unwrap();
         for (table, name) in [(ids[0], "x"), (ids[1], "a"), (ids[0], "b")] {
             source.rename_table(table, &name.parse().unwrap(), None).await.unwrap();

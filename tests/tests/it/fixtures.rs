@@ -14,6 +14,7 @@ use deltalakedb_tests::{
     agrees_with_delta_rs, copy, golden, import, our_rows, our_state, repository, same_state, sqlite, their_rows,
     their_state, unpack,
 };
+use futures::TryStreamExt;
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -200,7 +201,7 @@ async fn two_copies_of_one_table_are_two_tables() {
     let rows = one.read(&Default::default()).await.unwrap();
     let committed = one.write(rows, SaveMode::Append, &WriteOptions::default()).await.unwrap().unwrap();
     assert_eq!(committed.version, tables[0].current_version + 1);
-    Mirror::new(catalog.clone(), Arc::new(SystemClock)).run().await.unwrap();
+    Mirror::new(catalog.clone(), Arc::new(SystemClock)).run().try_collect::<Vec<_>>().await.unwrap();
     for (table, versions) in catalog.tables().await.unwrap().iter().zip([15, 14]) {
         assert_eq!(table.current_version + 1, versions, "{}: only one got the commit", table.name);
         agrees_in_full(&catalog, table).await;

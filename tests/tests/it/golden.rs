@@ -108,7 +108,7 @@ async fn check(database: Database, name: String, archive: PathBuf) {
         );
     }
 
-    let runs = Mirror::new(catalog.clone(), Arc::new(SystemClock)).run().await.unwrap();
+    let runs = Mirror::new(catalog.clone(), Arc::new(SystemClock)).run().try_collect::<Vec<_>>().await.unwrap();
     for (_, published) in runs {
         assert_eq!(published.unwrap().count, 0, "{name}: there is nothing to publish");
     }

@@ -138,12 +138,18 @@ async fn nothing_of_ours_looks_into_a_delta_log() {
     let catalog = sqlite(dir.path()).await;
     let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
     let (hidden, open) = (filled(&catalog, dir.path(), "hidden").await, filled(&catalog, dir.path(), "open").await);
-    mirror.run().await.unwrap().into_iter().for_each(|(_, published)| assert_eq!(published.unwrap().count, 4));
+    mirror
+        .run()
+        .try_collect::<Vec<_>>()
+        .await
+        .unwrap()
+        .into_iter()
+        .for_each(|(_, published)| assert_eq!(published.unwrap().count, 4));
     let before = answers(&catalog, &hidden).await;
     poison(&hidden).await;
     assert_eq!(answers(&catalog, &hidden).await, before);
     assert_eq!(operate(&catalog, &hidden).await, operate(&catalog, &open).await);
-    let results = mirror.run().await.unwrap();
+    let results = mirror.run().try_collect::<Vec<_>>().await.unwrap();
     let failed: Vec<_> = results.iter().filter(|(_, r)| r.is_err()).map(|(t, _)| t.name.to_string()).collect();
     assert_eq!(failed, ["default.hidden"], "only publishing needs it");
 }

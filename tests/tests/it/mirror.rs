@@ -13,6 +13,7 @@ use deltalakedb_log::{
 use deltalakedb_mirror::{Finding, Mirror, Published, VerifyOptions};
 use deltalakedb_table::DeltaRs;
 use deltalakedb_tests::{agrees_with_delta_rs, contents, copy, import, location, repository, sqlite};
+use futures::TryStreamExt;
 use uuid::Uuid;
 
 /// A catalog with one table in a folder of its own.
@@ -125,7 +126,7 @@ async fn what_is_committed_is_published_as_it_is() {
     shop.try_commit(vec![remove(&file("a", 0, 9)), Action::Add(file("b%20ü", 5, 6)), txn("app", 7)]).await.unwrap();
     shop.try_commit(vec![domain("d", "c", false)]).await.unwrap();
     assert_eq!(shop.entry().await.published_version, None);
-    assert_eq!(shop.mirror.status().await.unwrap()[0].behind, 4);
+    assert_eq!(shop.mirror.status().try_collect::<Vec<_>>().await.unwrap()[0].behind, 4);
     assert_eq!(shop.mirror.publish(shop.id).await.unwrap(), published(3, 4));
     assert_eq!(shop.entry().await.published_version, Some(3));
     assert_eq!(shop.published_files("json"), 4, "the commits");
@@ -188,7 +189,7 @@ async fn a_failure_is_remembered_until_it_is_mended() {
     let says = ["version 0 of default.t is committed but could not be published", "dl mirror run"];
     let error = shop.mirror.publish(shop.id).await.unwrap_err().to_string();
     assert!(says.iter().all(|part| error.contains(part)), "{error}");
-    let status = shop.mirror.status().await.unwrap().remove(0);
+    let status = shop.mirror.status().try_collect::<Vec<_>>().await.unwrap().remove(0);
     assert_eq!((status.behind, status.failures.len()), (2, 1));
     let failure = &status.failures[0];
     assert_eq!((failure.version, failure.attempts), (0, 1), "{failure:?}");
@@ -196,7 +197,7 @@ async fn a_failure_is_remembered_until_it_is_mended() {
     assert_eq!(shop.append("b").await, 2, "committing goes on");
     std::fs::remove_file(shop.root().join("_delta_log")).unwrap();
     assert_eq!(shop.mirror.publish(shop.id).await.unwrap(), published(2, 3));
-    assert_eq!(shop.mirror.status().await.unwrap()[0].failures, []);
+    assert_eq!(shop.mirror.status().try_collect::<Vec<_>>().await.unwrap()[0].failures, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -191,7 +191,7 @@ impl Story {
                 _ => format!("{:?}", catalog.undrop_table(table, Some(&name), None).await.map_err(|e| e.to_string())),
             });
             told.push(format!("{:?}", catalog.tables().await.unwrap()));
-            told.push(format!("{:?}", catalog.inactive_tables(None).await.unwrap()));
+            told.push(format!("{:?}", catalog.inactive_tables(None, 100).await.unwrap()));
         }
         assert_eq!(told[..3], told[3..], "step {step}: memory and the database do the same with {n}");
     }
@@ -408,7 +408,7 @@ impl Story {
 
     async fn check_mirror(&self, dir: &Path) {
         let mirror = Mirror::new(self.database.clone(), Arc::new(SystemClock));
-        for (table, published) in mirror.run().await.unwrap() {
+        for (table, published) in mirror.run().try_collect::<Vec<_>>().await.unwrap() {
             assert_eq!(published.unwrap().version, Some(table.current_version), "in {}", dir.display());
             for version in table.base_version..=table.current_version {
                 let theirs = their_state(&table.location, version).await.unwrap();

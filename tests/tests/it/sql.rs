@@ -96,7 +96,8 @@ async fn every_database_answers_the_same_queries() {
             &[],
         )
         .await;
-        let published = Mirror::new(books.clone(), std::sync::Arc::new(SystemClock)).run().await.unwrap();
+        let published =
+            Mirror::new(books.clone(), std::sync::Arc::new(SystemClock)).run().try_collect::<Vec<_>>().await.unwrap();
         assert_eq!(published.len(), 2, "{database:?}");
         for (entry, published) in published {
             let published = published.unwrap_or_else(|e| panic!("{database:?}: {}: {e}", entry.name));

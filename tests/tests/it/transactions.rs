@@ -24,6 +24,7 @@ use deltalakedb_table::{
 use deltalakedb_tests::history::{Anomaly, End, Op, Recorded, check};
 use deltalakedb_tests::{Database, catalog, databases, location, soak};
 use fastrand::Rng;
+use futures::TryStreamExt;
 use futures::future::{join_all, try_join_all};
 use serde_json::{Value, json};
 
@@ -239,7 +240,7 @@ async fn judge(what: &str, catalog: &Arc<dyn Catalog>, mut history: Vec<Recorded
 
     let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
     let mut sum = 0;
-    for (entry, published) in mirror.run().await.unwrap() {
+    for (entry, published) in mirror.run().try_collect::<Vec<_>>().await.unwrap() {
         assert_eq!(published.unwrap().version, Some(entry.current_version));
         sum += counted(&plain::read(&entry.location, None).await.unwrap()).0;
     }

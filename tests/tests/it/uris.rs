@@ -7,6 +7,7 @@ use deltalakedb_log::{At, SystemClock, TableRef};
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{DeltaTable, SaveMode, Scan, WriteOptions};
 use deltalakedb_tests::{Database, catalog, copy, databases, import, lines, location, repository, their_rows};
+use futures::TryStreamExt;
 
 fn rows(id: i64) -> RecordBatch {
     let id: ArrayRef = Arc::new(Int64Array::from(vec![id]));
@@ -47,7 +48,9 @@ async fn a_uri_opens_a_table_to_read_and_write() {
         // The same table by its place, and for others in its mirror.
         let by_place = TableRef::Location(location(&at));
         let table = DeltaTable::open_in(books.clone(), &by_place).await.unwrap();
-        for (_, published) in Mirror::new(books.clone(), Arc::new(SystemClock)).run().await.unwrap() {
+        for (_, published) in
+            Mirror::new(books.clone(), Arc::new(SystemClock)).run().try_collect::<Vec<_>>().await.unwrap()
+        {
             assert_eq!(published.unwrap().count, uris.len() as u64);
         }
         let version = table.head().await.unwrap().version;

@@ -3,6 +3,7 @@
 use deltalakedb_log::action::Remove;
 use deltalakedb_log::conformance::actions::{file, txn};
 use deltalakedb_log::retention::{Expiry, HistoryExpiry, Keep};
+use deltalakedb_log::{Commit, DropMode, DropTable, TableLifecycle, VersionHolds};
 
 use super::*;
 
@@ -111,5 +112,60 @@ async fn a_copy_has_the_history_of_its_source() {
         for catalog in [early, late, empty] {
             catalog.close().await;
         }
+    }
+}
+
+/// The tables of the schema with rows of a table, but for the audit.
+fn with_rows_of_tables() -> Vec<String> {
+    let migration = include_str!("../../migrations/0001_log.sql");
+    let tables = migration.split("CREATE TABLE ").skip(1).map(|text| text.split(");").next().unwrap_or_default());
+    let of_table = tables.filter(|text| text.contains("table_id blob")).filter_map(|text| text.split(' ').next());
+    of_table.filter(|table| *table != "dl_audit").map(String::from).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_row_is_left_of_a_table_that_is_over() {
+    for database in databases("conformance") {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = connect_to(&database.uri(dir.path(), "removed"), 1).await.unwrap();
+        let id = create(&catalog).await;
+        for version in 1..=3 {
+            overwrite(&catalog, id, version).await;
+        }
+        let domain = actions::domain("d", "{}", false);
+        let cdc = r#"{"cdc":{"path":"c","partitionValues":{},"size":1,"dataChange":false}}"#;
+        let cdc = Commit::parse(format!("{cdc}\n").into(), "a test").unwrap().into_actions();
+        let elsewhere = Action::Add(file("/elsewhere/x/y.parquet", 0, 9));
+        let more = [vec![domain, elsewhere], cdc].concat();
+        let request = CommitRequest::new(id, Uuid::from_u128(99), Base::Exactly(3), more);
+        catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+        catalog.hold(id, 1, i64::MAX, "ann").await.unwrap();
+        catalog.mark_failed(id, 3, Artifact::Checkpoint, "why", 1).await.unwrap();
+        let lease = catalog.acquire_lease(id, Uuid::from_u128(5), 0, 1).await.unwrap().unwrap();
+        let mode = DropMode::Retain { ms: 0 };
+        let drop = DropTable { mode, allow_unpublished: true, at_version: None, committer: None };
+        catalog.drop_table(&lease, &drop).await.unwrap();
+        let count = async |table: &str| {
+            let sql = format!("SELECT count(*) FROM {table} WHERE table_id = ?");
+            catalog.db.query(&sql, vec![id.0.into()]).await.unwrap()[0].int().unwrap()
+        };
+        let tables = with_rows_of_tables();
+        assert!(tables.len() > 10, "{tables:?}");
+        for table in tables.iter().filter(|table| *table != "dl_bounds") {
+            assert!(count(table).await > 0, "{database:?}: {table} has rows before");
+        }
+        // A copy that was made before does not have what is removed, and a new one neither.
+        let copy = connect_to(&database.uri(dir.path(), "copy of removed"), 2).await.unwrap();
+        copy_catalog(&catalog, &copy, &|_, _| {}).await.unwrap();
+        assert!(catalog.remove_table(id).await.unwrap().is_done);
+        for table in &tables {
+            assert_eq!(count(table).await, 0, "{database:?}: {table}");
+        }
+        // Nothing but the row that keeps the order of versions, however many tables are removed.
+        let versions = catalog.db.query("SELECT count(*) FROM dl_table_versions", vec![]).await.unwrap()[0].int();
+        assert_eq!(versions.unwrap(), 1, "{database:?}");
+        copy_catalog(&catalog, &copy, &|_, _| {}).await.unwrap();
+        assert_eq!(copy.tables_over(None, 9).await.unwrap().len(), 1, "{database:?}: it is over there as well");
+        assert!(copy.remove_table(id).await.unwrap().is_done);
     }
 }

@@ -7,11 +7,11 @@ use super::databases::Database as Kind;
 use super::work::Work;
 use super::*;
 
-const FEW: i64 = 10;
-const MANY: i64 = 20_000;
+pub(super) const FEW: i64 = 10;
+pub(super) const MANY: i64 = 20_000;
 
 /// A catalog with the table `t`, and others that have one version each.
-async fn with_others(kind: Kind, dir: &std::path::Path, others: i64) -> (SqlCatalog, Record) {
+pub(super) async fn with_others(kind: Kind, dir: &std::path::Path, others: i64) -> (SqlCatalog, Record) {
     let catalog = connect_to(&kind.uri(dir, &format!("points {others}")), 1).await.unwrap();
     create(&catalog).await;
     let id = match kind {

@@ -52,3 +52,69 @@ fn old_versions_leave_the_catalog_and_the_log() {
         assert!(wrong.err.contains("--keep \"long\" is no time"), "{wrong:?}");
     }
 }
+
+#[test]
+fn tables_that_are_over_leave_the_catalog() {
+    for database in databases("operations") {
+        let place = Place::on(*database);
+        table(&place);
+        place.dl(&["create", "kept", "--location", "kept", "--schema", "id long"]).good();
+        place.dl(&["drop", "kept"]).good();
+        place.dl(&["drop", "t", "--set", "retention.time=0s"]).good();
+        let listed = |args: &[&str]| place.dl(&[args, &["--format", "json"]].concat()).json();
+        let names = |listed: serde_json::Value| -> Vec<String> {
+            listed.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap().into()).collect()
+        };
+        let would = listed(&["expire", "--all", "--dry-run"]);
+        assert_eq!(names(would.clone()), ["default.t"]);
+        assert!(would[0]["result"].as_str().unwrap().contains("would be removed"), "{would}");
+        assert_eq!(names(listed(&["tables", "--dropped"])), ["default.kept", "default.t"], "nothing was done");
+        let removed = listed(&["expire", "--all"]);
+        assert!(removed[0]["result"].as_str().unwrap().contains("had of default.t is removed"), "{removed}");
+        assert_eq!(names(listed(&["tables", "--dropped"])), ["default.kept"]);
+        assert!(place.path("t/_delta_log/00000000000000000005.json").exists(), "its files stay");
+        assert!(place.dl(&["undrop", "t"]).err.contains("no table default.t was dropped"));
+        assert_eq!(listed(&["expire", "--all"]).as_array().unwrap().len(), 0);
+        // What is there comes back as a table of its own.
+        place.dl(&["import", "./t", "--as", "t"]).good();
+        place.dl(&["undrop", "kept"]).good();
+    }
+}
+
+#[test]
+fn a_catalog_keeps_what_it_was_told_when_it_was_made() {
+    for database in databases("operations") {
+        let place = Place::on(*database);
+        place.dl(&["--set", "retention.versions=2", "--set", "retention.time=0s", "init"]).good();
+        table(&place);
+        let would = place.dl(&["expire", "t", "--dry-run"]).good();
+        assert!(would.contains("4 versions of default.t would end: its history would begin at version 4"), "{would}");
+        place.dl(&["--set", "retention.versions=3", "init"]).good();
+        let ended = place.dl(&["expire", "t"]).good();
+        assert!(ended.contains("3 versions of default.t ended: its history begins at version 3"), "{ended}");
+        // A setting of a command goes before it.
+        let young = place.dl(&["expire", "t", "--set", "retention.time=30d"]).good();
+        assert!(young.contains("every version of default.t is still needed"), "{young}");
+        let dropped = place.dl(&["drop", "t", "--format", "json"]).json();
+        assert_eq!(dropped["retainedUntil"].as_str().map(|until| until < "2100"), Some(true), "{dropped}");
+        assert!(place.dl(&["undrop", "t"]).err.contains("could be undropped until"), "the catalog keeps nothing");
+    }
+}
+
+#[test]
+fn history_ends_while_all_is_published() {
+    let place = Place::new();
+    place.dl(&["--set", "retention.time=0s", "init"]).good();
+    table(&place);
+    let mut watcher = place.command(&["mirror", "run", "--watch", "-q"]).spawn().unwrap();
+    let mut tries = 0..1_000;
+    while place.path("t/_delta_log/00000000000000000003.json").exists() {
+        assert!(tries.next().is_some(), "no history has ended");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    watcher.kill().unwrap();
+    watcher.wait().unwrap();
+    assert!(place.dl(&["show", "t", "--format", "json"]).json()["baseVersion"].as_u64().unwrap() > 0);
+    place.dl(&["expire", "--all"]).good();
+    place.dl(&["verify", "--every-version", "--data"]).good();
+}

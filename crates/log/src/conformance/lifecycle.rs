@@ -83,7 +83,7 @@ pub(super) async fn a_renamed_table_is_the_same_table(c: Arc<dyn Catalog>) {
     c.rename_table(s.id, &name("sales.t"), None).await.unwrap();
     c.rename_table(t.id, &name("sales.s"), None).await.unwrap();
     assert_eq!(c.find(&TableRef::Name(name("sales.s"))).await.unwrap().unwrap().id, t.id);
-    assert!(c.inactive_tables(None).await.unwrap().is_empty());
+    assert!(c.inactive_tables(None, 10).await.unwrap().is_empty());
 }
 
 pub(super) async fn a_dropped_table_is_gone_and_comes_back(c: Arc<dyn Catalog>) {
@@ -113,9 +113,9 @@ pub(super) async fn a_dropped_table_is_gone_and_comes_back(c: Arc<dyn Catalog>) 
     assert_eq!((&dropped.name, dropped.state), (&name("t"), TableState::Dropped));
     assert_eq!((dropped.base_version, dropped.current_version), (Some(0), Some(1)));
     assert_eq!(dropped.retained_until, dropped.dropped_at.map(|ms| ms + 1_000_000_000));
-    assert_eq!(c.inactive_tables(Some(&name("t"))).await.unwrap(), std::slice::from_ref(&dropped));
-    assert_eq!(c.inactive_tables(None).await.unwrap(), [dropped]);
-    assert!(c.inactive_tables(Some(&name("u"))).await.unwrap().is_empty());
+    assert_eq!(c.inactive_named(&name("t")).await.unwrap(), std::slice::from_ref(&dropped));
+    assert_eq!(c.inactive_tables(None, 10).await.unwrap(), [dropped]);
+    assert!(c.inactive_named(&name("u")).await.unwrap().is_empty());
     // Whoever does not know whether a commit was made still finds out.
     assert_eq!(c.find_commit(t.id, request.commit_id).await.unwrap(), Some(first[0]));
     assert_eq!(t.try_commit(request).await.unwrap().committed().unwrap(), first);
@@ -143,7 +143,7 @@ pub(super) async fn a_dropped_table_finds_its_name_or_place_taken(c: Arc<dyn Cat
     let second = Table { catalog: c.clone(), id: table_id("second") };
     drop_as(&second, KEEP).await;
     let ids = |tables: Vec<InactiveTable>| tables.into_iter().map(|table| table.id).collect::<Vec<_>>();
-    let both = ids(c.inactive_tables(Some(&name("t"))).await.unwrap());
+    let both = ids(c.inactive_named(&name("t")).await.unwrap());
     assert_eq!(both, [second.id, t.id], "of one name the newest comes first");
 
     let same_place = NewTable { name: name("third"), ..new_table("t") };

@@ -81,6 +81,16 @@ impl HistoryExpiry for MemoryCatalog {
         })
     }
 
+    async fn default_retention(&self) -> Result<Retention> {
+        Ok(*self.retention.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+
+    async fn set_default_retention(&self, retention: Retention, _: Option<&str>) -> Result<()> {
+        let mut stored = self.retention.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        *stored = retention.or(*stored);
+        Ok(())
+    }
+
     async fn expire_audit(&self, _: i64) -> Result<u64> {
         // There is no audit in memory.
         Ok(0)

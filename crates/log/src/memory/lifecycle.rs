@@ -2,13 +2,40 @@
 
 use super::references::referring;
 use super::*;
-use crate::lifecycle::{DropMode, DropTable, TableLifecycle, check_drop, name_taken, not_deleting};
+use crate::lifecycle::{
+    DropMode, DropTable, RemovedRows, SAME_NAME, STEP_ROWS, TableLifecycle, check_drop, name_taken, not_deleting,
+};
 use crate::references::check_not_referred_to;
 
 /// Refuses a name that a table has.
 fn check_name_free(tables: &BTreeMap<TableId, Table>, name: &TableName) -> Result<()> {
     let taken = tables.values().find(|t| t.state.holds_name() && t.name == *name);
     taken.map_or(Ok(()), |t| Err(name_taken(name, &t.location)))
+}
+
+impl Table {
+    /// Removes some of its versions and files: how many, and whether none are left.
+    fn remove_some(&mut self) -> (u64, bool) {
+        let mut left = STEP_ROWS;
+        while left > 0 && self.files.pop_first().is_some() {
+            left -= 1;
+        }
+        while left > 0 && self.versions.pop_first().is_some() {
+            left -= 1;
+        }
+        (STEP_ROWS - left, left > 0)
+    }
+}
+
+impl MemoryCatalog {
+    /// The tables that are not live, in the order of a listing.
+    fn inactive(&self) -> Vec<InactiveTable> {
+        let tables = self.lock();
+        let inactive = tables.iter().filter(|(_, t)| !t.is_live());
+        let mut inactive: Vec<_> = inactive.map(|(id, t)| t.described(*id)).collect();
+        inactive.sort_by(InactiveTable::by_name);
+        inactive
+    }
 }
 
 #[async_trait]
@@ -39,7 +66,7 @@ impl TableLifecycle for MemoryCatalog {
             }
             t.state = drop.mode.state();
             t.dropped_at = Some(now_ms);
-            t.retained_until = drop.mode.retained_until(now_ms);
+            t.retained_until = Some(drop.mode.retained_until(now_ms));
             t.lease = Some((lease.clone(), i64::MIN));
             Ok(())
         })
@@ -75,12 +102,36 @@ impl TableLifecycle for MemoryCatalog {
         Ok(self.lock().get(&table).filter(|t| !t.is_live()).map(|t| t.described(table)))
     }
 
-    async fn inactive_tables(&self, name: Option<&TableName>) -> Result<Vec<InactiveTable>> {
-        let tables = self.lock();
-        let inactive = tables.iter().filter(|(_, t)| !t.is_live() && name.is_none_or(|name| t.name == *name));
-        let mut inactive: Vec<_> = inactive.map(|(id, t)| t.described(*id)).collect();
-        inactive.sort_by(InactiveTable::by_name);
-        Ok(inactive)
+    async fn inactive_tables(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
+        let is_wanted = |t: &InactiveTable| after.is_none_or(|after| InactiveTable::by_name(after, t).is_lt());
+        Ok(self.inactive().into_iter().filter(is_wanted).take(limit).collect())
+    }
+
+    async fn inactive_named(&self, name: &TableName) -> Result<Vec<InactiveTable>> {
+        let same_name = self.inactive().into_iter().rev().filter(|t| t.name == *name);
+        Ok(same_name.take(SAME_NAME).collect())
+    }
+
+    async fn tables_over(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
+        let key = |t: &InactiveTable| (t.retained_until, t.id);
+        let now_ms = self.clock.now_ms();
+        let is_wanted = |t: &InactiveTable| t.is_over(now_ms) && after.is_none_or(|after| key(t) > key(after));
+        let mut over: Vec<_> = self.inactive().into_iter().filter(is_wanted).collect();
+        over.sort_by_key(key);
+        over.truncate(limit);
+        Ok(over)
+    }
+
+    async fn remove_table(&self, table: TableId) -> Result<RemovedRows> {
+        let (now_ms, mut tables) = (self.clock.now_ms(), self.lock());
+        let found = tables.get_mut(&table).ok_or_else(|| no_table(table, DESCRIPTION, None))?;
+        found.described(table).check_removal(now_ms)?;
+        found.state = TableState::Removing;
+        let (rows, is_done) = found.remove_some();
+        if is_done {
+            tables.remove(&table);
+        }
+        Ok(RemovedRows { rows, is_done })
     }
 
     fn reader_in(&self, table: TableId, state: TableState) -> Arc<dyn TxnLogReader> {

@@ -8,7 +8,7 @@ pub(super) fn referring(tables: &BTreeMap<TableId, Table>, place: &Location, now
     let may_need = |t: &Table| match t.state {
         TableState::Live | TableState::Loading => true,
         TableState::Dropped => t.retained_until.is_none_or(|until| until > now_ms),
-        TableState::Deleting | TableState::Deleted | TableState::Detached => false,
+        TableState::Deleting | TableState::Deleted | TableState::Detached | TableState::Removing => false,
     };
     let refers = |t: &Table| t.folders.iter().any(|folder| folder.is_within(place));
     let found = tables.iter().filter(|(_, t)| may_need(t) && refers(t));

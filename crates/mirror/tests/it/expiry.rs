@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
-use deltalakedb_log::conformance::actions::protocol;
+use deltalakedb_log::commit::{Base, NewTable};
+use deltalakedb_log::conformance::actions::{metadata, protocol};
+use deltalakedb_log::lifecycle::RemovedRows;
 use deltalakedb_log::retention::{Expiry, HistoryExpiry, Keep};
 use deltalakedb_log::stores::environment;
-use deltalakedb_log::{ErrorKind, Retention};
-use deltalakedb_mirror::{ExpireOptions, Mirror, Replayer};
+use deltalakedb_log::{
+    Action, Catalog, Clock, CommitRequest, DropMode, DropTable, ErrorKind, Location, Retention, TableId, TableLifecycle,
+};
+use deltalakedb_mirror::{ExpireOptions, ExpiryCycle, ExpiryStep, Mirror, Replayer};
+use futures::TryStreamExt;
 
 use crate::publishing::{Local, OurReader, findings, local_runtime};
 
@@ -126,5 +131,97 @@ fn a_checkpoint_that_is_torn_ends_nothing() {
         std::fs::write(&path, "torn").unwrap();
         mirror.expire(local.table, &options).await.unwrap_err();
         assert_eq!((local.entry().await.base_version, local.versions(".json")[0]), (0, 0));
+    });
+}
+
+impl Local {
+    /// Another table of its catalog, at version 0.
+    async fn create(&self, name: &str, properties: &str) -> TableId {
+        let (id, operation) = (TableId(self.clock.new_uuid()), self.clock.new_uuid());
+        let new = NewTable::new(name.parse().unwrap(), Location::parse(&format!("/nowhere/{name}")).unwrap());
+        let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata(properties))];
+        let request = CommitRequest::new(id, operation, Base::Create(new), actions);
+        self.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+        id
+    }
+}
+
+/// What the steps did, in short.
+fn told(steps: Vec<ExpiryStep>) -> Vec<String> {
+    let tell = |step| match step {
+        ExpiryStep::History(entry, Ok(ended)) => format!("{}: {} versions", entry.name, ended.versions),
+        ExpiryStep::History(entry, Err(e)) => format!("{}: {:?}", entry.name, e.kind()),
+        ExpiryStep::Table(table, Ok(RemovedRows { is_done, .. })) => format!("{}: removed {is_done}", table.name),
+        ExpiryStep::Table(table, Err(e)) => format!("{}: {:?}", table.name, e.kind()),
+        ExpiryStep::Audit { lines } => format!("{lines} lines"),
+    };
+    steps.into_iter().map(tell).collect()
+}
+
+#[test]
+fn all_histories_end_and_tables_that_are_over_are_removed() {
+    local_runtime(async {
+        let (local, mirror) = daily("", protocol()).await;
+        // What it keeps is not understood, so its history cannot end.
+        local.create("a", r#"{"deltalakedb.retention.versions":"many"}"#).await;
+        for (name, ms) in [("dropped", 0), ("kept", 1_000_000_000)] {
+            let id = local.create(name, "{}").await;
+            let lease = local.catalog.acquire_lease(id, local.clock.new_uuid(), 0, 1).await.unwrap().unwrap();
+            let drop =
+                DropTable { mode: DropMode::Retain { ms }, allow_unpublished: true, at_version: None, committer: None };
+            local.catalog.drop_table(&lease, &drop).await.unwrap();
+        }
+        let options = ExpireOptions { dry_run: true, ..ExpireOptions::default() };
+        let would = told(mirror.expire_all(&options).try_collect().await.unwrap());
+        let ended = local.entry().await;
+        assert_eq!(ended.base_version, 0, "nothing was done");
+        let all = told(mirror.expire_all(&ExpireOptions::default()).try_collect().await.unwrap());
+        let versions = local.entry().await.base_version;
+        assert!((12..=14).contains(&versions), "{versions}");
+        let history = format!("default.t: {versions} versions");
+        assert_eq!(would, ["default.a: Invalid", &history, "default.dropped: removed false"]);
+        assert_eq!(all, ["default.a: Invalid", &history, "default.dropped: removed true"]);
+        let again = told(mirror.expire_all(&ExpireOptions::default()).try_collect().await.unwrap());
+        assert_eq!(again, ["default.a: Invalid", "default.t: 0 versions"]);
+        check_whole(&local, &mirror).await;
+    });
+}
+
+#[test]
+fn in_the_background_history_ends_in_slices() {
+    local_runtime(async {
+        let (local, mirror) = daily("", protocol()).await;
+        for n in 0..25 {
+            local.create(&format!("s.t{n:02}"), "{}").await;
+        }
+        let mut cycle = ExpiryCycle::new(mirror.clone(), &ExpireOptions::default(), Duration::from_secs(60));
+        let (first, second) = (told(cycle.slice().await.unwrap()), told(cycle.slice().await.unwrap()));
+        assert!(first[0].starts_with("default.t: 1"), "{first:?}");
+        assert_eq!((first.len(), second.len()), (20, 6), "the rest comes next");
+        assert_eq!(second[5], "s.t24: 0 versions");
+        assert!(cycle.slice().await.unwrap().is_empty(), "it is not time yet");
+        local.clock.advance(60_000);
+        assert_eq!(told(cycle.slice().await.unwrap())[0], "default.t: 0 versions");
+        check_whole(&local, &mirror).await;
+    });
+}
+
+#[test]
+fn what_the_catalog_says_goes_for_tables_that_say_nothing() {
+    local_runtime(async {
+        let local = Local::new("{}", protocol()).await;
+        let mirror = local.mirror();
+        local.publish_daily(&mirror, 20).await;
+        let dry = ExpireOptions { dry_run: true, ..ExpireOptions::default() };
+        let would = async |options: &ExpireOptions| mirror.expire(local.table, options).await.unwrap().versions;
+        assert_eq!(would(&dry).await, 0, "thirty days");
+        local.catalog.set_default_retention(days(10), None).await.unwrap();
+        assert!((9..=11).contains(&would(&dry).await));
+        assert_eq!(would(&ExpireOptions { default: days(30), ..dry.clone() }).await, 0, "a setting goes before it");
+        // A few at a time.
+        let some = ExpireOptions { at_most: Some(4), ..ExpireOptions::default() };
+        assert_eq!((would(&some).await, would(&some).await), (4, 4));
+        assert_eq!((local.entry().await.base_version, local.versions(".json")[0]), (8, 8));
+        check_whole(&local, &mirror).await;
     });
 }

@@ -288,7 +288,7 @@ fn an_import_never_takes_the_watermark_back_nor_another_history_in() {
 pub(crate) struct Local {
     dir: tempfile::TempDir,
     pub(crate) catalog: Arc<MemoryCatalog>,
-    clock: Arc<VirtualClock>,
+    pub(crate) clock: Arc<VirtualClock>,
     pub(crate) table: TableId,
 }
 

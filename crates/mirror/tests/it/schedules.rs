@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use deltalakedb_log::Clock;
 use deltalakedb_log::catalog::MirrorState;
+use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
 use crate::simulation::{World, commit};
@@ -49,7 +50,7 @@ async fn schedule(seed: u64) {
     // The faults end: a process that knows nothing of what was brings everything about.
     world.store.faults.store(0, Ordering::Relaxed);
     let mirror = world.mirror();
-    let results = mirror.run().await.unwrap();
+    let results = mirror.run().try_collect::<Vec<_>>().await.unwrap();
     let (entry, result) = &results[0];
     result.as_ref().unwrap_or_else(|e| panic!("{}: {e}", entry.name));
     let now = world.entry().await;

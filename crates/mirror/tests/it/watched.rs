@@ -11,11 +11,12 @@ use deltalakedb_log::catalog::{
     UnfinishedLoad,
 };
 use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
+use deltalakedb_log::lifecycle::RemovedRows;
 use deltalakedb_log::snapshot::{CommitSummary, Head, Snapshot};
 use deltalakedb_log::{
     At, Catalog, CatalogNamespaces, CommitId, DropTable, Expired, Expiry, HistoryExpiry, Hold, InactiveTable, Keep,
-    Location, MemoryCatalog, Predicate, Result, TableEntry, TableId, TableLifecycle, TableName, TableRef,
-    TableReferences, TableState, VersionHolds,
+    Location, MemoryCatalog, Predicate, Result, Retention, TableEntry, TableId, TableLifecycle, TableListing,
+    TableName, TablePage, TableRef, TableReferences, TableState, VersionHolds,
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -111,9 +112,6 @@ impl Catalog for Watched {
     fn describe(&self) -> String {
         self.inner.describe()
     }
-    async fn tables(&self) -> Result<Vec<TableEntry>> {
-        self.inner.tables().await
-    }
     async fn find(&self, table: &TableRef) -> Result<Option<TableEntry>> {
         self.inner.find(table).await
     }
@@ -181,6 +179,12 @@ impl HistoryExpiry for Watched {
     async fn expire(&self, expiry: &Expiry) -> Result<Expired> {
         self.inner.expire(expiry).await
     }
+    async fn default_retention(&self) -> Result<Retention> {
+        self.inner.default_retention().await
+    }
+    async fn set_default_retention(&self, retention: Retention, committer: Option<&str>) -> Result<()> {
+        self.inner.set_default_retention(retention, committer).await
+    }
     async fn expire_audit(&self, before_ms: i64) -> Result<u64> {
         self.inner.expire_audit(before_ms).await
     }
@@ -203,11 +207,36 @@ impl TableLifecycle for Watched {
     async fn inactive_table(&self, table: TableId) -> Result<Option<InactiveTable>> {
         self.inner.inactive_table(table).await
     }
-    async fn inactive_tables(&self, name: Option<&TableName>) -> Result<Vec<InactiveTable>> {
-        self.inner.inactive_tables(name).await
+    async fn inactive_tables(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
+        self.inner.inactive_tables(after, limit).await
+    }
+    async fn inactive_named(&self, name: &TableName) -> Result<Vec<InactiveTable>> {
+        self.inner.inactive_named(name).await
+    }
+    async fn tables_over(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
+        self.inner.tables_over(after, limit).await
+    }
+    async fn remove_table(&self, table: TableId) -> Result<RemovedRows> {
+        self.inner.remove_table(table).await
     }
     fn reader_in(&self, table: TableId, state: TableState) -> Arc<dyn TxnLogReader> {
         self.inner.reader_in(table, state)
+    }
+}
+
+#[async_trait]
+impl TableListing for Watched {
+    async fn tables_page(&self, page: &TablePage) -> Result<Vec<TableEntry>> {
+        self.inner.tables_page(page).await
+    }
+    async fn names_beside(&self, name: &TableName, limit: usize) -> Result<Vec<TableName>> {
+        self.inner.names_beside(name, limit).await
+    }
+    async fn table_around(&self, location: &Location) -> Result<Option<InactiveTable>> {
+        self.inner.table_around(location).await
+    }
+    async fn tables_with_metadata(&self, id: &str) -> Result<Vec<TableEntry>> {
+        self.inner.tables_with_metadata(id).await
     }
 }
 

@@ -31,7 +31,7 @@ use deltalakedb_log::catalog::Catalog;
 use deltalakedb_log::commit::Committed;
 use deltalakedb_log::namespaces::all_namespaces;
 use deltalakedb_log::schema::Schema;
-use deltalakedb_log::{Result, TableName, TxnLogError, TxnLogTransactionError};
+use deltalakedb_log::{Result, TableEntry, TableName, TablePage, TxnLogError, TxnLogTransactionError};
 use futures::stream;
 
 use self::names::Named;
@@ -40,7 +40,7 @@ use self::past::Past;
 use self::statement::{Asked, Statements};
 use crate::delta_rs::{LogState, Texts, literals, session_context};
 use crate::error::Explain;
-use crate::provider::HeldTable;
+use crate::provider::{HeldTable, outward};
 use crate::transaction::{Transaction, TransactionOptions};
 use crate::write::WriteOptions;
 
@@ -295,18 +295,17 @@ impl SqlSession {
                 ));
             }
         };
-        let mut tables = self.catalog.tables().await?;
-        tables.retain(|t| namespace.as_ref().is_none_or(|n| *n == t.name.namespace));
-        let text = |f: &dyn Fn(&deltalakedb_log::TableEntry) -> String| -> ArrayRef {
-            Arc::new(tables.iter().map(|t| Some(f(t))).collect::<StringArray>())
-        };
-        let versions = tables.iter().map(|t| t.current_version).collect::<Vec<_>>();
-        rows_of([
-            ("namespace", text(&|t| t.name.namespace.clone())),
-            ("name", text(&|t| t.name.name.clone())),
-            ("version", Arc::new(UInt64Array::from(versions))),
-            ("location", text(&|t| t.location.to_string())),
-        ])
+        let (catalog, schema) = (self.catalog.clone(), listing_of_tables(&[])?.schema());
+        let pages = stream::try_unfold(Some(TablePage { namespace, ..TablePage::default() }), move |page| {
+            let catalog = catalog.clone();
+            async move {
+                let Some(page) = page else { return Ok(None) };
+                let tables = catalog.tables_page(&page).await.map_err(outward)?;
+                let batch = listing_of_tables(&tables).map_err(outward)?;
+                Ok(Some((batch, page.after(&tables))))
+            }
+        });
+        Ok(SqlResult::Rows(Box::pin(RecordBatchStreamAdapter::new(schema, pages))))
     }
 
     async fn show_namespaces(&self) -> Result<SqlResult> {
@@ -346,10 +345,28 @@ async fn planned(
     context.execute_logical_plan(plan).await.explain(&failed)?.execute_stream().await.explain(failed)
 }
 
+/// The rows of `SHOW TABLES`.
+fn listing_of_tables(tables: &[TableEntry]) -> Result<RecordBatch> {
+    let text = |f: &dyn Fn(&TableEntry) -> String| -> ArrayRef {
+        Arc::new(tables.iter().map(|t| Some(f(t))).collect::<StringArray>())
+    };
+    let versions = tables.iter().map(|t| t.current_version).collect::<Vec<_>>();
+    batch_of([
+        ("namespace", text(&|t| t.name.namespace.clone())),
+        ("name", text(&|t| t.name.name.clone())),
+        ("version", Arc::new(UInt64Array::from(versions))),
+        ("location", text(&|t| t.location.to_string())),
+    ])
+}
+
+fn batch_of<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<RecordBatch> {
+    let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, false)));
+    batch.explain(|| "a listing cannot be shown".into())
+}
+
 /// Rows that are there already.
 fn rows_of<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<SqlResult> {
-    let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, false)));
-    let batch = batch.explain(|| "a listing cannot be shown".into())?;
+    let batch = batch_of(columns)?;
     let schema = batch.schema();
     Ok(SqlResult::Rows(Box::pin(RecordBatchStreamAdapter::new(schema, stream::iter([Ok(batch)])))))
 }

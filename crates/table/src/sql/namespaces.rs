@@ -8,9 +8,11 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::common::Result as PlanResult;
 use deltalakedb_log::catalog::{Catalog, TableEntry, TableRef, require};
+use deltalakedb_log::listing::tables;
 use deltalakedb_log::namespaces::all_namespaces;
 use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{Result, TableId, TableName};
+use futures::TryStreamExt;
 
 use crate::delta_rs::{LogState, Texts, wait_beside};
 use crate::provider::{HeldTable, outward};
@@ -93,22 +95,38 @@ impl Namespaces {
     pub async fn list(&self) -> Result<()> {
         let listed = Listed {
             namespaces: all_namespaces(self.catalog.as_ref()).await?.into_iter().collect(),
-            tables: self.catalog.tables().await?.into_iter().map(|t| t.name).collect(),
+            tables: tables(self.catalog.clone(), None).map_ok(|table| table.name).try_collect().await?,
         };
         *self.listed.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = listed;
         Ok(())
     }
 
-    /// The names of all tables; DataFusion cannot wait for them, and has no place for an error.
-    fn names(&self) -> Vec<TableName> {
-        let catalog = self.catalog.clone();
-        match wait_beside(async move { catalog.tables().await }) {
-            Some(Ok(tables)) => tables.into_iter().map(|t| t.name).collect(),
+    /// The names of the tables of a namespace; DataFusion cannot wait for them, and has no place for an error.
+    fn names(&self, namespace: &str) -> Vec<String> {
+        let names = tables(self.catalog.clone(), Some(namespace.into())).map_ok(|table| table.name.name);
+        match wait_beside(names.try_collect()) {
+            Some(Ok(names)) => names,
             Some(Err(e)) => {
                 tracing::warn!("the tables cannot be listed: {e}");
                 Vec::new()
             }
-            None => self.listed().tables.into_iter().collect(),
+            None => {
+                let listed = self.listed().tables.into_iter().filter(|table| table.namespace == namespace);
+                listed.map(|table| table.name).collect()
+            }
+        }
+    }
+
+    /// Whether there is a table of that name.
+    fn has(&self, name: &TableName) -> bool {
+        let (catalog, table) = (self.catalog.clone(), TableRef::Name(name.clone()));
+        match wait_beside(async move { catalog.find(&table).await }) {
+            Some(Ok(found)) => found.is_some(),
+            Some(Err(e)) => {
+                tracing::warn!("the table {name} cannot be looked up: {e}");
+                false
+            }
+            None => self.listed().tables.contains(name),
         }
     }
 
@@ -185,7 +203,7 @@ impl Namespace {
 #[async_trait]
 impl SchemaProvider for Namespace {
     fn table_names(&self) -> Vec<String> {
-        self.all.names().into_iter().filter(|t| t.namespace == self.name).map(|t| t.name).collect()
+        self.all.names(&self.name)
     }
 
     async fn table(&self, name: &str) -> PlanResult<Option<Arc<dyn TableProvider>>> {
@@ -205,7 +223,7 @@ impl SchemaProvider for Namespace {
 
     fn table_exist(&self, name: &str) -> bool {
         let name = self.table_name(name);
-        self.all.read().contains_key(&name) || (self.all.looks_up && self.all.names().contains(&name))
+        self.all.read().contains_key(&name) || (self.all.looks_up && self.all.has(&name))
     }
 }
 

@@ -7,9 +7,11 @@ use deltalakedb_log::catalog::{
     Artifact, ComparedTables, HistoryLoad, Lease, MirrorFailure, MirrorState, Point, UnfinishedLoad,
 };
 use deltalakedb_log::commit::{Committed, Outcome};
+use deltalakedb_log::lifecycle::RemovedRows;
 use deltalakedb_log::{
     CatalogNamespaces, CommitId, DropTable, Expired, Expiry, Head, HistoryExpiry, Hold, InactiveTable, Keep, Result,
-    TableEntry, TableLifecycle, TableName, TableReferences, TableState, TxnLogReader, Version, VersionHolds,
+    Retention, TableEntry, TableLifecycle, TableListing, TableName, TablePage, TableReferences, TableState,
+    TxnLogReader, Version, VersionHolds,
 };
 
 use super::*;
@@ -44,9 +46,6 @@ impl Catalog for Asked {
     }
     fn describe(&self) -> String {
         self.inner.describe()
-    }
-    async fn tables(&self) -> Result<Vec<TableEntry>> {
-        asked!(self.tables()).await
     }
     async fn find(&self, table: &TableRef) -> Result<Option<TableEntry>> {
         asked!(self.find(table)).await
@@ -115,6 +114,12 @@ impl HistoryExpiry for Asked {
     async fn expire(&self, expiry: &Expiry) -> Result<Expired> {
         asked!(self.expire(expiry)).await
     }
+    async fn default_retention(&self) -> Result<Retention> {
+        asked!(self.default_retention()).await
+    }
+    async fn set_default_retention(&self, retention: Retention, committer: Option<&str>) -> Result<()> {
+        asked!(self.set_default_retention(retention, committer)).await
+    }
     async fn expire_audit(&self, before_ms: i64) -> Result<u64> {
         asked!(self.expire_audit(before_ms)).await
     }
@@ -137,11 +142,36 @@ impl TableLifecycle for Asked {
     async fn inactive_table(&self, table: TableId) -> Result<Option<InactiveTable>> {
         asked!(self.inactive_table(table)).await
     }
-    async fn inactive_tables(&self, name: Option<&TableName>) -> Result<Vec<InactiveTable>> {
-        asked!(self.inactive_tables(name)).await
+    async fn inactive_tables(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
+        asked!(self.inactive_tables(after, limit)).await
+    }
+    async fn inactive_named(&self, name: &TableName) -> Result<Vec<InactiveTable>> {
+        asked!(self.inactive_named(name)).await
+    }
+    async fn tables_over(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
+        asked!(self.tables_over(after, limit)).await
+    }
+    async fn remove_table(&self, table: TableId) -> Result<RemovedRows> {
+        asked!(self.remove_table(table)).await
     }
     fn reader_in(&self, table: TableId, state: TableState) -> Arc<dyn TxnLogReader> {
         asked!(self.reader_in(table, state))
+    }
+}
+
+#[async_trait]
+impl TableListing for Asked {
+    async fn tables_page(&self, page: &TablePage) -> Result<Vec<TableEntry>> {
+        asked!(self.tables_page(page)).await
+    }
+    async fn names_beside(&self, name: &TableName, limit: usize) -> Result<Vec<TableName>> {
+        asked!(self.names_beside(name, limit)).await
+    }
+    async fn table_around(&self, location: &Location) -> Result<Option<InactiveTable>> {
+        asked!(self.table_around(location)).await
+    }
+    async fn tables_with_metadata(&self, id: &str) -> Result<Vec<TableEntry>> {
+        asked!(self.tables_with_metadata(id)).await
     }
 }
 
@@ -206,6 +236,6 @@ async fn a_transaction_asks_the_same_however_many_tables_there_are() {
         tx.commit().await.unwrap();
         asked.push(std::mem::take(&mut *catalog.questions.lock().unwrap()));
     }
-    assert!(!asked[1].contains(&"tables"), "{asked:?}");
+    assert!(!asked[1].contains(&"tables_page"), "{asked:?}");
     assert_eq!(asked[0], asked[1]);
 }

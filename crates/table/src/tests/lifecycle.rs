@@ -46,7 +46,7 @@ async fn busy_table(room: &Room) -> DeltaTable {
 }
 
 async fn inactive(room: &Room) -> InactiveTable {
-    let mut tables = room.catalog.inactive_tables(None).await.unwrap();
+    let mut tables = room.catalog.inactive_tables(None, 100).await.unwrap();
     assert_eq!(tables.len(), 1, "{tables:?}");
     tables.remove(0)
 }
@@ -163,7 +163,10 @@ async fn a_detached_table_is_a_plain_one() {
     let writer = FileTxnLogWriter::open_in(&location, environment().as_ref(), room.clock.clone()).unwrap();
     writer.commit(request).await.unwrap().committed().unwrap();
     let there = below(&room.dir.path().join("t"));
-    for gone in [mirror(&room).publish(inactive(&room).await.id).await.map(drop), mirror(&room).run().await.map(drop)] {
+    for gone in [
+        mirror(&room).publish(inactive(&room).await.id).await.map(drop),
+        mirror(&room).run().try_collect::<Vec<_>>().await.map(drop),
+    ] {
         if let Err(e) = gone {
             assert!(e.to_string().contains("was detached"), "{e}");
         }

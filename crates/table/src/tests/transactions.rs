@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use deltalakedb_log::commit::ConflictKind;
-use deltalakedb_log::{Clock, TxnLogTransactionError as E};
+use deltalakedb_log::{Clock, TableListing, TxnLogTransactionError as E};
 
 use super::*;
 

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use deltalakedb_log::commit::Outcome;
-use deltalakedb_log::{At, ErrorKind, Result, Version};
+use deltalakedb_log::{At, ErrorKind, Result, TableListing, Version};
 use futures::future::join_all;
 use tokio::sync::Barrier;
 

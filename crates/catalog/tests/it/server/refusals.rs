@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use deltalakedb_log::{ErrorKind, TableName};
+use deltalakedb_log::{ErrorKind, TableListing, TableName};
 
 use super::*;
 use crate::databases::{Database, databases};

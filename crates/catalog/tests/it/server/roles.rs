@@ -1,6 +1,6 @@
 //! The roles that docs/databases.md makes can do what it says, and no more.
 
-use deltalakedb_log::{ErrorKind, Result};
+use deltalakedb_log::{ErrorKind, Result, TableListing};
 
 use super::*;
 

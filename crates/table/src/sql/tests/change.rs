@@ -1,5 +1,7 @@
 //! Stories of statements that write.
 
+use deltalakedb_log::TableListing;
+
 use super::*;
 
 /// What the statements did, without rows.

@@ -23,7 +23,7 @@ async fn a_table_is_renamed_and_dropped() {
     check(&mut s, "DROP TABLE IF EXISTS archive.orders; DROP TABLE IF EXISTS nosuch", &[]).await;
     fails(&mut s, "DROP TABLE archive.orders", &["archive.orders was dropped"]).await;
     fails(&mut s, "DROP TABLE nosuch", &["there is no table default.nosuch"]).await;
-    let dropped = room.catalog.inactive_tables(None).await.unwrap().remove(0);
+    let dropped = room.catalog.inactive_tables(None, 100).await.unwrap().remove(0);
     room.catalog.undrop_table(dropped.id, None, None).await.unwrap();
     check(&mut s, "SELECT count(*) FROM archive.orders", &["|4|"]).await;
 }

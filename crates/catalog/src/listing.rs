@@ -1,0 +1,80 @@
+//! Listings of tables: each costs what it gives, however many tables there are.
+
+use async_trait::async_trait;
+use deltalakedb_log::listing::{SAME_METADATA, TableListing, TablePage};
+use deltalakedb_log::{InactiveTable, Location, Result, TableEntry, TableName};
+
+use crate::database::{Value, placeholders};
+use crate::lifecycle::{self, any_table};
+use crate::read::{self, entry};
+use crate::{SqlCatalog, codec};
+
+impl SqlCatalog {
+    /// Live tables, with a condition that begins with `AND`.
+    async fn live(&self, and: &str, params: Vec<Value>) -> Result<Vec<TableEntry>> {
+        let rows = self.db.query(&format!("{} {and}", read::TABLES), params).await?;
+        rows.into_iter().map(entry).collect()
+    }
+}
+
+#[async_trait]
+impl TableListing for SqlCatalog {
+    async fn tables_page(&self, page: &TablePage) -> Result<Vec<TableEntry>> {
+        let (mut and, mut params) = (String::new(), Vec::new());
+        if let Some(namespace) = &page.namespace {
+            and.push_str("AND namespace = ? ");
+            params.push(namespace.as_str().into());
+        }
+        if let Some(after) = &page.after {
+            and.push_str("AND (namespace, name) > (?, ?) ");
+            params.extend([after.namespace.as_str().into(), after.name.as_str().into()]);
+        }
+        self.live(&format!("{and}ORDER BY namespace, name LIMIT {}", page.limit), params).await
+    }
+
+    async fn names_beside(&self, name: &TableName, limit: usize) -> Result<Vec<TableName>> {
+        let mut names = Vec::new();
+        for (than, order) in [("<", " DESC"), (">", "")] {
+            let sql = format!(
+                "SELECT namespace, name FROM dl_tables WHERE state = 'live' AND (namespace, name) {than} (?, ?) \
+                 ORDER BY namespace{order}, name{order} LIMIT {limit}"
+            );
+            for mut row in self.db.query(&sql, vec![name.namespace.as_str().into(), name.name.as_str().into()]).await? {
+                names.push(TableName { namespace: row.text()?, name: row.text()? });
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    async fn table_around(&self, location: &Location) -> Result<Option<InactiveTable>> {
+        let place = location.url().as_str();
+        let above: Vec<_> = location.and_above().filter(|above| *above != place).map(Value::from).collect();
+        let inside = ("location_key > ? AND location_key < ?".into(), vec![place.into(), location.end().into()]);
+        let around = (format!("location_key IN ({})", placeholders(above.len())), above);
+        for (condition, params) in [around, inside] {
+            if params.is_empty() {
+                continue;
+            }
+            let rows = self.db.query(&format!("{} {condition} LIMIT 1", lifecycle::TABLES), params).await?;
+            if let Some(row) = rows.into_iter().next() {
+                return any_table(row).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn tables_with_metadata(&self, id: &str) -> Result<Vec<TableEntry>> {
+        let id = codec::bytes(id);
+        // The index has the beginnings of ids, since these may be of any length.
+        let (beginning, params) = match self.db.seeks() {
+            true => ("substr(metadata_id, 1, 64) = substr(?, 1, 64) AND ", vec![id.clone(), id]),
+            false => ("", vec![id]),
+        };
+        let and = format!(
+            "AND table_id IN (SELECT table_id FROM dl_metadata_updates WHERE {beginning}metadata_id = ?) \
+             LIMIT {SAME_METADATA}"
+        );
+        self.live(&and, params).await
+    }
+}

@@ -1,0 +1,111 @@
+//! Removing what the catalog has of tables that do not come back: in transactions of so many rows, the row of the table last.
+
+use deltalakedb_log::lifecycle::{RemovedRows, STEP_ROWS, no_table};
+use deltalakedb_log::{Catalog, InactiveTable, Result, TableId, TableState};
+
+use crate::commit::audit;
+use crate::database::{CommitFailure, Value, Write};
+use crate::lifecycle::{TABLES, any_table, find_any};
+use crate::{SqlCatalog, Writing, copy};
+
+/// The tables in which a table may have many rows, with what tells these apart.
+const MANY_ROWS: [(&str, &str); 12] = [
+    ("dl_add_files", "version, file_key"),
+    ("dl_remove_files", "version, file_key"),
+    ("dl_cdc_files", "version, path"),
+    ("dl_commit_bodies", "version"),
+    ("dl_commit_ids", "commit_id"),
+    ("dl_metadata_updates", "version"),
+    ("dl_protocol_updates", "version"),
+    ("dl_txn_actions", "app_id, version"),
+    ("dl_domain_metadata", "domain, version"),
+    ("dl_holds", "hold_id"),
+    ("dl_references", "folder"),
+    ("dl_table_versions", "version"),
+];
+
+pub(crate) async fn tables_over(
+    catalog: &SqlCatalog,
+    after: Option<&InactiveTable>,
+    limit: usize,
+) -> Result<Vec<InactiveTable>> {
+    let now_ms = catalog.now_ms().await?;
+    let (mut and, mut params) = ("", vec![now_ms.into()]);
+    if let Some(after) = after {
+        and = " AND (retained_until, table_id) > (?, ?)";
+        params.extend([after.retained_until.into(), after.id.0.into()]);
+    }
+    let sql = format!(
+        "{TABLES} retained_until IS NOT NULL AND retained_until <= ?{and} \
+         AND state IN ('dropped', 'deleted', 'detached', 'removing') ORDER BY retained_until, table_id LIMIT {limit}"
+    );
+    catalog.db.query(&sql, params).await?.into_iter().map(any_table).collect()
+}
+
+pub(crate) async fn remove_some(catalog: &SqlCatalog, table: TableId) -> Result<RemovedRows> {
+    let Writing { mut session, now_ms, .. } = catalog.begin_write(&[table]).await?;
+    let found = find_any(session.as_mut(), table).await?;
+    let found = found.ok_or_else(|| no_table(table, &catalog.db.describe(), None))?;
+    found.check_removal(now_ms)?;
+    let id = Value::from(table.0);
+    let mut first = newest_of_all(catalog);
+    if found.state != TableState::Removing {
+        let sql = "UPDATE dl_tables SET state = ? WHERE table_id = ?";
+        first.push(Write::run(sql, vec![TableState::Removing.as_str().into(), id.clone()]));
+    }
+    session.write(first).await?;
+    let mut rows = 0;
+    for (from, key) in MANY_ROWS {
+        let left = STEP_ROWS - rows;
+        let sql = format!(
+            "DELETE FROM {from} WHERE table_id = ? AND ({key}) IN (SELECT {key} FROM {from} WHERE table_id = ? LIMIT {left})"
+        );
+        rows += session.write(vec![Write::run(sql, vec![id.clone(), id.clone()])]).await?;
+        if rows >= STEP_ROWS {
+            session.commit().await.map_err(CommitFailure::into_error)?;
+            return Ok(RemovedRows { rows, is_done: false });
+        }
+    }
+    rows += session.write(copy::tables_of_a_table().map(|from| all_of(from, table)).collect()).await?;
+    session.write(vec![audit(catalog, now_ms, None, "TABLE REMOVED", table, None)]).await?;
+    session.commit().await.map_err(CommitFailure::into_error)?;
+    Ok(RemovedRows { rows, is_done: true })
+}
+
+/// Removes all rows of a table.
+pub(crate) fn all_of(from: &str, table: TableId) -> Write {
+    Write::run(format!("DELETE FROM {from} WHERE table_id = ?"), vec![table.0.into()])
+}
+
+/// Makes a row of no table the newest of all versions, before others are removed: were the newest of all removed, its
+/// place in the order of versions would be given once more.
+pub(crate) fn newest_of_all(catalog: &SqlCatalog) -> Vec<Write> {
+    let no_table = Value::from(uuid::Uuid::nil());
+    // Two processes that do it at once do not wait for each other.
+    let number = Value::Int((catalog.clock.new_uuid().as_u128() >> 65) as i64);
+    let columns = [
+        "table_id",
+        "version",
+        "committed_at",
+        "time_source",
+        "files_added",
+        "files_removed",
+        "bytes_added",
+        "bytes_removed",
+        "set_hash",
+    ];
+    let [zero, none] = [Value::Int(0), Value::Blob(Vec::new())];
+    let row = vec![
+        no_table.clone(),
+        number.clone(),
+        zero.clone(),
+        "clock".into(),
+        zero.clone(),
+        zero.clone(),
+        zero.clone(),
+        zero,
+        none,
+    ];
+    let others = "DELETE FROM dl_table_versions WHERE table_id = ? AND version <> ?";
+    vec![Write::insert("dl_table_versions", &columns, vec![row]), Write::run(others, vec![no_table, number])]
+}

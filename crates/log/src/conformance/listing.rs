@@ -1,0 +1,232 @@
+//! Tables are listed page by page, and found by what is near them.
+
+use super::*;
+use crate::catalog::{check_apart, require};
+use crate::ids::TableName;
+use crate::lifecycle::{DropMode, DropTable, InactiveTable, RemovedRows, TableState};
+use crate::listing::{self, TablePage};
+use crate::retention::{COMMIT_IDS_MS, Retention};
+
+fn name(text: &str) -> TableName {
+    text.parse().unwrap()
+}
+
+fn names(tables: &[TableEntry]) -> Vec<String> {
+    tables.iter().map(|table| table.name.to_string()).collect()
+}
+
+async fn drop_as(t: &Table, mode: DropMode) {
+    let lease = t.catalog.acquire_lease(t.id, Uuid::from_u128(7), 0, 1_000).await.unwrap().unwrap();
+    let drop = DropTable { mode, allow_unpublished: true, at_version: None, committer: None };
+    t.catalog.drop_table(&lease, &drop).await.unwrap();
+}
+
+pub(super) async fn tables_are_listed_page_by_page(c: Arc<dyn Catalog>) {
+    for table in ["b.z", "a.x", "b.y", "B.x", "a-b.x", "gone.t"] {
+        Table::create(&c, table).await;
+    }
+    drop_as(&Table { catalog: c.clone(), id: table_id("gone.t") }, DropMode::Detach).await;
+    // In the order of the bytes of their namespaces, and then of their names.
+    let all = ["B.x", "a.x", "a-b.x", "b.y", "b.z"];
+    assert_eq!(names(&c.tables().await.unwrap()), all);
+    for limit in 1..=all.len() + 1 {
+        let (mut page, mut found) = (Some(TablePage { limit, ..TablePage::default() }), Vec::new());
+        while let Some(now) = page {
+            let tables = c.tables_page(&now).await.unwrap();
+            assert!(tables.len() <= limit);
+            found.extend(names(&tables));
+            page = now.after(&tables);
+        }
+        assert_eq!(found, all, "{limit} at once");
+    }
+    let of = async |namespace: &str| {
+        let tables: Vec<_> = listing::tables(c.clone(), Some(namespace.into())).try_collect().await.unwrap();
+        names(&tables)
+    };
+    assert_eq!((of("b").await, of("gone").await), (vec!["b.y".to_string(), "b.z".into()], vec![]));
+
+    let beside = async |text: &str, limit| {
+        let names = c.names_beside(&name(text), limit).await.unwrap();
+        names.iter().map(TableName::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(beside("a.y", 1).await, ["a.x", "a-b.x"]);
+    assert_eq!(beside("a.x", 1).await, ["B.x", "a-b.x"], "without itself");
+    assert_eq!(beside("c.a", 2).await, ["b.y", "b.z"]);
+}
+
+/// Other tables are made, renamed and dropped between two pages: those that stay are listed once.
+pub(super) async fn a_listing_goes_on_while_tables_come_and_go(c: Arc<dyn Catalog>) {
+    for n in 0..6 {
+        Table::create(&c, &format!("s.t{n}")).await;
+    }
+    let id = |n: u32| table_id(&format!("s.t{n}"));
+    let mut tables = listing::tables_from(c.clone(), TablePage { limit: 2, ..TablePage::default() });
+    let mut found = Vec::new();
+    while let Some(table) = tables.try_next().await.unwrap() {
+        found.push(table.name.to_string());
+        if found.len() == 2 {
+            drop_as(&Table { catalog: c.clone(), id: id(1) }, DropMode::Retain { ms: 0 }).await;
+            drop_as(&Table { catalog: c.clone(), id: id(2) }, DropMode::Retain { ms: 0 }).await;
+            c.rename_table(id(0), &name("a.first"), None).await.unwrap();
+            c.rename_table(id(5), &name("z.last"), None).await.unwrap();
+            Table::create(&c, "s.t1b").await;
+        }
+    }
+    assert_eq!(found, ["s.t0", "s.t1", "s.t1b", "s.t3", "s.t4", "z.last"]);
+}
+
+pub(super) async fn tables_that_are_not_live_are_listed_page_by_page(c: Arc<dyn Catalog>) {
+    for n in 0..3 {
+        // The same name each time, and a place of its own.
+        let t = Table::create(&c, &format!("place{n}")).await;
+        c.rename_table(t.id, &name("s.again"), None).await.unwrap();
+        drop_as(&t, DropMode::Retain { ms: 1_000 }).await;
+    }
+    drop_as(&Table::create(&c, "a.first").await, DropMode::Detach).await;
+    Table::create(&c, "s.live").await;
+    let parts = story().into_iter().take(2).map(Ok).chain([Err(TxnLogError::invalid("cut off"))]);
+    load(&c, "s.half", parts.collect()).await.unwrap_err();
+    let half = c.unfinished_load(&new_table("s.half").location).await.unwrap().map(|load| load.table);
+    let ids = ["a.first", "place0", "place1", "place2"].map(table_id).into_iter().chain(half);
+    let mut all = Vec::new();
+    for id in ids {
+        all.push(c.inactive_table(id).await.unwrap().unwrap());
+    }
+    all.sort_by(InactiveTable::by_name);
+    for limit in [1, 2, 10] {
+        let (mut found, mut after) = (Vec::new(), None::<InactiveTable>);
+        loop {
+            let page = c.inactive_tables(after.as_ref(), limit).await.unwrap();
+            assert!(page.len() <= limit);
+            found.extend(page.iter().cloned());
+            match page.last() {
+                Some(last) => after = Some(last.clone()),
+                None => break,
+            }
+        }
+        assert_eq!(found, all, "{limit} at once");
+    }
+    assert_eq!(listing::inactive_tables(c.clone()).try_collect::<Vec<_>>().await.unwrap(), all);
+    all.retain(|table| table.name == name("s.again"));
+    all.reverse();
+    assert_eq!(c.inactive_named(&name("s.again")).await.unwrap(), all, "the last one first");
+    assert!(c.inactive_named(&name("s.live")).await.unwrap().is_empty());
+}
+
+pub(super) async fn a_place_is_not_inside_of_another(c: Arc<dyn Catalog>) {
+    let place = |text: &str| Location::parse(text).unwrap();
+    let t = Table::create(&c, "t").await;
+    let far = NewTable::new(name("far"), place("s3://lake/a/b"));
+    let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
+    let request = CommitRequest::new(table_id("far"), Uuid::from_u128(1), Base::Create(far), actions);
+    c.commit_all(vec![request]).await.unwrap().committed().unwrap();
+    for free in
+        ["/nowhere/t0", "/nowhere/t-1", "/nowhere/u/t", "s3://lake/a/bc", "s3://lake/a/b0/c", "s3://lakes/a/b/c"]
+    {
+        check_apart(c.as_ref(), &place(free)).await.unwrap();
+    }
+    let in_the_way = [
+        ("/nowhere/t/x/y", "is inside the table default.t"),
+        ("/nowhere", "the table default.t is inside /nowhere"),
+        ("s3://lake/a/b/c", "is inside the table default.far"),
+        ("s3://lake", "the table default.far is inside s3://lake"),
+    ];
+    for (taken, says) in in_the_way {
+        refused(check_apart(c.as_ref(), &place(taken)).await, ErrorKind::Invalid, &[says, "choose a place"]);
+    }
+    check_apart(c.as_ref(), &place("/nowhere/t")).await.unwrap();
+    // Copies share the id in their metadata.
+    assert_eq!(names(&c.tables_with_metadata("any string").await.unwrap()).len(), 2);
+    assert!(c.tables_with_metadata("any").await.unwrap().is_empty());
+
+    drop_as(&t, DropMode::DeleteFiles).await;
+    refused(
+        check_apart(c.as_ref(), &place("/nowhere/t/x")).await,
+        ErrorKind::Invalid,
+        &["is inside the table default.t"],
+    );
+    c.mark_files_deleted(t.id).await.unwrap();
+    check_apart(c.as_ref(), &place("/nowhere/t/x")).await.unwrap();
+}
+
+async fn over(c: &Arc<dyn Catalog>) -> Vec<TableId> {
+    c.tables_over(None, 10).await.unwrap().into_iter().map(|table| table.id).collect()
+}
+
+/// Removes a table to the end: how many steps that took.
+async fn remove(c: &Arc<dyn Catalog>, table: TableId) -> u32 {
+    let mut steps = 1;
+    while let RemovedRows { is_done: false, .. } = c.remove_table(table).await.unwrap() {
+        steps += 1;
+        let left = c.inactive_table(table).await.unwrap().unwrap();
+        assert_eq!(left.state, TableState::Removing);
+        refused(c.undrop_table(table, None, None).await, ErrorKind::Invalid, &["retention is over", "being removed"]);
+    }
+    steps
+}
+
+pub(super) async fn a_table_that_is_over_is_removed(c: Arc<dyn Catalog>) {
+    let (t, kept) = (Table::create(&c, "t").await, Table::create(&c, "kept").await);
+    let first = t.append("a").await;
+    let point = c.point().await.unwrap();
+    refused(c.remove_table(t.id).await, ErrorKind::NotFound, &["default.t is live"]);
+    drop_as(&t, DropMode::Retain { ms: 0 }).await;
+    drop_as(&kept, DropMode::Retain { ms: 1_000_000_000 }).await;
+    let (detached, deleted) = (Table::create(&c, "detached").await, Table::create(&c, "deleted").await);
+    drop_as(&detached, DropMode::Detach).await;
+    drop_as(&deleted, DropMode::DeleteFiles).await;
+    assert_eq!(over(&c).await, [t.id]);
+    assert!(c.tables_over(c.inactive_table(t.id).await.unwrap().as_ref(), 10).await.unwrap().is_empty());
+    refused(c.remove_table(kept.id).await, ErrorKind::Invalid, &["default.kept was dropped", "dl undrop"]);
+    refused(c.remove_table(detached.id).await, ErrorKind::Invalid, &["default.detached was detached", "not removed"]);
+    refused(
+        c.remove_table(deleted.id).await,
+        ErrorKind::Invalid,
+        &["default.deleted", "with its files", "not removed"],
+    );
+    for t in [&detached, &deleted] {
+        let table = c.inactive_table(t.id).await.unwrap().unwrap();
+        assert_eq!(table.retained_until, table.dropped_at.map(|ms| ms + COMMIT_IDS_MS), "{table:?}");
+    }
+    let request = t.request(Base::Exactly(0), vec![Action::Add(file("a", 0, 9))]);
+    assert_eq!(c.find_commit(t.id, request.commit_id).await.unwrap(), Some(first));
+
+    assert_eq!(remove(&c, t.id).await, 1);
+    assert_eq!(c.inactive_table(t.id).await.unwrap(), None);
+    assert!(c.inactive_named(&name("t")).await.unwrap().is_empty());
+    assert_eq!(c.find_commit(t.id, request.commit_id).await.unwrap(), None);
+    assert!(over(&c).await.is_empty());
+    refused(c.remove_table(t.id).await, ErrorKind::NotFound, &["no table"]);
+    refused(c.undrop_table(t.id, None, None).await, ErrorKind::NotFound, &["no table"]);
+    refused(
+        require(c.as_ref(), &TableRef::Name(name("t"))).await,
+        ErrorKind::NotFound,
+        &["there is no table default.t"],
+    );
+    // Its id, its name and its place are free, and what comes now is later than what was before.
+    let again = Table::create(&c, "t").await;
+    assert_eq!(again.append("b").await.version, 1);
+    assert_eq!(again.paths(1).await, ["b"]);
+    assert_eq!(c.find_at(&TableRef::Id(again.id), &point).await.unwrap(), None);
+    c.undrop_table(kept.id, None, None).await.unwrap();
+}
+
+pub(super) async fn a_large_table_is_removed_in_steps(c: Arc<dyn Catalog>) {
+    let t = Table::create(&c, "t").await;
+    let files = (0..12_000).map(|n| Action::Add(file(&format!("f{n}"), 0, 9))).collect();
+    t.commit(files).await;
+    t.append("more").await;
+    drop_as(&t, DropMode::Retain { ms: 0 }).await;
+    assert_eq!(remove(&c, t.id).await, 2);
+    assert_eq!(Table::create(&c, "t").await.append("a").await.version, 1);
+}
+
+pub(super) async fn a_catalog_says_how_much_history_is_kept(c: Arc<dyn Catalog>) {
+    assert_eq!(c.default_retention().await.unwrap(), Retention::default());
+    let day = std::time::Duration::from_secs(24 * 60 * 60);
+    let (time, versions) = (Some(90 * day), Some(7));
+    c.set_default_retention(Retention { time, versions: None }, Some("ann")).await.unwrap();
+    assert_eq!(c.default_retention().await.unwrap(), Retention { time, versions: None });
+    c.set_default_retention(Retention { time: None, versions }, None).await.unwrap();
+    assert_eq!(c.default_retention().await.unwrap(), Retention { time, versions });
+}

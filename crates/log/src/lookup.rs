@@ -1,0 +1,121 @@
+//! Looking for a table: one that is asked for, with what may be meant where there is none, and whether a place is free.
+
+use crate::catalog::{Catalog, TableEntry, TableRef, TxnLogReader};
+use crate::error::{ErrorKind, Result, TxnLogError};
+use crate::file::FileTxnLogReader;
+use crate::ids::TableName;
+use crate::lifecycle::{TableState, no_table};
+use crate::location::Location;
+use crate::stores::Stores;
+
+/// How many names before and behind one that is not there are looked at for what may be meant.
+const BESIDE: usize = 50;
+
+/// The table asked for, or the error that says what became of it, or which names are near.
+pub async fn require(catalog: &dyn Catalog, table: &TableRef) -> Result<TableEntry> {
+    if let Some(entry) = catalog.find(table).await? {
+        return Ok(entry);
+    }
+    let place = catalog.describe();
+    match table {
+        TableRef::Id(id) => Err(no_table(*id, &place, catalog.inactive_table(*id).await?.as_ref())),
+        TableRef::Location(l) => Err(TxnLogError::not_found(format!(
+            "no table of {place} is at {l}: bring it in with `dl import {l} --as NAME`"
+        ))),
+        TableRef::Name(name) => {
+            let inactive = catalog.inactive_named(name).await?;
+            if let Some(table) = inactive.into_iter().find(|table| table.state != TableState::Deleted) {
+                return Err(table.is_not_live());
+            }
+            let names = catalog.names_beside(name, BESIDE).await?;
+            let names: Vec<_> = names.iter().map(TableName::to_string).collect();
+            let near = near_names(&name.to_string(), &names);
+            let hint = match (near.as_slice(), names.is_empty()) {
+                ([], true) => "it has no tables yet, `dl import` brings one in".to_string(),
+                ([], false) => "`dl tables` lists those there are".to_string(),
+                (near, _) => format!("did you mean {}?", near.join(" or ")),
+            };
+            Err(TxnLogError::not_found(format!("there is no table {name} in {place}: {hint}")))
+        }
+    }
+}
+
+/// An error where a new table at `location` would be inside a table of the catalog, or around one: vacuum of the outer
+/// one would remove the files of the inner one. Links are followed in `location` and not in the places of the other
+/// tables, which are what they were when those were made.
+pub async fn check_apart(catalog: &dyn Catalog, location: &Location) -> Result<()> {
+    match catalog.table_around(location).await? {
+        Some(table) => location.check_apart(&table.name, &table.location),
+        None => Ok(()),
+    }
+}
+
+/// An error where `location` is at, or inside of, the folder of a table of the catalog that was moved, with a link where it
+/// was registered. Copies of a table share the id in its metadata, so a log that is there leads to the tables that it may
+/// be of, and the links of these are followed.
+pub async fn check_not_linked(catalog: &dyn Catalog, location: &Location, stores: &dyn Stores) -> Result<()> {
+    let Some(path) = location.local_path() else { return Ok(()) };
+    for folder in path.ancestors().filter(|folder| folder.join("_delta_log").is_dir()) {
+        let Some(place) = Location::of_folder(folder) else { continue };
+        let id = match FileTxnLogReader::open_in(&place, stores).await {
+            Ok(log) => log.head().await?.metadata.id,
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            Err(e) => return Err(e),
+        };
+        let copies = catalog.tables_with_metadata(&id).await?;
+        let moved = copies.iter().find(|table| table.location != place && table.location.resolved() == place);
+        if let Some(TableEntry { name, location: registered, .. }) = moved {
+            let is = if place == *location { "is the place of" } else { "is inside" };
+            return Err(TxnLogError::invalid(format!(
+                "{location} {is} the table {name}, which is registered at {registered}: choose a place where no table is"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Names within a few letters of `wanted`, nearest first. A namespace both have is no likeness.
+fn near_names(wanted: &str, names: &[String]) -> Vec<String> {
+    let wanted = wanted.to_lowercase();
+    let distance = |name: &String| {
+        let other = name.to_lowercase();
+        let (a, b) = match (wanted.split_once('.'), other.split_once('.')) {
+            (Some((x, a)), Some((y, b))) if x == y => (a, b),
+            _ => (wanted.as_str(), other.as_str()),
+        };
+        let distance = edit_distance(a, b);
+        (distance < b.len() && distance <= 1 + b.len() / 4).then(|| (distance, name.clone()))
+    };
+    let mut near: Vec<_> = names.iter().filter_map(distance).collect();
+    near.sort();
+    near.into_iter().take(3).map(|(_, n)| n).collect()
+}
+
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_names_are_offered_nearest_first() {
+        let names: Vec<String> = ["default.orders", "default.order", "sales.customers"].map(String::from).into();
+        assert_eq!(near_names("default.ordrs", &names), ["default.orders", "default.order"]);
+        assert!(near_names("nothing.alike", &names).is_empty());
+        assert!(near_names("default.newt", &names).is_empty());
+        assert_eq!(near_names("sale.customers", &names), ["sales.customers"]);
+    }
+}
