@@ -37,10 +37,6 @@ CREATE TABLE dl_tables (
     current_ts bigint,
     protocol_version bigint,
     metadata_version bigint,
-    published_version bigint,
-    mirror_state text NOT NULL,
-    mirror_version bigint,
-    mirror_what text,
     properties blob,
     retained_until bigint
 );
@@ -235,25 +231,28 @@ CREATE TABLE dl_cdc_files (
 );
 CREATE INDEX dl_cdc_files_by_version ON dl_cdc_files (table_id, version);
 
--- Publishing that failed or is in flight; what is published is `dl_tables.published_version`.
-CREATE TABLE dl_mirror_status (
+-- How far `_delta_log` is, a row for each table, and who may publish. Commits lock rows of `dl_tables` and publishing
+-- locks these, so neither waits for the other.
+CREATE TABLE dl_mirrors (
+    table_id blob NOT NULL PRIMARY KEY,
+    published_version bigint,
+    state text NOT NULL,
+    diverged_version bigint,
+    diverged_what text,
+    lease_holder blob,
+    lease_token bigint,
+    lease_expires_at bigint
+);
+
+-- What could not be published, until it is.
+CREATE TABLE dl_mirror_failures (
     table_id blob NOT NULL,
     version bigint NOT NULL,
     artifact text NOT NULL,
-    state text NOT NULL,
     attempts bigint NOT NULL,
-    last_error text,
-    failed_at bigint,
-    next_attempt_at bigint,
+    last_error text NOT NULL,
+    failed_at bigint NOT NULL,
     PRIMARY KEY (table_id, version, artifact)
-);
-
--- Who may publish a table.
-CREATE TABLE dl_mirror_leases (
-    table_id blob NOT NULL PRIMARY KEY,
-    holder blob NOT NULL,
-    token bigint NOT NULL,
-    expires_at bigint NOT NULL
 );
 
 -- Versions that readers hold: they and their files stay until then.

@@ -25,7 +25,7 @@ use crate::lifecycle::{TABLES, any_table, no_table};
 use crate::locked::{self, Failure, LockedTables};
 use crate::queue::{Scope, Transaction};
 use crate::references::NamedFolders;
-use crate::{SqlCatalog, Writing, read};
+use crate::{SqlCatalog, Writing, mirror, read};
 
 /// Keys looked up in one statement.
 pub(crate) const KEYS: usize = 500;
@@ -271,7 +271,7 @@ pub(crate) fn store(
     let changes = &prepared.changes;
     let mut writes = Vec::new();
     if let Base::Create(new) = &request.base {
-        writes.push(register(table, new, "live", committed_at));
+        writes.extend(register(table, new, "live", committed_at));
     }
     writes.extend(end_files(table, prepared.version, &prepared.ended));
     let before = current.state.as_ref().map(|(_, metadata)| metadata);
@@ -312,19 +312,9 @@ pub(crate) fn commit_id(table: TableId, id: CommitId, version: Version, committe
 }
 
 /// Puts a table on the books, without a version.
-pub(crate) fn register(table: TableId, new: &NewTable, state: &str, now: i64) -> Write {
-    let columns = [
-        "table_id",
-        "namespace",
-        "name",
-        "name_key",
-        "location",
-        "location_key",
-        "state",
-        "owner",
-        "created_at",
-        "mirror_state",
-    ];
+pub(crate) fn register(table: TableId, new: &NewTable, state: &str, now: i64) -> [Write; 2] {
+    let columns =
+        ["table_id", "namespace", "name", "name_key", "location", "location_key", "state", "owner", "created_at"];
     let place = new.location.url().as_str();
     let row = vec![
         table.0.into(),
@@ -336,9 +326,8 @@ pub(crate) fn register(table: TableId, new: &NewTable, state: &str, now: i64) ->
         state.into(),
         new.owner.as_ref().map(TableOwner::as_str).into(),
         now.into(),
-        "following".into(),
     ];
-    Write::insert("dl_tables", &columns, vec![row])
+    [Write::insert("dl_tables", &columns, vec![row]), mirror::register(table)]
 }
 
 /// Ends the life of files with a version: of those it removes, and of those it replaces.

@@ -16,8 +16,9 @@ use crate::codec::{self, METADATA_COLUMNS, PROTOCOL_COLUMNS};
 use crate::commit::{AUDIT_COLUMNS, BODY_COLUMNS, KEYS, VERSION_COLUMNS, end_files, file_key, remove_file_columns};
 use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
 use crate::holds::HOLD_COLUMNS;
+use crate::mirror::{FAILURE_COLUMNS, MIRROR_COLUMNS};
 use crate::references::REFERENCE_COLUMNS;
-use crate::{expiry, namespaces, schema, spool};
+use crate::{expiry, mirror, namespaces, schema, spool};
 
 /// A batch is full at so many file actions, or so many versions.
 const BATCH_FILES: i64 = 20_000;
@@ -39,7 +40,7 @@ pub struct Copied {
     pub compared: u64,
 }
 
-const TABLE_COLUMNS: [&str; 21] = [
+const TABLE_COLUMNS: [&str; 17] = [
     "table_id",
     "namespace",
     "name",
@@ -55,20 +56,15 @@ const TABLE_COLUMNS: [&str; 21] = [
     "current_ts",
     "protocol_version",
     "metadata_version",
-    "published_version",
-    "mirror_state",
-    "mirror_version",
-    "mirror_what",
     "properties",
     "retained_until",
 ];
-const STATUS_COLUMNS: [&str; 8] =
-    ["table_id", "version", "artifact", "state", "attempts", "last_error", "failed_at", "next_attempt_at"];
 const FILES: &str = "dl_add_files";
 /// The tables whose rows belong to a table and not to its versions.
-const OF_TABLE: [(&str, &[&str]); 4] = [
+const OF_TABLE: [(&str, &[&str]); 5] = [
     ("dl_bounds", &SLOT_COLUMNS),
-    ("dl_mirror_status", &STATUS_COLUMNS),
+    ("dl_mirrors", &MIRROR_COLUMNS),
+    ("dl_mirror_failures", &FAILURE_COLUMNS),
     ("dl_holds", &HOLD_COLUMNS),
     ("dl_references", &REFERENCE_COLUMNS),
 ];
@@ -94,7 +90,7 @@ pub(crate) fn of_versions() -> Vec<(&'static str, Vec<&'static str>)> {
 /// Every table of the schema that has rows of a table, `dl_tables` last.
 pub(crate) fn tables_of_a_table() -> impl Iterator<Item = &'static str> {
     let of_versions = of_versions().into_iter().map(|(table, _)| table);
-    of_versions.chain(OF_TABLE.map(|(table, _)| table)).chain(["dl_mirror_leases", "dl_tables"])
+    of_versions.chain(OF_TABLE.map(|(table, _)| table)).chain(["dl_tables"])
 }
 
 /// Copies every table of `from` into `to`, which is empty or an earlier copy of it. `progress` is told how many of how
@@ -324,8 +320,9 @@ impl Table {
         // Nobody sees a table that is loading.
         let mut row = self.row.clone();
         row[6] = "loading".into();
-        row[10..16].fill(Value::Null);
-        session.write(vec![Write::insert("dl_tables", &TABLE_COLUMNS, vec![row])]).await?;
+        row[10..15].fill(Value::Null);
+        let writes = vec![Write::insert("dl_tables", &TABLE_COLUMNS, vec![row]), mirror::register(self.id)];
+        session.write(writes).await?;
         session.commit().await.map_err(CommitFailure::into_error)?;
         Ok(self.oldest - 1)
     }

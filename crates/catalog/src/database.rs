@@ -55,9 +55,11 @@ pub(crate) trait Database: Send + Sync + Debug {
     /// before the lock was got. With it come the rows of a first query, which takes no round trip of its own.
     async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn Session>, Vec<Row>)>;
 
-    /// The same for notes that may be forgotten when the power is cut, though not when a process ends: how far a
-    /// mirror is, who publishes. Where that is cheaper, COMMIT does not wait for the disk.
-    async fn note(&self, heads: &[TableId]) -> Result<Box<dyn Session>>;
+    /// The same for a table's row of `dl_mirrors`, and for notes that may be forgotten when the power is cut, though not
+    /// when a process ends: how far a mirror is, who publishes. Where that is cheaper, COMMIT does not wait for the disk.
+    /// Where rows are locked one by one, commits to the table go on meanwhile: a note never locks a head. A session that
+    /// writes may change rows of `dl_mirrors` as well, once it has its heads. In that order there is no deadlock.
+    async fn note(&self, table: TableId, first: &str) -> Result<(Box<dyn Session>, Vec<Row>)>;
 
     /// The time of its clock in SQL, in milliseconds since 1970; `None` where it has no other clock than its clients.
     fn clock(&self) -> Option<&'static str> {

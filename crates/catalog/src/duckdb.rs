@@ -189,8 +189,8 @@ impl Database for DuckDatabase {
         Ok((Box::new(session), rows))
     }
 
-    async fn note(&self, _heads: &[TableId]) -> Result<Box<dyn Session>> {
-        Ok(Box::new(self.begin_to_write().await?))
+    async fn note(&self, _table: TableId, first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+        self.write(&[], first).await
     }
 
     /// Row ids follow the order of inserts, and those who insert do so one after the other.

@@ -173,6 +173,10 @@ impl SqlCatalog {
     /// is judged by what the catalog asks of writers now, not when it was opened.
     async fn begin_write(&self, heads: &[TableId]) -> Result<Writing> {
         let (session, rows) = self.db.write(heads, &schema::Opening::sql(self.server_clock)).await?;
+        self.opened(session, rows)
+    }
+
+    fn opened(&self, session: Box<dyn database::Session>, rows: Vec<database::Row>) -> Result<Writing> {
         let opening = schema::Opening::read(self.db.as_ref(), rows)?;
         schema::check_writable(self.db.as_ref(), &opening.identity)?;
         let before = std::mem::replace(&mut *self.last_identity(), opening.identity);
@@ -189,10 +193,10 @@ impl SqlCatalog {
         Ok(self.begin_write(heads).await?.session)
     }
 
-    /// The same for what may be forgotten when the power is cut.
-    async fn note(&self, heads: &[TableId]) -> Result<Box<dyn database::Session>> {
-        schema::check_writable(self.db.as_ref(), &self.last_identity())?;
-        self.db.note(heads).await
+    /// The same for what may be forgotten when the power is cut, about the mirror of a table. Commits to it go on.
+    async fn note(&self, table: TableId) -> Result<Box<dyn database::Session>> {
+        let (session, rows) = self.db.note(table, &schema::Opening::sql(self.server_clock)).await?;
+        Ok(self.opened(session, rows)?.session)
     }
 
     fn last_identity(&self) -> MutexGuard<'_, schema::Identity> {

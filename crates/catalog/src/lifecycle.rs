@@ -15,7 +15,7 @@ use deltalakedb_log::{
 
 use crate::commit::{audit, check_free};
 use crate::database::{CommitFailure, Database, Row, Session, Value, Write};
-use crate::{SqlCatalog, SqlTxnLogReader, Writing, namespaces, read, references, removal};
+use crate::{SqlCatalog, SqlTxnLogReader, Writing, mirror, namespaces, read, references, removal};
 
 /// Tables whatever their state, with a condition.
 pub(crate) const TABLES: &str = "SELECT table_id, namespace, name, location, state, dropped_at, retained_until, base_version, \
@@ -123,9 +123,8 @@ impl TableLifecycle for SqlCatalog {
         let Some(entry) = read::find_in(session.as_mut(), table).await? else {
             return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
         };
-        let held = "SELECT 1 FROM dl_mirror_leases WHERE table_id = ? AND holder = ? AND token = ?";
-        let params = vec![table.0.into(), lease.holder.into(), lease.token.into()];
-        if session.query(held, params).await?.is_empty() {
+        // It locks the row of the mirror: until the drop is over no lease is given and no version recorded as published.
+        if session.write(vec![mirror::end_lease(lease)]).await? == 0 {
             return Err(commit::fenced(&entry.name));
         }
         lifecycle::check_drop(&entry, drop)?;
@@ -141,11 +140,9 @@ impl TableLifecycle for SqlCatalog {
         );
         let until = drop.mode.retained_until(now_ms);
         let params = vec![state.as_str().into(), now_ms.into(), until.into(), table.0.into()];
-        let release = "UPDATE dl_mirror_leases SET expires_at = 0 WHERE table_id = ?";
         let version = Some(entry.current_version);
         let writes = vec![
             Write::run(sql, params),
-            Write::run(release, vec![table.0.into()]),
             audit(self, now_ms, drop.committer.as_deref(), drop.mode.action(), table, version),
         ];
         finish(session, writes, &entry.name).await

@@ -22,14 +22,14 @@ impl TableListing for SqlCatalog {
     async fn tables_page(&self, page: &TablePage) -> Result<Vec<TableEntry>> {
         let (mut and, mut params) = (String::new(), Vec::new());
         if let Some(namespace) = &page.namespace {
-            and.push_str("AND namespace = ? ");
+            and.push_str("AND t.namespace = ? ");
             params.push(namespace.as_str().into());
         }
         if let Some(after) = &page.after {
-            and.push_str("AND (namespace, name) > (?, ?) ");
+            and.push_str("AND (t.namespace, t.name) > (?, ?) ");
             params.extend([after.namespace.as_str().into(), after.name.as_str().into()]);
         }
-        self.live(&format!("{and}ORDER BY namespace, name LIMIT {}", page.limit), params).await
+        self.live(&format!("{and}ORDER BY t.namespace, t.name LIMIT {}", page.limit), params).await
     }
 
     async fn names_beside(&self, name: &TableName, limit: usize) -> Result<Vec<TableName>> {
@@ -72,7 +72,7 @@ impl TableListing for SqlCatalog {
             false => ("", vec![id]),
         };
         let and = format!(
-            "AND table_id IN (SELECT table_id FROM dl_metadata_updates WHERE {beginning}metadata_id = ?) \
+            "AND t.table_id IN (SELECT table_id FROM dl_metadata_updates WHERE {beginning}metadata_id = ?) \
              LIMIT {SAME_METADATA}"
         );
         self.live(&and, params).await

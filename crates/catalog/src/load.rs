@@ -33,7 +33,7 @@ use crate::database::{CommitFailure, Database, Session, Value, Write, placeholde
 use crate::lifecycle::{find_any, no_table};
 use crate::read;
 use crate::references::NamedFolders;
-use crate::{SqlCatalog, Writing, namespaces, removal};
+use crate::{SqlCatalog, Writing, mirror, namespaces, removal};
 
 /// A batch is full at so many file actions, or at so many versions.
 const BATCH_FILES: usize = 50_000;
@@ -450,7 +450,7 @@ async fn store(
                 return Err(there.is_not_live());
             }
             check_free(session_ref, new, None).await?;
-            writes.push(register(table, new, "loading", now_ms));
+            writes.extend(register(table, new, "loading", now_ms));
             Stored::nothing_yet(table, new)
         }
     };
@@ -518,14 +518,8 @@ async fn store(
     ];
     writes.push(Write::run(head_row, params));
     if let Some(finish) = finish {
-        let live = "UPDATE dl_tables SET state = 'live', mirror_state = 'following', \
-                    mirror_version = NULL, mirror_what = NULL WHERE table_id = ?";
-        writes.push(Write::run(live, vec![table.0.into()]));
-        if let Some(published) = finish.published {
-            let rises = "UPDATE dl_tables SET published_version = ? \
-                         WHERE table_id = ? AND coalesce(published_version, -1) < ?";
-            writes.push(Write::run(rises, vec![int(published), table.0.into(), int(published)]));
-        }
+        writes.push(Write::run("UPDATE dl_tables SET state = 'live' WHERE table_id = ?", vec![table.0.into()]));
+        writes.push(mirror::follow(table, finish.published));
         writes.push(audit(catalog, now_ms, None, "IMPORT", table, head));
         // Last, since others who make tables in the namespace wait for it.
         writes.push(namespaces::has_table(&new.name, now_ms));

@@ -408,10 +408,11 @@ async fn lock_heads(
     // would make SQLite go through all ids that the tables ever had.
     let sql = format!(
         "WITH own (table_id, commit_id) AS (VALUES {}) \
-         SELECT t.table_id, t.namespace, t.name, t.owner, t.state, t.mirror_state, t.mirror_version, t.mirror_what, \
-         t.base_version, t.current_version, t.current_ts, t.protocol_version, t.metadata_version, v.set_hash, \
+         SELECT t.table_id, t.namespace, t.name, t.owner, t.state, mirror.state, mirror.diverged_version, \
+         mirror.diverged_what, t.base_version, t.current_version, t.current_ts, t.protocol_version, t.metadata_version, \
+         v.set_hash, \
          own.commit_id, c.version, c.committed_at, {}, {}, {} FROM own \
-         JOIN dl_tables t ON t.table_id = own.table_id \
+         JOIN dl_tables t ON t.table_id = own.table_id JOIN dl_mirrors mirror ON mirror.table_id = t.table_id \
          JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
          JOIN dl_protocol_updates p ON p.table_id = t.table_id AND p.version = t.protocol_version \
          JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version \

@@ -1,6 +1,8 @@
 //! What the mirror needs to know and to remember: the watermark, the lease, what failed.
 //!
-//! Watermark and lease are notes: publishing again what is published does no harm, and a lease outlives nobody.
+//! All of it is in rows of its own, and all but the state is notes: publishing again what is published does no harm, and
+//! a lease ends by itself. A note locks the table's row of `dl_mirrors` and no head, so that commits go on. The state is
+//! changed with the head locked, since commits go by it.
 
 use deltalakedb_log::catalog::{Artifact, Lease, MirrorFailure, MirrorState};
 use deltalakedb_log::{Result, TableEntry, TableId, TableName, Version, commit};
@@ -13,6 +15,32 @@ use crate::database::{CommitFailure, Database, Session, Value, Write};
 use crate::lifecycle::no_table_in;
 use crate::read::mirror_state;
 
+/// The columns of `dl_mirrors` that a copy has as well. A lease is for one catalog.
+pub(crate) const MIRROR_COLUMNS: [&str; 5] =
+    ["table_id", "published_version", "state", "diverged_version", "diverged_what"];
+pub(crate) const FAILURE_COLUMNS: [&str; 6] =
+    ["table_id", "version", "artifact", "attempts", "last_error", "failed_at"];
+
+/// The mirror of a new table.
+pub(crate) fn register(table: TableId) -> Write {
+    Write::insert("dl_mirrors", &["table_id", "state"], vec![vec![table.0.into(), "following".into()]])
+}
+
+/// The mirror of a table that was loaded from its `_delta_log`, which holds everything up to `published`.
+pub(crate) fn follow(table: TableId, published: Option<Version>) -> Write {
+    let sql = "UPDATE dl_mirrors SET state = 'following', diverged_version = NULL, diverged_what = NULL, \
+               published_version = CASE WHEN coalesce(published_version, -1) < ? THEN ? ELSE published_version END \
+               WHERE table_id = ?";
+    let published = published.map_or(Value::Null, int);
+    Write::run(sql, vec![published.clone(), published, table.0.into()])
+}
+
+/// Ends a lease; changes no row when it is not the newest.
+pub(crate) fn end_lease(lease: &Lease) -> Write {
+    let sql = "UPDATE dl_mirrors SET lease_expires_at = 0 WHERE table_id = ? AND lease_holder = ? AND lease_token = ?";
+    Write::run(sql, vec![lease.table.0.into(), lease.holder.into(), lease.token.into()])
+}
+
 async fn done(session: Box<dyn Session>) -> Result<()> {
     session.commit().await.map_err(CommitFailure::into_error)
 }
@@ -24,56 +52,46 @@ pub(crate) async fn acquire_lease(
     now_ms: i64,
     until_ms: i64,
 ) -> Result<Option<Lease>> {
-    let mut session = catalog.note(&[table]).await?;
-    let sql = "SELECT t.table_id, l.holder, l.token, l.expires_at FROM dl_tables t \
-               LEFT JOIN dl_mirror_leases l ON l.table_id = t.table_id WHERE t.table_id = ? AND t.state = 'live'";
+    let mut session = catalog.note(table).await?;
+    let sql = "SELECT mirror.lease_holder, mirror.lease_token, mirror.lease_expires_at FROM dl_tables t \
+               JOIN dl_mirrors mirror ON mirror.table_id = t.table_id WHERE t.table_id = ? AND t.state = 'live'";
     let Some(mut row) = session.query(sql, vec![table.0.into()]).await?.pop() else {
         return Err(no_table_in(session.as_mut(), catalog.db.as_ref(), table).await);
     };
-    row.uuid()?;
     let (held_by, token, expires) = (row.opt_blob()?, row.opt_int()?, row.opt_int()?);
     let mine = held_by.is_some_and(|h| h == holder.as_bytes());
     if !mine && expires.is_some_and(|at| at > now_ms) {
         return Ok(None);
     }
     let lease = Lease { table, holder, token: token.unwrap_or(0) + 1 };
-    let params = vec![table.0.into(), holder.into(), lease.token.into(), until_ms.into()];
-    let sql = "INSERT INTO dl_mirror_leases (table_id, holder, token, expires_at) VALUES (?, ?, ?, ?) \
-               ON CONFLICT (table_id) DO UPDATE SET holder = excluded.holder, token = excluded.token, \
-               expires_at = excluded.expires_at";
+    let params = vec![holder.into(), lease.token.into(), until_ms.into(), table.0.into()];
+    let sql = "UPDATE dl_mirrors SET lease_holder = ?, lease_token = ?, lease_expires_at = ? WHERE table_id = ?";
     session.write(vec![Write::run(sql, params)]).await?;
     done(session).await?;
     Ok(Some(lease))
 }
 
-fn held(lease: &Lease) -> Vec<Value> {
-    vec![lease.table.0.into(), lease.holder.into(), lease.token.into()]
-}
-
 pub(crate) async fn release_lease(catalog: &SqlCatalog, lease: &Lease) -> Result<()> {
-    let mut session = catalog.note(&[lease.table]).await?;
-    let sql = "UPDATE dl_mirror_leases SET expires_at = 0 WHERE table_id = ? AND holder = ? AND token = ?";
-    session.write(vec![Write::run(sql, held(lease))]).await?;
+    let mut session = catalog.note(lease.table).await?;
+    session.write(vec![end_lease(lease)]).await?;
     done(session).await
 }
 
 pub(crate) async fn mark_published(catalog: &SqlCatalog, lease: &Lease, version: Version) -> Result<()> {
-    let mut session = catalog.note(&[lease.table]).await?;
-    let sql = "SELECT count(*) FROM dl_mirror_leases WHERE table_id = ? AND holder = ? AND token = ?";
-    let mut rows = session.query(sql, held(lease)).await?;
-    if rows.pop().map(|mut r| r.int()).transpose()? != Some(1) {
+    let mut session = catalog.note(lease.table).await?;
+    let sql = "UPDATE dl_mirrors SET published_version = \
+               CASE WHEN coalesce(published_version, -1) < ? THEN ? ELSE published_version END \
+               WHERE table_id = ? AND lease_holder = ? AND lease_token = ?";
+    let (table, version) = (Value::from(lease.table.0), int(version));
+    let params = vec![version.clone(), version.clone(), table.clone(), lease.holder.into(), lease.token.into()];
+    if session.write(vec![Write::run(sql, params)]).await? == 0 {
         let sql = "SELECT namespace, name FROM dl_tables WHERE table_id = ?";
-        let mut row = session.query(sql, vec![lease.table.0.into()]).await?.pop();
-        let Some(row) = row.as_mut() else {
+        let Some(mut row) = session.query(sql, vec![table]).await?.pop() else {
             return Err(no_table_in(session.as_mut(), catalog.db.as_ref(), lease.table).await);
         };
         return Err(commit::fenced(&TableName { namespace: row.text()?, name: row.text()? }));
     }
-    let (table, version) = (Value::from(lease.table.0), int(version));
-    let published = "UPDATE dl_tables SET published_version = ? \
-                     WHERE table_id = ? AND coalesce(published_version, -1) < ?";
-    let params = vec![version.clone(), table.clone(), version.clone()];
-    session.write(vec![Write::run(published, params), over(table, version, Artifact::Commit)]).await?;
+    session.write(vec![over(table, version, Artifact::Commit)]).await?;
     done(session).await
 }
 
@@ -83,11 +101,12 @@ pub(crate) async fn mark_next_published(
     from: Version,
     to: Version,
 ) -> Result<bool> {
-    let mut session = catalog.note(&[table]).await?;
-    let sql = "UPDATE dl_tables SET published_version = ? WHERE table_id = ? \
-               AND (published_version = ? OR (published_version IS NULL AND base_version = ?))";
+    let mut session = catalog.note(table).await?;
+    let sql = "UPDATE dl_mirrors SET published_version = ? WHERE table_id = ? AND (published_version = ? OR \
+               (published_version IS NULL AND EXISTS (SELECT 1 FROM dl_tables t WHERE t.table_id = ? \
+               AND t.base_version = ?)))";
     let before = from.checked_sub(1).map_or(Value::Int(-1), int);
-    let params = vec![int(to), table.0.into(), before, int(from)];
+    let params = vec![int(to), table.0.into(), before, table.0.into(), int(from)];
     let is_next = session.write(vec![Write::run(sql, params)]).await? == 1;
     if is_next {
         session.write(vec![over(table.0.into(), int(to), Artifact::Commit)]).await?;
@@ -97,14 +116,14 @@ pub(crate) async fn mark_next_published(
 }
 
 pub(crate) async fn mark_checkpointed(catalog: &SqlCatalog, table: TableId, version: Version) -> Result<()> {
-    let mut session = catalog.write(&[table]).await?;
+    let mut session = catalog.note(table).await?;
     session.write(vec![over(table.0.into(), int(version), Artifact::Checkpoint)]).await?;
     done(session).await
 }
 
 /// What failed up to a version is mended.
 fn over(table: Value, version: Value, artifact: Artifact) -> Write {
-    let sql = "DELETE FROM dl_mirror_status WHERE table_id = ? AND version <= ? AND artifact = ?";
+    let sql = "DELETE FROM dl_mirror_failures WHERE table_id = ? AND version <= ? AND artifact = ?";
     Write::run(sql, vec![table, version, artifact.as_str().into()])
 }
 
@@ -116,18 +135,18 @@ pub(crate) async fn mark_failed(
     error: &str,
     at_ms: i64,
 ) -> Result<()> {
-    let mut session = catalog.write(&[table]).await?;
+    let mut session = catalog.note(table).await?;
     if artifact == Artifact::Commit {
-        let sql = "SELECT published_version FROM dl_tables WHERE table_id = ?";
+        let sql = "SELECT published_version FROM dl_mirrors WHERE table_id = ?";
         let published =
             session.query(sql, vec![table.0.into()]).await?.pop().map(|mut row| row.opt_version()).transpose()?;
         if published.flatten() >= Some(version) {
             return Ok(());
         }
     }
-    let sql = "INSERT INTO dl_mirror_status (table_id, version, artifact, state, attempts, last_error, failed_at) \
-               VALUES (?, ?, ?, 'FAILED', 1, ?, ?) ON CONFLICT (table_id, version, artifact) DO UPDATE SET \
-               state = excluded.state, attempts = dl_mirror_status.attempts + 1, last_error = excluded.last_error, \
+    let sql = "INSERT INTO dl_mirror_failures (table_id, version, artifact, attempts, last_error, failed_at) \
+               VALUES (?, ?, ?, 1, ?, ?) ON CONFLICT (table_id, version, artifact) DO UPDATE SET \
+               attempts = dl_mirror_failures.attempts + 1, last_error = excluded.last_error, \
                failed_at = excluded.failed_at";
     let params = vec![table.0.into(), int(version), artifact.as_str().into(), error.into(), at_ms.into()];
     session.write(vec![Write::run(sql, params)]).await?;
@@ -140,16 +159,17 @@ pub(crate) async fn set_mirror(catalog: &SqlCatalog, seen: &TableEntry, state: &
         MirrorState::Following => ("following", None, None, "MIRROR RESUMED"),
         MirrorState::Diverged { version, what } => ("diverged", Some(*version), Some(what), "MIRROR DIVERGED"),
     };
+    // With the head locked: a commit under way ends first, and the next one finds the state changed.
     let mut session = catalog.write(&[table]).await?;
-    let sql = "SELECT mirror_state, mirror_version, mirror_what, current_version FROM dl_tables \
-               WHERE table_id = ? AND state = 'live'";
+    let sql = "SELECT mirror.state, mirror.diverged_version, mirror.diverged_what, t.current_version FROM dl_tables t \
+               JOIN dl_mirrors mirror ON mirror.table_id = t.table_id WHERE t.table_id = ? AND t.state = 'live'";
     let Some(mut row) = session.query(sql, vec![table.0.into()]).await?.pop() else {
         return Err(no_table_in(session.as_mut(), catalog.db.as_ref(), table).await);
     };
     if !state.may_follow(seen, &mirror_state(&mut row)?, row.version()?) {
         return Ok(false);
     }
-    let sql = "UPDATE dl_tables SET mirror_state = ?, mirror_version = ?, mirror_what = ? WHERE table_id = ?";
+    let sql = "UPDATE dl_mirrors SET state = ?, diverged_version = ?, diverged_what = ? WHERE table_id = ?";
     let what = what.map(String::as_str).into();
     let params = vec![word.into(), version.map_or(Value::Null, int), what, table.0.into()];
     let audit = audit(catalog, catalog.clock.now_ms(), None, action, table, version);
@@ -159,7 +179,7 @@ pub(crate) async fn set_mirror(catalog: &SqlCatalog, seen: &TableEntry, state: &
 }
 
 pub(crate) async fn failures(db: &dyn Database, table: TableId) -> Result<Vec<MirrorFailure>> {
-    let sql = "SELECT version, artifact, attempts, last_error, failed_at FROM dl_mirror_status \
+    let sql = "SELECT version, artifact, attempts, last_error, failed_at FROM dl_mirror_failures \
                WHERE table_id = ? ORDER BY version, artifact";
     let rows = db.query(sql, vec![table.0.into()]).await?;
     let read = |mut row: crate::database::Row| {
@@ -172,8 +192,8 @@ pub(crate) async fn failures(db: &dyn Database, table: TableId) -> Result<Vec<Mi
             version,
             artifact,
             attempts: u32::try_from(row.int()?).unwrap_or(u32::MAX),
-            error: row.opt_text()?.unwrap_or_default(),
-            failed_at: row.opt_int()?.unwrap_or(0),
+            error: row.text()?,
+            failed_at: row.int()?,
         })
     };
     rows.into_iter().map(read).collect()

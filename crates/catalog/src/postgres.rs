@@ -86,6 +86,8 @@ pub(crate) struct PostgresDatabase {
     readers: Connections,
     writers: Connections,
     turns: Turns,
+    /// The same for notes on mirrors, apart from commits.
+    note_turns: Turns,
     probe: Probe,
     begin: Begin,
     creates: bool,
@@ -157,6 +159,15 @@ impl Begin {
     }
 }
 
+/// What a transaction locks when it begins.
+#[derive(Clone, Copy, Debug)]
+struct Locks<'a> {
+    /// `dl_tables` or `dl_mirrors`.
+    rows_of: &'static str,
+    tables: &'a [TableId],
+    turns: &'a Turns,
+}
+
 /// Whose turn it is to be in the server for a table, among the writers of this process.
 #[derive(Debug, Default)]
 struct Turns(Mutex<HashMap<TableId, Arc<Semaphore>>>);
@@ -223,6 +234,7 @@ impl PostgresDatabase {
             readers: Connections { pool: pool(settings.readers), setting: "postgres.readers" },
             writers: Connections { pool: pool(settings.writers), setting: "postgres.writers" },
             turns: Turns::default(),
+            note_turns: Turns::default(),
             probe: Probe::default(),
             begin,
             creates: create,
@@ -233,21 +245,21 @@ impl PostgresDatabase {
         spelled(&self.schema, sql, params)
     }
 
-    /// A transaction that has the heads of these tables, and the row of its last statement.
-    async fn lock(&self, begin: &str, heads: &[TableId], last: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
-        let mut statements = begin.to_string();
-        if !heads.is_empty() {
+    /// A transaction that has the rows of these tables, and the row of its last statement.
+    async fn lock(&self, begin: &str, locks: Locks<'_>, last: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+        let (mut statements, Locks { rows_of, tables, turns }) = (begin.to_string(), locks);
+        if !tables.is_empty() {
             let lock = format!(
-                "; SELECT 1 FROM dl_tables WHERE table_id IN ({}) ORDER BY table_id FOR UPDATE",
-                placeholders(heads.len())
+                "; SELECT 1 FROM {rows_of} WHERE table_id IN ({}) ORDER BY table_id FOR UPDATE",
+                placeholders(tables.len())
             );
-            let params: Vec<_> = heads.iter().map(|id| id.0.into()).collect();
+            let params: Vec<_> = tables.iter().map(|id| id.0.into()).collect();
             statements.push_str(&self.sql(&lock, &params)?);
         }
         // After the lock: what it finds is what was committed before the lock was got.
         statements.push_str("; ");
         statements.push_str(&self.sql(last, &[])?);
-        let turns = self.turns.take(heads).await;
+        let turns = turns.take(tables).await;
         let (session, rows) = self.begin(&self.writers, statements, turns).await?;
         let last = rows.last().map(|row| values(row, &self.uri)).transpose()?;
         Ok((session, last.into_iter().collect()))
@@ -401,11 +413,13 @@ impl Database for PostgresDatabase {
     }
 
     async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
-        self.lock(&self.begin.write, heads, first).await
+        let locks = Locks { rows_of: "dl_tables", tables: heads, turns: &self.turns };
+        self.lock(&self.begin.write, locks, first).await
     }
 
-    async fn note(&self, heads: &[TableId]) -> Result<Box<dyn Session>> {
-        Ok(self.lock(&self.begin.note, heads, "SELECT 1").await?.0)
+    async fn note(&self, table: TableId, first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+        let locks = Locks { rows_of: "dl_mirrors", tables: &[table], turns: &self.note_turns };
+        self.lock(&self.begin.note, locks, first).await
     }
 
     /// Not `now()`, which is when the transaction began, before it waited for its lock.
@@ -488,6 +502,7 @@ impl Database for PostgresDatabase {
             "commit_ids",
             "domain_metadata",
             "metadata_updates",
+            "mirrors",
             "protocol_updates",
             "remove_files",
             "table_versions",

@@ -45,12 +45,14 @@ pub(crate) fn qualified(alias: &str, columns: &[&str]) -> String {
 }
 
 /// Tables that are there for everyone.
-pub(crate) const TABLES: &str = "SELECT table_id, namespace, name, location, owner, base_version, current_version, current_ts, \
-                      published_version, mirror_state, mirror_version, mirror_what FROM dl_tables WHERE state = 'live'";
+pub(crate) const TABLES: &str = "SELECT t.table_id, t.namespace, t.name, t.location, t.owner, t.base_version, t.current_version, \
+                      t.current_ts, mirror.published_version, mirror.state, mirror.diverged_version, \
+                      mirror.diverged_what FROM dl_tables t JOIN dl_mirrors mirror ON mirror.table_id = t.table_id \
+                      WHERE t.state = 'live'";
 
 /// One of them, as a session sees it.
 pub(crate) async fn find_in(session: &mut dyn Session, table: TableId) -> Result<Option<TableEntry>> {
-    let rows = session.query(&format!("{TABLES} AND table_id = ?"), vec![table.0.into()]).await?;
+    let rows = session.query(&format!("{TABLES} AND t.table_id = ?"), vec![table.0.into()]).await?;
     rows.into_iter().next().map(entry).transpose()
 }
 
@@ -73,7 +75,7 @@ pub(crate) fn owner(row: &mut Row) -> Result<Option<TableOwner>> {
     row.opt_text()?.as_deref().map(str::parse).transpose()
 }
 
-/// From the columns `mirror_state, mirror_version, mirror_what`.
+/// From the columns `state, diverged_version, diverged_what` of `dl_mirrors`.
 pub(crate) fn mirror_state(row: &mut Row) -> Result<MirrorState> {
     let (state, version, what) = (row.text()?, row.opt_version()?, row.opt_text()?);
     Ok(match (state.as_str(), version) {
@@ -93,7 +95,7 @@ fn condition(table: &TableRef) -> (&'static str, Value) {
 
 pub(crate) async fn find(db: &dyn Database, table: &TableRef) -> Result<Option<TableEntry>> {
     let (condition, key) = condition(table);
-    let rows = db.query(&format!("{TABLES} AND {condition}"), vec![key]).await?;
+    let rows = db.query(&format!("{TABLES} AND t.{condition}"), vec![key]).await?;
     rows.into_iter().next().map(entry).transpose()
 }
 
@@ -108,7 +110,8 @@ pub(crate) async fn find_at(db: &dyn Database, table: &TableRef, point: &Point) 
     // From the newest version back to the newest of then: as many rows as were committed to the table since.
     let sql = format!(
         "SELECT t.table_id, t.namespace, t.name, t.location, t.owner, t.base_version, v.version, v.committed_at, \
-         t.published_version, t.mirror_state, t.mirror_version, t.mirror_what FROM dl_tables t \
+         mirror.published_version, mirror.state, mirror.diverged_version, mirror.diverged_what FROM dl_tables t \
+         JOIN dl_mirrors mirror ON mirror.table_id = t.table_id \
          JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = (SELECT max(o.version) \
          FROM dl_table_versions o WHERE o.table_id = t.table_id AND o.version <= t.current_version AND {}) \
          WHERE t.state = 'live' AND t.{condition}",

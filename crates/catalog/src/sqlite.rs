@@ -119,6 +119,13 @@ impl SqliteDatabase {
         let tx = self.writer.begin_with(statements).await.map_err(|e| no_turn(&self.uri, self.patience, e))?;
         Ok(Box::new(SqliteSession { uri: self.uri.clone(), tx }))
     }
+
+    /// The same, and the rows of a first query.
+    async fn begin_with(&self, statements: &'static str, first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+        let mut session = self.begin(statements).await?;
+        let rows = session.query(first, vec![]).await?;
+        Ok((session, rows))
+    }
 }
 
 #[async_trait]
@@ -133,14 +140,12 @@ impl Database for SqliteDatabase {
     }
 
     async fn write(&self, _heads: &[TableId], first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
-        let mut session = self.begin(WRITE).await?;
-        let rows = session.query(first, vec![]).await?;
-        Ok((session, rows))
+        self.begin_with(WRITE, first).await
     }
 
     /// Everyone who may hold what a note says is on this machine, and loses power with it.
-    async fn note(&self, _heads: &[TableId]) -> Result<Box<dyn Session>> {
-        self.begin("PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE").await
+    async fn note(&self, _table: TableId, first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+        self.begin_with("PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE", first).await
     }
 
     /// Row ids follow the order of inserts, and those who insert do so one after the other.
@@ -414,7 +419,8 @@ mod tests {
             assert!(text.contains(says) && !text.contains("another process"), "{text}");
         };
         let writing = db.write(&[], "SELECT 1").await.unwrap();
-        check(db.note(&[]).await.err().unwrap(), "SQLite takes one writer at a time");
+        let note = db.note(TableId(uuid::Uuid::nil()), "SELECT 1").await;
+        check(note.err().unwrap(), "SQLite takes one writer at a time");
         let mut reading = Vec::new();
         while reading.len() < READERS as usize {
             reading.extend(db.read().await);

@@ -24,6 +24,7 @@ mod bulk;
 mod costs;
 mod ended;
 mod points;
+mod publishing;
 mod recorded;
 mod rights;
 mod tables;
@@ -179,6 +180,8 @@ async fn who_has_a_catalog_open_hears_that_it_asks_for_more() {
         let says = refused.to_string();
         assert!(says.contains("schema version 99") && says.contains("write"), "{database:?}: {refused}");
         let refused = catalog.renew_epoch().await.unwrap_err();
+        assert!(refused.to_string().contains("schema version 99"), "{database:?}: {refused}");
+        let refused = catalog.mark_next_published(id, 0, 0).await.unwrap_err();
         assert!(refused.to_string().contains("schema version 99"), "{database:?}: {refused}");
         let reader = catalog.reader(id);
         assert_eq!(reader.head().await.unwrap().version, 2, "{database:?}: it can be read");

@@ -109,6 +109,7 @@ mod holds;
 mod lifecycle;
 mod listing;
 mod loads;
+mod mirrors;
 mod namespaces;
 mod owners;
 mod references;
@@ -158,8 +159,6 @@ where
         foreign_commits_are_taken_in,
         an_unfinished_load_is_invisible_and_goes_on,
         what_a_checkpoint_is_made_of,
-        one_publisher_at_a_time,
-        a_diverged_table_takes_no_commits,
         planning_never_loses_a_matching_file,
         many_writers_leave_no_gap,
     );
@@ -173,6 +172,9 @@ where
         loads::a_commit_that_stands_twice_in_a_log_counts_once,
         loads::a_transaction_comes_back_in_whole_or_not_at_all,
         loads::an_unfinished_one_takes_another_name_or_is_given_up,
+        mirrors::one_publisher_at_a_time,
+        mirrors::a_diverged_table_takes_no_commits,
+        mirrors::commits_are_before_a_divergence_or_not_at_all,
         owners::a_table_takes_commits_of_its_owner_alone,
         owners::history_is_loaded_in_the_owners_name_alone,
         times::those_ahead_of_the_clock_are_imported_only_when_accepted,
@@ -1046,74 +1048,6 @@ async fn an_unfinished_load_is_invisible_and_goes_on(c: Arc<dyn Catalog>) {
     let t = Table { catalog: c.clone(), id: entry.id };
     assert_eq!((t.paths(1).await, t.paths(2).await), (vec!["a".to_string(), "b".into()], vec!["b".to_string()]));
     assert_eq!(c.unfinished_load(&place).await.unwrap(), None);
-}
-
-async fn one_publisher_at_a_time(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
-    t.append("a").await;
-    let (me, you) = (Uuid::from_u128(1), Uuid::from_u128(2));
-    let mine = c.acquire_lease(t.id, me, 0, 1000).await.unwrap().unwrap();
-    assert_eq!(c.acquire_lease(t.id, you, 999, 2000).await.unwrap(), None, "while it lasts it is mine");
-    c.mark_failed(t.id, 0, Artifact::Commit, "the disk is full", 5).await.unwrap();
-    c.mark_failed(t.id, 0, Artifact::Commit, "the disk is full still", 6).await.unwrap();
-    let failures = c.mirror_failures(t.id).await.unwrap();
-    assert_eq!((failures.len(), failures[0].attempts, failures[0].version), (1, 2, 0));
-    assert_eq!(failures[0].error, "the disk is full still");
-    c.mark_published(&mine, 0).await.unwrap();
-    assert!(c.mirror_failures(t.id).await.unwrap().is_empty(), "what is published has not failed");
-    c.mark_failed(t.id, 0, Artifact::Commit, "it was late", 7).await.unwrap();
-    assert!(
-        c.mirror_failures(t.id).await.unwrap().is_empty(),
-        "who fails at what another has published fails at nothing"
-    );
-    c.mark_failed(t.id, 0, Artifact::Checkpoint, "no room", 7).await.unwrap();
-    c.mark_published(&mine, 0).await.unwrap();
-    let failures = c.mirror_failures(t.id).await.unwrap();
-    assert_eq!((failures.len(), failures[0].artifact), (1, Artifact::Checkpoint), "publishing mends no checkpoint");
-    c.mark_checkpointed(t.id, 0).await.unwrap();
-    assert!(c.mirror_failures(t.id).await.unwrap().is_empty());
-    let yours = c.acquire_lease(t.id, you, 1000, 2000).await.unwrap().unwrap();
-    assert!(yours.token > mine.token, "a token only grows");
-    refused(c.mark_published(&mine, 1).await, ErrorKind::Conflict, &["default.t"]);
-    c.mark_published(&yours, 1).await.unwrap();
-    c.mark_published(&yours, 0).await.unwrap();
-    let published = c.find(&TableRef::Id(t.id)).await.unwrap().unwrap().published_version;
-    assert_eq!(published, Some(1), "the watermark never falls");
-    c.release_lease(&yours).await.unwrap();
-    let again = c.acquire_lease(t.id, me, 1001, 3000).await.unwrap().unwrap();
-    assert!(again.token > yours.token);
-
-    // Whoever has just committed needs no lease for the versions that are next.
-    for (from, to, is_next) in [(3, 3, false), (2, 2, true), (2, 2, false), (1, 5, false), (3, 5, true)] {
-        assert_eq!(c.mark_next_published(t.id, from, to).await.unwrap(), is_next, "{from} to {to}");
-    }
-    assert_eq!(entry(&c, t.id).await.published_version, Some(5));
-    let fresh = Table::create(&c, "fresh").await;
-    assert!(c.mark_next_published(fresh.id, 0, 0).await.unwrap());
-}
-
-async fn a_diverged_table_takes_no_commits(c: Arc<dyn Catalog>) {
-    let (s, t) = (Table::create(&c, "s").await, Table::create(&c, "t").await);
-    let what = "00000000000000000001.json by another writer".to_string();
-    let (following, diverged) = (entry(&c, t.id).await, MirrorState::Diverged { version: 1, what });
-    assert!(c.set_mirror(&following, &diverged).await.unwrap());
-    let stopped = entry(&c, t.id).await;
-    assert_eq!(stopped.mirror, diverged);
-    assert!(!c.set_mirror(&following, &MirrorState::Following).await.unwrap(), "it is not in the state that was seen");
-    let requests = [&s, &t].map(|t| t.request(Base::RebaseFrom(0), vec![Action::Add(file("a", 0, 9))]));
-    let result = c.commit_all(requests.clone().into()).await;
-    refused(
-        result,
-        ErrorKind::Invalid,
-        &["default.t", "version 1", "00000000000000000001.json", "dl verify default.t"],
-    );
-    assert_eq!((s.head().await, t.head().await), (0, 0));
-    assert!(t.paths(0).await.is_empty(), "it can still be read");
-    assert!(c.set_mirror(&stopped, &MirrorState::Following).await.unwrap());
-    c.commit_all(requests.into()).await.unwrap().committed().unwrap();
-    assert_eq!((s.head().await, t.head().await), (1, 1), "until it goes on");
-    assert!(!c.set_mirror(&following, &diverged).await.unwrap(), "version 1 is the catalog's own by now");
-    assert_eq!(entry(&c, t.id).await.mirror, MirrorState::Following);
 }
 
 async fn planning_never_loses_a_matching_file(c: Arc<dyn Catalog>) {

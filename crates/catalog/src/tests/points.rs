@@ -25,10 +25,11 @@ pub(super) async fn with_others(kind: Kind, dir: &std::path::Path, others: i64) 
     for sql in [
         format!(
             "INSERT INTO dl_tables (table_id, namespace, name, name_key, location, location_key, state, \
-             created_at, base_version, current_version, current_ts, mirror_state) {series} \
+             created_at, base_version, current_version, current_ts) {series} \
              SELECT {id}, 'default', {name}, 'default.' || {name}, 'file:///nowhere/' || {name} || '/', \
-             'file:///nowhere/' || {name} || '/', 'live', 1, 0, 0, 1, 'following' FROM s"
+             'file:///nowhere/' || {name} || '/', 'live', 1, 0, 0, 1 FROM s"
         ),
+        format!("INSERT INTO dl_mirrors (table_id, state) {series} SELECT {id}, 'following' FROM s"),
         format!(
             "INSERT INTO dl_table_versions (table_id, version, committed_at, time_source, files_added, files_removed, \
              bytes_added, bytes_removed, set_hash) {series} SELECT {id}, 0, 1, 'clock', 0, 0, 0, 0, ? FROM s"

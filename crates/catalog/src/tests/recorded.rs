@@ -96,8 +96,9 @@ impl Database for Recorded {
         let (session, rows) = self.inner.write(heads, first).await?;
         Ok((self.record.session(session), rows))
     }
-    async fn note(&self, heads: &[TableId]) -> Result<Box<dyn Session>> {
-        Ok(self.record.session(self.inner.note(heads).await?))
+    async fn note(&self, table: TableId, first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+        let (session, rows) = self.inner.note(table, first).await?;
+        Ok((self.record.session(session), rows))
     }
     fn clock(&self) -> Option<&'static str> {
         self.inner.clock()

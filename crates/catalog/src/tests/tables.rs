@@ -103,8 +103,8 @@ async fn with_dropped(kind: Kind, catalog: &SqlCatalog, others: i64) {
     for sql in [
         format!(
             "INSERT INTO dl_tables (table_id, namespace, name, location, state, created_at, dropped_at, base_version, \
-             current_version, current_ts, mirror_state, retained_until) {} SELECT {}, 'gone', 't' || CAST(n AS text), \
-             'file:///gone/', 'dropped', 1, n, 0, 0, 1, 'following', CASE WHEN n % 2 = 0 THEN n ELSE {} END FROM s",
+             current_version, current_ts, retained_until) {} SELECT {}, 'gone', 't' || CAST(n AS text), \
+             'file:///gone/', 'dropped', 1, n, 0, 0, 1, CASE WHEN n % 2 = 0 THEN n ELSE {} END FROM s",
             series(kind, others),
             id("1000000 + n"),
             i64::MAX

@@ -124,8 +124,8 @@ fn goes_through_history(line: &str) -> bool {
     let own = ["own", "spreads", "keys", "changed", "files", "(subquery"];
     let is_own = |what: &str| own.iter().any(|own| what.starts_with(own)) || what.contains("CONSTANT ROW");
     let scans = line.strip_prefix("SCAN ").is_some_and(|what| !is_own(what));
-    // A table has at most eight slots, and few versions whose publishing failed.
-    let is_small = line.starts_with("SEARCH b ") || line.starts_with("SEARCH dl_mirror_status");
+    // A table has at most eight slots, one mirror, and few versions whose publishing failed.
+    let is_small = line.starts_with("SEARCH b ") || line.contains("mirror");
     let by_prefix = line.starts_with("SEARCH") && line.ends_with("(table_id=?)") && !is_small;
-    scans || by_prefix && !line.contains(" t ") && !line.contains("dl_tables") && !line.contains("lease")
+    scans || by_prefix && !line.contains(" t ") && !line.contains("dl_tables")
 }

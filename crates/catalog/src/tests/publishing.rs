@@ -1,0 +1,40 @@
+//! Publishing beside commits.
+
+use std::time::Duration;
+
+use deltalakedb_log::commit::CommitRequest;
+
+use super::*;
+
+/// Where rows are locked one by one, what is published is recorded while another transaction has the head, and the other
+/// way round. A call that waited would end with an error when its `lock_timeout` is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn publishing_and_commits_do_not_wait_for_each_other() {
+    for database in databases("server") {
+        let dir = tempfile::tempdir().unwrap();
+        let uri = CatalogUri::parse(&database.uri(dir.path(), "publishing")).unwrap();
+        // The server does not end the transaction that has the lock before that time.
+        let postgres = PostgresOptions { idle_timeout: Duration::from_secs(600), ..PostgresOptions::default() };
+        let catalog = SqlCatalog::connect(&uri, ConnectOptions { postgres, ..Default::default() }).await.unwrap();
+        let id = create(&catalog).await;
+        let commit =
+            async |request: CommitRequest| catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+        commit(append(id, 0, "a")).await;
+
+        let committing = catalog.write(&[id]).await.unwrap();
+        assert!(catalog.mark_next_published(id, 0, 0).await.unwrap());
+        let lease = catalog.acquire_lease(id, Uuid::from_u128(1), 0, 1).await.unwrap().unwrap();
+        catalog.mark_published(&lease, 1).await.unwrap();
+        catalog.mark_failed(id, 2, Artifact::Commit, "the disk is full", 1).await.unwrap();
+        catalog.mark_checkpointed(id, 1).await.unwrap();
+        catalog.release_lease(&lease).await.unwrap();
+        committing.commit().await.unwrap();
+
+        let noting = catalog.note(id).await.unwrap();
+        commit(append(id, 1, "b")).await;
+        noting.commit().await.unwrap();
+        let entry = catalog.find(&TableRef::Id(id)).await.unwrap().unwrap();
+        assert_eq!((entry.current_version, entry.published_version), (2, Some(1)), "{database:?}");
+        catalog.close().await;
+    }
+}
