@@ -1,6 +1,7 @@
 -- The Delta log in SQL. Written once for every database: `blob` is bytea on PostgreSQL.
 -- Times are milliseconds since 1970 (UTC), sizes are bytes, ids are 16-byte UUIDs, JSON is kept as its exact text in
--- blobs, because legal commits hold what JSON and text types refuse. Later migrations only add.
+-- blobs, because legal commits hold what JSON and text types refuse. Later migrations only add, and a column that they
+-- add may be null: it is unknown.
 
 -- One row: which catalog this is. A program that knows schemas up to `min_reader` reads it, one that knows them up to
 -- `min_writer` writes it, however many later migrations have added to it.
@@ -12,6 +13,15 @@ CREATE TABLE dl_catalog (
     min_writer bigint NOT NULL,
     retention_ms bigint,
     retention_versions bigint
+);
+
+-- The migrations that have run: which text of each, and whether its backfill is over.
+CREATE TABLE dl_migrations (
+    number bigint NOT NULL PRIMARY KEY,
+    name text NOT NULL,
+    checksum blob NOT NULL,
+    applied_at bigint NOT NULL,
+    backfilled_at bigint
 );
 
 -- The namespaces: what comes before the dot in the names of tables.

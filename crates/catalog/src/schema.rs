@@ -1,4 +1,7 @@
 //! The schema and its versions. Migrations only add; an older binary goes on reading what a newer one made.
+//!
+//! A migration holds its lock for a moment however large the catalog is: it makes tables and adds columns that may be
+//! null, and null is read as unknown. What it leaves to be filled in older rows, its backfill fills afterwards.
 
 use deltalakedb_log::{Clock, ErrorKind, Result, TxnLogError};
 use uuid::Uuid;
@@ -6,8 +9,33 @@ use uuid::Uuid;
 use crate::SqlCatalog;
 use crate::database::{CommitFailure, Database, Row, Value, Write};
 
+/// A change of the schema. Once a release has it, its text stays as it is: catalogs know it by its checksum.
+#[derive(Clone, Copy, Debug)]
+struct Migration {
+    name: &'static str,
+    sql: &'static str,
+    /// What is to be filled in older rows.
+    backfill: Option<Backfill>,
+}
+
+/// A statement that fills a column where it is null, and changes nothing when it is filled everywhere. What it costs must
+/// not grow with the rows that are filled already: a partial index leads to the others.
+#[derive(Clone, Copy, Debug)]
+struct Backfill {
+    sql: &'static str,
+    /// Its parameter: how many rows it fills at most.
+    rows: i64,
+}
+
+impl Migration {
+    fn checksum(&self) -> blake3::Hash {
+        blake3::hash(self.sql.as_bytes())
+    }
+}
+
 /// The migrations in order: version 1 first.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_log.sql")];
+const MIGRATIONS: &[Migration] =
+    &[Migration { name: "0001_log", sql: include_str!("../migrations/0001_log.sql"), backfill: None }];
 /// The newest schema this program knows.
 const NEWEST: i64 = MIGRATIONS.len() as i64;
 /// What a program must know to read, and to write, the newest schema.
@@ -24,6 +52,15 @@ pub(crate) struct Identity {
     min_writer: i64,
 }
 
+/// A migration that a catalog has gone through.
+#[derive(Debug)]
+struct Applied {
+    number: i64,
+    name: String,
+    checksum: Vec<u8>,
+    is_filled: bool,
+}
+
 /// Brings the schema up to date; safe when two processes do it at once. Without `create` nothing is changed, and a
 /// database that is not a catalog, or an older one, is refused.
 pub(crate) async fn migrate(db: &dyn Database, clock: &dyn Clock, create: bool) -> Result<Identity> {
@@ -31,16 +68,25 @@ pub(crate) async fn migrate(db: &dyn Database, clock: &dyn Clock, create: bool) 
 }
 
 /// The same with these migrations.
-async fn migrate_with(db: &dyn Database, clock: &dyn Clock, create: bool, migrations: &[&str]) -> Result<Identity> {
+async fn migrate_with(
+    db: &dyn Database,
+    clock: &dyn Clock,
+    create: bool,
+    migrations: &[Migration],
+) -> Result<Identity> {
     let newest = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
-    match current(db).await? {
-        Some(identity) if identity.version >= newest => return Ok(identity),
-        Some(identity) if !create => {
-            return Err(TxnLogError::invalid(format!(
-                "{} has schema version {}, and this program needs {newest}: run `dl init`, which brings it up to date",
-                db.describe(),
-                identity.version
-            )));
+    let (identity, applied) = match current(db).await? {
+        Some(current) if current.0.version >= newest => current,
+        Some((identity, applied)) => {
+            check_applied(db, &identity, &applied, migrations)?;
+            if !create {
+                return Err(TxnLogError::invalid(format!(
+                    "{} has schema version {}, and this program needs {newest}: run `dl init`, which brings it up to date",
+                    db.describe(),
+                    identity.version
+                )));
+            }
+            apply(db, clock, migrations).await?
         }
         None if !create => {
             return Err(TxnLogError::not_found(format!(
@@ -48,10 +94,19 @@ async fn migrate_with(db: &dyn Database, clock: &dyn Clock, create: bool, migrat
                 db.describe()
             )));
         }
-        _ => {}
+        None => apply(db, clock, migrations).await?,
+    };
+    check_applied(db, &identity, &applied, migrations)?;
+    if create {
+        fill(db, clock, &applied, migrations).await?;
     }
+    Ok(identity)
+}
+
+/// Runs the migrations that the catalog lacks, in one transaction.
+async fn apply(db: &dyn Database, clock: &dyn Clock, migrations: &[Migration]) -> Result<(Identity, Vec<Applied>)> {
     let mut session = db.migrate().await?;
-    // Again under the lock: another process may have been first.
+    // Under the lock: another process may have been first.
     let made = db.has_catalog().await?;
     let version = match made {
         true => {
@@ -60,16 +115,24 @@ async fn migrate_with(db: &dyn Database, clock: &dyn Clock, create: bool, migrat
         }
         false => 0,
     };
-    for (_, migration) in (1_i64..).zip(migrations).filter(|(number, _)| *number > version) {
-        session.write(vec![Write::run(db.migration(migration), vec![])]).await?;
+    let mut rows = Vec::new();
+    for (number, migration) in (1_i64..).zip(migrations).filter(|(number, _)| *number > version) {
+        session.write(vec![Write::run(db.migration(migration.sql), vec![])]).await?;
+        let checksum = Value::from(migration.checksum().as_bytes().as_slice());
+        rows.push(vec![number.into(), migration.name.into(), checksum, clock.now_ms().into()]);
     }
-    let asks = [newest, MIN_READER, MIN_WRITER].map(Value::Int);
-    if !made {
-        let row = [vec![clock.new_uuid().into(), clock.new_uuid().into()], asks.to_vec()].concat();
-        session.write(vec![Write::insert("dl_catalog", &COLUMNS, vec![row])]).await?;
-    } else if version < newest {
-        let sql = "UPDATE dl_catalog SET schema_version = ?, min_reader = ?, min_writer = ?";
-        session.write(vec![Write::run(sql, asks.to_vec())]).await?;
+    if let Some(newest) = rows.last().map(|row| row[0].clone()) {
+        let columns = ["number", "name", "checksum", "applied_at"];
+        session.write(vec![Write::insert("dl_migrations", &columns, rows)]).await?;
+        let asks = [newest, MIN_READER.into(), MIN_WRITER.into()];
+        let write = if made {
+            let sql = "UPDATE dl_catalog SET schema_version = ?, min_reader = ?, min_writer = ?";
+            Write::run(sql, asks.to_vec())
+        } else {
+            let row = [vec![clock.new_uuid().into(), clock.new_uuid().into()], asks.to_vec()].concat();
+            Write::insert("dl_catalog", &COLUMNS, vec![row])
+        };
+        session.write(vec![write]).await?;
     }
     session.commit().await.map_err(CommitFailure::into_error)?;
     let missing =
@@ -77,14 +140,66 @@ async fn migrate_with(db: &dyn Database, clock: &dyn Clock, create: bool, migrat
     current(db).await?.ok_or_else(missing)
 }
 
+/// Fills what the migrations that have run left to be filled.
+async fn fill(db: &dyn Database, clock: &dyn Clock, applied: &[Applied], migrations: &[Migration]) -> Result<()> {
+    for applied in applied.iter().filter(|applied| !applied.is_filled) {
+        let migration = usize::try_from(applied.number - 1).ok().and_then(|index| migrations.get(index));
+        let Some(backfill) = migration.and_then(|migration| migration.backfill) else { continue };
+        while fill_some(db, clock, applied.number, backfill).await? {}
+    }
+    Ok(())
+}
+
+/// Fills some rows, in a transaction of its own: whether there may be more. If the process ends in between, the next one
+/// that brings the catalog up to date goes on.
+async fn fill_some(db: &dyn Database, clock: &dyn Clock, number: i64, backfill: Backfill) -> Result<bool> {
+    // One process at a time: two would lock rows in different orders.
+    let mut session = db.migrate().await?;
+    let filled = session.write(vec![Write::run(backfill.sql, vec![backfill.rows.into()])]).await?;
+    if filled == 0 {
+        let done = "UPDATE dl_migrations SET backfilled_at = ? WHERE number = ?";
+        session.write(vec![Write::run(done, vec![clock.now_ms().into(), number.into()])]).await?;
+    }
+    session.commit().await.map_err(CommitFailure::into_error)?;
+    Ok(filled > 0)
+}
+
 const COLUMNS: [&str; 5] = ["catalog_id", "epoch", "schema_version", "min_reader", "min_writer"];
 
-async fn current(db: &dyn Database) -> Result<Option<Identity>> {
+/// Which catalog the database holds, and the migrations it has gone through; `None` where it is none.
+async fn current(db: &dyn Database) -> Result<Option<(Identity, Vec<Applied>)>> {
     if !db.has_catalog().await? {
         return Ok(None);
     }
-    let mut rows = db.query(&format!("SELECT {} FROM dl_catalog", COLUMNS.join(", ")), vec![]).await?;
-    rows.pop().map(|mut row| identity(&mut row)).transpose()
+    let sql = format!(
+        "SELECT {}, number, name, checksum, backfilled_at FROM dl_catalog JOIN dl_migrations ON number > 0",
+        COLUMNS.join(", ")
+    );
+    let (mut catalog, mut applied) = (None, Vec::new());
+    for mut row in db.query(&sql, vec![]).await? {
+        catalog = Some(identity(&mut row)?);
+        let (number, name, checksum) = (row.int()?, row.text()?, row.blob()?);
+        applied.push(Applied { number, name, checksum, is_filled: row.opt_int()?.is_some() });
+    }
+    applied.sort_unstable_by_key(|applied| applied.number);
+    Ok(catalog.map(|identity| (identity, applied)))
+}
+
+/// Refuses a catalog that went through migrations with other texts than those that this program has under their numbers:
+/// its tables may be others.
+fn check_applied(db: &dyn Database, identity: &Identity, applied: &[Applied], migrations: &[Migration]) -> Result<()> {
+    for (number, migration) in (1..=identity.version).zip(migrations) {
+        let there = applied.iter().find(|applied| applied.number == number);
+        if there.is_none_or(|there| there.checksum != migration.checksum().as_bytes()) {
+            let name = there.map_or(migration.name, |there| &there.name);
+            return Err(TxnLogError::invalid(format!(
+                "{} was made with another text of migration {number} ({name}) than this program has: use the program \
+                 that made it, or import its tables into a new catalog",
+                db.describe()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// From the columns [`COLUMNS`].

@@ -32,7 +32,7 @@ mod work;
 
 use recorded::{Lose, Record};
 
-async fn connect_to(uri: &str, seed: u64) -> Result<SqlCatalog> {
+pub(crate) async fn connect_to(uri: &str, seed: u64) -> Result<SqlCatalog> {
     let clock = Arc::new(SeededClock::new(1_700_000_000_000, seed));
     SqlCatalog::connect(&CatalogUri::parse(uri)?, ConnectOptions { clock, ..Default::default() }).await
 }

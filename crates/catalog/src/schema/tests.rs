@@ -1,10 +1,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use deltalakedb_log::{ErrorKind, Result, SeededClock};
+use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
+use deltalakedb_log::conformance::actions;
+use deltalakedb_log::{Action, Catalog, ErrorKind, Location, Result, SeededClock, TableId};
+use uuid::Uuid;
 
-use super::{MIGRATIONS, migrate_with};
+use super::{Backfill, MIGRATIONS, Migration, fill_some, migrate_with};
 use crate::database::{Database, Write};
+use crate::tests::connect_to;
 use crate::tests::databases::databases;
 use crate::uri::{CatalogUri, Place};
 use crate::{ConnectOptions, SqlCatalog, schema};
@@ -49,7 +53,15 @@ fn a_difference_is_named() {
 }
 
 /// What a newer program would know.
-const NEWER: &[&str] = &[MIGRATIONS[0], "ALTER TABLE dl_tables ADD COLUMN comment text"];
+const NEWER: &[Migration] = &[
+    MIGRATIONS[0],
+    Migration { name: "0002_comments", sql: "ALTER TABLE dl_tables ADD COLUMN comment text", backfill: Some(FILL) },
+];
+const FILL: Backfill = Backfill {
+    sql: "UPDATE dl_tables SET comment = 'about ' || name \
+          WHERE table_id IN (SELECT table_id FROM dl_tables WHERE comment IS NULL LIMIT ?)",
+    rows: 2,
+};
 
 async fn newer(db: &dyn Database, create: bool) -> Result<schema::Identity> {
     migrate_with(db, &SeededClock::new(1, 2), create, NEWER).await
@@ -103,6 +115,134 @@ async fn an_older_catalog_is_refused_until_it_is_asked_to_change() {
             }
         }
         catalog.db.close().await;
+    }
+}
+
+/// The comments of tables that are called by numbers, in the order of these.
+async fn comments(db: &dyn Database) -> Vec<Option<String>> {
+    let rows = db.query("SELECT comment FROM dl_tables ORDER BY name", vec![]).await.unwrap();
+    rows.into_iter().map(|mut row| row.opt_text().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_migration_left_is_filled_after_it_a_few_rows_at_a_time() {
+    for database in databases("migration") {
+        let dir = tempfile::tempdir().unwrap();
+        let uri = database.uri(dir.path(), "backfill");
+        let older = connect_to(&uri, 1).await.unwrap();
+        for n in 0..5 {
+            create_named(&older, n).await;
+        }
+        let clock = SeededClock::new(1, 2);
+        let db = older.db.as_ref();
+        let done = async || {
+            let sql = "SELECT backfilled_at FROM dl_migrations WHERE number = 2";
+            db.query(sql, vec![]).await.unwrap().pop().unwrap().opt_int().unwrap()
+        };
+        // A process has run the migration and filled some rows, was about to fill more, and is killed.
+        super::apply(db, &clock, NEWER).await.unwrap();
+        assert!(fill_some(db, &clock, 2, FILL).await.unwrap(), "{database:?}");
+        let mut killed = db.migrate().await.unwrap();
+        assert_eq!(killed.write(vec![Write::run(FILL.sql, vec![FILL.rows.into()])]).await.unwrap(), 2, "{database:?}");
+        drop(killed);
+        let filled = comments(db).await.iter().flatten().count();
+        assert_eq!((filled, done().await), (2, None), "{database:?}");
+        // A program that may not change the catalog reads it as it is, and an older one goes on writing.
+        newer(db, false).await.unwrap();
+        create_named(&older, 5).await;
+        assert_eq!((comments(db).await.iter().flatten().count(), done().await), (2, None), "{database:?}");
+        // Several processes at once go on, and each ends when all is filled.
+        let all = (0..4).map(|_| {
+            let db = older.db.clone();
+            tokio::spawn(async move { newer(db.as_ref(), true).await })
+        });
+        for identity in futures::future::join_all(all).await {
+            identity.unwrap().unwrap_or_else(|e| panic!("{database:?}: {e}"));
+        }
+        let about: Vec<_> = (0..6).map(|n| Some(format!("about t{n}"))).collect();
+        assert_eq!(comments(db).await, about, "{database:?}");
+        assert!(done().await.is_some(), "{database:?}");
+        // What the older program writes from now on is unknown there, and that is all.
+        create_named(&older, 6).await;
+        newer(db, true).await.unwrap();
+        assert_eq!(comments(db).await, [&about[..], &[None]].concat(), "{database:?}: it is over");
+        older.db.close().await;
+    }
+}
+
+/// The table `t0` of a number.
+async fn create_named(catalog: &SqlCatalog, n: u128) {
+    let (name, id) = (format!("t{n}"), TableId(Uuid::from_u128(10 + n)));
+    let new = NewTable::new(name.parse().unwrap(), Location::parse(&format!("/nowhere/{name}")).unwrap());
+    let actions = vec![Action::Protocol(actions::protocol()), Action::Metadata(actions::metadata("{}"))];
+    let request = CommitRequest::new(id, Uuid::from_u128(2), Base::Create(new), actions);
+    catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_made_with_another_text_of_a_migration_is_refused() {
+    const EDITED: &[Migration] =
+        &[Migration { sql: "CREATE TABLE dl_catalog (other text)", ..MIGRATIONS[0] }, NEWER[1]];
+    for database in databases("migration") {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = connect_to(&database.uri(dir.path(), "edited"), 1).await.unwrap();
+        let (db, clock) = (catalog.db.as_ref(), SeededClock::new(1, 2));
+        for create in [false, true] {
+            let refused = migrate_with(db, &clock, create, EDITED).await.unwrap_err();
+            let says = refused.to_string();
+            assert_eq!(refused.kind(), ErrorKind::Invalid, "{database:?}: {says}");
+            for part in ["migration 1 (0001_log)", "use the program that made it", "import its tables"] {
+                assert!(says.contains(part), "{database:?}: {says}");
+            }
+        }
+        newer(db, true).await.unwrap();
+        schema::migrate(db, &clock, false).await.unwrap();
+        let (mut session, _) = db.write(&[], "SELECT 1").await.unwrap();
+        session.write(vec![Write::run("DELETE FROM dl_migrations WHERE number = 1", vec![])]).await.unwrap();
+        session.commit().await.unwrap();
+        let refused = schema::migrate(db, &clock, true).await.unwrap_err();
+        assert!(refused.to_string().contains("migration 1 (0001_log)"), "{database:?}: {refused}");
+        catalog.db.close().await;
+    }
+}
+
+/// What of a migration would change rows that are there, or fail because of them, if there is something.
+fn fault(sql: &str) -> Option<String> {
+    let code: Vec<_> = sql.lines().map(|line| line.split("--").next().unwrap_or_default()).collect();
+    code.join(" ").split(';').map(|s| s.split_whitespace().collect::<Vec<_>>().join(" ")).find(|s| !only_adds(s))
+}
+
+fn only_adds(statement: &str) -> bool {
+    let words = statement.to_uppercase();
+    let starts = |with: &str| words.starts_with(with);
+    let adds_column = starts("ALTER TABLE ") && words.contains(" ADD COLUMN ");
+    let limits = ["NOT NULL", "DEFAULT", "UNIQUE", "PRIMARY KEY", "CHECK", "REFERENCES", "GENERATED"];
+    words.is_empty()
+        || (starts("CREATE TABLE ") && !words.contains(" AS SELECT"))
+        || starts("CREATE INDEX ")
+        || starts("DROP INDEX ")
+        || (adds_column && !limits.iter().any(|limit| words.contains(limit)))
+}
+
+#[test]
+fn migrations_only_add() {
+    for Migration { name, sql, .. } in MIGRATIONS.iter().chain(NEWER) {
+        assert_eq!(fault(sql), None, "{name}");
+    }
+    for refused in [
+        "ALTER TABLE dl_tables ADD COLUMN comment text NOT NULL",
+        "alter table dl_tables add column comment text default ''",
+        "ALTER TABLE dl_tables DROP COLUMN owner",
+        "ALTER TABLE dl_tables ALTER COLUMN owner TYPE blob",
+        "ALTER TABLE dl_tables RENAME TO dl_others",
+        "CREATE UNIQUE INDEX dl_i ON dl_tables (location)",
+        "CREATE TABLE dl_copy AS SELECT * FROM dl_tables",
+        "UPDATE dl_tables SET owner = NULL",
+        "DELETE FROM dl_audit",
+        "DROP TABLE dl_audit",
+    ] {
+        let sql = format!("-- First; this.\nCREATE TABLE dl_t (a bigint NOT NULL);\n{refused};\n");
+        assert_eq!(fault(&sql).as_deref(), Some(refused), "{refused}");
     }
 }
 
