@@ -244,8 +244,10 @@ impl Database for DuckDatabase {
         Ok(Box::new(self.begin_to_write().await?))
     }
 
-    /// Without the indexes that lead to rows: DuckDB would keep them and seldom use them.
+    /// Without the indexes that lead to rows: DuckDB would keep them and seldom use them. And without SQLite's word for
+    /// tables that are their own index.
     fn migration(&self, sql: &str) -> String {
+        let sql = sql.replace(" WITHOUT ROWID", "");
         let of_index = |line: &&str| line.starts_with("CREATE INDEX") || line.starts_with("DROP INDEX");
         sql.lines().filter(|line| !of_index(line)).collect::<Vec<_>>().join("\n")
     }

@@ -487,10 +487,10 @@ impl Database for PostgresDatabase {
         Ok(self.begin(&self.writers, statements, Vec::new()).await?.0)
     }
 
-    /// With its own word for bytes, texts in the order of their bytes as elsewhere, and without the one key that paths may
-    /// be too long for.
+    /// With its own word for bytes, texts in the order of their bytes as elsewhere, without SQLite's word for tables that
+    /// are their own index, and without the one key that paths may be too long for.
     fn migration(&self, sql: &str) -> String {
-        let sql = sql.replace(" blob", " bytea").replace(" text", " text COLLATE \"C\"");
+        let sql = sql.replace(" WITHOUT ROWID", "").replace(" blob", " bytea").replace(" text", " text COLLATE \"C\"");
         sql.replace(",\n    PRIMARY KEY (table_id, version, path)\n", "\n")
     }
 
