@@ -1,9 +1,10 @@
 //! Many clients at once: how many commits a second they get in all, and how long the slowest of them wait.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deltalakedb_log::{Durability, ErrorKind, Result, TxnLogError};
+use deltalakedb_log::{Durability, ErrorKind, Result, TableId, TxnLogError};
 
 use crate::databases::Server;
 use crate::ours::Ours;
@@ -29,7 +30,7 @@ pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server,
     // Catalogs of their own: what other rows leave behind is not measured here.
     let folder = folder.join("clients");
     std::fs::create_dir_all(&folder).map_err(crate::ours::unavailable)?;
-    for ours in Ours::everywhere(&folder, server).await? {
+    for ours in Ours::everywhere(&folder, server).await?.into_iter().map(Arc::new) {
         let tables = folder.join(ours.system.name());
         commits(report, &ours, &tables, time).await?;
         appends(report, &ours, &tables, time).await?;
@@ -70,10 +71,10 @@ fn slowest(row: &str) -> String {
     format!("99 of 100 take at most: {row}")
 }
 
-async fn commits(report: &mut Report, ours: &Ours, folder: &Path, time: Duration) -> Result<()> {
+async fn commits(report: &mut Report, ours: &Arc<Ours>, folder: &Path, time: Duration) -> Result<()> {
     for clients in [1, 16, 64] {
         let table = ours.create(&folder.join(format!("one{clients}")), &format!("one{clients}")).await?;
-        let ran = run(clients, time, |_, n| ours.commit_to(table, n)).await?;
+        let ran = committing_to(ours, vec![table], clients, time).await?;
         let row = committing(clients);
         report.add(&row, ours.system, Unit::CommitsPerSecond, ran.rates);
         report.add(&slowest(&row), ours.system, Unit::Seconds, vec![ran.slow]);
@@ -82,8 +83,7 @@ async fn commits(report: &mut Report, ours: &Ours, folder: &Path, time: Duration
     for n in 0..64 {
         tables.push(ours.create(&folder.join(format!("own{n}")), &format!("own{n}")).await?);
     }
-    let tables = &tables;
-    let ran = run(tables.len(), time, |client, n| ours.commit_to(tables[client], n)).await?;
+    let ran = committing_to(ours, tables.clone(), tables.len(), time).await?;
     report.add(TO_MANY, ours.system, Unit::CommitsPerSecond, ran.rates);
     for count in [2, 20] {
         report.add(&to_all(count), ours.system, Unit::Seconds, ours.commits_to_all(&tables[..count]).await?);
@@ -91,30 +91,44 @@ async fn commits(report: &mut Report, ours: &Ours, folder: &Path, time: Duration
     Ok(())
 }
 
-async fn appends(report: &mut Report, ours: &Ours, folder: &Path, time: Duration) -> Result<()> {
+async fn appends(report: &mut Report, ours: &Arc<Ours>, folder: &Path, time: Duration) -> Result<()> {
+    let system = ours.system;
     for clients in [1, 16] {
         let name = format!("rows{clients}");
         let table = ours.create(&folder.join(&name), &name).await?;
-        let (name, mirror) = (name.as_str(), ours.mirror(Durability::Full));
-        let ran = run(clients, time, |_, _| ours.append_to(name, table, &mirror)).await?;
+        let (ours, mirror) = (ours.clone(), ours.mirror(Durability::Full));
+        let append = move |_, _| {
+            let (ours, name, mirror) = (ours.clone(), name.clone(), mirror.clone());
+            async move { ours.append_to(&name, table, &mirror).await }
+        };
+        let ran = run(clients, time, append).await?;
         let row = appending(&clients.to_string());
-        report.add(&row, ours.system, Unit::CommitsPerSecond, ran.rates);
-        report.add(&slowest(&row), ours.system, Unit::Seconds, vec![ran.slow]);
+        report.add(&row, system, Unit::CommitsPerSecond, ran.rates);
+        report.add(&slowest(&row), system, Unit::Seconds, vec![ran.slow]);
     }
     Ok(())
 }
 
+/// Clients that commit one file's metadata each, to the tables in turn.
+async fn committing_to(ours: &Arc<Ours>, tables: Vec<TableId>, clients: usize, time: Duration) -> Result<Ran> {
+    let (ours, tables) = (ours.clone(), Arc::new(tables));
+    let commit = move |client: usize, n| {
+        let (ours, table) = (ours.clone(), tables[client % tables.len()]);
+        async move { ours.commit_to(table, n).await }
+    };
+    run(clients, time, commit).await
+}
+
 /// Clients that commit one after the other, all at once. A commit that fails ends the benchmark.
-async fn run<F: Future<Output = Result<()>>>(
+async fn run<F: Future<Output = Result<()>> + Send + 'static>(
     clients: usize,
     time: Duration,
-    commit: impl Fn(usize, usize) -> F,
+    commit: impl Fn(usize, usize) -> F + Clone + Send + 'static,
 ) -> Result<Ran> {
     let (mut rates, mut took) = (Vec::new(), Vec::new());
     for repetition in 0..REPEATED {
         let began = Instant::now();
-        let commit = &commit;
-        let all = (0..clients).map(|client| async move {
+        let all = (0..clients).map(|client| (client, commit.clone())).map(|(client, commit)| async move {
             let mut took = Vec::new();
             while began.elapsed() < time {
                 let started = Instant::now();
@@ -124,7 +138,12 @@ async fn run<F: Future<Output = Result<()>>>(
             }
             Ok::<_, TxnLogError>(took)
         });
-        let all: Vec<f64> = futures::future::try_join_all(all).await?.concat();
+        let tasks: Vec<_> = all.map(tokio::spawn).collect();
+        let mut all = Vec::new();
+        for task in tasks {
+            let ended = |e| TxnLogError::new(ErrorKind::Internal, "a client of the benchmark panicked").with_source(e);
+            all.extend(task.await.map_err(ended)??);
+        }
         rates.push(all.len() as f64 / began.elapsed().as_secs_f64());
         took.extend(all);
     }

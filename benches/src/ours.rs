@@ -193,7 +193,11 @@ impl Ours {
     pub(crate) async fn late_commits(&self, table: TableId) -> Result<Vec<f64>> {
         let catalog = self.catalog();
         let base = require(&self.catalog, &TableRef::Id(table)).await?.base_version;
-        sampled(200, async |n| commit_one(&catalog, table, base, n).await).await
+        sampled(200, async |n| {
+            let late = append_one(table, base, &format!("late-{n}"));
+            catalog.commit_all(vec![late]).await?.committed()
+        })
+        .await
     }
 
     /// Commits one file to each of the tables, in one transaction.

@@ -22,7 +22,7 @@ use crate::bounds::Slots;
 use crate::codec::{self, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
 use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
 use crate::lifecycle::{TABLES, any_table, no_table};
-use crate::locked::{self, Failure, LockedTables};
+use crate::locked::{self, Decision, LockedTables};
 use crate::queue::{Scope, Transaction};
 use crate::references::NamedFolders;
 use crate::{SqlCatalog, Writing, mirror, read};
@@ -38,11 +38,16 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: Vec<CommitRequest>) -> Result<Outcome> {
     commit::check_group(&requests)?;
     check_paths(catalog, &requests).await?;
-    let transaction = Transaction { requests, epoch: catalog.last_identity().epoch };
-    match scope(catalog, &transaction.requests) {
-        Some(scope) => catalog.queues.commit(scope, transaction, |batch| run(catalog, batch)).await,
-        None => retried(catalog, &[Arc::new(transaction)]).await?.pop().unwrap_or_else(|| Err(no_outcome())),
-    }
+    let transaction = Transaction::new(requests, catalog.last_identity().epoch);
+    let Some(scope) = scope(catalog, &transaction.requests) else {
+        return commit_alone(catalog, &Arc::new(transaction)).await;
+    };
+    let of_queue = catalog.clone();
+    let run = move |batch| {
+        let catalog = of_queue.clone();
+        async move { commit_batch(&catalog, batch).await }
+    };
+    catalog.queues.commit(scope, transaction, run).await
 }
 
 /// With which other commits of this process these may become one transaction. Not with any, where the session is asked
@@ -61,29 +66,33 @@ fn scope(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Option<Scope> {
 }
 
 /// Commits transactions that came together, each with an outcome of its own.
-async fn run(catalog: &SqlCatalog, batch: Vec<Arc<Transaction>>) -> Vec<Result<Outcome>> {
-    match (retried(catalog, &batch).await, batch.as_slice()) {
-        (Ok(outcomes), _) => outcomes,
-        (Err(e), [_]) => vec![Err(e)],
-        (Err(e), batch) if e.kind() == ErrorKind::Unavailable => {
-            batch.iter().map(|_| Err(TxnLogError::new(e.kind(), e.to_string()))).collect()
-        }
-        // One of them may be what the database refuses: the others are not to suffer from it.
-        (Err(_), batch) => {
-            let mut outcomes = Vec::with_capacity(batch.len());
-            for transaction in batch {
-                let outcome = retried(catalog, std::slice::from_ref(transaction))
-                    .await
-                    .and_then(|mut outcomes| outcomes.pop().unwrap_or_else(|| Err(no_outcome())));
-                outcomes.push(outcome);
-            }
-            outcomes
-        }
+async fn commit_batch(catalog: &SqlCatalog, batch: Vec<Arc<Transaction>>) -> Vec<Result<Outcome>> {
+    if let [transaction] = batch.as_slice() {
+        return vec![commit_alone(catalog, transaction).await];
     }
+    if let Ok(outcomes) = retried(catalog, &batch).await {
+        return outcomes;
+    }
+    // One of them may be what the database refuses, and the others not. A database that is away is waited for once.
+    let (mut outcomes, mut away) = (Vec::with_capacity(batch.len()), None);
+    for transaction in &batch {
+        let outcome = match &away {
+            Some(message) => Err(TxnLogError::new(ErrorKind::Unavailable, String::clone(message))),
+            None => commit_alone(catalog, transaction).await,
+        };
+        if let Err(e) = &outcome
+            && e.kind() == ErrorKind::Unavailable
+        {
+            away = Some(e.to_string());
+        }
+        outcomes.push(outcome);
+    }
+    outcomes
 }
 
-fn no_outcome() -> TxnLogError {
-    TxnLogError::new(ErrorKind::Internal, "a commit was run and has no outcome")
+async fn commit_alone(catalog: &SqlCatalog, transaction: &Arc<Transaction>) -> Result<Outcome> {
+    let none = || TxnLogError::new(ErrorKind::Internal, "a commit was run and has no outcome");
+    retried(catalog, std::slice::from_ref(transaction)).await?.pop().ok_or_else(none)?
 }
 
 /// Tries again what certainly was not committed because the database was not available.
@@ -137,19 +146,15 @@ async fn attempt(catalog: &SqlCatalog, batch: &[Arc<Transaction>]) -> Result<Vec
     locked.dedup();
     let Writing { session, now_ms, identity } = catalog.begin_write(&locked).await?;
     let mut tables = LockedTables::read(catalog, session, (now_ms, identity), batch).await?;
-    let (mut outcomes, mut named) = (Vec::with_capacity(batch.len()), named.as_slice());
+    let (mut decisions, mut named) = (Vec::with_capacity(batch.len()), named.as_slice());
     for transaction in batch {
         let (of_this, rest) = named.split_at(transaction.requests.len());
         named = rest;
-        match tables.decide(transaction, of_this).await {
-            Ok(outcome) => outcomes.push(Ok(outcome)),
-            Err(Failure::Own(e)) => outcomes.push(Err(e)),
-            Err(Failure::Batch(e)) => return Err(e),
-        }
+        decisions.push(tables.decide(transaction, of_this).await?);
     }
     let (mut session, writes, rows) = tables.into_writes();
     if writes.is_empty() {
-        return Ok(outcomes);
+        return Ok(outcomes(decisions));
     }
     let changed = session.write(writes).await.map_err(|e| match e.kind() {
         // What was free is taken now: others may create where rows are locked one by one. The next look says by whom.
@@ -161,26 +166,29 @@ async fn attempt(catalog: &SqlCatalog, batch: &[Arc<Transaction>]) -> Result<Vec
         return Err(TxnLogError::new(ErrorKind::Internal, message));
     }
     match session.commit().await {
-        Ok(()) => Ok(outcomes),
+        Ok(()) => Ok(outcomes(decisions)),
         Err(CommitFailure::RolledBack(e)) => Err(e),
-        Err(CommitFailure::Unknown(e)) => resolve_unknown(catalog, batch, outcomes, e).await,
+        Err(CommitFailure::Unknown(e)) => resolve_unknown(catalog, batch, decisions, e).await,
     }
+}
+
+fn outcomes(decisions: Vec<Decision>) -> Vec<Result<Outcome>> {
+    decisions.into_iter().map(|decision| decision.outcome).collect()
 }
 
 fn tables(requests: &[&CommitRequest]) -> Vec<TableId> {
     requests.iter().map(|r| r.table).collect()
 }
 
-/// The answer to COMMIT was lost: the commit ids know. `outcomes` is how it was decided.
+/// The answer to COMMIT was lost: the commit ids know.
 async fn resolve_unknown(
     catalog: &SqlCatalog,
     batch: &[Arc<Transaction>],
-    outcomes: Vec<Result<Outcome>>,
+    decisions: Vec<Decision>,
     cause: TxnLogError,
 ) -> Result<Vec<Result<Outcome>>> {
-    let is_committed = |outcome: &Result<Outcome>| matches!(outcome, Ok(Outcome::Committed(_)));
-    let decided = batch.iter().zip(&outcomes).filter(|(_, outcome)| is_committed(outcome));
-    let requests: Vec<_> = decided.flat_map(|(t, _)| &t.requests).filter(|request| request.writes()).collect();
+    let written = batch.iter().zip(&decisions).filter(|(_, decision)| decision.is_written());
+    let requests: Vec<_> = written.flat_map(|(t, _)| &t.requests).filter(|request| request.writes()).collect();
     let creates = requests.iter().any(|r| matches!(r.base, Base::Create(_)));
     let are_there = if catalog.db.lock_proves_absence() && !creates {
         // Whoever gets the lock has outlived the transaction that had it, and asks in the session that has it: were a
@@ -199,11 +207,13 @@ async fn resolve_unknown(
         }
         are_there
     };
-    let unknown = |outcome| match is_committed(&outcome) {
-        true => Ok(Outcome::Unknown(cause.to_string())),
-        false => outcome,
+    let told = |decision: Decision| match &decision {
+        decided if are_there || decided.is_settled => decision.outcome,
+        decided if decided.is_written() => Ok(Outcome::Unknown(cause.to_string())),
+        // It was decided against commits that may not be there.
+        _ => Err(TxnLogError::new(ErrorKind::Unavailable, cause.to_string())),
     };
-    Ok(if are_there { outcomes } else { outcomes.into_iter().map(unknown).collect() })
+    Ok(decisions.into_iter().map(told).collect())
 }
 
 async fn under_lock(

@@ -1,7 +1,7 @@
 //! Which of the commits after a request's base it conflicts with, found while their table is locked.
 //!
-//! Others wait meanwhile, so as little is read as the request allows. Of a blind append only four small tables are asked;
-//! who removes or reads single files looks at the commits that removed files; and only who reads by predicates, or the
+//! Others wait meanwhile, so as little is read as the request allows. For a blind append nothing is, unless the head says
+//! that protocol or metadata changed since; one with a txn or a domain asks four small tables; who removes or reads single files looks at the commits that removed files; and only who reads by predicates, or the
 //! whole table, looks at all. The commits themselves come one by one, a few megabytes at a time.
 
 use deltalakedb_log::commit::{self, ConflictChecker, WinningCommit, WinningFiles};
@@ -15,17 +15,13 @@ use crate::plan::Sql;
 /// How many bytes of stored commits are read at once; of one that is larger, itself.
 const READ_BYTES: i64 = 4 << 20;
 
-/// The first stored commit after the base that the request of the checker conflicts with. `oldest` is the oldest version
-/// held.
+/// The first stored commit after the base that the request of the checker conflicts with.
 pub(crate) async fn find(
     session: &mut dyn Session,
     (table, name): (TableId, &TableName),
     checker: &mut ConflictChecker<'_>,
-    (oldest, base): (Version, Version),
+    base: Version,
 ) -> Result<Option<WinningCommit>> {
-    if base.saturating_add(1) < oldest {
-        return Err(commit::base_not_held(name, base));
-    }
     let table = table.0;
     let sql = match checker.files() {
         WinningFiles::None => first_of_small(table.into(), base, checker),

@@ -69,8 +69,8 @@ pub struct ConnectOptions {
     pub file_mode: u32,
     /// Where files outside their table's folder may be.
     pub allowed_paths: AllowedPaths,
-    /// How many commits of this process may wait for those before them, to one table in a server and of the whole catalog in
-    /// a file; one more is refused.
+    /// How many commits through this handle and its clones may wait for those before them, to one table in a server or in
+    /// all of a file; one more is refused.
     pub max_waiting: usize,
     /// What goes for a server.
     pub postgres: PostgresOptions,

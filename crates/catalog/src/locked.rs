@@ -53,11 +53,25 @@ struct NewCommit {
     parsed: Option<Commit>,
 }
 
+/// How a transaction was decided.
+pub(crate) struct Decision {
+    pub(crate) outcome: Result<Outcome>,
+    /// Whether it holds even if the batch is not committed.
+    pub(crate) is_settled: bool,
+}
+
+impl Decision {
+    /// Whether the batch commits something of it.
+    pub(crate) fn is_written(&self) -> bool {
+        matches!(&self.outcome, Ok(Outcome::Committed(all)) if !all.is_empty()) && !self.is_settled
+    }
+}
+
 /// Why a transaction has no outcome.
-pub(crate) enum Failure {
-    /// It asks for what cannot be; the others of the batch go on.
+enum Failure {
+    /// What it asks for is refused; the others of the batch go on.
     Own(TxnLogError),
-    /// The database failed, and so did the batch.
+    /// The batch cannot go on: the session failed, or what is stored cannot be read.
     Batch(TxnLogError),
 }
 
@@ -75,12 +89,12 @@ pub(crate) struct LockedTables<'a> {
     identity: (Uuid, Uuid),
     heads: HashMap<TableId, LockedHead>,
     /// The commits that requests of the batch are already.
-    known: HashMap<(TableId, CommitId), Committed>,
+    known: CommitsById,
     writes: Vec<Write>,
     /// How many rows they change.
     rows: u64,
-    /// The tables that are made.
-    made: Vec<TableName>,
+    /// The tables that are created.
+    created: Vec<TableName>,
     /// How many transactions are not decided yet.
     left: usize,
 }
@@ -103,16 +117,27 @@ impl<'a> LockedTables<'a> {
                 head.live.entry(PathKey::new(&add.path)).or_default().push((key, add));
             }
         }
-        let (writes, made) = (Vec::new(), Vec::new());
-        Ok(Self { catalog, session, now_ms, identity, heads, known, writes, rows: 0, made, left: batch.len() })
+        let (writes, created) = (Vec::new(), Vec::new());
+        Ok(Self { catalog, session, now_ms, identity, heads, known, writes, rows: 0, created, left: batch.len() })
     }
 
     /// Decides one transaction. What it commits is there for those behind it.
-    pub(crate) async fn decide(
-        &mut self,
-        transaction: &Transaction,
-        named: &[NamedFolders],
-    ) -> Result<Outcome, Failure> {
+    pub(crate) async fn decide(&mut self, transaction: &Transaction, named: &[NamedFolders]) -> Result<Decision> {
+        let outcome = match self.outcome(transaction, named).await {
+            Ok(outcome) => Ok(outcome),
+            Err(Failure::Own(e)) => Err(e),
+            Err(Failure::Batch(e)) => return Err(e),
+        };
+        let is_stored = |c: &Committed| self.heads.get(&c.table).is_some_and(|head| head.stored >= Some(c.version));
+        let is_settled = match &outcome {
+            _ if self.writes.is_empty() => true,
+            Ok(Outcome::Committed(all)) => !all.is_empty() && all.iter().all(is_stored),
+            _ => false,
+        };
+        Ok(Decision { outcome, is_settled })
+    }
+
+    async fn outcome(&mut self, transaction: &Transaction, named: &[NamedFolders]) -> Result<Outcome, Failure> {
         let requests = &transaction.requests;
         self.left = self.left.saturating_sub(1);
         if self.identity.1 != transaction.epoch {
@@ -132,9 +157,8 @@ impl<'a> LockedTables<'a> {
         for request in requests {
             self.look_up(request).await?;
         }
-        let Some(heads) = requests.iter().map(|r| self.heads.get(&r.table)).collect::<Option<Vec<_>>>() else {
-            return Err(Failure::Batch(TxnLogError::new(ErrorKind::Internal, "a table of the commit is not locked")));
-        };
+        let heads = requests.iter().map(|request| self.heads.get(&request.table));
+        let heads: Vec<_> = heads.collect::<Option<_>>().ok_or_else(not_locked)?;
         let currents: Vec<_> = heads.iter().map(|head| &head.current).collect();
         let stamp = Stamp::new(self.identity, self.now_ms, self.catalog.clock.as_ref(), requests, &currents);
         let mut decided = Vec::with_capacity(requests.len());
@@ -144,12 +168,13 @@ impl<'a> LockedTables<'a> {
                 Err(conflict) => return Ok(Outcome::Conflict(conflict)),
             }
         }
-        let mut committed = Vec::with_capacity(requests.len());
+        let mut additions = Vec::with_capacity(requests.len());
         for ((request, prepared), named) in requests.iter().zip(decided).zip(named) {
-            let Some(prepared) = prepared else { continue };
-            committed.push(self.take_in(request, prepared, named).await?);
+            if let Some(prepared) = prepared {
+                additions.push(self.addition(request, prepared, named).await?);
+            }
         }
-        Ok(Outcome::Committed(committed))
+        Ok(Outcome::Committed(additions.into_iter().map(|addition| self.add(addition)).collect()))
     }
 
     /// The commit that a request is already. One that is verbatim may be there under another id, in the same bytes.
@@ -191,7 +216,10 @@ impl<'a> LockedTables<'a> {
         let live = self.heads.get_mut(&request.table).filter(|head| head.state == TableState::Live);
         let Some(head) = live else {
             let missing = no_table_in(self.session.as_mut(), self.catalog.db.as_ref(), request.table).await;
-            return Err(Failure::Own(missing));
+            return Err(match missing.kind() {
+                ErrorKind::NotFound => Failure::Own(missing),
+                _ => Failure::Batch(missing),
+            });
         };
         commit::check_mirror(&head.current.name, &head.mirror).map_err(Failure::Own)?;
         let touched = request.touched();
@@ -201,48 +229,56 @@ impl<'a> LockedTables<'a> {
         if let Base::RebaseFrom(base) | Base::ReadAt(base) = request.base
             && head.current.version > Some(base)
         {
+            if base.saturating_add(1) < head.oldest {
+                return Err(Failure::Own(commit::base_not_held(&head.current.name, base)));
+            }
             head.current.conflict = head.conflict(self.session.as_mut(), request, base).await?;
         }
         Ok(())
     }
 
-    /// Takes in what was decided for a request.
-    async fn take_in(
+    /// What a decided request adds to the batch.
+    async fn addition<'r>(
         &mut self,
-        request: &CommitRequest,
+        request: &'r CommitRequest,
         prepared: Prepared,
         named: &NamedFolders,
-    ) -> Result<Committed, Failure> {
-        let Some(head) = self.heads.get_mut(&request.table) else {
-            return Err(Failure::Batch(TxnLogError::new(ErrorKind::Internal, "a table of the commit is not locked")));
-        };
+    ) -> Result<Addition<'r>, Failure> {
+        let head = self.heads.get(&request.table).ok_or_else(not_locked)?;
+        let mut slots = head.slots.clone();
+        let stored = store(self.catalog, request, &head.current, &prepared, &mut slots);
+        let (mut writes, mut rows) = stored.map_err(Failure::Own)?;
         if let Some(references) = named.record(self.session.as_mut(), &head.current.name).await? {
-            self.rows += references.rows();
-            self.writes.push(references);
+            rows += references.rows();
+            writes.push(references);
         }
-        let committed = Committed {
-            table: request.table,
-            version: prepared.version,
-            timestamp: prepared.committed_at,
-            leap: head.current.leap,
-        };
-        let (writes, rows) = store(self.catalog, request, &head.current, &prepared, &mut head.slots)?;
+        Ok(Addition { request, prepared, slots, writes, rows })
+    }
+
+    fn add(&mut self, addition: Addition<'_>) -> Committed {
+        let Addition { request, prepared, slots, writes, rows } = addition;
         self.writes.extend(writes);
         self.rows += rows;
         if let Base::Create(new) = &request.base {
-            self.made.push(new.name.clone());
+            self.created.push(new.name.clone());
+        }
+        let (version, timestamp) = (prepared.version, prepared.committed_at);
+        let mut committed = Committed { table: request.table, version, timestamp, leap: None };
+        if let Some(head) = self.heads.get_mut(&request.table) {
+            committed.leap = head.current.leap;
+            head.slots = slots;
+            head.advance(&prepared);
+            if self.left > 0 {
+                head.keep(prepared);
+            }
         }
         self.known.extend(request.ids().into_iter().map(|id| ((request.table, id), committed)));
-        head.advance(&prepared);
-        if self.left > 0 {
-            head.keep(prepared);
-        }
-        Ok(committed)
+        committed
     }
 
     /// The session, everything the batch writes, and how many rows that changes.
     pub(crate) fn into_writes(self) -> (Box<dyn Session>, Vec<Write>, u64) {
-        let Self { session, heads, mut writes, mut rows, mut made, now_ms, .. } = self;
+        let Self { session, heads, mut writes, mut rows, mut created, now_ms, .. } = self;
         for (table, head) in &heads {
             if head.current.version != head.stored {
                 writes.push(head.moved(*table));
@@ -251,9 +287,9 @@ impl<'a> LockedTables<'a> {
         }
         let mut writes = merged(writes);
         // Last and in order, since others who make tables in the same namespaces wait for it.
-        made.sort_unstable_by(|a, b| a.namespace.cmp(&b.namespace));
-        rows += made.len() as u64;
-        writes.extend(made.iter().map(|name| namespaces::has_table(name, now_ms)));
+        created.sort_unstable_by(|a, b| a.namespace.cmp(&b.namespace));
+        rows += created.len() as u64;
+        writes.extend(created.iter().map(|name| namespaces::has_table(name, now_ms)));
         (session, writes, rows)
     }
 }
@@ -291,12 +327,12 @@ impl LockedHead {
         request: &CommitRequest,
         base: Version,
     ) -> Result<Option<WinningCommit>> {
-        let Self { current, oldest, stored, changed, new, .. } = self;
+        let Self { current, stored, changed, new, .. } = self;
         let mut checker =
             ConflictChecker::new(request, current.state.as_ref().map(|(_, metadata)| metadata), &current.live);
         let is_old = changed.iter().all(|version| *version <= Some(base));
         if *stored > Some(base) && !(is_old && checker.needs_only_protocol_and_metadata()) {
-            let found = conflict::find(session, (request.table, &current.name), &mut checker, (*oldest, base)).await?;
+            let found = conflict::find(session, (request.table, &current.name), &mut checker, base).await?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -372,6 +408,21 @@ impl LockedHead {
     }
 }
 
+/// What a decided request adds to the batch.
+struct Addition<'r> {
+    request: &'r CommitRequest,
+    prepared: Prepared,
+    /// The slots of its table behind it.
+    slots: Slots,
+    writes: Vec<Write>,
+    /// How many rows they change.
+    rows: u64,
+}
+
+fn not_locked() -> TxnLogError {
+    TxnLogError::new(ErrorKind::Internal, "a table of the commit is not locked")
+}
+
 /// The same writes, with the rows for one table in one insert. What stands behind an update stays behind it.
 fn merged(writes: Vec<Write>) -> Vec<Write> {
     let (mut merged, mut inserts) = (Vec::<Write>::with_capacity(writes.len()), HashMap::new());
@@ -400,7 +451,7 @@ fn merged(writes: Vec<Write>) -> Vec<Write> {
 async fn lock_heads(
     session: &mut dyn Session,
     requests: &[&CommitRequest],
-) -> Result<(HashMap<TableId, LockedHead>, HashMap<(TableId, CommitId), Committed>)> {
+) -> Result<(HashMap<TableId, LockedHead>, CommitsById)> {
     // Of each table one request comes with its head; of the others only the commit ids are left to look up.
     let mut tables = HashSet::new();
     let (first, others): (Vec<_>, Vec<_>) = requests.iter().copied().partition(|request| tables.insert(request.table));
@@ -426,11 +477,10 @@ async fn lock_heads(
     let ids = |requests: &[&CommitRequest]| -> Vec<Value> {
         requests.iter().flat_map(|r| [r.table.0.into(), r.commit_id.0.as_slice().into()]).collect()
     };
-    let (mut heads, mut known) = (HashMap::new(), HashMap::new());
+    let (mut heads, mut known) = (HashMap::new(), CommitsById::new());
     for row in session.query(&sql, ids(&first)).await? {
-        let (table, head, commit) = locked_head(row)?;
+        let (table, head) = locked_head(row, &mut known)?;
         heads.insert(table, head);
-        known.extend(commit);
     }
     for requests in others.chunks(KEYS) {
         let sql = format!(
@@ -453,9 +503,11 @@ fn commit_id(row: &mut Row) -> Result<CommitId> {
     id.map(CommitId).map_err(|_| TxnLogError::corrupt("a stored commit id is not 32 bytes"))
 }
 
-type Known = ((TableId, CommitId), Committed);
+/// Commits by table and id.
+type CommitsById = HashMap<(TableId, CommitId), Committed>;
 
-fn locked_head(mut row: Row) -> Result<(TableId, LockedHead, Option<Known>)> {
+/// A table, and the commit that is `known` by the id that was asked for with it.
+fn locked_head(mut row: Row, known: &mut CommitsById) -> Result<(TableId, LockedHead)> {
     let table = TableId(row.uuid()?);
     let name = TableName { namespace: row.text()?, name: row.text()? };
     let owner = read::owner(&mut row)?;
@@ -467,8 +519,9 @@ fn locked_head(mut row: Row) -> Result<(TableId, LockedHead, Option<Known>)> {
     let set_hash = SetHash::from_bytes(&row.blob()?)
         .ok_or_else(|| TxnLogError::corrupt(format!("the set hash of {name} at version {version} is not 32 bytes")))?;
     let id = commit_id(&mut row)?;
-    let known = row.opt_version()?.zip(row.opt_int()?);
-    let known = known.map(|(version, timestamp)| ((table, id), Committed { table, version, timestamp, leap: None }));
+    if let (Some(version), Some(timestamp)) = (row.opt_version()?, row.opt_int()?) {
+        known.insert((table, id), Committed { table, version, timestamp, leap: None });
+    }
     let slots = Slots::read(row.opt_text()?.as_deref())?;
     let current = Current {
         name,
@@ -483,7 +536,7 @@ fn locked_head(mut row: Row) -> Result<(TableId, LockedHead, Option<Known>)> {
     };
     let (new, live) = (Vec::new(), HashMap::new());
     let head = LockedHead { current, mirror, oldest, state, slots, stored: Some(version), changed, new, live };
-    Ok((table, head, known))
+    Ok((table, head))
 }
 
 /// The first version whose time is ahead of the catalog's clock, where the newest is.
@@ -520,9 +573,6 @@ async fn live_files(session: &mut dyn Session, requests: &[&CommitRequest]) -> R
 }
 
 /// Which of the requests are committed, asked by a session that has their locks.
-pub(crate) async fn committed(
-    session: &mut dyn Session,
-    requests: &[&CommitRequest],
-) -> Result<HashMap<(TableId, CommitId), Committed>> {
+pub(crate) async fn committed(session: &mut dyn Session, requests: &[&CommitRequest]) -> Result<CommitsById> {
     Ok(lock_heads(session, requests).await?.1)
 }

@@ -1,20 +1,25 @@
-//! Commits of one process that wait for each other become one transaction of the database.
+//! Group commit: transactions that wait for the same lock become one transaction of the database.
 //!
-//! A database that locks rows has a queue for each table, any other one for the whole catalog. The first commit in a queue
-//! runs at once and alone. Those that arrive meanwhile wait, and the first of them runs them all together when the one
-//! before is done: nothing is delayed to find company, and the more commits wait, the fewer transactions there are.
+//! A database that locks rows has a queue for each table, any other one for the whole catalog. The first transaction in a
+//! queue runs at once, in a task of the queue. Those that arrive meanwhile wait and run together when it is done, so nothing
+//! is delayed, and the more wait, the fewer transactions the database sees. The task is not that of a caller: a caller that
+//! is dropped, or not polled, does not end or delay the commits of others.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use deltalakedb_log::commit::{CommitRequest, Outcome};
 use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
-use tokio::sync::{Mutex as Turn, oneshot};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 /// The most transactions of callers that become one of the database, and the most actions in them.
-const MOST: usize = 256;
-const MOST_ACTIONS: usize = 10_000;
+const BATCH_TRANSACTIONS: usize = 256;
+const BATCH_ACTIONS: usize = 10_000;
+/// How long a transaction waits to be run.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The requests of one caller: all are committed, or none.
 #[derive(Debug)]
@@ -22,15 +27,20 @@ pub(crate) struct Transaction {
     pub(crate) requests: Vec<CommitRequest>,
     /// The epoch of the catalog that the caller knew.
     pub(crate) epoch: Uuid,
+    has_started: AtomicBool,
 }
 
 impl Transaction {
+    pub(crate) fn new(requests: Vec<CommitRequest>, epoch: Uuid) -> Self {
+        Self { requests, epoch, has_started: AtomicBool::new(false) }
+    }
+
     fn actions(&self) -> usize {
         self.requests.iter().map(|request| request.actions().len()).sum()
     }
 }
 
-/// Which commits wait for each other.
+/// Which transactions wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Scope {
     /// Those to one table.
@@ -39,24 +49,18 @@ pub(crate) enum Scope {
     Catalog,
 }
 
-/// The queues of one handle of a catalog and its clones.
+/// The queues of one handle of a catalog and its clones. A queue is there while its task runs.
 #[derive(Debug)]
 pub(crate) struct Queues {
-    queues: Mutex<HashMap<Scope, Arc<Queue>>>,
+    queues: Mutex<HashMap<Scope, VecDeque<Waiting>>>,
     /// How many transactions may wait in one of them.
     max_waiting: usize,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    /// Held while a batch runs.
-    turn: Turn<()>,
-    waiting: Mutex<VecDeque<Waiting>>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     transaction: Arc<Transaction>,
+    since: Instant,
     answer: oneshot::Sender<Result<Outcome>>,
 }
 
@@ -66,124 +70,134 @@ impl Queues {
     }
 
     /// The outcome of a transaction that `run` commits, together with those that wait in the same queue. `run` gives as
-    /// many outcomes as it gets transactions. A caller that gives up takes only its own transaction with it: those of a
-    /// batch that it was running are run again, under the same commit ids.
-    pub(crate) async fn commit<F: Future<Output = Vec<Result<Outcome>>>>(
-        &self,
+    /// many outcomes as it gets transactions. A transaction whose caller is gone is not begun, and a batch ends when all its
+    /// callers are.
+    pub(crate) async fn commit<F>(
+        self: &Arc<Self>,
         scope: Scope,
         transaction: Transaction,
-        run: impl Fn(Vec<Arc<Transaction>>) -> F,
-    ) -> Result<Outcome> {
-        let queue = self.enter(scope);
-        let outcome = queue.commit(transaction, self.max_waiting, run).await;
-        self.leave(scope, queue);
-        outcome
-    }
-
-    fn enter(&self, scope: Scope) -> Arc<Queue> {
-        lock(&self.queues).entry(scope).or_default().clone()
-    }
-
-    /// Forgets a queue that no call has any more. A call that was given up leaves it for the next one to forget.
-    fn leave(&self, scope: Scope, queue: Arc<Queue>) {
-        let mut queues = lock(&self.queues);
-        drop(queue);
-        if queues.get(&scope).is_some_and(|queue| Arc::strong_count(queue) == 1) {
-            queues.remove(&scope);
+        run: impl Fn(Vec<Arc<Transaction>>) -> F + Clone + Send + 'static,
+    ) -> Result<Outcome>
+    where
+        F: Future<Output = Vec<Result<Outcome>>> + Send + 'static,
+    {
+        let transaction = Arc::new(transaction);
+        loop {
+            let (answer, outcome) = oneshot::channel();
+            let waiting = Waiting { transaction: transaction.clone(), since: Instant::now(), answer };
+            if self.push(scope, waiting)? {
+                let task = QueueTask { queues: self.clone(), scope, has_ended: false };
+                tokio::spawn(task.run(run.clone()));
+            }
+            if let Ok(outcome) = outcome.await {
+                return outcome;
+            }
+            // The runtime of the task has ended. What had not begun is run by another.
+            if transaction.has_started.load(Ordering::Acquire) {
+                return Ok(Outcome::Unknown("the runtime that was committing it has been shut down".into()));
+            }
         }
+    }
+
+    /// Puts a transaction behind those that wait: whether its queue is new, and has no task yet.
+    fn push(&self, scope: Scope, waiting: Waiting) -> Result<bool> {
+        let mut queues = lock(&self.queues);
+        let Some(queue) = queues.get_mut(&scope) else {
+            queues.insert(scope, VecDeque::from([waiting]));
+            return Ok(true);
+        };
+        let most = self.max_waiting;
+        if queue.len() >= most {
+            queue.retain(|waiting| !waiting.answer.is_closed());
+        }
+        if queue.len() >= most {
+            let message = format!(
+                "{most} commits wait for the same lock already, which is the most that commit.max_waiting allows: commit \
+                 again later, or raise it"
+            );
+            return Err(TxnLogError::new(ErrorKind::Unavailable, message));
+        }
+        queue.push_back(waiting);
+        Ok(false)
     }
 }
 
-impl Queue {
-    async fn commit<F: Future<Output = Vec<Result<Outcome>>>>(
-        &self,
-        transaction: Transaction,
-        max_waiting: usize,
-        run: impl Fn(Vec<Arc<Transaction>>) -> F,
-    ) -> Result<Outcome> {
-        let (answer, mut outcome) = oneshot::channel();
-        self.push(Waiting { transaction: Arc::new(transaction), answer }, max_waiting)?;
-        loop {
-            let turn = tokio::select! {
+/// The task of a queue.
+struct QueueTask {
+    queues: Arc<Queues>,
+    scope: Scope,
+    /// Whether its queue was empty and is gone.
+    has_ended: bool,
+}
+
+impl QueueTask {
+    async fn run<F: Future<Output = Vec<Result<Outcome>>>>(mut self, run: impl Fn(Vec<Arc<Transaction>>) -> F) {
+        while let Some(mut batch) = self.take() {
+            let transactions = batch.iter().map(|waiting| waiting.transaction.clone()).collect();
+            let outcomes = tokio::select! {
                 biased;
-                Ok(outcome) = &mut outcome => return outcome,
-                turn = self.turn.lock() => turn,
+                () = all_gone(&mut batch) => continue,
+                outcomes = run(transactions) => outcomes,
             };
-            // The batch before this one may have had it.
-            if let Ok(outcome) = outcome.try_recv() {
-                return outcome;
+            for (waiting, outcome) in batch.into_iter().zip(outcomes) {
+                // Its caller may be gone.
+                let _ = waiting.answer.send(outcome);
             }
-            let batch = Batch { queue: self, transactions: self.take() };
-            if batch.transactions.is_empty() {
-                let message = "a commit is neither waiting nor answered: nothing is known of it".to_string();
-                return Err(TxnLogError::new(ErrorKind::Internal, message));
-            }
-            let transactions = batch.transactions.iter().map(|waiting| waiting.transaction.clone());
-            let outcomes = run(transactions.collect()).await;
-            batch.answer(outcomes);
-            drop(turn);
         }
+        self.has_ended = true;
     }
 
-    fn push(&self, waiting: Waiting, most: usize) -> Result<()> {
-        let mut all = lock(&self.waiting);
-        if all.len() >= most {
-            all.retain(|waiting| !waiting.answer.is_closed());
-        }
-        if all.len() >= most {
-            return Err(TxnLogError::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "{most} commits of this process wait for the same lock already, which is the most that \
-                     commit.max_waiting allows: commit again later, or raise it"
-                ),
-            ));
-        }
-        all.push_back(waiting);
-        Ok(())
-    }
-
-    /// The transactions that run next, in the order in which they came.
-    fn take(&self) -> VecDeque<Waiting> {
-        let (mut all, mut batch, mut actions) = (lock(&self.waiting), VecDeque::new(), 0);
-        while let Some(next) = all.pop_front() {
+    /// The transactions that run next, in the order in which they came. When there are none, the queue ends.
+    fn take(&self) -> Option<Vec<Waiting>> {
+        let mut queues = lock(&self.queues.queues);
+        let queue = queues.get_mut(&self.scope)?;
+        let (mut batch, mut actions) = (Vec::new(), 0);
+        while let Some(next) = queue.pop_front() {
             if next.answer.is_closed() {
                 continue;
             }
+            if next.since.elapsed() > PATIENCE {
+                let _ = next.answer.send(Err(waited_too_long()));
+                continue;
+            }
             actions += next.transaction.actions();
-            if batch.len() == MOST || (actions > MOST_ACTIONS && !batch.is_empty()) {
-                all.push_front(next);
+            if batch.len() == BATCH_TRANSACTIONS || (actions > BATCH_ACTIONS && !batch.is_empty()) {
+                queue.push_front(next);
                 break;
             }
-            batch.push_back(next);
+            next.transaction.has_started.store(true, Ordering::Release);
+            batch.push(next);
         }
-        batch
+        if batch.is_empty() {
+            queues.remove(&self.scope);
+            return None;
+        }
+        Some(batch)
     }
 }
 
-/// Transactions that are being run. What has no answer yet when it is dropped waits again, before all others.
-struct Batch<'a> {
-    queue: &'a Queue,
-    transactions: VecDeque<Waiting>,
-}
-
-impl Batch<'_> {
-    fn answer(mut self, outcomes: Vec<Result<Outcome>>) {
-        for outcome in outcomes {
-            let Some(waiting) = self.transactions.pop_front() else { break };
-            // Its caller may have given up.
-            let _ = waiting.answer.send(outcome);
-        }
-    }
-}
-
-impl Drop for Batch<'_> {
+impl Drop for QueueTask {
+    /// A task that ends before its queue is empty tells all who wait, by dropping what would answer them.
     fn drop(&mut self) {
-        let mut all = lock(&self.queue.waiting);
-        for waiting in self.transactions.drain(..).rev() {
-            all.push_front(waiting);
+        if !self.has_ended {
+            lock(&self.queues.queues).remove(&self.scope);
         }
     }
+}
+
+/// Waits until no transaction of a batch has a caller any more.
+async fn all_gone(batch: &mut [Waiting]) {
+    for waiting in batch {
+        waiting.answer.closed().await;
+    }
+}
+
+fn waited_too_long() -> TxnLogError {
+    let message = format!(
+        "a commit waited {} s for those before it and was not begun: try again when fewer commit at once",
+        PATIENCE.as_secs()
+    );
+    TxnLogError::new(ErrorKind::Unavailable, message)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -192,17 +206,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use deltalakedb_log::commit::Base;
     use tokio::sync::{Notify, Semaphore};
+    use tokio::task::JoinHandle;
 
     use super::*;
 
     fn transaction(n: u128) -> Transaction {
         let table = TableId(Uuid::from_u128(1));
         let requests = vec![CommitRequest::new(table, Uuid::from_u128(n), Base::RebaseFrom(0), Vec::new())];
-        Transaction { requests, epoch: Uuid::nil() }
+        Transaction::new(requests, Uuid::nil())
+    }
+
+    fn its_own(transaction: &Transaction) -> Outcome {
+        Outcome::Unknown(format!("{:?}", transaction.requests[0].commit_id))
     }
 
     /// Stands for the database: remembers how many transactions it got together, and answers once it is told to.
@@ -226,99 +245,140 @@ mod tests {
             self.0.1.notified().await;
         }
 
-        async fn run(&self, batch: Vec<Arc<Transaction>>) -> Vec<Result<Outcome>> {
+        async fn run(self, batch: Vec<Arc<Transaction>>) -> Vec<Result<Outcome>> {
             lock(&self.0.0).push(batch.len());
             self.0.1.notify_one();
             self.0.2.acquire().await.unwrap().forget();
-            batch.iter().map(|t| Ok(its_own_of(t))).collect()
+            batch.iter().map(|t| Ok(its_own(t))).collect()
+        }
+
+        /// A commit of its own task, which has its place in the queue when this returns.
+        async fn submit(&self, queues: &Arc<Queues>, n: u128) -> JoinHandle<Result<Outcome>> {
+            let (queues, runs) = (queues.clone(), self.clone());
+            let run = move |batch| runs.clone().run(batch);
+            let task = tokio::spawn(async move { queues.commit(Scope::Catalog, transaction(n), run).await });
+            tokio::task::yield_now().await;
+            task
         }
     }
 
-    /// A commit of its own task, which has its place in the queue when this returns.
-    async fn submit(queues: &Arc<Queues>, runs: &Runs, n: u128) -> tokio::task::JoinHandle<Result<Outcome>> {
-        let (queues, runs) = (queues.clone(), runs.clone());
-        let commit = async move { queues.commit(Scope::Catalog, transaction(n), |batch| runs.run(batch)).await };
-        let task = tokio::spawn(commit);
-        tokio::task::yield_now().await;
-        task
-    }
-
-    fn its_own(n: u128) -> Outcome {
-        its_own_of(&transaction(n))
-    }
-
-    fn its_own_of(transaction: &Transaction) -> Outcome {
-        Outcome::Unknown(format!("{:?}", transaction.requests[0].commit_id))
+    async fn is_its_own(task: JoinHandle<Result<Outcome>>, n: u128) {
+        assert_eq!(task.await.unwrap().unwrap(), its_own(&transaction(n)));
     }
 
     #[tokio::test]
     async fn those_that_wait_run_together_and_each_gets_its_own_outcome() {
         let (queues, runs) = (Arc::new(Queues::new(100)), Runs::new());
-        let mut tasks = Vec::new();
-        for n in 0..10 {
-            tasks.push(submit(&queues, &runs, n).await);
+        let mut tasks = vec![runs.submit(&queues, 0).await];
+        runs.started().await;
+        for n in 1..10 {
+            tasks.push(runs.submit(&queues, n).await);
         }
         runs.may_answer(2);
         for (n, task) in (0..).zip(tasks) {
-            assert_eq!(task.await.unwrap().unwrap(), its_own(n));
+            is_its_own(task, n).await;
         }
         assert_eq!(runs.got(), [1, 9], "the first alone, and the others as soon as it was done");
-        assert!(lock(&queues.queues).is_empty(), "nothing is kept of a queue that nobody is in");
+        tokio::task::yield_now().await;
+        assert!(lock(&queues.queues).is_empty(), "nothing is kept of an empty queue");
     }
 
     #[tokio::test]
-    async fn a_caller_that_gives_up_takes_only_its_own_with_it() {
+    async fn a_caller_that_is_dropped_ends_no_commit_but_its_own() {
         let (queues, runs) = (Arc::new(Queues::new(100)), Runs::new());
-        let first = submit(&queues, &runs, 0).await;
+        let first = runs.submit(&queues, 0).await;
         runs.started().await;
-        let (second, third, fourth) =
-            (submit(&queues, &runs, 1).await, submit(&queues, &runs, 2).await, submit(&queues, &runs, 3).await);
+        let second = runs.submit(&queues, 1).await;
+        let (third, fourth) = (runs.submit(&queues, 2).await, runs.submit(&queues, 3).await);
         third.abort();
         assert!(third.await.unwrap_err().is_cancelled(), "it was only waiting");
         runs.may_answer(1);
-        assert_eq!(first.await.unwrap().unwrap(), its_own(0));
+        is_its_own(first, 0).await;
         runs.started().await;
-        assert_eq!(runs.got(), [1, 2], "the second runs its own and the fourth");
+        assert_eq!(runs.got(), [1, 2], "the second and the fourth");
         second.abort();
-        assert!(second.await.unwrap_err().is_cancelled(), "while it was running the batch");
+        assert!(second.await.unwrap_err().is_cancelled(), "while it was run with the fourth");
+        tokio::task::yield_now().await;
+        runs.may_answer(1);
+        is_its_own(fourth, 3).await;
+        assert_eq!(runs.got(), [1, 2], "nothing is run again");
+    }
+
+    #[tokio::test]
+    async fn a_batch_without_callers_ends() {
+        let (queues, runs) = (Arc::new(Queues::new(100)), Runs::new());
+        let first = runs.submit(&queues, 0).await;
+        runs.started().await;
+        let second = runs.submit(&queues, 1).await;
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        // The first is not answered: the second runs because nobody waits for the first any more.
         runs.started().await;
         runs.may_answer(1);
-        assert_eq!(fourth.await.unwrap().unwrap(), its_own(3));
-        assert_eq!(runs.got(), [1, 2, 1], "the fourth is run again");
+        is_its_own(second, 1).await;
     }
 
     #[tokio::test]
     async fn no_more_wait_than_are_allowed() {
         let (queues, runs) = (Arc::new(Queues::new(2)), Runs::new());
-        let first = submit(&queues, &runs, 0).await;
-        let (second, third) = (submit(&queues, &runs, 1).await, submit(&queues, &runs, 2).await);
-        let refused = queues.commit(Scope::Catalog, transaction(3), |batch| runs.run(batch)).await.unwrap_err();
+        let first = runs.submit(&queues, 0).await;
+        runs.started().await;
+        let (second, third) = (runs.submit(&queues, 1).await, runs.submit(&queues, 2).await);
+        let refused = runs.submit(&queues, 3).await.await.unwrap().unwrap_err();
         let text = refused.to_string();
-        assert!(refused.kind() == ErrorKind::Unavailable && text.contains("2 commits of this process wait"), "{text}");
+        assert!(refused.kind() == ErrorKind::Unavailable && text.contains("2 commits wait"), "{text}");
         assert!(text.contains("commit.max_waiting"), "{text}");
         second.abort();
-        let _ = second.await;
-        let fourth = submit(&queues, &runs, 4).await;
+        assert!(second.await.unwrap_err().is_cancelled());
+        let fourth = runs.submit(&queues, 4).await;
         runs.may_answer(2);
         for (n, task) in [(0, first), (2, third), (4, fourth)] {
-            assert_eq!(task.await.unwrap().unwrap(), its_own(n), "who gave up does not wait any more");
+            is_its_own(task, n).await;
         }
     }
 
+    #[test]
+    fn a_runtime_that_ends_leaves_nobody_waiting() {
+        let (queues, runs) = (Arc::new(Queues::new(100)), Runs::new());
+        let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let (ends, stays) = (runtime(), runtime());
+        let first = ends.block_on(async {
+            let first = runs.submit(&queues, 0).await;
+            runs.started().await;
+            first
+        });
+        let (begun, waiting) = stays.block_on(async {
+            let waiting = runs.submit(&queues, 1).await;
+            while lock(&queues.queues)[&Scope::Catalog].is_empty() {
+                tokio::task::yield_now().await;
+            }
+            (first, waiting)
+        });
+        ends.shutdown_background();
+        runs.may_answer(2);
+        stays.block_on(async {
+            is_its_own(waiting, 1).await;
+            assert!(begun.await.is_err(), "its own task has ended as well");
+        });
+    }
+
     #[tokio::test(flavor = "multi_thread")]
-    async fn many_callers_that_come_and_give_up_lose_nothing() {
+    async fn of_many_callers_that_come_and_are_dropped_all_others_are_answered() {
         let (queues, ran) = (Arc::new(Queues::new(1000)), Arc::new(AtomicUsize::new(0)));
         let tasks = (0..400).map(|n| {
             let (queues, ran) = (queues.clone(), ran.clone());
             tokio::spawn(async move {
-                let run = async |batch: Vec<Arc<Transaction>>| {
-                    tokio::task::yield_now().await;
-                    ran.fetch_add(batch.len(), Ordering::Relaxed);
-                    batch.iter().map(|t| Ok(its_own_of(t))).collect::<Vec<_>>()
+                let run = move |batch: Vec<Arc<Transaction>>| {
+                    let ran = ran.clone();
+                    async move {
+                        tokio::task::yield_now().await;
+                        ran.fetch_add(batch.len(), Ordering::Relaxed);
+                        batch.iter().map(|t| Ok(its_own(t))).collect()
+                    }
                 };
                 let commit = queues.commit(Scope::Catalog, transaction(n), run);
                 match n % 3 {
-                    0 => tokio::time::timeout(std::time::Duration::ZERO, commit).await.ok().map(|outcome| (n, outcome)),
+                    0 => tokio::time::timeout(Duration::ZERO, commit).await.ok().map(|outcome| (n, outcome)),
                     _ => Some((n, commit.await)),
                 }
             })
@@ -326,7 +386,7 @@ mod tests {
         let mut answered = 0;
         for task in tasks.collect::<Vec<_>>() {
             if let Some((n, outcome)) = task.await.unwrap() {
-                assert_eq!(outcome.unwrap(), its_own(n));
+                assert_eq!(outcome.unwrap(), its_own(&transaction(n)));
                 answered += 1;
             }
         }

@@ -66,7 +66,11 @@ fn told(catalog: &SqlCatalog, outcome: Result<Outcome>) -> String {
     told.replace(&catalog.describe(), "the catalog")
 }
 
-/// Commits while the tables are locked, so that all but the first wait for the first and then run together.
+fn all_told(catalog: &SqlCatalog, outcomes: Vec<Result<Outcome>>) -> Vec<String> {
+    outcomes.into_iter().map(|outcome| told(catalog, outcome)).collect()
+}
+
+/// Commits while the tables are locked, so that those that are not begun yet wait and then run together.
 async fn together(catalog: &SqlCatalog, requests: Vec<CommitRequest>) -> Vec<Result<Outcome>> {
     let locked = catalog.write(&[requests[0].table]).await.unwrap();
     let commits = join_all(requests.into_iter().map(|request| catalog.commit_all(vec![request])));
@@ -102,8 +106,7 @@ async fn a_batch_is_decided_as_one_after_the_other() {
         for request in mixed(id) {
             expected.push(told(&one_by_one, one_by_one.commit_all(vec![request]).await));
         }
-        let outcomes = together(&at_once, mixed(id)).await;
-        let outcomes: Vec<_> = outcomes.into_iter().map(|outcome| told(&at_once, outcome)).collect();
+        let outcomes = all_told(&at_once, together(&at_once, mixed(id)).await);
         assert_eq!(outcomes, expected, "{database:?}");
         assert_eq!(state(&at_once, id).await, state(&one_by_one, id).await, "{database:?}");
         assert!(state(&at_once, id).await.2, "{database:?}: the hash is that of the files");
@@ -120,14 +123,14 @@ fn time_of(body: &[u8]) -> i64 {
 }
 
 #[tokio::test]
-async fn twenty_appends_that_wait_take_four_round_trips() {
+async fn appends_that_wait_take_four_round_trips_together() {
     let dir = tempfile::tempdir().unwrap();
     let (catalog, record) = recorded(dir.path()).await;
     let id = create(&catalog).await;
     let appends = (0..21).map(|n| request(id, n, Base::RebaseFrom(0), vec![add(&format!("f{n}"))]));
     record.trips();
     let outcomes = together(&catalog, appends.collect()).await;
-    assert_eq!(record.trips(), 3 + 4, "the first alone, then the heads, the ids, the files and all that is new");
+    assert_eq!(record.trips(), 4, "the heads, the ids, the files and all that is new");
     let versions: Vec<_> = outcomes.into_iter().map(|o| o.unwrap().committed().unwrap()[0].version).collect();
     assert_eq!(versions, (1..=21).collect::<Vec<_>>());
 }
@@ -148,7 +151,7 @@ async fn a_file_catalog_takes_commits_to_many_tables_together() {
     for outcome in together(&catalog, appends.collect()).await {
         assert_eq!(outcome.unwrap().committed().unwrap()[0].version, 1);
     }
-    assert_eq!(record.trips(), 3 + 3, "no table has two of them");
+    assert_eq!(record.trips(), 3, "no table has two of them");
     // Transactions over several tables are among them.
     let both = |n| {
         let of = |id: &TableId| request(*id, n, Base::RebaseFrom(1), vec![add(&format!("g{n}"))]);
@@ -169,14 +172,26 @@ async fn an_answer_that_is_lost_is_lost_to_all_who_committed() {
     let id = create(&catalog).await;
     let batch = || (0..4).map(|n| request(id, n, Base::Exactly(n as u64 % 2), vec![add(&format!("f{n}"))])).collect();
     *record.lose() = Lose::Everything;
-    let outcomes = together(&catalog, batch()).await;
+    let told = all_told(&catalog, together(&catalog, batch()).await);
     *record.lose() = Lose::Nothing;
-    let told: Vec<_> = outcomes.into_iter().map(|outcome| told(&catalog, outcome)).collect();
     let unknown = told.iter().filter(|told| told.starts_with("unknown")).count();
     assert_eq!(unknown, 2, "{told:#?}");
+    let again = told.iter().filter(|told| told.starts_with("Unavailable")).count();
+    assert_eq!(again, 2, "what was taken by a version that may not be there is to be tried again: {told:#?}");
+    // Asked again, the ids say it.
+    let told = all_told(&catalog, together(&catalog, batch()).await);
+    assert_eq!(told[..2], ["[1]", "[2]"], "{told:#?}");
     assert!(told[2].contains("is taken") && told[3].contains("is taken"), "{told:#?}");
-    // Asked again, the ids know.
-    for (n, outcome) in (1..3).zip(together(&catalog, batch()).await) {
-        assert_eq!(outcome.unwrap().committed().unwrap()[0].version, n);
-    }
+}
+
+#[tokio::test]
+async fn a_batch_that_the_database_refuses_is_committed_one_by_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, record) = recorded(dir.path()).await;
+    let id = create(&catalog).await;
+    *record.lose() = Lose::Batches;
+    let batch = (0..4).map(|n| request(id, n, Base::Exactly(n as u64 % 2), vec![add(&format!("f{n}"))])).collect();
+    let told = all_told(&catalog, together(&catalog, batch).await);
+    assert_eq!(told[..2], ["[1]", "[2]"], "{told:#?}");
+    assert!(told[2].contains("is taken") && told[3].contains("is taken"), "{told:#?}");
 }

@@ -30,6 +30,8 @@ pub(super) enum Lose {
     Commit,
     /// As `Answer`, and nothing can be asked afterwards.
     Everything,
+    /// The database refuses to write more than one version at once.
+    Batches,
 }
 
 impl Record {
@@ -170,10 +172,15 @@ impl Session for RecordedSession {
             }
         }
         self.record.trip();
+        let is_batch =
+            |write: &Write| matches!(write, Write::Insert(i) if i.table == "dl_table_versions" && i.rows.len() > 1);
+        if *self.record.lose() == Lose::Batches && writes.iter().any(is_batch) {
+            return Err(deltalakedb_log::TxnLogError::new(ErrorKind::Internal, "the statement is too long"));
+        }
         self.inner.write(writes).await
     }
     async fn commit(self: Box<Self>) -> Result<(), CommitFailure> {
-        let lose = *self.record.lose();
+        let lose = Some(*self.record.lose()).filter(|lose| *lose != Lose::Batches).unwrap_or_default();
         if lose != Lose::Commit {
             self.inner.commit().await?;
         }

@@ -207,6 +207,18 @@ pub(super) async fn commits_from_versions_that_ended(c: Arc<dyn Catalog>) {
         let found = c.find_commit(o.t.id, id).await.unwrap();
         assert_eq!(found.map(|c| c.version), Some(version).filter(|v| *v >= 6), "and those of versions that stay");
     }
+
+    // A blind append is refused, too, though nothing but files came since: its id may have been forgotten.
+    let t = Table::create(&c, "files").await;
+    for n in 1..=4 {
+        let request = t.request(Base::Exactly(n - 1), vec![Action::Add(live(n))]);
+        t.try_commit(request).await.unwrap().committed().unwrap();
+    }
+    assert!(c.mark_next_published(t.id, 0, 4).await.unwrap());
+    t.expire(Keep { since_ms: t.time(3).await, versions: 1, ids_since_ms: 0 }).await;
+    let append = |base| t.request(Base::RebaseFrom(base), vec![Action::Add(file("late", 0, 9))]);
+    refused(t.try_commit(append(0)).await, ErrorKind::Invalid, &["version 0", "read the table again"]);
+    t.try_commit(append(3)).await.unwrap().committed().unwrap();
 }
 
 pub(super) async fn history_ends_where_all_limits_allow_it(c: Arc<dyn Catalog>) {
