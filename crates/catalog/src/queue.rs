@@ -342,23 +342,22 @@ mod tests {
         let (queues, runs) = (Arc::new(Queues::new(100)), Runs::new());
         let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let (ends, stays) = (runtime(), runtime());
-        let first = ends.block_on(async {
-            let first = runs.submit(&queues, 0).await;
+        let mut tasks = Vec::new();
+        ends.block_on(async {
+            tasks.push(runs.submit(&queues, 0).await);
             runs.started().await;
-            first
         });
-        let (begun, waiting) = stays.block_on(async {
-            let waiting = runs.submit(&queues, 1).await;
+        stays.block_on(async {
+            tasks.push(runs.submit(&queues, 1).await);
             while lock(&queues.queues)[&Scope::Catalog].is_empty() {
                 tokio::task::yield_now().await;
             }
-            (first, waiting)
         });
         ends.shutdown_background();
         runs.may_answer(2);
         stays.block_on(async {
-            is_its_own(waiting, 1).await;
-            assert!(begun.await.is_err(), "its own task has ended as well");
+            is_its_own(tasks.remove(1), 1).await;
+            assert!(tasks.remove(0).await.is_err(), "its own task has ended as well");
         });
     }
 
