@@ -7,7 +7,7 @@ use deltalakedb_log::{CatalogNamespaces, TableLifecycle, TableName, TablePage, T
 
 use super::costs::{allowance, longer, series};
 use super::databases::Database as Kind;
-use super::points::{FEW, MANY, with_others};
+use super::points::{FEW, many_tables, with_others};
 use super::work::Work;
 use super::*;
 
@@ -131,7 +131,7 @@ async fn a_table_is_made_and_found_at_the_same_cost_however_many_there_are() {
     for kind in databases("planning") {
         let dir = tempfile::tempdir().unwrap();
         let mut asked: Vec<Vec<(usize, u64)>> = Vec::new();
-        for others in [FEW, MANY] {
+        for others in [FEW, many_tables()] {
             let (catalog, record) = with_others(*kind, dir.path(), others).await;
             with_dropped(*kind, &catalog, others).await;
             let mut costs = Vec::new();
@@ -150,7 +150,7 @@ async fn a_table_is_made_and_found_at_the_same_cost_however_many_there_are() {
             catalog.close().await;
         }
         for ((question, few), many) in QUESTIONS.iter().zip(&asked[0]).zip(&asked[1]) {
-            let limit = 2 * longer(*kind, MANY / FEW) * few.1 + allowance(*kind) + beside(question);
+            let limit = 2 * longer(*kind, many_tables() / FEW) * few.1 + allowance(*kind) + beside(question);
             if few.0 != many.0 || many.1 > limit {
                 let _ = writeln!(
                     wrong,
