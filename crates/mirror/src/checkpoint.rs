@@ -178,7 +178,7 @@ impl Mirror {
 
     /// Leads readers to a checkpoint, unless they are led to a newer one. One publisher at a time, and only over the hint
     /// that was looked at: so the hint never goes back.
-    async fn lead_to(
+    pub(crate) async fn lead_to(
         &self,
         entry: &TableEntry,
         store: &dyn ObjectStore,

@@ -8,8 +8,8 @@ use deltalakedb_log::features::has_writer_feature;
 use deltalakedb_log::retention::{DEFAULT_TIME, TIME_PROPERTY};
 use deltalakedb_log::time::parse_interval;
 use deltalakedb_log::{
-    Action, At, Commit, ErrorKind, Head, Result, StoredCheckpoint, TableEntry, TableId, TxnLogError, TxnLogReader,
-    Version,
+    Action, At, CheckpointState, Commit, ErrorKind, Head, Result, StoredCheckpoint, TableEntry, TableId, TxnLogError,
+    TxnLogReader, Version,
 };
 use futures::TryStreamExt;
 use object_store::path::Path;
@@ -74,10 +74,20 @@ impl Mirror {
         self.remove(entry, ended).await
     }
 
-    /// Makes sure that readers of `_delta_log` can begin at a version.
+    /// Makes sure that readers of `_delta_log` can begin at a version, and are led there or to a newer one.
     pub(crate) async fn begin_at(&self, entry: &TableEntry, version: Version) -> Result<()> {
-        match self.store(entry)?.head(&checkpoint::path(version)).await {
-            Ok(_) => self.check_readable(entry, version).await,
+        let store = self.store(entry)?;
+        let store = store.as_ref();
+        match store.head(&checkpoint::path(version)).await {
+            Ok(_) => {
+                let (stored, state) = self.check_readable(entry, version).await?;
+                // A process that was killed when it had written the checkpoint has led no reader to it.
+                let led = hint(store).await?.and_then(|hint| hinted(&hint));
+                if led.is_none_or(|led| led < version) {
+                    self.lead_to(entry, store, &stored, &state).await?;
+                }
+                Ok(())
+            }
             Err(object_store::Error::NotFound { .. }) => self.checkpoint_of(entry, version).await.map(drop),
             Err(e) => Err(e.into()),
         }
@@ -94,14 +104,19 @@ impl Mirror {
         Ok(count)
     }
 
-    /// An error unless the checkpoint that the log is to begin with is good.
-    async fn check_readable(&self, entry: &TableEntry, version: Version) -> Result<()> {
+    /// The checkpoint that the log is to begin with; an error unless it is good.
+    async fn check_readable(
+        &self,
+        entry: &TableEntry,
+        version: Version,
+    ) -> Result<(StoredCheckpoint, CheckpointState)> {
         let (reader, store) = (self.catalog.reader(entry.id), self.store(entry)?);
         let path = checkpoint::path(version);
-        let state = StoredCheckpoint::at(entry.location.clone(), store, version, &path).await?.read().await?;
+        let stored = StoredCheckpoint::at(entry.location.clone(), store, version, &path).await?;
+        let state = stored.read().await?;
         let snapshot = reader.snapshot(At::Version(version)).await?;
         match checkpoint::difference(reader.as_ref(), &snapshot, &state).await? {
-            None => Ok(()),
+            None => Ok((stored, state)),
             Some(what) => Err(TxnLogError::new(
                 ErrorKind::Corrupt,
                 format!(

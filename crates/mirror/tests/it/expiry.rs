@@ -98,6 +98,41 @@ fn an_expiry_that_was_interrupted_goes_on() {
 }
 
 #[test]
+fn readers_are_led_to_a_checkpoint_that_stays() {
+    local_runtime(async {
+        let (local, mirror) = daily("", protocol()).await;
+        let hint = local.log(0).with_file_name("_last_checkpoint");
+        let dry = ExpireOptions { dry_run: true, ..ExpireOptions::default() };
+        let base = mirror.expire(local.table, &dry).await.unwrap().base_version;
+        // As it is left by a process that was killed when it had written the checkpoint.
+        mirror.checkpoint_at(&local.entry().await, base).await.unwrap();
+        std::fs::write(&hint, r#"{"version":3,"size":1}"#).unwrap();
+        mirror.expire(local.table, &ExpireOptions::default()).await.unwrap();
+        let said = std::fs::read_to_string(&hint).unwrap();
+        assert!(said.contains(&format!("\"version\":{base},")), "{said}");
+        check_whole(&local, &mirror).await;
+
+        // History that has ended in the catalog already.
+        let expiry = Expiry {
+            table: local.table,
+            keep: Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: 0 },
+            up_to: base + 1,
+            committer: None,
+        };
+        local.catalog.expire(&expiry).await.unwrap();
+        std::fs::write(&hint, format!(r#"{{"version":{base},"size":1}}"#)).unwrap();
+        let none = ExpireOptions { keep: days(1_000), ..ExpireOptions::default() };
+        mirror.expire(local.table, &none).await.unwrap();
+        check_whole(&local, &mirror).await;
+        // A hint that nobody can read leads nowhere.
+        local.catalog.expire(&Expiry { up_to: base + 2, ..expiry }).await.unwrap();
+        std::fs::write(&hint, "torn").unwrap();
+        mirror.expire(local.table, &none).await.unwrap();
+        check_whole(&local, &mirror).await;
+    });
+}
+
+#[test]
 fn what_a_table_protects_stays() {
     local_runtime(async {
         let mut protects = protocol();
