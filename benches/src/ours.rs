@@ -189,7 +189,7 @@ impl Ours {
         Ok(require(&self.catalog, &TableRef::Name(name)).await?.id)
     }
 
-    /// The same against the first version that is held, however many have come since.
+    /// The same against the first version that is retained, however many have come since.
     pub(crate) async fn late_commits(&self, table: TableId) -> Result<Vec<f64>> {
         let catalog = self.catalog();
         let base = require(&self.catalog, &TableRef::Id(table)).await?.base_version;

@@ -151,8 +151,8 @@ impl RawCatalog {
     fn rename(&self, py: Python<'_>, table: &str, name: &str) -> PyResult<()> {
         let lake = self.lake()?;
         wait(py, async move {
-            let (entry, committer) = (entry(&lake, table).await?, lake.options()?.committer);
-            lake.catalog.rename_table(entry.id, &name.parse()?, committer.as_deref()).await.map(drop)
+            let (entry, committer) = (entry(&lake, table).await?, lake.options()?.committer());
+            lake.catalog.rename_table(entry.id, &name.parse()?, &committer).await.map(drop)
         })
     }
 
@@ -270,7 +270,7 @@ impl RawCatalog {
                 default: lake.settings.retention()?,
                 at_most: None,
                 dry_run,
-                committer: lake.options()?.committer,
+                committer: lake.options()?.committer(),
             };
             let described = |expired: ExpiredHistory| {
                 json!({
@@ -369,8 +369,9 @@ impl RawCatalog {
             options.max_tables = max;
         }
         if let Some(seconds) = timeout_secs {
-            options.timeout = Duration::try_from_secs_f64(seconds)
-                .map_err(|_| PyValueError::new_err(format!("timeout_secs={seconds} is no time: expected 0 or more")))?;
+            options.timeout = Duration::try_from_secs_f64(seconds).map_err(|_| {
+                PyValueError::new_err(format!("timeout_secs must be a number, 0 or above, not {seconds}"))
+            })?;
         }
         let catalog = lake.catalog.clone();
         let begun = wait_for(py, async move {

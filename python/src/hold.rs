@@ -22,7 +22,7 @@ impl RawHold {
 }
 
 fn duration(seconds: f64) -> PyResult<Duration> {
-    let wrong = |_| PyValueError::new_err(format!("seconds={seconds} is no time: expected more than 0"));
+    let wrong = |_| PyValueError::new_err(format!("seconds must be a number above 0, not {seconds}"));
     Duration::try_from_secs_f64(seconds).map_err(wrong)
 }
 

@@ -32,7 +32,7 @@ def test_versions_that_ended(catalog: Catalog, path: str, table: DeltaTable) -> 
     ended = catalog.expire(keep=timedelta(), keep_versions=2)[0]
     assert (ended["table"], ended["base_version"]) == ("default.t", 4)
     assert not Path(path, "_delta_log", f"{3:020}.json").exists()
-    with pytest.raises(DeltaError, match="the oldest version that is held is 4"):
+    with pytest.raises(DeltaError, match="the oldest version that is retained is 4"):
         catalog.table("t", version=3)
     assert read(catalog.table("t", version=4)) == [3]
     assert catalog.verify() == []

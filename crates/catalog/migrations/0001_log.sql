@@ -276,8 +276,8 @@ CREATE TABLE dl_holds (
 );
 CREATE INDEX dl_holds_by_end ON dl_holds (table_id, held_until);
 
--- Folders elsewhere in which a table has files, as a shallow clone has, as URLs that end in a slash: whoever removes the
--- files of the table that is there asks for those that are at its place and inside of it.
+-- Folders elsewhere in which a table has files, as a shallow clone has, in the spelling of `location_key`: whoever removes
+-- the files of the table that is there asks for those that are at its place and inside of it.
 CREATE TABLE dl_references (
     table_id blob NOT NULL,
     folder text NOT NULL,

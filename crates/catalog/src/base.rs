@@ -8,7 +8,7 @@ use deltalakedb_log::catalog::{BaseFiles, BaseState, HistoryItem, HistoryItems, 
 use deltalakedb_log::commit::{self, NewTable};
 use deltalakedb_log::references::folders;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
-use deltalakedb_log::{AllowedPaths, Commit, FileKey, Location, Result, SetHash, TableId, Version};
+use deltalakedb_log::{AllowedPaths, Commit, FileKey, PlaceKey, Result, SetHash, TableId, Version};
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 
@@ -28,7 +28,7 @@ pub(crate) struct StoredFiles {
     /// The hash of the live ones.
     pub(crate) set_hash: SetHash,
     /// The folders of those that are named by absolute paths.
-    pub(crate) folders: BTreeSet<Location>,
+    pub(crate) folders: BTreeSet<PlaceKey>,
 }
 
 impl StoredFiles {
@@ -98,7 +98,7 @@ struct Gathered {
     live: Spooled,
     removed: Spooled,
     set_hash: SetHash,
-    folders: BTreeSet<Location>,
+    folders: BTreeSet<PlaceKey>,
 }
 
 /// Rows for files, of each file one.

@@ -140,8 +140,8 @@ fn pause(retry: u32, clock: &dyn Clock) -> Duration {
 
 async fn attempt(catalog: &SqlCatalog, batch: &[Arc<Transaction>]) -> Result<Vec<Result<Outcome>>> {
     let requests: Vec<_> = batch.iter().flat_map(|transaction| &transaction.requests).collect();
-    let named: Vec<_> = requests.iter().map(|request| NamedFolders::of(request)).collect();
-    let mut locked = [tables(&requests), NamedFolders::sources(&named, catalog.db.as_ref()).await?].concat();
+    let mut named: Vec<_> = requests.iter().map(|request| NamedFolders::of(request)).collect();
+    let mut locked = [tables(&requests), NamedFolders::sources(&mut named, catalog.db.as_ref()).await?].concat();
     locked.sort_unstable();
     locked.dedup();
     let Writing { session, now_ms, identity } = catalog.begin_write(&locked).await?;
@@ -258,7 +258,7 @@ fn keyed<'a>(table: TableId, keys: impl Iterator<Item = &'a [u8; 16]>) -> Vec<Va
 
 /// Refuses a name or a place that is taken.
 pub(crate) async fn check_free(session: &mut dyn Session, new: &NewTable, own: Option<TableName>) -> Result<()> {
-    let params = vec![new.name.to_string().into(), new.location.url().as_str().into()];
+    let params = vec![new.name.to_string().into(), new.location.key().as_str().into()];
     for row in session.query(&format!("{TABLES} name_key = ? OR location_key = ?"), params).await? {
         if let Some(taken) = any_table(row)?.in_the_way_of(new) {
             return Err(taken);
@@ -325,14 +325,13 @@ pub(crate) fn commit_id(table: TableId, id: CommitId, version: Version, committe
 pub(crate) fn register(table: TableId, new: &NewTable, state: &str, now: i64) -> [Write; 2] {
     let columns =
         ["table_id", "namespace", "name", "name_key", "location", "location_key", "state", "owner", "created_at"];
-    let place = new.location.url().as_str();
     let row = vec![
         table.0.into(),
         new.name.namespace.as_str().into(),
         new.name.name.as_str().into(),
         new.name.to_string().into(),
-        place.into(),
-        place.into(),
+        new.location.url().as_str().into(),
+        new.location.key().as_str().into(),
         state.into(),
         new.owner.as_ref().map(TableOwner::as_str).into(),
         now.into(),

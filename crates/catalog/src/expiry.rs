@@ -1,7 +1,7 @@
-//! The end of history: the oldest version held moves on, and in the same transaction goes what no version from it on
+//! The end of history: the oldest retained version moves on, and in the same transaction goes what no version from it on
 //! needs.
 //!
-//! Before a step nothing is held that is only of versions before the oldest one, so a step looks only at what the versions
+//! Before a step nothing is stored that is only of versions before the oldest one, so a step looks only at what the versions
 //! brought that it passes: their rows, the files that they ended, and the keys that they set anew.
 
 use std::time::Duration;
@@ -39,6 +39,7 @@ impl HistoryExpiry for SqlCatalog {
         let Some(entry) = read::find_in(session.as_mut(), table).await? else {
             return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
         };
+        expiry.committer.check(&entry.name, entry.owner.as_ref())?;
         let base = entry.base_version;
         let end = end(session.as_mut(), &entry, &expiry.keep, now_ms).await?.min(expiry.up_to).max(base);
         let next = step(session.as_mut(), table, (base, end)).await?;
@@ -46,7 +47,7 @@ impl HistoryExpiry for SqlCatalog {
         if next > base {
             files = session.write(vec![end_files(table, next)]).await?;
             let mut writes = forget(table, (base, next));
-            let committer = expiry.committer.as_deref();
+            let committer = expiry.committer.name.as_deref();
             writes.push(audit(self, now_ms, committer, "EXPIRE HISTORY", table, Some(next)));
             session.write(writes).await?;
         }
@@ -104,7 +105,7 @@ async fn end(session: &mut dyn Session, entry: &TableEntry, keep: &Keep, now_ms:
     Ok(limits.end(keep.versions))
 }
 
-/// How far a step from the oldest version held goes.
+/// How far a step from the oldest retained version goes.
 pub(crate) async fn step(
     session: &mut dyn Session,
     table: TableId,
@@ -135,7 +136,7 @@ pub(crate) fn end_files(table: TableId, base: Version) -> Write {
     Write::run(sql, vec![table.0.into(), int(base)])
 }
 
-/// Moves the oldest version held from one to another, and forgets what is not needed any more, but for files.
+/// Moves the oldest retained version from one to another, and forgets what is not needed any more, but for files.
 pub(crate) fn forget(table: TableId, (from, base): (Version, Version)) -> Vec<Write> {
     let (id, from, base) = (Value::from(table.0), int(from), int(base));
     let own = || vec![id.clone(), base.clone()];

@@ -5,7 +5,7 @@ use deltalakedb_log::holds::MAX_REMOVED;
 use deltalakedb_log::{Catalog, Hold, Result, TableId, Version, VersionHolds};
 
 use crate::codec::int;
-use crate::database::{CommitFailure, Row, Write};
+use crate::database::{CommitFailure, Row, Session, Write};
 use crate::lifecycle::no_table_in;
 use crate::{SqlCatalog, Writing, read};
 
@@ -19,6 +19,16 @@ fn hold(mut row: Row) -> Result<Hold> {
         until_ms: row.int()?,
         holder: row.text()?,
     })
+}
+
+/// The holds of a table that have not ended, the oldest version first.
+pub(crate) async fn of_table(session: &mut dyn Session, table: TableId, now_ms: i64) -> Result<Vec<Hold>> {
+    let columns = HOLD_COLUMNS.join(", ");
+    let sql = format!("SELECT {columns} FROM dl_holds WHERE table_id = ? AND held_until > ?");
+    let rows = session.query(&sql, vec![table.0.into(), now_ms.into()]).await?;
+    let mut holds = rows.into_iter().map(hold).collect::<Result<Vec<_>>>()?;
+    holds.sort_by_key(|hold| (hold.version, hold.until_ms, hold.id));
+    Ok(holds)
 }
 
 /// Removes some of a table's holds that have ended.
@@ -67,12 +77,8 @@ impl VersionHolds for SqlCatalog {
     }
 
     async fn holds(&self, table: TableId) -> Result<Vec<Hold>> {
-        let columns = HOLD_COLUMNS.join(", ");
-        let sql = format!("SELECT {columns} FROM dl_holds WHERE table_id = ? AND held_until > ?");
-        let rows = self.db.query(&sql, vec![table.0.into(), self.now_ms().await?.into()]).await?;
-        let mut holds = rows.into_iter().map(hold).collect::<Result<Vec<_>>>()?;
-        holds.sort_by_key(|hold| (hold.version, hold.until_ms, hold.id));
-        Ok(holds)
+        let now_ms = self.now_ms().await?;
+        of_table(self.db.read().await?.as_mut(), table, now_ms).await
     }
 
     async fn remove_ended_holds(&self, table: TableId) -> Result<()> {

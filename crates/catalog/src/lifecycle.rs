@@ -5,17 +5,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deltalakedb_log::catalog::Lease;
 use deltalakedb_log::commit::{self, NewTable};
+use deltalakedb_log::holds::check_not_held;
 use deltalakedb_log::lifecycle::{
     self, DropMode, DropTable, InactiveTable, RemovedRows, SAME_NAME, TableLifecycle, TableState,
 };
 use deltalakedb_log::references::check_not_referred_to;
 use deltalakedb_log::{
-    ErrorKind, Location, Result, TableEntry, TableId, TableName, TableRef, TxnLogError, TxnLogReader,
+    Committer, ErrorKind, Location, Result, TableEntry, TableId, TableName, TableRef, TxnLogError, TxnLogReader,
 };
 
 use crate::commit::{audit, check_free};
 use crate::database::{CommitFailure, Database, Row, Session, Value, Write};
-use crate::{SqlCatalog, SqlTxnLogReader, Writing, mirror, namespaces, read, references, removal};
+use crate::{SqlCatalog, SqlTxnLogReader, Writing, holds, mirror, namespaces, read, references, removal};
 
 /// Tables whatever their state, with a condition.
 pub(crate) const TABLES: &str = "SELECT table_id, namespace, name, location, state, dropped_at, retained_until, base_version, \
@@ -98,12 +99,13 @@ impl SqlCatalog {
 
 #[async_trait]
 impl TableLifecycle for SqlCatalog {
-    async fn rename_table(&self, table: TableId, to: &TableName, committer: Option<&str>) -> Result<TableEntry> {
+    async fn rename_table(&self, table: TableId, to: &TableName, committer: &Committer) -> Result<TableEntry> {
         let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
-        let from = match find_any(session.as_mut(), table).await? {
-            Some(found) if found.state == TableState::Live => found.name,
-            found => return Err(lifecycle::no_table(table, &self.db.describe(), found.as_ref())),
+        let Some(entry) = read::find_in(session.as_mut(), table).await? else {
+            return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
         };
+        let from = &entry.name;
+        committer.check(from, entry.owner.as_ref())?;
         check_name_free(session.as_mut(), to).await?;
         let sql = "UPDATE dl_tables SET namespace = ?, name = ?, name_key = ? WHERE table_id = ?";
         let name = [to.namespace.as_str().into(), to.name.as_str().into(), to.to_string().into()];
@@ -111,7 +113,7 @@ impl TableLifecycle for SqlCatalog {
         let writes = vec![
             Write::run(sql, [&name[..], &[table.0.into()]].concat()),
             namespaces::has_table(to, now_ms),
-            audit(self, now_ms, committer, &action, table, None),
+            audit(self, now_ms, committer.name.as_deref(), &action, table, None),
         ];
         finish(session, writes, to).await?;
         self.live_entry(table).await
@@ -129,8 +131,10 @@ impl TableLifecycle for SqlCatalog {
         }
         lifecycle::check_drop(&entry, drop)?;
         if drop.mode == DropMode::DeleteFiles {
-            let referring = references::referring(session.as_mut(), &entry.location, now_ms).await?;
+            let mut referring = references::referring(session.as_mut(), &entry.location, now_ms).await?;
+            referring.retain(|other| other.id != table);
             check_not_referred_to(&entry.name, &referring)?;
+            check_not_held(&entry.name, &holds::of_table(session.as_mut(), table, now_ms).await?)?;
         }
         let state = drop.mode.state();
         let place = if state.holds_place() { "location_key" } else { "NULL" };
@@ -143,7 +147,7 @@ impl TableLifecycle for SqlCatalog {
         let version = Some(entry.current_version);
         let writes = vec![
             Write::run(sql, params),
-            audit(self, now_ms, drop.committer.as_deref(), drop.mode.action(), table, version),
+            audit(self, now_ms, drop.committer.name.as_deref(), drop.mode.action(), table, version),
         ];
         finish(session, writes, &entry.name).await
     }
@@ -162,13 +166,14 @@ impl TableLifecycle for SqlCatalog {
         let name = name.unwrap_or(&dropped.name);
         let new = NewTable { name: name.clone(), location: dropped.location.clone(), owner: None };
         check_free(session.as_mut(), &new, None).await?;
-        let sql = "UPDATE dl_tables SET state = ?, namespace = ?, name = ?, name_key = ?, location_key = location, \
+        let sql = "UPDATE dl_tables SET state = ?, namespace = ?, name = ?, name_key = ?, location_key = ?, \
                    dropped_at = NULL, retained_until = NULL WHERE table_id = ?";
         let params = vec![
             TableState::Live.as_str().into(),
             name.namespace.as_str().into(),
             name.name.as_str().into(),
             name.to_string().into(),
+            dropped.location.key().as_str().into(),
             table.0.into(),
         ];
         let writes = vec![

@@ -48,9 +48,10 @@ impl TableListing for SqlCatalog {
     }
 
     async fn table_around(&self, location: &Location) -> Result<Option<InactiveTable>> {
-        let place = location.url().as_str();
-        let above: Vec<_> = location.and_above().filter(|above| *above != place).map(Value::from).collect();
-        let inside = ("location_key > ? AND location_key < ?".into(), vec![place.into(), location.end().into()]);
+        let key = location.key();
+        let place = key.as_str();
+        let above: Vec<_> = key.and_above().filter(|above| *above != place).map(Value::from).collect();
+        let inside = ("location_key > ? AND location_key < ?".into(), vec![place.into(), key.end().into()]);
         let around = (format!("location_key IN ({})", placeholders(above.len())), above);
         for (condition, params) in [around, inside] {
             if params.is_empty() {

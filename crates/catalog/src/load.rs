@@ -14,7 +14,7 @@ use deltalakedb_log::references::folders;
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
 use deltalakedb_log::{
-    Catalog, Commit, CommitId, ErrorKind, FileKey, Location, Result, SetHash, TableEntry, TableId, TableName,
+    Catalog, Commit, CommitId, ErrorKind, FileKey, Location, PlaceKey, Result, SetHash, TableEntry, TableId, TableName,
     TableOwner, TableRef, TxnLogError, Version, check_owner,
 };
 use futures::{Stream, StreamExt};
@@ -148,16 +148,16 @@ pub(crate) async fn load_together(catalog: &SqlCatalog, loads: Vec<HistoryLoad<'
         ready.push((table, load.new, batch, Finish { published: load.published_version }));
     }
     let tables: Vec<_> = ready.iter().map(|(table, ..)| *table).collect();
-    let named: Vec<_> = ready.iter().map(|(table, new, batch, _)| batch.named(*table, new)).collect();
-    let locked = [tables, NamedFolders::sources(&named, catalog.db.as_ref()).await?].concat();
-    let Writing { mut session, now_ms, identity } = catalog.begin_write(&locked).await?;
+    let mut named: Vec<_> = ready.iter().map(|(table, new, batch, _)| batch.named(*table, new)).collect();
+    let locked = [tables, NamedFolders::sources(&mut named, catalog.db.as_ref()).await?].concat();
+    let mut writing = catalog.begin_write(&locked).await?;
     let (mut stored, mut parts) = (Vec::with_capacity(ready.len()), Vec::new());
     for (table, new, batch, finish) in ready {
         parts.extend(batch.parts(&new.name));
-        stored.push(store(catalog, session.as_mut(), now_ms, table, &new, batch, Some(finish)).await?);
+        stored.push(store(catalog, (&mut writing, &locked), table, &new, batch, Some(finish)).await?);
     }
-    check_whole(session.as_mut(), identity.0, parts).await?;
-    session.commit().await.map_err(CommitFailure::into_error)?;
+    check_whole(writing.session.as_mut(), writing.identity.0, parts).await?;
+    writing.session.commit().await.map_err(CommitFailure::into_error)?;
     let mut entries = Vec::with_capacity(stored.len());
     for table in stored {
         let entry = read::find(catalog.db.as_ref(), &TableRef::Id(table)).await?;
@@ -227,7 +227,7 @@ impl Layout {
             Slots::subquery("t"),
             read::qualified("m", &METADATA_COLUMNS)
         );
-        let params = vec![new.location.url().as_str().into(), table.0.into()];
+        let params = vec![new.location.key().as_str().into(), table.0.into()];
         let Some(mut row) = db.query(&sql, params).await?.pop() else { return Ok((table, Self::default())) };
         let (table, slots) = (TableId(row.uuid()?), Slots::read(row.opt_text()?.as_deref())?);
         let metadata = codec::read_metadata(&mut row)?;
@@ -251,7 +251,7 @@ impl Layout {
 pub(crate) async fn unfinished(db: &dyn Database, location: &Location) -> Result<Option<UnfinishedLoad>> {
     let sql = "SELECT table_id, namespace, name, base_version, current_version FROM dl_tables \
                WHERE location_key = ? AND state = 'loading'";
-    let Some(mut row) = db.query(sql, vec![location.url().as_str().into()]).await?.pop() else { return Ok(None) };
+    let Some(mut row) = db.query(sql, vec![location.key().as_str().into()]).await?.pop() else { return Ok(None) };
     Ok(Some(UnfinishedLoad {
         table: TableId(row.uuid()?),
         name: TableName { namespace: row.text()?, name: row.text()? },
@@ -280,7 +280,7 @@ struct Batch {
     file_actions: usize,
     kilobytes: usize,
     /// Those of files that are named by absolute paths.
-    folders: BTreeSet<Location>,
+    folders: BTreeSet<PlaceKey>,
 }
 
 /// A version as it came.
@@ -387,7 +387,8 @@ impl Batch {
     }
 
     fn named(&self, table: TableId, new: &NewTable) -> NamedFolders {
-        NamedFolders { table, location: Some(new.location.clone()), folders: self.folders.clone() }
+        let location = Some(new.location.clone());
+        NamedFolders { table, location, folders: self.folders.clone(), sources: Vec::new() }
     }
 
     /// Its versions that belong to transactions over several tables.
@@ -419,25 +420,26 @@ async fn store_batch(
     batch: Batch,
     finish: Option<Finish>,
 ) -> Result<TableId> {
-    let sources = NamedFolders::sources(&[batch.named(table, new)], catalog.db.as_ref()).await?;
-    let Writing { mut session, now_ms, identity } = catalog.begin_write(&[&[table][..], &sources].concat()).await?;
+    let sources = NamedFolders::sources(&mut [batch.named(table, new)], catalog.db.as_ref()).await?;
+    let locked = [&[table][..], &sources].concat();
+    let mut writing = catalog.begin_write(&locked).await?;
     let parts = batch.parts(&new.name);
-    let table = store(catalog, session.as_mut(), now_ms, table, new, batch, finish).await?;
-    check_whole(session.as_mut(), identity.0, parts).await?;
-    session.commit().await.map_err(CommitFailure::into_error)?;
+    let table = store(catalog, (&mut writing, &locked), table, new, batch, finish).await?;
+    check_whole(writing.session.as_mut(), writing.identity.0, parts).await?;
+    writing.session.commit().await.map_err(CommitFailure::into_error)?;
     Ok(table)
 }
 
-/// The same in a session that was begun.
+/// The same in a session that was begun and has locked these tables.
 async fn store(
     catalog: &SqlCatalog,
-    session_ref: &mut dyn Session,
-    now_ms: i64,
+    (writing, locked): (&mut Writing, &[TableId]),
     table: TableId,
     new: &NewTable,
     batch: Batch,
     finish: Option<Finish>,
 ) -> Result<TableId> {
+    let (session_ref, now_ms) = (writing.session.as_mut(), writing.now_ms);
     let stored = Stored::find(session_ref, table, new).await?;
     if stored.is_none() && batch.versions.is_empty() {
         return Ok(table);
@@ -455,7 +457,8 @@ async fn store(
         }
     };
     check_owner(&name, owner.as_ref(), new.owner.as_ref())?;
-    writes.extend(batch.named(table, new).record(session_ref, &new.name).await?);
+    let named = NamedFolders { sources: locked.to_vec(), ..batch.named(table, new) };
+    writes.extend(named.record(session_ref, &new.name).await?);
     if name != new.name {
         check_name_free(session_ref, new, table).await?;
         writes.push(rename(table, &new.name));
@@ -477,6 +480,9 @@ async fn store(
     for mut loaded in batch.versions {
         room.extend(loaded.room.take());
         let version = loaded.summary.version;
+        if loaded.files.is_some() {
+            commit::check_begins(&new.name, head, version)?;
+        }
         commit::check_next(&new.name, head, version)?;
         loaded.time.ms = commit::later_than(&new.name, version, newest_ms, loaded.time.ms)?;
         loaded.summary.timestamp = loaded.time.ms;
@@ -640,7 +646,7 @@ impl Stored {
              WHERE t.location_key = ? AND (t.state = 'loading' OR t.table_id = ?)",
             Slots::subquery("t")
         );
-        let params = vec![new.location.url().as_str().into(), table.0.into()];
+        let params = vec![new.location.key().as_str().into(), table.0.into()];
         let Some(mut row) = session.query(&sql, params).await?.pop() else { return Ok(None) };
         let (table, name) = (TableId(row.uuid()?), TableName { namespace: row.text()?, name: row.text()? });
         let owner = read::owner(&mut row)?;

@@ -33,7 +33,7 @@ struct LockedHead {
     /// As the transactions so far leave it; what is known of conflicts and live files is that of one request.
     current: Current,
     mirror: MirrorState,
-    /// The oldest version held.
+    /// The oldest retained version.
     oldest: Version,
     state: TableState,
     slots: Slots,

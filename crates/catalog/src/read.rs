@@ -89,14 +89,23 @@ fn condition(table: &TableRef) -> (&'static str, Value) {
     match table {
         TableRef::Id(id) => ("table_id = ?", id.0.into()),
         TableRef::Name(name) => ("name_key = ?", Value::from(name.to_string())),
-        TableRef::Location(location) => ("location_key = ?", Value::from(location.url().as_str())),
+        TableRef::Location(location) => ("location_key = ?", Value::from(location.key().as_str())),
     }
 }
 
 pub(crate) async fn find(db: &dyn Database, table: &TableRef) -> Result<Option<TableEntry>> {
     let (condition, key) = condition(table);
     let rows = db.query(&format!("{TABLES} AND t.{condition}"), vec![key]).await?;
-    rows.into_iter().next().map(entry).transpose()
+    let found = rows.into_iter().next().map(entry).transpose()?;
+    Ok(found.filter(|entry| is_meant(table, entry)))
+}
+
+/// Whether it is the table that was asked for: a key does not tell the accounts of Azure apart.
+fn is_meant(table: &TableRef, entry: &TableEntry) -> bool {
+    match table {
+        TableRef::Location(location) => entry.location.is_place_of(location),
+        TableRef::Id(_) | TableRef::Name(_) => true,
+    }
 }
 
 pub(crate) async fn point(db: &dyn Database) -> Result<Point> {
@@ -118,7 +127,8 @@ pub(crate) async fn find_at(db: &dyn Database, table: &TableRef, point: &Point) 
         db.is_before("o")
     );
     let rows = db.query(&sql, vec![point.0.as_str().into(), key]).await?;
-    rows.into_iter().next_back().map(entry).transpose()
+    let entry = rows.into_iter().next_back().map(entry).transpose()?;
+    Ok(entry.filter(|entry| is_meant(table, entry)))
 }
 
 /// The heads of tables, all from one statement, in the order asked.
@@ -164,15 +174,15 @@ pub(crate) async fn find_commit(db: &dyn Database, table: TableId, id: CommitId)
     rows.pop().map(read).transpose()
 }
 
-/// A version that is held, and the oldest and newest ones that were when it was looked up.
+/// A version that is retained, and the oldest and newest ones that were when it was looked up.
 #[derive(Clone, Copy)]
-struct HeldVersion {
+struct RetainedVersion {
     version: Version,
     oldest: Version,
     newest: Version,
 }
 
-impl HeldVersion {
+impl RetainedVersion {
     /// Whether there are no more versions after it than before: then its files are mostly those that are live now.
     fn is_recent(self) -> bool {
         self.newest - self.version <= self.version - self.oldest
@@ -189,7 +199,7 @@ impl SqlTxnLogReader {
     }
 
     /// The version meant.
-    async fn resolve(&self, session: &mut dyn Session, at: At) -> Result<HeldVersion> {
+    async fn resolve(&self, session: &mut dyn Session, at: At) -> Result<RetainedVersion> {
         // A join PostgreSQL might make by going through all versions: they are in order, and so is the one row of the table.
         let sql = "SELECT t.namespace, t.name, t.base_version, (SELECT v.committed_at FROM dl_table_versions v \
                    WHERE v.table_id = t.table_id AND v.version = t.base_version), t.current_version, t.current_ts \
@@ -209,27 +219,24 @@ impl SqlTxnLogReader {
             _ => None,
         };
         let version = commit::resolve(&name, at, Some(base), Some(newest), |_| at_or_before)?;
-        Ok(HeldVersion { version, oldest: base.0, newest: newest.0 })
+        Ok(RetainedVersion { version, oldest: base.0, newest: newest.0 })
     }
 
-    /// An error where the version is not held any more: what was read of it meanwhile may be a part. A version that was
-    /// the newest has not ended since.
-    async fn check_held(&self, at: HeldVersion) -> Result<()> {
-        if at.version == at.newest {
-            return Ok(());
-        }
+    /// An error where the version has ended: what was read of it meanwhile may be a part. So may one that was the newest
+    /// when the read began.
+    async fn check_retained(&self, at: RetainedVersion) -> Result<()> {
         let mut session = self.db().read().await?;
         self.resolve(session.as_mut(), At::Version(at.version)).await.map(drop)
     }
 
     /// What is read of a version, and that error behind it.
-    fn while_held<T: Send + 'static>(
+    fn while_retained<T: Send + 'static>(
         &self,
-        at: HeldVersion,
+        at: RetainedVersion,
         read: impl Stream<Item = Result<T>> + Send + 'static,
     ) -> BoxStream<'static, Result<T>> {
         let reader = self.clone();
-        let check = futures::stream::once(async move { reader.check_held(at).await });
+        let check = futures::stream::once(async move { reader.check_retained(at).await });
         read.chain(check.filter_map(async |checked| checked.err().map(Err))).boxed()
     }
 
@@ -255,7 +262,7 @@ impl SqlTxnLogReader {
     }
 
     /// How the files of a version are searched; with a predicate, as its columns allow.
-    async fn search(&self, version: Version, predicate: Option<&Predicate>) -> Result<(Search, HeldVersion)> {
+    async fn search(&self, version: Version, predicate: Option<&Predicate>) -> Result<(Search, RetainedVersion)> {
         let mut session = self.db().read().await?;
         let at = self.resolve(session.as_mut(), At::Version(version)).await?;
         let (version, is_recent) = (at.version, at.is_recent());
@@ -356,9 +363,9 @@ impl TxnLogReader for SqlTxnLogReader {
         Ok(match (predicate.cloned(), search.schema) {
             (Some(predicate), Some(schema)) => {
                 let may = move |add: &Add| futures::future::ready(predicate.may_match(&schema, add));
-                self.while_held(at, adds.try_filter(may))
+                self.while_retained(at, adds.try_filter(may))
             }
-            _ => self.while_held(at, adds),
+            _ => self.while_retained(at, adds),
         })
     }
 
@@ -374,7 +381,7 @@ impl TxnLogReader for SqlTxnLogReader {
                 files.push((row.version()?, add));
             }
         }
-        self.check_held(at).await?;
+        self.check_retained(at).await?;
         Ok(newest_first(files))
     }
 
@@ -409,7 +416,7 @@ impl TxnLogReader for SqlTxnLogReader {
         );
         let mut row = self.db().query(&files.text, files.params).await?.pop();
         let Some(row) = row.as_mut() else { return Err(no_table(self.db(), self.table).await) };
-        self.check_held(at).await?;
+        self.check_retained(at).await?;
         let files = u64::try_from(row.int()?).map_err(|_| TxnLogError::corrupt("a count is negative"))?;
         let (bytes, rows, silent) = (read_sum(row)?, read_sum(row)?, row.int()?);
         Ok(Counts { files, bytes: saturated(bytes), rows: i64::try_from(rows).ok().filter(|_| silent == 0) })
@@ -433,7 +440,7 @@ impl TxnLogReader for SqlTxnLogReader {
         query.push(Sql::new(text, inexact.params));
         let mut row = self.db().query(&query.text, query.params).await?.pop();
         let Some(row) = row.as_mut() else { return Err(no_table(self.db(), self.table).await) };
-        self.check_held(at).await?;
+        self.check_retained(at).await?;
         let (min, max, inexact) = (row.opt_blob()?, row.opt_blob()?, row.int()?);
         let decoded = min.zip(max).and_then(|(min, max)| kind.decode(&min).zip(kind.decode(&max)));
         Ok(decoded.filter(|_| inexact == 0))
@@ -451,7 +458,7 @@ impl TxnLogReader for SqlTxnLogReader {
             let key = row.blob()?;
             Ok((Value::Blob(key), Some(codec::read_add(row)?)))
         };
-        Ok(self.while_held(at, self.pages(first, page, read)))
+        Ok(self.while_retained(at, self.pages(first, page, read)))
     }
 
     /// Page by page as well, newest first. Of a file that was removed several times the newest remove counts. Versions that
@@ -485,7 +492,7 @@ impl TxnLogReader for SqlTxnLogReader {
         };
         // The first page begins behind the version's own.
         let pages = self.pages(Some((int(version + 1), Value::Blob(Vec::new()))), page, read);
-        Ok(self.while_held(at, pages))
+        Ok(self.while_retained(at, pages))
     }
 
     async fn growth(&self, from: Version, to: Version) -> Result<Growth> {
@@ -496,11 +503,22 @@ impl TxnLogReader for SqlTxnLogReader {
                 sum_of("size_bytes")
             )
         };
-        let sql = format!("{} UNION ALL {}", sum(1, "version"), sum(-1, "removed_version"));
+        let sql = format!(
+            "{} UNION ALL {} UNION ALL SELECT 0, base_version, 0, 0 FROM dl_tables WHERE table_id = ?",
+            sum(1, "version"),
+            sum(-1, "removed_version")
+        );
         let params = [self.id(), int(from), int(to)];
         let (mut files, mut bytes) = (0, 0);
-        for mut row in self.db().query(&sql, [params.clone(), params].concat()).await? {
+        for mut row in self.db().query(&sql, [&params[..], &params, &[self.id()]].concat()).await? {
             let sign = i128::from(row.int()?);
+            if sign == 0 {
+                // Of the versions before the oldest, files that were live are forgotten.
+                if from < row.version()? {
+                    return Err(self.lacks(from).await);
+                }
+                continue;
+            }
             files += sign * i128::from(row.int()?);
             bytes += sign * read_sum(&mut row)?;
         }
@@ -512,7 +530,7 @@ impl TxnLogReader for SqlTxnLogReader {
         let mut row = self.db().query(sql, vec![self.id(), int(version)]).await?.pop();
         let stored = row.as_mut().map(|row| row.blob()).transpose()?;
         let missing = || {
-            let message = format!("{} holds no version {version}", self.db().describe());
+            let message = format!("{} has no version {version}", self.db().describe());
             TxnLogError::not_found(message).about(Subject::Version)
         };
         SetHash::from_bytes(&stored.ok_or_else(missing)?)
@@ -582,7 +600,7 @@ impl SqlTxnLogReader {
         }
     }
 
-    /// The next commits, and the last version that was looked at; of a version that is held without its bytes, an error.
+    /// The next commits, and the last version that was looked at; of a version that is retained without its bytes, an error.
     async fn page_of_changes(&self, from: Version, to: Version) -> Result<(Version, Vec<Result<Row>>)> {
         let sizes = format!(
             "SELECT version, body_bytes FROM dl_table_versions \

@@ -1,11 +1,14 @@
 //! The folders of others in which a table has files.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use async_trait::async_trait;
 use deltalakedb_log::commit::{Base, CommitRequest};
 use deltalakedb_log::references::{check_source, folders};
-use deltalakedb_log::{Action, Catalog, InactiveTable, Location, Result, TableId, TableName, TableReferences, Version};
+use deltalakedb_log::{
+    Action, Catalog, ErrorKind, InactiveTable, Location, PlaceKey, Result, TableId, TableName, TableReferences,
+    TableState, TxnLogError, Version,
+};
 
 use crate::commit::KEYS;
 use crate::database::{CommitFailure, Database, Session, Value, Write, placeholders};
@@ -20,9 +23,15 @@ pub(crate) async fn referring(session: &mut dyn Session, place: &Location, now_m
         "{TABLES} table_id IN (SELECT table_id FROM dl_references WHERE folder >= ? AND folder < ?) \
          AND (state IN ('live', 'loading') OR (state = 'dropped' AND retained_until > ?))"
     );
-    let params = vec![place.url().as_str().into(), place.end().into(), now_ms.into()];
-    let rows = session.query(&sql, params).await?;
-    let mut tables = rows.into_iter().map(any_table).collect::<Result<Vec<_>>>()?;
+    let mut tables = BTreeMap::new();
+    for place in place.keys() {
+        let params = vec![place.as_str().into(), place.end().into(), now_ms.into()];
+        for row in session.query(&sql, params).await? {
+            let table = any_table(row)?;
+            tables.insert(table.id, table);
+        }
+    }
+    let mut tables: Vec<_> = tables.into_values().collect();
     tables.sort_by(InactiveTable::by_name);
     Ok(tables)
 }
@@ -34,13 +43,20 @@ impl TableReferences for SqlCatalog {
         referring(self.db.read().await?.as_mut(), place, now_ms).await
     }
 
-    async fn named_folders(&self, table: TableId) -> Result<Vec<Location>> {
-        let sql = "SELECT folder FROM dl_references WHERE table_id = ? ORDER BY folder";
-        let rows = self.db.query(sql, vec![table.0.into()]).await?;
-        rows.into_iter().map(|mut row| Location::stored(&row.text()?)).collect()
+    async fn source_tables(&self, table: TableId) -> Result<Vec<InactiveTable>> {
+        let mut session = self.db.read().await?;
+        let folders = named_folders(session.as_mut(), table).await?;
+        let mut sources = tables_at(session.as_mut(), &Vec::from_iter(&folders)).await?;
+        sources.retain(|source| source.state == TableState::Live && source.id != table);
+        sources.sort_by(InactiveTable::by_name);
+        Ok(sources)
     }
 
-    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[Location]) -> Result<()> {
+    async fn named_folders(&self, table: TableId) -> Result<Vec<PlaceKey>> {
+        named_folders(self.db.read().await?.as_mut(), table).await
+    }
+
+    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[PlaceKey]) -> Result<()> {
         let mut session = self.write(&[table]).await?;
         let Some(entry) = read::find_in(session.as_mut(), table).await? else {
             return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
@@ -48,11 +64,11 @@ impl TableReferences for SqlCatalog {
         if entry.current_version != at_version {
             return Ok(());
         }
-        let forget = |folders: &[Location]| {
+        let forget = |folders: &[PlaceKey]| {
             let places = placeholders(folders.len());
             let sql = format!("DELETE FROM dl_references WHERE table_id = ? AND folder IN ({places})");
-            let urls = folders.iter().map(|folder| Value::from(folder.url().as_str()));
-            Write::run(sql, std::iter::once(table.0.into()).chain(urls).collect())
+            let keys = folders.iter().map(|folder| Value::from(folder.as_str()));
+            Write::run(sql, std::iter::once(table.0.into()).chain(keys).collect())
         };
         session.write(folders.chunks(KEYS).map(forget).collect()).await?;
         session.commit().await.map_err(CommitFailure::into_error)
@@ -66,7 +82,15 @@ pub(crate) struct NamedFolders {
     pub(crate) table: TableId,
     /// The place of a table that is new.
     pub(crate) location: Option<Location>,
-    pub(crate) folders: BTreeSet<Location>,
+    pub(crate) folders: BTreeSet<PlaceKey>,
+    /// The tables in these folders, as they were looked up to be locked.
+    pub(crate) sources: Vec<TableId>,
+}
+
+async fn named_folders(session: &mut dyn Session, table: TableId) -> Result<Vec<PlaceKey>> {
+    let sql = "SELECT folder FROM dl_references WHERE table_id = ? ORDER BY folder";
+    let rows = session.query(sql, vec![table.0.into()]).await?;
+    rows.into_iter().map(|mut row| row.text().map(PlaceKey::stored)).collect()
 }
 
 impl NamedFolders {
@@ -76,36 +100,42 @@ impl NamedFolders {
             _ => None,
         };
         let folders = folders(request.actions().iter().filter_map(Action::as_add));
-        Self { table: request.table, location, folders }
+        Self { table: request.table, location, folders, sources: Vec::new() }
     }
 
     /// The tables in whose folders files are named for the first time. While they are locked, none of them is dropped
     /// with its files.
-    pub(crate) async fn sources(all: &[Self], db: &dyn Database) -> Result<Vec<TableId>> {
-        let mut sources = Vec::new();
-        for named in all.iter().filter(|named| !named.folders.is_empty()) {
+    pub(crate) async fn sources(all: &mut [Self], db: &dyn Database) -> Result<Vec<TableId>> {
+        for named in all.iter_mut().filter(|named| !named.folders.is_empty()) {
             let mut session = db.read().await?;
             let new = named.unrecorded(session.as_mut()).await?;
             let tables = tables_at(session.as_mut(), &new).await?;
-            sources.extend(tables.into_iter().map(|table| table.id));
+            named.sources = tables.into_iter().map(|table| table.id).collect();
         }
-        Ok(sources)
+        Ok(all.iter().flat_map(|named| named.sources.iter().copied()).collect())
     }
 
-    /// What is to be written, with these tables locked.
+    /// What is to be written, with the [sources](Self::sources) locked. A table that came into one of the folders after
+    /// they were looked up is not among them, and then the commit must begin again.
     pub(crate) async fn record(&self, session: &mut dyn Session, name: &TableName) -> Result<Option<Write>> {
         if self.folders.is_empty() {
             return Ok(None);
         }
         let new = self.unrecorded(session).await?;
-        tables_at(session, &new).await?.iter().try_for_each(|source| check_source(name, source))?;
-        let row = |folder: &&Location| vec![self.table.0.into(), Value::from(folder.url().as_str())];
+        for source in tables_at(session, &new).await? {
+            check_source(name, &source)?;
+            if !self.sources.contains(&source.id) {
+                let message = format!("{} came into a folder in which {name} has files: try again", source.name);
+                return Err(TxnLogError::new(ErrorKind::Unavailable, message));
+            }
+        }
+        let row = |folder: &&PlaceKey| vec![self.table.0.into(), Value::from(folder.as_str())];
         let rows: Vec<_> = new.iter().map(row).collect();
         Ok((!rows.is_empty()).then(|| Write::insert("dl_references", &REFERENCE_COLUMNS, rows)))
     }
 
     /// Those that are not the table's own, and not known yet.
-    async fn unrecorded(&self, session: &mut dyn Session) -> Result<Vec<&Location>> {
+    async fn unrecorded(&self, session: &mut dyn Session) -> Result<Vec<&PlaceKey>> {
         let own = match &self.location {
             Some(location) => Some(location.clone()),
             None => {
@@ -114,7 +144,8 @@ impl NamedFolders {
                 row.map(|mut row| Location::stored(&row.text()?)).transpose()?
             }
         };
-        let elsewhere = |folder: &&Location| own.as_ref().is_none_or(|own| !folder.is_within(own));
+        let own = own.map(|own| own.keys()).unwrap_or_default();
+        let elsewhere = |folder: &&PlaceKey| !own.iter().any(|own| folder.is_within(own));
         let mut new: Vec<_> = self.folders.iter().filter(elsewhere).collect();
         let mut known = HashSet::new();
         for folders in new.chunks(KEYS) {
@@ -122,18 +153,18 @@ impl NamedFolders {
                 "SELECT folder FROM dl_references WHERE table_id = ? AND folder IN ({})",
                 placeholders(folders.len())
             );
-            let urls = folders.iter().map(|folder| folder.url().as_str().into());
-            for mut row in session.query(&sql, std::iter::once(self.table.0.into()).chain(urls).collect()).await? {
+            let keys = folders.iter().map(|folder| folder.as_str().into());
+            for mut row in session.query(&sql, std::iter::once(self.table.0.into()).chain(keys).collect()).await? {
                 known.insert(row.text()?);
             }
         }
-        new.retain(|folder| !known.contains(folder.url().as_str()));
+        new.retain(|folder| !known.contains(folder.as_str()));
         Ok(new)
     }
 }
 
 /// The tables whose places these folders are at, or in.
-async fn tables_at(session: &mut dyn Session, folders: &[&Location]) -> Result<Vec<InactiveTable>> {
+async fn tables_at(session: &mut dyn Session, folders: &[&PlaceKey]) -> Result<Vec<InactiveTable>> {
     let places: BTreeSet<_> = folders.iter().flat_map(|folder| folder.and_above()).collect();
     let (places, mut tables) = (Vec::from_iter(places), Vec::new());
     for places in places.chunks(KEYS) {

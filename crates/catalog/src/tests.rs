@@ -26,6 +26,7 @@ mod ended;
 mod points;
 mod publishing;
 mod recorded;
+mod references;
 mod rights;
 mod tables;
 mod work;
@@ -249,6 +250,28 @@ async fn opening_takes_one_round_trip_and_an_append_three() {
     let late = CommitRequest { reads, ..CommitRequest::new(id, Uuid::from_u128(3), Base::RebaseFrom(1), removal) };
     catalog.commit_all(vec![late]).await.unwrap().committed().unwrap();
     assert_eq!(record.trips(), 4, "one more looks at the commits in between");
+}
+
+/// Others who make tables in the same namespaces wait for these rows, and two who waited for one another would be stuck.
+#[tokio::test]
+async fn namespaces_of_new_tables_are_written_last_and_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, record) = recorded(dir.path()).await;
+    let create = |n: u128, name: &str| {
+        let new = NewTable::new(name.parse().unwrap(), Location::parse(&format!("/nowhere/{name}")).unwrap());
+        let actions = vec![Action::Protocol(actions::protocol()), Action::Metadata(actions::metadata("{}"))];
+        CommitRequest::new(TableId(Uuid::from_u128(n)), Uuid::from_u128(n), Base::Create(new), actions)
+    };
+    for (n, names) in [["b.t", "a.t", "c.t"], ["c.u", "b.u", "a.u"]].into_iter().enumerate() {
+        record.statements();
+        let requests = names.iter().zip(1..).map(|(name, id)| create(10 * n as u128 + id, name)).collect();
+        catalog.commit_all(requests).await.unwrap().committed().unwrap();
+        let statements = record.statements();
+        let last = statements.split_at(statements.len() - 3).1;
+        assert!(last.iter().all(|(sql, _)| sql.contains("INTO dl_namespaces")), "{last:?}");
+        let named: Vec<_> = last.iter().map(|(_, params)| params[0].clone()).collect();
+        assert_eq!(named, ["a", "b", "c"].map(Value::from));
+    }
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ pub(crate) async fn run(s: &Session, args: ExpireArgs) -> Result<Ended> {
 fn options(s: &Session, args: &ExpireArgs) -> Result<ExpireOptions> {
     let time = args.keep.as_deref().map(|text| {
         let ms = duration_ms(text).and_then(|ms| u64::try_from(ms).ok());
-        let wrong = || TxnLogError::invalid(format!("--keep {text:?} is no time: expected such as 30d or 12h"));
+        let wrong = || TxnLogError::invalid(format!("--keep takes a length of time such as 30d or 12h, not {text:?}"));
         ms.map(Duration::from_millis).ok_or_else(wrong)
     });
     Ok(ExpireOptions {
@@ -38,7 +38,7 @@ fn options(s: &Session, args: &ExpireArgs) -> Result<ExpireOptions> {
         default: s.settings.retention()?,
         at_most: None,
         dry_run: args.dry_run,
-        committer: s.write_options()?.committer,
+        committer: s.write_options()?.committer(),
     })
 }
 

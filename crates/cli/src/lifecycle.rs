@@ -18,7 +18,7 @@ use crate::warn;
 
 pub(crate) async fn rename(s: &Session, old: &str, new: &str) -> Result<Ended> {
     let (catalog, entry) = s.table(old).await?;
-    let renamed = catalog.rename_table(entry.id, &new.parse()?, s.write_options()?.committer.as_deref()).await?;
+    let renamed = catalog.rename_table(entry.id, &new.parse()?, &s.write_options()?.committer()).await?;
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&format!("{} is called {} now", entry.name, renamed.name))?,

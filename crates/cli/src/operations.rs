@@ -149,7 +149,7 @@ fn bytes(text: &str) -> Result<NonZeroU64> {
 pub(crate) async fn vacuum(s: &Session, args: VacuumArgs) -> Result<Ended> {
     let retain = args.retain.as_deref().map(|text| {
         let ms = duration_ms(text).and_then(|ms| u64::try_from(ms).ok());
-        let wrong = || TxnLogError::invalid(format!("--retain {text:?} is no time: expected such as 7d or 12h"));
+        let wrong = || TxnLogError::invalid(format!("--retain takes a length of time such as 7d or 12h, not {text:?}"));
         ms.map(Duration::from_millis).ok_or_else(wrong)
     });
     let what = Vacuum {

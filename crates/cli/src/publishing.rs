@@ -36,7 +36,7 @@ pub(crate) async fn run(s: &Session, watch: bool) -> Result<Ended> {
 async fn run_on(s: &Session, mirror: &Mirror) -> Result<Ended> {
     let options = ExpireOptions {
         default: s.settings.retention()?,
-        committer: s.write_options()?.committer,
+        committer: s.write_options()?.committer(),
         ..ExpireOptions::default()
     };
     let mut cycle = s.settings.expire_interval()?.map(|interval| ExpiryCycle::new(mirror.clone(), &options, interval));

@@ -42,7 +42,7 @@ pub use crate::lookup::{check_apart, require};
 /// # Contract
 /// - Every call answers from one committed state; two calls may see two. Pass the version of a [`Snapshot`] on to see
 ///   the same state again: what a version says never changes.
-/// - A version below the oldest one held, or above the newest, is [`crate::ErrorKind::NotFound`] and names the limit.
+/// - A version below the oldest one retained, or above the newest, is [`crate::ErrorKind::NotFound`] and names the limit.
 /// - A read changes nothing and may be repeated.
 #[async_trait]
 pub trait TxnLogReader: Send + Sync + fmt::Debug {
@@ -133,15 +133,15 @@ pub trait TxnLogReader: Send + Sync + fmt::Debug {
     /// The history, newest first.
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>>;
 
-    /// The exact bytes of a commit; `None` for a version that is held without them (history began at a checkpoint).
+    /// The exact bytes of a commit; `None` for a version that is retained without them (history began at a checkpoint).
     async fn commit_bytes(&self, version: Version) -> Result<Option<Bytes>>;
 
-    /// The exact bytes of the commits `from..=to`, in order, and none left out: where one is held without its bytes, the
+    /// The exact bytes of the commits `from..=to`, in order, and none left out: where one is retained without its bytes, the
     /// call or the stream ends with [`crate::ErrorKind::NotFound`] and says where to begin. See [`first_commit`].
     async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>>;
 }
 
-/// The oldest version whose commit is held, of a log whose oldest version is `base`: where history began at a checkpoint,
+/// The oldest version whose commit is retained, of a log whose oldest version is `base`: where history began at a checkpoint,
 /// that one is only a state.
 pub async fn first_commit(reader: &dyn TxnLogReader, base: Version) -> Result<Version> {
     Ok(match reader.commit_bytes(base).await? {
@@ -212,7 +212,7 @@ pub struct TableEntry {
     pub location: Location,
     /// Who alone commits to it; everybody, without one.
     pub owner: Option<TableOwner>,
-    /// The oldest version held.
+    /// The oldest retained version.
     pub base_version: Version,
     /// The newest version.
     pub current_version: Version,

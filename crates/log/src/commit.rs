@@ -85,7 +85,7 @@ impl NewTable {
             return Some(name_taken(name, location));
         }
         let what = || format!("the table at {location} is in the catalog already, as {name}");
-        (*location == self.location).then(|| TxnLogError::new(crate::ErrorKind::AlreadyExists, what()))
+        (location.key() == self.location.key()).then(|| TxnLogError::new(crate::ErrorKind::AlreadyExists, what()))
     }
 }
 
@@ -657,7 +657,7 @@ fn live_beside<'l>(
 /// The error of a request whose base is so old that the commits after it are not all held.
 pub fn base_not_held(table: &TableName, base: Version) -> TxnLogError {
     TxnLogError::invalid(format!(
-        "the commit builds on version {base} of {table}, and not all commits since are held: read the table again"
+        "the commit builds on version {base} of {table}, and not all commits since are retained: read the table again"
     ))
 }
 
@@ -941,6 +941,19 @@ pub fn check_next(name: &TableName, head: Option<Version>, next: Version) -> Res
     }
 }
 
+/// Refuses a state to begin with for a table that has versions: the files of both would be live.
+pub fn check_begins(name: &TableName, head: Option<Version>, base: Version) -> Result<()> {
+    match head {
+        Some(head) => Err(TxnLogError::new(
+            crate::ErrorKind::Conflict,
+            format!(
+                "history for {name} begins with the state at version {base}, and the table has version {head} already"
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
 /// The time of a version that is history: its own, or just after that of the version before where it is not later.
 pub fn later_than(name: &TableName, version: Version, before: Option<i64>, own: i64) -> Result<i64> {
     let Some(before) = before.filter(|before| own <= *before) else { return Ok(own) };
@@ -1006,7 +1019,7 @@ pub fn fenced(name: &TableName) -> TxnLogError {
     )
 }
 
-/// The version meant by `at`, given the oldest and newest version held (with their times) and a way to find the newest
+/// The version meant by `at`, given the oldest and newest retained version (with their times) and a way to find the newest
 /// version at or before a time.
 pub fn resolve(
     name: &str,
@@ -1033,16 +1046,16 @@ pub fn resolve(
     }
 }
 
-/// The error of whoever asks for the commit of a version that is held without its bytes.
+/// The error of whoever asks for the commit of a version that is retained without its bytes.
 pub fn only_its_result(table: &str, version: Version) -> TxnLogError {
     let message = format!(
-        "the changes of version {version} of {table} are not held, only their result: begin at {}",
+        "the changes of version {version} of {table} are not retained, only their result: begin at {}",
         version.saturating_add(1)
     );
     TxnLogError::not_found(message).about(Subject::Version)
 }
 
 fn below_base(name: &str, what: &str, base: Version) -> TxnLogError {
-    let message = format!("{name} has no {what}: the oldest version that is held is {base}");
+    let message = format!("{name} has no {what}: the oldest version that is retained is {base}");
     TxnLogError::not_found(message).about(Subject::Version)
 }

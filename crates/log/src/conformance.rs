@@ -19,6 +19,7 @@ use crate::commit::{Base, CommitRequest, Committed, ConflictKind, Content, Isola
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::ids::TableId;
 use crate::location::Location;
+use crate::owner::Committer;
 use crate::predicate::{Comparison, Literal, Predicate};
 use crate::snapshot::At;
 
@@ -172,11 +173,13 @@ where
         loads::a_commit_that_stands_twice_in_a_log_counts_once,
         loads::a_transaction_comes_back_in_whole_or_not_at_all,
         loads::an_unfinished_one_takes_another_name_or_is_given_up,
+        loads::only_a_table_without_versions_begins_with_a_state,
         mirrors::one_publisher_at_a_time,
         mirrors::a_diverged_table_takes_no_commits,
         mirrors::commits_are_before_a_divergence_or_not_at_all,
         owners::a_table_takes_commits_of_its_owner_alone,
         owners::history_is_loaded_in_the_owners_name_alone,
+        owners::its_life_and_history_are_the_owners,
         times::those_ahead_of_the_clock_are_imported_only_when_accepted,
         times::those_that_stand_still_are_made_to_grow,
         times::a_table_ahead_of_the_clock_goes_on_alone,
@@ -206,11 +209,14 @@ where
         listing::a_catalog_says_how_much_history_is_kept,
         holds::a_held_version_is_listed_until_its_hold_ends,
         holds::a_version_that_is_not_there_cannot_be_held,
+        holds::files_of_a_held_version_are_not_deleted_with_the_table,
         namespaces::a_namespace_is_there_until_it_is_dropped,
         namespaces::a_table_is_in_no_namespace_that_was_dropped,
         references::a_table_is_known_by_the_folders_of_its_files,
         references::files_that_others_need_are_not_deleted,
         references::a_clone_is_before_a_drop_with_files_or_not_at_all,
+        references::a_place_is_known_however_it_is_spelled,
+        references::a_clone_knows_its_sources,
     );
 }
 
@@ -425,7 +431,7 @@ async fn the_past_is_found_by_version_and_by_time(c: Arc<dyn Catalog>) {
         assert_eq!(reader.snapshot(At::Timestamp(*time)).await.unwrap().version(), version);
         let just_before = reader.snapshot(At::Timestamp(time - 1)).await;
         match version {
-            0 => refused(just_before, ErrorKind::NotFound, &["oldest version that is held is 0"]),
+            0 => refused(just_before, ErrorKind::NotFound, &["oldest version that is retained is 0"]),
             _ => assert_eq!(just_before.unwrap().version(), version - 1),
         }
         assert_eq!(reader.snapshot(At::Version(version)).await.unwrap().head.timestamp, *time);
@@ -982,9 +988,9 @@ async fn history_may_begin_at_a_checkpoint(c: Arc<dyn Catalog>) {
     refused(
         reader.snapshot(At::Version(9)).await,
         ErrorKind::NotFound,
-        &["version 9", "oldest version that is held is 10"],
+        &["version 9", "oldest version that is retained is 10"],
     );
-    refused(reader.snapshot(At::Timestamp(999)).await, ErrorKind::NotFound, &["oldest version that is held is 10"]);
+    refused(reader.snapshot(At::Timestamp(999)).await, ErrorKind::NotFound, &["oldest version that is retained is 10"]);
     assert_eq!(reader.history(HistoryRange::default()).await.unwrap().len(), 2);
     let early = t.request(Base::RebaseFrom(9), vec![Action::Add(file("c", 0, 9))]);
     refused(t.try_commit(early).await, ErrorKind::Invalid, &["version 9", "read the table again"]);

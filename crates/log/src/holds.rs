@@ -12,7 +12,7 @@ use crate::action::Version;
 use crate::catalog::TableEntry;
 use crate::commit;
 use crate::error::{Result, TxnLogError};
-use crate::ids::TableId;
+use crate::ids::{TableId, TableName};
 use crate::snapshot::At;
 use crate::time::format_ms;
 
@@ -28,7 +28,7 @@ pub trait VersionHolds: Send + Sync + fmt::Debug {
     /// Holds a version until a time, in milliseconds since 1970. Some of the table's holds that have ended are removed.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::NotFound`] for a version that the catalog does not hold, [`crate::ErrorKind::Invalid`] for a
+    /// [`crate::ErrorKind::NotFound`] for a version that the catalog does not retain, [`crate::ErrorKind::Invalid`] for a
     /// time that is past, and for a holder that is not one line of text.
     async fn hold(&self, table: TableId, version: Version, until_ms: i64, holder: &str) -> Result<Hold>;
 
@@ -69,6 +69,21 @@ pub struct Hold {
     pub until_ms: i64,
     /// A name for its holder, such as `nightly report`.
     pub holder: String,
+}
+
+/// Refuses to drop a table with its files while readers hold versions.
+pub fn check_not_held(name: &TableName, holds: &[Hold]) -> Result<()> {
+    let Some(last) = holds.iter().max_by_key(|hold| hold.until_ms) else { return Ok(()) };
+    let others = match holds.len() - 1 {
+        0 => String::new(),
+        n => format!(", and there are {n} more holds"),
+    };
+    Err(TxnLogError::invalid(format!(
+        "version {} of {name} is held by {} until {}{others}: drop {name} when all have ended, or without its files",
+        last.version,
+        last.holder,
+        format_ms(last.until_ms)
+    )))
 }
 
 impl Hold {

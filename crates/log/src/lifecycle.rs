@@ -16,6 +16,7 @@ use crate::commit::NewTable;
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::ids::{TableId, TableName};
 use crate::location::Location;
+use crate::owner::Committer;
 use crate::retention::COMMIT_IDS_MS;
 use crate::time::format_ms;
 
@@ -26,11 +27,12 @@ use crate::time::format_ms;
 /// - *Exclusive*: a call and a commit to the same table happen one after the other. A commit that comes later than a
 ///   drop is [`ErrorKind::NotFound`] and says what became of the table; later than a rename it is made.
 /// - A table keeps its id, its history and the ids of its commits, whatever it is called and also when it is dropped.
+/// - A table with an owner is renamed and dropped in its name only; otherwise it is [`ErrorKind::Invalid`].
 /// - No call touches a file.
 #[async_trait]
 pub trait TableLifecycle: Send + Sync + fmt::Debug {
     /// Gives a table another name, which no table may have.
-    async fn rename_table(&self, table: TableId, to: &TableName, committer: Option<&str>) -> Result<TableEntry>;
+    async fn rename_table(&self, table: TableId, to: &TableName, committer: &Committer) -> Result<TableEntry>;
 
     /// Takes a table out of the catalog: its name is free again and nothing is published any more. Whoever does it holds
     /// the right to publish the table, so nobody else publishes meanwhile; the right ends with the table.
@@ -39,7 +41,7 @@ pub trait TableLifecycle: Send + Sync + fmt::Debug {
     /// [`ErrorKind::Conflict`] when the lease is no longer the newest, when the newest version is not
     /// [`DropTable::at_version`], or when versions are committed that are not published, unless
     /// [`DropTable::allow_unpublished`] says that they may be; [`ErrorKind::Invalid`] when its files are to be deleted and
-    /// other tables [have](crate::TableReferences) some of them.
+    /// other tables [have](crate::TableReferences) some of them, or a reader [holds](crate::VersionHolds) a version.
     async fn drop_table(&self, lease: &Lease, drop: &DropTable) -> Result<()>;
 
     /// Brings a dropped table back, under its name or under another one.
@@ -112,7 +114,7 @@ pub struct DropTable {
     /// The version that must be the newest, where it matters.
     pub at_version: Option<Version>,
     /// Whoever drops it.
-    pub committer: Option<String>,
+    pub committer: Committer,
 }
 
 /// What becomes of a table that is dropped.
@@ -226,7 +228,7 @@ pub struct InactiveTable {
     pub dropped_at: Option<i64>,
     /// Until when the catalog keeps what it has of it, in milliseconds since 1970; a dropped table can be undropped so long.
     pub retained_until: Option<i64>,
-    /// The oldest version held, once there is one.
+    /// The oldest retained version, once there is one.
     pub base_version: Option<Version>,
     /// The newest version.
     pub current_version: Option<Version>,
@@ -307,7 +309,7 @@ impl InactiveTable {
     /// The error of whoever wants to make a table where this one is in the way, live or not.
     pub fn in_the_way_of(&self, new: &NewTable) -> Option<TxnLogError> {
         let taken = |what: String| TxnLogError::new(ErrorKind::AlreadyExists, what);
-        let same_place = self.location == new.location;
+        let same_place = self.location.key() == new.location.key();
         match self.state {
             TableState::Live => new.taken_by(&self.name, &self.location),
             TableState::Loading => {
@@ -368,8 +370,10 @@ pub fn not_deleting(id: TableId, place: &str, inactive: Option<&InactiveTable>) 
     }
 }
 
-/// Refuses to drop a table of which versions are not published, or whose newest is another one than was expected.
+/// Refuses to drop the table of another owner, one of which versions are not published, and one whose newest version is
+/// another one than was expected.
 pub fn check_drop(entry: &TableEntry, drop: &DropTable) -> Result<()> {
+    drop.committer.check(&entry.name, entry.owner.as_ref())?;
     if drop.at_version.is_some_and(|version| version != entry.current_version) {
         let message = format!("{} is at version {} meanwhile: try again", entry.name, entry.current_version);
         return Err(TxnLogError::new(ErrorKind::Conflict, message));

@@ -1,5 +1,6 @@
 //! Where a table is: a URL, spelled one way only.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use object_store::ObjectStoreScheme;
@@ -8,6 +9,7 @@ use url::Url;
 
 use crate::error::{Result, TxnLogError};
 use crate::ids::TableName;
+use crate::place::{PlaceKey, account_of};
 use crate::redact::redacted;
 
 /// The root of a table: a directory URL that ends in a slash, normalized so that one place has one spelling.
@@ -94,29 +96,27 @@ impl Location {
         (self.0.scheme() == "file").then(|| self.0.to_file_path().ok()).flatten()
     }
 
-    /// Whether it is that place or inside of it. Places are normalized and end in a slash.
-    pub fn is_within(&self, outer: &Location) -> bool {
-        self.0.as_str().starts_with(outer.0.as_str())
+    /// The identity of the place: other spellings of it have the same.
+    pub fn key(&self) -> PlaceKey {
+        PlaceKey::of_url(self.0.as_str()).unwrap_or_else(|| PlaceKey::stored(self.0.to_string()))
     }
 
-    /// The URLs of the place and of all that it is in, the outermost first.
-    pub fn and_above(&self) -> impl Iterator<Item = &str> {
-        let url = self.0.as_str();
-        let path = self.0[..url::Position::BeforePath].len();
-        url.match_indices('/').map(|(at, _)| at).filter(move |at| *at >= path).map(move |at| &url[..=at])
+    /// Whether both are one place: they have one key, and do not name two accounts of Azure.
+    pub fn is_place_of(&self, other: &Self) -> bool {
+        let unlike = |(a, b): (&str, &str)| a != b;
+        self.key() == other.key() && !account_of(&self.0).zip(account_of(&other.0)).is_some_and(unlike)
     }
 
-    /// The first text that is behind every URL of what is inside of it, in the order of their bytes.
-    pub fn end(&self) -> String {
-        // In that order `0` comes after `/`.
-        format!("{}0", self.0.as_str().trim_end_matches('/'))
+    /// The keys of the place as it was registered, and with every link in it followed as the file system is now.
+    pub fn keys(&self) -> BTreeSet<PlaceKey> {
+        [self.key(), self.resolved().key()].into()
     }
 
     /// An error where this place of a new table is inside that of another one, or around it.
     pub fn check_apart(&self, name: &TableName, place: &Location) -> Result<()> {
-        let why = if self.is_within(place) {
+        let why = if self.key().is_within(&place.key()) {
             format!("{self} is inside the table {name}, which is at {place}")
-        } else if place.is_within(self) {
+        } else if place.key().is_within(&self.key()) {
             format!("the table {name} is inside {self}, at {place}")
         } else {
             return Ok(());
@@ -191,24 +191,34 @@ mod tests {
     }
 
     #[test]
-    fn places_are_around_each_other() {
+    fn places_of_tables_are_apart_however_they_are_spelled() {
+        let check = |new: &str, registered: &str, says: Option<&str>| {
+            let (new, registered) = (Location::parse(new).unwrap(), Location::parse(registered).unwrap());
+            let checked = new.check_apart(&"sales.orders".parse().unwrap(), &registered);
+            match says {
+                Some(says) => assert!(checked.unwrap_err().to_string().contains(says), "{new} {registered}"),
+                None => assert!(checked.is_ok(), "{new} {registered}"),
+            }
+        };
+        let azure = "abfss://lake@account.dfs.core.windows.net/t";
+        check("az://lake/t/day=1", azure, Some("is inside the table sales.orders"));
+        check(azure, "az://lake/t/day=1", Some("the table sales.orders is inside"));
+        check("az://lake/t2", azure, None);
+        check("s3://lake/t", azure, None);
+    }
+
+    #[test]
+    fn a_place_is_not_that_of_another_account() {
         let place = |text: &str| Location::parse(text).unwrap();
-        let above = |text: &str| place(text).and_above().map(String::from).collect::<Vec<_>>();
-        assert_eq!(above("s3://bucket/a/b c"), ["s3://bucket/", "s3://bucket/a/", "s3://bucket/a/b%20c/"]);
-        assert_eq!(above("/nowhere"), ["file:///", "file:///nowhere/"]);
-        assert_eq!(above("s3://bucket"), ["s3://bucket/"]);
-        let outer = place("s3://bucket/a");
-        for (other, within) in [
-            ("s3://bucket/a", true),
-            ("s3://bucket/a/b", true),
-            ("s3://bucket/a0", false),
-            ("s3://bucket/a-b", false),
-            ("s3://bucket", false),
+        let ours = place("abfss://lake@ours.dfs.core.windows.net/t");
+        for (other, is_same) in [
+            ("az://lake/t", true),
+            ("https://ours.blob.core.windows.net/lake/t", true),
+            ("abfss://lake@theirs.dfs.core.windows.net/t", false),
+            ("az://lake/t2", false),
         ] {
-            let other = place(other);
-            assert_eq!(other.is_within(&outer), within, "{other}");
-            let url = other.url().as_str();
-            assert_eq!(url >= outer.url().as_str() && url < outer.end().as_str(), within, "{other}");
+            assert_eq!(ours.is_place_of(&place(other)), is_same, "{other}");
+            assert_eq!(place(other).is_place_of(&ours), is_same, "{other}");
         }
     }
 

@@ -26,6 +26,7 @@ use crate::lifecycle::{InactiveTable, TableState, no_table};
 use crate::location::Location;
 use crate::owner::{TableOwner, check_owner};
 use crate::path::{FileKey, PathKey, SetHash};
+use crate::place::PlaceKey;
 use crate::predicate::Predicate;
 use crate::retention::Retention;
 use crate::schema::Schema;
@@ -73,7 +74,7 @@ struct Table {
     lease: Option<(Lease, i64)>,
     holds: Vec<Hold>,
     /// Folders of others in which it has files.
-    folders: BTreeSet<Location>,
+    folders: BTreeSet<PlaceKey>,
     versions: BTreeMap<Version, Stored>,
     protocols: BTreeMap<Version, Protocol>,
     metadata: BTreeMap<Version, Metadata>,
@@ -422,6 +423,7 @@ impl Table {
     fn load(&mut self, item: Loaded, future_times: FutureTimes, now_ms: i64) -> Result<Version> {
         let (version, mut time, body, info, changes) = match item {
             Loaded::Base(base, files) => {
+                commit::check_begins(&self.name, self.head_version(), base.version)?;
                 let commit = Commit::parse(base.body.clone().unwrap_or_default(), "the oldest commit")?;
                 let mut changes = Changes::from_actions(files);
                 (changes.protocol, changes.metadata) = (Some(base.protocol), Some(base.metadata));
@@ -479,7 +481,7 @@ impl Catalog for MemoryCatalog {
         Ok(self.entries().into_iter().find(|t| match table {
             TableRef::Id(id) => t.id == *id,
             TableRef::Name(name) => t.name == *name,
-            TableRef::Location(location) => t.location == *location,
+            TableRef::Location(location) => t.location.is_place_of(location),
         }))
     }
 
@@ -589,8 +591,9 @@ impl Catalog for MemoryCatalog {
     async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry> {
         let id = {
             let mut tables = self.lock();
+            let place = load.new.location.key();
             let unfinished =
-                tables.iter().find(|(_, t)| t.is_loading() && t.location == load.new.location).map(|(id, _)| *id);
+                tables.iter().find(|(_, t)| t.is_loading() && t.location.key() == place).map(|(id, _)| *id);
             let id = unfinished.unwrap_or(load.table);
             check_free(&tables, &load.new, Some(id))?;
             let table = tables.entry(id).or_insert_with(|| Table::loading(&load.new, &self.stored));
@@ -671,7 +674,7 @@ impl Catalog for MemoryCatalog {
 
     async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>> {
         let tables = self.lock();
-        let found = tables.iter().find(|(_, t)| t.is_loading() && t.location == *location);
+        let found = tables.iter().find(|(_, t)| t.is_loading() && t.location.key() == location.key());
         Ok(found.map(|(id, t)| UnfinishedLoad {
             table: *id,
             name: t.name.clone(),

@@ -55,6 +55,27 @@ impl fmt::Display for TableOwner {
     }
 }
 
+/// Whoever changes a table, and in whose name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committer {
+    /// What history and audit call it.
+    pub name: Option<String>,
+    /// The owner in whose name it is done: of a table that has one, and of no other.
+    pub owner: Option<TableOwner>,
+}
+
+impl Committer {
+    /// One who changes tables without an owner.
+    pub fn named(name: &str) -> Self {
+        Self { name: Some(name.into()), owner: None }
+    }
+
+    /// Refuses to change a table in the name of another than its owner.
+    pub fn check(&self, table: &TableName, owner: Option<&TableOwner>) -> Result<()> {
+        check_owner(table, owner, self.owner.as_ref())
+    }
+}
+
 /// Refuses who changes a table without being its owner.
 pub fn check_owner(table: &TableName, owner: Option<&TableOwner>, who: Option<&TableOwner>) -> Result<()> {
     let message = match (owner, who) {

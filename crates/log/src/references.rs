@@ -14,6 +14,7 @@ use crate::ids::{TableId, TableName};
 use crate::lifecycle::{InactiveTable, TableState};
 use crate::location::Location;
 use crate::path::absolute_path;
+use crate::place::PlaceKey;
 
 /// What a catalog knows of references between tables.
 ///
@@ -27,16 +28,20 @@ pub trait TableReferences: Send + Sync + fmt::Debug {
     /// are being loaded, and those that can be undropped. By name.
     async fn referring_tables(&self, place: &Location) -> Result<Vec<InactiveTable>>;
 
+    /// The live tables at whose places, or inside of them, a table may have files: the sources of a shallow clone. By name.
+    async fn source_tables(&self, table: TableId) -> Result<Vec<InactiveTable>>;
+
     /// The folders elsewhere in which a table has files, in order.
-    async fn named_folders(&self, table: TableId) -> Result<Vec<Location>>;
+    async fn named_folders(&self, table: TableId) -> Result<Vec<PlaceKey>>;
 
     /// Forgets some of them, in which no version has files that are still needed: as long as the table is at this
     /// version, and otherwise not.
-    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[Location]) -> Result<()>;
+    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[PlaceKey]) -> Result<()>;
 }
 
-/// The folders of the files that are named by absolute paths. A path that is no location of any store is in none.
-pub fn folders<'a>(adds: impl IntoIterator<Item = &'a Add>) -> BTreeSet<Location> {
+/// The folders of the files that are named by absolute paths, local ones as they are spelled and with links followed. A
+/// path that is in no store is in none.
+pub fn folders<'a>(adds: impl IntoIterator<Item = &'a Add>) -> BTreeSet<PlaceKey> {
     let mut urls = HashSet::new();
     for add in adds {
         let vector = add.deletion_vector.as_ref().filter(|vector| vector.storage_type == "p");
@@ -48,7 +53,7 @@ pub fn folders<'a>(adds: impl IntoIterator<Item = &'a Add>) -> BTreeSet<Location
         }
     }
     // What ends with a slash is no file, but the spelling of a place says so.
-    urls.iter().filter_map(|folder| Location::parse(&format!("{folder}/")).ok()).collect()
+    urls.iter().flat_map(|folder| PlaceKey::all_of_url(&format!("{folder}/"))).collect()
 }
 
 /// Refuses to drop a table with its files while other tables need some of them.
@@ -97,12 +102,19 @@ mod tests {
             file("file:///nowhere/source/day=a%20b/part-1.parquet", 0, 9),
             file("file:/nowhere/source/part-1.parquet", 0, 9),
             file("s3a://lake/source/part-1.parquet", 0, 9),
+            file("s3n://lake/source/part-2.parquet", 0, 9),
+            file("wasbs://lake@account.blob.core.windows.net/source/part-1.parquet", 0, 9),
             file("nosuch:x", 0, 9),
             far,
         ];
-        let found: Vec<_> = folders(&files).iter().map(|folder| folder.url().to_string()).collect();
-        let want =
-            ["file:///nowhere/source/", "file:///nowhere/source/day=a%20b/", "s3://lake/source/", "s3://lake/vectors/"];
+        let found: Vec<_> = folders(&files).iter().map(|folder| folder.as_str().to_string()).collect();
+        let want = [
+            "az://lake/source/",
+            "file:///nowhere/source/",
+            "file:///nowhere/source/day=a%20b/",
+            "s3://lake/source/",
+            "s3://lake/vectors/",
+        ];
         assert_eq!(found, want);
     }
 

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use crate::action::{Metadata, Version};
 use crate::error::{Result, TxnLogError};
 use crate::ids::TableId;
+use crate::owner::Committer;
 use crate::time::parse_interval;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -111,13 +112,13 @@ pub struct Keep {
 /// What decides where the history of a table may end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryLimits {
-    /// The oldest version held.
+    /// The oldest retained version.
     pub base: Version,
     /// The newest version.
     pub current: Version,
     /// The newest version that is in `_delta_log`.
     pub published: Option<Version>,
-    /// The version that was the newest at [`Keep::since_ms`]; `None` when that is before all versions held.
+    /// The version that was the newest at [`Keep::since_ms`]; `None` when that is before all retained versions.
     pub newest_then: Option<Version>,
     /// The oldest version that a reader holds.
     pub held: Option<Version>,
@@ -126,7 +127,7 @@ pub struct HistoryLimits {
 impl HistoryLimits {
     /// The oldest version that must stay: the one that was the newest when the time to keep began, or an older one that
     /// is among the newest, is not published or has none published behind it, or is held. History never comes back, so
-    /// it is never older than the oldest held.
+    /// it is never older than the oldest retained version.
     pub fn end(&self, versions: u64) -> Version {
         let by_count = self.current.saturating_add(1).saturating_sub(versions.max(1));
         let by_time = self.newest_then.unwrap_or(self.base);
@@ -142,16 +143,16 @@ pub struct Expiry {
     pub table: TableId,
     /// What stays.
     pub keep: Keep,
-    /// The oldest version held becomes this one at most: readers of `_delta_log` can begin there.
+    /// The oldest retained version becomes this one at most: readers of `_delta_log` can begin there.
     pub up_to: Version,
-    /// Whoever does it.
-    pub committer: Option<String>,
+    /// Whoever does it; of a table that has an owner, in its name.
+    pub committer: Committer,
 }
 
 /// What a step ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Expired {
-    /// The oldest version held.
+    /// The oldest retained version.
     pub base_version: Version,
     /// How many versions ended.
     pub versions: u64,
@@ -174,14 +175,14 @@ impl fmt::Display for Keep {
 /// Ends the history of tables.
 ///
 /// # Contract
-/// - *Atomic*: each call is one transaction. The oldest version held moves on, and what no version from it on needs is
+/// - *Atomic*: each call is one transaction. The oldest retained version moves on, and what no version from it on needs is
 ///   gone in the same transaction: commits and their bytes, files that ended, tombstones, superseded txns, domains,
 ///   metadata and protocols. Every version that stays says what it said before.
 /// - *Bounded*: a step ends at most [`STEP_VERSIONS`] versions, fewer where they have many files, and at least one. What
 ///   it costs follows what it ends, not what is there.
 /// - *Repeatable*: where nothing is left to end, a step does nothing. A process may stop between any two steps.
 /// - The id of a commit outlives its version until [`Keep::ids_since_ms`].
-/// - A version that has ended is [`crate::ErrorKind::NotFound`] and names the oldest held. A read that was under way is
+/// - A version that has ended is [`crate::ErrorKind::NotFound`] and names the oldest retained one. A read that was under way is
 ///   an error then, too, and not half an answer, unless it is of the version that was the newest when it began.
 #[async_trait]
 pub trait HistoryExpiry: Send + Sync + fmt::Debug {

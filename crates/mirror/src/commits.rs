@@ -15,7 +15,7 @@ use crate::checksum;
 pub(crate) const COMMITS: u64 = 100;
 const BYTES: usize = 16 << 20;
 
-/// The first commits from `from` to `to`, at least one of them; an error where the first is held without its bytes.
+/// The first commits from `from` to `to`, at least one of them; an error where the first is retained without its bytes.
 pub(crate) async fn some(reader: &dyn TxnLogReader, from: Version, to: Version) -> Result<Vec<(Version, Bytes)>> {
     let mut commits = reader.changes(from, to.min(from.saturating_add(COMMITS - 1))).await?;
     let (mut some, mut bytes) = (Vec::new(), 0);

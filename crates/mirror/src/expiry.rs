@@ -11,9 +11,9 @@ use std::sync::Arc;
 use deltalakedb_log::lifecycle::RemovedRows;
 use deltalakedb_log::listing::tables;
 use deltalakedb_log::retention::{Expiry, Retention, before};
-use deltalakedb_log::{Catalog, InactiveTable, Result, TableEntry, TableId, TableName, Version};
+use deltalakedb_log::{Catalog, Committer, InactiveTable, Result, TableEntry, TableId, TableName, Version};
 use futures::stream::{self, BoxStream};
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, future};
 
 use crate::publish::Mirror;
 use crate::upkeep::protected_before;
@@ -32,8 +32,8 @@ pub struct ExpireOptions {
     pub at_most: Option<u64>,
     /// Only says what would end.
     pub dry_run: bool,
-    /// Whoever ends it.
-    pub committer: Option<String>,
+    /// Whoever ends it; of tables that have an owner, in its name.
+    pub committer: Committer,
 }
 
 /// The history of a table that has ended, or would.
@@ -41,7 +41,7 @@ pub struct ExpireOptions {
 pub struct ExpiredHistory {
     /// The table.
     pub table: TableName,
-    /// The oldest version that is held, or would be.
+    /// The oldest version that is retained, or would be.
     pub base_version: Version,
     /// How many versions ended.
     pub versions: u64,
@@ -57,6 +57,7 @@ impl Mirror {
     /// its `_delta_log` stays as it is.
     pub async fn expire(&self, table: TableId, options: &ExpireOptions) -> Result<ExpiredHistory> {
         let entry = self.entry(table).await?;
+        options.committer.check(&entry.name, entry.owner.as_ref())?;
         self.check_following(&entry).await?;
         let head = self.catalog.reader(table).head().await?;
         let of_table = Retention::of_table(&head.metadata)?;
@@ -100,11 +101,14 @@ impl Mirror {
     }
 
     /// Ends the history of every table, removes tables that are [over](InactiveTable::is_over), and ends the audit: one
-    /// step after the other, as they are taken. What fails with one table keeps no other from it.
+    /// step after the other, as they are taken. What fails with one table keeps no other from it. The
+    /// history of tables of other owners is left to them.
     pub fn expire_all(&self, options: &ExpireOptions) -> BoxStream<'static, Result<ExpiryStep>> {
         let shared = Arc::new((self.clone(), options.clone()));
         let each = shared.clone();
-        let histories = tables(self.catalog.clone(), None).and_then(move |entry| {
+        let owner = options.committer.owner.clone();
+        let own = tables(self.catalog.clone(), None).try_filter(move |entry| future::ready(entry.owner == owner));
+        let histories = own.and_then(move |entry| {
             let shared = each.clone();
             async move {
                 let (mirror, options) = shared.as_ref();

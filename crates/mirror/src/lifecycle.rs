@@ -8,8 +8,8 @@ use deltalakedb_log::catalog::{Lease, check_apart};
 use deltalakedb_log::commit::{Base, CommitRequest, Outcome};
 use deltalakedb_log::lifecycle::DETACH;
 use deltalakedb_log::{
-    DropMode, DropTable, ErrorKind, InactiveTable, Object, Result, TableEntry, TableId, TableName, TableState,
-    TxnLogError, Version,
+    Committer, DropMode, DropTable, ErrorKind, InactiveTable, Object, Result, TableEntry, TableId, TableName,
+    TableState, TxnLogError, Version,
 };
 use futures::TryStreamExt;
 use object_store::path::Path;
@@ -45,6 +45,7 @@ impl Mirror {
         loop {
             round += 1;
             let entry = self.entry(table).await?;
+            drop.committer.check(&entry.name, entry.owner.as_ref())?;
             if !drop.allow_unpublished {
                 self.publish_or_wait(&entry).await.map_err(|e| not_published(&entry, drop.mode, e))?;
             }
@@ -61,19 +62,21 @@ impl Mirror {
 
     /// Makes a table one that no catalog manages. Its last version of ours says so: who writes it by its path is refused
     /// as long as the newest version is a catalog's.
-    pub async fn detach_table(&self, table: TableId, committer: Option<String>) -> Result<TableEntry> {
+    pub async fn detach_table(&self, table: TableId, committer: Committer) -> Result<TableEntry> {
         let mut drop = DropTable { mode: DropMode::Detach, allow_unpublished: false, at_version: None, committer };
         let mut round = 0;
         loop {
             round += 1;
             let entry = self.entry(table).await?;
+            drop.committer.check(&entry.name, entry.owner.as_ref())?;
             if drop.at_version != Some(entry.current_version) {
                 let (operation, mut info) = (self.clock.new_uuid(), Object::default());
                 info.set("operation", DETACH);
                 let (base, actions) =
                     (Base::RebaseFrom(entry.current_version), vec![Action::CommitInfo(CommitInfo(info))]);
                 let mut request = CommitRequest::new(table, operation, base, actions);
-                request.committer = drop.committer.clone();
+                request.committer = drop.committer.name.clone();
+                request.owner = drop.committer.owner.clone();
                 let committed = self.catalog.commit_all(vec![request]).await.and_then(Outcome::committed);
                 let committed = committed.map_err(|e| not_published(&entry, drop.mode, e))?;
                 drop.at_version = committed.first().map(|committed| committed.version);

@@ -12,7 +12,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use crate::commits;
 use crate::publish::Mirror;
 use crate::put::{Failure, commit_path};
-use crate::upkeep::Expired;
+use crate::upkeep::RemovableCommits;
 
 /// What a repair did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,13 +89,14 @@ impl Mirror {
         let mut repaired = Repaired { table: entry.name.clone(), versions: Vec::new(), checkpoint: None };
         let Some(last) = entry.published_version else { return Ok(repaired) };
         let reader = self.catalog.reader(entry.id);
-        let expired = Expired::of(reader.as_ref(), store, self.clock.now_ms()).await?;
+        let removable = RemovableCommits::of(reader.as_ref(), store, self.clock.now_ms()).await?;
         let mut next = first_commit(reader.as_ref(), entry.base_version).await?;
         while next <= last {
             let some = commits::some(reader.as_ref(), next, last).await?;
             for (version, bytes) in &some {
                 let is_there = listed.commits.get(version) == Some(&(bytes.len() as u64));
-                if is_there || (!listed.commits.contains_key(version) && expired.has(reader.as_ref(), *version).await?)
+                if is_there
+                    || (!listed.commits.contains_key(version) && removable.has(reader.as_ref(), *version).await?)
                 {
                     continue;
                 }

@@ -267,12 +267,12 @@ async fn checkpointed(store: &dyn ObjectStore) -> Result<Option<Version>> {
 }
 
 /// What of `_delta_log` may be gone: versions before a checkpoint, once the time to keep them is over.
-pub(crate) struct Expired {
+pub(crate) struct RemovableCommits {
     checkpoint: Option<Version>,
     cutoff_ms: i64,
 }
 
-impl Expired {
+impl RemovableCommits {
     pub(crate) async fn of(reader: &dyn TxnLogReader, store: &dyn ObjectStore, now_ms: i64) -> Result<Self> {
         let metadata = reader.head().await?.metadata;
         let cutoff_ms = now_ms.saturating_sub(retention_ms(&metadata));

@@ -25,7 +25,7 @@ use crate::commits;
 use crate::divergence::beyond;
 use crate::publish::Mirror;
 use crate::put::{commit_path, describe, is_torn, read};
-use crate::upkeep::Expired;
+use crate::upkeep::RemovableCommits;
 
 /// Someone else's reading of a plain `_delta_log`.
 #[async_trait]
@@ -173,7 +173,7 @@ impl Mirror {
         progress: &(dyn Fn(Version, Version) + Send + Sync),
     ) -> Result<Vec<Finding>> {
         let (reader, store) = (self.catalog.reader(table.id), self.store(table)?);
-        let expired = Expired::of(reader.as_ref(), store.as_ref(), self.clock.now_ms()).await?;
+        let removable = RemovableCommits::of(reader.as_ref(), store.as_ref(), self.clock.now_ms()).await?;
         let mut findings = Vec::new();
         let mut next = first_commit(reader.as_ref(), table.base_version).await?;
         while next <= last {
@@ -192,7 +192,8 @@ impl Mirror {
                 progress(version, last);
                 let was_published = table.published_version.is_some_and(|published| version <= published);
                 let Some(what) = changed(&path, &ours, there.as_ref()) else { continue };
-                let may_be_gone = there.is_none() && (!was_published || expired.has(reader.as_ref(), version).await?);
+                let may_be_gone =
+                    there.is_none() && (!was_published || removable.has(reader.as_ref(), version).await?);
                 if may_be_gone {
                     continue;
                 }

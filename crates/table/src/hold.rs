@@ -3,10 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use deltalakedb_log::{At, Catalog, Hold, Result, TxnLogError, Version};
-
-use crate::table::{DeltaTable, Source};
-use crate::vacuum::check_none_is_going_on;
+use deltalakedb_log::{Catalog, Hold, Result, TableId, Version};
 
 /// A version of a table that is held. It is so until the hold is released, or until its time is over: what is only
 /// dropped stays held as long as was said.
@@ -16,43 +13,20 @@ pub struct HeldVersion {
     hold: Hold,
 }
 
-impl DeltaTable {
-    /// Holds a version for so long, by the catalog's clock. `holder` is what others see in a listing of the holds.
-    ///
-    /// # Errors
-    /// [`deltalakedb_log::ErrorKind::Conflict`] while a vacuum is going on that may remove files of the version;
-    /// [`deltalakedb_log::ErrorKind::NotFound`] when there is no such version.
-    pub async fn hold(&self, at: At, duration: Duration, holder: &str) -> Result<HeldVersion> {
-        let Source::Catalog { catalog, id, name, .. } = &self.source else {
-            return Err(TxnLogError::invalid(format!(
-                "{self} is in no catalog, and only a catalog can hold a version: bring it in with `dl import`"
-            )));
-        };
-        let reader = catalog.reader(*id);
-        let version = reader.snapshot(at).await?.version();
-        let until = after(catalog.now_ms().await?, duration);
-        let hold = catalog.hold(*id, version, until, holder).await?;
-        // A vacuum that began before may have looked for holds already. What it spares in any case is the newest version.
-        if version < reader.head().await?.version {
-            let free = check_none_is_going_on(reader.as_ref(), catalog.now_ms().await?, &name.to_string()).await;
-            if let Err(e) = free {
-                catalog.release_hold(&hold).await?;
-                return Err(e);
-            }
-        }
-        Ok(HeldVersion { catalog: catalog.clone(), hold })
-    }
-
-    /// What is held of the table, the oldest version first.
-    pub async fn holds(&self) -> Result<Vec<Hold>> {
-        match &self.source {
-            Source::Catalog { catalog, id, .. } => catalog.holds(*id).await,
-            Source::Plain | Source::Reader(_) => Ok(Vec::new()),
-        }
-    }
-}
-
 impl HeldVersion {
+    /// Holds a version, whether or not a vacuum is going on.
+    pub(crate) async fn new(
+        catalog: &Arc<dyn Catalog>,
+        table: TableId,
+        version: Version,
+        duration: Duration,
+        holder: &str,
+    ) -> Result<Self> {
+        let until = after(catalog.now_ms().await?, duration);
+        let hold = catalog.hold(table, version, until, holder).await?;
+        Ok(Self { catalog: catalog.clone(), hold })
+    }
+
     /// The version.
     pub fn version(&self) -> Version {
         self.hold.version

@@ -66,7 +66,7 @@ pub async fn drop_table(mirror: &Mirror, table: TableId, how: DropOptions, optio
         mode,
         allow_unpublished: how.force || how.delete_files,
         at_version: None,
-        committer: options.committer.clone(),
+        committer: options.committer(),
     };
     let table = mirror.drop_table(table, &drop).await?;
     let deleted = match mirror.catalog().inactive_table(table.id).await? {
@@ -116,7 +116,7 @@ pub async fn drop_inactive(
 
 /// Makes a table one that no catalog manages: a plain Delta table, with all that was committed to it.
 pub async fn detach_table(mirror: &Mirror, table: TableId, options: &WriteOptions) -> Result<TableEntry> {
-    mirror.detach_table(table, options.committer.clone()).await
+    mirror.detach_table(table, options.committer()).await
 }
 
 /// Deletes what is there of the files of a table that was dropped with them.

@@ -26,6 +26,7 @@ use crate::delta_rs::{
 };
 use crate::error::Explain;
 use crate::filter::{Filter, join_predicate};
+use crate::hold::HeldVersion;
 use crate::table::{DeltaTable, Source};
 use crate::vacuum::check_none_is_going_on;
 use crate::write::{PendingWrite, Rows, SaveMode, WriteOptions, check_not_behind, commit};
@@ -399,6 +400,9 @@ fn check_known<'a>(empty: &VirtualTable, table: &str, mut names: impl Iterator<I
     }
 }
 
+/// How long a version is held that a restore reads.
+const RESTORE: Duration = Duration::from_secs(60 * 60);
+
 impl DeltaTable {
     /// Runs an operation and commits it. It sees one version of the table, the newest; whoever committed meanwhile what
     /// the operation should have seen makes it [`ErrorKind::Conflict`], and its files are removed.
@@ -468,6 +472,36 @@ impl DeltaTable {
     }
 
     async fn stage(&self, operation: Operation, options: &WriteOptions) -> Result<(Option<PendingWrite>, Value)> {
+        let restored = match &operation {
+            Operation::Restore(how) => self.hold_restored(how.to, options),
+            _ => return self.stage_unheld(operation, options).await,
+        };
+        let Some(held) = restored.await? else { return self.stage_unheld(operation, options).await };
+        match self.stage_unheld(operation, options).await {
+            Ok((Some(pending), metrics)) => Ok((Some(PendingWrite { held: Some(held), ..pending }), metrics)),
+            other => {
+                held.release().await?;
+                other
+            }
+        }
+    }
+
+    /// Holds the version that a restore of a shallow clone reads: a vacuum of its source that begins before the restore is
+    /// committed is no version of the clone, with which it would be in conflict.
+    async fn hold_restored(&self, to: At, options: &WriteOptions) -> Result<Option<HeldVersion>> {
+        let Source::Catalog { catalog, id, .. } = &self.source else { return Ok(None) };
+        self.check_owner(options)?;
+        match catalog.source_tables(*id).await?.is_empty() {
+            true => Ok(None),
+            false => self.hold(to, RESTORE, "a restore").await.map(Some),
+        }
+    }
+
+    async fn stage_unheld(
+        &self,
+        operation: Operation,
+        options: &WriteOptions,
+    ) -> Result<(Option<PendingWrite>, Value)> {
         let (id, began_at) = (self.writable_id()?, options.clock.now_ms());
         self.check_owner(options)?;
         self.check_not_behind().await?;

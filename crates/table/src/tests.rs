@@ -93,7 +93,7 @@ impl Room {
         DeltaTable::open_in(self.catalog.clone(), &TableRef::Name(name.parse().unwrap())).await.unwrap()
     }
 
-    /// The oldest version of a table that is held.
+    /// The oldest version of a table that is retained.
     async fn base(&self, name: &str) -> u64 {
         self.catalog.find(&TableRef::Name(name.parse().unwrap())).await.unwrap().unwrap().base_version
     }

@@ -4,6 +4,7 @@
 //! know may be a file that somebody is writing: it is left until nobody who began before could still commit it.
 
 mod clones;
+mod holds;
 mod marks;
 mod place;
 
@@ -15,7 +16,7 @@ use deltalakedb_log::catalog::{Catalog, TableEntry, TableRef, TxnLogReader, firs
 use deltalakedb_log::references::folders;
 use deltalakedb_log::time::parse_interval;
 use deltalakedb_log::{
-    At, Commit, ErrorKind, Location, Result, Snapshot, TableId, TxnLogError, Version, canonical_path,
+    At, Commit, ErrorKind, PlaceKey, Result, Snapshot, TableId, TxnLogError, Version, canonical_path,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
@@ -182,8 +183,8 @@ struct Needed {
     /// By their decoded paths below the table.
     files: HashSet<Vec<u8>>,
     /// The folders of those that are named by absolute paths.
-    folders: BTreeSet<Location>,
-    /// The versions before those that need files, as far as they are held with their commits.
+    folders: BTreeSet<PlaceKey>,
+    /// The versions before those that need files, as far as they are retained with their commits.
     before: (Version, Version),
 }
 

@@ -16,7 +16,7 @@ use deltalakedb_log::catalog::{Catalog, TableRef};
 use deltalakedb_log::commit::{Base, CommitRequest, Committed, Outcome};
 use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{
-    Clock, Durability, ErrorKind, Object, Result, SystemClock, TableId, TableOwner, TxnLogError,
+    Clock, Committer, Durability, ErrorKind, Object, Result, SystemClock, TableId, TableOwner, TxnLogError,
     TxnLogTransactionError, Version,
 };
 use futures::{StreamExt, TryStreamExt, stream};
@@ -25,6 +25,7 @@ use serde_json::Value;
 
 use crate::delta_rs::{Captured, Casts, Fit, NewFiles, SchemaMode, TableSchema};
 use crate::error::query_error;
+use crate::hold::HeldVersion;
 use crate::transaction::MAX_TIMEOUT;
 
 /// What a write does with a table that is there.
@@ -110,6 +111,11 @@ impl fmt::Debug for Notices {
 }
 
 impl WriteOptions {
+    /// Whoever changes a table with these options.
+    pub fn committer(&self) -> Committer {
+        Committer { name: self.committer.clone(), owner: self.owner.clone() }
+    }
+
     /// Says in a request who commits, and in whose name. Whoever makes a table for an owner does so in the owner's name.
     pub(crate) fn sign(&self, request: &mut CommitRequest) {
         request.committer = self.committer.clone();
@@ -298,13 +304,15 @@ pub struct PendingWrite {
     pub(crate) files: NewFiles,
     /// When its first file may have been written, in milliseconds since 1970.
     pub(crate) began_at: i64,
+    /// A version whose files it names again, so that no vacuum removes them before it is committed.
+    pub(crate) held: Option<HeldVersion>,
 }
 
 impl PendingWrite {
     pub(crate) fn new(captured: Captured, table: TableId, base: Base, options: &WriteOptions) -> Self {
         let mut request = CommitRequest::new(table, options.clock.new_uuid(), base, captured.actions);
         options.sign(&mut request);
-        Self { request, files: captured.files, began_at: options.clock.now_ms() }
+        Self { request, files: captured.files, began_at: options.clock.now_ms(), held: None }
     }
 
     /// What would be committed.
@@ -320,6 +328,7 @@ impl PendingWrite {
     /// Removes its data files.
     pub async fn discard(self) {
         self.files.remove().await;
+        release(self.held).await;
     }
 }
 
@@ -338,14 +347,43 @@ pub async fn commit(
 ) -> Result<Vec<Committed>> {
     let requests: Vec<_> = writes.iter().map(|w| w.request.clone()).collect();
     let age_ms = writes.iter().map(|w| options.clock.now_ms().saturating_sub(w.began_at)).max().unwrap_or(0);
-    let files: Vec<_> = writes.into_iter().map(|w| w.files).collect();
+    let (files, mut held): (Vec<_>, Vec<_>) = writes.into_iter().map(|w| (w.files, w.held)).unzip();
     let timeout_ms = i64::try_from(MAX_TIMEOUT.as_millis()).unwrap_or(i64::MAX);
-    if age_ms > timeout_ms {
-        // Vacuum may have taken them for nobody's.
-        remove(&files).await;
-        return Err(TxnLogTransactionError::TimedOut { age_ms, timeout_ms }.into());
+    let in_time = match age_ms > timeout_ms {
+        // Vacuum may have taken their files for nobody's.
+        true => Err(TxnLogTransactionError::TimedOut { age_ms, timeout_ms }.into()),
+        false => renew(&mut held).await,
+    };
+    let committed = match in_time {
+        Ok(()) => commit_requests(catalog, requests, files, options).await.map_err(TxnLogError::from),
+        Err(e) => {
+            remove(&files).await;
+            Err(e)
+        }
+    };
+    for held in held {
+        release(held).await;
     }
-    Ok(commit_requests(catalog, requests, files, options).await?)
+    committed
+}
+
+/// Sees to it that the versions stay held until the commit is made.
+async fn renew(held: &mut [Option<HeldVersion>]) -> Result<()> {
+    for held in held.iter_mut().flatten() {
+        held.renew(COMMIT).await?;
+    }
+    Ok(())
+}
+
+/// How long a commit may take.
+const COMMIT: Duration = Duration::from_secs(60 * 60);
+
+async fn release(held: Option<HeldVersion>) {
+    if let Some(held) = held
+        && let Err(e) = held.release().await
+    {
+        tracing::warn!(version = held.version(), error = %e, "a version stays held until its time is over");
+    }
 }
 
 /// The same of requests and the files they name.

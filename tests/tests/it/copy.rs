@@ -13,8 +13,8 @@ use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::conformance::actions::{file, metadata, protocol, remove, txn};
 use deltalakedb_log::namespaces::all_namespaces;
 use deltalakedb_log::{
-    Catalog, CatalogNamespaces, CommitId, CommitRequest, DropMode, DropTable, ErrorKind, HistoryExpiry, Retention,
-    TableId, TableLifecycle, TableListing, TableRef, TableReferences, VersionHolds,
+    Catalog, CatalogNamespaces, CommitId, CommitRequest, Committer, DropMode, DropTable, ErrorKind, HistoryExpiry,
+    Retention, TableId, TableLifecycle, TableListing, TableRef, TableReferences, VersionHolds,
 };
 use deltalakedb_tests::{Database, State, databases, location, our_state};
 use uuid::Uuid;
@@ -162,7 +162,10 @@ async fn drop_table(catalog: &SqlCatalog, table: TableId) {
     let lease = catalog.acquire_lease(table, Uuid::new_v4(), 0, i64::MAX).await.unwrap().unwrap();
     let mode = DropMode::Retain { ms: 1_000_000 };
     catalog
-        .drop_table(&lease, &DropTable { mode, allow_unpublished: true, at_version: None, committer: None })
+        .drop_table(
+            &lease,
+            &DropTable { mode, allow_unpublished: true, at_version: None, committer: Committer::default() },
+        )
         .await
         .unwrap();
 }
@@ -194,7 +197,7 @@ async fn a_copy_has_the_names_of_now() {
         assert_eq!(target.default_retention().await.unwrap(), retention, "{database:?}");
         source.drop_namespace("empty", None).await.unwrap();
         for (table, name) in [(ids[0], "x"), (ids[1], "a"), (ids[0], "b")] {
-            source.rename_table(table, &name.parse().unwrap(), None).await.unwrap();
+            source.rename_table(table, &name.parse().unwrap(), &Committer::default()).await.unwrap();
         }
         copied().await;
         // Another table has the name and the place of one that was dropped.

@@ -79,7 +79,7 @@ async fn a_log_may_begin_at_a_checkpoint() {
             }
             let older = reader.snapshot(At::Version(checkpoint - 1)).await.unwrap_err();
             assert_eq!(older.kind(), ErrorKind::NotFound);
-            assert!(older.to_string().contains(&format!("oldest version that is held is {checkpoint}")), "{older}");
+            assert!(older.to_string().contains(&format!("oldest version that is retained is {checkpoint}")), "{older}");
         }
     }
 }

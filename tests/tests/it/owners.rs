@@ -2,14 +2,19 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog, copy_catalog};
 use deltalakedb_log::commit::NewTable;
-use deltalakedb_log::{Catalog, ErrorKind, SystemClock, TableEntry, TableRef, TxnLogError};
-use deltalakedb_mirror::Mirror;
-use deltalakedb_table::{DeltaTable, SaveMode, Transaction, TransactionOptions, Vacuum, WriteOptions, create_table};
+use deltalakedb_log::{Catalog, ErrorKind, Retention, SystemClock, TableEntry, TableRef, TxnLogError};
+use deltalakedb_mirror::{ExpireOptions, ExpiryStep, Mirror};
+use deltalakedb_table::{
+    DeltaTable, DropOptions, SaveMode, SqlOptions, SqlSession, Transaction, TransactionOptions, Vacuum, WriteOptions,
+    create_table, detach_table, drop_table,
+};
 use deltalakedb_tests::{contents, databases, location};
+use futures::TryStreamExt;
 
 use crate::features::steps;
 use crate::operations::ours;
@@ -104,6 +109,40 @@ async fn nothing_changes_a_table_but_its_owner() {
             let copy: Arc<dyn Catalog> = copy;
             refused(append(&copy, 3, &WriteOptions::default()).await, "a copy");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_ends_a_table_but_its_owner() {
+    for database in databases("owners") {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog: Arc<dyn Catalog> = open(&database.uri(dir.path(), "catalog")).await;
+        kept(&catalog, dir.path()).await;
+        let before = contents(&dir.path().join("t"));
+        let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
+        let (id, other) = (entry(catalog.as_ref()).await.id, WriteOptions::default());
+        let gone = DropOptions { delete_files: true, force: true };
+        for how in [DropOptions::default(), gone] {
+            refused(drop_table(&mirror, id, how, &other).await, "drop");
+        }
+        refused(detach_table(&mirror, id, &other).await, "detach");
+        let keep = Retention { time: Some(Duration::ZERO), versions: Some(1) };
+        let all = |options: &WriteOptions| ExpireOptions { keep, committer: options.committer(), ..Default::default() };
+        refused(mirror.expire(id, &all(&other)).await, "expire");
+        let expire_all = async |options: &WriteOptions| {
+            let steps: Vec<_> = mirror.expire_all(&all(options)).try_collect().await.unwrap();
+            steps.iter().filter(|step| matches!(step, ExpiryStep::History(..))).count()
+        };
+        assert_eq!(expire_all(&other).await, 0, "it is left to its owner");
+        let mut sql = SqlSession::new(catalog.clone(), SqlOptions::default()).unwrap();
+        for statement in ["DROP TABLE t", "ALTER TABLE t RENAME TO u"] {
+            refused(sql.execute(statement).unwrap().next().await.map(drop), statement);
+        }
+        assert!(contents(&dir.path().join("t")) == before);
+        assert_eq!(entry(catalog.as_ref()).await.current_version, 1);
+
+        assert_eq!(expire_all(&as_owner()).await, 1);
+        detach_table(&mirror, id, &as_owner()).await.unwrap();
     }
 }
 

@@ -12,8 +12,8 @@ use deltalakedb_log::commit::{Base, Isolation, NewTable, Outcome, Reads};
 use deltalakedb_log::conformance::actions::{action, file, metadata, protocol, remove, txn};
 use deltalakedb_log::predicate::{Comparison, Literal};
 use deltalakedb_log::{
-    At, Catalog, Clock, CommitRequest, DropMode, DropTable, Expiry, Keep, MemoryCatalog, Predicate, SeededClock,
-    SetHash, Snapshot, SystemClock, TableId, TableRef, TxnLogError,
+    At, Catalog, Clock, CommitRequest, Committer, DropMode, DropTable, Expiry, Keep, MemoryCatalog, Predicate,
+    SeededClock, SetHash, Snapshot, SystemClock, TableId, TableRef, TxnLogError,
 };
 use deltalakedb_mirror::Mirror;
 use deltalakedb_tests::{
@@ -178,12 +178,20 @@ impl Story {
         for catalog in catalogs {
             told.push(match what {
                 0 | 1 => {
-                    format!("{:?}", catalog.rename_table(table, &name, Some("ann")).await.map_err(|e| e.to_string()))
+                    format!(
+                        "{:?}",
+                        catalog.rename_table(table, &name, &Committer::named("ann")).await.map_err(|e| e.to_string())
+                    )
                 }
                 2 => match catalog.acquire_lease(table, Uuid::from_u128(5), 0, 1).await {
                     Ok(lease) => {
                         let mode = DropMode::Retain { ms: 1_000_000 };
-                        let drop = DropTable { mode, allow_unpublished: true, at_version: None, committer: None };
+                        let drop = DropTable {
+                            mode,
+                            allow_unpublished: true,
+                            at_version: None,
+                            committer: Committer::default(),
+                        };
                         format!("{:?}", catalog.drop_table(&lease.unwrap(), &drop).await.map_err(|e| e.to_string()))
                     }
                     Err(e) => e.to_string(),
@@ -210,7 +218,8 @@ impl Story {
             versions: self.rng.u64(1..6),
             ids_since_ms: now_ms - self.rng.i64(0..200),
         };
-        let expiry = Expiry { table, keep, up_to: self.rng.u64(..=entry.current_version), committer: None };
+        let expiry =
+            Expiry { table, keep, up_to: self.rng.u64(..=entry.current_version), committer: Committer::default() };
         let mut told = Vec::new();
         for catalog in [self.memory.clone(), self.database.clone()] {
             told.push(format!("{:?}", catalog.end_of_history(table, &keep).await.unwrap()));

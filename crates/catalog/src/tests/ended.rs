@@ -1,5 +1,6 @@
 //! A catalog whose history has ended is one that has little.
 
+use deltalakedb_log::Committer;
 use deltalakedb_log::action::Remove;
 use deltalakedb_log::conformance::actions::{file, txn};
 use deltalakedb_log::retention::{Expiry, HistoryExpiry, Keep};
@@ -48,7 +49,7 @@ async fn a_catalog_whose_history_ended_is_as_small_as_a_new_one() {
         let (reader, head) = (old.reader(id), old.reader(id).head().await.unwrap());
         let before = reader.snapshot(At::Latest).await.unwrap();
         let keep = Keep { since_ms: head.timestamp, versions: 1, ids_since_ms: i64::MAX };
-        let expiry = Expiry { table: id, keep, up_to: head.version, committer: None };
+        let expiry = Expiry { table: id, keep, up_to: head.version, committer: Committer::default() };
         while !old.expire(&expiry).await.unwrap().is_done {}
         while old.expire_audit(i64::MAX).await.unwrap() > 0 {}
         let (small, ended) = (rows(&new).await, rows(&old).await);
@@ -88,7 +89,7 @@ async fn a_copy_has_the_history_of_its_source() {
         assert!(source.mark_next_published(id, 0, 12).await.unwrap());
         let since_ms = source.reader(id).snapshot(At::Version(8)).await.unwrap().head.timestamp;
         let keep = Keep { since_ms, versions: 1, ids_since_ms: since_ms };
-        let expiry = Expiry { table: id, keep, up_to: 8, committer: None };
+        let expiry = Expiry { table: id, keep, up_to: 8, committer: Committer::default() };
         assert_eq!(source.expire(&expiry).await.unwrap().base_version, 8);
         commit(13..=14).await;
 
@@ -103,6 +104,14 @@ async fn a_copy_has_the_history_of_its_source() {
                     (here.snapshot(At::Version(version)).await, there.snapshot(At::Version(version)).await);
                 assert_eq!(here.unwrap(), there.unwrap(), "{database:?}");
             }
+            let ids = "SELECT version, committed_at FROM dl_commit_ids WHERE table_id = ? ORDER BY version";
+            let ids_of = async |catalog: &SqlCatalog| {
+                let rows = catalog.db.query(ids, vec![id.0.into()]).await.unwrap();
+                rows.into_iter().map(|mut row| (row.int().unwrap(), row.int().unwrap())).collect::<Vec<_>>()
+            };
+            let (ours, theirs) = (ids_of(&source).await, ids_of(copy).await);
+            assert_eq!(ours.first().map(|(version, _)| *version), Some(8), "those before have ended");
+            assert_eq!(theirs, ours, "{database:?}");
             let files: Vec<_> = there.files(14, None).await.unwrap().try_collect().await.unwrap();
             assert_eq!(files.len(), 1, "{database:?}");
         }
@@ -143,7 +152,7 @@ async fn no_row_is_left_of_a_table_that_is_over() {
         catalog.mark_failed(id, 3, Artifact::Checkpoint, "why", 1).await.unwrap();
         let lease = catalog.acquire_lease(id, Uuid::from_u128(5), 0, 1).await.unwrap().unwrap();
         let mode = DropMode::Retain { ms: 0 };
-        let drop = DropTable { mode, allow_unpublished: true, at_version: None, committer: None };
+        let drop = DropTable { mode, allow_unpublished: true, at_version: None, committer: Committer::default() };
         catalog.drop_table(&lease, &drop).await.unwrap();
         let count = async |table: &str| {
             let sql = format!("SELECT count(*) FROM {table} WHERE table_id = ?");

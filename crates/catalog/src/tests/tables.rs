@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use deltalakedb_log::Committer;
 use deltalakedb_log::catalog::{check_apart, require};
 use deltalakedb_log::{CatalogNamespaces, TableLifecycle, TableName, TablePage, TableRef, TableState};
 
@@ -63,7 +64,10 @@ async fn ask(catalog: &SqlCatalog, question: &str) {
             catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
         }
         "rename" => {
-            catalog.rename_table(TableId(Uuid::from_u128(77)), &name("other.name"), None).await.unwrap();
+            catalog
+                .rename_table(TableId(Uuid::from_u128(77)), &name("other.name"), &Committer::default())
+                .await
+                .unwrap();
         }
         "tables that are dropped" => {
             let first = catalog.inactive_tables(None, 3).await.unwrap();

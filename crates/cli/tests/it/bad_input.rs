@@ -38,7 +38,7 @@ fn a_wrong_question_is_answered_with_what_is_right() {
         (&["show", "a.b.c"], &["\"a.b.c\" is not a table name", "sales.orders"]),
         (&["read", "events", "--version", "14"], &["no version 14", "newest is 13"]),
         (&["read", "events", "--timestamp", "soon"], &["\"soon\" is not a time", "2024-01-31T12:00:00Z"]),
-        (&["read", "events", "--timestamp", "1999-01-01"], &["1999-01-01", "oldest version that is held is 0"]),
+        (&["read", "events", "--timestamp", "1999-01-01"], &["1999-01-01", "oldest version that is retained is 0"]),
         (&["history", "events", "--since", "x"], &["\"x\" is not a time"]),
         (&["read", "events", "--where", "nosuch = 1"], &["nosuch", "id, kind, amount, price, at, day"]),
         (&["read", "events", "--where", "day ="], &["\"day =\" is no condition that can be read: Expected: an expr"]),
@@ -202,7 +202,11 @@ fn history_that_is_gone_is_refused_by_its_limit() {
     }
     let imported = place.dl(&["import", "events", "--as", "events", "--format", "json"]).json();
     assert_eq!((&imported["baseVersion"], &imported["version"]), (&10.into(), &13.into()));
-    check(place.dl(&["read", "events", "--version", "9"]), 1, &["no version 9", "oldest version that is held is 10"]);
+    check(
+        place.dl(&["read", "events", "--version", "9"]),
+        1,
+        &["no version 9", "oldest version that is retained is 10"],
+    );
     place.dl(&["verify", "--every-version", "--data"]).good();
 }
 

@@ -29,7 +29,10 @@ fn old_versions_leave_the_catalog_and_the_log() {
         assert_eq!((log(2), log(3)), (false, true));
         let ended = place.dl(&["read", "t", "--version", "2"]);
         assert_eq!(ended.code, Some(1));
-        assert!(ended.err.contains("default.t has no version 2: the oldest version that is held is 3"), "{ended:?}");
+        assert!(
+            ended.err.contains("default.t has no version 2: the oldest version that is retained is 3"),
+            "{ended:?}"
+        );
         for version in ["3", "4", "5"] {
             assert_eq!(place.dl(&["read", "t", "--version", version, "--format", "json"]).json()[0]["id"], 1);
         }
@@ -49,7 +52,7 @@ fn old_versions_leave_the_catalog_and_the_log() {
         place.dl(&["verify", "--every-version", "--data"]).good();
         assert_eq!(place.dl(&["expire"]).code, Some(2), "a table, or all");
         let wrong = place.dl(&["expire", "t", "--keep", "long"]);
-        assert!(wrong.err.contains("--keep \"long\" is no time"), "{wrong:?}");
+        assert!(wrong.err.contains("--keep takes a length of time such as 30d or 12h, not \"long\""), "{wrong:?}");
     }
 }
 

@@ -43,5 +43,10 @@ fn a_version_that_is_held_is_shown_and_spared() {
         assert_eq!((&done["metrics"]["num_held"], &done["metrics"]["num_files"]), (&1.into(), &0.into()));
         let then = place.dl(&["read", "t", "--version", "1", "--format", "json"]).json();
         assert_eq!(then.as_array().unwrap().len(), 2);
+
+        let refused = place.dl(&["drop", "t", "--delete-files", "--yes"]);
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.err.contains("version 1 of default.t is held by nightly report until 2"), "{refused:?}");
+        place.dl(&["show", "t"]).good();
     }
 }

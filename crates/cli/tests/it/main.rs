@@ -14,6 +14,7 @@ mod lifecycle;
 mod mirror;
 mod operations;
 mod output;
+mod owners;
 mod place;
 mod restored;
 mod rights;

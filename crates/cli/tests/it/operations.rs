@@ -69,7 +69,11 @@ fn vacuum_removes_what_no_kept_version_needs() {
     let before = files();
     says(&place, &["vacuum", "t"], "every file of default.t may still be needed: nothing was removed");
     check(place.dl(&["vacuum", "t", "--retain", "0s"]), 1, &["keeps removed files for 168 hours", "--force"]);
-    check(place.dl(&["vacuum", "t", "--retain", "soon"]), 1, &["\"soon\" is no time", "7d"]);
+    check(
+        place.dl(&["vacuum", "t", "--retain", "soon"]),
+        1,
+        &["--retain takes a length of time", "7d", "not \"soon\""],
+    );
     let now = ["vacuum", "t", "--retain", "0s", "--force"];
     let dry = place.dl(&[&now[..], &["--dry-run"]].concat()).good();
     assert!(dry.starts_with("part-") && dry.contains("1 file of default.t would be removed, "), "{dry}");
@@ -226,7 +230,7 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
         (&["optimize", "t", "--target-size", "big"], &["\"big\" is no size", "256mb"]),
         (&["restore", "t", "--version", "7"], &["no version 7", "newest is 1"]),
         (&["restore", "t", "--version", "1"], &["at version 1", "give an earlier one"]),
-        (&["restore", "t", "--timestamp", "1999-01-01"], &["oldest version that is held is 0"]),
+        (&["restore", "t", "--timestamp", "1999-01-01"], &["oldest version that is retained is 0"]),
         (&["alter", "t", "--add-column", "n long"], &["has a column \"n\" already"]),
         (&["alter", "t", "--add-column", "x lonk"], &["lonk", "long"]),
         (&["alter", "t", "--set-property", "x"], &["\"x\" sets no property", "KEY=VALUE"]),

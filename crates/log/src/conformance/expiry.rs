@@ -1,5 +1,7 @@
 //! The end of history.
 
+use futures::stream::BoxStream;
+
 use super::*;
 use crate::action::{DomainMetadata, Txn};
 use crate::catalog::TxnLogReader;
@@ -58,7 +60,7 @@ impl Table {
     }
 
     fn expiry(&self, keep: Keep) -> Expiry {
-        Expiry { table: self.id, keep, up_to: Version::MAX, committer: Some("ann".into()) }
+        Expiry { table: self.id, keep, up_to: Version::MAX, committer: Committer::named("ann") }
     }
 
     /// Ends all that may end; how many steps that took.
@@ -135,11 +137,11 @@ pub(super) async fn what_ends_leaves_the_rest_as_it_was(c: Arc<dyn Catalog>) {
             assert_eq!(reader.growth(version, VERSIONS).await.unwrap().files, 0);
             continue;
         }
-        refused(now, ErrorKind::NotFound, &["default.t", "the oldest version that is held is 6"]);
-        refused(reader.files(version, None).await.map(drop), ErrorKind::NotFound, &["is held is 6"]);
-        refused(reader.changes(version, 12).await.map(drop), ErrorKind::NotFound, &["is held is 6"]);
+        refused(now, ErrorKind::NotFound, &["default.t", "the oldest version that is retained is 6"]);
+        refused(reader.files(version, None).await.map(drop), ErrorKind::NotFound, &["is retained is 6"]);
+        refused(reader.changes(version, 12).await.map(drop), ErrorKind::NotFound, &["is retained is 6"]);
         let at = At::Timestamp(o.commits[version as usize].0);
-        refused(reader.snapshot(at).await, ErrorKind::NotFound, &["is held is 6"]);
+        refused(reader.snapshot(at).await, ErrorKind::NotFound, &["is retained is 6"]);
     }
     let snapshot = reader.snapshot(At::Timestamp(o.commits[6].0)).await.unwrap();
     assert_eq!(snapshot.version(), 6);
@@ -276,14 +278,26 @@ pub(super) async fn a_read_of_a_version_that_ends_is_whole_or_an_error(c: Arc<dy
     let reads = [reader.files(3, None).await.unwrap(), reader.files_in_order(3).await.unwrap()];
     let changes = reader.changes(3, 5).await.unwrap();
     o.t.expire(o.keep_since(6)).await;
-    for read in reads {
-        match read.try_collect::<Vec<_>>().await {
-            Ok(files) => assert_eq!(files, live),
-            Err(e) => assert_eq!(e.kind(), ErrorKind::NotFound, "{e}"),
+    let whole_or_an_error = async |reads: [BoxStream<'static, Result<Add>>; 2], live: &[Add]| {
+        for read in reads {
+            match read.try_collect::<Vec<_>>().await {
+                Ok(files) => assert_eq!(files, live),
+                Err(e) => assert_eq!(e.kind(), ErrorKind::NotFound, "{e}"),
+            }
         }
-    }
+    };
+    whole_or_an_error(reads, &live).await;
     match changes.try_collect::<Vec<_>>().await {
         Ok(changes) => assert_eq!(changes.len(), 3),
         Err(e) => assert_eq!(e.kind(), ErrorKind::NotFound, "{e}"),
     }
+    // A version that is the newest when the read begins may end before the read does.
+    let live: Vec<Add> = reader.files_in_order(VERSIONS).await.unwrap().try_collect().await.unwrap();
+    let reads = [reader.files(VERSIONS, None).await.unwrap(), reader.files_in_order(VERSIONS).await.unwrap()];
+    o.t.commit(vec![Action::Add(file("later", 0, 9)), remove(&live[0])]).await;
+    assert!(c.mark_next_published(o.t.id, VERSIONS + 1, VERSIONS + 1).await.unwrap());
+    let keep = Keep { since_ms: i64::MAX, ..o.keep_since(6) };
+    assert_eq!(o.t.expire(keep).await.0.base_version, VERSIONS + 1);
+    whole_or_an_error(reads, &live).await;
+    refused(reader.growth(VERSIONS, VERSIONS + 1).await, ErrorKind::NotFound, &[&VERSIONS.to_string()]);
 }

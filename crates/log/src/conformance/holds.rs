@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::holds::Hold;
+use crate::lifecycle::{DropMode, DropTable};
 
 const HOUR: i64 = 3_600_000;
 
@@ -70,6 +71,30 @@ pub(super) async fn a_version_that_is_not_there_cannot_be_held(c: Arc<dyn Catalo
     // What is before the base is in no version that the catalog holds.
     let begins = load(&c, "later", vec![Ok(base_without_commit(10))]).await.unwrap();
     let before = c.hold(begins.id, 9, until, "ann").await;
-    refused(before, ErrorKind::NotFound, &["has no version 9: the oldest version that is held is 10"]);
+    refused(before, ErrorKind::NotFound, &["has no version 9: the oldest version that is retained is 10"]);
     c.hold(begins.id, 10, until, "ann").await.unwrap();
+}
+
+pub(super) async fn files_of_a_held_version_are_not_deleted_with_the_table(c: Arc<dyn Catalog>) {
+    let t = Table::create(&c, "t").await;
+    t.append("a").await;
+    let now = c.now_ms().await.unwrap();
+    let report = c.hold(t.id, 1, now + HOUR, "nightly report").await.unwrap();
+    let ann = c.hold(t.id, 0, now + 2 * HOUR, "ann").await.unwrap();
+    let drop = async |mode| {
+        let lease = c.acquire_lease(t.id, Uuid::from_u128(7), 0, 1_000).await?.unwrap();
+        let committer = Committer::default();
+        c.drop_table(&lease, &DropTable { mode, allow_unpublished: true, at_version: None, committer }).await
+    };
+    let until = crate::time::format_ms(now + 2 * HOUR);
+    let says =
+        [&format!("version 0 of default.t is held by ann until {until}")[..], "1 more hold", "without its files"];
+    refused(drop(DropMode::DeleteFiles).await, ErrorKind::Invalid, &says);
+    c.release_hold(&ann).await.unwrap();
+    refused(drop(DropMode::DeleteFiles).await, ErrorKind::Invalid, &["held by nightly report until"]);
+    // Dropped so, the files stay.
+    drop(DropMode::Retain { ms: 1_000_000_000 }).await.unwrap();
+    c.undrop_table(t.id, None, None).await.unwrap();
+    end_soon(&c, &report).await;
+    drop(DropMode::DeleteFiles).await.unwrap();
 }

@@ -12,7 +12,7 @@ fn name(text: &str) -> TableName {
 }
 
 fn how(mode: DropMode) -> DropTable {
-    DropTable { mode, allow_unpublished: false, at_version: None, committer: Some("ann".into()) }
+    DropTable { mode, allow_unpublished: false, at_version: None, committer: Committer::named("ann") }
 }
 
 async fn lease(t: &Table) -> Lease {
@@ -51,7 +51,7 @@ async fn is_gone(t: &Table, was: &str, says: &[&str]) {
         refused(t.try_commit(request).await, ErrorKind::NotFound, says);
     }
     refused(c.acquire_lease(t.id, Uuid::from_u128(8), 0, 1_000).await, ErrorKind::NotFound, says);
-    refused(c.rename_table(t.id, &name("other.name"), None).await, ErrorKind::NotFound, says);
+    refused(c.rename_table(t.id, &name("other.name"), &Committer::default()).await, ErrorKind::NotFound, says);
     refused(require(c.as_ref(), &TableRef::Id(t.id)).await, ErrorKind::NotFound, says);
 }
 
@@ -60,12 +60,20 @@ pub(super) async fn a_renamed_table_is_the_same_table(c: Arc<dyn Catalog>) {
     let request = t.request(Base::Exactly(0), vec![Action::Add(file("a", 0, 9))]);
     let first = t.try_commit(request.clone()).await.unwrap().committed().unwrap();
     let before = entry(&c, t.id).await;
-    let taken = c.rename_table(t.id, &name("sales.s"), None).await;
+    let taken = c.rename_table(t.id, &name("sales.s"), &Committer::default()).await;
     refused(taken, ErrorKind::AlreadyExists, &["sales.s", "/nowhere/sales.s", "another name"]);
-    refused(c.rename_table(t.id, &name("sales.t"), None).await, ErrorKind::AlreadyExists, &["sales.t"]);
-    refused(c.rename_table(table_id("none"), &name("x"), None).await, ErrorKind::NotFound, &["no table"]);
+    refused(
+        c.rename_table(t.id, &name("sales.t"), &Committer::default()).await,
+        ErrorKind::AlreadyExists,
+        &["sales.t"],
+    );
+    refused(
+        c.rename_table(table_id("none"), &name("x"), &Committer::default()).await,
+        ErrorKind::NotFound,
+        &["no table"],
+    );
 
-    let after = c.rename_table(t.id, &name("archive.u"), Some("ann")).await.unwrap();
+    let after = c.rename_table(t.id, &name("archive.u"), &Committer::named("ann")).await.unwrap();
     assert_eq!(after, TableEntry { name: name("archive.u"), ..before });
     assert_eq!(c.find(&TableRef::Name(name("archive.u"))).await.unwrap(), Some(after.clone()));
     assert_eq!(c.find(&TableRef::Location(after.location.clone())).await.unwrap(), Some(after));
@@ -80,8 +88,8 @@ pub(super) async fn a_renamed_table_is_the_same_table(c: Arc<dyn Catalog>) {
     let body = c.reader(t.id).commit_bytes(2).await.unwrap().unwrap();
     assert!(String::from_utf8(body.to_vec()).unwrap().contains("\"table\":\"archive.u\""));
     // The name is free for another table, and for the table itself.
-    c.rename_table(s.id, &name("sales.t"), None).await.unwrap();
-    c.rename_table(t.id, &name("sales.s"), None).await.unwrap();
+    c.rename_table(s.id, &name("sales.t"), &Committer::default()).await.unwrap();
+    c.rename_table(t.id, &name("sales.s"), &Committer::default()).await.unwrap();
     assert_eq!(c.find(&TableRef::Name(name("sales.s"))).await.unwrap().unwrap().id, t.id);
     assert!(c.inactive_tables(None, 10).await.unwrap().is_empty());
 }
@@ -257,7 +265,7 @@ pub(super) async fn commits_are_before_a_drop_or_not_at_all(c: Arc<dyn Catalog>)
         })
     });
     let writers: Vec<_> = writers.collect();
-    c.rename_table(t.id, &name("renamed"), None).await.unwrap();
+    c.rename_table(t.id, &name("renamed"), &Committer::default()).await.unwrap();
     while t.head().await < 2 * WRITERS as u64 {
         tokio::task::yield_now().await;
     }

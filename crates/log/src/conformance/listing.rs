@@ -17,7 +17,7 @@ fn names(tables: &[TableEntry]) -> Vec<String> {
 
 async fn drop_as(t: &Table, mode: DropMode) {
     let lease = t.catalog.acquire_lease(t.id, Uuid::from_u128(7), 0, 1_000).await.unwrap().unwrap();
-    let drop = DropTable { mode, allow_unpublished: true, at_version: None, committer: None };
+    let drop = DropTable { mode, allow_unpublished: true, at_version: None, committer: Committer::default() };
     t.catalog.drop_table(&lease, &drop).await.unwrap();
 }
 
@@ -67,8 +67,8 @@ pub(super) async fn a_listing_goes_on_while_tables_come_and_go(c: Arc<dyn Catalo
         if found.len() == 2 {
             drop_as(&Table { catalog: c.clone(), id: id(1) }, DropMode::Retain { ms: 0 }).await;
             drop_as(&Table { catalog: c.clone(), id: id(2) }, DropMode::Retain { ms: 0 }).await;
-            c.rename_table(id(0), &name("a.first"), None).await.unwrap();
-            c.rename_table(id(5), &name("z.last"), None).await.unwrap();
+            c.rename_table(id(0), &name("a.first"), &Committer::default()).await.unwrap();
+            c.rename_table(id(5), &name("z.last"), &Committer::default()).await.unwrap();
             Table::create(&c, "s.t1b").await;
         }
     }
@@ -79,7 +79,7 @@ pub(super) async fn tables_that_are_not_live_are_listed_page_by_page(c: Arc<dyn 
     for n in 0..3 {
         // The same name each time, and a place of its own.
         let t = Table::create(&c, &format!("place{n}")).await;
-        c.rename_table(t.id, &name("s.again"), None).await.unwrap();
+        c.rename_table(t.id, &name("s.again"), &Committer::default()).await.unwrap();
         drop_as(&t, DropMode::Retain { ms: 1_000 }).await;
     }
     drop_as(&Table::create(&c, "a.first").await, DropMode::Detach).await;

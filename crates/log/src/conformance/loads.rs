@@ -104,6 +104,20 @@ pub(super) async fn an_unfinished_one_takes_another_name_or_is_given_up(c: Arc<d
     assert_eq!(t.paths(1).await, ["fresh"], "nothing of it is left");
 }
 
+pub(super) async fn only_a_table_without_versions_begins_with_a_state(c: Arc<dyn Catalog>) {
+    let t = Table::create(&c, "t").await;
+    t.append("a").await;
+    for version in [1, 2, 10] {
+        let again = c.load_history(of(t.id, "t", vec![base_without_commit(version)])).await;
+        refused(again, ErrorKind::Conflict, &["begins with the state at version", "has version 1 already"]);
+        let live = vec![file("b", 0, 9)];
+        let files = HistoryItem::Files(BaseFiles { live, removed: vec![] });
+        let again = c.load_history(of(t.id, "t", vec![base_without_commit(version), files])).await;
+        refused(again, ErrorKind::Conflict, &["begins with the state at version", "has version 1 already"]);
+    }
+    assert_eq!((t.head().await, t.paths(1).await), (1, vec!["a".to_string()]));
+}
+
 /// A transaction over two tables, both of which came back from a backup without it.
 pub(super) async fn a_transaction_comes_back_in_whole_or_not_at_all(c: Arc<dyn Catalog>) {
     let (s, t) = (Table::create(&c, "s").await, Table::create(&c, "t").await);

@@ -11,7 +11,7 @@ async fn names(c: &Arc<dyn Catalog>) -> Vec<String> {
 async fn drop_table(t: &Table) {
     let lease = t.catalog.acquire_lease(t.id, Uuid::from_u128(7), 0, 1_000).await.unwrap().unwrap();
     let mode = DropMode::Retain { ms: 1_000_000_000 };
-    let drop = DropTable { mode, allow_unpublished: true, at_version: None, committer: None };
+    let drop = DropTable { mode, allow_unpublished: true, at_version: None, committer: Committer::default() };
     t.catalog.drop_table(&lease, &drop).await.unwrap();
 }
 
@@ -26,7 +26,7 @@ pub(super) async fn a_namespace_is_there_until_it_is_dropped(c: Arc<dyn Catalog>
     Table::create(&c, "sales.u").await;
     load(&c, "loaded.t", story().into_iter().map(Ok).collect()).await.unwrap();
     assert_eq!(names(&c).await, ["empty", "loaded", "sales"]);
-    c.rename_table(t.id, &"archive.t".parse().unwrap(), None).await.unwrap();
+    c.rename_table(t.id, &"archive.t".parse().unwrap(), &Committer::default()).await.unwrap();
     assert_eq!(names(&c).await, ["archive", "empty", "loaded", "sales"]);
     assert_eq!(c.namespaces_after(Some("archive"), 2).await.unwrap(), ["empty", "loaded"], "page by page");
     assert_eq!(c.namespaces_after(Some("b"), 1).await.unwrap(), ["empty"]);

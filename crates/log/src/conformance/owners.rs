@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::ids::CommitId;
+use crate::lifecycle::{DropMode, DropTable};
 use crate::owner::TableOwner;
+use crate::retention::{Expiry, Keep};
 use crate::verbatim::VerbatimCommit;
 
 fn owner(name: &str) -> Option<TableOwner> {
@@ -84,4 +86,31 @@ fn load_of(name: &str, owner: Option<TableOwner>, items: Vec<Result<HistoryItem>
         items: futures::stream::iter(items).boxed(),
         progress: &|_| {},
     }
+}
+
+pub(super) async fn its_life_and_history_are_the_owners(c: Arc<dyn Catalog>) {
+    let t = kept(&c).await;
+    let s = Table::create(&c, "s").await;
+    let by = |who: &str| Committer { name: None, owner: owner(who) };
+    let rename = async |t: &Table, committer: Committer| c.rename_table(t.id, &"u".parse().unwrap(), &committer).await;
+    let drop = async |mode, committer| {
+        let lease = c.acquire_lease(t.id, Uuid::from_u128(7), 0, 1_000).await?.unwrap();
+        c.drop_table(&lease, &DropTable { mode, allow_unpublished: true, at_version: None, committer }).await
+    };
+    let expire = async |committer| {
+        let keep = Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: 0 };
+        c.expire(&Expiry { table: t.id, keep, up_to: Version::MAX, committer }).await
+    };
+    for other in [Committer::default(), by("rows:/other")] {
+        refused(rename(&t, other.clone()).await, ErrorKind::Invalid, &[KEPT]);
+        for mode in [DropMode::Retain { ms: 1_000 }, DropMode::DeleteFiles, DropMode::Detach] {
+            refused(drop(mode, other.clone()).await, ErrorKind::Invalid, &[KEPT]);
+        }
+        refused(expire(other).await, ErrorKind::Invalid, &[KEPT]);
+    }
+    refused(rename(&s, by("rows:/data")).await, ErrorKind::Invalid, &["default.s is not kept by the row engine"]);
+    assert_eq!(entry(&c, t.id).await.name.to_string(), "default.t");
+    expire(by("rows:/data")).await.unwrap();
+    rename(&t, by("rows:/data")).await.unwrap();
+    drop(DropMode::Retain { ms: 1_000 }, by("rows:/data")).await.unwrap();
 }

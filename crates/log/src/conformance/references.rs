@@ -14,7 +14,7 @@ async fn referring(c: &Arc<dyn Catalog>, at: &str) -> Vec<String> {
 
 async fn drop_as(t: &Table, mode: DropMode) -> Result<()> {
     let lease = t.catalog.acquire_lease(t.id, Uuid::from_u128(7), 0, 1_000).await?.unwrap();
-    let drop = DropTable { mode, allow_unpublished: true, at_version: None, committer: None };
+    let drop = DropTable { mode, allow_unpublished: true, at_version: None, committer: Committer::default() };
     t.catalog.drop_table(&lease, &drop).await
 }
 
@@ -37,7 +37,7 @@ pub(super) async fn a_table_is_known_by_the_folders_of_its_files(c: Arc<dyn Cata
     ] {
         assert_eq!(!referring(&c, other).await.is_empty(), is_referred_to, "{other}");
     }
-    let folders: Vec<_> = ["/nowhere/source/day=a", "/nowhere/source/day=b"].map(place).into();
+    let folders: Vec<_> = ["/nowhere/source/day=a", "/nowhere/source/day=b"].map(|at| place(at).key()).into();
     assert_eq!(c.named_folders(clone.id).await.unwrap(), folders);
     c.forget_folders(clone.id, 1, &folders).await.unwrap();
     assert_eq!(c.named_folders(clone.id).await.unwrap(), folders, "somebody has committed since");
@@ -109,4 +109,87 @@ pub(super) async fn a_clone_is_before_a_drop_with_files_or_not_at_all(c: Arc<dyn
         let (dropped, committed) = tokio::join!(drop_as(&source, DropMode::DeleteFiles), committing);
         assert_ne!(dropped.is_ok(), committed.is_ok(), "{dropped:?}, {committed:?}");
     }
+}
+
+/// A table at another place than its name says.
+async fn create_at(c: &Arc<dyn Catalog>, name: &str, at: &str) -> Result<Table> {
+    let new = NewTable::new(name.parse().unwrap(), place(at));
+    let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
+    let request = CommitRequest::new(table_id(name), Uuid::from_u128(1), Base::Create(new), actions);
+    c.commit_all(vec![request]).await?;
+    Ok(Table { catalog: c.clone(), id: table_id(name) })
+}
+
+const ACCOUNT: &str = "abfss://lake@ours.dfs.core.windows.net/source";
+
+pub(super) async fn a_place_is_known_however_it_is_spelled(c: Arc<dyn Catalog>) {
+    let azure = create_at(&c, "azure", ACCOUNT).await.unwrap();
+    let s3 = create_at(&c, "s3", "s3://lake/source").await.unwrap();
+    for (n, named) in [
+        "az://lake/source/x.parquet",
+        "wasbs://lake@ours.blob.core.windows.net/source/day=a/x.parquet",
+        "https://ours.blob.core.windows.net/lake/source/x.parquet",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let clone = Table::create(&c, &format!("of_azure{n}")).await;
+        clone.append(named).await;
+        assert!(referring(&c, ACCOUNT).await.contains(&format!("default.of_azure{n}")), "{named}");
+    }
+    assert_eq!(referring(&c, "az://lake/source").await.len(), 3);
+    assert_eq!(referring(&c, "az://lake/source/day=a").await, ["default.of_azure1"]);
+    let clone = Table::create(&c, "of_s3").await;
+    clone.append("s3n://lake/source/x.parquet").await;
+    assert_eq!(referring(&c, "s3a://lake/source").await, ["default.of_s3"]);
+    for (table, says) in [(&azure, "belong to default.of_azure0, default.of_azure1"), (&s3, "belong to default.of_s3")]
+    {
+        refused(drop_as(table, DropMode::DeleteFiles).await, ErrorKind::Invalid, &[says]);
+    }
+
+    // It is found, and no other table is made there.
+    let found = async |at: &str| c.find(&TableRef::Location(place(at))).await.unwrap().map(|entry| entry.id);
+    assert_eq!(found("az://lake/source").await, Some(azure.id));
+    assert_eq!(found("abfss://lake@theirs.dfs.core.windows.net/source").await, None, "another account is meant");
+    let point = c.point().await.unwrap();
+    let then = c.find_at(&TableRef::Location(place("azure://lake/source")), &point).await.unwrap();
+    assert_eq!(then.map(|entry| entry.id), Some(azure.id));
+    let taken = ["is in the catalog already, as default.azure"];
+    refused(create_at(&c, "twice", "az://lake/source").await.map(|t| t.id), ErrorKind::AlreadyExists, &taken);
+    let load = HistoryLoad {
+        table: table_id("twice"),
+        new: NewTable::new("twice".parse().unwrap(), place("az://lake/source")),
+        published_version: None,
+        future_times: FutureTimes::Refuse,
+        items: futures::stream::iter([Ok(logged(
+            0,
+            100,
+            &[Action::Protocol(protocol()), Action::Metadata(metadata("{}"))],
+        ))])
+        .boxed(),
+        progress: &|_| {},
+    };
+    refused(c.load_history(load).await, ErrorKind::AlreadyExists, &taken);
+    drop_as(&azure, DropMode::Retain { ms: 1_000_000_000 }).await.unwrap();
+    create_at(&c, "twice", "az://lake/source").await.unwrap();
+    refused(c.undrop_table(azure.id, None, None).await, ErrorKind::AlreadyExists, &["default.twice"]);
+}
+
+pub(super) async fn a_clone_knows_its_sources(c: Arc<dyn Catalog>) {
+    let azure = create_at(&c, "azure", ACCOUNT).await.unwrap();
+    let source = Table::create(&c, "source").await;
+    let clone = Table::create(&c, "clone").await;
+    let sources = async || {
+        let sources = c.source_tables(clone.id).await.unwrap();
+        sources.into_iter().map(|table| table.name.to_string()).collect::<Vec<_>>()
+    };
+    clone.append("own.parquet").await;
+    assert!(sources().await.is_empty());
+    for named in ["/nowhere/source/day=a/x.parquet", "az://lake/source/x.parquet", "s3://elsewhere/x.parquet"] {
+        clone.append(named).await;
+    }
+    assert_eq!(sources().await, ["default.azure", "default.source"]);
+    assert!(c.source_tables(source.id).await.unwrap().is_empty());
+    drop_as(&azure, DropMode::Retain { ms: 1_000_000_000 }).await.unwrap();
+    assert_eq!(sources().await, ["default.source"]);
 }

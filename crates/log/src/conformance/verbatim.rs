@@ -3,6 +3,7 @@
 use super::*;
 use crate::commit::OUR_KEY;
 use crate::ids::CommitId;
+use crate::retention::{Expiry, Keep};
 use crate::verbatim::VerbatimCommit;
 
 /// The time of version 0 here, in milliseconds since 1970. Each version is a second later.
@@ -129,6 +130,13 @@ pub(super) async fn sent_again_it_is_the_same_commit(c: Arc<dyn Catalog>) {
     refused(t.table.try_commit(twice).await, ErrorKind::Invalid, &["the txnId", "txn of", "version 2"]);
     assert_eq!(t.table.head().await, 3);
     assert_eq!(t.table.paths(3).await, ["a"]);
+
+    // Its id and its time stay when its version has ended.
+    assert!(c.mark_next_published(t.table.id, 0, 3).await.unwrap());
+    let keep = Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: 0 };
+    let expiry = Expiry { table: t.table.id, keep, up_to: 3, committer: Committer::default() };
+    assert_eq!(c.expire(&expiry).await.unwrap().base_version, 3);
+    assert_eq!(t.table.try_commit(request).await.unwrap(), first);
 }
 
 pub(super) async fn it_becomes_its_version_or_none(c: Arc<dyn Catalog>) {

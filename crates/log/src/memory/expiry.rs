@@ -11,7 +11,7 @@ impl Table {
         HistoryLimits { base, current, published: self.published, newest_then, held }.end(keep.versions)
     }
 
-    /// The oldest version that is held after a step.
+    /// The oldest version that is retained after a step.
     fn step(&self, base: Version, end: Version) -> Version {
         let (mut next, mut files) = (base, 0);
         while next < end && next - base < STEP_VERSIONS {
@@ -71,6 +71,7 @@ impl HistoryExpiry for MemoryCatalog {
         let now_ms = self.clock.now_ms();
         self.with(expiry.table, |t| {
             let entry = t.entry(expiry.table).ok_or_else(|| no_table(expiry.table, DESCRIPTION, None))?;
+            expiry.committer.check(&t.name, t.owner.as_ref())?;
             let base = entry.base_version;
             let end = t.end_of_history(base, entry.current_version, &expiry.keep, now_ms).min(expiry.up_to).max(base);
             let next = t.step(base, end);

@@ -4,6 +4,13 @@ use super::*;
 use crate::holds::{MAX_REMOVED, VersionHolds};
 
 impl Table {
+    /// Those that have not ended, the oldest version first.
+    pub(super) fn current_holds(&self, now_ms: i64) -> Vec<Hold> {
+        let mut holds: Vec<_> = self.holds.iter().filter(|hold| hold.until_ms > now_ms).cloned().collect();
+        holds.sort_by_key(|hold| (hold.version, hold.until_ms, hold.id));
+        holds
+    }
+
     fn remove_ended_holds(&mut self, now_ms: i64) {
         let mut left = MAX_REMOVED;
         self.holds.retain(|hold| {
@@ -47,10 +54,7 @@ impl VersionHolds for MemoryCatalog {
 
     async fn holds(&self, table: TableId) -> Result<Vec<Hold>> {
         let (now_ms, tables) = (self.clock.now_ms(), self.lock());
-        let all = tables.get(&table).into_iter().flat_map(|t| &t.holds);
-        let mut holds: Vec<_> = all.filter(|hold| hold.until_ms > now_ms).cloned().collect();
-        holds.sort_by_key(|hold| (hold.version, hold.until_ms, hold.id));
-        Ok(holds)
+        Ok(tables.get(&table).map(|t| t.current_holds(now_ms)).unwrap_or_default())
     }
 
     async fn remove_ended_holds(&self, table: TableId) -> Result<()> {

@@ -2,9 +2,11 @@
 
 use super::references::referring;
 use super::*;
+use crate::holds::check_not_held;
 use crate::lifecycle::{
     DropMode, DropTable, RemovedRows, SAME_NAME, STEP_ROWS, TableLifecycle, check_drop, name_taken, not_deleting,
 };
+use crate::owner::Committer;
 use crate::references::check_not_referred_to;
 
 /// Refuses a name that a table has.
@@ -40,9 +42,10 @@ impl MemoryCatalog {
 
 #[async_trait]
 impl TableLifecycle for MemoryCatalog {
-    async fn rename_table(&self, table: TableId, to: &TableName, _: Option<&str>) -> Result<TableEntry> {
+    async fn rename_table(&self, table: TableId, to: &TableName, committer: &Committer) -> Result<TableEntry> {
         let mut tables = self.lock();
-        live(&mut tables, table)?;
+        let found = live(&mut tables, table)?;
+        committer.check(&found.name, found.owner.as_ref())?;
         check_name_free(&tables, to)?;
         let renamed = live(&mut tables, table)?;
         renamed.name = to.clone();
@@ -54,7 +57,8 @@ impl TableLifecycle for MemoryCatalog {
         let now_ms = self.clock.now_ms();
         let mut tables = self.lock();
         let place = tables.get(&lease.table).map(|t| t.location.clone());
-        let referring = place.map(|place| referring(&tables, &place, now_ms)).unwrap_or_default();
+        let mut referring = place.map(|place| referring(&tables, &place, now_ms)).unwrap_or_default();
+        referring.retain(|other| other.id != lease.table);
         live(&mut tables, lease.table).and_then(|t| {
             if t.lease.as_ref().is_none_or(|(held, _)| held != lease) {
                 return Err(commit::fenced(&t.name));
@@ -63,6 +67,7 @@ impl TableLifecycle for MemoryCatalog {
             check_drop(&entry, drop)?;
             if drop.mode == DropMode::DeleteFiles {
                 check_not_referred_to(&t.name, &referring)?;
+                check_not_held(&t.name, &t.current_holds(now_ms))?;
             }
             t.state = drop.mode.state();
             t.dropped_at = Some(now_ms);

@@ -22,8 +22,12 @@ impl TableListing for MemoryCatalog {
 
     async fn table_around(&self, location: &Location) -> Result<Option<InactiveTable>> {
         let tables = self.lock();
-        let is_around = |t: &Table| t.location.is_within(location) || location.is_within(&t.location);
-        let mut others = tables.iter().filter(|(_, t)| t.state.holds_place() && t.location != *location);
+        let place = location.key();
+        let is_around = |t: &Table| {
+            let other = t.location.key();
+            other.is_within(&place) || place.is_within(&other)
+        };
+        let mut others = tables.iter().filter(|(_, t)| t.state.holds_place() && t.location.key() != place);
         Ok(others.find(|(_, t)| is_around(t)).map(|(id, t)| t.described(*id)))
     }
 

@@ -10,7 +10,8 @@ pub(super) fn referring(tables: &BTreeMap<TableId, Table>, place: &Location, now
         TableState::Dropped => t.retained_until.is_none_or(|until| until > now_ms),
         TableState::Deleting | TableState::Deleted | TableState::Detached | TableState::Removing => false,
     };
-    let refers = |t: &Table| t.folders.iter().any(|folder| folder.is_within(place));
+    let places = place.keys();
+    let refers = |t: &Table| t.folders.iter().any(|folder| places.iter().any(|place| folder.is_within(place)));
     let found = tables.iter().filter(|(_, t)| may_need(t) && refers(t));
     let mut found: Vec<_> = found.map(|(id, t)| t.described(*id)).collect();
     found.sort_by(InactiveTable::by_name);
@@ -24,16 +25,22 @@ pub(super) fn check_sources<'a>(
     adds: impl IntoIterator<Item = &'a Add>,
 ) -> Result<()> {
     let folders = folders(adds);
-    let sources = tables.iter().filter(|(_, t)| folders.iter().any(|folder| folder.is_within(&t.location)));
-    sources.into_iter().try_for_each(|(id, source)| check_source(name, &source.described(*id)))
+    let mut sources = tables.iter().filter(|(_, t)| t.holds_any(&folders));
+    sources.try_for_each(|(id, source)| check_source(name, &source.described(*id)))
 }
 
 impl Table {
+    /// Whether one of these folders is at its place, or inside of it.
+    fn holds_any(&self, folders: &BTreeSet<PlaceKey>) -> bool {
+        let place = self.location.key();
+        folders.iter().any(|folder| folder.is_within(&place))
+    }
+
     /// Remembers the folders of files that are in others than its own.
     pub(super) fn refer<'a>(&mut self, adds: impl IntoIterator<Item = &'a Add>) {
-        let elsewhere: BTreeSet<_> =
-            folders(adds).into_iter().filter(|folder| !folder.is_within(&self.location)).collect();
-        self.folders.extend(elsewhere);
+        let own = self.location.keys();
+        let elsewhere = |folder: &PlaceKey| !own.iter().any(|own| folder.is_within(own));
+        self.folders.extend(folders(adds).into_iter().filter(elsewhere));
     }
 }
 
@@ -43,11 +50,20 @@ impl TableReferences for MemoryCatalog {
         Ok(referring(&self.lock(), place, self.clock.now_ms()))
     }
 
-    async fn named_folders(&self, table: TableId) -> Result<Vec<Location>> {
+    async fn source_tables(&self, table: TableId) -> Result<Vec<InactiveTable>> {
+        let tables = self.lock();
+        let Some(clone) = tables.get(&table) else { return Ok(Vec::new()) };
+        let is_source = |(id, t): &(&TableId, &Table)| t.is_live() && **id != table && t.holds_any(&clone.folders);
+        let mut sources: Vec<_> = tables.iter().filter(is_source).map(|(id, t)| t.described(*id)).collect();
+        sources.sort_by(InactiveTable::by_name);
+        Ok(sources)
+    }
+
+    async fn named_folders(&self, table: TableId) -> Result<Vec<PlaceKey>> {
         Ok(self.lock().get(&table).map(|t| t.folders.iter().cloned().collect()).unwrap_or_default())
     }
 
-    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[Location]) -> Result<()> {
+    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[PlaceKey]) -> Result<()> {
         self.with(table, |t| {
             if t.head_version() == Some(at_version) {
                 t.folders.retain(|folder| !folders.contains(folder));

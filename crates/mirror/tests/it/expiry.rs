@@ -8,7 +8,8 @@ use deltalakedb_log::lifecycle::RemovedRows;
 use deltalakedb_log::retention::{Expiry, HistoryExpiry, Keep};
 use deltalakedb_log::stores::environment;
 use deltalakedb_log::{
-    Action, Catalog, Clock, CommitRequest, DropMode, DropTable, ErrorKind, Location, Retention, TableId, TableLifecycle,
+    Action, Catalog, Clock, CommitRequest, Committer, DropMode, DropTable, ErrorKind, Location, Retention, TableId,
+    TableLifecycle,
 };
 use deltalakedb_mirror::{ExpireOptions, ExpiryCycle, ExpiryStep, Mirror, Replayer};
 use futures::TryStreamExt;
@@ -30,7 +31,7 @@ async fn daily(more: &str, protocol: deltalakedb_log::action::Protocol) -> (Loca
     (local, mirror)
 }
 
-/// The catalog and the log agree, and another reader opens every version that is held.
+/// The catalog and the log agree, and another reader opens every version that is retained.
 async fn check_whole(local: &Local, mirror: &Mirror) {
     let entry = local.entry().await;
     assert_eq!(findings(mirror, &entry).await, []);
@@ -84,7 +85,7 @@ fn an_expiry_that_was_interrupted_goes_on() {
         // The catalog's part, in parts, and not the log's.
         let keep = Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: 0 };
         for up_to in [3, 4] {
-            let expiry = Expiry { table: local.table, keep, up_to, committer: None };
+            let expiry = Expiry { table: local.table, keep, up_to, committer: Committer::default() };
             local.catalog.expire(&expiry).await.unwrap();
             assert_eq!((local.entry().await.base_version, local.versions(".json")[0]), (up_to, 0));
             check_whole(&local, &mirror).await;
@@ -117,7 +118,7 @@ fn readers_are_led_to_a_checkpoint_that_stays() {
             table: local.table,
             keep: Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: 0 },
             up_to: base + 1,
-            committer: None,
+            committer: Committer::default(),
         };
         local.catalog.expire(&expiry).await.unwrap();
         std::fs::write(&hint, format!(r#"{{"version":{base},"size":1}}"#)).unwrap();
@@ -202,8 +203,12 @@ fn all_histories_end_and_tables_that_are_over_are_removed() {
         for (name, ms) in [("dropped", 0), ("kept", 1_000_000_000)] {
             let id = local.create(name, "{}").await;
             let lease = local.catalog.acquire_lease(id, local.clock.new_uuid(), 0, 1).await.unwrap().unwrap();
-            let drop =
-                DropTable { mode: DropMode::Retain { ms }, allow_unpublished: true, at_version: None, committer: None };
+            let drop = DropTable {
+                mode: DropMode::Retain { ms },
+                allow_unpublished: true,
+                at_version: None,
+                committer: Committer::default(),
+            };
             local.catalog.drop_table(&lease, &drop).await.unwrap();
         }
         let options = ExpireOptions { dry_run: true, ..ExpireOptions::default() };

@@ -14,9 +14,9 @@ use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
 use deltalakedb_log::lifecycle::RemovedRows;
 use deltalakedb_log::snapshot::{CommitSummary, Head, Snapshot};
 use deltalakedb_log::{
-    At, Catalog, CatalogNamespaces, CommitId, DropTable, Expired, Expiry, HistoryExpiry, Hold, InactiveTable, Keep,
-    Location, MemoryCatalog, Predicate, Result, Retention, TableEntry, TableId, TableLifecycle, TableListing,
-    TableName, TablePage, TableRef, TableReferences, TableState, VersionHolds,
+    At, Catalog, CatalogNamespaces, CommitId, Committer, DropTable, Expired, Expiry, HistoryExpiry, Hold,
+    InactiveTable, Keep, Location, MemoryCatalog, PlaceKey, Predicate, Result, Retention, TableEntry, TableId,
+    TableLifecycle, TableListing, TableName, TablePage, TableRef, TableReferences, TableState, VersionHolds,
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -192,7 +192,7 @@ impl HistoryExpiry for Watched {
 
 #[async_trait]
 impl TableLifecycle for Watched {
-    async fn rename_table(&self, table: TableId, to: &TableName, committer: Option<&str>) -> Result<TableEntry> {
+    async fn rename_table(&self, table: TableId, to: &TableName, committer: &Committer) -> Result<TableEntry> {
         self.inner.rename_table(table, to, committer).await
     }
     async fn drop_table(&self, lease: &Lease, drop: &DropTable) -> Result<()> {
@@ -245,10 +245,13 @@ impl TableReferences for Watched {
     async fn referring_tables(&self, place: &Location) -> Result<Vec<InactiveTable>> {
         self.inner.referring_tables(place).await
     }
-    async fn named_folders(&self, table: TableId) -> Result<Vec<Location>> {
+    async fn source_tables(&self, table: TableId) -> Result<Vec<InactiveTable>> {
+        self.inner.source_tables(table).await
+    }
+    async fn named_folders(&self, table: TableId) -> Result<Vec<PlaceKey>> {
         self.inner.named_folders(table).await
     }
-    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[Location]) -> Result<()> {
+    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[PlaceKey]) -> Result<()> {
         self.inner.forget_folders(table, at_version, folders).await
     }
 }

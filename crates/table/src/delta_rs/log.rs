@@ -124,7 +124,7 @@ impl HeldLog {
         }
     }
 
-    /// The bytes of a commit, staged or not; `None` when there is no such version or it is held without them.
+    /// The bytes of a commit, staged or not; `None` when there is no such version or it is retained without them.
     pub(super) async fn commit(&self, version: Version) -> Result<Option<Bytes>> {
         if let Some(at) = version.checked_sub(self.first_staged()) {
             let at = usize::try_from(at).map_err(|e| TxnLogError::invalid("no such version").with_source(e))?;

@@ -32,7 +32,7 @@ impl SqlSession {
                 1 => TableName { namespace: entry.name.namespace.clone(), ..new },
                 _ => new,
             })?;
-            self.catalog.rename_table(entry.id, &to, self.options.write.committer.as_deref()).await?;
+            self.catalog.rename_table(entry.id, &to, &self.options.write.committer()).await?;
         }
         Ok(SqlResult::Done(Done { command: COMMAND, rows: None, committed: Vec::new() }))
     }

@@ -9,9 +9,9 @@ use deltalakedb_log::catalog::{
 use deltalakedb_log::commit::{Committed, Outcome};
 use deltalakedb_log::lifecycle::RemovedRows;
 use deltalakedb_log::{
-    CatalogNamespaces, CommitId, DropTable, Expired, Expiry, Head, HistoryExpiry, Hold, InactiveTable, Keep, Result,
-    Retention, TableEntry, TableLifecycle, TableListing, TableName, TablePage, TableReferences, TableState,
-    TxnLogReader, Version, VersionHolds,
+    CatalogNamespaces, CommitId, Committer, DropTable, Expired, Expiry, Head, HistoryExpiry, Hold, InactiveTable, Keep,
+    PlaceKey, Result, Retention, TableEntry, TableLifecycle, TableListing, TableName, TablePage, TableReferences,
+    TableState, TxnLogReader, Version, VersionHolds,
 };
 
 use super::*;
@@ -127,7 +127,7 @@ impl HistoryExpiry for Asked {
 
 #[async_trait]
 impl TableLifecycle for Asked {
-    async fn rename_table(&self, table: TableId, to: &TableName, committer: Option<&str>) -> Result<TableEntry> {
+    async fn rename_table(&self, table: TableId, to: &TableName, committer: &Committer) -> Result<TableEntry> {
         asked!(self.rename_table(table, to, committer)).await
     }
     async fn drop_table(&self, lease: &Lease, drop: &DropTable) -> Result<()> {
@@ -180,10 +180,13 @@ impl TableReferences for Asked {
     async fn referring_tables(&self, place: &Location) -> Result<Vec<InactiveTable>> {
         asked!(self.referring_tables(place)).await
     }
-    async fn named_folders(&self, table: TableId) -> Result<Vec<Location>> {
+    async fn source_tables(&self, table: TableId) -> Result<Vec<InactiveTable>> {
+        asked!(self.source_tables(table)).await
+    }
+    async fn named_folders(&self, table: TableId) -> Result<Vec<PlaceKey>> {
         asked!(self.named_folders(table)).await
     }
-    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[Location]) -> Result<()> {
+    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[PlaceKey]) -> Result<()> {
         asked!(self.forget_folders(table, at_version, folders)).await
     }
 }

@@ -1,7 +1,7 @@
 //! Tables whose log names files of another table by absolute paths.
 
 use deltalakedb_log::retention::{Expiry, HistoryExpiry, Keep};
-use deltalakedb_log::{TableLifecycle, TableReferences};
+use deltalakedb_log::{Committer, TableLifecycle, TableReferences, TxnLogError};
 use deltalakedb_mirror::Mirror;
 
 use super::vacuums::now_and_then;
@@ -136,7 +136,7 @@ async fn a_vacuum_spares_files_of_clones_that_can_be_undropped() {
         mode: deltalakedb_log::DropMode::Retain { ms: 120_000 },
         allow_unpublished: true,
         at_version: None,
-        committer: None,
+        committer: Committer::default(),
     };
     room.catalog.drop_table(&lease, &drop).await.unwrap();
     assert_eq!(source.vacuum(&now_and_then(0, true), &room.later(60)).await.unwrap(), Vacuumed::default());
@@ -162,8 +162,127 @@ async fn a_clone_that_has_no_files_of_its_source_left_is_none() {
     Mirror::new(room.catalog.clone(), room.clock.clone()).publish(id).await.unwrap();
     let newest = room.catalog.reader(id).head().await.unwrap().version;
     let keep = Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: 0 };
-    room.catalog.expire(&Expiry { table: id, keep, up_to: newest, committer: None }).await.unwrap();
+    room.catalog.expire(&Expiry { table: id, keep, up_to: newest, committer: Committer::default() }).await.unwrap();
     clone.vacuum(&now_and_then(0, true), &room.later(60)).await.unwrap();
     assert_eq!(referring().await, 0);
     assert_eq!(source.location().local_path().map(|place| place.join("day=a").exists()), Some(true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vacuum_spares_files_of_clones_after_the_folder_was_moved() {
+    let room = Room::new();
+    let (old, new) = (room.dir.path().join("old"), room.dir.path().join("new"));
+    std::fs::create_dir(&old).unwrap();
+    let place = Location::parse(old.join("source").to_str().unwrap()).unwrap();
+    let new_table = NewTable::new("source".parse().unwrap(), place);
+    let schema = parse_schema("id long, day string").unwrap();
+    let options = WriteOptions::default();
+    create_table(room.catalog.as_ref(), new_table, &schema, &["day".into()], &HashMap::new(), &options).await.unwrap();
+    let source = room.open("source").await;
+    source.write(rows(&[1], &["a"]), SaveMode::Append, &options).await.unwrap();
+    let before = clone_of(&room, &source, "before", |place| place.url().to_string()).await;
+    std::fs::rename(&old, &new).unwrap();
+    std::os::unix::fs::symlink(&new, &old).unwrap();
+    source.write(rows(&[2], &["b"]), SaveMode::Overwrite, &options).await.unwrap();
+    // By the place that it had, and by the one that it has.
+    let linked = clone_of(&room, &source, "linked", |place| place.url().to_string()).await;
+    let moved = clone_of(&room, &source, "moved", |place| place.resolved().url().to_string()).await;
+    source.write(rows(&[3], &["c"]), SaveMode::Overwrite, &options).await.unwrap();
+
+    let id = room.id("source").await;
+    let referring = room.catalog.referring_tables(source.location()).await.unwrap();
+    let names: Vec<_> = referring.iter().map(|table| table.name.name.as_str()).collect();
+    assert_eq!(names, ["before", "linked", "moved"]);
+    let lease = room.catalog.acquire_lease(id, Uuid::from_u128(5), 0, 1_000).await.unwrap().unwrap();
+    let drop = deltalakedb_log::DropTable {
+        mode: deltalakedb_log::DropMode::DeleteFiles,
+        allow_unpublished: true,
+        at_version: None,
+        committer: Committer::default(),
+    };
+    let e = room.catalog.drop_table(&lease, &drop).await.unwrap_err();
+    assert!(e.to_string().contains("default.before, default.linked and default.moved"), "{e}");
+    // Nor does a clone's own vacuum make the catalog forget them.
+    for clone in [&before, &linked, &moved] {
+        clone.vacuum(&now_and_then(0, true), &room.later(60)).await.unwrap();
+    }
+    for lite in [true, false] {
+        let gone = source.vacuum(&now_and_then(0, lite), &room.later(60)).await.unwrap();
+        assert_eq!(gone, Vacuumed::default(), "lite: {lite}");
+    }
+    check(&before, &Scan::default(), &["|1|a|"]).await;
+    for clone in [&linked, &moved] {
+        check(clone, &Scan::default(), &["|2|b|"]).await;
+    }
+}
+
+/// A source whose vacuum has begun and not ended, as its log says, and a clone of its first file, which its second
+/// version does without.
+async fn beside_a_vacuum(room: &Room) -> (DeltaTable, DeltaTable) {
+    let source = room.create("source", "id long, day string", &["day"]).await;
+    let options = WriteOptions::default();
+    source.write(rows(&[1], &["a"]), SaveMode::Append, &options).await.unwrap();
+    let clone = clone_of(room, &source, "clone", |place| place.url().to_string()).await;
+    clone.write(rows(&[2], &["b"]), SaveMode::Overwrite, &options).await.unwrap();
+    let mut parameters = deltalakedb_log::Object::default();
+    parameters.set("vacuumId", "going on");
+    let info = options.info("VACUUM START", parameters);
+    let actions = vec![Action::CommitInfo(deltalakedb_log::action::CommitInfo(info))];
+    let request = CommitRequest::new(room.id("source").await, Uuid::from_u128(9), Base::Exactly(1), actions);
+    room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+    (source, clone)
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_version_of_a_clone_is_neither_held_nor_restored_beside_a_vacuum_of_its_source() {
+    let room = Room::new();
+    let (_, clone) = beside_a_vacuum(&room).await;
+    let going_on = |e: TxnLogError| {
+        assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
+        assert!(e.to_string().contains("a vacuum of default.source is going on since version 2"), "{e}");
+    };
+    going_on(clone.hold(At::Version(1), HOUR, "ann").await.unwrap_err());
+    going_on(clone.restore(At::Version(1), &WriteOptions::default()).await.unwrap_err());
+    assert_eq!(clone.holds().await.unwrap(), []);
+    clone.hold(At::Latest, HOUR, "ann").await.unwrap().release().await.unwrap();
+    // Once it counts no more, both are allowed again.
+    clone.restore(At::Version(1), &room.later(16 * 60)).await.unwrap();
+    assert_eq!(clone.holds().await.unwrap(), []);
+    check(&clone, &Scan::default(), &["|1|a|"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vacuum_of_the_source_spares_what_a_restore_is_about_to_commit() {
+    let room = Room::new();
+    let source = room.create("source", "id long, day string", &["day"]).await;
+    let options = WriteOptions::default();
+    source.write(rows(&[1], &["a"]), SaveMode::Append, &options).await.unwrap();
+    let clone = clone_of(&room, &source, "clone", |place| place.url().to_string()).await;
+    for table in [&source, &clone] {
+        table.write(rows(&[2], &["b"]), SaveMode::Overwrite, &options).await.unwrap();
+    }
+    // The clone's first version is older than its retention.
+    let late = 8 * 24 * 3_600;
+    let restore = || Operation::Restore(At::Version(1).into());
+    room.later(late);
+    let pending = clone.prepare(restore(), &options).await.unwrap().unwrap();
+    assert_eq!(source.vacuum(&now_and_then(0, true), &room.later(late)).await.unwrap(), Vacuumed::default());
+    commit(room.catalog.as_ref(), vec![pending], &options).await.unwrap();
+    assert_eq!(clone.holds().await.unwrap(), []);
+    check(&clone, &Scan::default(), &["|1|a|"]).await;
+
+    // One that is given up, or comes too late, keeps nothing.
+    clone.write(rows(&[2], &["b"]), SaveMode::Overwrite, &options).await.unwrap();
+    let late = 2 * late;
+    room.later(late);
+    clone.prepare(restore(), &options).await.unwrap().unwrap().discard().await;
+    assert_eq!(clone.holds().await.unwrap(), []);
+    let pending = clone.prepare(restore(), &options).await.unwrap().unwrap();
+    let gone = source.vacuum(&now_and_then(0, true), &room.later(late + 2 * 3_600)).await.unwrap();
+    assert_eq!(gone.files.len(), 1);
+    let e = commit(room.catalog.as_ref(), vec![pending], &options).await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::NotFound, "{e}");
+    assert!(e.to_string().contains("has ended, and files of the version may have been removed"), "{e}");
 }

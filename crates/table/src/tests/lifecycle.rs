@@ -7,7 +7,7 @@ use std::path::Path;
 use deltalakedb_log::catalog::TxnLogWriter;
 use deltalakedb_log::retention::{Expiry, HistoryExpiry, Keep};
 use deltalakedb_log::stores::environment;
-use deltalakedb_log::{FileTxnLogReader, FileTxnLogWriter, InactiveTable, TableLifecycle, TableState};
+use deltalakedb_log::{Committer, FileTxnLogReader, FileTxnLogWriter, InactiveTable, TableLifecycle, TableState};
 use deltalakedb_mirror::Mirror;
 
 use super::*;
@@ -63,7 +63,7 @@ async fn the_files_of_a_table_whose_history_ended_are_deleted_with_it() {
     let id = room.id("t").await;
     mirror(&room).publish(id).await.unwrap();
     let keep = Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: 0 };
-    let expiry = Expiry { table: id, keep, up_to: 3, committer: None };
+    let expiry = Expiry { table: id, keep, up_to: 3, committer: Committer::default() };
     assert_eq!(room.catalog.expire(&expiry).await.unwrap().base_version, 3);
     let how = DropOptions { delete_files: true, ..DropOptions::default() };
     let dropped = drop_table(&mirror(&room), id, how, &options).await.unwrap();
@@ -126,7 +126,7 @@ async fn a_deletion_that_was_interrupted_goes_on() {
         mode: deltalakedb_log::DropMode::DeleteFiles,
         allow_unpublished: true,
         at_version: None,
-        committer: None,
+        committer: Committer::default(),
     };
     mirror(&room).drop_table(room.id("t").await, &drop).await.unwrap();
     let there = below(&folder);

@@ -49,7 +49,8 @@ impl Needed {
             return Ok(());
         }
         let mut over = catalog.named_folders(table).await?;
-        over.retain(|folder| !self.folders.contains(folder));
+        // A folder that was moved and is reached through a link is named by another key than when it was recorded.
+        over.retain(|folder| !self.folders.contains(folder) && !self.folders.contains(&folder.resolved()));
         match over.is_empty() {
             true => Ok(()),
             false => catalog.forget_folders(table, newest, &over).await,

@@ -2,10 +2,7 @@
 
 use std::collections::HashMap;
 
-use deltalakedb_log::{Location, canonical_path};
-use object_store::ObjectStoreScheme;
-use object_store::path::Path;
-use url::Url;
+use deltalakedb_log::{Location, PlaceKey, canonical_path};
 
 /// The folder of a table.
 pub(crate) struct Place {
@@ -14,53 +11,9 @@ pub(crate) struct Place {
     local: Vec<u8>,
     /// The same without links.
     real: Vec<u8>,
-    /// The same in a store of objects.
-    stored: Option<Stored>,
+    key: PlaceKey,
     /// Where folders lead that files were named by, links resolved.
     folders: HashMap<Vec<u8>, Option<Vec<u8>>>,
-}
-
-/// A place in a store of objects.
-struct Stored {
-    kind: ObjectStoreScheme,
-    /// The bucket or container; `None` where a URL does not tell it apart from a path.
-    bucket: Option<String>,
-    path: Path,
-}
-
-impl Stored {
-    /// The place a URL means; `None` for one that is not of a store that is known, and for local files.
-    fn parse(url: &str) -> Option<Self> {
-        // The names that other engines use for the same stores.
-        let (scheme, rest) = url.split_once("://")?;
-        let scheme = match scheme.to_ascii_lowercase().as_str() {
-            "s3n" => "s3".into(),
-            "wasb" => "abfs".into(),
-            "wasbs" => "abfss".into(),
-            known => known.to_string(),
-        };
-        let url = Url::parse(&format!("{scheme}://{rest}")).ok()?;
-        let (kind, path) = ObjectStoreScheme::parse(&url).ok()?;
-        let host = url.host_str().map(String::from);
-        let bucket = match (&kind, scheme.as_str()) {
-            (ObjectStoreScheme::Local, _) => return None,
-            (ObjectStoreScheme::Http, _) => host,
-            (_, "https") => None,
-            (ObjectStoreScheme::MicrosoftAzure, _) if !url.username().is_empty() => Some(url.username().to_string()),
-            _ => host,
-        };
-        Some(Self { kind, bucket, path })
-    }
-
-    /// The path of another place below this one.
-    fn strip(&self, other: &Self) -> Option<Vec<u8>> {
-        let unlike = |(a, b): (&String, &String)| a != b;
-        if self.kind != other.kind || self.bucket.as_ref().zip(other.bucket.as_ref()).is_some_and(unlike) {
-            return None;
-        }
-        let parts: Vec<_> = other.path.prefix_match(&self.path)?.collect();
-        Some(parts.iter().map(|part| part.as_ref()).collect::<Vec<_>>().join("/").into_bytes())
-    }
 }
 
 impl Place {
@@ -73,8 +26,7 @@ impl Place {
             path
         };
         let (local, real) = (decoded(location), decoded(&location.resolved()));
-        let stored = Stored::parse(location.url().as_str());
-        Self { location: location.clone(), local, real, stored, folders: HashMap::new() }
+        Self { location: location.clone(), local, real, key: location.key(), folders: HashMap::new() }
     }
 
     pub(crate) fn location(&self) -> &Location {
@@ -83,7 +35,7 @@ impl Place {
 
     /// The decoded path of a file below the table; as it is, where it is elsewhere.
     pub(crate) fn below(&mut self, raw: &str) -> Vec<u8> {
-        if let Some(inside) = self.stored.as_ref().and_then(|stored| stored.strip(&Stored::parse(raw)?)) {
+        if let Some(inside) = PlaceKey::of_url(raw).and_then(|file| self.key.below(&file)) {
             return inside;
         }
         let path = canonical_path(raw);

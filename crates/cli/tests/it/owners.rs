@@ -1,0 +1,48 @@
+//! Tables that a program keeps: `dl` refuses to end them.
+
+use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
+use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
+use deltalakedb_log::conformance::actions::{metadata, protocol};
+use deltalakedb_log::{Action, Catalog, Clock, Location, SystemClock, TableId};
+
+use crate::databases::databases;
+use crate::place::Place;
+
+/// Makes the table `t`, which the row engine keeps.
+fn make_kept(place: &Place) {
+    let uri = CatalogUri::parse(place.catalog()).unwrap();
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let catalog = SqlCatalog::connect(&uri, ConnectOptions::default()).await.unwrap();
+        let location = Location::parse(place.path("t").to_str().unwrap()).unwrap();
+        let new =
+            NewTable { owner: Some("rows:/data".parse().unwrap()), ..NewTable::new("t".parse().unwrap(), location) };
+        let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
+        let id = SystemClock.new_uuid();
+        let request = CommitRequest::new(TableId(id), id, Base::Create(new), actions);
+        catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+        catalog.close().await;
+    });
+}
+
+#[test]
+fn a_table_is_ended_by_its_owner_alone() {
+    for database in databases("owners") {
+        let place = Place::on(*database);
+        make_kept(&place);
+        let says = "default.t is kept by the row engine of /data, which alone commits to it: use `dl sql --data /data`";
+        for refused in [
+            &["drop", "t"][..],
+            &["drop", "t", "--force"],
+            &["drop", "t", "--delete-files", "--yes"],
+            &["rename", "t", "u"],
+            &["detach", "t", "--yes"],
+            &["expire", "t"],
+        ] {
+            let ran = place.dl(refused);
+            assert_eq!(ran.code, Some(1), "{refused:?}: {ran:?}");
+            assert!(ran.err.contains(says), "{refused:?}: {ran:?}");
+        }
+        place.dl(&["expire", "--all"]).good();
+        assert!(place.dl(&["show", "t"]).good().contains("owner      rows:/data"));
+    }
+}

@@ -1,0 +1,208 @@
+//! Which place a URL means: engines spell one place in several ways.
+
+use std::collections::BTreeSet;
+
+use object_store::ObjectStoreScheme;
+use object_store::path::Path;
+use percent_encoding::percent_decode_str;
+use url::{Position, Url};
+
+use crate::location::Location;
+
+/// The identity of a folder, or of a file, in a store: URLs that mean one place have one key.
+///
+/// The schemes that engines have for one kind of store are one (`s3`, `s3a`, `s3n`; `az`, `abfss`, `wasbs`), and so are
+/// the store's own `https` addresses. Of a place in Azure the key has the container and not the account, which `az` URLs
+/// do not name: places in containers of one name in two accounts are taken for one.
+///
+/// A key is spelled like a URL. That of a folder ends in a slash, and the keys of all that is inside of the folder begin
+/// with it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlaceKey(String);
+
+impl PlaceKey {
+    /// The key of a URL; `None` where no store is known that serves it. Links are not followed.
+    pub fn of_url(url: &str) -> Option<Self> {
+        let (scheme, rest) = url.split_once("://")?;
+        // The names that other engines use for the same stores.
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "s3n" => "s3".into(),
+            "wasb" => "abfs".into(),
+            "wasbs" => "abfss".into(),
+            known => known.to_string(),
+        };
+        let is_folder = url.ends_with('/');
+        // A path of the log has neither a query nor a fragment, and writers do not encode all that is in a name.
+        let rest = rest.replace('#', "%23").replace('?', "%3F");
+        let url = Url::parse(&format!("{scheme}://{rest}")).ok()?;
+        if scheme == "file" {
+            return Self::of_local(&url, is_folder);
+        }
+        let (kind, _) = ObjectStoreScheme::parse(&url).ok()?;
+        let authority = &url[Position::BeforeHost..Position::AfterPort];
+        let mut path = Path::from_url_path(url.path());
+        let (store, bucket) = match kind {
+            ObjectStoreScheme::AmazonS3 | ObjectStoreScheme::MicrosoftAzure if scheme == "https" => {
+                let name = if kind == ObjectStoreScheme::AmazonS3 { "s3" } else { "az" };
+                let bucket = match bucket_of_host(authority) {
+                    Some(bucket) => bucket.to_string(),
+                    None => {
+                        let whole = path.ok()?;
+                        let mut parts = whole.parts();
+                        let first = parts.next()?;
+                        path = Ok(parts.collect());
+                        first.as_ref().to_string()
+                    }
+                };
+                (name, bucket)
+            }
+            ObjectStoreScheme::MicrosoftAzure if !url.username().is_empty() => ("az", url.username().to_string()),
+            ObjectStoreScheme::MicrosoftAzure => ("az", authority.to_string()),
+            ObjectStoreScheme::AmazonS3 => ("s3", authority.to_string()),
+            ObjectStoreScheme::GoogleCloudStorage => ("gs", authority.to_string()),
+            _ => (url.scheme(), authority.to_string()),
+        };
+        let mut key = Url::parse(&format!("{store}://{bucket}/")).ok()?;
+        let path = path.ok()?;
+        let parts = path.parts().map(|part| part.as_ref().to_string());
+        key.path_segments_mut().ok()?.pop_if_empty().extend(parts).extend(is_folder.then_some(""));
+        Some(Self(key.into()))
+    }
+
+    fn of_local(url: &Url, is_folder: bool) -> Option<Self> {
+        let path = url.to_file_path().ok()?;
+        let url = if is_folder { Url::from_directory_path(path) } else { Url::from_file_path(path) };
+        Some(Self(url.ok()?.into()))
+    }
+
+    /// The keys of a URL as it is spelled, and with every link in it followed as the file system is now.
+    pub fn all_of_url(url: &str) -> BTreeSet<Self> {
+        Self::of_url(url).into_iter().flat_map(|key| [key.resolved(), key]).collect()
+    }
+
+    /// The key that a catalog stored.
+    pub fn stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same place with every link in it followed, as the file system is now.
+    pub fn resolved(&self) -> Self {
+        Location::stored(&self.0).map_or_else(|_| self.clone(), |place| place.resolved().key())
+    }
+
+    /// Whether it is that folder or inside of it.
+    pub fn is_within(&self, outer: &Self) -> bool {
+        self.0.starts_with(&outer.0)
+    }
+
+    /// The decoded path of a file below this folder; `None` for one that is elsewhere.
+    pub fn below(&self, file: &Self) -> Option<Vec<u8>> {
+        file.0.strip_prefix(&self.0).map(|path| percent_decode_str(path).collect())
+    }
+
+    /// The keys of the folder and of all that it is in, the outermost first.
+    pub fn and_above(&self) -> impl Iterator<Item = &str> {
+        let root = self.0.find("://").map_or(0, |at| at + "://".len());
+        self.0.match_indices('/').map(|(at, _)| at).filter(move |at| *at >= root).map(|at| &self.0[..=at])
+    }
+
+    /// The first text that is behind the key of everything inside of this folder, in the order of their bytes.
+    pub fn end(&self) -> String {
+        // In that order `0` comes after `/`.
+        format!("{}0", self.0.trim_end_matches('/'))
+    }
+}
+
+/// The account of Azure that a URL names.
+pub(crate) fn account_of(url: &Url) -> Option<&str> {
+    let host = url.host_str()?;
+    let is_named = !url.username().is_empty() || url.scheme() == "https";
+    is_named.then(|| host.split_once('.').map_or(host, |(account, _)| account))
+}
+
+/// The bucket that the host of an address of S3 begins with; `None` where the path does.
+fn bucket_of_host(host: &str) -> Option<&str> {
+    [".s3.", ".s3-"].into_iter().filter_map(|s3| host.rfind(s3)).max().map(|at| &host[..at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(url: &str) -> String {
+        PlaceKey::of_url(url).map(|key| key.as_str().to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn spellings_of_one_place_have_one_key() {
+        for (spelled, want) in [
+            ("s3://lake/a b/t/", "s3://lake/a%20b/t/"),
+            ("s3a://lake/a%20b/t/", "s3://lake/a%20b/t/"),
+            ("S3N://lake/a%20b/t", "s3://lake/a%20b/t"),
+            ("s3://lake/", "s3://lake/"),
+            ("https://lake.s3.eu-central-1.amazonaws.com/t/x.parquet", "s3://lake/t/x.parquet"),
+            ("https://my.lake.s3-eu-west-1.amazonaws.com/t/", "s3://my.lake/t/"),
+            ("https://s3.eu-central-1.amazonaws.com/lake/t/", "s3://lake/t/"),
+            ("https://0123.r2.cloudflarestorage.com/lake/t/", "s3://lake/t/"),
+            ("az://lake/t/", "az://lake/t/"),
+            ("azure://lake/t/", "az://lake/t/"),
+            ("abfs://lake/t/", "az://lake/t/"),
+            ("abfss://lake@account.dfs.core.windows.net/t/", "az://lake/t/"),
+            ("wasb://lake@account.blob.core.windows.net/t/", "az://lake/t/"),
+            ("wasbs://lake@account.blob.core.windows.net/t/", "az://lake/t/"),
+            ("https://account.blob.core.windows.net/lake/t/", "az://lake/t/"),
+            ("https://account.dfs.core.windows.net/lake/t/", "az://lake/t/"),
+            ("gs://lake/t/", "gs://lake/t/"),
+            ("http://host:8080/t/", "http://host:8080/t/"),
+            ("file:///nowhere/a b//t/./", "file:///nowhere/a%20b/t/"),
+            ("file:///nowhere/t/../x.parquet", "file:///nowhere/x.parquet"),
+            ("s3://lake/day=#1/x?.parquet", "s3://lake/day=%231/x%3F.parquet"),
+            ("file:///nowhere/day=#1/", "file:///nowhere/day=%231/"),
+            ("nosuch://lake/t/", ""),
+            ("file://host/t/", ""),
+            ("t/x.parquet", ""),
+        ] {
+            assert_eq!(key(spelled), want, "{spelled}");
+        }
+    }
+
+    #[test]
+    fn places_are_around_each_other() {
+        let place = |url: &str| PlaceKey::of_url(url).unwrap();
+        let above = |url: &str| place(url).and_above().map(String::from).collect::<Vec<_>>();
+        assert_eq!(above("s3://bucket/a/b c/"), ["s3://bucket/", "s3://bucket/a/", "s3://bucket/a/b%20c/"]);
+        assert_eq!(above("file:///nowhere/"), ["file:///", "file:///nowhere/"]);
+        assert_eq!(above("s3://bucket/"), ["s3://bucket/"]);
+        let outer = place("s3://bucket/a/");
+        for (other, within) in [
+            ("s3a://bucket/a/", true),
+            ("s3://bucket/a/b/", true),
+            ("s3://bucket/a0/", false),
+            ("s3://bucket/a-b/", false),
+            ("s3://bucket/", false),
+        ] {
+            let other = place(other);
+            assert_eq!(other.is_within(&outer), within, "{other:?}");
+            assert_eq!(other >= outer && other.as_str() < outer.end().as_str(), within, "{other:?}");
+        }
+        assert_eq!(outer.below(&place("s3n://bucket/a/day=a%20b/x.parquet")).unwrap(), b"day=a b/x.parquet");
+        assert_eq!(outer.below(&place("s3://bucket/b/x.parquet")), None);
+    }
+
+    #[test]
+    fn a_folder_that_is_reached_through_a_link_has_both_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| Location::parse(dir.path().to_str().unwrap()).unwrap().url().join(name).unwrap();
+        std::fs::create_dir(dir.path().join("new")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("new"), dir.path().join("old")).unwrap();
+        let want = BTreeSet::from([at("new/t/"), at("old/t/")].map(|url| PlaceKey(url.into())));
+        assert_eq!(PlaceKey::all_of_url(at("old/t/").as_str()), want);
+        assert_eq!(PlaceKey::of_url(at("old/t/").as_str()).unwrap().resolved().as_str(), at("new/t/").as_str());
+        assert_eq!(Location::stored(at("old/t/").as_str()).unwrap().keys(), want);
+    }
+}

@@ -1,0 +1,55 @@
+//! Holding versions beside vacuums: one that began before may have looked for holds already.
+
+use std::time::Duration;
+
+use deltalakedb_log::{At, Catalog, Hold, Result, TableId, TableName, TxnLogError};
+
+use super::check_none_is_going_on;
+use crate::hold::HeldVersion;
+use crate::table::{DeltaTable, Source};
+
+impl DeltaTable {
+    /// Holds a version for so long, by the catalog's clock. `holder` is what others see in a listing of the holds.
+    ///
+    /// # Errors
+    /// [`deltalakedb_log::ErrorKind::Conflict`] while a vacuum is going on that may remove files of the version, of the
+    /// table or of one that it is a shallow clone of;
+    /// [`deltalakedb_log::ErrorKind::NotFound`] when there is no such version.
+    pub async fn hold(&self, at: At, duration: Duration, holder: &str) -> Result<HeldVersion> {
+        let Source::Catalog { catalog, id, name, .. } = &self.source else {
+            return Err(TxnLogError::invalid(format!(
+                "{self} is in no catalog, and only a catalog can hold a version: bring it in with `dl import`"
+            )));
+        };
+        let reader = catalog.reader(*id);
+        let version = reader.snapshot(at).await?.version();
+        let held = HeldVersion::new(catalog, *id, version, duration, holder).await?;
+        // A vacuum that began before may have looked for holds already. What it spares in any case is the newest version.
+        if version < reader.head().await?.version
+            && let Err(e) = check_no_vacuum(catalog.as_ref(), *id, name).await
+        {
+            held.release().await?;
+            return Err(e);
+        }
+        Ok(held)
+    }
+
+    /// What is held of the table, the oldest version first.
+    pub async fn holds(&self) -> Result<Vec<Hold>> {
+        match &self.source {
+            Source::Catalog { catalog, id, .. } => catalog.holds(*id).await,
+            Source::Plain | Source::Reader(_) => Ok(Vec::new()),
+        }
+    }
+}
+
+/// An error where a vacuum is going on that may remove files of an older version: of the table, or of a table of which
+/// it is a shallow clone.
+async fn check_no_vacuum(catalog: &dyn Catalog, table: TableId, name: &TableName) -> Result<()> {
+    let sources = catalog.source_tables(table).await?.into_iter().map(|source| (source.id, source.name));
+    for (table, name) in std::iter::once((table, name.clone())).chain(sources) {
+        let now_ms = catalog.now_ms().await?;
+        check_none_is_going_on(catalog.reader(table).as_ref(), now_ms, &name.to_string()).await?;
+    }
+    Ok(())
+}
