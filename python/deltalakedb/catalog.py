@@ -244,8 +244,8 @@ class Catalog:
         """Drops a table, after its commits are published.
 
         Its name and its place are free then, and `undrop` brings it back until the time
-        of the setting ``retention.time``, or of the catalog, is over, thirty days. Of an import that did
-        not come to its end: gives it up.
+        of the setting ``retention.time``, or of the catalog, is over, thirty days. Of
+        an import that did not come to its end: gives it up.
 
         Args:
             name: its name.
