@@ -173,19 +173,21 @@ impl SqlCatalog {
     /// is judged by what the catalog asks of writers now, not when it was opened.
     async fn begin_write(&self, heads: &[TableId]) -> Result<Writing> {
         let (session, rows) = self.db.write(heads, &schema::Opening::sql(self.server_clock)).await?;
-        self.opened(session, rows)
+        let opening = self.opened(rows)?;
+        let now_ms = opening.now_ms.unwrap_or_else(|| self.clock.now_ms());
+        let identity = (opening.identity.catalog_id, opening.identity.epoch);
+        Ok(Writing { session, now_ms, identity })
     }
 
-    fn opened(&self, session: Box<dyn database::Session>, rows: Vec<database::Row>) -> Result<Writing> {
+    /// What the catalog said at the beginning of a session that will write.
+    fn opened(&self, rows: Vec<database::Row>) -> Result<schema::Opening> {
         let opening = schema::Opening::read(self.db.as_ref(), rows)?;
         schema::check_writable(self.db.as_ref(), &opening.identity)?;
         let before = std::mem::replace(&mut *self.last_identity(), opening.identity);
         if before.epoch != opening.identity.epoch {
             self.compared.clear();
         }
-        let now_ms = opening.now_ms.unwrap_or_else(|| self.clock.now_ms());
-        let identity = (opening.identity.catalog_id, opening.identity.epoch);
-        Ok(Writing { session, now_ms, identity })
+        Ok(opening)
     }
 
     /// The same where the time does not matter.
@@ -196,7 +198,8 @@ impl SqlCatalog {
     /// The same for what may be forgotten when the power is cut, about the mirror of a table. Commits to it go on.
     async fn note(&self, table: TableId) -> Result<Box<dyn database::Session>> {
         let (session, rows) = self.db.note(table, &schema::Opening::sql(self.server_clock)).await?;
-        Ok(self.opened(session, rows)?.session)
+        self.opened(rows)?;
+        Ok(session)
     }
 
     fn last_identity(&self) -> MutexGuard<'_, schema::Identity> {
