@@ -32,6 +32,8 @@ pub(crate) const KEYS: usize = 500;
 /// How often a commit that certainly did not happen is tried again, and for how long.
 const RETRIES: u32 = 3;
 const RETRY_FOR: Duration = Duration::from_secs(30);
+/// From how long on a batch that the database could not take is not tried again one by one.
+const LONG: Duration = Duration::from_secs(5);
 /// The longest pause before the first of these tries; it doubles with each.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -70,11 +72,15 @@ async fn commit_batch(catalog: &SqlCatalog, batch: Vec<Arc<Transaction>>) -> Vec
     if let [transaction] = batch.as_slice() {
         return vec![commit_alone(catalog, transaction).await];
     }
-    if let Ok(outcomes) = retried(catalog, &batch).await {
-        return outcomes;
-    }
-    // One of them may be what the database refuses, and the others not. A database that is away is waited for once.
-    let (mut outcomes, mut away) = (Vec::with_capacity(batch.len()), None);
+    let began = Instant::now();
+    let mut away = match retried(catalog, &batch).await {
+        Ok(outcomes) => return outcomes,
+        // All have waited long enough for a lock or for a database that is away.
+        Err(e) if e.kind() == ErrorKind::Unavailable && began.elapsed() > LONG => Some(e.to_string()),
+        // One of them may be what the database refuses, and the others not.
+        Err(_) => None,
+    };
+    let mut outcomes = Vec::with_capacity(batch.len());
     for transaction in &batch {
         let outcome = match &away {
             Some(message) => Err(TxnLogError::new(ErrorKind::Unavailable, String::clone(message))),

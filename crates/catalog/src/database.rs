@@ -81,8 +81,8 @@ pub(crate) trait Database: Send + Sync + Debug {
     /// Ends every connection.
     async fn close(&self);
 
-    /// Whether it holds `dl_catalog`.
-    async fn has_catalog(&self) -> Result<bool>;
+    /// Whether it holds a table of that name.
+    async fn has_table(&self, name: &str) -> Result<bool>;
 
     /// A session to migrate in: it excludes everyone else who migrates.
     async fn migrate(&self) -> Result<Box<dyn Session>>;

@@ -235,9 +235,9 @@ impl Database for DuckDatabase {
         .await;
     }
 
-    async fn has_catalog(&self) -> Result<bool> {
-        let sql = "SELECT 1 FROM information_schema.tables WHERE table_name = 'dl_catalog'";
-        Ok(!self.query(sql, vec![]).await?.is_empty())
+    async fn has_table(&self, name: &str) -> Result<bool> {
+        let sql = "SELECT 1 FROM information_schema.tables WHERE table_name = ?";
+        Ok(!self.query(sql, vec![name.into()]).await?.is_empty())
     }
 
     async fn migrate(&self) -> Result<Box<dyn Session>> {

@@ -221,7 +221,7 @@ impl Layout {
     /// That of a table as it is stored, and its id: an unfinished load keeps the one it has.
     async fn stored(db: &dyn Database, table: TableId, new: &NewTable) -> Result<(TableId, Self)> {
         let sql = format!(
-            "SELECT t.table_id, {}, {} FROM dl_tables t \
+            "SELECT t.location, t.table_id, {}, {} FROM dl_tables t \
              JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version \
              WHERE t.location_key = ? AND (t.state = 'loading' OR t.table_id = ?)",
             Slots::subquery("t"),
@@ -229,6 +229,9 @@ impl Layout {
         );
         let params = vec![new.location.key().as_str().into(), table.0.into()];
         let Some(mut row) = db.query(&sql, params).await?.pop() else { return Ok((table, Self::default())) };
+        if !Location::stored(&row.text()?)?.is_place_of(&new.location) {
+            return Ok((table, Self::default()));
+        }
         let (table, slots) = (TableId(row.uuid()?), Slots::read(row.opt_text()?.as_deref())?);
         let metadata = codec::read_metadata(&mut row)?;
         let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
@@ -249,15 +252,17 @@ impl Layout {
 }
 
 pub(crate) async fn unfinished(db: &dyn Database, location: &Location) -> Result<Option<UnfinishedLoad>> {
-    let sql = "SELECT table_id, namespace, name, base_version, current_version FROM dl_tables \
+    let sql = "SELECT table_id, namespace, name, base_version, current_version, location FROM dl_tables \
                WHERE location_key = ? AND state = 'loading'";
     let Some(mut row) = db.query(sql, vec![location.key().as_str().into()]).await?.pop() else { return Ok(None) };
-    Ok(Some(UnfinishedLoad {
+    let found = UnfinishedLoad {
         table: TableId(row.uuid()?),
         name: TableName { namespace: row.text()?, name: row.text()? },
         base_version: row.opt_version()?,
         current_version: row.opt_version()?,
-    }))
+    };
+    // One key may stand for places in two accounts.
+    Ok(Location::stored(&row.text()?)?.is_place_of(location).then_some(found))
 }
 
 /// The time of a table's newest version.
@@ -640,14 +645,17 @@ struct Stored {
 impl Stored {
     async fn find(session: &mut dyn Session, table: TableId, new: &NewTable) -> Result<Option<Self>> {
         let sql = format!(
-            "SELECT t.table_id, t.namespace, t.name, t.owner, t.state, t.current_version, t.current_ts, v.set_hash, {} \
-             FROM dl_tables t \
+            "SELECT t.location, t.table_id, t.namespace, t.name, t.owner, t.state, t.current_version, t.current_ts, \
+             v.set_hash, {} FROM dl_tables t \
              LEFT JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
              WHERE t.location_key = ? AND (t.state = 'loading' OR t.table_id = ?)",
             Slots::subquery("t")
         );
         let params = vec![new.location.key().as_str().into(), table.0.into()];
         let Some(mut row) = session.query(&sql, params).await?.pop() else { return Ok(None) };
+        if !Location::stored(&row.text()?)?.is_place_of(&new.location) {
+            return Ok(None);
+        }
         let (table, name) = (TableId(row.uuid()?), TableName { namespace: row.text()?, name: row.text()? });
         let owner = read::owner(&mut row)?;
         let is_loading = row.text()? == "loading";

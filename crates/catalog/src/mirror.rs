@@ -144,11 +144,13 @@ pub(crate) async fn mark_failed(
             return Ok(());
         }
     }
+    // Nothing is kept of a table that has been removed meanwhile.
     let sql = "INSERT INTO dl_mirror_failures (table_id, version, artifact, attempts, last_error, failed_at) \
-               VALUES (?, ?, ?, 1, ?, ?) ON CONFLICT (table_id, version, artifact) DO UPDATE SET \
+               SELECT table_id, CAST(? AS bigint), CAST(? AS text), 1, CAST(? AS text), CAST(? AS bigint) \
+               FROM dl_mirrors WHERE table_id = ? ON CONFLICT (table_id, version, artifact) DO UPDATE SET \
                attempts = dl_mirror_failures.attempts + 1, last_error = excluded.last_error, \
                failed_at = excluded.failed_at";
-    let params = vec![table.0.into(), int(version), artifact.as_str().into(), error.into(), at_ms.into()];
+    let params = vec![int(version), artifact.as_str().into(), error.into(), at_ms.into(), table.0.into()];
     session.write(vec![Write::run(sql, params)]).await?;
     done(session).await
 }

@@ -472,9 +472,9 @@ impl Database for PostgresDatabase {
         self.writers.pool.close().await;
     }
 
-    async fn has_catalog(&self) -> Result<bool> {
-        let sql = "SELECT 1 FROM pg_tables WHERE schemaname = ? AND tablename = 'dl_catalog'";
-        Ok(!self.query(sql, vec![self.name.as_str().into()]).await?.is_empty())
+    async fn has_table(&self, name: &str) -> Result<bool> {
+        let sql = "SELECT 1 FROM pg_tables WHERE schemaname = ? AND tablename = ?";
+        Ok(!self.query(sql, vec![self.name.as_str().into(), name.into()]).await?.is_empty())
     }
 
     async fn migrate(&self) -> Result<Box<dyn Session>> {

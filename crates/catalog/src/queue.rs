@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use deltalakedb_log::commit::{CommitRequest, Outcome};
 use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -81,21 +82,25 @@ impl Queues {
     where
         F: Future<Output = Vec<Result<Outcome>>> + Send + 'static,
     {
-        let transaction = Arc::new(transaction);
+        let (transaction, since) = (Arc::new(transaction), Instant::now());
         loop {
             let (answer, outcome) = oneshot::channel();
-            let waiting = Waiting { transaction: transaction.clone(), since: Instant::now(), answer };
-            if self.push(scope, waiting)? {
+            let is_first = self.push(scope, Waiting { transaction: transaction.clone(), since, answer })?;
+            if is_first {
                 let task = QueueTask { queues: self.clone(), scope, has_ended: false };
                 tokio::spawn(task.run(run.clone()));
             }
             if let Ok(outcome) = outcome.await {
                 return outcome;
             }
-            // The runtime of the task has ended. What had not begun is run by another.
             if transaction.has_started.load(Ordering::Acquire) {
-                return Ok(Outcome::Unknown("the runtime that was committing it has been shut down".into()));
+                return Ok(Outcome::Unknown("the task that was committing it has ended".into()));
             }
+            if is_first {
+                let message = "the runtime is being shut down: nothing was committed";
+                return Err(TxnLogError::new(ErrorKind::Unavailable, message));
+            }
+            // The task was that of another caller, whose runtime may not be driven any more. It is run by another task.
         }
     }
 
@@ -139,9 +144,18 @@ impl QueueTask {
                 () = all_gone(&mut batch) => continue,
                 outcomes = run(transactions) => outcomes,
             };
+            // A runtime of one thread may not be driven any more once the caller that does so has its answer.
+            let is_driven = Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread;
+            if !is_driven {
+                lock(&self.queues.queues).remove(&self.scope);
+                self.has_ended = true;
+            }
             for (waiting, outcome) in batch.into_iter().zip(outcomes) {
                 // Its caller may be gone.
                 let _ = waiting.answer.send(outcome);
+            }
+            if self.has_ended {
+                return;
             }
         }
         self.has_ended = true;
@@ -359,6 +373,51 @@ mod tests {
             is_its_own(tasks.remove(1), 1).await;
             assert!(tasks.remove(0).await.is_err(), "its own task has ended as well");
         });
+    }
+
+    #[test]
+    fn a_runtime_that_only_its_caller_drives_leaves_nobody_waiting() {
+        let (queues, runs) = (Arc::new(Queues::new(100)), Runs::new());
+        let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let waiting = std::thread::scope(|threads| {
+            let first = threads.spawn(|| {
+                let (driven, runs) = (runtime(), runs.clone());
+                let commit = queues.commit(Scope::Catalog, transaction(0), move |batch| runs.clone().run(batch));
+                let outcome = driven.block_on(commit);
+                // It is there, and nobody drives it.
+                (driven, outcome)
+            });
+            while runs.got().is_empty() {
+                std::thread::yield_now();
+            }
+            let second = threads.spawn(|| {
+                let runs = runs.clone();
+                runtime().block_on(queues.commit(Scope::Catalog, transaction(1), move |batch| runs.clone().run(batch)))
+            });
+            while lock(&queues.queues)[&Scope::Catalog].is_empty() {
+                std::thread::yield_now();
+            }
+            runs.may_answer(2);
+            let (driven, outcome) = first.join().unwrap();
+            assert_eq!(outcome.unwrap(), its_own(&transaction(0)));
+            let outcome = second.join().unwrap();
+            drop(driven);
+            outcome
+        });
+        assert_eq!(waiting.unwrap(), its_own(&transaction(1)));
+    }
+
+    #[tokio::test]
+    async fn a_runtime_that_is_shut_down_is_no_endless_loop() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let handle = runtime.handle().clone();
+        runtime.shutdown_background();
+        let queues = Arc::new(Queues::new(100));
+        let refused = std::thread::spawn(move || {
+            let runs = Runs::new();
+            handle.block_on(queues.commit(Scope::Catalog, transaction(0), move |batch| runs.clone().run(batch)))
+        });
+        assert_eq!(refused.join().unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
     }
 
     #[tokio::test(flavor = "multi_thread")]

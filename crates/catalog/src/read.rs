@@ -225,8 +225,12 @@ impl SqlTxnLogReader {
     /// An error where the version has ended: what was read of it meanwhile may be a part. So may one that was the newest
     /// when the read began.
     async fn check_retained(&self, at: RetainedVersion) -> Result<()> {
-        let mut session = self.db().read().await?;
-        self.resolve(session.as_mut(), At::Version(at.version)).await.map(drop)
+        let sql = "SELECT base_version FROM dl_tables WHERE table_id = ? AND state <> 'removing'";
+        let row = self.db().query(sql, vec![self.id()]).await?.pop();
+        match row.map(|mut row| row.opt_version()).transpose()?.flatten() {
+            Some(base) if base <= at.version => Ok(()),
+            _ => self.resolve(self.db().read().await?.as_mut(), At::Version(at.version)).await.map(drop),
+        }
     }
 
     /// What is read of a version, and that error behind it.

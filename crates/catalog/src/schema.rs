@@ -107,7 +107,7 @@ async fn migrate_with(
 async fn apply(db: &dyn Database, clock: &dyn Clock, migrations: &[Migration]) -> Result<(Identity, Vec<Applied>)> {
     let mut session = db.migrate().await?;
     // Under the lock: another process may have been first.
-    let made = db.has_catalog().await?;
+    let made = db.has_table("dl_catalog").await?;
     let version = match made {
         true => {
             let mut rows = session.query("SELECT schema_version FROM dl_catalog", vec![]).await?;
@@ -168,18 +168,23 @@ const COLUMNS: [&str; 5] = ["catalog_id", "epoch", "schema_version", "min_reader
 
 /// Which catalog the database holds, and the migrations it has gone through; `None` where it is none.
 async fn current(db: &dyn Database) -> Result<Option<(Identity, Vec<Applied>)>> {
-    if !db.has_catalog().await? {
+    if !db.has_table("dl_catalog").await? {
         return Ok(None);
     }
     let sql = format!(
-        "SELECT {}, number, name, checksum, backfilled_at FROM dl_catalog JOIN dl_migrations ON number > 0",
+        "SELECT {}, number, name, checksum, backfilled_at FROM dl_catalog LEFT JOIN dl_migrations ON number > 0",
         COLUMNS.join(", ")
     );
+    let rows = match db.query(&sql, vec![]).await {
+        Err(_) if !db.has_table("dl_migrations").await? => return Err(other_text(db, 1, MIGRATIONS[0].name)),
+        rows => rows?,
+    };
     let (mut catalog, mut applied) = (None, Vec::new());
-    for mut row in db.query(&sql, vec![]).await? {
+    for mut row in rows {
         catalog = Some(identity(&mut row)?);
-        let (number, name, checksum) = (row.int()?, row.text()?, row.blob()?);
-        applied.push(Applied { number, name, checksum, is_filled: row.opt_int()?.is_some() });
+        if let (Some(number), Some(name), Some(checksum)) = (row.opt_int()?, row.opt_text()?, row.opt_blob()?) {
+            applied.push(Applied { number, name, checksum, is_filled: row.opt_int()?.is_some() });
+        }
     }
     applied.sort_unstable_by_key(|applied| applied.number);
     Ok(catalog.map(|identity| (identity, applied)))
@@ -192,14 +197,18 @@ fn check_applied(db: &dyn Database, identity: &Identity, applied: &[Applied], mi
         let there = applied.iter().find(|applied| applied.number == number);
         if there.is_none_or(|there| there.checksum != migration.checksum().as_bytes()) {
             let name = there.map_or(migration.name, |there| &there.name);
-            return Err(TxnLogError::invalid(format!(
-                "{} was made with another text of migration {number} ({name}) than this program has: use the program \
-                 that made it, or import its tables into a new catalog",
-                db.describe()
-            )));
+            return Err(other_text(db, number, name));
         }
     }
     Ok(())
+}
+
+fn other_text(db: &dyn Database, number: i64, name: &str) -> TxnLogError {
+    TxnLogError::invalid(format!(
+        "{} was made with another text of migration {number} ({name}) than this program has: use the program that made \
+         it, or import its tables into a new catalog",
+        db.describe()
+    ))
 }
 
 /// From the columns [`COLUMNS`].

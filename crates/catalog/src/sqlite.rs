@@ -183,9 +183,9 @@ impl Database for SqliteDatabase {
         self.writer.close().await;
     }
 
-    async fn has_catalog(&self) -> Result<bool> {
-        let sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'dl_catalog'";
-        Ok(!self.query(sql, vec![]).await?.is_empty())
+    async fn has_table(&self, name: &str) -> Result<bool> {
+        let sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?";
+        Ok(!self.query(sql, vec![name.into()]).await?.is_empty())
     }
 
     async fn migrate(&self) -> Result<Box<dyn Session>> {

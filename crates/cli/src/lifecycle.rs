@@ -151,7 +151,7 @@ pub(crate) async fn inactive(s: &Session) -> Result<Ended> {
             "state": table.state.as_str(),
             "version": table.current_version,
             "droppedAt": table.dropped_at.map(iso),
-            "retainedUntil": table.retained_until.map(iso),
+            "retainedUntil": table.retained_until.filter(|_| table.state == TableState::Dropped).map(iso),
         });
         let cells: Vec<Value> = columns.iter().map(|column| all[*column].clone()).collect();
         listing.row(cells)?;

@@ -103,8 +103,9 @@ impl Location {
 
     /// Whether both are one place: they have one key, and do not name two accounts of Azure.
     pub fn is_place_of(&self, other: &Self) -> bool {
-        let unlike = |(a, b): (&str, &str)| a != b;
-        self.key() == other.key() && !account_of(&self.0).zip(account_of(&other.0)).is_some_and(unlike)
+        let (key, unlike) = (self.key(), |(a, b): (&str, &str)| a != b);
+        let in_azure = key.as_str().starts_with("az://");
+        key == other.key() && !(in_azure && account_of(&self.0).zip(account_of(&other.0)).is_some_and(unlike))
     }
 
     /// The keys of the place as it was registered, and with every link in it followed as the file system is now.

@@ -591,9 +591,8 @@ impl Catalog for MemoryCatalog {
     async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry> {
         let id = {
             let mut tables = self.lock();
-            let place = load.new.location.key();
-            let unfinished =
-                tables.iter().find(|(_, t)| t.is_loading() && t.location.key() == place).map(|(id, _)| *id);
+            let is_there = |t: &Table| t.is_loading() && t.location.is_place_of(&load.new.location);
+            let unfinished = tables.iter().find(|(_, t)| is_there(t)).map(|(id, _)| *id);
             let id = unfinished.unwrap_or(load.table);
             check_free(&tables, &load.new, Some(id))?;
             let table = tables.entry(id).or_insert_with(|| Table::loading(&load.new, &self.stored));
@@ -674,7 +673,7 @@ impl Catalog for MemoryCatalog {
 
     async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>> {
         let tables = self.lock();
-        let found = tables.iter().find(|(_, t)| t.is_loading() && t.location.key() == location.key());
+        let found = tables.iter().find(|(_, t)| t.is_loading() && t.location.is_place_of(location));
         Ok(found.map(|(id, t)| UnfinishedLoad {
             table: *id,
             name: t.name.clone(),

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use deltalakedb_log::lifecycle::RemovedRows;
 use deltalakedb_log::listing::tables;
 use deltalakedb_log::retention::{Expiry, Retention, before};
-use deltalakedb_log::{Catalog, Committer, InactiveTable, Result, TableEntry, TableId, TableName, Version};
+use deltalakedb_log::{
+    Catalog, Committer, ErrorKind, InactiveTable, Result, TableEntry, TableId, TableName, TableRef, Version,
+};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt, future};
 
@@ -57,7 +59,9 @@ impl Mirror {
     /// its `_delta_log` stays as it is.
     pub async fn expire(&self, table: TableId, options: &ExpireOptions) -> Result<ExpiredHistory> {
         let entry = self.entry(table).await?;
-        options.committer.check(&entry.name, entry.owner.as_ref())?;
+        if !options.dry_run {
+            options.committer.check(&entry.name, entry.owner.as_ref())?;
+        }
         self.check_following(&entry).await?;
         let head = self.catalog.reader(table).head().await?;
         let of_table = Retention::of_table(&head.metadata)?;
@@ -108,12 +112,19 @@ impl Mirror {
         let each = shared.clone();
         let owner = options.committer.owner.clone();
         let own = tables(self.catalog.clone(), None).try_filter(move |entry| future::ready(entry.owner == owner));
-        let histories = own.and_then(move |entry| {
+        let histories = own.try_filter_map(move |entry| {
             let shared = each.clone();
             async move {
                 let (mirror, options) = shared.as_ref();
                 let result = mirror.expire(entry.id, options).await;
-                Ok(ExpiryStep::History(entry, result))
+                // A table that was dropped since it was listed has no history to end.
+                let is_gone = match &result {
+                    Err(e) if e.kind() == ErrorKind::NotFound => {
+                        mirror.catalog.find(&TableRef::Id(entry.id)).await?.is_none()
+                    }
+                    _ => false,
+                };
+                Ok((!is_gone).then_some(ExpiryStep::History(entry, result)))
             }
         });
         let over = TablesOver::default();
@@ -172,7 +183,13 @@ impl TablesOver {
         let Some(table) = self.next.pop_front() else { return Ok(None) };
         let result = match dry_run {
             true => Ok(RemovedRows { rows: 0, is_done: false }),
-            false => catalog.remove_table(table.id).await,
+            false => match catalog.remove_table(table.id).await {
+                // Another process has removed the rest of it.
+                Err(e) if e.kind() == ErrorKind::NotFound && catalog.inactive_table(table.id).await?.is_none() => {
+                    Ok(RemovedRows { rows: 0, is_done: true })
+                }
+                result => result,
+            },
         };
         if !dry_run && result.as_ref().is_ok_and(|removed| !removed.is_done) {
             self.next.push_front(table.clone());

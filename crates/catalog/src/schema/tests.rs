@@ -200,6 +200,13 @@ async fn a_catalog_made_with_another_text_of_a_migration_is_refused() {
         let (mut session, _) = db.write(&[], "SELECT 1").await.unwrap();
         session.write(vec![Write::run("DELETE FROM dl_migrations WHERE number = 1", vec![])]).await.unwrap();
         session.commit().await.unwrap();
+        for gone in ["DELETE FROM dl_migrations", "DROP TABLE dl_migrations"] {
+            let refused = schema::migrate(db, &clock, true).await.unwrap_err();
+            assert!(refused.to_string().contains("migration 1 (0001_log)"), "{database:?}: {refused}");
+            let (mut session, _) = db.write(&[], "SELECT 1").await.unwrap();
+            session.write(vec![Write::run(gone, vec![])]).await.unwrap();
+            session.commit().await.unwrap();
+        }
         let refused = schema::migrate(db, &clock, true).await.unwrap_err();
         assert!(refused.to_string().contains("migration 1 (0001_log)"), "{database:?}: {refused}");
         catalog.db.close().await;

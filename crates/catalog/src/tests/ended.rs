@@ -172,7 +172,7 @@ async fn no_row_is_left_of_a_table_that_is_over() {
         }
         // Nothing but the row that keeps the order of versions, however many tables are removed.
         let versions = catalog.db.query("SELECT count(*) FROM dl_table_versions", vec![]).await.unwrap()[0].int();
-        assert_eq!(versions.unwrap(), 1, "{database:?}");
+        assert_eq!(versions.unwrap(), i64::from(!catalog.db.locks_heads()), "{database:?}");
         copy_catalog(&catalog, &copy, &|_, _| {}).await.unwrap();
         assert_eq!(copy.tables_over(None, 9).await.unwrap().len(), 1, "{database:?}: it is over there as well");
         assert!(copy.remove_table(id).await.unwrap().is_done);

@@ -127,8 +127,8 @@ impl Database for Recorded {
     async fn close(&self) {
         self.inner.close().await;
     }
-    async fn has_catalog(&self) -> Result<bool> {
-        self.inner.has_catalog().await
+    async fn has_table(&self, name: &str) -> Result<bool> {
+        self.inner.has_table(name).await
     }
     async fn migrate(&self) -> Result<Box<dyn Session>> {
         self.inner.migrate().await

@@ -99,6 +99,22 @@ pub(super) async fn an_unfinished_one_takes_another_name_or_is_given_up(c: Arc<d
     c.abandon_load(unfinished.table).await.unwrap();
     assert_eq!(c.unfinished_load(&other).await.unwrap(), None);
     refused(c.abandon_load(unfinished.table).await, ErrorKind::NotFound, &["no unfinished import"]);
+
+    // What was begun in one account of Azure does not go on with what another has at that path.
+    let [prod, dev] = ["prod", "dev"]
+        .map(|account| Location::parse(&format!("abfss://lake@{account}.dfs.core.windows.net/other")).unwrap());
+    let begin = |place: &Location, items| HistoryLoad {
+        new: NewTable::new("cloud".parse().unwrap(), place.clone()),
+        items: futures::stream::iter(items).boxed(),
+        ..of(table_id("cloud"), "cloud", vec![])
+    };
+    refused(c.load_history(begin(&prod, broken())).await, ErrorKind::Corrupt, &["2.json"]);
+    assert!(c.unfinished_load(&prod).await.unwrap().is_some());
+    assert_eq!(c.unfinished_load(&dev).await.unwrap(), None);
+    let elsewhere = HistoryLoad { table: table_id("dev"), ..begin(&dev, vec![]) };
+    assert!(c.load_history(elsewhere).await.is_err());
+    assert_eq!(c.unfinished_load(&prod).await.unwrap().map(|load| load.table), Some(table_id("cloud")));
+    c.abandon_load(table_id("cloud")).await.unwrap();
     let t = Table::create(&c, "other").await;
     t.append("fresh").await;
     assert_eq!(t.paths(1).await, ["fresh"], "nothing of it is left");

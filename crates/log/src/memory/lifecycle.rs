@@ -114,7 +114,11 @@ impl TableLifecycle for MemoryCatalog {
 
     async fn inactive_named(&self, name: &TableName) -> Result<Vec<InactiveTable>> {
         let same_name = self.inactive().into_iter().rev().filter(|t| t.name == *name);
-        Ok(same_name.take(SAME_NAME).collect())
+        let (can_be_had, ended): (Vec<_>, Vec<_>) = same_name
+            .partition(|t| matches!(t.state, TableState::Loading | TableState::Dropped | TableState::Deleting));
+        let mut tables = if can_be_had.is_empty() { ended } else { can_be_had };
+        tables.truncate(SAME_NAME);
+        Ok(tables)
     }
 
     async fn tables_over(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
