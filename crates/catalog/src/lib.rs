@@ -20,6 +20,7 @@ mod listing;
 mod load;
 mod locked;
 mod mirror;
+mod missing;
 mod namespaces;
 mod plan;
 mod postgres;
@@ -31,6 +32,7 @@ mod schema;
 mod search;
 mod spool;
 mod sqlite;
+mod table_rows;
 mod uri;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -28,11 +28,11 @@ use crate::commit::{
     KEYS, StoredBody, VERSION_COLUMNS, audit, changes_but_files, check_free, commit_id, end_files, live_keys, register,
     version_values,
 };
-use crate::copy;
 use crate::database::{CommitFailure, Database, Session, Value, Write, placeholders};
 use crate::lifecycle::{find_any, no_table};
 use crate::read;
 use crate::references::NamedFolders;
+use crate::table_rows;
 use crate::{SqlCatalog, Writing, mirror, namespaces, removal};
 
 /// A batch is full at so many file actions, or at so many versions.
@@ -587,7 +587,7 @@ pub(crate) async fn abandon(catalog: &SqlCatalog, table: TableId) -> Result<()> 
         return Err(commit::no_unfinished_load(table));
     }
     let mut writes = removal::newest_of_all(catalog);
-    writes.extend(copy::tables_of_a_table().map(|from| removal::all_of(from, table)));
+    writes.extend(table_rows::tables_of_a_table().map(|from| removal::all_of(from, table)));
     writes.push(audit(catalog, now_ms, None, "IMPORT ABANDONED", table, None));
     session.write(writes).await?;
     session.commit().await.map_err(CommitFailure::into_error)

@@ -4,9 +4,9 @@ use deltalakedb_log::lifecycle::{RemovedRows, STEP_ROWS, no_table};
 use deltalakedb_log::{Catalog, InactiveTable, Result, TableId, TableState};
 
 use crate::commit::audit;
-use crate::database::{CommitFailure, Value, Write};
+use crate::database::{CommitFailure, Session, Value, Write};
 use crate::lifecycle::{TABLES, any_table, find_any};
-use crate::{SqlCatalog, Writing, copy};
+use crate::{SqlCatalog, Writing, table_rows};
 
 /// The tables in which a table may have many rows, with what tells these apart.
 const MANY_ROWS: [(&str, &str); 12] = [
@@ -47,13 +47,27 @@ pub(crate) async fn remove_some(catalog: &SqlCatalog, table: TableId) -> Result<
     let found = find_any(session.as_mut(), table).await?;
     let found = found.ok_or_else(|| no_table(table, &catalog.db.describe(), None))?;
     found.check_removal(now_ms)?;
-    let id = Value::from(table.0);
-    let mut first = newest_of_all(catalog);
     if found.state != TableState::Removing {
         let sql = "UPDATE dl_tables SET state = ? WHERE table_id = ?";
-        first.push(Write::run(sql, vec![TableState::Removing.as_str().into(), id.clone()]));
+        let params = vec![TableState::Removing.as_str().into(), table.0.into()];
+        session.write(vec![Write::run(sql, params)]).await?;
     }
-    session.write(first).await?;
+    let removed = remove_rows(catalog, session.as_mut(), table).await?;
+    if removed.is_done {
+        session.write(vec![audit(catalog, now_ms, None, "TABLE REMOVED", table, None)]).await?;
+    }
+    session.commit().await.map_err(CommitFailure::into_error)?;
+    Ok(removed)
+}
+
+/// Removes some of the rows of a table that [is being removed](TableState::Removing), with its own row last.
+pub(crate) async fn remove_rows(
+    catalog: &SqlCatalog,
+    session: &mut dyn Session,
+    table: TableId,
+) -> Result<RemovedRows> {
+    let id = Value::from(table.0);
+    session.write(newest_of_all(catalog)).await?;
     let mut rows = 0;
     for (from, key) in MANY_ROWS {
         let left = STEP_ROWS - rows;
@@ -62,13 +76,10 @@ pub(crate) async fn remove_some(catalog: &SqlCatalog, table: TableId) -> Result<
         );
         rows += session.write(vec![Write::run(sql, vec![id.clone(), id.clone()])]).await?;
         if rows >= STEP_ROWS {
-            session.commit().await.map_err(CommitFailure::into_error)?;
             return Ok(RemovedRows { rows, is_done: false });
         }
     }
-    rows += session.write(copy::tables_of_a_table().map(|from| all_of(from, table)).collect()).await?;
-    session.write(vec![audit(catalog, now_ms, None, "TABLE REMOVED", table, None)]).await?;
-    session.commit().await.map_err(CommitFailure::into_error)?;
+    rows += session.write(table_rows::tables_of_a_table().map(|from| all_of(from, table)).collect()).await?;
     Ok(RemovedRows { rows, is_done: true })
 }
 

@@ -38,6 +38,12 @@ pub(crate) async fn connect_to(uri: &str, seed: u64) -> Result<SqlCatalog> {
     SqlCatalog::connect(&CatalogUri::parse(uri)?, ConnectOptions { clock, ..Default::default() }).await
 }
 
+/// The same with a clock that the test moves: a server's own would not be moved.
+pub(crate) async fn connect_with(uri: &str, clock: Arc<SeededClock>) -> SqlCatalog {
+    let options = ConnectOptions { clock, server_clock: false, ..Default::default() };
+    SqlCatalog::connect(&CatalogUri::parse(uri).unwrap(), options).await.unwrap()
+}
+
 /// A catalog in a SQLite file.
 pub(crate) async fn open(path: &std::path::Path, seed: u64) -> Result<SqlCatalog> {
     connect_to(&format!("deltasql://sqlite/{}", path.display()), seed).await
@@ -57,7 +63,12 @@ async fn every_database_keeps_every_promise_of_a_catalog() {
 }
 
 async fn create(catalog: &SqlCatalog) -> TableId {
-    let id = TableId(Uuid::from_u128(1));
+    create_as(catalog, 1).await
+}
+
+/// Makes the table with another id.
+async fn create_as(catalog: &SqlCatalog, id: u128) -> TableId {
+    let id = TableId(Uuid::from_u128(id));
     let new = NewTable::new("t".parse().unwrap(), Location::parse("/nowhere/t").unwrap());
     let actions = vec![Action::Protocol(actions::protocol()), Action::Metadata(actions::metadata("{}"))];
     let request = CommitRequest::new(id, Uuid::from_u128(2), Base::Create(new), actions);

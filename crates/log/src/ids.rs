@@ -154,6 +154,11 @@ impl SeededClock {
         Self(Mutex::new((start_ms * 2, fastrand::Rng::with_seed(seed))))
     }
 
+    /// Moves the time on.
+    pub fn advance(&self, ms: i64) {
+        self.with(|(twice, _)| *twice += ms * 2);
+    }
+
     fn with<T>(&self, f: impl FnOnce(&mut (i64, fastrand::Rng)) -> T) -> T {
         f(&mut self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }

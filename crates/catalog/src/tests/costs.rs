@@ -388,7 +388,7 @@ async fn ask(f: &Filled, question: &str) {
             let (id, newest) = (Value::from(f.table.0), newest as i64);
             assert_eq!(copy::next_batch(session.as_mut(), f.table, newest - 10).await.unwrap(), Some(newest));
             let batch = vec![id.clone(), (newest - 10).into(), newest.into()];
-            for (table, columns) in copy::of_versions() {
+            for (table, columns) in table_rows::of_versions() {
                 session.query(&copy::rows_of(table, &columns), batch.clone()).await.unwrap();
             }
             let batch = vec![id, (newest - 10).into(), (newest - 10).into(), newest.into()];

@@ -3,7 +3,7 @@
 use deltalakedb_log::Committer;
 use deltalakedb_log::action::Remove;
 use deltalakedb_log::conformance::actions::{file, txn};
-use deltalakedb_log::retention::{Expiry, HistoryExpiry, Keep};
+use deltalakedb_log::retention::{COMMIT_IDS_MS, Expiry, HistoryExpiry, Keep};
 use deltalakedb_log::{Commit, DropMode, DropTable, TableLifecycle, VersionHolds};
 
 use super::*;
@@ -25,7 +25,7 @@ async fn overwrite(catalog: &SqlCatalog, id: TableId, version: u64) {
 /// The rows of each table of the catalog.
 async fn rows(catalog: &SqlCatalog) -> Vec<(&'static str, i64)> {
     let mut rows = Vec::new();
-    for table in copy::tables_of_a_table().chain(["dl_audit"]) {
+    for table in table_rows::tables_of_a_table().chain(["dl_audit"]) {
         let sql = format!("SELECT count(*) FROM {table}");
         rows.push((table, catalog.db.query(&sql, vec![]).await.unwrap()[0].int().unwrap()));
     }
@@ -136,7 +136,8 @@ fn with_rows_of_tables() -> Vec<String> {
 async fn no_row_is_left_of_a_table_that_is_over() {
     for database in databases("conformance") {
         let dir = tempfile::tempdir().unwrap();
-        let catalog = connect_to(&database.uri(dir.path(), "removed"), 1).await.unwrap();
+        let clock = Arc::new(SeededClock::new(1_700_000_000_000, 1));
+        let catalog = connect_with(&database.uri(dir.path(), "removed"), clock.clone()).await;
         let id = create(&catalog).await;
         for version in 1..=3 {
             overwrite(&catalog, id, version).await;
@@ -150,31 +151,84 @@ async fn no_row_is_left_of_a_table_that_is_over() {
         catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
         catalog.hold(id, 1, i64::MAX, "ann").await.unwrap();
         catalog.mark_failed(id, 3, Artifact::Checkpoint, "why", 1).await.unwrap();
-        let lease = catalog.acquire_lease(id, Uuid::from_u128(5), 0, 1).await.unwrap().unwrap();
-        let mode = DropMode::Retain { ms: 0 };
-        let drop = DropTable { mode, allow_unpublished: true, at_version: None, committer: Committer::default() };
-        catalog.drop_table(&lease, &drop).await.unwrap();
-        let count = async |table: &str| {
-            let sql = format!("SELECT count(*) FROM {table} WHERE table_id = ?");
-            catalog.db.query(&sql, vec![id.0.into()]).await.unwrap()[0].int().unwrap()
-        };
+        let copy = connect_to(&database.uri(dir.path(), "copy of removed"), 2).await.unwrap();
+        copy_catalog(&catalog, &copy, &|_, _| {}).await.unwrap();
+        drop_unpublished(&catalog, id).await;
+        clock.advance(COMMIT_IDS_MS);
         let tables = with_rows_of_tables();
         assert!(tables.len() > 10, "{tables:?}");
         for table in tables.iter().filter(|table| *table != "dl_bounds") {
-            assert!(count(table).await > 0, "{database:?}: {table} has rows before");
+            assert!(count(&catalog, table, id).await > 0, "{database:?}: {table} has rows before");
         }
-        // A copy that was made before does not have what is removed, and a new one neither.
-        let copy = connect_to(&database.uri(dir.path(), "copy of removed"), 2).await.unwrap();
-        copy_catalog(&catalog, &copy, &|_, _| {}).await.unwrap();
         assert!(catalog.remove_table(id).await.unwrap().is_done);
-        for table in &tables {
-            assert_eq!(count(table).await, 0, "{database:?}: {table}");
-        }
-        // Nothing but the row that keeps the order of versions, however many tables are removed.
-        let versions = catalog.db.query("SELECT count(*) FROM dl_table_versions", vec![]).await.unwrap()[0].int();
-        assert_eq!(versions.unwrap(), i64::from(!catalog.db.locks_heads()), "{database:?}");
+        // A copy that was made while the table was live loses it as well.
         copy_catalog(&catalog, &copy, &|_, _| {}).await.unwrap();
-        assert_eq!(copy.tables_over(None, 9).await.unwrap().len(), 1, "{database:?}: it is over there as well");
-        assert!(copy.remove_table(id).await.unwrap().is_done);
+        for catalog in [&catalog, &copy] {
+            for table in &tables {
+                assert_eq!(count(catalog, table, id).await, 0, "{database:?}: {table}");
+            }
+            // Nothing but the row that keeps the order of versions, however many tables are removed.
+            let versions = catalog.db.query("SELECT count(*) FROM dl_table_versions", vec![]).await.unwrap()[0].int();
+            assert_eq!(versions.unwrap(), i64::from(!catalog.db.locks_heads()), "{database:?}");
+        }
+    }
+}
+
+/// How many rows of a table a table of the schema has.
+async fn count(catalog: &SqlCatalog, table: &str, id: TableId) -> i64 {
+    let sql = format!("SELECT count(*) FROM {table} WHERE table_id = ?");
+    catalog.db.query(&sql, vec![id.0.into()]).await.unwrap()[0].int().unwrap()
+}
+
+/// Drops a table without retention.
+async fn drop_unpublished(catalog: &SqlCatalog, id: TableId) {
+    let lease = catalog.acquire_lease(id, Uuid::from_u128(5), 0, 1).await.unwrap().unwrap();
+    let mode = DropMode::Retain { ms: 0 };
+    let drop = DropTable { mode, allow_unpublished: true, at_version: None, committer: Committer::default() };
+    catalog.drop_table(&lease, &drop).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_takes_a_new_table_in_the_place_of_one_that_was_removed() {
+    for database in databases("conformance") {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SeededClock::new(1_700_000_000_000, 1));
+        let source = connect_with(&database.uri(dir.path(), "place source"), clock.clone()).await;
+        let copy = connect_to(&database.uri(dir.path(), "place copy"), 2).await.unwrap();
+        let mut old = create(&source).await;
+        for (id, was) in [(2, "live"), (3, "loading"), (4, "removing")] {
+            copy_catalog(&source, &copy, &|_, _| {}).await.unwrap();
+            // A copy, or a removal in it, may have been interrupted.
+            let sql = "UPDATE dl_tables SET state = ? WHERE table_id = ?";
+            let mut session = copy.write(&[old]).await.unwrap();
+            session.write(vec![Write::run(sql, vec![was.into(), old.0.into()])]).await.unwrap();
+            session.commit().await.unwrap();
+            drop_unpublished(&source, old).await;
+            clock.advance(COMMIT_IDS_MS);
+            assert!(source.remove_table(old).await.unwrap().is_done);
+            let new = create_as(&source, id).await;
+            copy_catalog(&source, &copy, &|_, _| {}).await.unwrap();
+            assert_eq!(copy.tables().await.unwrap(), source.tables().await.unwrap(), "{database:?}: {was}");
+            assert!(copy.inactive_tables(None, 9).await.unwrap().is_empty(), "{database:?}: {was}");
+            let audit = "SELECT count(*) FROM dl_audit";
+            let lines = async |catalog: &SqlCatalog| catalog.db.query(audit, vec![]).await.unwrap()[0].int().unwrap();
+            assert_eq!(lines(&copy).await, lines(&source).await, "{database:?}: {was}");
+            old = new;
+        }
+    }
+}
+
+/// A catalog that has gone on from a copy keeps what it has made since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_loses_no_table_of_its_own() {
+    for database in databases("conformance") {
+        let dir = tempfile::tempdir().unwrap();
+        let source = connect_to(&database.uri(dir.path(), "own source"), 1).await.unwrap();
+        let copy = connect_to(&database.uri(dir.path(), "own copy"), 2).await.unwrap();
+        copy_catalog(&source, &copy, &|_, _| {}).await.unwrap();
+        create(&copy).await;
+        let refused = copy_catalog(&source, &copy, &|_, _| {}).await.unwrap_err();
+        assert!(refused.to_string().contains("default.t") && refused.to_string().contains("commits of its own"));
+        assert_eq!(copy.tables().await.unwrap().len(), 1, "{database:?}");
     }
 }
