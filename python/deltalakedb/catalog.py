@@ -357,7 +357,8 @@ class Catalog:
 
         Args:
             name: the table; without it, all, and what the audit says of that time. Then
-                tables that were dropped and whose retention is over are removed, too.
+                tables that were dropped at least seven days ago and whose retention is
+                over are removed, too.
             keep: versions that were the newest within this time stay; without it, what
                 the table's property ``delta.logRetentionDuration`` says, or else the
                 setting ``retention.time``, or the catalog, thirty days.

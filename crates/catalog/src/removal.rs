@@ -1,6 +1,7 @@
 //! Removing what the catalog has of tables that do not come back: in transactions of so many rows, the row of the table last.
 
 use deltalakedb_log::lifecycle::{RemovedRows, STEP_ROWS, no_table};
+use deltalakedb_log::retention::COMMIT_IDS_MS;
 use deltalakedb_log::{Catalog, InactiveTable, Result, TableId, TableState};
 
 use crate::commit::audit;
@@ -30,14 +31,15 @@ pub(crate) async fn tables_over(
     limit: usize,
 ) -> Result<Vec<InactiveTable>> {
     let now_ms = catalog.now_ms().await?;
-    let (mut and, mut params) = ("", vec![now_ms.into()]);
+    let ids_since_ms = now_ms.saturating_sub(COMMIT_IDS_MS);
+    let (mut and, mut params) = ("", vec![now_ms.into(), ids_since_ms.into()]);
     if let Some(after) = after {
         and = " AND (retained_until, table_id) > (?, ?)";
         params.extend([after.retained_until.into(), after.id.0.into()]);
     }
     let sql = format!(
-        "{TABLES} retained_until IS NOT NULL AND retained_until <= ?{and} \
-         AND state IN ('dropped', 'deleted', 'detached', 'removing') ORDER BY retained_until, table_id LIMIT {limit}"
+        "{TABLES} retained_until IS NOT NULL AND retained_until <= ? AND (state = 'removing' \
+         OR (state IN ('dropped', 'deleted', 'detached') AND dropped_at <= ?)){and} ORDER BY retained_until, table_id LIMIT {limit}"
     );
     catalog.db.query(&sql, params).await?.into_iter().map(any_table).collect()
 }

@@ -59,6 +59,11 @@ async fn every_database_keeps_every_promise_of_a_catalog() {
             Ok(Arc::new(catalog) as Arc<dyn Catalog>)
         })
         .await;
+        conformance::run_with_clock(|seed, clock| async move {
+            let catalog = connect_with(&database.uri(dir, &format!("clock {seed}")), clock).await;
+            Ok(Arc::new(catalog) as Arc<dyn Catalog>)
+        })
+        .await;
     }
 }
 

@@ -17,7 +17,7 @@ use crate::catalog::{
 };
 use crate::commit::{Base, CommitRequest, Committed, ConflictKind, Content, Isolation, NewTable, Outcome};
 use crate::error::{ErrorKind, Result, TxnLogError};
-use crate::ids::TableId;
+use crate::ids::{SeededClock, TableId};
 use crate::location::Location;
 use crate::owner::Committer;
 use crate::predicate::{Comparison, Literal, Predicate};
@@ -204,8 +204,6 @@ where
         listing::a_listing_goes_on_while_tables_come_and_go,
         listing::tables_that_are_not_live_are_listed_page_by_page,
         listing::a_place_is_not_inside_of_another,
-        listing::a_table_that_is_over_is_removed,
-        listing::a_large_table_is_removed_in_steps,
         listing::a_catalog_says_how_much_history_is_kept,
         holds::a_held_version_is_listed_until_its_hold_ends,
         holds::a_version_that_is_not_there_cannot_be_held,
@@ -218,6 +216,20 @@ where
         references::a_place_is_known_however_it_is_spelled,
         references::a_clone_knows_its_sources,
     );
+}
+
+/// Runs the checks for which time must pass, each on a fresh catalog from `fresh(seed, clock)` that takes its time from the
+/// clock.
+pub async fn run_with_clock<F, Fut>(fresh: F)
+where
+    F: Fn(u64, Arc<SeededClock>) -> Fut,
+    Fut: Future<Output = Result<Arc<dyn Catalog>>>,
+{
+    let clock = |seed| Arc::new(SeededClock::new(1_700_000_000_000, seed));
+    let first = clock(1);
+    listing::a_table_that_is_over_is_removed(fresh(1, first.clone()).await.unwrap(), first).await;
+    let second = clock(2);
+    listing::a_large_table_is_removed_in_steps(fresh(2, second.clone()).await.unwrap(), second).await;
 }
 
 struct Table {

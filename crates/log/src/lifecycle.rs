@@ -194,8 +194,8 @@ impl DropMode {
         }
     }
 
-    /// Until when the catalog keeps what it has of the table, when it is dropped at a time. One that does not come back is
-    /// kept for the sake of its [commit ids](crate::retention::COMMIT_IDS_MS).
+    /// Until when the table can be undropped, when it is dropped at a time. One that does not come back is kept for the sake
+    /// of its [commit ids](crate::retention::COMMIT_IDS_MS).
     pub fn retained_until(self, dropped_at: i64) -> i64 {
         dropped_at.saturating_add(match self {
             Self::Retain { ms } => ms,
@@ -226,7 +226,7 @@ pub struct InactiveTable {
     pub state: TableState,
     /// When it was dropped, in milliseconds since 1970.
     pub dropped_at: Option<i64>,
-    /// Until when the catalog keeps what it has of it, in milliseconds since 1970; a dropped table can be undropped so long.
+    /// The end of its retention, in milliseconds since 1970: a dropped table can be undropped so long.
     pub retained_until: Option<i64>,
     /// The oldest retained version, once there is one.
     pub base_version: Option<Version>,
@@ -277,13 +277,19 @@ impl InactiveTable {
         }
     }
 
-    /// Whether the catalog need not keep what it has of it any more, at that time: it was dropped or detached, its files
-    /// are deleted if they were to be, and its retention is over.
+    /// From when on the catalog need not keep what it has of it: its retention is over, and the ids of its commits were
+    /// kept [as long as they must be](COMMIT_IDS_MS).
+    fn removable_at(&self) -> Option<i64> {
+        Some(self.retained_until?.max(self.dropped_at?.saturating_add(COMMIT_IDS_MS)))
+    }
+
+    /// Whether the catalog need not keep what it has of it any more, at that time: it was dropped or detached at least
+    /// [`COMMIT_IDS_MS`] before, its files are deleted if they were to be, and its retention is over.
     pub fn is_over(&self, now_ms: i64) -> bool {
         match self.state {
             TableState::Loading | TableState::Live | TableState::Deleting => false,
             TableState::Dropped | TableState::Deleted | TableState::Detached => {
-                self.retained_until.is_some_and(|until| until <= now_ms)
+                self.removable_at().is_some_and(|at| at <= now_ms)
             }
             TableState::Removing => true,
         }
@@ -297,8 +303,10 @@ impl InactiveTable {
         if self.state == TableState::Live {
             return Err(TxnLogError::not_found(format!("{}: only a table that was dropped is removed", self.fate())));
         }
-        let until = self.retained_until.map(|ms| format!(" before {}", format_ms(ms))).unwrap_or_default();
-        Err(TxnLogError::invalid(format!("{} and is not removed{until}: {}", self.fate(), self.advice())))
+        let before = self.removable_at().map(|ms| format!(" before {}", format_ms(ms))).unwrap_or_default();
+        let is_retained = self.state != TableState::Dropped || self.check_undrop(now_ms).is_ok();
+        let advice = if is_retained { self.advice() } else { "the ids of its commits are kept until then".into() };
+        Err(TxnLogError::invalid(format!("{} and is not removed{before}: {advice}", self.fate())))
     }
 
     /// The error of whoever asks for it as for a table that is live.

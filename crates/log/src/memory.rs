@@ -910,5 +910,9 @@ mod tests {
             Ok(Arc::new(MemoryCatalog::new(clock)) as Arc<dyn Catalog>)
         })
         .await;
+        conformance::run_with_clock(
+            |_, clock| async move { Ok(Arc::new(MemoryCatalog::new(clock)) as Arc<dyn Catalog>) },
+        )
+        .await;
     }
 }

@@ -317,10 +317,16 @@ async fn a_catalog_behind_a_pooler_keeps_every_promise() {
     let server = in_server("public");
     let pooler = Pooler(tempfile::tempdir().unwrap());
     let own = port(&postgres("pgbouncer", &pooler.0, &[&place(&server).port.unwrap().to_string()], &[]));
-    conformance::run(|seed| async move {
-        let uri = changed(&in_server(&format!("pooled_{seed}")), |place| place.port = Some(own));
-        let catalog = connect(&uri).await;
-        Ok(Arc::new(catalog) as Arc<dyn Catalog>)
+    let uri = |name: &str| changed(&in_server(name), |place| place.port = Some(own));
+    conformance::run(|seed| {
+        let uri = uri(&format!("pooled_{seed}"));
+        async move { Ok(Arc::new(connect(&uri).await) as Arc<dyn Catalog>) }
+    })
+    .await;
+    conformance::run_with_clock(|seed, clock| {
+        let uri = CatalogUri::parse(&uri(&format!("pooled_clock_{seed}"))).unwrap();
+        let options = ConnectOptions { clock, server_clock: false, ..ConnectOptions::default() };
+        async move { Ok(Arc::new(SqlCatalog::connect(&uri, options).await?) as Arc<dyn Catalog>) }
     })
     .await;
 }

@@ -1,7 +1,32 @@
 //! History that ends.
 
+use std::sync::Arc;
+
+use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
+use deltalakedb_log::retention::COMMIT_IDS_MS;
+use deltalakedb_log::{
+    Catalog, Clock, Committer, DropMode, DropTable, SeededClock, SystemClock, TableLifecycle, TableRef,
+};
+
 use crate::databases::databases;
 use crate::place::Place;
+
+/// Drops a table as if it had been done a week ago, without retention.
+fn drop_a_week_ago(place: &Place, name: &str) {
+    let uri = CatalogUri::parse(place.catalog()).unwrap();
+    let clock = SeededClock::new(SystemClock.now_ms() - COMMIT_IDS_MS - 60_000, 1);
+    let options = ConnectOptions { clock: Arc::new(clock), server_clock: false, ..ConnectOptions::default() };
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let catalog = SqlCatalog::connect(&uri, options).await.unwrap();
+        let table = catalog.find(&TableRef::Name(name.parse().unwrap())).await.unwrap().unwrap().id;
+        let now_ms = SystemClock.now_ms();
+        let lease = catalog.acquire_lease(table, SystemClock.new_uuid(), now_ms, now_ms + 60_000).await;
+        let mode = DropMode::Retain { ms: 0 };
+        let drop = DropTable { mode, allow_unpublished: false, at_version: None, committer: Committer::default() };
+        catalog.drop_table(&lease.unwrap().unwrap(), &drop).await.unwrap();
+        catalog.close().await;
+    });
+}
 
 /// A table `t` of six versions, of which each but the first replaces its rows, and which keeps no removed files.
 fn table(place: &Place) {
@@ -63,7 +88,9 @@ fn tables_that_are_over_leave_the_catalog() {
         table(&place);
         place.dl(&["create", "kept", "--location", "kept", "--schema", "id long"]).good();
         place.dl(&["drop", "kept"]).good();
-        place.dl(&["drop", "t", "--set", "retention.time=0s"]).good();
+        place.dl(&["create", "young", "--location", "young", "--schema", "id long"]).good();
+        place.dl(&["drop", "young", "--set", "retention.time=0s"]).good();
+        drop_a_week_ago(&place, "t");
         let listed = |args: &[&str]| place.dl(&[args, &["--format", "json"]].concat()).json();
         let names = |listed: serde_json::Value| -> Vec<String> {
             listed.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap().into()).collect()
@@ -71,10 +98,14 @@ fn tables_that_are_over_leave_the_catalog() {
         let would = listed(&["expire", "--all", "--dry-run"]);
         assert_eq!(names(would.clone()), ["default.t"]);
         assert!(would[0]["result"].as_str().unwrap().contains("would be removed"), "{would}");
-        assert_eq!(names(listed(&["tables", "--dropped"])), ["default.kept", "default.t"], "nothing was done");
+        assert_eq!(
+            names(listed(&["tables", "--dropped"])),
+            ["default.kept", "default.t", "default.young"],
+            "nothing was done"
+        );
         let removed = listed(&["expire", "--all"]);
         assert!(removed[0]["result"].as_str().unwrap().contains("had of default.t is removed"), "{removed}");
-        assert_eq!(names(listed(&["tables", "--dropped"])), ["default.kept"]);
+        assert_eq!(names(listed(&["tables", "--dropped"])), ["default.kept", "default.young"]);
         assert!(place.path("t/_delta_log/00000000000000000005.json").exists(), "its files stay");
         assert!(place.dl(&["undrop", "t"]).err.contains("no table default.t was dropped"));
         assert_eq!(listed(&["expire", "--all"]).as_array().unwrap().len(), 0);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::catalog::{check_apart, require};
-use crate::ids::TableName;
+use crate::ids::{Clock, TableName};
 use crate::lifecycle::{DropMode, DropTable, InactiveTable, RemovedRows, TableState};
 use crate::listing::{self, TablePage};
 use crate::retention::{COMMIT_IDS_MS, Retention};
@@ -165,18 +165,26 @@ async fn remove(c: &Arc<dyn Catalog>, table: TableId) -> u32 {
     steps
 }
 
-pub(super) async fn a_table_that_is_over_is_removed(c: Arc<dyn Catalog>) {
+pub(super) async fn a_table_that_is_over_is_removed(c: Arc<dyn Catalog>, clock: Arc<SeededClock>) {
     let (t, kept) = (Table::create(&c, "t").await, Table::create(&c, "kept").await);
     let first = t.append("a").await;
     let point = c.point().await.unwrap();
     refused(c.remove_table(t.id).await, ErrorKind::NotFound, &["default.t is live"]);
     drop_as(&t, DropMode::Retain { ms: 0 }).await;
     drop_as(&kept, DropMode::Retain { ms: 1_000_000_000 }).await;
+    clock.advance(1_000);
     let (detached, deleted) = (Table::create(&c, "detached").await, Table::create(&c, "deleted").await);
     drop_as(&detached, DropMode::Detach).await;
     drop_as(&deleted, DropMode::DeleteFiles).await;
-    assert_eq!(over(&c).await, [t.id]);
-    assert!(c.tables_over(c.inactive_table(t.id).await.unwrap().as_ref(), 10).await.unwrap().is_empty());
+    // Whoever sends again what made a table learns what became of it for a week, however short the retention is.
+    assert!(over(&c).await.is_empty());
+    refused(
+        c.remove_table(t.id).await,
+        ErrorKind::Invalid,
+        &["default.t was dropped", "not removed before 2023-11-21", "the ids of its commits are kept until then"],
+    );
+    assert_eq!(Table::create(&c, "t").await.id, t.id);
+    assert_eq!(c.find(&TableRef::Name(name("t"))).await.unwrap(), None, "it was not made again");
     refused(c.remove_table(kept.id).await, ErrorKind::Invalid, &["default.kept was dropped", "dl undrop"]);
     refused(c.remove_table(detached.id).await, ErrorKind::Invalid, &["default.detached was detached", "not removed"]);
     refused(
@@ -191,6 +199,10 @@ pub(super) async fn a_table_that_is_over_is_removed(c: Arc<dyn Catalog>) {
     let request = t.request(Base::Exactly(0), vec![Action::Add(file("a", 0, 9))]);
     assert_eq!(c.find_commit(t.id, request.commit_id).await.unwrap(), Some(first));
 
+    let kept_until = c.inactive_table(t.id).await.unwrap().and_then(|table| table.dropped_at).unwrap() + COMMIT_IDS_MS;
+    clock.advance(kept_until - clock.now_ms());
+    assert_eq!(over(&c).await, [t.id]);
+    assert!(c.tables_over(c.inactive_table(t.id).await.unwrap().as_ref(), 10).await.unwrap().is_empty());
     assert_eq!(remove(&c, t.id).await, 1);
     assert_eq!(c.inactive_table(t.id).await.unwrap(), None);
     assert!(c.inactive_named(&name("t")).await.unwrap().is_empty());
@@ -211,12 +223,13 @@ pub(super) async fn a_table_that_is_over_is_removed(c: Arc<dyn Catalog>) {
     c.undrop_table(kept.id, None, None).await.unwrap();
 }
 
-pub(super) async fn a_large_table_is_removed_in_steps(c: Arc<dyn Catalog>) {
+pub(super) async fn a_large_table_is_removed_in_steps(c: Arc<dyn Catalog>, clock: Arc<SeededClock>) {
     let t = Table::create(&c, "t").await;
     let files = (0..12_000).map(|n| Action::Add(file(&format!("f{n}"), 0, 9))).collect();
     t.commit(files).await;
     t.append("more").await;
     drop_as(&t, DropMode::Retain { ms: 0 }).await;
+    clock.advance(COMMIT_IDS_MS);
     assert_eq!(remove(&c, t.id).await, 2);
     assert_eq!(Table::create(&c, "t").await.append("a").await.version, 1);
 }
