@@ -225,7 +225,7 @@ impl TableLifecycle for SqlCatalog {
         let order = format!("ORDER BY {DROPPED_AT} DESC, table_id DESC LIMIT {SAME_NAME}");
         // Those of which something can still be had come alone, however many there are of the others.
         for state in ["IN ('loading', 'dropped', 'deleting')", "IN ('deleted', 'detached', 'removing')"] {
-            let sql = format!("{TABLES} state {state} AND namespace = ? AND name = ? {order}");
+            let sql = format!("{TABLES} state <> 'live' AND state {state} AND namespace = ? AND name = ? {order}");
             let rows = self.db.query(&sql, vec![name.namespace.as_str().into(), name.name.as_str().into()]).await?;
             if !rows.is_empty() {
                 return rows.into_iter().map(any_table).collect();
