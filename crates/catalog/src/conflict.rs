@@ -1,7 +1,8 @@
 //! Which of the commits after a request's base it conflicts with, found while their table is locked.
 //!
 //! Others wait meanwhile, so as little is read as the request allows. For a blind append nothing is, unless the head says
-//! that protocol or metadata changed since; one with a txn or a domain asks four small tables; who removes or reads single files looks at the commits that removed files; and only who reads by predicates, or the
+//! that protocol or metadata changed since. For one with a txn or a domain four small tables are. A request that removes
+//! or reads single files needs the commits that removed files, and only one that reads by predicates, or the
 //! whole table, looks at all. The commits themselves come one by one, a few megabytes at a time.
 
 use deltalakedb_log::commit::{self, ConflictChecker, WinningCommit, WinningFiles};

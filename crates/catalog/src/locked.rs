@@ -298,17 +298,7 @@ impl LockedHead {
     /// A table that a request creates.
     fn of_new(new: &commit::NewTable) -> Self {
         Self {
-            current: Current {
-                name: new.name.clone(),
-                owner: new.owner.clone(),
-                version: None,
-                timestamp: 0,
-                leap: None,
-                state: None,
-                set_hash: SetHash::default(),
-                conflict: None,
-                live: HashMap::new(),
-            },
+            current: Current::without_version(new.name.clone(), new.owner.clone()),
             mirror: MirrorState::Following,
             oldest: 0,
             state: TableState::Live,

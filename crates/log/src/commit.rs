@@ -368,6 +368,23 @@ pub struct Current {
     pub live: HashMap<FileKey, Add>,
 }
 
+impl Current {
+    /// What is stored of a table that has no version yet.
+    pub fn without_version(name: TableName, owner: Option<TableOwner>) -> Self {
+        Self {
+            name,
+            owner,
+            version: None,
+            timestamp: 0,
+            leap: None,
+            state: None,
+            set_hash: SetHash::default(),
+            conflict: None,
+            live: HashMap::new(),
+        }
+    }
+}
+
 /// A commit that is decided: what a catalog stores.
 #[derive(Clone, Debug)]
 pub struct Prepared {

@@ -22,7 +22,7 @@ use crate::ids::{Clock, TableName};
 use crate::lifecycle::DETACH;
 use crate::location::Location;
 use crate::object::Object;
-use crate::path::{FileKey, PathKey, SetHash};
+use crate::path::{FileKey, PathKey};
 use crate::snapshot::{At, Head};
 use crate::stamp::Stamp;
 use crate::stores::Stores;
@@ -122,19 +122,8 @@ impl FileTxnLogWriter {
             let file = self.dir.name(&commit_path(version));
             return Err(TxnLogError::new(ErrorKind::Unavailable, format!("{file} was there, and is not listed")));
         }
-        let mut current = Current {
-            name: self.table_name(),
-            // A table that no catalog manages has none.
-            owner: request.owner.clone(),
-            version: None,
-            timestamp: 0,
-            leap: None,
-            state: None,
-            // Nobody keeps the hash of a log that no catalog manages.
-            set_hash: SetHash::default(),
-            conflict: None,
-            live: Default::default(),
-        };
+        // A table that no catalog manages has no owner, and no hash of its files is stored.
+        let mut current = Current::without_version(self.table_name(), request.owner.clone());
         if let Some((log, head, conflict, live)) = there {
             self.check_unmanaged(log).await?;
             current.live = live;
