@@ -367,7 +367,8 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         });
-        ends.shutdown_background();
+        // Until its tasks are dropped.
+        ends.shutdown_timeout(Duration::from_secs(60));
         runs.may_answer(2);
         stays.block_on(async {
             is_its_own(tasks.remove(1), 1).await;
