@@ -51,7 +51,7 @@ pub use holds::{Hold, VersionHolds};
 pub use ids::{Clock, CommitId, SeededClock, SystemClock, TableId, TableName};
 pub use lifecycle::{DropMode, DropTable, InactiveTable, TableLifecycle, TableState};
 pub use listing::{TableListing, TablePage};
-pub use local::{Durability, LocalFiles, ModifiedAt};
+pub use local::{Durability, LocalFiles, ModifiedAt, NewFile};
 pub use location::Location;
 pub use memory::MemoryCatalog;
 pub use namespaces::CatalogNamespaces;

@@ -11,8 +11,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use futures::StreamExt;
+use bytes::Bytes;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -20,6 +21,9 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
+
+/// Files of [`LocalFiles::put_new`] that are written at a time: the syncs of several cost little more than one.
+const STAGED: usize = 16;
 
 /// What has reached the disk when a write is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -36,6 +40,17 @@ pub enum Durability {
 /// that readers of a local `_delta_log` take for the commit's, so the file has it as soon as it is seen.
 #[derive(Clone, Copy, Debug)]
 pub struct ModifiedAt(pub SystemTime);
+
+/// A file that is to be put where there is none.
+#[derive(Clone, Debug)]
+pub struct NewFile {
+    /// Its path below the root.
+    pub path: Path,
+    /// What is in it.
+    pub bytes: Bytes,
+    /// The time it is to have.
+    pub modified: SystemTime,
+}
 
 /// A local directory as an object store. The directory need not exist before the first put.
 #[derive(Clone, Debug)]
@@ -58,17 +73,49 @@ impl LocalFiles {
             let mut folders = std::collections::BTreeSet::new();
             for file in &files {
                 let file = this.existing(file)?.path_to_filesystem(file)?;
-                File::open(&file).and_then(|f| f.sync_all()).map_err(|e| failed(&file, e))?;
+                sync(&file).map_err(|e| failed(&file, e))?;
                 // Up to the one that the root is in: these may be new.
                 let below = file.ancestors().skip(1).take_while(|dir| dir.starts_with(this.root.as_path()));
                 folders.extend(below.map(FsPath::to_path_buf));
                 folders.extend(this.root.parent().map(FsPath::to_path_buf));
             }
             // The deepest first.
-            folders
-                .iter()
-                .rev()
-                .try_for_each(|dir| File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| failed(dir, e)))
+            folders.iter().rev().try_for_each(|dir| sync(dir).map_err(|e| failed(dir, e)))
+        })
+        .await
+    }
+
+    /// Puts new files, which are seen in the order given: how many there are before the first in whose place there is a
+    /// file already. Their folder is synced once for all of them.
+    ///
+    /// # Errors
+    /// Some of the first may be there then.
+    pub async fn put_new(&self, files: Vec<NewFile>) -> Result<usize> {
+        let stage = |file: NewFile| {
+            let this = self.clone();
+            blocking(move || {
+                let (_, target) = this.ready(&file.path)?;
+                let staged = Staged::write(&target, &file.bytes.into(), Some(file.modified), this.durability);
+                staged.map_err(|e| failed(&target, e))
+            })
+        };
+        let staged: Vec<Staged> = futures::stream::iter(files).map(stage).buffered(STAGED).try_collect().await?;
+        let durability = self.durability;
+        blocking(move || {
+            let mut folders = std::collections::BTreeSet::new();
+            let mut put = 0;
+            for staged in staged {
+                match staged.create() {
+                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => break,
+                    done => done.map_err(|e| failed(&staged.target, e))?,
+                }
+                put += 1;
+                folders.extend(staged.target.parent().map(FsPath::to_path_buf));
+            }
+            for folder in folders.iter().filter(|_| durability == Durability::Full) {
+                sync(folder).map_err(|e| failed(folder, e))?;
+            }
+            Ok(put)
         })
         .await
     }
@@ -202,8 +249,7 @@ impl MultipartUpload for SyncedUpload {
         let done = self.upload.complete().await?;
         let target = self.target.clone();
         blocking(move || {
-            let synced =
-                File::open(&target).and_then(|f| f.sync_all()).and_then(|()| sync_parent(&target, Durability::Full));
+            let synced = sync(&target).and_then(|()| sync_parent(&target, Durability::Full));
             synced.map_err(|e| failed(&target, e))
         })
         .await?;
@@ -222,11 +268,29 @@ fn write(
     time: Option<SystemTime>,
     durability: Durability,
 ) -> io::Result<()> {
-    let mut staged_name = target.as_os_str().to_os_string();
-    staged_name.push(format!("#{}", fastrand::u64(..)));
-    let staged = PathBuf::from(staged_name);
-    let written = (|| {
-        let mut file = File::create_new(&staged)?;
+    let staged = Staged::write(target, payload, time, durability)?;
+    if create { staged.create() } else { staged.replace() }?;
+    drop(staged);
+    sync_parent(target, durability)
+}
+
+/// A file that is written and does not have its name yet. Dropped, it is gone.
+struct Staged {
+    target: PathBuf,
+    path: PathBuf,
+}
+
+impl Staged {
+    fn write(
+        target: &FsPath,
+        payload: &PutPayload,
+        time: Option<SystemTime>,
+        durability: Durability,
+    ) -> io::Result<Self> {
+        let mut path = target.as_os_str().to_os_string();
+        path.push(format!("#{}", fastrand::u64(..)));
+        let mut file = File::create_new(&path)?;
+        let staged = Self { target: target.to_path_buf(), path: path.into() };
         payload.iter().try_for_each(|chunk| file.write_all(chunk))?;
         if let Some(time) = time {
             file.set_modified(time)?;
@@ -234,14 +298,25 @@ fn write(
         if durability == Durability::Full {
             file.sync_all()?;
         }
-        if create { fs::hard_link(&staged, target) } else { fs::rename(&staged, target) }
-    })();
-    if create || written.is_err() {
-        // Left behind it would only waste space: readers never see names of this form.
-        let _ = fs::remove_file(&staged);
+        Ok(staged)
     }
-    written?;
-    sync_parent(target, durability)
+
+    /// Gives it its name, unless there is a file of that name.
+    fn create(&self) -> io::Result<()> {
+        fs::hard_link(&self.path, &self.target)
+    }
+
+    /// Gives it its name, whatever there is.
+    fn replace(&self) -> io::Result<()> {
+        fs::rename(&self.path, &self.target)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // Left behind it would only waste space: readers never see names of this form.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 /// Makes a directory and its missing parents; each is synced into the one above it.
@@ -261,9 +336,13 @@ fn make_dir(dir: &FsPath, durability: Durability) -> io::Result<()> {
 
 fn sync_parent(path: &FsPath, durability: Durability) -> io::Result<()> {
     match path.parent().filter(|_| durability == Durability::Full) {
-        Some(dir) => File::open(dir)?.sync_all(),
+        Some(dir) => sync(dir),
         None => Ok(()),
     }
+}
+
+fn sync(path: &FsPath) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 fn failed(path: &FsPath, e: io::Error) -> Error {
@@ -318,8 +397,18 @@ mod tests {
         assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "four");
         assert_eq!(fs::metadata(dir.path().join("not/yet/a=1/x.json")).unwrap().modified().unwrap(), at);
         store.sync(vec![path.clone()]).await.unwrap();
-        let names: Vec<_> =
+        let new = |name: &str, text: &'static str| NewFile {
+            path: format!("a=1/{name}.json").into(),
+            bytes: Bytes::from_static(text.as_bytes()),
+            modified: at,
+        };
+        let files = vec![new("y", "1"), new("z", "2"), new("x", "3"), new("w", "4")];
+        assert_eq!(store.put_new(files).await.unwrap(), 2, "up to the one that is there, and nothing behind it");
+        assert_eq!(fs::metadata(dir.path().join("not/yet/a=1/z.json")).unwrap().modified().unwrap(), at);
+        let mut names: Vec<_> =
             fs::read_dir(dir.path().join("not/yet/a=1")).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(names, ["x.json"]);
+        names.sort();
+        assert_eq!(names, ["x.json", "y.json", "z.json"]);
+        assert_eq!(store.get(&path).await.unwrap().bytes().await.unwrap(), "four");
     }
 }

@@ -185,6 +185,8 @@ impl Mirror {
         checkpoint: &StoredCheckpoint,
         state: &CheckpointState,
     ) -> Result<bool> {
+        let turns = self.turns(entry.id);
+        let _turn = turns.lease.lock().await;
         for _ in 0..TRIES {
             let Some(lease) = self.lease(entry.id).await? else {
                 self.clock.sleep(PAUSE).await;

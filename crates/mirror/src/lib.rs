@@ -21,6 +21,7 @@ mod put;
 mod repair;
 mod settle;
 mod status;
+mod turns;
 mod upkeep;
 mod verify;
 

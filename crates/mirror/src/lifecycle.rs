@@ -15,7 +15,7 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 
 use crate::behind::check_not_behind;
-use crate::publish::{Mirror, lock};
+use crate::publish::Mirror;
 use crate::upkeep::{below_table, delete};
 
 /// How often a drop begins again because something was committed or published meanwhile.
@@ -89,17 +89,17 @@ impl Mirror {
     }
 
     async fn drop_under_lease(&self, entry: &TableEntry, drop: &DropTable) -> Result<()> {
-        let turn = self.turn(entry.id);
-        let _turn = turn.lock().await;
+        let turns = self.turns(entry.id);
+        let _turn = turns.publishing.lock().await;
         match self.settle_in_turn(entry.id).await {
             Err(e) if drop.allow_unpublished => tracing::debug!(table = %entry.name, error = %e, "not settled"),
             settled => settled?,
         }
+        let _lease_turn = turns.lease.lock().await;
         let lease = self.wait_for_lease(entry).await?;
         match self.catalog.drop_table(&lease, drop).await {
             Ok(()) => {
-                lock(&self.shared.unsettled).remove(&entry.id);
-                lock(&self.shared.tables).remove(&entry.id);
+                self.forget(entry.id);
                 Ok(())
             }
             Err(e) => {

@@ -1,9 +1,8 @@
 //! Publishing: version N after N-1, never over what is there, the same bytes at every try.
 
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +11,7 @@ use deltalakedb_log::catalog::{Artifact, FutureTimes, Lease, require};
 use deltalakedb_log::listing::tables;
 use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{
-    Catalog, Clock, Commit, Durability, ErrorKind, LocalFiles, Location, Result, TableEntry, TableId, TableRef,
+    Catalog, Clock, Commit, Durability, ErrorKind, LocalFiles, NewFile, Result, TableEntry, TableId, TableRef,
     TxnLogError, Version,
 };
 use futures::stream::BoxStream;
@@ -22,8 +21,8 @@ use uuid::Uuid;
 
 use crate::checksum::{self, Known};
 use crate::commits;
-use crate::put::{Failure, commit_path, put_if_absent};
-use crate::settle::Unsettled;
+use crate::put::{Failure, commit_path, put_if_absent, time_of};
+use crate::turns::{Memory, Shared, Worked};
 
 /// Published versions from one checkpoint to the next, unless somebody says otherwise.
 const CHECKPOINT_INTERVAL: u64 = 10;
@@ -34,8 +33,6 @@ const LEASE_MS: i64 = 5_000;
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often a publisher looks at a table again because something came since it looked.
 const ROUNDS: u32 = 10;
-/// Tables of which something is remembered.
-const REMEMBERED: usize = 256;
 
 /// Publishes the commits of a catalog. Clones share what they remember.
 #[derive(Clone, Debug)]
@@ -49,27 +46,6 @@ pub struct Mirror {
     /// How many versions before a multiple of the interval the checkpoint is.
     checkpoints_before: u64,
     pub(crate) shared: Arc<Shared>,
-}
-
-/// What a process remembers of its publishing.
-#[derive(Debug, Default)]
-pub(crate) struct Shared {
-    pub(crate) tables: Mutex<HashMap<TableId, Turn>>,
-    pub(crate) unsettled: Mutex<HashMap<TableId, Unsettled>>,
-    /// Places whose stores are known to refuse to overwrite.
-    proven: Mutex<HashSet<Location>>,
-}
-
-/// Whoever publishes a table holds this, so tasks of one process take turns.
-pub(crate) type Turn = Arc<tokio::sync::Mutex<Memory>>;
-
-/// What is remembered of a table.
-#[derive(Debug, Default)]
-pub(crate) struct Memory {
-    /// The newest version published here.
-    known: Option<Known>,
-    /// Whether what had been published before was looked for.
-    has_looked_back: bool,
 }
 
 /// What a publishing attempt did.
@@ -182,11 +158,18 @@ impl Mirror {
     }
 
     async fn publish_all(&self, table: TableId) -> Result<Done> {
-        let turn = self.turn(table);
-        let mut memory = turn.lock().await;
+        let turns = self.turns(table);
+        let looks = turns.looks();
+        let mut memory = turns.publishing.lock().await;
+        if let Some(entry) = memory.published_since(looks) {
+            // Another task of this process looked while this one waited, and has published all that there was.
+            let version = Some(entry.current_version);
+            return Ok(Done::of(Published { version, ..Published::default() }, entry, &memory));
+        }
         let (mut done, mut round, mut last) = (Published::default(), 0, None);
         loop {
             round += 1;
+            let look = turns.look();
             let entry = self.entry(table).await?;
             // Of what is committed from now on not all: who commits it publishes it, too.
             let last = *last.get_or_insert(entry.current_version + commits::COMMITS);
@@ -208,6 +191,9 @@ impl Mirror {
                 Ordering::Equal => self.publish_next(&entry, &mut memory, &mut done).await?,
                 Ordering::Less => false,
             };
+            if is_over {
+                memory.note_published(look, entry.clone());
+            }
             if is_over || next > last || round > ROUNDS {
                 return Ok(Done::of(done, entry, &memory));
             }
@@ -215,6 +201,7 @@ impl Mirror {
                 // Something has come since the table was looked at.
                 continue;
             }
+            let lease_turn = turns.lease.lock().await;
             let Some(mut lease) = self.lease(table).await? else {
                 tracing::debug!(table = %entry.name, "another process has the lease to publish");
                 done.elsewhere = true;
@@ -222,6 +209,7 @@ impl Mirror {
             };
             let result = self.publish_under(&mut lease, &entry, last, &mut memory, &mut done).await;
             let released = self.catalog.release_lease(&lease).await;
+            drop(lease_turn);
             match result {
                 // Somebody else took over when this took too long, and goes on.
                 Err(e) if e.kind() == ErrorKind::Conflict => {
@@ -240,8 +228,7 @@ impl Mirror {
         let version = entry.current_version;
         let bytes =
             self.catalog.reader(entry.id).commit_bytes(version).await?.ok_or_else(|| no_bytes(entry, version))?;
-        let store = self.store(entry)?;
-        let checksum = self.publish_commit(entry, store.as_ref(), version, bytes, memory).await?;
+        let checksum = self.publish_commit(entry, &Unpublished::new(version, bytes), memory).await?;
         let (_, is_next) = futures::join!(
             self.publish_checksum(entry, version, checksum, memory, &mut done.warnings),
             self.note_published(entry, None, version, version)
@@ -263,16 +250,24 @@ impl Mirror {
         done: &mut Published,
     ) -> Result<()> {
         let last = last.min(entry.current_version);
-        let (reader, store) = (self.catalog.reader(entry.id), self.store(entry)?);
+        let reader = self.catalog.reader(entry.id);
         let mut next = entry.published_version.map_or(entry.base_version, |v| v + 1);
         let mut taken = self.clock.now_ms();
         while next <= last {
             let some = commits::some(reader.as_ref(), next, last).await?;
+            let some: Vec<_> = some.into_iter().map(|(version, bytes)| Unpublished::new(version, bytes)).collect();
             // The first of these versions that is put and not noted.
             let mut from = next;
-            let newest = some.last().map_or(next, |(version, _)| *version);
-            for (version, bytes) in some {
-                match self.publish_commit(entry, store.as_ref(), version, bytes, memory).await {
+            let newest = some.last().map_or(next, |commit| commit.version);
+            let put = self.put_together(entry, &some).await;
+            for (n, commit) in some.iter().enumerate() {
+                let version = commit.version;
+                let checksum = if n < put {
+                    Ok(self.checksum(entry, commit, memory).await)
+                } else {
+                    self.publish_commit(entry, commit, memory).await
+                };
+                match checksum {
                     Ok(checksum) => {
                         self.publish_checksum(entry, version, checksum, memory, &mut done.warnings).await;
                     }
@@ -303,23 +298,43 @@ impl Mirror {
         Ok(())
     }
 
+    /// Puts the first of several commits on the local disk, which waits for all of them once: how many. The others are
+    /// put one by one, which says why they cannot be put together.
+    async fn put_together(&self, entry: &TableEntry, commits: &[Unpublished]) -> usize {
+        let Some(folder) = self.stores.directory(&entry.location).filter(|_| commits.len() > 1) else { return 0 };
+        let put = async {
+            let reader = self.catalog.reader(entry.id);
+            let mut files = Vec::with_capacity(commits.len());
+            for commit in commits {
+                let ms = commits::time(reader.as_ref(), commit.version, commit.actions()).await?;
+                files.push(NewFile {
+                    path: commit_path(commit.version),
+                    bytes: commit.bytes.clone(),
+                    modified: time_of(ms),
+                });
+            }
+            Ok::<_, TxnLogError>(LocalFiles::new(folder, self.durability).put_new(files).await?)
+        };
+        put.await.unwrap_or_else(|e| {
+            tracing::debug!(table = %entry.name, error = %e, "commits are put one by one");
+            0
+        })
+    }
+
     /// Publishes a commit, and says what its checksum is.
     async fn publish_commit(
         &self,
         entry: &TableEntry,
-        store: &dyn ObjectStore,
-        version: Version,
-        bytes: Bytes,
+        commit: &Unpublished,
         memory: &Memory,
     ) -> Result<Result<(Known, Bytes)>> {
-        let parsed = Commit::parse_without_files(&bytes, "a stored commit");
-        let actions = parsed.as_deref().unwrap_or_default();
+        let version = commit.version;
+        let store = self.store(entry)?;
         // While the store takes the commit, the catalog tells what its checksum says.
         let (put, checksum) = futures::join!(
-            self.put_commit(entry, store, version, &bytes, actions),
-            self.checksum(entry, store, version, actions, memory)
+            self.put_commit(entry, store.as_ref(), version, &commit.bytes, commit.actions()),
+            self.checksum(entry, commit, memory)
         );
-        let checksum = parsed.and(checksum);
         match put {
             Ok(()) => {
                 tracing::debug!(table = %entry.name, location = %entry.location, version, "published");
@@ -353,19 +368,13 @@ impl Mirror {
         Ok(())
     }
 
-    /// The checksum of a version, and what it was made of.
-    async fn checksum(
-        &self,
-        entry: &TableEntry,
-        store: &dyn ObjectStore,
-        version: Version,
-        actions: &[Action],
-        memory: &Memory,
-    ) -> Result<(Known, Bytes)> {
+    /// The checksum of a commit's version, and what it was made of.
+    async fn checksum(&self, entry: &TableEntry, commit: &Unpublished, memory: &Memory) -> Result<(Known, Bytes)> {
+        let actions = commit.parsed.as_deref().map_err(|e| TxnLogError::new(e.kind(), e.to_string()))?;
         let reader = self.catalog.reader(entry.id);
-        let known = match memory.known.clone().filter(|known| known.version() + 1 == version) {
+        let known = match memory.known.clone().filter(|known| known.version() + 1 == commit.version) {
             Some(before) => before.after(reader.as_ref(), actions).await?,
-            None => Known::read(reader.as_ref(), store, version).await?,
+            None => Known::read(reader.as_ref(), self.store(entry)?.as_ref(), commit.version).await?,
         };
         let bytes = known.render(checksum::info(actions));
         Ok((known, bytes))
@@ -411,6 +420,17 @@ impl Mirror {
         if steps == 0 || due < entry.base_version || newest - due >= done.count {
             return Ok(());
         }
+        let turns = self.turns(entry.id);
+        let is_shared = turns.are_shared();
+        let Ok(mut last) = turns.checkpoint.try_lock() else {
+            tracing::debug!(table = %entry.name, version = due, "the checkpoint before is still being written");
+            return Ok(());
+        };
+        let begun = self.clock.now_ms();
+        if is_shared && last.as_ref().is_some_and(|last| begun < last.pause_until()) {
+            tracing::debug!(table = %entry.name, version = due, "a checkpoint was written a moment ago");
+            return Ok(());
+        }
         match self.checkpoint_of(entry, due).await {
             Ok(_) => done.checkpoint = Some(due),
             Err(e) => {
@@ -419,6 +439,7 @@ impl Mirror {
                 done.warnings.push(e.to_string());
             }
         }
+        *last = Some(Worked { begun, ended: self.clock.now_ms() });
         Ok(())
     }
 
@@ -447,22 +468,25 @@ impl Mirror {
         let now = self.clock.now_ms();
         self.catalog.acquire_lease(table, holder, now, now + LEASE_MS).await
     }
+}
 
-    /// The turn of a table. Of tables that nobody publishes just now not all are remembered.
-    pub(crate) fn turn(&self, table: TableId) -> Turn {
-        let mut tables = lock(&self.shared.tables);
-        if tables.len() >= REMEMBERED && !tables.contains_key(&table) {
-            tables.retain(|_, turn| Arc::strong_count(turn) > 1);
-        }
-        tables.entry(table).or_default().clone()
+/// A commit that is to be published.
+struct Unpublished {
+    version: Version,
+    bytes: Bytes,
+    /// Its actions, those on files left out.
+    parsed: Result<Vec<Action>>,
+}
+
+impl Unpublished {
+    fn new(version: Version, bytes: Bytes) -> Self {
+        let parsed = Commit::parse_without_files(&bytes, "a stored commit");
+        Self { version, bytes, parsed }
     }
 
-    pub(crate) fn is_proven(&self, location: &Location) -> bool {
-        lock(&self.shared.proven).contains(location)
-    }
-
-    pub(crate) fn note_proven(&self, location: &Location) {
-        lock(&self.shared.proven).insert(location.clone());
+    /// Its actions, those on files left out; none where the bytes are no commit.
+    fn actions(&self) -> &[Action] {
+        self.parsed.as_deref().unwrap_or_default()
     }
 }
 
@@ -486,10 +510,6 @@ fn no_bytes(entry: &TableEntry, version: Version) -> TxnLogError {
         "version {version} of {} cannot be published: the catalog does not hold its bytes",
         entry.name
     ))
-}
-
-pub(crate) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl fmt::Display for Published {

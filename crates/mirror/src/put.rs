@@ -74,8 +74,13 @@ pub(crate) fn is_torn(there: &[u8], whole: &[u8]) -> bool {
 
 fn options(mode: PutMode, ms: i64) -> PutOptions {
     let mut extensions = Extensions::new();
-    extensions.insert(ModifiedAt(SystemTime::UNIX_EPOCH + Duration::from_millis(ms.max(0).unsigned_abs())));
+    extensions.insert(ModifiedAt(time_of(ms)));
     PutOptions { mode, extensions, ..PutOptions::default() }
+}
+
+/// The time that a file is given, of milliseconds since 1970.
+pub(crate) fn time_of(ms: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(ms.max(0).unsigned_abs())
 }
 
 /// The bytes of a file; `None` where there is none.

@@ -49,8 +49,8 @@ impl Mirror {
     /// # Errors
     /// `Invalid` when another commit stands where one of the catalog's should be: nothing is overwritten.
     pub async fn repair(&self, table: TableId) -> Result<Repaired> {
-        let turn = self.turn(table);
-        let _turn = turn.lock().await;
+        let turns = self.turns(table);
+        let _turn = turns.publishing.lock().await;
         let entry = self.entry(table).await?;
         let store = self.store(&entry)?;
         self.put_back(&entry, store.as_ref(), &Listed::read(store.as_ref()).await?).await

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use deltalakedb_log::catalog::Lease;
 use deltalakedb_log::{Durability, LocalFiles, Result, TableEntry, TableId, TableRef, Version};
 
-use crate::publish::{Mirror, lock};
+use crate::publish::Mirror;
 use crate::put::commit_path;
+use crate::turns::lock;
 
 /// Versions of a table that are put and not synced.
 #[derive(Clone, Debug)]
@@ -27,8 +28,8 @@ impl Mirror {
         let tables: Vec<TableId> = lock(&self.shared.unsettled).keys().copied().collect();
         for table in tables {
             // Nothing is published meanwhile, so what is recorded is the next.
-            let turn = self.turn(table);
-            let _turn = turn.lock().await;
+            let turns = self.turns(table);
+            let _turn = turns.publishing.lock().await;
             match self.settle_in_turn(table).await {
                 // Another process has dropped the table, perhaps with its files: there is nothing to record.
                 Err(_) if self.catalog.find(&TableRef::Id(table)).await?.is_none() => {

@@ -403,6 +403,70 @@ fn a_published_commit_has_its_time_and_needs_not_be_ours_to_touch() {
 }
 
 #[test]
+fn commits_that_are_published_together_stand_in_order_and_none_behind_one_that_is_not_ours() {
+    local_runtime(async {
+        let local = Local::new("{}", protocol()).await;
+        for _ in 0..6 {
+            local.append().await;
+            local.clock.advance(DAY);
+        }
+        // A process put one of them and died before it said so.
+        std::fs::create_dir_all(local.log(0).parent().unwrap()).unwrap();
+        std::fs::write(local.log(2), local.body(2).await).unwrap();
+        assert_eq!(local.mirror().publish(local.table).await.unwrap().count, 7);
+        let reader = local.catalog.reader(local.table);
+        for version in (0..=6).filter(|version| *version != 2) {
+            assert_eq!(std::fs::read(local.log(version)).unwrap(), local.body(version).await);
+            let at = std::fs::metadata(local.log(version)).unwrap().modified().unwrap();
+            let ms = at.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+            let committed = reader.snapshot(At::Version(version)).await.unwrap().head.timestamp;
+            assert_eq!(i64::try_from(ms).unwrap(), committed);
+        }
+        assert_eq!(local.versions(".crc"), (0..=6).collect::<Vec<_>>());
+
+        for _ in 0..4 {
+            local.append().await;
+        }
+        std::fs::write(local.log(9), "{}").unwrap();
+        let refused = local.mirror().publish(local.table).await.unwrap_err();
+        assert!(refused.to_string().contains("version 9"), "{refused}");
+        assert_eq!(local.entry().await.published_version, Some(8));
+        assert_eq!(local.versions(".json"), (0..=9).collect::<Vec<_>>());
+        let left = std::fs::read_dir(local.log(0).parent().unwrap()).unwrap();
+        let mut left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert!(left.all(|name| !name.contains('#')), "nothing that was only staged");
+    });
+}
+
+#[test]
+fn checkpoints_take_a_small_part_of_the_time_while_many_tasks_publish() {
+    run(async {
+        let world = Arc::new(World::new(5).await);
+        let mirror = world.mirror();
+        let count = |tasks: usize| {
+            let (world, mirror) = (world.clone(), mirror.clone());
+            async move {
+                let publish = async |_| {
+                    let mut count = 0;
+                    for _ in 0..200 / tasks {
+                        world.append().await;
+                        let done = mirror.publish(world.table).await.unwrap();
+                        count += usize::from(done.checkpoint.is_some());
+                    }
+                    count
+                };
+                let counts = futures::future::join_all((0..tasks).map(publish)).await;
+                counts.into_iter().sum::<usize>()
+            }
+        };
+        assert_eq!(count(1).await, 20, "one task writes each that is due");
+        let together = count(10).await;
+        assert!((1..10).contains(&together), "{together} of 20");
+        assert_eq!(world.log().await, world.committed().await);
+    });
+}
+
+#[test]
 fn a_log_that_was_cleaned_up_agrees_with_the_catalog_and_every_kept_version_opens() {
     local_runtime(async {
         let local = Local::new(r#"{"delta.logRetentionDuration":"interval 7 days"}"#, protocol()).await;

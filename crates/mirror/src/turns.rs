@@ -1,0 +1,121 @@
+//! What the tasks of one process share, so that they publish a table one after the other and not the same thing twice.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use deltalakedb_log::{Location, TableEntry, TableId};
+
+use crate::checksum::Known;
+use crate::publish::Mirror;
+use crate::settle::Unsettled;
+
+/// Tables of which something is remembered.
+const REMEMBERED: usize = 256;
+
+/// What a process remembers of its publishing.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    tables: Mutex<HashMap<TableId, Arc<Turns>>>,
+    pub(crate) unsettled: Mutex<HashMap<TableId, Unsettled>>,
+    /// Places whose stores are known to refuse to overwrite.
+    proven: Mutex<HashSet<Location>>,
+}
+
+/// The turns of the tasks that work on one table. Each is given in the order in which it was asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    /// Held while the table's commits are published.
+    pub(crate) publishing: tokio::sync::Mutex<Memory>,
+    /// Held by the task that has the right to publish the table or asks for it: tasks of one process wait for each other
+    /// here, without pauses. Whoever publishes takes it second.
+    pub(crate) lease: tokio::sync::Mutex<()>,
+    /// Held while a checkpoint that was due is written: when the last one was.
+    pub(crate) checkpoint: tokio::sync::Mutex<Option<Worked>>,
+    /// How often somebody looked for what is to be published.
+    looks: AtomicU64,
+}
+
+/// When some work was done, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Worked {
+    pub(crate) begun: i64,
+    pub(crate) ended: i64,
+}
+
+impl Worked {
+    /// Until when it is not done again, so that it takes a tenth of the time at most.
+    pub(crate) fn pause_until(self) -> i64 {
+        self.ended + 9 * (self.ended - self.begun)
+    }
+}
+
+impl Turns {
+    /// Whether other tasks work on the table now.
+    pub(crate) fn are_shared(self: &Arc<Self>) -> bool {
+        // One is remembered, one is the caller's.
+        Arc::strong_count(self) > 2
+    }
+
+    /// The number of looks until now.
+    pub(crate) fn looks(&self) -> u64 {
+        self.looks.load(Ordering::SeqCst)
+    }
+
+    /// The number of a look that begins now.
+    pub(crate) fn look(&self) -> u64 {
+        self.looks.fetch_add(1, Ordering::SeqCst) + 1
+    }
+}
+
+/// What is remembered of a table.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// The newest version published here.
+    pub(crate) known: Option<Known>,
+    /// Whether what had been published before was looked for.
+    pub(crate) has_looked_back: bool,
+    /// The number of the last look after which everything that it saw was published, and what it saw.
+    published: Option<(u64, TableEntry)>,
+}
+
+impl Memory {
+    /// Remembers that everything is published that a look saw.
+    pub(crate) fn note_published(&mut self, look: u64, entry: TableEntry) {
+        self.published = Some((look, entry));
+    }
+
+    /// What was seen by a look that began when there had been so many, if all of it is published.
+    pub(crate) fn published_since(&self, looks: u64) -> Option<TableEntry> {
+        self.published.as_ref().filter(|(look, _)| *look > looks).map(|(_, entry)| entry.clone())
+    }
+}
+
+impl Mirror {
+    /// The turns of a table. Of tables that nobody publishes just now not all are remembered.
+    pub(crate) fn turns(&self, table: TableId) -> Arc<Turns> {
+        let mut tables = lock(&self.shared.tables);
+        if tables.len() >= REMEMBERED && !tables.contains_key(&table) {
+            tables.retain(|_, turns| Arc::strong_count(turns) > 1);
+        }
+        tables.entry(table).or_default().clone()
+    }
+
+    /// Forgets a table that is gone.
+    pub(crate) fn forget(&self, table: TableId) {
+        lock(&self.shared.unsettled).remove(&table);
+        lock(&self.shared.tables).remove(&table);
+    }
+
+    pub(crate) fn is_proven(&self, location: &Location) -> bool {
+        lock(&self.shared.proven).contains(location)
+    }
+
+    pub(crate) fn note_proven(&self, location: &Location) {
+        lock(&self.shared.proven).insert(location.clone());
+    }
+}
+
+pub(crate) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
