@@ -141,14 +141,21 @@ impl DeltaTable {
         if what.dry_run || found.is_empty() {
             return Ok(Vacuumed { held, ..Vacuumed::of(&found) });
         }
+        // To look may have taken longer than history is retained.
+        let newest = reader.snapshot(At::Latest).await?;
+        if (&newest.head.metadata, &newest.head.protocol) != (&head.head.metadata, &head.head.protocol) {
+            let message =
+                format!("{self} was altered while a vacuum looked for files that can be removed: run it again");
+            return Err(TxnLogError::new(ErrorKind::Conflict, message));
+        }
         let mut marks = Marks::new(catalog.as_ref(), *id, options);
-        let started = marks.start(head.version(), &Vacuumed::of(&found), what, millis(default)).await?;
+        let started = marks.start(newest.version(), &Vacuumed::of(&found), what, millis(default)).await?;
         let mut gone = Vec::new();
         let removed = async {
             let (mut seen, mut newest) = (head.version(), started);
             while !found.is_empty() {
                 // What was committed meanwhile may have brought files back.
-                needed.keep_since(reader.as_ref(), (seen + 1, newest)).await?;
+                needed.keep_new(catalog.as_ref(), *id, (seen + 1, newest)).await?;
                 needed.keep_for_clones(catalog.as_ref(), &self.location, now).await?;
                 found.retain(|(path, _)| !needed.has(path));
                 held += needed.spare_held(catalog.as_ref(), reader.as_ref(), *id, &mut found).await?;
@@ -161,7 +168,7 @@ impl DeltaTable {
         };
         let removed = removed.await;
         let gone = Vacuumed { held, ..Vacuumed::of(&gone) };
-        let ended = marks.end(started, &gone, removed.is_ok()).await;
+        let ended = marks.end(reader.as_ref(), &gone, removed.is_ok()).await;
         removed.map_err(|e| {
             let what = format!("{self} is vacuumed in part: a file cannot be removed, run it again");
             TxnLogError::new(ErrorKind::Unavailable, what).with_source(e)
@@ -212,6 +219,18 @@ impl Needed {
             self.keep(&add)?;
         }
         Ok(())
+    }
+
+    /// Keeps what the versions from one to another brought, which were committed meanwhile. Of those whose history has
+    /// ended since, no file is needed that the oldest retained version is without.
+    async fn keep_new(&mut self, catalog: &dyn Catalog, table: TableId, (from, to): (Version, Version)) -> Result<()> {
+        let (reader, base) = (catalog.reader(table), require(catalog, &TableRef::Id(table)).await?.base_version);
+        if base < from {
+            return self.keep_since(reader.as_ref(), (from, to)).await;
+        }
+        self.keep_version(reader.as_ref(), base).await?;
+        let first = first_commit(reader.as_ref(), base).await?;
+        self.keep_since(reader.as_ref(), (first, to)).await
     }
 
     /// Keeps what the versions from one to another brought.

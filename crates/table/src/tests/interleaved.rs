@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::Mutex;
 
+use deltalakedb_log::retention::{Expiry, HistoryExpiry, Keep};
 use deltalakedb_log::stores::environment;
-use deltalakedb_log::{Durability, Result, Stores};
+use deltalakedb_log::{Committer, Durability, Result, Stores};
+use deltalakedb_mirror::Mirror;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use object_store::path::Path;
@@ -162,10 +164,9 @@ async fn what_is_restored_while_a_vacuum_looks_is_not_removed() {
         go.send(()).unwrap();
     };
     let (vacuumed, ()) = tokio::join!(stopping.vacuum(&everything, &options), meanwhile);
-    // What it has found is needed again: it does not begin.
-    let e = vacuumed.unwrap_err();
-    assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
-    assert_eq!(table.head().await.unwrap().version, 3);
+    // What it has found is needed again.
+    assert_eq!(vacuumed.unwrap(), Vacuumed::default());
+    assert_eq!(table.head().await.unwrap().version, 5, "its start and its end come after the restore");
     check(&table, &Scan::default(), ROWS_BEFORE).await;
     assert_eq!(table.vacuum(&everything, &options).await.unwrap().files.len(), 1, "that of the version in between");
     check(&table, &Scan::default(), ROWS_BEFORE).await;
@@ -188,4 +189,62 @@ async fn a_restore_that_a_vacuum_overtakes_does_not_stand() {
     let e = restored.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
     check(&table, &Scan::default(), ROWS).await;
+}
+
+/// Commits and publishes more, and ends history before its newest version.
+async fn end_history(room: &Room, table: &DeltaTable) {
+    let options = WriteOptions::default();
+    table.write(rows(&[3], &["c"]), SaveMode::Append, &options).await.unwrap();
+    table.write(rows(&[4], &["d"]), SaveMode::Append, &options).await.unwrap();
+    let id = room.id("t").await;
+    std::fs::remove_dir_all(table.location().local_path().unwrap().join("_delta_log")).unwrap();
+    Mirror::new(room.catalog.clone(), room.clock.clone()).publish(id).await.unwrap();
+    let newest = table.head().await.unwrap().version;
+    let keep = Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: 0 };
+    room.catalog.expire(&Expiry { table: id, keep, up_to: newest, committer: Committer::default() }).await.unwrap();
+    assert_eq!(room.base("t").await, newest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_that_ends_during_a_vacuum_does_not_end_the_vacuum() {
+    for call in [Call::Look, Call::Removal] {
+        let room = Room::new();
+        let table = replaced(&room).await;
+        let options = room.later(60);
+        let (stores, reached, go) = Stopping::at(call);
+        let (stopping, everything) = (table.clone().with_stores(stores), now_and_then(0, true));
+        let meanwhile = async {
+            reached.await.unwrap();
+            end_history(&room, &table).await;
+            go.send(()).unwrap();
+        };
+        let (gone, ()) = tokio::join!(stopping.vacuum(&everything, &options), meanwhile);
+        assert_eq!(gone.unwrap().files.len(), 1, "{call:?}");
+        let range = deltalakedb_log::catalog::HistoryRange { limit: Some(1), ..Default::default() };
+        let newest = table.reader().await.unwrap().history(range).await.unwrap();
+        assert_eq!(newest[0].operation.as_deref(), Some("VACUUM END"), "{call:?}");
+        let base = room.base("t").await;
+        table.restore(At::Version(base), &options).await.unwrap();
+        check(&table, &Scan::default(), &["|2|ab|", "|3|c|", "|4|d|"]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vacuum_does_not_begin_on_a_table_whose_retention_changed_while_it_looked() {
+    let room = Room::new();
+    let table = replaced(&room).await;
+    let options = room.later(60);
+    let (stores, looking, go) = Stopping::at(Call::Look);
+    let (stopping, everything) = (table.clone().with_stores(stores), now_and_then(0, true));
+    let meanwhile = async {
+        looking.await.unwrap();
+        let longer = [("delta.deletedFileRetentionDuration", "interval 30 days")];
+        table.set_properties(&longer, &options).await.unwrap();
+        end_history(&room, &table).await;
+        go.send(()).unwrap();
+    };
+    let (vacuumed, ()) = tokio::join!(stopping.vacuum(&everything, &options), meanwhile);
+    let e = vacuumed.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
+    assert!(e.to_string().contains("run it again"), "{e}");
 }

@@ -99,8 +99,9 @@ impl<'a> Marks<'a> {
         }
     }
 
-    /// Says that the vacuum is over.
-    pub(super) async fn end(&self, base: Version, gone: &Vacuumed, completed: bool) -> Result<()> {
+    /// Says that the vacuum is over. History may have ended since it began, so the commit builds on the newest version.
+    pub(super) async fn end(&self, reader: &dyn TxnLogReader, gone: &Vacuumed, completed: bool) -> Result<()> {
+        let base = reader.head().await?.version;
         let mut parameters = Object::default();
         parameters.set("status", if completed { "COMPLETED" } else { "FAILED" });
         let mut metrics = Object::default();
