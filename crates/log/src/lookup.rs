@@ -1,9 +1,11 @@
 //! Looking for a table: one that is asked for, with what may be meant where there is none, and whether a place is free.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::catalog::{Catalog, TableEntry, TableRef, TxnLogReader};
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::file::FileTxnLogReader;
-use crate::ids::TableName;
+use crate::ids::{TableId, TableName};
 use crate::lifecycle::{TableState, no_table};
 use crate::location::Location;
 use crate::stores::Stores;
@@ -51,20 +53,10 @@ pub async fn check_apart(catalog: &dyn Catalog, location: &Location) -> Result<(
 }
 
 /// An error where `location` is at, or inside of, the folder of a table of the catalog that was moved, with a link where it
-/// was registered. Copies of a table share the id in its metadata, so a log that is there leads to the tables that it may
-/// be of, and the links of these are followed.
+/// was registered.
 pub async fn check_not_linked(catalog: &dyn Catalog, location: &Location, stores: &dyn Stores) -> Result<()> {
-    let Some(path) = location.local_path() else { return Ok(()) };
-    for folder in path.ancestors().filter(|folder| folder.join("_delta_log").is_dir()) {
-        let Some(place) = Location::of_folder(folder) else { continue };
-        let id = match FileTxnLogReader::open_in(&place, stores).await {
-            Ok(log) => log.head().await?.metadata.id,
-            Err(e) if e.kind() == ErrorKind::NotFound => continue,
-            Err(e) => return Err(e),
-        };
-        let copies = catalog.tables_with_metadata(&id).await?;
-        let moved = copies.iter().find(|table| table.location != place && table.location.resolved() == place);
-        if let Some(TableEntry { name, location: registered, .. }) = moved {
+    for place in places_of_logs(location) {
+        if let Some(TableEntry { name, location: registered, .. }) = moved_to(catalog, &place, stores).await? {
             let is = if place == *location { "is the place of" } else { "is inside" };
             return Err(TxnLogError::invalid(format!(
                 "{location} {is} the table {name}, which is registered at {registered}: choose a place where no table is"
@@ -72,6 +64,48 @@ pub async fn check_not_linked(catalog: &dyn Catalog, location: &Location, stores
         }
     }
     Ok(())
+}
+
+/// The live tables in whose folders a table has files: those that the [catalog](crate::TableReferences::source_tables)
+/// knows by their places, and those that were moved, with a link where they were registered, and are named by where they
+/// are now.
+pub async fn source_tables(
+    catalog: &dyn Catalog,
+    table: TableId,
+    stores: &dyn Stores,
+) -> Result<BTreeMap<TableId, TableName>> {
+    let known = catalog.source_tables(table).await?;
+    let mut places = BTreeSet::new();
+    for folder in catalog.named_folders(table).await?.iter().filter(|folder| folder.is_local()) {
+        places.extend(places_of_logs(&Location::stored(folder.as_str())?));
+    }
+    for source in &known {
+        places.remove(&source.location);
+    }
+    let mut sources: BTreeMap<_, _> = known.into_iter().map(|source| (source.id, source.name)).collect();
+    for place in places {
+        sources.extend(moved_to(catalog, &place, stores).await?.map(|entry| (entry.id, entry.name)));
+    }
+    Ok(sources)
+}
+
+/// The local folder, and those that it is in, that have a `_delta_log`.
+fn places_of_logs(location: &Location) -> Vec<Location> {
+    let Some(path) = location.local_path() else { return Vec::new() };
+    let with_log = path.ancestors().filter(|folder| folder.join("_delta_log").is_dir());
+    with_log.filter_map(Location::of_folder).collect()
+}
+
+/// The table that was moved to a place at which a `_delta_log` is. Copies of a table share the id in its metadata, so the
+/// log leads to the tables that it may be of, and the links of these are followed.
+async fn moved_to(catalog: &dyn Catalog, place: &Location, stores: &dyn Stores) -> Result<Option<TableEntry>> {
+    let id = match FileTxnLogReader::open_in(place, stores).await {
+        Ok(log) => log.head().await?.metadata.id,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let copies = catalog.tables_with_metadata(&id).await?;
+    Ok(copies.into_iter().find(|table| table.location != *place && table.location.resolved() == *place))
 }
 
 /// Names within a few letters of `wanted`, nearest first. A namespace both have is no likeness.

@@ -95,6 +95,11 @@ impl PlaceKey {
         Location::stored(&self.0).map_or_else(|_| self.clone(), |place| place.resolved().key())
     }
 
+    /// Whether it is on a local disk, where links may lead to it.
+    pub fn is_local(&self) -> bool {
+        self.0.starts_with("file:")
+    }
+
     /// Whether it is that folder or inside of it.
     pub fn is_within(&self, outer: &Self) -> bool {
         self.0.starts_with(&outer.0)

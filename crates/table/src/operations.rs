@@ -11,6 +11,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use deltalakedb_log::action::{Action, CommitInfo, Metadata, Remove};
 use deltalakedb_log::catalog::TxnLogWriter;
 use deltalakedb_log::commit::{Base, Committed, Outcome, Reads};
+use deltalakedb_log::lookup::source_tables;
 use deltalakedb_log::schema::Schema as LogSchema;
 use deltalakedb_log::snapshot::{At, Snapshot};
 use deltalakedb_log::{ErrorKind, FileTxnLogWriter, Object, Predicate, Result, TableId, TxnLogError, Version};
@@ -491,7 +492,7 @@ impl DeltaTable {
     async fn hold_restored(&self, to: At, options: &WriteOptions) -> Result<Option<HeldVersion>> {
         let Source::Catalog { catalog, id, .. } = &self.source else { return Ok(None) };
         self.check_owner(options)?;
-        match catalog.source_tables(*id).await?.is_empty() {
+        match source_tables(catalog.as_ref(), *id, self.stores.as_ref()).await?.is_empty() {
             true => Ok(None),
             false => self.hold(to, RESTORE, "a restore").await.map(Some),
         }

@@ -143,6 +143,15 @@ async fn a_vacuum_spares_files_of_clones_that_can_be_undropped() {
     assert_eq!(source.vacuum(&now_and_then(0, true), &room.later(600)).await.unwrap().files.len(), 1);
 }
 
+/// Publishes a table, and ends its history before its newest version.
+async fn end_history(room: &Room, name: &str) {
+    let id = room.id(name).await;
+    Mirror::new(room.catalog.clone(), room.clock.clone()).publish(id).await.unwrap();
+    let newest = room.catalog.reader(id).head().await.unwrap().version;
+    let keep = Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: 0 };
+    room.catalog.expire(&Expiry { table: id, keep, up_to: newest, committer: Committer::default() }).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clone_that_has_no_files_of_its_source_left_is_none() {
     let room = Room::new();
@@ -158,11 +167,7 @@ async fn a_clone_that_has_no_files_of_its_source_left_is_none() {
     assert_eq!(referring().await, 1);
     clone.vacuum(&now_and_then(0, true), &room.later(60)).await.unwrap();
     assert_eq!(referring().await, 1, "a reader can hold an older version");
-    let id = room.id("clone").await;
-    Mirror::new(room.catalog.clone(), room.clock.clone()).publish(id).await.unwrap();
-    let newest = room.catalog.reader(id).head().await.unwrap().version;
-    let keep = Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: 0 };
-    room.catalog.expire(&Expiry { table: id, keep, up_to: newest, committer: Committer::default() }).await.unwrap();
+    end_history(&room, "clone").await;
     clone.vacuum(&now_and_then(0, true), &room.later(60)).await.unwrap();
     assert_eq!(referring().await, 0);
     assert_eq!(source.location().local_path().map(|place| place.join("day=a").exists()), Some(true));
@@ -216,6 +221,77 @@ async fn a_vacuum_spares_files_of_clones_after_the_folder_was_moved() {
     }
 }
 
+/// The table `source` in the folder `old`, which was moved to `new` and is reached through a link. It has one file, and its
+/// `_delta_log`.
+async fn moved_source(room: &Room) -> DeltaTable {
+    let (old, new) = (room.dir.path().join("old"), room.dir.path().join("new"));
+    std::fs::create_dir(&old).unwrap();
+    let place = Location::parse(old.join("source").to_str().unwrap()).unwrap();
+    let table = NewTable::new("source".parse().unwrap(), place);
+    let (schema, options) = (parse_schema("id long, day string").unwrap(), WriteOptions::default());
+    create_table(room.catalog.as_ref(), table, &schema, &["day".into()], &HashMap::new(), &options).await.unwrap();
+    let source = room.open("source").await;
+    source.write(rows(&[1], &["a"]), SaveMode::Append, &options).await.unwrap();
+    Mirror::new(room.catalog.clone(), room.clock.clone()).publish(room.id("source").await).await.unwrap();
+    std::fs::rename(&old, &new).unwrap();
+    std::os::unix::fs::symlink(&new, &old).unwrap();
+    source
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clone_is_not_forgotten_where_the_link_it_names_is_missing() {
+    let room = Room::new();
+    let source = moved_source(&room).await;
+    let options = WriteOptions::default();
+    let (new, link) = (room.dir.path().join("new"), room.dir.path().join("link"));
+    std::os::unix::fs::symlink(&new, &link).unwrap();
+    let by_link = |place: &Location| place.url().to_string().replace("/old/", "/link/");
+    let clone = clone_of(&room, &source, "clone", by_link).await;
+    source.write(rows(&[2], &["b"]), SaveMode::Overwrite, &options).await.unwrap();
+    end_history(&room, "source").await;
+    end_history(&room, "clone").await;
+    // As on a machine that has no such link.
+    std::fs::remove_file(&link).unwrap();
+    clone.vacuum(&now_and_then(0, true), &room.later(60)).await.unwrap();
+    std::os::unix::fs::symlink(&new, &link).unwrap();
+    assert_eq!(source.vacuum(&now_and_then(0, true), &room.later(60)).await.unwrap(), Vacuumed::default());
+    check(&clone, &Scan::default(), &["|1|a|"]).await;
+    // Once no live file is named by a local path, no clone is left.
+    clone.write(rows(&[3], &["c"]), SaveMode::Overwrite, &options).await.unwrap();
+    end_history(&room, "clone").await;
+    clone.vacuum(&now_and_then(0, true), &room.later(120)).await.unwrap();
+    assert!(room.catalog.referring_tables(source.location()).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_was_moved_is_found_by_its_new_place() {
+    let room = Room::new();
+    let source = moved_source(&room).await;
+    let options = WriteOptions::default();
+    let clone = clone_of(&room, &source, "clone", |place| place.resolved().url().to_string()).await;
+    clone.write(rows(&[2], &["b"]), SaveMode::Overwrite, &options).await.unwrap();
+    begin_vacuum(&room).await;
+    for e in [
+        clone.hold(At::Version(1), HOUR, "ann").await.unwrap_err(),
+        clone.restore(At::Version(1), &options).await.unwrap_err(),
+    ] {
+        assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
+        assert!(e.to_string().contains("a vacuum of default.source is going on since version 2"), "{e}");
+    }
+    clone.restore(At::Version(1), &room.later(16 * 60)).await.unwrap();
+    check(&clone, &Scan::default(), &["|1|a|"]).await;
+}
+
+/// What the log of `source` says of a vacuum that has begun and not ended.
+async fn begin_vacuum(room: &Room) {
+    let mut parameters = deltalakedb_log::Object::default();
+    parameters.set("vacuumId", "going on");
+    let info = WriteOptions::default().info("VACUUM START", parameters);
+    let actions = vec![Action::CommitInfo(deltalakedb_log::action::CommitInfo(info))];
+    let request = CommitRequest::new(room.id("source").await, Uuid::from_u128(9), Base::Exactly(1), actions);
+    room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+}
+
 /// A source whose vacuum has begun and not ended, as its log says, and a clone of its first file, which its second
 /// version does without.
 async fn beside_a_vacuum(room: &Room) -> (DeltaTable, DeltaTable) {
@@ -224,12 +300,7 @@ async fn beside_a_vacuum(room: &Room) -> (DeltaTable, DeltaTable) {
     source.write(rows(&[1], &["a"]), SaveMode::Append, &options).await.unwrap();
     let clone = clone_of(room, &source, "clone", |place| place.url().to_string()).await;
     clone.write(rows(&[2], &["b"]), SaveMode::Overwrite, &options).await.unwrap();
-    let mut parameters = deltalakedb_log::Object::default();
-    parameters.set("vacuumId", "going on");
-    let info = options.info("VACUUM START", parameters);
-    let actions = vec![Action::CommitInfo(deltalakedb_log::action::CommitInfo(info))];
-    let request = CommitRequest::new(room.id("source").await, Uuid::from_u128(9), Base::Exactly(1), actions);
-    room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+    begin_vacuum(room).await;
     (source, clone)
 }
 

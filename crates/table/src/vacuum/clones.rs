@@ -2,7 +2,7 @@
 
 use deltalakedb_log::action::{Action, Add};
 use deltalakedb_log::catalog::{Catalog, TableRef, first_commit};
-use deltalakedb_log::{At, InactiveTable, Location, Result, TableId, Version, absolute_path};
+use deltalakedb_log::{At, InactiveTable, Location, PlaceKey, Result, TableId, Version, absolute_path};
 use futures::TryStreamExt;
 
 use super::{Needed, millis, oldest_needed, retention, walk};
@@ -39,6 +39,9 @@ impl Needed {
 
     /// Makes the catalog forget the folders elsewhere that no version needs any more. Versions from `base` on can be read
     /// and held, so nothing is forgotten before the history of those that this vacuum does not spare has ended.
+    ///
+    /// A local folder may have been recorded by where a link led, on another machine or at another time. So all local
+    /// folders are kept as long as one of them is named.
     pub(super) async fn forget_folders(
         &self,
         catalog: &dyn Catalog,
@@ -48,9 +51,11 @@ impl Needed {
         if self.before.1 > base {
             return Ok(());
         }
+        let own = self.place.location().keys();
+        let elsewhere = |folder: &&PlaceKey| !own.iter().any(|own| folder.is_within(own));
+        let names_local = self.folders.iter().filter(elsewhere).any(PlaceKey::is_local);
         let mut over = catalog.named_folders(table).await?;
-        // A folder that was moved and is reached through a link is named by another key than when it was recorded.
-        over.retain(|folder| !self.folders.contains(folder) && !self.folders.contains(&folder.resolved()));
+        over.retain(|folder| !(self.folders.contains(folder) || names_local && folder.is_local()));
         match over.is_empty() {
             true => Ok(()),
             false => catalog.forget_folders(table, newest, &over).await,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use deltalakedb_log::{At, Catalog, Hold, Result, TableId, TableName, TxnLogError};
+use deltalakedb_log::lookup::source_tables;
+use deltalakedb_log::{At, Catalog, Hold, Result, Stores, TableId, TableName, TxnLogError};
 
 use super::check_none_is_going_on;
 use crate::hold::HeldVersion;
@@ -26,7 +27,7 @@ impl DeltaTable {
         let held = HeldVersion::new(catalog, *id, version, duration, holder).await?;
         // A vacuum that began before may have looked for holds already. What it spares in any case is the newest version.
         if version < reader.head().await?.version
-            && let Err(e) = check_no_vacuum(catalog.as_ref(), *id, name).await
+            && let Err(e) = check_no_vacuum(catalog.as_ref(), (*id, name), self.stores.as_ref()).await
         {
             held.release().await?;
             return Err(e);
@@ -45,9 +46,14 @@ impl DeltaTable {
 
 /// An error where a vacuum is going on that may remove files of an older version: of the table, or of a table of which
 /// it is a shallow clone.
-async fn check_no_vacuum(catalog: &dyn Catalog, table: TableId, name: &TableName) -> Result<()> {
-    let sources = catalog.source_tables(table).await?.into_iter().map(|source| (source.id, source.name));
-    for (table, name) in std::iter::once((table, name.clone())).chain(sources) {
+async fn check_no_vacuum(
+    catalog: &dyn Catalog,
+    (table, name): (TableId, &TableName),
+    stores: &dyn Stores,
+) -> Result<()> {
+    let mut tables = source_tables(catalog, table, stores).await?;
+    tables.insert(table, name.clone());
+    for (table, name) in tables {
         let now_ms = catalog.now_ms().await?;
         check_none_is_going_on(catalog.reader(table).as_ref(), now_ms, &name.to_string()).await?;
     }
