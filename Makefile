@@ -50,7 +50,7 @@ soak: ## the long versions of the random tests
 	DELTALAKEDB_SOAK=1 scripts/postgres with cargo test --workspace --exclude deltalakedb-benches --test it -- \
 	  --nocapture random_histories every_file_with_a_matching_row random_operations transactions::
 	DELTALAKEDB_SOAK=1 scripts/postgres with cargo test -p deltalakedb-catalog --lib -- \
-	  --nocapture a_table_is_made_and_found a_point_costs
+	  --nocapture a_table_is_made_and_found a_point_costs no_question
 
 examples: ## run the programs in examples/
 	@scripts/setup

@@ -9,6 +9,7 @@
 mod chart;
 mod clients;
 mod databases;
+mod large;
 mod machine;
 mod ours;
 mod peers;
@@ -69,6 +70,19 @@ async fn main() -> Result<()> {
             clients::measure(&mut report, folder.path(), &server, false).await?;
             report
         }
+        ["large"] => {
+            let folder = tempfile::tempdir().map_err(unavailable)?;
+            let server = Server::connect().await?;
+            let date = time::format_ms(SystemClock.now_ms());
+            let mut report = Report::new(Machine::of(folder.path()), date, Vec::new());
+            large::measure(&mut report, folder.path(), &server, false).await?;
+            report
+        }
+        ["large-commit", uri, table, count] => {
+            let [bytes, seconds] = large::commit(uri, table, count).await?;
+            println!("{bytes} {seconds}");
+            return Ok(());
+        }
         ["memory", uri, table, id] => {
             println!("{}", ours::memory_of_plan(uri, table, id).await?);
             return Ok(());
@@ -115,7 +129,9 @@ async fn measure(scale: Scale) -> Result<Report> {
     python(&mut report, folder, &loaded, &short)?;
     appends_to_many_files(&mut report, scale, folder, &loaded).await?;
     scan(&mut report, scale, folder, &loaded).await?;
-    clients::measure(&mut report, folder, &server, scale.few == SMALL.few).await?;
+    let is_small = scale.few == SMALL.few;
+    clients::measure(&mut report, folder, &server, is_small).await?;
+    large::measure(&mut report, folder, &server, is_small).await?;
     memory(&mut report, scale, loaded, &short, &lake).await?;
     Ok(report)
 }

@@ -229,27 +229,33 @@ impl Ours {
 
     /// Bytes by which a process of its own grows while it opens a table and reads the rows of one value.
     pub(crate) async fn memory_of_query(&self, name: &str, id: i64) -> Result<Vec<f64>> {
-        (0..3).map(|_| grown(&["memory-of-query", &self.uri, name, &id.to_string()])).collect()
+        let grown = |_| grown(&["memory-of-query", &self.uri, name, &id.to_string()]).map(|[bytes]| bytes);
+        (0..3).map(grown).collect()
     }
 
     /// Bytes by which a process of its own grows while it opens and plans. The catalog here ends first: DuckDB gives a
     /// file to one process only.
     pub(crate) async fn memory(self, table: TableId, id: i64) -> Result<Vec<f64>> {
+        let uri = self.close().await;
+        (0..3).map(|_| grown(&["memory", &uri, &table.to_string(), &id.to_string()]).map(|[bytes]| bytes)).collect()
+    }
+
+    /// Ends, and gives the catalog's URI to another process.
+    pub(crate) async fn close(self) -> String {
         self.catalog.close().await;
-        let Self { uri, catalog, .. } = self;
-        drop(catalog);
-        (0..3).map(|_| grown(&["memory", &uri, &table.to_string(), &id.to_string()])).collect()
+        self.uri
     }
 }
 
-/// What a process of its own says it grew by.
-fn grown(arguments: &[&str]) -> Result<f64> {
+/// What a process of its own says of itself, such as the bytes it grew by.
+pub(crate) fn grown<const N: usize>(arguments: &[&str]) -> Result<[f64; N]> {
     let program = std::env::current_exe().map_err(unavailable)?;
     let output = Command::new(&program).args(arguments).output().map_err(unavailable)?;
     let text = String::from_utf8_lossy(&output.stdout);
-    text.trim().parse::<f64>().map_err(|_| {
+    let said = text.split_whitespace().map(|number| number.parse().ok()).collect::<Option<Vec<f64>>>();
+    said.and_then(|said| said.try_into().ok()).ok_or_else(|| {
         let why = String::from_utf8_lossy(&output.stderr);
-        TxnLogError::new(ErrorKind::Internal, format!("the memory of a plan cannot be measured: {}", why.trim()))
+        TxnLogError::new(ErrorKind::Internal, format!("{arguments:?} cannot be measured: {}", why.trim()))
     })
 }
 
@@ -296,7 +302,7 @@ pub(crate) async fn memory_of_plan(uri: &str, table: &str, id: &str) -> Result<u
     Ok(resident("VmHWM:")?.saturating_sub(before))
 }
 
-fn resident(field: &str) -> Result<u64> {
+pub(crate) fn resident(field: &str) -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status").map_err(unavailable)?;
     let line = status.lines().find_map(|l| l.strip_prefix(field));
     let kib = line.and_then(|l| l.trim().split(' ').next()?.parse::<u64>().ok());

@@ -192,7 +192,7 @@ struct Rows {
 
 impl Rows {
     fn of((files, layout): (BaseFiles, Layout)) -> Result<Self> {
-        let owned = layout.slots.owned(&layout.schema);
+        let owned = layout.slots.owned(layout.schema.clone());
         let live = |add: Add| {
             let key = add.key();
             Ok((key, codec::file_values(&key, &add, &owned)?))

@@ -6,6 +6,7 @@
 //! told apart by the distance of their bounds, in powers of two; texts by the length of the beginning they share.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use deltalakedb_log::action::{Add, DomainMetadata, Metadata};
 use deltalakedb_log::predicate::Literal;
@@ -260,26 +261,32 @@ impl Slots {
     }
 
     /// The slots with the columns that own them in this schema.
-    pub(crate) fn owned<'a>(&self, schema: &'a Schema) -> OwnedSlots<'a> {
+    pub(crate) fn owned(&self, schema: Arc<Schema>) -> OwnedSlots {
         let owner = |slot: &Slot| {
-            let owns = |c: &&Column| c.physical_name == slot.column && c.data_type.map(Kind::of) == Some(slot.kind);
-            (slot.kind, schema.columns().iter().find(owns))
+            let owns = |c: &Column| c.physical_name == slot.column && c.data_type.map(Kind::of) == Some(slot.kind);
+            (slot.kind, schema.columns().iter().position(owns))
         };
-        OwnedSlots { schema, slots: self.0.iter().map(owner).collect() }
+        let slots = self.0.iter().map(owner).collect();
+        OwnedSlots { schema, slots }
     }
 }
 
 /// The slots of a table under one schema: found once, used for every file.
-pub(crate) struct OwnedSlots<'a> {
-    schema: &'a Schema,
-    /// `None` where the column is gone or has another type now.
-    slots: Vec<(Kind, Option<&'a Column>)>,
+pub(crate) struct OwnedSlots {
+    schema: Arc<Schema>,
+    /// The place of the column among those of the schema; `None` where it is gone or has another type now.
+    slots: Vec<(Kind, Option<usize>)>,
 }
 
-impl OwnedSlots<'_> {
+impl OwnedSlots {
+    /// The columns that [`Self::values`] are of.
+    pub(crate) fn columns(&self) -> &'static [&'static str] {
+        &COLUMNS[..3 + 3 * self.slots.len()]
+    }
+
     /// The values of the first of [`COLUMNS`] for a file; the slots that nobody owns come last and have none.
     pub(crate) fn values(&self, add: &Add) -> Vec<Value> {
-        let stats = FileStats::new(self.schema, add);
+        let stats = FileStats::new(&self.schema, add);
         // A slot not given yet may get a column this file has nulls in.
         let mut flags = (1 << SLOTS) - 1;
         if !stats.is_tight() {
@@ -289,6 +296,7 @@ impl OwnedSlots<'_> {
         let deleted = add.deletion_vector.as_ref().map(|dv| dv.cardinality);
         values.extend([stats.num_records().into(), Value::Null, deleted.into()]);
         for (i, (kind, column)) in self.slots.iter().enumerate() {
+            let column = column.and_then(|place| self.schema.columns().get(place));
             let range = column.and_then(|c| stats.range(c));
             if range.as_ref().is_some_and(|r| r.no_null) {
                 flags &= !(1 << i);

@@ -181,7 +181,12 @@ pub(crate) fn file_columns() -> Vec<&'static str> {
     ["file_key", "path_key"].into_iter().chain(ADD_COLUMNS).chain(bounds::COLUMNS).collect()
 }
 
-pub(crate) fn file_values(key: &FileKey, add: &Add, slots: &OwnedSlots<'_>) -> Result<Vec<Value>> {
+/// Those that [`file_values`] gives.
+pub(crate) fn columns_of_files(slots: &OwnedSlots) -> impl Iterator<Item = &'static str> {
+    ["file_key", "path_key"].into_iter().chain(ADD_COLUMNS).chain(slots.columns().iter().copied())
+}
+
+pub(crate) fn file_values(key: &FileKey, add: &Add, slots: &OwnedSlots) -> Result<Vec<Value>> {
     let mut values = vec![key.0.as_slice().into(), PathKey::new(&add.path).0.as_slice().into()];
     values.extend(add_values(add)?);
     values.extend(slots.values(add));

@@ -18,7 +18,7 @@ use deltalakedb_log::{
     Version,
 };
 
-use crate::bounds::Slots;
+use crate::bounds::{OwnedSlots, Slots};
 use crate::codec::{self, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
 use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
 use crate::lifecycle::{TABLES, any_table, no_table};
@@ -275,15 +275,20 @@ pub(crate) async fn check_free(session: &mut dyn Session, new: &NewTable, own: O
     own.map_or(Ok(()), |name| Err(same_id(name)))
 }
 
-/// The rows of a commit but for its table's head, and how many rows they change.
+/// The rows of a commit but for its table's head, and how many rows they change. What is `prepared` keeps the files that
+/// it adds if it is looked at again.
 pub(crate) fn store(
     catalog: &SqlCatalog,
     request: &CommitRequest,
     current: &Current,
-    prepared: &Prepared,
+    prepared: &mut Prepared,
+    is_kept: bool,
     slots: &mut Slots,
 ) -> Result<(Vec<Write>, u64)> {
     let (table, committed_at) = (request.table, prepared.committed_at);
+    let summary = CommitSummary::of(prepared.version, committed_at, Some(&prepared.info), &prepared.changes);
+    let adds = &mut prepared.changes.adds;
+    let adds = if is_kept { adds.clone() } else { std::mem::take(adds) };
     let changes = &prepared.changes;
     let mut writes = Vec::new();
     if let Base::Create(new) = &request.base {
@@ -291,23 +296,17 @@ pub(crate) fn store(
     }
     writes.extend(end_files(table, prepared.version, &prepared.ended));
     let before = current.state.as_ref().map(|(_, metadata)| metadata);
-    let has_layout = !changes.adds.is_empty() || changes.metadata.is_some() || !changes.domains.is_empty();
+    let has_layout = !adds.is_empty() || changes.metadata.is_some() || !changes.domains.is_empty();
     if let Some(metadata) = changes.metadata.as_ref().or(before).filter(|_| has_layout) {
-        let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
+        let schema = Arc::new(Schema::parse(&metadata.schema_string, &metadata.partition_columns)?);
         if changes.metadata.is_some() || !changes.domains.is_empty() {
             let first = slots.assign(&schema, metadata, &changes.domains);
             writes.extend(slots.insert(table, first));
         }
-        let owned = slots.owned(&schema);
-        let row = |(key, add): &(FileKey, Add)| codec::file_values(key, add, &owned);
-        let files = changes.adds.iter().map(row).collect::<Result<Vec<_>>>()?;
-        let columns = codec::file_columns();
-        let columns = &columns[..files.first().map_or(0, Vec::len)];
-        writes.extend(of_version(table, prepared.version, "dl_add_files", columns, files));
+        writes.extend(added_files(table, prepared.version, adds, slots.owned(schema)));
     }
     writes.extend(changes_but_files(table, prepared.version, changes)?);
     let time = CommitTime { ms: committed_at, source: prepared.time_source };
-    let summary = CommitSummary::of(prepared.version, committed_at, Some(&prepared.info), changes);
     let body = StoredBody::of(&prepared.body)?;
     let row = version_values(table, &summary, time, Some(&body), prepared.set_hash);
     writes.push(Write::insert("dl_table_versions", &VERSION_COLUMNS, vec![row]));
@@ -319,6 +318,16 @@ pub(crate) fn store(
     // Each row that is new, and each file that ends.
     let rows = writes.iter().map(Write::rows).sum::<u64>() + prepared.ended.len() as u64;
     Ok((writes, rows))
+}
+
+/// The rows of files that become live with a version. They are made as they are written, since there may be very many.
+fn added_files(table: TableId, version: Version, adds: Vec<(FileKey, Add)>, owned: OwnedSlots) -> Option<Write> {
+    let columns: Vec<_> = ["table_id", "version"].into_iter().chain(codec::columns_of_files(&owned)).collect();
+    let row = move |(key, add): (FileKey, Add)| {
+        let ours = vec![table.0.into(), int(version)];
+        Ok([ours, codec::file_values(&key, &add, &owned)?].concat())
+    };
+    (!adds.is_empty()).then(|| Write::insert_made("dl_add_files", &columns, adds.into_iter().map(row)))
 }
 
 /// Remembers which version a commit became, and when.

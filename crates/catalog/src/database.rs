@@ -147,7 +147,7 @@ pub(crate) trait Session: Send {
 }
 
 /// Something to write.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum Write {
     /// One statement.
     Run(String, Vec<Value>),
@@ -156,13 +156,50 @@ pub(crate) enum Write {
 }
 
 /// New rows of one table.
-#[derive(Clone, Debug)]
 pub(crate) struct Insert {
     pub(crate) table: &'static str,
     pub(crate) columns: Vec<&'static str>,
-    pub(crate) rows: Vec<Vec<Value>>,
+    /// How many rows there are.
+    pub(crate) count: usize,
+    rows: Vec<Rows>,
     /// Whether they are of a table that is not in use yet, so that no other transaction waits for this one.
     pub(crate) is_unseen: bool,
+}
+
+/// Rows that are made as they are written: there may be very many.
+type Rows = Box<dyn Iterator<Item = Result<Vec<Value>>> + Send>;
+
+impl Insert {
+    /// Adds the rows of another insert into the same columns.
+    pub(crate) fn append(&mut self, more: Insert) {
+        self.count += more.count;
+        self.rows.extend(more.rows);
+    }
+
+    /// Makes all the rows, and leaves none.
+    pub(crate) fn take_rows(&mut self) -> Result<Vec<Vec<Value>>> {
+        self.count = 0;
+        std::mem::take(&mut self.rows).into_iter().flatten().collect()
+    }
+
+    /// The same with more rows.
+    pub(crate) fn with_rows(mut self, rows: Vec<Vec<Value>>) -> Self {
+        self.count += rows.len();
+        self.rows.push(Box::new(rows.into_iter().map(Ok)));
+        self
+    }
+
+    /// The rows, in order.
+    pub(crate) fn into_rows(self) -> impl Iterator<Item = Result<Vec<Value>>> + Send {
+        self.rows.into_iter().flatten()
+    }
+}
+
+impl Debug for Insert {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { table, columns, count, .. } = self;
+        f.debug_struct("Insert").field("table", table).field("columns", columns).field("count", count).finish()
+    }
 }
 
 impl Write {
@@ -171,13 +208,23 @@ impl Write {
     }
 
     pub(crate) fn insert(table: &'static str, columns: &[&'static str], rows: Vec<Vec<Value>>) -> Self {
-        Write::Insert(Insert { table, columns: columns.to_vec(), rows, is_unseen: false })
+        Self::insert_made(table, columns, rows.into_iter().map(Ok))
+    }
+
+    /// The same of rows that are made as they are written.
+    pub(crate) fn insert_made(
+        table: &'static str,
+        columns: &[&'static str],
+        rows: impl ExactSizeIterator<Item = Result<Vec<Value>>> + Send + 'static,
+    ) -> Self {
+        let (columns, count) = (columns.to_vec(), rows.len());
+        Write::Insert(Insert { table, columns, count, rows: vec![Box::new(rows)], is_unseen: false })
     }
 
     /// How many rows are new.
     pub(crate) fn rows(&self) -> u64 {
         match self {
-            Write::Insert(insert) => insert.rows.len() as u64,
+            Write::Insert(insert) => insert.count as u64,
             Write::Run(..) => 0,
         }
     }

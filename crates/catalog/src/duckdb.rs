@@ -21,7 +21,7 @@ use futures::stream::BoxStream;
 use rustix::fs::{FlockOperation, fcntl_lock};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::database::{CommitFailure, Database, Insert, Row, Session, Value, Write, placeholders};
+use crate::database::{CommitFailure, Database, Row, Session, Value, Write, placeholders};
 use crate::spool::spooled;
 use crate::uri::{CatalogUri, Place};
 
@@ -351,11 +351,7 @@ impl Session for DuckSession {
 
     async fn write(&mut self, writes: Vec<Write>) -> Result<u64> {
         let uri = self.uri.clone();
-        self.with(move |connection| {
-            let run = |write| run(connection, write).map_err(|e| failed(&uri, e));
-            writes.into_iter().map(run).sum()
-        })
-        .await
+        self.with(move |connection| writes.into_iter().map(|write| run(connection, &uri, write)).sum()).await
     }
 
     async fn commit(mut self: Box<Self>) -> Result<(), CommitFailure> {
@@ -371,32 +367,37 @@ impl Session for DuckSession {
     }
 }
 
-fn run(connection: &Connection, write: Write) -> duckdb::Result<u64> {
-    let Insert { table, columns, rows, .. } = match write {
-        Write::Run(sql, params) if params.is_empty() => return connection.execute_batch(&sql).map(|()| 0),
+fn run(connection: &Connection, uri: &str, write: Write) -> Result<u64> {
+    let failed = |e| failed(uri, e);
+    let insert = match write {
+        Write::Run(sql, params) if params.is_empty() => {
+            return connection.execute_batch(&sql).map(|()| 0).map_err(failed);
+        }
         Write::Run(sql, params) => {
-            let changed = connection.prepare(&sql)?.execute(params_from_iter(params.into_iter().map(duck)))?;
+            let mut statement = connection.prepare(&sql).map_err(failed)?;
+            let changed = statement.execute(params_from_iter(params.into_iter().map(duck))).map_err(failed)?;
             return Ok(changed as u64);
         }
         Write::Insert(insert) => insert,
     };
-    let count = rows.len() as u64;
-    if rows.len() >= APPEND_ROWS {
+    let (count, columns) = (insert.count, &insert.columns);
+    if count >= APPEND_ROWS {
         // The appender takes names, not SQL.
         let names: Vec<_> = columns.iter().map(|column| column.trim_matches('"')).collect();
-        let mut appender = connection.appender_with_columns(table, &names)?;
-        for row in rows {
-            appender.append_row(appender_params_from_iter(row.into_iter().map(duck)))?;
+        let mut appender = connection.appender_with_columns(insert.table, &names).map_err(failed)?;
+        for row in insert.into_rows() {
+            appender.append_row(appender_params_from_iter(row?.into_iter().map(duck))).map_err(failed)?;
         }
-        appender.flush()?;
-        return Ok(count);
+        appender.flush().map_err(failed)?;
+    } else {
+        let (names, values) = (columns.join(", "), placeholders(columns.len()));
+        let sql = format!("INSERT INTO {} ({names}) VALUES ({values})", insert.table);
+        let mut statement = connection.prepare(&sql).map_err(failed)?;
+        for row in insert.into_rows() {
+            statement.execute(params_from_iter(row?.into_iter().map(duck))).map_err(failed)?;
+        }
     }
-    let sql = format!("INSERT INTO {table} ({}) VALUES ({})", columns.join(", "), placeholders(columns.len()));
-    let mut insert = connection.prepare(&sql)?;
-    for row in rows {
-        insert.execute(params_from_iter(row.into_iter().map(duck)))?;
-    }
-    Ok(count)
+    Ok(count as u64)
 }
 
 fn duck(value: Value) -> DuckValue {

@@ -347,7 +347,7 @@ pub(crate) struct LoadedVersion {
 impl LoadedVersion {
     fn of((parsed, layout): (Parsed, Layout)) -> Result<Self> {
         let Parsed { summary, time, commit_id, group, body, changes, room } = parsed;
-        let owned = layout.slots.owned(&layout.schema);
+        let owned = layout.slots.owned(layout.schema);
         let row = |(key, add): &(FileKey, Add)| codec::file_values(key, add, &owned);
         Ok(Self {
             summary,
@@ -606,7 +606,7 @@ fn joined(writes: Vec<Write>) -> Vec<Write> {
             _ => None,
         });
         match same {
-            Some(insert) => insert.rows.extend(more.rows),
+            Some(insert) => insert.append(more),
             None => joined.push(Write::Insert(more)),
         }
     }

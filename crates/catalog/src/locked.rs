@@ -241,12 +241,12 @@ impl<'a> LockedTables<'a> {
     async fn addition<'r>(
         &mut self,
         request: &'r CommitRequest,
-        prepared: Prepared,
+        mut prepared: Prepared,
         named: &NamedFolders,
     ) -> Result<Addition<'r>, Failure> {
         let head = self.heads.get(&request.table).ok_or_else(not_locked)?;
         let mut slots = head.slots.clone();
-        let stored = store(self.catalog, request, &head.current, &prepared, &mut slots);
+        let stored = store(self.catalog, request, &head.current, &mut prepared, self.left > 0, &mut slots);
         let (mut writes, mut rows) = stored.map_err(Failure::Own)?;
         if let Some(references) = named.record(self.session.as_mut(), &head.current.name).await? {
             rows += references.rows();
@@ -421,7 +421,7 @@ fn merged(writes: Vec<Write>) -> Vec<Write> {
             Write::Insert(insert) => {
                 let first = inserts.get(insert.table).and_then(|at: &usize| merged.get_mut(*at));
                 match first {
-                    Some(Write::Insert(first)) if first.columns == insert.columns => first.rows.extend(insert.rows),
+                    Some(Write::Insert(first)) if first.columns == insert.columns => first.append(insert),
                     _ => {
                         inserts.insert(insert.table, merged.len());
                         merged.push(Write::Insert(insert));

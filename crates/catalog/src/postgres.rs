@@ -594,17 +594,21 @@ impl Session for PostgresSession {
         let (mut changed, mut together) = (0, String::new());
         for write in writes {
             match write {
-                Write::Insert(insert) if insert.rows.is_empty() => continue,
-                Write::Insert(insert) if insert.rows.len() >= BULK_ROWS || bytes_of(&insert.rows) > MAX_BYTES => {
+                Write::Insert(insert) if insert.count == 0 => continue,
+                Write::Insert(insert) if insert.count >= BULK_ROWS => {
                     changed += self.run(std::mem::take(&mut together)).await?;
-                    let connection = self.connection.as_deref_mut().ok_or(sqlx::Error::PoolClosed);
-                    let connection = connection.map_err(|e| failed(&self.uri, e))?;
-                    changed += bulk::insert(connection, &self.schema, &self.uri, insert).await?;
+                    changed += self.insert(insert).await?;
                 }
-                Write::Insert(Insert { table, columns, rows, .. }) => {
-                    let row = format!("({})", placeholders(columns.len()));
+                Write::Insert(mut insert) => {
+                    let rows = insert.take_rows()?;
+                    if bytes_of(&rows) > MAX_BYTES {
+                        changed += self.run(std::mem::take(&mut together)).await?;
+                        changed += self.insert(insert.with_rows(rows)).await?;
+                        continue;
+                    }
+                    let row = format!("({})", placeholders(insert.columns.len()));
                     let all = vec![row; rows.len()].join(", ");
-                    let sql = format!("INSERT INTO {table} ({}) VALUES {all}", columns.join(", "));
+                    let sql = format!("INSERT INTO {} ({}) VALUES {all}", insert.table, insert.columns.join(", "));
                     together.push_str(&spelled(&self.schema, &sql, &rows.concat())?);
                     together.push_str("; ");
                 }
@@ -639,6 +643,12 @@ impl Session for PostgresSession {
 impl PostgresSession {
     fn connection(&mut self) -> sqlx::Result<&mut PgConnection> {
         self.connection.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
+    }
+
+    async fn insert(&mut self, insert: Insert) -> Result<u64> {
+        let connection = self.connection.as_deref_mut().ok_or(sqlx::Error::PoolClosed);
+        let connection = connection.map_err(|e| failed(&self.uri, e))?;
+        bulk::insert(connection, &self.schema, &self.uri, insert).await
     }
 
     async fn execute(&mut self, sql: String) -> sqlx::Result<u64> {

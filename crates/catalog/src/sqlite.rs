@@ -16,7 +16,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{AssertSqlSafe, Column, Decode, Row as _, Sqlite, Transaction, TypeInfo, ValueRef};
 
-use crate::database::{CommitFailure, Database, Insert, Row, Session, Value, Write, placeholders};
+use crate::database::{CommitFailure, Database, Row, Session, Value, Write, placeholders};
 use crate::file;
 use crate::spool::spooled;
 use crate::uri::{CatalogUri, Place};
@@ -236,7 +236,8 @@ impl Session for SqliteSession {
     async fn write(&mut self, writes: Vec<Write>) -> Result<u64> {
         // Small writes go together: a statement costs a way to the connection's thread and back.
         let (mut changed, mut sql, mut together) = (0, String::new(), Vec::new());
-        for (statement, params) in writes.into_iter().flat_map(statements) {
+        for statement in writes.into_iter().flat_map(statements) {
+            let (statement, params) = statement?;
             if together.len() + params.len() > MAX_PARAMETERS {
                 changed += self.run(std::mem::take(&mut sql), std::mem::take(&mut together)).await?;
             }
@@ -267,23 +268,29 @@ impl SqliteSession {
     }
 }
 
-/// A write as statements that bind no more parameters than SQLite takes.
-fn statements(write: Write) -> Vec<(String, Vec<Value>)> {
-    let Insert { table, columns, rows, .. } = match write {
-        Write::Run(sql, params) => return vec![(sql, params)],
+/// A statement and what it binds.
+type Statement = Result<(String, Vec<Value>)>;
+
+/// A write as statements that bind no more parameters than SQLite takes, each made when it is its turn.
+fn statements(write: Write) -> Box<dyn Iterator<Item = Statement> + Send> {
+    let insert = match write {
+        Write::Run(sql, params) => return Box::new(std::iter::once(Ok((sql, params)))),
         Write::Insert(insert) => insert,
     };
-    let row = format!("({})", placeholders(columns.len()));
-    let mut rows = rows.into_iter().peekable();
-    let mut statements = Vec::new();
-    while rows.peek().is_some() {
-        // Batches of few sizes, so that the statements are worth keeping prepared.
-        let chunk: Vec<_> = rows.by_ref().take((MAX_PARAMETERS / columns.len()).min(256)).collect();
-        let all = vec![row.as_str(); chunk.len()].join(", ");
-        let sql = format!("INSERT INTO {table} ({}) VALUES {all}", columns.join(", "));
-        statements.push((sql, chunk.into_iter().flatten().collect()));
-    }
-    statements
+    let row = format!("({})", placeholders(insert.columns.len()));
+    let into = format!("INSERT INTO {} ({}) VALUES", insert.table, insert.columns.join(", "));
+    // Batches of few sizes, so that the statements are worth keeping prepared.
+    let most = (MAX_PARAMETERS / insert.columns.len()).min(256);
+    let mut rows = insert.into_rows();
+    Box::new(std::iter::from_fn(move || {
+        let chunk = match rows.by_ref().take(most).collect::<Result<Vec<_>>>() {
+            Ok(chunk) if chunk.is_empty() => return None,
+            Ok(chunk) => chunk,
+            Err(e) => return Some(Err(e)),
+        };
+        let sql = format!("{into} {}", vec![row.as_str(); chunk.len()].join(", "));
+        Some(Ok((sql, chunk.into_iter().flatten().collect())))
+    }))
 }
 
 type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;

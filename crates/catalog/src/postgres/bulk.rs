@@ -4,7 +4,7 @@
 //! for this one: while the server waits for the rows of a COPY its client is not idle, so no setting would ever end the
 //! transaction of one that has stopped.
 
-use std::collections::VecDeque;
+use std::iter::Peekable;
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use sqlx::AssertSqlSafe;
@@ -23,10 +23,10 @@ pub(super) async fn insert(connection: &mut PgConnection, schema: &str, uri: &st
 }
 
 async fn arrays(connection: &mut PgConnection, schema: &str, uri: &str, insert: Insert) -> Result<u64> {
-    let Insert { table, columns, rows, .. } = insert;
-    let (mut rows, mut inserted) = (VecDeque::from(rows), 0);
-    while !rows.is_empty() {
-        let mut values: Vec<_> = take(&mut rows).into_iter().map(Vec::into_iter).collect();
+    let (table, columns) = (insert.table, insert.columns.clone());
+    let (mut rows, mut inserted) = (insert.into_rows().peekable(), 0);
+    while rows.peek().is_some() {
+        let mut values: Vec<_> = take(&mut rows)?.into_iter().map(Vec::into_iter).collect();
         let (mut names, mut arrays) = (Vec::new(), Vec::new());
         for column in &columns {
             // A column that is not named is null.
@@ -58,8 +58,8 @@ async fn copy(connection: &mut PgConnection, schema: &str, uri: &str, insert: In
     let sql = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", insert.table, insert.columns.join(", "));
     let mut copy = connection.copy_in_raw(&spelled(schema, &sql, &[])?).await.map_err(fail)?;
     let mut bytes = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec();
-    for row in insert.rows {
-        if let Err(e) = binary(&row, &mut bytes) {
+    for row in insert.into_rows() {
+        if let Err(e) = row.and_then(|row| binary(&row, &mut bytes)) {
             copy.abort(e.to_string()).await.map_err(fail)?;
             return Err(e);
         }
@@ -102,14 +102,17 @@ pub(super) fn bytes_of(rows: &[Vec<Value>]) -> usize {
 }
 
 /// The next rows that go in one statement: as many as do not make it too long.
-fn take(rows: &mut VecDeque<Vec<Value>>) -> Vec<Vec<Value>> {
-    let mut bytes = 0;
-    let fits = |row: &&Vec<Value>| {
-        bytes += row.iter().map(Value::size).sum::<usize>();
-        bytes <= MAX_BYTES
+fn take(rows: &mut Peekable<impl Iterator<Item = Result<Vec<Value>>>>) -> Result<Vec<Vec<Value>>> {
+    let (mut bytes, mut taken) = (0, Vec::new());
+    let mut fits = |row: &Result<Vec<Value>>| {
+        let first = bytes == 0;
+        bytes += row.iter().flatten().map(Value::size).sum::<usize>();
+        first || bytes <= MAX_BYTES
     };
-    let n = rows.iter().take_while(fits).count().max(1).min(rows.len());
-    rows.drain(..n).collect()
+    while let Some(row) = rows.next_if(&mut fits) {
+        taken.push(row?);
+    }
+    Ok(taken)
 }
 
 /// The values of a column, as an array.
@@ -188,8 +191,9 @@ mod tests {
         assert!(column(vec![text("\0")]).is_err());
         assert!(column(vec![Value::Int(1), text("1")]).is_err());
         assert_eq!(column(vec![Value::Null, text("1")]).unwrap(), Some("text[]"));
-        let mut long =
-            VecDeque::from(vec![vec![Value::Blob(vec![0; MAX_BYTES])], vec![Value::Int(1)], vec![Value::Int(2)]]);
-        assert_eq!([take(&mut long).len(), take(&mut long).len()], [1, 2], "one that is too long goes by itself");
+        let long = vec![vec![Value::Blob(vec![0; MAX_BYTES])], vec![Value::Int(1)], vec![Value::Int(2)]];
+        let mut long = long.into_iter().map(Ok).peekable();
+        let mut taken = || take(&mut long).unwrap().len();
+        assert_eq!([taken(), taken()], [1, 2], "one that is too long goes by itself");
     }
 }

@@ -173,7 +173,7 @@ impl Session for RecordedSession {
         }
         self.record.trip();
         let is_batch =
-            |write: &Write| matches!(write, Write::Insert(i) if i.table == "dl_table_versions" && i.rows.len() > 1);
+            |write: &Write| matches!(write, Write::Insert(i) if i.table == "dl_table_versions" && i.count > 1);
         if *self.record.lose() == Lose::Batches && writes.iter().any(is_batch) {
             return Err(deltalakedb_log::TxnLogError::new(ErrorKind::Internal, "the statement is too long"));
         }

@@ -1,0 +1,63 @@
+//! One commit of very many files: how fast it is, and what it takes beside what the caller holds.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use deltalakedb_log::commit::{Base, CommitRequest};
+use deltalakedb_log::conformance::actions;
+use deltalakedb_log::{Action, Catalog, Clock, Result, SystemClock, TableId};
+
+use crate::databases::Server;
+use crate::ours::{Ours, grown, resident, unavailable};
+use crate::report::{Report, System, Unit};
+
+/// How often each is done.
+const REPEATED: usize = 3;
+
+pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server, small: bool) -> Result<()> {
+    let count = if small { 2_000 } else { 300_000 };
+    let (rate, memory) = (format!("one commit of {count} files"), "memory grown by that commit, at the peak");
+    let folder = folder.join("large");
+    fs::create_dir_all(&folder).map_err(unavailable)?;
+    for ours in Ours::everywhere(&folder, server).await? {
+        let mut tables = Vec::new();
+        for n in 0..REPEATED {
+            let name = format!("large{n}");
+            tables.push(ours.create(&folder.join(ours.system.name()).join(&name), &name).await?);
+        }
+        let (mut rates, mut bytes, system) = (Vec::new(), Vec::new(), ours.system);
+        let uri = ours.close().await;
+        for table in tables {
+            let [grew, took] = grown(&["large-commit", &uri, &table.to_string(), &count.to_string()])?;
+            bytes.push(grew);
+            rates.push(f64::from(count) / took);
+        }
+        report.add(&rate, system, Unit::FilesPerSecond, rates);
+        report.add(memory, system, Unit::Bytes, bytes);
+    }
+    report.promise(&rate, "SQLite, PostgreSQL: at least 40,000", &[System::Sqlite, System::Postgres], |_, _, p50| {
+        Some(p50 >= 40e3)
+    });
+    report.promise(memory, "less than 256 MiB", &System::OURS, |_, _, p50| Some(p50 < f64::from(256 << 20)));
+    Ok(())
+}
+
+/// In a process of its own: the bytes by which resident memory grew at its peak, over the connection and the request that
+/// are there, and the seconds.
+pub(crate) async fn commit(uri: &str, table: &str, count: &str) -> Result<[f64; 2]> {
+    let wrong = || deltalakedb_log::TxnLogError::invalid(format!("{count:?} is no number of files"));
+    let (table, count) = (table.parse::<TableId>()?, count.parse::<i64>().map_err(|_| wrong())?);
+    let catalog: Arc<dyn Catalog> = deltalakedb_catalog::connect(uri).await?;
+    let head = catalog.reader(table).head().await?.version;
+    let name = |n| format!("day=a/part-{n:08}-{}.c000.snappy.parquet", SystemClock.new_uuid());
+    let adds = (0..count).map(|n| Action::Add(actions::file(&name(n), n, n + 9))).collect();
+    let request = CommitRequest::new(table, SystemClock.new_uuid(), Base::RebaseFrom(head), adds);
+    fs::write("/proc/self/clear_refs", "5").map_err(unavailable)?;
+    let before = resident("VmRSS:")?;
+    let began = Instant::now();
+    catalog.commit_all(vec![request]).await?.committed()?;
+    let took = began.elapsed().as_secs_f64();
+    Ok([resident("VmHWM:")?.saturating_sub(before) as f64, took])
+}
