@@ -185,8 +185,8 @@ impl RawCatalog {
         wait(py, async move {
             let new_name: Option<TableName> = new_name.map(str::parse).transpose()?;
             let dropped = find_dropped(lake.catalog.as_ref(), &table.parse()?).await?;
-            let committer = lake.options()?.committer;
-            let undropped = lake.mirror().undrop_table(&dropped, new_name.as_ref(), committer.as_deref()).await?;
+            let committer = lake.options()?.committer();
+            let undropped = lake.mirror().undrop_table(&dropped, new_name.as_ref(), &committer).await?;
             if let Some(warning) = undropped.warning {
                 warn(Warning::Mirror, warning);
             }

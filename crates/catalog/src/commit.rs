@@ -22,6 +22,7 @@ use crate::bounds::{OwnedSlots, Slots};
 use crate::codec::{self, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
 use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
 use crate::lifecycle::{TABLES, any_table, no_table};
+use crate::listing::table_around;
 use crate::locked::{self, Decision, LockedTables};
 use crate::queue::{Scope, Transaction};
 use crate::references::NamedFolders;
@@ -262,13 +263,18 @@ fn keyed<'a>(table: TableId, keys: impl Iterator<Item = &'a [u8; 16]>) -> Vec<Va
     std::iter::once(table.0.into()).chain(keys.map(|k| k.as_slice().into())).collect()
 }
 
-/// Refuses a name or a place that is taken.
+/// Refuses a name or a place that is taken, and a place that is inside of a table or around one. Until the session ends,
+/// no other one makes a table there, inside of it or around it.
 pub(crate) async fn check_free(session: &mut dyn Session, new: &NewTable, own: Option<TableName>) -> Result<()> {
+    session.lock_place(&new.location.key()).await?;
     let params = vec![new.name.to_string().into(), new.location.key().as_str().into()];
     for row in session.query(&format!("{TABLES} name_key = ? OR location_key = ?"), params).await? {
         if let Some(taken) = any_table(row)?.in_the_way_of(new) {
             return Err(taken);
         }
+    }
+    if let Some(table) = table_around(session, &new.location).await? {
+        new.location.check_apart(&table.name, &table.location)?;
     }
     let same_id =
         |name| TxnLogError::new(ErrorKind::AlreadyExists, format!("there is a table with that id already: {name}"));

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-use deltalakedb_log::{Result, TableId, TxnLogError};
+use deltalakedb_log::{PlaceKey, Result, TableId, TxnLogError};
 use futures::stream::BoxStream;
 
 /// A value bound or read. Booleans are integers, ids and JSON are blobs: nothing depends on a dialect's types.
@@ -138,6 +138,13 @@ pub(crate) trait Session: Send {
 
     /// The rows of one query, as they come; they hold the session until they are all taken.
     fn rows<'s>(&'s mut self, sql: String, params: Vec<Value>) -> BoxStream<'s, Result<Row>>;
+
+    /// Keeps other sessions from making a table at a place, inside of it or around it, until this one ends: what follows
+    /// sees those that were made before. A session that excludes all that write needs nothing for that.
+    async fn lock_place(&mut self, place: &PlaceKey) -> Result<()> {
+        let _ = place;
+        Ok(())
+    }
 
     /// Writes, in order and in one round trip where the rows are few. Returns the number of rows changed by all.
     async fn write(&mut self, writes: Vec<Write>) -> Result<u64>;

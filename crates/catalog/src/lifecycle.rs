@@ -19,7 +19,7 @@ use crate::database::{CommitFailure, Database, Row, Session, Value, Write};
 use crate::{SqlCatalog, SqlTxnLogReader, Writing, holds, mirror, namespaces, read, references, removal};
 
 /// Tables whatever their state, with a condition.
-pub(crate) const TABLES: &str = "SELECT table_id, namespace, name, location, state, dropped_at, retained_until, base_version, \
+pub(crate) const TABLES: &str = "SELECT table_id, namespace, name, location, owner, state, dropped_at, retained_until, base_version, \
                         current_version FROM dl_tables WHERE";
 
 /// When a table was dropped, for the order of those that are not live: an import that is not finished comes last.
@@ -30,6 +30,7 @@ pub(crate) fn any_table(mut row: Row) -> Result<InactiveTable> {
         id: TableId(row.uuid()?),
         name: TableName { namespace: row.text()?, name: row.text()? },
         location: Location::stored(&row.text()?)?,
+        owner: read::owner(&mut row)?,
         state: TableState::parse(&row.text()?)?,
         dropped_at: row.opt_int()?,
         retained_until: row.opt_int()?,
@@ -156,13 +157,14 @@ impl TableLifecycle for SqlCatalog {
         &self,
         table: TableId,
         name: Option<&TableName>,
-        committer: Option<&str>,
+        committer: &Committer,
     ) -> Result<TableEntry> {
         let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
         let Some(dropped) = find_any(session.as_mut(), table).await? else {
             return Err(lifecycle::no_table(table, &self.db.describe(), None));
         };
         dropped.check_undrop(now_ms)?;
+        committer.check(&dropped.name, dropped.owner.as_ref())?;
         let name = name.unwrap_or(&dropped.name);
         let new = NewTable { name: name.clone(), location: dropped.location.clone(), owner: None };
         check_free(session.as_mut(), &new, None).await?;
@@ -179,7 +181,7 @@ impl TableLifecycle for SqlCatalog {
         let writes = vec![
             Write::run(sql, params),
             namespaces::has_table(name, now_ms),
-            audit(self, now_ms, committer, "UNDROP TABLE", table, None),
+            audit(self, now_ms, committer.name.as_deref(), "UNDROP TABLE", table, None),
         ];
         self.compared.remove(table);
         finish(session, writes, name).await?;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use deltalakedb_log::listing::{SAME_METADATA, TableListing, TablePage};
 use deltalakedb_log::{InactiveTable, Location, Result, TableEntry, TableName};
 
-use crate::database::{Value, placeholders};
+use crate::database::{Session, Value, placeholders};
 use crate::lifecycle::{self, any_table};
 use crate::read::{self, entry};
 use crate::{SqlCatalog, codec};
@@ -48,21 +48,7 @@ impl TableListing for SqlCatalog {
     }
 
     async fn table_around(&self, location: &Location) -> Result<Option<InactiveTable>> {
-        let key = location.key();
-        let place = key.as_str();
-        let above: Vec<_> = key.and_above().filter(|above| *above != place).map(Value::from).collect();
-        let inside = ("location_key > ? AND location_key < ?".into(), vec![place.into(), key.end().into()]);
-        let around = (format!("location_key IN ({})", placeholders(above.len())), above);
-        for (condition, params) in [around, inside] {
-            if params.is_empty() {
-                continue;
-            }
-            let rows = self.db.query(&format!("{} {condition} LIMIT 1", lifecycle::TABLES), params).await?;
-            if let Some(row) = rows.into_iter().next() {
-                return any_table(row).map(Some);
-            }
-        }
-        Ok(None)
+        table_around(self.db.read().await?.as_mut(), location).await
     }
 
     async fn tables_with_metadata(&self, id: &str) -> Result<Vec<TableEntry>> {
@@ -78,4 +64,23 @@ impl TableListing for SqlCatalog {
         );
         self.live(&and, params).await
     }
+}
+
+/// A table inside of a place, or around it.
+pub(crate) async fn table_around(session: &mut dyn Session, location: &Location) -> Result<Option<InactiveTable>> {
+    let key = location.key();
+    let place = key.as_str();
+    let above: Vec<_> = key.and_above().filter(|above| *above != place).map(Value::from).collect();
+    let inside = ("location_key > ? AND location_key < ?".into(), vec![place.into(), key.end().into()]);
+    let around = (format!("location_key IN ({})", placeholders(above.len())), above);
+    for (condition, params) in [around, inside] {
+        if params.is_empty() {
+            continue;
+        }
+        let rows = session.query(&format!("{} {condition} LIMIT 1", lifecycle::TABLES), params).await?;
+        if let Some(row) = rows.into_iter().next() {
+            return any_table(row).map(Some);
+        }
+    }
+    Ok(None)
 }

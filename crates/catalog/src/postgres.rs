@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
+use deltalakedb_log::{ErrorKind, PlaceKey, Result, TableId, TxnLogError};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use sqlx::pool::PoolConnection;
@@ -588,6 +588,18 @@ impl Session for PostgresSession {
             }
             Err(e) => futures::stream::iter([Err(e)]).boxed(),
         }
+    }
+
+    /// The place is locked for this session alone, and what it is inside of together with others: two places are in each
+    /// other's way where one is inside of the other, and only then.
+    async fn lock_place(&mut self, place: &PlaceKey) -> Result<()> {
+        let key = |place: &str| Value::from(format!("{}.dl_tables at {place}", self.schema).as_str());
+        let mut places: Vec<_> = place.and_above().filter(|above| *above != place.as_str()).map(key).collect();
+        let mut locks = vec!["pg_advisory_xact_lock_shared(hashtextextended(?, 0))"; places.len()];
+        places.push(key(place.as_str()));
+        locks.push("pg_advisory_xact_lock(hashtextextended(?, 0))");
+        let sql = spelled(&self.schema, &format!("SELECT {}", locks.join(", ")), &places)?;
+        self.run(sql).await.map(drop)
     }
 
     async fn write(&mut self, writes: Vec<Write>) -> Result<u64> {

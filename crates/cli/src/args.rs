@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+use deltalakedb_log::TableOwner;
 
 /// Delta Lake tables with a database's brain: the log in SQL, mirrored to `_delta_log`.
 #[derive(Debug, Parser)]
@@ -83,6 +84,8 @@ pub(crate) enum Command {
         old: String,
         /// `name` or `namespace.name`; a name alone is in `default`
         new: String,
+        #[command(flatten)]
+        by: OwnerArgs,
     },
     /// Drop a table; it can be undropped for a while. Of an import that is not finished: give it up
     Drop(DropArgs),
@@ -93,6 +96,8 @@ pub(crate) enum Command {
         /// Another name, where its own was taken meanwhile
         #[arg(long = "as", value_name = "NAME")]
         new: Option<String>,
+        #[command(flatten)]
+        by: OwnerArgs,
     },
     /// Take a table out of the catalog: it stays where it is, as a plain Delta table
     Detach {
@@ -100,6 +105,8 @@ pub(crate) enum Command {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        by: OwnerArgs,
     },
     /// List the tables
     Tables {
@@ -289,6 +296,16 @@ pub(crate) struct DropArgs {
     /// Drop it even if not all of its commits can be published
     #[arg(long)]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) by: OwnerArgs,
+}
+
+/// In whose name the life of a table is changed.
+#[derive(Debug, Args)]
+pub(crate) struct OwnerArgs {
+    /// The owner of the table, as `dl show` says it, where that program is not there any more to do this itself
+    #[arg(long, value_name = "OWNER")]
+    pub(crate) owner: Option<TableOwner>,
 }
 
 #[derive(Debug, Args)]

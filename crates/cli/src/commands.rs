@@ -238,10 +238,10 @@ pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
         Command::Create { name, location, schema, partition_by, properties } => {
             write::create(s, &name, location.as_deref(), &schema, &partition_by, &properties).await
         }
-        Command::Rename { old, new } => lifecycle::rename(s, &old, &new).await,
+        Command::Rename { old, new, by } => lifecycle::rename(s, &old, &new, by).await,
         Command::Drop(args) => lifecycle::drop(s, args).await,
-        Command::Undrop { name, new } => lifecycle::undrop(s, &name, new.as_deref()).await,
-        Command::Detach { name, yes } => lifecycle::detach(s, &name, yes).await,
+        Command::Undrop { name, new, by } => lifecycle::undrop(s, &name, new.as_deref(), by).await,
+        Command::Detach { name, yes, by } => lifecycle::detach(s, &name, yes, by).await,
         Command::Tables { dropped: true } => lifecycle::inactive(s).await,
         Command::Tables { dropped: false } => tables(s).await,
         Command::Show { name } => show(s, &name).await,

@@ -7,18 +7,23 @@ use deltalakedb_log::catalog::require;
 use deltalakedb_log::lifecycle::find_dropped;
 use deltalakedb_log::listing::inactive_tables;
 use deltalakedb_log::{Catalog, Location, Result, TableName, TableRef, TableState, TxnLogError};
-use deltalakedb_table::{DeletedFiles, DropOptions, DroppedInactive};
+use deltalakedb_table::{DeletedFiles, DropOptions, DroppedInactive, WriteOptions};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 
 use crate::Ended;
-use crate::args::{DropArgs, Format};
+use crate::args::{DropArgs, Format, OwnerArgs};
 use crate::commands::{Session, counted, entry_json, is_place, iso};
 use crate::warn;
 
-pub(crate) async fn rename(s: &Session, old: &str, new: &str) -> Result<Ended> {
+/// How a table's life is changed, in the name of its owner where one is given.
+fn options_of(s: &Session, by: OwnerArgs) -> Result<WriteOptions> {
+    Ok(WriteOptions { owner: by.owner, ..s.write_options()? })
+}
+
+pub(crate) async fn rename(s: &Session, old: &str, new: &str, by: OwnerArgs) -> Result<Ended> {
     let (catalog, entry) = s.table(old).await?;
-    let renamed = catalog.rename_table(entry.id, &new.parse()?, &s.write_options()?.committer()).await?;
+    let renamed = catalog.rename_table(entry.id, &new.parse()?, &options_of(s, by)?.committer()).await?;
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&format!("{} is called {} now", entry.name, renamed.name))?,
@@ -48,7 +53,7 @@ pub(crate) async fn drop(s: &Session, args: DropArgs) -> Result<Ended> {
     if how.delete_files {
         confirm(args.yes, &format!("the files of {name} below {place} will be deleted, and nothing brings them back"))?;
     }
-    let (mirror, options) = (s.mirror(&catalog)?, s.write_options()?);
+    let (mirror, options) = (s.mirror(&catalog)?, options_of(s, args.by)?);
     let dropped = deltalakedb_table::drop_table(&mirror, entry.id, how, &options).await?;
     let inactive = catalog.inactive_table(entry.id).await?.filter(|table| table.state == TableState::Dropped);
     let until = inactive.and_then(|table| table.retained_until);
@@ -98,12 +103,12 @@ fn said(deleted: DeletedFiles, place: &str) -> String {
     format!("{} {verb} deleted{left}", counted(deleted.files, "file"))
 }
 
-pub(crate) async fn undrop(s: &Session, name: &str, new: Option<&str>) -> Result<Ended> {
+pub(crate) async fn undrop(s: &Session, name: &str, new: Option<&str>, by: OwnerArgs) -> Result<Ended> {
     let (catalog, name) = (s.catalog(false).await?, name.parse::<TableName>()?);
     let new: Option<TableName> = new.map(str::parse).transpose()?;
     let table = find_dropped(catalog.as_ref(), &name).await?;
-    let committer = s.write_options()?.committer;
-    let undropped = s.mirror(&catalog)?.undrop_table(&table, new.as_ref(), committer.as_deref()).await?;
+    let committer = options_of(s, by)?.committer();
+    let undropped = s.mirror(&catalog)?.undrop_table(&table, new.as_ref(), &committer).await?;
     if let Some(what) = &undropped.warning {
         warn(&format!("warning: {what}"));
     }
@@ -116,7 +121,7 @@ pub(crate) async fn undrop(s: &Session, name: &str, new: Option<&str>) -> Result
     Ok(Ended::Done)
 }
 
-pub(crate) async fn detach(s: &Session, name: &str, yes: bool) -> Result<Ended> {
+pub(crate) async fn detach(s: &Session, name: &str, yes: bool, by: OwnerArgs) -> Result<Ended> {
     let catalog = s.catalog(false).await?;
     let entry = require(catalog.as_ref(), &named(name)?).await?;
     let (name, place) = (&entry.name, &entry.location);
@@ -124,7 +129,7 @@ pub(crate) async fn detach(s: &Session, name: &str, yes: bool) -> Result<Ended> 
         yes,
         &format!("{name} leaves the catalog, and its history stays only as far as {place}/_delta_log has it"),
     )?;
-    let table = deltalakedb_table::detach_table(&s.mirror(&catalog)?, entry.id, &s.write_options()?).await?;
+    let table = deltalakedb_table::detach_table(&s.mirror(&catalog)?, entry.id, &options_of(s, by)?).await?;
     let mut out = s.output();
     if out.format() != Format::Table {
         let mut document = entry_json(&table);

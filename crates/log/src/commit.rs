@@ -901,7 +901,7 @@ fn render_remove(asked: &Remove, live: &Add, now: i64) -> Remove {
     remove
 }
 
-/// Refuses a transaction that is empty or names a table twice.
+/// Refuses a transaction that is empty, names a table twice, or makes a table inside of another.
 pub fn check_group(requests: &[CommitRequest]) -> Result<()> {
     if requests.is_empty() {
         return Err(TxnLogError::invalid("the transaction has no commit in it"));
@@ -913,6 +913,19 @@ pub fn check_group(requests: &[CommitRequest]) -> Result<()> {
                 "the commit to {} is verbatim and cannot say that it belongs to a transaction: commit it alone",
                 request.table
             )));
+        }
+    }
+    let new = requests.iter().filter_map(|r| match &r.base {
+        Base::Create(new) => Some((new.location.key(), new)),
+        _ => None,
+    });
+    let mut new: Vec<_> = new.collect();
+    new.sort_by(|(a, _), (b, _)| a.cmp(b));
+    // What is inside of a folder comes right after it.
+    for pair in new.windows(2) {
+        let (outer, inner) = (pair[0].1, pair[1].1);
+        if pair[0].0 != pair[1].0 {
+            inner.location.check_apart(&outer.name, &outer.location)?;
         }
     }
     let mut ids: Vec<_> = requests.iter().map(|r| r.table).collect();

@@ -204,6 +204,7 @@ where
         listing::a_listing_goes_on_while_tables_come_and_go,
         listing::tables_that_are_not_live_are_listed_page_by_page,
         listing::a_place_is_not_inside_of_another,
+        listing::of_places_in_each_other_one_is_taken,
         listing::a_catalog_says_how_much_history_is_kept,
         holds::a_held_version_is_listed_until_its_hold_ends,
         holds::a_version_that_is_not_there_cannot_be_held,

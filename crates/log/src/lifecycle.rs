@@ -16,7 +16,7 @@ use crate::commit::NewTable;
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::ids::{TableId, TableName};
 use crate::location::Location;
-use crate::owner::Committer;
+use crate::owner::{Committer, TableOwner};
 use crate::retention::COMMIT_IDS_MS;
 use crate::time::format_ms;
 
@@ -27,7 +27,7 @@ use crate::time::format_ms;
 /// - *Exclusive*: a call and a commit to the same table happen one after the other. A commit that comes later than a
 ///   drop is [`ErrorKind::NotFound`] and says what became of the table; later than a rename it is made.
 /// - A table keeps its id, its history and the ids of its commits, whatever it is called and also when it is dropped.
-/// - A table with an owner is renamed and dropped in its name only; otherwise it is [`ErrorKind::Invalid`].
+/// - A table with an owner is renamed, dropped and undropped in its name only; otherwise it is [`ErrorKind::Invalid`].
 /// - No call touches a file.
 #[async_trait]
 pub trait TableLifecycle: Send + Sync + fmt::Debug {
@@ -49,12 +49,8 @@ pub trait TableLifecycle: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] when its name or its place was taken meanwhile, [`ErrorKind::NotFound`] when its
     /// retention is over, [`ErrorKind::Invalid`] when its files were deleted or it was detached.
-    async fn undrop_table(
-        &self,
-        table: TableId,
-        name: Option<&TableName>,
-        committer: Option<&str>,
-    ) -> Result<TableEntry>;
+    async fn undrop_table(&self, table: TableId, name: Option<&TableName>, committer: &Committer)
+    -> Result<TableEntry>;
 
     /// Records that the files of a table that was dropped [with its files](DropMode::DeleteFiles) are gone, so that its
     /// place is free again. Of one that is recorded already it does nothing.
@@ -222,6 +218,8 @@ pub struct InactiveTable {
     pub name: TableName,
     /// Where it is.
     pub location: Location,
+    /// The program that alone may change it.
+    pub owner: Option<TableOwner>,
     /// Where it is in its life.
     pub state: TableState,
     /// When it was dropped, in milliseconds since 1970.
@@ -427,6 +425,7 @@ mod tests {
             id: TableId(uuid::Uuid::nil()),
             name: "sales.orders".parse().unwrap(),
             location: Location::parse("/nowhere/orders").unwrap(),
+            owner: None,
             state,
             dropped_at: Some(1_700_000_000_000),
             retained_until: Some(1_700_000_001_000),

@@ -215,7 +215,22 @@ fn taken(what: String) -> Result<()> {
 fn check_free(tables: &BTreeMap<TableId, Table>, new: &crate::commit::NewTable, own: Option<TableId>) -> Result<()> {
     let mut others = tables.iter().filter(|(id, _)| Some(**id) != own);
     let taken = |(id, t): (&TableId, &Table)| t.described(*id).in_the_way_of(new);
-    others.find_map(taken).map_or(Ok(()), Err)
+    others.find_map(taken).map_or(Ok(()), Err)?;
+    match table_around(tables, &new.location) {
+        Some(table) => new.location.check_apart(&table.name, &table.location),
+        None => Ok(()),
+    }
+}
+
+/// A table inside of a place, or around it.
+fn table_around(tables: &BTreeMap<TableId, Table>, location: &Location) -> Option<InactiveTable> {
+    let place = location.key();
+    let is_around = |t: &Table| {
+        let other = t.location.key();
+        other != place && (other.is_within(&place) || place.is_within(&other))
+    };
+    let mut others = tables.iter().filter(|(_, t)| t.state.holds_place());
+    others.find(|(_, t)| is_around(t)).map(|(id, t)| t.described(*id))
 }
 
 /// A table that is there for everyone.
@@ -271,6 +286,7 @@ impl Table {
             id,
             name: self.name.clone(),
             location: self.location.clone(),
+            owner: self.owner.clone(),
             state: self.state,
             dropped_at: self.dropped_at,
             retained_until: self.retained_until,

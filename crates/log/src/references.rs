@@ -126,6 +126,7 @@ mod tests {
                 id: TableId(uuid::Uuid::nil()),
                 name: format!("c{n}").parse().unwrap(),
                 location: Location::parse("/nowhere").unwrap(),
+                owner: None,
                 state: TableState::Live,
                 dropped_at: None,
                 retained_until: None,

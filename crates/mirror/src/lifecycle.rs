@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use deltalakedb_log::action::{Action, CommitInfo};
-use deltalakedb_log::catalog::{Lease, check_apart};
+use deltalakedb_log::catalog::Lease;
 use deltalakedb_log::commit::{Base, CommitRequest, Outcome};
 use deltalakedb_log::lifecycle::DETACH;
 use deltalakedb_log::{
@@ -126,10 +126,9 @@ impl Mirror {
         &self,
         table: &InactiveTable,
         name: Option<&TableName>,
-        committer: Option<&str>,
+        committer: &Committer,
     ) -> Result<Undropped> {
         let catalog = self.catalog.as_ref();
-        check_apart(catalog, &table.location).await?;
         let table = catalog.undrop_table(table.id, name, committer).await?;
         let looked = check_not_behind(catalog, self.stores.as_ref(), table.id).await;
         Ok(Undropped { table, warning: looked.err().map(|e| e.to_string()) })

@@ -207,10 +207,10 @@ async fn a_copy_has_the_names_of_now() {
         let request = CommitRequest::new(TableId(Uuid::new_v4()), Uuid::new_v4(), Base::Create(new), actions);
         source.commit_all(vec![request]).await.unwrap().committed().unwrap();
         copied().await;
-        target.undrop_table(ids[1], Some(&"back".parse().unwrap()), None).await.unwrap_err();
+        target.undrop_table(ids[1], Some(&"back".parse().unwrap()), &Committer::default()).await.unwrap_err();
         drop_table(&source, ids[0]).await;
         copied().await;
-        let back = target.undrop_table(ids[0], None, None).await.unwrap();
+        let back = target.undrop_table(ids[0], None, &Committer::default()).await.unwrap();
         assert_eq!(back.current_version, 3, "{database:?}: what was dropped comes back in the copy, too");
     }
 }

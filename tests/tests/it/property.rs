@@ -196,7 +196,10 @@ impl Story {
                     }
                     Err(e) => e.to_string(),
                 },
-                _ => format!("{:?}", catalog.undrop_table(table, Some(&name), None).await.map_err(|e| e.to_string())),
+                _ => format!(
+                    "{:?}",
+                    catalog.undrop_table(table, Some(&name), &Committer::default()).await.map_err(|e| e.to_string())
+                ),
             });
             told.push(format!("{:?}", catalog.tables().await.unwrap()));
             told.push(format!("{:?}", catalog.inactive_tables(None, 100).await.unwrap()));
@@ -240,7 +243,7 @@ impl Story {
             for (n, table) in self.tables.iter().enumerate() {
                 if catalog.inactive_table(table.id).await.unwrap().is_some() {
                     let name = format!("back{n}").parse().unwrap();
-                    catalog.undrop_table(table.id, Some(&name), None).await.unwrap();
+                    catalog.undrop_table(table.id, Some(&name), &Committer::default()).await.unwrap();
                 }
             }
         }

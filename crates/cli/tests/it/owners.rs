@@ -44,5 +44,16 @@ fn a_table_is_ended_by_its_owner_alone() {
         }
         place.dl(&["expire", "--all"]).good();
         assert!(place.dl(&["show", "t"]).good().contains("owner      rows:/data"));
+
+        // In the owner's name, as where the engine is not there any more.
+        let by = ["--owner", "rows:/data"];
+        place.dl(&[&["rename", "t", "u"], &by[..]].concat()).good();
+        place.dl(&[&["drop", "u"], &by[..]].concat()).good();
+        let refused = place.dl(&["undrop", "u", "--as", "t"]);
+        assert!(refused.code == Some(1) && refused.err.contains("default.u is kept by the row engine"), "{refused:?}");
+        place.dl(&[&["undrop", "u", "--as", "t"], &by[..]].concat()).good();
+        let other = place.dl(&["drop", "t", "--owner", "rows:/other"]);
+        assert!(other.code == Some(1) && other.err.contains(says), "{other:?}");
+        place.dl(&[&["detach", "t", "--yes"], &by[..]].concat()).good();
     }
 }

@@ -94,7 +94,7 @@ pub(super) async fn files_of_a_held_version_are_not_deleted_with_the_table(c: Ar
     refused(drop(DropMode::DeleteFiles).await, ErrorKind::Invalid, &["held by nightly report until"]);
     // Dropped so, the files stay.
     drop(DropMode::Retain { ms: 1_000_000_000 }).await.unwrap();
-    c.undrop_table(t.id, None, None).await.unwrap();
+    c.undrop_table(t.id, None, &Committer::default()).await.unwrap();
     end_soon(&c, &report).await;
     drop(DropMode::DeleteFiles).await.unwrap();
 }

@@ -128,13 +128,13 @@ pub(super) async fn a_dropped_table_is_gone_and_comes_back(c: Arc<dyn Catalog>) 
     assert_eq!(c.find_commit(t.id, request.commit_id).await.unwrap(), Some(first[0]));
     assert_eq!(t.try_commit(request).await.unwrap().committed().unwrap(), first);
 
-    assert_eq!(c.undrop_table(t.id, None, Some("ann")).await.unwrap(), before);
+    assert_eq!(c.undrop_table(t.id, None, &Committer::named("ann")).await.unwrap(), before);
     assert_eq!(t.paths(1).await, ["a"]);
     t.append("b").await;
     assert_eq!(t.paths(2).await, ["a", "b"], "it goes on");
     assert!(c.acquire_lease(t.id, Uuid::from_u128(9), 5, 10).await.unwrap().is_some(), "the right to publish is free");
-    refused(c.undrop_table(t.id, None, None).await, ErrorKind::Invalid, &["default.t is live"]);
-    refused(c.undrop_table(table_id("none"), None, None).await, ErrorKind::NotFound, &["no table"]);
+    refused(c.undrop_table(t.id, None, &Committer::default()).await, ErrorKind::Invalid, &["default.t is live"]);
+    refused(c.undrop_table(table_id("none"), None, &Committer::default()).await, ErrorKind::NotFound, &["no table"]);
 }
 
 pub(super) async fn a_dropped_table_finds_its_name_or_place_taken(c: Arc<dyn Catalog>) {
@@ -147,7 +147,11 @@ pub(super) async fn a_dropped_table_finds_its_name_or_place_taken(c: Arc<dyn Cat
     };
     let elsewhere = NewTable { name: name("t"), ..new_table("elsewhere") };
     c.commit_all(vec![create("second", elsewhere)]).await.unwrap().committed().unwrap();
-    refused(c.undrop_table(t.id, None, None).await, ErrorKind::AlreadyExists, &["default.t", "/nowhere/elsewhere"]);
+    refused(
+        c.undrop_table(t.id, None, &Committer::default()).await,
+        ErrorKind::AlreadyExists,
+        &["default.t", "/nowhere/elsewhere"],
+    );
     let second = Table { catalog: c.clone(), id: table_id("second") };
     drop_as(&second, KEEP).await;
     let ids = |tables: Vec<InactiveTable>| tables.into_iter().map(|table| table.id).collect::<Vec<_>>();
@@ -156,19 +160,31 @@ pub(super) async fn a_dropped_table_finds_its_name_or_place_taken(c: Arc<dyn Cat
 
     let same_place = NewTable { name: name("third"), ..new_table("t") };
     c.commit_all(vec![create("third", same_place)]).await.unwrap().committed().unwrap();
-    refused(c.undrop_table(t.id, None, None).await, ErrorKind::AlreadyExists, &["/nowhere/t", "default.third"]);
-    c.undrop_table(second.id, None, None).await.unwrap();
+    refused(
+        c.undrop_table(t.id, None, &Committer::default()).await,
+        ErrorKind::AlreadyExists,
+        &["/nowhere/t", "default.third"],
+    );
+    c.undrop_table(second.id, None, &Committer::default()).await.unwrap();
     drop_as(&Table { catalog: c.clone(), id: table_id("third") }, KEEP).await;
-    refused(c.undrop_table(t.id, None, None).await, ErrorKind::AlreadyExists, &["default.t"]);
-    let back = c.undrop_table(t.id, Some(&name("first")), None).await.unwrap();
+    refused(c.undrop_table(t.id, None, &Committer::default()).await, ErrorKind::AlreadyExists, &["default.t"]);
+    let back = c.undrop_table(t.id, Some(&name("first")), &Committer::default()).await.unwrap();
     assert_eq!((back.name, back.current_version), (name("first"), 1), "under another name it comes back");
-    refused(c.undrop_table(table_id("third"), None, None).await, ErrorKind::AlreadyExists, &["/nowhere/t"]);
+    refused(
+        c.undrop_table(table_id("third"), None, &Committer::default()).await,
+        ErrorKind::AlreadyExists,
+        &["/nowhere/t"],
+    );
 }
 
 pub(super) async fn a_dropped_table_is_kept_as_long_as_was_said(c: Arc<dyn Catalog>) {
     let t = Table::create(&c, "t").await;
     drop_as(&t, DropMode::Retain { ms: 0 }).await;
-    refused(c.undrop_table(t.id, None, None).await, ErrorKind::NotFound, &["default.t", "could be undropped until"]);
+    refused(
+        c.undrop_table(t.id, None, &Committer::default()).await,
+        ErrorKind::NotFound,
+        &["default.t", "could be undropped until"],
+    );
     is_gone(&t, "t", &["default.t", "was dropped at"]).await;
 }
 
@@ -177,7 +193,7 @@ pub(super) async fn a_table_may_be_dropped_unpublished(c: Arc<dyn Catalog>) {
     t.append("a").await;
     let drop = DropTable { allow_unpublished: true, ..how(KEEP) };
     c.drop_table(&lease(&t).await, &drop).await.unwrap();
-    let back = c.undrop_table(t.id, None, None).await.unwrap();
+    let back = c.undrop_table(t.id, None, &Committer::default()).await.unwrap();
     assert_eq!((back.published_version, back.current_version), (None, 1), "what is not published still is not");
     assert_eq!(t.paths(1).await, ["a"]);
 }
@@ -242,7 +258,7 @@ pub(super) async fn a_detached_table_comes_back_as_another(c: Arc<dyn Catalog>) 
 }
 
 async fn is_gone_for_good(t: &Table, says: &[&str]) {
-    refused(t.catalog.undrop_table(t.id, None, None).await, ErrorKind::Invalid, says);
+    refused(t.catalog.undrop_table(t.id, None, &Committer::default()).await, ErrorKind::Invalid, says);
 }
 
 /// Commits and a drop: every commit is before the drop or does not happen, and a rename stops nobody.
@@ -278,7 +294,7 @@ pub(super) async fn commits_are_before_a_drop_or_not_at_all(c: Arc<dyn Catalog>)
         assert!(e.to_string().contains("default.renamed was dropped"), "{e}");
         commits += made;
     }
-    let back = c.undrop_table(t.id, None, None).await.unwrap();
+    let back = c.undrop_table(t.id, None, &Committer::default()).await.unwrap();
     assert_eq!(back.current_version, commits, "none is lost, and there are no others");
     assert_eq!(t.paths(commits).await.len() as u64, commits);
 }

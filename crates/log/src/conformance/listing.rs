@@ -149,6 +149,67 @@ pub(super) async fn a_place_is_not_inside_of_another(c: Arc<dyn Catalog>) {
     check_apart(c.as_ref(), &place("/nowhere/t/x")).await.unwrap();
 }
 
+/// A table at a place.
+async fn create_at(c: &Arc<dyn Catalog>, called: &str, at: &str) -> Result<Table> {
+    let new = NewTable::new(name(called), Location::parse(at).unwrap());
+    let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
+    let request = CommitRequest::new(table_id(called), Uuid::from_u128(1), Base::Create(new), actions);
+    c.commit_all(vec![request]).await?.committed()?;
+    Ok(Table { catalog: c.clone(), id: table_id(called) })
+}
+
+async fn load_at(c: &Arc<dyn Catalog>, called: &str, at: &str) -> Result<TableEntry> {
+    let first = logged(0, 100, &[Action::Protocol(protocol()), Action::Metadata(metadata("{}"))]);
+    let load = HistoryLoad {
+        table: table_id(called),
+        new: NewTable::new(name(called), Location::parse(at).unwrap()),
+        published_version: None,
+        future_times: FutureTimes::Refuse,
+        items: futures::stream::iter([Ok(first)]).boxed(),
+        progress: &|_| {},
+    };
+    c.load_history(load).await
+}
+
+/// Of two tables one of which would be inside the other, one is made, in whatever order they come.
+pub(super) async fn of_places_in_each_other_one_is_taken(c: Arc<dyn Catalog>) {
+    for n in 0..4 {
+        let [outer, inner, outermost] = ["o", "i", "m"].map(|called| format!("{called}{n}"));
+        let at = format!("/nowhere/places{n}/t");
+        let below = format!("{at}/x/y");
+        let (a, b) = tokio::join!(create_at(&c, &outer, &at), create_at(&c, &inner, &below));
+        assert_ne!(a.is_ok(), b.is_ok(), "{:?} {:?}", a.err(), b.err());
+        let (taken, other) = if a.is_ok() { (&outer, &below) } else { (&inner, &at) };
+        refused(
+            create_at(&c, &outermost, other).await.map(|t| t.id),
+            ErrorKind::Invalid,
+            &[&format!("default.{taken}"), "choose a place where no table is"],
+        );
+        refused(load_at(&c, &outermost, other).await, ErrorKind::Invalid, &["choose a place where no table is"]);
+        // One that is dropped is not in the way, and does not come back while another is.
+        let table = a.or(b).unwrap();
+        drop_as(&table, DropMode::Retain { ms: 1_000_000_000 }).await;
+        let made = create_at(&c, &outermost, other).await.unwrap();
+        let says = [&*format!("default.{outermost}"), "choose a place where no table is"];
+        refused(c.undrop_table(table.id, None, &Committer::default()).await, ErrorKind::Invalid, &says);
+        drop_as(&made, DropMode::Retain { ms: 1_000_000_000 }).await;
+        c.undrop_table(table.id, None, &Committer::default()).await.unwrap();
+        let far = format!("/nowhere/loads{n}/t");
+        let (loaded, created, within) = (format!("l{n}"), format!("k{n}"), format!("{far}/x"));
+        let (a, b) = tokio::join!(load_at(&c, &loaded, &far), create_at(&c, &created, &within));
+        assert_ne!(a.is_ok(), b.is_ok(), "{:?} {:?}", a.err(), b.err());
+    }
+    // Nor are both made by one transaction.
+    let both = [("outer", "/nowhere/both"), ("other", "/nowhere/bot"), ("inner", "/nowhere/both/x")];
+    let requests = both.map(|(called, at)| {
+        let new = NewTable::new(name(called), Location::parse(at).unwrap());
+        let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
+        CommitRequest::new(table_id(called), Uuid::from_u128(1), Base::Create(new), actions)
+    });
+    let says = ["is inside the table default.outer", "choose a place"];
+    refused(c.commit_all(requests.into()).await.map(drop), ErrorKind::Invalid, &says);
+}
+
 async fn over(c: &Arc<dyn Catalog>) -> Vec<TableId> {
     c.tables_over(None, 10).await.unwrap().into_iter().map(|table| table.id).collect()
 }
@@ -160,7 +221,11 @@ async fn remove(c: &Arc<dyn Catalog>, table: TableId) -> u32 {
         steps += 1;
         let left = c.inactive_table(table).await.unwrap().unwrap();
         assert_eq!(left.state, TableState::Removing);
-        refused(c.undrop_table(table, None, None).await, ErrorKind::Invalid, &["retention is over", "being removed"]);
+        refused(
+            c.undrop_table(table, None, &Committer::default()).await,
+            ErrorKind::Invalid,
+            &["retention is over", "being removed"],
+        );
     }
     steps
 }
@@ -209,7 +274,7 @@ pub(super) async fn a_table_that_is_over_is_removed(c: Arc<dyn Catalog>, clock: 
     assert_eq!(c.find_commit(t.id, request.commit_id).await.unwrap(), None);
     assert!(over(&c).await.is_empty());
     refused(c.remove_table(t.id).await, ErrorKind::NotFound, &["no table"]);
-    refused(c.undrop_table(t.id, None, None).await, ErrorKind::NotFound, &["no table"]);
+    refused(c.undrop_table(t.id, None, &Committer::default()).await, ErrorKind::NotFound, &["no table"]);
     refused(
         require(c.as_ref(), &TableRef::Name(name("t"))).await,
         ErrorKind::NotFound,
@@ -220,7 +285,7 @@ pub(super) async fn a_table_that_is_over_is_removed(c: Arc<dyn Catalog>, clock: 
     assert_eq!(again.append("b").await.version, 1);
     assert_eq!(again.paths(1).await, ["b"]);
     assert_eq!(c.find_at(&TableRef::Id(again.id), &point).await.unwrap(), None);
-    c.undrop_table(kept.id, None, None).await.unwrap();
+    c.undrop_table(kept.id, None, &Committer::default()).await.unwrap();
 }
 
 pub(super) async fn a_large_table_is_removed_in_steps(c: Arc<dyn Catalog>, clock: Arc<SeededClock>) {

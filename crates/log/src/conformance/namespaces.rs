@@ -39,7 +39,7 @@ pub(super) async fn a_namespace_is_there_until_it_is_dropped(c: Arc<dyn Catalog>
         c.drop_namespace(empty, None).await.unwrap();
     }
     assert_eq!(names(&c).await, ["loaded", "sales"]);
-    c.undrop_table(t.id, None, None).await.unwrap();
+    c.undrop_table(t.id, None, &Committer::default()).await.unwrap();
     assert_eq!(names(&c).await, ["archive", "loaded", "sales"], "it comes back with its table");
 }
 

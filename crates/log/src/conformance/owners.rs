@@ -112,5 +112,12 @@ pub(super) async fn its_life_and_history_are_the_owners(c: Arc<dyn Catalog>) {
     assert_eq!(entry(&c, t.id).await.name.to_string(), "default.t");
     expire(by("rows:/data")).await.unwrap();
     rename(&t, by("rows:/data")).await.unwrap();
-    drop(DropMode::Retain { ms: 1_000 }, by("rows:/data")).await.unwrap();
+    drop(DropMode::Retain { ms: 1_000_000_000 }, by("rows:/data")).await.unwrap();
+    let kept = KEPT.replace("default.t", "default.u");
+    for other in [Committer::default(), by("rows:/other")] {
+        refused(c.undrop_table(t.id, None, &other).await, ErrorKind::Invalid, &[&kept]);
+        // Under another name it would be anybody's.
+        refused(c.undrop_table(t.id, Some(&"v".parse().unwrap()), &other).await, ErrorKind::Invalid, &[&kept]);
+    }
+    assert_eq!(c.undrop_table(t.id, None, &by("rows:/data")).await.unwrap().owner, owner("rows:/data"));
 }

@@ -78,7 +78,7 @@ pub(super) async fn files_that_others_need_are_not_deleted(c: Arc<dyn Catalog>) 
     let reader = c.reader_in(clone.id, TableState::Dropped);
     let files: Vec<_> = reader.files(1, None).await.unwrap().try_collect().await.unwrap();
     assert_eq!(files[0].path, "/nowhere/source/x.parquet", "it can be asked which");
-    c.undrop_table(clone.id, None, None).await.unwrap();
+    c.undrop_table(clone.id, None, &Committer::default()).await.unwrap();
     drop_as(&clone, DropMode::Retain { ms: 0 }).await.unwrap();
     assert!(referring(&c, "/nowhere/source").await.is_empty());
     drop_as(&source, DropMode::DeleteFiles).await.unwrap();
@@ -172,7 +172,7 @@ pub(super) async fn a_place_is_known_however_it_is_spelled(c: Arc<dyn Catalog>) 
     refused(c.load_history(load).await, ErrorKind::AlreadyExists, &taken);
     drop_as(&azure, DropMode::Retain { ms: 1_000_000_000 }).await.unwrap();
     create_at(&c, "twice", "az://lake/source").await.unwrap();
-    refused(c.undrop_table(azure.id, None, None).await, ErrorKind::AlreadyExists, &["default.twice"]);
+    refused(c.undrop_table(azure.id, None, &Committer::default()).await, ErrorKind::AlreadyExists, &["default.twice"]);
 }
 
 pub(super) async fn a_clone_knows_its_sources(c: Arc<dyn Catalog>) {

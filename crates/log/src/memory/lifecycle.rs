@@ -77,10 +77,16 @@ impl TableLifecycle for MemoryCatalog {
         })
     }
 
-    async fn undrop_table(&self, table: TableId, name: Option<&TableName>, _: Option<&str>) -> Result<TableEntry> {
+    async fn undrop_table(
+        &self,
+        table: TableId,
+        name: Option<&TableName>,
+        committer: &Committer,
+    ) -> Result<TableEntry> {
         let (now_ms, mut tables) = (self.clock.now_ms(), self.lock());
         let dropped = tables.get(&table).ok_or_else(|| no_table(table, DESCRIPTION, None))?;
         dropped.described(table).check_undrop(now_ms)?;
+        committer.check(&dropped.name, dropped.owner.as_ref())?;
         let name = name.unwrap_or(&dropped.name).clone();
         let new = crate::commit::NewTable { name: name.clone(), location: dropped.location.clone(), owner: None };
         check_free(&tables, &new, Some(table))?;

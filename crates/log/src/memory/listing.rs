@@ -21,14 +21,7 @@ impl TableListing for MemoryCatalog {
     }
 
     async fn table_around(&self, location: &Location) -> Result<Option<InactiveTable>> {
-        let tables = self.lock();
-        let place = location.key();
-        let is_around = |t: &Table| {
-            let other = t.location.key();
-            other.is_within(&place) || place.is_within(&other)
-        };
-        let mut others = tables.iter().filter(|(_, t)| t.state.holds_place() && t.location.key() != place);
-        Ok(others.find(|(_, t)| is_around(t)).map(|(id, t)| t.described(*id)))
+        Ok(table_around(&self.lock(), location))
     }
 
     async fn tables_with_metadata(&self, id: &str) -> Result<Vec<TableEntry>> {

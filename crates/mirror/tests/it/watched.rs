@@ -14,9 +14,10 @@ use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
 use deltalakedb_log::lifecycle::RemovedRows;
 use deltalakedb_log::snapshot::{CommitSummary, Head, Snapshot};
 use deltalakedb_log::{
-    At, Catalog, CatalogNamespaces, CommitId, Committer, DropTable, Expired, Expiry, HistoryExpiry, Hold,
+    At, Catalog, CatalogNamespaces, CommitId, Committer, DropTable, ErrorKind, Expired, Expiry, HistoryExpiry, Hold,
     InactiveTable, Keep, Location, MemoryCatalog, PlaceKey, Predicate, Result, Retention, TableEntry, TableId,
-    TableLifecycle, TableListing, TableName, TablePage, TableRef, TableReferences, TableState, VersionHolds,
+    TableLifecycle, TableListing, TableName, TablePage, TableRef, TableReferences, TableState, TxnLogError,
+    VersionHolds,
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -28,11 +29,17 @@ use crate::simulation::World;
 pub(crate) struct Watched {
     inner: Arc<MemoryCatalog>,
     reading: Arc<AtomicI64>,
+    /// How many of the next questions for tables that are over are not answered.
+    pub(crate) unanswered: AtomicI64,
 }
 
 impl Watched {
     pub(crate) fn new(world: &World) -> Self {
-        Self { inner: world.catalog.clone(), reading: world.store.reading.clone() }
+        Self { reading: world.store.reading.clone(), ..Self::of(&world.catalog) }
+    }
+
+    pub(crate) fn of(catalog: &Arc<MemoryCatalog>) -> Self {
+        Self { inner: catalog.clone(), reading: Arc::default(), unanswered: AtomicI64::new(0) }
     }
 }
 
@@ -198,7 +205,7 @@ impl TableLifecycle for Watched {
     async fn drop_table(&self, lease: &Lease, drop: &DropTable) -> Result<()> {
         self.inner.drop_table(lease, drop).await
     }
-    async fn undrop_table(&self, table: TableId, name: Option<&TableName>, by: Option<&str>) -> Result<TableEntry> {
+    async fn undrop_table(&self, table: TableId, name: Option<&TableName>, by: &Committer) -> Result<TableEntry> {
         self.inner.undrop_table(table, name, by).await
     }
     async fn mark_files_deleted(&self, table: TableId) -> Result<()> {
@@ -214,6 +221,9 @@ impl TableLifecycle for Watched {
         self.inner.inactive_named(name).await
     }
     async fn tables_over(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
+        if self.unanswered.fetch_sub(1, Ordering::Relaxed) > 0 {
+            return Err(TxnLogError::new(ErrorKind::Unavailable, "the catalog does not answer"));
+        }
         self.inner.tables_over(after, limit).await
     }
     async fn remove_table(&self, table: TableId) -> Result<RemovedRows> {

@@ -133,7 +133,7 @@ impl TableLifecycle for Asked {
     async fn drop_table(&self, lease: &Lease, drop: &DropTable) -> Result<()> {
         asked!(self.drop_table(lease, drop)).await
     }
-    async fn undrop_table(&self, table: TableId, name: Option<&TableName>, by: Option<&str>) -> Result<TableEntry> {
+    async fn undrop_table(&self, table: TableId, name: Option<&TableName>, by: &Committer) -> Result<TableEntry> {
         asked!(self.undrop_table(table, name, by)).await
     }
     async fn mark_files_deleted(&self, table: TableId) -> Result<()> {

@@ -95,7 +95,7 @@ async fn only_what_belongs_to_a_table_is_deleted_with_it() {
     assert_eq!(inactive(&room).await.state, TableState::Deleted);
     let gone = table.read(&Scan::default()).await.unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::NotFound, "{gone}");
-    let again = mirror(&room).undrop_table(&inactive(&room).await, None, None).await.unwrap_err();
+    let again = mirror(&room).undrop_table(&inactive(&room).await, None, &Committer::default()).await.unwrap_err();
     assert!(again.to_string().contains("with its files and cannot be undropped"), "{again}");
     // Its place is free.
     std::fs::remove_dir_all(&folder).unwrap();
@@ -197,7 +197,7 @@ async fn a_table_that_cannot_be_published_is_not_dropped() {
     assert!(refused.to_string().contains("t was not detached"), "{refused}");
     let how = DropOptions { force: true, ..DropOptions::default() };
     drop_table(&mirror(&room), id, how, &options).await.unwrap();
-    let back = mirror(&room).undrop_table(&inactive(&room).await, None, None).await.unwrap();
+    let back = mirror(&room).undrop_table(&inactive(&room).await, None, &Committer::default()).await.unwrap();
     assert_eq!(back.table.current_version, 5);
     assert!(back.warning.unwrap().contains("version 5"), "who brings it back is told");
 }
@@ -208,13 +208,13 @@ async fn a_table_that_was_written_to_while_it_was_dropped_says_so() {
     let table = busy_table(&room).await;
     let options = WriteOptions::default();
     drop_table(&mirror(&room), room.id("t").await, DropOptions::default(), &options).await.unwrap();
-    let same = mirror(&room).undrop_table(&inactive(&room).await, None, None).await.unwrap();
+    let same = mirror(&room).undrop_table(&inactive(&room).await, None, &Committer::default()).await.unwrap();
     assert_eq!(same.warning, None);
     drop_table(&mirror(&room), same.table.id, DropOptions::default(), &options).await.unwrap();
     let txn = Action::Txn(Txn { app_id: "app".into(), version: 1, last_updated: None, extra: Default::default() });
     let foreign = room.dir.path().join(format!("t/_delta_log/{:020}.json", 5));
     std::fs::write(foreign, txn.to_json() + "\n").unwrap();
-    let changed = mirror(&room).undrop_table(&inactive(&room).await, None, None).await.unwrap();
+    let changed = mirror(&room).undrop_table(&inactive(&room).await, None, &Committer::default()).await.unwrap();
     assert!(changed.warning.unwrap().contains("run `dl import default.t`"), "the catalog is behind its log now");
     let refused = table.write(rows(&[9], &["a"]), SaveMode::Append, &options).await.unwrap_err();
     assert!(refused.to_string().contains("run `dl import default.t`"), "and nothing is written before: {refused}");
@@ -230,6 +230,6 @@ async fn a_table_that_was_written_to_while_it_was_dropped_says_so() {
     };
     let schema = parse_schema("id long").unwrap();
     create_table(room.catalog.as_ref(), new, &schema, &[], &HashMap::new(), &options).await.unwrap();
-    let refused = mirror(&room).undrop_table(&inactive(&room).await, None, None).await.unwrap_err();
+    let refused = mirror(&room).undrop_table(&inactive(&room).await, None, &Committer::default()).await.unwrap_err();
     assert!(refused.to_string().contains("inner"), "{refused}");
 }

@@ -1,6 +1,6 @@
 //! Stories of tables that are dropped and renamed.
 
-use deltalakedb_log::TableLifecycle;
+use deltalakedb_log::{Committer, TableLifecycle};
 
 use super::*;
 
@@ -24,7 +24,7 @@ async fn a_table_is_renamed_and_dropped() {
     fails(&mut s, "DROP TABLE archive.orders", &["archive.orders was dropped"]).await;
     fails(&mut s, "DROP TABLE nosuch", &["there is no table default.nosuch"]).await;
     let dropped = room.catalog.inactive_tables(None, 100).await.unwrap().remove(0);
-    room.catalog.undrop_table(dropped.id, None, None).await.unwrap();
+    room.catalog.undrop_table(dropped.id, None, &Committer::default()).await.unwrap();
     check(&mut s, "SELECT count(*) FROM archive.orders", &["|4|"]).await;
 }
 
