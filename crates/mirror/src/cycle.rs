@@ -3,11 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use deltalakedb_log::Result;
-use futures::TryStreamExt;
-use futures::stream::BoxStream;
+use deltalakedb_log::{Result, TxnLogError};
 
-use crate::expiry::{ExpireOptions, ExpiryStep};
+use crate::expiry::{ExpireOptions, ExpiryStep, ExpirySteps};
 use crate::publish::Mirror;
 
 /// How many steps a slice has.
@@ -24,7 +22,9 @@ pub struct ExpiryCycle {
     /// When the next cycle begins, in milliseconds since 1970.
     next_ms: i64,
     /// What is left of the cycle that is under way.
-    steps: Option<BoxStream<'static, Result<ExpiryStep>>>,
+    steps: Option<ExpirySteps>,
+    /// The error that ended the last slice, behind steps that were done.
+    failed: Option<TxnLogError>,
 }
 
 impl ExpiryCycle {
@@ -32,29 +32,39 @@ impl ExpiryCycle {
     pub fn new(mirror: Mirror, options: &ExpireOptions, interval: Duration) -> Self {
         let options = ExpireOptions { at_most: Some(VERSIONS), ..options.clone() };
         let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
-        Self { mirror, options, interval_ms, next_ms: i64::MIN, steps: None }
+        Self { mirror, options, interval_ms, next_ms: i64::MIN, steps: None, failed: None }
     }
 
-    /// The next steps, if it is time: what each of them did. After an error, such as that of a catalog that does not answer,
-    /// the next slice begins the cycle again.
+    /// The next steps, if it is time: what each of them did. What fails with one table is told, and tried again in the next
+    /// cycle; after an error, such as that of a catalog that does not answer, the next slice goes on where this one was.
     pub async fn slice(&mut self) -> Result<Vec<ExpiryStep>> {
         let mut done = Vec::new();
+        if let Some(e) = self.failed.take() {
+            return Err(e);
+        }
         if self.steps.is_none() && self.mirror.clock.now_ms() < self.next_ms {
             return Ok(done);
         }
-        // Put back at the end: an error ends the cycle.
-        let mut steps = self.steps.take().unwrap_or_else(|| self.mirror.expire_all(&self.options));
+        let steps = self.steps.get_or_insert_with(|| ExpirySteps::new(self.mirror.clone(), self.options.clone()));
         while done.len() < STEPS {
-            match steps.try_next().await? {
-                Some(step) => done.push(step),
-                None => {
+            match steps.next().await {
+                Ok(Some(step)) => done.push(step),
+                Ok(None) => {
+                    self.steps = None;
                     self.next_ms = self.mirror.clock.now_ms().saturating_add(self.interval_ms);
-                    return Ok(done);
+                    break;
+                }
+                // What was done is told first.
+                Err(e) => {
+                    self.failed = Some(e);
+                    break;
                 }
             }
         }
-        self.steps = Some(steps);
-        Ok(done)
+        match self.failed.take_if(|_| done.is_empty()) {
+            Some(e) => Err(e),
+            None => Ok(done),
+        }
     }
 }
 

@@ -6,16 +6,15 @@
 //! next one goes on.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use deltalakedb_log::lifecycle::RemovedRows;
-use deltalakedb_log::listing::tables;
+use deltalakedb_log::listing::TablePage;
 use deltalakedb_log::retention::{Expiry, Retention, before};
 use deltalakedb_log::{
     Catalog, Committer, ErrorKind, InactiveTable, Result, TableEntry, TableId, TableName, TableRef, Version,
 };
+use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use futures::{StreamExt, TryStreamExt, future};
 
 use crate::publish::Mirror;
 use crate::upkeep::protected_before;
@@ -108,37 +107,12 @@ impl Mirror {
     /// step after the other, as they are taken. What fails with one table keeps no other from it. The
     /// history of tables of other owners is left to them.
     pub fn expire_all(&self, options: &ExpireOptions) -> BoxStream<'static, Result<ExpiryStep>> {
-        let shared = Arc::new((self.clone(), options.clone()));
-        let each = shared.clone();
-        let owner = options.committer.owner.clone();
-        let own = tables(self.catalog.clone(), None).try_filter(move |entry| future::ready(entry.owner == owner));
-        let histories = own.try_filter_map(move |entry| {
-            let shared = each.clone();
-            async move {
-                let (mirror, options) = shared.as_ref();
-                let result = mirror.expire(entry.id, options).await;
-                // A table that was dropped since it was listed has no history to end.
-                let is_gone = match &result {
-                    Err(e) if e.kind() == ErrorKind::NotFound => {
-                        mirror.catalog.find(&TableRef::Id(entry.id)).await?.is_none()
-                    }
-                    _ => false,
-                };
-                Ok((!is_gone).then_some(ExpiryStep::History(entry, result)))
-            }
+        let steps = ExpirySteps::new(self.clone(), options.clone());
+        let steps = stream::try_unfold(steps, |mut steps| async move {
+            let step = steps.next().await?;
+            Ok(step.map(|step| (step, steps)))
         });
-        let over = TablesOver::default();
-        let over = stream::try_unfold((shared.clone(), over), |(shared, mut over)| async move {
-            let (mirror, options) = shared.as_ref();
-            let step = over.step(mirror.catalog.as_ref(), options.dry_run).await?;
-            Ok(step.map(|(table, result)| (ExpiryStep::Table(table, result), (shared, over))))
-        });
-        let audit = stream::try_unfold(shared, |shared| async move {
-            let (mirror, options) = shared.as_ref();
-            let lines = if options.dry_run { 0 } else { mirror.expire_audit(options).await? };
-            Ok((lines > 0).then_some((ExpiryStep::Audit { lines }, shared)))
-        });
-        histories.chain(over).chain(audit).boxed()
+        steps.boxed()
     }
 
     async fn expire_audit(&self, options: &ExpireOptions) -> Result<u64> {
@@ -161,8 +135,84 @@ pub enum ExpiryStep {
     },
 }
 
+/// The steps of [`Mirror::expire_all`] that are left. Histories and tables that are over take turns, and the audit is last.
+#[derive(Debug)]
+pub(crate) struct ExpirySteps {
+    mirror: Mirror,
+    options: ExpireOptions,
+    histories: Histories,
+    over: TablesOver,
+    /// Whether it is the turn of a table that is over.
+    removes: bool,
+}
+
+impl ExpirySteps {
+    pub(crate) fn new(mirror: Mirror, options: ExpireOptions) -> Self {
+        Self { mirror, options, histories: Histories::default(), over: TablesOver::default(), removes: false }
+    }
+
+    /// Does the next step; `None` once all is done. After an error, such as that of a catalog that does not answer, the next
+    /// call goes on where this one began.
+    pub(crate) async fn next(&mut self) -> Result<Option<ExpiryStep>> {
+        for _ in 0..2 {
+            let step = match self.removes {
+                true => self.over.step(self.mirror.catalog.as_ref(), self.options.dry_run).await?,
+                false => self.histories.step(&self.mirror, &self.options).await?,
+            };
+            self.removes = !self.removes;
+            if step.is_some() {
+                return Ok(step);
+            }
+        }
+        let lines = if self.options.dry_run { 0 } else { self.mirror.expire_audit(&self.options).await? };
+        Ok((lines > 0).then_some(ExpiryStep::Audit { lines }))
+    }
+}
+
+/// The tables whose history is still to end.
+#[derive(Debug)]
+struct Histories {
+    next: VecDeque<TableEntry>,
+    /// Those that come after them.
+    page: Option<TablePage>,
+}
+
+impl Default for Histories {
+    fn default() -> Self {
+        Self { next: VecDeque::new(), page: Some(TablePage::default()) }
+    }
+}
+
+impl Histories {
+    async fn step(&mut self, mirror: &Mirror, options: &ExpireOptions) -> Result<Option<ExpiryStep>> {
+        loop {
+            if let Some(entry) = self.next.pop_front() {
+                if entry.owner != options.committer.owner {
+                    continue;
+                }
+                let result = match mirror.expire(entry.id, options).await {
+                    // A table that was dropped since it was listed has no history to end.
+                    Err(e) if e.kind() == ErrorKind::NotFound => {
+                        match mirror.catalog.find(&TableRef::Id(entry.id)).await {
+                            Ok(None) => continue,
+                            Ok(Some(_)) => Err(e),
+                            Err(e) => Err(e),
+                        }
+                    }
+                    result => result,
+                };
+                return Ok(Some(ExpiryStep::History(entry, result)));
+            }
+            let Some(page) = &self.page else { return Ok(None) };
+            let tables = mirror.catalog.tables_page(page).await?;
+            self.page = page.after(&tables);
+            self.next = tables.into();
+        }
+    }
+}
+
 /// The tables that are over, and how far their removal has come.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct TablesOver {
     /// The next ones, the first of which may be removed in part.
     next: VecDeque<InactiveTable>,
@@ -171,11 +221,7 @@ struct TablesOver {
 }
 
 impl TablesOver {
-    async fn step(
-        &mut self,
-        catalog: &dyn Catalog,
-        dry_run: bool,
-    ) -> Result<Option<(InactiveTable, Result<RemovedRows>)>> {
+    async fn step(&mut self, catalog: &dyn Catalog, dry_run: bool) -> Result<Option<ExpiryStep>> {
         if self.next.is_empty() {
             self.next = catalog.tables_over(self.last.as_ref(), PAGE).await?.into();
             self.last = self.next.back().cloned().or(self.last.take());
@@ -185,15 +231,17 @@ impl TablesOver {
             true => Ok(RemovedRows { rows: 0, is_done: false }),
             false => match catalog.remove_table(table.id).await {
                 // Another process has removed the rest of it.
-                Err(e) if e.kind() == ErrorKind::NotFound && catalog.inactive_table(table.id).await?.is_none() => {
-                    Ok(RemovedRows { rows: 0, is_done: true })
-                }
+                Err(e) if e.kind() == ErrorKind::NotFound => match catalog.inactive_table(table.id).await {
+                    Ok(None) => Ok(RemovedRows { rows: 0, is_done: true }),
+                    Ok(Some(_)) => Err(e),
+                    Err(e) => Err(e),
+                },
                 result => result,
             },
         };
         if !dry_run && result.as_ref().is_ok_and(|removed| !removed.is_done) {
             self.next.push_front(table.clone());
         }
-        Ok(Some((table, result)))
+        Ok(Some(ExpiryStep::Table(table, result)))
     }
 }

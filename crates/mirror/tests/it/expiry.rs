@@ -1,5 +1,7 @@
 //! History that ends in the catalog and in `_delta_log` together.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use deltalakedb_log::commit::{Base, NewTable};
@@ -15,6 +17,7 @@ use deltalakedb_mirror::{ExpireOptions, ExpiryCycle, ExpiryStep, Mirror, Replaye
 use futures::TryStreamExt;
 
 use crate::publishing::{Local, OurReader, findings, local_runtime};
+use crate::watched::Watched;
 
 const WEEK: &str =
     r#"{"delta.logRetentionDuration":"interval 7 days","delta.deletedFileRetentionDuration":"interval 2 days"MORE}"#;
@@ -180,6 +183,15 @@ impl Local {
         self.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
         id
     }
+
+    /// A table that was dropped and can be undropped for so many milliseconds.
+    async fn drop_new(&self, name: &str, ms: i64) {
+        let id = self.create(name, "{}").await;
+        let lease = self.catalog.acquire_lease(id, self.clock.new_uuid(), 0, 1).await.unwrap().unwrap();
+        let mode = DropMode::Retain { ms };
+        let drop = DropTable { mode, allow_unpublished: true, at_version: None, committer: Committer::default() };
+        self.catalog.drop_table(&lease, &drop).await.unwrap();
+    }
 }
 
 /// What the steps did, in short.
@@ -200,17 +212,8 @@ fn all_histories_end_and_tables_that_are_over_are_removed() {
         let (local, mirror) = daily("", protocol()).await;
         // What it keeps is not understood, so its history cannot end.
         local.create("a", r#"{"deltalakedb.retention.versions":"many"}"#).await;
-        for (name, ms) in [("dropped", 0), ("kept", 1_000_000_000)] {
-            let id = local.create(name, "{}").await;
-            let lease = local.catalog.acquire_lease(id, local.clock.new_uuid(), 0, 1).await.unwrap().unwrap();
-            let drop = DropTable {
-                mode: DropMode::Retain { ms },
-                allow_unpublished: true,
-                at_version: None,
-                committer: Committer::default(),
-            };
-            local.catalog.drop_table(&lease, &drop).await.unwrap();
-        }
+        local.drop_new("dropped", 0).await;
+        local.drop_new("kept", 1_000_000_000).await;
         local.clock.advance(COMMIT_IDS_MS);
         let options = ExpireOptions { dry_run: true, ..ExpireOptions::default() };
         let would = told(mirror.expire_all(&options).try_collect().await.unwrap());
@@ -220,8 +223,8 @@ fn all_histories_end_and_tables_that_are_over_are_removed() {
         let versions = local.entry().await.base_version;
         assert!((18..=20).contains(&versions), "{versions}");
         let history = format!("default.t: {versions} versions");
-        assert_eq!(would, ["default.a: Invalid", &history, "default.dropped: removed false"]);
-        assert_eq!(all, ["default.a: Invalid", &history, "default.dropped: removed true"]);
+        assert_eq!(would, ["default.a: Invalid", "default.dropped: removed false", &history]);
+        assert_eq!(all, ["default.a: Invalid", "default.dropped: removed true", &history]);
         let again = told(mirror.expire_all(&ExpireOptions::default()).try_collect().await.unwrap());
         assert_eq!(again, ["default.a: Invalid", "default.t: 0 versions"]);
         check_whole(&local, &mirror).await;
@@ -244,6 +247,47 @@ fn in_the_background_history_ends_in_slices() {
         local.clock.advance(60_000);
         assert_eq!(told(cycle.slice().await.unwrap())[0], "default.t: 0 versions");
         check_whole(&local, &mirror).await;
+    });
+}
+
+#[test]
+fn in_the_background_removals_take_turns_with_histories() {
+    local_runtime(async {
+        let (local, mirror) = daily("", protocol()).await;
+        for n in 0..25 {
+            local.create(&format!("s.t{n:02}"), "{}").await;
+            local.drop_new(&format!("s.over{n:02}"), 0).await;
+        }
+        local.clock.advance(COMMIT_IDS_MS);
+        let mut cycle = ExpiryCycle::new(mirror.clone(), &ExpireOptions::default(), Duration::from_secs(60));
+        let first = told(cycle.slice().await.unwrap());
+        assert_eq!(first.iter().filter(|step| step.ends_with("removed true")).count(), 10, "{first:?}");
+        assert_eq!(told(cycle.slice().await.unwrap()).len(), 20);
+        assert_eq!(told(cycle.slice().await.unwrap()).len(), 11);
+        assert!(cycle.slice().await.unwrap().is_empty(), "it is not time yet");
+    });
+}
+
+#[test]
+fn in_the_background_an_error_does_not_begin_the_cycle_again() {
+    local_runtime(async {
+        let (local, _) = daily("", protocol()).await;
+        local.create("a", r#"{"deltalakedb.retention.versions":"many"}"#).await;
+        local.create("u", "{}").await;
+        let watched = Arc::new(Watched::of(&local.catalog));
+        watched.unanswered.store(2, Ordering::Relaxed);
+        let mirror = Mirror::new(watched.clone(), local.clock.clone());
+        let mut cycle = ExpiryCycle::new(mirror, &ExpireOptions::default(), Duration::from_secs(60));
+        assert_eq!(told(cycle.slice().await.unwrap()), ["default.a: Invalid"], "what was done is told");
+        for _ in 0..2 {
+            let e = cycle.slice().await.unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::Unavailable, "{e}");
+        }
+        let rest = told(cycle.slice().await.unwrap());
+        assert!(
+            rest.len() == 2 && rest[0].starts_with("default.t: 1") && rest[1] == "default.u: 0 versions",
+            "{rest:?}"
+        );
     });
 }
 
