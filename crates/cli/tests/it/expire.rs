@@ -12,7 +12,7 @@ use crate::databases::databases;
 use crate::place::Place;
 
 /// Drops a table as if it had been done a week ago, without retention.
-fn drop_a_week_ago(place: &Place, name: &str) {
+pub(crate) fn drop_a_week_ago(place: &Place, name: &str) {
     let uri = CatalogUri::parse(place.catalog()).unwrap();
     let clock = SeededClock::new(SystemClock.now_ms() - COMMIT_IDS_MS - 60_000, 1);
     let options = ConnectOptions { clock: Arc::new(clock), server_clock: false, ..ConnectOptions::default() };

@@ -76,6 +76,15 @@ fn a_crash_leaves_no_table_half_renamed_dropped_or_detached() {
             check_goes_on(&place, "t");
 
             let place = behind(&start, *database);
+            place.dl(&["drop", "t"]).good();
+            killed_at(&place, &["undrop", "t", "--as", "u"], call, nth);
+            if the_table(&place) == ("default.t".into(), "dropped".into()) {
+                place.dl(&["undrop", "t", "--as", "u"]).good();
+            }
+            assert_eq!(the_table(&place), ("default.u".into(), "live".into()), "{point}");
+            check_goes_on(&place, "u");
+
+            let place = behind(&start, *database);
             killed_at(&place, &["detach", "t", "--yes"], call, nth);
             match the_table(&place).1.as_str() {
                 "detached" => {
@@ -114,6 +123,30 @@ fn a_crash_leaves_a_history_that_begins_somewhere() {
             assert!(!place.path("t/_delta_log/00000000000000000002.json").exists(), "{point}");
             place.dl(&[WRITE, &["--mode", "overwrite"]].concat()).good();
             place.dl(&["verify", "--every-version"]).good();
+        }
+    }
+}
+
+#[test]
+fn a_crash_leaves_a_table_that_is_over_whole_or_being_removed() {
+    let command = ["expire", "--all"];
+    for database in databases("crash") {
+        let start = begin(*database);
+        for (call, nth) in points(*database) {
+            let point = format!("{database:?}, {call} {nth}");
+            let place = behind(&start, *database);
+            place.dl(&["mirror", "run"]).good();
+            crate::expire::drop_a_week_ago(&place, "t");
+            killed_at(&place, &command, call, nth);
+            let left = listed(&place, &["--dropped"]);
+            if let Some((name, state)) = left.first() {
+                assert!(name == "default.t" && ["dropped", "removing"].contains(&state.as_str()), "{point}: {state}");
+                assert_eq!(place.dl(&["undrop", "t"]).code, Some(1), "{point}");
+                place.dl(&command).good();
+            }
+            assert!(listed(&place, &[]).is_empty() && listed(&place, &["--dropped"]).is_empty(), "{point}");
+            place.dl(&["import", "t", "--as", "t"]).good();
+            check_goes_on(&place, "t");
         }
     }
 }
