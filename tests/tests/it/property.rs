@@ -2,7 +2,7 @@
 //! plain delta-rs.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use deltalakedb_log::action::{Action, Add, DeletionVector, DomainMetadata, Metad
 use deltalakedb_log::commit::{Base, Isolation, NewTable, Outcome, Reads};
 use deltalakedb_log::conformance::actions::{action, file, metadata, protocol, remove, txn};
 use deltalakedb_log::predicate::{Comparison, Literal};
+use deltalakedb_log::retention::COMMIT_IDS_MS;
 use deltalakedb_log::{
     At, Catalog, Clock, CommitRequest, Committer, DropMode, DropTable, Expiry, Keep, MemoryCatalog, Predicate,
     SeededClock, SetHash, Snapshot, SystemClock, TableId, TableRef, TxnLogError,
@@ -42,7 +43,8 @@ async fn random_histories_are_the_same_everywhere() {
     let runs: Vec<_> = futures::stream::iter(runs).buffer_unordered(4).collect().await;
     let failed = runs.iter().filter(|run| run.is_err()).count();
     assert_eq!(failed, 0, "{failed} of {count} histories failed, see above");
-    let committed: usize = runs.into_iter().flatten().sum();
+    let (committed, removed) = runs.into_iter().flatten().fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
+    assert!(removed > 0, "no table was removed after its retention");
     assert!(committed > count * 20, "most of what is asked is refused: {committed} commits in {count} histories");
 }
 
@@ -80,6 +82,9 @@ struct Story {
     tables: Vec<Table>,
     /// What was asked before, to be asked again.
     asked: Vec<Vec<CommitRequest>>,
+    dir: PathBuf,
+    /// How many tables were removed after their retention.
+    removed: usize,
 }
 
 struct Table {
@@ -93,8 +98,8 @@ struct Table {
     metadata: Metadata,
 }
 
-/// Plays one history; gives how many commits there were.
-async fn run(seed: u64, database: Database) -> usize {
+/// Plays one history; gives how many commits there were, and how many tables were removed.
+async fn run(seed: u64, database: Database) -> (usize, usize) {
     let dir = tempfile::tempdir().unwrap();
     let mut story = Story::new(seed, dir.path(), database).await;
     for step in 0..STEPS {
@@ -107,7 +112,7 @@ async fn run(seed: u64, database: Database) -> usize {
         story.check_all_versions(table).await;
     }
     story.check_mirror(dir.path()).await;
-    committed
+    (committed, story.removed)
 }
 
 impl Story {
@@ -131,6 +136,8 @@ impl Story {
             database,
             tables: tables.collect(),
             asked: Vec::new(),
+            dir: dir.to_path_buf(),
+            removed: 0,
         }
     }
 
@@ -144,6 +151,10 @@ impl Story {
             _ if self.rng.u8(..) < 24 => {
                 let table = self.rng.usize(..TABLES);
                 return self.change_life(table, step).await;
+            }
+            _ if self.rng.u8(..) < 8 => {
+                let table = self.rng.usize(..TABLES);
+                return self.remove(table, ms, step).await;
             }
             _ if self.rng.u8(..) < 10 => {
                 let table = self.rng.usize(..TABLES);
@@ -205,6 +216,39 @@ impl Story {
             told.push(format!("{:?}", catalog.inactive_tables(None, 100).await.unwrap()));
         }
         assert_eq!(told[..3], told[3..], "step {step}: memory and the database do the same with {n}");
+    }
+
+    /// Removes a table that is dropped, long after its retention, and makes another one in its stead.
+    async fn remove(&mut self, n: usize, ms: i64, step: u64) {
+        let table = self.tables[n].id;
+        if self.database.inactive_table(table).await.unwrap().is_none() {
+            return;
+        }
+        // Ids of their own, or one would be in the audit already.
+        self.clocks.iter().for_each(|clock| clock.step(ms + 2 * COMMIT_IDS_MS, u64::MAX - 2 * step));
+        let mut told = Vec::new();
+        for catalog in [self.memory.clone(), self.database.clone()] {
+            told.push(format!("{:?}", catalog.tables_over(None, 100).await.unwrap()));
+            while !catalog.remove_table(table).await.unwrap().is_done {}
+            told.push(format!("{:?}", catalog.inactive_tables(None, 100).await.unwrap()));
+        }
+        assert_eq!(told[..2], told[2..], "step {step}: memory and the database remove the same");
+        self.clocks.iter().for_each(|clock| clock.step(ms, u64::MAX - 2 * step - 1));
+        let place = location(&self.dir.join(format!("t{n}-{step}")));
+        self.tables[n] = Table {
+            id: TableId(Uuid::from_u128(self.rng.u128(..))),
+            new: NewTable::new(format!("again{step}").parse().unwrap(), place),
+            files: Vec::new(),
+            hashes: Vec::new(),
+            features: protocol(),
+            metadata: metadata("{}"),
+        };
+        let requests = vec![self.create(n)];
+        for catalog in [self.memory.clone(), self.database.clone()] {
+            catalog.commit_all(requests.clone()).await.unwrap().committed().unwrap();
+        }
+        self.removed += 1;
+        self.note(n, step).await;
     }
 
     /// Publishes a table, and ends some of its history, in memory and in the database.
