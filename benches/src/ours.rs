@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchReader, StringArray};
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::action::Add;
-use deltalakedb_log::catalog::require;
 use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
 use deltalakedb_log::conformance::actions;
 use deltalakedb_log::predicate::{Comparison, Literal};
 use deltalakedb_log::{
     Action, Catalog, Clock, Durability, ErrorKind, Location, Predicate, Result, SystemClock, TableId, TableName,
-    TableRef, TxnLogError, Version,
+    TableRef, TxnLogError, Version, require,
 };
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{

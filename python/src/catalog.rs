@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use deltalakedb_catalog::{CatalogUri, catalog_in_environment};
-use deltalakedb_log::catalog::{MirrorState, TableRef, require};
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::lifecycle::find_dropped;
 use deltalakedb_log::listing::tables;
-use deltalakedb_log::{Location, Result, Retention, TableEntry, TableName, TxnLogError, Version};
+use deltalakedb_log::{
+    Location, MirrorState, Result, Retention, TableEntry, TableName, TableRef, TxnLogError, Version, require,
+};
 use deltalakedb_mirror::{ExpireOptions, ExpiredHistory, ExpiryStep, VerifyOptions};
 use deltalakedb_table::{
     DeltaRs, DeltaTable, DropOptions, SqlOptions, SqlResult, SqlSession, TableSpec, Transaction, TransactionOptions,

@@ -8,9 +8,11 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, Place, SqlCatalog, catalog_in_environment};
-use deltalakedb_log::catalog::{MirrorState, TableRef};
 use deltalakedb_log::stores::{ConfiguredStores, Stores};
-use deltalakedb_log::{Catalog, ErrorKind, Location, Result, SystemClock, TableEntry, TableId, TableName, TxnLogError};
+use deltalakedb_log::{
+    Catalog, ErrorKind, Location, MirrorState, Result, SystemClock, TableEntry, TableId, TableName, TableRef,
+    TxnLogError,
+};
 use deltalakedb_mirror::{Mirror, Published};
 use deltalakedb_table::{Notices, Settings, WriteOptions};
 

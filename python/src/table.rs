@@ -10,12 +10,12 @@ use chrono::{DateTime, Utc};
 use deltalakedb_catalog::CatalogUri;
 use deltalakedb_log::action::{Action, Add, Metadata};
 use deltalakedb_log::canonical_path;
-use deltalakedb_log::catalog::{HistoryRange, TableRef, require};
 use deltalakedb_log::schema::Schema as Columns;
 use deltalakedb_log::snapshot::Head;
 use deltalakedb_log::stores::{ConfiguredStores, Stores, environment};
 use deltalakedb_log::{
-    At, Commit, ErrorKind, Location, Predicate, Result, Subject, TableEntry, TableId, TableName, TxnLogError, Version,
+    At, Commit, ErrorKind, HistoryRange, Location, Predicate, Result, Subject, TableEntry, TableId, TableName,
+    TableRef, TxnLogError, Version, require,
 };
 use deltalakedb_table::{
     Alter, Casts, Changes, DeltaTable, Finished, Merge, MergeClause, Operation, Optimize, Restore, SaveMode, Scan,

@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatchIterator;
 use deltalakedb_catalog::CatalogUri;
-use deltalakedb_log::catalog::{TableRef, require};
 use deltalakedb_log::commit::NewTable;
-use deltalakedb_log::{Location, Result, TableName, TxnLogError, TxnLogTransactionError};
+use deltalakedb_log::{Location, Result, TableName, TableRef, TxnLogError, TxnLogTransactionError, require};
 use deltalakedb_table::{Casts, Operation, SaveMode, Scan, Stage, Transaction, Write};
 use pyo3::prelude::*;
 use pyo3_arrow::PyRecordBatchReader;

@@ -4,11 +4,14 @@
 use std::collections::{BTreeSet, HashSet};
 
 use deltalakedb_log::action::{Add, Remove};
-use deltalakedb_log::catalog::{BaseFiles, BaseState, HistoryItem, HistoryItems, files_without_base, next_of_base};
 use deltalakedb_log::commit::{self, NewTable};
+use deltalakedb_log::history::{files_without_base, next_of_base};
 use deltalakedb_log::references::folders;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
-use deltalakedb_log::{AllowedPaths, Commit, FileKey, PlaceKey, Result, SetHash, TableId, Version};
+use deltalakedb_log::{
+    AllowedPaths, BaseFiles, BaseState, Commit, FileKey, HistoryItem, HistoryItems, PlaceKey, Result, SetHash, TableId,
+    Version,
+};
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 

@@ -9,13 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deltalakedb_log::action::{Add, Remove};
-use deltalakedb_log::catalog::CommitTime;
 use deltalakedb_log::commit::{self, Base, CommitRequest, Committed, Content, Current, NewTable, Outcome, Prepared};
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
 use deltalakedb_log::{
-    Clock, CommitId, ErrorKind, FileKey, Result, SetHash, TableId, TableName, TableOwner, TableRef, TxnLogError,
-    Version,
+    Clock, CommitId, CommitTime, ErrorKind, FileKey, Result, SetHash, TableId, TableName, TableOwner, TableRef,
+    TxnLogError, Version,
 };
 
 use crate::bounds::{OwnedSlots, Slots};

@@ -14,7 +14,7 @@ use crate::SqlCatalog;
 use crate::commit::{AUDIT_COLUMNS, KEYS, end_files, file_key};
 use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
 use crate::table_rows::{FILES, OF_TABLE, of_versions};
-use crate::{expiry, mirror, missing, namespaces, schema, spool};
+use crate::{administration, expiry, mirror, missing, namespaces, schema, spool};
 
 /// A batch is full at so many file actions, or so many versions.
 const BATCH_FILES: i64 = 20_000;
@@ -136,7 +136,7 @@ impl Pages {
 
 /// What the catalog keeps of tables that do not say it themselves.
 async fn copy_retention(source: &mut dyn Session, to: &SqlCatalog) -> Result<()> {
-    let rows = source.query(&format!("SELECT {} FROM dl_catalog", expiry::RETENTION), vec![]).await?;
+    let rows = source.query(&format!("SELECT {} FROM dl_catalog", administration::RETENTION), vec![]).await?;
     let Some(row) = rows.into_iter().next() else { return Ok(()) };
     let sql = "UPDATE dl_catalog SET retention_ms = ?, retention_versions = ?";
     let mut session = to.write(&[]).await?;

@@ -4,11 +4,9 @@
 //! Before a step nothing is stored that is only of versions before the oldest one, so a step looks only at what the versions
 //! brought that it passes: their rows, the files that they ended, and the keys that they set anew.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use deltalakedb_log::retention::{Expired, Expiry, HistoryExpiry, HistoryLimits, Keep, STEP_FILES, STEP_VERSIONS};
-use deltalakedb_log::{Catalog, Result, Retention, TableEntry, TableId, Version};
+use deltalakedb_log::{Catalog, Result, TableEntry, TableId, Version};
 
 use crate::codec::int;
 use crate::commit::audit;
@@ -17,10 +15,8 @@ use crate::lifecycle::no_table_in;
 use crate::read::{self, AT_OR_BEFORE};
 use crate::{SqlCatalog, Writing};
 
-/// Commit ids, and lines of the audit, that one step looks at.
+/// Commit ids that one step looks at.
 const STEP_ROWS: i64 = 2_000;
-/// What the catalog keeps of tables that do not say it themselves, in `dl_catalog`.
-pub(crate) const RETENTION: &str = "retention_ms, retention_versions";
 
 #[async_trait]
 impl HistoryExpiry for SqlCatalog {
@@ -57,35 +53,6 @@ impl HistoryExpiry for SqlCatalog {
         }
         let is_done = next == end && more_ids != Some(true);
         Ok(Expired { base_version: next, versions: next - base, files, is_done })
-    }
-
-    async fn default_retention(&self) -> Result<Retention> {
-        let rows = self.db.query(&format!("SELECT {RETENTION} FROM dl_catalog"), vec![]).await?;
-        let Some(mut row) = rows.into_iter().next() else { return Ok(Retention::default()) };
-        let time = row.opt_int()?.map(|ms| Duration::from_millis(ms.unsigned_abs()));
-        Ok(Retention { time, versions: row.opt_version()? })
-    }
-
-    async fn set_default_retention(&self, retention: Retention, committer: Option<&str>) -> Result<()> {
-        let Writing { mut session, now_ms, .. } = self.begin_write(&[]).await?;
-        let sql = "UPDATE dl_catalog SET retention_ms = coalesce(?, retention_ms), \
-                   retention_versions = coalesce(?, retention_versions)";
-        let time = retention.time.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
-        let params = vec![time.into(), retention.versions.map_or(Value::Null, int)];
-        let audit = audit(self, now_ms, committer, "SET RETENTION", None::<TableId>, None);
-        session.write(vec![Write::run(sql, params), audit]).await?;
-        session.commit().await.map_err(CommitFailure::into_error)
-    }
-
-    async fn expire_audit(&self, before_ms: i64) -> Result<u64> {
-        let mut session = self.write(&[]).await?;
-        let sql = format!(
-            "DELETE FROM dl_audit WHERE audit_id IN \
-             (SELECT audit_id FROM dl_audit WHERE \"at\" < ? ORDER BY \"at\" LIMIT {STEP_ROWS})"
-        );
-        let removed = session.write(vec![Write::run(sql, vec![before_ms.into()])]).await?;
-        session.commit().await.map_err(CommitFailure::into_error)?;
-        Ok(removed)
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`connect`] opens a catalog by its URI. The tables are described in `migrations/`; how a commit is decided is in
 //! [`deltalakedb_log::commit`]; this crate stores what was decided, and finds it again with one statement.
 
+mod administration;
 mod base;
 mod bounds;
 mod codec;
@@ -38,13 +39,10 @@ mod uri;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use deltalakedb_log::catalog::{
-    Artifact, Catalog, ComparedTables, HistoryLoad, Lease, MirrorFailure, MirrorState, Point, UnfinishedLoad,
-};
 use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
 use deltalakedb_log::{
-    AllowedPaths, Clock, CommitId, Head, Location, Result, SystemClock, TableEntry, TableId, TableRef, TableState,
-    TxnLogError, TxnLogReader, TxnLogWriter, Version,
+    AllowedPaths, Catalog, Clock, CommitId, ComparedTables, Head, Point, Result, SystemClock, TableEntry, TableId,
+    TableRef, TableState, TxnLogError, TxnLogReader, TxnLogWriter,
 };
 use uuid::Uuid;
 
@@ -257,10 +255,6 @@ impl Catalog for SqlCatalog {
         Ok((identity.catalog_id, identity.epoch))
     }
 
-    async fn renew_epoch(&self) -> Result<Uuid> {
-        schema::renew_epoch(self).await
-    }
-
     async fn now_ms(&self) -> Result<i64> {
         let Some(clock) = self.server_clock else { return Ok(self.clock.now_ms()) };
         let mut row = self.db.query(&format!("SELECT {clock}"), vec![]).await?.pop();
@@ -315,67 +309,6 @@ impl Catalog for SqlCatalog {
 
     async fn find_commit(&self, table: TableId, id: CommitId) -> Result<Option<Committed>> {
         read::find_commit(self.db.as_ref(), table, id).await
-    }
-
-    async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry> {
-        let (name, location) = (load.new.name.clone(), load.new.location.clone());
-        let loaded = load::load_history(self, load).await;
-        match &loaded {
-            Ok(entry) => tracing::debug!(table = %name, %location, version = entry.current_version, "history loaded"),
-            Err(e) => tracing::debug!(table = %name, %location, error = %e, "history not loaded"),
-        }
-        loaded
-    }
-
-    async fn load_together(&self, loads: Vec<HistoryLoad<'_>>) -> Result<Vec<TableEntry>> {
-        load::load_together(self, loads).await
-    }
-
-    async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>> {
-        load::unfinished(self.db.as_ref(), location).await
-    }
-
-    async fn abandon_load(&self, table: TableId) -> Result<()> {
-        load::abandon(self, table).await
-    }
-
-    async fn acquire_lease(&self, table: TableId, holder: Uuid, now_ms: i64, until_ms: i64) -> Result<Option<Lease>> {
-        mirror::acquire_lease(self, table, holder, now_ms, until_ms).await
-    }
-
-    async fn release_lease(&self, lease: &Lease) -> Result<()> {
-        mirror::release_lease(self, lease).await
-    }
-
-    async fn mark_published(&self, lease: &Lease, version: Version) -> Result<()> {
-        mirror::mark_published(self, lease, version).await
-    }
-
-    async fn mark_next_published(&self, table: TableId, from: Version, to: Version) -> Result<bool> {
-        mirror::mark_next_published(self, table, from, to).await
-    }
-
-    async fn mark_checkpointed(&self, table: TableId, version: Version) -> Result<()> {
-        mirror::mark_checkpointed(self, table, version).await
-    }
-
-    async fn mark_failed(
-        &self,
-        table: TableId,
-        version: Version,
-        artifact: Artifact,
-        error: &str,
-        at_ms: i64,
-    ) -> Result<()> {
-        mirror::mark_failed(self, table, version, artifact, error, at_ms).await
-    }
-
-    async fn set_mirror(&self, seen: &TableEntry, state: &MirrorState) -> Result<bool> {
-        mirror::set_mirror(self, seen, state).await
-    }
-
-    async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>> {
-        mirror::failures(self.db.as_ref(), table).await
     }
 }
 

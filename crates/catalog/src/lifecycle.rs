@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use deltalakedb_log::catalog::Lease;
 use deltalakedb_log::commit::{self, NewTable};
 use deltalakedb_log::holds::check_not_held;
 use deltalakedb_log::lifecycle::{
@@ -11,7 +10,7 @@ use deltalakedb_log::lifecycle::{
 };
 use deltalakedb_log::references::check_not_referred_to;
 use deltalakedb_log::{
-    Committer, ErrorKind, Location, Result, TableEntry, TableId, TableName, TableRef, TxnLogError, TxnLogReader,
+    Committer, ErrorKind, Lease, Location, Result, TableEntry, TableId, TableName, TableRef, TxnLogError, TxnLogReader,
 };
 
 use crate::commit::{audit, check_free};

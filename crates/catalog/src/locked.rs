@@ -7,15 +7,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use deltalakedb_log::action::Add;
-use deltalakedb_log::catalog::MirrorState;
 use deltalakedb_log::commit::{
     self, Base, CommitRequest, Committed, ConflictChecker, Content, Current, Outcome, Prepared, WinningCommit,
 };
 use deltalakedb_log::stamp::{self, Stamp, TimeLeap};
 use deltalakedb_log::verbatim::{self, StoredAlready};
 use deltalakedb_log::{
-    Commit, CommitId, ErrorKind, FileKey, PathKey, Result, SetHash, TableId, TableName, TableState, TxnLogError,
-    Version,
+    Commit, CommitId, ErrorKind, FileKey, MirrorState, PathKey, Result, SetHash, TableId, TableName, TableState,
+    TxnLogError, Version,
 };
 use uuid::Uuid;
 

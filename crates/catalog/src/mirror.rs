@@ -4,14 +4,17 @@
 //! a lease ends by itself. A note locks the table's row of `dl_mirrors` and no head, so that commits go on. The state is
 //! changed with the head locked, since commits go by it.
 
-use deltalakedb_log::catalog::{Artifact, Lease, MirrorFailure, MirrorState};
-use deltalakedb_log::{Result, TableEntry, TableId, TableName, Version, commit};
+use async_trait::async_trait;
+use deltalakedb_log::{
+    Artifact, Lease, MirrorFailure, MirrorProgress, MirrorState, Result, TableEntry, TableId, TableName, Version,
+    commit,
+};
 use uuid::Uuid;
 
 use crate::SqlCatalog;
 use crate::codec::int;
 use crate::commit::audit;
-use crate::database::{CommitFailure, Database, Session, Value, Write};
+use crate::database::{CommitFailure, Row, Session, Value, Write};
 use crate::lifecycle::no_table_in;
 use crate::read::mirror_state;
 
@@ -45,158 +48,150 @@ async fn done(session: Box<dyn Session>) -> Result<()> {
     session.commit().await.map_err(CommitFailure::into_error)
 }
 
-pub(crate) async fn acquire_lease(
-    catalog: &SqlCatalog,
-    table: TableId,
-    holder: Uuid,
-    now_ms: i64,
-    until_ms: i64,
-) -> Result<Option<Lease>> {
-    let mut session = catalog.note(table).await?;
-    let sql = "SELECT mirror.lease_holder, mirror.lease_token, mirror.lease_expires_at FROM dl_tables t \
-               JOIN dl_mirrors mirror ON mirror.table_id = t.table_id WHERE t.table_id = ? AND t.state = 'live'";
-    let Some(mut row) = session.query(sql, vec![table.0.into()]).await?.pop() else {
-        return Err(no_table_in(session.as_mut(), catalog.db.as_ref(), table).await);
-    };
-    let (held_by, token, expires) = (row.opt_blob()?, row.opt_int()?, row.opt_int()?);
-    let mine = held_by.is_some_and(|h| h == holder.as_bytes());
-    if !mine && expires.is_some_and(|at| at > now_ms) {
-        return Ok(None);
-    }
-    let lease = Lease { table, holder, token: token.unwrap_or(0) + 1 };
-    let params = vec![holder.into(), lease.token.into(), until_ms.into(), table.0.into()];
-    let sql = "UPDATE dl_mirrors SET lease_holder = ?, lease_token = ?, lease_expires_at = ? WHERE table_id = ?";
-    session.write(vec![Write::run(sql, params)]).await?;
-    done(session).await?;
-    Ok(Some(lease))
-}
-
-pub(crate) async fn release_lease(catalog: &SqlCatalog, lease: &Lease) -> Result<()> {
-    let mut session = catalog.note(lease.table).await?;
-    session.write(vec![end_lease(lease)]).await?;
-    done(session).await
-}
-
-pub(crate) async fn mark_published(catalog: &SqlCatalog, lease: &Lease, version: Version) -> Result<()> {
-    let mut session = catalog.note(lease.table).await?;
-    let sql = "UPDATE dl_mirrors SET published_version = \
-               CASE WHEN coalesce(published_version, -1) < ? THEN ? ELSE published_version END \
-               WHERE table_id = ? AND lease_holder = ? AND lease_token = ?";
-    let (table, version) = (Value::from(lease.table.0), int(version));
-    let params = vec![version.clone(), version.clone(), table.clone(), lease.holder.into(), lease.token.into()];
-    if session.write(vec![Write::run(sql, params)]).await? == 0 {
-        let sql = "SELECT namespace, name FROM dl_tables WHERE table_id = ?";
-        let Some(mut row) = session.query(sql, vec![table]).await?.pop() else {
-            return Err(no_table_in(session.as_mut(), catalog.db.as_ref(), lease.table).await);
+#[async_trait]
+impl MirrorProgress for SqlCatalog {
+    async fn acquire_lease(&self, table: TableId, holder: Uuid, now_ms: i64, until_ms: i64) -> Result<Option<Lease>> {
+        let mut session = self.note(table).await?;
+        let sql = "SELECT mirror.lease_holder, mirror.lease_token, mirror.lease_expires_at FROM dl_tables t \
+                   JOIN dl_mirrors mirror ON mirror.table_id = t.table_id WHERE t.table_id = ? AND t.state = 'live'";
+        let Some(mut row) = session.query(sql, vec![table.0.into()]).await?.pop() else {
+            return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
         };
-        return Err(commit::fenced(&TableName { namespace: row.text()?, name: row.text()? }));
-    }
-    session.write(vec![over(table, version, Artifact::Commit)]).await?;
-    done(session).await
-}
-
-pub(crate) async fn mark_next_published(
-    catalog: &SqlCatalog,
-    table: TableId,
-    from: Version,
-    to: Version,
-) -> Result<bool> {
-    let mut session = catalog.note(table).await?;
-    let sql = "UPDATE dl_mirrors SET published_version = ? WHERE table_id = ? AND (published_version = ? OR \
-               (published_version IS NULL AND EXISTS (SELECT 1 FROM dl_tables t WHERE t.table_id = ? \
-               AND t.base_version = ?)))";
-    let before = from.checked_sub(1).map_or(Value::Int(-1), int);
-    let params = vec![int(to), table.0.into(), before, table.0.into(), int(from)];
-    let is_next = session.write(vec![Write::run(sql, params)]).await? == 1;
-    if is_next {
-        session.write(vec![over(table.0.into(), int(to), Artifact::Commit)]).await?;
+        let (held_by, token, expires) = (row.opt_blob()?, row.opt_int()?, row.opt_int()?);
+        let mine = held_by.is_some_and(|h| h == holder.as_bytes());
+        if !mine && expires.is_some_and(|at| at > now_ms) {
+            return Ok(None);
+        }
+        let lease = Lease { table, holder, token: token.unwrap_or(0) + 1 };
+        let params = vec![holder.into(), lease.token.into(), until_ms.into(), table.0.into()];
+        let sql = "UPDATE dl_mirrors SET lease_holder = ?, lease_token = ?, lease_expires_at = ? WHERE table_id = ?";
+        session.write(vec![Write::run(sql, params)]).await?;
         done(session).await?;
+        Ok(Some(lease))
     }
-    Ok(is_next)
-}
 
-pub(crate) async fn mark_checkpointed(catalog: &SqlCatalog, table: TableId, version: Version) -> Result<()> {
-    let mut session = catalog.note(table).await?;
-    session.write(vec![over(table.0.into(), int(version), Artifact::Checkpoint)]).await?;
-    done(session).await
+    async fn release_lease(&self, lease: &Lease) -> Result<()> {
+        let mut session = self.note(lease.table).await?;
+        session.write(vec![end_lease(lease)]).await?;
+        done(session).await
+    }
+
+    async fn mark_published(&self, lease: &Lease, version: Version) -> Result<()> {
+        let mut session = self.note(lease.table).await?;
+        let sql = "UPDATE dl_mirrors SET published_version = \
+                   CASE WHEN coalesce(published_version, -1) < ? THEN ? ELSE published_version END \
+                   WHERE table_id = ? AND lease_holder = ? AND lease_token = ?";
+        let (table, version) = (Value::from(lease.table.0), int(version));
+        let params = vec![version.clone(), version.clone(), table.clone(), lease.holder.into(), lease.token.into()];
+        if session.write(vec![Write::run(sql, params)]).await? == 0 {
+            let sql = "SELECT namespace, name FROM dl_tables WHERE table_id = ?";
+            let Some(mut row) = session.query(sql, vec![table]).await?.pop() else {
+                return Err(no_table_in(session.as_mut(), self.db.as_ref(), lease.table).await);
+            };
+            return Err(commit::fenced(&TableName { namespace: row.text()?, name: row.text()? }));
+        }
+        session.write(vec![over(table, version, Artifact::Commit)]).await?;
+        done(session).await
+    }
+
+    async fn mark_next_published(&self, table: TableId, from: Version, to: Version) -> Result<bool> {
+        let mut session = self.note(table).await?;
+        let sql = "UPDATE dl_mirrors SET published_version = ? WHERE table_id = ? AND (published_version = ? OR \
+                   (published_version IS NULL AND EXISTS (SELECT 1 FROM dl_tables t WHERE t.table_id = ? \
+                   AND t.base_version = ?)))";
+        let before = from.checked_sub(1).map_or(Value::Int(-1), int);
+        let params = vec![int(to), table.0.into(), before, table.0.into(), int(from)];
+        let is_next = session.write(vec![Write::run(sql, params)]).await? == 1;
+        if is_next {
+            session.write(vec![over(table.0.into(), int(to), Artifact::Commit)]).await?;
+            done(session).await?;
+        }
+        Ok(is_next)
+    }
+
+    async fn mark_checkpointed(&self, table: TableId, version: Version) -> Result<()> {
+        let mut session = self.note(table).await?;
+        session.write(vec![over(table.0.into(), int(version), Artifact::Checkpoint)]).await?;
+        done(session).await
+    }
+
+    async fn mark_failed(
+        &self,
+        table: TableId,
+        version: Version,
+        artifact: Artifact,
+        error: &str,
+        at_ms: i64,
+    ) -> Result<()> {
+        let mut session = self.note(table).await?;
+        if artifact == Artifact::Commit {
+            let sql = "SELECT published_version FROM dl_mirrors WHERE table_id = ?";
+            let published =
+                session.query(sql, vec![table.0.into()]).await?.pop().map(|mut row| row.opt_version()).transpose()?;
+            if published.flatten() >= Some(version) {
+                return Ok(());
+            }
+        }
+        // Nothing is kept of a table that has been removed meanwhile.
+        let sql = "INSERT INTO dl_mirror_failures (table_id, version, artifact, attempts, last_error, failed_at) \
+                   SELECT table_id, CAST(? AS bigint), CAST(? AS text), 1, CAST(? AS text), CAST(? AS bigint) \
+                   FROM dl_mirrors WHERE table_id = ? ON CONFLICT (table_id, version, artifact) DO UPDATE SET \
+                   attempts = dl_mirror_failures.attempts + 1, last_error = excluded.last_error, \
+                   failed_at = excluded.failed_at";
+        let params = vec![int(version), artifact.as_str().into(), error.into(), at_ms.into(), table.0.into()];
+        session.write(vec![Write::run(sql, params)]).await?;
+        done(session).await
+    }
+
+    async fn set_mirror(&self, seen: &TableEntry, state: &MirrorState) -> Result<bool> {
+        let table = seen.id;
+        let (word, version, what, action) = match state {
+            MirrorState::Following => ("following", None, None, "MIRROR RESUMED"),
+            MirrorState::Diverged { version, what } => ("diverged", Some(*version), Some(what), "MIRROR DIVERGED"),
+        };
+        // With the head locked: a commit under way ends first, and the next one finds the state changed.
+        let mut session = self.write(&[table]).await?;
+        let sql = "SELECT mirror.state, mirror.diverged_version, mirror.diverged_what, t.current_version FROM dl_tables t \
+                   JOIN dl_mirrors mirror ON mirror.table_id = t.table_id WHERE t.table_id = ? AND t.state = 'live'";
+        let Some(mut row) = session.query(sql, vec![table.0.into()]).await?.pop() else {
+            return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
+        };
+        if !state.may_follow(seen, &mirror_state(&mut row)?, row.version()?) {
+            return Ok(false);
+        }
+        let sql = "UPDATE dl_mirrors SET state = ?, diverged_version = ?, diverged_what = ? WHERE table_id = ?";
+        let what = what.map(String::as_str).into();
+        let params = vec![word.into(), version.map_or(Value::Null, int), what, table.0.into()];
+        let audit = audit(self, self.clock.now_ms(), None, action, table, version);
+        session.write(vec![Write::run(sql, params), audit]).await?;
+        done(session).await?;
+        Ok(true)
+    }
+
+    async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>> {
+        let sql = "SELECT version, artifact, attempts, last_error, failed_at FROM dl_mirror_failures \
+                   WHERE table_id = ? ORDER BY version, artifact";
+        let rows = self.db.query(sql, vec![table.0.into()]).await?;
+        let read = |mut row: Row| {
+            let version = row.version()?;
+            let artifact = match row.text()?.as_str() {
+                "checkpoint" => Artifact::Checkpoint,
+                _ => Artifact::Commit,
+            };
+            Ok(MirrorFailure {
+                version,
+                artifact,
+                attempts: u32::try_from(row.int()?).unwrap_or(u32::MAX),
+                error: row.text()?,
+                failed_at: row.int()?,
+            })
+        };
+        rows.into_iter().map(read).collect()
+    }
 }
 
 /// What failed up to a version is mended.
 fn over(table: Value, version: Value, artifact: Artifact) -> Write {
     let sql = "DELETE FROM dl_mirror_failures WHERE table_id = ? AND version <= ? AND artifact = ?";
     Write::run(sql, vec![table, version, artifact.as_str().into()])
-}
-
-pub(crate) async fn mark_failed(
-    catalog: &SqlCatalog,
-    table: TableId,
-    version: Version,
-    artifact: Artifact,
-    error: &str,
-    at_ms: i64,
-) -> Result<()> {
-    let mut session = catalog.note(table).await?;
-    if artifact == Artifact::Commit {
-        let sql = "SELECT published_version FROM dl_mirrors WHERE table_id = ?";
-        let published =
-            session.query(sql, vec![table.0.into()]).await?.pop().map(|mut row| row.opt_version()).transpose()?;
-        if published.flatten() >= Some(version) {
-            return Ok(());
-        }
-    }
-    // Nothing is kept of a table that has been removed meanwhile.
-    let sql = "INSERT INTO dl_mirror_failures (table_id, version, artifact, attempts, last_error, failed_at) \
-               SELECT table_id, CAST(? AS bigint), CAST(? AS text), 1, CAST(? AS text), CAST(? AS bigint) \
-               FROM dl_mirrors WHERE table_id = ? ON CONFLICT (table_id, version, artifact) DO UPDATE SET \
-               attempts = dl_mirror_failures.attempts + 1, last_error = excluded.last_error, \
-               failed_at = excluded.failed_at";
-    let params = vec![int(version), artifact.as_str().into(), error.into(), at_ms.into(), table.0.into()];
-    session.write(vec![Write::run(sql, params)]).await?;
-    done(session).await
-}
-
-pub(crate) async fn set_mirror(catalog: &SqlCatalog, seen: &TableEntry, state: &MirrorState) -> Result<bool> {
-    let table = seen.id;
-    let (word, version, what, action) = match state {
-        MirrorState::Following => ("following", None, None, "MIRROR RESUMED"),
-        MirrorState::Diverged { version, what } => ("diverged", Some(*version), Some(what), "MIRROR DIVERGED"),
-    };
-    // With the head locked: a commit under way ends first, and the next one finds the state changed.
-    let mut session = catalog.write(&[table]).await?;
-    let sql = "SELECT mirror.state, mirror.diverged_version, mirror.diverged_what, t.current_version FROM dl_tables t \
-               JOIN dl_mirrors mirror ON mirror.table_id = t.table_id WHERE t.table_id = ? AND t.state = 'live'";
-    let Some(mut row) = session.query(sql, vec![table.0.into()]).await?.pop() else {
-        return Err(no_table_in(session.as_mut(), catalog.db.as_ref(), table).await);
-    };
-    if !state.may_follow(seen, &mirror_state(&mut row)?, row.version()?) {
-        return Ok(false);
-    }
-    let sql = "UPDATE dl_mirrors SET state = ?, diverged_version = ?, diverged_what = ? WHERE table_id = ?";
-    let what = what.map(String::as_str).into();
-    let params = vec![word.into(), version.map_or(Value::Null, int), what, table.0.into()];
-    let audit = audit(catalog, catalog.clock.now_ms(), None, action, table, version);
-    session.write(vec![Write::run(sql, params), audit]).await?;
-    done(session).await?;
-    Ok(true)
-}
-
-pub(crate) async fn failures(db: &dyn Database, table: TableId) -> Result<Vec<MirrorFailure>> {
-    let sql = "SELECT version, artifact, attempts, last_error, failed_at FROM dl_mirror_failures \
-               WHERE table_id = ? ORDER BY version, artifact";
-    let rows = db.query(sql, vec![table.0.into()]).await?;
-    let read = |mut row: crate::database::Row| {
-        let version = row.version()?;
-        let artifact = match row.text()?.as_str() {
-            "checkpoint" => Artifact::Checkpoint,
-            _ => Artifact::Commit,
-        };
-        Ok(MirrorFailure {
-            version,
-            artifact,
-            attempts: u32::try_from(row.int()?).unwrap_or(u32::MAX),
-            error: row.text()?,
-            failed_at: row.int()?,
-        })
-    };
-    rows.into_iter().map(read).collect()
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use deltalakedb_log::action::{Add, Remove};
-use deltalakedb_log::catalog::{Counts, Explanation, Growth, HistoryRange, MirrorState, Point};
 use deltalakedb_log::commit::{self, Committed};
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{CommitSummary, newest_first};
 use deltalakedb_log::{
-    At, CommitId, ErrorKind, Head, Location, Predicate, Result, SetHash, Snapshot, Subject, TableEntry, TableId,
-    TableName, TableOwner, TableRef, TxnLogError, TxnLogReader, Version,
+    At, CommitId, Counts, ErrorKind, Explanation, Growth, Head, HistoryRange, Location, MirrorState, Point, Predicate,
+    Result, SetHash, Snapshot, Subject, TableEntry, TableId, TableName, TableOwner, TableRef, TxnLogError,
+    TxnLogReader, Version,
 };
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};

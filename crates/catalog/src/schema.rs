@@ -6,7 +6,6 @@
 use deltalakedb_log::{Clock, ErrorKind, Result, TxnLogError};
 use uuid::Uuid;
 
-use crate::SqlCatalog;
 use crate::database::{CommitFailure, Database, Row, Value, Write};
 
 /// A change of the schema. Once a release has it, its text stays as it is: catalogs know it by its checksum.
@@ -242,17 +241,6 @@ impl Opening {
         let mut row = rows.pop().ok_or_else(missing)?;
         Ok(Self { identity: identity(&mut row)?, now_ms: row.opt_int()? })
     }
-}
-
-/// Draws a new epoch.
-pub(crate) async fn renew_epoch(catalog: &SqlCatalog) -> Result<Uuid> {
-    let mut session = catalog.write(&[]).await?;
-    let epoch = catalog.clock.new_uuid();
-    session.write(vec![Write::run("UPDATE dl_catalog SET epoch = ?", vec![epoch.into()])]).await?;
-    session.commit().await.map_err(CommitFailure::into_error)?;
-    catalog.last_identity().epoch = epoch;
-    catalog.compared.clear();
-    Ok(epoch)
 }
 
 fn check_readable(db: &dyn Database, identity: Identity) -> Result<Identity> {

@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex};
 use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
 use deltalakedb_log::conformance::{self, actions};
 use deltalakedb_log::predicate::{Comparison, Literal};
-use deltalakedb_log::{Action, At, Catalog, ErrorKind, Location, Predicate, SeededClock, TableId, TableListing};
+use deltalakedb_log::{
+    Action, At, Catalog, CatalogAdministration, ErrorKind, Location, MirrorProgress, Predicate, SeededClock, TableId,
+    TableListing,
+};
 use uuid::Uuid;
 
 use futures::TryStreamExt;

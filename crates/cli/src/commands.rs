@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::action::Add;
-use deltalakedb_log::catalog::{Artifact, HistoryRange, MirrorState, require};
 use deltalakedb_log::listing;
 use deltalakedb_log::{
-    At, Catalog, Clock, ErrorKind, HistoryExpiry, Hold, Location, Predicate, Result, Retention, Snapshot, SystemClock,
-    TableEntry, TableName, TableOwner, TableRef, TxnLogError, time,
+    Artifact, At, Catalog, CatalogAdministration, Clock, ErrorKind, HistoryRange, Hold, Location, MirrorState,
+    Predicate, Result, Retention, Snapshot, SystemClock, TableEntry, TableName, TableOwner, TableRef, TxnLogError,
+    require, time,
 };
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{
@@ -630,7 +630,7 @@ async fn mirror_status(s: &Session, check: bool) -> Result<Ended> {
         all["behind"] = t.behind.into();
         all["lagSeconds"] = json!(t.lag_ms as f64 / 1000.0);
         all["lastError"] = t.failures.last().map(|f| f.error.clone()).into();
-        let failure = |f: &deltalakedb_log::catalog::MirrorFailure| json!({"version": f.version, "artifact": f.artifact.as_str(), "attempts": f.attempts, "error": f.error, "failedAt": iso(f.failed_at)});
+        let failure = |f: &deltalakedb_log::MirrorFailure| json!({"version": f.version, "artifact": f.artifact.as_str(), "attempts": f.attempts, "error": f.error, "failedAt": iso(f.failed_at)});
         all["failures"] = t.failures.iter().map(failure).collect();
         listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
         let name = &t.table.name;

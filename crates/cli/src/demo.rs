@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use deltalakedb_catalog::CatalogUri;
-use deltalakedb_log::catalog::{HistoryRange, require};
 use deltalakedb_log::commit::NewTable;
-use deltalakedb_log::{At, Catalog, Commit, ErrorKind, Location, Result, TableName, TableRef, TxnLogError};
+use deltalakedb_log::{
+    At, Catalog, Commit, ErrorKind, HistoryRange, Location, Result, TableName, TableRef, TxnLogError, require,
+};
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{DeltaRs, DeltaTable, SaveMode, Scan, WriteOptions};
 use futures::TryStreamExt;

@@ -3,10 +3,9 @@
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
-use deltalakedb_log::catalog::require;
 use deltalakedb_log::lifecycle::find_dropped;
 use deltalakedb_log::listing::inactive_tables;
-use deltalakedb_log::{Catalog, Location, Result, TableName, TableRef, TableState, TxnLogError};
+use deltalakedb_log::{Catalog, Location, Result, TableName, TableRef, TableState, TxnLogError, require};
 use deltalakedb_table::{DeletedFiles, DropOptions, DroppedInactive, WriteOptions};
 use futures::TryStreamExt;
 use serde_json::{Value, json};

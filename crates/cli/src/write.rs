@@ -110,7 +110,7 @@ async fn create_with_rows(s: &Session, catalog: &Arc<dyn Catalog>, args: WriteAr
         Ok(location) => location,
         // A name that is nearly another's is more likely a slip than a new table.
         Err(no_place) => {
-            let near = deltalakedb_log::catalog::require(catalog.as_ref(), &TableRef::Name(name)).await;
+            let near = deltalakedb_log::require(catalog.as_ref(), &TableRef::Name(name)).await;
             return Err(near
                 .err()
                 .map_or(no_place, |e| TxnLogError::new(e.kind(), format!("{e}; for a new table, pass --location"))));

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::action::{Action, Add, Commit, CommitInfo, Metadata, Protocol, Remove, Version};
-use crate::catalog::{CommitTime, MirrorState, TimeSource};
+use crate::entry::MirrorState;
 use crate::error::{Result, Subject, TxnLogError, TxnLogTransactionError};
 use crate::features;
+use crate::history::{CommitTime, TimeSource};
 use crate::ids::{CommitId, TableId, TableName};
 use crate::lifecycle::name_taken;
 use crate::location::Location;

@@ -11,16 +11,18 @@ use futures::{StreamExt, TryStreamExt};
 use uuid::Uuid;
 
 use crate::action::{Action, Add, Version};
-use crate::catalog::{
-    Artifact, BaseFiles, BaseState, Catalog, CommitTime, FutureTimes, HistoryItem, HistoryLoad, HistoryRange,
-    LoggedCommit, MirrorState, Point, TableEntry, TableRef, TimeSource, first_commit,
-};
+use crate::catalog::{Catalog, Point};
 use crate::commit::{Base, CommitRequest, Committed, ConflictKind, Content, Isolation, NewTable, Outcome};
+use crate::entry::{MirrorState, TableEntry, TableRef};
 use crate::error::{ErrorKind, Result, TxnLogError};
+use crate::history::{BaseFiles, BaseState, CommitTime, HistoryItem, LoggedCommit, TimeSource};
 use crate::ids::{SeededClock, TableId};
+use crate::load::{FutureTimes, HistoryLoad};
 use crate::location::Location;
+use crate::mirror::Artifact;
 use crate::owner::Committer;
 use crate::predicate::{Comparison, Literal, Predicate};
+use crate::reader::{HistoryRange, first_commit};
 use crate::snapshot::At;
 
 /// Actions for tests, spelled shortly.
@@ -342,7 +344,7 @@ async fn a_new_table_is_found_by_id_name_and_place(c: Arc<dyn Catalog>) {
     refused(taken, ErrorKind::AlreadyExists, &["sales.orders", "another name"]);
     let taken = c.commit_all(vec![again("x", "/nowhere/sales.orders")]).await;
     refused(taken, ErrorKind::AlreadyExists, &["/nowhere/sales.orders", "sales.orders"]);
-    let near = crate::catalog::require(c.as_ref(), &TableRef::Name("sales.order".parse().unwrap())).await;
+    let near = crate::lookup::require(c.as_ref(), &TableRef::Name("sales.order".parse().unwrap())).await;
     refused(near, ErrorKind::NotFound, &["sales.order", "did you mean sales.orders?"]);
     assert_eq!(c.tables().await.unwrap().len(), 1);
     refused(c.begin(&[table_id("none")]).await, ErrorKind::NotFound, &["no table"]);

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::action::Version;
-use crate::catalog::TableEntry;
 use crate::commit;
+use crate::entry::TableEntry;
 use crate::error::{Result, TxnLogError};
 use crate::ids::{TableId, TableName};
 use crate::snapshot::At;

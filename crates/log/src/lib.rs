@@ -1,35 +1,47 @@
 //! The Delta log as data.
 //!
 //! Actions and commits that lose nothing ([`action`]), what a table is at a version ([`snapshot`]), how a commit is
-//! decided ([`commit`]), the promises every log keeps ([`catalog`]), which tables there are ([`listing`], [`lookup`]),
-//! what becomes of them ([`lifecycle`]) and of their history ([`retention`]), which versions
-//! readers hold ([`holds`]), and which tables have files of others ([`references`]). Logs here: [`FileTxnLogReader`] and
-//! [`FileTxnLogWriter`] for a plain `_delta_log` on any object store, and [`MemoryCatalog`], the model that other
-//! catalogs are proved against by [`conformance`]. No SQL.
+//! decided ([`commit`]), and history as data ([`history`]).
+//!
+//! One table's log is read by a [`TxnLogReader`] and written by a [`TxnLogWriter`]. A [`Catalog`] has many tables: it finds
+//! them, reads their heads and commits to them. Everything else that it promises is a trait of its own: which tables and
+//! namespaces there are ([`listing`], [`namespaces`], [`lookup`]), what becomes of tables ([`lifecycle`]) and of their
+//! history ([`retention`]), which versions readers hold ([`holds`]), which tables have files of others ([`references`]),
+//! how far the mirrors are ([`mirror`]), how history is loaded ([`load`]), and what is set for the catalog as a whole
+//! ([`administration`]).
+//!
+//! Logs here: [`FileTxnLogReader`] and [`FileTxnLogWriter`] for a plain `_delta_log` on any object store, and
+//! [`MemoryCatalog`], the model that other catalogs are proved against by [`conformance`]. No SQL.
 
 pub mod action;
+pub mod administration;
 mod allowed;
 pub mod catalog;
 pub mod commit;
 pub mod conformance;
 pub mod decimal;
+pub mod entry;
 mod error;
 pub mod features;
 mod file;
+pub mod history;
 pub mod holds;
 mod ids;
 pub mod lifecycle;
 pub mod listing;
+pub mod load;
 mod local;
 mod location;
 pub mod lookup;
 mod memory;
+pub mod mirror;
 pub mod namespaces;
 mod object;
 mod owner;
 mod path;
 mod place;
 pub mod predicate;
+pub mod reader;
 mod redact;
 pub mod references;
 pub mod retention;
@@ -42,24 +54,31 @@ pub mod time;
 pub mod verbatim;
 
 pub use action::{Action, Commit, Version};
+pub use administration::CatalogAdministration;
 pub use allowed::AllowedPaths;
-pub use catalog::{Catalog, TableEntry, TableRef, TxnLogReader, TxnLogWriter};
+pub use catalog::{Catalog, ComparedTables, Point};
 pub use commit::{CommitRequest, Outcome};
+pub use entry::{MirrorState, TableEntry, TableRef};
 pub use error::{ErrorKind, Result, Subject, TxnLogError, TxnLogTransactionError};
 pub use file::{CheckpointState, FileDetails, FileTxnLogReader, FileTxnLogWriter, StoredCheckpoint};
+pub use history::{BaseFiles, BaseState, CommitTime, HistoryItem, HistoryItems, LoggedCommit, TimeSource};
 pub use holds::{Hold, VersionHolds};
 pub use ids::{Clock, CommitId, SeededClock, SystemClock, TableId, TableName};
 pub use lifecycle::{DropMode, DropTable, InactiveTable, TableLifecycle, TableState};
 pub use listing::{TableListing, TablePage};
+pub use load::{FutureTimes, HistoryLoad, HistoryLoading, UnfinishedLoad};
 pub use local::{Durability, LocalFiles, ModifiedAt, NewFile};
 pub use location::Location;
+pub use lookup::{check_apart, require};
 pub use memory::MemoryCatalog;
+pub use mirror::{Artifact, Lease, MirrorFailure, MirrorProgress};
 pub use namespaces::CatalogNamespaces;
 pub use object::Object;
 pub use owner::{Committer, TableOwner, check_owner};
 pub use path::{FileKey, PathKey, SetHash, absolute_path, canonical_path};
 pub use place::PlaceKey;
 pub use predicate::Predicate;
+pub use reader::{Counts, Explanation, Growth, HistoryRange, TxnLogReader, TxnLogWriter, first_commit};
 pub use redact::redacted;
 pub use references::TableReferences;
 pub use retention::{Expired, Expiry, HistoryExpiry, Keep, Retention};

@@ -11,12 +11,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::action::Version;
-use crate::catalog::{Catalog, Lease, TableEntry, TableRef, TxnLogReader};
+use crate::catalog::Catalog;
 use crate::commit::NewTable;
+use crate::entry::{TableEntry, TableRef};
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::ids::{TableId, TableName};
 use crate::location::Location;
+use crate::mirror::Lease;
 use crate::owner::{Committer, TableOwner};
+use crate::reader::TxnLogReader;
 use crate::retention::COMMIT_IDS_MS;
 use crate::time::format_ms;
 

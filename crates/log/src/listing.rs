@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
-use crate::catalog::{Catalog, TableEntry};
+use crate::catalog::Catalog;
+use crate::entry::TableEntry;
 use crate::error::{Result, TxnLogError};
 use crate::ids::TableName;
 use crate::lifecycle::InactiveTable;

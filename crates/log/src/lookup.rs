@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::catalog::{Catalog, TableEntry, TableRef, TxnLogReader};
+use crate::catalog::Catalog;
+use crate::entry::{TableEntry, TableRef};
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::file::FileTxnLogReader;
 use crate::ids::{TableId, TableName};
 use crate::lifecycle::{TableState, no_table};
 use crate::location::Location;
+use crate::reader::TxnLogReader;
 use crate::stores::Stores;
 
 /// How many names before and behind one that is not there are looked at for what may be meant.

@@ -6,39 +6,39 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
 use uuid::Uuid;
 
 use crate::action::{Action, Add, Commit, DomainMetadata, Metadata, Protocol, Remove, Txn, Version};
-use crate::catalog::{
-    Artifact, BaseState, Catalog, CommitTime, ComparedTables, FutureTimes, HistoryItem, HistoryItems, HistoryLoad,
-    HistoryRange, Lease, LoggedCommit, MirrorFailure, MirrorState, Point, TableEntry, TableRef, TxnLogReader,
-    TxnLogWriter, UnfinishedLoad, files_without_base, next_of_base, only_commit,
-};
+use crate::catalog::{Catalog, ComparedTables, Point};
 use crate::commit::{
     self, Base, CommitRequest, Committed, ConflictChecker, Content, Current, Group, Outcome, Prepared, WinningCommit,
 };
+use crate::entry::{MirrorState, TableEntry, TableRef};
 use crate::error::{ErrorKind, Result, TxnLogError};
+use crate::history::CommitTime;
 use crate::holds::Hold;
 use crate::ids::{Clock, CommitId, TableId, TableName};
 use crate::lifecycle::{InactiveTable, TableState, no_table};
 use crate::location::Location;
+use crate::mirror::{Artifact, Lease, MirrorFailure};
 use crate::owner::{TableOwner, check_owner};
 use crate::path::{FileKey, PathKey, SetHash};
 use crate::place::PlaceKey;
-use crate::predicate::Predicate;
+use crate::reader::{TxnLogReader, TxnLogWriter};
 use crate::retention::Retention;
-use crate::schema::Schema;
-use crate::snapshot::{At, Changes, CommitSummary, Head, Snapshot, newest_first};
+use crate::snapshot::{At, Changes, Head};
 use crate::stamp::{self, Stamp, TimeLeap};
 use crate::verbatim::{StoredAlready, is_stored};
 
+mod administration;
 mod expiry;
 mod holds;
 mod lifecycle;
 mod listing;
+mod load;
+mod mirror;
 mod namespaces;
+mod reader;
 mod references;
 
 /// What the catalog is called in messages.
@@ -127,83 +127,6 @@ impl MemoryCatalog {
 
     fn with<T>(&self, id: TableId, f: impl FnOnce(&mut Table) -> Result<T>) -> Result<T> {
         f(live(&mut self.lock(), id)?)
-    }
-}
-
-/// Makes a table that was loaded visible.
-fn finish(
-    tables: &mut BTreeMap<TableId, Table>,
-    id: TableId,
-    new: &crate::commit::NewTable,
-    published: Option<Version>,
-) -> Result<TableEntry> {
-    let entry = tables.get_mut(&id).and_then(|t| {
-        t.published = t.published.max(published);
-        t.mirror = MirrorState::Following;
-        t.state = if t.versions.is_empty() { TableState::Loading } else { TableState::Live };
-        t.entry(id)
-    });
-    entry.ok_or_else(|| TxnLogError::invalid(format!("there is no history to load for {}", new.name)))
-}
-
-/// A version of a history.
-enum Loaded {
-    Base(Box<BaseState>, Vec<Action>),
-    Commit(LoggedCommit),
-}
-
-impl Loaded {
-    /// The state that a history begins with, and all its files.
-    async fn base(items: &mut HistoryItems<'_>) -> Result<Option<Self>> {
-        let mut found = None;
-        while let Some(item) = next_of_base(items).await? {
-            match item {
-                HistoryItem::Base(base) => found = Some((base, Vec::new())),
-                HistoryItem::Files(more) => {
-                    let (_, files) = found.as_mut().ok_or_else(files_without_base)?;
-                    files.extend(more.live.into_iter().map(Action::Add));
-                    files.extend(more.removed.into_iter().map(Action::Remove));
-                }
-                HistoryItem::Commit(_) => {}
-            }
-        }
-        Ok(found.map(|(base, files)| Self::Base(base, files)))
-    }
-
-    fn actions(&self) -> Result<Vec<Action>> {
-        match self {
-            Self::Base(_, files) => Ok(files.clone()),
-            Self::Commit(logged) => Ok(Commit::parse(logged.body.clone(), &logged.origin)?.into_actions()),
-        }
-    }
-}
-
-/// The part of a table in a transaction over several.
-struct Part {
-    version: Version,
-    ms: i64,
-    group: Group,
-}
-
-impl Part {
-    fn of(item: &Loaded) -> Result<Option<Self>> {
-        let Loaded::Commit(logged) = item else { return Ok(None) };
-        let commit = Commit::parse(logged.body.clone(), &logged.origin)?;
-        let group = commit.info().and_then(Group::of);
-        Ok(group.map(|group| Self { version: logged.version, ms: logged.time.ms, group }))
-    }
-
-    /// Refuses it if it is of a transaction of this catalog, and another table that was there then lacks its own part.
-    fn check_whole(&self, tables: &BTreeMap<TableId, Table>, catalog: Uuid, name: &TableName) -> Result<()> {
-        if self.group.catalog != catalog.to_string() {
-            return Ok(());
-        }
-        let named =
-            |other: &&Table| other.is_live() && other.name != *name && self.group.participants.contains(&other.name);
-        let was_there = |other: &&Table| other.versions.values().next().is_some_and(|first| first.time.ms <= self.ms);
-        let lacks = |other: &&Table| !other.groups.contains(&self.group.id);
-        let other = tables.values().filter(named).filter(was_there).find(lacks);
-        other.map_or(Ok(()), |other| Err(commit::half_of_a_group(name, self.version, &other.name)))
     }
 }
 
@@ -435,50 +358,12 @@ impl Table {
             metadata: self.metadata.range(..=version).next_back().ok_or_else(missing)?.1.clone(),
         })
     }
-
-    fn load(&mut self, item: Loaded, future_times: FutureTimes, now_ms: i64) -> Result<Version> {
-        let (version, mut time, body, info, changes) = match item {
-            Loaded::Base(base, files) => {
-                commit::check_begins(&self.name, self.head_version(), base.version)?;
-                let commit = Commit::parse(base.body.clone().unwrap_or_default(), "the oldest commit")?;
-                let mut changes = Changes::from_actions(files);
-                (changes.protocol, changes.metadata) = (Some(base.protocol), Some(base.metadata));
-                (changes.txns, changes.domains) = (base.txns, base.domains);
-                (base.version, base.time, base.body, commit.info().cloned(), changes)
-            }
-            Loaded::Commit(c) => {
-                let commit = Commit::parse(c.body.clone(), &c.origin)?;
-                (c.version, c.time, Some(c.body), commit.info().cloned(), Changes::of(commit.actions()))
-            }
-        };
-        let newest = self.versions.values().next_back().map(|stored| stored.time.ms);
-        future_times.check(&self.name, version, newest, time.ms, now_ms)?;
-        commit::check_next(&self.name, self.head_version(), version)?;
-        time.ms = commit::later_than(&self.name, version, newest, time.ms)?;
-        if let Some(group) = info.as_ref().and_then(Group::of) {
-            self.groups.insert(group.id);
-        }
-        if let Some(id) = info.as_ref().and_then(commit::id_of) {
-            self.commit_ids.entry(id).or_insert((version, time.ms));
-        }
-        let mut hash = self.versions.values().next_back().map(|s| s.set_hash).unwrap_or_default();
-        changes.advance(&mut hash, |key| self.has_live(key));
-        self.store(version, time, body, changes, hash);
-        Ok(version)
-    }
 }
 
 #[async_trait]
 impl Catalog for MemoryCatalog {
     async fn identity(&self) -> Result<(Uuid, Uuid)> {
         Ok((self.id, *self.epoch()))
-    }
-
-    async fn renew_epoch(&self) -> Result<Uuid> {
-        let epoch = self.clock.new_uuid();
-        *self.epoch() = epoch;
-        self.compared.clear();
-        Ok(epoch)
     }
 
     async fn now_ms(&self) -> Result<i64> {
@@ -530,7 +415,7 @@ impl Catalog for MemoryCatalog {
     }
 
     fn reader(&self, table: TableId) -> Arc<dyn TxnLogReader> {
-        Arc::new(MemoryTxnLog { catalog: self.clone(), table, state: TableState::Live })
+        Arc::new(reader::MemoryTxnLog::new(self.clone(), table, TableState::Live))
     }
 
     async fn commit_all(&self, requests: Vec<CommitRequest>) -> Result<Outcome> {
@@ -602,307 +487,6 @@ impl Catalog for MemoryCatalog {
             Some(Committed { table, version, timestamp, leap: None })
         });
         Ok(found)
-    }
-
-    async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry> {
-        let id = {
-            let mut tables = self.lock();
-            let is_there = |t: &Table| t.is_loading() && t.location.is_place_of(&load.new.location);
-            let unfinished = tables.iter().find(|(_, t)| is_there(t)).map(|(id, _)| *id);
-            let id = unfinished.unwrap_or(load.table);
-            check_free(&tables, &load.new, Some(id))?;
-            let table = tables.entry(id).or_insert_with(|| Table::loading(&load.new, &self.stored));
-            check_owner(&table.name, table.owner.as_ref(), load.new.owner.as_ref())?;
-            match table.state {
-                TableState::Loading => table.name = load.new.name.clone(),
-                TableState::Live => {}
-                _ => return Err(table.described(id).is_not_live()),
-            }
-            id
-        };
-        let now_ms = self.clock.now_ms();
-        let mut items = load.items.peekable();
-        let mut next = Loaded::base(&mut items).await?;
-        loop {
-            let item = match next.take() {
-                Some(base) => base,
-                None => match items.try_next().await? {
-                    Some(item) => Loaded::Commit(only_commit(item)?),
-                    None => break,
-                },
-            };
-            let mut tables = self.lock();
-            if let Some(part) = Part::of(&item)? {
-                part.check_whole(&tables, self.id, &load.new.name)?;
-            }
-            references::check_sources(&tables, &load.new.name, item.actions()?.iter().filter_map(Action::as_add))?;
-            let version = match tables.get_mut(&id) {
-                Some(table) if !table.state.holds_name() => return Err(table.described(id).is_not_live()),
-                Some(table) => table.load(item, load.future_times, now_ms)?,
-                None => {
-                    let message = format!("the table {} vanished while it was loaded", load.new.name);
-                    return Err(TxnLogError::not_found(message));
-                }
-            };
-            drop(tables);
-            (load.progress)(version);
-        }
-        let mut tables = self.lock();
-        let entry = finish(&mut tables, id, &load.new, load.published_version)?;
-        self.has_table_in(&entry.name);
-        Ok(entry)
-    }
-
-    async fn load_together(&self, loads: Vec<HistoryLoad<'_>>) -> Result<Vec<TableEntry>> {
-        let now_ms = self.clock.now_ms();
-        let mut all = Vec::with_capacity(loads.len());
-        for load in loads {
-            let commits = load.items.and_then(async |item| Ok(Loaded::Commit(only_commit(item)?)));
-            let items: Vec<_> = commits.try_collect().await?;
-            all.push((load.table, load.new, load.future_times, load.published_version, items));
-        }
-        let mut tables = self.lock();
-        let mut next = tables.clone();
-        let mut entries = Vec::with_capacity(all.len());
-        let mut parts = Vec::new();
-        for (id, new, future_times, published, items) in all {
-            check_free(&next, &new, Some(id))?;
-            for item in &items {
-                references::check_sources(&next, &new.name, item.actions()?.iter().filter_map(Action::as_add))?;
-            }
-            let table = next.entry(id).or_insert_with(|| Table::loading(&new, &self.stored));
-            if !table.state.holds_name() {
-                return Err(table.described(id).is_not_live());
-            }
-            check_owner(&table.name, table.owner.as_ref(), new.owner.as_ref())?;
-            for item in items {
-                parts.extend(Part::of(&item)?.map(|part| (new.name.clone(), part)));
-                table.load(item, future_times, now_ms)?;
-            }
-            entries.push(finish(&mut next, id, &new, published)?);
-        }
-        parts.iter().try_for_each(|(name, part)| part.check_whole(&next, self.id, name))?;
-        entries.iter().for_each(|entry| self.has_table_in(&entry.name));
-        *tables = next;
-        Ok(entries)
-    }
-
-    async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>> {
-        let tables = self.lock();
-        let found = tables.iter().find(|(_, t)| t.is_loading() && t.location.is_place_of(location));
-        Ok(found.map(|(id, t)| UnfinishedLoad {
-            table: *id,
-            name: t.name.clone(),
-            base_version: t.versions.keys().next().copied(),
-            current_version: t.head_version(),
-        }))
-    }
-
-    async fn abandon_load(&self, table: TableId) -> Result<()> {
-        let mut tables = self.lock();
-        if tables.get(&table).is_none_or(|t| !t.is_loading()) {
-            return Err(commit::no_unfinished_load(table));
-        }
-        tables.remove(&table);
-        Ok(())
-    }
-
-    async fn acquire_lease(&self, table: TableId, holder: Uuid, now_ms: i64, until_ms: i64) -> Result<Option<Lease>> {
-        self.with(table, |t| {
-            let token = match &t.lease {
-                Some((lease, until)) if *until > now_ms && lease.holder != holder => return Ok(None),
-                Some((lease, _)) => lease.token + 1,
-                None => 1,
-            };
-            let lease = Lease { table, holder, token };
-            t.lease = Some((lease.clone(), until_ms));
-            Ok(Some(lease))
-        })
-    }
-
-    async fn release_lease(&self, lease: &Lease) -> Result<()> {
-        self.with(lease.table, |t| {
-            if let Some((held, until)) = t.lease.as_mut().filter(|(held, _)| held == lease) {
-                (held.token, *until) = (lease.token, i64::MIN);
-            }
-            Ok(())
-        })
-    }
-
-    async fn mark_published(&self, lease: &Lease, version: Version) -> Result<()> {
-        self.with(lease.table, |t| {
-            if t.lease.as_ref().is_none_or(|(held, _)| held != lease) {
-                return Err(commit::fenced(&t.name));
-            }
-            t.published = t.published.max(Some(version));
-            t.failures.retain(|(v, artifact), _| *v > version || *artifact != Artifact::Commit);
-            Ok(())
-        })
-    }
-
-    async fn mark_next_published(&self, table: TableId, from: Version, to: Version) -> Result<bool> {
-        self.with(table, |t| {
-            let next = t.published.map(|v| v + 1).or(t.versions.keys().next().copied());
-            let is_next = next == Some(from);
-            if is_next {
-                t.published = Some(to);
-                t.failures.retain(|(v, artifact), _| *v > to || *artifact != Artifact::Commit);
-            }
-            Ok(is_next)
-        })
-    }
-
-    async fn mark_checkpointed(&self, table: TableId, version: Version) -> Result<()> {
-        self.with(table, |t| {
-            t.failures.retain(|(v, artifact), _| *v > version || *artifact != Artifact::Checkpoint);
-            Ok(())
-        })
-    }
-
-    async fn mark_failed(
-        &self,
-        table: TableId,
-        version: Version,
-        artifact: Artifact,
-        error: &str,
-        at_ms: i64,
-    ) -> Result<()> {
-        self.with(table, |t| {
-            if artifact == Artifact::Commit && t.published >= Some(version) {
-                return Ok(());
-            }
-            let attempts = t.failures.get(&(version, artifact)).map_or(0, |f| f.attempts) + 1;
-            let failure = MirrorFailure { version, artifact, attempts, error: error.into(), failed_at: at_ms };
-            t.failures.insert((version, artifact), failure);
-            Ok(())
-        })
-    }
-
-    async fn set_mirror(&self, seen: &TableEntry, state: &MirrorState) -> Result<bool> {
-        self.with(seen.id, |t| {
-            let current = t.head_version().unwrap_or(seen.current_version);
-            let may = state.may_follow(seen, &t.mirror, current);
-            if may {
-                t.mirror = state.clone();
-            }
-            Ok(may)
-        })
-    }
-
-    async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>> {
-        self.with(table, |t| Ok(t.failures.values().cloned().collect()))
-    }
-}
-
-/// One table's log in a [`MemoryCatalog`].
-#[derive(Debug)]
-struct MemoryTxnLog {
-    catalog: MemoryCatalog,
-    table: TableId,
-    /// The state in which the table can be read.
-    state: TableState,
-}
-
-impl MemoryTxnLog {
-    fn with<T>(&self, f: impl FnOnce(&mut Table) -> Result<T>) -> Result<T> {
-        let mut tables = self.catalog.lock();
-        match tables.get_mut(&self.table) {
-            Some(table) if table.state == self.state => f(table),
-            _ => f(live(&mut tables, self.table)?),
-        }
-    }
-}
-
-#[async_trait]
-impl TxnLogReader for MemoryTxnLog {
-    async fn head(&self) -> Result<Head> {
-        self.with(|t| t.head_at(t.resolve(At::Latest)?))
-    }
-
-    async fn snapshot(&self, at: At) -> Result<Snapshot> {
-        self.with(|t| {
-            let version = t.resolve(at)?;
-            let txns = t.txns.iter().filter(|(v, _)| *v <= version);
-            let mut domains: BTreeMap<String, DomainMetadata> = BTreeMap::new();
-            for (_, d) in t.domains.iter().filter(|(v, _)| *v <= version) {
-                domains.insert(d.domain.clone(), d.clone());
-            }
-            domains.retain(|_, d| !d.removed);
-            Ok(Snapshot {
-                head: t.head_at(version)?,
-                txns: txns.map(|(_, t)| (t.app_id.clone(), t.clone())).collect(),
-                domains,
-            })
-        })
-    }
-
-    async fn files(&self, version: Version, predicate: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>> {
-        let files = self.files_by_age(version, predicate).await?;
-        Ok(futures::stream::iter(files.into_iter().map(Ok)).boxed())
-    }
-
-    async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
-        self.with(|t| {
-            let version = t.resolve(At::Version(version))?;
-            let metadata = t.head_at(version)?.metadata;
-            let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
-            let live =
-                t.files.iter().filter(|((_, from), (_, to))| *from <= version && to.is_none_or(|to| to > version));
-            let may = |add: &Add| predicate.is_none_or(|p| p.may_match(&schema, add));
-            let live = live.map(|((_, from), (add, _))| (*from, add)).filter(|(_, add)| may(add));
-            Ok(newest_first(live.map(|(from, add)| (from, add.clone())).collect()))
-        })
-    }
-
-    async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {
-        let removes: Vec<_> = self.with(|t| {
-            let version = t.resolve(At::Version(version))?;
-            let mut newest: BTreeMap<FileKey, &Remove> = BTreeMap::new();
-            for ((key, at), remove) in t.removes.iter().filter(|((_, at), _)| *at <= version) {
-                let later = t.files.range((*key, *at)..=(*key, version)).next();
-                match later {
-                    Some(_) => newest.remove(key),
-                    None => newest.insert(*key, remove),
-                };
-            }
-            let young = newest.into_values().filter(|r| r.deletion_timestamp.is_some_and(|ms| ms > deleted_after));
-            Ok(young.cloned().map(Ok).collect())
-        })?;
-        Ok(futures::stream::iter(removes).boxed())
-    }
-
-    async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {
-        self.with(|t| {
-            let within = t.versions.iter().rev().filter(|(_, s)| {
-                range.since.is_none_or(|since| s.time.ms >= since) && range.until.is_none_or(|until| s.time.ms <= until)
-            });
-            let limit = range.limit.map_or(usize::MAX, |l| usize::try_from(l).unwrap_or(usize::MAX));
-            let summary = |(v, s): (&Version, &Stored)| {
-                let commit = Commit::parse(s.body.clone().unwrap_or_default(), "a stored commit")?;
-                Ok(CommitSummary::of_commit(*v, s.time.ms, &commit))
-            };
-            within.take(limit).map(summary).collect()
-        })
-    }
-
-    async fn commit_bytes(&self, version: Version) -> Result<Option<Bytes>> {
-        self.with(|t| {
-            let version = t.resolve(At::Version(version))?;
-            Ok(t.versions.get(&version).and_then(|s| s.body.clone()))
-        })
-    }
-
-    async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
-        let bodies: Vec<_> = self.with(|t| {
-            let (from, to) = (t.resolve(At::Version(from))?, t.resolve(At::Version(to))?);
-            let bodies = t.versions.range(from..=to.max(from));
-            let body = |(v, s): (&Version, &Stored)| {
-                let body = s.body.clone().ok_or_else(|| commit::only_its_result(&t.name.to_string(), *v))?;
-                Ok((*v, body))
-            };
-            bodies.map(body).collect::<Result<_>>()
-        })?;
-        Ok(futures::stream::iter(bodies.into_iter().map(Ok)).boxed())
     }
 }
 

@@ -191,16 +191,6 @@ pub trait HistoryExpiry: Send + Sync + fmt::Debug {
 
     /// Ends some of a table's history, as far as it may end: see [`Expired::is_done`].
     async fn expire(&self, expiry: &Expiry) -> Result<Expired>;
-
-    /// What the catalog keeps of tables that do not say it themselves, as far as that is said.
-    async fn default_retention(&self) -> Result<Retention>;
-
-    /// Says it, from now on for every process; what is not given stays as it was.
-    async fn set_default_retention(&self, retention: Retention, committer: Option<&str>) -> Result<()>;
-
-    /// Removes some lines of the audit that are older than that time, in milliseconds since 1970: how many. None are left
-    /// when it is 0.
-    async fn expire_audit(&self, before_ms: i64) -> Result<u64>;
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@
 use bytes::Bytes;
 
 use crate::action::{Action, Commit, DeletionVector, MAX_COMMIT_BYTES, Metadata, Protocol, Version};
-use crate::catalog::{CommitTime, TimeSource};
 use crate::commit::{Base, CommitRequest, Content, Current, ICT, catalog_of, later_than};
 use crate::error::{Result, Subject, TxnLogError};
 use crate::features;
+use crate::history::{CommitTime, TimeSource};
 use crate::ids::{CommitId, TableId, TableName};
 use crate::path::{absolute_path, canonical_path, leaves_its_table};
 use crate::stamp::{Stamp, is_ahead};

@@ -7,10 +7,9 @@
 //! Where versions were published and nothing of them is left, another folder is in the table's place: that of a disk that
 //! is not mounted, for example. Data files written there are lost to all who read the right one.
 
-use deltalakedb_log::catalog::require;
 use deltalakedb_log::stores::Stores;
 use deltalakedb_log::{
-    Catalog, Commit, Durability, ErrorKind, Result, TableEntry, TableId, TableRef, TxnLogError, Version,
+    Catalog, Commit, Durability, ErrorKind, Result, TableEntry, TableId, TableRef, TxnLogError, Version, require,
 };
 use object_store::ObjectStore;
 

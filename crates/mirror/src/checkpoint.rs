@@ -18,11 +18,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, Txn};
-use deltalakedb_log::catalog::Artifact;
 use deltalakedb_log::time::parse_interval;
 use deltalakedb_log::{
-    At, CheckpointState, ErrorKind, FileDetails, Object, Result, Snapshot, StoredCheckpoint, TableEntry, TableId,
-    TableName, TxnLogError, TxnLogReader, Version,
+    Artifact, At, CheckpointState, ErrorKind, FileDetails, Object, Result, Snapshot, StoredCheckpoint, TableEntry,
+    TableId, TableName, TxnLogError, TxnLogReader, Version,
 };
 use futures::{StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;

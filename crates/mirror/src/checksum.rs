@@ -7,9 +7,10 @@
 
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, CommitInfo, DomainMetadata, Metadata, Protocol, Txn};
-use deltalakedb_log::catalog::Growth;
 use deltalakedb_log::commit::OUR_KEY;
-use deltalakedb_log::{At, Commit, Durability, ErrorKind, Object, Result, Snapshot, TableEntry, TxnLogReader, Version};
+use deltalakedb_log::{
+    At, Commit, Durability, ErrorKind, Growth, Object, Result, Snapshot, TableEntry, TxnLogReader, Version,
+};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 

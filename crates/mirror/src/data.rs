@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use deltalakedb_log::action::{Action, Add, Commit, DeletionVector};
-use deltalakedb_log::catalog::{HistoryRange, first_commit};
 use deltalakedb_log::time::parse_interval;
-use deltalakedb_log::{Durability, Location, Result, TableEntry, TxnLogError, Version, canonical_path};
+use deltalakedb_log::{
+    Durability, HistoryRange, Location, Result, TableEntry, TxnLogError, Version, canonical_path, first_commit,
+};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;

@@ -1,7 +1,6 @@
 //! Commits in `_delta_log` that are not the catalog's: the table stops, and nothing is overwritten.
 
-use deltalakedb_log::catalog::{Artifact, MirrorState};
-use deltalakedb_log::{Result, TableEntry, TxnLogError, Version};
+use deltalakedb_log::{Artifact, MirrorState, Result, TableEntry, TxnLogError, Version};
 use object_store::ObjectStore;
 
 use crate::publish::Mirror;

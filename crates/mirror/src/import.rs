@@ -1,11 +1,10 @@
 //! Bringing an existing Delta table in, with its history; the log itself stays as it is, byte for byte.
 
-use deltalakedb_log::catalog::{HistoryLoad, MirrorState, check_apart};
 use deltalakedb_log::commit::{Group, NewTable, catalog_of};
 use deltalakedb_log::lookup::check_not_linked;
 use deltalakedb_log::{
-    Action, Commit, ErrorKind, FileTxnLogReader, Location, Result, TableEntry, TableId, TableName, TableRef,
-    TxnLogError, TxnLogReader, Version, check_owner,
+    Action, Commit, ErrorKind, FileTxnLogReader, HistoryLoad, Location, MirrorState, Result, TableEntry, TableId,
+    TableName, TableRef, TxnLogError, TxnLogReader, Version, check_apart, check_owner,
 };
 
 use futures::TryStreamExt;

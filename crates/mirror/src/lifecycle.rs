@@ -4,12 +4,11 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use deltalakedb_log::action::{Action, CommitInfo};
-use deltalakedb_log::catalog::Lease;
 use deltalakedb_log::commit::{Base, CommitRequest, Outcome};
 use deltalakedb_log::lifecycle::DETACH;
 use deltalakedb_log::{
-    Committer, DropMode, DropTable, ErrorKind, InactiveTable, Object, Result, TableEntry, TableId, TableName,
-    TableState, TxnLogError, Version,
+    Committer, DropMode, DropTable, ErrorKind, InactiveTable, Lease, Object, Result, TableEntry, TableId, TableName,
+    TableState, TxnLogError, Version, check_apart,
 };
 use futures::TryStreamExt;
 use object_store::path::Path;

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, Metadata};
-use deltalakedb_log::catalog::{Artifact, FutureTimes, Lease, require};
 use deltalakedb_log::listing::tables;
 use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{
-    Catalog, Clock, Commit, Durability, ErrorKind, LocalFiles, NewFile, Result, TableEntry, TableId, TableRef,
-    TxnLogError, Version,
+    Artifact, Catalog, Clock, Commit, Durability, ErrorKind, FutureTimes, Lease, LocalFiles, NewFile, Result,
+    TableEntry, TableId, TableRef, TxnLogError, Version, require,
 };
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use deltalakedb_log::catalog::first_commit;
-use deltalakedb_log::{Commit, ErrorKind, Result, TableEntry, TableId, TableName, TxnLogError, Version};
+use deltalakedb_log::{Commit, ErrorKind, Result, TableEntry, TableId, TableName, TxnLogError, Version, first_commit};
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};

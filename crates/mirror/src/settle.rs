@@ -6,8 +6,7 @@
 
 use std::path::PathBuf;
 
-use deltalakedb_log::catalog::Lease;
-use deltalakedb_log::{Durability, LocalFiles, Result, TableEntry, TableId, TableRef, Version};
+use deltalakedb_log::{Durability, Lease, LocalFiles, Result, TableEntry, TableId, TableRef, Version};
 
 use crate::publish::Mirror;
 use crate::put::commit_path;

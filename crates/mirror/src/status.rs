@@ -1,8 +1,7 @@
 //! How far mirrors are.
 
-use deltalakedb_log::catalog::MirrorFailure;
 use deltalakedb_log::listing::tables;
-use deltalakedb_log::{At, Result, TableEntry};
+use deltalakedb_log::{At, MirrorFailure, Result, TableEntry};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 

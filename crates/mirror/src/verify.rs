@@ -11,10 +11,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use deltalakedb_log::action::{Add, Metadata, Protocol};
-use deltalakedb_log::catalog::{MirrorState, first_commit};
 use deltalakedb_log::{
-    At, ErrorKind, FileKey, FileTxnLogReader, Location, Result, Snapshot, StoredCheckpoint, Stores, TableEntry,
-    TxnLogError, TxnLogReader, Version,
+    At, ErrorKind, FileKey, FileTxnLogReader, Location, MirrorState, Result, Snapshot, StoredCheckpoint, Stores,
+    TableEntry, TxnLogError, TxnLogReader, Version, first_commit,
 };
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;

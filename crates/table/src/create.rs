@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 
 use deltalakedb_log::action::Add;
-use deltalakedb_log::catalog::{Catalog, TableRef, check_apart};
 use deltalakedb_log::commit::{Base, Committed, NewTable};
 use deltalakedb_log::lookup::check_not_linked;
-use deltalakedb_log::{ErrorKind, Location, Result, TableId, TableName, TxnLogError};
+use deltalakedb_log::{Catalog, ErrorKind, Location, Result, TableId, TableName, TableRef, TxnLogError, check_apart};
 use futures::TryStreamExt;
 use object_store::path::Path;
 

@@ -23,9 +23,8 @@ use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, Repla
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, execute_stream};
-use deltalakedb_log::catalog::TxnLogReader;
 use deltalakedb_log::predicate::Literal;
-use deltalakedb_log::{Result, Version};
+use deltalakedb_log::{Result, TxnLogReader, Version};
 use futures::{TryStreamExt, stream};
 
 use crate::provider::HeldTable;

@@ -8,10 +8,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 use deltalakedb_log::action::{Action, Add, DeletionVector};
-use deltalakedb_log::catalog::{TxnLogReader, first_commit, require};
 use deltalakedb_log::{
     DropMode, DropTable, ErrorKind, InactiveTable, Location, Result, TableEntry, TableId, TableName, TableRef,
-    TableState, TxnLogError, Version,
+    TableState, TxnLogError, TxnLogReader, Version, first_commit, require,
 };
 use deltalakedb_mirror::Mirror;
 use futures::{StreamExt, TryStreamExt, stream};

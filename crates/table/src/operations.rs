@@ -9,12 +9,13 @@ use std::time::Duration;
 use arrow::datatypes::Schema;
 use datafusion::execution::SendableRecordBatchStream;
 use deltalakedb_log::action::{Action, CommitInfo, Metadata, Remove};
-use deltalakedb_log::catalog::TxnLogWriter;
 use deltalakedb_log::commit::{Base, Committed, Outcome, Reads};
 use deltalakedb_log::lookup::source_tables;
 use deltalakedb_log::schema::Schema as LogSchema;
 use deltalakedb_log::snapshot::{At, Snapshot};
-use deltalakedb_log::{ErrorKind, FileTxnLogWriter, Object, Predicate, Result, TableId, TxnLogError, Version};
+use deltalakedb_log::{
+    ErrorKind, FileTxnLogWriter, Object, Predicate, Result, TableId, TxnLogError, TxnLogWriter, Version,
+};
 use futures::TryStreamExt;
 use serde_json::Value;
 use uuid::Uuid;

@@ -6,8 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use deltalakedb_catalog::PostgresOptions;
-use deltalakedb_log::catalog::FutureTimes;
-use deltalakedb_log::{AllowedPaths, Durability, ErrorKind, Result, Retention, TxnLogError};
+use deltalakedb_log::{AllowedPaths, Durability, ErrorKind, FutureTimes, Result, Retention, TxnLogError};
 
 use crate::write::WriteOptions;
 

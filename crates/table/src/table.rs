@@ -11,13 +11,12 @@ use datafusion::common::Column;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
 use deltalakedb_catalog::{CatalogUri, catalog_in_environment, connect};
-use deltalakedb_log::catalog::{Catalog, Counts, TableRef, TxnLogReader, require};
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::snapshot::{At, Head};
 use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{
-    Durability, FileTxnLogReader, Location, Predicate, Result, TableEntry, TableId, TableName, TableOwner, TxnLogError,
-    check_owner,
+    Catalog, Counts, Durability, FileTxnLogReader, Location, Predicate, Result, TableEntry, TableId, TableName,
+    TableOwner, TableRef, TxnLogError, TxnLogReader, check_owner, require,
 };
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;

@@ -8,10 +8,9 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::util::pretty::pretty_format_batches;
 use deltalakedb_log::action::{Action, Metadata, Protocol, Txn};
-use deltalakedb_log::catalog::{Catalog, TableRef};
 use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
 use deltalakedb_log::snapshot::At;
-use deltalakedb_log::{Clock, ErrorKind, Location, MemoryCatalog, SeededClock, TableId};
+use deltalakedb_log::{Catalog, Clock, ErrorKind, Location, MemoryCatalog, SeededClock, TableId, TableRef};
 use futures::TryStreamExt;
 use uuid::Uuid;
 

@@ -12,11 +12,10 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use deltalakedb_log::action::{Action, Add, CommitInfo, Remove};
-use deltalakedb_log::catalog::{Catalog, Point, TableRef, require};
 use deltalakedb_log::commit::{Base, CommitRequest, Committed, Isolation, NewTable, Reads};
 use deltalakedb_log::{
-    At, ErrorKind, FileKey, Object, Predicate, Result, Snapshot, TableId, TableName, TableOwner, TxnLogError,
-    TxnLogTransactionError, check_owner,
+    At, Catalog, ErrorKind, FileKey, Object, Point, Predicate, Result, Snapshot, TableId, TableName, TableOwner,
+    TableRef, TxnLogError, TxnLogTransactionError, check_owner, require,
 };
 use futures::TryStreamExt;
 use serde_json::Value;

@@ -12,11 +12,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use deltalakedb_log::action::{Action, Add};
-use deltalakedb_log::catalog::{Catalog, TableEntry, TableRef, TxnLogReader, first_commit, require};
 use deltalakedb_log::references::folders;
 use deltalakedb_log::time::parse_interval;
 use deltalakedb_log::{
-    At, Commit, ErrorKind, PlaceKey, Result, Snapshot, TableId, TxnLogError, Version, canonical_path,
+    At, Catalog, Commit, ErrorKind, PlaceKey, Result, Snapshot, TableEntry, TableId, TableRef, TxnLogError,
+    TxnLogReader, Version, canonical_path, first_commit, require,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;

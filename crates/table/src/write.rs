@@ -12,12 +12,11 @@ use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use deltalakedb_log::action::Txn;
-use deltalakedb_log::catalog::{Catalog, TableRef};
 use deltalakedb_log::commit::{Base, CommitRequest, Committed, Outcome};
 use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{
-    Clock, Committer, Durability, ErrorKind, Object, Result, SystemClock, TableId, TableOwner, TxnLogError,
-    TxnLogTransactionError, Version,
+    Catalog, Clock, Committer, Durability, ErrorKind, Object, Result, SystemClock, TableId, TableOwner, TableRef,
+    TxnLogError, TxnLogTransactionError, Version,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use parquet::file::properties::WriterProperties;

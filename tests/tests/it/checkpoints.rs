@@ -5,12 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use deltalakedb_log::action::{Action, Add, Metadata, Protocol, Remove, Version};
-use deltalakedb_log::catalog::Artifact;
 use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::conformance::actions::{domain, file, metadata, protocol, remove, txn, with_dv};
 use deltalakedb_log::stores::environment;
 use deltalakedb_log::{
-    At, Catalog, Clock, CommitRequest, Object, StoredCheckpoint, SystemClock, TableEntry, TableId, TableRef,
+    Artifact, At, Catalog, Clock, CommitRequest, Object, StoredCheckpoint, SystemClock, TableEntry, TableId, TableRef,
 };
 use deltalakedb_mirror::{Finding, Mirror, VerifyOptions};
 use deltalakedb_table::DeltaRs;

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog, copy_catalog};
 use deltalakedb_log::action::{Action, Add, Version};
-use deltalakedb_log::catalog::HistoryRange;
 use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::conformance::actions::{file, metadata, protocol, remove, txn};
 use deltalakedb_log::namespaces::all_namespaces;
 use deltalakedb_log::{
-    Catalog, CatalogNamespaces, CommitId, CommitRequest, Committer, DropMode, DropTable, ErrorKind, HistoryExpiry,
-    Retention, TableId, TableLifecycle, TableListing, TableRef, TableReferences, VersionHolds,
+    Catalog, CatalogAdministration, CatalogNamespaces, CommitId, CommitRequest, Committer, DropMode, DropTable,
+    ErrorKind, HistoryRange, MirrorProgress, Retention, TableId, TableLifecycle, TableListing, TableRef,
+    TableReferences, VersionHolds,
 };
 use deltalakedb_tests::{Database, State, databases, location, our_state};
 use uuid::Uuid;

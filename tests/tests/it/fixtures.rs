@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use deltalakedb_log::catalog::HistoryRange;
-use deltalakedb_log::{At, Catalog, ErrorKind, SystemClock, TableEntry, Version};
+use deltalakedb_log::{At, Catalog, ErrorKind, HistoryRange, SystemClock, TableEntry, Version};
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{DeltaRs, DeltaTable, SaveMode, WriteOptions};
 use deltalakedb_tests::{

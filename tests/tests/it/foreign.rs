@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use deltalakedb_log::catalog::MirrorState;
-use deltalakedb_log::{Catalog, ErrorKind, SystemClock, TableEntry, TableRef};
+use deltalakedb_log::{Catalog, ErrorKind, MirrorState, SystemClock, TableEntry, TableRef};
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{DeltaRs, DeltaTable, SaveMode, Scan, WriteOptions};
 use deltalakedb_tests::{

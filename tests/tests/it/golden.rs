@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use deltalakedb_log::catalog::{HistoryItem, HistoryRange};
 use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::verbatim::VerbatimCommit;
-use deltalakedb_log::{Catalog, CommitId, CommitRequest, FileTxnLogReader, SystemClock, TableEntry, TableId, TableRef};
+use deltalakedb_log::{
+    Catalog, CommitId, CommitRequest, FileTxnLogReader, HistoryItem, HistoryRange, SystemClock, TableEntry, TableId,
+    TableRef,
+};
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{DeltaRs, plain};
 use deltalakedb_tests::{

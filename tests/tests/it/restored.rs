@@ -9,7 +9,9 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::stores::environment;
-use deltalakedb_log::{Catalog, CommitId, ErrorKind, SystemClock, TableEntry, TableRef, TxnLogError, Version};
+use deltalakedb_log::{
+    Catalog, CatalogAdministration, CommitId, ErrorKind, SystemClock, TableEntry, TableRef, TxnLogError, Version,
+};
 use deltalakedb_mirror::{Mirror, check_not_behind};
 use deltalakedb_table::{DeltaTable, SaveMode, Transaction, TransactionOptions, Vacuum, WriteOptions, create_table};
 use deltalakedb_tests::{contents, location, repository};

@@ -12,9 +12,8 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Date32Type, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use deltalakedb_log::catalog::{Catalog, TableRef};
 use deltalakedb_log::commit::NewTable;
-use deltalakedb_log::{Location, Result};
+use deltalakedb_log::{Catalog, Location, Result, TableRef};
 use deltalakedb_table::{
     Assignments, DeltaTable, Merge, MergeClause, Operation, SaveMode, Scan, SqlOptions, SqlResult, SqlSession,
     TableSchema, Transaction, TransactionOptions, WriteOptions, create_table, parse_clause, query_error,

@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 use std::sync::atomic::AtomicI64;
 
 use deltalakedb_log::action::Txn;
-use deltalakedb_log::catalog::{HistoryRange, TxnLogReader};
 use deltalakedb_log::commit::Content;
-use deltalakedb_log::{CatalogNamespaces, CommitId, FileKey, Object, TableRef, TableReferences, VersionHolds};
+use deltalakedb_log::{
+    Artifact, CatalogNamespaces, CommitId, FileKey, HistoryRange, MirrorProgress, Object, TableRef, TableReferences,
+    TxnLogReader, VersionHolds,
+};
 
 use super::databases::Database as Kind;
 use super::recorded::Statement;

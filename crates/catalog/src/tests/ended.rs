@@ -4,7 +4,7 @@ use deltalakedb_log::Committer;
 use deltalakedb_log::action::Remove;
 use deltalakedb_log::conformance::actions::{file, txn};
 use deltalakedb_log::retention::{COMMIT_IDS_MS, Expiry, HistoryExpiry, Keep};
-use deltalakedb_log::{Commit, DropMode, DropTable, TableLifecycle, VersionHolds};
+use deltalakedb_log::{Artifact, Commit, DropMode, DropTable, MirrorProgress, TableLifecycle, VersionHolds};
 
 use super::*;
 

@@ -1,5 +1,6 @@
 //! Publishing beside commits.
 
+use deltalakedb_log::{Artifact, MirrorProgress};
 use std::time::Duration;
 
 use deltalakedb_log::commit::CommitRequest;

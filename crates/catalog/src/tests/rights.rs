@@ -3,8 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use deltalakedb_log::AllowedPaths;
-use deltalakedb_log::catalog::{BaseFiles, BaseState, CommitTime, HistoryItem, HistoryLoad, LoggedCommit, TimeSource};
+use deltalakedb_log::{
+    AllowedPaths, BaseFiles, BaseState, CommitTime, HistoryItem, HistoryLoad, HistoryLoading, LoggedCommit, TimeSource,
+};
 use futures::{StreamExt, stream};
 
 use super::*;

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use deltalakedb_log::Committer;
-use deltalakedb_log::catalog::{check_apart, require};
-use deltalakedb_log::{CatalogNamespaces, TableLifecycle, TableName, TablePage, TableRef, TableState};
+use deltalakedb_log::{
+    CatalogNamespaces, TableLifecycle, TableName, TablePage, TableRef, TableState, check_apart, require,
+};
 
 use super::costs::{allowance, longer, series};
 use super::databases::Database as Kind;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::action::{Add, Metadata};
-use deltalakedb_log::catalog::{CommitTime, HistoryItem, HistoryLoad, LoggedCommit, TimeSource};
 use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
 use deltalakedb_log::conformance::actions::{self, action};
 use deltalakedb_log::predicate::{Comparison, Literal};
 use deltalakedb_log::{
-    Action, At, Catalog, Commit, ErrorKind, Location, Outcome, Predicate, SeededClock, TableId, Version,
+    Action, At, Catalog, Commit, CommitTime, ErrorKind, HistoryItem, HistoryLoad, HistoryLoading, Location,
+    LoggedCommit, Outcome, Predicate, SeededClock, TableId, TimeSource, Version,
 };
 use fastrand::Rng;
 use futures::{StreamExt, TryStreamExt};

@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::action::Add;
-use deltalakedb_log::catalog::{CommitTime, HistoryItem, HistoryLoad, LoggedCommit, TimeSource};
 use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
-use deltalakedb_log::{Action, Catalog, Commit, Location, Predicate, SeededClock, TableId, TxnLogReader, Version};
+use deltalakedb_log::{
+    Action, Catalog, Commit, CommitTime, HistoryItem, HistoryLoad, HistoryLoading, Location, LoggedCommit, Predicate,
+    SeededClock, TableId, TimeSource, TxnLogReader, Version,
+};
 use fastrand::Rng;
 use futures::{StreamExt, TryStreamExt};
 use story::{Column, Kind, State, Story, Values, protocol};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::retention::COMMIT_IDS_MS;
 use deltalakedb_log::{
-    Catalog, Clock, Committer, DropMode, DropTable, SeededClock, SystemClock, TableLifecycle, TableRef,
+    Catalog, Clock, Committer, DropMode, DropTable, MirrorProgress, SeededClock, SystemClock, TableLifecycle, TableRef,
 };
 
 use crate::databases::databases;

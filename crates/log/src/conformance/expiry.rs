@@ -4,8 +4,8 @@ use futures::stream::BoxStream;
 
 use super::*;
 use crate::action::{DomainMetadata, Txn};
-use crate::catalog::TxnLogReader;
 use crate::ids::CommitId;
+use crate::reader::TxnLogReader;
 use crate::retention::{Expired, Expiry, Keep, STEP_VERSIONS};
 use crate::snapshot::Snapshot;
 
@@ -86,7 +86,7 @@ struct Said {
     bytes: Option<bytes::Bytes>,
     set_hash: crate::SetHash,
     tombstones: Vec<String>,
-    counts: crate::catalog::Counts,
+    counts: crate::reader::Counts,
     min_max: Option<(Literal, Literal)>,
 }
 

@@ -1,9 +1,10 @@
 //! What becomes of tables that are renamed, dropped, undropped and detached.
 
 use super::*;
-use crate::catalog::{Lease, require};
 use crate::ids::TableName;
 use crate::lifecycle::{DropMode, DropTable, InactiveTable, TableState};
+use crate::lookup::require;
+use crate::mirror::Lease;
 
 const KEEP: DropMode = DropMode::Retain { ms: 1_000_000_000 };
 

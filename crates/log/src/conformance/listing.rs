@@ -1,10 +1,10 @@
 //! Tables are listed page by page, and found by what is near them.
 
 use super::*;
-use crate::catalog::{check_apart, require};
 use crate::ids::{Clock, TableName};
 use crate::lifecycle::{DropMode, DropTable, InactiveTable, RemovedRows, TableState};
 use crate::listing::{self, TablePage};
+use crate::lookup::{check_apart, require};
 use crate::retention::{COMMIT_IDS_MS, Retention};
 
 fn name(text: &str) -> TableName {

@@ -18,11 +18,12 @@ use uuid::Uuid;
 
 use super::*;
 use crate::action::{Action, Add, Remove};
-use crate::catalog::{HistoryItem, HistoryRange, TimeSource, TxnLogReader, TxnLogWriter};
 use crate::commit::{Base, CommitRequest, ConflictKind, NewTable, OUR_KEY, Outcome, Reads};
+use crate::history::{HistoryItem, TimeSource};
 use crate::ids::{Clock, CommitId, SeededClock, TableId};
 use crate::lifecycle::DETACH;
 use crate::predicate::{Comparison, Literal, Predicate};
+use crate::reader::{HistoryRange, TxnLogReader, TxnLogWriter};
 use crate::snapshot::At;
 use crate::verbatim::VerbatimCommit;
 

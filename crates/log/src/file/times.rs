@@ -13,9 +13,9 @@ use futures::{StreamExt, stream};
 use super::TableDir;
 use super::listing::Listing;
 use crate::action::{Action, Metadata, Version};
-use crate::catalog::{CommitTime, TimeSource};
 use crate::commit::OUR_KEY;
 use crate::error::Result;
+use crate::history::{CommitTime, TimeSource};
 
 /// The own times of versions, as far as they were asked for.
 #[derive(Debug)]

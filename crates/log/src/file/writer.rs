@@ -12,7 +12,6 @@ use uuid::Uuid;
 use super::reader::FileTxnLogReader;
 use super::{TableDir, commit_path};
 use crate::action::{Action, Add, Commit, Version};
-use crate::catalog::{TxnLogReader, TxnLogWriter};
 use crate::commit::{
     Base, CommitRequest, Committed, Conflict, ConflictChecker, ConflictKind, Content, Current, OUR_KEY, Outcome,
     WinningCommit, prepare,
@@ -23,6 +22,7 @@ use crate::lifecycle::DETACH;
 use crate::location::Location;
 use crate::object::Object;
 use crate::path::{FileKey, PathKey};
+use crate::reader::{TxnLogReader, TxnLogWriter};
 use crate::snapshot::{At, Head};
 use crate::stamp::Stamp;
 use crate::stores::Stores;

@@ -81,19 +81,4 @@ impl HistoryExpiry for MemoryCatalog {
             Ok(Expired { base_version: next, versions: next - base, files, is_done: next == end })
         })
     }
-
-    async fn default_retention(&self) -> Result<Retention> {
-        Ok(*self.retention.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
-    }
-
-    async fn set_default_retention(&self, retention: Retention, _: Option<&str>) -> Result<()> {
-        let mut stored = self.retention.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        *stored = retention.or(*stored);
-        Ok(())
-    }
-
-    async fn expire_audit(&self, _: i64) -> Result<u64> {
-        // There is no audit in memory.
-        Ok(0)
-    }
 }

@@ -1,5 +1,6 @@
 //! The life of tables in memory.
 
+use super::reader::MemoryTxnLog;
 use super::references::referring;
 use super::*;
 use crate::holds::check_not_held;
@@ -150,6 +151,6 @@ impl TableLifecycle for MemoryCatalog {
     }
 
     fn reader_in(&self, table: TableId, state: TableState) -> Arc<dyn TxnLogReader> {
-        Arc::new(MemoryTxnLog { catalog: self.clone(), table, state })
+        Arc::new(MemoryTxnLog::new(self.clone(), table, state))
     }
 }

@@ -10,8 +10,8 @@ use deltalakedb_log::lifecycle::RemovedRows;
 use deltalakedb_log::retention::{COMMIT_IDS_MS, Expiry, HistoryExpiry, Keep};
 use deltalakedb_log::stores::environment;
 use deltalakedb_log::{
-    Action, Catalog, Clock, CommitRequest, Committer, DropMode, DropTable, ErrorKind, Location, Retention, TableId,
-    TableLifecycle,
+    Action, Catalog, CatalogAdministration, Clock, CommitRequest, Committer, DropMode, DropTable, ErrorKind, Location,
+    MirrorProgress, Retention, TableId, TableLifecycle,
 };
 use deltalakedb_mirror::{ExpireOptions, ExpiryCycle, ExpiryStep, Mirror, Replayer};
 use futures::TryStreamExt;

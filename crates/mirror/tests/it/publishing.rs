@@ -7,13 +7,12 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, Add, DeletionVector, Protocol, Version};
-use deltalakedb_log::catalog::MirrorState;
 use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::conformance::actions::{action, file, metadata, protocol, with_dv};
 use deltalakedb_log::stores::environment;
 use deltalakedb_log::{
-    At, Catalog, Clock, CommitRequest, Durability, ErrorKind, FileTxnLogReader, Location, MemoryCatalog, Result,
-    Stores, TableEntry, TableId, TableRef, TxnLogReader,
+    At, Catalog, Clock, CommitRequest, Durability, ErrorKind, FileTxnLogReader, Location, MemoryCatalog, MirrorState,
+    Result, Stores, TableEntry, TableId, TableRef, TxnLogReader,
 };
 use deltalakedb_mirror::{Finding, Mirror, Replayed, Replayer, VerifyOptions};
 use futures::TryStreamExt;

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use deltalakedb_log::Clock;
-use deltalakedb_log::catalog::MirrorState;
+use deltalakedb_log::{Clock, MirrorState};
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 

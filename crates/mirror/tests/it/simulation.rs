@@ -10,12 +10,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, Version};
-use deltalakedb_log::catalog::Artifact;
 use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::conformance::actions::{file, metadata, protocol};
 use deltalakedb_log::{
-    Catalog, Clock, CommitRequest, Durability, Location, MemoryCatalog, Result as LogResult, Stores, TableEntry,
-    TableId, TableRef,
+    Artifact, Catalog, Clock, CommitRequest, Durability, Location, MemoryCatalog, MirrorProgress, Result as LogResult,
+    Stores, TableEntry, TableId, TableRef,
 };
 use deltalakedb_mirror::Mirror;
 use futures::future::BoxFuture;

@@ -6,18 +6,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use deltalakedb_log::action::{Add, Remove, Version};
-use deltalakedb_log::catalog::{
-    Artifact, ComparedTables, HistoryLoad, HistoryRange, Lease, MirrorFailure, MirrorState, Point, TxnLogReader,
-    UnfinishedLoad,
-};
 use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
 use deltalakedb_log::lifecycle::RemovedRows;
 use deltalakedb_log::snapshot::{CommitSummary, Head, Snapshot};
 use deltalakedb_log::{
-    At, Catalog, CatalogNamespaces, CommitId, Committer, DropTable, ErrorKind, Expired, Expiry, HistoryExpiry, Hold,
-    InactiveTable, Keep, Location, MemoryCatalog, PlaceKey, Predicate, Result, Retention, TableEntry, TableId,
-    TableLifecycle, TableListing, TableName, TablePage, TableRef, TableReferences, TableState, TxnLogError,
-    VersionHolds,
+    Artifact, At, Catalog, CatalogAdministration, CatalogNamespaces, CommitId, Committer, ComparedTables, DropTable,
+    ErrorKind, Expired, Expiry, HistoryExpiry, HistoryLoad, HistoryLoading, HistoryRange, Hold, InactiveTable, Keep,
+    Lease, Location, MemoryCatalog, MirrorFailure, MirrorProgress, MirrorState, PlaceKey, Point, Predicate, Result,
+    Retention, TableEntry, TableId, TableLifecycle, TableListing, TableName, TablePage, TableRef, TableReferences,
+    TableState, TxnLogError, TxnLogReader, UnfinishedLoad, VersionHolds,
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -107,9 +104,6 @@ impl Catalog for Watched {
     async fn identity(&self) -> Result<(Uuid, Uuid)> {
         self.inner.identity().await
     }
-    async fn renew_epoch(&self) -> Result<Uuid> {
-        self.inner.renew_epoch().await
-    }
     async fn now_ms(&self) -> Result<i64> {
         self.inner.now_ms().await
     }
@@ -140,18 +134,42 @@ impl Catalog for Watched {
     async fn find_commit(&self, table: TableId, id: CommitId) -> Result<Option<Committed>> {
         self.inner.find_commit(table, id).await
     }
+}
+
+#[async_trait]
+impl CatalogAdministration for Watched {
+    async fn renew_epoch(&self) -> Result<Uuid> {
+        self.inner.renew_epoch().await
+    }
+    async fn default_retention(&self) -> Result<Retention> {
+        self.inner.default_retention().await
+    }
+    async fn set_default_retention(&self, retention: Retention, committer: Option<&str>) -> Result<()> {
+        self.inner.set_default_retention(retention, committer).await
+    }
+    async fn expire_audit(&self, before_ms: i64) -> Result<u64> {
+        self.inner.expire_audit(before_ms).await
+    }
+}
+
+#[async_trait]
+impl HistoryLoading for Watched {
     async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry> {
         self.inner.load_history(load).await
     }
     async fn load_together(&self, loads: Vec<HistoryLoad<'_>>) -> Result<Vec<TableEntry>> {
         self.inner.load_together(loads).await
     }
-    async fn abandon_load(&self, table: TableId) -> Result<()> {
-        self.inner.abandon_load(table).await
-    }
     async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>> {
         self.inner.unfinished_load(location).await
     }
+    async fn abandon_load(&self, table: TableId) -> Result<()> {
+        self.inner.abandon_load(table).await
+    }
+}
+
+#[async_trait]
+impl MirrorProgress for Watched {
     async fn acquire_lease(&self, table: TableId, holder: Uuid, now_ms: i64, until_ms: i64) -> Result<Option<Lease>> {
         self.inner.acquire_lease(table, holder, now_ms, until_ms).await
     }
@@ -185,15 +203,6 @@ impl HistoryExpiry for Watched {
     }
     async fn expire(&self, expiry: &Expiry) -> Result<Expired> {
         self.inner.expire(expiry).await
-    }
-    async fn default_retention(&self) -> Result<Retention> {
-        self.inner.default_retention().await
-    }
-    async fn set_default_retention(&self, retention: Retention, committer: Option<&str>) -> Result<()> {
-        self.inner.set_default_retention(retention, committer).await
-    }
-    async fn expire_audit(&self, before_ms: i64) -> Result<u64> {
-        self.inner.expire_audit(before_ms).await
     }
 }
 

@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use bytes::Bytes;
 use deltalakedb_log::action::Add;
-use deltalakedb_log::catalog::{HistoryRange, TxnLogReader};
 use deltalakedb_log::snapshot::{At, CommitSummary, Head, Snapshot};
-use deltalakedb_log::{FileKey, Predicate, Result, TxnLogError, Version};
+use deltalakedb_log::{FileKey, HistoryRange, Predicate, Result, TxnLogError, TxnLogReader, Version};
 use futures::stream::BoxStream;
 
 use super::LogState;

@@ -50,10 +50,9 @@ use deltalake_core::DeltaTableError;
 use deltalake_core::delta_datafusion::{DeltaScanConfig, DeltaScanNext, DeltaSessionContext};
 use deltalake_core::kernel::EagerSnapshot;
 use deltalakedb_log::action::{Action, Add, DeletionVector};
-use deltalakedb_log::catalog::TxnLogReader;
 use deltalakedb_log::snapshot::{Head, Replay, Snapshot};
 use deltalakedb_log::stores::environment;
-use deltalakedb_log::{ErrorKind, Location, Predicate, Result, Stores, TxnLogError};
+use deltalakedb_log::{ErrorKind, Location, Predicate, Result, Stores, TxnLogError, TxnLogReader};
 use futures::TryStreamExt;
 
 use url::Url;

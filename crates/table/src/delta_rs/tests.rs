@@ -11,10 +11,9 @@ use deltalake_core::DeltaTable as PlainTable;
 use deltalake_core::delta_datafusion::DeltaScanNext;
 use deltalake_core::logstore::LogStoreRef;
 use deltalakedb_log::action::{Add, Version};
-use deltalakedb_log::catalog::{Catalog, HistoryRange};
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::snapshot::{At, CommitSummary, Head};
-use deltalakedb_log::{MemoryCatalog, SeededClock};
+use deltalakedb_log::{Catalog, HistoryRange, MemoryCatalog, SeededClock};
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 

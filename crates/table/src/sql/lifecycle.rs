@@ -1,8 +1,7 @@
 //! `DROP TABLE`, `ALTER TABLE … RENAME TO`, `CREATE SCHEMA` and `DROP SCHEMA`: changes of the catalog, each a transaction of its own.
 
 use datafusion::sql::sqlparser::ast::ObjectName;
-use deltalakedb_log::catalog::require;
-use deltalakedb_log::{ErrorKind, Result, TableEntry, TableName, TableRef, TxnLogError};
+use deltalakedb_log::{ErrorKind, Result, TableEntry, TableName, TableRef, TxnLogError, require};
 use deltalakedb_mirror::Mirror;
 
 use super::names::{namespace, table_name};

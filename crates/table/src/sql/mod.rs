@@ -27,11 +27,10 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{SQLOptions, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{ObjectName, ShowStatementOptions};
-use deltalakedb_log::catalog::Catalog;
 use deltalakedb_log::commit::Committed;
 use deltalakedb_log::namespaces::all_namespaces;
 use deltalakedb_log::schema::Schema;
-use deltalakedb_log::{Result, TableEntry, TableName, TablePage, TxnLogError, TxnLogTransactionError};
+use deltalakedb_log::{Catalog, Result, TableEntry, TableName, TablePage, TxnLogError, TxnLogTransactionError};
 use futures::stream;
 
 use self::names::Named;

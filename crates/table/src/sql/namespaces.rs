@@ -7,11 +7,10 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::common::Result as PlanResult;
-use deltalakedb_log::catalog::{Catalog, TableEntry, TableRef, require};
 use deltalakedb_log::listing::tables;
 use deltalakedb_log::namespaces::all_namespaces;
 use deltalakedb_log::stores::{Stores, environment};
-use deltalakedb_log::{Result, TableId, TableName};
+use deltalakedb_log::{Catalog, Result, TableEntry, TableId, TableName, TableRef, require};
 use futures::TryStreamExt;
 
 use crate::delta_rs::{LogState, Texts, wait_beside};

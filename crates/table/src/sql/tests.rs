@@ -13,10 +13,9 @@ use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::prelude::SessionConfig;
 use deltalakedb_log::action::Add;
-use deltalakedb_log::catalog::{Counts, HistoryRange, TxnLogReader};
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::snapshot::{At, CommitSummary, Head, Snapshot};
-use deltalakedb_log::{ErrorKind, Predicate, Version};
+use deltalakedb_log::{Counts, ErrorKind, HistoryRange, Predicate, TxnLogReader, Version};
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 

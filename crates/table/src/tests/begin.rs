@@ -3,15 +3,13 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use deltalakedb_log::catalog::{
-    Artifact, ComparedTables, HistoryLoad, Lease, MirrorFailure, MirrorState, Point, UnfinishedLoad,
-};
 use deltalakedb_log::commit::{Committed, Outcome};
 use deltalakedb_log::lifecycle::RemovedRows;
 use deltalakedb_log::{
-    CatalogNamespaces, CommitId, Committer, DropTable, Expired, Expiry, Head, HistoryExpiry, Hold, InactiveTable, Keep,
-    PlaceKey, Result, Retention, TableEntry, TableLifecycle, TableListing, TableName, TablePage, TableReferences,
-    TableState, TxnLogReader, Version, VersionHolds,
+    Artifact, CatalogAdministration, CatalogNamespaces, CommitId, Committer, ComparedTables, DropTable, Expired,
+    Expiry, Head, HistoryExpiry, HistoryLoad, HistoryLoading, Hold, InactiveTable, Keep, Lease, MirrorFailure,
+    MirrorProgress, MirrorState, PlaceKey, Point, Result, Retention, TableEntry, TableLifecycle, TableListing,
+    TableName, TablePage, TableReferences, TableState, TxnLogReader, UnfinishedLoad, Version, VersionHolds,
 };
 
 use super::*;
@@ -34,9 +32,6 @@ macro_rules! asked {
 impl Catalog for Asked {
     async fn identity(&self) -> Result<(Uuid, Uuid)> {
         asked!(self.identity()).await
-    }
-    async fn renew_epoch(&self) -> Result<Uuid> {
-        asked!(self.renew_epoch()).await
     }
     async fn now_ms(&self) -> Result<i64> {
         asked!(self.now_ms()).await
@@ -68,6 +63,26 @@ impl Catalog for Asked {
     async fn find_commit(&self, table: TableId, id: CommitId) -> Result<Option<Committed>> {
         asked!(self.find_commit(table, id)).await
     }
+}
+
+#[async_trait]
+impl CatalogAdministration for Asked {
+    async fn renew_epoch(&self) -> Result<Uuid> {
+        asked!(self.renew_epoch()).await
+    }
+    async fn default_retention(&self) -> Result<Retention> {
+        asked!(self.default_retention()).await
+    }
+    async fn set_default_retention(&self, retention: Retention, committer: Option<&str>) -> Result<()> {
+        asked!(self.set_default_retention(retention, committer)).await
+    }
+    async fn expire_audit(&self, before_ms: i64) -> Result<u64> {
+        asked!(self.expire_audit(before_ms)).await
+    }
+}
+
+#[async_trait]
+impl HistoryLoading for Asked {
     async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry> {
         asked!(self.load_history(load)).await
     }
@@ -80,6 +95,10 @@ impl Catalog for Asked {
     async fn abandon_load(&self, table: TableId) -> Result<()> {
         asked!(self.abandon_load(table)).await
     }
+}
+
+#[async_trait]
+impl MirrorProgress for Asked {
     async fn acquire_lease(&self, table: TableId, holder: Uuid, now_ms: i64, until_ms: i64) -> Result<Option<Lease>> {
         asked!(self.acquire_lease(table, holder, now_ms, until_ms)).await
     }
@@ -113,15 +132,6 @@ impl HistoryExpiry for Asked {
     }
     async fn expire(&self, expiry: &Expiry) -> Result<Expired> {
         asked!(self.expire(expiry)).await
-    }
-    async fn default_retention(&self) -> Result<Retention> {
-        asked!(self.default_retention()).await
-    }
-    async fn set_default_retention(&self, retention: Retention, committer: Option<&str>) -> Result<()> {
-        asked!(self.set_default_retention(retention, committer)).await
-    }
-    async fn expire_audit(&self, before_ms: i64) -> Result<u64> {
-        asked!(self.expire_audit(before_ms)).await
     }
 }
 

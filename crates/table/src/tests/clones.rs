@@ -1,7 +1,7 @@
 //! Tables whose log names files of another table by absolute paths.
 
 use deltalakedb_log::retention::{Expiry, HistoryExpiry, Keep};
-use deltalakedb_log::{Committer, TableLifecycle, TableReferences, TxnLogError};
+use deltalakedb_log::{Committer, MirrorProgress, TableLifecycle, TableReferences, TxnLogError};
 use deltalakedb_mirror::Mirror;
 
 use super::vacuums::now_and_then;

@@ -220,7 +220,7 @@ async fn history_that_ends_during_a_vacuum_does_not_end_the_vacuum() {
         };
         let (gone, ()) = tokio::join!(stopping.vacuum(&everything, &options), meanwhile);
         assert_eq!(gone.unwrap().files.len(), 1, "{call:?}");
-        let range = deltalakedb_log::catalog::HistoryRange { limit: Some(1), ..Default::default() };
+        let range = deltalakedb_log::HistoryRange { limit: Some(1), ..Default::default() };
         let newest = table.reader().await.unwrap().history(range).await.unwrap();
         assert_eq!(newest[0].operation.as_deref(), Some("VACUUM END"), "{call:?}");
         let base = room.base("t").await;

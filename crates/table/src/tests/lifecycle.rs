@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::path::Path;
 
-use deltalakedb_log::catalog::TxnLogWriter;
 use deltalakedb_log::retention::{Expiry, HistoryExpiry, Keep};
 use deltalakedb_log::stores::environment;
-use deltalakedb_log::{Committer, FileTxnLogReader, FileTxnLogWriter, InactiveTable, TableLifecycle, TableState};
+use deltalakedb_log::{
+    Committer, FileTxnLogReader, FileTxnLogWriter, InactiveTable, TableLifecycle, TableState, TxnLogWriter,
+};
 use deltalakedb_mirror::Mirror;
 
 use super::*;

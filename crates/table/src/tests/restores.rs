@@ -1,8 +1,7 @@
 //! What is restored is all there, or it is not restored.
 
 use deltalakedb_log::action::{Add, CommitInfo, DeletionVector, Remove};
-use deltalakedb_log::catalog::HistoryRange;
-use deltalakedb_log::{Object, canonical_path};
+use deltalakedb_log::{HistoryRange, Object, canonical_path};
 
 use super::vacuums::{later, now_and_then, replaced};
 use super::*;

@@ -6,10 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use deltalakedb_log::action::{Add, Version};
-use deltalakedb_log::catalog::{HistoryRange, TxnLogReader};
 use deltalakedb_log::snapshot::{CommitSummary, Head, Snapshot};
 use deltalakedb_log::stores::environment;
-use deltalakedb_log::{Predicate, Result};
+use deltalakedb_log::{HistoryRange, Predicate, Result, TxnLogReader};
 use futures::stream::BoxStream;
 use tokio::runtime::Handle;
 

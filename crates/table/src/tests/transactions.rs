@@ -50,7 +50,7 @@ async fn a_transaction_reads_what_it_wrote_and_nobody_else_does() {
     check(&a, &Scan::default(), &["|100|late|", "|11|x|", "|13|x|"]).await;
     check(&b, &Scan::default(), &["|7|w|"]).await;
     assert!(data_files(&a) < before + 1, "files that came and went within are removed");
-    let range = deltalakedb_log::catalog::HistoryRange { limit: Some(1), ..Default::default() };
+    let range = deltalakedb_log::HistoryRange { limit: Some(1), ..Default::default() };
     let last = a.reader().await.unwrap().history(range).await.unwrap();
     assert_eq!(last[0].operation.as_deref(), Some("TRANSACTION"));
     assert!(last[0].group_id.is_some());

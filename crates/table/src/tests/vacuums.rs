@@ -4,7 +4,7 @@ use std::fs::{File, write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use deltalakedb_log::{Clock, TxnLogTransactionError};
+use deltalakedb_log::{Clock, MirrorProgress, TxnLogTransactionError};
 
 use super::*;
 
@@ -79,7 +79,7 @@ async fn files_go_when_nobody_can_need_them() {
         assert_eq!(there(name), stays, "{name}");
     }
     check(&table, &Scan::default(), &["|2|ab|"]).await;
-    let range = deltalakedb_log::catalog::HistoryRange { limit: Some(2), ..Default::default() };
+    let range = deltalakedb_log::HistoryRange { limit: Some(2), ..Default::default() };
     let said = table.reader().await.unwrap().history(range).await.unwrap();
     assert_eq!(
         said.iter().map(|c| c.operation.as_deref().unwrap()).collect::<Vec<_>>(),

@@ -1,8 +1,9 @@
 //! Files of a table that other tables of its catalog have, too: shallow clones name them by absolute paths.
 
 use deltalakedb_log::action::{Action, Add};
-use deltalakedb_log::catalog::{Catalog, TableRef, first_commit};
-use deltalakedb_log::{At, InactiveTable, Location, PlaceKey, Result, TableId, Version, absolute_path};
+use deltalakedb_log::{
+    At, Catalog, InactiveTable, Location, PlaceKey, Result, TableId, TableRef, Version, absolute_path, first_commit,
+};
 use futures::TryStreamExt;
 
 use super::{Needed, millis, oldest_needed, retention, walk};

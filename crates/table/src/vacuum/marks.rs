@@ -8,9 +8,10 @@
 use std::collections::HashSet;
 
 use deltalakedb_log::action::{Action, CommitInfo};
-use deltalakedb_log::catalog::{Catalog, HistoryRange, TxnLogReader};
 use deltalakedb_log::commit::{Base, CommitRequest};
-use deltalakedb_log::{ErrorKind, Object, Result, TableId, TxnLogError, Version, time};
+use deltalakedb_log::{
+    Catalog, ErrorKind, HistoryRange, Object, Result, TableId, TxnLogError, TxnLogReader, Version, time,
+};
 
 use super::{Vacuum, Vacuumed, millis};
 use crate::write::{WriteOptions, commit_requests};

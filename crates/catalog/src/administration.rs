@@ -1,0 +1,59 @@
+//! What is done to a catalog as a whole: its epoch, its retention, its audit.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deltalakedb_log::{CatalogAdministration, Result, Retention, TableId};
+use uuid::Uuid;
+
+use crate::codec::int;
+use crate::commit::audit;
+use crate::database::{CommitFailure, Value, Write};
+use crate::{SqlCatalog, Writing};
+
+/// Lines of the audit that one step removes.
+const STEP_LINES: i64 = 2_000;
+/// What the catalog keeps of tables that do not say it themselves, in `dl_catalog`.
+pub(crate) const RETENTION: &str = "retention_ms, retention_versions";
+
+#[async_trait]
+impl CatalogAdministration for SqlCatalog {
+    async fn renew_epoch(&self) -> Result<Uuid> {
+        let mut session = self.write(&[]).await?;
+        let epoch = self.clock.new_uuid();
+        session.write(vec![Write::run("UPDATE dl_catalog SET epoch = ?", vec![epoch.into()])]).await?;
+        session.commit().await.map_err(CommitFailure::into_error)?;
+        self.last_identity().epoch = epoch;
+        self.compared.clear();
+        Ok(epoch)
+    }
+
+    async fn default_retention(&self) -> Result<Retention> {
+        let rows = self.db.query(&format!("SELECT {RETENTION} FROM dl_catalog"), vec![]).await?;
+        let Some(mut row) = rows.into_iter().next() else { return Ok(Retention::default()) };
+        let time = row.opt_int()?.map(|ms| Duration::from_millis(ms.unsigned_abs()));
+        Ok(Retention { time, versions: row.opt_version()? })
+    }
+
+    async fn set_default_retention(&self, retention: Retention, committer: Option<&str>) -> Result<()> {
+        let Writing { mut session, now_ms, .. } = self.begin_write(&[]).await?;
+        let sql = "UPDATE dl_catalog SET retention_ms = coalesce(?, retention_ms), \
+                   retention_versions = coalesce(?, retention_versions)";
+        let time = retention.time.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+        let params = vec![time.into(), retention.versions.map_or(Value::Null, int)];
+        let audit = audit(self, now_ms, committer, "SET RETENTION", None::<TableId>, None);
+        session.write(vec![Write::run(sql, params), audit]).await?;
+        session.commit().await.map_err(CommitFailure::into_error)
+    }
+
+    async fn expire_audit(&self, before_ms: i64) -> Result<u64> {
+        let mut session = self.write(&[]).await?;
+        let sql = format!(
+            "DELETE FROM dl_audit WHERE audit_id IN \
+             (SELECT audit_id FROM dl_audit WHERE \"at\" < ? ORDER BY \"at\" LIMIT {STEP_LINES})"
+        );
+        let removed = session.write(vec![Write::run(sql, vec![before_ms.into()])]).await?;
+        session.commit().await.map_err(CommitFailure::into_error)?;
+        Ok(removed)
+    }
+}

@@ -1,0 +1,451 @@
+//! A batch of versions, and how it is stored.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use deltalakedb_log::commit::{self, Group, NewTable};
+use deltalakedb_log::references::folders;
+use deltalakedb_log::snapshot::Changes;
+use deltalakedb_log::{
+    CommitId, FileKey, Location, PlaceKey, Result, SetHash, TableId, TableName, TableOwner, TxnLogError, Version,
+    check_owner,
+};
+use futures::{Stream, StreamExt};
+use tokio::sync::OwnedSemaphorePermit;
+use uuid::Uuid;
+
+use super::BYTES;
+use super::version::LoadedVersion;
+use crate::bounds::Slots;
+use crate::codec::{self, int};
+use crate::commit::{
+    KEYS, VERSION_COLUMNS, audit, changes_but_files, check_free, commit_id, end_files, live_keys, register,
+    version_values,
+};
+use crate::database::{CommitFailure, Session, Value, Write, placeholders};
+use crate::lifecycle::find_any;
+use crate::references::NamedFolders;
+use crate::{SqlCatalog, Writing, mirror, namespaces, read};
+
+/// A batch is full at so many file actions, or at so many versions.
+const BATCH_FILES: usize = 50_000;
+const BATCH_VERSIONS: usize = 2_000;
+
+/// What comes with the last batch.
+pub(super) struct Finish {
+    pub(super) published: Option<Version>,
+}
+
+/// Versions that are stored in one transaction.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) versions: Vec<LoadedVersion>,
+    pub(super) file_actions: usize,
+    kilobytes: usize,
+    /// Those of files that are named by absolute paths.
+    folders: BTreeSet<PlaceKey>,
+}
+
+impl Batch {
+    /// The next of these versions, and how they ended, where they did.
+    pub(super) async fn of(
+        versions: &mut (impl Stream<Item = Result<LoadedVersion>> + Unpin),
+    ) -> (Self, Option<Result<()>>) {
+        let mut batch = Self::default();
+        while !batch.is_full() {
+            match versions.next().await {
+                Some(Ok(version)) => batch.push(version),
+                Some(Err(e)) => return (batch, Some(Err(e))),
+                None => return (batch, Some(Ok(()))),
+            }
+        }
+        (batch, None)
+    }
+
+    fn is_full(&self) -> bool {
+        self.file_actions >= BATCH_FILES || self.versions.len() >= BATCH_VERSIONS || self.kilobytes >= BYTES >> 10
+    }
+
+    pub(super) fn push(&mut self, version: LoadedVersion) {
+        let before = version.files.as_ref().map_or(0, |files| files.count);
+        self.file_actions += before + version.changes.adds.len() + version.changes.removes.len();
+        self.kilobytes += version.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        self.folders.extend(folders(version.changes.adds.iter().map(|(_, add)| add)));
+        self.folders.extend(version.files.iter().flat_map(|files| files.folders.iter().cloned()));
+        self.versions.push(version);
+    }
+
+    pub(super) fn named(&self, table: TableId, new: &NewTable) -> NamedFolders {
+        let location = Some(new.location.clone());
+        NamedFolders { table, location, folders: self.folders.clone(), sources: Vec::new() }
+    }
+
+    /// Its versions that belong to transactions over several tables.
+    pub(super) fn parts(&self, name: &TableName) -> Vec<Part> {
+        let part = |version: &LoadedVersion| {
+            let (ms, group) = (version.time.ms, version.group.clone()?);
+            Some(Part { name: name.clone(), version: version.summary.version, ms, group })
+        };
+        self.versions.iter().filter_map(part).collect()
+    }
+
+    fn touched(&self) -> Vec<FileKey> {
+        let keys = |v: &LoadedVersion| {
+            let adds = v.changes.adds.iter().map(|(k, _)| *k);
+            adds.chain(v.changes.removes.iter().map(|(k, _)| *k)).collect::<Vec<_>>()
+        };
+        let mut keys: Vec<_> = self.versions.iter().flat_map(keys).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+}
+
+/// Stores a batch behind what is there, and gives the table's id: an unfinished load keeps the one it has.
+pub(super) async fn store_batch(
+    catalog: &SqlCatalog,
+    table: TableId,
+    new: &NewTable,
+    batch: Batch,
+    finish: Option<Finish>,
+) -> Result<TableId> {
+    let sources = NamedFolders::sources(&mut [batch.named(table, new)], catalog.db.as_ref()).await?;
+    let locked = [&[table][..], &sources].concat();
+    let mut writing = catalog.begin_write(&locked).await?;
+    let parts = batch.parts(&new.name);
+    let table = store(catalog, (&mut writing, &locked), table, new, batch, finish).await?;
+    check_whole(writing.session.as_mut(), writing.identity.0, parts).await?;
+    writing.session.commit().await.map_err(CommitFailure::into_error)?;
+    Ok(table)
+}
+
+/// The same in a session that was begun and has locked these tables.
+pub(super) async fn store(
+    catalog: &SqlCatalog,
+    (writing, locked): (&mut Writing, &[TableId]),
+    table: TableId,
+    new: &NewTable,
+    batch: Batch,
+    finish: Option<Finish>,
+) -> Result<TableId> {
+    let (session_ref, now_ms) = (writing.session.as_mut(), writing.now_ms);
+    let stored = Stored::find(session_ref, table, new).await?;
+    if stored.is_none() && batch.versions.is_empty() {
+        return Ok(table);
+    }
+    let mut writes = Vec::new();
+    let Stored { table, name, owner, is_loading, mut head, mut newest_ms, set_hash: mut hash, slots } = match stored {
+        Some(stored) => stored,
+        None => {
+            if let Some(there) = find_any(session_ref, table).await? {
+                return Err(there.is_not_live());
+            }
+            check_free(session_ref, new, None).await?;
+            writes.extend(register(table, new, "loading", now_ms));
+            Stored::nothing_yet(table, new)
+        }
+    };
+    check_owner(&name, owner.as_ref(), new.owner.as_ref())?;
+    let named = NamedFolders { sources: locked.to_vec(), ..batch.named(table, new) };
+    writes.extend(named.record(session_ref, &new.name).await?);
+    if name != new.name {
+        check_name_free(session_ref, new, table).await?;
+        writes.push(rename(table, &new.name));
+    }
+    let ids = batch.versions.iter().filter_map(|version| version.commit_id).collect();
+    let mut known_ids = known_ids(session_ref, table, ids).await?;
+    let live = match head {
+        Some(_) => live_keys(session_ref, table, &batch.touched()).await?,
+        // A table without a version has no files.
+        None => Vec::new(),
+    };
+    let mut files = Files::new(live.into_iter());
+    let mut rows = Vec::with_capacity(batch.versions.len());
+    let (mut protocol, mut metadata) = (None, None);
+    let base = batch.versions.first().map(|v| v.summary.version);
+    writes.extend(batch.versions.last().and_then(|v| v.slots.insert(table, slots.0.len())));
+    // Free when all is stored.
+    let mut room = Vec::with_capacity(batch.versions.len());
+    for mut loaded in batch.versions {
+        room.extend(loaded.room.take());
+        let version = loaded.summary.version;
+        if loaded.files.is_some() {
+            commit::check_begins(&new.name, head, version)?;
+        }
+        commit::check_next(&new.name, head, version)?;
+        loaded.time.ms = commit::later_than(&new.name, version, newest_ms, loaded.time.ms)?;
+        loaded.summary.timestamp = loaded.time.ms;
+        (head, newest_ms) = (Some(version), Some(loaded.time.ms));
+        if let Some(id) = loaded.commit_id.filter(|id| known_ids.insert(*id)) {
+            writes.push(commit_id(table, id, version, loaded.time.ms));
+        }
+        if let Some(before) = loaded.files.take() {
+            hash = before.set_hash;
+            before.write(session_ref, table, version).await?;
+        }
+        loaded.changes.advance(&mut hash, |key| files.is_live(key));
+        files.follow(version, &mut loaded.changes, loaded.rows);
+        protocol = loaded.changes.protocol.as_ref().map(|_| version).or(protocol);
+        metadata = loaded.changes.metadata.as_ref().map(|_| version).or(metadata);
+        writes.extend(changes_but_files(table, version, &loaded.changes)?);
+        rows.push((loaded.summary, loaded.time, loaded.body, hash));
+    }
+    writes.extend(files.store(table));
+    let newest = rows.last().map(|(summary, time, ..)| (summary.version, time.ms));
+    let mut values = Vec::with_capacity(rows.len());
+    for (summary, time, body, hash) in rows {
+        values.push(version_values(table, &summary, time, body.as_ref(), hash));
+        writes.extend(body.map(|body| body.insert(table, summary.version)));
+    }
+    writes.push(Write::insert("dl_table_versions", &VERSION_COLUMNS, values));
+    let opt = |v: Option<Version>| v.map_or(Value::Null, int);
+    let head_row = "UPDATE dl_tables SET base_version = coalesce(base_version, ?), \
+                    current_version = coalesce(?, current_version), current_ts = coalesce(?, current_ts), \
+                    protocol_version = coalesce(?, protocol_version), \
+                    metadata_version = coalesce(?, metadata_version) WHERE table_id = ?";
+    let params = vec![
+        opt(base),
+        opt(newest.map(|(v, _)| v)),
+        newest.map(|(_, ms)| ms).into(),
+        opt(protocol),
+        opt(metadata),
+        table.0.into(),
+    ];
+    writes.push(Write::run(head_row, params));
+    if let Some(finish) = finish {
+        writes.push(Write::run("UPDATE dl_tables SET state = 'live' WHERE table_id = ?", vec![table.0.into()]));
+        writes.push(mirror::follow(table, finish.published));
+        writes.push(audit(catalog, now_ms, None, "IMPORT", table, head));
+        // Last, since others who make tables in the namespace wait for it.
+        writes.push(namespaces::has_table(&new.name, now_ms));
+    }
+    let mut writes = joined(writes);
+    if is_loading {
+        writes = writes.into_iter().map(Write::unseen).collect();
+    }
+    session_ref.write(writes).await?;
+    check_complete(session_ref, table, new).await?;
+    Ok(table)
+}
+
+/// Those of these commit ids that are stored already. A log may hold one twice: the first counts.
+async fn known_ids(session: &mut dyn Session, table: TableId, ids: Vec<CommitId>) -> Result<HashSet<CommitId>> {
+    let mut known = HashSet::new();
+    for ids in ids.chunks(KEYS) {
+        let sql = format!(
+            "SELECT commit_id FROM dl_commit_ids WHERE table_id = ? AND commit_id IN ({})",
+            placeholders(ids.len())
+        );
+        let params = std::iter::once(table.0.into()).chain(ids.iter().map(|id| id.0.as_slice().into()));
+        for mut row in session.query(&sql, params.collect()).await? {
+            let id = row.blob()?.try_into();
+            known.insert(CommitId(id.map_err(|_| TxnLogError::corrupt("a stored commit id is not 32 bytes"))?));
+        }
+    }
+    Ok(known)
+}
+
+/// Refuses a name that another table has.
+async fn check_name_free(session: &mut dyn Session, new: &NewTable, own: TableId) -> Result<()> {
+    let sql = "SELECT location FROM dl_tables WHERE name_key = ? AND table_id <> ?";
+    let Some(mut row) = session.query(sql, vec![new.name.to_string().into(), own.0.into()]).await?.pop() else {
+        return Ok(());
+    };
+    let at = Location::stored(&row.text()?)?;
+    new.taken_by(&new.name, &at).map_or(Ok(()), Err)
+}
+
+/// Gives an unfinished load another name.
+fn rename(table: TableId, name: &TableName) -> Write {
+    let sql = "UPDATE dl_tables SET namespace = ?, name = ?, name_key = ? WHERE table_id = ? AND state = 'loading'";
+    let params =
+        vec![name.namespace.as_str().into(), name.name.as_str().into(), name.to_string().into(), table.0.into()];
+    Write::run(sql, params)
+}
+
+/// The part of a table in a transaction over several.
+pub(super) struct Part {
+    name: TableName,
+    version: Version,
+    ms: i64,
+    group: Group,
+}
+
+/// Refuses a part of a transaction of this catalog while another table that was there then lacks its own.
+pub(super) async fn check_whole(session: &mut dyn Session, catalog: Uuid, parts: Vec<Part>) -> Result<()> {
+    let catalog = catalog.to_string();
+    for Part { name, version, ms, group } in parts.into_iter().filter(|part| part.group.catalog == catalog) {
+        for other in group.participants.into_iter().filter(|other| *other != name) {
+            let sql = "SELECT t.table_id, b.committed_at FROM dl_tables t \
+                       JOIN dl_table_versions b ON b.table_id = t.table_id AND b.version = t.base_version \
+                       WHERE t.name_key = ? AND t.state = 'live'";
+            let Some(mut row) = session.query(sql, vec![other.to_string().into()]).await?.pop() else { continue };
+            let (table, begins) = (row.blob()?, row.int()?);
+            if begins > ms {
+                continue;
+            }
+            // Nearly always both have one time: one that is ahead of the clock has a time of its own.
+            let part = |and: &str| {
+                format!("SELECT 1 FROM dl_table_versions WHERE table_id = ? AND group_id = ? {and} LIMIT 1")
+            };
+            let params = vec![Value::Blob(table), group.id.as_str().into()];
+            let at_once = session.query(&part("AND committed_at = ?"), [&params[..], &[ms.into()]].concat()).await?;
+            if at_once.is_empty() && session.query(&part(""), params).await?.is_empty() {
+                return Err(commit::half_of_a_group(&name, version, &other));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same writes, those into one table together: they are many small ones, one for each version.
+fn joined(writes: Vec<Write>) -> Vec<Write> {
+    let mut joined: Vec<Write> = Vec::new();
+    for write in writes {
+        let Write::Insert(more) = write else {
+            joined.push(write);
+            continue;
+        };
+        let same = joined.iter_mut().find_map(|w| match w {
+            Write::Insert(insert) if insert.table == more.table && insert.columns == more.columns => Some(insert),
+            _ => None,
+        });
+        match same {
+            Some(insert) => insert.append(more),
+            None => joined.push(Write::Insert(more)),
+        }
+    }
+    joined
+}
+
+/// A log without protocol or metadata is no table.
+async fn check_complete(session: &mut dyn Session, table: TableId, new: &NewTable) -> Result<()> {
+    let sql = "SELECT protocol_version, metadata_version FROM dl_tables WHERE table_id = ?";
+    let mut row = session.query(sql, vec![table.0.into()]).await?.pop();
+    let mut has = || row.as_mut().map(|r| r.opt_int()).transpose().map(|v| v.flatten().is_some());
+    for what in ["protocol", "metadata"] {
+        if !has()? {
+            return Err(TxnLogError::corrupt(format!(
+                "the log at {} begins without {what}: it is incomplete, restore its missing commits",
+                new.location
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A table that is there already: half loaded, or live and about to get more history.
+struct Stored {
+    table: TableId,
+    name: TableName,
+    owner: Option<TableOwner>,
+    is_loading: bool,
+    head: Option<Version>,
+    /// The time of the head, in milliseconds since 1970.
+    newest_ms: Option<i64>,
+    set_hash: SetHash,
+    slots: Slots,
+}
+
+impl Stored {
+    async fn find(session: &mut dyn Session, table: TableId, new: &NewTable) -> Result<Option<Self>> {
+        let sql = format!(
+            "SELECT t.location, t.table_id, t.namespace, t.name, t.owner, t.state, t.current_version, t.current_ts, \
+             v.set_hash, {} FROM dl_tables t \
+             LEFT JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
+             WHERE t.location_key = ? AND (t.state = 'loading' OR t.table_id = ?)",
+            Slots::subquery("t")
+        );
+        let params = vec![new.location.key().as_str().into(), table.0.into()];
+        let Some(mut row) = session.query(&sql, params).await?.pop() else { return Ok(None) };
+        if !Location::stored(&row.text()?)?.is_place_of(&new.location) {
+            return Ok(None);
+        }
+        let (table, name) = (TableId(row.uuid()?), TableName { namespace: row.text()?, name: row.text()? });
+        let owner = read::owner(&mut row)?;
+        let is_loading = row.text()? == "loading";
+        let (head, newest_ms, hash) = (row.opt_version()?, row.opt_int()?, row.opt_blob()?);
+        let set_hash = match hash {
+            Some(hash) => SetHash::from_bytes(&hash)
+                .ok_or_else(|| TxnLogError::corrupt(format!("the set hash of {} is not 32 bytes", new.name)))?,
+            None => SetHash::default(),
+        };
+        let slots = Slots::read(row.opt_text()?.as_deref())?;
+        Ok(Some(Self { table, name, owner, is_loading, head, newest_ms, set_hash, slots }))
+    }
+
+    fn nothing_yet(table: TableId, new: &NewTable) -> Self {
+        let (set_hash, slots) = (SetHash::default(), Slots::default());
+        Self {
+            table,
+            name: new.name.clone(),
+            owner: new.owner.clone(),
+            is_loading: true,
+            head: None,
+            newest_ms: None,
+            set_hash,
+            slots,
+        }
+    }
+}
+
+/// The files of a batch: which are live as it goes on, and what must be written at its end.
+struct Files {
+    live: HashMap<FileKey, Life>,
+    rows: Vec<(FileKey, Version, Option<Version>, Vec<Value>)>,
+    ended: BTreeMap<Version, Vec<FileKey>>,
+}
+
+#[derive(Clone, Copy)]
+enum Life {
+    /// Live in the database.
+    Stored,
+    /// Live in `rows`.
+    InBatch(usize),
+}
+
+impl Files {
+    fn new(live: impl Iterator<Item = FileKey>) -> Self {
+        Self { live: live.map(|k| (k, Life::Stored)).collect(), rows: Vec::new(), ended: BTreeMap::new() }
+    }
+
+    fn is_live(&self, key: &FileKey) -> bool {
+        self.live.contains_key(key)
+    }
+
+    /// Follows one commit; takes its adds.
+    fn follow(&mut self, version: Version, changes: &mut Changes, rows: Vec<Vec<Value>>) {
+        for (key, _) in &changes.removes {
+            self.end(*key, version);
+        }
+        for ((key, _), row) in std::mem::take(&mut changes.adds).into_iter().zip(rows) {
+            self.end(key, version);
+            self.live.insert(key, Life::InBatch(self.rows.len()));
+            self.rows.push((key, version, None, row));
+        }
+    }
+
+    fn end(&mut self, key: FileKey, version: Version) {
+        match self.live.remove(&key) {
+            Some(Life::Stored) => self.ended.entry(version).or_default().push(key),
+            Some(Life::InBatch(row)) => self.rows[row].2 = Some(version),
+            None => {}
+        }
+    }
+
+    fn store(mut self, table: TableId) -> Vec<Write> {
+        let mut writes: Vec<_> =
+            self.ended.iter().flat_map(|(version, keys)| end_files(table, *version, keys)).collect();
+        // Slots that are given on the way are unknown before.
+        let width = self.rows.iter().map(|(.., file)| file.len()).max().unwrap_or(0);
+        self.rows.iter_mut().for_each(|(.., file)| file.resize(width, Value::Null));
+        let columns = [&["table_id", "version", "removed_version"][..], &codec::file_columns()[..width]].concat();
+        let row = |(_, version, removed, file): (FileKey, Version, Option<Version>, Vec<Value>)| {
+            let life = [table.0.into(), int(version), removed.map_or(Value::Null, int)];
+            life.into_iter().chain(file).collect()
+        };
+        // In the order of the keys, neighbours in the index come one after the other.
+        self.rows.sort_unstable_by_key(|(key, version, ..)| (*key, *version));
+        writes.push(Write::insert("dl_add_files", &columns, self.rows.into_iter().map(row).collect()));
+        writes
+    }
+}

@@ -1,0 +1,137 @@
+//! A version of a history that is loaded: parsed, and encoded as it will be stored.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use deltalakedb_log::action::{Add, Metadata};
+use deltalakedb_log::commit::{self, Group, NewTable};
+use deltalakedb_log::schema::Schema;
+use deltalakedb_log::snapshot::{Changes, CommitSummary};
+use deltalakedb_log::{Commit, CommitId, CommitTime, FileKey, FutureTimes, Location, LoggedCommit, Result, TableId};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::SqlCatalog;
+use crate::base::StoredFiles;
+use crate::bounds::Slots;
+use crate::codec::{self, METADATA_COLUMNS};
+use crate::commit::StoredBody;
+use crate::database::{Database, Value};
+use crate::read;
+
+/// How the files of a version are encoded.
+#[derive(Clone, Default)]
+pub(crate) struct Layout {
+    metadata: Option<Arc<Metadata>>,
+    pub(crate) schema: Arc<Schema>,
+    pub(crate) slots: Arc<Slots>,
+}
+
+impl Layout {
+    /// That of a table as it is stored, and its id: an unfinished load keeps the one it has.
+    pub(super) async fn stored(db: &dyn Database, table: TableId, new: &NewTable) -> Result<(TableId, Self)> {
+        let sql = format!(
+            "SELECT t.location, t.table_id, {}, {} FROM dl_tables t \
+             JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version \
+             WHERE t.location_key = ? AND (t.state = 'loading' OR t.table_id = ?)",
+            Slots::subquery("t"),
+            read::qualified("m", &METADATA_COLUMNS)
+        );
+        let params = vec![new.location.key().as_str().into(), table.0.into()];
+        let Some(mut row) = db.query(&sql, params).await?.pop() else { return Ok((table, Self::default())) };
+        if !Location::stored(&row.text()?)?.is_place_of(&new.location) {
+            return Ok((table, Self::default()));
+        }
+        let (table, slots) = (TableId(row.uuid()?), Slots::read(row.opt_text()?.as_deref())?);
+        let metadata = codec::read_metadata(&mut row)?;
+        let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
+        Ok((table, Self { metadata: Some(metadata.into()), schema: schema.into(), slots: slots.into() }))
+    }
+
+    pub(crate) fn after(&self, changes: &Changes) -> Result<Self> {
+        if changes.metadata.is_none() && changes.domains.is_empty() {
+            return Ok(self.clone());
+        }
+        let metadata = changes.metadata.clone().map(Arc::new).or_else(|| self.metadata.clone());
+        let Some(metadata) = metadata else { return Ok(self.clone()) };
+        let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
+        let mut slots = Slots::clone(&self.slots);
+        slots.assign(&schema, &metadata, &changes.domains);
+        Ok(Self { metadata: Some(metadata), schema: schema.into(), slots: slots.into() })
+    }
+}
+
+/// A version as it came.
+pub(super) struct Parsed {
+    summary: CommitSummary,
+    pub(super) time: CommitTime,
+    /// Its id, where a catalog of ours made it.
+    commit_id: Option<CommitId>,
+    group: Option<Group>,
+    body: Bytes,
+    pub(super) changes: Changes,
+    pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
+impl Parsed {
+    pub(super) fn of(c: LoggedCommit) -> Result<Self> {
+        let commit = Commit::parse(c.body.clone(), &c.origin)?;
+        let info = commit.info().cloned();
+        let changes = Changes::from_actions(commit.into_actions());
+        let summary = CommitSummary::of(c.version, c.time.ms, info.as_ref(), &changes);
+        let (commit_id, group) = (info.as_ref().and_then(commit::id_of), info.as_ref().and_then(Group::of));
+        Ok(Self { summary, time: c.time, commit_id, group, body: c.body, changes, room: None })
+    }
+
+    /// Refuses files where the catalog allows none, and a time that leaps ahead of its clock unless such are accepted.
+    /// `before` is the time of the version before.
+    pub(super) fn check(
+        &self,
+        catalog: &SqlCatalog,
+        new: &NewTable,
+        future_times: FutureTimes,
+        before: Option<i64>,
+        now_ms: i64,
+    ) -> Result<()> {
+        let (allowed, location) = (&catalog.allowed_paths, &new.location);
+        self.changes.adds.iter().try_for_each(|(_, add)| allowed.check_add(location, add))?;
+        self.changes.cdcs.iter().try_for_each(|cdc| allowed.check_cdc(location, cdc))?;
+        future_times.check(&new.name, self.summary.version, before, self.time.ms, now_ms)
+    }
+}
+
+/// A version as it will be stored.
+pub(crate) struct LoadedVersion {
+    pub(crate) summary: CommitSummary,
+    pub(crate) time: CommitTime,
+    pub(crate) commit_id: Option<CommitId>,
+    pub(crate) group: Option<Group>,
+    pub(crate) body: Option<StoredBody>,
+    pub(crate) changes: Changes,
+    /// The rows of `changes.adds`, in their order.
+    pub(crate) rows: Vec<Vec<Value>>,
+    /// Files that are not in `changes`, where history begins with them.
+    pub(crate) files: Option<StoredFiles>,
+    pub(crate) slots: Arc<Slots>,
+    /// Free once the version is stored.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
+}
+
+impl LoadedVersion {
+    pub(super) fn of((parsed, layout): (Parsed, Layout)) -> Result<Self> {
+        let Parsed { summary, time, commit_id, group, body, changes, room } = parsed;
+        let owned = layout.slots.owned(layout.schema);
+        let row = |(key, add): &(FileKey, Add)| codec::file_values(key, add, &owned);
+        Ok(Self {
+            summary,
+            time,
+            commit_id,
+            group,
+            body: Some(StoredBody::of(&body)?),
+            files: None,
+            rows: changes.adds.iter().map(row).collect::<Result<_>>()?,
+            changes,
+            slots: layout.slots,
+            room,
+        })
+    }
+}

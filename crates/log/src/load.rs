@@ -1,0 +1,117 @@
+//! Loading of history that was made elsewhere: import, copy, rebuild, commits by other writers.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+use crate::action::Version;
+use crate::commit::NewTable;
+use crate::entry::TableEntry;
+use crate::error::{Result, TxnLogError};
+use crate::history::HistoryItem;
+use crate::ids::{TableId, TableName};
+use crate::location::Location;
+use crate::stamp::is_ahead;
+use crate::time::format_ms;
+
+/// Loads history that is valid already into a catalog.
+///
+/// # Contract
+/// - *Repeatable*: a load that was interrupted leaves every version before the interruption. Calling again with the same
+///   table and location goes on behind them, under the name given last; history that does not continue what is there is
+///   [`crate::ErrorKind::Conflict`].
+/// - *Invisible until it is whole*: a table whose first load is not finished is [not live](crate::TableState::Loading).
+///   Its name and its place are taken.
+/// - *Exact*: every commit keeps its bytes, and a commit of a catalog its id. A time that is not later than that of the
+///   version before is made so.
+/// - *Bounded*: [`HistoryLoading::load_history`] goes in batches, each one transaction, and holds no more than a few of
+///   them in memory.
+/// - Of a transaction of this catalog over several tables, either every table that was there gets its part or none: load
+///   them [together](HistoryLoading::load_together).
+#[async_trait]
+pub trait HistoryLoading: Send + Sync + fmt::Debug {
+    /// Loads what a table lacks, or a new table, in batches. A load of a table with an owner names it in
+    /// [`NewTable::owner`].
+    async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry>;
+
+    /// Loads what several tables lack, all or nothing, and all of it in memory: for tables that share transactions.
+    async fn load_together(&self, loads: Vec<HistoryLoad<'_>>) -> Result<Vec<TableEntry>>;
+
+    /// How far an unfinished load of that place has come; `None` when there is none.
+    async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>>;
+
+    /// Forgets an unfinished load, so that its name and place are free again; one that is finished or unknown is
+    /// [`crate::ErrorKind::NotFound`].
+    async fn abandon_load(&self, table: TableId) -> Result<()>;
+}
+
+/// A load of history.
+pub struct HistoryLoad<'a> {
+    /// The table's id, drawn by the caller; an unfinished load keeps the id it has.
+    pub table: TableId,
+    /// Name and place.
+    pub new: NewTable,
+    /// The newest version that is in `_delta_log` already.
+    pub published_version: Option<Version>,
+    /// Whether times that are [ahead](crate::stamp::is_ahead) of the catalog's clock are taken as they are.
+    pub future_times: FutureTimes,
+    /// The history, in order.
+    pub items: BoxStream<'a, Result<HistoryItem>>,
+    /// Called after every batch with the newest version stored.
+    pub progress: &'a (dyn Fn(Version) + Send + Sync),
+}
+
+impl fmt::Debug for HistoryLoad<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HistoryLoad").field("table", &self.table).field("new", &self.new).finish_non_exhaustive()
+    }
+}
+
+/// What is done with history whose times are [ahead](crate::stamp::is_ahead) of the catalog's clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FutureTimes {
+    /// It is refused: every later version would get a time in the future, too.
+    #[default]
+    Refuse,
+    /// It is taken as it is.
+    Accept,
+}
+
+impl FutureTimes {
+    /// Refuses a version whose time leaps ahead of the catalog's clock, unless such times are accepted. One that is a
+    /// millisecond after the version before it does not leap: files of a log that were copied at once have one time, and
+    /// are told apart so.
+    pub fn check(
+        self,
+        table: &TableName,
+        version: Version,
+        before: Option<i64>,
+        time_ms: i64,
+        now_ms: i64,
+    ) -> Result<()> {
+        let leaps = before.is_none_or(|before| time_ms > before.saturating_add(1));
+        if self == Self::Accept || !is_ahead(time_ms, now_ms) || !leaps {
+            return Ok(());
+        }
+        Err(TxnLogError::invalid(format!(
+            "version {version} of {table} has the time {}, and the catalog's clock says {}: every later version would be \
+             in the future, too; check the clock, or accept such times with import.future_times=accept",
+            format_ms(time_ms),
+            format_ms(now_ms)
+        )))
+    }
+}
+
+/// A load that was interrupted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnfinishedLoad {
+    /// The table's id.
+    pub table: TableId,
+    /// The name it will have.
+    pub name: TableName,
+    /// The oldest version, once known.
+    pub base_version: Option<Version>,
+    /// The newest version stored.
+    pub current_version: Option<Version>,
+}

@@ -1,0 +1,29 @@
+//! The administration of a catalog in memory.
+
+use super::*;
+use crate::administration::CatalogAdministration;
+
+#[async_trait]
+impl CatalogAdministration for MemoryCatalog {
+    async fn renew_epoch(&self) -> Result<Uuid> {
+        let epoch = self.clock.new_uuid();
+        *self.epoch() = epoch;
+        self.compared.clear();
+        Ok(epoch)
+    }
+
+    async fn default_retention(&self) -> Result<Retention> {
+        Ok(*self.retention.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+
+    async fn set_default_retention(&self, retention: Retention, _: Option<&str>) -> Result<()> {
+        let mut stored = self.retention.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        *stored = retention.or(*stored);
+        Ok(())
+    }
+
+    async fn expire_audit(&self, _: i64) -> Result<u64> {
+        // There is no audit in memory.
+        Ok(0)
+    }
+}

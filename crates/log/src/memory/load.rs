@@ -1,0 +1,225 @@
+//! Loading of history in memory.
+
+use futures::{StreamExt, TryStreamExt};
+
+use super::*;
+use crate::history::{
+    BaseState, HistoryItem, HistoryItems, LoggedCommit, files_without_base, next_of_base, only_commit,
+};
+use crate::load::{FutureTimes, HistoryLoad, HistoryLoading, UnfinishedLoad};
+
+/// Makes a table that was loaded visible.
+fn finish(
+    tables: &mut BTreeMap<TableId, Table>,
+    id: TableId,
+    new: &crate::commit::NewTable,
+    published: Option<Version>,
+) -> Result<TableEntry> {
+    let entry = tables.get_mut(&id).and_then(|t| {
+        t.published = t.published.max(published);
+        t.mirror = MirrorState::Following;
+        t.state = if t.versions.is_empty() { TableState::Loading } else { TableState::Live };
+        t.entry(id)
+    });
+    entry.ok_or_else(|| TxnLogError::invalid(format!("there is no history to load for {}", new.name)))
+}
+
+/// A version of a history.
+enum Loaded {
+    Base(Box<BaseState>, Vec<Action>),
+    Commit(LoggedCommit),
+}
+
+impl Loaded {
+    /// The state that a history begins with, and all its files.
+    async fn base(items: &mut HistoryItems<'_>) -> Result<Option<Self>> {
+        let mut found = None;
+        while let Some(item) = next_of_base(items).await? {
+            match item {
+                HistoryItem::Base(base) => found = Some((base, Vec::new())),
+                HistoryItem::Files(more) => {
+                    let (_, files) = found.as_mut().ok_or_else(files_without_base)?;
+                    files.extend(more.live.into_iter().map(Action::Add));
+                    files.extend(more.removed.into_iter().map(Action::Remove));
+                }
+                HistoryItem::Commit(_) => {}
+            }
+        }
+        Ok(found.map(|(base, files)| Self::Base(base, files)))
+    }
+
+    fn actions(&self) -> Result<Vec<Action>> {
+        match self {
+            Self::Base(_, files) => Ok(files.clone()),
+            Self::Commit(logged) => Ok(Commit::parse(logged.body.clone(), &logged.origin)?.into_actions()),
+        }
+    }
+}
+
+/// The part of a table in a transaction over several.
+struct Part {
+    version: Version,
+    ms: i64,
+    group: Group,
+}
+
+impl Part {
+    fn of(item: &Loaded) -> Result<Option<Self>> {
+        let Loaded::Commit(logged) = item else { return Ok(None) };
+        let commit = Commit::parse(logged.body.clone(), &logged.origin)?;
+        let group = commit.info().and_then(Group::of);
+        Ok(group.map(|group| Self { version: logged.version, ms: logged.time.ms, group }))
+    }
+
+    /// Refuses it if it is of a transaction of this catalog, and another table that was there then lacks its own part.
+    fn check_whole(&self, tables: &BTreeMap<TableId, Table>, catalog: Uuid, name: &TableName) -> Result<()> {
+        if self.group.catalog != catalog.to_string() {
+            return Ok(());
+        }
+        let named =
+            |other: &&Table| other.is_live() && other.name != *name && self.group.participants.contains(&other.name);
+        let was_there = |other: &&Table| other.versions.values().next().is_some_and(|first| first.time.ms <= self.ms);
+        let lacks = |other: &&Table| !other.groups.contains(&self.group.id);
+        let other = tables.values().filter(named).filter(was_there).find(lacks);
+        other.map_or(Ok(()), |other| Err(commit::half_of_a_group(name, self.version, &other.name)))
+    }
+}
+
+impl Table {
+    fn load(&mut self, item: Loaded, future_times: FutureTimes, now_ms: i64) -> Result<Version> {
+        let (version, mut time, body, info, changes) = match item {
+            Loaded::Base(base, files) => {
+                commit::check_begins(&self.name, self.head_version(), base.version)?;
+                let commit = Commit::parse(base.body.clone().unwrap_or_default(), "the oldest commit")?;
+                let mut changes = Changes::from_actions(files);
+                (changes.protocol, changes.metadata) = (Some(base.protocol), Some(base.metadata));
+                (changes.txns, changes.domains) = (base.txns, base.domains);
+                (base.version, base.time, base.body, commit.info().cloned(), changes)
+            }
+            Loaded::Commit(c) => {
+                let commit = Commit::parse(c.body.clone(), &c.origin)?;
+                (c.version, c.time, Some(c.body), commit.info().cloned(), Changes::of(commit.actions()))
+            }
+        };
+        let newest = self.versions.values().next_back().map(|stored| stored.time.ms);
+        future_times.check(&self.name, version, newest, time.ms, now_ms)?;
+        commit::check_next(&self.name, self.head_version(), version)?;
+        time.ms = commit::later_than(&self.name, version, newest, time.ms)?;
+        if let Some(group) = info.as_ref().and_then(Group::of) {
+            self.groups.insert(group.id);
+        }
+        if let Some(id) = info.as_ref().and_then(commit::id_of) {
+            self.commit_ids.entry(id).or_insert((version, time.ms));
+        }
+        let mut hash = self.versions.values().next_back().map(|s| s.set_hash).unwrap_or_default();
+        changes.advance(&mut hash, |key| self.has_live(key));
+        self.store(version, time, body, changes, hash);
+        Ok(version)
+    }
+}
+
+#[async_trait]
+impl HistoryLoading for MemoryCatalog {
+    async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry> {
+        let id = {
+            let mut tables = self.lock();
+            let is_there = |t: &Table| t.is_loading() && t.location.is_place_of(&load.new.location);
+            let unfinished = tables.iter().find(|(_, t)| is_there(t)).map(|(id, _)| *id);
+            let id = unfinished.unwrap_or(load.table);
+            check_free(&tables, &load.new, Some(id))?;
+            let table = tables.entry(id).or_insert_with(|| Table::loading(&load.new, &self.stored));
+            check_owner(&table.name, table.owner.as_ref(), load.new.owner.as_ref())?;
+            match table.state {
+                TableState::Loading => table.name = load.new.name.clone(),
+                TableState::Live => {}
+                _ => return Err(table.described(id).is_not_live()),
+            }
+            id
+        };
+        let now_ms = self.clock.now_ms();
+        let mut items = load.items.peekable();
+        let mut next = Loaded::base(&mut items).await?;
+        loop {
+            let item = match next.take() {
+                Some(base) => base,
+                None => match items.try_next().await? {
+                    Some(item) => Loaded::Commit(only_commit(item)?),
+                    None => break,
+                },
+            };
+            let mut tables = self.lock();
+            if let Some(part) = Part::of(&item)? {
+                part.check_whole(&tables, self.id, &load.new.name)?;
+            }
+            references::check_sources(&tables, &load.new.name, item.actions()?.iter().filter_map(Action::as_add))?;
+            let version = match tables.get_mut(&id) {
+                Some(table) if !table.state.holds_name() => return Err(table.described(id).is_not_live()),
+                Some(table) => table.load(item, load.future_times, now_ms)?,
+                None => {
+                    let message = format!("the table {} vanished while it was loaded", load.new.name);
+                    return Err(TxnLogError::not_found(message));
+                }
+            };
+            drop(tables);
+            (load.progress)(version);
+        }
+        let mut tables = self.lock();
+        let entry = finish(&mut tables, id, &load.new, load.published_version)?;
+        self.has_table_in(&entry.name);
+        Ok(entry)
+    }
+
+    async fn load_together(&self, loads: Vec<HistoryLoad<'_>>) -> Result<Vec<TableEntry>> {
+        let now_ms = self.clock.now_ms();
+        let mut all = Vec::with_capacity(loads.len());
+        for load in loads {
+            let commits = load.items.and_then(async |item| Ok(Loaded::Commit(only_commit(item)?)));
+            let items: Vec<_> = commits.try_collect().await?;
+            all.push((load.table, load.new, load.future_times, load.published_version, items));
+        }
+        let mut tables = self.lock();
+        let mut next = tables.clone();
+        let mut entries = Vec::with_capacity(all.len());
+        let mut parts = Vec::new();
+        for (id, new, future_times, published, items) in all {
+            check_free(&next, &new, Some(id))?;
+            for item in &items {
+                references::check_sources(&next, &new.name, item.actions()?.iter().filter_map(Action::as_add))?;
+            }
+            let table = next.entry(id).or_insert_with(|| Table::loading(&new, &self.stored));
+            if !table.state.holds_name() {
+                return Err(table.described(id).is_not_live());
+            }
+            check_owner(&table.name, table.owner.as_ref(), new.owner.as_ref())?;
+            for item in items {
+                parts.extend(Part::of(&item)?.map(|part| (new.name.clone(), part)));
+                table.load(item, future_times, now_ms)?;
+            }
+            entries.push(finish(&mut next, id, &new, published)?);
+        }
+        parts.iter().try_for_each(|(name, part)| part.check_whole(&next, self.id, name))?;
+        entries.iter().for_each(|entry| self.has_table_in(&entry.name));
+        *tables = next;
+        Ok(entries)
+    }
+
+    async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>> {
+        let tables = self.lock();
+        let found = tables.iter().find(|(_, t)| t.is_loading() && t.location.is_place_of(location));
+        Ok(found.map(|(id, t)| UnfinishedLoad {
+            table: *id,
+            name: t.name.clone(),
+            base_version: t.versions.keys().next().copied(),
+            current_version: t.head_version(),
+        }))
+    }
+
+    async fn abandon_load(&self, table: TableId) -> Result<()> {
+        let mut tables = self.lock();
+        if tables.get(&table).is_none_or(|t| !t.is_loading()) {
+            return Err(commit::no_unfinished_load(table));
+        }
+        tables.remove(&table);
+        Ok(())
+    }
+}

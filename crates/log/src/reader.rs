@@ -1,0 +1,181 @@
+//! One table's log, wherever it is kept: for reading, and for writing.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+
+use crate::action::{Add, Remove, Version};
+use crate::commit::{CommitRequest, Outcome};
+use crate::error::Result;
+use crate::path::SetHash;
+use crate::predicate::{Literal, Predicate};
+use crate::schema::Schema;
+use crate::snapshot::{At, CommitSummary, Head, Snapshot};
+use crate::stats::FileStats;
+
+/// Reads one table's log.
+///
+/// # Contract
+/// - Every call answers from one committed state; two calls may see two. Pass the version of a [`Snapshot`] on to see
+///   the same state again: what a version says never changes.
+/// - A version below the oldest one retained, or above the newest, is [`crate::ErrorKind::NotFound`] and names the limit.
+/// - A read changes nothing and may be repeated.
+#[async_trait]
+pub trait TxnLogReader: Send + Sync + fmt::Debug {
+    /// The newest version with protocol and metadata. A catalog answers with one statement, whatever the history.
+    async fn head(&self) -> Result<Head>;
+
+    /// The table at a version or a time.
+    async fn snapshot(&self, at: At) -> Result<Snapshot>;
+
+    /// The live files of `version`, at least those in which a row may match `predicate`; no order is promised.
+    async fn files(&self, version: Version, predicate: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>>;
+
+    /// The same files in the order in which Delta's readers replay a log: newest first, by the version that made them
+    /// live, and those of one version in the order in which they were written.
+    async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>>;
+
+    /// How [`Self::files`] finds them: what is asked of the database, and how many files each step leaves.
+    async fn explain(&self, version: Version, predicate: &Predicate) -> Result<Explanation> {
+        let live = self.files(version, None).await?.try_fold(0, |n, _| async move { Ok(n + 1) }).await?;
+        let kept = self.files(version, Some(predicate)).await?.try_fold(0, |n, _| async move { Ok(n + 1) }).await?;
+        Ok(Explanation { statement: None, looked_at: live, found: live, kept })
+    }
+
+    /// How many files, bytes and rows a version has, without reading a data file.
+    async fn counts(&self, version: Version) -> Result<Counts> {
+        let head = self.snapshot(At::Version(version)).await?.head;
+        let schema = Schema::parse(&head.metadata.schema_string, &head.metadata.partition_columns)?;
+        let (mut files, mut counts) = (self.files(version, None).await?, Counts { files: 0, bytes: 0, rows: Some(0) });
+        while let Some(file) = files.try_next().await? {
+            let rows = FileStats::new(&schema, &file).live_records();
+            counts.files += 1;
+            counts.bytes = counts.bytes.saturating_add(file.size);
+            counts.rows = counts.rows.zip(rows).and_then(|(a, b)| a.checked_add(b));
+        }
+        Ok(counts)
+    }
+
+    /// The least and the greatest value of a column, without reading a data file; `None` where the log does not hold
+    /// them exactly (text and times may be truncated, NaN is in no bound, deletion vectors hide rows) or there are none.
+    async fn min_max(&self, version: Version, column: &str) -> Result<Option<(Literal, Literal)>> {
+        let head = self.snapshot(At::Version(version)).await?.head;
+        let schema = Schema::parse(&head.metadata.schema_string, &head.metadata.partition_columns)?;
+        let Some(column) = schema.column(column) else { return Ok(None) };
+        let (mut files, mut all) = (self.files(version, None).await?, None);
+        while let Some(file) = files.try_next().await? {
+            let Some(of_file) = FileStats::new(&schema, &file).exact(column) else { return Ok(None) };
+            all = match (all, of_file) {
+                (Some((a, b)), Some((c, d))) => Some((if c < a { c } else { a }, if d > b { d } else { b })),
+                (one, other) => one.or(other),
+            };
+        }
+        Ok(all)
+    }
+
+    /// The live files of `version`, each once, in an order that is the same every time. However slowly they are taken,
+    /// no transaction of a database stays open meanwhile.
+    async fn files_in_order(&self, version: Version) -> Result<BoxStream<'static, Result<Add>>> {
+        let mut files: Vec<Add> = self.files(version, None).await?.try_collect().await?;
+        files.sort_by_cached_key(Add::key);
+        Ok(futures::stream::iter(files.into_iter().map(Ok)).boxed())
+    }
+
+    /// The tombstones of `version`: files that were removed up to it, are not live in it, and whose
+    /// `deletionTimestamp` is later than `deleted_after`, in milliseconds since 1970. Each once, by its newest remove;
+    /// with order and transactions it is as with [`Self::files_in_order`]. What keeps no removes gives none.
+    async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {
+        let _ = (version, deleted_after);
+        Ok(futures::stream::empty().boxed())
+    }
+
+    /// How much more `to` holds than `from`, which is not later. A catalog's cost is that of the files that differ.
+    async fn growth(&self, from: Version, to: Version) -> Result<Growth> {
+        let (before, after) = (self.counts(from).await?, self.counts(to).await?);
+        let files = i128::from(after.files) - i128::from(before.files);
+        Ok(Growth { files: i64::try_from(files).unwrap_or_default(), bytes: after.bytes.saturating_sub(before.bytes) })
+    }
+
+    /// The hash of the set of the live files of `version`. A catalog has it stored.
+    async fn set_hash(&self, version: Version) -> Result<SetHash> {
+        let files = self.files(version, None).await?;
+        let insert = |mut hash: SetHash, file: Add| async move {
+            hash.insert(&file.key());
+            Ok(hash)
+        };
+        files.try_fold(SetHash::default(), insert).await
+    }
+
+    /// The history, newest first.
+    async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>>;
+
+    /// The exact bytes of a commit; `None` for a version that is retained without them (history began at a checkpoint).
+    async fn commit_bytes(&self, version: Version) -> Result<Option<Bytes>>;
+
+    /// The exact bytes of the commits `from..=to`, in order, and none left out: where one is retained without its bytes, the
+    /// call or the stream ends with [`crate::ErrorKind::NotFound`] and says where to begin. See [`first_commit`].
+    async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>>;
+}
+
+/// Writes one table's log.
+#[async_trait]
+pub trait TxnLogWriter: Send + Sync + fmt::Debug {
+    /// Commits, all or nothing. The same [`CommitId`](crate::CommitId) again returns the version it got the first time.
+    async fn commit(&self, request: CommitRequest) -> Result<Outcome>;
+}
+
+/// The oldest version whose commit is retained, of a log whose oldest version is `base`: where history began at a checkpoint,
+/// that one is only a state.
+pub async fn first_commit(reader: &dyn TxnLogReader, base: Version) -> Result<Version> {
+    Ok(match reader.commit_bytes(base).await? {
+        Some(_) => base,
+        None => base.saturating_add(1),
+    })
+}
+
+/// Which part of a history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HistoryRange {
+    /// At most so many commits, the newest.
+    pub limit: Option<u64>,
+    /// Not committed before that time, in milliseconds since 1970.
+    pub since: Option<i64>,
+    /// Not committed after that time, in milliseconds since 1970.
+    pub until: Option<i64>,
+}
+
+/// How files are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The SQL that is run, with its parameters in place; `None` where there is no database.
+    pub statement: Option<String>,
+    /// Files the search went through.
+    pub looked_at: u64,
+    /// Files the database gave.
+    pub found: u64,
+    /// Files that are left once their statistics are judged: what [`TxnLogReader::files`] gives.
+    pub kept: u64,
+}
+
+/// The size of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Live files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: i64,
+    /// Their rows, deleted ones left out; `None` when a file does not say.
+    pub rows: Option<i64>,
+}
+
+/// How much more a version holds than an earlier one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Growth {
+    /// Live files more, or fewer.
+    pub files: i64,
+    /// Bytes in them more, or fewer.
+    pub bytes: i64,
+}
