@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use deltalakedb_log::commit::NewTable;
-use deltalakedb_log::{At, Location, TableRef};
+use deltalakedb_log::{At, Location, TableRef, TxnLogReaderExt};
 use deltalakedb_table::{DeltaTable, SaveMode, WriteOptions, connect, create_table, parse_schema, predicate_from_sql};
 use futures::TryStreamExt;
 

@@ -33,6 +33,7 @@ mod schema;
 mod search;
 mod spool;
 mod sqlite;
+mod summaries;
 mod table_rows;
 mod uri;
 

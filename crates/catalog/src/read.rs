@@ -7,13 +7,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use deltalakedb_log::action::{Add, Remove};
 use deltalakedb_log::commit::{self, Committed};
-use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{CommitSummary, newest_first};
 use deltalakedb_log::{
-    At, CommitId, Counts, ErrorKind, Explanation, Growth, Head, HistoryRange, Location, MirrorState, Point, Predicate,
-    Result, SetHash, Snapshot, Subject, TableEntry, TableId, TableName, TableOwner, TableRef, TxnLogError,
-    TxnLogReader, Version,
+    At, CommitId, ErrorKind, Head, HistoryRange, Location, LogSummaries, MirrorState, Point, Predicate, Result,
+    Snapshot, TableEntry, TableId, TableName, TableOwner, TableRef, TxnLogError, TxnLogReader, Version,
 };
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -176,8 +174,8 @@ pub(crate) async fn find_commit(db: &dyn Database, table: TableId, id: CommitId)
 
 /// A version that is retained, and the oldest and newest ones that were when it was looked up.
 #[derive(Clone, Copy)]
-struct RetainedVersion {
-    version: Version,
+pub(crate) struct RetainedVersion {
+    pub(crate) version: Version,
     oldest: Version,
     newest: Version,
 }
@@ -190,16 +188,16 @@ impl RetainedVersion {
 }
 
 impl SqlTxnLogReader {
-    fn db(&self) -> &dyn Database {
+    pub(crate) fn db(&self) -> &dyn Database {
         self.catalog.db.as_ref()
     }
 
-    fn id(&self) -> Value {
+    pub(crate) fn id(&self) -> Value {
         self.table.0.into()
     }
 
     /// The version meant.
-    async fn resolve(&self, session: &mut dyn Session, at: At) -> Result<RetainedVersion> {
+    pub(crate) async fn resolve(&self, session: &mut dyn Session, at: At) -> Result<RetainedVersion> {
         // A join PostgreSQL might make by going through all versions: they are in order, and so is the one row of the table.
         let sql = "SELECT t.namespace, t.name, t.base_version, (SELECT v.committed_at FROM dl_table_versions v \
                    WHERE v.table_id = t.table_id AND v.version = t.base_version), t.current_version, t.current_ts \
@@ -224,7 +222,7 @@ impl SqlTxnLogReader {
 
     /// An error where the version has ended: what was read of it meanwhile may be a part. So may one that was the newest
     /// when the read began.
-    async fn check_retained(&self, at: RetainedVersion) -> Result<()> {
+    pub(crate) async fn check_retained(&self, at: RetainedVersion) -> Result<()> {
         let sql = "SELECT base_version FROM dl_tables WHERE table_id = ? AND state <> 'removing'";
         let row = self.db().query(sql, vec![self.id()]).await?.pop();
         match row.map(|mut row| row.opt_version()).transpose()?.flatten() {
@@ -266,7 +264,11 @@ impl SqlTxnLogReader {
     }
 
     /// How the files of a version are searched; with a predicate, as its columns allow.
-    async fn search(&self, version: Version, predicate: Option<&Predicate>) -> Result<(Search, RetainedVersion)> {
+    pub(crate) async fn search(
+        &self,
+        version: Version,
+        predicate: Option<&Predicate>,
+    ) -> Result<(Search, RetainedVersion)> {
         let mut session = self.db().read().await?;
         let at = self.resolve(session.as_mut(), At::Version(version)).await?;
         let (version, is_recent) = (at.version, at.is_recent());
@@ -389,67 +391,6 @@ impl TxnLogReader for SqlTxnLogReader {
         Ok(newest_first(files))
     }
 
-    async fn explain(&self, version: Version, predicate: &Predicate) -> Result<Explanation> {
-        let (search, _) = self.search(version, Some(predicate)).await?;
-        let count = async |sql: Sql| {
-            let mut rows = self.db().query(&sql.text, sql.params).await?;
-            let n = rows.pop().map(|mut row| row.int()).transpose()?.unwrap_or(0);
-            u64::try_from(n).map_err(|_| TxnLogError::corrupt("a count is negative"))
-        };
-        Ok(Explanation {
-            statement: Some(search.statement("path").to_string()),
-            looked_at: count(search.count(false)).await?,
-            found: count(search.count(true)).await?,
-            kept: self.files(version, Some(predicate)).await?.try_fold(0, |n, _| async move { Ok(n + 1) }).await?,
-        })
-    }
-
-    async fn counts(&self, version: Version) -> Result<Counts> {
-        let (search, at) = self.search(version, None).await?;
-        let mut files = search.statement(
-            "size_bytes, num_records - coalesce(deleted_records, 0) AS rows_left, num_records, \
-                        deletion_vector, deleted_records",
-        );
-        files.text = format!(
-            "SELECT count(*), {}, {}, \
-             coalesce(sum(CASE WHEN num_records IS NULL OR (deletion_vector IS NOT NULL AND deleted_records IS NULL) \
-             THEN 1 ELSE 0 END), 0) FROM ({}) AS files",
-            sum_of("size_bytes"),
-            sum_of("rows_left"),
-            files.text
-        );
-        let mut row = self.db().query(&files.text, files.params).await?.pop();
-        let Some(row) = row.as_mut() else { return Err(no_table(self.db(), self.table).await) };
-        self.check_retained(at).await?;
-        let files = u64::try_from(row.int()?).map_err(|_| TxnLogError::corrupt("a count is negative"))?;
-        let (bytes, rows, silent) = (read_sum(row)?, read_sum(row)?, row.int()?);
-        Ok(Counts { files, bytes: saturated(bytes), rows: i64::try_from(rows).ok().filter(|_| silent == 0) })
-    }
-
-    async fn min_max(&self, version: Version, column: &str) -> Result<Option<(Literal, Literal)>> {
-        let (mut search, at) = self.search(version, Some(&Predicate::Unknown)).await?;
-        let Some((n, kind, exact)) = search.exact(column) else { return Ok(None) };
-        search.plan = Plan::default();
-        let mut query = Sql::new("SELECT ", vec![]);
-        for (side, order) in [("min", "ASC"), ("max", "DESC")] {
-            let files = search.statement(&format!("{side}_{n} AS bound"));
-            let text = format!(
-                "(SELECT bound FROM ({}) AS files WHERE bound IS NOT NULL ORDER BY bound {order} LIMIT 1), ",
-                files.text
-            );
-            query.push(Sql::new(text, files.params));
-        }
-        let inexact = search.statement(&format!("CASE WHEN {exact} THEN 0 ELSE 1 END AS inexact"));
-        let text = format!("(SELECT coalesce(sum(inexact), 0) FROM ({}) AS files)", inexact.text);
-        query.push(Sql::new(text, inexact.params));
-        let mut row = self.db().query(&query.text, query.params).await?.pop();
-        let Some(row) = row.as_mut() else { return Err(no_table(self.db(), self.table).await) };
-        self.check_retained(at).await?;
-        let (min, max, inexact) = (row.opt_blob()?, row.opt_blob()?, row.int()?);
-        let decoded = min.zip(max).and_then(|(min, max)| kind.decode(&min).zip(kind.decode(&max)));
-        Ok(decoded.filter(|_| inexact == 0))
-    }
-
     /// Page by page, each a query of its own. What a version says never changes, so they are of one state. The order is
     /// that of the keys, and leads to where a page begins: among the live files, with the few that were ended since, or
     /// among all for a version that is long past.
@@ -497,48 +438,6 @@ impl TxnLogReader for SqlTxnLogReader {
         // The first page begins behind the version's own.
         let pages = self.pages(Some((int(version + 1), Value::Blob(Vec::new()))), page, read);
         Ok(self.while_retained(at, pages))
-    }
-
-    async fn growth(&self, from: Version, to: Version) -> Result<Growth> {
-        // The files that came between, less those that went between: one that did both counts for nothing.
-        let sum = |sign: i64, column: &str| {
-            format!(
-                "SELECT {sign}, count(*), {} FROM dl_add_files WHERE table_id = ? AND {column} > ? AND {column} <= ?",
-                sum_of("size_bytes")
-            )
-        };
-        let sql = format!(
-            "{} UNION ALL {} UNION ALL SELECT 0, base_version, 0, 0 FROM dl_tables WHERE table_id = ?",
-            sum(1, "version"),
-            sum(-1, "removed_version")
-        );
-        let params = [self.id(), int(from), int(to)];
-        let (mut files, mut bytes) = (0, 0);
-        for mut row in self.db().query(&sql, [&params[..], &params, &[self.id()]].concat()).await? {
-            let sign = i128::from(row.int()?);
-            if sign == 0 {
-                // Of the versions before the oldest, files that were live are forgotten.
-                if from < row.version()? {
-                    return Err(self.lacks(from).await);
-                }
-                continue;
-            }
-            files += sign * i128::from(row.int()?);
-            bytes += sign * read_sum(&mut row)?;
-        }
-        Ok(Growth { files: saturated(files), bytes: saturated(bytes) })
-    }
-
-    async fn set_hash(&self, version: Version) -> Result<SetHash> {
-        let sql = "SELECT set_hash FROM dl_table_versions WHERE table_id = ? AND version = ?";
-        let mut row = self.db().query(sql, vec![self.id(), int(version)]).await?.pop();
-        let stored = row.as_mut().map(|row| row.blob()).transpose()?;
-        let missing = || {
-            let message = format!("{} has no version {version}", self.db().describe());
-            TxnLogError::not_found(message).about(Subject::Version)
-        };
-        SetHash::from_bytes(&stored.ok_or_else(missing)?)
-            .ok_or_else(|| TxnLogError::corrupt(format!("the set hash of version {version} is not 32 bytes")))
     }
 
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {
@@ -593,6 +492,10 @@ impl TxnLogReader for SqlTxnLogReader {
         let read = |row: Result<Row>| row.and_then(|mut r| Ok((r.version()?, codec::decompress(&r.blob()?)?)));
         Ok(pages.try_flatten().map(read).boxed())
     }
+
+    fn summaries(&self) -> Option<&dyn LogSummaries> {
+        Some(self)
+    }
 }
 
 impl SqlTxnLogReader {
@@ -642,7 +545,7 @@ impl SqlTxnLogReader {
     }
 
     /// The error where a version is missing that was there: no version is left out, so its history has ended meanwhile.
-    async fn lacks(&self, version: Version) -> TxnLogError {
+    pub(crate) async fn lacks(&self, version: Version) -> TxnLogError {
         let looked = match self.db().read().await {
             Ok(mut session) => self.resolve(session.as_mut(), At::Version(version)).await,
             Err(e) => Err(e),
@@ -683,20 +586,6 @@ impl SqlTxnLogReader {
         });
         pages.try_flatten().boxed()
     }
-}
-
-/// The sum of a column in SQL, whatever its values: as two sums, of its upper and of its lower half, neither of which can
-/// overflow. [`read_sum`] puts them together.
-fn sum_of(column: &str) -> String {
-    format!("CAST(coalesce(sum({column} >> 32), 0) AS bigint), CAST(coalesce(sum({column} & 4294967295), 0) AS bigint)")
-}
-
-fn read_sum(row: &mut Row) -> Result<i128> {
-    Ok((i128::from(row.int()?) << 32) + i128::from(row.int()?))
-}
-
-fn saturated(n: i128) -> i64 {
-    i64::try_from(n).unwrap_or(if n < 0 { i64::MIN } else { i64::MAX })
 }
 
 fn summary(mut row: Row) -> Result<CommitSummary> {

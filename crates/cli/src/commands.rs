@@ -11,7 +11,7 @@ use deltalakedb_log::listing;
 use deltalakedb_log::{
     Artifact, At, Catalog, CatalogAdministration, Clock, ErrorKind, HistoryRange, Hold, Location, MirrorState,
     Predicate, Result, Retention, Snapshot, SystemClock, TableEntry, TableName, TableOwner, TableRef, TxnLogError,
-    require, time,
+    TxnLogReaderExt, require, time,
 };
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 use deltalakedb_table::{

@@ -22,7 +22,7 @@ use crate::location::Location;
 use crate::mirror::Artifact;
 use crate::owner::Committer;
 use crate::predicate::{Comparison, Literal, Predicate};
-use crate::reader::{HistoryRange, first_commit};
+use crate::reader::{HistoryRange, TxnLogReaderExt, first_commit};
 use crate::snapshot::At;
 
 /// Actions for tests, spelled shortly.

@@ -78,7 +78,9 @@ pub use owner::{Committer, TableOwner, check_owner};
 pub use path::{FileKey, PathKey, SetHash, absolute_path, canonical_path};
 pub use place::PlaceKey;
 pub use predicate::Predicate;
-pub use reader::{Counts, Explanation, Growth, HistoryRange, TxnLogReader, TxnLogWriter, first_commit};
+pub use reader::{
+    Counts, Explanation, Growth, HistoryRange, LogSummaries, TxnLogReader, TxnLogReaderExt, TxnLogWriter, first_commit,
+};
 pub use redact::redacted;
 pub use references::TableReferences;
 pub use retention::{Expired, Expiry, HistoryExpiry, Keep, Retention};

@@ -1,4 +1,6 @@
 //! One table's log, wherever it is kept: for reading, and for writing.
+//!
+//! [`TxnLogReader`] is what a log must give. [`TxnLogReaderExt`] is what follows from it, for every log.
 
 use std::fmt;
 
@@ -38,44 +40,6 @@ pub trait TxnLogReader: Send + Sync + fmt::Debug {
     /// live, and those of one version in the order in which they were written.
     async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>>;
 
-    /// How [`Self::files`] finds them: what is asked of the database, and how many files each step leaves.
-    async fn explain(&self, version: Version, predicate: &Predicate) -> Result<Explanation> {
-        let live = self.files(version, None).await?.try_fold(0, |n, _| async move { Ok(n + 1) }).await?;
-        let kept = self.files(version, Some(predicate)).await?.try_fold(0, |n, _| async move { Ok(n + 1) }).await?;
-        Ok(Explanation { statement: None, looked_at: live, found: live, kept })
-    }
-
-    /// How many files, bytes and rows a version has, without reading a data file.
-    async fn counts(&self, version: Version) -> Result<Counts> {
-        let head = self.snapshot(At::Version(version)).await?.head;
-        let schema = Schema::parse(&head.metadata.schema_string, &head.metadata.partition_columns)?;
-        let (mut files, mut counts) = (self.files(version, None).await?, Counts { files: 0, bytes: 0, rows: Some(0) });
-        while let Some(file) = files.try_next().await? {
-            let rows = FileStats::new(&schema, &file).live_records();
-            counts.files += 1;
-            counts.bytes = counts.bytes.saturating_add(file.size);
-            counts.rows = counts.rows.zip(rows).and_then(|(a, b)| a.checked_add(b));
-        }
-        Ok(counts)
-    }
-
-    /// The least and the greatest value of a column, without reading a data file; `None` where the log does not hold
-    /// them exactly (text and times may be truncated, NaN is in no bound, deletion vectors hide rows) or there are none.
-    async fn min_max(&self, version: Version, column: &str) -> Result<Option<(Literal, Literal)>> {
-        let head = self.snapshot(At::Version(version)).await?.head;
-        let schema = Schema::parse(&head.metadata.schema_string, &head.metadata.partition_columns)?;
-        let Some(column) = schema.column(column) else { return Ok(None) };
-        let (mut files, mut all) = (self.files(version, None).await?, None);
-        while let Some(file) = files.try_next().await? {
-            let Some(of_file) = FileStats::new(&schema, &file).exact(column) else { return Ok(None) };
-            all = match (all, of_file) {
-                (Some((a, b)), Some((c, d))) => Some((if c < a { c } else { a }, if d > b { d } else { b })),
-                (one, other) => one.or(other),
-            };
-        }
-        Ok(all)
-    }
-
     /// The live files of `version`, each once, in an order that is the same every time. However slowly they are taken,
     /// no transaction of a database stays open meanwhile.
     async fn files_in_order(&self, version: Version) -> Result<BoxStream<'static, Result<Add>>> {
@@ -92,23 +56,6 @@ pub trait TxnLogReader: Send + Sync + fmt::Debug {
         Ok(futures::stream::empty().boxed())
     }
 
-    /// How much more `to` holds than `from`, which is not later. A catalog's cost is that of the files that differ.
-    async fn growth(&self, from: Version, to: Version) -> Result<Growth> {
-        let (before, after) = (self.counts(from).await?, self.counts(to).await?);
-        let files = i128::from(after.files) - i128::from(before.files);
-        Ok(Growth { files: i64::try_from(files).unwrap_or_default(), bytes: after.bytes.saturating_sub(before.bytes) })
-    }
-
-    /// The hash of the set of the live files of `version`. A catalog has it stored.
-    async fn set_hash(&self, version: Version) -> Result<SetHash> {
-        let files = self.files(version, None).await?;
-        let insert = |mut hash: SetHash, file: Add| async move {
-            hash.insert(&file.key());
-            Ok(hash)
-        };
-        files.try_fold(SetHash::default(), insert).await
-    }
-
     /// The history, newest first.
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>>;
 
@@ -118,6 +65,12 @@ pub trait TxnLogReader: Send + Sync + fmt::Debug {
     /// The exact bytes of the commits `from..=to`, in order, and none left out: where one is retained without its bytes, the
     /// call or the stream ends with [`crate::ErrorKind::NotFound`] and says where to begin. See [`first_commit`].
     async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>>;
+
+    /// What the log knows of its versions without going through their files; `None` where it must go through them. Ask
+    /// [`TxnLogReaderExt`], which does either.
+    fn summaries(&self) -> Option<&dyn LogSummaries> {
+        None
+    }
 }
 
 /// Writes one table's log.
@@ -126,6 +79,105 @@ pub trait TxnLogWriter: Send + Sync + fmt::Debug {
     /// Commits, all or nothing. The same [`CommitId`](crate::CommitId) again returns the version it got the first time.
     async fn commit(&self, request: CommitRequest) -> Result<Outcome>;
 }
+
+/// What a log knows of its versions without going through their files, as a database does that has them in columns.
+///
+/// # Contract
+/// - Every answer is the one that [`TxnLogReaderExt`] would compute from the files of the version, and every error is of
+///   the same kind; only [`Explanation`] says how this log finds them.
+#[async_trait]
+pub trait LogSummaries: Send + Sync {
+    /// See [`TxnLogReaderExt::explain`].
+    async fn explain(&self, version: Version, predicate: &Predicate) -> Result<Explanation>;
+
+    /// See [`TxnLogReaderExt::counts`].
+    async fn counts(&self, version: Version) -> Result<Counts>;
+
+    /// See [`TxnLogReaderExt::min_max`].
+    async fn min_max(&self, version: Version, column: &str) -> Result<Option<(Literal, Literal)>>;
+
+    /// See [`TxnLogReaderExt::growth`]. The cost is that of the files that differ.
+    async fn growth(&self, from: Version, to: Version) -> Result<Growth>;
+
+    /// See [`TxnLogReaderExt::set_hash`].
+    async fn set_hash(&self, version: Version) -> Result<SetHash>;
+}
+
+/// What can be told of every log, from its files where it [does not know](TxnLogReader::summaries) better.
+#[async_trait]
+pub trait TxnLogReaderExt: TxnLogReader {
+    /// How [`TxnLogReader::files`] finds them: what is asked of the database, and how many files each step leaves.
+    async fn explain(&self, version: Version, predicate: &Predicate) -> Result<Explanation> {
+        if let Some(summaries) = self.summaries() {
+            return summaries.explain(version, predicate).await;
+        }
+        let live = self.files(version, None).await?.try_fold(0, |n, _| async move { Ok(n + 1) }).await?;
+        let kept = self.files(version, Some(predicate)).await?.try_fold(0, |n, _| async move { Ok(n + 1) }).await?;
+        Ok(Explanation { statement: None, looked_at: live, found: live, kept })
+    }
+
+    /// How many files, bytes and rows a version has, without reading a data file.
+    async fn counts(&self, version: Version) -> Result<Counts> {
+        if let Some(summaries) = self.summaries() {
+            return summaries.counts(version).await;
+        }
+        let head = self.snapshot(At::Version(version)).await?.head;
+        let schema = Schema::parse(&head.metadata.schema_string, &head.metadata.partition_columns)?;
+        let (mut files, mut counts) = (self.files(version, None).await?, Counts { files: 0, bytes: 0, rows: Some(0) });
+        while let Some(file) = files.try_next().await? {
+            let rows = FileStats::new(&schema, &file).live_records();
+            counts.files += 1;
+            counts.bytes = counts.bytes.saturating_add(file.size);
+            counts.rows = counts.rows.zip(rows).and_then(|(a, b)| a.checked_add(b));
+        }
+        Ok(counts)
+    }
+
+    /// The least and the greatest value of a column, without reading a data file; `None` where the log does not hold
+    /// them exactly (text and times may be truncated, NaN is in no bound, deletion vectors hide rows) or there are none.
+    async fn min_max(&self, version: Version, column: &str) -> Result<Option<(Literal, Literal)>> {
+        if let Some(summaries) = self.summaries() {
+            return summaries.min_max(version, column).await;
+        }
+        let head = self.snapshot(At::Version(version)).await?.head;
+        let schema = Schema::parse(&head.metadata.schema_string, &head.metadata.partition_columns)?;
+        let Some(column) = schema.column(column) else { return Ok(None) };
+        let (mut files, mut all) = (self.files(version, None).await?, None);
+        while let Some(file) = files.try_next().await? {
+            let Some(of_file) = FileStats::new(&schema, &file).exact(column) else { return Ok(None) };
+            all = match (all, of_file) {
+                (Some((a, b)), Some((c, d))) => Some((if c < a { c } else { a }, if d > b { d } else { b })),
+                (one, other) => one.or(other),
+            };
+        }
+        Ok(all)
+    }
+
+    /// How much more `to` holds than `from`, which is not later.
+    async fn growth(&self, from: Version, to: Version) -> Result<Growth> {
+        if let Some(summaries) = self.summaries() {
+            return summaries.growth(from, to).await;
+        }
+        let (before, after) = (self.counts(from).await?, self.counts(to).await?);
+        let files = i128::from(after.files) - i128::from(before.files);
+        Ok(Growth { files: i64::try_from(files).unwrap_or_default(), bytes: after.bytes.saturating_sub(before.bytes) })
+    }
+
+    /// The hash of the set of the live files of `version`.
+    async fn set_hash(&self, version: Version) -> Result<SetHash> {
+        if let Some(summaries) = self.summaries() {
+            return summaries.set_hash(version).await;
+        }
+        let files = self.files(version, None).await?;
+        let insert = |mut hash: SetHash, file: Add| async move {
+            hash.insert(&file.key());
+            Ok(hash)
+        };
+        files.try_fold(SetHash::default(), insert).await
+    }
+}
+
+impl<R: TxnLogReader + ?Sized> TxnLogReaderExt for R {}
 
 /// The oldest version whose commit is retained, of a log whose oldest version is `base`: where history began at a checkpoint,
 /// that one is only a state.

@@ -21,7 +21,7 @@ use deltalakedb_log::action::{Action, Txn};
 use deltalakedb_log::time::parse_interval;
 use deltalakedb_log::{
     Artifact, At, CheckpointState, ErrorKind, FileDetails, Object, Result, Snapshot, StoredCheckpoint, TableEntry,
-    TableId, TableName, TxnLogError, TxnLogReader, Version,
+    TableId, TableName, TxnLogError, TxnLogReader, TxnLogReaderExt, Version,
 };
 use futures::{StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;

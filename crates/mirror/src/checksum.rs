@@ -9,7 +9,8 @@ use bytes::Bytes;
 use deltalakedb_log::action::{Action, CommitInfo, DomainMetadata, Metadata, Protocol, Txn};
 use deltalakedb_log::commit::OUR_KEY;
 use deltalakedb_log::{
-    At, Commit, Durability, ErrorKind, Growth, Object, Result, Snapshot, TableEntry, TxnLogReader, Version,
+    At, Commit, Durability, ErrorKind, Growth, Object, Result, Snapshot, TableEntry, TxnLogReader, TxnLogReaderExt,
+    Version,
 };
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};

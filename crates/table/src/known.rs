@@ -24,7 +24,7 @@ use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, execute_stream};
 use deltalakedb_log::predicate::Literal;
-use deltalakedb_log::{Result, TxnLogReader, Version};
+use deltalakedb_log::{Result, TxnLogReader, TxnLogReaderExt, Version};
 use futures::{TryStreamExt, stream};
 
 use crate::provider::HeldTable;

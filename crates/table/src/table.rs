@@ -16,7 +16,7 @@ use deltalakedb_log::snapshot::{At, Head};
 use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{
     Catalog, Counts, Durability, FileTxnLogReader, Location, Predicate, Result, TableEntry, TableId, TableName,
-    TableOwner, TableRef, TxnLogError, TxnLogReader, check_owner, require,
+    TableOwner, TableRef, TxnLogError, TxnLogReader, TxnLogReaderExt, check_owner, require,
 };
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;

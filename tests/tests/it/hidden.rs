@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::predicate::{Comparison, Literal};
 use deltalakedb_log::stores::environment;
-use deltalakedb_log::{At, Catalog, Durability, HistoryRange, Predicate, SystemClock, TableRef};
+use deltalakedb_log::{At, Catalog, Durability, HistoryRange, Predicate, SystemClock, TableRef, TxnLogReaderExt};
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{
     Alter, Assignments, DeltaTable, Merge, MergeClause, Operation, Optimize, SaveMode, Scan, Transaction,

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use deltalakedb_log::SystemClock;
+use deltalakedb_log::{SystemClock, TxnLogReaderExt};
 use deltalakedb_mirror::Mirror;
 use deltalakedb_tests::{import, large_log, soak, sqlite};
 use peak_alloc::PeakAlloc;

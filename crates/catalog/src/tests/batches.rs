@@ -1,5 +1,6 @@
 //! Commits that wait for each other are decided as if they had come one after the other.
 
+use deltalakedb_log::TxnLogReaderExt;
 use deltalakedb_log::commit::{Outcome, Reads};
 use deltalakedb_log::conformance::actions::{file, metadata, remove, txn, with_dv};
 use futures::future::{join, join_all};

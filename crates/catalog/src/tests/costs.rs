@@ -8,7 +8,7 @@ use deltalakedb_log::action::Txn;
 use deltalakedb_log::commit::Content;
 use deltalakedb_log::{
     Artifact, CatalogNamespaces, CommitId, FileKey, HistoryRange, MirrorProgress, Object, TableRef, TableReferences,
-    TxnLogReader, VersionHolds,
+    TxnLogReader, TxnLogReaderExt, VersionHolds,
 };
 
 use super::databases::Database as Kind;

@@ -10,7 +10,7 @@ use deltalakedb_log::conformance::actions::{self, action};
 use deltalakedb_log::predicate::{Comparison, Literal};
 use deltalakedb_log::{
     Action, At, Catalog, Commit, CommitTime, ErrorKind, HistoryItem, HistoryLoad, HistoryLoading, Location,
-    LoggedCommit, Outcome, Predicate, SeededClock, TableId, TimeSource, Version,
+    LoggedCommit, Outcome, Predicate, SeededClock, TableId, TimeSource, TxnLogReaderExt, Version,
 };
 use fastrand::Rng;
 use futures::{StreamExt, TryStreamExt};

@@ -14,7 +14,7 @@ use deltalakedb_log::action::Add;
 use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
 use deltalakedb_log::{
     Action, Catalog, Commit, CommitTime, HistoryItem, HistoryLoad, HistoryLoading, Location, LoggedCommit, Predicate,
-    SeededClock, TableId, TimeSource, TxnLogReader, Version,
+    SeededClock, TableId, TimeSource, TxnLogReader, TxnLogReaderExt, Version,
 };
 use fastrand::Rng;
 use futures::{StreamExt, TryStreamExt};

@@ -15,7 +15,10 @@ use datafusion::prelude::SessionConfig;
 use deltalakedb_log::action::Add;
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::snapshot::{At, CommitSummary, Head, Snapshot};
-use deltalakedb_log::{Counts, ErrorKind, HistoryRange, Predicate, TxnLogReader, Version};
+use deltalakedb_log::{
+    Counts, ErrorKind, Explanation, Growth, HistoryRange, LogSummaries, Predicate, SetHash, TxnLogReader,
+    TxnLogReaderExt, Version,
+};
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 
@@ -225,14 +228,6 @@ impl TxnLogReader for Asked {
         self.note(format!("files {}", predicate.map_or("all".into(), Predicate::to_string)));
         self.log.files_by_age(version, predicate).await
     }
-    async fn counts(&self, version: Version) -> Result<Counts> {
-        self.note("counts");
-        self.log.counts(version).await
-    }
-    async fn min_max(&self, version: Version, column: &str) -> Result<Option<(Literal, Literal)>> {
-        self.note(format!("bounds of {column}"));
-        self.log.min_max(version, column).await
-    }
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {
         self.note("history");
         self.log.history(range).await
@@ -243,6 +238,33 @@ impl TxnLogReader for Asked {
     }
     async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
         self.log.changes(from, to).await
+    }
+    fn summaries(&self) -> Option<&dyn LogSummaries> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl LogSummaries for Asked {
+    async fn explain(&self, version: Version, predicate: &Predicate) -> Result<Explanation> {
+        self.note("explain");
+        self.log.explain(version, predicate).await
+    }
+    async fn counts(&self, version: Version) -> Result<Counts> {
+        self.note("counts");
+        self.log.counts(version).await
+    }
+    async fn min_max(&self, version: Version, column: &str) -> Result<Option<(Literal, Literal)>> {
+        self.note(format!("bounds of {column}"));
+        self.log.min_max(version, column).await
+    }
+    async fn growth(&self, from: Version, to: Version) -> Result<Growth> {
+        self.note("growth");
+        self.log.growth(from, to).await
+    }
+    async fn set_hash(&self, version: Version) -> Result<SetHash> {
+        self.note("set hash");
+        self.log.set_hash(version).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! Clients that stop in the middle of a transaction, and clients that give up waiting: others go on.
 
 use deltalakedb_catalog::PostgresOptions;
+use deltalakedb_log::TxnLogReaderExt;
 use deltalakedb_log::action::Add;
 use deltalakedb_log::commit::{Content, Outcome};
 use futures::future::join_all;
