@@ -500,8 +500,10 @@ impl TxnLogWriter for MemoryCatalog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commit::NewTable;
     use crate::conformance;
     use crate::ids::SeededClock;
+    use crate::listing::TableListing;
 
     #[tokio::test]
     async fn keeps_every_promise_of_a_catalog() {
@@ -514,5 +516,12 @@ mod tests {
             |_, clock| async move { Ok(Arc::new(MemoryCatalog::new(clock)) as Arc<dyn Catalog>) },
         )
         .await;
+    }
+
+    #[tokio::test]
+    async fn a_table_is_written_as_any_log_is() {
+        let catalog = MemoryCatalog::new(Arc::new(SeededClock::new(1_700_000_000_000, 1)));
+        let new = NewTable::new("t".parse().unwrap(), Location::parse("/nowhere/t").unwrap());
+        conformance::run_writer(&catalog, new, async || Ok(catalog.reader(catalog.tables().await?[0].id))).await;
     }
 }

@@ -8,7 +8,7 @@ use deltalakedb_log::commit::{Base, CommitRequest, Outcome};
 use deltalakedb_log::lifecycle::DETACH;
 use deltalakedb_log::{
     Committer, DropMode, DropTable, ErrorKind, InactiveTable, Lease, Object, Result, TableEntry, TableId, TableName,
-    TableState, TxnLogError, Version, check_apart,
+    TableState, TxnLogError, Version,
 };
 use futures::TryStreamExt;
 use object_store::path::Path;

@@ -5,7 +5,6 @@ use futures::stream::BoxStream;
 use super::*;
 use crate::action::{DomainMetadata, Txn};
 use crate::ids::CommitId;
-use crate::reader::TxnLogReader;
 use crate::retention::{Expired, Expiry, Keep, STEP_VERSIONS};
 use crate::snapshot::Snapshot;
 

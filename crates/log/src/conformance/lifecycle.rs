@@ -1,5 +1,6 @@
 //! What becomes of tables that are renamed, dropped, undropped and detached.
 
+use super::clients::Clients;
 use super::*;
 use crate::ids::TableName;
 use crate::lifecycle::{DropMode, DropTable, InactiveTable, TableState};
@@ -264,37 +265,13 @@ async fn is_gone_for_good(t: &Table, says: &[&str]) {
 
 /// Commits and a drop: every commit is before the drop or does not happen, and a rename stops nobody.
 pub(super) async fn commits_are_before_a_drop_or_not_at_all(c: Arc<dyn Catalog>) {
-    const WRITERS: usize = 4;
     let t = Table::create(&c, "t").await;
-    let writers = (0..WRITERS).map(|w| {
-        let t = Table { catalog: t.catalog.clone(), id: t.id };
-        tokio::spawn(async move {
-            for n in 0_u64.. {
-                let request = t.request(Base::RebaseFrom(0), vec![Action::Add(file(&format!("w{w}n{n}"), 0, 9))]);
-                match t.try_commit(request).await {
-                    Ok(outcome) => _ = outcome.committed().unwrap(),
-                    Err(e) => return (n, e),
-                }
-                // In memory nothing waits, and the others have their turn as well.
-                tokio::task::yield_now().await;
-            }
-            unreachable!()
-        })
-    });
-    let writers: Vec<_> = writers.collect();
+    let clients = Clients::start(&t);
     c.rename_table(t.id, &name("renamed"), &Committer::default()).await.unwrap();
-    while t.head().await < 2 * WRITERS as u64 {
-        tokio::task::yield_now().await;
-    }
+    clients.have_begun().await;
     let drop = DropTable { allow_unpublished: true, ..how(KEEP) };
     c.drop_table(&lease(&t).await, &drop).await.unwrap();
-    let mut commits = 0;
-    for writer in writers {
-        let (made, e) = writer.await.unwrap();
-        assert_eq!(e.kind(), ErrorKind::NotFound, "{e}");
-        assert!(e.to_string().contains("default.renamed was dropped"), "{e}");
-        commits += made;
-    }
+    let commits = clients.are_refused(ErrorKind::NotFound, "default.renamed was dropped").await;
     let back = c.undrop_table(t.id, None, &Committer::default()).await.unwrap();
     assert_eq!(back.current_version, commits, "none is lost, and there are no others");
     assert_eq!(t.paths(commits).await.len() as u64, commits);

@@ -5,7 +5,7 @@ use crate::ids::{Clock, TableName};
 use crate::lifecycle::{DropMode, DropTable, InactiveTable, RemovedRows, TableState};
 use crate::listing::{self, TablePage};
 use crate::lookup::{check_apart, require};
-use crate::retention::{COMMIT_IDS_MS, Retention};
+use crate::retention::COMMIT_IDS_MS;
 
 fn name(text: &str) -> TableName {
     text.parse().unwrap()
@@ -297,14 +297,4 @@ pub(super) async fn a_large_table_is_removed_in_steps(c: Arc<dyn Catalog>, clock
     clock.advance(COMMIT_IDS_MS);
     assert_eq!(remove(&c, t.id).await, 2);
     assert_eq!(Table::create(&c, "t").await.append("a").await.version, 1);
-}
-
-pub(super) async fn a_catalog_says_how_much_history_is_kept(c: Arc<dyn Catalog>) {
-    assert_eq!(c.default_retention().await.unwrap(), Retention::default());
-    let day = std::time::Duration::from_secs(24 * 60 * 60);
-    let (time, versions) = (Some(90 * day), Some(7));
-    c.set_default_retention(Retention { time, versions: None }, Some("ann")).await.unwrap();
-    assert_eq!(c.default_retention().await.unwrap(), Retention { time, versions: None });
-    c.set_default_retention(Retention { time: None, versions }, None).await.unwrap();
-    assert_eq!(c.default_retention().await.unwrap(), Retention { time, versions });
 }

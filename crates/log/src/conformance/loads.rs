@@ -2,6 +2,186 @@
 
 use super::*;
 
+pub(super) fn logged(version: Version, ms: i64, lines: &[Action]) -> HistoryItem {
+    let mut text: Vec<_> = lines.iter().map(Action::to_json).collect();
+    text.insert(0, format!(r#"{{"commitInfo" : {{"timestamp":{ms},"operation":"WRITE"}} }}"#));
+    HistoryItem::Commit(LoggedCommit {
+        version,
+        time: CommitTime { ms, source: TimeSource::File },
+        body: text.join("\n").into(),
+        origin: format!("{version:020}.json"),
+    })
+}
+
+/// A history begins with this version, of which the log no longer holds the commit.
+pub(super) fn base_without_commit(version: Version) -> HistoryItem {
+    HistoryItem::Base(Box::new(BaseState {
+        version,
+        time: CommitTime { ms: 1000, source: TimeSource::File },
+        protocol: protocol(),
+        metadata: metadata("{}"),
+        txns: vec![],
+        domains: vec![],
+        body: None,
+    }))
+}
+
+pub(super) async fn load(
+    c: &Arc<dyn Catalog>,
+    name: &str,
+    items: Vec<Result<HistoryItem>>,
+) -> Result<crate::TableEntry> {
+    let load = HistoryLoad {
+        table: table_id(name),
+        new: new_table(name),
+        published_version: Some(2),
+        future_times: FutureTimes::Refuse,
+        items: futures::stream::iter(items).boxed(),
+        progress: &|_| {},
+    };
+    c.load_history(load).await
+}
+
+pub(super) fn story() -> Vec<HistoryItem> {
+    let (a, b) = (file("a", 0, 9), file("b", 0, 9));
+    vec![
+        logged(0, 100, &[Action::Protocol(protocol()), Action::Metadata(metadata("{}")), Action::Add(a.clone())]),
+        logged(1, 200, &[Action::Add(b.clone()), txn("x", 1), domain("d", "c", false)]),
+        logged(2, 300, &[remove(&a), remove(&file("never there", 0, 0)), Action::Add(b)]),
+    ]
+}
+
+pub(super) async fn loaded_history_is_as_if_committed(c: Arc<dyn Catalog>) {
+    let entry = load(&c, "t", story().into_iter().map(Ok).collect()).await.unwrap();
+    assert_eq!((entry.base_version, entry.current_version, entry.published_version), (0, 2, Some(2)));
+    assert_eq!(entry.current_timestamp, 300);
+    let t = Table { catalog: c.clone(), id: entry.id };
+    for (version, want) in [(0, vec!["a"]), (1, vec!["a", "b"]), (2, vec!["b"])] {
+        assert_eq!(t.paths(version).await, want, "at version {version}");
+    }
+    for (version, item) in (0..).zip(story()) {
+        let HistoryItem::Commit(l) = item else { panic!("a commit") };
+        assert_eq!(
+            c.reader(t.id).commit_bytes(version).await.unwrap(),
+            Some(l.body),
+            "the bytes are kept as they were"
+        );
+    }
+    assert_eq!(c.reader(t.id).snapshot(At::Timestamp(250)).await.unwrap().version(), 1);
+    t.append("c").await;
+    assert_eq!(t.paths(3).await, ["b", "c"]);
+    let other = HistoryLoad {
+        table: table_id("other"),
+        new: new_table("t"),
+        published_version: None,
+        future_times: FutureTimes::Refuse,
+        items: futures::stream::iter(story().into_iter().map(Ok)).boxed(),
+        progress: &|_| {},
+    };
+    refused(c.load_history(other).await, ErrorKind::AlreadyExists, &["default.t"]);
+}
+
+pub(super) async fn foreign_commits_are_taken_in(c: Arc<dyn Catalog>) {
+    let t = Table::create(&c, "t").await;
+    let state = MirrorState::Diverged { version: 1, what: "another writer's".into() };
+    assert!(c.set_mirror(&entry(&c, t.id).await, &state).await.unwrap());
+    let jump = load(&c, "t", vec![Ok(logged(2, 6, &[Action::Add(file("x", 0, 9))]))]).await;
+    refused(jump, ErrorKind::Conflict, &["default.t", "version 2", "version 0"]);
+    let past = load(&c, "t", vec![Ok(logged(0, 5, &[]))]).await;
+    refused(past, ErrorKind::Conflict, &["default.t", "version 0"]);
+    let ms = c.reader(t.id).head().await.unwrap().timestamp + 5;
+    let loaded = load(&c, "t", vec![Ok(logged(1, ms, &[Action::Add(file("x", 0, 9))]))]).await.unwrap();
+    assert_eq!((loaded.current_version, loaded.mirror), (1, MirrorState::Following));
+    t.append("y").await;
+    assert_eq!(t.paths(2).await, ["x", "y"]);
+    t.append("z").await;
+    assert!(c.mark_next_published(t.id, 3, 3).await.unwrap());
+    let loaded = load(&c, "t", vec![Ok(logged(4, ms + 1_000, &[]))]).await.unwrap();
+    assert_eq!(loaded.published_version, Some(3), "the watermark never falls");
+}
+
+pub(super) async fn history_may_begin_at_a_checkpoint(c: Arc<dyn Catalog>) {
+    let (a, b) = (file("a", 0, 9), with_dv(file("b", 0, 9), "x"));
+    let base = HistoryItem::Base(Box::new(BaseState {
+        version: 10,
+        time: CommitTime { ms: 1000, source: TimeSource::File },
+        protocol: protocol(),
+        metadata: metadata("{}"),
+        txns: vec![match txn("x", 5) {
+            Action::Txn(t) => t,
+            other => panic!("{other:?}"),
+        }],
+        domains: vec![],
+        body: None,
+    }));
+    let files = |live: &[&Add], gone: &[&str]| {
+        let removed = gone.iter().map(|path| crate::action::Remove::of(&file(path, 0, 9), 900, true)).collect();
+        HistoryItem::Files(BaseFiles { live: live.iter().copied().cloned().collect(), removed })
+    };
+    let after = || logged(11, 1100, &[remove(&a)]);
+    refused(load(&c, "t", vec![Ok(files(&[&a], &[])), Ok(after())]).await, ErrorKind::Invalid, &["belong to no state"]);
+    refused(
+        load(&c, "t", vec![Ok(base.clone()), Ok(after()), Ok(base.clone())]).await,
+        ErrorKind::Invalid,
+        &["behind its first commit"],
+    );
+    c.abandon_load(c.unfinished_load(&new_table("t").location).await.unwrap().unwrap().table).await.unwrap();
+    // A base that could not be read to its end leaves nothing.
+    let torn = TxnLogError::corrupt("a torn checkpoint");
+    let error = load(&c, "t", vec![Ok(base.clone()), Ok(files(&[&a], &["never"])), Err(torn)]).await;
+    refused(error, ErrorKind::Corrupt, &["a torn checkpoint"]);
+    assert!(
+        c.unfinished_load(&new_table("t").location).await.unwrap().is_none_or(|load| load.current_version.is_none())
+    );
+    let items =
+        [base.clone(), files(&[&file("other", 0, 9)], &["never"]), base, files(&[&a], &[]), files(&[&b], &["gone"])];
+    let entry = load(&c, "t", items.into_iter().chain([after()]).map(Ok).collect()).await.unwrap();
+    assert_eq!((entry.base_version, entry.current_version), (10, 11));
+    let t = Table { catalog: c.clone(), id: entry.id };
+    assert_eq!((t.paths(10).await, t.paths(11).await), (vec!["a".to_string(), "b".into()], vec!["b".to_string()]));
+    let reader = c.reader(t.id);
+    assert_eq!(reader.commit_bytes(10).await.unwrap(), None);
+    let changes = async |from| reader.changes(from, 11).await?.try_collect::<Vec<_>>().await;
+    refused(changes(10).await, ErrorKind::NotFound, &["version 10 of default.t", "begin at 11"]);
+    assert_eq!(first_commit(reader.as_ref(), 10).await.unwrap(), 11);
+    assert_eq!(changes(11).await.unwrap().iter().map(|(version, _)| *version).collect::<Vec<_>>(), [11]);
+    assert_eq!(reader.snapshot(At::Version(10)).await.unwrap().txns["x"].version, 5);
+    for (deleted_after, there) in [(899, vec!["gone".to_string()]), (900, vec![])] {
+        let tombstones = reader.tombstones(10, deleted_after).await.unwrap();
+        let paths: Vec<_> = tombstones.map_ok(|r| r.path).try_collect().await.unwrap();
+        assert_eq!(paths, there, "deleted after {deleted_after}");
+    }
+    refused(
+        reader.snapshot(At::Version(9)).await,
+        ErrorKind::NotFound,
+        &["version 9", "oldest version that is retained is 10"],
+    );
+    refused(reader.snapshot(At::Timestamp(999)).await, ErrorKind::NotFound, &["oldest version that is retained is 10"]);
+    assert_eq!(reader.history(HistoryRange::default()).await.unwrap().len(), 2);
+    let early = t.request(Base::RebaseFrom(9), vec![Action::Add(file("c", 0, 9))]);
+    refused(t.try_commit(early).await, ErrorKind::Invalid, &["version 9", "read the table again"]);
+    t.commit(vec![remove(&b)]).await;
+    assert!(t.paths(12).await.is_empty());
+}
+
+pub(super) async fn an_unfinished_load_is_invisible_and_goes_on(c: Arc<dyn Catalog>) {
+    let mut items: Vec<Result<HistoryItem>> = story().into_iter().take(2).map(Ok).collect();
+    items.push(Err(TxnLogError::corrupt("2.json, line 1: broken JSON")));
+    refused(load(&c, "t", items).await, ErrorKind::Corrupt, &["2.json, line 1"]);
+    assert!(c.tables().await.unwrap().is_empty());
+    let place = Location::parse("/nowhere/t").unwrap();
+    assert_eq!(c.find(&TableRef::Location(place.clone())).await.unwrap(), None);
+    refused(c.reader(table_id("t")).head().await, ErrorKind::NotFound, &["no table"]);
+    let unfinished = c.unfinished_load(&place).await.unwrap().unwrap();
+    let after = unfinished.current_version;
+    let rest = story().into_iter().filter(|i| matches!(i, HistoryItem::Commit(l) if Some(l.version) > after));
+    let entry = load(&c, "t", rest.map(Ok).collect()).await.unwrap();
+    assert_eq!((entry.base_version, entry.current_version), (0, 2));
+    let t = Table { catalog: c.clone(), id: entry.id };
+    assert_eq!((t.paths(1).await, t.paths(2).await), (vec!["a".to_string(), "b".into()], vec!["b".to_string()]));
+    assert_eq!(c.unfinished_load(&place).await.unwrap(), None);
+}
+
 /// The versions of a table as a log would hold them.
 async fn as_logged(t: &Table) -> Vec<HistoryItem> {
     let reader = t.catalog.reader(t.id);

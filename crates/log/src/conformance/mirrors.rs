@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::clients::Clients;
 use super::*;
 
 pub(super) async fn one_publisher_at_a_time(c: Arc<dyn Catalog>) {
@@ -73,24 +74,8 @@ pub(super) async fn a_diverged_table_takes_no_commits(c: Arc<dyn Catalog>) {
 }
 
 pub(super) async fn commits_are_before_a_divergence_or_not_at_all(c: Arc<dyn Catalog>) {
-    const WRITERS: usize = 4;
     let t = Table::create(&c, "t").await;
-    let writers = (0..WRITERS).map(|w| {
-        let t = Table { catalog: t.catalog.clone(), id: t.id };
-        tokio::spawn(async move {
-            for n in 0_u64.. {
-                let request = t.request(Base::RebaseFrom(0), vec![Action::Add(file(&format!("w{w}n{n}"), 0, 9))]);
-                match t.try_commit(request).await {
-                    Ok(outcome) => _ = outcome.committed().unwrap(),
-                    Err(e) => return (n, e),
-                }
-                // In memory nothing waits, and the others have their turn as well.
-                tokio::task::yield_now().await;
-            }
-            unreachable!()
-        })
-    });
-    let writers: Vec<_> = writers.collect();
+    let clients = Clients::start(&t);
     // What they commit is published meanwhile.
     let is_over = Arc::new(AtomicBool::new(false));
     let publisher = tokio::spawn({
@@ -110,18 +95,11 @@ pub(super) async fn commits_are_before_a_divergence_or_not_at_all(c: Arc<dyn Cat
             }
         }
     });
-    while t.head().await < 2 * WRITERS as u64 {
-        tokio::task::yield_now().await;
-    }
+    clients.have_begun().await;
     let diverged = MirrorState::Diverged { version: 1 << 40, what: "another commit".into() };
     assert!(c.set_mirror(&entry(&c, t.id).await, &diverged).await.unwrap());
     let newest = t.head().await;
-    let mut commits = 0;
-    for writer in writers {
-        let (made, e) = writer.await.unwrap();
-        assert!(e.kind() == ErrorKind::Invalid && e.to_string().contains("another commit"), "{e}");
-        commits += made;
-    }
+    let commits = clients.are_refused(ErrorKind::Invalid, "another commit").await;
     assert_eq!((t.head().await, commits), (newest, newest), "none is lost, and none comes after");
     is_over.store(true, Ordering::SeqCst);
     publisher.await.unwrap();

@@ -103,18 +103,3 @@ pub(super) async fn a_transaction_is_later_than_what_it_read(c: Arc<dyn Catalog>
     let committed = c.commit_all(both).await.unwrap().committed().unwrap();
     assert!(committed[0].timestamp > now + MARGIN_MS - 500, "{}", committed[0].timestamp);
 }
-
-pub(super) async fn a_new_epoch_is_in_every_commit_after_it(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
-    let (catalog, before) = c.identity().await.unwrap();
-    c.compared().insert(t.id);
-    let epoch = c.renew_epoch().await.unwrap();
-    assert_ne!(epoch, before);
-    assert_eq!(c.identity().await.unwrap(), (catalog, epoch), "it is the same catalog");
-    assert!(!c.compared().contains(t.id), "what was compared before may be otherwise now");
-    t.append("a").await;
-    let body = c.reader(t.id).commit_bytes(1).await.unwrap().unwrap();
-    let info = crate::Commit::parse(body, "t").unwrap().info().unwrap().0.clone();
-    let ours: crate::Object = info.get(crate::commit::OUR_KEY).unwrap();
-    assert_eq!(ours.get::<String>("epoch"), Some(epoch.to_string()));
-}

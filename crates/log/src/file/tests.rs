@@ -662,6 +662,16 @@ fn version(outcome: Outcome) -> Version {
 }
 
 #[tokio::test]
+async fn a_plain_table_is_written_as_any_log_is() {
+    let log = Fixture::default();
+    let new = NewTable::new("orders".parse().unwrap(), Fixture::location());
+    crate::conformance::run_writer(&writer(log.0.clone()), new, async || {
+        Ok(Arc::new(log.open().await?) as Arc<dyn TxnLogReader>)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_table_is_created_written_and_rebased() {
     let log = Fixture::default();
     let w = writer(log.0.clone());
