@@ -72,9 +72,9 @@ async fn every_database_keeps_every_promise_of_a_catalog() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_database_is_written_as_any_log_is() {
-    for database in databases("writer") {
+    for database in databases("conformance") {
         let dir = tempfile::tempdir().unwrap();
-        let catalog = connect_to(&database.uri(dir.path(), "c"), 1).await.unwrap();
+        let catalog = connect_to(&database.uri(dir.path(), "writer"), 1).await.unwrap();
         let new = NewTable::new("t".parse().unwrap(), Location::parse("/nowhere/t").unwrap());
         let reader = async || Ok(catalog.reader(catalog.tables().await?[0].id));
         conformance::run_writer(&SqlTxnLogWriter::new(catalog.clone()), new, reader).await;
