@@ -182,7 +182,7 @@ pub(crate) fn file_columns() -> Vec<&'static str> {
 }
 
 /// Those that [`file_values`] gives.
-pub(crate) fn columns_of_files(slots: &OwnedSlots) -> impl Iterator<Item = &'static str> {
+pub(crate) fn written_file_columns(slots: &OwnedSlots) -> impl Iterator<Item = &'static str> {
     ["file_key", "path_key"].into_iter().chain(ADD_COLUMNS).chain(slots.columns().iter().copied())
 }
 

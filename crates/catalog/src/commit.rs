@@ -325,14 +325,14 @@ pub(crate) fn store(
     Ok((writes, rows))
 }
 
-/// The rows of files that become live with a version. They are made as they are written, since there may be very many.
+/// The rows of files that become live with a version. They are generated while they are written, since there may be very many.
 fn added_files(table: TableId, version: Version, adds: Vec<(FileKey, Add)>, owned: OwnedSlots) -> Option<Write> {
-    let columns: Vec<_> = ["table_id", "version"].into_iter().chain(codec::columns_of_files(&owned)).collect();
+    let columns: Vec<_> = ["table_id", "version"].into_iter().chain(codec::written_file_columns(&owned)).collect();
     let row = move |(key, add): (FileKey, Add)| {
         let ours = vec![table.0.into(), int(version)];
         Ok([ours, codec::file_values(&key, &add, &owned)?].concat())
     };
-    (!adds.is_empty()).then(|| Write::insert_made("dl_add_files", &columns, adds.into_iter().map(row)))
+    (!adds.is_empty()).then(|| Write::insert_lazy("dl_add_files", &columns, adds.into_iter().map(row)))
 }
 
 /// Remembers which version a commit became, and when.

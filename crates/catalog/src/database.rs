@@ -173,7 +173,7 @@ pub(crate) struct Insert {
     pub(crate) is_unseen: bool,
 }
 
-/// Rows that are made as they are written: there may be very many.
+/// Rows that are generated while they are written: there may be very many.
 type Rows = Box<dyn Iterator<Item = Result<Vec<Value>>> + Send>;
 
 impl Insert {
@@ -183,7 +183,7 @@ impl Insert {
         self.rows.extend(more.rows);
     }
 
-    /// Makes all the rows, and leaves none.
+    /// Generates all the rows, and leaves none.
     pub(crate) fn take_rows(&mut self) -> Result<Vec<Vec<Value>>> {
         self.count = 0;
         std::mem::take(&mut self.rows).into_iter().flatten().collect()
@@ -215,11 +215,11 @@ impl Write {
     }
 
     pub(crate) fn insert(table: &'static str, columns: &[&'static str], rows: Vec<Vec<Value>>) -> Self {
-        Self::insert_made(table, columns, rows.into_iter().map(Ok))
+        Self::insert_lazy(table, columns, rows.into_iter().map(Ok))
     }
 
-    /// The same of rows that are made as they are written.
-    pub(crate) fn insert_made(
+    /// The same with rows that are generated while they are written.
+    pub(crate) fn insert_lazy(
         table: &'static str,
         columns: &[&'static str],
         rows: impl ExactSizeIterator<Item = Result<Vec<Value>>> + Send + 'static,

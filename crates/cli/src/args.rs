@@ -303,7 +303,7 @@ pub(crate) struct DropArgs {
 /// In whose name the life of a table is changed.
 #[derive(Debug, Args)]
 pub(crate) struct OwnerArgs {
-    /// The owner of the table, as `dl show` says it, where that program is not there any more to do this itself
+    /// The owner of the table, as `dl show` says it, for when that program is no longer installed
     #[arg(long, value_name = "OWNER")]
     pub(crate) owner: Option<TableOwner>,
 }

@@ -67,7 +67,7 @@ pub use ids::{Clock, CommitId, SeededClock, SystemClock, TableId, TableName};
 pub use lifecycle::{DropMode, DropTable, InactiveTable, TableLifecycle, TableState};
 pub use listing::{TableListing, TablePage};
 pub use load::{FutureTimes, HistoryLoad, HistoryLoading, UnfinishedLoad};
-pub use local::{Durability, LocalFiles, ModifiedAt, NewFile};
+pub use local::{Durability, LocalFiles, ModifiedAt, NewFile, StagedFiles};
 pub use location::Location;
 pub use lookup::{check_apart, require};
 pub use memory::MemoryCatalog;

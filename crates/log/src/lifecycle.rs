@@ -51,7 +51,8 @@ pub trait TableLifecycle: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] when its name or its place was taken meanwhile, [`ErrorKind::NotFound`] when its
-    /// retention is over, [`ErrorKind::Invalid`] when its files were deleted or it was detached.
+    /// retention is over, [`ErrorKind::Invalid`] when its files were deleted, it was detached, its place is in that of
+    /// another table or around it by now, or it has an owner that is not the committer's.
     async fn undrop_table(&self, table: TableId, name: Option<&TableName>, committer: &Committer)
     -> Result<TableEntry>;
 

@@ -22,7 +22,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
-/// Files of [`LocalFiles::put_new`] that are written at a time: the syncs of several cost little more than one.
+/// Files of [`LocalFiles::stage`] that are written at a time: the syncs of several cost little more than one.
 const STAGED: usize = 16;
 
 /// What has reached the disk when a write is acknowledged.
@@ -50,6 +50,40 @@ pub struct NewFile {
     pub bytes: Bytes,
     /// The time it is to have.
     pub modified: SystemTime,
+}
+
+/// Files that are written and synced, and do not have their names yet. Dropping them removes them.
+#[derive(Debug)]
+pub struct StagedFiles {
+    files: Vec<Staged>,
+    durability: Durability,
+}
+
+impl StagedFiles {
+    /// Puts the files, which are seen in the order in which they were staged: how many there are before the first in whose
+    /// place there is a file already. Their folder is synced once for all of them.
+    ///
+    /// # Errors
+    /// Some of the first may be there then.
+    pub async fn put(self) -> Result<usize> {
+        blocking(move || {
+            let mut folders = std::collections::BTreeSet::new();
+            let mut put = 0;
+            for staged in self.files {
+                match staged.create() {
+                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => break,
+                    done => done.map_err(|e| failed(&staged.target, e))?,
+                }
+                put += 1;
+                folders.extend(staged.target.parent().map(FsPath::to_path_buf));
+            }
+            for folder in folders.iter().filter(|_| self.durability == Durability::Full) {
+                sync(folder).map_err(|e| failed(folder, e))?;
+            }
+            Ok(put)
+        })
+        .await
+    }
 }
 
 /// A local directory as an object store. The directory need not exist before the first put.
@@ -85,12 +119,8 @@ impl LocalFiles {
         .await
     }
 
-    /// Puts new files, which are seen in the order given: how many there are before the first in whose place there is a
-    /// file already. Their folder is synced once for all of them.
-    ///
-    /// # Errors
-    /// Some of the first may be there then.
-    pub async fn put_new(&self, files: Vec<NewFile>) -> Result<usize> {
+    /// Writes files that are to be put where there are none, so that all that is left is to give them their names.
+    pub async fn stage(&self, files: Vec<NewFile>) -> Result<StagedFiles> {
         let stage = |file: NewFile| {
             let this = self.clone();
             blocking(move || {
@@ -99,25 +129,8 @@ impl LocalFiles {
                 staged.map_err(|e| failed(&target, e))
             })
         };
-        let staged: Vec<Staged> = futures::stream::iter(files).map(stage).buffered(STAGED).try_collect().await?;
-        let durability = self.durability;
-        blocking(move || {
-            let mut folders = std::collections::BTreeSet::new();
-            let mut put = 0;
-            for staged in staged {
-                match staged.create() {
-                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => break,
-                    done => done.map_err(|e| failed(&staged.target, e))?,
-                }
-                put += 1;
-                folders.extend(staged.target.parent().map(FsPath::to_path_buf));
-            }
-            for folder in folders.iter().filter(|_| durability == Durability::Full) {
-                sync(folder).map_err(|e| failed(folder, e))?;
-            }
-            Ok(put)
-        })
-        .await
+        let files = futures::stream::iter(files).map(stage).buffered(STAGED).try_collect().await?;
+        Ok(StagedFiles { files, durability: self.durability })
     }
 
     /// The file system below the root; `None` while the root does not exist.
@@ -274,7 +287,8 @@ fn write(
     sync_parent(target, durability)
 }
 
-/// A file that is written and does not have its name yet. Dropped, it is gone.
+/// A file that is written and does not have its name yet. Dropping it removes the file.
+#[derive(Debug)]
 struct Staged {
     target: PathBuf,
     path: PathBuf,
@@ -403,7 +417,11 @@ mod tests {
             modified: at,
         };
         let files = vec![new("y", "1"), new("z", "2"), new("x", "3"), new("w", "4")];
-        assert_eq!(store.put_new(files).await.unwrap(), 2, "up to the one that is there, and nothing behind it");
+        assert_eq!(
+            store.stage(files).await.unwrap().put().await.unwrap(),
+            2,
+            "up to the one that is there, and nothing behind it"
+        );
         assert_eq!(fs::metadata(dir.path().join("not/yet/a=1/z.json")).unwrap().modified().unwrap(), at);
         let mut names: Vec<_> =
             fs::read_dir(dir.path().join("not/yet/a=1")).unwrap().map(|e| e.unwrap().file_name()).collect();

@@ -28,7 +28,8 @@ pub trait Stores: Send + Sync + fmt::Debug {
     /// a put that returned is durable anyway.
     fn open(&self, location: &Location, durability: Durability) -> Result<Arc<dyn ObjectStore>>;
 
-    /// The directory on this machine that [`Self::open`] shows, where files may as well be read from it.
+    /// The directory on this machine that [`Self::open`] shows, where files may as well be read from it and new ones put
+    /// into it: `None` where all that is written has to go through [`Self::open`].
     fn directory(&self, location: &Location) -> Option<PathBuf> {
         let _ = location;
         None

@@ -185,9 +185,11 @@ impl Mirror {
         state: &CheckpointState,
     ) -> Result<bool> {
         let turns = self.turns(entry.id);
-        let _turn = turns.lease.lock().await;
         for _ in 0..TRIES {
+            let turn = turns.lease.lock().await;
             let Some(lease) = self.lease(entry.id).await? else {
+                // Another process has it: the tasks of this one need not wait for that.
+                drop(turn);
                 self.clock.sleep(PAUSE).await;
                 continue;
             };

@@ -142,24 +142,25 @@ pub(crate) struct ExpirySteps {
     options: ExpireOptions,
     histories: Histories,
     over: TablesOver,
-    /// Whether it is the turn of a table that is over.
-    removes: bool,
+    is_removal_next: bool,
 }
 
 impl ExpirySteps {
     pub(crate) fn new(mirror: Mirror, options: ExpireOptions) -> Self {
-        Self { mirror, options, histories: Histories::default(), over: TablesOver::default(), removes: false }
+        Self { mirror, options, histories: Histories::default(), over: TablesOver::default(), is_removal_next: false }
     }
 
-    /// Does the next step; `None` once all is done. After an error, such as that of a catalog that does not answer, the next
-    /// call goes on where this one began.
+    /// Does the next step; `None` once all is done. An error, such as that of a catalog that does not answer, ends nothing:
+    /// the next call takes the next step.
     pub(crate) async fn next(&mut self) -> Result<Option<ExpiryStep>> {
         for _ in 0..2 {
-            let step = match self.removes {
+            // Whatever comes of it: what fails in the one does not keep the other from its turn.
+            let is_removal = self.is_removal_next;
+            self.is_removal_next = !is_removal;
+            let step = match is_removal {
                 true => self.over.step(self.mirror.catalog.as_ref(), self.options.dry_run).await?,
                 false => self.histories.step(&self.mirror, &self.options).await?,
             };
-            self.removes = !self.removes;
             if step.is_some() {
                 return Ok(step);
             }
@@ -218,12 +219,15 @@ struct TablesOver {
     next: VecDeque<InactiveTable>,
     /// The last one that was found.
     last: Option<InactiveTable>,
+    /// Whether there are no more behind it.
+    is_at_end: bool,
 }
 
 impl TablesOver {
     async fn step(&mut self, catalog: &dyn Catalog, dry_run: bool) -> Result<Option<ExpiryStep>> {
-        if self.next.is_empty() {
+        if self.next.is_empty() && !self.is_at_end {
             self.next = catalog.tables_over(self.last.as_ref(), PAGE).await?.into();
+            self.is_at_end = self.next.len() < PAGE;
             self.last = self.next.back().cloned().or(self.last.take());
         }
         let Some(table) = self.next.pop_front() else { return Ok(None) };

@@ -11,7 +11,7 @@ use deltalakedb_log::listing::tables;
 use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{
     Artifact, Catalog, Clock, Commit, Durability, ErrorKind, FutureTimes, Lease, LocalFiles, NewFile, Result,
-    TableEntry, TableId, TableRef, TxnLogError, Version, require,
+    StagedFiles, TableEntry, TableId, TableRef, TxnLogError, Version, require,
 };
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::checksum::{self, Known};
 use crate::commits;
 use crate::put::{Failure, commit_path, put_if_absent, time_of};
-use crate::turns::{Memory, Shared, Worked};
+use crate::turns::{LastCheckpoint, Memory, Shared};
 
 /// Published versions from one checkpoint to the next, unless somebody says otherwise.
 const CHECKPOINT_INTERVAL: u64 = 10;
@@ -258,7 +258,12 @@ impl Mirror {
             // The first of these versions that is put and not noted.
             let mut from = next;
             let newest = some.last().map_or(next, |commit| commit.version);
-            let put = self.put_together(entry, &some).await;
+            let staged = self.stage(entry, &some).await;
+            self.renew_if_old(lease, entry, &mut taken).await?;
+            let put = match staged {
+                Some(staged) => staged.put().await.inspect_err(|e| one_by_one(entry, e)).unwrap_or(0),
+                None => 0,
+            };
             for (n, commit) in some.iter().enumerate() {
                 let version = commit.version;
                 let checksum = if n < put {
@@ -280,28 +285,21 @@ impl Mirror {
                 done.count += 1;
                 done.version = Some(version);
                 next = version + 1;
-                let is_old = self.clock.now_ms() - taken > LEASE_MS / 2;
-                if version == newest || is_old {
+                if version == newest || self.is_old(taken) {
                     self.note_published(entry, Some(lease), from, version).await?;
                     from = next;
-                }
-                if is_old || (version == newest && newest < last) {
-                    taken = self.clock.now_ms();
-                    match self.renew(lease).await? {
-                        Some(renewed) => *lease = renewed,
-                        None => return Err(deltalakedb_log::commit::fenced(&entry.name)),
-                    }
+                    self.renew_if_old(lease, entry, &mut taken).await?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Puts the first of several commits on the local disk, which waits for all of them once: how many. The others are
-    /// put one by one, which says why they cannot be put together.
-    async fn put_together(&self, entry: &TableEntry, commits: &[Unpublished]) -> usize {
-        let Some(folder) = self.stores.directory(&entry.location).filter(|_| commits.len() > 1) else { return 0 };
-        let put = async {
+    /// Writes several commits to the local disk, which waits for all of them once. `None` where they cannot be put together:
+    /// they are put one by one, which says why.
+    async fn stage(&self, entry: &TableEntry, commits: &[Unpublished]) -> Option<StagedFiles> {
+        let folder = self.stores.directory(&entry.location).filter(|_| commits.len() > 1)?;
+        let staged = async {
             let reader = self.catalog.reader(entry.id);
             let mut files = Vec::with_capacity(commits.len());
             for commit in commits {
@@ -312,12 +310,9 @@ impl Mirror {
                     modified: time_of(ms),
                 });
             }
-            Ok::<_, TxnLogError>(LocalFiles::new(folder, self.durability).put_new(files).await?)
+            Ok::<_, TxnLogError>(LocalFiles::new(folder, self.durability).stage(files).await?)
         };
-        put.await.unwrap_or_else(|e| {
-            tracing::debug!(table = %entry.name, error = %e, "commits are put one by one");
-            0
-        })
+        staged.await.inspect_err(|e| one_by_one(entry, e)).ok()
     }
 
     /// Publishes a commit, and says what its checksum is.
@@ -420,13 +415,13 @@ impl Mirror {
             return Ok(());
         }
         let turns = self.turns(entry.id);
-        let is_shared = turns.are_shared();
+        let has_others = turns.have_others();
         let Ok(mut last) = turns.checkpoint.try_lock() else {
             tracing::debug!(table = %entry.name, version = due, "the checkpoint before is still being written");
             return Ok(());
         };
         let begun = self.clock.now_ms();
-        if is_shared && last.as_ref().is_some_and(|last| begun < last.pause_until()) {
+        if has_others && last.as_ref().is_some_and(|last| begun < last.pause_until()) {
             tracing::debug!(table = %entry.name, version = due, "a checkpoint was written a moment ago");
             return Ok(());
         }
@@ -438,7 +433,7 @@ impl Mirror {
                 done.warnings.push(e.to_string());
             }
         }
-        *last = Some(Worked { begun, ended: self.clock.now_ms() });
+        *last = Some(LastCheckpoint { begun, ended: self.clock.now_ms() });
         Ok(())
     }
 
@@ -459,8 +454,18 @@ impl Mirror {
         self.lease_for(table, self.clock.new_uuid()).await
     }
 
-    async fn renew(&self, lease: &Lease) -> Result<Option<Lease>> {
-        self.lease_for(lease.table, lease.holder).await
+    /// Whether half of the time of a lease is over that was taken or renewed then.
+    fn is_old(&self, taken: i64) -> bool {
+        self.clock.now_ms() - taken > LEASE_MS / 2
+    }
+
+    async fn renew_if_old(&self, lease: &mut Lease, entry: &TableEntry, taken: &mut i64) -> Result<()> {
+        if self.is_old(*taken) {
+            *taken = self.clock.now_ms();
+            let renewed = self.lease_for(lease.table, lease.holder).await?;
+            *lease = renewed.ok_or_else(|| deltalakedb_log::commit::fenced(&entry.name))?;
+        }
+        Ok(())
     }
 
     async fn lease_for(&self, table: TableId, holder: Uuid) -> Result<Option<Lease>> {
@@ -502,6 +507,10 @@ impl Done {
         let metadata = known.map(|known| known.snapshot.head.metadata.clone());
         Self { published, entry, metadata }
     }
+}
+
+fn one_by_one(entry: &TableEntry, e: &impl fmt::Display) {
+    tracing::debug!(table = %entry.name, error = %e, "commits are put one by one");
 }
 
 fn no_bytes(entry: &TableEntry, version: Version) -> TxnLogError {

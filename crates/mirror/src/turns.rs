@@ -10,6 +10,8 @@ use crate::checksum::Known;
 use crate::publish::Mirror;
 use crate::settle::Unsettled;
 
+/// The longest pause between two checkpoints that are due.
+const LONGEST_PAUSE_MS: i64 = 60_000;
 /// Tables of which something is remembered.
 const REMEMBERED: usize = 256;
 
@@ -31,28 +33,28 @@ pub(crate) struct Turns {
     /// here, without pauses. Whoever publishes takes it second.
     pub(crate) lease: tokio::sync::Mutex<()>,
     /// Held while a checkpoint that was due is written: when the last one was.
-    pub(crate) checkpoint: tokio::sync::Mutex<Option<Worked>>,
+    pub(crate) checkpoint: tokio::sync::Mutex<Option<LastCheckpoint>>,
     /// How often somebody looked for what is to be published.
     looks: AtomicU64,
 }
 
-/// When some work was done, in milliseconds since 1970.
+/// When the last checkpoint that was due was written, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Worked {
+pub(crate) struct LastCheckpoint {
     pub(crate) begun: i64,
     pub(crate) ended: i64,
 }
 
-impl Worked {
-    /// Until when it is not done again, so that it takes a tenth of the time at most.
+impl LastCheckpoint {
+    /// Until when none is written, so that they take a tenth of the time at most.
     pub(crate) fn pause_until(self) -> i64 {
-        self.ended + 9 * (self.ended - self.begun)
+        self.ended + (9 * (self.ended - self.begun)).clamp(0, LONGEST_PAUSE_MS)
     }
 }
 
 impl Turns {
     /// Whether other tasks work on the table now.
-    pub(crate) fn are_shared(self: &Arc<Self>) -> bool {
+    pub(crate) fn have_others(self: &Arc<Self>) -> bool {
         // One is remembered, one is the caller's.
         Arc::strong_count(self) > 2
     }

@@ -161,7 +161,10 @@ impl DeltaTable {
                 held += needed.spare_held(catalog.as_ref(), reader.as_ref(), *id, &mut found).await?;
                 let batch = found.split_off(found.len().saturating_sub(BATCH));
                 gone.extend_from_slice(&batch);
-                remove(store.as_ref(), batch).await?;
+                remove(store.as_ref(), batch).await.map_err(|e| {
+                    let what = format!("{self} is vacuumed in part: a file cannot be removed, run it again");
+                    TxnLogError::new(ErrorKind::Unavailable, what).with_source(e)
+                })?;
                 (seen, newest) = (newest, marks.go_on(reader.as_ref()).await?);
             }
             Ok::<_, TxnLogError>(())
@@ -169,10 +172,7 @@ impl DeltaTable {
         let removed = removed.await;
         let gone = Vacuumed { held, ..Vacuumed::of(&gone) };
         let ended = marks.end(reader.as_ref(), &gone, removed.is_ok()).await;
-        removed.map_err(|e| {
-            let what = format!("{self} is vacuumed in part: a file cannot be removed, run it again");
-            TxnLogError::new(ErrorKind::Unavailable, what).with_source(e)
-        })?;
+        removed?;
         ended?;
         Ok(gone)
     }
@@ -224,13 +224,31 @@ impl Needed {
     /// Keeps what the versions from one to another brought, which were committed meanwhile. Of those whose history has
     /// ended since, no file is needed that the oldest retained version is without.
     async fn keep_new(&mut self, catalog: &dyn Catalog, table: TableId, (from, to): (Version, Version)) -> Result<()> {
-        let (reader, base) = (catalog.reader(table), require(catalog, &TableRef::Id(table)).await?.base_version);
-        if base < from {
-            return self.keep_since(reader.as_ref(), (from, to)).await;
+        let reader = catalog.reader(table);
+        let oldest = async || Ok::<_, TxnLogError>(require(catalog, &TableRef::Id(table)).await?.base_version);
+        let mut base = oldest().await?;
+        loop {
+            let kept = if base < from {
+                self.keep_since(reader.as_ref(), (from, to)).await
+            } else {
+                self.keep_all_since(reader.as_ref(), (base, to)).await
+            };
+            match kept {
+                // More history has ended while it was read.
+                Err(e) if e.kind() == ErrorKind::NotFound => match oldest().await? {
+                    now if now > base => base = now,
+                    _ => return Err(e),
+                },
+                kept => return kept,
+            }
         }
-        self.keep_version(reader.as_ref(), base).await?;
-        let first = first_commit(reader.as_ref(), base).await?;
-        self.keep_since(reader.as_ref(), (first, to)).await
+    }
+
+    /// Keeps the files of a version, which history may begin with, and what those up to another brought.
+    async fn keep_all_since(&mut self, reader: &dyn TxnLogReader, (base, to): (Version, Version)) -> Result<()> {
+        self.keep_version(reader, base).await?;
+        let first = first_commit(reader, base).await?;
+        self.keep_since(reader, (first, to)).await
     }
 
     /// Keeps what the versions from one to another brought.
@@ -282,7 +300,7 @@ impl Needed {
     }
 
     /// Gives `found` each file that a commit before all that need one removed, or had only as a file of changes; a page
-    /// of commits at a time, after which `found` may take its time.
+    /// of commits at a time, after which `found` may take its time. Commits whose history ends meanwhile are left out.
     async fn over(
         &mut self,
         reader: &dyn TxnLogReader,
@@ -291,7 +309,7 @@ impl Needed {
         let ((first, last), location) = (self.before, self.place.location().clone());
         for from in (first..=last).step_by(PAGE as usize) {
             let mut page = HashMap::new();
-            walk(reader, (from, last.min(from + PAGE - 1)), |action| {
+            let walked = walk(reader, (from, last.min(from + PAGE - 1)), |action| {
                 let mut over = |path: &str, size: Option<i64>| {
                     let path = self.place.below(path);
                     let path = std::str::from_utf8(&path).ok().and_then(|path| Path::parse(path).ok());
@@ -313,7 +331,11 @@ impl Needed {
                 }
                 Ok(())
             })
-            .await?;
+            .await;
+            match walked {
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                walked => walked?,
+            }
             found(page).await?;
         }
         Ok(())

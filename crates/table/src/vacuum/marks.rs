@@ -100,7 +100,7 @@ impl<'a> Marks<'a> {
         }
     }
 
-    /// Says that the vacuum is over. History may have ended since it began, so the commit builds on the newest version.
+    /// Commits `VACUUM END`. History may have ended since it began, so the commit builds on the newest version.
     pub(super) async fn end(&self, reader: &dyn TxnLogReader, gone: &Vacuumed, completed: bool) -> Result<()> {
         let base = reader.head().await?.version;
         let mut parameters = Object::default();
