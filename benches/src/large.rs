@@ -1,4 +1,4 @@
-//! One commit of very many files: how fast it is, and what it takes beside what the caller holds.
+//! One commit of very many files: its rate, and the memory that it takes in addition to the request.
 
 use std::fs;
 use std::path::Path;
@@ -47,7 +47,7 @@ pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server,
 /// In a process of its own: the bytes by which resident memory grew at its peak, over the connection and the request that
 /// are there, and the seconds.
 pub(crate) async fn commit(uri: &str, table: &str, count: &str) -> Result<[f64; 2]> {
-    let wrong = || deltalakedb_log::TxnLogError::invalid(format!("{count:?} is no number of files"));
+    let wrong = || deltalakedb_log::TxnLogError::invalid(format!("{count:?} is not a number of files"));
     let (table, count) = (table.parse::<TableId>()?, count.parse::<i64>().map_err(|_| wrong())?);
     let catalog: Arc<dyn Catalog> = deltalakedb_catalog::connect(uri).await?;
     let head = catalog.reader(table).head().await?.version;

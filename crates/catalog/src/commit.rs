@@ -280,8 +280,8 @@ pub(crate) async fn check_free(session: &mut dyn Session, new: &NewTable, own: O
     own.map_or(Ok(()), |name| Err(same_id(name)))
 }
 
-/// The rows of a commit but for its table's head, and how many rows they change. What is `prepared` keeps the files that
-/// it adds if it is looked at again.
+/// The rows of a commit but for its table's head, and how many rows they change. With `is_kept`, `prepared` keeps
+/// the files that it adds, for conflict checks of later transactions in the batch.
 pub(crate) fn store(
     catalog: &SqlCatalog,
     request: &CommitRequest,

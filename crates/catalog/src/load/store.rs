@@ -317,7 +317,7 @@ fn joined(writes: Vec<Write>) -> Vec<Write> {
     joined
 }
 
-/// A log without protocol or metadata is no table.
+/// Refuses a log that has no protocol or no metadata.
 async fn check_complete(session: &mut dyn Session, table: TableId, new: &NewTable) -> Result<()> {
     let sql = "SELECT protocol_version, metadata_version FROM dl_tables WHERE table_id = ?";
     let mut row = session.query(sql, vec![table.0.into()]).await?.pop();
@@ -388,7 +388,7 @@ impl Stored {
     }
 }
 
-/// The files of a batch: which are live as it goes on, and what must be written at its end.
+/// The files of a batch: those that are live after each version, and the rows to write at its end.
 struct Files {
     live: HashMap<FileKey, Life>,
     rows: Vec<(FileKey, Version, Option<Version>, Vec<Value>)>,

@@ -27,7 +27,7 @@ fn long() -> i64 {
     if is_soak() { 1_000_000 } else { 200_000 }
 }
 
-/// Live files beside those, of a table that has many.
+/// Additional live files of a table that has many.
 fn many_files() -> i64 {
     if is_soak() { 10_000_000 } else { 100_000 }
 }

@@ -71,7 +71,7 @@ pub(super) async fn every_conflict_rule_holds(c: Arc<dyn Catalog>) {
         &FileAlreadyRemoved("a".into()),
     );
 
-    // Whoever adds a file again, with other statistics for example, would bring back the rows that were deleted.
+    // To add a file again, with other statistics for example, would bring back the rows that were deleted.
     let marked = || vec![remove(&a), Action::Add(with_dv(a.clone(), "dv"))];
     let adds_again = race(&c, marked(), |r| r.content = Content::Actions(vec![Action::Add(a.clone())])).await;
     conflict(adds_again, 2, &DeletionVectorChanged("a".into()));

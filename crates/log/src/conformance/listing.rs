@@ -241,7 +241,7 @@ pub(super) async fn a_table_that_is_over_is_removed(c: Arc<dyn Catalog>, clock: 
     let (detached, deleted) = (Table::create(&c, "detached").await, Table::create(&c, "deleted").await);
     drop_as(&detached, DropMode::Detach).await;
     drop_as(&deleted, DropMode::DeleteFiles).await;
-    // Whoever sends again what made a table learns what became of it for a week, however short the retention is.
+    // The request that made a table gets the same answer for a week when it is sent again, however short the retention is.
     assert!(over(&c).await.is_empty());
     refused(
         c.remove_table(t.id).await,
