@@ -445,19 +445,20 @@ async fn lock_heads(
     let mut tables = HashSet::new();
     let (first, others): (Vec<_>, Vec<_>) = requests.iter().copied().partition(|request| tables.insert(request.table));
     // The pairs are rows, and each leads to its commit id by key: as alternatives in a condition, four or more of them
-    // would make SQLite go through all ids that the tables ever had.
+    // would make SQLite go through all ids that the tables ever had. It keeps the order of a CROSS JOIN; with any other it
+    // goes through the large table, and looks each row up among the pairs, once these are some hundreds.
     let sql = format!(
         "WITH own (table_id, commit_id) AS (VALUES {}) \
          SELECT t.table_id, t.namespace, t.name, t.owner, t.state, mirror.state, mirror.diverged_version, \
          mirror.diverged_what, t.base_version, t.current_version, t.current_ts, t.protocol_version, t.metadata_version, \
          v.set_hash, \
          own.commit_id, c.version, c.committed_at, {}, {}, {} FROM own \
-         JOIN dl_tables t ON t.table_id = own.table_id JOIN dl_mirrors mirror ON mirror.table_id = t.table_id \
+         CROSS JOIN dl_tables t JOIN dl_mirrors mirror ON mirror.table_id = t.table_id \
          JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
          JOIN dl_protocol_updates p ON p.table_id = t.table_id AND p.version = t.protocol_version \
          JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version \
          LEFT JOIN dl_commit_ids c ON c.table_id = own.table_id AND c.commit_id = own.commit_id \
-         WHERE t.state <> 'loading'",
+         WHERE t.table_id = own.table_id AND t.state <> 'loading'",
         vec!["(?, ?)"; first.len()].join(", "),
         Slots::subquery("t"),
         read::qualified("p", &PROTOCOL_COLUMNS),
@@ -474,7 +475,7 @@ async fn lock_heads(
     for requests in others.chunks(KEYS) {
         let sql = format!(
             "WITH own (table_id, commit_id) AS (VALUES {}) SELECT c.table_id, c.commit_id, c.version, c.committed_at \
-             FROM own JOIN dl_commit_ids c ON c.table_id = own.table_id AND c.commit_id = own.commit_id",
+             FROM own CROSS JOIN dl_commit_ids c WHERE c.table_id = own.table_id AND c.commit_id = own.commit_id",
             vec!["(?, ?)"; requests.len()].join(", "),
         );
         for mut row in session.query(&sql, ids(requests)).await? {
@@ -548,8 +549,8 @@ async fn live_files(session: &mut dyn Session, requests: &[&CommitRequest]) -> R
     for paths in paths.chunks(KEYS) {
         let sql = format!(
             "WITH own (table_id, path_key) AS (VALUES {}) SELECT a.table_id, a.file_key, {} FROM own \
-             JOIN dl_add_files a ON a.table_id = own.table_id AND a.path_key = own.path_key \
-             WHERE a.removed_version IS NULL",
+             CROSS JOIN dl_add_files a WHERE a.table_id = own.table_id AND a.path_key = own.path_key \
+             AND a.removed_version IS NULL",
             vec!["(?, ?)"; paths.len()].join(", "),
             read::qualified("a", &ADD_COLUMNS),
         );
