@@ -52,7 +52,7 @@ pub(crate) async fn commit(uri: &str, table: &str, count: &str) -> Result<[f64; 
     let catalog: Arc<dyn Catalog> = deltalakedb_catalog::connect(uri).await?;
     let head = catalog.reader(table).head().await?.version;
     let name = |n| format!("day=a/part-{n:08}-{}.c000.snappy.parquet", SystemClock.new_uuid());
-    let adds = (0..count).map(|n| Action::Add(actions::file(&name(n), n, n + 9))).collect();
+    let adds = (0..count).map(|n| Action::add(actions::file(&name(n), n, n + 9))).collect();
     let request = CommitRequest::new(table, SystemClock.new_uuid(), Base::RebaseFrom(head), adds);
     fs::write("/proc/self/clear_refs", "5").map_err(unavailable)?;
     let before = resident("VmRSS:")?;

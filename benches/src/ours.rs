@@ -316,7 +316,7 @@ async fn commit_one(catalog: &Arc<dyn Catalog>, table: TableId, head: Version, n
 
 /// A blind append of one file.
 fn append_one(table: TableId, base: Version, name: &str) -> CommitRequest {
-    let add = Action::Add(actions::file(&format!("day=a/{name}.parquet"), 0, 9));
+    let add = Action::add(actions::file(&format!("day=a/{name}.parquet"), 0, 9));
     CommitRequest::new(table, SystemClock.new_uuid(), Base::RebaseFrom(base), vec![add])
 }
 

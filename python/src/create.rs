@@ -205,7 +205,7 @@ fn spec_of(
 
 fn adds_of(lines: &[String]) -> PyResult<Vec<Add>> {
     let adds = actions_of(lines)?.into_iter().map(|action| match action {
-        Action::Add(add) => Ok(add),
+        Action::Add(add) => Ok(Arc::unwrap_or_clone(add)),
         _ => Err(PyTypeError::new_err("a new table has no files to remove")),
     });
     adds.collect()

@@ -187,7 +187,8 @@ pub(crate) fn written_file_columns(slots: &OwnedSlots) -> impl Iterator<Item = &
 }
 
 pub(crate) fn file_values(key: &FileKey, add: &Add, slots: &OwnedSlots) -> Result<Vec<Value>> {
-    let mut values = vec![key.0.as_slice().into(), PathKey::new(&add.path).0.as_slice().into()];
+    let mut values = Vec::with_capacity(2 + ADD_COLUMNS.len() + slots.columns().len());
+    values.extend([key.0.as_slice().into(), PathKey::new(&add.path).0.as_slice().into()]);
     values.extend(add_values(add)?);
     values.extend(slots.values(add));
     Ok(values)
@@ -199,9 +200,9 @@ fn path(path: &str) -> String {
     path.replace('\0', "%00")
 }
 
-fn add_values(add: &Add) -> Result<Vec<Value>> {
+fn add_values(add: &Add) -> Result<[Value; ADD_COLUMNS.len()]> {
     let dv = add.deletion_vector.as_ref().map(|dv| bytes(&dv.to_json()));
-    Ok(vec![
+    Ok([
         path(&add.path).into(),
         add.size.into(),
         json(&add.partition_values)?,

@@ -280,20 +280,16 @@ pub(crate) async fn check_free(session: &mut dyn Session, new: &NewTable, own: O
     own.map_or(Ok(()), |name| Err(same_id(name)))
 }
 
-/// The rows of a commit but for its table's head, and how many rows they change. With `is_kept`, `prepared` keeps
-/// the files that it adds, for conflict checks of later transactions in the batch.
+/// The rows of a commit but for its table's head, and how many rows they change.
 pub(crate) fn store(
     catalog: &SqlCatalog,
     request: &CommitRequest,
     current: &Current,
-    prepared: &mut Prepared,
-    is_kept: bool,
+    prepared: &Prepared,
     slots: &mut Slots,
 ) -> Result<(Vec<Write>, u64)> {
     let (table, committed_at) = (request.table, prepared.committed_at);
     let summary = CommitSummary::of(prepared.version, committed_at, Some(&prepared.info), &prepared.changes);
-    let adds = &mut prepared.changes.adds;
-    let adds = if is_kept { adds.clone() } else { std::mem::take(adds) };
     let changes = &prepared.changes;
     let mut writes = Vec::new();
     if let Base::Create(new) = &request.base {
@@ -301,14 +297,14 @@ pub(crate) fn store(
     }
     writes.extend(end_files(table, prepared.version, &prepared.ended));
     let before = current.state.as_ref().map(|(_, metadata)| metadata);
-    let has_layout = !adds.is_empty() || changes.metadata.is_some() || !changes.domains.is_empty();
+    let has_layout = !changes.adds.is_empty() || changes.metadata.is_some() || !changes.domains.is_empty();
     if let Some(metadata) = changes.metadata.as_ref().or(before).filter(|_| has_layout) {
         let schema = Arc::new(Schema::parse(&metadata.schema_string, &metadata.partition_columns)?);
         if changes.metadata.is_some() || !changes.domains.is_empty() {
             let first = slots.assign(&schema, metadata, &changes.domains);
             writes.extend(slots.insert(table, first));
         }
-        writes.extend(added_files(table, prepared.version, adds, slots.owned(schema)));
+        writes.extend(added_files(table, prepared.version, changes.adds.clone(), slots.owned(schema)));
     }
     writes.extend(changes_but_files(table, prepared.version, changes)?);
     let time = CommitTime { ms: committed_at, source: prepared.time_source };
@@ -326,12 +322,10 @@ pub(crate) fn store(
 }
 
 /// The rows of files that become live with a version. They are generated while they are written, since there may be very many.
-fn added_files(table: TableId, version: Version, adds: Vec<(FileKey, Add)>, owned: OwnedSlots) -> Option<Write> {
+fn added_files(table: TableId, version: Version, adds: Vec<(FileKey, Arc<Add>)>, owned: OwnedSlots) -> Option<Write> {
     let columns: Vec<_> = ["table_id", "version"].into_iter().chain(codec::written_file_columns(&owned)).collect();
-    let row = move |(key, add): (FileKey, Add)| {
-        let ours = vec![table.0.into(), int(version)];
-        Ok([ours, codec::file_values(&key, &add, &owned)?].concat())
-    };
+    let row =
+        move |(key, add): (FileKey, Arc<Add>)| Ok(behind(table, version, codec::file_values(&key, &add, &owned)?));
     (!adds.is_empty()).then(|| Write::insert_lazy("dl_add_files", &columns, adds.into_iter().map(row)))
 }
 
@@ -399,7 +393,9 @@ pub(crate) fn remove_file_columns() -> Vec<&'static str> {
 
 /// What a row of `dl_remove_files` says in them.
 pub(crate) fn remove_file_values(key: &FileKey, remove: &Remove) -> Result<Vec<Value>> {
-    Ok([vec![key.0.as_slice().into()], codec::remove_values(remove)?].concat())
+    let mut values = vec![key.0.as_slice().into()];
+    values.extend(codec::remove_values(remove)?);
+    Ok(values)
 }
 
 /// Rows that belong to a version. None, no statement.
@@ -411,9 +407,16 @@ fn of_version(
     rows: Vec<Vec<Value>>,
 ) -> Option<Write> {
     let columns = [&["table_id", "version"], columns].concat();
-    let ours = || vec![table.0.into(), int(version)];
-    let rows: Vec<_> = rows.into_iter().map(|row| [ours(), row].concat()).collect();
+    let rows: Vec<_> = rows.into_iter().map(|row| behind(table, version, row)).collect();
     (!rows.is_empty()).then(|| Write::insert(to, &columns, rows))
+}
+
+/// The values of a row behind those that say which version it is of.
+fn behind(table: TableId, version: Version, values: Vec<Value>) -> Vec<Value> {
+    let mut row = Vec::with_capacity(values.len() + 2);
+    row.extend([table.0.into(), int(version)]);
+    row.extend(values);
+    row
 }
 
 pub(crate) const VERSION_COLUMNS: [&str; 19] = [

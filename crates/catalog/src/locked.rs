@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use deltalakedb_log::action::Add;
 use deltalakedb_log::commit::{
     self, Base, CommitRequest, Committed, ConflictChecker, Content, Current, Outcome, Prepared, WinningCommit,
@@ -245,8 +246,12 @@ impl<'a> LockedTables<'a> {
     ) -> Result<Addition<'r>, Failure> {
         let head = self.heads.get(&request.table).ok_or_else(not_locked)?;
         let mut slots = head.slots.clone();
-        let stored = store(self.catalog, request, &head.current, &mut prepared, self.left > 0, &mut slots);
+        let stored = store(self.catalog, request, &head.current, &prepared, &mut slots);
         let (mut writes, mut rows) = stored.map_err(Failure::Own)?;
+        if self.left == 0 {
+            // Nobody is judged by it any more, and it may be large.
+            prepared.body = Bytes::new();
+        }
         if let Some(references) = named.record(self.session.as_mut(), &head.current.name).await? {
             rows += references.rows();
             writes.push(references);
@@ -371,7 +376,7 @@ impl LockedHead {
             self.live.values_mut().for_each(|files| files.retain(|(key, _)| !ended.contains(key)));
         }
         for (key, add) in &prepared.changes.adds {
-            self.live.entry(PathKey::new(&add.path)).or_default().push((*key, add.clone()));
+            self.live.entry(PathKey::new(&add.path)).or_default().push((*key, Add::clone(add)));
         }
         self.new.push(NewCommit { prepared, parsed: None });
     }

@@ -3,6 +3,7 @@
 //! WAL lets readers go on while a writer commits; `synchronous=FULL` syncs the WAL at every COMMIT but those of notes. Writers of this
 //! process queue for one connection, writers of other processes wait in SQLite's busy handler.
 
+use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -234,19 +235,14 @@ impl Session for SqliteSession {
     }
 
     async fn write(&mut self, writes: Vec<Write>) -> Result<u64> {
-        // Small writes go together: a statement costs a way to the connection's thread and back.
-        let (mut changed, mut sql, mut together) = (0, String::new(), Vec::new());
-        for statement in writes.into_iter().flat_map(statements) {
-            let (statement, params) = statement?;
-            if together.len() + params.len() > MAX_PARAMETERS {
-                changed += self.run(std::mem::take(&mut sql), std::mem::take(&mut together)).await?;
-            }
-            sql.push_str(&statement);
-            sql.push_str("; ");
-            together.extend(params);
-        }
-        if !sql.is_empty() {
-            changed += self.run(sql, together).await?;
+        let all: Statements = Box::new(writes.into_iter().flat_map(statements));
+        let mut statements = all.peekable();
+        let (mut changed, mut next) = (0, together(&mut statements)?);
+        while let Some((sql, params)) = next {
+            // The connection has a thread of its own: while it runs these, the next ones are made.
+            let (run, following) = futures::join!(self.run(sql, params), async { together(&mut statements) });
+            changed += run?;
+            next = following?;
         }
         Ok(changed)
     }
@@ -270,9 +266,28 @@ impl SqliteSession {
 
 /// A statement and what it binds.
 type Statement = Result<(String, Vec<Value>)>;
+type Statements = Box<dyn Iterator<Item = Statement> + Send>;
+
+/// The next statements, as many as bind no more parameters than SQLite takes: one costs a way to the connection's thread
+/// and back.
+fn together(statements: &mut Peekable<Statements>) -> Result<Option<(String, Vec<Value>)>> {
+    let mut taken: Option<(String, Vec<Value>)> = None;
+    let fits = |taken: &Option<(String, Vec<Value>)>, next: &Statement| match (taken, next) {
+        (Some((_, before)), Ok((_, params))) => before.len() + params.len() <= MAX_PARAMETERS,
+        _ => true,
+    };
+    while let Some(statement) = statements.next_if(|next| fits(&taken, next)) {
+        let (statement, more) = statement?;
+        let (sql, params) = taken.get_or_insert_default();
+        sql.push_str(&statement);
+        sql.push_str("; ");
+        params.extend(more);
+    }
+    Ok(taken)
+}
 
 /// A write as statements that bind no more parameters than SQLite takes, each made when it is its turn.
-fn statements(write: Write) -> Box<dyn Iterator<Item = Statement> + Send> {
+fn statements(write: Write) -> Statements {
     let insert = match write {
         Write::Run(sql, params) => return Box::new(std::iter::once(Ok((sql, params)))),
         Write::Insert(insert) => insert,

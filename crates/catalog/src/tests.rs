@@ -257,7 +257,7 @@ async fn recorded(dir: &std::path::Path) -> (SqlCatalog, Record) {
 
 fn append(id: TableId, base: u64, path: &str) -> CommitRequest {
     let operation = Uuid::from_u128(path.bytes().fold(7_u128, |n, b| n.wrapping_mul(257).wrapping_add(b.into())));
-    CommitRequest::new(id, operation, Base::RebaseFrom(base), vec![Action::Add(actions::file(path, 0, 9))])
+    CommitRequest::new(id, operation, Base::RebaseFrom(base), vec![Action::add(actions::file(path, 0, 9))])
 }
 
 #[tokio::test]
@@ -298,8 +298,8 @@ async fn namespaces_of_new_tables_are_written_last_and_in_order() {
         catalog.commit_all(requests).await.unwrap().committed().unwrap();
         let statements = record.statements();
         let last = statements.split_at(statements.len() - 3).1;
-        assert!(last.iter().all(|(sql, _)| sql.contains("INTO dl_namespaces")), "{last:?}");
-        let named: Vec<_> = last.iter().map(|(_, params)| params[0].clone()).collect();
+        assert!(last.iter().all(|s| s.sql.contains("INTO dl_namespaces")), "{last:?}");
+        let named: Vec<_> = last.iter().map(|s| s.params[0].clone()).collect();
         assert_eq!(named, ["a", "b", "c"].map(Value::from));
     }
 }
@@ -342,7 +342,7 @@ async fn a_question_may_be_long_and_widths_may_differ() {
         let catalog = connect_to(&database.uri(dir.path(), "long"), 1).await.unwrap();
         let id = create(&catalog).await;
         // Files of every width from one value to all there are.
-        let files = (0..63).map(|n| Action::Add(actions::file(&format!("f{n}"), n, n + (1_i64 << n) - 1)));
+        let files = (0..63).map(|n| Action::add(actions::file(&format!("f{n}"), n, n + (1_i64 << n) - 1)));
         let base = Base::Exactly(0);
         let request = CommitRequest::new(id, Uuid::from_u128(9), base, files.collect());
         catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();

@@ -4,6 +4,7 @@
 //! order, so the same action always gives the same bytes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::ser::SerializeMap;
@@ -32,8 +33,8 @@ pub enum Action {
     Protocol(Protocol),
     /// Schema, partitioning and configuration.
     Metadata(Metadata),
-    /// A data file becomes part of the table.
-    Add(Add),
+    /// A data file becomes part of the table. Shared, since a commit may have very many.
+    Add(Arc<Add>),
     /// A data file leaves the table.
     Remove(Remove),
     /// A file of change data.
@@ -311,6 +312,11 @@ pub struct Sidecar {
 }
 
 impl Action {
+    /// A data file becomes part of the table.
+    pub fn add(add: Add) -> Self {
+        Self::Add(Arc::new(add))
+    }
+
     /// The file that it adds, if it does.
     pub fn as_add(&self) -> Option<&Add> {
         match self {
@@ -336,7 +342,7 @@ impl Action {
             "commitInfo" => Ok(Action::CommitInfo(CommitInfo(fields()?.rest()))),
             "protocol" => named(Protocol::parse(fields()?).map(Action::Protocol)),
             "metaData" => named(Metadata::parse(fields()?).map(Action::Metadata)),
-            "add" => named(Add::parse(fields()?).map(Action::Add)),
+            "add" => named(Add::parse(fields()?).map(Action::add)),
             "remove" => named(Remove::parse(fields()?).map(Action::Remove)),
             "cdc" => named(Cdc::parse(fields()?).map(Action::Cdc)),
             "txn" => named(Txn::parse(fields()?).map(Action::Txn)),
@@ -367,6 +373,12 @@ impl Action {
     /// The action as one line of JSON, without a line end.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The same behind what is there already, with a line end.
+    pub(crate) fn write_line(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(self.to_json().as_bytes());
+        bytes.push(b'\n');
     }
 }
 
@@ -534,14 +546,11 @@ impl Commit {
         })
     }
 
-    /// Renders actions: one line each, every line ended.
-    pub fn render(actions: Vec<Action>) -> Self {
-        let mut text = String::new();
-        for action in &actions {
-            text.push_str(&action.to_json());
-            text.push('\n');
-        }
-        Self { bytes: text.into(), actions }
+    /// The bytes of actions: one line each, every line ended.
+    pub fn render<'a>(actions: impl IntoIterator<Item = &'a Action>) -> Bytes {
+        let mut bytes = Vec::new();
+        actions.into_iter().for_each(|action| action.write_line(&mut bytes));
+        bytes.into()
     }
 
     /// The exact bytes.

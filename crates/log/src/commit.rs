@@ -193,11 +193,10 @@ pub struct CommitRequest {
 impl CommitRequest {
     /// A request whose id is made of `operation` and the actions, and that read nothing.
     pub fn new(table: TableId, operation: Uuid, base: Base, actions: Vec<Action>) -> Self {
-        let rendered = Commit::render(actions.clone());
         Self {
             owner: base.owner(),
             table,
-            commit_id: CommitId::new(operation, rendered.bytes()),
+            commit_id: CommitId::new(operation, &Commit::render(&actions)),
             base,
             reads: Reads::default(),
             isolation: None,
@@ -456,13 +455,18 @@ pub fn prepare(
     let version = current.version.map_or(0, |v| v + 1);
     let isolation = isolation(request, current.state.as_ref().map(|(_, metadata)| metadata));
     let our_time = stamp.time_of(current)?;
-    // The one copy of the actions: there may be many.
-    let commit = match &request.content {
-        Content::Actions(_) => Commit::render(stamped(request, current, stamp, our_time, isolation)),
-        Content::Verbatim(verbatim) => verbatim.commit().clone(),
+    let (body, info, changes) = match &request.content {
+        Content::Actions(actions) => {
+            let (info, actions) = stamped(request, actions, current, stamp, our_time, isolation);
+            let mut body = Vec::new();
+            let changes = Changes::from_actions(actions.inspect(|action| action.write_line(&mut body)));
+            (body.into(), info, changes)
+        }
+        Content::Verbatim(verbatim) => {
+            let commit = verbatim.commit();
+            (commit.bytes().clone(), commit.info().cloned().unwrap_or_default(), Changes::of(commit.actions()))
+        }
     };
-    let (body, info) = (commit.bytes().clone(), commit.info().cloned().unwrap_or_default());
-    let changes = Changes::from_actions(commit.into_actions());
     let after = check_legal(request, current, &changes)?;
     let time = match &request.content {
         Content::Actions(_) => CommitTime { ms: our_time, source: TimeSource::Clock },
@@ -781,51 +785,59 @@ fn check_paths(changes: &Changes) -> Result<(), String> {
             return Err(format!("both adds and removes {}", remove.path));
         }
     }
+    // Files of one path are one file, but for their deletion vectors.
+    if changes.adds.iter().all(|(_, add)| add.deletion_vector.is_none()) {
+        return Ok(());
+    }
     match changes.adds.iter().find(|(_, add)| !added.insert(PathKey::new(&add.path))) {
         Some((_, add)) => Err(format!("adds {} twice", add.path)),
         None => Ok(()),
     }
 }
 
-/// The request's actions as they go to the log: our `commitInfo` first, removes made of what we store.
-fn stamped(
+/// Our `commitInfo`, and all actions as they go to the log: it first, and removes made of what we store.
+fn stamped<'a>(
     request: &CommitRequest,
-    current: &Current,
+    actions: &'a [Action],
+    current: &'a Current,
     stamp: &Stamp,
     committed_at: i64,
     isolation: Isolation,
-) -> Vec<Action> {
-    let version = current.version.map_or(0, |v| v + 1);
-    let mut actions = vec![Action::CommitInfo(CommitInfo::default())];
-    let mut given = CommitInfo::default();
-    let before = current.state.as_ref().is_some_and(|(_, m)| m.is_on(ICT));
-    let mut in_commit_time = before;
-    for action in request.actions() {
+) -> (CommitInfo, impl Iterator<Item = Action> + use<'a>) {
+    let (mut given, mut metadata) = (None, None);
+    for action in actions {
         match action {
-            Action::CommitInfo(info) => given = info.clone(),
-            Action::Remove(r) => match current.live.get(&r.key()) {
-                Some(add) => actions.push(Action::Remove(render_remove(r, add, committed_at))),
-                None => actions.push(action.clone()),
-            },
-            Action::Metadata(m) => {
-                let mut m = m.clone();
-                in_commit_time = m.is_on(ICT);
-                if in_commit_time && !before && version > 0 {
-                    let at = [("Version", version.to_string()), ("Timestamp", committed_at.to_string())];
-                    for (what, value) in at {
-                        m.configuration.insert(format!("delta.inCommitTimestampEnablement{what}"), Some(value));
-                    }
-                }
-                actions.push(Action::Metadata(m));
-            }
-            other => actions.push(other.clone()),
+            Action::CommitInfo(info) => given = Some(info),
+            Action::Metadata(new) => metadata = Some(new),
+            _ => {}
         }
     }
+    let before = current.state.as_ref().is_some_and(|(_, metadata)| metadata.is_on(ICT));
+    let in_commit_time = metadata.map_or(before, |metadata| metadata.is_on(ICT));
     let changes_what_is_there = |a: &Action| matches!(a, Action::Remove(_) | Action::Metadata(_));
-    let blind = request.reads.is_blind() && !request.actions().iter().any(changes_what_is_there);
-    let info = our_info(given.0, request, current, stamp, InfoFacts { committed_at, in_commit_time, isolation, blind });
-    actions[0] = Action::CommitInfo(CommitInfo(info));
-    actions
+    let blind = request.reads.is_blind() && !actions.iter().any(changes_what_is_there);
+    let given = given.map_or_else(Object::default, |info| info.0.clone());
+    let facts = InfoFacts { committed_at, in_commit_time, isolation, blind };
+    let info = CommitInfo(our_info(given, request, current, stamp, facts));
+    let begins = current.version.map(|v| v + 1).filter(|_| in_commit_time && !before);
+    let rest =
+        actions.iter().filter(|action| !matches!(action, Action::CommitInfo(_))).map(move |action| match action {
+            Action::Remove(remove) => match current.live.get(&remove.key()) {
+                Some(add) => Action::Remove(render_remove(remove, add, committed_at)),
+                None => action.clone(),
+            },
+            Action::Metadata(metadata) => {
+                let mut metadata = metadata.clone();
+                if let Some(version) = begins {
+                    let at = [("Version", version.to_string()), ("Timestamp", committed_at.to_string())];
+                    let key = |what| format!("delta.inCommitTimestampEnablement{what}");
+                    metadata.configuration.extend(at.map(|(what, value)| (key(what), Some(value))));
+                }
+                Action::Metadata(metadata)
+            }
+            other => other.clone(),
+        });
+    (info.clone(), std::iter::once(Action::CommitInfo(info)).chain(rest))
 }
 
 /// The property of tables with in-commit timestamps.

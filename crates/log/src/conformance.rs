@@ -210,7 +210,7 @@ impl Table {
     }
 
     async fn append(&self, path: &str) -> Committed {
-        self.commit(vec![Action::Add(file(path, 0, 9))]).await
+        self.commit(vec![Action::add(file(path, 0, 9))]).await
     }
 
     async fn head(&self) -> Version {

@@ -261,9 +261,9 @@ impl Table {
                 removed.get_or_insert(version);
             }
         }
-        self.refer(changes.adds.iter().map(|(_, add)| add));
+        self.refer(changes.adds.iter().map(|(_, add)| add.as_ref()));
         for (key, add) in changes.adds {
-            self.files.insert((key, version), (add, None));
+            self.files.insert((key, version), (Arc::unwrap_or_clone(add), None));
         }
         self.removes.extend(changes.removes.into_iter().map(|(key, remove)| ((key, version), remove)));
         if let Some(p) = changes.protocol {

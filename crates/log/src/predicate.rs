@@ -292,7 +292,7 @@ mod tests {
             serde_json::to_string(stats).unwrap()
         );
         match Action::parse_line(&line).unwrap().remove(0) {
-            Action::Add(add) => add,
+            Action::Add(add) => std::sync::Arc::unwrap_or_clone(add),
             other => panic!("{other:?}"),
         }
     }

@@ -1,6 +1,7 @@
 //! What a table is at one version, and how a sequence of commits makes it so.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::action::{Action, Add, Commit, CommitInfo, DomainMetadata, Metadata, Protocol, Remove, Txn, Version};
 use crate::error::{Result, TxnLogError};
@@ -106,7 +107,7 @@ impl Replay {
             let key = add.key();
             self.removes.remove(&key);
             self.since.insert(key, self.applied);
-            self.files.insert(key, add);
+            self.files.insert(key, Arc::unwrap_or_clone(add));
         }
     }
 
@@ -154,7 +155,7 @@ pub struct Changes {
     /// The new metadata.
     pub metadata: Option<Metadata>,
     /// Files that become live.
-    pub adds: Vec<(FileKey, Add)>,
+    pub adds: Vec<(FileKey, Arc<Add>)>,
     /// Files that are removed, live before or not.
     pub removes: Vec<(FileKey, Remove)>,
     /// Progress markers.
@@ -172,7 +173,7 @@ impl Changes {
     }
 
     /// Sorts the actions of a commit, without copying them.
-    pub fn from_actions(actions: Vec<Action>) -> Self {
+    pub fn from_actions(actions: impl IntoIterator<Item = Action>) -> Self {
         let mut c = Self::default();
         for action in actions {
             match action {

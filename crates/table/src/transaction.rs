@@ -480,7 +480,7 @@ fn flatten<'a>(commits: impl Iterator<Item = &'a [Action]>) -> Vec<Action> {
     let mut infos = Vec::new();
     let (mut protocol, mut metadata) = (None, None);
     let (mut txns, mut domains) = (BTreeMap::new(), BTreeMap::new());
-    let mut adds: BTreeMap<FileKey, Add> = BTreeMap::new();
+    let mut adds: BTreeMap<FileKey, Arc<Add>> = BTreeMap::new();
     let mut removes: BTreeMap<FileKey, Remove> = BTreeMap::new();
     // Removes of files that were added again.
     let mut taken_back: BTreeMap<FileKey, Remove> = BTreeMap::new();

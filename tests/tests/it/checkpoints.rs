@@ -101,7 +101,7 @@ impl Shop {
     }
 
     async fn append(&self, path: &str) -> Version {
-        self.commit(vec![Action::Add(file(path, 0, 9))]).await
+        self.commit(vec![Action::add(file(path, 0, 9))]).await
     }
 
     async fn entry(&self) -> TableEntry {
@@ -218,7 +218,7 @@ fn with_feature(feature: &str) -> Protocol {
 /// Files, vectors, tombstones, txns and domains, some of them set anew and some removed.
 async fn a_life(shop: &Shop) {
     let (a, b, c) = (file("day=a/a%20b", 0, 9), file("b", 3, 4), file("c", 5, 6));
-    shop.commit([&a, &b, &c].map(|f| Action::Add(f.clone())).into()).await;
+    shop.commit([&a, &b, &c].map(|f| Action::add(f.clone())).into()).await;
     shop.commit(vec![txn("app", 7), domain("kept", "{\"a\":1}", false), domain("gone", "x", false)]).await;
     let tombstone = |add: &Add| match remove(add) {
         Action::Remove(mut remove) => {
@@ -227,7 +227,7 @@ async fn a_life(shop: &Shop) {
         }
         other => other,
     };
-    shop.commit(vec![tombstone(&b), Action::Add(with_dv(b.clone(), "vector"))]).await;
+    shop.commit(vec![tombstone(&b), Action::add(with_dv(b.clone(), "vector"))]).await;
     // Long expired.
     shop.commit(vec![remove(&c)]).await;
     shop.commit(vec![txn("app", 8), txn("other", 1), domain("gone", "", true)]).await;
@@ -240,7 +240,7 @@ async fn a_life(shop: &Shop) {
         partition_values: [("day".to_string(), None)].into(),
         ..file("odd", 0, 9)
     };
-    shop.commit(vec![Action::Add(odd)]).await;
+    shop.commit(vec![Action::add(odd)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -283,10 +283,10 @@ async fn nothing_is_lost_between_pages() {
         let (gone, live) = (added("gone", 10_400), added("live", 10_100));
         let now = SystemClock.now_ms();
         let removes = |of: &[Add]| of.iter().map(|f| Action::Remove(Remove::of(f, now, true))).collect::<Vec<_>>();
-        shop.commit(gone.iter().cloned().map(Action::Add).collect()).await;
+        shop.commit(gone.iter().cloned().map(Action::add).collect()).await;
         shop.commit(removes(&gone[..3_000])).await;
         shop.commit(removes(&gone[3_000..])).await;
-        shop.commit(live.iter().cloned().map(Action::Add).collect()).await;
+        shop.commit(live.iter().cloned().map(Action::add).collect()).await;
         shop.mirror.publish(shop.id).await.unwrap();
         let done = shop.mirror.checkpoint(shop.id).await.unwrap();
         assert_eq!((done.files, done.tombstones), (10_100, 10_400), "{database:?}");
@@ -336,7 +336,7 @@ async fn statistics_are_text_or_typed_as_the_table_wants() {
         a_life(&shop).await;
         // What does not fit the column says nothing, and stops nobody.
         let misfit = Add { stats: Some(r#"{"numRecords":1,"minValues":{"id":"x"}}"#.into()), ..file("misfit", 0, 9) };
-        shop.commit(vec![Action::Add(misfit)]).await;
+        shop.commit(vec![Action::add(misfit)]).await;
         shop.mirror.publish(shop.id).await.unwrap();
         shop.mirror.checkpoint(shop.id).await.unwrap();
         let opened = SerializedFileReader::new(std::fs::File::open(shop.checkpoint(7)).unwrap()).unwrap();

@@ -33,7 +33,7 @@ async fn append(catalog: &dyn Catalog, table: TableId, writer: &str, commits: us
     for n in 0..commits {
         let base = Base::RebaseFrom(head(catalog, table).await);
         let request =
-            CommitRequest::new(table, Uuid::new_v4(), base, vec![Action::Add(file(&format!("{writer}-{n}"), 0, 9))]);
+            CommitRequest::new(table, Uuid::new_v4(), base, vec![Action::add(file(&format!("{writer}-{n}"), 0, 9))]);
         match catalog.commit_all(vec![request]).await {
             Ok(Outcome::Committed(committed)) => done.extend(committed),
             other => panic!("commit {n} of writer {writer}: {other:?}"),
@@ -130,7 +130,7 @@ async fn one_of_many_removes_wins() {
     let catalog = sqlite(dir.path()).await;
     let table = create(catalog.as_ref(), dir.path()).await;
     let contested = file("contested", 0, 9);
-    let request = CommitRequest::new(table, Uuid::new_v4(), Base::RebaseFrom(0), vec![Action::Add(contested.clone())]);
+    let request = CommitRequest::new(table, Uuid::new_v4(), Base::RebaseFrom(0), vec![Action::add(contested.clone())]);
     catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
     let tasks = (0..16).map(|n| {
         let (catalog, contested) = (catalog.clone(), contested.clone());
@@ -160,7 +160,7 @@ async fn an_append_loses_to_a_change_of_schema() {
     wider.schema_string = wider
         .schema_string
         .replace(r#""fields":["#, r#""fields":[{"name":"more","type":"string","nullable":true,"metadata":{}},"#);
-    let requests = [Action::Metadata(wider), Action::Add(file("late", 0, 9))]
+    let requests = [Action::Metadata(wider), Action::add(file("late", 0, 9))]
         .map(|action| CommitRequest::new(table, Uuid::new_v4(), Base::RebaseFrom(0), vec![action]));
     let mut outcomes = Vec::new();
     for request in requests {

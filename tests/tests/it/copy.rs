@@ -50,7 +50,7 @@ impl Growing {
             // The first one is in another folder.
             let folder = if version == 0 { ELSEWHERE } else { "" };
             let added = file(&format!("{folder}f{version}"), version as i64, version as i64 + 9);
-            let mut actions = vec![Action::Add(added.clone()), txn("app", version as i64)];
+            let mut actions = vec![Action::add(added.clone()), txn("app", version as i64)];
             if version % 3 == 2 {
                 actions.push(remove(&self.files.swap_remove(version as usize % self.files.len())));
             }
@@ -133,7 +133,7 @@ async fn copied(source: &SqlCatalog, to: Database, dir: &Path, tables: &mut [Gro
 
     // The copy is a catalog: it takes commits. But then it is not a copy any more.
     let head = target.begin(&[tables[0].id]).await.unwrap()[0].version;
-    let action = Action::Add(file("own", 0, 9));
+    let action = Action::add(file("own", 0, 9));
     let own = CommitRequest::new(tables[0].id, Uuid::new_v4(), Base::Exactly(head), vec![action]);
     let target = open(to, dir, "copy").await;
     target.commit_all(vec![own]).await.unwrap().committed().unwrap();

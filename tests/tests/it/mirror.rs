@@ -58,7 +58,7 @@ impl Shop {
     }
 
     async fn append(&self, path: &str) -> Version {
-        self.try_commit(vec![Action::Add(file(path, 0, 9))]).await.unwrap()
+        self.try_commit(vec![Action::add(file(path, 0, 9))]).await.unwrap()
     }
 
     async fn entry(&self) -> TableEntry {
@@ -85,7 +85,7 @@ impl Shop {
     /// Another writer's commit.
     fn foreign(&self, version: Version, path: &str) -> Vec<u8> {
         let info = r#"{"commitInfo":{"timestamp":1,"operation":"WRITE","engineInfo":"another/1.0"}}"#;
-        let body = format!("{info}\n{}\n", Action::Add(file(path, 0, 9)).to_json()).into_bytes();
+        let body = format!("{info}\n{}\n", Action::add(file(path, 0, 9)).to_json()).into_bytes();
         std::fs::create_dir_all(self.root().join("_delta_log")).unwrap();
         std::fs::write(self.log(version), &body).unwrap();
         body
@@ -123,7 +123,7 @@ fn published(version: Version, count: u64) -> Published {
 async fn what_is_committed_is_published_as_it_is() {
     let shop = Shop::new().await;
     shop.append("a").await;
-    shop.try_commit(vec![remove(&file("a", 0, 9)), Action::Add(file("b%20ü", 5, 6)), txn("app", 7)]).await.unwrap();
+    shop.try_commit(vec![remove(&file("a", 0, 9)), Action::add(file("b%20ü", 5, 6)), txn("app", 7)]).await.unwrap();
     shop.try_commit(vec![domain("d", "c", false)]).await.unwrap();
     assert_eq!(shop.entry().await.published_version, None);
     assert_eq!(shop.mirror.status().try_collect::<Vec<_>>().await.unwrap()[0].behind, 4);
@@ -216,7 +216,7 @@ async fn a_foreign_commit_stops_publishing() {
     assert!(!shop.log(4).exists(), "what comes after it is not");
     assert_eq!(shop.entry().await.published_version, Some(2), "the watermark is where publishing stopped");
     refused(shop.mirror.publish(shop.id).await, ErrorKind::Invalid, &says);
-    refused(shop.try_commit(vec![Action::Add(file("e", 0, 9))]).await, ErrorKind::Invalid, &says);
+    refused(shop.try_commit(vec![Action::add(file("e", 0, 9))]).await, ErrorKind::Invalid, &says);
     assert_eq!(shop.entry().await.current_version, 4, "the table can be read still");
 
     let findings = shop.findings(VerifyOptions::default()).await;

@@ -383,10 +383,10 @@ impl Story {
         let (rng, table) = (&mut self.rng, &self.tables[n]);
         let any = |rng: &mut Rng, files: &[Add]| rng.choice(files).cloned();
         match rng.u8(..100) {
-            0..30 => (0..rng.usize(1..4)).map(|_| Action::Add(new_file(rng))).collect(),
+            0..30 => (0..rng.usize(1..4)).map(|_| Action::add(new_file(rng))).collect(),
             // A file that was there once, live or not, and perhaps with other facts.
             30..42 => any(rng, &table.files)
-                .map(|f| Action::Add(Add { size: rng.i64(0..1 << 60), ..f }))
+                .map(|f| Action::add(Add { size: rng.i64(0..1 << 60), ..f }))
                 .into_iter()
                 .collect(),
             42..60 => any(rng, live).map(|f| Action::Remove(respelled(rng, &f))).into_iter().collect(),
@@ -395,7 +395,7 @@ impl Story {
                 let Some(old) = any(rng, live) else {
                     return Vec::new();
                 };
-                vec![remove(&old), Action::Add(Add { deletion_vector: Some(vector(rng)), ..old })]
+                vec![remove(&old), Action::add(Add { deletion_vector: Some(vector(rng)), ..old })]
             }
             72..80 => vec![Action::Metadata(changed(rng, table.metadata.clone()))],
             80..84 => {

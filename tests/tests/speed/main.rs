@@ -40,7 +40,7 @@ async fn commits(catalog: &Arc<dyn Catalog>, table: &TableEntry) -> Vec<Duration
     let mut took = Vec::new();
     for n in 0..40 {
         let base = Base::RebaseFrom(table.current_version);
-        let action = Action::Add(file(&format!("new-{n}"), 0, 9));
+        let action = Action::add(file(&format!("new-{n}"), 0, 9));
         let request = CommitRequest::new(table.id, Uuid::new_v4(), base, vec![action]);
         let began = Instant::now();
         catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();

@@ -69,7 +69,7 @@ impl Batch {
         let before = version.files.as_ref().map_or(0, |files| files.count);
         self.file_actions += before + version.changes.adds.len() + version.changes.removes.len();
         self.kilobytes += version.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        self.folders.extend(folders(version.changes.adds.iter().map(|(_, add)| add)));
+        self.folders.extend(folders(version.changes.adds.iter().map(|(_, add)| add.as_ref())));
         self.folders.extend(version.files.iter().flat_map(|files| files.folders.iter().cloned()));
         self.versions.push(version);
     }

@@ -120,7 +120,7 @@ impl LoadedVersion {
     pub(super) fn of((parsed, layout): (Parsed, Layout)) -> Result<Self> {
         let Parsed { summary, time, commit_id, group, body, changes, room } = parsed;
         let owned = layout.slots.owned(layout.schema);
-        let row = |(key, add): &(FileKey, Add)| codec::file_values(key, add, &owned);
+        let row = |(key, add): &(FileKey, Arc<Add>)| codec::file_values(key, add, &owned);
         Ok(Self {
             summary,
             time,

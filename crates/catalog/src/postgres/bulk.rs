@@ -24,9 +24,10 @@ pub(super) async fn insert(connection: &mut PgConnection, schema: &str, uri: &st
 
 async fn arrays(connection: &mut PgConnection, schema: &str, uri: &str, insert: Insert) -> Result<u64> {
     let (table, columns) = (insert.table, insert.columns.clone());
-    let (mut rows, mut inserted) = (insert.into_rows().peekable(), 0);
-    while rows.peek().is_some() {
-        let mut values: Vec<_> = take(&mut rows)?.into_iter().map(Vec::into_iter).collect();
+    let mut rows = insert.into_rows().peekable();
+    let (mut inserted, mut next) = (0, take(&mut rows)?);
+    while !next.is_empty() {
+        let mut values: Vec<_> = next.into_iter().map(Vec::into_iter).collect();
         let (mut names, mut arrays) = (Vec::new(), Vec::new());
         for column in &columns {
             // A column that is not named is null.
@@ -47,7 +48,10 @@ async fn arrays(connection: &mut PgConnection, schema: &str, uri: &str, insert: 
                 Array::Blobs(all) => query.bind(all),
             };
         }
-        inserted += query.execute(&mut *connection).await.map_err(|e| failed(uri, e))?.rows_affected();
+        // While the server inserts these, the next ones are made.
+        let (done, following) = futures::join!(query.execute(&mut *connection), async { take(&mut rows) });
+        inserted += done.map_err(|e| failed(uri, e))?.rows_affected();
+        next = following?;
     }
     Ok(inserted)
 }

@@ -13,7 +13,7 @@ fn request(id: TableId, n: u128, base: Base, actions: Vec<Action>) -> CommitRequ
 }
 
 fn add(path: &str) -> Action {
-    Action::Add(file(path, 0, 9))
+    Action::add(file(path, 0, 9))
 }
 
 fn app(version: i64) -> Action {
@@ -38,7 +38,7 @@ fn mixed(id: TableId) -> Vec<CommitRequest> {
         request(id, 8, Base::Exactly(4), vec![add("h")]),
         // Sent again, and in vain under another id.
         request(id, 0, at(1), vec![add("c")]),
-        request(id, 9, at(1), vec![Action::Add(with_dv(file("b", 0, 9), "v"))]),
+        request(id, 9, at(1), vec![Action::add(with_dv(file("b", 0, 9), "v"))]),
         // Files of the batch are removed, added again, and removed twice.
         reading(10, at(2), vec![remove(&file("c", 0, 9))], of_file("c")),
         request(id, 11, at(2), vec![add("c")]),

@@ -16,7 +16,7 @@ fn overwrites() -> u64 {
 /// Replaces the one file of the table.
 async fn overwrite(catalog: &SqlCatalog, id: TableId, version: u64) {
     let add = |n: u64| file(&format!("f{n}"), 0, 9);
-    let mut actions = vec![Action::Add(add(version)), txn("app", version as i64)];
+    let mut actions = vec![Action::add(add(version)), txn("app", version as i64)];
     actions.extend((version > 1).then(|| Action::Remove(Remove::of(&add(version - 1), 5, true))));
     let request = CommitRequest::new(id, Uuid::from_u128(version.into()), Base::Exactly(version - 1), actions);
     catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
@@ -145,7 +145,7 @@ async fn no_row_is_left_of_a_table_that_is_over() {
         let domain = actions::domain("d", "{}", false);
         let cdc = r#"{"cdc":{"path":"c","partitionValues":{},"size":1,"dataChange":false}}"#;
         let cdc = Commit::parse(format!("{cdc}\n").into(), "a test").unwrap().into_actions();
-        let elsewhere = Action::Add(file("/elsewhere/x/y.parquet", 0, 9));
+        let elsewhere = Action::add(file("/elsewhere/x/y.parquet", 0, 9));
         let more = [vec![domain, elsewhere], cdc].concat();
         let request = CommitRequest::new(id, Uuid::from_u128(99), Base::Exactly(3), more);
         catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();

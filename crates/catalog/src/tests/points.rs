@@ -66,8 +66,8 @@ async fn a_point_costs_the_same_however_many_tables_there_are() {
             }
             statements.extend(record.statements());
             let mut work = 0;
-            for (sql, params) in &statements {
-                work += Work::of(*kind, &catalog, sql, params, true).await.amount;
+            for statement in &statements {
+                work += Work::of(*kind, &catalog, statement, true).await.amount;
             }
             asked.push((statements.len(), work));
             catalog.close().await;

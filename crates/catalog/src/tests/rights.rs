@@ -120,7 +120,7 @@ async fn files_of_other_folders_are_taken_only_where_they_are_allowed() {
         let lines = [
             Action::Protocol(actions::protocol()).to_json(),
             Action::Metadata(metadata()).to_json(),
-            Action::Add(actions::file(path, 0, 1)).to_json(),
+            Action::add(actions::file(path, 0, 1)).to_json(),
         ];
         vec![HistoryItem::Commit(LoggedCommit {
             version: 0,

@@ -145,9 +145,9 @@ async fn a_table_is_made_and_found_at_the_same_cost_however_many_there_are() {
                 ask(&catalog, question).await;
                 let statements = record.statements();
                 let mut amount = 0;
-                for (sql, params) in &statements {
+                for statement in &statements {
                     // Where there are few, a server reads all of them: it is asked for what it does with many.
-                    amount += Work::of(*kind, &catalog, sql, params, others == FEW).await.amount;
+                    amount += Work::of(*kind, &catalog, statement, others == FEW).await.amount;
                 }
                 costs.push((statements.len(), amount));
             }

@@ -6,6 +6,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection};
 
 use super::databases::Database as Kind;
+use super::recorded::Statement;
 use super::*;
 
 /// The tables that grow with history.
@@ -35,10 +36,11 @@ pub(super) struct Work {
 impl Work {
     /// Of a statement, whose effect is undone. A server reads a small table as a whole: where it should go from key to
     /// key there as well, `by_index` says so.
-    pub(super) async fn of(kind: Kind, catalog: &SqlCatalog, sql: &str, params: &[Value], by_index: bool) -> Self {
+    pub(super) async fn of(kind: Kind, catalog: &SqlCatalog, statement: &Statement, by_index: bool) -> Self {
+        let Statement { sql, params, .. } = statement;
         match kind {
             Kind::Sqlite => Self::in_sqlite(catalog, sql, params).await,
-            Kind::Postgres => Self::in_postgres(catalog, sql, params, by_index).await,
+            Kind::Postgres => Self::in_postgres(catalog, statement, by_index).await,
             Kind::DuckDb => Self::in_duckdb(catalog, sql, params).await,
         }
     }
@@ -73,8 +75,10 @@ impl Work {
         work
     }
 
-    async fn in_postgres(catalog: &SqlCatalog, sql: &str, params: &[Value], by_index: bool) -> Self {
-        let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+    async fn in_postgres(catalog: &SqlCatalog, statement: &Statement, by_index: bool) -> Self {
+        let Statement { sql, params, has_lock } = statement;
+        let locked = if *has_lock { &[TableId(Uuid::nil())][..] } else { &[] };
+        let (mut session, _) = catalog.db.write(locked, "SELECT 1").await.unwrap();
         if by_index {
             for way in ["seqscan", "bitmapscan", "hashjoin", "mergejoin"] {
                 session.query(&format!("SET LOCAL enable_{way} = off"), vec![]).await.unwrap();

@@ -27,7 +27,7 @@ async fn create(catalog: &SqlCatalog, id: u128, name: &str) -> TableId {
 }
 
 fn append(table: TableId, base: Version, path: &str) -> CommitRequest {
-    let actions = vec![Action::Add(actions::file(path, 0, 9))];
+    let actions = vec![Action::add(actions::file(path, 0, 9))];
     CommitRequest::new(table, Uuid::new_v4(), Base::RebaseFrom(base), actions)
 }
 

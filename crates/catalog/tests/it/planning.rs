@@ -89,7 +89,7 @@ async fn what_is_plain_is_counted_and_has_its_ends() {
     let create = vec![Action::Protocol(protocol()), Action::Metadata(story.metadata(&mut Rng::with_seed(2), false))];
     story.push(create, BTreeMap::new());
     story.files = (0..20).map(|n| story.file(&mut rng, n, false, true)).collect();
-    let adds = story.files.iter().map(|file| Action::Add(file.add.clone())).collect();
+    let adds = story.files.iter().map(|file| Action::add(file.add.clone())).collect();
     let live = story.files.iter().enumerate().map(|(n, file)| (file.add.path.clone(), n)).collect();
     story.push(adds, live);
     let truth = Truth { story, questions: Vec::new() };
@@ -196,7 +196,7 @@ async fn load(catalog: &SqlCatalog, story: &Story) -> Arc<dyn TxnLogReader> {
         }
     } else {
         let item = |(version, state): (Version, &State)| {
-            let body = Commit::render(state.actions.clone()).bytes().clone();
+            let body = Commit::render(&state.actions);
             let time = CommitTime { ms: 1_700_000_000_000 + version as i64, source: TimeSource::File };
             Ok(HistoryItem::Commit(LoggedCommit { version, time, body, origin: "planning".into() }))
         };

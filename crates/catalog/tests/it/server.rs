@@ -240,7 +240,7 @@ async fn find(catalog: &dyn Catalog, name: &str) -> TableId {
 /// The append of a file. Its path is all there is to know: the commit's id follows from it.
 fn append(table: TableId, base: u64, path: &str) -> CommitRequest {
     let operation = Uuid::from_slice(&blake3::hash(path.as_bytes()).as_bytes()[..16]).unwrap();
-    let actions = vec![Action::Add(actions::file(path, 0, 9))];
+    let actions = vec![Action::add(actions::file(path, 0, 9))];
     CommitRequest::new(table, operation, Base::RebaseFrom(base), actions)
 }
 

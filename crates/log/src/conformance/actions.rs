@@ -1,5 +1,7 @@
 //! Actions for tests, spelled shortly.
 
+use std::sync::Arc;
+
 use crate::action::{Action, Add, DeletionVector, Metadata, Protocol, Remove};
 
 /// Any one action, from its JSON line.
@@ -42,7 +44,7 @@ pub fn file(path: &str, min: i64, max: i64) -> Add {
         serde_json::Value::from(stats)
     );
     match action(&json) {
-        Action::Add(a) => a,
+        Action::Add(add) => Arc::unwrap_or_clone(add),
         other => panic!("{other:?}"),
     }
 }

@@ -19,7 +19,7 @@ impl Clients {
             let t = table.clone();
             tokio::spawn(async move {
                 for n in 0_u64.. {
-                    let request = t.request(Base::RebaseFrom(0), vec![Action::Add(file(&format!("w{w}n{n}"), 0, 9))]);
+                    let request = t.request(Base::RebaseFrom(0), vec![Action::add(file(&format!("w{w}n{n}"), 0, 9))]);
                     match t.try_commit(request).await {
                         Ok(outcome) => _ = outcome.committed().unwrap(),
                         Err(e) => return (n, e),
@@ -61,7 +61,7 @@ pub(super) async fn many_writers_leave_no_gap(c: Arc<dyn Catalog>) {
         tokio::spawn(async move {
             let mut got = Vec::new();
             for n in 0..EACH {
-                let request = t.request(Base::RebaseFrom(0), vec![Action::Add(file(&format!("w{w}n{n}"), 0, 9))]);
+                let request = t.request(Base::RebaseFrom(0), vec![Action::add(file(&format!("w{w}n{n}"), 0, 9))]);
                 got.push(t.try_commit(request).await.unwrap().committed().unwrap()[0]);
             }
             got

@@ -6,9 +6,9 @@ use super::*;
 async fn race(c: &Arc<dyn Catalog>, winner: Vec<Action>, change: impl FnOnce(&mut CommitRequest)) -> Outcome {
     let n = c.tables().await.unwrap().len();
     let t = Table::create(c, &format!("t{n}")).await;
-    t.commit(vec![Action::Add(file("a", 0, 9)), Action::Add(file("b", 10, 19))]).await;
+    t.commit(vec![Action::add(file("a", 0, 9)), Action::add(file("b", 10, 19))]).await;
     t.commit(winner).await;
-    let mut request = t.request(Base::RebaseFrom(1), vec![Action::Add(file("own", 0, 9))]);
+    let mut request = t.request(Base::RebaseFrom(1), vec![Action::add(file("own", 0, 9))]);
     change(&mut request);
     let before = t.paths(2).await;
     let outcome = t.try_commit(request).await.unwrap();
@@ -26,9 +26,9 @@ fn push(request: &mut CommitRequest, action: Action) {
 pub(super) async fn exactly_is_exact(c: Arc<dyn Catalog>) {
     let t = Table::create(&c, "t").await;
     t.append("a").await;
-    let late = t.request(Base::Exactly(0), vec![Action::Add(file("b", 0, 9))]);
+    let late = t.request(Base::Exactly(0), vec![Action::add(file("b", 0, 9))]);
     conflict(t.try_commit(late).await.unwrap(), 1, &ConflictKind::VersionTaken);
-    let early = t.request(Base::Exactly(5), vec![Action::Add(file("b", 0, 9))]);
+    let early = t.request(Base::Exactly(5), vec![Action::add(file("b", 0, 9))]);
     refused(t.try_commit(early).await, ErrorKind::Invalid, &["version 5", "at version 1"]);
     assert_eq!(t.paths(t.head().await).await, ["a"]);
 }
@@ -36,8 +36,8 @@ pub(super) async fn exactly_is_exact(c: Arc<dyn Catalog>) {
 pub(super) async fn blind_appends_are_rebased(c: Arc<dyn Catalog>) {
     let t = Table::create(&c, "t").await;
     t.append("a").await;
-    t.commit(vec![remove(&file("a", 0, 9)), Action::Add(file("b", 0, 9)), txn("x", 1), domain("d", "", false)]).await;
-    let request = t.request(Base::RebaseFrom(0), vec![Action::Add(file("c", 0, 9)), txn("y", 1)]);
+    t.commit(vec![remove(&file("a", 0, 9)), Action::add(file("b", 0, 9)), txn("x", 1), domain("d", "", false)]).await;
+    let request = t.request(Base::RebaseFrom(0), vec![Action::add(file("c", 0, 9)), txn("y", 1)]);
     assert_eq!(t.try_commit(request).await.unwrap().committed().unwrap()[0].version, 3);
     assert_eq!(t.paths(3).await, ["b", "c"]);
 }
@@ -64,7 +64,7 @@ pub(super) async fn every_conflict_rule_holds(c: Arc<dyn Catalog>) {
     let both_remove = race(&c, vec![remove(&a)], |r| r.content = Content::Actions(vec![remove(&a)])).await;
     conflict(both_remove, 2, &FileAlreadyRemoved("a".into()));
     wins(race(&c, vec![remove(&a)], |r| r.content = Content::Actions(vec![remove(&b)])).await);
-    let removed_with_dv = vec![remove(&a), Action::Add(with_dv(a.clone(), "dv"))];
+    let removed_with_dv = vec![remove(&a), Action::add(with_dv(a.clone(), "dv"))];
     conflict(
         race(&c, removed_with_dv, |r| r.content = Content::Actions(vec![remove(&a)])).await,
         2,
@@ -72,19 +72,19 @@ pub(super) async fn every_conflict_rule_holds(c: Arc<dyn Catalog>) {
     );
 
     // To add a file again, with other statistics for example, would bring back the rows that were deleted.
-    let marked = || vec![remove(&a), Action::Add(with_dv(a.clone(), "dv"))];
-    let adds_again = race(&c, marked(), |r| r.content = Content::Actions(vec![Action::Add(a.clone())])).await;
+    let marked = || vec![remove(&a), Action::add(with_dv(a.clone(), "dv"))];
+    let adds_again = race(&c, marked(), |r| r.content = Content::Actions(vec![Action::add(a.clone())])).await;
     conflict(adds_again, 2, &DeletionVectorChanged("a".into()));
     let adds_marked =
-        race(&c, marked(), |r| r.content = Content::Actions(vec![Action::Add(with_dv(a.clone(), "other"))])).await;
+        race(&c, marked(), |r| r.content = Content::Actions(vec![Action::add(with_dv(a.clone(), "other"))])).await;
     conflict(adds_marked, 2, &DeletionVectorChanged("a".into()));
     wins(
         race(&c, marked(), |r| {
-            r.content = Content::Actions(vec![remove(&with_dv(a.clone(), "dv")), Action::Add(a.clone())])
+            r.content = Content::Actions(vec![remove(&with_dv(a.clone(), "dv")), Action::add(a.clone())])
         })
         .await,
     );
-    wins(race(&c, marked(), |r| r.content = Content::Actions(vec![Action::Add(with_dv(a.clone(), "dv"))])).await);
+    wins(race(&c, marked(), |r| r.content = Content::Actions(vec![Action::add(with_dv(a.clone(), "dv"))])).await);
 
     let read_removed = race(&c, vec![remove(&a)], |r| r.reads.files.push(file("a", 0, 9).key())).await;
     conflict(read_removed, 2, &ReadFileRemoved("a".into()));
@@ -93,17 +93,17 @@ pub(super) async fn every_conflict_rule_holds(c: Arc<dyn Catalog>) {
     conflict(all_read, 2, &ReadFileRemoved("b".into()));
 
     let ids = |max| Predicate::Compare("id".into(), Comparison::Lt, Literal::Long(max));
-    let grown = || vec![Action::Add(file("new", 50, 59))];
+    let grown = || vec![Action::add(file("new", 50, 59))];
     let phantom = race(&c, grown(), |r| r.reads.predicates.push(ids(51))).await;
     conflict(phantom, 2, &MatchingFileAdded("new".into()));
     wins(race(&c, grown(), |r| r.reads.predicates.push(ids(50))).await);
     conflict(race(&c, grown(), |r| r.reads.whole_table = true).await, 2, &MatchingFileAdded("new".into()));
-    let rearranged = vec![Action::Add(Add { data_change: false, ..file("new", 50, 59) })];
+    let rearranged = vec![Action::add(Add { data_change: false, ..file("new", 50, 59) })];
     wins(race(&c, rearranged, |r| r.reads.whole_table = true).await);
 }
 
 pub(super) async fn isolation_decides_what_an_added_file_means(c: Arc<dyn Catalog>) {
-    let grown = || vec![Action::Add(file("new", 50, 59))];
+    let grown = || vec![Action::add(file("new", 50, 59))];
     for (isolation, loses) in
         [(Isolation::Serializable, true), (Isolation::WriteSerializable, false), (Isolation::SnapshotIsolation, false)]
     {
@@ -123,7 +123,7 @@ pub(super) async fn isolation_decides_what_an_added_file_means(c: Arc<dyn Catalo
     conflict(outcome.await, 2, &ConflictKind::MatchingFileAdded("new".into()));
     let t = Table::create_with(&c, "own", r#"{"delta.isolationLevel":"WriteSerializable"}"#).await;
     t.append("a").await;
-    let mut request = t.request(Base::RebaseFrom(0), vec![Action::Add(file("b", 0, 9))]);
+    let mut request = t.request(Base::RebaseFrom(0), vec![Action::add(file("b", 0, 9))]);
     request.reads.whole_table = true;
     t.try_commit(request).await.unwrap().committed().unwrap();
 }
@@ -131,7 +131,7 @@ pub(super) async fn isolation_decides_what_an_added_file_means(c: Arc<dyn Catalo
 pub(super) async fn the_same_commit_again_is_the_same_commit(c: Arc<dyn Catalog>) {
     let t = Table::create(&c, "t").await;
     for base in [Base::Exactly(0), Base::RebaseFrom(0)] {
-        let request = t.request(base, vec![Action::Add(file(&format!("f{}", t.head().await), 0, 9))]);
+        let request = t.request(base, vec![Action::add(file(&format!("f{}", t.head().await), 0, 9))]);
         assert_eq!(c.find_commit(t.id, request.commit_id).await.unwrap(), None);
         let Outcome::Committed(first) = t.try_commit(request.clone()).await.unwrap() else { continue };
         let between = t.append(&format!("between{}", t.head().await)).await;
@@ -154,8 +154,8 @@ pub(super) async fn several_tables_commit_together_or_not_at_all(c: Arc<dyn Cata
     t.append("early").await;
     let both = |base_t, n: u32| {
         vec![
-            t.request(Base::RebaseFrom(base_t), vec![Action::Add(file(&format!("t{n}"), 0, 9))]),
-            s.request(Base::RebaseFrom(0), vec![Action::Add(file(&format!("s{n}"), 0, 9))]),
+            t.request(Base::RebaseFrom(base_t), vec![Action::add(file(&format!("t{n}"), 0, 9))]),
+            s.request(Base::RebaseFrom(0), vec![Action::add(file(&format!("s{n}"), 0, 9))]),
         ]
     };
     let committed = c.commit_all(both(0, 1)).await.unwrap().committed().unwrap();
@@ -182,7 +182,7 @@ pub(super) async fn several_tables_commit_together_or_not_at_all(c: Arc<dyn Cata
     let bad = t.request(Base::RebaseFrom(3), vec![remove(&file("never there", 0, 9))]);
     refused(c.commit_all(vec![made.clone(), bad]).await, ErrorKind::Invalid, &["never there"]);
     assert_eq!(c.find(&TableRef::Id(made.table)).await.unwrap(), None, "a table is not created by half");
-    let grown = s.request(Base::RebaseFrom(1), vec![Action::Add(file("with", 0, 9))]);
+    let grown = s.request(Base::RebaseFrom(1), vec![Action::add(file("with", 0, 9))]);
     c.commit_all(vec![made.clone(), grown]).await.unwrap().committed().unwrap();
     assert!(c.find(&TableRef::Id(made.table)).await.unwrap().is_some());
 
@@ -199,23 +199,23 @@ pub(super) async fn what_a_transaction_only_read_must_still_be_so(c: Arc<dyn Cat
         read.reads.predicates.push(predicate.clone());
         read
     };
-    let append = |n: u32, base| t.request(Base::RebaseFrom(base), vec![Action::Add(file(&format!("t{n}"), 0, 9))]);
+    let append = |n: u32, base| t.request(Base::RebaseFrom(base), vec![Action::add(file(&format!("t{n}"), 0, 9))]);
     let together = c.commit_all(vec![read(0, &small), append(1, 0)]).await.unwrap().committed().unwrap();
     assert_eq!(together.iter().map(|c| (c.table, c.version)).collect::<Vec<_>>(), [(t.id, 1)]);
     assert_eq!(s.head().await, 0, "a table that is only read gets no version");
     let range = HistoryRange { limit: Some(1), ..Default::default() };
     assert_eq!(c.reader(t.id).history(range).await.unwrap()[0].group_id, None, "nor is it a participant");
 
-    s.commit(vec![Action::Add(file("other", 50, 59))]).await;
+    s.commit(vec![Action::add(file("other", 50, 59))]).await;
     c.commit_all(vec![append(2, 1), read(0, &small)]).await.unwrap().committed().unwrap();
-    s.commit(vec![Action::Add(file("matching", 5, 6))]).await;
+    s.commit(vec![Action::add(file("matching", 5, 6))]).await;
     let lost = c.commit_all(vec![append(3, 2), read(1, &small)]).await.unwrap();
     conflict(lost, 2, &ConflictKind::MatchingFileAdded("matching".into()));
     assert_eq!(t.head().await, 2, "what was read has changed: nothing is committed");
     c.commit_all(vec![read(2, &small)]).await.unwrap().committed().unwrap();
 
     let mut writing = read(2, &small);
-    push(&mut writing, Action::Add(file("x", 0, 1)));
+    push(&mut writing, Action::add(file("x", 0, 1)));
     refused(c.commit_all(vec![writing]).await, ErrorKind::Invalid, &["only read"]);
 }
 
@@ -227,12 +227,12 @@ pub(super) async fn illegal_commits_change_nothing(c: Arc<dyn Catalog>) {
         r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":[],"writerFeatures":["quantumEntanglement"]}}"#,
     );
     let cases: Vec<(Vec<Action>, &str)> = vec![
-        (vec![Action::Add(b.clone()), Action::Add(b.clone())], "adds the same file twice"),
+        (vec![Action::add(b.clone()), Action::add(b.clone())], "adds the same file twice"),
         (vec![Action::Remove(crate::action::Remove::of(&b, 5, false))], "not a file of the table"),
         (vec![remove(&a)], "append-only"),
-        (vec![Action::Add(a.clone()), remove(&a)], "both adds and removes a"),
-        (vec![Action::Add(with_dv(a.clone(), "x"))], "adds a with another deletion vector"),
-        (vec![Action::Add(with_dv(b.clone(), "x")), Action::Add(with_dv(b.clone(), "y"))], "adds b twice"),
+        (vec![Action::add(a.clone()), remove(&a)], "both adds and removes a"),
+        (vec![Action::add(with_dv(a.clone(), "x"))], "adds a with another deletion vector"),
+        (vec![Action::add(with_dv(b.clone(), "x")), Action::add(with_dv(b.clone(), "y"))], "adds b twice"),
         (vec![txn("x", 1), txn("x", 2)], "two txn actions"),
         (vec![domain("d", "", false), domain("d", "", true)], "one domain twice"),
         (vec![unknown], "quantumEntanglement"),
@@ -253,7 +253,7 @@ pub(super) async fn commit_info_says_what_happened(c: Arc<dyn Catalog>) {
     let info = actions::action(
         r#"{"commitInfo":{"timestamp":1,"operation":"MERGE","operationParameters":{"p":"[\"x\"]"},"operationMetrics":{"n":1},"engineInfo":"delta-rs:1","custom":{"k":[1.0]}}}"#,
     );
-    let mut request = t.request(Base::RebaseFrom(0), vec![Action::Add(file("a", 0, 9)), info]);
+    let mut request = t.request(Base::RebaseFrom(0), vec![Action::add(file("a", 0, 9)), info]);
     request.committer = Some("ann".into());
     let done = t.try_commit(request).await.unwrap().committed().unwrap()[0];
     let bytes = c.reader(t.id).commit_bytes(1).await.unwrap().unwrap();

@@ -22,7 +22,7 @@ impl Overwritten {
         let t = Table::create(c, name).await;
         let mut commits = vec![(t.time(0).await, CommitId([0; 32]))];
         for version in 1..=VERSIONS {
-            let mut actions = vec![Action::Add(live(version)), txn("app", version as i64)];
+            let mut actions = vec![Action::add(live(version)), txn("app", version as i64)];
             actions.extend((version > 1).then(|| remove(&live(version - 1))));
             match version {
                 2 => actions.extend([txn("once", 1), domain("gone", "x", false)]),
@@ -166,7 +166,7 @@ pub(super) async fn commits_from_versions_that_ended(c: Arc<dyn Catalog>) {
     o.publish(VERSIONS).await;
     let resent = o.t.request(Base::Exactly(2), {
         vec![
-            Action::Add(live(3)),
+            Action::add(live(3)),
             txn("app", 3),
             remove(&live(2)),
             domain("kept", "three", false),
@@ -176,7 +176,7 @@ pub(super) async fn commits_from_versions_that_ended(c: Arc<dyn Catalog>) {
     assert_eq!(resent.commit_id, o.commits[3].1, "it is the same commit");
     o.t.expire(o.keep_since(6)).await;
 
-    let add = |base, path: &str| o.t.request(Base::RebaseFrom(base), vec![Action::Add(file(path, 0, 9))]);
+    let add = |base, path: &str| o.t.request(Base::RebaseFrom(base), vec![Action::add(file(path, 0, 9))]);
     for base in [0, 4] {
         let says = [format!("version {base}"), "read the table again".into()];
         refused(
@@ -212,12 +212,12 @@ pub(super) async fn commits_from_versions_that_ended(c: Arc<dyn Catalog>) {
     // A blind append is refused, too, though nothing but files came since: its id may have been forgotten.
     let t = Table::create(&c, "files").await;
     for n in 1..=4 {
-        let request = t.request(Base::Exactly(n - 1), vec![Action::Add(live(n))]);
+        let request = t.request(Base::Exactly(n - 1), vec![Action::add(live(n))]);
         t.try_commit(request).await.unwrap().committed().unwrap();
     }
     assert!(c.mark_next_published(t.id, 0, 4).await.unwrap());
     t.expire(Keep { since_ms: t.time(3).await, versions: 1, ids_since_ms: 0 }).await;
-    let append = |base| t.request(Base::RebaseFrom(base), vec![Action::Add(file("late", 0, 9))]);
+    let append = |base| t.request(Base::RebaseFrom(base), vec![Action::add(file("late", 0, 9))]);
     refused(t.try_commit(append(0)).await, ErrorKind::Invalid, &["version 0", "read the table again"]);
     t.try_commit(append(3)).await.unwrap().committed().unwrap();
 }
@@ -250,8 +250,8 @@ pub(super) async fn history_ends_where_all_limits_allow_it(c: Arc<dyn Catalog>) 
 
 pub(super) async fn a_long_history_ends_in_steps(c: Arc<dyn Catalog>) {
     let newest = 2 * STEP_VERSIONS + 7;
-    let first = [Action::Protocol(protocol()), Action::Metadata(metadata("{}")), Action::Add(live(0))];
-    let next = |n: Version| [Action::Add(live(n)), remove(&live(n - 1)), txn("app", n as i64)];
+    let first = [Action::Protocol(protocol()), Action::Metadata(metadata("{}")), Action::add(live(0))];
+    let next = |n: Version| [Action::add(live(n)), remove(&live(n - 1)), txn("app", n as i64)];
     let items = (1..=newest).map(|n| logged(n, 1_000 + n as i64, &next(n)));
     let items = [logged(0, 1_000, &first)].into_iter().chain(items).map(Ok).collect();
     let entry = load(&c, "t", items).await.unwrap();
@@ -293,7 +293,7 @@ pub(super) async fn a_read_of_a_version_that_ends_is_whole_or_an_error(c: Arc<dy
     // A version that is the newest when the read begins may end before the read does.
     let live: Vec<Add> = reader.files_in_order(VERSIONS).await.unwrap().try_collect().await.unwrap();
     let reads = [reader.files(VERSIONS, None).await.unwrap(), reader.files_in_order(VERSIONS).await.unwrap()];
-    o.t.commit(vec![Action::Add(file("later", 0, 9)), remove(&live[0])]).await;
+    o.t.commit(vec![Action::add(file("later", 0, 9)), remove(&live[0])]).await;
     assert!(c.mark_next_published(o.t.id, VERSIONS + 1, VERSIONS + 1).await.unwrap());
     let keep = Keep { since_ms: i64::MAX, ..o.keep_since(6) };
     assert_eq!(o.t.expire(keep).await.0.base_version, VERSIONS + 1);

@@ -46,7 +46,7 @@ pub(super) async fn commits(c: Arc<dyn Catalog>) {
     let (s, t) = (Table::create(&c, "s").await, Table::create(&c, "t").await);
     let both = |n: usize| {
         let path = format!("f{n:02}");
-        [&s, &t].map(|table| table.request(Base::RebaseFrom(0), vec![Action::Add(file(&path, 0, 9))])).to_vec()
+        [&s, &t].map(|table| table.request(Base::RebaseFrom(0), vec![Action::add(file(&path, 0, 9))])).to_vec()
     };
     at_every_wait(
         async |n| c.commit_all(both(n)).await,
@@ -151,7 +151,7 @@ pub(super) async fn steps_of_an_expiry(c: Arc<dyn Catalog>) {
     for n in 0.. {
         let t = Table::create(&c, &format!("t{n}")).await;
         for version in 1..=3 {
-            t.commit(vec![Action::Add(file(&format!("f{version}"), 0, 9)), txn("app", version)]).await;
+            t.commit(vec![Action::add(file(&format!("f{version}"), 0, 9)), txn("app", version)]).await;
         }
         assert!(c.mark_next_published(t.id, 0, 3).await.unwrap());
         let answer = dropped_after(n, c.expire(&expiry(&t))).await;

@@ -49,7 +49,7 @@ async fn is_gone(t: &Table, was: &str, says: &[&str]) {
     refused(reader.commit_bytes(0).await, ErrorKind::NotFound, says);
     refused(c.begin(&[t.id]).await, ErrorKind::NotFound, says);
     for base in [Base::Exactly(1), Base::RebaseFrom(0)] {
-        let request = t.request(base, vec![Action::Add(file("late", 0, 9))]);
+        let request = t.request(base, vec![Action::add(file("late", 0, 9))]);
         refused(t.try_commit(request).await, ErrorKind::NotFound, says);
     }
     refused(c.acquire_lease(t.id, Uuid::from_u128(8), 0, 1_000).await, ErrorKind::NotFound, says);
@@ -59,7 +59,7 @@ async fn is_gone(t: &Table, was: &str, says: &[&str]) {
 
 pub(super) async fn a_renamed_table_is_the_same_table(c: Arc<dyn Catalog>) {
     let (s, t) = (Table::create(&c, "sales.s").await, Table::create(&c, "sales.t").await);
-    let request = t.request(Base::Exactly(0), vec![Action::Add(file("a", 0, 9))]);
+    let request = t.request(Base::Exactly(0), vec![Action::add(file("a", 0, 9))]);
     let first = t.try_commit(request.clone()).await.unwrap().committed().unwrap();
     let before = entry(&c, t.id).await;
     let taken = c.rename_table(t.id, &name("sales.s"), &Committer::default()).await;
@@ -98,7 +98,7 @@ pub(super) async fn a_renamed_table_is_the_same_table(c: Arc<dyn Catalog>) {
 
 pub(super) async fn a_dropped_table_is_gone_and_comes_back(c: Arc<dyn Catalog>) {
     let t = Table::create(&c, "t").await;
-    let request = t.request(Base::Exactly(0), vec![Action::Add(file("a", 0, 9))]);
+    let request = t.request(Base::Exactly(0), vec![Action::add(file("a", 0, 9))]);
     let first = t.try_commit(request.clone()).await.unwrap().committed().unwrap();
     let held = lease(&t).await;
     c.mark_published(&held, 0).await.unwrap();
@@ -203,7 +203,7 @@ pub(super) async fn a_table_may_be_dropped_unpublished(c: Arc<dyn Catalog>) {
 pub(super) async fn a_place_is_taken_until_its_files_are_deleted(c: Arc<dyn Catalog>) {
     let t = Table::create(&c, "t").await;
     t.append("a").await;
-    t.commit(vec![remove(&file("a", 0, 9)), Action::Add(file("b", 0, 9))]).await;
+    t.commit(vec![remove(&file("a", 0, 9)), Action::add(file("b", 0, 9))]).await;
     drop_as(&t, DropMode::DeleteFiles).await;
     let goes_on = ["default.t", "with its files", "`dl drop default.t --delete-files`"];
     is_gone(&t, "t", &goes_on).await;
@@ -245,7 +245,7 @@ pub(super) async fn a_detached_table_comes_back_as_another(c: Arc<dyn Catalog>) 
     drop_as(&t, DropMode::Detach).await;
     is_gone(&t, "t", &["default.t was detached at", "`dl import /nowhere/t --as default.t`"]).await;
     is_gone_for_good(&t, &["default.t was detached", "cannot be undropped"]).await;
-    let late = load(&c, "t", vec![Ok(logged(3, 400, &[Action::Add(file("x", 0, 9))]))]).await;
+    let late = load(&c, "t", vec![Ok(logged(3, 400, &[Action::add(file("x", 0, 9))]))]).await;
     refused(late, ErrorKind::NotFound, &["default.t was detached"]);
     let again = HistoryLoad {
         table: table_id("again"),

@@ -261,7 +261,7 @@ pub(super) async fn a_table_that_is_over_is_removed(c: Arc<dyn Catalog>, clock: 
         let table = c.inactive_table(t.id).await.unwrap().unwrap();
         assert_eq!(table.retained_until, table.dropped_at.map(|ms| ms + COMMIT_IDS_MS), "{table:?}");
     }
-    let request = t.request(Base::Exactly(0), vec![Action::Add(file("a", 0, 9))]);
+    let request = t.request(Base::Exactly(0), vec![Action::add(file("a", 0, 9))]);
     assert_eq!(c.find_commit(t.id, request.commit_id).await.unwrap(), Some(first));
 
     let kept_until = c.inactive_table(t.id).await.unwrap().and_then(|table| table.dropped_at).unwrap() + COMMIT_IDS_MS;
@@ -290,7 +290,7 @@ pub(super) async fn a_table_that_is_over_is_removed(c: Arc<dyn Catalog>, clock: 
 
 pub(super) async fn a_large_table_is_removed_in_steps(c: Arc<dyn Catalog>, clock: Arc<SeededClock>) {
     let t = Table::create(&c, "t").await;
-    let files = (0..12_000).map(|n| Action::Add(file(&format!("f{n}"), 0, 9))).collect();
+    let files = (0..12_000).map(|n| Action::add(file(&format!("f{n}"), 0, 9))).collect();
     t.commit(files).await;
     t.append("more").await;
     drop_as(&t, DropMode::Retain { ms: 0 }).await;

@@ -45,9 +45,9 @@ pub(super) async fn load(
 pub(super) fn story() -> Vec<HistoryItem> {
     let (a, b) = (file("a", 0, 9), file("b", 0, 9));
     vec![
-        logged(0, 100, &[Action::Protocol(protocol()), Action::Metadata(metadata("{}")), Action::Add(a.clone())]),
-        logged(1, 200, &[Action::Add(b.clone()), txn("x", 1), domain("d", "c", false)]),
-        logged(2, 300, &[remove(&a), remove(&file("never there", 0, 0)), Action::Add(b)]),
+        logged(0, 100, &[Action::Protocol(protocol()), Action::Metadata(metadata("{}")), Action::add(a.clone())]),
+        logged(1, 200, &[Action::add(b.clone()), txn("x", 1), domain("d", "c", false)]),
+        logged(2, 300, &[remove(&a), remove(&file("never there", 0, 0)), Action::add(b)]),
     ]
 }
 
@@ -85,12 +85,12 @@ pub(super) async fn foreign_commits_are_taken_in(c: Arc<dyn Catalog>) {
     let t = Table::create(&c, "t").await;
     let state = MirrorState::Diverged { version: 1, what: "another writer's".into() };
     assert!(c.set_mirror(&entry(&c, t.id).await, &state).await.unwrap());
-    let jump = load(&c, "t", vec![Ok(logged(2, 6, &[Action::Add(file("x", 0, 9))]))]).await;
+    let jump = load(&c, "t", vec![Ok(logged(2, 6, &[Action::add(file("x", 0, 9))]))]).await;
     refused(jump, ErrorKind::Conflict, &["default.t", "version 2", "version 0"]);
     let past = load(&c, "t", vec![Ok(logged(0, 5, &[]))]).await;
     refused(past, ErrorKind::Conflict, &["default.t", "version 0"]);
     let ms = c.reader(t.id).head().await.unwrap().timestamp + 5;
-    let loaded = load(&c, "t", vec![Ok(logged(1, ms, &[Action::Add(file("x", 0, 9))]))]).await.unwrap();
+    let loaded = load(&c, "t", vec![Ok(logged(1, ms, &[Action::add(file("x", 0, 9))]))]).await.unwrap();
     assert_eq!((loaded.current_version, loaded.mirror), (1, MirrorState::Following));
     t.append("y").await;
     assert_eq!(t.paths(2).await, ["x", "y"]);
@@ -158,7 +158,7 @@ pub(super) async fn history_may_begin_at_a_checkpoint(c: Arc<dyn Catalog>) {
     );
     refused(reader.snapshot(At::Timestamp(999)).await, ErrorKind::NotFound, &["oldest version that is retained is 10"]);
     assert_eq!(reader.history(HistoryRange::default()).await.unwrap().len(), 2);
-    let early = t.request(Base::RebaseFrom(9), vec![Action::Add(file("c", 0, 9))]);
+    let early = t.request(Base::RebaseFrom(9), vec![Action::add(file("c", 0, 9))]);
     refused(t.try_commit(early).await, ErrorKind::Invalid, &["version 9", "read the table again"]);
     t.commit(vec![remove(&b)]).await;
     assert!(t.paths(12).await.is_empty());
@@ -208,7 +208,7 @@ fn of(table: TableId, name: &str, items: Vec<HistoryItem>) -> HistoryLoad<'stati
 /// The answer to a commit was lost, and so was the commit, with all that came after a backup: it comes back from the log.
 pub(super) async fn commits_keep_their_ids(c: Arc<dyn Catalog>) {
     let t = Table::create(&c, "t").await;
-    let request = t.request(Base::Exactly(0), vec![Action::Add(file("a", 0, 9))]);
+    let request = t.request(Base::Exactly(0), vec![Action::add(file("a", 0, 9))]);
     let first = t.try_commit(request.clone()).await.unwrap().committed().unwrap()[0];
     let history = as_logged(&t).await;
 
@@ -231,7 +231,7 @@ pub(super) async fn commits_keep_their_ids(c: Arc<dyn Catalog>) {
 
 pub(super) async fn a_commit_that_stands_twice_in_a_log_counts_once(c: Arc<dyn Catalog>) {
     let t = Table::create(&c, "t").await;
-    let request = t.request(Base::Exactly(0), vec![Action::Add(file("a", 0, 9))]);
+    let request = t.request(Base::Exactly(0), vec![Action::add(file("a", 0, 9))]);
     t.try_commit(request.clone()).await.unwrap().committed().unwrap();
     let mut history = as_logged(&t).await;
     for version in [2, 3] {
@@ -318,8 +318,8 @@ pub(super) async fn only_a_table_without_versions_begins_with_a_state(c: Arc<dyn
 pub(super) async fn a_transaction_comes_back_in_whole_or_not_at_all(c: Arc<dyn Catalog>) {
     let (s, t) = (Table::create(&c, "s").await, Table::create(&c, "t").await);
     let both = vec![
-        s.request(Base::RebaseFrom(0), vec![Action::Add(file("s", 0, 9))]),
-        t.request(Base::RebaseFrom(0), vec![Action::Add(file("t", 0, 9))]),
+        s.request(Base::RebaseFrom(0), vec![Action::add(file("s", 0, 9))]),
+        t.request(Base::RebaseFrom(0), vec![Action::add(file("t", 0, 9))]),
     ];
     c.commit_all(both).await.unwrap().committed().unwrap();
     // The same names, as of the backup: other tables, since nothing is ever taken away.

@@ -57,7 +57,7 @@ pub(super) async fn a_diverged_table_takes_no_commits(c: Arc<dyn Catalog>) {
     let stopped = entry(&c, t.id).await;
     assert_eq!(stopped.mirror, diverged);
     assert!(!c.set_mirror(&following, &MirrorState::Following).await.unwrap(), "it is not in the state that was seen");
-    let requests = [&s, &t].map(|t| t.request(Base::RebaseFrom(0), vec![Action::Add(file("a", 0, 9))]));
+    let requests = [&s, &t].map(|t| t.request(Base::RebaseFrom(0), vec![Action::add(file("a", 0, 9))]));
     let result = c.commit_all(requests.clone().into()).await;
     refused(
         result,

@@ -30,7 +30,7 @@ pub(super) async fn a_table_takes_commits_of_its_owner_alone(c: Arc<dyn Catalog>
     let then = c.find_at(&TableRef::Id(t.id), &point).await.unwrap().unwrap();
     assert_eq!(then.owner, owner("rows:/data"));
 
-    let append = |base, path: &str| t.request(base, vec![Action::Add(file(path, 0, 9))]);
+    let append = |base, path: &str| t.request(base, vec![Action::add(file(path, 0, 9))]);
     let by = |who: &str, request: CommitRequest| CommitRequest { owner: owner(who), ..request };
     let done = t.try_commit(by("rows:/data", append(Base::Exactly(0), "a"))).await.unwrap().committed().unwrap();
     assert_eq!(done[0].version, 1);
@@ -39,9 +39,9 @@ pub(super) async fn a_table_takes_commits_of_its_owner_alone(c: Arc<dyn Catalog>
         refused(t.try_commit(append(base.clone(), "b")).await, ErrorKind::Invalid, &[KEPT]);
         refused(t.try_commit(by("rows:/other", append(base, "b"))).await, ErrorKind::Invalid, &[KEPT]);
     }
-    let other = s.request(Base::Exactly(0), vec![Action::Add(file("s", 0, 9))]);
+    let other = s.request(Base::Exactly(0), vec![Action::add(file("s", 0, 9))]);
     refused(c.commit_all(vec![other.clone(), append(Base::Exactly(1), "b")]).await, ErrorKind::Invalid, &[KEPT]);
-    let verbatim = VerbatimCommit::parse(Action::Add(file("v", 0, 9)).to_json().into(), i64::MAX / 2).unwrap();
+    let verbatim = VerbatimCommit::parse(Action::add(file("v", 0, 9)).to_json().into(), i64::MAX / 2).unwrap();
     let verbatim = CommitRequest::verbatim(t.id, CommitId::of_name("v"), Base::Exactly(1), verbatim);
     refused(t.try_commit(verbatim).await, ErrorKind::Invalid, &[KEPT]);
     assert_eq!((t.head().await, s.head().await), (1, 0));
@@ -55,7 +55,7 @@ pub(super) async fn a_table_takes_commits_of_its_owner_alone(c: Arc<dyn Catalog>
     let again = t.try_commit(append(Base::Exactly(0), "a")).await.unwrap().committed().unwrap();
     assert_eq!(again, done);
     let read = CommitRequest { reads: whole_table(), ..t.request(Base::ReadAt(1), vec![]) };
-    let beside = s.request(Base::Exactly(0), vec![Action::Add(file("s2", 0, 9))]);
+    let beside = s.request(Base::Exactly(0), vec![Action::add(file("s2", 0, 9))]);
     c.commit_all(vec![read, beside]).await.unwrap().committed().unwrap();
 }
 
@@ -66,7 +66,7 @@ fn whole_table() -> crate::commit::Reads {
 pub(super) async fn history_is_loaded_in_the_owners_name_alone(c: Arc<dyn Catalog>) {
     let t = kept(&c).await;
     let ms = c.reader(t.id).head().await.unwrap().timestamp + 5;
-    let items = || vec![Ok(logged(1, ms, &[Action::Add(file("x", 0, 9))]))];
+    let items = || vec![Ok(logged(1, ms, &[Action::add(file("x", 0, 9))]))];
     refused(load(&c, "t", items()).await, ErrorKind::Invalid, &[KEPT]);
     let together = c.load_together(vec![load_of("t", None, items())]).await;
     refused(together, ErrorKind::Invalid, &[KEPT]);

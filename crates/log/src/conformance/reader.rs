@@ -11,11 +11,11 @@ pub(super) async fn files_live_from_their_add_to_their_remove(c: Arc<dyn Catalog
     let t = Table::create(&c, "t").await;
     t.append("a").await;
     t.append("b").await;
-    t.commit(vec![remove(&file("a", 0, 9)), Action::Add(file("c", 0, 9))]).await;
+    t.commit(vec![remove(&file("a", 0, 9)), Action::add(file("c", 0, 9))]).await;
     t.append("a").await;
     // An add of a live file replaces it.
     let replaced = Add { size: 99, ..file("b", 5, 6) };
-    t.commit(vec![Action::Add(replaced.clone())]).await;
+    t.commit(vec![Action::add(replaced.clone())]).await;
     let want: [&[&str]; 6] = [&[], &["a"], &["a", "b"], &["b", "c"], &["a", "b", "c"], &["a", "b", "c"]];
     for (version, want) in (0..).zip(want) {
         assert_eq!(t.paths(version).await, want, "at version {version}");
@@ -29,7 +29,7 @@ pub(super) async fn files_live_from_their_add_to_their_remove(c: Arc<dyn Catalog
 
 pub(super) async fn a_file_is_itself_however_its_path_is_spelled(c: Arc<dyn Catalog>) {
     let t = Table::create(&c, "t").await;
-    t.commit(vec![Action::Add(file("/x/a%20b", 0, 9)), Action::Add(file("p=%2541/c", 0, 9))]).await;
+    t.commit(vec![Action::add(file("/x/a%20b", 0, 9)), Action::add(file("p=%2541/c", 0, 9))]).await;
     t.commit(vec![remove(&file("file:///x/a b", 0, 9))]).await;
     assert_eq!(t.paths(2).await, ["p=%2541/c"]);
     let bytes = c.reader(t.id).commit_bytes(2).await.unwrap().unwrap();
@@ -42,8 +42,8 @@ pub(super) async fn a_deletion_vector_makes_another_file(c: Arc<dyn Catalog>) {
     t.append("a").await;
     let plain = file("a", 0, 9);
     let (one, two) = (with_dv(plain.clone(), "one"), with_dv(plain.clone(), "two"));
-    t.commit(vec![remove(&plain), Action::Add(one.clone())]).await;
-    t.commit(vec![remove(&one), Action::Add(two.clone())]).await;
+    t.commit(vec![remove(&plain), Action::add(one.clone())]).await;
+    t.commit(vec![remove(&one), Action::add(two.clone())]).await;
     assert_eq!(t.files(1, None).await, [plain]);
     assert_eq!(t.files(2, None).await, [one]);
     assert_eq!(t.files(3, None).await, [two]);
@@ -76,7 +76,7 @@ pub(super) async fn odd_values_come_back_unchanged(c: Arc<dyn Catalog>) {
     );
     let unknown = actions::action(r#"{"someDay":{"x":123456789012345678901234567890}}"#);
     t.commit(vec![odd.clone(), unknown]).await;
-    assert_eq!(t.files(1, None).await.into_iter().map(Action::Add).collect::<Vec<_>>(), [odd]);
+    assert_eq!(t.files(1, None).await.into_iter().map(Action::add).collect::<Vec<_>>(), [odd]);
     let bytes = c.reader(t.id).commit_bytes(1).await.unwrap().unwrap();
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     assert!(text.contains(r#"{"someDay":{"x":123456789012345678901234567890}}"#), "{text}");
@@ -148,8 +148,8 @@ pub(super) async fn history_is_newest_first_and_by_range(c: Arc<dyn Catalog>) {
 
 pub(super) async fn planning_never_loses_a_matching_file(c: Arc<dyn Catalog>) {
     let t = Table::create(&c, "t").await;
-    let mut adds: Vec<_> = (0..50).map(|n| Action::Add(file(&format!("f{n}"), n * 10, n * 10 + 9))).collect();
-    adds.push(Action::Add(Add { stats: None, ..file("unknown", 0, 0) }));
+    let mut adds: Vec<_> = (0..50).map(|n| Action::add(file(&format!("f{n}"), n * 10, n * 10 + 9))).collect();
+    adds.push(Action::add(Add { stats: None, ..file("unknown", 0, 0) }));
     t.commit(adds).await;
     for id in [0, 9, 10, 255, 499, 500, -1] {
         let p = Predicate::Compare("id".into(), Comparison::Eq, Literal::Long(id));
@@ -169,10 +169,10 @@ pub(super) async fn what_a_checkpoint_is_made_of(c: Arc<dyn Catalog>) {
     let t = Table::create(&c, "t").await;
     let (a, b) = (file("a", 0, 9), file("b", 0, 9));
     let marked = with_dv(b.clone(), "x");
-    t.commit(vec![Action::Add(a.clone()), Action::Add(b.clone())]).await;
+    t.commit(vec![Action::add(a.clone()), Action::add(b.clone())]).await;
     t.commit(vec![remove(&a)]).await;
-    t.commit(vec![Action::Add(a.clone())]).await;
-    t.commit(vec![remove(&b), Action::Add(marked.clone())]).await;
+    t.commit(vec![Action::add(a.clone())]).await;
+    t.commit(vec![remove(&b), Action::add(marked.clone())]).await;
     t.commit(vec![remove(&a)]).await;
     t.append("c").await;
     let reader = c.reader(t.id);
@@ -237,10 +237,10 @@ impl TxnLogReader for WithoutSummaries {
 pub(super) async fn summaries_are_what_the_files_say(c: Arc<dyn Catalog>) {
     let t = Table::create(&c, "t").await;
     let (a, b) = (file("a", -5, 9), file("b", 10, 19));
-    t.commit(vec![Action::Add(a.clone()), Action::Add(b.clone())]).await;
-    t.commit(vec![remove(&b), Action::Add(with_dv(b.clone(), "x"))]).await;
-    t.commit(vec![remove(&with_dv(b.clone(), "x")), Action::Add(Add { size: 1 << 40, ..file("c", 7, 70) })]).await;
-    t.commit(vec![Action::Add(Add { stats: None, ..file("unknown", 0, 0) })]).await;
+    t.commit(vec![Action::add(a.clone()), Action::add(b.clone())]).await;
+    t.commit(vec![remove(&b), Action::add(with_dv(b.clone(), "x"))]).await;
+    t.commit(vec![remove(&with_dv(b.clone(), "x")), Action::add(Add { size: 1 << 40, ..file("c", 7, 70) })]).await;
+    t.commit(vec![Action::add(Add { stats: None, ..file("unknown", 0, 0) })]).await;
     t.commit(vec![remove(&file("unknown", 0, 0)), remove(&a)]).await;
     let reader = c.reader(t.id);
     let files = WithoutSummaries(reader.clone());

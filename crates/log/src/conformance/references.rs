@@ -24,7 +24,7 @@ pub(super) async fn a_table_is_known_by_the_folders_of_its_files(c: Arc<dyn Cata
     assert!(referring(&c, "/nowhere/source").await.is_empty(), "a path below the table is none elsewhere");
     let named =
         ["/nowhere/source/day=a/x.parquet", "file:///nowhere/source/day=b/y.parquet", "/nowhere/clone/own.parquet"];
-    clone.commit(named.map(|path| Action::Add(file(path, 0, 9))).into()).await;
+    clone.commit(named.map(|path| Action::add(file(path, 0, 9))).into()).await;
     clone.append("/nowhere/source/day=a/z.parquet").await;
     assert_eq!(referring(&c, "/nowhere/source").await, ["default.clone"]);
     for (other, is_referred_to) in [
@@ -47,14 +47,14 @@ pub(super) async fn a_table_is_known_by_the_folders_of_its_files(c: Arc<dyn Cata
     assert_eq!(c.named_folders(clone.id).await.unwrap(), folders);
     // History that is loaded tells of folders as commits do, and a new table as one that is there.
     let first = [Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
-    let far = Action::Add(file("s3a://lake/far/x.parquet", 0, 9));
+    let far = Action::add(file("s3a://lake/far/x.parquet", 0, 9));
     load(&c, "loaded", vec![Ok(logged(0, 100, &first)), Ok(logged(1, 200, &[far]))]).await.unwrap();
     assert_eq!(referring(&c, "s3://lake/far").await, ["default.loaded"]);
     let live = vec![file("/nowhere/source/w.parquet", 0, 9)];
     let files = HistoryItem::Files(BaseFiles { live, removed: vec![] });
     load(&c, "begins", vec![Ok(base_without_commit(10)), Ok(files)]).await.unwrap();
     assert_eq!(referring(&c, "/nowhere/source").await, ["default.begins", "default.clone"]);
-    let added = Action::Add(file("/nowhere/source/v.parquet", 0, 9));
+    let added = Action::add(file("/nowhere/source/v.parquet", 0, 9));
     let request = CommitRequest::new(
         table_id("made"),
         Uuid::from_u128(1),
@@ -86,11 +86,11 @@ pub(super) async fn files_that_others_need_are_not_deleted(c: Arc<dyn Catalog>) 
     // While its files are being deleted nobody names them.
     let late = Table::create(&c, "late").await;
     let says = ["default.late cannot have files of default.source at /nowhere/source", "are being deleted"];
-    let request = late.request(Base::Exactly(0), vec![Action::Add(file("/nowhere/source/x.parquet", 0, 9))]);
+    let request = late.request(Base::Exactly(0), vec![Action::add(file("/nowhere/source/x.parquet", 0, 9))]);
     refused(late.try_commit(request).await, ErrorKind::NotFound, &says);
     assert_eq!(late.head().await, 0);
     let ms = c.reader(late.id).head().await.unwrap().timestamp + 5;
-    let named = Action::Add(file("/nowhere/source/x.parquet", 0, 9));
+    let named = Action::add(file("/nowhere/source/x.parquet", 0, 9));
     refused(load(&c, "late", vec![Ok(logged(1, ms, &[named]))]).await, ErrorKind::NotFound, &says);
     c.mark_files_deleted(source.id).await.unwrap();
     late.append("/nowhere/source/x.parquet").await;
@@ -103,7 +103,7 @@ pub(super) async fn a_clone_is_before_a_drop_with_files_or_not_at_all(c: Arc<dyn
         let clone = Table::create(&c, &format!("clone{n}")).await;
         let path = format!("/nowhere/source{n}/x.parquet");
         let committing = async {
-            let request = clone.request(Base::Exactly(0), vec![Action::Add(file(&path, 0, 9))]);
+            let request = clone.request(Base::Exactly(0), vec![Action::add(file(&path, 0, 9))]);
             clone.try_commit(request).await
         };
         let (dropped, committed) = tokio::join!(drop_as(&source, DropMode::DeleteFiles), committing);

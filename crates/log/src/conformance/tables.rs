@@ -50,7 +50,7 @@ pub(super) async fn a_point_shows_every_table_as_it_was(c: Arc<dyn Catalog>) {
     let before = c.point().await.unwrap();
     s.append("a").await;
     let between = c.point().await.unwrap();
-    let add = |table: &Table, base| table.request(Base::RebaseFrom(base), vec![Action::Add(file("both", 0, 9))]);
+    let add = |table: &Table, base| table.request(Base::RebaseFrom(base), vec![Action::add(file("both", 0, 9))]);
     c.commit_all(vec![add(&s, 1), add(&t, 0)]).await.unwrap().committed().unwrap();
     let u = Table::create(&c, "u").await;
     let after = c.point().await.unwrap();

@@ -9,7 +9,7 @@ const YEAR: i64 = 365 * 24 * 60 * 60 * 1000;
 async fn imported(c: &Arc<dyn Catalog>, name: &str, times: &[i64], future_times: FutureTimes) -> Result<Table> {
     let lines = |version: usize| match version {
         0 => vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))],
-        _ => vec![Action::Add(file(&format!("f{version}"), 0, 9))],
+        _ => vec![Action::add(file(&format!("f{version}"), 0, 9))],
     };
     let items = times.iter().enumerate().map(|(n, ms)| Ok(logged(n as Version, *ms, &lines(n))));
     let load = HistoryLoad {
@@ -39,7 +39,7 @@ pub(super) async fn those_ahead_of_the_clock_are_imported_only_when_accepted(c: 
         new: new_table("ahead"),
         published_version: None,
         future_times: FutureTimes::Accept,
-        items: futures::stream::iter([Ok(logged(1, now + YEAR, &[Action::Add(file("a", 0, 9))]))]).boxed(),
+        items: futures::stream::iter([Ok(logged(1, now + YEAR, &[Action::add(file("a", 0, 9))]))]).boxed(),
         progress: &|_| {},
     };
     let entry = c.load_history(load).await.unwrap();
@@ -60,7 +60,7 @@ pub(super) async fn those_that_stand_still_are_made_to_grow(c: Arc<dyn Catalog>)
     let after_the_last = imported(&c, "u", &[i64::MAX, 5], FutureTimes::Accept).await.map(|t| t.id);
     refused(after_the_last, ErrorKind::Corrupt, &["version 1 of default.u"]);
     let t = imported(&c, "v", &[i64::MAX], FutureTimes::Accept).await.unwrap();
-    let request = t.request(Base::Exactly(0), vec![Action::Add(file("a", 0, 9))]);
+    let request = t.request(Base::Exactly(0), vec![Action::add(file("a", 0, 9))]);
     refused(t.try_commit(request).await, ErrorKind::Invalid, &["default.v takes no commits", "version 0"]);
 }
 
@@ -76,8 +76,8 @@ pub(super) async fn a_table_ahead_of_the_clock_goes_on_alone(c: Arc<dyn Catalog>
     assert!(leap.now_ms - now < YEAR && leap.warning("default.orders").contains("version 1 of default.orders"));
 
     let both = vec![
-        orders.request(Base::RebaseFrom(3), vec![Action::Add(file("o", 0, 9))]),
-        customers.request(Base::RebaseFrom(0), vec![Action::Add(file("c", 0, 9))]),
+        orders.request(Base::RebaseFrom(3), vec![Action::add(file("o", 0, 9))]),
+        customers.request(Base::RebaseFrom(0), vec![Action::add(file("c", 0, 9))]),
     ];
     let both = c.commit_all(both).await.unwrap().committed().unwrap();
     assert_eq!(both[0].timestamp, now + 2 * YEAR + 2);
@@ -88,7 +88,7 @@ pub(super) async fn a_table_ahead_of_the_clock_goes_on_alone(c: Arc<dyn Catalog>
     assert_eq!(info.timestamp(), Some(both[0].timestamp), "the log says the time that the catalog says");
     assert_eq!(time(&orders, 4).await, both[0].timestamp);
     let read = orders.request(Base::ReadAt(4), vec![]);
-    let write = customers.request(Base::RebaseFrom(1), vec![Action::Add(file("d", 0, 9))]);
+    let write = customers.request(Base::RebaseFrom(1), vec![Action::add(file("d", 0, 9))]);
     let after = c.commit_all(vec![read, write]).await.unwrap().committed().unwrap();
     assert!(after[0].timestamp < now + YEAR, "nor by reading: {}", after[0].timestamp);
 }
@@ -99,7 +99,7 @@ pub(super) async fn a_transaction_is_later_than_what_it_read(c: Arc<dyn Catalog>
     let s = imported(&c, "s", &[now, now + MARGIN_MS - 500], FutureTimes::Refuse).await.unwrap();
     let t = Table::create(&c, "t").await;
     let both =
-        vec![s.request(Base::ReadAt(1), vec![]), t.request(Base::RebaseFrom(0), vec![Action::Add(file("a", 0, 9))])];
+        vec![s.request(Base::ReadAt(1), vec![]), t.request(Base::RebaseFrom(0), vec![Action::add(file("a", 0, 9))])];
     let committed = c.commit_all(both).await.unwrap().committed().unwrap();
     assert!(committed[0].timestamp > now + MARGIN_MS - 500, "{}", committed[0].timestamp);
 }

@@ -67,7 +67,7 @@ impl Verbatim {
 /// A table whose version 1 has the file `a`.
 async fn with_a_file(c: &Arc<dyn Catalog>, configuration: &str) -> Verbatim {
     let t = Verbatim::create(c, "t", configuration).await;
-    t.attempt(1, &[Action::Add(file("a", 0, 9))]).await.unwrap().committed().unwrap();
+    t.attempt(1, &[Action::add(file("a", 0, 9))]).await.unwrap().committed().unwrap();
     t
 }
 
@@ -75,7 +75,7 @@ pub(super) async fn bytes_become_the_version_as_they_are(c: Arc<dyn Catalog>) {
     let t = with_a_file(&c, "{}").await;
     let actions = [
         remove(&file("a", 0, 9)),
-        Action::Add(file("b%20c", 5, 6)),
+        Action::add(file("b%20c", 5, 6)),
         txn("app", 7),
         domain("d", "x", false),
         actions::action(r#"{"someDay":{"x":123456789012345678901234567890}}"#),
@@ -102,7 +102,7 @@ pub(super) async fn bytes_become_the_version_as_they_are(c: Arc<dyn Catalog>) {
 
 pub(super) async fn sent_again_it_is_the_same_commit(c: Arc<dyn Catalog>) {
     let t = with_a_file(&c, "{}").await;
-    let text = spelled(&made_at(at(2)), &[Action::Add(file("b", 0, 9))]);
+    let text = spelled(&made_at(at(2)), &[Action::add(file("b", 0, 9))]);
     let request = t.request(Base::Exactly(1), "staged", &text, at(2));
     let first = t.table.try_commit(request.clone()).await.unwrap();
     t.attempt(3, &[remove(&file("b", 0, 9))]).await.unwrap().committed().unwrap();
@@ -115,17 +115,17 @@ pub(super) async fn sent_again_it_is_the_same_commit(c: Arc<dyn Catalog>) {
     let create = t.request(Base::Create(new_table("t")), "v0 again", &create, BEGIN);
     assert_eq!(t.table.try_commit(create).await.unwrap().committed().unwrap()[0].version, 0);
 
-    let other = spelled(&made_at(at(2) + 1), &[Action::Add(file("b", 0, 9))]);
+    let other = spelled(&made_at(at(2) + 1), &[Action::add(file("b", 0, 9))]);
     let other = t.request(Base::Exactly(1), "other", &other, at(2) + 1);
     conflict(t.table.try_commit(other).await.unwrap(), 2, &ConflictKind::VersionTaken);
 
     // One that was committed is not committed again, whatever version it is for.
-    let elsewhere = spelled(&made_at(at(4)), &[Action::Add(file("e", 0, 9))]);
+    let elsewhere = spelled(&made_at(at(4)), &[Action::add(file("e", 0, 9))]);
     let wrong_id = t.request(Base::Exactly(3), "staged", &elsewhere, at(4));
     refused(t.table.try_commit(wrong_id).await, ErrorKind::Invalid, &["the id", "version 2", "another commit"]);
     let changed = t.request(Base::Exactly(1), "staged", &elsewhere, at(4));
     refused(t.table.try_commit(changed).await, ErrorKind::Invalid, &["the id", "version 2", "another commit"]);
-    let twice = spelled(&made_at(at(2)), &[Action::Add(file("b", 0, 9))]);
+    let twice = spelled(&made_at(at(2)), &[Action::add(file("b", 0, 9))]);
     let twice = t.request(Base::Exactly(3), "rebased", &twice, at(4));
     refused(t.table.try_commit(twice).await, ErrorKind::Invalid, &["the txnId", "txn of", "version 2"]);
     assert_eq!(t.table.head().await, 3);
@@ -141,7 +141,7 @@ pub(super) async fn sent_again_it_is_the_same_commit(c: Arc<dyn Catalog>) {
 
 pub(super) async fn it_becomes_its_version_or_none(c: Arc<dyn Catalog>) {
     let t = with_a_file(&c, "{}").await;
-    let b = || [Action::Add(file("b", 0, 9))];
+    let b = || [Action::add(file("b", 0, 9))];
     t.refused(t.attempt(3, &b()).await, &["version 2", "at version 1"]).await;
     t.refused(t.attempt(u64::MAX, &b()).await, &["at version 1"]).await;
     conflict(t.try_text(1, &spelled("", &b()), at(1)).await.unwrap(), 1, &ConflictKind::VersionTaken);
@@ -151,7 +151,7 @@ pub(super) async fn it_becomes_its_version_or_none(c: Arc<dyn Catalog>) {
     let other = Table::create(&c, "other").await;
     let both = vec![
         t.request(Base::Exactly(1), "both", &text, at(2)),
-        other.request(Base::Exactly(0), vec![Action::Add(file("b", 0, 9))]),
+        other.request(Base::Exactly(0), vec![Action::add(file("b", 0, 9))]),
     ];
     t.refused(c.commit_all(both).await, &["commit it alone"]).await;
     assert_eq!(other.head().await, 0);
@@ -164,7 +164,7 @@ pub(super) async fn it_becomes_its_version_or_none(c: Arc<dyn Catalog>) {
 
 pub(super) async fn its_time_is_in_it_where_the_table_says_so(c: Arc<dyn Catalog>) {
     let t = with_a_file(&c, ICT).await;
-    let b = [Action::Add(file("b", 0, 9))];
+    let b = [Action::add(file("b", 0, 9))];
     t.refused(t.try_text(2, &spelled(r#""operation":"WRITE""#, &b), at(2)).await, &["no inCommitTimestamp"]).await;
     let as_text = spelled(&format!(r#""inCommitTimestamp":"{}""#, at(2)), &b);
     t.refused(t.try_text(2, &as_text, at(2)).await, &["no inCommitTimestamp"]).await;
@@ -192,7 +192,7 @@ pub(super) async fn its_time_is_in_it_where_the_table_says_so(c: Arc<dyn Catalog
 
 pub(super) async fn its_time_is_the_claimed_one_elsewhere(c: Arc<dyn Catalog>) {
     let t = with_a_file(&c, "{}").await;
-    let plain = |path: &str| spelled("", &[Action::Add(file(path, 0, 9))]);
+    let plain = |path: &str| spelled("", &[Action::add(file(path, 0, 9))]);
     let ahead = c.now_ms().await.unwrap() + 60_000;
     t.refused(t.try_text(2, &plain("b"), ahead).await, &["in the future", "clock"]).await;
     for (version, claimed, got) in [(2, at(2), at(2)), (3, at(2), at(2) + 1), (4, at(0), at(2) + 2)] {
@@ -248,16 +248,16 @@ pub(super) async fn what_no_commit_may_say_is_refused(c: Arc<dyn Catalog>) {
             r#"{{"protocol":{{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":[{reader}],"writerFeatures":[{writer}]}}}}"#
         ))
     };
-    let add = |path: &str| Action::Add(file(path, 0, 9));
+    let add = |path: &str| Action::add(file(path, 0, 9));
     let cases: Vec<(Vec<Action>, &str)> = vec![
         (vec![rearranged(&b)], "not a file of the table"),
         (vec![rearranged(&with_dv(a.clone(), "x"))], "not a file of the table"),
         (vec![remove(&a)], "append-only"),
-        (vec![Action::Add(b.clone()), Action::Add(b.clone())], "adds the same file twice"),
+        (vec![Action::add(b.clone()), Action::add(b.clone())], "adds the same file twice"),
         (vec![add("b%20c"), add("b c")], "adds the same file twice"),
-        (vec![Action::Add(b.clone()), Action::Add(with_dv(b.clone(), "x"))], "adds b twice"),
-        (vec![Action::Add(a.clone()), rearranged(&a)], "both adds and removes a"),
-        (vec![Action::Add(with_dv(a.clone(), "x"))], "adds a with another deletion vector"),
+        (vec![Action::add(b.clone()), Action::add(with_dv(b.clone(), "x"))], "adds b twice"),
+        (vec![Action::add(a.clone()), rearranged(&a)], "both adds and removes a"),
+        (vec![Action::add(with_dv(a.clone(), "x"))], "adds a with another deletion vector"),
         (vec![txn("x", 1), txn("x", 2)], "two txn actions"),
         (vec![domain("d", "", false), domain("d", "", true)], "one domain twice"),
         (vec![actions::action(r#"{"sidecar":{"path":"x"}}"#)], "belongs in a checkpoint"),
@@ -267,8 +267,8 @@ pub(super) async fn what_no_commit_may_say_is_refused(c: Arc<dyn Catalog>) {
         (vec![add("%2e%2E/t2/b")], "leads out of its folder"),
         (vec![add("file:///nowhere/t/../t2/b")], "leads out of its folder"),
         (vec![cdc("_change_data/../../t2/b")], "leads out of its folder"),
-        (vec![Action::Add(with_dv(b.clone(), "../../t2/ab^-aqEH.-t@S}K{vb[*k^"))], "leads out of its folder"),
-        (vec![Action::Add(with_dv(b.clone(), "file:///t2/^-aqEH.-t@S}K{vb[*k^"))], "leads out of its folder"),
+        (vec![Action::add(with_dv(b.clone(), "../../t2/ab^-aqEH.-t@S}K{vb[*k^"))], "leads out of its folder"),
+        (vec![Action::add(with_dv(b.clone(), "file:///t2/^-aqEH.-t@S}K{vb[*k^"))], "leads out of its folder"),
         (vec![add("_delta_log/00000000000000000009.json")], "not a data file"),
         (vec![add("./_delta%5Flog/00000000000000000009.json")], "not a data file"),
         (vec![add("")], "not a data file"),
@@ -298,17 +298,17 @@ pub(super) async fn features_are_tracked_that_are_not_written(c: Arc<dyn Catalog
         r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["deletionVectors","catalogManaged"],"writerFeatures":["deletionVectors","domainMetadata","inCommitTimestamp","rowTracking","clustering","catalogManaged"]}}"#,
     );
     let with_row_ids = Add { base_row_id: Some(0), default_row_commit_version: Some(2), ..file("b", 0, 9) };
-    let actions = [tracked, Action::Add(with_row_ids.clone()), domain("delta.rowTracking", "{}", false)];
+    let actions = [tracked, Action::add(with_row_ids.clone()), domain("delta.rowTracking", "{}", false)];
     t.attempt(2, &actions).await.unwrap().committed().unwrap();
     assert!(t.table.files(2, None).await.contains(&with_row_ids));
 
-    let nameless = spelled(&format!(r#""inCommitTimestamp":{}"#, at(3)), &[Action::Add(file("c", 0, 9))]);
+    let nameless = spelled(&format!(r#""inCommitTimestamp":{}"#, at(3)), &[Action::add(file("c", 0, 9))]);
     refused(t.try_text(3, &nameless, at(3)).await, ErrorKind::Invalid, &["no txnId", "catalog-managed"]);
     let empty = nameless.replacen('}', r#","txnId":""}"#, 1);
     refused(t.try_text(3, &empty, at(3)).await, ErrorKind::Invalid, &["no txnId", "catalog-managed"]);
-    t.attempt(3, &[Action::Add(file("c", 0, 9))]).await.unwrap().committed().unwrap();
+    t.attempt(3, &[Action::add(file("c", 0, 9))]).await.unwrap().committed().unwrap();
 
-    let ours = t.table.request(Base::Exactly(3), vec![Action::Add(file("d", 0, 9))]);
+    let ours = t.table.request(Base::Exactly(3), vec![Action::add(file("d", 0, 9))]);
     refused(t.table.try_commit(ours).await, ErrorKind::Invalid, &["default.t", "not supported"]);
     assert_eq!(t.table.paths(t.table.head().await).await, ["a", "b", "c"]);
 }

@@ -12,7 +12,7 @@ pub async fn run_writer(
     let request = |n: u128, base, actions| CommitRequest::new(table_id("written"), Uuid::from_u128(n), base, actions);
     let version =
         async |request: &CommitRequest| writer.commit(request.clone()).await.unwrap().committed().unwrap()[0].version;
-    let add = |path: &str| vec![Action::Add(file(path, 0, 9))];
+    let add = |path: &str| vec![Action::add(file(path, 0, 9))];
     let create = request(0, Base::Create(new), vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))]);
     let (first, second) = (request(1, Base::RebaseFrom(0), add("a")), request(2, Base::RebaseFrom(0), add("b")));
     for (n, request) in [&create, &first, &second].into_iter().enumerate() {

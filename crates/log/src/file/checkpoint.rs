@@ -285,7 +285,8 @@ fn tidy(action: &mut Action) {
             a.format = present(&a.format);
             &mut a.extra
         }
-        Action::Add(a) => {
+        Action::Add(add) => {
+            let a = Arc::make_mut(add);
             if let Some(parsed) = a.extra.raw("stats_parsed")
                 && a.stats.is_none()
             {

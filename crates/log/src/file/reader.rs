@@ -169,7 +169,7 @@ impl FileTxnLogReader {
                     let mut files = BaseFiles::default();
                     for action in some {
                         match action {
-                            Action::Add(add) => files.live.push(add),
+                            Action::Add(add) => files.live.push(Arc::unwrap_or_clone(add)),
                             Action::Remove(remove) => files.removed.push(remove),
                             _ => {}
                         }

@@ -39,7 +39,7 @@ impl Loaded {
                 HistoryItem::Base(base) => found = Some((base, Vec::new())),
                 HistoryItem::Files(more) => {
                     let (_, files) = found.as_mut().ok_or_else(files_without_base)?;
-                    files.extend(more.live.into_iter().map(Action::Add));
+                    files.extend(more.live.into_iter().map(Action::add));
                     files.extend(more.removed.into_iter().map(Action::Remove));
                 }
                 HistoryItem::Commit(_) => {}

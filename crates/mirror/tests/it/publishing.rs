@@ -311,7 +311,7 @@ impl Local {
 
     pub(crate) async fn append(&self) {
         let head = self.entry().await.current_version;
-        let add = Action::Add(file(&format!("f{}", self.clock.new_uuid()), 0, 9));
+        let add = Action::add(file(&format!("f{}", self.clock.new_uuid()), 0, 9));
         let request = CommitRequest::new(self.table, self.clock.new_uuid(), Base::RebaseFrom(head), vec![add]);
         self.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
     }
@@ -561,7 +561,7 @@ fn a_checkpoint_that_says_something_else_is_found() {
                     world.table,
                     world.clock.new_uuid(),
                     Base::RebaseFrom(0),
-                    vec![Action::Add(add)],
+                    vec![Action::add(add)],
                 );
                 world.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
                 world.mirror().publish(world.table).await.unwrap();
@@ -617,9 +617,9 @@ fn files_of_every_kind_are_looked_for() {
             extra: Default::default(),
         };
         let actions = vec![
-            Action::Add(Add { deletion_vector: Some(vector), ..file("day=a/a%20b.parquet", 0, 9) }),
-            Action::Add(file("memory:///elsewhere/c%20d.parquet", 0, 9)),
-            Action::Add(file("hdfs://namenode/e.parquet", 0, 9)),
+            Action::add(Add { deletion_vector: Some(vector), ..file("day=a/a%20b.parquet", 0, 9) }),
+            Action::add(file("memory:///elsewhere/c%20d.parquet", 0, 9)),
+            Action::add(file("hdfs://namenode/e.parquet", 0, 9)),
             action(
                 r#"{"cdc":{"path":"_change_data/f.parquet","partitionValues":{"day":"a"},"size":1,"dataChange":false}}"#,
             ),

@@ -349,7 +349,7 @@ impl World {
 
     pub(crate) async fn append(&self) -> Version {
         let head = self.entry().await.current_version;
-        let add = Action::Add(file(&format!("f{}", self.clock.new_uuid()), 0, 9));
+        let add = Action::add(file(&format!("f{}", self.clock.new_uuid()), 0, 9));
         let request = CommitRequest::new(self.table, self.clock.new_uuid(), Base::RebaseFrom(head), vec![add]);
         self.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap()[0].version
     }

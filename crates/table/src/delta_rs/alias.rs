@@ -92,7 +92,7 @@ pub(super) fn name(action: &mut Action) {
 
 fn path_of(action: &mut Action) -> Option<&mut String> {
     match action {
-        Action::Add(add) => Some(&mut add.path),
+        Action::Add(add) => Some(&mut Arc::make_mut(add).path),
         Action::Remove(remove) => Some(&mut remove.path),
         Action::Cdc(cdc) => Some(&mut cdc.path),
         _ => None,

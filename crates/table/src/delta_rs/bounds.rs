@@ -65,7 +65,7 @@ pub(super) async fn restate(
         if let Action::Add(add) = &mut actions[at]
             && add.stats.as_ref() != Some(&stats)
         {
-            add.stats = Some(stats);
+            Arc::make_mut(add).stats = Some(stats);
             changed = true;
         }
     }
@@ -73,7 +73,7 @@ pub(super) async fn restate(
 }
 
 /// The statistics of a file with the bounds of decimals from its footer.
-async fn measure(at: usize, add: Add, stats: String, store: Arc<dyn ObjectStore>) -> Result<(usize, String)> {
+async fn measure(at: usize, add: Arc<Add>, stats: String, store: Arc<dyn ObjectStore>) -> Result<(usize, String)> {
     let unreadable = || format!("the statistics of the new file {} cannot be made", add.path);
     let mut stats: Object = serde_json::from_str(&stats).explain(unreadable)?;
     let path = String::from_utf8(canonical_path(&add.path)).explain(unreadable)?;

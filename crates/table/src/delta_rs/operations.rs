@@ -475,10 +475,10 @@ async fn as_they_were(actions: &mut [Action], mut then: BoxStream<'static, Resul
         Action::Add(add) => Some((add.key(), add)),
         _ => None,
     });
-    let mut adds: HashMap<FileKey, &mut Add> = adds.collect();
+    let mut adds: HashMap<FileKey, &mut Arc<Add>> = adds.collect();
     while let Some(was) = then.try_next().await? {
         if let Some(add) = adds.get_mut(&was.key()) {
-            **add = Add { data_change: add.data_change, ..was };
+            **add = Arc::new(Add { data_change: add.data_change, ..was });
         }
     }
     Ok(())

@@ -70,7 +70,7 @@ async fn changes_in_files_of_other_places_are_found() {
     let there = room.dir.path().join("else where%.parquet");
     std::fs::rename(here, &there).unwrap();
     add.path = url::Url::from_file_path(&there).unwrap().to_string();
-    let request = CommitRequest::new(room.id("t").await, Uuid::nil(), Base::Exactly(2), vec![Action::Add(add)]);
+    let request = CommitRequest::new(room.id("t").await, Uuid::nil(), Base::Exactly(2), vec![Action::add(add)]);
     room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
     assert_eq!(told(&table, 3).await, ["|1|ab|insert|"]);
 }

@@ -16,7 +16,7 @@ async fn clone_of(room: &Room, source: &DeltaTable, name: &str, spelled: fn(&Loc
     let place = spelled(source.location());
     let adds = files.into_iter().map(|mut add| {
         add.path = format!("{place}{}", add.path);
-        Action::Add(add)
+        Action::add(add)
     });
     let request = CommitRequest::new(room.id(name).await, Uuid::from_u128(1), Base::Exactly(0), adds.collect());
     room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();

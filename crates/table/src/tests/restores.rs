@@ -49,8 +49,8 @@ async fn a_version_whose_vectors_are_gone_is_not_restored() {
     let was = live(&table, At::Latest).await.remove(0);
     let with = Add { deletion_vector: Some(vector(&place)), ..was.clone() };
     let remove = |add: &Add| Action::Remove(Remove::of(add, 0, true));
-    commit_next(&room, vec![remove(&was), Action::Add(with.clone())]).await;
-    commit_next(&room, vec![remove(&with), Action::Add(was)]).await;
+    commit_next(&room, vec![remove(&was), Action::add(with.clone())]).await;
+    commit_next(&room, vec![remove(&with), Action::add(was)]).await;
 
     std::fs::remove_file(&place).unwrap();
     let e = table.restore(At::Version(3), &options).await.unwrap_err();
@@ -81,7 +81,7 @@ async fn what_comes_back_is_what_it_was() {
     std::fs::copy(place.join(decoded), &elsewhere).unwrap();
     other.path = url::Url::from_file_path(&elsewhere).unwrap().to_string();
     other.extra.set("future", 2);
-    commit_next(&room, vec![Action::Protocol(head.protocol), Action::Metadata(head.metadata), Action::Add(other)])
+    commit_next(&room, vec![Action::Protocol(head.protocol), Action::Metadata(head.metadata), Action::add(other)])
         .await;
     let (then, files) = (table.head().await.unwrap(), live(&table, At::Latest).await);
 

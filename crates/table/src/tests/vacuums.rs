@@ -108,7 +108,7 @@ async fn a_file_named_by_an_absolute_path_or_only_by_its_changes_is_kept() {
     let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
     File::options().write(true).open(place.join("copy.parquet")).unwrap().set_modified(long_ago).unwrap();
     add.path = spelled;
-    let request = CommitRequest::new(room.id("t").await, Uuid::nil(), Base::Exactly(2), vec![Action::Add(add)]);
+    let request = CommitRequest::new(room.id("t").await, Uuid::nil(), Base::Exactly(2), vec![Action::add(add)]);
     room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
     table.set_properties(&[("delta.enableChangeDataFeed", "true")], &options).await.unwrap();
     table.write(rows(&[5, 6], &["c", "c"]), SaveMode::Append, &options).await.unwrap();

@@ -118,7 +118,7 @@ async fn bounds_that_others_rounded_hide_no_row() {
     let table = with_decimals(&room, "t").await;
     std::fs::create_dir_all(table.location().local_path().unwrap()).unwrap();
     std::fs::copy(there, table.location().local_path().unwrap().join("rounded.parquet")).unwrap();
-    let stage = Stage { actions: vec![Action::Add(add.clone())], overwrite: false };
+    let stage = Stage { actions: vec![Action::add(add.clone())], overwrite: false };
     table.run(Operation::Stage(stage), &options).await.unwrap();
     assert_eq!(live(&table).await[0].stats, add.stats, "what others wrote is kept");
 

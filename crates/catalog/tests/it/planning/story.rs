@@ -249,7 +249,7 @@ impl Story {
                 let n = story.files.len();
                 let file = story.file(rng, n, late, clean);
                 live.insert(file.add.path.clone(), n);
-                actions.push(Action::Add(file.add.clone()));
+                actions.push(Action::add(file.add.clone()));
                 story.files.push(file);
             }
             story.push(actions, live);
@@ -286,7 +286,7 @@ impl Story {
                 2 => {
                     // The same file with other statistics.
                     let file = self.described_anew(rng, n, clean);
-                    actions.push(Action::Add(file.add.clone()));
+                    actions.push(Action::add(file.add.clone()));
                     live.insert(path, self.files.len());
                     self.files.push(file);
                 }
@@ -295,7 +295,7 @@ impl Story {
                     file.hide(rng);
                     actions.push(Action::Remove(Remove::of(&self.files[n].add, 5, true)));
                     // A commit has one add and one remove for a path.
-                    actions.push(Action::Add(file.add.clone()));
+                    actions.push(Action::add(file.add.clone()));
                     live.insert(path, self.files.len());
                     self.files.push(file);
                 }
@@ -307,7 +307,7 @@ impl Story {
             if live.contains_key(&path) {
                 continue;
             }
-            actions.push(Action::Add(self.files[n].add.clone()));
+            actions.push(Action::add(self.files[n].add.clone()));
             live.insert(path, n);
         }
     }

@@ -28,7 +28,7 @@ pub(super) async fn append_once(uri: &str, path: &str, files: usize) {
     let mut actions = request.actions().to_vec();
     for n in 1..files {
         let stats = Some(format!(r#"{{"numRecords":10,"tag":"{}"}}"#, "x".repeat(8_000)));
-        actions.push(Action::Add(Add { stats, ..actions::file(&format!("{path}.{n}"), 0, 9) }));
+        actions.push(Action::add(Add { stats, ..actions::file(&format!("{path}.{n}"), 0, 9) }));
     }
     request.content = Content::Actions(actions);
     let outcome = catalog.commit_all(vec![request]).await.unwrap();
