@@ -173,6 +173,9 @@ pub(crate) struct Insert {
     pub(crate) is_unseen: bool,
 }
 
+/// From so many rows on another thread makes them while those before are written.
+pub(crate) const MANY_ROWS: usize = 512;
+
 /// Rows that are generated while they are written: there may be very many.
 type Rows = Box<dyn Iterator<Item = Result<Vec<Value>>> + Send>;
 

@@ -21,13 +21,14 @@ use futures::stream::BoxStream;
 use rustix::fs::{FlockOperation, fcntl_lock};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::database::{CommitFailure, Database, Row, Session, Value, Write, placeholders};
+use crate::ahead::Ahead;
+use crate::database::{CommitFailure, Database, MANY_ROWS, Row, Session, Value, Write, placeholders};
 use crate::spool::spooled;
 use crate::uri::{CatalogUri, Place};
 
 /// From so many rows on, the appender.
 const APPEND_ROWS: usize = 50;
-/// So many rows of a session wait to be taken.
+/// So many rows are made before they are taken.
 const ROWS_AHEAD: usize = 256;
 
 /// The instances of this process, by file; one that is closing stays here until it is closed.
@@ -385,8 +386,16 @@ fn run(connection: &Connection, uri: &str, write: Write) -> Result<u64> {
         // The appender takes names, not SQL.
         let names: Vec<_> = columns.iter().map(|column| column.trim_matches('"')).collect();
         let mut appender = connection.appender_with_columns(insert.table, &names).map_err(failed)?;
-        for row in insert.into_rows() {
-            appender.append_row(appender_params_from_iter(row?.into_iter().map(duck))).map_err(failed)?;
+        let mut rows = insert.into_rows();
+        let some = std::iter::from_fn(move || {
+            let some = rows.by_ref().take(ROWS_AHEAD).collect::<Result<Vec<_>>>();
+            Some(some).filter(|some| !some.as_ref().is_ok_and(Vec::is_empty))
+        });
+        let mut batches = Ahead::new(some, count >= MANY_ROWS);
+        while let Some(rows) = batches.next_blocking()? {
+            for row in rows? {
+                appender.append_row(appender_params_from_iter(row.into_iter().map(duck))).map_err(failed)?;
+            }
         }
         appender.flush().map_err(failed)?;
     } else {

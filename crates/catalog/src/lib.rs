@@ -4,6 +4,7 @@
 //! [`deltalakedb_log::commit`]; this crate stores what was decided, and finds it again with one statement.
 
 mod administration;
+mod ahead;
 mod base;
 mod bounds;
 mod codec;

@@ -11,13 +11,15 @@ use async_trait::async_trait;
 use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use sqlx::query::Query;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Column, Decode, Row as _, Sqlite, Transaction, TypeInfo, ValueRef};
+use sqlx::{Arguments, AssertSqlSafe, Column, Decode, Row as _, Sqlite, Transaction, TypeInfo, ValueRef};
 
-use crate::database::{CommitFailure, Database, Row, Session, Value, Write, placeholders};
+use crate::ahead::Ahead;
+use crate::database::{CommitFailure, Database, MANY_ROWS, Row, Session, Value, Write, placeholders};
 use crate::file;
 use crate::spool::spooled;
 use crate::uri::{CatalogUri, Place};
@@ -162,7 +164,7 @@ impl Database for SqliteDatabase {
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
         let (readers, uri, patience) = (self.readers.clone(), self.uri.clone(), self.patience);
         Ok(spooled(move |mut sender| async move {
-            let mut rows = bind(sqlx::query(AssertSqlSafe(sql)), params).fetch(&readers);
+            let mut rows = bound(sql, params)?.fetch(&readers);
             while let Some(row) = rows.next().await {
                 if !sender.send(values(&row.map_err(|e| none_free(&uri, patience, e))?, &uri)?)? {
                     break;
@@ -173,7 +175,7 @@ impl Database for SqliteDatabase {
     }
 
     async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
-        let query = bind(sqlx::query(AssertSqlSafe(sql.to_string())), params);
+        let query = bound(sql, params)?;
         let rows = query.fetch_all(&self.readers).await.map_err(|e| none_free(&self.uri, self.patience, e))?;
         rows.iter().map(|r| values(r, &self.uri)).collect()
     }
@@ -220,29 +222,31 @@ struct SqliteSession {
 #[async_trait]
 impl Session for SqliteSession {
     async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
-        let rows: Vec<_> = bind(sqlx::query(AssertSqlSafe(sql.to_string())), params)
-            .fetch(&mut *self.tx)
-            .try_collect()
-            .await
-            .map_err(|e| failed(&self.uri, e))?;
+        let rows: Vec<_> =
+            bound(sql, params)?.fetch(&mut *self.tx).try_collect().await.map_err(|e| failed(&self.uri, e))?;
         rows.iter().map(|r| values(r, &self.uri)).collect()
     }
 
     fn rows<'s>(&'s mut self, sql: String, params: Vec<Value>) -> BoxStream<'s, Result<Row>> {
         let uri = self.uri.clone();
-        let rows = bind(sqlx::query(AssertSqlSafe(sql)), params).fetch(&mut *self.tx);
+        let query = match bound(sql, params) {
+            Ok(query) => query,
+            Err(e) => return futures::stream::iter([Err(e)]).boxed(),
+        };
+        let rows = query.fetch(&mut *self.tx);
         rows.map(move |row| row.map_err(|e| failed(&uri, e)).and_then(|row| values(&row, &uri))).boxed()
     }
 
     async fn write(&mut self, writes: Vec<Write>) -> Result<u64> {
+        let many = writes.iter().map(Write::rows).sum::<u64>() >= MANY_ROWS as u64;
         let all: Statements = Box::new(writes.into_iter().flat_map(statements));
-        let mut statements = all.peekable();
-        let (mut changed, mut next) = (0, together(&mut statements)?);
-        while let Some((sql, params)) = next {
-            // The connection has a thread of its own: while it runs these, the next ones are made.
-            let (run, following) = futures::join!(self.run(sql, params), async { together(&mut statements) });
-            changed += run?;
-            next = following?;
+        let mut all = all.peekable();
+        let mut batches = Ahead::new(std::iter::from_fn(move || together(&mut all).transpose()), many);
+        let mut changed = 0;
+        while let Some(batch) = batches.next().await? {
+            let (sql, arguments) = batch?;
+            let result = sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut *self.tx).await;
+            changed += result.map_err(|e| failed(&self.uri, e))?.rows_affected();
         }
         Ok(changed)
     }
@@ -257,33 +261,24 @@ impl Session for SqliteSession {
     }
 }
 
-impl SqliteSession {
-    async fn run(&mut self, sql: String, params: Vec<Value>) -> Result<u64> {
-        let result = bind(sqlx::query(AssertSqlSafe(sql)), params).execute(&mut *self.tx).await;
-        result.map(|r| r.rows_affected()).map_err(|e| failed(&self.uri, e))
-    }
-}
-
 /// A statement and what it binds.
 type Statement = Result<(String, Vec<Value>)>;
 type Statements = Box<dyn Iterator<Item = Statement> + Send>;
 
 /// The next statements, as many as bind no more parameters than SQLite takes: one costs a way to the connection's thread
 /// and back.
-fn together(statements: &mut Peekable<Statements>) -> Result<Option<(String, Vec<Value>)>> {
-    let mut taken: Option<(String, Vec<Value>)> = None;
-    let fits = |taken: &Option<(String, Vec<Value>)>, next: &Statement| match (taken, next) {
-        (Some((_, before)), Ok((_, params))) => before.len() + params.len() <= MAX_PARAMETERS,
-        _ => true,
+fn together(statements: &mut Peekable<Statements>) -> Result<Option<(String, SqliteArguments)>> {
+    let (mut sql, mut params) = (String::new(), Vec::new());
+    let fits = |params: &Vec<Value>, next: &Statement| {
+        params.len() + next.as_ref().map_or(0, |(_, more)| more.len()) <= MAX_PARAMETERS
     };
-    while let Some(statement) = statements.next_if(|next| fits(&taken, next)) {
+    while let Some(statement) = statements.next_if(|next| params.is_empty() || fits(&params, next)) {
         let (statement, more) = statement?;
-        let (sql, params) = taken.get_or_insert_default();
         sql.push_str(&statement);
         sql.push_str("; ");
         params.extend(more);
     }
-    Ok(taken)
+    Ok(if sql.is_empty() { None } else { Some((sql, arguments(params)?)) })
 }
 
 /// A write as statements that bind no more parameters than SQLite takes, each made when it is its turn.
@@ -308,15 +303,25 @@ fn statements(write: Write) -> Statements {
     }))
 }
 
-type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+fn bound(sql: impl Into<String>, params: Vec<Value>) -> Result<Query<'static, Sqlite, SqliteArguments>> {
+    Ok(sqlx::query_with(AssertSqlSafe(sql.into()), arguments(params)?))
+}
 
-fn bind(query: Query<'_>, params: Vec<Value>) -> Query<'_> {
-    params.into_iter().fold(query, |q, v| match v {
-        Value::Null => q.bind(None::<i64>),
-        Value::Int(v) => q.bind(v),
-        Value::Text(v) => q.bind(v),
-        Value::Blob(v) => q.bind(v),
-    })
+fn arguments(params: Vec<Value>) -> Result<SqliteArguments> {
+    let mut arguments = SqliteArguments::default();
+    arguments.reserve(params.len(), 0);
+    for value in params {
+        let added = match value {
+            Value::Null => arguments.add(None::<i64>),
+            Value::Int(n) => arguments.add(n),
+            Value::Text(text) => arguments.add(text),
+            Value::Blob(blob) => arguments.add(blob),
+        };
+        added.map_err(|e| {
+            TxnLogError::new(ErrorKind::Internal, "a value cannot be bound").with_source(sqlx::Error::Encode(e))
+        })?;
+    }
+    Ok(arguments)
 }
 
 fn values(row: &SqliteRow, uri: &str) -> Result<Row> {

@@ -7,11 +7,12 @@
 use std::iter::Peekable;
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
-use sqlx::AssertSqlSafe;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::{Arguments, AssertSqlSafe};
 
 use super::{MAX_BYTES, check_text, failed, spelled};
-use crate::database::{Insert, Value};
+use crate::ahead::Ahead;
+use crate::database::{Insert, MANY_ROWS, Value};
 
 /// Inserts rows. `schema` is that of the table, quoted; `uri` is what messages call the database.
 pub(super) async fn insert(connection: &mut PgConnection, schema: &str, uri: &str, insert: Insert) -> Result<u64> {
@@ -23,37 +24,43 @@ pub(super) async fn insert(connection: &mut PgConnection, schema: &str, uri: &st
 }
 
 async fn arrays(connection: &mut PgConnection, schema: &str, uri: &str, insert: Insert) -> Result<u64> {
-    let (table, columns) = (insert.table, insert.columns.clone());
+    let (table, columns, many) = (insert.table, insert.columns.clone(), insert.count >= MANY_ROWS);
     let mut rows = insert.into_rows().peekable();
-    let (mut inserted, mut next) = (0, take(&mut rows)?);
-    while !next.is_empty() {
-        let mut values: Vec<_> = next.into_iter().map(Vec::into_iter).collect();
-        let (mut names, mut arrays) = (Vec::new(), Vec::new());
-        for column in &columns {
-            // A column that is not named is null.
-            if let Some(array) = Array::next(&mut values)? {
-                names.push(*column);
-                arrays.push(array);
-            }
-        }
-        let types = arrays.iter().enumerate().map(|(i, array)| format!("${}::{}", i + 1, array.sql_type()));
-        let from = types.collect::<Vec<_>>().join(", ");
-        let insert = format!("INSERT INTO {table} ({}) SELECT * FROM unnest({from})", names.join(", "));
+    let mut batch = move || match take(&mut rows)? {
+        some if some.is_empty() => Ok(None),
+        some => statement(table, &columns, some).map(Some),
+    };
+    let mut batches = Ahead::new(std::iter::from_fn(move || batch().transpose()), many);
+    let mut inserted = 0;
+    while let Some(batch) = batches.next().await? {
+        let (sql, arguments) = batch?;
         // Of no name, so nothing of it is left in the server's session.
-        let mut query = sqlx::query(AssertSqlSafe(spelled(schema, &insert, &[])?)).persistent(false);
-        for array in arrays {
-            query = match array {
-                Array::Ints(all) => query.bind(all),
-                Array::Texts(all) => query.bind(all),
-                Array::Blobs(all) => query.bind(all),
-            };
-        }
-        // While the server inserts these, the next ones are made.
-        let (done, following) = futures::join!(query.execute(&mut *connection), async { take(&mut rows) });
-        inserted += done.map_err(|e| failed(uri, e))?.rows_affected();
-        next = following?;
+        let query = sqlx::query_with(AssertSqlSafe(spelled(schema, &sql, &[])?), arguments).persistent(false);
+        inserted += query.execute(&mut *connection).await.map_err(|e| failed(uri, e))?.rows_affected();
     }
     Ok(inserted)
+}
+
+/// The statement that inserts rows, and what it binds.
+fn statement(table: &str, columns: &[&str], rows: Vec<Vec<Value>>) -> Result<(String, PgArguments)> {
+    let mut values: Vec<_> = rows.into_iter().map(Vec::into_iter).collect();
+    let (mut names, mut from, mut arguments) = (Vec::new(), Vec::new(), PgArguments::default());
+    for column in columns {
+        // A column that is not named is null.
+        let Some(array) = Array::next(&mut values)? else { continue };
+        names.push(*column);
+        from.push(format!("${}::{}", names.len(), array.sql_type()));
+        let added = match array {
+            Array::Ints(all) => arguments.add(all),
+            Array::Texts(all) => arguments.add(all),
+            Array::Blobs(all) => arguments.add(all),
+        };
+        added.map_err(|e| {
+            let message = format!("the values of {column} cannot be sent: write smaller commits");
+            TxnLogError::invalid(message).with_source(sqlx::Error::Encode(e))
+        })?;
+    }
+    Ok((format!("INSERT INTO {table} ({}) SELECT * FROM unnest({})", names.join(", "), from.join(", ")), arguments))
 }
 
 /// By COPY in its binary form: integers are `bigint`, the rest is its bytes.

@@ -31,7 +31,7 @@ async fn open(uri: &str) -> SqlCatalog {
 async fn check(name: &str, metadata: Metadata, of_commit: Vec<Action>) {
     let dir = tempfile::tempdir().unwrap();
     let create = vec![Action::Protocol(actions::protocol()), Action::Metadata(metadata)];
-    let bodies = [&create, &of_commit].map(|actions| Commit::render(actions));
+    let bodies = [&create, &of_commit].map(Commit::render);
     for database in databases("limits") {
         let catalog = open(&database.uri(dir.path(), name)).await;
         let (committed, loaded) = (TableId(Uuid::from_u128(1)), TableId(Uuid::from_u128(2)));

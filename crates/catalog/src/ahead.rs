@@ -1,0 +1,75 @@
+//! Items that are made while those before them are in use.
+
+use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use tokio::sync::mpsc;
+
+/// So many items wait to be taken, besides the one that is being made.
+const WAITING: usize = 1;
+
+/// Items in order.
+pub(crate) enum Ahead<T> {
+    /// Made by whoever takes them: there are few.
+    Here(Box<dyn Iterator<Item = T> + Send>),
+    /// Made by another thread, and `None` behind the last one.
+    Elsewhere(mpsc::Receiver<Option<T>>),
+}
+
+impl<T: Send + 'static> Ahead<T> {
+    /// Made by whoever takes them, or by another thread where they are `many`.
+    pub(crate) fn new(items: impl Iterator<Item = T> + Send + 'static, many: bool) -> Self {
+        if !many {
+            return Self::Here(Box::new(items));
+        }
+        let (send, made) = mpsc::channel(WAITING);
+        tokio::task::spawn_blocking(move || {
+            for item in items.map(Some).chain(std::iter::once(None)) {
+                // Whoever took them has stopped.
+                if send.blocking_send(item).is_err() {
+                    break;
+                }
+            }
+        });
+        Self::Elsewhere(made)
+    }
+
+    /// The next one.
+    pub(crate) async fn next(&mut self) -> Result<Option<T>> {
+        match self {
+            Self::Here(items) => Ok(items.next()),
+            Self::Elsewhere(made) => made.recv().await.ok_or_else(stopped),
+        }
+    }
+
+    /// The same for a thread that may wait.
+    pub(crate) fn next_blocking(&mut self) -> Result<Option<T>> {
+        match self {
+            Self::Here(items) => Ok(items.next()),
+            Self::Elsewhere(made) => made.blocking_recv().ok_or_else(stopped),
+        }
+    }
+}
+
+fn stopped() -> TxnLogError {
+    TxnLogError::new(ErrorKind::Internal, "the thread that makes the rows of a commit has stopped")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn items_come_in_order_and_a_thread_that_stops_is_noticed() {
+        for many in [false, true] {
+            let mut items = Ahead::new(0..5, many);
+            let mut taken = Vec::new();
+            while let Some(item) = items.next().await.unwrap() {
+                taken.push(item);
+            }
+            assert_eq!(taken, [0, 1, 2, 3, 4]);
+        }
+        let mut broken = Ahead::new((0..5).inspect(|n| assert!(*n < 2, "a fault, for the test")), true);
+        assert_eq!((broken.next().await.unwrap(), broken.next().await.unwrap()), (Some(0), Some(1)));
+        let error = broken.next().await.unwrap_err();
+        assert!(error.to_string().contains("has stopped"), "{error}");
+    }
+}
