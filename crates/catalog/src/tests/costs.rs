@@ -544,9 +544,13 @@ async fn a_commit_finds_files_by_key_before_a_server_has_counted_the_rows() {
         let f = Filled::uncounted(*kind, dir.path(), SHORT, many_files()).await;
         let mut wrong = String::new();
         for (question, said) in ask_all(&f, &["append", "append and delete of many", "commit to five"]).await {
-            for statement in said.iter().filter(|statement| statement.sql.contains("dl_add_files")) {
-                for fault in Work::of(*kind, &f.catalog, statement, false).await.faults {
-                    let _ = writeln!(wrong, "{question}: {fault}\n    in {}", told(statement));
+            let finds =
+                |statement: &&Statement| statement.sql.starts_with("WITH") && statement.sql.contains("dl_add_files");
+            for statement in said.iter().filter(finds) {
+                let (pages, given) =
+                    (Work::of(*kind, &f.catalog, statement, false).await.amount, statement.params.len() / 2);
+                if pages > 10 * given as u64 + allowance(*kind) {
+                    let _ = writeln!(wrong, "{question}: {pages} pages for {given} files\n    in {}", told(statement));
                 }
             }
         }
