@@ -1,9 +1,9 @@
-//! Items that are made while those before them are in use.
+//! Items that are prefetched: made while those before them are in use.
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use tokio::sync::mpsc;
 
-/// So many items wait to be taken, besides the one that is being made.
+/// The most items that wait to be taken, besides the one that is being made.
 const WAITING: usize = 1;
 
 /// Items in order.
@@ -15,13 +15,14 @@ pub(crate) enum Ahead<T> {
 }
 
 impl<T: Send + 'static> Ahead<T> {
-    /// Made by whoever takes them, or by another thread where they are `many`.
-    pub(crate) fn new(items: impl Iterator<Item = T> + Send + 'static, many: bool) -> Self {
+    /// Made by whoever takes them, or by another thread where they are `many`. It is none of the runtime's, all of which
+    /// may be in use by those who wait for items.
+    pub(crate) fn new(items: impl Iterator<Item = T> + Send + 'static, many: bool) -> Result<Self> {
         if !many {
-            return Self::Here(Box::new(items));
+            return Ok(Self::Here(Box::new(items)));
         }
         let (send, made) = mpsc::channel(WAITING);
-        tokio::task::spawn_blocking(move || {
+        let thread = std::thread::Builder::new().name("rows of a commit".into()).spawn(move || {
             for item in items.map(Some).chain(std::iter::once(None)) {
                 // Whoever took them has stopped.
                 if send.blocking_send(item).is_err() {
@@ -29,7 +30,12 @@ impl<T: Send + 'static> Ahead<T> {
                 }
             }
         });
-        Self::Elsewhere(made)
+        thread.map_err(|e| {
+            let message =
+                "the system gives this process no more threads: raise its limit, or commit fewer files at once";
+            TxnLogError::new(ErrorKind::Unavailable, message).with_source(e)
+        })?;
+        Ok(Self::Elsewhere(made))
     }
 
     /// The next one.
@@ -60,14 +66,14 @@ mod tests {
     #[tokio::test]
     async fn items_come_in_order_and_a_thread_that_stops_is_noticed() {
         for many in [false, true] {
-            let mut items = Ahead::new(0..5, many);
+            let mut items = Ahead::new(0..5, many).unwrap();
             let mut taken = Vec::new();
             while let Some(item) = items.next().await.unwrap() {
                 taken.push(item);
             }
             assert_eq!(taken, [0, 1, 2, 3, 4]);
         }
-        let mut broken = Ahead::new((0..5).inspect(|n| assert!(*n < 2, "a fault, for the test")), true);
+        let mut broken = Ahead::new((0..5).inspect(|n| assert!(*n < 2, "a fault, for the test")), true).unwrap();
         assert_eq!((broken.next().await.unwrap(), broken.next().await.unwrap()), (Some(0), Some(1)));
         let error = broken.next().await.unwrap_err();
         assert!(error.to_string().contains("has stopped"), "{error}");

@@ -411,7 +411,7 @@ fn of_version(
     (!rows.is_empty()).then(|| Write::insert(to, &columns, rows))
 }
 
-/// The values of a row behind those that say which version it is of.
+/// A row: the table and the version, then these values.
 fn behind(table: TableId, version: Version, values: Vec<Value>) -> Vec<Value> {
     let mut row = Vec::with_capacity(values.len() + 2);
     row.extend([table.0.into(), int(version)]);

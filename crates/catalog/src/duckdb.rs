@@ -28,7 +28,7 @@ use crate::uri::{CatalogUri, Place};
 
 /// From so many rows on, the appender.
 const APPEND_ROWS: usize = 50;
-/// So many rows are made before they are taken.
+/// So many rows of a session wait to be taken, and so many are appended at once.
 const ROWS_AHEAD: usize = 256;
 
 /// The instances of this process, by file; one that is closing stays here until it is closed.
@@ -391,7 +391,7 @@ fn run(connection: &Connection, uri: &str, write: Write) -> Result<u64> {
             let some = rows.by_ref().take(ROWS_AHEAD).collect::<Result<Vec<_>>>();
             Some(some).filter(|some| !some.as_ref().is_ok_and(Vec::is_empty))
         });
-        let mut batches = Ahead::new(some, count >= MANY_ROWS);
+        let mut batches = Ahead::new(some, count >= MANY_ROWS)?;
         while let Some(rows) = batches.next_blocking()? {
             for row in rows? {
                 appender.append_row(appender_params_from_iter(row.into_iter().map(duck))).map_err(failed)?;

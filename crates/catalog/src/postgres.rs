@@ -114,11 +114,6 @@ impl Connections {
     }
 }
 
-/// What is done under the lock of a table goes from key to key, whatever a server expects that has not counted the rows
-/// since they became many. (Without `enable_seqscan` every scan of a few rows would look so expensive that the server
-/// compiles its plan.)
-const BY_KEY: &str = "; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
-
 /// The statements that begin a transaction that writes, and one whose COMMIT need not wait for the disk.
 #[derive(Debug)]
 struct Begin {
@@ -254,7 +249,6 @@ impl PostgresDatabase {
     async fn lock(&self, begin: &str, locks: Locks<'_>, last: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
         let (mut statements, Locks { rows_of, tables, turns }) = (begin.to_string(), locks);
         if !tables.is_empty() {
-            statements.push_str(BY_KEY);
             let lock = format!(
                 "; SELECT 1 FROM {rows_of} WHERE table_id IN ({}) ORDER BY table_id FOR UPDATE",
                 placeholders(tables.len())
@@ -449,6 +443,11 @@ impl Database for PostgresDatabase {
              {top} + (({low} - {top} + 2147483648) & 4294967295) - 2147483648 AS id \
              FROM (SELECT CAST(? AS pg_snapshot) AS point) AS given) AS inserted)"
         )
+    }
+
+    /// A subquery that refers to `own` is run for each of its rows; without OFFSET the server would make a join of it.
+    fn each_own(&self, table: &str, condition: &str) -> String {
+        format!("own CROSS JOIN LATERAL (SELECT * FROM {table} a WHERE {condition} OFFSET 0) a")
     }
 
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {

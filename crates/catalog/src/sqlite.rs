@@ -241,7 +241,7 @@ impl Session for SqliteSession {
         let many = writes.iter().map(Write::rows).sum::<u64>() >= MANY_ROWS as u64;
         let all: Statements = Box::new(writes.into_iter().flat_map(statements));
         let mut all = all.peekable();
-        let mut batches = Ahead::new(std::iter::from_fn(move || together(&mut all).transpose()), many);
+        let mut batches = Ahead::new(std::iter::from_fn(move || together(&mut all).transpose()), many)?;
         let mut changed = 0;
         while let Some(batch) = batches.next().await? {
             let (sql, arguments) = batch?;

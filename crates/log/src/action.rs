@@ -375,7 +375,7 @@ impl Action {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// The same behind what is there already, with a line end.
+    /// Appends this line and a line feed.
     pub(crate) fn write_line(&self, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(self.to_json().as_bytes());
         bytes.push(b'\n');

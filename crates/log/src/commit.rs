@@ -795,7 +795,7 @@ fn check_paths(changes: &Changes) -> Result<(), String> {
     }
 }
 
-/// Our `commitInfo`, and all actions as they go to the log: it first, and removes made of what we store.
+/// Our `commitInfo`, and all actions as they go to the log: `commitInfo` first, and removes made of what we store.
 fn stamped<'a>(
     request: &CommitRequest,
     actions: &'a [Action],

@@ -30,7 +30,7 @@ async fn arrays(connection: &mut PgConnection, schema: &str, uri: &str, insert: 
         some if some.is_empty() => Ok(None),
         some => statement(table, &columns, some).map(Some),
     };
-    let mut batches = Ahead::new(std::iter::from_fn(move || batch().transpose()), many);
+    let mut batches = Ahead::new(std::iter::from_fn(move || batch().transpose()), many)?;
     let mut inserted = 0;
     while let Some(batch) = batches.next().await? {
         let (sql, arguments) = batch?;

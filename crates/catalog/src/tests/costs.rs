@@ -546,13 +546,17 @@ async fn a_commit_finds_files_by_key_before_a_server_has_counted_the_rows() {
         for (question, said) in ask_all(&f, &["append", "append and delete of many", "commit to five"]).await {
             let finds =
                 |statement: &&Statement| statement.sql.starts_with("WITH") && statement.sql.contains("dl_add_files");
+            let mut found = 0;
             for statement in said.iter().filter(finds) {
-                let (pages, given) =
-                    (Work::of(*kind, &f.catalog, statement, false).await.amount, statement.params.len() / 2);
-                if pages > 10 * given as u64 + allowance(*kind) {
-                    let _ = writeln!(wrong, "{question}: {pages} pages for {given} files\n    in {}", told(statement));
+                let work = Work::of(*kind, &f.catalog, statement, false).await;
+                let (pages, given) = (work.amount, statement.params.len() / 2);
+                if pages > 10 * given as u64 + allowance(*kind) || !work.compared.is_empty() {
+                    let (compared, sql) = (work.compared.join(", "), told(statement));
+                    let _ = writeln!(wrong, "{question}: {pages} pages for {given} files, {compared}\n    in {sql}");
                 }
+                found += given;
             }
+            assert!(found > 0, "{question} looks for no file");
         }
         assert!(wrong.is_empty(), "{wrong}");
         f.catalog.close().await;

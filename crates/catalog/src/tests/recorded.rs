@@ -120,6 +120,9 @@ impl Database for Recorded {
     fn is_before(&self, row: &str) -> String {
         self.inner.is_before(row)
     }
+    fn each_own(&self, table: &str, condition: &str) -> String {
+        self.inner.each_own(table, condition)
+    }
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
         self.record.note(&sql, &params, false);
         self.record.trip();

@@ -31,6 +31,8 @@ pub(super) struct Work {
     pub(super) faults: Vec<String>,
     /// Parts of the plan that sort more than a few rows.
     pub(super) sorts: Vec<String>,
+    /// Parts of the plan that compare more than a few rows and leave them out.
+    pub(super) compared: Vec<String>,
 }
 
 impl Work {
@@ -104,6 +106,11 @@ impl Work {
                 work.faults.push(told());
             }
             let rows = node["Actual Rows"].as_u64().unwrap_or(0) * node["Actual Loops"].as_u64().unwrap_or(0);
+            let left_out = ["Rows Removed by Filter", "Rows Removed by Join Filter"];
+            let left_out = left_out.iter().filter_map(|what| node[what].as_u64()).sum::<u64>();
+            if left_out * node["Actual Loops"].as_u64().unwrap_or(0) > FEW {
+                work.compared.push(format!("{} leaves out {left_out} rows each time", told()));
+            }
             if kind.ends_with("Sort") && rows > FEW {
                 work.sorts.push(format!("{kind} of {rows} rows by {}", node["Sort Key"]));
             }
