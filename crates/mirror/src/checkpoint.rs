@@ -35,7 +35,7 @@ use parquet::file::properties::WriterProperties;
 
 use self::rows::Rows;
 use crate::checksum::{expires, features};
-use crate::publish::Mirror;
+use crate::mirror::Mirror;
 use crate::put::{read, read_with_version};
 
 /// Files encoded at a time.
@@ -355,7 +355,7 @@ async fn write(
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     let upload = BufWriter::with_capacity(store, path.clone(), PART).with_max_concurrency(PARTS);
     let mut file =
-        AsyncArrowWriter::try_new_with_options(upload, rows.schema(), options).map_err(|e| rows::failed(e.into()))?;
+        AsyncArrowWriter::try_new_with_options(upload, rows.schema(), options).map_err(|e| parsed::failed(e.into()))?;
     let written = fill(reader, snapshot, rows, &mut file, now).await;
     match written {
         Ok(details) => file.close().await.map(|_| details).map_err(not_written),

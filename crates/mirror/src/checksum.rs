@@ -9,13 +9,11 @@ use bytes::Bytes;
 use deltalakedb_log::action::{Action, CommitInfo, DomainMetadata, Metadata, Protocol, Txn};
 use deltalakedb_log::commit::OUR_KEY;
 use deltalakedb_log::{
-    At, Commit, Durability, ErrorKind, Growth, Object, Result, Snapshot, TableEntry, TxnLogReader, TxnLogReaderExt,
-    Version,
+    At, Commit, ErrorKind, Growth, Object, Result, Snapshot, TxnLogReader, TxnLogReaderExt, Version,
 };
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 
-use crate::publish::Mirror;
 use crate::put::read;
 
 /// What a checksum says of a version.
@@ -197,30 +195,4 @@ pub(crate) fn info(actions: &[Action]) -> Option<&CommitInfo> {
 /// The path of a checksum below the table.
 pub(crate) fn path(version: Version) -> Path {
     Path::from(format!("_delta_log/{version:020}.crc"))
-}
-
-impl Mirror {
-    /// Puts a checksum where there is none. It is whole when it is seen, and no sync is waited for.
-    pub(crate) async fn put_checksum(&self, table: &TableEntry, version: Version, bytes: Bytes) -> Result<()> {
-        let store = self.stores.open(&table.location, Durability::Catalog)?;
-        match store.put_opts(&path(version), bytes.into(), PutMode::Create.into()).await {
-            Ok(_) | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(()),
-            Err(e) => Err(e.into()),
-        }
-    }
-
-    /// Makes sure that the checksum of a version is right: one that says something else is deleted first.
-    pub(crate) async fn mend_checksum(&self, table: &TableEntry, version: Version) -> Result<()> {
-        let (reader, store) = (self.catalog.reader(table.id), self.store(table)?);
-        let known = Known::count(reader.as_ref(), version).await?;
-        if let Some(there) = read(store.as_ref(), &path(version)).await? {
-            if known.difference(&there).is_none() {
-                return Ok(());
-            }
-            store.delete(&path(version)).await?;
-        }
-        let body = reader.commit_bytes(version).await?.unwrap_or_default();
-        let actions = Commit::parse_without_files(&body, "a stored commit")?;
-        self.put_checksum(table, version, known.render(info(&actions))).await
-    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use deltalakedb_log::{Result, TxnLogError};
 
 use crate::expiry::{ExpireOptions, ExpiryStep, ExpirySteps};
-use crate::publish::Mirror;
+use crate::mirror::Mirror;
 
 /// How many steps a slice has.
 const STEPS: usize = 20;

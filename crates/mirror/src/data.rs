@@ -14,7 +14,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use uuid::Uuid;
 
 use crate::commits;
-use crate::publish::Mirror;
+use crate::mirror::Mirror;
 use crate::verify::Finding;
 
 /// How many files are looked for at a time.

@@ -3,7 +3,7 @@
 use deltalakedb_log::{Artifact, MirrorState, Result, TableEntry, TxnLogError, Version};
 use object_store::ObjectStore;
 
-use crate::publish::Mirror;
+use crate::mirror::Mirror;
 use crate::put::{Failure, commit_path, describe, is_torn, read};
 
 impl Mirror {

@@ -16,7 +16,7 @@ use deltalakedb_log::{
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
-use crate::publish::Mirror;
+use crate::mirror::Mirror;
 use crate::upkeep::protected_before;
 
 /// Tables that are over and are looked at together.

@@ -9,7 +9,7 @@ use deltalakedb_log::{
 
 use futures::TryStreamExt;
 
-use crate::publish::Mirror;
+use crate::mirror::Mirror;
 
 /// What an import did.
 #[derive(Clone, Debug, PartialEq)]

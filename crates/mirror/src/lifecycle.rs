@@ -14,7 +14,7 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 
 use crate::behind::check_not_behind;
-use crate::publish::Mirror;
+use crate::mirror::Mirror;
 use crate::upkeep::{below_table, delete};
 
 /// How often a drop begins again because something was committed or published meanwhile.

@@ -3,11 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use deltalakedb_log::{Clock, Location, ModifiedAt, Result, TxnLogError, Version};
+use deltalakedb_log::{Clock, ModifiedAt, Result, TxnLogError, Version};
 use object_store::path::Path;
 use object_store::{Extensions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
-
-use crate::publish::Mirror;
 
 /// How often what is in the way of a commit is looked at, and how long between two looks.
 const TRIES: u32 = 5;
@@ -108,28 +106,4 @@ pub(crate) fn describe(path: &Path, bytes: &Bytes) -> String {
     let by = info.and_then(|i| i.0.get::<String>("engineInfo")).unwrap_or_else(|| "an unknown engine".into());
     let operation = info.and_then(|i| i.operation()).unwrap_or_else(|| "commit".into());
     format!("{file}: {operation} by {by}")
-}
-
-impl Mirror {
-    /// Once per place, before anything is published there: a file that exists must not be overwritten.
-    pub(crate) async fn prove(&self, location: &Location, store: &dyn ObjectStore) -> Result<()> {
-        if self.is_proven(location) {
-            return Ok(());
-        }
-        let probe = Path::from(format!("_delta_log/.probe-{}", self.clock.new_uuid()));
-        let put = || store.put_opts(&probe, Bytes::from_static(b"probe").into(), PutOptions::from(PutMode::Create));
-        put().await?;
-        let again = put().await;
-        store.delete(&probe).await?;
-        match again {
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-                self.note_proven(location);
-                Ok(())
-            }
-            Ok(_) => Err(TxnLogError::invalid(format!(
-                "the object store of {location} overwrites files it was asked not to: it cannot keep a Delta log safely"
-            ))),
-            Err(e) => Err(e.into()),
-        }
-    }
 }

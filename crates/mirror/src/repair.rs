@@ -9,7 +9,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::commits;
-use crate::publish::Mirror;
+use crate::mirror::Mirror;
 use crate::put::{Failure, commit_path};
 use crate::upkeep::RemovableCommits;
 

@@ -4,21 +4,11 @@
 //! still lose. With [`Durability::Full`] every file is synced as it is put. With [`Durability::Catalog`] nobody waits for
 //! that: the files are seen at once, and the watermark follows when [`Mirror::settle`] has synced them, many at a time.
 
-use std::path::PathBuf;
-
 use deltalakedb_log::{Durability, Lease, LocalFiles, Result, TableEntry, TableId, TableRef, Version};
 
-use crate::publish::Mirror;
+use crate::mirror::Mirror;
 use crate::put::commit_path;
-use crate::turns::lock;
-
-/// Versions of a table that are put and not synced.
-#[derive(Clone, Debug)]
-pub(crate) struct Unsettled {
-    folder: PathBuf,
-    from: Version,
-    to: Version,
-}
+use crate::turns::{Unsettled, lock};
 
 impl Mirror {
     /// Waits until everything that was published here is on the disk, and records it. Without this the catalog learns of

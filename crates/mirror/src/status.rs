@@ -5,7 +5,7 @@ use deltalakedb_log::{At, MirrorFailure, Result, TableEntry};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
-use crate::publish::Mirror;
+use crate::mirror::Mirror;
 
 /// How far a table's mirror is.
 #[derive(Clone, Debug, PartialEq)]

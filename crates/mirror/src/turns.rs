@@ -1,27 +1,34 @@
 //! What the tasks of one process share, so that they publish a table one after the other and not the same thing twice.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use deltalakedb_log::{Location, TableEntry, TableId};
+use deltalakedb_log::{Location, TableEntry, TableId, Version};
 
 use crate::checksum::Known;
-use crate::publish::Mirror;
-use crate::settle::Unsettled;
 
 /// The longest pause between two checkpoints that are due.
 const LONGEST_PAUSE_MS: i64 = 60_000;
 /// Tables of which something is remembered.
-const REMEMBERED: usize = 256;
+pub(crate) const REMEMBERED: usize = 256;
 
 /// What a process remembers of its publishing.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
-    tables: Mutex<HashMap<TableId, Arc<Turns>>>,
+    pub(crate) tables: Mutex<HashMap<TableId, Arc<Turns>>>,
     pub(crate) unsettled: Mutex<HashMap<TableId, Unsettled>>,
     /// Places whose stores are known to refuse to overwrite.
-    proven: Mutex<HashSet<Location>>,
+    pub(crate) proven: Mutex<HashSet<Location>>,
+}
+
+/// Versions of a table that are put and not synced.
+#[derive(Clone, Debug)]
+pub(crate) struct Unsettled {
+    pub(crate) folder: PathBuf,
+    pub(crate) from: Version,
+    pub(crate) to: Version,
 }
 
 /// The turns of the tasks that work on one table. Each is given in the order in which it was asked for.
@@ -90,31 +97,6 @@ impl Memory {
     /// What was seen by a look that began when there had been so many, if all of it is published.
     pub(crate) fn published_since(&self, looks: u64) -> Option<TableEntry> {
         self.published.as_ref().filter(|(look, _)| *look > looks).map(|(_, entry)| entry.clone())
-    }
-}
-
-impl Mirror {
-    /// The turns of a table. Of tables that nobody publishes just now not all are remembered.
-    pub(crate) fn turns(&self, table: TableId) -> Arc<Turns> {
-        let mut tables = lock(&self.shared.tables);
-        if tables.len() >= REMEMBERED && !tables.contains_key(&table) {
-            tables.retain(|_, turns| Arc::strong_count(turns) > 1);
-        }
-        tables.entry(table).or_default().clone()
-    }
-
-    /// Forgets a table that is gone.
-    pub(crate) fn forget(&self, table: TableId) {
-        lock(&self.shared.unsettled).remove(&table);
-        lock(&self.shared.tables).remove(&table);
-    }
-
-    pub(crate) fn is_proven(&self, location: &Location) -> bool {
-        lock(&self.shared.proven).contains(location)
-    }
-
-    pub(crate) fn note_proven(&self, location: &Location) {
-        lock(&self.shared.proven).insert(location.clone());
     }
 }
 

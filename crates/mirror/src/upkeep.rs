@@ -17,7 +17,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use crate::checkpoint::{self, hint, hinted};
 use crate::commits;
-use crate::publish::Mirror;
+use crate::mirror::Mirror;
 
 /// A file that a checkpoint is in, and whose checkpoint may still be on its way, is at most that old.
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;

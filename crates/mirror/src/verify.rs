@@ -22,7 +22,7 @@ use crate::checkpoint::{self, hint, hinted};
 use crate::checksum::{self, Known};
 use crate::commits;
 use crate::divergence::beyond;
-use crate::publish::Mirror;
+use crate::mirror::Mirror;
 use crate::put::{commit_path, describe, is_torn, read};
 use crate::upkeep::RemovableCommits;
 

@@ -13,8 +13,6 @@ use deltalakedb_log::action::{Add, Metadata};
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use serde_json::Value;
 
-use super::rows::failed;
-
 /// The typed columns of an add, by physical column names; none where the table does not want them.
 #[derive(Default)]
 pub(super) struct Parsed {
@@ -189,4 +187,8 @@ fn primitive(kind: &Value) -> Option<DataType> {
             DataType::Decimal128(precision.trim().parse().ok()?, scale.trim().parse().ok()?)
         }
     })
+}
+
+pub(super) fn failed(e: ArrowError) -> TxnLogError {
+    TxnLogError::new(ErrorKind::Internal, "the rows of a checkpoint cannot be laid out").with_source(e)
 }

@@ -14,7 +14,7 @@ use arrow::json::ReaderBuilder;
 use deltalakedb_log::action::{Action, Add, DeletionVector, Metadata, Remove, StringMap};
 use deltalakedb_log::{ErrorKind, Head, Object, Result, TxnLogError, Version};
 
-use super::parsed::Parsed;
+use super::parsed::{Parsed, failed};
 
 /// The rows of one checkpoint.
 pub(super) struct Rows {
@@ -154,10 +154,6 @@ pub(super) fn whole(metadata: &Metadata) -> Metadata {
     }
     whole.extra = Object::default();
     whole
-}
-
-pub(super) fn failed(e: ArrowError) -> TxnLogError {
-    TxnLogError::new(ErrorKind::Internal, "the rows of a checkpoint cannot be laid out").with_source(e)
 }
 
 fn add_fields(stats: bool, parsed: &Parsed) -> Vec<Field> {

@@ -1,0 +1,32 @@
+//! Whether an object store refuses to overwrite a file, without which a log is not safe in it.
+
+use bytes::Bytes;
+use deltalakedb_log::{Location, Result, TxnLogError};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+
+use crate::mirror::Mirror;
+
+impl Mirror {
+    /// Once per place, before anything is published there: a file that exists must not be overwritten.
+    pub(crate) async fn prove(&self, location: &Location, store: &dyn ObjectStore) -> Result<()> {
+        if self.is_proven(location) {
+            return Ok(());
+        }
+        let probe = Path::from(format!("_delta_log/.probe-{}", self.clock.new_uuid()));
+        let put = || store.put_opts(&probe, Bytes::from_static(b"probe").into(), PutOptions::from(PutMode::Create));
+        put().await?;
+        let again = put().await;
+        store.delete(&probe).await?;
+        match again {
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                self.note_proven(location);
+                Ok(())
+            }
+            Ok(_) => Err(TxnLogError::invalid(format!(
+                "the object store of {location} overwrites files it was asked not to: it cannot keep a Delta log safely"
+            ))),
+            Err(e) => Err(e.into()),
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Putting version checksums into `_delta_log`.
+
+use bytes::Bytes;
+use deltalakedb_log::{Commit, Durability, Result, TableEntry, Version};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+
+use crate::checksum::{Known, info, path};
+use crate::mirror::Mirror;
+use crate::put::read;
+
+impl Mirror {
+    /// Puts a checksum where there is none. It is whole when it is seen, and no sync is waited for.
+    pub(crate) async fn put_checksum(&self, table: &TableEntry, version: Version, bytes: Bytes) -> Result<()> {
+        let store = self.stores.open(&table.location, Durability::Catalog)?;
+        match store.put_opts(&path(version), bytes.into(), PutMode::Create.into()).await {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Makes sure that the checksum of a version is right: one that says something else is deleted first.
+    pub(crate) async fn mend_checksum(&self, table: &TableEntry, version: Version) -> Result<()> {
+        let (reader, store) = (self.catalog.reader(table.id), self.store(table)?);
+        let known = Known::count(reader.as_ref(), version).await?;
+        if let Some(there) = read(store.as_ref(), &path(version)).await? {
+            if known.difference(&there).is_none() {
+                return Ok(());
+            }
+            store.delete(&path(version)).await?;
+        }
+        let body = reader.commit_bytes(version).await?.unwrap_or_default();
+        let actions = Commit::parse_without_files(&body, "a stored commit")?;
+        self.put_checksum(table, version, known.render(info(&actions))).await
+    }
+}
