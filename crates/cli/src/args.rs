@@ -1,9 +1,10 @@
 //! What people type.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
-use deltalakedb_log::TableOwner;
+use deltalakedb_log::{Result, TableOwner, TxnLogError};
 
 /// Delta Lake tables with a database's brain: the log in SQL, mirrored to `_delta_log`.
 #[derive(Debug, Parser)]
@@ -540,4 +541,15 @@ impl Cli {
         let before = Before::try_parse().map(|before| before.global.settings).unwrap_or_default();
         (cli, before)
     }
+}
+
+/// `KEY=VALUE`, several times.
+pub(crate) fn key_values(texts: &[String]) -> Result<HashMap<String, String>> {
+    let one = |text: &String| match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_string(), value.trim().to_string())),
+        _ => Err(TxnLogError::invalid(format!(
+            "{text:?} sets no property: expected KEY=VALUE, such as delta.enableChangeDataFeed=true"
+        ))),
+    };
+    texts.iter().map(one).collect()
 }

@@ -1,229 +1,27 @@
 //! The commands: each reads like its line in the help.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
+use deltalakedb_catalog::CatalogUri;
 use deltalakedb_log::action::Add;
 use deltalakedb_log::listing;
 use deltalakedb_log::{
-    Artifact, At, Catalog, CatalogAdministration, Clock, ErrorKind, HistoryRange, Hold, Location, MirrorState,
-    Predicate, Result, Retention, Snapshot, SystemClock, TableEntry, TableName, TableOwner, TableRef, TxnLogError,
-    TxnLogReaderExt, require, time,
+    At, Catalog, CatalogAdministration, ErrorKind, HistoryRange, Hold, Location, Predicate, Result, Retention,
+    Snapshot, TableName, TableOwner, TableRef, TxnLogError, TxnLogReaderExt, time,
 };
-use deltalakedb_mirror::{Mirror, VerifyOptions};
-use deltalakedb_table::{
-    DeltaRs, DeltaTable, Notices, Scan, SendableRecordBatchStream, Settings, WriteOptions, is_setting, place_of,
-    predicate_from_sql,
-};
+use deltalakedb_mirror::VerifyOptions;
+use deltalakedb_table::{DeltaRs, DeltaTable, Scan, predicate_from_sql};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
-use crate::args::{AtArgs, Cli, Command, Format, Global, MirrorCommand};
-use crate::output::{Output, RowLimit};
+use crate::args::{AtArgs, Command, Format, MirrorCommand};
+use crate::context::{Session, catalog_alone};
+use crate::exit::Ended;
+use crate::output::warn;
 use crate::progress::Progress;
-use crate::rows::Results;
-use crate::{Ended, expire, lifecycle, merge, operations, publishing, warn, write};
-
-/// What every command has: the global options, and the clock.
-pub(crate) struct Session {
-    pub(crate) global: Global,
-    pub(crate) settings: Settings,
-    pub(crate) clock: Arc<dyn Clock>,
-    /// What `dl update` sets.
-    assignments: Vec<String>,
-    row_limit: RowLimit,
-    opened: Mutex<Vec<SqlCatalog>>,
-    mirrors: Mutex<Vec<Mirror>>,
-}
-
-impl Session {
-    /// A session for what was typed, of which these settings stood before the command. After `dl update`, `--set`
-    /// assigns to a column, unless it names a setting.
-    pub(crate) fn new(cli: &mut Cli, before: Vec<String>) -> Result<Self> {
-        let mut global = std::mem::take(&mut cli.global);
-        let after = std::mem::take(&mut global.settings);
-        // Without any after the command, those before it come up again there.
-        let after = if after == before { Vec::new() } else { after };
-        let assigns = |set: &String| {
-            let key = set.split('=').next().unwrap_or_default();
-            matches!(cli.command, Command::Update { .. }) && !is_setting(key.trim())
-        };
-        let (assignments, after): (Vec<_>, Vec<_>) = after.into_iter().partition(assigns);
-        let settings = Settings::read(global.config.as_deref(), &[before, after].concat())?;
-        let row_limit = match settings.output_rows()? {
-            None => RowLimit::Terminal,
-            Some(None) => RowLimit::None,
-            Some(Some(rows)) => RowLimit::Rows(rows),
-        };
-        Ok(Self {
-            global,
-            settings,
-            clock: Arc::new(SystemClock),
-            assignments,
-            row_limit,
-            opened: Mutex::default(),
-            mirrors: Mutex::default(),
-        })
-    }
-
-    /// How this session writes.
-    pub(crate) fn write_options(&self) -> Result<WriteOptions> {
-        let notices = Notices::to(|what| warn(&format!("warning: {what}")));
-        Ok(WriteOptions { clock: self.clock.clone(), notices, ..self.settings.write_options()? })
-    }
-
-    /// The publisher of a catalog that this session has opened.
-    pub(crate) fn mirror(&self, catalog: &Arc<dyn Catalog>) -> Result<Mirror> {
-        let mut mirrors = self.mirrors.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(mirror) = mirrors.iter().find(|mirror| Arc::ptr_eq(mirror.catalog(), catalog)) {
-            return Ok(mirror.clone());
-        }
-        let mirror = Mirror::new(catalog.clone(), self.clock.clone()).with_durability(self.write_options()?.durability);
-        let mirror = match self.settings.checkpoint_interval()? {
-            Some(versions) => mirror.with_checkpoint_interval(versions),
-            None => mirror,
-        };
-        mirrors.push(mirror.clone());
-        Ok(mirror)
-    }
-
-    pub(crate) fn output(&self) -> Output {
-        Output::new(self.global.format, self.global.quiet, self.row_limit)
-    }
-
-    /// The catalog; made when it is missing and `create` and the settings allow it.
-    pub(crate) async fn catalog(&self, create: bool) -> Result<Arc<dyn Catalog>> {
-        let uri = self.catalog_uri()?;
-        // In a server, only `dl init` makes one unasked.
-        let create = create && self.settings.create_if_missing(uri.is_embedded())?;
-        Ok(Arc::new(self.open(&uri, create).await?))
-    }
-
-    /// Where the catalog is.
-    fn catalog_uri(&self) -> Result<CatalogUri> {
-        let uri = self.global.catalog.as_deref().or(self.settings.get("catalog")).ok_or_else(|| {
-            TxnLogError::invalid(
-                "no catalog is given: pass --catalog or set DELTALAKEDB_CATALOG, for example to deltasql://sqlite/meta.db",
-            )
-        })?;
-        catalog_alone(CatalogUri::parse(uri)?)
-    }
-
-    /// A catalog that [`Self::close`] will close.
-    pub(crate) async fn open(&self, uri: &CatalogUri, create: bool) -> Result<SqlCatalog> {
-        let defaults = ConnectOptions::default();
-        let options = ConnectOptions {
-            create,
-            clock: self.clock.clone(),
-            client: "dl".into(),
-            file_mode: self.settings.file_mode()?.unwrap_or(defaults.file_mode),
-            allowed_paths: self.settings.allowed_paths()?,
-            max_waiting: self.settings.max_waiting()?.map_or(defaults.max_waiting, NonZeroUsize::get),
-            postgres: self.settings.postgres()?,
-            ..defaults
-        };
-        let catalog = SqlCatalog::connect(uri, options).await?;
-        self.opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(catalog.clone());
-        Ok(catalog)
-    }
-
-    /// Waits until what was published is on the disk, and leaves every catalog that was opened as one file. What still reads from it is not waited for long: it is whole
-    /// with its log beside it, too.
-    pub(crate) async fn close(&self) {
-        let mirrors = std::mem::take(&mut *self.mirrors.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        for mirror in mirrors {
-            if let Err(e) = mirror.settle().await {
-                warn(&format!("warning: what was published is not recorded: {e}; the next `dl mirror run` does it"));
-            }
-        }
-        let opened = std::mem::take(&mut *self.opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        for catalog in opened {
-            if tokio::time::timeout(Duration::from_secs(1), catalog.close()).await.is_err() {
-                tracing::warn!("a catalog is still being read and was not closed");
-            }
-        }
-    }
-
-    /// A table of the catalog, by its name or its place.
-    pub(crate) async fn table(&self, name: &str) -> Result<(Arc<dyn Catalog>, TableEntry)> {
-        let catalog = self.catalog(false).await?;
-        match self.find(catalog.as_ref(), name).await? {
-            Some(entry) => Ok((catalog, entry)),
-            None => {
-                let wanted = if is_place(name) {
-                    TableRef::Location(Location::parse(name)?)
-                } else {
-                    TableRef::Name(name.parse()?)
-                };
-                Ok((catalog.clone(), require(catalog.as_ref(), &wanted).await?))
-            }
-        }
-    }
-
-    /// The table of that name, or else at that place.
-    pub(crate) async fn find(&self, catalog: &dyn Catalog, name: &str) -> Result<Option<TableEntry>> {
-        if let Ok(known) = name.parse()
-            && let Some(entry) = catalog.find(&TableRef::Name(known)).await?
-        {
-            return Ok(Some(entry));
-        }
-        match is_place(name) || Path::new(name).exists() {
-            true => catalog.find(&TableRef::Location(Location::parse(name)?)).await,
-            false => Ok(None),
-        }
-    }
-
-    /// Tries to publish what was just committed, and gives the table as it is then. The commit stands either way.
-    pub(crate) async fn publish(&self, catalog: &Arc<dyn Catalog>, table: &TableRef) -> Result<TableEntry> {
-        let entry = require(catalog.as_ref(), table).await?;
-        if !self.settings.publishes_inline()? {
-            return Ok(entry);
-        }
-        let mut published = None;
-        match self.mirror(catalog)?.publish(entry.id).await {
-            Ok(done) => {
-                done.warnings.iter().for_each(|what| warn(&format!("warning: {what}")));
-                published = done.version;
-            }
-            Err(e) => warn(&format!("warning: {e}")),
-        }
-        let mut entry = require(catalog.as_ref(), table).await?;
-        // It is there, and the catalog records it once it is on the disk.
-        entry.published_version = entry.published_version.max(published);
-        Ok(entry)
-    }
-
-    pub(crate) fn new_location(&self, name: &TableName, location: Option<&str>) -> Result<Location> {
-        place_of(name, location, self.settings.get("warehouse"))?.ok_or_else(|| {
-            TxnLogError::invalid(format!(
-                "the new table {name} needs a place: pass --location, or --set warehouse=LOCATION for all new tables"
-            ))
-        })
-    }
-}
-
-/// Refuses a URI that names a table where a whole catalog is meant.
-fn catalog_alone(uri: CatalogUri) -> Result<CatalogUri> {
-    match &uri.table {
-        Some(table) => Err(TxnLogError::invalid(format!(
-            "the catalog's URI names the table {table}: leave that out of it, and give the table as NAME"
-        ))),
-        None => Ok(uri),
-    }
-}
-
-/// Whether that can only be a place: no name has a slash in it.
-pub(crate) fn is_place(name: &str) -> bool {
-    name.contains('/')
-}
-
-/// `1 file`, `2 files`.
-pub(crate) fn counted(n: u64, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
-}
+use crate::report::{counted, entry_json, iso, mirror_word, raw};
+use crate::rows::print_rows;
+use crate::{demo, expire, lifecycle, merge, mirror, operations, publishing, sql, write};
 
 pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
     if s.global.format == Format::Parquet && !matches!(command, Command::Sql { .. } | Command::Read { .. }) {
@@ -255,7 +53,7 @@ pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
             let scan = Scan { at: point(&at)?, columns, filter_sql: filter, limit };
             read(s, &name, &scan).await
         }
-        Command::Sql { statements } => crate::sql::run(s, statements).await,
+        Command::Sql { statements } => sql::run(s, statements).await,
         Command::Write(args) => write::write(s, args).await,
         Command::Delete { name, filter, all: _ } => operations::delete(s, &name, filter).await,
         Command::Update { name, filter, all: _ } => operations::update(s, &name, &s.assignments, filter).await,
@@ -271,18 +69,18 @@ pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
         }
         Command::Alter(args) => operations::alter(s, &args.name, args.changes).await,
         Command::Changes { name, from, to } => operations::changes(s, &name, from, to).await,
-        Command::Mirror { command: MirrorCommand::Status { check } } => mirror_status(s, check).await,
+        Command::Mirror { command: MirrorCommand::Status { check } } => mirror::status(s, check).await,
         Command::Mirror { command: MirrorCommand::Run { watch } } => publishing::run(s, watch).await,
-        Command::Mirror { command: MirrorCommand::Checkpoint { name } } => mirror_checkpoint(s, &name).await,
+        Command::Mirror { command: MirrorCommand::Checkpoint { name } } => mirror::checkpoint(s, &name).await,
         Command::Mirror { command: MirrorCommand::Repair { name, ours, theirs } } => {
-            mirror_repair(s, &name, ours || theirs).await
+            mirror::repair(s, &name, ours || theirs).await
         }
         Command::Verify { name, all, every_version, data } => {
             let name = name.filter(|_| !all);
             verify(s, name.as_deref(), VerifyOptions { every_version, data }).await
         }
         Command::CopyCatalog { to } => copy_catalog(s, &to).await,
-        Command::Demo { keep } => crate::demo::run(s, keep).await,
+        Command::Demo { keep } => demo::run(s, keep).await,
     }
 }
 
@@ -377,31 +175,6 @@ async fn abandon_import(s: &Session, place: &str) -> Result<Ended> {
     Ok(Ended::Done)
 }
 
-pub(crate) fn iso(ms: i64) -> String {
-    let text = time::format_ms(ms);
-    text.strip_suffix('Z').map_or(text.clone(), |t| format!("{t}000Z"))
-}
-
-pub(crate) fn entry_json(t: &TableEntry) -> Value {
-    json!({
-        "name": t.name.to_string(),
-        "location": t.location.to_string(),
-        "version": t.current_version,
-        "timestamp": iso(t.current_timestamp),
-        "baseVersion": t.base_version,
-        "publishedVersion": t.published_version,
-        "mirror": mirror_word(t),
-    })
-}
-
-fn mirror_word(t: &TableEntry) -> String {
-    match &t.mirror {
-        MirrorState::Diverged { version, .. } => format!("diverged at version {version}"),
-        MirrorState::Following if t.published_version == Some(t.current_version) => "up to date".into(),
-        MirrorState::Following => "behind".into(),
-    }
-}
-
 async fn tables(s: &Session) -> Result<Ended> {
     let mut tables = listing::tables(s.catalog(false).await?, None);
     let mut out = s.output();
@@ -477,11 +250,6 @@ async fn show(s: &Session, name: &str) -> Result<Ended> {
 
 fn hold_json(hold: &Hold) -> Value {
     serde_json::json!({"version": hold.version, "holder": hold.holder, "until": iso(hold.until_ms)})
-}
-
-fn raw(text: &str) -> Result<Value> {
-    serde_json::from_str(text)
-        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "an action has no JSON form").with_source(e))
 }
 
 async fn history(s: &Session, name: &str, range: HistoryRange) -> Result<Ended> {
@@ -605,92 +373,6 @@ async fn read(s: &Session, name: &str, scan: &Scan) -> Result<Ended> {
         out = out.unlimited();
     }
     print_rows(&mut out, table.scan(scan).await?).await?;
-    Ok(Ended::Done)
-}
-
-/// Prints rows as they come.
-pub(crate) async fn print_rows(out: &mut Output, rows: SendableRecordBatchStream) -> Result<()> {
-    let mut results = Results::new(out, 1)?;
-    results.print(rows).await?;
-    results.end()
-}
-
-async fn mirror_status(s: &Session, check: bool) -> Result<Ended> {
-    let catalog = s.catalog(false).await?;
-    let mut status = Mirror::new(catalog, s.clock.clone()).status();
-    let alert = s.settings.lag_alert_ms()?;
-    let mut out = s.output();
-    let people = out.format() == Format::Table;
-    let mut columns = vec!["name", "version", "publishedVersion", "behind", "lagSeconds", "mirror"];
-    columns.push(if people { "lastError" } else { "failures" });
-    let mut listing = out.listing(columns.iter().map(|c| c.to_string()).collect());
-    let mut alarms = Vec::new();
-    while let Some(t) = status.try_next().await? {
-        let mut all = entry_json(&t.table);
-        all["behind"] = t.behind.into();
-        all["lagSeconds"] = json!(t.lag_ms as f64 / 1000.0);
-        all["lastError"] = t.failures.last().map(|f| f.error.clone()).into();
-        let failure = |f: &deltalakedb_log::MirrorFailure| json!({"version": f.version, "artifact": f.artifact.as_str(), "attempts": f.attempts, "error": f.error, "failedAt": iso(f.failed_at)});
-        all["failures"] = t.failures.iter().map(failure).collect();
-        listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
-        let name = &t.table.name;
-        if let MirrorState::Diverged { version, what } = &t.table.mirror {
-            alarms.push(format!("{name} has stopped at version {version} ({what}): run `dl verify {name}`"));
-        } else if let Some(failure) = t.failures.last().filter(|f| f.artifact == Artifact::Checkpoint) {
-            alarms.push(format!("{name}: {}", failure.error));
-        } else if let Some(failure) = t.failures.last() {
-            alarms.push(format!("{name} could not be published: {}: run `dl mirror run`", failure.error));
-        } else if t.lag_ms > alert {
-            alarms.push(format!("{name} lags by {} s: run `dl mirror run`", t.lag_ms / 1000));
-        }
-    }
-    listing.end()?;
-    if check && !alarms.is_empty() {
-        alarms.iter().for_each(|alarm| warn(alarm));
-        return Ok(Ended::Found);
-    }
-    Ok(Ended::Done)
-}
-
-async fn mirror_checkpoint(s: &Session, name: &str) -> Result<Ended> {
-    let (catalog, entry) = s.table(name).await?;
-    let done = s.mirror(&catalog)?.checkpoint(entry.id).await?;
-    let mut out = s.output();
-    match out.format() {
-        Format::Table => out.say(&done.to_string())?,
-        _ => out.document(&json!({
-            "name": done.table.to_string(),
-            "version": done.version,
-            "file": done.file,
-            "bytes": done.size,
-            "files": done.files,
-            "tombstones": done.tombstones,
-            "isLast": done.is_last,
-        }))?,
-    }
-    Ok(Ended::Done)
-}
-
-async fn mirror_repair(s: &Session, name: &str, chooses: bool) -> Result<Ended> {
-    let (catalog, entry) = s.table(name).await?;
-    if chooses {
-        let (name, place) = (&entry.name, &entry.location);
-        return Err(TxnLogError::invalid(format!(
-            "--ours and --theirs are not done by this version: to keep the catalog's commits, move the other's out of \
-             {place}/_delta_log and run `dl mirror run`; to keep the other's, import into a copy of the catalog from before \
-             its own. `dl verify {name}` shows both"
-        )));
-    }
-    let done = s.mirror(&catalog)?.repair(entry.id).await?;
-    let mut out = s.output();
-    match out.format() {
-        Format::Table => out.say(&done.to_string())?,
-        _ => out.document(&json!({
-            "name": done.table.to_string(),
-            "versions": done.versions,
-            "checkpoint": done.checkpoint,
-        }))?,
-    }
     Ok(Ended::Done)
 }
 

@@ -17,9 +17,10 @@ use include_dir::{Dir, include_dir};
 use serde_json::{Map, Value, json};
 
 use crate::args::Format;
-use crate::commands::Session;
+use crate::context::Session;
+use crate::exit::Ended;
 use crate::output::Output;
-use crate::{Ended, input, values};
+use crate::{input, values};
 
 /// The table, as delta-rs wrote it.
 static EVENTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../examples/data/events");

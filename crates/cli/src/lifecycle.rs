@@ -10,10 +10,11 @@ use deltalakedb_table::{DeletedFiles, DropOptions, DroppedInactive, WriteOptions
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 
-use crate::Ended;
 use crate::args::{DropArgs, Format, OwnerArgs};
-use crate::commands::{Session, counted, entry_json, is_place, iso};
-use crate::warn;
+use crate::context::{Session, is_place};
+use crate::exit::Ended;
+use crate::output::{visible, warn};
+use crate::report::{counted, entry_json, iso};
 
 /// How a table's life is changed, in the name of its owner where one is given.
 fn options_of(s: &Session, by: OwnerArgs) -> Result<WriteOptions> {
@@ -174,7 +175,7 @@ fn confirm(yes: bool, what: &str) -> Result<()> {
     }
     let failed = |e: std::io::Error| TxnLogError::invalid("the answer cannot be read: pass --yes").with_source(e);
     let mut err = std::io::stderr();
-    write!(err, "{}. Go on? [y/N] ", crate::output::visible(what)).and_then(|()| err.flush()).map_err(failed)?;
+    write!(err, "{}. Go on? [y/N] ", visible(what)).and_then(|()| err.flush()).map_err(failed)?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).map_err(failed)?;
     match answer.trim().to_lowercase().as_str() {

@@ -4,36 +4,37 @@
 
 mod args;
 mod commands;
+mod context;
 mod demo;
+mod exit;
 mod expire;
+mod expiry_report;
 mod input;
 mod lifecycle;
 mod merge;
+mod mirror;
+mod operation;
 mod operations;
 mod output;
 mod progress;
 mod publishing;
+mod report;
 mod rows;
 mod shell;
 mod sql;
+mod sql_session;
 mod values;
 mod write;
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 
 use crate::args::Cli;
-use crate::commands::Session;
-
-/// How a command ended when it did not fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
-    Done,
-    /// A check found something: drift, lag.
-    Found,
-}
+use crate::context::Session;
+use crate::exit::Ended;
+use crate::output::warn;
 
 fn main() -> ExitCode {
     let (cli, before) = Cli::read();
@@ -66,10 +67,4 @@ async fn run(mut cli: Cli, before: Vec<String>) -> Result<Ended> {
     let ended = commands::run(&session, cli.command).await;
     session.close().await;
     ended
-}
-
-/// One line on standard error. Where even that is closed there is nobody left to tell.
-fn warn(line: &str) {
-    let lines: Vec<_> = line.split('\n').map(output::visible).collect();
-    let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
 }

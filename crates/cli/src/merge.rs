@@ -6,11 +6,12 @@ use arrow::datatypes::SchemaRef;
 use deltalakedb_log::{At, Catalog, ErrorKind, Result, TableRef, TxnLogError};
 use deltalakedb_table::{Assignments, DeltaTable, Merge, MergeClause, Operation, Rows, Scan, parse_clause};
 
-use crate::Ended;
 use crate::args::MergeArgs;
-use crate::commands::{Session, counted};
+use crate::context::Session;
+use crate::exit::Ended;
 use crate::input::{self, Columns};
-use crate::operations;
+use crate::operation;
+use crate::report::counted;
 
 pub(crate) async fn merge(s: &Session, args: MergeArgs) -> Result<Ended> {
     let mut merge = Merge::on(args.on.clone());
@@ -27,7 +28,7 @@ pub(crate) async fn merge(s: &Session, args: MergeArgs) -> Result<Ended> {
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
     let schema = table.schema(At::Latest).await?;
     let rows = source(s, catalog.clone(), &args, &schema).await?;
-    operations::run_on(s, catalog, entry, Operation::Merge(merge, rows), |table, done| {
+    operation::run_on(s, catalog, entry, Operation::Merge(merge, rows), |table, done| {
         let count = |what| {
             let metric = format!("num_target_rows_{what}");
             let n = done.metrics.get(metric).and_then(serde_json::Value::as_u64).unwrap_or(0);

@@ -229,6 +229,12 @@ fn cell(value: &Value) -> String {
     }
 }
 
+/// One line on standard error. Where even that is closed there is nobody left to tell.
+pub(crate) fn warn(line: &str) {
+    let lines: Vec<_> = line.split('\n').map(visible).collect();
+    let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
+}
+
 /// One line that no terminal obeys: white space as a blank, other control characters spelled out.
 pub(crate) fn visible(text: &str) -> String {
     if !text.contains(char::is_control) {

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::output::warn;
+
 /// A task that counts up to a total.
 pub(crate) struct Progress {
     what: String,
@@ -50,7 +52,7 @@ impl Progress {
                 let mut last = last.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 if last.elapsed() >= EVERY {
                     *last = Instant::now();
-                    crate::warn(&format!("{}: {done} of {total}", self.what));
+                    warn(&format!("{}: {done} of {total}", self.what));
                 }
             }
             Shown::Nothing => {}

@@ -7,8 +7,10 @@ use deltalakedb_mirror::{ExpireOptions, ExpiryCycle, Mirror};
 use futures::TryStreamExt;
 use serde_json::Value;
 
-use crate::commands::Session;
-use crate::{Ended, expire, warn};
+use crate::context::Session;
+use crate::exit::Ended;
+use crate::expiry_report;
+use crate::output::warn;
 
 const COLUMNS: [&str; 3] = ["name", "published", "result"];
 const SECOND: Duration = Duration::from_secs(1);
@@ -106,8 +108,8 @@ async fn publish(mirror: &Mirror, mut tell: impl FnMut(Vec<Value>, bool) -> Resu
 /// Ends some history, and lists what ended or failed.
 async fn end_history(s: &Session, cycle: &mut ExpiryCycle) -> Result<()> {
     let steps = cycle.slice().await?;
-    let news = steps.iter().filter(|step| expire::is_news(step));
-    list(s, &expire::COLUMNS, news.filter_map(|step| expire::row_of_step(step, false)).collect())
+    let news = steps.iter().filter(|step| expiry_report::is_news(step));
+    list(s, &expiry_report::COLUMNS, news.filter_map(|step| expiry_report::row_of_step(step, false)).collect())
 }
 
 /// Lists these rows, if there are any.

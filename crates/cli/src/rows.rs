@@ -71,6 +71,13 @@ impl<'a> Results<'a> {
     }
 }
 
+/// Prints rows as they come.
+pub(crate) async fn print_rows(out: &mut Output, rows: SendableRecordBatchStream) -> Result<()> {
+    let mut results = Results::new(out, 1)?;
+    results.print(rows).await?;
+    results.end()
+}
+
 async fn print(out: &mut Output, mut rows: SendableRecordBatchStream) -> Result<()> {
     let columns: Vec<_> = rows.schema().fields().iter().map(|f| f.name().clone()).collect();
     if out.format() == Format::Table && columns == ["plan_type", "plan"] {

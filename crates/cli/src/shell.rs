@@ -8,8 +8,9 @@ use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{Config, Editor};
 
-use crate::sql::Sql;
-use crate::{Ended, warn};
+use crate::exit::Ended;
+use crate::output::warn;
+use crate::sql_session::Sql;
 
 const HELP: &str = "A statement ends with `;` and may go over several lines.
   SELECT … FROM t, t VERSION AS OF 3, t TIMESTAMP AS OF '2024-01-01', table_at('t', 3)

@@ -1,23 +1,15 @@
 //! `dl sql`: statements from the command line, from standard input, or typed.
 
 use std::io::{IsTerminal, Read};
-use std::sync::Arc;
 
-use deltalakedb_log::commit::Committed;
-use deltalakedb_log::{Catalog, Result, TableRef, TxnLogError};
-use deltalakedb_table::{Done, Outlook, SqlOptions, SqlResult, SqlSession};
+use deltalakedb_log::{Result, TxnLogError};
+use deltalakedb_table::Outlook;
 
-use crate::commands::{Session, counted};
-use crate::rows::Results;
+use crate::context::Session;
+use crate::exit::Ended;
+use crate::output::warn;
 use crate::shell::Shell;
-use crate::{Ended, warn};
-
-/// A session of SQL and what it prints.
-pub(crate) struct Sql<'a> {
-    s: &'a Session,
-    catalog: Arc<dyn Catalog>,
-    pub(crate) session: SqlSession,
-}
+use crate::sql_session::Sql;
 
 /// Runs the statements; without any, those of standard input, or a shell where somebody types.
 pub(crate) async fn run(s: &Session, statements: Option<String>) -> Result<Ended> {
@@ -48,47 +40,4 @@ pub(crate) async fn run(s: &Session, statements: Option<String>) -> Result<Ended
         false => Ok(Ended::Done),
         true => Err(TxnLogError::invalid("the transaction was rolled back: the statements end without COMMIT")),
     }
-}
-
-impl<'a> Sql<'a> {
-    async fn open(s: &'a Session, create: bool) -> Result<Self> {
-        let catalog = s.catalog(create).await?;
-        let warehouse = s.settings.get("warehouse").map(String::from);
-        let options = SqlOptions { warehouse, write: s.write_options()? };
-        Ok(Self { s, session: SqlSession::new(catalog.clone(), options)?, catalog })
-    }
-
-    /// Runs statements and prints what they give.
-    pub(crate) async fn run(&mut self, text: &str) -> Result<()> {
-        let mut out = self.s.output();
-        let mut results = Results::new(&mut out, Outlook::of(text)?.results)?;
-        let mut script = self.session.execute(text)?;
-        while let Some(result) = script.next().await? {
-            match result {
-                SqlResult::Rows(rows) => results.print(rows).await?,
-                SqlResult::Done(done) => {
-                    let tables = publish(self.s, &self.catalog, &done.committed).await?;
-                    results.say(&said(&done, &tables))?;
-                }
-            }
-        }
-        results.end()
-    }
-}
-
-/// Publishes what was committed, and names the tables and their versions.
-async fn publish(s: &Session, catalog: &Arc<dyn Catalog>, committed: &[Committed]) -> Result<Vec<String>> {
-    let mut tables = Vec::with_capacity(committed.len());
-    for c in committed {
-        let entry = s.publish(catalog, &TableRef::Id(c.table)).await?;
-        tables.push(format!("{} is at version {}", entry.name, c.version));
-    }
-    Ok(tables)
-}
-
-/// `INSERT: 2 rows, sales.orders is at version 3`
-fn said(done: &Done, tables: &[String]) -> String {
-    let rows = done.rows.map(|n| counted(n, "row"));
-    let what: Vec<_> = rows.into_iter().chain(tables.iter().cloned()).collect();
-    if what.is_empty() { done.command.into() } else { format!("{}: {}", done.command, what.join(", ")) }
 }

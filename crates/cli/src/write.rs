@@ -8,10 +8,11 @@ use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{At, Catalog, ErrorKind, Result, TableEntry, TableName, TableRef, TxnLogError};
 use deltalakedb_table::{DeltaTable, Operation, SaveMode, SchemaMode, Write, commit};
 
-use crate::Ended;
-use crate::args::{Evolution, Format, Mode, WriteArgs};
-use crate::commands::{Session, entry_json};
+use crate::args::{Evolution, Format, Mode, WriteArgs, key_values};
+use crate::context::Session;
+use crate::exit::Ended;
 use crate::input::{self, Columns};
+use crate::report::entry_json;
 
 pub(crate) async fn create(
     s: &Session,
@@ -31,17 +32,6 @@ pub(crate) async fn create(
     deltalakedb_table::create_table(catalog.as_ref(), new.clone(), &schema, partition_by, &properties, &options)
         .await?;
     committed(s, &catalog, &TableRef::Name(new.name)).await
-}
-
-/// `KEY=VALUE`, several times.
-pub(crate) fn key_values(texts: &[String]) -> Result<HashMap<String, String>> {
-    let one = |text: &String| match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_string(), value.trim().to_string())),
-        _ => Err(TxnLogError::invalid(format!(
-            "{text:?} sets no property: expected KEY=VALUE, such as delta.enableChangeDataFeed=true"
-        ))),
-    };
-    texts.iter().map(one).collect()
 }
 
 /// Publishes a table that has just been written, and says where it is.

@@ -1,0 +1,91 @@
+//! `dl mirror`: how far `_delta_log` is, checkpoints, and what is put back.
+
+use deltalakedb_log::{Artifact, MirrorState, Result, TxnLogError};
+use deltalakedb_mirror::Mirror;
+use futures::TryStreamExt;
+use serde_json::json;
+
+use crate::args::Format;
+use crate::context::Session;
+use crate::exit::Ended;
+use crate::output::warn;
+use crate::report::{entry_json, iso};
+
+pub(crate) async fn status(s: &Session, check: bool) -> Result<Ended> {
+    let catalog = s.catalog(false).await?;
+    let mut status = Mirror::new(catalog, s.clock.clone()).status();
+    let alert = s.settings.lag_alert_ms()?;
+    let mut out = s.output();
+    let people = out.format() == Format::Table;
+    let mut columns = vec!["name", "version", "publishedVersion", "behind", "lagSeconds", "mirror"];
+    columns.push(if people { "lastError" } else { "failures" });
+    let mut listing = out.listing(columns.iter().map(|c| c.to_string()).collect());
+    let mut alarms = Vec::new();
+    while let Some(t) = status.try_next().await? {
+        let mut all = entry_json(&t.table);
+        all["behind"] = t.behind.into();
+        all["lagSeconds"] = json!(t.lag_ms as f64 / 1000.0);
+        all["lastError"] = t.failures.last().map(|f| f.error.clone()).into();
+        let failure = |f: &deltalakedb_log::MirrorFailure| json!({"version": f.version, "artifact": f.artifact.as_str(), "attempts": f.attempts, "error": f.error, "failedAt": iso(f.failed_at)});
+        all["failures"] = t.failures.iter().map(failure).collect();
+        listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
+        let name = &t.table.name;
+        if let MirrorState::Diverged { version, what } = &t.table.mirror {
+            alarms.push(format!("{name} has stopped at version {version} ({what}): run `dl verify {name}`"));
+        } else if let Some(failure) = t.failures.last().filter(|f| f.artifact == Artifact::Checkpoint) {
+            alarms.push(format!("{name}: {}", failure.error));
+        } else if let Some(failure) = t.failures.last() {
+            alarms.push(format!("{name} could not be published: {}: run `dl mirror run`", failure.error));
+        } else if t.lag_ms > alert {
+            alarms.push(format!("{name} lags by {} s: run `dl mirror run`", t.lag_ms / 1000));
+        }
+    }
+    listing.end()?;
+    if check && !alarms.is_empty() {
+        alarms.iter().for_each(|alarm| warn(alarm));
+        return Ok(Ended::Found);
+    }
+    Ok(Ended::Done)
+}
+
+pub(crate) async fn checkpoint(s: &Session, name: &str) -> Result<Ended> {
+    let (catalog, entry) = s.table(name).await?;
+    let done = s.mirror(&catalog)?.checkpoint(entry.id).await?;
+    let mut out = s.output();
+    match out.format() {
+        Format::Table => out.say(&done.to_string())?,
+        _ => out.document(&json!({
+            "name": done.table.to_string(),
+            "version": done.version,
+            "file": done.file,
+            "bytes": done.size,
+            "files": done.files,
+            "tombstones": done.tombstones,
+            "isLast": done.is_last,
+        }))?,
+    }
+    Ok(Ended::Done)
+}
+
+pub(crate) async fn repair(s: &Session, name: &str, chooses: bool) -> Result<Ended> {
+    let (catalog, entry) = s.table(name).await?;
+    if chooses {
+        let (name, place) = (&entry.name, &entry.location);
+        return Err(TxnLogError::invalid(format!(
+            "--ours and --theirs are not done by this version: to keep the catalog's commits, move the other's out of \
+             {place}/_delta_log and run `dl mirror run`; to keep the other's, import into a copy of the catalog from before \
+             its own. `dl verify {name}` shows both"
+        )));
+    }
+    let done = s.mirror(&catalog)?.repair(entry.id).await?;
+    let mut out = s.output();
+    match out.format() {
+        Format::Table => out.say(&done.to_string())?,
+        _ => out.document(&json!({
+            "name": done.table.to_string(),
+            "versions": done.versions,
+            "checkpoint": done.checkpoint,
+        }))?,
+    }
+    Ok(Ended::Done)
+}

@@ -1,0 +1,77 @@
+//! One operation on a table: it is run, published, and its result is printed.
+
+use std::sync::Arc;
+
+use deltalakedb_log::{Catalog, Result, TableEntry, TableRef};
+use deltalakedb_table::{DeltaTable, Finished, Operation};
+use serde_json::Value;
+
+use crate::args::Format;
+use crate::context::Session;
+use crate::exit::Ended;
+use crate::report::{counted, entry_json, iso};
+
+/// Runs an operation on a table. `says` makes of its metrics what happened, or where nothing was committed, why.
+pub(crate) async fn run(
+    s: &Session,
+    name: &str,
+    operation: Operation,
+    says: impl FnOnce(&TableEntry, &Finished) -> String,
+) -> Result<Ended> {
+    let (catalog, entry) = s.table(name).await?;
+    run_on(s, catalog, entry, operation, says).await
+}
+
+/// The same on a table that was found.
+pub(crate) async fn run_on(
+    s: &Session,
+    catalog: Arc<dyn Catalog>,
+    entry: TableEntry,
+    operation: Operation,
+    says: impl FnOnce(&TableEntry, &Finished) -> String,
+) -> Result<Ended> {
+    let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
+    let finished = table.run(operation, &s.write_options()?).await?;
+    let sentence = says(&entry, &finished);
+    report(s, &catalog, entry, &finished, &sentence).await
+}
+
+/// Publishes what was committed and prints how it ended.
+pub(crate) async fn report(
+    s: &Session,
+    catalog: &Arc<dyn Catalog>,
+    entry: TableEntry,
+    finished: &Finished,
+    sentence: &str,
+) -> Result<Ended> {
+    let entry = match finished.committed {
+        Some(_) => s.publish(catalog, &TableRef::Id(entry.id)).await?,
+        None => entry,
+    };
+    let mut out = s.output();
+    if out.format() == Format::Table {
+        out.say(&match &finished.committed {
+            Some(committed) => format!("{sentence}, now at version {}", committed.version),
+            None => format!("{sentence}: nothing was written"),
+        })?;
+        return Ok(Ended::Done);
+    }
+    let mut document = entry_json(&entry);
+    if let Some(committed) = &finished.committed {
+        document["version"] = committed.version.into();
+        document["timestamp"] = iso(committed.timestamp).into();
+    }
+    document["committed"] = finished.committed.is_some().into();
+    document["metrics"] = finished.metrics.clone();
+    out.document(&document)?;
+    Ok(Ended::Done)
+}
+
+/// `1 row was`, `2 rows were`.
+pub(crate) fn were(n: u64, what: &str) -> String {
+    format!("{} {}", counted(n, what), if n == 1 { "was" } else { "were" })
+}
+
+pub(crate) fn number(metrics: &Value, name: &str) -> Option<u64> {
+    metrics.get(name).and_then(Value::as_u64)
+}
