@@ -22,11 +22,13 @@ use pyo3::prelude::*;
 use serde_json::json;
 
 use crate::errors::{CatalogError, raise_of_transaction};
+use crate::handle::Held;
+use crate::history::history;
 use crate::lake::{self, Lake, none_given};
 use crate::rows::outgoing;
 use crate::runtime::{wait, wait_for};
 use crate::schema;
-use crate::table::{Held, RawTable, history};
+use crate::table::RawTable;
 use crate::transaction::RawTransaction;
 use crate::warnings::{Warning, warn};
 

@@ -13,13 +13,15 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3_arrow::PyRecordBatchReader;
 
+use crate::arguments::{actions_of, mode_of};
 use crate::errors::{DeltaError, raise};
+use crate::handle::{Held, exists};
 use crate::lake::{Access, Lake};
 use crate::options::{CommitProperties, Hooks, Parquet, with, written_file_size};
 use crate::rows::incoming;
 use crate::runtime::{wait, wait_here};
 use crate::schema;
-use crate::table::{Held, RawTable, actions_of, mode_of};
+use crate::table::RawTable;
 
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(create_table, m)?)?;
@@ -187,10 +189,6 @@ fn existing(py: Python<'_>, uri: &str, storage: Option<&HashMap<String, String>>
             Err(e) => Err(e),
         }
     })
-}
-
-pub(crate) fn exists(uri: &str) -> PyErr {
-    DeltaError::new_err(format!("A Delta Lake table already exists at that location: {uri}"))
 }
 
 fn spec_of(

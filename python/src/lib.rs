@@ -1,8 +1,11 @@
 //! The compiled half of the Python package `deltalakedb`. `_internal.pyi` beside the Python half says what is here.
 
+mod arguments;
 mod catalog;
 mod create;
 mod errors;
+mod handle;
+mod history;
 mod hold;
 mod lake;
 mod options;

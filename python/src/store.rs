@@ -11,8 +11,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::errors::raise;
+use crate::handle::{not_opened, stores_with};
 use crate::runtime::wait;
-use crate::table::{not_opened, stores_with};
 
 /// The files of a place, by paths below it.
 #[pyclass(frozen, module = "deltalakedb._internal")]

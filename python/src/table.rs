@@ -1,42 +1,37 @@
 //! A table at one version, and what is done with it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, BooleanBuilder, ListBuilder, RecordBatch, StringArray};
-use arrow::datatypes::Schema as ArrowSchema;
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use deltalakedb_catalog::CatalogUri;
-use deltalakedb_log::action::{Action, Add, Metadata};
+use deltalakedb_log::action::{Action, Add};
 use deltalakedb_log::canonical_path;
 use deltalakedb_log::schema::Schema as Columns;
-use deltalakedb_log::snapshot::Head;
-use deltalakedb_log::stores::{ConfiguredStores, Stores, environment};
-use deltalakedb_log::{
-    At, Commit, ErrorKind, HistoryRange, Location, Predicate, Result, Subject, TableEntry, TableId, TableName,
-    TableRef, TxnLogError, Version, require,
-};
+use deltalakedb_log::{At, ErrorKind, Location, Result, TableId, TableRef, TxnLogError, Version, require};
 use deltalakedb_table::{
-    Alter, Casts, Changes, DeltaTable, Finished, Merge, MergeClause, Operation, Optimize, Restore, SaveMode, Scan,
-    SchemaMode, Stage, Vacuum, Write, WriteOptions, predicate_from_sql,
+    Alter, Casts, Changes, DeltaTable, Operation, Optimize, Restore, SaveMode, Scan, SchemaMode, Stage, Vacuum, Write,
+    WriteOptions,
 };
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use pyo3_arrow::PyRecordBatchReader;
 use serde_json::{Value, json};
 
-use crate::create::exists;
-use crate::errors::{DeltaError, SchemaMismatchError, TableNotFoundError, raise};
-use crate::lake::{Access, Lake, published};
+use crate::arguments::{Clause, actions_of, check_columns, merge_of, mode_of, schema_mode_of, time_of};
+use crate::errors::{DeltaError, SchemaMismatchError, raise};
+use crate::handle::{Held, exists, head_at, not_opened};
+use crate::history::history;
+use crate::lake::{Lake, published};
 use crate::options::{CommitProperties, Hooks, Parquet, file_size, with, written_file_size};
 use crate::pruning::{Filter, Pruning, is_in_partition, partition_filter};
 use crate::rows::{incoming, outgoing, table as rows_of};
 use crate::runtime::{wait, wait_for, wait_here};
 use crate::schema;
 use crate::store::RawStore;
-use crate::warnings::{Warning, warn};
 
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<RawTable>()
@@ -46,236 +41,12 @@ pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pyclass(frozen, module = "deltalakedb._internal")]
 pub(crate) struct RawTable(Mutex<Held>);
 
-/// Where a table is, and which version of it is looked at.
-#[derive(Clone)]
-pub(crate) struct Held {
-    table: DeltaTable,
-    /// Its catalog; `None` while no catalog knows it.
-    home: Option<(Arc<Lake>, TableId)>,
-    head: Head,
-    /// Options of the object store, for the catalog that it comes into.
-    storage: Option<HashMap<String, String>>,
-}
-
 const RESTORE_TARGET: &str = "a restore needs the version or datetime to go back to";
-
-/// Kind, assignments, condition.
-pub(crate) type Clause = (String, Option<BTreeMap<String, String>>, Option<String>);
 
 type MetadataTuple =
     (String, Option<String>, Option<String>, Vec<String>, Option<i64>, BTreeMap<String, Option<String>>);
 type ProtocolTuple = (i32, i32, Option<Vec<String>>, Option<Vec<String>>);
 type FileTuple = (String, i64, BTreeMap<String, Option<String>>, Option<String>);
-
-/// What a URI, a path or a name leads to.
-pub(crate) enum Found {
-    /// A table of a catalog.
-    Managed(Arc<Lake>, TableEntry),
-    /// A place where no catalog has a table, and the object stores it is in.
-    Place(Location, Arc<dyn Stores>),
-}
-
-/// The object stores of a place that no catalog has, with options of one's own.
-pub(crate) fn stores_with(location: &Location, options: Option<&HashMap<String, String>>) -> Arc<dyn Stores> {
-    match options.filter(|options| !options.is_empty()) {
-        Some(options) => {
-            let stores = ConfiguredStores::default();
-            stores.configure(location, options.clone());
-            Arc::new(stores)
-        }
-        None => environment(),
-    }
-}
-
-/// The text as a name with its namespace. One without is a place, as with `deltalake`: `events` in one working directory
-/// is another table than in the next.
-fn full_name(text: &str) -> Option<TableName> {
-    let could_be = text.contains('.') && !text.contains(['/', '\\']);
-    text.parse().ok().filter(|_| could_be)
-}
-
-impl Found {
-    /// A `deltasql://` URI names a table. Any other text is a place; but where nothing is there, `namespace.name` may be
-    /// a table of the catalog.
-    pub(crate) async fn at(uri: &str, storage: Option<&HashMap<String, String>>) -> Result<Self> {
-        if CatalogUri::is_one(uri) {
-            let (lake, name) = Lake::of_table(uri, Access::Read).await?;
-            let entry = require(lake.catalog.as_ref(), &TableRef::Name(name)).await?;
-            lake.use_storage_options(&entry.location, storage);
-            return Ok(Self::Managed(lake, entry));
-        }
-        let lake = Lake::configured(Access::Read).await?;
-        if let Some(lake) = &lake
-            && let Some(name) = full_name(uri)
-            && !std::path::Path::new(uri).exists()
-            && let Some(entry) = lake.catalog.find(&TableRef::Name(name)).await?
-        {
-            return Ok(Self::Managed(lake.clone(), entry));
-        }
-        let location = Location::parse(uri)?;
-        let Some(lake) = lake else {
-            let stores = stores_with(&location, storage);
-            return Ok(Self::Place(location, stores));
-        };
-        lake.use_storage_options(&location, storage);
-        match lake.find_at(&location).await? {
-            Some(entry) => Ok(Self::Managed(lake, entry)),
-            None => Ok(Self::Place(location, lake.stores())),
-        }
-    }
-}
-
-impl Held {
-    pub(crate) async fn open(
-        uri: &str,
-        version: Option<Version>,
-        storage: Option<&HashMap<String, String>>,
-    ) -> Result<Self> {
-        match Found::at(uri, storage).await? {
-            Found::Managed(lake, entry) => Self::of_entry(lake, entry, version).await,
-            Found::Place(location, stores) => {
-                let table = DeltaTable::open_plain(location, stores).await?;
-                let head = head_at(&table, version).await?;
-                Ok(Self { table, home: None, head, storage: storage.cloned() })
-            }
-        }
-    }
-
-    /// A table of a catalog.
-    pub(crate) async fn of_entry(lake: Arc<Lake>, entry: TableEntry, version: Option<Version>) -> Result<Self> {
-        let id = entry.id;
-        let table = DeltaTable::of_entry(lake.catalog.clone(), entry).with_stores(lake.stores());
-        let head = head_at(&table, version).await?;
-        Ok(Self { table, home: Some((lake, id)), head, storage: None })
-    }
-
-    fn at(&self) -> At {
-        At::Version(self.head.version)
-    }
-
-    /// How it is written to: as the catalog's settings say, seeing the version that is looked at.
-    fn options(&self) -> Result<WriteOptions> {
-        match &self.home {
-            Some((lake, _)) => lake.options(),
-            None => Ok(WriteOptions::default()),
-        }
-    }
-
-    /// A table that no catalog knows comes into the configured one before it is written.
-    async fn adopt(&mut self) -> Result<()> {
-        if self.home.is_some() {
-            return Ok(());
-        }
-        if let Some(lake) = Lake::configured(Access::Write).await? {
-            lake.use_storage_options(self.table.location(), self.storage.as_ref());
-            let entry = lake.import(self.table.location(), None).await?;
-            *self = Self::of_entry(lake, entry, Some(self.head.version)).await?;
-        }
-        Ok(())
-    }
-
-    /// Runs an operation, publishes it, and looks at the version it became.
-    async fn run(&mut self, operation: Operation, options: WriteOptions, hooks: Option<&Hooks>) -> Result<Finished> {
-        let finished = self.table.run(operation, &options).await?;
-        if finished.committed.is_some() {
-            self.committed(hooks).await;
-        }
-        Ok(finished)
-    }
-
-    /// What follows a commit. The commit stands, so whatever fails now is a warning.
-    async fn committed(&mut self, hooks: Option<&Hooks>) {
-        if let Some((lake, id)) = &self.home {
-            lake.publish(*id, hooks.is_none_or(|hooks| hooks.create_checkpoint)).await;
-            if hooks.is_some_and(|hooks| hooks.cleanup_expired_logs == Some(true))
-                && let Err(e) = lake.mirror().clean_up(*id).await
-            {
-                warn(Warning::Mirror, format!("the commit stands, and _delta_log was not cleaned up: {e}"));
-            }
-        }
-        match self.table.head().await {
-            Ok(head) => self.head = head,
-            Err(e) => warn(
-                Warning::Commit,
-                format!(
-                    "the commit stands, and the table could not be read after it, so this object stays at version {}: \
-                     {e}",
-                    self.head.version
-                ),
-            ),
-        }
-    }
-
-    /// The files in which a row may match.
-    async fn files(&self, pruning: Option<Pruning>) -> Result<Vec<Add>> {
-        let predicate = match pruning {
-            None => None,
-            Some(pruning) => {
-                let schema = self.table.schema(self.at()).await?;
-                let sql = pruning.sql(&schema)?;
-                Some(predicate_from_sql(&sql, &schema)?).filter(|p| *p != Predicate::Unknown)
-            }
-        };
-        let reader = self.table.reader().await?;
-        reader.files_by_age(self.head.version, predicate.as_ref()).await
-    }
-
-    /// The newest version at a time; the oldest, before there was any.
-    async fn version_at(&self, ms: i64) -> Result<Version> {
-        match self.table.reader().await?.snapshot(At::Timestamp(ms)).await {
-            Ok(snapshot) => Ok(snapshot.version()),
-            Err(e) if e.kind() == ErrorKind::NotFound => match &self.home {
-                Some((lake, id)) => Ok(require(lake.catalog.as_ref(), &TableRef::Id(*id)).await?.base_version),
-                None => Ok(0),
-            },
-            Err(e) => Err(e),
-        }
-    }
-
-    /// The place of a file.
-    fn uri_of(&self, path: &str) -> String {
-        let root = self.table.location().url();
-        if path.contains("://") {
-            return path.to_string();
-        }
-        // The folder as a URL spells it, the rest as it is: so delta-rs writes them.
-        let root = if root.scheme() == "file" { root.path() } else { root.as_str() };
-        format!("{root}{}", String::from_utf8_lossy(&canonical_path(path)))
-    }
-
-    /// Physical names of the partition columns, by which files know their values, and logical ones.
-    fn partition_columns(&self) -> Result<Vec<(String, String)>> {
-        let Metadata { schema_string, partition_columns, .. } = &self.head.metadata;
-        let schema: Value = serde_json::from_str(schema_string)
-            .map_err(|e| TxnLogError::corrupt("the table's schema is no JSON").with_source(e))?;
-        let physical = |name: &String| {
-            let field = schema["fields"].as_array().into_iter().flatten().find(|field| field["name"] == name.as_str());
-            let mapped = field.and_then(|field| field["metadata"]["delta.columnMapping.physicalName"].as_str());
-            (mapped.unwrap_or(name).to_string(), name.clone())
-        };
-        Ok(partition_columns.iter().map(physical).collect())
-    }
-
-    fn partition_values(&self, add: &Add, columns: &[(String, String)]) -> BTreeMap<String, Option<String>> {
-        let value = |physical: &String| add.partition_values.get(physical).cloned().flatten();
-        columns.iter().map(|(physical, logical)| (logical.clone(), value(physical))).collect()
-    }
-}
-
-async fn head_at(table: &DeltaTable, version: Option<Version>) -> Result<Head> {
-    let Some(version) = version else { return table.head().await };
-    match table.reader().await?.snapshot(At::Version(version)).await {
-        Ok(snapshot) => Ok(snapshot.head),
-        Err(e) if e.kind() == ErrorKind::NotFound => {
-            let newest = table.head().await?.version;
-            Err(TxnLogError::not_found(format!(
-                "Invalid table version: the table is at version {newest} and has no version {version}: {e}"
-            ))
-            .about(Subject::Version))
-        }
-        Err(e) => Err(e),
-    }
-}
 
 impl RawTable {
     pub(crate) fn of(held: Held) -> Self {
@@ -969,167 +740,4 @@ impl RawTable {
             run(lake, id).await
         })
     }
-}
-
-/// Why there is no table at a URI.
-pub(crate) fn not_opened(uri: &str, e: TxnLogError) -> PyErr {
-    if CatalogUri::is_one(uri) {
-        return match e.kind() {
-            ErrorKind::NotFound => TableNotFoundError::new_err(e.to_string()),
-            _ => raise(e),
-        };
-    }
-    match Location::parse(uri) {
-        Err(_) => {
-            let scheme = uri.split_once("://").map_or("", |(scheme, _)| scheme);
-            TableNotFoundError::new_err(format!("Unknown scheme: {scheme}: {e}"))
-        }
-        Ok(location) if e.kind() == ErrorKind::NotFound => {
-            let why = match location.local_path() {
-                Some(path) if !path.exists() => "the folder does not exist",
-                _ => "No files in log segment",
-            };
-            TableNotFoundError::new_err(format!("Not a Delta table: {why}: {e}"))
-        }
-        Ok(_) => raise(e),
-    }
-}
-
-/// Rows have the columns of the table, all of them: a column too few may be a mistake.
-fn check_columns(schema: &str, rows: Option<&ArrowSchema>) -> PyResult<()> {
-    let table = schema::parse(schema)?;
-    let (names, Some(rows)) = (table.names(), rows) else { return Ok(()) };
-    if schema.contains("delta.generationExpression") {
-        return Ok(());
-    }
-    let given: Vec<_> = rows.fields().iter().map(|field| field.name().as_str()).collect();
-    if given.len() != names.len() {
-        return Err(SchemaMismatchError::new_err(format!(
-            "Cannot cast schema, number of fields does not match: the rows have {}, the table has {}; write with \
-             schema_mode=\"merge\" to add columns or leave some out",
-            given.join(", "),
-            names.join(", ")
-        )));
-    }
-    match given.iter().find(|name| !names.contains(name)) {
-        None => Ok(()),
-        Some(name) => Err(SchemaMismatchError::new_err(format!(
-            "Field {name} not found in schema: the table has {}",
-            names.join(", ")
-        ))),
-    }
-}
-
-/// The commitInfo of the newest versions, newest first.
-pub(crate) async fn history(table: &DeltaTable, newest: Version, limit: Option<u64>) -> Result<Vec<String>> {
-    let reader = table.reader().await?;
-    let later = reader.head().await?.version.saturating_sub(newest);
-    let range = HistoryRange { limit: limit.map(|limit| limit.saturating_add(later)), ..Default::default() };
-    let mut all = Vec::new();
-    for summary in reader.history(range).await?.into_iter().filter(|c| c.version <= newest) {
-        let bytes = reader.commit_bytes(summary.version).await?;
-        let commit = bytes.map(|bytes| Commit::parse(bytes, "a stored commit")).transpose()?;
-        let info = commit.as_ref().and_then(|c| c.info()).map(|info| info.0.to_json());
-        let mut info: Value = match info {
-            Some(info) => serde_json::from_str(&info)
-                .map_err(|e| TxnLogError::corrupt("a commitInfo is no JSON").with_source(e))?,
-            None => json!({"timestamp": summary.timestamp, "operation": summary.operation}),
-        };
-        if info.get("timestamp").is_none_or(Value::is_null) {
-            info["timestamp"] = summary.timestamp.into();
-        }
-        info["version"] = summary.version.into();
-        all.push(info.to_string());
-    }
-    Ok(all)
-}
-
-pub(crate) fn merge_of(
-    predicate: String,
-    source_alias: Option<String>,
-    target_alias: Option<String>,
-    merge_schema: bool,
-    clauses: Vec<Clause>,
-) -> PyResult<Merge> {
-    let mut merge = Merge::on(predicate);
-    merge.evolve_schema = merge_schema;
-    merge.source_alias = source_alias.unwrap_or(merge.source_alias);
-    merge.target_alias = target_alias.unwrap_or(merge.target_alias);
-    for (kind, set, condition) in clauses {
-        use MergeClause as C;
-        let set: Vec<_> = set.unwrap_or_default().into_iter().collect();
-        merge = merge.when(match kind.as_str() {
-            "matched_update" => C::MatchedUpdate { condition, set: deltalakedb_table::Assignments::Columns(set) },
-            "matched_delete" => C::MatchedDelete { condition },
-            "not_matched_insert" => {
-                C::NotMatchedInsert { condition, values: deltalakedb_table::Assignments::Columns(set) }
-            }
-            "not_matched_by_source_update" => C::NotMatchedBySourceUpdate { condition, set },
-            "not_matched_by_source_delete" => C::NotMatchedBySourceDelete { condition },
-            other => return Err(PyValueError::new_err(format!("{other:?} is no clause of a merge"))),
-        });
-    }
-    Ok(merge)
-}
-
-pub(crate) fn mode_of(mode: &str) -> PyResult<SaveMode> {
-    match mode {
-        "append" => Ok(SaveMode::Append),
-        "overwrite" => Ok(SaveMode::Overwrite),
-        "error" => Ok(SaveMode::ErrorIfExists),
-        "ignore" => Ok(SaveMode::Ignore),
-        _ => Err(DeltaError::new_err(format!(
-            "Invalid save mode provided: {mode}, only these are supported: ['append', 'overwrite', 'error', 'ignore']"
-        ))),
-    }
-}
-
-pub(crate) fn schema_mode_of(mode: Option<&str>) -> PyResult<Option<SchemaMode>> {
-    match mode {
-        None => Ok(None),
-        Some("merge") => Ok(Some(SchemaMode::Merge)),
-        Some("overwrite") => Ok(Some(SchemaMode::Overwrite)),
-        Some(mode) => Err(DeltaError::new_err(format!(
-            "Invalid schema write mode provided: {mode}, only these are supported: ['overwrite', 'merge']"
-        ))),
-    }
-}
-
-pub(crate) fn actions_of(lines: &[String]) -> PyResult<Vec<Action>> {
-    let mut all = Vec::new();
-    for line in lines {
-        let actions = Action::parse_line(line).map_err(PyValueError::new_err)?;
-        for action in actions {
-            match action {
-                Action::Add(_) | Action::Remove(_) => all.push(action),
-                _ => return Err(PyTypeError::new_err("only add and remove actions can be committed")),
-            }
-        }
-    }
-    let paths: HashSet<_> = all
-        .iter()
-        .filter_map(|action| match action {
-            Action::Add(add) => Some(add.path.as_str()),
-            _ => None,
-        })
-        .collect();
-    let adds = all.iter().filter(|action| matches!(action, Action::Add(_))).count();
-    if paths.len() < adds {
-        return Err(PyValueError::new_err("a file is added twice"));
-    }
-    match all.iter().any(|action| matches!(action, Action::Remove(remove) if paths.contains(remove.path.as_str()))) {
-        true => Err(PyValueError::new_err("Cannot add and remove the same file path")),
-        false => Ok(all),
-    }
-}
-
-/// A time in RFC 3339, with its zone.
-fn time_of(text: &str) -> PyResult<DateTime<Utc>> {
-    let parsed =
-        DateTime::parse_from_rfc3339(text).or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%:z"));
-    parsed.map(|time| time.with_timezone(&Utc)).map_err(|e| {
-        PyValueError::new_err(format!(
-            "Failed to parse datetime string: {text:?} is none: {e}; expected such as 2024-01-31T12:00:00Z"
-        ))
-    })
 }

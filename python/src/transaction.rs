@@ -12,11 +12,12 @@ use pyo3::prelude::*;
 use pyo3_arrow::PyRecordBatchReader;
 use serde_json::Value;
 
+use crate::arguments::{Clause, actions_of, merge_of, mode_of, schema_mode_of};
 use crate::errors::{raise, raise_of_transaction};
 use crate::lake::{Lake, named, names_no_table};
 use crate::rows::incoming;
 use crate::runtime::wait_for;
-use crate::table::{Clause, RawTable, actions_of, merge_of, mode_of, schema_mode_of};
+use crate::table::RawTable;
 use crate::warnings::{Warning, warn};
 
 /// A transaction that has begun.

@@ -1,0 +1,277 @@
+//! A table that was opened: by a URI, a path or a name, at one version.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use deltalakedb_catalog::CatalogUri;
+use deltalakedb_log::action::{Add, Metadata};
+use deltalakedb_log::canonical_path;
+use deltalakedb_log::snapshot::Head;
+use deltalakedb_log::stores::{ConfiguredStores, Stores, environment};
+use deltalakedb_log::{
+    At, ErrorKind, Location, Predicate, Result, Subject, TableEntry, TableId, TableName, TableRef, TxnLogError,
+    Version, require,
+};
+use deltalakedb_table::{DeltaTable, Finished, Operation, WriteOptions, predicate_from_sql};
+use pyo3::prelude::*;
+use serde_json::Value;
+
+use crate::errors::{DeltaError, TableNotFoundError, raise};
+use crate::lake::{Access, Lake};
+use crate::options::Hooks;
+use crate::pruning::Pruning;
+use crate::warnings::{Warning, warn};
+
+/// Where a table is, and which version of it is looked at.
+#[derive(Clone)]
+pub(crate) struct Held {
+    pub(crate) table: DeltaTable,
+    /// Its catalog; `None` while no catalog knows it.
+    pub(crate) home: Option<(Arc<Lake>, TableId)>,
+    pub(crate) head: Head,
+    /// Options of the object store, for the catalog that it comes into.
+    pub(crate) storage: Option<HashMap<String, String>>,
+}
+
+/// What a URI, a path or a name leads to.
+pub(crate) enum Found {
+    /// A table of a catalog.
+    Managed(Arc<Lake>, TableEntry),
+    /// A place where no catalog has a table, and the object stores it is in.
+    Place(Location, Arc<dyn Stores>),
+}
+
+/// The object stores of a place that no catalog has, with options of one's own.
+pub(crate) fn stores_with(location: &Location, options: Option<&HashMap<String, String>>) -> Arc<dyn Stores> {
+    match options.filter(|options| !options.is_empty()) {
+        Some(options) => {
+            let stores = ConfiguredStores::default();
+            stores.configure(location, options.clone());
+            Arc::new(stores)
+        }
+        None => environment(),
+    }
+}
+
+/// The text as a name with its namespace. One without is a place, as with `deltalake`: `events` in one working directory
+/// is another table than in the next.
+fn full_name(text: &str) -> Option<TableName> {
+    let could_be = text.contains('.') && !text.contains(['/', '\\']);
+    text.parse().ok().filter(|_| could_be)
+}
+
+impl Found {
+    /// A `deltasql://` URI names a table. Any other text is a place; but where nothing is there, `namespace.name` may be
+    /// a table of the catalog.
+    pub(crate) async fn at(uri: &str, storage: Option<&HashMap<String, String>>) -> Result<Self> {
+        if CatalogUri::is_one(uri) {
+            let (lake, name) = Lake::of_table(uri, Access::Read).await?;
+            let entry = require(lake.catalog.as_ref(), &TableRef::Name(name)).await?;
+            lake.use_storage_options(&entry.location, storage);
+            return Ok(Self::Managed(lake, entry));
+        }
+        let lake = Lake::configured(Access::Read).await?;
+        if let Some(lake) = &lake
+            && let Some(name) = full_name(uri)
+            && !std::path::Path::new(uri).exists()
+            && let Some(entry) = lake.catalog.find(&TableRef::Name(name)).await?
+        {
+            return Ok(Self::Managed(lake.clone(), entry));
+        }
+        let location = Location::parse(uri)?;
+        let Some(lake) = lake else {
+            let stores = stores_with(&location, storage);
+            return Ok(Self::Place(location, stores));
+        };
+        lake.use_storage_options(&location, storage);
+        match lake.find_at(&location).await? {
+            Some(entry) => Ok(Self::Managed(lake, entry)),
+            None => Ok(Self::Place(location, lake.stores())),
+        }
+    }
+}
+
+impl Held {
+    pub(crate) async fn open(
+        uri: &str,
+        version: Option<Version>,
+        storage: Option<&HashMap<String, String>>,
+    ) -> Result<Self> {
+        match Found::at(uri, storage).await? {
+            Found::Managed(lake, entry) => Self::of_entry(lake, entry, version).await,
+            Found::Place(location, stores) => {
+                let table = DeltaTable::open_plain(location, stores).await?;
+                let head = head_at(&table, version).await?;
+                Ok(Self { table, home: None, head, storage: storage.cloned() })
+            }
+        }
+    }
+
+    /// A table of a catalog.
+    pub(crate) async fn of_entry(lake: Arc<Lake>, entry: TableEntry, version: Option<Version>) -> Result<Self> {
+        let id = entry.id;
+        let table = DeltaTable::of_entry(lake.catalog.clone(), entry).with_stores(lake.stores());
+        let head = head_at(&table, version).await?;
+        Ok(Self { table, home: Some((lake, id)), head, storage: None })
+    }
+
+    pub(crate) fn at(&self) -> At {
+        At::Version(self.head.version)
+    }
+
+    /// How it is written to: as the catalog's settings say, seeing the version that is looked at.
+    pub(crate) fn options(&self) -> Result<WriteOptions> {
+        match &self.home {
+            Some((lake, _)) => lake.options(),
+            None => Ok(WriteOptions::default()),
+        }
+    }
+
+    /// A table that no catalog knows comes into the configured one before it is written.
+    pub(crate) async fn adopt(&mut self) -> Result<()> {
+        if self.home.is_some() {
+            return Ok(());
+        }
+        if let Some(lake) = Lake::configured(Access::Write).await? {
+            lake.use_storage_options(self.table.location(), self.storage.as_ref());
+            let entry = lake.import(self.table.location(), None).await?;
+            *self = Self::of_entry(lake, entry, Some(self.head.version)).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs an operation, publishes it, and looks at the version it became.
+    pub(crate) async fn run(
+        &mut self,
+        operation: Operation,
+        options: WriteOptions,
+        hooks: Option<&Hooks>,
+    ) -> Result<Finished> {
+        let finished = self.table.run(operation, &options).await?;
+        if finished.committed.is_some() {
+            self.committed(hooks).await;
+        }
+        Ok(finished)
+    }
+
+    /// What follows a commit. The commit stands, so whatever fails now is a warning.
+    pub(crate) async fn committed(&mut self, hooks: Option<&Hooks>) {
+        if let Some((lake, id)) = &self.home {
+            lake.publish(*id, hooks.is_none_or(|hooks| hooks.create_checkpoint)).await;
+            if hooks.is_some_and(|hooks| hooks.cleanup_expired_logs == Some(true))
+                && let Err(e) = lake.mirror().clean_up(*id).await
+            {
+                warn(Warning::Mirror, format!("the commit stands, and _delta_log was not cleaned up: {e}"));
+            }
+        }
+        match self.table.head().await {
+            Ok(head) => self.head = head,
+            Err(e) => warn(
+                Warning::Commit,
+                format!(
+                    "the commit stands, and the table could not be read after it, so this object stays at version {}: \
+                     {e}",
+                    self.head.version
+                ),
+            ),
+        }
+    }
+
+    /// The files in which a row may match.
+    pub(crate) async fn files(&self, pruning: Option<Pruning>) -> Result<Vec<Add>> {
+        let predicate = match pruning {
+            None => None,
+            Some(pruning) => {
+                let schema = self.table.schema(self.at()).await?;
+                let sql = pruning.sql(&schema)?;
+                Some(predicate_from_sql(&sql, &schema)?).filter(|p| *p != Predicate::Unknown)
+            }
+        };
+        let reader = self.table.reader().await?;
+        reader.files_by_age(self.head.version, predicate.as_ref()).await
+    }
+
+    /// The newest version at a time; the oldest, before there was any.
+    pub(crate) async fn version_at(&self, ms: i64) -> Result<Version> {
+        match self.table.reader().await?.snapshot(At::Timestamp(ms)).await {
+            Ok(snapshot) => Ok(snapshot.version()),
+            Err(e) if e.kind() == ErrorKind::NotFound => match &self.home {
+                Some((lake, id)) => Ok(require(lake.catalog.as_ref(), &TableRef::Id(*id)).await?.base_version),
+                None => Ok(0),
+            },
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The place of a file.
+    pub(crate) fn uri_of(&self, path: &str) -> String {
+        let root = self.table.location().url();
+        if path.contains("://") {
+            return path.to_string();
+        }
+        // The folder as a URL spells it, the rest as it is: so delta-rs writes them.
+        let root = if root.scheme() == "file" { root.path() } else { root.as_str() };
+        format!("{root}{}", String::from_utf8_lossy(&canonical_path(path)))
+    }
+
+    /// Physical names of the partition columns, by which files know their values, and logical ones.
+    pub(crate) fn partition_columns(&self) -> Result<Vec<(String, String)>> {
+        let Metadata { schema_string, partition_columns, .. } = &self.head.metadata;
+        let schema: Value = serde_json::from_str(schema_string)
+            .map_err(|e| TxnLogError::corrupt("the table's schema is no JSON").with_source(e))?;
+        let physical = |name: &String| {
+            let field = schema["fields"].as_array().into_iter().flatten().find(|field| field["name"] == name.as_str());
+            let mapped = field.and_then(|field| field["metadata"]["delta.columnMapping.physicalName"].as_str());
+            (mapped.unwrap_or(name).to_string(), name.clone())
+        };
+        Ok(partition_columns.iter().map(physical).collect())
+    }
+
+    pub(crate) fn partition_values(&self, add: &Add, columns: &[(String, String)]) -> BTreeMap<String, Option<String>> {
+        let value = |physical: &String| add.partition_values.get(physical).cloned().flatten();
+        columns.iter().map(|(physical, logical)| (logical.clone(), value(physical))).collect()
+    }
+}
+
+pub(crate) async fn head_at(table: &DeltaTable, version: Option<Version>) -> Result<Head> {
+    let Some(version) = version else { return table.head().await };
+    match table.reader().await?.snapshot(At::Version(version)).await {
+        Ok(snapshot) => Ok(snapshot.head),
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            let newest = table.head().await?.version;
+            Err(TxnLogError::not_found(format!(
+                "Invalid table version: the table is at version {newest} and has no version {version}: {e}"
+            ))
+            .about(Subject::Version))
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Why there is no table at a URI.
+pub(crate) fn not_opened(uri: &str, e: TxnLogError) -> PyErr {
+    if CatalogUri::is_one(uri) {
+        return match e.kind() {
+            ErrorKind::NotFound => TableNotFoundError::new_err(e.to_string()),
+            _ => raise(e),
+        };
+    }
+    match Location::parse(uri) {
+        Err(_) => {
+            let scheme = uri.split_once("://").map_or("", |(scheme, _)| scheme);
+            TableNotFoundError::new_err(format!("Unknown scheme: {scheme}: {e}"))
+        }
+        Ok(location) if e.kind() == ErrorKind::NotFound => {
+            let why = match location.local_path() {
+                Some(path) if !path.exists() => "the folder does not exist",
+                _ => "No files in log segment",
+            };
+            TableNotFoundError::new_err(format!("Not a Delta table: {why}: {e}"))
+        }
+        Ok(_) => raise(e),
+    }
+}
+
+pub(crate) fn exists(uri: &str) -> PyErr {
+    DeltaError::new_err(format!("A Delta Lake table already exists at that location: {uri}"))
+}
