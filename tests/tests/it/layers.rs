@@ -1,0 +1,68 @@
+//! The modules of a crate are layers: no two import each other, and none holds everything.
+
+use std::collections::BTreeSet;
+
+use deltalakedb_tests::repository;
+
+use crate::module_graph::{Modules, circles};
+
+/// The crates that have layers.
+const CRATES: &[&str] = &["crates/mirror/src/lib.rs", "crates/cli/src/main.rs", "python/src/lib.rs"];
+
+/// The most lines of code of a file, without tests, comments and blank lines.
+const MOST_LINES: usize = 500;
+
+/// The files that have more, and why.
+const LONG: &[(&str, &str)] = &[("python/src/table.rs", "all methods of a Python class are in one block")];
+
+#[test]
+fn no_modules_import_each_other() {
+    let (mut wrong, mut edges) = (Vec::new(), 0);
+    for root in CRATES {
+        let modules = Modules::read(&repository().join(root));
+        let graph = modules.edges();
+        edges += graph.values().map(BTreeSet::len).sum::<usize>();
+        for circle in circles(&graph) {
+            let names: Vec<_> = circle.iter().map(|name| name.join("::")).collect();
+            wrong.push(format!("{root}: {} import each other: move what they share below them", names.join(", ")));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(edges > 150, "only {edges} imports were found");
+}
+
+#[test]
+fn files_are_short_or_say_why_they_are_not() {
+    let (mut wrong, mut long) = (Vec::new(), BTreeSet::new());
+    for root in CRATES {
+        for module in Modules::read(&repository().join(root)).0.values().filter(|module| module.lines > MOST_LINES) {
+            let file = module.file.strip_prefix(repository()).unwrap().to_string_lossy().into_owned();
+            if !LONG.iter().any(|(known, _)| *known == file) {
+                wrong.push(format!("{file} has {} lines of code: split it, or say here why not", module.lines));
+            }
+            long.insert(file);
+        }
+    }
+    wrong.extend(LONG.iter().filter(|(file, _)| !long.contains(*file)).map(|(file, _)| format!("{file} is not long")));
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// What the graph is made of is found, wherever it stands.
+#[test]
+fn a_circle_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |file: &str, text: &str| std::fs::write(dir.path().join(file), text).unwrap();
+    write("lib.rs", "mod a; mod b; mod c; pub use a::A;");
+    write("a.rs", "pub struct A; fn f() { println!(\"{:?}\", crate::b::g()); }");
+    write("c.rs", "use super::*; fn h(_: A) {}");
+    let circles_with = |b: &str| {
+        write("b.rs", b);
+        let modules = Modules::read(&dir.path().join("lib.rs"));
+        circles(&modules.edges())
+    };
+    assert_eq!(circles_with("pub fn g() {}"), Vec::<Vec<Vec<String>>>::new());
+    assert_eq!(circles_with("pub fn g() {} #[cfg(test)] mod tests { use crate::A; }"), Vec::<Vec<Vec<String>>>::new());
+    let both = vec![vec![vec!["a".to_string()], vec!["b".to_string()]]];
+    assert_eq!(circles_with("use crate::A; pub fn g() {}"), both);
+    assert_eq!(circles_with("pub fn g() -> crate::a::A { todo!() }"), both);
+}
