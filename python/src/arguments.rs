@@ -62,7 +62,7 @@ pub(crate) fn merge_of(
             }
             "not_matched_by_source_update" => C::NotMatchedBySourceUpdate { condition, set },
             "not_matched_by_source_delete" => C::NotMatchedBySourceDelete { condition },
-            other => return Err(PyValueError::new_err(format!("{other:?} is no clause of a merge"))),
+            other => return Err(PyValueError::new_err(format!("{other:?} is not a clause of a merge"))),
         });
     }
     Ok(merge)

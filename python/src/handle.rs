@@ -248,7 +248,7 @@ pub(crate) async fn head_at(table: &DeltaTable, version: Option<Version>) -> Res
     }
 }
 
-/// Why there is no table at a URI.
+/// The error for a URI at which no table could be opened.
 pub(crate) fn not_opened(uri: &str, e: TxnLogError) -> PyErr {
     if CatalogUri::is_one(uri) {
         return match e.kind() {

@@ -8,15 +8,15 @@ const WAITING: usize = 1;
 
 /// Items in order.
 pub(crate) enum Ahead<T> {
-    /// Made by whoever takes them: there are few.
+    /// Made when they are asked for.
     Here(Box<dyn Iterator<Item = T> + Send>),
-    /// Made by another thread, and `None` behind the last one.
+    /// Made by a thread of their own, which sends `None` after the last one.
     Elsewhere(mpsc::Receiver<Option<T>>),
 }
 
 impl<T: Send + 'static> Ahead<T> {
-    /// Made by whoever takes them, or by another thread where they are `many`. It is none of the runtime's, all of which
-    /// may be in use by those who wait for items.
+    /// If there are `many`, a new thread makes them ahead of their use. It is not one of the runtime's threads: all of those
+    /// may be waiting for items.
     pub(crate) fn new(items: impl Iterator<Item = T> + Send + 'static, many: bool) -> Result<Self> {
         if !many {
             return Ok(Self::Here(Box::new(items)));
@@ -24,7 +24,7 @@ impl<T: Send + 'static> Ahead<T> {
         let (send, made) = mpsc::channel(WAITING);
         let thread = std::thread::Builder::new().name("rows of a commit".into()).spawn(move || {
             for item in items.map(Some).chain(std::iter::once(None)) {
-                // Whoever took them has stopped.
+                // The receiver is dropped: the commit has failed.
                 if send.blocking_send(item).is_err() {
                     break;
                 }

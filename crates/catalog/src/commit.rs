@@ -234,13 +234,13 @@ async fn under_lock(
 }
 
 /// Which of the files are live. Each key is looked up by itself: DuckDB would compare every row with a whole list of keys.
-/// The table is in a row as well, which a server may not take for a constant: one that has not counted the rows of a table
-/// expects none if it is told which table it is, and goes through all of them.
+/// The table is in a row as well, since a server that has not counted the rows of a table expects none if it is told
+/// which table it is, and goes through all of them.
 pub(crate) async fn live_keys(session: &mut dyn Session, table: TableId, keys: &[FileKey]) -> Result<Vec<FileKey>> {
     let mut live = Vec::new();
     for keys in keys.chunks(KEYS) {
         let sql = format!(
-            "WITH own (table_id, file_key) AS MATERIALIZED (VALUES {}) SELECT file_key FROM own WHERE (SELECT count(*) \
+            "WITH own (table_id, file_key) AS (VALUES {}) SELECT file_key FROM own WHERE (SELECT count(*) \
              FROM dl_add_files a WHERE a.table_id = own.table_id AND a.file_key = own.file_key \
              AND a.removed_version IS NULL) > 0",
             vec!["(?, ?)"; keys.len()].join(", ")

@@ -72,13 +72,6 @@ pub(crate) trait Database: Send + Sync + Debug {
     /// The condition in SQL for a row of `dl_table_versions` to have been there at a point; its parameter is the point.
     fn is_before(&self, row: &str) -> String;
 
-    /// FROM and WHERE of a query for the rows `a` of a table to which a condition leads from each row of `own`, a few
-    /// hundred keys. They are found by key, one after the other, also before a server has counted the rows: SQLite keeps
-    /// the order of a CROSS JOIN.
-    fn each_own(&self, table: &str, condition: &str) -> String {
-        format!("own CROSS JOIN {table} a WHERE {condition}")
-    }
-
     /// The rows of one query, as they come; one committed state. Whoever takes them slowly keeps no transaction open.
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>>;
 

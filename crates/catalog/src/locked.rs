@@ -22,7 +22,7 @@ use uuid::Uuid;
 use crate::bounds::Slots;
 use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
 use crate::commit::{KEYS, check_free, file_key, store};
-use crate::database::{Database, Row, Session, Value, Write};
+use crate::database::{Row, Session, Value, Write};
 use crate::lifecycle::no_table_in;
 use crate::queue::Transaction;
 use crate::references::NamedFolders;
@@ -112,7 +112,7 @@ impl<'a> LockedTables<'a> {
         for (table, head) in &mut heads {
             head.current.leap = leap(session.as_mut(), *table, head.current.timestamp, now_ms).await?;
         }
-        for (table, key, add) in live_files((catalog.db.as_ref(), session.as_mut()), &requests).await? {
+        for (table, key, add) in live_files(session.as_mut(), &requests).await? {
             if let Some(head) = heads.get_mut(&table) {
                 head.live.entry(PathKey::new(&add.path)).or_default().push((key, add));
             }
@@ -249,7 +249,7 @@ impl<'a> LockedTables<'a> {
         let stored = store(self.catalog, request, &head.current, &prepared, &mut slots);
         let (mut writes, mut rows) = stored.map_err(Failure::Own)?;
         if self.left == 0 {
-            // Nobody is judged by it any more, and it may be large.
+            // No later transaction of the batch is checked against it, and it may be large.
             prepared.body = Bytes::new();
         }
         if let Some(references) = named.record(self.session.as_mut(), &head.current.name).await? {
@@ -546,20 +546,16 @@ async fn leap(session: &mut dyn Session, table: TableId, newest_ms: i64, now_ms:
     row.map(|mut row| Ok(TimeLeap { version: row.version()?, timestamp: row.int()?, now_ms })).transpose()
 }
 
-/// The live files at the paths that the requests touch. The paths are rows that a server may not take for constants: one
-/// that has not counted the files of a table expects none if it is told which table it is, and goes through all of them.
-async fn live_files(
-    (db, session): (&dyn Database, &mut dyn Session),
-    requests: &[&CommitRequest],
-) -> Result<Vec<(TableId, FileKey, Add)>> {
-    let condition = "a.table_id = own.table_id AND a.path_key = own.path_key AND a.removed_version IS NULL";
-    let from = db.each_own("dl_add_files", condition);
+/// The live files at the paths that the requests touch.
+async fn live_files(session: &mut dyn Session, requests: &[&CommitRequest]) -> Result<Vec<(TableId, FileKey, Add)>> {
     let stored = requests.iter().filter(|request| !matches!(request.base, Base::Create(_)));
     let paths = stored.flat_map(|request| request.touched().into_iter().map(|path| (request.table, path)));
     let (paths, mut live) = (Vec::from_iter(paths.collect::<HashSet<_>>()), Vec::new());
     for paths in paths.chunks(KEYS) {
         let sql = format!(
-            "WITH own (table_id, path_key) AS MATERIALIZED (VALUES {}) SELECT a.table_id, a.file_key, {} FROM {from}",
+            "WITH own (table_id, path_key) AS (VALUES {}) SELECT a.table_id, a.file_key, {} FROM own \
+             CROSS JOIN dl_add_files a WHERE a.table_id = own.table_id AND a.path_key = own.path_key \
+             AND a.removed_version IS NULL",
             vec!["(?, ?)"; paths.len()].join(", "),
             read::qualified("a", &ADD_COLUMNS),
         );

@@ -445,11 +445,6 @@ impl Database for PostgresDatabase {
         )
     }
 
-    /// A subquery that refers to `own` is run for each of its rows; without OFFSET the server would make a join of it.
-    fn each_own(&self, table: &str, condition: &str) -> String {
-        format!("own CROSS JOIN LATERAL (SELECT * FROM {table} a WHERE {condition} OFFSET 0) a")
-    }
-
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
         let (readers, uri, sql) = (self.readers.clone(), self.uri.clone(), self.sql(&sql, &params)?);
         Ok(spooled(move |mut sender| async move {

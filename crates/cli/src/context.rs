@@ -118,8 +118,8 @@ impl Session {
         Ok(catalog)
     }
 
-    /// Waits until what was published is on the disk, and leaves every catalog that was opened as one file. What still reads from it is not waited for long: it is whole
-    /// with its log beside it, too.
+    /// Waits until what was published is on the disk, and closes every catalog that was opened, so that a file has no
+    /// write-ahead log left. Readers are waited for a second at most: with its log the catalog is complete as well.
     pub(crate) async fn close(&self) {
         let mirrors = std::mem::take(&mut *self.mirrors.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
         for mirror in mirrors {

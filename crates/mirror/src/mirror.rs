@@ -16,6 +16,7 @@ const CHECKPOINT_INTERVAL: u64 = 10;
 /// How long the right to publish lasts without being renewed. It only keeps publishers from doing the same work twice:
 /// what makes publishing safe is put-if-absent and the token.
 pub(crate) const LEASE_MS: i64 = 5_000;
+
 /// Publishes the commits of a catalog. Clones share what they remember.
 #[derive(Clone, Debug)]
 pub struct Mirror {
@@ -114,7 +115,7 @@ impl Mirror {
         self.catalog.acquire_lease(table, holder, now, now + LEASE_MS).await
     }
 
-    /// The turns of a table. Of tables that nobody publishes just now not all are remembered.
+    /// The turns of a table. When many tables are remembered, those without a task that publishes them are forgotten.
     pub(crate) fn turns(&self, table: TableId) -> Arc<Turns> {
         let mut tables = lock(&self.shared.tables);
         if tables.len() >= REMEMBERED && !tables.contains_key(&table) {

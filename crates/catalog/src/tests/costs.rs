@@ -56,13 +56,6 @@ struct Filled {
 
 impl Filled {
     async fn new(kind: Kind, dir: &std::path::Path, versions: i64, files: i64) -> Self {
-        let filled = Self::uncounted(kind, dir, versions, files).await;
-        filled.catalog.db.analyze().await.unwrap();
-        filled
-    }
-
-    /// The same before a server has counted the rows.
-    async fn uncounted(kind: Kind, dir: &std::path::Path, versions: i64, files: i64) -> Self {
         let catalog = connect_to(&kind.uri(dir, &format!("costs {versions} {files}")), 1).await.unwrap();
         // The times of the versions are made up, and the server's clock would be ahead of them.
         let catalog = SqlCatalog { server_clock: None, ..catalog };
@@ -82,6 +75,7 @@ impl Filled {
         if files > 0 {
             fill_files(kind, &catalog, table, files).await;
         }
+        catalog.db.analyze().await.unwrap();
         let record = Record::default();
         Self { catalog: record.of(catalog), record, table, others, newest: AtomicI64::new(versions) }
     }
@@ -533,33 +527,6 @@ async fn no_question_costs_more_for_the_length_of_history() {
 async fn no_question_about_few_files_costs_more_for_the_number_of_files() {
     for kind in databases("planning") {
         compare(*kind, OF_FEW_FILES, [(MIDDLE, 100), (MIDDLE, many_files())]).await;
-    }
-}
-
-/// A server counts the rows of a table now and then, and may not have done so since it became large.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_commit_finds_files_by_key_before_a_server_has_counted_the_rows() {
-    for kind in databases("planning").iter().filter(|kind| **kind == Kind::Postgres) {
-        let dir = tempfile::tempdir().unwrap();
-        let f = Filled::uncounted(*kind, dir.path(), SHORT, many_files()).await;
-        let mut wrong = String::new();
-        for (question, said) in ask_all(&f, &["append", "append and delete of many", "commit to five"]).await {
-            let finds =
-                |statement: &&Statement| statement.sql.starts_with("WITH") && statement.sql.contains("dl_add_files");
-            let mut found = 0;
-            for statement in said.iter().filter(finds) {
-                let work = Work::of(*kind, &f.catalog, statement, false).await;
-                let (pages, given) = (work.amount, statement.params.len() / 2);
-                if pages > 10 * given as u64 + allowance(*kind) || !work.compared.is_empty() {
-                    let (compared, sql) = (work.compared.join(", "), told(statement));
-                    let _ = writeln!(wrong, "{question}: {pages} pages for {given} files, {compared}\n    in {sql}");
-                }
-                found += given;
-            }
-            assert!(found > 0, "{question} looks for no file");
-        }
-        assert!(wrong.is_empty(), "{wrong}");
-        f.catalog.close().await;
     }
 }
 

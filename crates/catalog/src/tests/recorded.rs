@@ -10,8 +10,6 @@ use crate::database::placeholders;
 pub(super) struct Statement {
     pub(super) sql: String,
     pub(super) params: Vec<Value>,
-    /// Whether in a session that has locked tables.
-    pub(super) has_lock: bool,
 }
 
 /// What a [`Recorded`] database was asked, and what it loses.
@@ -62,8 +60,8 @@ impl Record {
         self.0.lose.lock().unwrap()
     }
 
-    fn note(&self, sql: &str, params: &[Value], has_lock: bool) {
-        let statement = Statement { sql: sql.to_string(), params: params.to_vec(), has_lock };
+    fn note(&self, sql: &str, params: &[Value]) {
+        let statement = Statement { sql: sql.to_string(), params: params.to_vec() };
         self.0.statements.lock().unwrap().push(statement);
     }
 
@@ -71,8 +69,8 @@ impl Record {
         self.0.trips.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn session(&self, inner: Box<dyn Session>, has_lock: bool) -> Box<dyn Session> {
-        Box::new(RecordedSession { inner, record: self.clone(), has_lock })
+    fn session(&self, inner: Box<dyn Session>) -> Box<dyn Session> {
+        Box::new(RecordedSession { inner, record: self.clone() })
     }
 }
 
@@ -85,7 +83,6 @@ struct Recorded {
 struct RecordedSession {
     inner: Box<dyn Session>,
     record: Record,
-    has_lock: bool,
 }
 
 #[async_trait]
@@ -94,7 +91,7 @@ impl Database for Recorded {
         self.inner.describe()
     }
     async fn read(&self) -> Result<Box<dyn Session>> {
-        Ok(self.record.session(self.inner.read().await?, false))
+        Ok(self.record.session(self.inner.read().await?))
     }
     async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
         if !heads.is_empty() && self.describe().contains("postgres") {
@@ -102,14 +99,14 @@ impl Database for Recorded {
                 "SELECT 1 FROM dl_tables WHERE table_id IN ({}) ORDER BY table_id FOR UPDATE",
                 placeholders(heads.len())
             );
-            self.record.note(&sql, &heads.iter().map(|id| id.0.into()).collect::<Vec<_>>(), true);
+            self.record.note(&sql, &heads.iter().map(|id| id.0.into()).collect::<Vec<_>>());
         }
         let (session, rows) = self.inner.write(heads, first).await?;
-        Ok((self.record.session(session, !heads.is_empty()), rows))
+        Ok((self.record.session(session), rows))
     }
     async fn note(&self, table: TableId, first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
         let (session, rows) = self.inner.note(table, first).await?;
-        Ok((self.record.session(session, true), rows))
+        Ok((self.record.session(session), rows))
     }
     fn clock(&self) -> Option<&'static str> {
         self.inner.clock()
@@ -120,11 +117,8 @@ impl Database for Recorded {
     fn is_before(&self, row: &str) -> String {
         self.inner.is_before(row)
     }
-    fn each_own(&self, table: &str, condition: &str) -> String {
-        self.inner.each_own(table, condition)
-    }
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
-        self.record.note(&sql, &params, false);
+        self.record.note(&sql, &params);
         self.record.trip();
         self.inner.stream(sql, params).await
     }
@@ -132,7 +126,7 @@ impl Database for Recorded {
         if *self.record.lose() == Lose::Everything {
             return Err(deltalakedb_log::TxnLogError::new(ErrorKind::Unavailable, "the network is down"));
         }
-        self.record.note(sql, &params, false);
+        self.record.note(sql, &params);
         self.record.trip();
         self.inner.query(sql, params).await
     }
@@ -168,19 +162,19 @@ impl Database for Recorded {
 #[async_trait]
 impl Session for RecordedSession {
     async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
-        self.record.note(sql, &params, self.has_lock);
+        self.record.note(sql, &params);
         self.record.trip();
         self.inner.query(sql, params).await
     }
     fn rows<'s>(&'s mut self, sql: String, params: Vec<Value>) -> BoxStream<'s, Result<Row>> {
-        self.record.note(&sql, &params, self.has_lock);
+        self.record.note(&sql, &params);
         self.record.trip();
         self.inner.rows(sql, params)
     }
     async fn write(&mut self, writes: Vec<Write>) -> Result<u64> {
         for write in &writes {
             if let Write::Run(sql, params) = write {
-                self.record.note(sql, params, self.has_lock);
+                self.record.note(sql, params);
             }
         }
         self.record.trip();

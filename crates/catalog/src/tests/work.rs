@@ -31,18 +31,16 @@ pub(super) struct Work {
     pub(super) faults: Vec<String>,
     /// Parts of the plan that sort more than a few rows.
     pub(super) sorts: Vec<String>,
-    /// Parts of the plan that compare more than a few rows and leave them out.
-    pub(super) compared: Vec<String>,
 }
 
 impl Work {
     /// Of a statement, whose effect is undone. A server reads a small table as a whole: where it should go from key to
     /// key there as well, `by_index` says so.
     pub(super) async fn of(kind: Kind, catalog: &SqlCatalog, statement: &Statement, by_index: bool) -> Self {
-        let Statement { sql, params, .. } = statement;
+        let Statement { sql, params } = statement;
         match kind {
             Kind::Sqlite => Self::in_sqlite(catalog, sql, params).await,
-            Kind::Postgres => Self::in_postgres(catalog, statement, by_index).await,
+            Kind::Postgres => Self::in_postgres(catalog, sql, params, by_index).await,
             Kind::DuckDb => Self::in_duckdb(catalog, sql, params).await,
         }
     }
@@ -77,10 +75,8 @@ impl Work {
         work
     }
 
-    async fn in_postgres(catalog: &SqlCatalog, statement: &Statement, by_index: bool) -> Self {
-        let Statement { sql, params, has_lock } = statement;
-        let locked = if *has_lock { &[TableId(Uuid::nil())][..] } else { &[] };
-        let (mut session, _) = catalog.db.write(locked, "SELECT 1").await.unwrap();
+    async fn in_postgres(catalog: &SqlCatalog, sql: &str, params: &[Value], by_index: bool) -> Self {
+        let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
         if by_index {
             for way in ["seqscan", "bitmapscan", "hashjoin", "mergejoin"] {
                 session.query(&format!("SET LOCAL enable_{way} = off"), vec![]).await.unwrap();
@@ -106,11 +102,6 @@ impl Work {
                 work.faults.push(told());
             }
             let rows = node["Actual Rows"].as_u64().unwrap_or(0) * node["Actual Loops"].as_u64().unwrap_or(0);
-            let left_out = ["Rows Removed by Filter", "Rows Removed by Join Filter"];
-            let left_out = left_out.iter().filter_map(|what| node[what].as_u64()).sum::<u64>();
-            if left_out * node["Actual Loops"].as_u64().unwrap_or(0) > FEW {
-                work.compared.push(format!("{} leaves out {left_out} rows each time", told()));
-            }
             if kind.ends_with("Sort") && rows > FEW {
                 work.sorts.push(format!("{kind} of {rows} rows by {}", node["Sort Key"]));
             }
