@@ -34,6 +34,7 @@ mod schema;
 mod search;
 mod spool;
 mod sqlite;
+mod statistics;
 mod summaries;
 mod table_rows;
 mod uri;
@@ -121,6 +122,7 @@ pub struct SqlCatalog {
     origin: Arc<Origin>,
     allowed_paths: Arc<AllowedPaths>,
     queues: Arc<queue::Queues>,
+    statistics: Arc<statistics::Statistics>,
 }
 
 /// Where this program runs, for the audit.
@@ -158,7 +160,17 @@ impl SqlCatalog {
         let (identity, compared) = (Arc::new(Mutex::new(identity)), Arc::default());
         let (origin, allowed_paths) = (Arc::new(origin), Arc::new(options.allowed_paths));
         let queues = Arc::new(queue::Queues::new(options.max_waiting));
-        Ok(Self { db, identity, clock: options.clock, server_clock, compared, origin, allowed_paths, queues })
+        Ok(Self {
+            db,
+            identity,
+            clock: options.clock,
+            server_clock,
+            compared,
+            origin,
+            allowed_paths,
+            queues,
+            statistics: Arc::default(),
+        })
     }
 }
 
@@ -293,11 +305,15 @@ impl Catalog for SqlCatalog {
     }
 
     async fn commit_all(&self, requests: Vec<CommitRequest>) -> Result<Outcome> {
+        let actions = requests.iter().map(|request| request.actions().len()).sum();
         let outcome = commit::commit_all(self, requests).await;
         match &outcome {
             Ok(Outcome::Committed(committed)) => {
                 for c in committed {
                     tracing::debug!(table = %c.table, version = c.version, "committed");
+                }
+                if let Err(e) = self.statistics.after_commit(self.db.as_ref(), actions).await {
+                    tracing::warn!(error = %e, "committed, and the rows of the catalog were not analyzed");
                 }
             }
             Ok(Outcome::Conflict(conflict)) => {

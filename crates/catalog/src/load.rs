@@ -18,6 +18,7 @@ use crate::commit::audit;
 use crate::database::CommitFailure;
 use crate::lifecycle::no_table;
 use crate::references::NamedFolders;
+use crate::statistics::MANY_ACTIONS;
 use crate::{SqlCatalog, Writing, base, read, removal, table_rows};
 
 mod store;
@@ -27,8 +28,6 @@ use store::{Batch, Finish, check_whole, store, store_batch};
 use version::Parsed;
 pub(crate) use version::{Layout, LoadedVersion};
 
-/// From so many file actions on a load changes what a planner should know.
-const ANALYZE_FILES: usize = 1_000;
 /// Versions parsed ahead.
 const AHEAD: usize = 64;
 /// A batch is also full at so many bytes of commits, and no more than that are parsed ahead; one that is larger goes by
@@ -187,7 +186,7 @@ async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<Tab
         }
         end.transpose()?;
     }
-    if loaded >= ANALYZE_FILES {
+    if loaded >= MANY_ACTIONS {
         catalog.db.analyze().await?;
     }
     let missing = || TxnLogError::invalid(format!("there is no history to load for {}", load.new.name));

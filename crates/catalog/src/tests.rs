@@ -31,6 +31,7 @@ mod publishing;
 mod recorded;
 mod references;
 mod rights;
+mod statistics;
 mod tables;
 mod work;
 

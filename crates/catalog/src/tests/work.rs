@@ -27,6 +27,8 @@ const FEW: u64 = 64;
 pub(super) struct Work {
     /// Instructions of SQLite's machine in tens, pages of PostgreSQL, rows that DuckDB scans.
     pub(super) amount: u64,
+    /// The most rows that a part of PostgreSQL's plan goes through.
+    pub(super) rows: u64,
     /// Parts of the plan whose cost grows with history.
     pub(super) faults: Vec<String>,
     /// Parts of the plan that sort more than a few rows.
@@ -101,7 +103,10 @@ impl Work {
             if kind == "Seq Scan" && is_history(text("Relation Name")) || is_history(index) && by_prefix && !live {
                 work.faults.push(told());
             }
-            let rows = node["Actual Rows"].as_u64().unwrap_or(0) * node["Actual Loops"].as_u64().unwrap_or(0);
+            let count = |what: &str| node[what].as_u64().unwrap_or(0);
+            let rows = count("Actual Rows") * count("Actual Loops");
+            let filtered = count("Rows Removed by Filter") + count("Rows Removed by Index Recheck");
+            work.rows = work.rows.max(rows + filtered * count("Actual Loops"));
             if kind.ends_with("Sort") && rows > FEW {
                 work.sorts.push(format!("{kind} of {rows} rows by {}", node["Sort Key"]));
             }

@@ -1,0 +1,36 @@
+//! A server that has just got many files goes by key.
+
+use deltalakedb_log::action::Remove;
+use deltalakedb_log::conformance::actions::file;
+
+use super::recorded::Record;
+use super::work::Work;
+use super::*;
+
+/// So many that the server does better by key than by going through all.
+const FILES: usize = 150_000;
+const REMOVED: usize = 1_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removals_go_by_key_right_after_many_files_came() {
+    for kind in databases("server") {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = connect_to(&kind.uri(dir.path(), "statistics"), 1).await.unwrap();
+        let record = Record::default();
+        let catalog = record.of(catalog);
+        let table = create(&catalog).await;
+        let files = Vec::from_iter((0..FILES).map(|n| file(&format!("file {n}"), 0, 9)));
+        let commit = async |base, actions| {
+            let request = CommitRequest::new(table, Uuid::from_u128(base), Base::RebaseFrom(base as u64 - 1), actions);
+            catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+        };
+        commit(1, files.iter().cloned().map(Action::add).collect()).await;
+        record.statements();
+        commit(2, files.iter().take(REMOVED).map(|file| Action::Remove(Remove::of(file, 1, true))).collect()).await;
+        let mut most = 0;
+        for statement in record.statements() {
+            most = most.max(Work::of(*kind, &catalog, &statement, false).await.rows);
+        }
+        assert!(most <= 2 * REMOVED as u64, "{most} rows");
+    }
+}
