@@ -13,13 +13,14 @@ const COLUMNS: &str = "path, size_bytes, partition_values, stats, data_change, m
      tags, base_row_id, default_row_commit_version, clustering_provider, extra";
 /// Keys asked for in one statement.
 const CHUNK: usize = 500;
-/// The schema of the catalog in PostgreSQL: it is dropped when a run begins.
+/// The schema of the catalog in PostgreSQL. It is dropped when a run begins, and so are the others.
 const SCHEMA: &str = "deltalakedb_bench";
+/// Those of catalogs that are measured while a table comes to them.
+pub(crate) const IMPORTS: &str = "deltalakedb_bench_imports";
+pub(crate) const COPIES: &str = "deltalakedb_bench_copies";
 
 /// The PostgreSQL server of the run.
 pub(crate) struct Server {
-    /// Where our catalog goes; nothing is there yet.
-    pub(crate) catalog_uri: String,
     pub(crate) version: String,
     /// Whether a commit is on the disk when the server says so.
     pub(crate) is_durable: bool,
@@ -33,17 +34,26 @@ impl Server {
         })?;
         let options: PgConnectOptions = url.parse().map_err(failed)?;
         let mut client = PgConnection::connect_with(&options).await.map_err(failed)?;
-        sqlx::query::<Postgres>("DROP SCHEMA IF EXISTS deltalakedb_bench CASCADE")
-            .execute(&mut client)
-            .await
-            .map_err(failed)?;
+        for schema in [SCHEMA, IMPORTS, COPIES] {
+            let drop = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
+            sqlx::query::<Postgres>(AssertSqlSafe(drop)).execute(&mut client).await.map_err(failed)?;
+        }
         let version = setting(&mut client, "SHOW server_version").await?;
         let fsync = setting(&mut client, "SHOW fsync").await?;
         let synchronous = setting(&mut client, "SHOW synchronous_commit").await?;
-        let database = options.get_database().unwrap_or("postgres");
-        let (host, port, user) = (options.get_host(), options.get_port(), options.get_username());
-        let catalog_uri = format!("deltasql://postgres/{database}/{SCHEMA}?host={host}&port={port}&user={user}");
-        Ok(Self { catalog_uri, version, is_durable: fsync == "on" && synchronous != "off", options })
+        Ok(Self { version, is_durable: fsync == "on" && synchronous != "off", options })
+    }
+
+    /// The URI of the catalog of the run. Nothing is there yet.
+    pub(crate) fn catalog_uri(&self) -> String {
+        self.uri_of(SCHEMA)
+    }
+
+    /// That of a catalog in another schema.
+    pub(crate) fn uri_of(&self, schema: &str) -> String {
+        let database = self.options.get_database().unwrap_or("postgres");
+        let (host, port, user) = (self.options.get_host(), self.options.get_port(), self.options.get_username());
+        format!("deltasql://postgres/{database}/{schema}?host={host}&port={port}&user={user}")
     }
 }
 

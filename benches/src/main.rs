@@ -3,7 +3,7 @@
 //! `make bench` builds this in release and runs it beside a PostgreSQL server. The rows are below, in the order of the
 //! table; what they mean is in `docs/benchmarks.md`, where the results go as well, with `results.json` beside this
 //! crate's manifest. With the argument `small` it goes through everything on small tables, with
-//! `clients` only through the rows of many clients at once; then it writes no file.
+//! `clients`, `large` or `transfers` only through some of the rows; then it writes no file.
 #![allow(clippy::print_stdout, reason = "a table on standard output is what this program is for")]
 
 mod chart;
@@ -16,6 +16,7 @@ mod peers;
 mod report;
 mod scans;
 mod tables;
+mod transfers;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -62,24 +63,19 @@ async fn main() -> Result<()> {
     let report = match arguments.as_slice() {
         [] => measure(FULL).await?,
         ["small"] => measure(SMALL).await?,
-        ["clients"] => {
-            let folder = tempfile::tempdir().map_err(unavailable)?;
-            let server = Server::connect().await?;
-            let date = time::format_ms(SystemClock.now_ms());
-            let mut report = Report::new(Machine::of(folder.path()), date, Vec::new());
-            clients::measure(&mut report, folder.path(), &server, false).await?;
-            report
-        }
-        ["large"] => {
-            let folder = tempfile::tempdir().map_err(unavailable)?;
-            let server = Server::connect().await?;
-            let date = time::format_ms(SystemClock.now_ms());
-            let mut report = Report::new(Machine::of(folder.path()), date, Vec::new());
-            large::measure(&mut report, folder.path(), &server, false).await?;
-            report
-        }
+        [part @ ("clients" | "large" | "transfers")] => measure_part(part).await?,
         ["large-commit", uri, table, count] => {
             let [bytes, seconds] = large::commit(uri, table, count).await?;
+            println!("{bytes} {seconds}");
+            return Ok(());
+        }
+        ["import", uri, table] => {
+            let [bytes, seconds] = transfers::import(uri, table).await?;
+            println!("{bytes} {seconds}");
+            return Ok(());
+        }
+        ["copy", from, to] => {
+            let [bytes, seconds] = transfers::copy(from, to).await?;
             println!("{bytes} {seconds}");
             return Ok(());
         }
@@ -91,7 +87,7 @@ async fn main() -> Result<()> {
             println!("{}", ours::memory_of_query(uri, table, id).await?);
             return Ok(());
         }
-        _ => return Err(TxnLogError::invalid("usage: deltalakedb-benches [small | clients]")),
+        _ => return Err(TxnLogError::invalid("usage: deltalakedb-benches [small | clients | large | transfers]")),
     };
     print!("{}", report.table());
     if !arguments.is_empty() {
@@ -132,7 +128,21 @@ async fn measure(scale: Scale) -> Result<Report> {
     let is_small = scale.few == SMALL.few;
     clients::measure(&mut report, folder, &server, is_small).await?;
     large::measure(&mut report, folder, &server, is_small).await?;
+    transfers::measure(&mut report, folder, &server, scale.many).await?;
     memory(&mut report, scale, loaded, &short, &lake).await?;
+    Ok(report)
+}
+
+/// Some of the rows by themselves.
+async fn measure_part(part: &str) -> Result<Report> {
+    let folder = tempfile::tempdir().map_err(unavailable)?;
+    let (folder, server) = (folder.path(), Server::connect().await?);
+    let mut report = Report::new(Machine::of(folder), time::format_ms(SystemClock.now_ms()), Vec::new());
+    match part {
+        "clients" => clients::measure(&mut report, folder, &server, false).await?,
+        "large" => large::measure(&mut report, folder, &server, false).await?,
+        _ => transfers::measure(&mut report, folder, &server, FULL.many).await?,
+    }
     Ok(report)
 }
 

@@ -47,7 +47,7 @@ impl Ours {
         let mut all = Vec::new();
         for (system, uri) in [
             (System::Sqlite, format!("deltasql://sqlite/{}", sqlite_file(folder).display())),
-            (System::Postgres, server.catalog_uri.clone()),
+            (System::Postgres, server.catalog_uri()),
             (System::DuckDb, format!("deltasql://duckdb/{}", folder.join("catalog.duckdb").display())),
         ] {
             let options = ConnectOptions { create: true, ..ConnectOptions::default() };

@@ -178,8 +178,7 @@ impl Gathered {
                 cdcs: Changes::of(commit.actions()).cdcs,
                 ..Changes::default()
             },
-            rows: Vec::new(),
-            slots: layout.slots.clone(),
+            layout: layout.clone(),
             files: Some(files),
             room: None,
         };
@@ -195,10 +194,9 @@ struct Rows {
 
 impl Rows {
     fn of((files, layout): (BaseFiles, Layout)) -> Result<Self> {
-        let owned = layout.slots.owned(layout.schema.clone());
         let live = |add: Add| {
             let key = add.key();
-            Ok((key, codec::file_values(&key, &add, &owned)?))
+            Ok((key, codec::file_values(&key, &add, &layout.owned)?))
         };
         let removed = |remove: Remove| {
             let key = remove.key();

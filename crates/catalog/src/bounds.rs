@@ -272,6 +272,7 @@ impl Slots {
 }
 
 /// The slots of a table under one schema: found once, used for every file.
+#[derive(Default)]
 pub(crate) struct OwnedSlots {
     schema: Arc<Schema>,
     /// The place of the column among those of the schema; `None` where it is gone or has another type now.

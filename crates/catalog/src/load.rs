@@ -32,7 +32,7 @@ pub(crate) use version::{Layout, LoadedVersion};
 const AHEAD: usize = 64;
 /// A batch is also full at so many bytes of commits, and no more than that are parsed ahead; one that is larger goes by
 /// itself. What becomes of them in memory is several times as large.
-const BYTES: usize = 16 << 20;
+const BYTES: usize = 4 << 20;
 
 #[async_trait]
 impl HistoryLoading for SqlCatalog {

@@ -89,7 +89,7 @@ impl SqliteDatabase {
         };
         // Rows come in the order of one index and go to the leaves of all.
         // A page that many commits change is moved from the log to the file once for all of them: 16 MiB of log at most.
-        let writing = options.clone().pragma("cache_size", "-131072").pragma("wal_autocheckpoint", "4096");
+        let writing = options.clone().pragma("cache_size", "-65536").pragma("wal_autocheckpoint", "4096");
         let writer = first_connection(|| pool(1).connect_with(writing.clone())).await;
         let writer = writer.map_err(|e| no_turn(&uri, patience, e))?;
         let readers = pool(READERS).connect_lazy_with(options);

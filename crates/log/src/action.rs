@@ -389,7 +389,7 @@ impl Serialize for Action {
             Action::CommitInfo(a) => map.serialize_entry(self.name(), &a.0)?,
             Action::Protocol(a) => map.serialize_entry(self.name(), a)?,
             Action::Metadata(a) => map.serialize_entry(self.name(), a)?,
-            Action::Add(a) => map.serialize_entry(self.name(), a)?,
+            Action::Add(a) => map.serialize_entry(self.name(), a.as_ref())?,
             Action::Remove(a) => map.serialize_entry(self.name(), a)?,
             Action::Cdc(a) => map.serialize_entry(self.name(), a)?,
             Action::Txn(a) => map.serialize_entry(self.name(), a)?,

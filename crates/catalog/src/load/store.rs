@@ -1,7 +1,9 @@
 //! A batch of versions, and how it is stored.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
+use deltalakedb_log::action::Add;
 use deltalakedb_log::commit::{self, Group, NewTable};
 use deltalakedb_log::references::folders;
 use deltalakedb_log::snapshot::Changes;
@@ -15,7 +17,7 @@ use uuid::Uuid;
 
 use super::BYTES;
 use super::version::LoadedVersion;
-use crate::bounds::Slots;
+use crate::bounds::{OwnedSlots, Slots};
 use crate::codec::{self, int};
 use crate::commit::{
     KEYS, VERSION_COLUMNS, audit, changes_but_files, check_free, commit_id, end_files, live_keys, register,
@@ -162,7 +164,7 @@ pub(super) async fn store(
     let mut rows = Vec::with_capacity(batch.versions.len());
     let (mut protocol, mut metadata) = (None, None);
     let base = batch.versions.first().map(|v| v.summary.version);
-    writes.extend(batch.versions.last().and_then(|v| v.slots.insert(table, slots.0.len())));
+    writes.extend(batch.versions.last().and_then(|v| v.layout.slots.insert(table, slots.0.len())));
     // Free when all is stored.
     let mut room = Vec::with_capacity(batch.versions.len());
     for mut loaded in batch.versions {
@@ -183,7 +185,7 @@ pub(super) async fn store(
             before.write(session_ref, table, version).await?;
         }
         loaded.changes.advance(&mut hash, |key| files.is_live(key));
-        files.follow(version, &mut loaded.changes, loaded.rows);
+        files.follow(version, &mut loaded.changes, &loaded.layout.owned);
         protocol = loaded.changes.protocol.as_ref().map(|_| version).or(protocol);
         metadata = loaded.changes.metadata.as_ref().map(|_| version).or(metadata);
         writes.extend(changes_but_files(table, version, &loaded.changes)?);
@@ -391,8 +393,17 @@ impl Stored {
 /// The files of a batch: those that are live after each version, and the rows to write at its end.
 struct Files {
     live: HashMap<FileKey, Life>,
-    rows: Vec<(FileKey, Version, Option<Version>, Vec<Value>)>,
+    rows: Vec<FileRow>,
     ended: BTreeMap<Version, Vec<FileKey>>,
+}
+
+/// A file that comes with a version of the batch. Its row is made when it is written: it is several times as large.
+struct FileRow {
+    key: FileKey,
+    add: Arc<Add>,
+    added: Version,
+    removed: Option<Version>,
+    slots: Arc<OwnedSlots>,
 }
 
 #[derive(Clone, Copy)]
@@ -413,21 +424,21 @@ impl Files {
     }
 
     /// Follows one commit; takes its adds.
-    fn follow(&mut self, version: Version, changes: &mut Changes, rows: Vec<Vec<Value>>) {
+    fn follow(&mut self, version: Version, changes: &mut Changes, slots: &Arc<OwnedSlots>) {
         for (key, _) in &changes.removes {
             self.end(*key, version);
         }
-        for ((key, _), row) in std::mem::take(&mut changes.adds).into_iter().zip(rows) {
+        for (key, add) in std::mem::take(&mut changes.adds) {
             self.end(key, version);
             self.live.insert(key, Life::InBatch(self.rows.len()));
-            self.rows.push((key, version, None, row));
+            self.rows.push(FileRow { key, add, added: version, removed: None, slots: slots.clone() });
         }
     }
 
     fn end(&mut self, key: FileKey, version: Version) {
         match self.live.remove(&key) {
             Some(Life::Stored) => self.ended.entry(version).or_default().push(key),
-            Some(Life::InBatch(row)) => self.rows[row].2 = Some(version),
+            Some(Life::InBatch(row)) => self.rows[row].removed = Some(version),
             None => {}
         }
     }
@@ -436,16 +447,19 @@ impl Files {
         let mut writes: Vec<_> =
             self.ended.iter().flat_map(|(version, keys)| end_files(table, *version, keys)).collect();
         // Slots that are given on the way are unknown before.
-        let width = self.rows.iter().map(|(.., file)| file.len()).max().unwrap_or(0);
-        self.rows.iter_mut().for_each(|(.., file)| file.resize(width, Value::Null));
-        let columns = [&["table_id", "version", "removed_version"][..], &codec::file_columns()[..width]].concat();
-        let row = |(_, version, removed, file): (FileKey, Version, Option<Version>, Vec<Value>)| {
-            let life = [table.0.into(), int(version), removed.map_or(Value::Null, int)];
-            life.into_iter().chain(file).collect()
+        let widest = self.rows.iter().max_by_key(|file| file.slots.columns().len());
+        let of_file = widest.map_or(Vec::new(), |file| codec::written_file_columns(&file.slots).collect());
+        let (width, life) = (of_file.len(), ["table_id", "version", "removed_version"]);
+        let columns = Vec::from_iter(life.into_iter().chain(of_file));
+        let row = move |FileRow { key, add, added, removed, slots }: FileRow| {
+            let mut row = vec![table.0.into(), int(added), removed.map_or(Value::Null, int)];
+            row.extend(codec::file_values(&key, &add, &slots)?);
+            row.resize(life.len() + width, Value::Null);
+            Ok(row)
         };
         // In the order of the keys, neighbours in the index come one after the other.
-        self.rows.sort_unstable_by_key(|(key, version, ..)| (*key, *version));
-        writes.push(Write::insert("dl_add_files", &columns, self.rows.into_iter().map(row).collect()));
+        self.rows.sort_unstable_by_key(|file| (file.key, file.added));
+        writes.push(Write::insert_lazy("dl_add_files", &columns, self.rows.into_iter().map(row)));
         writes
     }
 }

@@ -3,27 +3,28 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use deltalakedb_log::action::{Add, Metadata};
+use deltalakedb_log::action::Metadata;
 use deltalakedb_log::commit::{self, Group, NewTable};
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
-use deltalakedb_log::{Commit, CommitId, CommitTime, FileKey, FutureTimes, Location, LoggedCommit, Result, TableId};
+use deltalakedb_log::{Commit, CommitId, CommitTime, FutureTimes, Location, LoggedCommit, Result, TableId};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::SqlCatalog;
 use crate::base::StoredFiles;
-use crate::bounds::Slots;
+use crate::bounds::{OwnedSlots, Slots};
 use crate::codec::{self, METADATA_COLUMNS};
 use crate::commit::StoredBody;
-use crate::database::{Database, Value};
+use crate::database::Database;
 use crate::read;
 
 /// How the files of a version are encoded.
 #[derive(Clone, Default)]
 pub(crate) struct Layout {
     metadata: Option<Arc<Metadata>>,
-    pub(crate) schema: Arc<Schema>,
     pub(crate) slots: Arc<Slots>,
+    /// The slots under the schema.
+    pub(crate) owned: Arc<OwnedSlots>,
 }
 
 impl Layout {
@@ -44,7 +45,8 @@ impl Layout {
         let (table, slots) = (TableId(row.uuid()?), Slots::read(row.opt_text()?.as_deref())?);
         let metadata = codec::read_metadata(&mut row)?;
         let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
-        Ok((table, Self { metadata: Some(metadata.into()), schema: schema.into(), slots: slots.into() }))
+        let owned = slots.owned(schema.into());
+        Ok((table, Self { metadata: Some(metadata.into()), slots: slots.into(), owned: owned.into() }))
     }
 
     pub(crate) fn after(&self, changes: &Changes) -> Result<Self> {
@@ -56,7 +58,8 @@ impl Layout {
         let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
         let mut slots = Slots::clone(&self.slots);
         slots.assign(&schema, &metadata, &changes.domains);
-        Ok(Self { metadata: Some(metadata), schema: schema.into(), slots: slots.into() })
+        let owned = slots.owned(schema.into());
+        Ok(Self { metadata: Some(metadata), slots: slots.into(), owned: owned.into() })
     }
 }
 
@@ -107,11 +110,9 @@ pub(crate) struct LoadedVersion {
     pub(crate) group: Option<Group>,
     pub(crate) body: Option<StoredBody>,
     pub(crate) changes: Changes,
-    /// The rows of `changes.adds`, in their order.
-    pub(crate) rows: Vec<Vec<Value>>,
     /// Files that are not in `changes`, where history begins with them.
     pub(crate) files: Option<StoredFiles>,
-    pub(crate) slots: Arc<Slots>,
+    pub(crate) layout: Layout,
     /// Free once the version is stored.
     pub(crate) room: Option<OwnedSemaphorePermit>,
 }
@@ -119,8 +120,6 @@ pub(crate) struct LoadedVersion {
 impl LoadedVersion {
     pub(super) fn of((parsed, layout): (Parsed, Layout)) -> Result<Self> {
         let Parsed { summary, time, commit_id, group, body, changes, room } = parsed;
-        let owned = layout.slots.owned(layout.schema);
-        let row = |(key, add): &(FileKey, Arc<Add>)| codec::file_values(key, add, &owned);
         Ok(Self {
             summary,
             time,
@@ -128,9 +127,8 @@ impl LoadedVersion {
             group,
             body: Some(StoredBody::of(&body)?),
             files: None,
-            rows: changes.adds.iter().map(row).collect::<Result<_>>()?,
             changes,
-            slots: layout.slots,
+            layout,
             room,
         })
     }

@@ -14,6 +14,9 @@ use super::{MAX_BYTES, check_text, failed, spelled};
 use crate::ahead::Ahead;
 use crate::database::{Insert, MANY_ROWS, Value};
 
+/// The rows of a COPY are sent when they are so many bytes.
+const PART_BYTES: usize = 1 << 20;
+
 /// Inserts rows. `schema` is that of the table, quoted; `uri` is what messages call the database.
 pub(super) async fn insert(connection: &mut PgConnection, schema: &str, uri: &str, insert: Insert) -> Result<u64> {
     if insert.is_unseen {
@@ -67,20 +70,34 @@ fn statement(table: &str, columns: &[&str], rows: Vec<Vec<Value>>) -> Result<(St
 async fn copy(connection: &mut PgConnection, schema: &str, uri: &str, insert: Insert) -> Result<u64> {
     let fail = |e| failed(uri, e);
     let sql = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", insert.table, insert.columns.join(", "));
+    let many = insert.count >= MANY_ROWS;
+    let mut rows = insert.into_rows().peekable();
+    let mut parts = Ahead::new(std::iter::from_fn(move || part(&mut rows).transpose()), many)?;
     let mut copy = connection.copy_in_raw(&spelled(schema, &sql, &[])?).await.map_err(fail)?;
-    let mut bytes = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec();
-    for row in insert.into_rows() {
-        if let Err(e) = row.and_then(|row| binary(&row, &mut bytes)) {
-            copy.abort(e.to_string()).await.map_err(fail)?;
-            return Err(e);
-        }
-        if bytes.len() > MAX_BYTES {
-            copy.send(std::mem::take(&mut bytes)).await.map_err(fail)?;
+    copy.send(&b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0"[..]).await.map_err(fail)?;
+    loop {
+        match parts.next().await.and_then(Option::transpose) {
+            Ok(Some(bytes)) => drop(copy.send(bytes).await.map_err(fail)?),
+            Ok(None) => break,
+            Err(e) => {
+                copy.abort(e.to_string()).await.map_err(fail)?;
+                return Err(e);
+            }
         }
     }
-    bytes.extend((-1_i16).to_be_bytes());
-    copy.send(bytes).await.map_err(fail)?;
+    copy.send(&(-1_i16).to_be_bytes()[..]).await.map_err(fail)?;
     copy.finish().await.map_err(fail)
+}
+
+/// The next rows, as the server is sent them at once.
+fn part(rows: &mut Peekable<impl Iterator<Item = Result<Vec<Value>>>>) -> Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    while bytes.len() <= PART_BYTES
+        && let Some(row) = rows.next()
+    {
+        binary(&row?, &mut bytes)?;
+    }
+    Ok((!bytes.is_empty()).then_some(bytes))
 }
 
 fn binary(row: &[Value], bytes: &mut Vec<u8>) -> Result<()> {

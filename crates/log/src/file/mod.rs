@@ -43,7 +43,7 @@ const LOG: &str = "_delta_log";
 /// How many requests are under way at a time.
 const CONCURRENCY: usize = 32;
 /// How many bytes of files are fetched ahead of whoever takes them; of one that is larger, itself.
-const AHEAD_BYTES: u64 = 32 << 20;
+const AHEAD_BYTES: u64 = 16 << 20;
 /// Files of this machine that are read together are not more than that.
 const TOGETHER_BYTES: u64 = 1 << 20;
 
