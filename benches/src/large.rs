@@ -15,6 +15,8 @@ use crate::report::{Report, System, Unit};
 
 /// How often each is done.
 const REPEATED: usize = 3;
+/// The bytes that a process may grow by.
+pub(crate) const MEMORY: f64 = 256.0 * 1024.0 * 1024.0;
 
 pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server, small: bool) -> Result<()> {
     let count = if small { 2_000 } else { 300_000 };
@@ -41,7 +43,7 @@ pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server,
         Some(p50 >= 40e3)
     });
     let held = [System::Sqlite, System::Postgres];
-    report.promise(memory, "SQLite, PostgreSQL: less than 256 MiB", &held, |_, _, p50| Some(p50 < f64::from(256 << 20)));
+    report.promise(memory, "SQLite, PostgreSQL: less than 256 MiB", &held, |_, _, p50| Some(p50 < MEMORY));
     Ok(())
 }
 

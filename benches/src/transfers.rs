@@ -10,6 +10,7 @@ use deltalakedb_log::{Location, Result, SystemClock};
 use deltalakedb_mirror::Mirror;
 
 use crate::databases::{COPIES, IMPORTS, Server};
+use crate::large::MEMORY;
 use crate::ours::{grown, resident, unavailable};
 use crate::report::{Report, System, Unit, grouped};
 use crate::tables;
@@ -46,9 +47,7 @@ pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server,
     }
     for row in &memory {
         let held = [System::Sqlite, System::Postgres];
-        report.promise(row, "SQLite, PostgreSQL: less than 256 MiB", &held, |_, _, p50| {
-            Some(p50 < f64::from(256 << 20))
-        });
+        report.promise(row, "SQLite, PostgreSQL: less than 256 MiB", &held, |_, _, p50| Some(p50 < MEMORY));
     }
     Ok(())
 }
