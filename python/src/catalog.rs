@@ -21,10 +21,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use serde_json::json;
 
+use crate::connection::{self, CatalogConnection, none_given};
 use crate::errors::{CatalogError, raise_of_transaction};
-use crate::handle::Held;
+use crate::handle::TableHandle;
 use crate::history::history;
-use crate::lake::{self, Lake, none_given};
 use crate::rows::outgoing;
 use crate::runtime::{wait, wait_for};
 use crate::schema;
@@ -37,24 +37,24 @@ use crate::warnings::{Warning, warn};
 pub(crate) struct RawCatalog {
     uri: String,
     /// `None` once closed.
-    lake: Mutex<Option<Arc<Lake>>>,
+    connection: Mutex<Option<Arc<CatalogConnection>>>,
 }
 
 impl RawCatalog {
-    fn of(lake: Arc<Lake>) -> Self {
-        Self { uri: lake.uri.to_string(), lake: Mutex::new(Some(lake.held())) }
+    fn of(connection: Arc<CatalogConnection>) -> Self {
+        Self { uri: connection.uri.to_string(), connection: Mutex::new(Some(connection.held())) }
     }
 
-    fn lake(&self) -> PyResult<Arc<Lake>> {
-        let lake = self.lake.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    fn connection(&self) -> PyResult<Arc<CatalogConnection>> {
+        let connection = self.connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let closed = || CatalogError::new_err(format!("the catalog {} is closed: connect again", self.uri));
-        lake.clone().ok_or_else(closed)
+        connection.clone().ok_or_else(closed)
     }
 
     /// Takes the catalog out of it, if it is the last that stands for it.
-    fn take(&self) -> Option<Arc<Lake>> {
-        let mut lake = self.lake.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        lake.take().filter(|lake| lake.let_go())
+    fn take(&self) -> Option<Arc<CatalogConnection>> {
+        let mut connection = self.connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        connection.take().filter(|connection| connection.let_go())
     }
 }
 
@@ -83,7 +83,7 @@ impl RawCatalog {
                     "the catalog's URI names the table {table}: leave that out of it"
                 )));
             }
-            Lake::connect(uri, create, &settings).await
+            CatalogConnection::connect(uri, create, &settings).await
         };
         wait_for(py, async { connected.await.map(Self::of).map_err(|e| CatalogError::new_err(e.to_string())) })
     }
@@ -94,8 +94,8 @@ impl RawCatalog {
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         match self.take() {
-            Some(lake) => wait(py, async move {
-                lake.close().await;
+            Some(connection) => wait(py, async move {
+                connection.close().await;
                 Ok(())
             }),
             None => Ok(()),
@@ -103,8 +103,8 @@ impl RawCatalog {
     }
 
     fn tables(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let lake = self.lake()?;
-        let tables = tables(lake.catalog.clone(), None).map_ok(|table| described(&table));
+        let connection = self.connection()?;
+        let tables = tables(connection.catalog.clone(), None).map_ok(|table| described(&table));
         wait(py, tables.try_collect())
     }
 
@@ -118,78 +118,78 @@ impl RawCatalog {
         partition_by: Vec<String>,
         configuration: Option<HashMap<String, Option<String>>>,
     ) -> PyResult<()> {
-        let (lake, columns) = (self.lake()?, schema::parse(schema)?);
+        let (connection, columns) = (self.connection()?, schema::parse(schema)?);
         let set = configuration.unwrap_or_default().into_iter().filter_map(|(key, value)| Some((key, value?)));
         let spec = TableSpec { partition_by, properties: set.collect(), ..TableSpec::default() };
         wait(py, async move {
             let name: TableName = table.parse()?;
-            let location = lake.place_of(&name, location)?;
+            let location = connection.place_of(&name, location)?;
             let new = NewTable::new(name, location);
-            let made = spec.create(lake.catalog.as_ref(), new, &columns, &lake.options()?).await?;
-            lake.publish(made.table, true).await;
+            let made = spec.create(connection.catalog.as_ref(), new, &columns, &connection.options()?).await?;
+            connection.publish(made.table, true).await;
             Ok(())
         })
     }
 
     #[pyo3(signature = (location, name=None))]
     fn import_table(&self, py: Python<'_>, location: &str, name: Option<&str>) -> PyResult<String> {
-        let lake = self.lake()?;
+        let connection = self.connection()?;
         wait(py, async move {
             let name: Option<TableName> = name.map(str::parse).transpose()?;
-            Ok(lake.import(&Location::parse(location)?, name.as_ref()).await?.name.to_string())
+            Ok(connection.import(&Location::parse(location)?, name.as_ref()).await?.name.to_string())
         })
     }
 
     fn exists(&self, py: Python<'_>, table: &str) -> PyResult<bool> {
-        let lake = self.lake()?;
+        let connection = self.connection()?;
         wait(py, async move {
             let table = match table.parse::<TableName>() {
                 Ok(name) => TableRef::Name(name),
                 Err(_) => TableRef::Location(Location::parse(table)?),
             };
-            Ok(lake.catalog.find(&table).await?.is_some())
+            Ok(connection.catalog.find(&table).await?.is_some())
         })
     }
 
     fn rename(&self, py: Python<'_>, table: &str, name: &str) -> PyResult<()> {
-        let lake = self.lake()?;
+        let connection = self.connection()?;
         wait(py, async move {
-            let (entry, committer) = (entry(&lake, table).await?, lake.options()?.committer());
-            lake.catalog.rename_table(entry.id, &name.parse()?, &committer).await.map(drop)
+            let (entry, committer) = (entry(&connection, table).await?, connection.options()?.committer());
+            connection.catalog.rename_table(entry.id, &name.parse()?, &committer).await.map(drop)
         })
     }
 
     #[pyo3(signature = (table, delete_files=false, force=false))]
     fn drop(&self, py: Python<'_>, table: &str, delete_files: bool, force: bool) -> PyResult<()> {
-        let (lake, how) = (self.lake()?, DropOptions { delete_files, force });
+        let (connection, how) = (self.connection()?, DropOptions { delete_files, force });
         wait(py, async move {
-            let options = lake.options()?;
+            let options = connection.options()?;
             if let Ok(name) = table.parse::<TableName>()
-                && lake.catalog.find(&TableRef::Name(name.clone())).await?.is_none()
+                && connection.catalog.find(&TableRef::Name(name.clone())).await?.is_none()
             {
-                return drop_inactive(lake.mirror(), &name, how, &options).await.map(drop);
+                return drop_inactive(connection.mirror(), &name, how, &options).await.map(drop);
             }
-            let entry = entry(&lake, table).await?;
-            drop_table(lake.mirror(), entry.id, how, &options).await.map(drop)
+            let entry = entry(&connection, table).await?;
+            drop_table(connection.mirror(), entry.id, how, &options).await.map(drop)
         })
     }
 
     fn detach(&self, py: Python<'_>, table: &str) -> PyResult<()> {
-        let lake = self.lake()?;
+        let connection = self.connection()?;
         wait(py, async move {
-            let entry = entry(&lake, table).await?;
-            detach_table(lake.mirror(), entry.id, &lake.options()?).await.map(drop)
+            let entry = entry(&connection, table).await?;
+            detach_table(connection.mirror(), entry.id, &connection.options()?).await.map(drop)
         })
     }
 
     #[pyo3(signature = (table, new_name=None))]
     fn undrop(&self, py: Python<'_>, table: &str, new_name: Option<&str>) -> PyResult<String> {
-        let lake = self.lake()?;
+        let connection = self.connection()?;
         wait(py, async move {
             let new_name: Option<TableName> = new_name.map(str::parse).transpose()?;
-            let dropped = find_dropped(lake.catalog.as_ref(), &table.parse()?).await?;
-            let committer = lake.options()?.committer();
-            let undropped = lake.mirror().undrop_table(&dropped, new_name.as_ref(), &committer).await?;
+            let dropped = find_dropped(connection.catalog.as_ref(), &table.parse()?).await?;
+            let committer = connection.options()?.committer();
+            let undropped = connection.mirror().undrop_table(&dropped, new_name.as_ref(), &committer).await?;
             if let Some(warning) = undropped.warning {
                 warn(Warning::Mirror, warning);
             }
@@ -199,19 +199,19 @@ impl RawCatalog {
 
     #[pyo3(signature = (table, limit=None))]
     fn history(&self, py: Python<'_>, table: &str, limit: Option<u64>) -> PyResult<Vec<String>> {
-        let lake = self.lake()?;
+        let connection = self.connection()?;
         wait(py, async move {
-            let entry = entry(&lake, table).await?;
+            let entry = entry(&connection, table).await?;
             let newest = entry.current_version;
-            let of = DeltaTable::of_entry(lake.catalog.clone(), entry).with_stores(lake.stores());
+            let of = DeltaTable::of_entry(connection.catalog.clone(), entry).with_stores(connection.stores());
             history(&of, newest, limit).await
         })
     }
 
     fn mirror_status(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let lake = self.lake()?;
+        let connection = self.connection()?;
         wait(py, async move {
-            let described = lake.mirror().status().map_ok(|status| {
+            let described = connection.mirror().status().map_ok(|status| {
                 let failures: Vec<_> = status.failures.iter().map(|f| f.error.clone()).collect();
                 json!({
                     "table": status.table.name.to_string(),
@@ -230,21 +230,21 @@ impl RawCatalog {
 
     #[pyo3(signature = (table=None))]
     fn publish(&self, py: Python<'_>, table: Option<&str>) -> PyResult<()> {
-        let lake = self.lake()?;
+        let connection = self.connection()?;
         wait(py, async move {
             let tables = match table {
                 Some(name) => {
-                    let entry = entry(&lake, name).await?;
-                    let published = lake.mirror().publish(entry.id).await;
+                    let entry = entry(&connection, name).await?;
+                    let published = connection.mirror().publish(entry.id).await;
                     vec![(entry, published)]
                 }
-                None => lake.mirror().run().try_collect().await?,
+                None => connection.mirror().run().try_collect().await?,
             };
             let mut failed = Vec::new();
-            let settled = lake.mirror().settle().await;
+            let settled = connection.mirror().settle().await;
             for (table, published) in tables {
                 match published {
-                    Ok(done) => lake::published(done),
+                    Ok(done) => connection::published(done),
                     Err(e) => failed.push((table, e)),
                 }
             }
@@ -266,14 +266,14 @@ impl RawCatalog {
         keep_versions: Option<u64>,
         dry_run: bool,
     ) -> PyResult<Vec<String>> {
-        let lake = self.lake()?;
+        let connection = self.connection()?;
         wait(py, async move {
             let options = ExpireOptions {
                 keep: Retention { time: keep_ms.map(Duration::from_millis), versions: keep_versions },
-                default: lake.settings.retention()?,
+                default: connection.settings.retention()?,
                 at_most: None,
                 dry_run,
-                committer: lake.options()?.committer(),
+                committer: connection.options()?.committer(),
             };
             let described = |expired: ExpiredHistory| {
                 json!({
@@ -286,11 +286,11 @@ impl RawCatalog {
                 .to_string()
             };
             if let Some(name) = table {
-                let entry = entry(&lake, name).await?;
-                return Ok(vec![described(lake.mirror().expire(entry.id, &options).await?)]);
+                let entry = entry(&connection, name).await?;
+                return Ok(vec![described(connection.mirror().expire(entry.id, &options).await?)]);
             }
             let (mut ended, mut failed) = (Vec::new(), Vec::new());
-            let mut steps = lake.mirror().expire_all(&options);
+            let mut steps = connection.mirror().expire_all(&options);
             while let Some(step) = steps.try_next().await? {
                 match step {
                     ExpiryStep::History(_, Ok(expired)) => ended.push(described(expired)),
@@ -304,16 +304,16 @@ impl RawCatalog {
 
     #[pyo3(signature = (table=None))]
     fn verify(&self, py: Python<'_>, table: Option<&str>) -> PyResult<Vec<String>> {
-        let lake = self.lake()?;
+        let connection = self.connection()?;
         wait(py, async move {
             let mut tables = match table {
-                Some(name) => stream::iter([Ok(entry(&lake, name).await?)]).boxed(),
-                None => tables(lake.catalog.clone(), None),
+                Some(name) => stream::iter([Ok(entry(&connection, name).await?)]).boxed(),
+                None => tables(connection.catalog.clone(), None),
             };
             let mut all = Vec::new();
             while let Some(table) = tables.try_next().await? {
                 let options = VerifyOptions { every_version: false, data: false };
-                let found = lake.mirror().verify(&table, &DeltaRs, options, &|_, _| {}).await?;
+                let found = connection.mirror().verify(&table, &DeltaRs, options, &|_, _| {}).await?;
                 all.extend(found.into_iter().map(|finding| format!("{}: {finding}", table.name)));
             }
             Ok(all)
@@ -322,19 +322,19 @@ impl RawCatalog {
 
     #[pyo3(signature = (table, version=None))]
     fn open(&self, py: Python<'_>, table: &str, version: Option<Version>) -> PyResult<RawTable> {
-        let lake = self.lake()?;
+        let connection = self.connection()?;
         let held = wait(py, async move {
-            let entry = entry(&lake, table).await?;
-            Held::of_entry(lake, entry, version).await
+            let entry = entry(&connection, table).await?;
+            TableHandle::of_entry(connection, entry, version).await
         })?;
         Ok(RawTable::of(held))
     }
 
     fn query<'py>(&self, py: Python<'py>, sql: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let lake = self.lake()?;
+        let connection = self.connection()?;
         let rows = wait(py, async move {
-            let options = SqlOptions { warehouse: lake.warehouse(), write: lake.options()? };
-            let mut session = SqlSession::new(lake.catalog.clone(), options)?;
+            let options = SqlOptions { warehouse: connection.warehouse(), write: connection.options()? };
+            let mut session = SqlSession::new(connection.catalog.clone(), options)?;
             let mut rows = None;
             {
                 let mut script = session.execute(sql)?;
@@ -343,7 +343,7 @@ impl RawCatalog {
                         SqlResult::Rows(stream) => rows = Some(stream),
                         SqlResult::Done(done) => {
                             for committed in done.committed {
-                                lake.publish(committed.table, true).await;
+                                connection.publish(committed.table, true).await;
                             }
                         }
                     }
@@ -365,9 +365,9 @@ impl RawCatalog {
         timeout_secs: Option<f64>,
         serializable: bool,
     ) -> PyResult<RawTransaction> {
-        let lake = self.lake()?;
+        let connection = self.connection()?;
         let mut options = TransactionOptions { serializable, ..TransactionOptions::default() };
-        options.write = lake.options().map_err(crate::errors::raise)?;
+        options.write = connection.options().map_err(crate::errors::raise)?;
         if let Some(max) = max_tables {
             options.max_tables = max;
         }
@@ -376,20 +376,20 @@ impl RawCatalog {
                 PyValueError::new_err(format!("timeout_secs must be a number, 0 or above, not {seconds}"))
             })?;
         }
-        let catalog = lake.catalog.clone();
+        let catalog = connection.catalog.clone();
         let begun = wait_for(py, async move {
             Transaction::begin(catalog, options).await.map_err(|e| raise_of_transaction(e.into()))
         })?;
-        Ok(RawTransaction::new(lake, begun))
+        Ok(RawTransaction::new(connection, begun))
     }
 }
 
 /// The table of that name, or else at that place.
-pub(crate) async fn entry(lake: &Lake, table: &str) -> Result<TableEntry> {
+pub(crate) async fn entry(connection: &CatalogConnection, table: &str) -> Result<TableEntry> {
     if let Ok(name) = table.parse::<TableName>() {
-        return require(lake.catalog.as_ref(), &TableRef::Name(name)).await;
+        return require(connection.catalog.as_ref(), &TableRef::Name(name)).await;
     }
-    require(lake.catalog.as_ref(), &TableRef::Location(Location::parse(table)?)).await
+    require(connection.catalog.as_ref(), &TableRef::Location(Location::parse(table)?)).await
 }
 
 fn described(entry: &TableEntry) -> String {

@@ -14,9 +14,9 @@ use pyo3::prelude::*;
 use pyo3_arrow::PyRecordBatchReader;
 
 use crate::arguments::{actions_of, mode_of};
+use crate::connection::{Access, CatalogConnection};
 use crate::errors::{DeltaError, raise};
-use crate::handle::{Held, exists};
-use crate::lake::{Access, Lake};
+use crate::handle::{TableHandle, exists};
 use crate::options::{CommitProperties, Hooks, Parquet, with, written_file_size};
 use crate::rows::incoming;
 use crate::runtime::{wait, wait_here};
@@ -69,8 +69,8 @@ fn create_table(
             py,
             uri,
             storage_options.as_ref(),
-            How { commit, hooks, ..How::default() },
-            async |lake, new, options| spec.create(lake.catalog.as_ref(), new, &columns, options).await,
+            CreateOptions { commit, hooks, ..CreateOptions::default() },
+            async |connection, new, options| spec.create(connection.catalog.as_ref(), new, &columns, options).await,
         ),
     }
 }
@@ -100,10 +100,10 @@ fn create_table_of_rows(
         py,
         uri,
         storage_options.as_ref(),
-        How { writer, commit, hooks, target_file_size },
-        async |lake, new, options| {
-            let pending = spec.prepare(lake.catalog.as_ref(), new, rows, options).await?;
-            let committed = deltalakedb_table::commit(lake.catalog.as_ref(), vec![pending], options).await?;
+        CreateOptions { writer, commit, hooks, target_file_size },
+        async |connection, new, options| {
+            let pending = spec.prepare(connection.catalog.as_ref(), new, rows, options).await?;
+            let committed = deltalakedb_table::commit(connection.catalog.as_ref(), vec![pending], options).await?;
             let made = committed.into_iter().next();
             made.ok_or_else(|| TxnLogError::new(ErrorKind::Internal, "the catalog committed the table and named none"))
         },
@@ -133,14 +133,20 @@ fn convert_table(
     let columns = partition_schema.map(schema::parse).transpose()?;
     let spec = spec_of(Vec::new(), name, description, configuration);
     let named = partition_strategy != Some("directory");
-    make(py, uri, storage_options.as_ref(), How { commit, hooks, ..How::default() }, async |lake, new, options| {
-        spec.convert(lake.catalog.as_ref(), new, columns.as_ref(), named, options).await
-    })
+    make(
+        py,
+        uri,
+        storage_options.as_ref(),
+        CreateOptions { commit, hooks, ..CreateOptions::default() },
+        async |connection, new, options| {
+            spec.convert(connection.catalog.as_ref(), new, columns.as_ref(), named, options).await
+        },
+    )
 }
 
-/// How a table is made.
+/// Options of a table that is created.
 #[derive(Default)]
-struct How {
+struct CreateOptions {
     writer: Option<Parquet>,
     commit: Option<CommitProperties>,
     hooks: Option<Hooks>,
@@ -152,38 +158,38 @@ fn make(
     py: Python<'_>,
     uri: &str,
     storage: Option<&HashMap<String, String>>,
-    how: How,
-    made: impl AsyncFnOnce(&Lake, NewTable, &WriteOptions) -> Result<Committed> + Send,
+    options: CreateOptions,
+    made: impl AsyncFnOnce(&CatalogConnection, NewTable, &WriteOptions) -> Result<Committed> + Send,
 ) -> PyResult<()> {
-    let (lake, new) = wait(py, async { new_table(uri, storage).await })?;
-    let How { writer, commit, hooks, target_file_size } = how;
-    let mut options = with(py, lake.options().map_err(raise)?, writer, commit)?;
+    let (connection, new) = wait(py, async { new_table(uri, storage).await })?;
+    let CreateOptions { writer, commit, hooks, target_file_size } = options;
+    let mut options = with(py, connection.options().map_err(raise)?, writer, commit)?;
     options.target_file_size = target_file_size;
     wait_here(py, async move || {
-        let made = made(&lake, new, &options).await?;
-        lake.publish(made.table, hooks.is_none_or(|hooks| hooks.create_checkpoint)).await;
+        let made = made(&connection, new, &options).await?;
+        connection.publish(made.table, hooks.is_none_or(|hooks| hooks.create_checkpoint)).await;
         Ok(())
     })
 }
 
 /// Where a new table goes. A text that is no URI of a catalog is a place, as with `deltalake`.
-async fn new_table(uri: &str, storage: Option<&HashMap<String, String>>) -> Result<(Arc<Lake>, NewTable)> {
+async fn new_table(uri: &str, storage: Option<&HashMap<String, String>>) -> Result<(Arc<CatalogConnection>, NewTable)> {
     if CatalogUri::is_one(uri) {
-        let (lake, name) = Lake::of_table(uri, Access::Write).await?;
-        let location = lake.place_of(&name, None)?;
-        lake.use_storage_options(&location, storage);
-        return Ok((lake, NewTable::new(name, location)));
+        let (connection, name) = CatalogConnection::of_table(uri, Access::Write).await?;
+        let location = connection.place_of(&name, None)?;
+        connection.use_storage_options(&location, storage);
+        return Ok((connection, NewTable::new(name, location)));
     }
-    let lake = Lake::required().await?;
+    let connection = CatalogConnection::required().await?;
     let location = Location::parse(uri)?;
-    lake.use_storage_options(&location, storage);
-    let name = lake.free_name(&location).await?;
-    Ok((lake, NewTable::new(name, location)))
+    connection.use_storage_options(&location, storage);
+    let name = connection.free_name(&location).await?;
+    Ok((connection, NewTable::new(name, location)))
 }
 
 fn existing(py: Python<'_>, uri: &str, storage: Option<&HashMap<String, String>>) -> PyResult<Option<RawTable>> {
     wait(py, async {
-        match Held::open(uri, None, storage).await {
+        match TableHandle::open(uri, None, storage).await {
             Ok(held) => Ok(Some(RawTable::of(held))),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),

@@ -16,18 +16,18 @@ use deltalakedb_table::{DeltaTable, Finished, Operation, WriteOptions, predicate
 use pyo3::prelude::*;
 use serde_json::Value;
 
+use crate::connection::{Access, CatalogConnection};
 use crate::errors::{DeltaError, TableNotFoundError, raise};
-use crate::lake::{Access, Lake};
 use crate::options::Hooks;
 use crate::pruning::Pruning;
 use crate::warnings::{Warning, warn};
 
 /// Where a table is, and which version of it is looked at.
 #[derive(Clone)]
-pub(crate) struct Held {
+pub(crate) struct TableHandle {
     pub(crate) table: DeltaTable,
     /// Its catalog; `None` while no catalog knows it.
-    pub(crate) home: Option<(Arc<Lake>, TableId)>,
+    pub(crate) home: Option<(Arc<CatalogConnection>, TableId)>,
     pub(crate) head: Head,
     /// Options of the object store, for the catalog that it comes into.
     pub(crate) storage: Option<HashMap<String, String>>,
@@ -36,7 +36,7 @@ pub(crate) struct Held {
 /// What a URI, a path or a name leads to.
 pub(crate) enum Found {
     /// A table of a catalog.
-    Managed(Arc<Lake>, TableEntry),
+    Managed(Arc<CatalogConnection>, TableEntry),
     /// A place where no catalog has a table, and the object stores it is in.
     Place(Location, Arc<dyn Stores>),
 }
@@ -65,40 +65,40 @@ impl Found {
     /// a table of the catalog.
     pub(crate) async fn at(uri: &str, storage: Option<&HashMap<String, String>>) -> Result<Self> {
         if CatalogUri::is_one(uri) {
-            let (lake, name) = Lake::of_table(uri, Access::Read).await?;
-            let entry = require(lake.catalog.as_ref(), &TableRef::Name(name)).await?;
-            lake.use_storage_options(&entry.location, storage);
-            return Ok(Self::Managed(lake, entry));
+            let (connection, name) = CatalogConnection::of_table(uri, Access::Read).await?;
+            let entry = require(connection.catalog.as_ref(), &TableRef::Name(name)).await?;
+            connection.use_storage_options(&entry.location, storage);
+            return Ok(Self::Managed(connection, entry));
         }
-        let lake = Lake::configured(Access::Read).await?;
-        if let Some(lake) = &lake
+        let connection = CatalogConnection::configured(Access::Read).await?;
+        if let Some(connection) = &connection
             && let Some(name) = full_name(uri)
             && !std::path::Path::new(uri).exists()
-            && let Some(entry) = lake.catalog.find(&TableRef::Name(name)).await?
+            && let Some(entry) = connection.catalog.find(&TableRef::Name(name)).await?
         {
-            return Ok(Self::Managed(lake.clone(), entry));
+            return Ok(Self::Managed(connection.clone(), entry));
         }
         let location = Location::parse(uri)?;
-        let Some(lake) = lake else {
+        let Some(connection) = connection else {
             let stores = stores_with(&location, storage);
             return Ok(Self::Place(location, stores));
         };
-        lake.use_storage_options(&location, storage);
-        match lake.find_at(&location).await? {
-            Some(entry) => Ok(Self::Managed(lake, entry)),
-            None => Ok(Self::Place(location, lake.stores())),
+        connection.use_storage_options(&location, storage);
+        match connection.find_at(&location).await? {
+            Some(entry) => Ok(Self::Managed(connection, entry)),
+            None => Ok(Self::Place(location, connection.stores())),
         }
     }
 }
 
-impl Held {
+impl TableHandle {
     pub(crate) async fn open(
         uri: &str,
         version: Option<Version>,
         storage: Option<&HashMap<String, String>>,
     ) -> Result<Self> {
         match Found::at(uri, storage).await? {
-            Found::Managed(lake, entry) => Self::of_entry(lake, entry, version).await,
+            Found::Managed(connection, entry) => Self::of_entry(connection, entry, version).await,
             Found::Place(location, stores) => {
                 let table = DeltaTable::open_plain(location, stores).await?;
                 let head = head_at(&table, version).await?;
@@ -108,11 +108,15 @@ impl Held {
     }
 
     /// A table of a catalog.
-    pub(crate) async fn of_entry(lake: Arc<Lake>, entry: TableEntry, version: Option<Version>) -> Result<Self> {
+    pub(crate) async fn of_entry(
+        connection: Arc<CatalogConnection>,
+        entry: TableEntry,
+        version: Option<Version>,
+    ) -> Result<Self> {
         let id = entry.id;
-        let table = DeltaTable::of_entry(lake.catalog.clone(), entry).with_stores(lake.stores());
+        let table = DeltaTable::of_entry(connection.catalog.clone(), entry).with_stores(connection.stores());
         let head = head_at(&table, version).await?;
-        Ok(Self { table, home: Some((lake, id)), head, storage: None })
+        Ok(Self { table, home: Some((connection, id)), head, storage: None })
     }
 
     pub(crate) fn at(&self) -> At {
@@ -122,20 +126,20 @@ impl Held {
     /// How it is written to: as the catalog's settings say, seeing the version that is looked at.
     pub(crate) fn options(&self) -> Result<WriteOptions> {
         match &self.home {
-            Some((lake, _)) => lake.options(),
+            Some((connection, _)) => connection.options(),
             None => Ok(WriteOptions::default()),
         }
     }
 
     /// A table that no catalog knows comes into the configured one before it is written.
-    pub(crate) async fn adopt(&mut self) -> Result<()> {
+    pub(crate) async fn register_on_first_write(&mut self) -> Result<()> {
         if self.home.is_some() {
             return Ok(());
         }
-        if let Some(lake) = Lake::configured(Access::Write).await? {
-            lake.use_storage_options(self.table.location(), self.storage.as_ref());
-            let entry = lake.import(self.table.location(), None).await?;
-            *self = Self::of_entry(lake, entry, Some(self.head.version)).await?;
+        if let Some(connection) = CatalogConnection::configured(Access::Write).await? {
+            connection.use_storage_options(self.table.location(), self.storage.as_ref());
+            let entry = connection.import(self.table.location(), None).await?;
+            *self = Self::of_entry(connection, entry, Some(self.head.version)).await?;
         }
         Ok(())
     }
@@ -156,10 +160,10 @@ impl Held {
 
     /// What follows a commit. The commit stands, so whatever fails now is a warning.
     pub(crate) async fn committed(&mut self, hooks: Option<&Hooks>) {
-        if let Some((lake, id)) = &self.home {
-            lake.publish(*id, hooks.is_none_or(|hooks| hooks.create_checkpoint)).await;
+        if let Some((connection, id)) = &self.home {
+            connection.publish(*id, hooks.is_none_or(|hooks| hooks.create_checkpoint)).await;
             if hooks.is_some_and(|hooks| hooks.cleanup_expired_logs == Some(true))
-                && let Err(e) = lake.mirror().clean_up(*id).await
+                && let Err(e) = connection.mirror().clean_up(*id).await
             {
                 warn(Warning::Mirror, format!("the commit stands, and _delta_log was not cleaned up: {e}"));
             }
@@ -196,7 +200,9 @@ impl Held {
         match self.table.reader().await?.snapshot(At::Timestamp(ms)).await {
             Ok(snapshot) => Ok(snapshot.version()),
             Err(e) if e.kind() == ErrorKind::NotFound => match &self.home {
-                Some((lake, id)) => Ok(require(lake.catalog.as_ref(), &TableRef::Id(*id)).await?.base_version),
+                Some((connection, id)) => {
+                    Ok(require(connection.catalog.as_ref(), &TableRef::Id(*id)).await?.base_version)
+                }
                 None => Ok(0),
             },
             Err(e) => Err(e),

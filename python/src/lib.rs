@@ -2,12 +2,12 @@
 
 mod arguments;
 mod catalog;
+mod connection;
 mod create;
 mod errors;
 mod handle;
 mod history;
 mod hold;
-mod lake;
 mod options;
 mod pruning;
 mod query;

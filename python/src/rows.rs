@@ -15,7 +15,7 @@ use pyo3_arrow::{PyRecordBatchReader, PyTable};
 use tokio::runtime::{Handle, Runtime};
 
 use crate::errors::DeltaError;
-use crate::runtime::{heard, runtime};
+use crate::runtime::{runtime, with_signal_checks};
 
 /// Rows that Python has.
 pub(crate) fn incoming(data: PyRecordBatchReader) -> PyResult<Rows> {
@@ -92,7 +92,8 @@ impl Reader {
             (rows, next)
         });
         let stop = pulled.abort_handle();
-        let done = self.runtime.block_on(heard(async { Ok(pulled.await) })).inspect_err(|_| stop.abort())?;
+        let done =
+            self.runtime.block_on(with_signal_checks(async { Ok(pulled.await) })).inspect_err(|_| stop.abort())?;
         let (rows, next) = done.map_err(|e| DeltaError::new_err(format!("the rows cannot be read: {e}")))?;
         self.rows = Some(rows);
         Ok(next)

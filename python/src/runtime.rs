@@ -12,7 +12,7 @@ use crate::errors::{CatalogError, DeltaError, raise};
 use crate::warnings::{Collected, collecting, show};
 
 /// How long Ctrl-C may wait for the interpreter to look.
-const LOOK: Duration = Duration::from_millis(50);
+const SIGNAL_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The runtime of this process. Threads do not survive a fork, and what waits for them waits for ever: a child of a
 /// process that has used it gets none.
@@ -47,7 +47,7 @@ pub(crate) fn wait<T: Send>(
 /// The same of a future that gives errors of Python.
 pub(crate) fn wait_for<T: Send>(py: Python<'_>, future: impl Future<Output = PyResult<T>> + Send) -> PyResult<T> {
     let runtime = runtime()?;
-    let (done, warnings) = py.detach(|| runtime.block_on(collecting(heard(future))));
+    let (done, warnings) = py.detach(|| runtime.block_on(collecting(with_signal_checks(future))));
     told(py, done, warnings)
 }
 
@@ -57,7 +57,8 @@ pub(crate) fn wait_here<T: Send>(
     run: impl AsyncFnOnce() -> deltalakedb_log::Result<T> + Send,
 ) -> PyResult<T> {
     let runtime = runtime()?;
-    let (done, warnings) = py.detach(|| runtime.block_on(collecting(heard(async { run().await.map_err(raise) }))));
+    let (done, warnings) =
+        py.detach(|| runtime.block_on(collecting(with_signal_checks(async { run().await.map_err(raise) }))));
     told(py, done, warnings)
 }
 
@@ -69,10 +70,10 @@ fn told<T>(py: Python<'_>, done: PyResult<T>, warnings: Collected) -> PyResult<T
 }
 
 /// The future, unless Ctrl-C comes first.
-pub(crate) async fn heard<T>(future: impl Future<Output = PyResult<T>>) -> PyResult<T> {
+pub(crate) async fn with_signal_checks<T>(future: impl Future<Output = PyResult<T>>) -> PyResult<T> {
     let mut future = std::pin::pin!(future);
     // Not now: even a timer that is due waits for the next millisecond.
-    let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
+    let mut look = tokio::time::interval_at(Instant::now() + SIGNAL_POLL_INTERVAL, SIGNAL_POLL_INTERVAL);
     loop {
         tokio::select! {
             done = &mut future => return done,

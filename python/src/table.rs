@@ -22,10 +22,10 @@ use pyo3_arrow::PyRecordBatchReader;
 use serde_json::{Value, json};
 
 use crate::arguments::{Clause, actions_of, check_columns, merge_of, mode_of, schema_mode_of, time_of};
+use crate::connection::{CatalogConnection, published};
 use crate::errors::{DeltaError, SchemaMismatchError, raise};
-use crate::handle::{Held, exists, head_at, not_opened};
+use crate::handle::{TableHandle, exists, head_at, not_opened};
 use crate::history::history;
-use crate::lake::{Lake, published};
 use crate::options::{CommitProperties, Hooks, Parquet, file_size, with, written_file_size};
 use crate::pruning::{Filter, Pruning, is_in_partition, partition_filter};
 use crate::rows::{incoming, outgoing, table as rows_of};
@@ -39,7 +39,7 @@ pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// A table at one version.
 #[pyclass(frozen, module = "deltalakedb._internal")]
-pub(crate) struct RawTable(Mutex<Held>);
+pub(crate) struct RawTable(Mutex<TableHandle>);
 
 const RESTORE_TARGET: &str = "a restore needs the version or datetime to go back to";
 
@@ -49,20 +49,20 @@ type ProtocolTuple = (i32, i32, Option<Vec<String>>, Option<Vec<String>>);
 type FileTuple = (String, i64, BTreeMap<String, Option<String>>, Option<String>);
 
 impl RawTable {
-    pub(crate) fn of(held: Held) -> Self {
+    pub(crate) fn of(held: TableHandle) -> Self {
         Self(Mutex::new(held))
     }
 
-    fn get(&self) -> Held {
+    fn get(&self) -> TableHandle {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
-    fn set(&self, held: Held) {
+    fn set(&self, held: TableHandle) {
         *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = held;
     }
 
     /// Its catalog, if one knows it, and where it is.
-    pub(crate) fn home(&self) -> (Option<(Arc<Lake>, TableId)>, Location) {
+    pub(crate) fn home(&self) -> (Option<(Arc<CatalogConnection>, TableId)>, Location) {
         let held = self.get();
         (held.home, held.table.location().clone())
     }
@@ -87,7 +87,7 @@ impl RawTable {
         let mut held = self.get();
         let mut held = wait(py, async move {
             if !only_looks {
-                held.adopt().await?;
+                held.register_on_first_write().await?;
             }
             Ok(held)
         })?;
@@ -126,7 +126,8 @@ impl RawTable {
     ) -> PyResult<Self> {
         let opened = wait_for(py, async {
             // Without the table there is no version to miss.
-            let mut held = Held::open(uri, None, storage_options.as_ref()).await.map_err(|e| not_opened(uri, e))?;
+            let mut held =
+                TableHandle::open(uri, None, storage_options.as_ref()).await.map_err(|e| not_opened(uri, e))?;
             if version.is_some() {
                 held.head = head_at(&held.table, version).await.map_err(raise)?;
             }
@@ -139,7 +140,7 @@ impl RawTable {
     #[pyo3(signature = (uri, storage_options=None))]
     fn exists(py: Python<'_>, uri: &str, storage_options: Option<HashMap<String, String>>) -> PyResult<bool> {
         wait(py, async {
-            match Held::open(uri, None, storage_options.as_ref()).await {
+            match TableHandle::open(uri, None, storage_options.as_ref()).await {
                 Ok(_) => Ok(true),
                 Err(_) if Location::parse(uri).is_err() && !CatalogUri::is_one(uri) => Ok(false),
                 Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
@@ -491,7 +492,7 @@ impl RawTable {
         };
         let mut held = self.get();
         let held = wait(py, async move {
-            held.adopt().await?;
+            held.register_on_first_write().await?;
             Ok(held)
         })?;
         let options = with(py, held.options().map_err(raise)?, None, commit)?;
@@ -687,15 +688,15 @@ impl RawTable {
 
     fn create_checkpoint(&self, py: Python<'_>) -> PyResult<()> {
         let version = self.get().head.version;
-        self.on_mirror(py, async move |lake, id| {
-            published(lake.mirror().publish_commits(id).await?);
-            let entry = require(lake.catalog.as_ref(), &TableRef::Id(id)).await?;
-            lake.mirror().checkpoint_at(&entry, version).await.map(|_| ())
+        self.on_mirror(py, async move |connection, id| {
+            published(connection.mirror().publish_commits(id).await?);
+            let entry = require(connection.catalog.as_ref(), &TableRef::Id(id)).await?;
+            connection.mirror().checkpoint_at(&entry, version).await.map(|_| ())
         })
     }
 
     fn cleanup_metadata(&self, py: Python<'_>) -> PyResult<()> {
-        self.on_mirror(py, async |lake, id| lake.mirror().clean_up(id).await.map(|_| ()))
+        self.on_mirror(py, async |connection, id| connection.mirror().clean_up(id).await.map(|_| ()))
     }
 
     fn compact_logs(&self, py: Python<'_>, starting_version: Version, ending_version: Version) -> PyResult<()> {
@@ -704,15 +705,15 @@ impl RawTable {
                 "Invalid version range: {starting_version} to {ending_version}: expected two versions or more"
             )));
         }
-        self.on_mirror(py, async |lake, id| {
-            published(lake.mirror().publish(id).await?);
-            let newest = require(lake.catalog.as_ref(), &TableRef::Id(id)).await?.current_version;
+        self.on_mirror(py, async |connection, id| {
+            published(connection.mirror().publish(id).await?);
+            let newest = require(connection.catalog.as_ref(), &TableRef::Id(id)).await?.current_version;
             if ending_version > newest {
                 return Err(TxnLogError::invalid(format!(
                     "the table is at version {newest} and has no version {ending_version}"
                 )));
             }
-            lake.mirror().compact(id, starting_version, ending_version).await
+            connection.mirror().compact(id, starting_version, ending_version).await
         })
     }
 
@@ -726,18 +727,18 @@ impl RawTable {
     fn on_mirror(
         &self,
         py: Python<'_>,
-        run: impl AsyncFnOnce(Arc<Lake>, TableId) -> Result<()> + Send,
+        run: impl AsyncFnOnce(Arc<CatalogConnection>, TableId) -> Result<()> + Send,
     ) -> PyResult<()> {
         let mut held = self.get();
         wait_here(py, async move || {
-            held.adopt().await?;
-            let Some((lake, id)) = held.home.clone() else {
+            held.register_on_first_write().await?;
+            let Some((connection, id)) = held.home.clone() else {
                 return Err(TxnLogError::invalid(
                     "the table is in no catalog, whose mirror its _delta_log would be: set DELTALAKEDB_CATALOG",
                 ));
             };
             self.set(held);
-            run(lake, id).await
+            run(connection, id).await
         })
     }
 }

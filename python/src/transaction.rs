@@ -13,8 +13,8 @@ use pyo3_arrow::PyRecordBatchReader;
 use serde_json::Value;
 
 use crate::arguments::{Clause, actions_of, merge_of, mode_of, schema_mode_of};
+use crate::connection::{CatalogConnection, named, names_no_table};
 use crate::errors::{raise, raise_of_transaction};
-use crate::lake::{Lake, named, names_no_table};
 use crate::rows::incoming;
 use crate::runtime::wait_for;
 use crate::table::RawTable;
@@ -23,15 +23,15 @@ use crate::warnings::{Warning, warn};
 /// A transaction that has begun.
 #[pyclass(frozen, module = "deltalakedb._internal")]
 pub(crate) struct RawTransaction {
-    lake: Arc<Lake>,
+    connection: Arc<CatalogConnection>,
     open: Mutex<Option<Arc<Transaction>>>,
     /// Tables it made, by their places.
     made: Mutex<BTreeMap<Location, TableName>>,
 }
 
 impl RawTransaction {
-    pub(crate) fn new(lake: Arc<Lake>, transaction: Transaction) -> Self {
-        Self { lake, open: Mutex::new(Some(Arc::new(transaction))), made: Mutex::default() }
+    pub(crate) fn new(connection: Arc<CatalogConnection>, transaction: Transaction) -> Self {
+        Self { connection, open: Mutex::new(Some(Arc::new(transaction))), made: Mutex::default() }
     }
 
     fn get(&self) -> PyResult<Arc<Transaction>> {
@@ -49,56 +49,58 @@ impl RawTransaction {
     }
 
     /// The name of the table that is meant. A text without a slash is a name here.
-    async fn name_of(&self, table: &TableArgument) -> Result<Named> {
+    async fn name_of(&self, table: &TableArgument) -> Result<TableTarget> {
         let text = match table {
             TableArgument::Open(table) => return self.name_of_open(table.get()).await,
             TableArgument::Text(text) => text,
         };
         if CatalogUri::is_one(text) {
             let parsed = named(text)?;
-            if !self.lake.is_at(&parsed.place) {
+            if !self.connection.is_at(&parsed.place) {
                 return Err(self.elsewhere(text));
             }
-            return parsed.table.map(Named::Name).ok_or_else(|| names_no_table(text));
+            return parsed.table.map(TableTarget::Name).ok_or_else(|| names_no_table(text));
         }
         if !text.contains(['/', '\\']) {
-            return Ok(Named::Name(text.parse()?));
+            return Ok(TableTarget::Name(text.parse()?));
         }
         self.name_at(Location::parse(text)?).await
     }
 
-    async fn name_of_open(&self, table: &RawTable) -> Result<Named> {
+    async fn name_of_open(&self, table: &RawTable) -> Result<TableTarget> {
         match table.home() {
-            (Some((lake, id)), _) if self.lake.is_at(&lake.uri.place) => {
-                Ok(Named::Name(require(self.lake.catalog.as_ref(), &TableRef::Id(id)).await?.name))
+            (Some((connection, id)), _) if self.connection.is_at(&connection.uri.place) => {
+                Ok(TableTarget::Name(require(self.connection.catalog.as_ref(), &TableRef::Id(id)).await?.name))
             }
-            (Some((lake, _)), location) => Err(self.elsewhere(&format!("the table at {location}, of {},", lake.uri))),
+            (Some((connection, _)), location) => {
+                Err(self.elsewhere(&format!("the table at {location}, of {},", connection.uri)))
+            }
             (None, location) => self.name_at(location).await,
         }
     }
 
-    async fn name_at(&self, location: Location) -> Result<Named> {
+    async fn name_at(&self, location: Location) -> Result<TableTarget> {
         let made = self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&location).cloned();
         if let Some(name) = made {
-            return Ok(Named::Name(name));
+            return Ok(TableTarget::Name(name));
         }
-        match self.lake.find_at(&location).await? {
-            Some(entry) => Ok(Named::Name(entry.name)),
-            None => Ok(Named::Place(location)),
+        match self.connection.find_at(&location).await? {
+            Some(entry) => Ok(TableTarget::Name(entry.name)),
+            None => Ok(TableTarget::Place(location)),
         }
     }
 
     fn elsewhere(&self, table: &str) -> TxnLogError {
         TxnLogError::invalid(format!(
             "{table} is in another catalog than the transaction, which is in {}: begin one there",
-            self.lake.uri
+            self.connection.uri
         ))
     }
 
     async fn existing(&self, table: &TableArgument) -> Result<String> {
         match self.name_of(table).await? {
-            Named::Name(name) => Ok(name.to_string()),
-            Named::Place(location) => {
+            TableTarget::Name(name) => Ok(name.to_string()),
+            TableTarget::Place(location) => {
                 Err(TxnLogError::not_found(format!("the catalog has no table at {location}: write it first")))
             }
         }
@@ -127,7 +129,7 @@ pub(crate) enum TableArgument {
     Text(String),
 }
 
-enum Named {
+enum TableTarget {
     Name(TableName),
     /// A place where no table is yet.
     Place(Location),
@@ -152,8 +154,8 @@ impl RawTransaction {
         let (mode, schema_mode, rows) = (mode_of(mode)?, schema_mode_of(schema_mode)?, incoming(data)?);
         let metrics: Value = wait_for(py, async move {
             let (name, place) = match self.name_of(&table).await.map_err(raise)? {
-                Named::Name(name) => (name, location.map(Location::parse).transpose().map_err(raise)?),
-                Named::Place(place) => (self.lake.free_name(&place).await.map_err(raise)?, Some(place)),
+                TableTarget::Name(name) => (name, location.map(Location::parse).transpose().map_err(raise)?),
+                TableTarget::Place(place) => (self.connection.free_name(&place).await.map_err(raise)?, Some(place)),
             };
             if self.knows(&transaction, &name).await.map_err(raise)? {
                 let partition_by = partition_by.filter(|by| !by.is_empty());
@@ -168,7 +170,7 @@ impl RawTransaction {
             }
             let location = match place {
                 Some(place) => place,
-                None => self.lake.place_of(&name, None).map_err(raise)?,
+                None => self.connection.place_of(&name, None).map_err(raise)?,
             };
             let new = NewTable::new(name.clone(), location.clone());
             let by = partition_by.unwrap_or_default();
@@ -245,13 +247,13 @@ impl RawTransaction {
     }
 
     fn commit(&self, py: Python<'_>) -> PyResult<BTreeMap<String, u64>> {
-        let (transaction, lake) = (self.take()?, self.lake.clone());
+        let (transaction, connection) = (self.take()?, self.connection.clone());
         wait_for(py, async move {
             let committed = transaction.commit().await.map_err(raise_of_transaction)?;
             let mut versions = BTreeMap::new();
             for one in committed {
-                lake.publish(one.table, true).await;
-                let name = match require(lake.catalog.as_ref(), &TableRef::Id(one.table)).await {
+                connection.publish(one.table, true).await;
+                let name = match require(connection.catalog.as_ref(), &TableRef::Id(one.table)).await {
                     Ok(entry) => entry.name.to_string(),
                     Err(e) => {
                         let id = one.table.0.to_string();

@@ -65,16 +65,16 @@ pub fn seeds(count: u64) -> Vec<u64> {
 }
 
 /// Says at a panic how to have it again.
-pub struct Named(u64, String);
+pub struct SeedReport(u64, String);
 
-impl Named {
+impl SeedReport {
     /// Names a seed, and where it is played.
     pub fn new(seed: u64, place: impl std::fmt::Debug) -> Self {
         Self(seed, format!("{place:?}"))
     }
 }
 
-impl Drop for Named {
+impl Drop for SeedReport {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("run it again with DELTALAKEDB_SEED={} (it failed on {})", self.0, self.1);

@@ -519,17 +519,17 @@ pub(crate) enum Evolution {
 /// What stands before the command. clap forgets repeatable options from there once one comes after the command, too.
 #[derive(Debug, Parser)]
 #[command(name = "dl", disable_help_flag = true, disable_version_flag = true)]
-struct Before {
+struct GlobalOptions {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
-    _command: Option<Rest>,
+    _command: Option<AnyCommand>,
 }
 
 /// The command and what follows it, unread.
 #[derive(Debug, Subcommand)]
 #[allow(dead_code, reason = "it is only parsed over")]
-enum Rest {
+enum AnyCommand {
     #[command(external_subcommand)]
     Any(Vec<OsString>),
 }
@@ -538,7 +538,7 @@ impl Cli {
     /// What was typed, and apart from it the settings that stand before the command.
     pub(crate) fn read() -> (Self, Vec<String>) {
         let cli = Self::parse();
-        let before = Before::try_parse().map(|before| before.global.settings).unwrap_or_default();
+        let before = GlobalOptions::try_parse().map(|before| before.global.settings).unwrap_or_default();
         (cli, before)
     }
 }

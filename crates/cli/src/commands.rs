@@ -15,15 +15,15 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
 use crate::args::{AtArgs, Command, Format, MirrorCommand};
-use crate::context::{Session, catalog_alone};
-use crate::exit::Ended;
+use crate::context::{CommandContext, catalog_alone};
+use crate::exit::ExitStatus;
 use crate::output::warn;
 use crate::progress::Progress;
 use crate::report::{counted, entry_json, iso, mirror_word, raw};
 use crate::rows::print_rows;
 use crate::{demo, expire, lifecycle, merge, mirror, operations, publishing, sql, write};
 
-pub(crate) async fn run(s: &Session, command: Command) -> Result<Ended> {
+pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStatus> {
     if s.global.format == Format::Parquet && !matches!(command, Command::Sql { .. } | Command::Read { .. }) {
         return Err(TxnLogError::invalid(
             "--format parquet is for rows, of `dl sql` and `dl read`: pass table, json or csv",
@@ -93,7 +93,7 @@ fn point(at: &AtArgs) -> Result<At> {
     })
 }
 
-async fn init(s: &Session, restored: bool) -> Result<Ended> {
+async fn init(s: &CommandContext, restored: bool) -> Result<ExitStatus> {
     let create = s.settings.create_if_missing(true)?;
     if restored {
         // An older one is brought up to date below; one that is not there was not restored.
@@ -121,10 +121,10 @@ async fn init(s: &Session, restored: bool) -> Result<Ended> {
         Format::Table => out.say(&format!("the catalog {} is ready", catalog.describe()))?,
         _ => out.document(&json!({"catalog": catalog.describe(), "catalogId": id, "epoch": epoch}))?,
     }
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
-async fn import(s: &Session, place: &str, name: Option<&str>) -> Result<Ended> {
+async fn import(s: &CommandContext, place: &str, name: Option<&str>) -> Result<ExitStatus> {
     let name: Option<TableName> = name.map(str::parse).transpose()?;
     let mut location = Location::parse(place)?;
     let catalog = s.catalog(true).await?;
@@ -159,11 +159,11 @@ async fn import(s: &Session, place: &str, name: Option<&str>) -> Result<Ended> {
             out.document(&document)?;
         }
     }
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// Forgets an import that was interrupted.
-async fn abandon_import(s: &Session, place: &str) -> Result<Ended> {
+async fn abandon_import(s: &CommandContext, place: &str) -> Result<ExitStatus> {
     let location = Location::parse(place)?;
     let catalog = s.catalog(false).await?;
     let Some(load) = catalog.unfinished_load(&location).await? else {
@@ -172,10 +172,10 @@ async fn abandon_import(s: &Session, place: &str) -> Result<Ended> {
     };
     catalog.abandon_load(load.table).await?;
     s.output().say(&format!("the import of {location} as {} is abandoned: name and place are free", load.name))?;
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
-async fn tables(s: &Session) -> Result<Ended> {
+async fn tables(s: &CommandContext) -> Result<ExitStatus> {
     let mut tables = listing::tables(s.catalog(false).await?, None);
     let mut out = s.output();
     let columns = ["name", "location", "version", "timestamp", "publishedVersion", "mirror"];
@@ -185,10 +185,10 @@ async fn tables(s: &Session) -> Result<Ended> {
         listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
     }
     listing.end()?;
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
-async fn show(s: &Session, name: &str) -> Result<Ended> {
+async fn show(s: &CommandContext, name: &str) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
     let reader = catalog.reader(entry.id);
     let head = reader.head().await?;
@@ -206,7 +206,7 @@ async fn show(s: &Session, name: &str) -> Result<Ended> {
     let mut out = s.output();
     if out.format() != Format::Table {
         out.document(&document)?;
-        return Ok(Ended::Done);
+        return Ok(ExitStatus::Done);
     }
     let m = &head.metadata;
     out.line(&format!("{} at {}", entry.name, entry.location))?;
@@ -245,14 +245,14 @@ async fn show(s: &Session, name: &str) -> Result<Ended> {
         let partition = if c.is_partition { " (partition)" } else { "" };
         out.line(&format!("column     {} {kind}{null}{partition}", c.name))?;
     }
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
 fn hold_json(hold: &Hold) -> Value {
     serde_json::json!({"version": hold.version, "holder": hold.holder, "until": iso(hold.until_ms)})
 }
 
-async fn history(s: &Session, name: &str, range: HistoryRange) -> Result<Ended> {
+async fn history(s: &CommandContext, name: &str, range: HistoryRange) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
     let commits = catalog.reader(entry.id).history(range).await?;
     let mut out = s.output();
@@ -291,7 +291,7 @@ async fn history(s: &Session, name: &str, range: HistoryRange) -> Result<Ended> 
         listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
     }
     listing.end()?;
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// The members of an add action that make up a file, absent when null, in the log's own spelling.
@@ -303,7 +303,7 @@ fn file_json(add: &Add) -> Result<Value> {
     Ok(file)
 }
 
-async fn files(s: &Session, name: &str, filter: Option<&str>, at: AtArgs, explain: bool) -> Result<Ended> {
+async fn files(s: &CommandContext, name: &str, filter: Option<&str>, at: AtArgs, explain: bool) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
     let reader = catalog.reader(entry.id);
     let version = reader.snapshot(point(&at)?).await?.version();
@@ -327,7 +327,7 @@ async fn files(s: &Session, name: &str, filter: Option<&str>, at: AtArgs, explai
     if out.format() == Format::Json {
         let files = kept.iter().map(file_json).collect::<Result<Vec<_>>>()?;
         out.document(&files)?;
-        return Ok(Ended::Done);
+        return Ok(ExitStatus::Done);
     }
     let columns = ["path", "partitionValues", "size", "modificationTime", "stats", "deletionVector"];
     let shown = if out.format() == Format::Table { &columns[..4] } else { &columns[..] };
@@ -337,17 +337,17 @@ async fn files(s: &Session, name: &str, filter: Option<&str>, at: AtArgs, explai
         listing.row(shown.iter().map(|c| file.get(*c).cloned().unwrap_or(Value::Null)).collect())?;
     }
     listing.end()?;
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
-async fn snapshot(s: &Session, name: &str, at: AtArgs) -> Result<Ended> {
+async fn snapshot(s: &CommandContext, name: &str, at: AtArgs) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
     let reader = catalog.reader(entry.id);
     let snapshot = reader.snapshot(point(&at)?).await?;
     let mut files: Vec<Add> = reader.files(snapshot.version(), None).await?.try_collect().await?;
     files.sort_by(|a, b| (&a.path, a.key()).cmp(&(&b.path, b.key())));
     s.output().document(&snapshot_json(&snapshot, &files)?)?;
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
 fn snapshot_json(snapshot: &Snapshot, files: &[Add]) -> Result<Value> {
@@ -365,7 +365,7 @@ fn snapshot_json(snapshot: &Snapshot, files: &[Add]) -> Result<Value> {
     }))
 }
 
-async fn read(s: &Session, name: &str, scan: &Scan) -> Result<Ended> {
+async fn read(s: &CommandContext, name: &str, scan: &Scan) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
     let table = DeltaTable::open_in(catalog, &TableRef::Id(entry.id)).await?;
     let mut out = s.output();
@@ -373,11 +373,11 @@ async fn read(s: &Session, name: &str, scan: &Scan) -> Result<Ended> {
         out = out.unlimited();
     }
     print_rows(&mut out, table.scan(scan).await?).await?;
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// Verifies one table, or all: of these, one that cannot be verified keeps no other from it.
-async fn verify(s: &Session, name: Option<&str>, options: VerifyOptions) -> Result<Ended> {
+async fn verify(s: &CommandContext, name: Option<&str>, options: VerifyOptions) -> Result<ExitStatus> {
     let (catalog, mut tables) = match name {
         Some(name) => {
             let (catalog, entry) = s.table(name).await?;
@@ -428,10 +428,10 @@ async fn verify(s: &Session, name: Option<&str>, options: VerifyOptions) -> Resu
         let message = format!("{} of {count} tables could not be verified: see above", failed.len());
         return Err(TxnLogError::new(*kind, message));
     }
-    Ok(if found { Ended::Found } else { Ended::Done })
+    Ok(if found { ExitStatus::Found } else { ExitStatus::Done })
 }
 
-async fn copy_catalog(s: &Session, to: &str) -> Result<Ended> {
+async fn copy_catalog(s: &CommandContext, to: &str) -> Result<ExitStatus> {
     let to = catalog_alone(CatalogUri::parse(to)?)?;
     let source = s.open(&s.catalog_uri()?, false).await?;
     let target = s.open(&to, s.settings.create_if_missing(true)?).await?;
@@ -454,5 +454,5 @@ async fn copy_catalog(s: &Session, to: &str) -> Result<Ended> {
             "rowsCompared": copied.compared,
         }))?,
     }
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }

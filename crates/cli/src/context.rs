@@ -16,7 +16,7 @@ use crate::args::{Cli, Command, Global};
 use crate::output::{Output, RowLimit, warn};
 
 /// What every command has: the global options, and the clock.
-pub(crate) struct Session {
+pub(crate) struct CommandContext {
     pub(crate) global: Global,
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
@@ -27,7 +27,7 @@ pub(crate) struct Session {
     mirrors: Mutex<Vec<Mirror>>,
 }
 
-impl Session {
+impl CommandContext {
     /// A session for what was typed, of which these settings stood before the command. After `dl update`, `--set`
     /// assigns to a column, unless it names a setting.
     pub(crate) fn new(cli: &mut Cli, before: Vec<String>) -> Result<Self> {

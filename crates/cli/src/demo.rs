@@ -17,8 +17,8 @@ use include_dir::{Dir, include_dir};
 use serde_json::{Map, Value, json};
 
 use crate::args::Format;
-use crate::context::Session;
-use crate::exit::Ended;
+use crate::context::CommandContext;
+use crate::exit::ExitStatus;
 use crate::output::Output;
 use crate::{input, values};
 
@@ -35,7 +35,7 @@ const DAILY: &str = r#"{"day":"2024-01-09","events":2}
 {"day":"2024-01-10","events":2}
 "#;
 
-pub(crate) async fn run(session: &Session, keep: Option<PathBuf>) -> Result<Ended> {
+pub(crate) async fn run(session: &CommandContext, keep: Option<PathBuf>) -> Result<ExitStatus> {
     if let Some(dir) = &keep {
         check_empty(dir)?;
     }
@@ -54,7 +54,7 @@ pub(crate) async fn run(session: &Session, keep: Option<PathBuf>) -> Result<Ende
     if keep.is_some() {
         tour.leave_rows().await?;
     }
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
 fn check_empty(dir: &Path) -> Result<()> {
@@ -71,7 +71,7 @@ fn check_empty(dir: &Path) -> Result<()> {
 
 struct Tour<'a> {
     out: Output,
-    session: &'a Session,
+    session: &'a CommandContext,
     folder: PathBuf,
     began: Instant,
     /// The step that is being taken.

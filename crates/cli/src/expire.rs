@@ -8,11 +8,11 @@ use deltalakedb_table::duration_ms;
 use futures::TryStreamExt;
 
 use crate::args::{ExpireArgs, Format};
-use crate::context::Session;
-use crate::exit::Ended;
+use crate::context::CommandContext;
+use crate::exit::ExitStatus;
 use crate::expiry_report::{COLUMNS, described, failure, row_of_step, said};
 
-pub(crate) async fn run(s: &Session, args: ExpireArgs) -> Result<Ended> {
+pub(crate) async fn run(s: &CommandContext, args: ExpireArgs) -> Result<ExitStatus> {
     let options = options(s, &args)?;
     let Some(name) = args.name.as_deref() else { return all(s, &options).await };
     let (catalog, entry) = s.table(name).await?;
@@ -22,10 +22,10 @@ pub(crate) async fn run(s: &Session, args: ExpireArgs) -> Result<Ended> {
         Format::Table => out.say(&said(&expired, options.dry_run))?,
         _ => out.document(&described(&expired))?,
     }
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
-fn options(s: &Session, args: &ExpireArgs) -> Result<ExpireOptions> {
+fn options(s: &CommandContext, args: &ExpireArgs) -> Result<ExpireOptions> {
     let time = args.keep.as_deref().map(|text| {
         let ms = duration_ms(text).and_then(|ms| u64::try_from(ms).ok());
         let wrong = || TxnLogError::invalid(format!("--keep takes a length of time such as 30d or 12h, not {text:?}"));
@@ -40,7 +40,7 @@ fn options(s: &Session, args: &ExpireArgs) -> Result<ExpireOptions> {
     })
 }
 
-async fn all(s: &Session, options: &ExpireOptions) -> Result<Ended> {
+async fn all(s: &CommandContext, options: &ExpireOptions) -> Result<ExitStatus> {
     let catalog = s.catalog(false).await?;
     let mut steps = s.mirror(&catalog)?.expire_all(options);
     let mut out = s.output();
@@ -54,7 +54,7 @@ async fn all(s: &Session, options: &ExpireOptions) -> Result<Ended> {
     }
     listing.end()?;
     match failed.first() {
-        None => Ok(Ended::Done),
+        None => Ok(ExitStatus::Done),
         Some(first) => {
             let message = format!("the history of {} of {tables} tables could not end", failed.len());
             Err(TxnLogError::new(*first, message))

@@ -36,12 +36,12 @@ pub(crate) enum Columns<'a> {
 pub(crate) type Rows = Box<dyn RecordBatchReader + Send>;
 
 /// Rows whose errors name the input they come from.
-struct Named {
+struct LabelledReader {
     input: String,
     rows: Rows,
 }
 
-impl Iterator for Named {
+impl Iterator for LabelledReader {
     type Item = Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -51,7 +51,7 @@ impl Iterator for Named {
     }
 }
 
-impl RecordBatchReader for Named {
+impl RecordBatchReader for LabelledReader {
     fn schema(&self) -> SchemaRef {
         self.rows.schema()
     }
@@ -77,7 +77,7 @@ pub(crate) fn open(input: &str, format: Option<InputFormat>, columns: Columns<'_
         InputFormat::Csv => csv(input, source(input)?, columns, &failed)?,
         InputFormat::Ndjson => ndjson(source(input)?, columns, &failed)?,
     };
-    Ok(Box::new(Named { input: input.to_string(), rows }))
+    Ok(Box::new(LabelledReader { input: input.to_string(), rows }))
 }
 
 fn by_ending(input: &str) -> Result<InputFormat> {

@@ -11,17 +11,17 @@ use futures::TryStreamExt;
 use serde_json::{Value, json};
 
 use crate::args::{DropArgs, Format, OwnerArgs};
-use crate::context::{Session, is_place};
-use crate::exit::Ended;
+use crate::context::{CommandContext, is_place};
+use crate::exit::ExitStatus;
 use crate::output::{visible, warn};
 use crate::report::{counted, entry_json, iso};
 
 /// How a table's life is changed, in the name of its owner where one is given.
-fn options_of(s: &Session, by: OwnerArgs) -> Result<WriteOptions> {
+fn options_of(s: &CommandContext, by: OwnerArgs) -> Result<WriteOptions> {
     Ok(WriteOptions { owner: by.owner, ..s.write_options()? })
 }
 
-pub(crate) async fn rename(s: &Session, old: &str, new: &str, by: OwnerArgs) -> Result<Ended> {
+pub(crate) async fn rename(s: &CommandContext, old: &str, new: &str, by: OwnerArgs) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(old).await?;
     let renamed = catalog.rename_table(entry.id, &new.parse()?, &options_of(s, by)?.committer()).await?;
     let mut out = s.output();
@@ -29,7 +29,7 @@ pub(crate) async fn rename(s: &Session, old: &str, new: &str, by: OwnerArgs) -> 
         Format::Table => out.say(&format!("{} is called {} now", entry.name, renamed.name))?,
         _ => out.document(&entry_json(&renamed))?,
     }
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// The table that is meant where it would be gone: a place only where that can be nothing else.
@@ -40,7 +40,7 @@ fn named(text: &str) -> Result<TableRef> {
     }
 }
 
-pub(crate) async fn drop(s: &Session, args: DropArgs) -> Result<Ended> {
+pub(crate) async fn drop(s: &CommandContext, args: DropArgs) -> Result<ExitStatus> {
     let catalog = s.catalog(false).await?;
     let how = DropOptions { delete_files: args.delete_files, force: args.force };
     let table = named(&args.name)?;
@@ -65,7 +65,7 @@ pub(crate) async fn drop(s: &Session, args: DropArgs) -> Result<Ended> {
         document["filesDeleted"] = dropped.deleted.map(|deleted| deleted.files).into();
         document["filesLeft"] = dropped.deleted.map(|deleted| deleted.left).into();
         out.document(&document)?;
-        return Ok(Ended::Done);
+        return Ok(ExitStatus::Done);
     }
     out.say(&match (dropped.deleted, until) {
         (Some(deleted), _) => format!("{name} is dropped: {}", said(deleted, &place.to_string())),
@@ -77,11 +77,16 @@ pub(crate) async fn drop(s: &Session, args: DropArgs) -> Result<Ended> {
         }
         (None, None) => format!("{name} is dropped, its files stay at {place}"),
     })?;
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// Gives up an import that is not finished, or goes on where a deletion was interrupted.
-async fn drop_inactive(s: &Session, catalog: &Arc<dyn Catalog>, name: &TableName, how: DropOptions) -> Result<Ended> {
+async fn drop_inactive(
+    s: &CommandContext,
+    catalog: &Arc<dyn Catalog>,
+    name: &TableName,
+    how: DropOptions,
+) -> Result<ExitStatus> {
     let sentence = match deltalakedb_table::drop_inactive(&s.mirror(catalog)?, name, how, &s.write_options()?).await? {
         DroppedInactive::Import(load) => {
             format!("the import of {} as {name} is given up: name and place are free", load.location)
@@ -91,7 +96,7 @@ async fn drop_inactive(s: &Session, catalog: &Arc<dyn Catalog>, name: &TableName
         }
     };
     s.output().say(&sentence)?;
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
 fn said(deleted: DeletedFiles, place: &str) -> String {
@@ -103,7 +108,7 @@ fn said(deleted: DeletedFiles, place: &str) -> String {
     format!("{} {verb} deleted{left}", counted(deleted.files, "file"))
 }
 
-pub(crate) async fn undrop(s: &Session, name: &str, new: Option<&str>, by: OwnerArgs) -> Result<Ended> {
+pub(crate) async fn undrop(s: &CommandContext, name: &str, new: Option<&str>, by: OwnerArgs) -> Result<ExitStatus> {
     let (catalog, name) = (s.catalog(false).await?, name.parse::<TableName>()?);
     let new: Option<TableName> = new.map(str::parse).transpose()?;
     let table = find_dropped(catalog.as_ref(), &name).await?;
@@ -118,10 +123,10 @@ pub(crate) async fn undrop(s: &Session, name: &str, new: Option<&str>, by: Owner
         Format::Table => out.say(&format!("{} is back, at version {}", entry.name, entry.current_version))?,
         _ => out.document(&entry_json(entry))?,
     }
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
-pub(crate) async fn detach(s: &Session, name: &str, yes: bool, by: OwnerArgs) -> Result<Ended> {
+pub(crate) async fn detach(s: &CommandContext, name: &str, yes: bool, by: OwnerArgs) -> Result<ExitStatus> {
     let catalog = s.catalog(false).await?;
     let entry = require(catalog.as_ref(), &named(name)?).await?;
     let (name, place) = (&entry.name, &entry.location);
@@ -135,16 +140,16 @@ pub(crate) async fn detach(s: &Session, name: &str, yes: bool, by: OwnerArgs) ->
         let mut document = entry_json(&table);
         document["state"] = TableState::Detached.as_str().into();
         out.document(&document)?;
-        return Ok(Ended::Done);
+        return Ok(ExitStatus::Done);
     }
     out.say(&format!(
         "{name} is detached: what is at {place} is a plain Delta table, `dl import {place} --as {name}` brings it in again"
     ))?;
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// Lists the tables that are not live.
-pub(crate) async fn inactive(s: &Session) -> Result<Ended> {
+pub(crate) async fn inactive(s: &CommandContext) -> Result<ExitStatus> {
     let mut tables = inactive_tables(s.catalog(false).await?);
     let mut out = s.output();
     let columns = ["name", "location", "state", "version", "droppedAt", "retainedUntil"];
@@ -162,7 +167,7 @@ pub(crate) async fn inactive(s: &Session) -> Result<Ended> {
         listing.row(cells)?;
     }
     listing.end()?;
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// Asks before what cannot be undone; where nobody can be asked, `--yes` must have been passed.

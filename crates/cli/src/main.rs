@@ -32,8 +32,8 @@ use std::process::ExitCode;
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 
 use crate::args::Cli;
-use crate::context::Session;
-use crate::exit::Ended;
+use crate::context::CommandContext;
+use crate::exit::ExitStatus;
 use crate::output::warn;
 
 fn main() -> ExitCode {
@@ -46,8 +46,8 @@ fn main() -> ExitCode {
         .build()
         .map_err(|e| TxnLogError::new(ErrorKind::Unavailable, "no threads can be started").with_source(e));
     match ended.and_then(|runtime| runtime.block_on(run(cli, before))) {
-        Ok(Ended::Done) => ExitCode::SUCCESS,
-        Ok(Ended::Found) => ExitCode::from(3),
+        Ok(ExitStatus::Done) => ExitCode::SUCCESS,
+        Ok(ExitStatus::Found) => ExitCode::from(3),
         // Whoever closes the pipe has seen enough.
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
@@ -62,8 +62,8 @@ fn is_broken_pipe(e: &TxnLogError) -> bool {
     cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-async fn run(mut cli: Cli, before: Vec<String>) -> Result<Ended> {
-    let session = Session::new(&mut cli, before)?;
+async fn run(mut cli: Cli, before: Vec<String>) -> Result<ExitStatus> {
+    let session = CommandContext::new(&mut cli, before)?;
     let ended = commands::run(&session, cli.command).await;
     session.close().await;
     ended

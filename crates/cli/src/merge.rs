@@ -7,13 +7,13 @@ use deltalakedb_log::{At, Catalog, ErrorKind, Result, TableRef, TxnLogError};
 use deltalakedb_table::{Assignments, DeltaTable, Merge, MergeClause, Operation, Rows, Scan, parse_clause};
 
 use crate::args::MergeArgs;
-use crate::context::Session;
-use crate::exit::Ended;
+use crate::context::CommandContext;
+use crate::exit::ExitStatus;
 use crate::input::{self, Columns};
 use crate::operation;
 use crate::report::counted;
 
-pub(crate) async fn merge(s: &Session, args: MergeArgs) -> Result<Ended> {
+pub(crate) async fn merge(s: &CommandContext, args: MergeArgs) -> Result<ExitStatus> {
     let mut merge = Merge::on(args.on.clone());
     merge.evolve_schema = args.add_columns;
     for (option, text) in &args.clauses.0 {
@@ -77,7 +77,7 @@ fn clause(option: &str, text: &str) -> Result<MergeClause> {
 
 /// The rows that are merged: of a file, or else of a table.
 async fn source(
-    s: &Session,
+    s: &CommandContext,
     catalog: std::sync::Arc<dyn Catalog>,
     args: &MergeArgs,
     target: &SchemaRef,

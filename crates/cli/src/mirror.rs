@@ -6,12 +6,12 @@ use futures::TryStreamExt;
 use serde_json::json;
 
 use crate::args::Format;
-use crate::context::Session;
-use crate::exit::Ended;
+use crate::context::CommandContext;
+use crate::exit::ExitStatus;
 use crate::output::warn;
 use crate::report::{entry_json, iso};
 
-pub(crate) async fn status(s: &Session, check: bool) -> Result<Ended> {
+pub(crate) async fn status(s: &CommandContext, check: bool) -> Result<ExitStatus> {
     let catalog = s.catalog(false).await?;
     let mut status = Mirror::new(catalog, s.clock.clone()).status();
     let alert = s.settings.lag_alert_ms()?;
@@ -43,12 +43,12 @@ pub(crate) async fn status(s: &Session, check: bool) -> Result<Ended> {
     listing.end()?;
     if check && !alarms.is_empty() {
         alarms.iter().for_each(|alarm| warn(alarm));
-        return Ok(Ended::Found);
+        return Ok(ExitStatus::Found);
     }
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
-pub(crate) async fn checkpoint(s: &Session, name: &str) -> Result<Ended> {
+pub(crate) async fn checkpoint(s: &CommandContext, name: &str) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
     let done = s.mirror(&catalog)?.checkpoint(entry.id).await?;
     let mut out = s.output();
@@ -64,10 +64,10 @@ pub(crate) async fn checkpoint(s: &Session, name: &str) -> Result<Ended> {
             "isLast": done.is_last,
         }))?,
     }
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
-pub(crate) async fn repair(s: &Session, name: &str, chooses: bool) -> Result<Ended> {
+pub(crate) async fn repair(s: &CommandContext, name: &str, chooses: bool) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
     if chooses {
         let (name, place) = (&entry.name, &entry.location);
@@ -87,5 +87,5 @@ pub(crate) async fn repair(s: &Session, name: &str, chooses: bool) -> Result<End
             "checkpoint": done.checkpoint,
         }))?,
     }
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }

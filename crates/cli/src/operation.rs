@@ -7,29 +7,29 @@ use deltalakedb_table::{DeltaTable, Finished, Operation};
 use serde_json::Value;
 
 use crate::args::Format;
-use crate::context::Session;
-use crate::exit::Ended;
+use crate::context::CommandContext;
+use crate::exit::ExitStatus;
 use crate::report::{counted, entry_json, iso};
 
 /// Runs an operation on a table. `says` makes of its metrics what happened, or where nothing was committed, why.
 pub(crate) async fn run(
-    s: &Session,
+    s: &CommandContext,
     name: &str,
     operation: Operation,
     says: impl FnOnce(&TableEntry, &Finished) -> String,
-) -> Result<Ended> {
+) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
     run_on(s, catalog, entry, operation, says).await
 }
 
 /// The same on a table that was found.
 pub(crate) async fn run_on(
-    s: &Session,
+    s: &CommandContext,
     catalog: Arc<dyn Catalog>,
     entry: TableEntry,
     operation: Operation,
     says: impl FnOnce(&TableEntry, &Finished) -> String,
-) -> Result<Ended> {
+) -> Result<ExitStatus> {
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
     let finished = table.run(operation, &s.write_options()?).await?;
     let sentence = says(&entry, &finished);
@@ -38,12 +38,12 @@ pub(crate) async fn run_on(
 
 /// Publishes what was committed and prints how it ended.
 pub(crate) async fn report(
-    s: &Session,
+    s: &CommandContext,
     catalog: &Arc<dyn Catalog>,
     entry: TableEntry,
     finished: &Finished,
     sentence: &str,
-) -> Result<Ended> {
+) -> Result<ExitStatus> {
     let entry = match finished.committed {
         Some(_) => s.publish(catalog, &TableRef::Id(entry.id)).await?,
         None => entry,
@@ -54,7 +54,7 @@ pub(crate) async fn report(
             Some(committed) => format!("{sentence}, now at version {}", committed.version),
             None => format!("{sentence}: nothing was written"),
         })?;
-        return Ok(Ended::Done);
+        return Ok(ExitStatus::Done);
     }
     let mut document = entry_json(&entry);
     if let Some(committed) = &finished.committed {
@@ -64,7 +64,7 @@ pub(crate) async fn report(
     document["committed"] = finished.committed.is_some().into();
     document["metrics"] = finished.metrics.clone();
     out.document(&document)?;
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// `1 row was`, `2 rows were`.

@@ -12,13 +12,13 @@ use deltalakedb_table::{
 use serde_json::Value;
 
 use crate::args::{AlterChanges, Format, VacuumArgs, key_values};
-use crate::context::Session;
-use crate::exit::Ended;
+use crate::context::CommandContext;
+use crate::exit::ExitStatus;
 use crate::operation::{number, report, run, were};
 use crate::report::{counted, entry_json};
 use crate::rows::print_rows;
 
-pub(crate) async fn delete(s: &Session, name: &str, filter: Option<String>) -> Result<Ended> {
+pub(crate) async fn delete(s: &CommandContext, name: &str, filter: Option<String>) -> Result<ExitStatus> {
     let all = filter.is_none();
     run(s, name, Operation::Delete { filter }, |table, done| {
         let table = &table.name;
@@ -34,7 +34,12 @@ pub(crate) async fn delete(s: &Session, name: &str, filter: Option<String>) -> R
     .await
 }
 
-pub(crate) async fn update(s: &Session, name: &str, sets: &[String], filter: Option<String>) -> Result<Ended> {
+pub(crate) async fn update(
+    s: &CommandContext,
+    name: &str,
+    sets: &[String],
+    filter: Option<String>,
+) -> Result<ExitStatus> {
     let set: Vec<_> = sets.iter().map(|set| parse_assignments(set)).collect::<Result<_>>()?;
     if set.is_empty() {
         return Err(TxnLogError::invalid(
@@ -55,7 +60,12 @@ pub(crate) async fn update(s: &Session, name: &str, sets: &[String], filter: Opt
     .await
 }
 
-pub(crate) async fn optimize(s: &Session, name: &str, zorder: Vec<String>, size: Option<&str>) -> Result<Ended> {
+pub(crate) async fn optimize(
+    s: &CommandContext,
+    name: &str,
+    zorder: Vec<String>,
+    size: Option<&str>,
+) -> Result<ExitStatus> {
     let how = Optimize { zorder, target_size: size.map(bytes).transpose()?, ..Optimize::default() };
     run(s, name, Operation::Optimize(how), |table, done| match done.committed {
         None => format!("the files of {} are as they should be", table.name),
@@ -82,7 +92,7 @@ fn bytes(text: &str) -> Result<NonZeroU64> {
     size.ok_or_else(|| TxnLogError::invalid(format!("{text:?} is no size of a file: expected such as 256mb")))
 }
 
-pub(crate) async fn vacuum(s: &Session, args: VacuumArgs) -> Result<Ended> {
+pub(crate) async fn vacuum(s: &CommandContext, args: VacuumArgs) -> Result<ExitStatus> {
     let retain = args.retain.as_deref().map(|text| {
         let ms = duration_ms(text).and_then(|ms| u64::try_from(ms).ok());
         let wrong = || TxnLogError::invalid(format!("--retain takes a length of time such as 7d or 12h, not {text:?}"));
@@ -114,7 +124,7 @@ pub(crate) async fn vacuum(s: &Session, args: VacuumArgs) -> Result<Ended> {
         });
         document["files"] = gone.files.into();
         out.document(&document)?;
-        return Ok(Ended::Done);
+        return Ok(ExitStatus::Done);
     }
     if what.dry_run {
         gone.files.iter().try_for_each(|file| out.line(file))?;
@@ -136,10 +146,10 @@ pub(crate) async fn vacuum(s: &Session, args: VacuumArgs) -> Result<Ended> {
             entry.current_version
         ),
     })?;
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
-pub(crate) async fn restore(s: &Session, name: &str, to: At) -> Result<Ended> {
+pub(crate) async fn restore(s: &CommandContext, name: &str, to: At) -> Result<ExitStatus> {
     // A time means one version now and may mean another one later.
     let (catalog, entry) = s.table(name).await?;
     let version = catalog.reader(entry.id).snapshot(to).await?.version();
@@ -155,7 +165,7 @@ pub(crate) async fn restore(s: &Session, name: &str, to: At) -> Result<Ended> {
     report(s, &catalog, entry, &finished, &sentence).await
 }
 
-pub(crate) async fn alter(s: &Session, name: &str, changes: AlterChanges) -> Result<Ended> {
+pub(crate) async fn alter(s: &CommandContext, name: &str, changes: AlterChanges) -> Result<ExitStatus> {
     let (operations, what) = alterations(changes)?;
     let (catalog, entry) = s.table(name).await?;
     let options = s.write_options()?;
@@ -221,9 +231,9 @@ fn alterations(changes: AlterChanges) -> Result<(Vec<Operation>, String)> {
     Ok((operations, words.join(", ")))
 }
 
-pub(crate) async fn changes(s: &Session, name: &str, from: Version, to: Option<Version>) -> Result<Ended> {
+pub(crate) async fn changes(s: &CommandContext, name: &str, from: Version, to: Option<Version>) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
     let table = DeltaTable::open_in(catalog, &TableRef::Id(entry.id)).await?;
     print_rows(&mut s.output(), table.changes(from, to).await?).await?;
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }

@@ -52,7 +52,7 @@ impl Output {
 
     /// Begins a listing with these columns.
     pub(crate) fn listing(&mut self, columns: Vec<String>) -> Listing<'_> {
-        Listing { columns, rows: 0, limit: None, table: HeldTable::default(), output: self }
+        Listing { columns, rows: 0, limit: None, table: BufferedTable::default(), output: self }
     }
 
     /// Begins the rows of a result. There may be many of them, so a table shows the first ones and counts the others.
@@ -115,7 +115,7 @@ pub(crate) struct Listing<'a> {
     rows: u64,
     /// Rows beyond it are counted and not printed.
     limit: Option<u64>,
-    table: HeldTable,
+    table: BufferedTable,
     output: &'a mut Output,
 }
 
@@ -188,14 +188,14 @@ impl Listing<'_> {
 /// The rows of a table that are not printed yet. Columns are as wide as the widest cell among the first ones; a later
 /// cell that is wider widens its column from there on.
 #[derive(Default)]
-struct HeldTable {
+struct BufferedTable {
     rows: Vec<Vec<String>>,
     bytes: usize,
     /// None before the names of the columns are printed.
     widths: Option<Vec<usize>>,
 }
 
-impl HeldTable {
+impl BufferedTable {
     /// Holds a row; says whether these are enough.
     fn hold(&mut self, row: Vec<String>) -> bool {
         self.bytes += row.iter().map(String::len).sum::<usize>();
@@ -344,7 +344,7 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(&lines[..2], [" name  b", " r0    0"]);
         assert_eq!(lines[10_000], " r9999         9999");
-        let mut held = HeldTable::default();
+        let mut held = BufferedTable::default();
         assert!(held.hold(vec!["x".repeat(HELD_BYTES)]), "few large rows are not held either");
     }
 

@@ -7,8 +7,8 @@ use deltalakedb_mirror::{ExpireOptions, ExpiryCycle, Mirror};
 use futures::TryStreamExt;
 use serde_json::Value;
 
-use crate::context::Session;
-use crate::exit::Ended;
+use crate::context::CommandContext;
+use crate::exit::ExitStatus;
 use crate::expiry_report;
 use crate::output::warn;
 
@@ -16,7 +16,7 @@ const COLUMNS: [&str; 3] = ["name", "published", "result"];
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-pub(crate) async fn run(s: &Session, watch: bool) -> Result<Ended> {
+pub(crate) async fn run(s: &CommandContext, watch: bool) -> Result<ExitStatus> {
     let catalog = s.catalog(false).await?;
     let mirror = s.mirror(&catalog)?;
     if watch {
@@ -31,11 +31,11 @@ pub(crate) async fn run(s: &Session, watch: bool) -> Result<Ended> {
             let message = format!("{} of {} tables could not be published", all.failed.len(), all.tables);
             Err(TxnLogError::new(*first, message))
         }
-        None => Ok(Ended::Done),
+        None => Ok(ExitStatus::Done),
     }
 }
 
-async fn run_on(s: &Session, mirror: &Mirror) -> Result<Ended> {
+async fn run_on(s: &CommandContext, mirror: &Mirror) -> Result<ExitStatus> {
     let options = ExpireOptions {
         default: s.settings.retention()?,
         committer: s.write_options()?.committer(),
@@ -69,7 +69,7 @@ async fn run_on(s: &Session, mirror: &Mirror) -> Result<Ended> {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             interrupted = tokio::signal::ctrl_c() => {
-                return interrupted.map(|()| Ended::Done).map_err(|e| {
+                return interrupted.map(|()| ExitStatus::Done).map_err(|e| {
                     TxnLogError::new(ErrorKind::Internal, "the interrupt cannot be heard").with_source(e)
                 });
             }
@@ -106,14 +106,14 @@ async fn publish(mirror: &Mirror, mut tell: impl FnMut(Vec<Value>, bool) -> Resu
 }
 
 /// Ends some history, and lists what ended or failed.
-async fn end_history(s: &Session, cycle: &mut ExpiryCycle) -> Result<()> {
+async fn end_history(s: &CommandContext, cycle: &mut ExpiryCycle) -> Result<()> {
     let steps = cycle.slice().await?;
     let news = steps.iter().filter(|step| expiry_report::is_news(step));
     list(s, &expiry_report::COLUMNS, news.filter_map(|step| expiry_report::row_of_step(step, false)).collect())
 }
 
 /// Lists these rows, if there are any.
-fn list(s: &Session, columns: &[&str], rows: Vec<Vec<Value>>) -> Result<()> {
+fn list(s: &CommandContext, columns: &[&str], rows: Vec<Vec<Value>>) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }

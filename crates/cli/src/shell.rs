@@ -8,9 +8,9 @@ use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{Config, Editor};
 
-use crate::exit::Ended;
+use crate::exit::ExitStatus;
 use crate::output::warn;
-use crate::sql_session::Sql;
+use crate::sql_session::SqlRunner;
 
 const HELP: &str = "A statement ends with `;` and may go over several lines.
   SELECT … FROM t, t VERSION AS OF 3, t TIMESTAMP AS OF '2024-01-01', table_at('t', 3)
@@ -50,7 +50,7 @@ impl Shell {
         Ok(Self { editor, history, quiet })
     }
 
-    pub(crate) async fn run(mut self, sql: &mut Sql<'_>) -> Result<Ended> {
+    pub(crate) async fn run(mut self, sql: &mut SqlRunner<'_>) -> Result<ExitStatus> {
         if !self.quiet {
             warn("\\h shows help, \\q ends");
         }
@@ -72,7 +72,7 @@ impl Shell {
         if sql.session.close().await? {
             warn("the open transaction was rolled back");
         }
-        Ok(Ended::Done)
+        Ok(ExitStatus::Done)
     }
 
     /// Reads lines until they are statements.

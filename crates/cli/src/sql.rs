@@ -5,18 +5,18 @@ use std::io::{IsTerminal, Read};
 use deltalakedb_log::{Result, TxnLogError};
 use deltalakedb_table::Outlook;
 
-use crate::context::Session;
-use crate::exit::Ended;
+use crate::context::CommandContext;
+use crate::exit::ExitStatus;
 use crate::output::warn;
 use crate::shell::Shell;
-use crate::sql_session::Sql;
+use crate::sql_session::SqlRunner;
 
 /// Runs the statements; without any, those of standard input, or a shell where somebody types.
-pub(crate) async fn run(s: &Session, statements: Option<String>) -> Result<Ended> {
+pub(crate) async fn run(s: &CommandContext, statements: Option<String>) -> Result<ExitStatus> {
     let text = match statements {
         Some(text) => text,
         None if std::io::stdin().is_terminal() => {
-            let mut sql = Sql::open(s, false).await?;
+            let mut sql = SqlRunner::open(s, false).await?;
             return Shell::new(s.global.quiet)?.run(&mut sql).await;
         }
         None => {
@@ -28,7 +28,7 @@ pub(crate) async fn run(s: &Session, statements: Option<String>) -> Result<Ended
         }
     };
     // A catalog that is not there has no tables to query; one is made for the first table.
-    let mut sql = Sql::open(s, Outlook::of(&text)?.writes).await?;
+    let mut sql = SqlRunner::open(s, Outlook::of(&text)?.writes).await?;
     let ran = sql.run(&text).await;
     let rolled_back = sql.session.close().await;
     let rolled_back = rolled_back?;
@@ -37,7 +37,7 @@ pub(crate) async fn run(s: &Session, statements: Option<String>) -> Result<Ended
     }
     ran?;
     match rolled_back {
-        false => Ok(Ended::Done),
+        false => Ok(ExitStatus::Done),
         true => Err(TxnLogError::invalid("the transaction was rolled back: the statements end without COMMIT")),
     }
 }

@@ -6,19 +6,19 @@ use deltalakedb_log::commit::Committed;
 use deltalakedb_log::{Catalog, Result, TableRef};
 use deltalakedb_table::{Done, Outlook, SqlOptions, SqlResult, SqlSession};
 
-use crate::context::Session;
+use crate::context::CommandContext;
 use crate::report::counted;
 use crate::rows::Results;
 
 /// A session of SQL and what it prints.
-pub(crate) struct Sql<'a> {
-    s: &'a Session,
+pub(crate) struct SqlRunner<'a> {
+    s: &'a CommandContext,
     catalog: Arc<dyn Catalog>,
     pub(crate) session: SqlSession,
 }
 
-impl<'a> Sql<'a> {
-    pub(crate) async fn open(s: &'a Session, create: bool) -> Result<Self> {
+impl<'a> SqlRunner<'a> {
+    pub(crate) async fn open(s: &'a CommandContext, create: bool) -> Result<Self> {
         let catalog = s.catalog(create).await?;
         let warehouse = s.settings.get("warehouse").map(String::from);
         let options = SqlOptions { warehouse, write: s.write_options()? };
@@ -44,7 +44,7 @@ impl<'a> Sql<'a> {
 }
 
 /// Publishes what was committed, and names the tables and their versions.
-async fn publish(s: &Session, catalog: &Arc<dyn Catalog>, committed: &[Committed]) -> Result<Vec<String>> {
+async fn publish(s: &CommandContext, catalog: &Arc<dyn Catalog>, committed: &[Committed]) -> Result<Vec<String>> {
     let mut tables = Vec::with_capacity(committed.len());
     for c in committed {
         let entry = s.publish(catalog, &TableRef::Id(c.table)).await?;

@@ -9,19 +9,19 @@ use deltalakedb_log::{At, Catalog, ErrorKind, Result, TableEntry, TableName, Tab
 use deltalakedb_table::{DeltaTable, Operation, SaveMode, SchemaMode, Write, commit};
 
 use crate::args::{Evolution, Format, Mode, WriteArgs, key_values};
-use crate::context::Session;
-use crate::exit::Ended;
+use crate::context::CommandContext;
+use crate::exit::ExitStatus;
 use crate::input::{self, Columns};
 use crate::report::entry_json;
 
 pub(crate) async fn create(
-    s: &Session,
+    s: &CommandContext,
     name: &str,
     location: Option<&str>,
     schema: &str,
     partition_by: &[String],
     properties: &[String],
-) -> Result<Ended> {
+) -> Result<ExitStatus> {
     let name: TableName = name.parse()?;
     let schema = deltalakedb_table::parse_schema(schema)?;
     let properties = key_values(properties)?;
@@ -35,27 +35,27 @@ pub(crate) async fn create(
 }
 
 /// Publishes a table that has just been written, and says where it is.
-async fn committed(s: &Session, catalog: &Arc<dyn Catalog>, table: &TableRef) -> Result<Ended> {
+async fn committed(s: &CommandContext, catalog: &Arc<dyn Catalog>, table: &TableRef) -> Result<ExitStatus> {
     let entry = s.publish(catalog, table).await?;
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&format!("{} is at version {}", entry.name, entry.current_version))?,
         _ => out.document(&entry_json(&entry))?,
     }
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// Says why a table is as it was.
-fn unchanged(s: &Session, entry: &TableEntry, why: &str) -> Result<Ended> {
+fn unchanged(s: &CommandContext, entry: &TableEntry, why: &str) -> Result<ExitStatus> {
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&format!("{why}: nothing was written"))?,
         _ => out.document(&entry_json(entry))?,
     }
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
-pub(crate) async fn write(s: &Session, args: WriteArgs) -> Result<Ended> {
+pub(crate) async fn write(s: &CommandContext, args: WriteArgs) -> Result<ExitStatus> {
     let catalog = s.catalog(true).await?;
     let (mode, entry) = match (args.mode, s.find(catalog.as_ref(), &args.name).await?) {
         (_, None) => return create_with_rows(s, &catalog, args).await,
@@ -89,7 +89,7 @@ pub(crate) async fn write(s: &Session, args: WriteArgs) -> Result<Ended> {
     committed(s, &catalog, &TableRef::Id(entry.id)).await
 }
 
-async fn create_with_rows(s: &Session, catalog: &Arc<dyn Catalog>, args: WriteArgs) -> Result<Ended> {
+async fn create_with_rows(s: &CommandContext, catalog: &Arc<dyn Catalog>, args: WriteArgs) -> Result<ExitStatus> {
     let name: TableName = args.name.parse()?;
     if args.replace_where.is_some() || args.schema_mode.is_some() {
         return Err(TxnLogError::invalid(format!(

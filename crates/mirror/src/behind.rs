@@ -27,7 +27,7 @@ pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table:
         let hint = async { Ok(hint(store).await?.and_then(|hint| hinted(&hint))) };
         let (next, led_to, known) =
             futures::try_join!(next(catalog, &entry, store), hint, known(catalog, &entry, store))?;
-        if let (None, None, Known::Gone(last)) = (&next, led_to, &known)
+        if let (None, None, PublishedState::Gone(last)) = (&next, led_to, &known)
             && Listed::read(store).await?.is_empty()
         {
             return Err(nothing_left(&entry, *last, ErrorKind::Invalid));
@@ -36,8 +36,8 @@ pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table:
         let checkpoint = led_to.filter(|version| *version > entry.current_version);
         let beyond = next.or_else(|| Some((checkpoint?, "a checkpoint".into())));
         let other = match known {
-            Known::Other(version, what) => Some((version, what)),
-            Known::Gone(_) | Known::Same => None,
+            PublishedState::Other(version, what) => Some((version, what)),
+            PublishedState::Gone(_) | PublishedState::Same => None,
         };
         if beyond.is_none() && other.is_none() {
             return Ok(());
@@ -79,7 +79,7 @@ async fn next(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn ObjectStore
 }
 
 /// What stands in `_delta_log` where the catalog's newest published version and the next should be.
-enum Known {
+enum PublishedState {
     /// Nothing else: theirs, or of the next nothing yet.
     Same,
     /// Something else: the version, and what it is.
@@ -89,19 +89,19 @@ enum Known {
 }
 
 /// Looks for the versions that the catalog has. The beginning of what it has is what a try that was cut short left.
-async fn known(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn ObjectStore) -> Result<Known> {
+async fn known(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn ObjectStore) -> Result<PublishedState> {
     let next = entry.published_version.map_or(entry.base_version, |version| version + 1);
     let next = Some(next).filter(|version| *version <= entry.current_version);
-    let mut known = Known::Same;
+    let mut known = PublishedState::Same;
     for version in entry.published_version.into_iter().chain(next) {
         let path = commit_path(version);
         let reader = catalog.reader(entry.id);
         let (there, ours) = futures::try_join!(read(store, &path), reader.commit_bytes(version))?;
         match (there, ours) {
             (Some(there), Some(ours)) if !ours.starts_with(&there) => {
-                return Ok(Known::Other(version, describe(&path, &there)));
+                return Ok(PublishedState::Other(version, describe(&path, &there)));
             }
-            (None, _) if entry.published_version == Some(version) => known = Known::Gone(version),
+            (None, _) if entry.published_version == Some(version) => known = PublishedState::Gone(version),
             _ => {}
         }
     }

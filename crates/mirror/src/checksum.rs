@@ -18,12 +18,12 @@ use crate::put::read;
 
 /// What a checksum says of a version.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
+pub(crate) struct VersionChecksum {
     pub(crate) snapshot: Snapshot,
     sums: Growth,
 }
 
-impl Known {
+impl VersionChecksum {
     /// Reads a version: its sums from the checksum of the version before where that is ours, or else by counting.
     pub(crate) async fn read(reader: &dyn TxnLogReader, store: &dyn ObjectStore, version: Version) -> Result<Self> {
         let snapshot = reader.snapshot(At::Version(version)).await?;

@@ -15,7 +15,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 
-use crate::checksum::{self, Known};
+use crate::checksum::{self, VersionChecksum};
 use crate::commits;
 use crate::mirror::{LEASE_MS, Mirror};
 use crate::put::{Failure, commit_path, put_if_absent, time_of};
@@ -45,7 +45,7 @@ impl Mirror {
     /// Publishes everything a table has committed, and writes a checkpoint when one is due. While another process
     /// publishes it, that process does it. A checkpoint that fails is a warning, and is noted in the catalog.
     pub async fn publish(&self, table: TableId) -> Result<Published> {
-        let Done { mut published, entry, metadata } = self.publish_all(table).await?;
+        let PublishOutcome { mut published, entry, metadata } = self.publish_all(table).await?;
         self.checkpoint_if_due(&entry, metadata.as_ref(), &mut published).await?;
         if published.checkpoint.is_some() {
             // Who committed while the right to publish was held for the hint has left the work here.
@@ -88,14 +88,14 @@ impl Mirror {
         }
     }
 
-    async fn publish_all(&self, table: TableId) -> Result<Done> {
+    async fn publish_all(&self, table: TableId) -> Result<PublishOutcome> {
         let turns = self.turns(table);
         let looks = turns.looks();
         let mut memory = turns.publishing.lock().await;
         if let Some(entry) = memory.published_since(looks) {
             // Another task of this process looked while this one waited, and has published all that there was.
             let version = Some(entry.current_version);
-            return Ok(Done::of(Published { version, ..Published::default() }, entry, &memory));
+            return Ok(PublishOutcome::of(Published { version, ..Published::default() }, entry, &memory));
         }
         let (mut done, mut round, mut last) = (Published::default(), 0, None);
         loop {
@@ -126,7 +126,7 @@ impl Mirror {
                 memory.note_published(look, entry.clone());
             }
             if is_over || next > last || round > ROUNDS {
-                return Ok(Done::of(done, entry, &memory));
+                return Ok(PublishOutcome::of(done, entry, &memory));
             }
             if next >= entry.current_version {
                 // Something has come since the table was looked at.
@@ -136,7 +136,7 @@ impl Mirror {
             let Some(mut lease) = self.lease(table).await? else {
                 tracing::debug!(table = %entry.name, "another process has the lease to publish");
                 done.elsewhere = true;
-                return Ok(Done::of(done, entry, &memory));
+                return Ok(PublishOutcome::of(done, entry, &memory));
             };
             let result = self.publish_under(&mut lease, &entry, last, &mut memory, &mut done).await;
             let released = self.catalog.release_lease(&lease).await;
@@ -145,7 +145,7 @@ impl Mirror {
                 // Somebody else took over when this took too long, and goes on.
                 Err(e) if e.kind() == ErrorKind::Conflict => {
                     done.elsewhere = true;
-                    return Ok(Done::of(done, entry, &memory));
+                    return Ok(PublishOutcome::of(done, entry, &memory));
                 }
                 // A commit made while the lease was held found it taken and left the work here: look again.
                 result => result.and(released)?,
@@ -253,7 +253,7 @@ impl Mirror {
         entry: &TableEntry,
         commit: &Unpublished,
         memory: &Memory,
-    ) -> Result<Result<(Known, Bytes)>> {
+    ) -> Result<Result<(VersionChecksum, Bytes)>> {
         let version = commit.version;
         let store = self.store(entry)?;
         // While the store takes the commit, the catalog tells what its checksum says.
@@ -295,12 +295,17 @@ impl Mirror {
     }
 
     /// The checksum of a commit's version, and what it was made of.
-    async fn checksum(&self, entry: &TableEntry, commit: &Unpublished, memory: &Memory) -> Result<(Known, Bytes)> {
+    async fn checksum(
+        &self,
+        entry: &TableEntry,
+        commit: &Unpublished,
+        memory: &Memory,
+    ) -> Result<(VersionChecksum, Bytes)> {
         let actions = commit.parsed.as_deref().map_err(|e| TxnLogError::new(e.kind(), e.to_string()))?;
         let reader = self.catalog.reader(entry.id);
         let known = match memory.known.clone().filter(|known| known.version() + 1 == commit.version) {
             Some(before) => before.after(reader.as_ref(), actions).await?,
-            None => Known::read(reader.as_ref(), self.store(entry)?.as_ref(), commit.version).await?,
+            None => VersionChecksum::read(reader.as_ref(), self.store(entry)?.as_ref(), commit.version).await?,
         };
         let bytes = known.render(checksum::info(actions));
         Ok((known, bytes))
@@ -311,7 +316,7 @@ impl Mirror {
         &self,
         entry: &TableEntry,
         version: Version,
-        checksum: Result<(Known, Bytes)>,
+        checksum: Result<(VersionChecksum, Bytes)>,
         memory: &mut Memory,
         warnings: &mut Vec<String>,
     ) {
@@ -391,13 +396,13 @@ impl Unpublished {
 }
 
 /// What was published, and what decides whether a checkpoint is due.
-struct Done {
+struct PublishOutcome {
     published: Published,
     entry: TableEntry,
     metadata: Option<Metadata>,
 }
 
-impl Done {
+impl PublishOutcome {
     fn of(published: Published, entry: TableEntry, memory: &Memory) -> Self {
         let known = memory.known.as_ref().filter(|known| Some(known.version()) == published.version);
         let metadata = known.map(|known| known.snapshot.head.metadata.clone());

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use deltalakedb_log::{Commit, Durability, Result, TableEntry, Version};
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 
-use crate::checksum::{Known, info, path};
+use crate::checksum::{VersionChecksum, info, path};
 use crate::mirror::Mirror;
 use crate::put::read;
 
@@ -21,7 +21,7 @@ impl Mirror {
     /// Makes sure that the checksum of a version is right: one that says something else is deleted first.
     pub(crate) async fn mend_checksum(&self, table: &TableEntry, version: Version) -> Result<()> {
         let (reader, store) = (self.catalog.reader(table.id), self.store(table)?);
-        let known = Known::count(reader.as_ref(), version).await?;
+        let known = VersionChecksum::count(reader.as_ref(), version).await?;
         if let Some(there) = read(store.as_ref(), &path(version)).await? {
             if known.difference(&there).is_none() {
                 return Ok(());

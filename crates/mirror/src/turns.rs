@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use deltalakedb_log::{Location, TableEntry, TableId, Version};
 
-use crate::checksum::Known;
+use crate::checksum::VersionChecksum;
 
 /// The longest pause between two checkpoints that are due.
 const LONGEST_PAUSE_MS: i64 = 60_000;
@@ -81,7 +81,7 @@ impl Turns {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     /// The newest version published here.
-    pub(crate) known: Option<Known>,
+    pub(crate) known: Option<VersionChecksum>,
     /// Whether what had been published before was looked for.
     pub(crate) has_looked_back: bool,
     /// The number of the last look after which everything that it saw was published, and what it saw.

@@ -19,7 +19,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 
 use crate::checkpoint::{self, hint, hinted};
-use crate::checksum::{self, Known};
+use crate::checksum::{self, VersionChecksum};
 use crate::commits;
 use crate::divergence::beyond;
 use crate::mirror::Mirror;
@@ -252,7 +252,7 @@ impl Mirror {
         findings.extend(what.map(|what| Finding { version: published, what, mend }));
         for version in versions {
             let Some(there) = read(store.as_ref(), &checksum::path(version)).await? else { continue };
-            let what = Known::count(reader.as_ref(), version).await?.difference(&there);
+            let what = VersionChecksum::count(reader.as_ref(), version).await?.difference(&there);
             let file = format!("{version:020}.crc");
             let mend = match version == published {
                 true => format!("`dl mirror checkpoint {name}` writes it anew"),

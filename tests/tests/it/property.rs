@@ -18,7 +18,7 @@ use deltalakedb_log::{
 };
 use deltalakedb_mirror::Mirror;
 use deltalakedb_tests::{
-    Database, Named, catalog_with, databases, location, our_state, same_state, seeds, soak, their_state,
+    Database, SeedReport, catalog_with, databases, location, our_state, same_state, seeds, soak, their_state,
 };
 use fastrand::Rng;
 use futures::{StreamExt, TryStreamExt};
@@ -35,7 +35,7 @@ async fn random_histories_are_the_same_everywhere() {
     let count = everywhere.len();
     let runs = everywhere.into_iter().map(|(database, seed)| async move {
         tokio::spawn(async move {
-            let _named = Named::new(seed, database);
+            let _named = SeedReport::new(seed, database);
             run(seed, database).await
         })
         .await

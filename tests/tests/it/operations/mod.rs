@@ -25,7 +25,7 @@ use deltalakedb_log::{At, Catalog, Commit, Location, SystemClock, TableEntry, Ta
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{DeltaTable, MergeClause, Scan, plain};
 use deltalakedb_tests::{
-    Named, catalog, databases, lines, location, our_rows, our_state, python, repository, same_state, seeds, soak,
+    SeedReport, catalog, databases, lines, location, our_rows, our_state, python, repository, same_state, seeds, soak,
     their_rows, their_state,
 };
 use futures::{StreamExt, TryStreamExt};
@@ -53,7 +53,7 @@ async fn random_operations_do_here_what_they_do_in_delta_rs() {
         let (root, catalogs) = (root.clone(), catalogs.clone());
         async move {
             tokio::spawn(async move {
-                let _named = Named::new(seed, "everywhere");
+                let _named = SeedReport::new(seed, "everywhere");
                 sequence(seed, &root, &catalogs).await
             })
             .await

@@ -19,7 +19,7 @@ use deltalakedb_table::{Notices, Settings, WriteOptions};
 use crate::warnings::{Warning, warn};
 
 /// A catalog and what was set for it.
-pub(crate) struct Lake {
+pub(crate) struct CatalogConnection {
     pub(crate) uri: CatalogUri,
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) settings: Settings,
@@ -28,7 +28,7 @@ pub(crate) struct Lake {
     settling: Arc<AtomicBool>,
     stores: Arc<ConfiguredStores>,
     key: Key,
-    connection: SqlCatalog,
+    sql: SqlCatalog,
     /// Objects of Python that stand for it. Tables are none: they are opened by path, and end with their process.
     handles: AtomicUsize,
 }
@@ -45,31 +45,31 @@ pub(crate) enum Access {
 /// A URI and settings.
 type Key = (String, BTreeMap<String, String>);
 
-/// The lakes of a process: all tables of a catalog share one connection.
+/// The connections of a process: all tables of a catalog share one connection.
 #[derive(Default)]
-struct Lakes {
+struct Connections {
     /// Those that somebody uses.
-    open: HashMap<Key, Weak<Lake>>,
+    open: HashMap<Key, Weak<CatalogConnection>>,
     /// Those that were opened last stay open, though nobody uses them just now.
-    recent: VecDeque<Arc<Lake>>,
+    recent: VecDeque<Arc<CatalogConnection>>,
 }
 
 /// How long files that were published are left to the system before they are synced, many at a time.
 const SETTLE_AFTER: Duration = Duration::from_millis(500);
 
-/// How many lakes stay open that nobody uses.
+/// How many connections stay open that nobody uses.
 const RECENT: usize = 4;
 
-static LAKES: LazyLock<Mutex<Lakes>> = LazyLock::new(Mutex::default);
+static CONNECTIONS: LazyLock<Mutex<Connections>> = LazyLock::new(Mutex::default);
 
-impl Lake {
+impl CatalogConnection {
     /// The catalog at a URI, with settings beside those of the configuration. One that is not there yet is made, and an
     /// older one brought up to date, if `create` says so; where it says nothing, as the settings say.
     pub(crate) async fn connect(uri: &str, create: Option<bool>, own: &BTreeMap<String, String>) -> Result<Arc<Self>> {
         let parsed = CatalogUri { table: None, ..named(uri)? };
         let key = (parsed.to_string(), own.clone());
-        if let Some(lake) = lakes().open.get(&key).and_then(Weak::upgrade) {
-            return Ok(lake);
+        if let Some(connection) = connections().open.get(&key).and_then(Weak::upgrade) {
+            return Ok(connection);
         }
         let file = std::env::var_os("DELTALAKEDB_CONFIG").filter(|file| !file.is_empty());
         let own: Vec<_> = own.iter().map(|(k, v)| format!("{k}={v}")).collect();
@@ -86,8 +86,8 @@ impl Lake {
             postgres: settings.postgres()?,
             ..defaults
         };
-        let connection = SqlCatalog::connect(&parsed, options).await?;
-        let catalog: Arc<dyn Catalog> = Arc::new(connection.clone());
+        let sql = SqlCatalog::connect(&parsed, options).await?;
+        let catalog: Arc<dyn Catalog> = Arc::new(sql.clone());
         let stores = Arc::new(ConfiguredStores::default());
         let mut mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock))
             .with_stores(stores.clone())
@@ -98,18 +98,18 @@ impl Lake {
             mirror = mirror.with_checkpoint_interval(versions);
         }
         let (of, handles, settling) = (key.clone(), AtomicUsize::new(0), Arc::default());
-        let lake =
-            Arc::new(Self { uri: parsed, catalog, settings, mirror, settling, stores, key: of, connection, handles });
-        let mut lakes = lakes();
+        let connection =
+            Arc::new(Self { uri: parsed, catalog, settings, mirror, settling, stores, key: of, sql, handles });
+        let mut connections = connections();
         // Another thread may have connected meanwhile.
-        if let Some(lake) = lakes.open.get(&key).and_then(Weak::upgrade) {
-            return Ok(lake);
+        if let Some(connection) = connections.open.get(&key).and_then(Weak::upgrade) {
+            return Ok(connection);
         }
-        lakes.open.retain(|_, lake| lake.strong_count() > 0);
-        lakes.open.insert(key, Arc::downgrade(&lake));
-        lakes.recent.push_front(lake.clone());
-        lakes.recent.truncate(RECENT);
-        Ok(lake)
+        connections.open.retain(|_, connection| connection.strong_count() > 0);
+        connections.open.insert(key, Arc::downgrade(&connection));
+        connections.recent.push_front(connection.clone());
+        connections.recent.truncate(RECENT);
+        Ok(connection)
     }
 
     /// The same with no settings of its own.
@@ -131,7 +131,7 @@ impl Lake {
     pub(crate) async fn configured(access: Access) -> Result<Option<Arc<Self>>> {
         let Some(uri) = catalog_in_environment()? else { return Ok(None) };
         match Self::open(&uri, access).await {
-            Ok(lake) => Ok(Some(lake)),
+            Ok(connection) => Ok(Some(connection)),
             Err(e) if access == Access::Read && e.kind() == ErrorKind::NotFound && named(&uri)?.is_embedded() => {
                 Ok(None)
             }
@@ -158,14 +158,14 @@ impl Lake {
     /// Ends the connections. Whoever connects again gets new ones; tables that were opened before fail.
     pub(crate) async fn close(&self) {
         {
-            let mut lakes = lakes();
-            lakes.open.remove(&self.key);
-            lakes.recent.retain(|lake| lake.key != self.key);
+            let mut connections = connections();
+            connections.open.remove(&self.key);
+            connections.recent.retain(|connection| connection.key != self.key);
         }
         if let Err(e) = self.mirror.settle().await {
             tracing::warn!("what was published is not recorded, the next publishing does it: {e}");
         }
-        self.connection.close().await;
+        self.sql.close().await;
     }
 
     /// Whether it is the catalog at a place.
@@ -329,6 +329,6 @@ pub(crate) fn names_no_table(uri: &str) -> TxnLogError {
     TxnLogError::invalid(format!("{uri} is a catalog and names no table: add ?table=NAME"))
 }
 
-fn lakes() -> MutexGuard<'static, Lakes> {
-    LAKES.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+fn connections() -> MutexGuard<'static, Connections> {
+    CONNECTIONS.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
