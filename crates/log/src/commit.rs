@@ -9,27 +9,27 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::action::{Action, Add, Commit, CommitInfo, Metadata, Protocol, Remove, Version};
+use crate::commit_info::ICT;
 use crate::entry::MirrorState;
 use crate::error::{Result, Subject, TxnLogError};
 use crate::features;
+use crate::future_times::TimeLeap;
 use crate::history::{CommitTime, TimeSource};
 use crate::ids::{CommitId, TableId, TableName};
-use crate::lifecycle::name_taken;
-use crate::location::Location;
 use crate::object::Object;
 use crate::owner::{TableOwner, check_owner};
 use crate::path::{FileKey, PathKey, SetHash};
 use crate::predicate::Predicate;
 use crate::schema::Schema;
-use crate::snapshot::{At, Changes};
-use crate::stamp::{Stamp, TimeLeap};
+use crate::snapshot::Changes;
+use crate::stamp::Stamp;
 use crate::transaction_error::TxnLogTransactionError;
 use crate::verbatim::VerbatimCommit;
 
+pub use crate::commit_info::{Group, OUR_KEY, catalog_of, id_of};
 pub use crate::conflict::{Conflict, ConflictKind, WinningCommit};
-
-/// The member of `commitInfo` that is ours: catalog, epoch, the table's id and name, and the group the commit belongs to.
-pub const OUR_KEY: &str = "deltalakedb";
+pub use crate::entry::NewTable;
+pub use crate::time_travel::{base_not_held, only_its_result, resolve};
 
 /// The version a commit builds on.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,17 +43,6 @@ pub enum Base {
     /// Nothing is committed to this table: the others of the transaction are, if nothing that was read of this table at
     /// this version has changed since.
     ReadAt(Version),
-}
-
-/// Name and place of a table to be registered.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewTable {
-    /// Its name, free among live tables.
-    pub name: TableName,
-    /// Where it is, free among live tables.
-    pub location: Location,
-    /// Who alone commits to it; everybody, without one.
-    pub owner: Option<TableOwner>,
 }
 
 impl Base {
@@ -74,22 +63,6 @@ impl Base {
                 "a verbatim commit is made for one version and cannot become another: give the exact base",
             )),
         }
-    }
-}
-
-impl NewTable {
-    /// A table that everybody may commit to.
-    pub fn new(name: TableName, location: Location) -> Self {
-        Self { name, location, owner: None }
-    }
-
-    /// The error when a table of that name, at that place, is in the way.
-    pub fn taken_by(&self, name: &TableName, location: &Location) -> Option<TxnLogError> {
-        if *name == self.name {
-            return Some(name_taken(name, location));
-        }
-        let what = || format!("the table at {location} is in the catalog already, as {name}");
-        (location.key() == self.location.key()).then(|| TxnLogError::new(crate::ErrorKind::AlreadyExists, what()))
     }
 }
 
@@ -605,13 +578,6 @@ fn live_beside<'l>(
     })
 }
 
-/// The error of a request whose base is so old that the commits after it are not all held.
-pub fn base_not_held(table: &TableName, base: Version) -> TxnLogError {
-    TxnLogError::invalid(format!(
-        "the commit builds on version {base} of {table}, and not all commits since are retained: read the table again"
-    ))
-}
-
 /// What no Delta commit may say (PROTOCOL.md, "Actions"), whoever came first. Gives protocol and metadata after it.
 fn check_legal<'a>(
     request: &CommitRequest,
@@ -768,9 +734,6 @@ fn stamped<'a>(
         });
     (info.clone(), std::iter::once(Action::CommitInfo(info)).chain(rest))
 }
-
-/// The property of tables with in-commit timestamps.
-pub(crate) const ICT: &str = "delta.enableInCommitTimestamps";
 
 struct InfoFacts {
     committed_at: i64,
@@ -937,38 +900,6 @@ pub fn later_than(name: &TableName, version: Version, before: Option<i64>, own: 
     })
 }
 
-/// The id of the catalog that made a commit, from its `commitInfo`; `None` where it was none of ours.
-pub fn catalog_of(info: &CommitInfo) -> Option<String> {
-    info.0.get::<Object>(OUR_KEY)?.get("catalogId")
-}
-
-/// The id of a commit that a catalog of ours made, from its `commitInfo`; `None` for any other.
-pub fn id_of(info: &CommitInfo) -> Option<CommitId> {
-    info.0.get::<Object>(OUR_KEY)?.raw("catalogId")?;
-    info.0.get::<String>("txnId")?.parse().ok()
-}
-
-/// The transaction over several tables that a commit belongs to, as its `commitInfo` has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
-    /// The catalog that committed it.
-    pub catalog: String,
-    /// What all its commits share.
-    pub id: String,
-    /// The names of all tables that it changed.
-    pub participants: Vec<TableName>,
-}
-
-impl Group {
-    /// From `commitInfo`; `None` where the commit is alone.
-    pub fn of(info: &CommitInfo) -> Option<Self> {
-        let ours = info.0.get::<Object>(OUR_KEY)?;
-        let participants = ours.get::<Vec<String>>("participants")?;
-        let participants = participants.iter().filter_map(|name| name.parse().ok()).collect();
-        Some(Self { catalog: ours.get("catalogId")?, id: ours.get("groupId")?, participants })
-    }
-}
-
 /// The error of a load that would take in the part of one table in a transaction, and not that of another.
 pub fn half_of_a_group(name: &TableName, version: Version, other: &TableName) -> TxnLogError {
     TxnLogError::invalid(format!(
@@ -989,45 +920,4 @@ pub fn fenced(name: &TableName) -> TxnLogError {
         crate::ErrorKind::Conflict,
         format!("another process publishes {name} now: it goes on where this one stopped"),
     )
-}
-
-/// The version meant by `at`, given the oldest and newest retained version (with their times) and a way to find the newest
-/// version at or before a time.
-pub fn resolve(
-    name: &str,
-    at: At,
-    oldest: Option<(Version, i64)>,
-    newest: Option<(Version, i64)>,
-    at_or_before: impl FnOnce(i64) -> Option<Version>,
-) -> Result<Version> {
-    let (Some((base, base_time)), Some((head, _))) = (oldest, newest) else {
-        return Err(TxnLogError::not_found(format!("{name} has no versions")).about(Subject::Version));
-    };
-    match at {
-        At::Latest => Ok(head),
-        At::Version(v) if v > head => {
-            let message = format!("{name} has no version {v}: its newest is {head}");
-            Err(TxnLogError::not_found(message).about(Subject::Version))
-        }
-        At::Version(v) if v < base => Err(below_base(name, &format!("version {v}"), base)),
-        At::Version(v) => Ok(v),
-        At::Timestamp(ms) if ms < base_time => {
-            Err(below_base(name, &format!("state of {}", crate::time::format_ms(ms)), base))
-        }
-        At::Timestamp(ms) => at_or_before(ms).ok_or_else(|| below_base(name, "state of that time", base)),
-    }
-}
-
-/// The error of whoever asks for the commit of a version that is retained without its bytes.
-pub fn only_its_result(table: &str, version: Version) -> TxnLogError {
-    let message = format!(
-        "the changes of version {version} of {table} are not retained, only their result: begin at {}",
-        version.saturating_add(1)
-    );
-    TxnLogError::not_found(message).about(Subject::Version)
-}
-
-fn below_base(name: &str, what: &str, base: Version) -> TxnLogError {
-    let message = format!("{name} has no {what}: the oldest version that is retained is {base}");
-    TxnLogError::not_found(message).about(Subject::Version)
 }

@@ -7,13 +7,15 @@
 use bytes::Bytes;
 
 use crate::action::{Action, Commit, DeletionVector, MAX_COMMIT_BYTES, Metadata, Protocol, Version};
-use crate::commit::{Base, CommitRequest, Content, Current, ICT, catalog_of, later_than};
+use crate::commit::{Base, CommitRequest, Content, Current, later_than};
+use crate::commit_info::{ICT, catalog_of};
 use crate::error::{Result, Subject, TxnLogError};
 use crate::features;
+use crate::future_times::is_ahead;
 use crate::history::{CommitTime, TimeSource};
 use crate::ids::{CommitId, TableId, TableName};
 use crate::path::{absolute_path, canonical_path, leaves_its_table};
-use crate::stamp::{Stamp, is_ahead};
+use crate::stamp::Stamp;
 use crate::time::format_ms;
 
 /// The exact bytes of a commit, and the time that whoever brought it says it has.
