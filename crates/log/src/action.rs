@@ -13,7 +13,6 @@ use serde_json::value::RawValue;
 
 use crate::error::{Result, TxnLogError};
 use crate::object::{Fields, Object};
-use crate::path::FileKey;
 
 /// A version of a table: 0 for its first commit, then one more for each.
 pub type Version = u64;
@@ -198,13 +197,6 @@ pub struct Add {
     pub extra: Object,
 }
 
-impl Add {
-    /// The identity of the logical file.
-    pub fn key(&self) -> FileKey {
-        FileKey::new(&self.path, self.deletion_vector.as_ref())
-    }
-}
-
 /// The remove action: a data file is no longer part of the table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Remove {
@@ -235,11 +227,6 @@ pub struct Remove {
 }
 
 impl Remove {
-    /// The identity of the logical file.
-    pub fn key(&self) -> FileKey {
-        FileKey::new(&self.path, self.deletion_vector.as_ref())
-    }
-
     /// The remove of a live file.
     pub fn of(add: &Add, deletion_timestamp: i64, data_change: bool) -> Self {
         Self {

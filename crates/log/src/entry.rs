@@ -1,6 +1,7 @@
-//! A table as a catalog lists it.
+//! A table as a catalog lists it, and as it is registered.
 
 use crate::action::Version;
+use crate::error::{ErrorKind, TxnLogError};
 use crate::ids::{TableId, TableName};
 use crate::location::Location;
 use crate::owner::TableOwner;
@@ -26,6 +27,33 @@ pub struct TableEntry {
     pub published_version: Option<Version>,
     /// Whether publishing goes on or has stopped.
     pub mirror: MirrorState,
+}
+
+/// Name and place of a table to be registered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewTable {
+    /// Its name, free among live tables.
+    pub name: TableName,
+    /// Where it is, free among live tables.
+    pub location: Location,
+    /// Who alone commits to it; everybody, without one.
+    pub owner: Option<TableOwner>,
+}
+
+impl NewTable {
+    /// A table that everybody may commit to.
+    pub fn new(name: TableName, location: Location) -> Self {
+        Self { name, location, owner: None }
+    }
+
+    /// The error when a table of that name, at that place, is in the way.
+    pub fn taken_by(&self, name: &TableName, location: &Location) -> Option<TxnLogError> {
+        if *name == self.name {
+            return Some(name_taken(name, location));
+        }
+        let what = || format!("the table at {location} is in the catalog already, as {name}");
+        (location.key() == self.location.key()).then(|| TxnLogError::new(ErrorKind::AlreadyExists, what()))
+    }
 }
 
 /// How a table is asked for.
@@ -62,4 +90,10 @@ impl MirrorState {
         };
         *now == seen.mirror && !is_ours_now
     }
+}
+
+/// The error of whoever gives a table a name that one has.
+pub fn name_taken(name: &TableName, by: &Location) -> TxnLogError {
+    let message = format!("there is a table {name} already, at {by}: choose another name");
+    TxnLogError::new(ErrorKind::AlreadyExists, message)
 }

@@ -9,12 +9,12 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::action::Version;
-use crate::commit;
 use crate::entry::TableEntry;
 use crate::error::{Result, TxnLogError};
 use crate::ids::{TableId, TableName};
 use crate::snapshot::At;
 use crate::time::format_ms;
+use crate::time_travel;
 
 /// Holds of versions.
 ///
@@ -95,7 +95,7 @@ impl Hold {
         }
         self.check_until(now_ms)?;
         let (base, head) = ((table.base_version, 0), (table.current_version, table.current_timestamp));
-        commit::resolve(&table.name.to_string(), At::Version(self.version), Some(base), Some(head), |_| None)?;
+        time_travel::resolve(&table.name.to_string(), At::Version(self.version), Some(base), Some(head), |_| None)?;
         Ok(())
     }
 

@@ -11,9 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::action::Version;
-use crate::catalog::Catalog;
-use crate::commit::NewTable;
-use crate::entry::{TableEntry, TableRef};
+use crate::entry::{NewTable, TableEntry};
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::ids::{TableId, TableName};
 use crate::location::Location;
@@ -22,6 +20,9 @@ use crate::owner::{Committer, TableOwner};
 use crate::reader::TxnLogReader;
 use crate::retention::COMMIT_IDS_MS;
 use crate::time::format_ms;
+
+pub use crate::entry::name_taken;
+pub use crate::lookup::find_dropped;
 
 /// What becomes of a catalog's tables.
 ///
@@ -350,20 +351,6 @@ impl InactiveTable {
     }
 }
 
-/// The table of that name that was dropped last and can be undropped; or else one of that name that cannot be, which
-/// [`TableLifecycle::undrop_table`] refuses with what became of it.
-pub async fn find_dropped(catalog: &dyn Catalog, name: &TableName) -> Result<InactiveTable> {
-    let mut tables = catalog.inactive_named(name).await?;
-    let found = tables.iter().position(|table| table.state == TableState::Dropped).unwrap_or(0);
-    if found < tables.len() {
-        return Ok(tables.swap_remove(found));
-    }
-    Err(TxnLogError::not_found(match catalog.find(&TableRef::Name(name.clone())).await? {
-        Some(_) => format!("the table {name} is not dropped"),
-        None => format!("no table {name} was dropped: `dl tables --dropped` lists those that were"),
-    }))
-}
-
 /// The error for an id that no live table has. `place` is what the catalog is called.
 pub fn no_table(id: TableId, place: &str, inactive: Option<&InactiveTable>) -> TxnLogError {
     match inactive.filter(|table| table.state != TableState::Loading) {
@@ -403,12 +390,6 @@ pub fn check_drop(entry: &TableEntry, drop: &DropTable) -> Result<()> {
             entry.location
         ),
     ))
-}
-
-/// The error of whoever gives a table a name that one has.
-pub fn name_taken(name: &TableName, by: &Location) -> TxnLogError {
-    let message = format!("there is a table {name} already, at {by}: choose another name");
-    TxnLogError::new(ErrorKind::AlreadyExists, message)
 }
 
 #[cfg(test)]

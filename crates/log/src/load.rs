@@ -6,14 +6,13 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 use crate::action::Version;
-use crate::commit::NewTable;
-use crate::entry::TableEntry;
-use crate::error::{Result, TxnLogError};
+use crate::entry::{NewTable, TableEntry};
+use crate::error::Result;
 use crate::history::HistoryItem;
 use crate::ids::{TableId, TableName};
 use crate::location::Location;
-use crate::stamp::is_ahead;
-use crate::time::format_ms;
+
+pub use crate::future_times::FutureTimes;
 
 /// Loads history that is valid already into a catalog.
 ///
@@ -65,41 +64,6 @@ pub struct HistoryLoad<'a> {
 impl fmt::Debug for HistoryLoad<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HistoryLoad").field("table", &self.table).field("new", &self.new).finish_non_exhaustive()
-    }
-}
-
-/// What is done with history whose times are [ahead](crate::stamp::is_ahead) of the catalog's clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FutureTimes {
-    /// It is refused: every later version would get a time in the future, too.
-    #[default]
-    Refuse,
-    /// It is taken as it is.
-    Accept,
-}
-
-impl FutureTimes {
-    /// Refuses a version whose time leaps ahead of the catalog's clock, unless such times are accepted. One that is a
-    /// millisecond after the version before it does not leap: files of a log that were copied at once have one time, and
-    /// are told apart so.
-    pub fn check(
-        self,
-        table: &TableName,
-        version: Version,
-        before: Option<i64>,
-        time_ms: i64,
-        now_ms: i64,
-    ) -> Result<()> {
-        let leaps = before.is_none_or(|before| time_ms > before.saturating_add(1));
-        if self == Self::Accept || !is_ahead(time_ms, now_ms) || !leaps {
-            return Ok(());
-        }
-        Err(TxnLogError::invalid(format!(
-            "version {version} of {table} has the time {}, and the catalog's clock says {}: every later version would be \
-             in the future, too; check the clock, or accept such times with import.future_times=accept",
-            format_ms(time_ms),
-            format_ms(now_ms)
-        )))
     }
 }
 

@@ -132,6 +132,13 @@ impl Location {
     }
 }
 
+impl PlaceKey {
+    /// The same place with every link in it followed, as the file system is now.
+    pub fn resolved(&self) -> Self {
+        Location::stored(self.as_str()).map_or_else(|_| self.clone(), |place| place.resolved().key())
+    }
+}
+
 /// Whether a URL names a user or a password. In Azure's `abfss://container@account` the user is a container.
 fn has_credentials(url: &Url) -> bool {
     let azure = matches!(url.scheme(), "az" | "azure" | "adl" | "abfs" | "abfss");

@@ -7,7 +7,7 @@ use crate::entry::{TableEntry, TableRef};
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::file::FileTxnLogReader;
 use crate::ids::{TableId, TableName};
-use crate::lifecycle::{TableState, no_table};
+use crate::lifecycle::{InactiveTable, TableState, no_table};
 use crate::location::Location;
 use crate::reader::TxnLogReader;
 use crate::stores::Stores;
@@ -42,6 +42,20 @@ pub async fn require(catalog: &dyn Catalog, table: &TableRef) -> Result<TableEnt
             Err(TxnLogError::not_found(format!("there is no table {name} in {place}: {hint}")))
         }
     }
+}
+
+/// The table of that name that was dropped last and can be undropped; or else one of that name that cannot be, which
+/// [`TableLifecycle::undrop_table`](crate::TableLifecycle::undrop_table) refuses with what became of it.
+pub async fn find_dropped(catalog: &dyn Catalog, name: &TableName) -> Result<InactiveTable> {
+    let mut tables = catalog.inactive_named(name).await?;
+    let found = tables.iter().position(|table| table.state == TableState::Dropped).unwrap_or(0);
+    if found < tables.len() {
+        return Ok(tables.swap_remove(found));
+    }
+    Err(TxnLogError::not_found(match catalog.find(&TableRef::Name(name.clone())).await? {
+        Some(_) => format!("the table {name} is not dropped"),
+        None => format!("no table {name} was dropped: `dl tables --dropped` lists those that were"),
+    }))
 }
 
 /// An error where a new table at `location` would be inside a table of the catalog, or around one: vacuum of the outer

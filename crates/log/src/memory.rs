@@ -9,12 +9,11 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::action::{Action, Add, Commit, DomainMetadata, Metadata, Protocol, Remove, Txn, Version};
-use crate::catalog::{Catalog, ComparedTables, Point};
-use crate::commit::{
-    self, Base, CommitRequest, Committed, ConflictChecker, Content, Current, Group, Outcome, Prepared, WinningCommit,
-};
-use crate::entry::{MirrorState, TableEntry, TableRef};
+use crate::catalog::{Catalog, ComparedTables};
+use crate::commit::{self, Base, CommitRequest, Committed, ConflictChecker, Content, Current, Group, WinningCommit};
+use crate::entry::{MirrorState, NewTable, TableEntry};
 use crate::error::{ErrorKind, Result, TxnLogError};
+use crate::future_times::{TimeLeap, is_ahead};
 use crate::history::CommitTime;
 use crate::holds::Hold;
 use crate::ids::{Clock, CommitId, TableId, TableName};
@@ -24,13 +23,13 @@ use crate::mirror::{Artifact, Lease, MirrorFailure};
 use crate::owner::{TableOwner, check_owner};
 use crate::path::{FileKey, PathKey, SetHash};
 use crate::place::PlaceKey;
-use crate::reader::{TxnLogReader, TxnLogWriter};
+use crate::reader::TxnLogReader;
 use crate::retention::Retention;
 use crate::snapshot::{At, Changes, Head};
-use crate::stamp::{self, Stamp, TimeLeap};
 use crate::verbatim::{StoredAlready, is_stored};
 
 mod administration;
+mod catalog;
 mod expiry;
 mod holds;
 mod lifecycle;
@@ -103,8 +102,16 @@ impl MemoryCatalog {
     /// An empty catalog that takes time and ids from `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let (id, epoch) = (clock.new_uuid(), Arc::new(Mutex::new(clock.new_uuid())));
-        let (tables, namespaces, retention) = (Arc::default(), Arc::default(), Arc::default());
-        Self { id, epoch, clock, compared: Arc::default(), tables, namespaces, stored: Arc::default(), retention }
+        Self {
+            id,
+            epoch,
+            clock,
+            compared: Arc::default(),
+            tables: Arc::default(),
+            namespaces: Arc::default(),
+            stored: Arc::default(),
+            retention: Arc::default(),
+        }
     }
 
     fn epoch(&self) -> MutexGuard<'_, Uuid> {
@@ -135,7 +142,7 @@ fn taken(what: String) -> Result<()> {
 }
 
 /// Refuses a name or a place that is taken, by another table than `own`.
-fn check_free(tables: &BTreeMap<TableId, Table>, new: &crate::commit::NewTable, own: Option<TableId>) -> Result<()> {
+fn check_free(tables: &BTreeMap<TableId, Table>, new: &NewTable, own: Option<TableId>) -> Result<()> {
     let mut others = tables.iter().filter(|(id, _)| Some(**id) != own);
     let taken = |(id, t): (&TableId, &Table)| t.described(*id).in_the_way_of(new);
     others.find_map(taken).map_or(Ok(()), Err)?;
@@ -165,7 +172,7 @@ fn live(tables: &mut BTreeMap<TableId, Table>, id: TableId) -> Result<&mut Table
 }
 
 impl Table {
-    fn new(new: &crate::commit::NewTable, stored: &Arc<AtomicU64>) -> Self {
+    fn new(new: &NewTable, stored: &Arc<AtomicU64>) -> Self {
         Self {
             name: new.name.clone(),
             location: new.location.clone(),
@@ -192,7 +199,7 @@ impl Table {
         }
     }
 
-    fn loading(new: &crate::commit::NewTable, stored: &Arc<AtomicU64>) -> Self {
+    fn loading(new: &NewTable, stored: &Arc<AtomicU64>) -> Self {
         Self { state: TableState::Loading, ..Self::new(new, stored) }
     }
 
@@ -280,7 +287,7 @@ impl Table {
 
     /// The first version whose time is ahead of the clock, where the newest is.
     fn leap(&self, now_ms: i64) -> Option<TimeLeap> {
-        let ahead = |stored: &Stored| stamp::is_ahead(stored.time.ms, now_ms);
+        let ahead = |stored: &Stored| is_ahead(stored.time.ms, now_ms);
         let (version, stored) = self.versions.iter().find(|(_, stored)| ahead(stored))?;
         Some(TimeLeap { version: *version, timestamp: stored.time.ms, now_ms })
     }
@@ -360,147 +367,9 @@ impl Table {
     }
 }
 
-#[async_trait]
-impl Catalog for MemoryCatalog {
-    async fn identity(&self) -> Result<(Uuid, Uuid)> {
-        Ok((self.id, *self.epoch()))
-    }
-
-    async fn now_ms(&self) -> Result<i64> {
-        Ok(self.clock.now_ms())
-    }
-
-    fn compared(&self) -> &ComparedTables {
-        &self.compared
-    }
-
-    fn describe(&self) -> String {
-        DESCRIPTION.into()
-    }
-
-    async fn find(&self, table: &TableRef) -> Result<Option<TableEntry>> {
-        Ok(self.entries().into_iter().find(|t| match table {
-            TableRef::Id(id) => t.id == *id,
-            TableRef::Name(name) => t.name == *name,
-            TableRef::Location(location) => t.location.is_place_of(location),
-        }))
-    }
-
-    async fn point(&self) -> Result<Point> {
-        // Under the lock: no commit is stored by half.
-        let _tables = self.lock();
-        Ok(Point(self.stored.load(Ordering::Relaxed).to_string()))
-    }
-
-    async fn find_at(&self, table: &TableRef, Point(point): &Point) -> Result<Option<TableEntry>> {
-        let point: u64 = point.parse().map_err(|_| TxnLogError::invalid("a point of another catalog"))?;
-        let Some(entry) = self.find(table).await? else { return Ok(None) };
-        self.with(entry.id, |t| {
-            let then = t.versions.iter().rev().find(|(_, stored)| stored.number < point);
-            Ok(then.map(|(version, stored)| TableEntry {
-                current_version: *version,
-                current_timestamp: stored.time.ms,
-                ..entry
-            }))
-        })
-    }
-
-    async fn begin(&self, tables: &[TableId]) -> Result<Vec<Head>> {
-        let mut all = self.lock();
-        let head = |id: &TableId| {
-            let table = live(&mut all, *id)?;
-            table.head_at(table.resolve(At::Latest)?)
-        };
-        tables.iter().map(head).collect()
-    }
-
-    fn reader(&self, table: TableId) -> Arc<dyn TxnLogReader> {
-        Arc::new(reader::MemoryTxnLog::new(self.clone(), table, TableState::Live))
-    }
-
-    async fn commit_all(&self, requests: Vec<CommitRequest>) -> Result<Outcome> {
-        commit::check_group(&requests)?;
-        let mut tables = self.lock();
-        let known =
-            requests.iter().filter_map(|r| tables.get(&r.table)?.known(r).transpose()).collect::<Result<_>>()?;
-        if let Some(outcome) = commit::already_committed(&requests, known)? {
-            return Ok(outcome);
-        }
-        let now_ms = self.clock.now_ms();
-        let mut new_tables = BTreeMap::new();
-        let mut currents = Vec::new();
-        for request in &requests {
-            let name = match &request.base {
-                Base::Create(new) => Some(&new.name),
-                _ => tables.get(&request.table).map(|table| &table.name),
-            };
-            if let Some(name) = name {
-                references::check_sources(&tables, name, request.actions().iter().filter_map(Action::as_add))?;
-            }
-            let table = match &request.base {
-                Base::Create(new) => {
-                    check_free(&tables, new, None)?;
-                    if let Some(own) = tables.get(&request.table) {
-                        taken(format!("there is a table with that id already: {}", own.name))?;
-                    }
-                    new_tables.entry(request.table).or_insert_with(|| Table::new(new, &self.stored))
-                }
-                Base::Exactly(_) | Base::RebaseFrom(_) | Base::ReadAt(_) => live(&mut tables, request.table)?,
-            };
-            commit::check_mirror(&table.name, &table.mirror)?;
-            currents.push(table.current(request, now_ms)?);
-        }
-        let refs: Vec<_> = currents.iter().collect();
-        let stamp = Stamp::new((self.id, *self.epoch()), now_ms, self.clock.as_ref(), &requests, &refs);
-        let mut all: Vec<Option<Prepared>> = Vec::new();
-        for (request, current) in requests.iter().zip(&currents) {
-            match commit::prepare(request, current, &stamp)? {
-                Ok(prepared) => all.push(prepared),
-                Err(conflict) => return Ok(Outcome::Conflict(conflict)),
-            }
-        }
-        new_tables.values().for_each(|table| self.has_table_in(&table.name));
-        tables.append(&mut new_tables);
-        let mut committed = Vec::new();
-        for ((request, current), p) in requests.iter().zip(&currents).zip(all) {
-            let Some(p) = p else { continue };
-            let time = CommitTime { ms: p.committed_at, source: p.time_source };
-            if let Some(table) = tables.get_mut(&request.table) {
-                table.store(p.version, time, Some(p.body), p.changes, p.set_hash);
-                table.commit_ids.extend(request.ids().into_iter().map(|id| (id, (p.version, time.ms))));
-                table.groups.extend(Group::of(&p.info).map(|group| group.id));
-            }
-            committed.push(Committed {
-                table: request.table,
-                version: p.version,
-                timestamp: time.ms,
-                leap: current.leap,
-            });
-        }
-        Ok(Outcome::Committed(committed))
-    }
-
-    async fn find_commit(&self, table: TableId, id: CommitId) -> Result<Option<Committed>> {
-        let tables = self.lock();
-        let found = tables.get(&table).and_then(|t| {
-            let (version, timestamp) = *t.commit_ids.get(&id)?;
-            Some(Committed { table, version, timestamp, leap: None })
-        });
-        Ok(found)
-    }
-}
-
-#[async_trait]
-impl TxnLogWriter for MemoryCatalog {
-    async fn commit(&self, request: CommitRequest) -> Result<Outcome> {
-        self.commit_all(vec![request]).await
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commit::NewTable;
     use crate::conformance;
     use crate::ids::SeededClock;
     use crate::listing::TableListing;

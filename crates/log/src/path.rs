@@ -4,7 +4,7 @@ use std::fmt;
 
 use percent_encoding::percent_decode_str;
 
-use crate::action::DeletionVector;
+use crate::action::{Add, DeletionVector, Remove};
 
 /// The identity of a logical file: a digest of its canonical path and the id of its deletion vector.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +22,20 @@ impl FileKey {
         let mut key = [0; 16];
         hash.finalize_xof().fill(&mut key);
         Self(key)
+    }
+}
+
+impl Add {
+    /// The identity of the logical file.
+    pub fn key(&self) -> FileKey {
+        FileKey::new(&self.path, self.deletion_vector.as_ref())
+    }
+}
+
+impl Remove {
+    /// The identity of the logical file.
+    pub fn key(&self) -> FileKey {
+        FileKey::new(&self.path, self.deletion_vector.as_ref())
     }
 }
 

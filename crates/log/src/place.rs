@@ -7,8 +7,6 @@ use object_store::path::Path;
 use percent_encoding::percent_decode_str;
 use url::{Position, Url};
 
-use crate::location::Location;
-
 /// The identity of a folder, or of a file, in a store: URLs that mean one place have one key.
 ///
 /// The schemes that engines have for one kind of store are one (`s3`, `s3a`, `s3n`; `az`, `abfss`, `wasbs`), and so are
@@ -90,11 +88,6 @@ impl PlaceKey {
         &self.0
     }
 
-    /// The same place with every link in it followed, as the file system is now.
-    pub fn resolved(&self) -> Self {
-        Location::stored(&self.0).map_or_else(|_| self.clone(), |place| place.resolved().key())
-    }
-
     /// Whether it is on a local disk, where links may lead to it.
     pub fn is_local(&self) -> bool {
         self.0.starts_with("file:")
@@ -138,6 +131,7 @@ fn bucket_of_host(host: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::location::Location;
 
     fn key(url: &str) -> String {
         PlaceKey::of_url(url).map(|key| key.as_str().to_string()).unwrap_or_default()

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::decimal::{self, Bound};
 use crate::error::{Result, TxnLogError};
-use crate::predicate::Literal;
+use crate::literal::Literal;
 
 /// A primitive type of Delta whose values have an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -285,7 +285,7 @@ impl CommitSummary {
             engine_info: string("engineInfo"),
             read_version: info.0.get("readVersion"),
             isolation: string("isolationLevel"),
-            group_id: info.0.get::<crate::object::Object>(crate::commit::OUR_KEY).and_then(|o| o.get("groupId")),
+            group_id: info.0.get::<crate::object::Object>(crate::commit_info::OUR_KEY).and_then(|o| o.get("groupId")),
             files_added: changes.adds.len() as u64,
             files_removed: changes.removes.len() as u64,
             bytes_added: changes.bytes_added(),

@@ -6,44 +6,11 @@
 
 use uuid::Uuid;
 
-use crate::action::Version;
 use crate::commit::{CommitRequest, Current};
 use crate::error::{Result, TxnLogError};
 use crate::ids::{Clock, TableName};
-use crate::time::format_ms;
 
-/// How far the time of a version may be ahead of the catalog's clock, in milliseconds. Clocks of the machines that share
-/// a catalog may differ by so much.
-pub const MARGIN_MS: i64 = 5_000;
-
-/// Whether a time is ahead of the catalog's clock by more than [`MARGIN_MS`].
-pub fn is_ahead(time_ms: i64, now_ms: i64) -> bool {
-    time_ms > now_ms.saturating_add(MARGIN_MS)
-}
-
-/// The first version of a table whose time [is ahead](is_ahead) of the catalog's clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimeLeap {
-    /// The version.
-    pub version: Version,
-    /// Its time, in milliseconds since 1970.
-    pub timestamp: i64,
-    /// What the catalog's clock said meanwhile, in milliseconds since 1970.
-    pub now_ms: i64,
-}
-
-impl TimeLeap {
-    /// What whoever commits to the table should be told.
-    pub fn warning(&self, table: &str) -> String {
-        format!(
-            "version {} of {table} has the time {}, and the catalog's clock says {}: until the clock is past it, every \
-             version of {table} gets a time after that one, and `TIMESTAMP AS OF` an earlier time does not show it",
-            self.version,
-            format_ms(self.timestamp),
-            format_ms(self.now_ms)
-        )
-    }
-}
+pub use crate::future_times::{MARGIN_MS, TimeLeap, is_ahead};
 
 /// What marks a commit, the same for all members of a transaction.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::action::Add;
 use crate::decimal::Bound;
-use crate::predicate::Literal;
+use crate::literal::Literal;
 use crate::schema::{Column, PrimitiveType, Schema};
 
 /// What is known of the values of one column in one file. No row contradicts it.

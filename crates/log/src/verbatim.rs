@@ -6,47 +6,23 @@
 
 use bytes::Bytes;
 
-use crate::action::{Action, Commit, DeletionVector, MAX_COMMIT_BYTES, Metadata, Protocol, Version};
-use crate::commit::{Base, CommitRequest, Content, Current, ICT, catalog_of, later_than};
+use crate::action::{Action, DeletionVector, Metadata, Protocol, Version};
+use crate::commit::{CommitRequest, Content, Current, later_than};
+use crate::commit_info::{ICT, catalog_of};
 use crate::error::{Result, Subject, TxnLogError};
 use crate::features;
+use crate::future_times::is_ahead;
 use crate::history::{CommitTime, TimeSource};
-use crate::ids::{CommitId, TableId, TableName};
+use crate::ids::TableName;
 use crate::path::{absolute_path, canonical_path, leaves_its_table};
-use crate::stamp::{Stamp, is_ahead};
+use crate::stamp::Stamp;
 use crate::time::format_ms;
 
-/// The exact bytes of a commit, and the time that whoever brought it says it has.
-#[derive(Clone, Debug, PartialEq)]
-pub struct VerbatimCommit {
-    commit: Commit,
-    time_ms: i64,
-}
+mod commit;
+
+pub use commit::VerbatimCommit;
 
 impl VerbatimCommit {
-    /// Parses a commit. `time_ms` is its time in milliseconds since 1970: the in-commit timestamp where the table has
-    /// them, else when its file was written.
-    pub fn parse(body: Bytes, time_ms: i64) -> Result<Self> {
-        if body.len() as u64 > MAX_COMMIT_BYTES {
-            return Err(TxnLogError::invalid(format!(
-                "the commit has {} bytes, and {MAX_COMMIT_BYTES} are the most",
-                body.len()
-            )));
-        }
-        let commit = Commit::parse(body, "the commit").map_err(|e| TxnLogError::invalid(e.to_string()))?;
-        Ok(Self { commit, time_ms })
-    }
-
-    /// The commit, with its exact bytes.
-    pub fn commit(&self) -> &Commit {
-        &self.commit
-    }
-
-    /// The id that the writer gave to its transaction.
-    pub fn txn_id(&self) -> Option<String> {
-        self.commit.info()?.0.get::<String>("txnId").filter(|id| !id.is_empty())
-    }
-
     /// What is asked of a commit that is taken as it is, beyond what is asked of every commit. `after` is protocol and
     /// metadata of the version that it becomes. Gives the time of that version.
     pub(crate) fn check(
@@ -196,30 +172,5 @@ pub fn is_stored(request: &CommitRequest, name: &TableName, stored: &StoredAlrea
     match stored.by_txn {
         Some(at) => Err(taken(format!("the txnId {:?}", verbatim.txn_id().unwrap_or_default()), at)),
         None => Ok(false),
-    }
-}
-
-impl CommitRequest {
-    /// A request for a commit that another engine wrote, under an id that makes it the same when it is sent again.
-    pub fn verbatim(table: TableId, commit_id: CommitId, base: Base, commit: VerbatimCommit) -> Self {
-        Self {
-            owner: base.owner(),
-            table,
-            commit_id,
-            base,
-            reads: Default::default(),
-            isolation: None,
-            content: Content::Verbatim(commit),
-            committer: None,
-        }
-    }
-
-    /// The ids that a catalog keeps of it: its own, and of a verbatim commit that of its transaction.
-    pub fn ids(&self) -> Vec<CommitId> {
-        let of_txn = match &self.content {
-            Content::Actions(_) => None,
-            Content::Verbatim(commit) => commit.txn_id().map(|id| CommitId::of_txn(&id)),
-        };
-        [self.commit_id].into_iter().chain(of_txn.filter(|id| *id != self.commit_id)).collect()
     }
 }

@@ -2,6 +2,7 @@
 
 use futures::stream::BoxStream;
 
+use super::loads::{load, logged};
 use super::*;
 use crate::action::{DomainMetadata, Txn};
 use crate::ids::CommitId;

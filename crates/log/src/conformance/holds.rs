@@ -1,5 +1,6 @@
 //! Versions are held until a time that the catalog's clock decides.
 
+use super::loads::{base_without_commit, load};
 use super::*;
 use crate::holds::Hold;
 use crate::lifecycle::{DropMode, DropTable};

@@ -4,6 +4,7 @@
 use std::pin::pin;
 use std::task::Poll;
 
+use super::loads::{load, story};
 use super::*;
 use crate::lifecycle::{DropMode, DropTable};
 use crate::retention::{Expiry, Keep};

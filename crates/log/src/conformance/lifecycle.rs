@@ -1,6 +1,7 @@
 //! What becomes of tables that are renamed, dropped, undropped and detached.
 
 use super::clients::Clients;
+use super::loads::{load, logged, story};
 use super::*;
 use crate::ids::TableName;
 use crate::lifecycle::{DropMode, DropTable, InactiveTable, TableState};

@@ -1,5 +1,6 @@
 //! Tables are listed page by page, and found by what is near them.
 
+use super::loads::{load, logged, story};
 use super::*;
 use crate::ids::{Clock, TableName};
 use crate::lifecycle::{DropMode, DropTable, InactiveTable, RemovedRows, TableState};

@@ -1,5 +1,6 @@
 //! Namespaces come with their first table or before it, and go when they are dropped.
 
+use super::loads::{load, story};
 use super::*;
 use crate::lifecycle::{DropMode, DropTable};
 use crate::namespaces::all_namespaces;

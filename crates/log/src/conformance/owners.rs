@@ -1,5 +1,6 @@
 //! A table with an owner takes commits that name it, and no others.
 
+use super::loads::{load, logged, story};
 use super::*;
 use crate::ids::CommitId;
 use crate::lifecycle::{DropMode, DropTable};

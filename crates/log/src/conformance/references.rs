@@ -1,5 +1,6 @@
 //! Which tables have files in the folders of others.
 
+use super::loads::{base_without_commit, load, logged};
 use super::*;
 use crate::lifecycle::{DropMode, DropTable, TableState};
 

@@ -1,5 +1,6 @@
 //! Tables are found, and seen as they were at one point.
 
+use super::loads::{load, story};
 use super::*;
 
 pub(super) async fn a_new_table_is_found_by_id_name_and_place(c: Arc<dyn Catalog>) {

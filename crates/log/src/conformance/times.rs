@@ -1,5 +1,6 @@
 //! Times: one clock, and what is ahead of it.
 
+use super::loads::logged;
 use super::*;
 use crate::stamp::MARGIN_MS;
 

@@ -1,5 +1,6 @@
 //! Commits that another engine wrote become versions as they are, or are refused and change nothing.
 
+use super::loads::logged;
 use super::*;
 use crate::commit::OUR_KEY;
 use crate::ids::CommitId;

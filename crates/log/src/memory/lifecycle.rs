@@ -89,7 +89,7 @@ impl TableLifecycle for MemoryCatalog {
         dropped.described(table).check_undrop(now_ms)?;
         committer.check(&dropped.name, dropped.owner.as_ref())?;
         let name = name.unwrap_or(&dropped.name).clone();
-        let new = crate::commit::NewTable { name: name.clone(), location: dropped.location.clone(), owner: None };
+        let new = NewTable { name: name.clone(), location: dropped.location.clone(), owner: None };
         check_free(&tables, &new, Some(table))?;
         self.compared.remove(table);
         self.has_table_in(&name);

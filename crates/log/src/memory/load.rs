@@ -12,7 +12,7 @@ use crate::load::{FutureTimes, HistoryLoad, HistoryLoading, UnfinishedLoad};
 fn finish(
     tables: &mut BTreeMap<TableId, Table>,
     id: TableId,
-    new: &crate::commit::NewTable,
+    new: &NewTable,
     published: Option<Version>,
 ) -> Result<TableEntry> {
     let entry = tables.get_mut(&id).and_then(|t| {

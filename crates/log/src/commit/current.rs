@@ -1,0 +1,107 @@
+//! What is stored of a table when a commit or a load comes to it, and what it refuses by itself.
+
+use std::collections::HashMap;
+
+use crate::action::{Add, Metadata, Protocol, Version};
+use crate::conflict::WinningCommit;
+use crate::entry::MirrorState;
+use crate::error::{ErrorKind, Result, TxnLogError};
+use crate::future_times::TimeLeap;
+use crate::ids::TableName;
+use crate::owner::TableOwner;
+use crate::path::{FileKey, SetHash};
+
+/// What is stored of a table now, under the lock.
+#[derive(Clone, Debug)]
+pub struct Current {
+    /// The name people know it by.
+    pub name: TableName,
+    /// Who alone commits to it.
+    pub owner: Option<TableOwner>,
+    /// The version; `None` for a table that the request creates.
+    pub version: Option<Version>,
+    /// Its time, in milliseconds since 1970.
+    pub timestamp: i64,
+    /// The version whose time is ahead of the catalog's clock, where [`is_ahead`](crate::future_times::is_ahead) says so of
+    /// `timestamp`.
+    pub leap: Option<TimeLeap>,
+    /// Protocol and metadata; `None` for a table that the request creates.
+    pub state: Option<(Protocol, Metadata)>,
+    /// Hash of the live files.
+    pub set_hash: SetHash,
+    /// The first commit after the request's base that it conflicts with, as a [`ConflictChecker`](super::ConflictChecker)
+    /// found it.
+    pub conflict: Option<WinningCommit>,
+    /// The live files at [`CommitRequest::touched`](super::CommitRequest::touched), whatever their deletion vectors.
+    pub live: HashMap<FileKey, Add>,
+}
+
+impl Current {
+    /// What is stored of a table that has no version yet.
+    pub fn without_version(name: TableName, owner: Option<TableOwner>) -> Self {
+        Self {
+            name,
+            owner,
+            version: None,
+            timestamp: 0,
+            leap: None,
+            state: None,
+            set_hash: SetHash::default(),
+            conflict: None,
+            live: HashMap::new(),
+        }
+    }
+}
+
+/// Refuses to commit to a table whose mirror has stopped.
+pub fn check_mirror(name: &TableName, mirror: &MirrorState) -> Result<()> {
+    match mirror {
+        MirrorState::Following => Ok(()),
+        MirrorState::Diverged { version, what } => Err(TxnLogError::invalid(format!(
+            "{name} takes no commits: version {version} in its _delta_log is not ours ({what}); run `dl verify {name}`"
+        ))),
+    }
+}
+
+/// Refuses history that does not go on where the table stands.
+pub fn check_next(name: &TableName, head: Option<Version>, next: Version) -> Result<()> {
+    match head {
+        Some(head) if next != head + 1 => Err(TxnLogError::new(
+            ErrorKind::Conflict,
+            format!("history for {name} comes with version {next}, and the table is at version {head}: begin again"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a state to begin with for a table that has versions: the files of both would be live.
+pub fn check_begins(name: &TableName, head: Option<Version>, base: Version) -> Result<()> {
+    match head {
+        Some(head) => Err(TxnLogError::new(
+            ErrorKind::Conflict,
+            format!(
+                "history for {name} begins with the state at version {base}, and the table has version {head} already"
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The time of a version that is history: its own, or just after that of the version before where it is not later.
+pub fn later_than(name: &TableName, version: Version, before: Option<i64>, own: i64) -> Result<i64> {
+    let Some(before) = before.filter(|before| own <= *before) else { return Ok(own) };
+    before.checked_add(1).ok_or_else(|| {
+        TxnLogError::corrupt(format!(
+            "version {version} of {name} has no time after that of the version before, which is the last there is: \
+             correct the inCommitTimestamp of that version"
+        ))
+    })
+}
+
+/// The error of a publisher whose lease has gone to another.
+pub fn fenced(name: &TableName) -> TxnLogError {
+    TxnLogError::new(
+        ErrorKind::Conflict,
+        format!("another process publishes {name} now: it goes on where this one stopped"),
+    )
+}

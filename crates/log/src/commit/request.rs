@@ -1,0 +1,217 @@
+//! What a writer asks for: the actions of a commit, what they build on, and what was read for them.
+
+use uuid::Uuid;
+
+use crate::action::{Action, Commit, Metadata, Version};
+use crate::entry::NewTable;
+use crate::error::{Result, TxnLogError};
+use crate::ids::{CommitId, TableId};
+use crate::owner::TableOwner;
+use crate::path::{FileKey, PathKey};
+use crate::predicate::Predicate;
+use crate::verbatim::VerbatimCommit;
+
+/// The version a commit builds on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Base {
+    /// The table does not exist: this commit registers it and is its version 0.
+    Create(NewTable),
+    /// The commit becomes the version after this one, or conflicts. For writers with a retry loop of their own.
+    Exactly(Version),
+    /// The commit was made against this version; the catalog moves it to the head if nothing in between conflicts.
+    RebaseFrom(Version),
+    /// Nothing is committed to this table: the others of the transaction are, if nothing that was read of this table at
+    /// this version has changed since.
+    ReadAt(Version),
+}
+
+impl Base {
+    /// The owner of the table that is created.
+    fn owner(&self) -> Option<TableOwner> {
+        match self {
+            Self::Create(new) => new.owner.clone(),
+            Self::Exactly(_) | Self::RebaseFrom(_) | Self::ReadAt(_) => None,
+        }
+    }
+
+    /// The version that a commit which is made for one version becomes.
+    pub fn next(&self) -> Result<Version> {
+        match self {
+            Self::Create(_) => Ok(0),
+            Self::Exactly(base) => Ok(base.saturating_add(1)),
+            Self::RebaseFrom(_) | Self::ReadAt(_) => Err(TxnLogError::invalid(
+                "a verbatim commit is made for one version and cannot become another: give the exact base",
+            )),
+        }
+    }
+}
+
+/// What a commit read, so that it conflicts with those who changed it meanwhile. Nothing read is a blind append.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reads {
+    /// Logical files it read.
+    pub files: Vec<FileKey>,
+    /// Predicates whose matching rows it read. They protect from files that are added; from removals, `files` and
+    /// `whole_table` do: who reads the rows of a predicate names the files that it chose as well.
+    pub predicates: Vec<Predicate>,
+    /// It read everything.
+    pub whole_table: bool,
+    /// Applications whose progress it read.
+    pub app_ids: Vec<String>,
+    /// Domains it read.
+    pub domains: Vec<String>,
+}
+
+impl Reads {
+    /// Whether no data was read.
+    pub fn is_blind(&self) -> bool {
+        self.files.is_empty() && self.predicates.is_empty() && !self.whole_table
+    }
+}
+
+/// How much a commit is protected from others (`delta.isolationLevel`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// As if commits had happened one after the other in version order.
+    Serializable,
+    /// Blind appends of others may slip in between.
+    WriteSerializable,
+    /// Only what was removed or changed counts.
+    SnapshotIsolation,
+}
+
+impl Isolation {
+    /// The name in `commitInfo` and in table properties.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Serializable => "Serializable",
+            Self::WriteSerializable => "WriteSerializable",
+            Self::SnapshotIsolation => "SnapshotIsolation",
+        }
+    }
+
+    /// Reads the name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Serializable, Self::WriteSerializable, Self::SnapshotIsolation].into_iter().find(|i| i.as_str() == name)
+    }
+
+    /// The table's own level: `delta.isolationLevel`, or Serializable.
+    pub fn of(metadata: &Metadata) -> Self {
+        match metadata.property("delta.isolationLevel") {
+            Some(level) if level.eq_ignore_ascii_case("WriteSerializable") => Self::WriteSerializable,
+            Some(level) if level.eq_ignore_ascii_case("SnapshotIsolation") => Self::SnapshotIsolation,
+            _ => Self::Serializable,
+        }
+    }
+}
+
+/// What a commit says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// These actions. Time, version, the facts of removed files and our part of `commitInfo` are filled in under the lock.
+    Actions(Vec<Action>),
+    /// Exactly these bytes, which another engine wrote, as the version after [`Base::Exactly`], or the first with
+    /// [`Base::Create`]. What is there already in the same bytes is the same commit; other bytes are a conflict.
+    Verbatim(VerbatimCommit),
+}
+
+impl Content {
+    /// The actions in order.
+    pub fn actions(&self) -> &[Action] {
+        match self {
+            Self::Actions(actions) => actions,
+            Self::Verbatim(verbatim) => verbatim.commit().actions(),
+        }
+    }
+}
+
+/// What a writer asks for: a pure description, so every attempt to commit it is the same attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommitRequest {
+    /// The table.
+    pub table: TableId,
+    /// What makes a repeated request the same request.
+    pub commit_id: CommitId,
+    /// What it builds on.
+    pub base: Base,
+    /// What it read.
+    pub reads: Reads,
+    /// The isolation it wants; `None` is the table's own.
+    pub isolation: Option<Isolation>,
+    /// What it says.
+    pub content: Content,
+    /// Who commits.
+    pub committer: Option<String>,
+    /// In whose name, where the table has an owner.
+    pub owner: Option<TableOwner>,
+}
+
+impl CommitRequest {
+    /// A request whose id is made of `operation` and the actions, and that read nothing.
+    pub fn new(table: TableId, operation: Uuid, base: Base, actions: Vec<Action>) -> Self {
+        Self {
+            owner: base.owner(),
+            table,
+            commit_id: CommitId::new(operation, &Commit::render(&actions)),
+            base,
+            reads: Reads::default(),
+            isolation: None,
+            content: Content::Actions(actions),
+            committer: None,
+        }
+    }
+
+    /// A request for a commit that another engine wrote, under an id that makes it the same when it is sent again.
+    pub fn verbatim(table: TableId, commit_id: CommitId, base: Base, commit: VerbatimCommit) -> Self {
+        Self {
+            owner: base.owner(),
+            table,
+            commit_id,
+            base,
+            reads: Reads::default(),
+            isolation: None,
+            content: Content::Verbatim(commit),
+            committer: None,
+        }
+    }
+
+    /// The actions in order.
+    pub fn actions(&self) -> &[Action] {
+        self.content.actions()
+    }
+
+    /// Whether it becomes a version; a request that only says what was read does not.
+    pub fn writes(&self) -> bool {
+        !matches!(self.base, Base::ReadAt(_))
+    }
+
+    /// The ids that a catalog keeps of it: its own, and of a verbatim commit that of its transaction.
+    pub fn ids(&self) -> Vec<CommitId> {
+        let of_txn = match &self.content {
+            Content::Actions(_) => None,
+            Content::Verbatim(commit) => commit.txn_id().map(|id| CommitId::of_txn(&id)),
+        };
+        [self.commit_id].into_iter().chain(of_txn.filter(|id| *id != self.commit_id)).collect()
+    }
+
+    /// The paths whose live files [`prepare`](super::prepare) must be given: those the request adds or removes.
+    pub fn touched(&self) -> Vec<PathKey> {
+        let paths = self.actions().iter().filter_map(|a| match a {
+            Action::Add(add) => Some(&add.path),
+            Action::Remove(remove) => Some(&remove.path),
+            _ => None,
+        });
+        let mut keys: Vec<_> = paths.map(|path| PathKey::new(path)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+}
+
+/// The isolation a request is checked under. What a commit says of the whole table (a constraint, other columns) must
+/// hold for every row, whoever added it.
+pub(super) fn isolation(request: &CommitRequest, metadata: Option<&Metadata>) -> Isolation {
+    let changes_metadata = request.actions().iter().any(|action| matches!(action, Action::Metadata(_)));
+    let weaker = request.isolation.or_else(|| metadata.map(Isolation::of)).filter(|_| !changes_metadata);
+    weaker.unwrap_or(Isolation::Serializable)
+}
