@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::codec::int;
 use crate::commit::audit;
 use crate::database::{CommitFailure, Value, Write};
-use crate::{SqlCatalog, Writing};
+use crate::sql_catalog::{SqlCatalog, Writing};
 
 /// Lines of the audit that one step removes.
 const STEP_LINES: i64 = 2_000;

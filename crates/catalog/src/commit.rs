@@ -25,7 +25,8 @@ use crate::listing::table_around;
 use crate::locked::{self, Decision, LockedTables};
 use crate::queue::{Scope, Transaction};
 use crate::references::NamedFolders;
-use crate::{SqlCatalog, Writing, mirror, read};
+use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::{mirror, read};
 
 /// Keys looked up in one statement.
 pub(crate) const KEYS: usize = 500;

@@ -10,7 +10,7 @@ use deltalakedb_log::{ErrorKind, FileKey, Result, TableId, TableName, TxnLogErro
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
-use crate::SqlCatalog;
+use crate::sql_catalog::SqlCatalog;
 use crate::commit::{AUDIT_COLUMNS, KEYS, end_files, file_key};
 use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
 use crate::table_rows::{FILES, OF_TABLE, of_versions};

@@ -13,7 +13,7 @@ use crate::commit::audit;
 use crate::database::{CommitFailure, Session, Value, Write};
 use crate::lifecycle::no_table_in;
 use crate::read::{self, AT_OR_BEFORE};
-use crate::{SqlCatalog, Writing};
+use crate::sql_catalog::{SqlCatalog, Writing};
 
 /// Commit ids that one step looks at.
 const STEP_ROWS: i64 = 2_000;

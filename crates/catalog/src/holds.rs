@@ -7,7 +7,8 @@ use deltalakedb_log::{Catalog, Hold, Result, TableId, Version, VersionHolds};
 use crate::codec::int;
 use crate::database::{CommitFailure, Row, Session, Write};
 use crate::lifecycle::no_table_in;
-use crate::{SqlCatalog, Writing, read};
+use crate::read;
+use crate::sql_catalog::{SqlCatalog, Writing};
 
 pub(crate) const HOLD_COLUMNS: [&str; 5] = ["hold_id", "table_id", "version", "held_until", "holder"];
 

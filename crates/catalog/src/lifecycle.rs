@@ -15,7 +15,8 @@ use deltalakedb_log::{
 
 use crate::commit::{audit, check_free};
 use crate::database::{CommitFailure, Database, Row, Session, Value, Write};
-use crate::{SqlCatalog, SqlTxnLogReader, Writing, holds, mirror, namespaces, read, references, removal};
+use crate::sql_catalog::{SqlCatalog, SqlTxnLogReader, Writing};
+use crate::{holds, mirror, namespaces, read, references, removal};
 
 /// Tables whatever their state, with a condition.
 pub(crate) const TABLES: &str = "SELECT table_id, namespace, name, location, owner, state, dropped_at, retained_until, base_version, \

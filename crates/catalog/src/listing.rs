@@ -7,7 +7,8 @@ use deltalakedb_log::{InactiveTable, Location, Result, TableEntry, TableName};
 use crate::database::{Session, Value, placeholders};
 use crate::lifecycle::{self, any_table};
 use crate::read::{self, entry};
-use crate::{SqlCatalog, codec};
+use crate::codec;
+use crate::sql_catalog::SqlCatalog;
 
 impl SqlCatalog {
     /// Live tables, with a condition that begins with `AND`.

@@ -19,7 +19,8 @@ use crate::database::CommitFailure;
 use crate::lifecycle::no_table;
 use crate::references::NamedFolders;
 use crate::statistics::MANY_ACTIONS;
-use crate::{SqlCatalog, Writing, base, read, removal, table_rows};
+use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::{base, read, removal, table_rows};
 
 mod store;
 mod version;

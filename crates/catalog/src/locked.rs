@@ -26,7 +26,8 @@ use crate::database::{Row, Session, Value, Write};
 use crate::lifecycle::no_table_in;
 use crate::queue::Transaction;
 use crate::references::NamedFolders;
-use crate::{SqlCatalog, conflict, namespaces, read};
+use crate::sql_catalog::SqlCatalog;
+use crate::{conflict, namespaces, read};
 
 /// A table under the lock.
 struct LockedHead {

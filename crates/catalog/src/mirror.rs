@@ -11,7 +11,7 @@ use deltalakedb_log::{
 };
 use uuid::Uuid;
 
-use crate::SqlCatalog;
+use crate::sql_catalog::SqlCatalog;
 use crate::codec::int;
 use crate::commit::audit;
 use crate::database::{CommitFailure, Row, Session, Value, Write};

@@ -6,7 +6,7 @@ use deltalakedb_log::{CatalogNamespaces, ErrorKind, Result, TableId, TableName};
 
 use crate::commit::audit;
 use crate::database::{CommitFailure, Session, Value, Write};
-use crate::{SqlCatalog, Writing};
+use crate::sql_catalog::{SqlCatalog, Writing};
 
 const NAMESPACE_COLUMNS: [&str; 2] = ["namespace", "created_at"];
 

@@ -16,7 +16,7 @@ use deltalakedb_log::{
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
 
-use crate::SqlTxnLogReader;
+use crate::sql_catalog::SqlTxnLogReader;
 use crate::bounds::Slots;
 use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
 use crate::database::{Database, Row, Session, Value, placeholders};
@@ -188,14 +188,6 @@ impl RetainedVersion {
 }
 
 impl SqlTxnLogReader {
-    pub(crate) fn db(&self) -> &dyn Database {
-        self.catalog.db.as_ref()
-    }
-
-    pub(crate) fn id(&self) -> Value {
-        self.table.0.into()
-    }
-
     /// The version meant.
     pub(crate) async fn resolve(&self, session: &mut dyn Session, at: At) -> Result<RetainedVersion> {
         // A join PostgreSQL might make by going through all versions: they are in order, and so is the one row of the table.

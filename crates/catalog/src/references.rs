@@ -13,7 +13,8 @@ use deltalakedb_log::{
 use crate::commit::KEYS;
 use crate::database::{CommitFailure, Database, Session, Value, Write, placeholders};
 use crate::lifecycle::{TABLES, any_table, no_table_in};
-use crate::{SqlCatalog, read};
+use crate::read;
+use crate::sql_catalog::SqlCatalog;
 
 pub(crate) const REFERENCE_COLUMNS: [&str; 2] = ["table_id", "folder"];
 

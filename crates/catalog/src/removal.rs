@@ -7,7 +7,8 @@ use deltalakedb_log::{Catalog, InactiveTable, Result, TableId, TableState};
 use crate::commit::audit;
 use crate::database::{CommitFailure, Session, Value, Write};
 use crate::lifecycle::{TABLES, any_table, find_any};
-use crate::{SqlCatalog, Writing, table_rows};
+use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::table_rows;
 
 /// The tables in which a table may have many rows, with what tells these apart.
 const MANY_ROWS: [(&str, &str); 12] = [

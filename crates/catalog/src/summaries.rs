@@ -7,7 +7,7 @@ use deltalakedb_log::{
 };
 use futures::TryStreamExt;
 
-use crate::SqlTxnLogReader;
+use crate::sql_catalog::SqlTxnLogReader;
 use crate::codec::int;
 use crate::database::Row;
 use crate::lifecycle::no_table;

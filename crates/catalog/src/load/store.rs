@@ -26,7 +26,8 @@ use crate::commit::{
 use crate::database::{CommitFailure, Session, Value, Write, placeholders};
 use crate::lifecycle::find_any;
 use crate::references::NamedFolders;
-use crate::{SqlCatalog, Writing, mirror, namespaces, read};
+use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::{mirror, namespaces, read};
 
 /// A batch is full at so many file actions, or at so many versions.
 const BATCH_FILES: usize = 50_000;

@@ -10,7 +10,7 @@ use deltalakedb_log::snapshot::{Changes, CommitSummary};
 use deltalakedb_log::{Commit, CommitId, CommitTime, FutureTimes, Location, LoggedCommit, Result, TableId};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::SqlCatalog;
+use crate::sql_catalog::SqlCatalog;
 use crate::base::StoredFiles;
 use crate::bounds::{OwnedSlots, Slots};
 use crate::codec::{self, METADATA_COLUMNS};

@@ -56,9 +56,9 @@ struct Filled {
 
 impl Filled {
     async fn new(kind: Kind, dir: &std::path::Path, versions: i64, files: i64) -> Self {
-        let catalog = connect_to(&kind.uri(dir, &format!("costs {versions} {files}")), 1).await.unwrap();
+        let mut catalog = connect_to(&kind.uri(dir, &format!("costs {versions} {files}")), 1).await.unwrap();
         // The times of the versions are made up, and the server's clock would be ahead of them.
-        let catalog = SqlCatalog { server_clock: None, ..catalog };
+        catalog.server_clock = None;
         let table = create(&catalog).await;
         let mut others = Vec::new();
         for n in 0..OTHERS {
