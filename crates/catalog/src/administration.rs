@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use deltalakedb_log::{CatalogAdministration, Result, Retention, TableId};
 use uuid::Uuid;
 
+use crate::audit::audit;
 use crate::codec::int;
-use crate::commit::audit;
 use crate::database::{CommitFailure, Value, Write};
 use crate::sql_catalog::{SqlCatalog, Writing};
 

@@ -16,11 +16,11 @@ use futures::TryStreamExt;
 use futures::stream::BoxStream;
 
 use crate::codec::{self, int};
-use crate::commit::{StoredBody, remove_file_columns, remove_file_values};
 use crate::copy::CHUNK_BYTES;
 use crate::database::{Row, Session, Value, Write};
 use crate::load::{Layout, LoadedVersion, in_thread};
 use crate::spool::{self, Sender};
+use crate::version_rows::{StoredBody, remove_file_columns, remove_file_values};
 
 /// The files of the state, as rows.
 pub(crate) struct StoredFiles {

@@ -5,6 +5,7 @@
 
 mod administration;
 mod ahead;
+mod audit;
 mod base;
 mod bounds;
 mod catalog;
@@ -38,8 +39,11 @@ mod sql_catalog;
 mod sqlite;
 mod statistics;
 mod summaries;
+mod table_lookup;
 mod table_rows;
+mod uniqueness;
 mod uri;
+mod version_rows;
 
 use std::sync::Arc;
 

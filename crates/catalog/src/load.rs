@@ -14,12 +14,12 @@ use deltalakedb_log::{
 use futures::StreamExt;
 use tokio::sync::Semaphore;
 
-use crate::commit::audit;
+use crate::audit::audit;
 use crate::database::CommitFailure;
-use crate::lifecycle::no_table;
 use crate::references::NamedFolders;
 use crate::statistics::MANY_ACTIONS;
 use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::table_lookup::no_table;
 use crate::{base, read, removal, table_rows};
 
 mod store;

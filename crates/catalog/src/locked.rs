@@ -20,14 +20,15 @@ use deltalakedb_log::{
 use uuid::Uuid;
 
 use crate::bounds::Slots;
-use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
-use crate::commit::{KEYS, check_free, file_key, store};
-use crate::database::{Row, Session, Value, Write};
-use crate::lifecycle::no_table_in;
+use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int, qualified};
+use crate::database::{KEYS, Row, Session, Value, Write};
 use crate::queue::Transaction;
 use crate::references::NamedFolders;
 use crate::sql_catalog::SqlCatalog;
-use crate::{conflict, namespaces, read};
+use crate::table_lookup::{mirror_state, no_table_in, owner};
+use crate::uniqueness::check_free;
+use crate::version_rows::{file_key, store};
+use crate::{conflict, namespaces};
 
 /// A table under the lock.
 struct LockedHead {
@@ -467,8 +468,8 @@ async fn lock_heads(
          WHERE t.table_id = own.table_id AND t.state <> 'loading'",
         vec!["(?, ?)"; first.len()].join(", "),
         Slots::subquery("t"),
-        read::qualified("p", &PROTOCOL_COLUMNS),
-        read::qualified("m", &METADATA_COLUMNS),
+        qualified("p", &PROTOCOL_COLUMNS),
+        qualified("m", &METADATA_COLUMNS),
     );
     let ids = |requests: &[&CommitRequest]| -> Vec<Value> {
         requests.iter().flat_map(|r| [r.table.0.into(), r.commit_id.0.as_slice().into()]).collect()
@@ -506,9 +507,9 @@ type CommitsById = HashMap<(TableId, CommitId), Committed>;
 fn locked_head(mut row: Row, known: &mut CommitsById) -> Result<(TableId, LockedHead)> {
     let table = TableId(row.uuid()?);
     let name = TableName { namespace: row.text()?, name: row.text()? };
-    let owner = read::owner(&mut row)?;
+    let owner = owner(&mut row)?;
     let state = TableState::parse(&row.text()?)?;
-    let mirror = read::mirror_state(&mut row)?;
+    let mirror = mirror_state(&mut row)?;
     let oldest = row.version()?;
     let (version, timestamp) = (row.version()?, row.int()?);
     let changed = [row.opt_version()?, row.opt_version()?];
@@ -558,7 +559,7 @@ async fn live_files(session: &mut dyn Session, requests: &[&CommitRequest]) -> R
              CROSS JOIN dl_add_files a WHERE a.table_id = own.table_id AND a.path_key = own.path_key \
              AND a.removed_version IS NULL",
             vec!["(?, ?)"; paths.len()].join(", "),
-            read::qualified("a", &ADD_COLUMNS),
+            qualified("a", &ADD_COLUMNS),
         );
         let params = paths.iter().flat_map(|(table, path)| [table.0.into(), path.0.as_slice().into()]);
         for mut row in session.query(&sql, params.collect()).await? {

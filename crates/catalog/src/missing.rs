@@ -5,8 +5,7 @@ use std::collections::HashSet;
 
 use deltalakedb_log::{ErrorKind, Result, TableId, TableName, TxnLogError};
 
-use crate::commit::KEYS;
-use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
+use crate::database::{CommitFailure, KEYS, Row, Session, Value, Write, placeholders};
 use crate::sql_catalog::SqlCatalog;
 use crate::{codec, removal};
 

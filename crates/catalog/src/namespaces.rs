@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use deltalakedb_log::namespaces::{check_namespace, namespace_not_empty, namespace_taken, no_namespace};
 use deltalakedb_log::{CatalogNamespaces, ErrorKind, Result, TableId, TableName};
 
-use crate::commit::audit;
+use crate::audit::audit;
 use crate::database::{CommitFailure, Session, Value, Write};
 use crate::sql_catalog::{SqlCatalog, Writing};
 

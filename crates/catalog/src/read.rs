@@ -16,13 +16,13 @@ use deltalakedb_log::{
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
 
-use crate::sql_catalog::SqlTxnLogReader;
 use crate::bounds::Slots;
-use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
+use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int, qualified};
 use crate::database::{Database, Row, Session, Value, placeholders};
-use crate::lifecycle::{no_table, no_table_in};
 use crate::plan::{Plan, Sql};
 use crate::search::Search;
+use crate::sql_catalog::SqlTxnLogReader;
+use crate::table_lookup::{LIVE_TABLES, entry, no_table, no_table_in};
 
 /// A page of rows, when a table is gone through without a transaction: so many bytes, and never more rows than that.
 const PAGE_BYTES: usize = 8 << 20;
@@ -37,51 +37,6 @@ pub(crate) const AT_OR_BEFORE: &str = "SELECT version FROM dl_table_versions WHE
 const FIRST_AFTER: &str = "SELECT version FROM dl_table_versions WHERE table_id = ? AND committed_at > ? \
                            ORDER BY committed_at, version LIMIT 1";
 
-/// `alias.a, alias.b`
-pub(crate) fn qualified(alias: &str, columns: &[&str]) -> String {
-    columns.iter().map(|c| format!("{alias}.{c}")).collect::<Vec<_>>().join(", ")
-}
-
-/// Tables that are there for everyone.
-pub(crate) const TABLES: &str = "SELECT t.table_id, t.namespace, t.name, t.location, t.owner, t.base_version, t.current_version, \
-                      t.current_ts, mirror.published_version, mirror.state, mirror.diverged_version, \
-                      mirror.diverged_what FROM dl_tables t JOIN dl_mirrors mirror ON mirror.table_id = t.table_id \
-                      WHERE t.state = 'live'";
-
-/// One of them, as a session sees it.
-pub(crate) async fn find_in(session: &mut dyn Session, table: TableId) -> Result<Option<TableEntry>> {
-    let rows = session.query(&format!("{TABLES} AND t.table_id = ?"), vec![table.0.into()]).await?;
-    rows.into_iter().next().map(entry).transpose()
-}
-
-pub(crate) fn entry(mut row: Row) -> Result<TableEntry> {
-    Ok(TableEntry {
-        id: TableId(row.uuid()?),
-        name: TableName { namespace: row.text()?, name: row.text()? },
-        location: Location::stored(&row.text()?)?,
-        owner: owner(&mut row)?,
-        base_version: row.version()?,
-        current_version: row.version()?,
-        current_timestamp: row.int()?,
-        published_version: row.opt_version()?,
-        mirror: mirror_state(&mut row)?,
-    })
-}
-
-/// From the column `owner`.
-pub(crate) fn owner(row: &mut Row) -> Result<Option<TableOwner>> {
-    row.opt_text()?.as_deref().map(str::parse).transpose()
-}
-
-/// From the columns `state, diverged_version, diverged_what` of `dl_mirrors`.
-pub(crate) fn mirror_state(row: &mut Row) -> Result<MirrorState> {
-    let (state, version, what) = (row.text()?, row.opt_version()?, row.opt_text()?);
-    Ok(match (state.as_str(), version) {
-        ("diverged", Some(version)) => MirrorState::Diverged { version, what: what.unwrap_or_default() },
-        _ => MirrorState::Following,
-    })
-}
-
 /// The condition for the row of a table.
 fn condition(table: &TableRef) -> (&'static str, Value) {
     match table {
@@ -93,7 +48,7 @@ fn condition(table: &TableRef) -> (&'static str, Value) {
 
 pub(crate) async fn find(db: &dyn Database, table: &TableRef) -> Result<Option<TableEntry>> {
     let (condition, key) = condition(table);
-    let rows = db.query(&format!("{TABLES} AND t.{condition}"), vec![key]).await?;
+    let rows = db.query(&format!("{LIVE_TABLES} AND t.{condition}"), vec![key]).await?;
     let found = rows.into_iter().next().map(entry).transpose()?;
     Ok(found.filter(|entry| is_meant(table, entry)))
 }

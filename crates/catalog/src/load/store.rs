@@ -17,17 +17,18 @@ use uuid::Uuid;
 
 use super::BYTES;
 use super::version::LoadedVersion;
+use crate::audit::audit;
 use crate::bounds::{OwnedSlots, Slots};
 use crate::codec::{self, int};
-use crate::commit::{
-    KEYS, VERSION_COLUMNS, audit, changes_but_files, check_free, commit_id, end_files, live_keys, register,
-    version_values,
-};
-use crate::database::{CommitFailure, Session, Value, Write, placeholders};
-use crate::lifecycle::find_any;
+use crate::database::{CommitFailure, KEYS, Session, Value, Write, placeholders};
 use crate::references::NamedFolders;
 use crate::sql_catalog::{SqlCatalog, Writing};
-use crate::{mirror, namespaces, read};
+use crate::table_lookup::{find_any, owner};
+use crate::uniqueness::check_free;
+use crate::version_rows::{
+    VERSION_COLUMNS, changes_but_files, commit_id, end_files, live_keys, register, version_values,
+};
+use crate::{mirror, namespaces};
 
 /// A batch is full at so many file actions, or at so many versions.
 const BATCH_FILES: usize = 50_000;
@@ -364,7 +365,7 @@ impl Stored {
             return Ok(None);
         }
         let (table, name) = (TableId(row.uuid()?), TableName { namespace: row.text()?, name: row.text()? });
-        let owner = read::owner(&mut row)?;
+        let owner = owner(&mut row)?;
         let is_loading = row.text()? == "loading";
         let (head, newest_ms, hash) = (row.opt_version()?, row.opt_int()?, row.opt_blob()?);
         let set_hash = match hash {

@@ -10,13 +10,12 @@ use deltalakedb_log::snapshot::{Changes, CommitSummary};
 use deltalakedb_log::{Commit, CommitId, CommitTime, FutureTimes, Location, LoggedCommit, Result, TableId};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::sql_catalog::SqlCatalog;
 use crate::base::StoredFiles;
 use crate::bounds::{OwnedSlots, Slots};
-use crate::codec::{self, METADATA_COLUMNS};
-use crate::commit::StoredBody;
+use crate::codec::{self, METADATA_COLUMNS, qualified};
 use crate::database::Database;
-use crate::read;
+use crate::sql_catalog::SqlCatalog;
+use crate::version_rows::StoredBody;
 
 /// How the files of a version are encoded.
 #[derive(Clone, Default)]
@@ -35,7 +34,7 @@ impl Layout {
              JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version \
              WHERE t.location_key = ? AND (t.state = 'loading' OR t.table_id = ?)",
             Slots::subquery("t"),
-            read::qualified("m", &METADATA_COLUMNS)
+            qualified("m", &METADATA_COLUMNS)
         );
         let params = vec![new.location.key().as_str().into(), table.0.into()];
         let Some(mut row) = db.query(&sql, params).await?.pop() else { return Ok((table, Self::default())) };

@@ -448,7 +448,7 @@ async fn ask(f: &Filled, question: &str) {
         "live keys" => {
             let mut session = f.catalog.db.read().await.unwrap();
             let keys: Vec<_> = (0..100_u128).map(|n| FileKey(n.to_be_bytes())).collect();
-            crate::commit::live_keys(session.as_mut(), f.table, &keys).await.unwrap();
+            crate::version_rows::live_keys(session.as_mut(), f.table, &keys).await.unwrap();
         }
         "lease" => {
             let lease = f.catalog.acquire_lease(f.table, Uuid::from_u128(5), T0, T0 + 1).await.unwrap().unwrap();
