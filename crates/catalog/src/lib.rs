@@ -6,7 +6,6 @@
 mod administration;
 mod ahead;
 mod audit;
-mod base;
 mod bounds;
 mod catalog;
 mod codec;

@@ -8,14 +8,13 @@ use deltalakedb_log::commit::{self, Group, NewTable};
 use deltalakedb_log::references::folders;
 use deltalakedb_log::snapshot::Changes;
 use deltalakedb_log::{
-    CommitId, FileKey, Location, PlaceKey, Result, SetHash, TableId, TableName, TableOwner, TxnLogError, Version,
-    check_owner,
+    CommitId, FileKey, Location, LoggedCommit, PlaceKey, Result, SetHash, TableId, TableName, TableOwner, TxnLogError,
+    Version, check_owner,
 };
 use futures::{Stream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
-use super::BYTES;
 use super::version::LoadedVersion;
 use crate::audit::audit;
 use crate::bounds::{OwnedSlots, Slots};
@@ -33,6 +32,14 @@ use crate::{mirror, namespaces};
 /// A batch is full at so many file actions, or at so many versions.
 const BATCH_FILES: usize = 50_000;
 const BATCH_VERSIONS: usize = 2_000;
+/// A batch is also full at so many bytes of commits, and no more than that are parsed ahead; one that is larger goes by
+/// itself. What becomes of them in memory is several times as large.
+pub(super) const BYTES: usize = 4 << 20;
+
+/// The share of the room for bytes that a commit takes.
+pub(super) fn kilobytes(commit: &LoggedCommit) -> u32 {
+    u32::try_from((commit.body.len() >> 10).clamp(1, BYTES >> 10)).unwrap_or(1)
+}
 
 /// What comes with the last batch.
 pub(super) struct Finish {

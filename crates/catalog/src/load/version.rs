@@ -7,10 +7,12 @@ use deltalakedb_log::action::Metadata;
 use deltalakedb_log::commit::{self, Group, NewTable};
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
-use deltalakedb_log::{Commit, CommitId, CommitTime, FutureTimes, Location, LoggedCommit, Result, TableId};
+use deltalakedb_log::{
+    Commit, CommitId, CommitTime, ErrorKind, FutureTimes, Location, LoggedCommit, Result, TableId, TxnLogError,
+};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::base::StoredFiles;
+use super::stored_files::StoredFiles;
 use crate::bounds::{OwnedSlots, Slots};
 use crate::codec::{self, METADATA_COLUMNS, qualified};
 use crate::database::Database;
@@ -19,11 +21,11 @@ use crate::version_rows::StoredBody;
 
 /// How the files of a version are encoded.
 #[derive(Clone, Default)]
-pub(crate) struct Layout {
+pub(super) struct Layout {
     metadata: Option<Arc<Metadata>>,
-    pub(crate) slots: Arc<Slots>,
+    pub(super) slots: Arc<Slots>,
     /// The slots under the schema.
-    pub(crate) owned: Arc<OwnedSlots>,
+    pub(super) owned: Arc<OwnedSlots>,
 }
 
 impl Layout {
@@ -48,7 +50,7 @@ impl Layout {
         Ok((table, Self { metadata: Some(metadata.into()), slots: slots.into(), owned: owned.into() }))
     }
 
-    pub(crate) fn after(&self, changes: &Changes) -> Result<Self> {
+    pub(super) fn after(&self, changes: &Changes) -> Result<Self> {
         if changes.metadata.is_none() && changes.domains.is_empty() {
             return Ok(self.clone());
         }
@@ -102,18 +104,18 @@ impl Parsed {
 }
 
 /// A version as it will be stored.
-pub(crate) struct LoadedVersion {
-    pub(crate) summary: CommitSummary,
-    pub(crate) time: CommitTime,
-    pub(crate) commit_id: Option<CommitId>,
-    pub(crate) group: Option<Group>,
-    pub(crate) body: Option<StoredBody>,
-    pub(crate) changes: Changes,
+pub(super) struct LoadedVersion {
+    pub(super) summary: CommitSummary,
+    pub(super) time: CommitTime,
+    pub(super) commit_id: Option<CommitId>,
+    pub(super) group: Option<Group>,
+    pub(super) body: Option<StoredBody>,
+    pub(super) changes: Changes,
     /// Files that are not in `changes`, where history begins with them.
-    pub(crate) files: Option<StoredFiles>,
-    pub(crate) layout: Layout,
+    pub(super) files: Option<StoredFiles>,
+    pub(super) layout: Layout,
     /// Free once the version is stored.
-    pub(crate) room: Option<OwnedSemaphorePermit>,
+    pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
 impl LoadedVersion {
@@ -131,4 +133,10 @@ impl LoadedVersion {
             room,
         })
     }
+}
+
+/// Runs what takes long, such as parsing, in a thread that may do so.
+pub(super) async fn in_thread<T: Send + 'static, U: Send + 'static>(input: T, f: fn(T) -> Result<U>) -> Result<U> {
+    let done = tokio::task::spawn_blocking(move || f(input)).await;
+    done.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e))?
 }
