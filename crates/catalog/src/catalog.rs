@@ -11,7 +11,7 @@ use deltalakedb_log::{
 use uuid::Uuid;
 
 use crate::commit::commit_all;
-use crate::read;
+use crate::find;
 use crate::sql_catalog::{SqlCatalog, SqlTxnLogReader, SqlTxnLogWriter};
 
 #[async_trait]
@@ -44,19 +44,19 @@ impl Catalog for SqlCatalog {
     }
 
     async fn find(&self, table: &TableRef) -> Result<Option<TableEntry>> {
-        read::find(self.db.as_ref(), table).await
+        find::find(self.db.as_ref(), table).await
     }
 
     async fn point(&self) -> Result<Point> {
-        read::point(self.db.as_ref()).await
+        find::point(self.db.as_ref()).await
     }
 
     async fn find_at(&self, table: &TableRef, point: &Point) -> Result<Option<TableEntry>> {
-        read::find_at(self.db.as_ref(), table, point).await
+        find::find_at(self.db.as_ref(), table, point).await
     }
 
     async fn begin(&self, tables: &[TableId]) -> Result<Vec<Head>> {
-        read::heads(self.db.as_ref(), tables).await
+        find::heads(self.db.as_ref(), tables).await
     }
 
     fn reader(&self, table: TableId) -> Arc<dyn TxnLogReader> {
@@ -85,6 +85,6 @@ impl Catalog for SqlCatalog {
     }
 
     async fn find_commit(&self, table: TableId, id: CommitId) -> Result<Option<Committed>> {
-        read::find_commit(self.db.as_ref(), table, id).await
+        find::find_commit(self.db.as_ref(), table, id).await
     }
 }

@@ -12,9 +12,9 @@ use deltalakedb_log::commit::{self, Base, CommitRequest, Committed, Content, Out
 use deltalakedb_log::{Clock, CommitId, ErrorKind, Result, TableId, TableRef, TxnLogError};
 
 use crate::database::CommitFailure;
+use crate::find;
 use crate::locked::{self, Decision, LockedTables};
 use crate::queue::{Scope, Transaction};
-use crate::read;
 use crate::references::NamedFolders;
 use crate::sql_catalog::{SqlCatalog, Writing};
 use crate::table_lookup::no_table;
@@ -118,7 +118,7 @@ async fn check_paths(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result
     for request in requests.iter().filter(|r| r.writes()) {
         let location = match &request.base {
             Base::Create(new) => new.location.clone(),
-            _ => match read::find(catalog.db.as_ref(), &TableRef::Id(request.table)).await? {
+            _ => match find::find(catalog.db.as_ref(), &TableRef::Id(request.table)).await? {
                 Some(entry) => entry.location,
                 None => return Err(no_table(catalog.db.as_ref(), request.table).await),
             },
@@ -198,7 +198,7 @@ async fn resolve_unknown(
         // A new table had no lock. Not seen is no proof.
         let mut are_there = true;
         for request in requests {
-            let found = read::find_commit(catalog.db.as_ref(), request.table, request.commit_id).await;
+            let found = find::find_commit(catalog.db.as_ref(), request.table, request.commit_id).await;
             are_there &= matches!(found, Ok(Some(_)));
         }
         are_there

@@ -11,7 +11,7 @@ use deltalakedb_log::{Catalog, Result, TableEntry, TableId, Version};
 use crate::audit::audit;
 use crate::codec::int;
 use crate::database::{CommitFailure, Session, Value, Write};
-use crate::read::AT_OR_BEFORE;
+use crate::retained::AT_OR_BEFORE;
 use crate::sql_catalog::{SqlCatalog, Writing};
 use crate::table_lookup::{find_in, no_table_in};
 

@@ -18,7 +18,7 @@ use crate::database::{CommitFailure, Session, Value, Write};
 use crate::sql_catalog::{SqlCatalog, SqlTxnLogReader, Writing};
 use crate::table_lookup::{ALL_TABLES, any_table, find_any, find_in, no_table, no_table_in};
 use crate::uniqueness::{check_free, check_name_free};
-use crate::{holds, mirror, namespaces, read, references, removal};
+use crate::{find, holds, mirror, namespaces, references, removal};
 
 /// When a table was dropped, for the order of those that are not live: an import that is not finished comes last.
 const DROPPED_AT: &str = "coalesce(dropped_at, 9223372036854775807)";
@@ -37,7 +37,7 @@ async fn finish(mut session: Box<dyn Session>, writes: Vec<Write>, name: &TableN
 
 impl SqlCatalog {
     async fn live_entry(&self, table: TableId) -> Result<TableEntry> {
-        match read::find(self.db.as_ref(), &TableRef::Id(table)).await? {
+        match find::find(self.db.as_ref(), &TableRef::Id(table)).await? {
             Some(entry) => Ok(entry),
             None => Err(no_table(self.db.as_ref(), table).await),
         }

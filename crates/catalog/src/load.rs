@@ -20,7 +20,7 @@ use crate::references::NamedFolders;
 use crate::sql_catalog::{SqlCatalog, Writing};
 use crate::statistics::MANY_ACTIONS;
 use crate::table_lookup::no_table;
-use crate::{read, removal, table_rows};
+use crate::{find, removal, table_rows};
 
 mod base_state;
 mod store;
@@ -73,7 +73,7 @@ impl HistoryLoading for SqlCatalog {
         writing.session.commit().await.map_err(CommitFailure::into_error)?;
         let mut entries = Vec::with_capacity(stored.len());
         for table in stored {
-            let entry = read::find(self.db.as_ref(), &TableRef::Id(table)).await?;
+            let entry = find::find(self.db.as_ref(), &TableRef::Id(table)).await?;
             match entry {
                 Some(entry) => entries.push(entry),
                 None => return Err(no_table(self.db.as_ref(), table).await),
@@ -189,7 +189,7 @@ async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<Tab
         catalog.db.analyze().await?;
     }
     let missing = || TxnLogError::invalid(format!("there is no history to load for {}", load.new.name));
-    read::find(catalog.db.as_ref(), &TableRef::Id(table)).await?.ok_or_else(missing)
+    find::find(catalog.db.as_ref(), &TableRef::Id(table)).await?.ok_or_else(missing)
 }
 
 /// The time of a table's newest version.
