@@ -13,7 +13,8 @@ use deltalakedb_log::{Clock, CommitId, ErrorKind, Result, TableId, TableRef, Txn
 
 use crate::database::CommitFailure;
 use crate::find;
-use crate::locked::{self, Decision, LockedTables};
+use crate::locked::head::committed;
+use crate::locked::{Decision, LockedTables};
 use crate::queue::{Scope, Transaction};
 use crate::references::NamedFolders;
 use crate::sql_catalog::{SqlCatalog, Writing};
@@ -220,5 +221,5 @@ async fn under_lock(
     locked.sort_unstable();
     locked.dedup();
     let mut session = catalog.write(&locked).await?;
-    locked::committed(session.as_mut(), requests).await
+    committed(session.as_mut(), requests).await
 }

@@ -442,7 +442,7 @@ async fn ask(f: &Filled, question: &str) {
             let to = |n: u128| append(TableId(Uuid::from_u128(1000 + n % 300)), 0, &n.to_string());
             let requests = Vec::from_iter((0..600).map(to));
             let mut session = f.catalog.db.read().await.unwrap();
-            let known = crate::locked::committed(session.as_mut(), &Vec::from_iter(&requests)).await.unwrap();
+            let known = crate::locked::head::committed(session.as_mut(), &Vec::from_iter(&requests)).await.unwrap();
             assert!(known.is_empty());
         }
         "live keys" => {
