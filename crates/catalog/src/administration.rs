@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use deltalakedb_log::{CatalogAdministration, Result, Retention, TableId};
 use uuid::Uuid;
 
+use crate::audit::audit;
 use crate::codec::int;
-use crate::commit::audit;
 use crate::database::{CommitFailure, Value, Write};
-use crate::{SqlCatalog, Writing};
+use crate::sql_catalog::{SqlCatalog, Writing};
 
 /// Lines of the audit that one step removes.
 const STEP_LINES: i64 = 2_000;

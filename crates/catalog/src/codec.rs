@@ -50,6 +50,11 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
+/// `alias.a, alias.b`
+pub(crate) fn qualified(alias: &str, columns: &[&str]) -> String {
+    columns.iter().map(|c| format!("{alias}.{c}")).collect::<Vec<_>>().join(", ")
+}
+
 /// A version as the database holds it.
 pub(crate) fn int(v: Version) -> Value {
     Value::Int(i64::try_from(v).unwrap_or(i64::MAX))

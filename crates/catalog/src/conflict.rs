@@ -9,8 +9,7 @@ use deltalakedb_log::commit::{self, ConflictChecker, WinningCommit, WinningFiles
 use deltalakedb_log::{Commit, Result, TableId, TableName, Version};
 
 use crate::codec::{self, int};
-use crate::commit::KEYS;
-use crate::database::{Row, Session, Value, placeholders};
+use crate::database::{KEYS, Row, Session, Value, placeholders};
 use crate::plan::Sql;
 
 /// How many bytes of stored commits are read at once; of one that is larger, itself.

@@ -10,10 +10,11 @@ use deltalakedb_log::{ErrorKind, FileKey, Result, TableId, TableName, TxnLogErro
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
-use crate::SqlCatalog;
-use crate::commit::{AUDIT_COLUMNS, KEYS, end_files, file_key};
-use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
+use crate::audit::AUDIT_COLUMNS;
+use crate::database::{CommitFailure, KEYS, Row, Session, Value, Write, placeholders};
+use crate::sql_catalog::SqlCatalog;
 use crate::table_rows::{FILES, OF_TABLE, of_versions};
+use crate::version_rows::{end_files, file_key};
 use crate::{administration, expiry, mirror, missing, namespaces, schema, spool};
 
 /// A batch is full at so many file actions, or so many versions.

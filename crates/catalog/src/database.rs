@@ -248,6 +248,9 @@ impl Write {
     }
 }
 
+/// Keys looked up in one statement.
+pub(crate) const KEYS: usize = 500;
+
 /// `?, ?, ?` for `n` parameters.
 pub(crate) fn placeholders(n: usize) -> String {
     vec!["?"; n].join(", ")

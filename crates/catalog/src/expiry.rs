@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use deltalakedb_log::retention::{Expired, Expiry, HistoryExpiry, HistoryLimits, Keep, STEP_FILES, STEP_VERSIONS};
 use deltalakedb_log::{Catalog, Result, TableEntry, TableId, Version};
 
+use crate::audit::audit;
 use crate::codec::int;
-use crate::commit::audit;
 use crate::database::{CommitFailure, Session, Value, Write};
-use crate::lifecycle::no_table_in;
-use crate::read::{self, AT_OR_BEFORE};
-use crate::{SqlCatalog, Writing};
+use crate::retained::AT_OR_BEFORE;
+use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::table_lookup::{find_in, no_table_in};
 
 /// Commit ids that one step looks at.
 const STEP_ROWS: i64 = 2_000;
@@ -23,7 +23,7 @@ impl HistoryExpiry for SqlCatalog {
     async fn end_of_history(&self, table: TableId, keep: &Keep) -> Result<Version> {
         let now_ms = self.now_ms().await?;
         let mut session = self.db.read().await?;
-        let Some(entry) = read::find_in(session.as_mut(), table).await? else {
+        let Some(entry) = find_in(session.as_mut(), table).await? else {
             return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
         };
         end(session.as_mut(), &entry, keep, now_ms).await
@@ -32,7 +32,7 @@ impl HistoryExpiry for SqlCatalog {
     async fn expire(&self, expiry: &Expiry) -> Result<Expired> {
         let table = expiry.table;
         let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
-        let Some(entry) = read::find_in(session.as_mut(), table).await? else {
+        let Some(entry) = find_in(session.as_mut(), table).await? else {
             return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
         };
         expiry.committer.check(&entry.name, entry.owner.as_ref())?;

@@ -6,8 +6,8 @@ use deltalakedb_log::{Catalog, Hold, Result, TableId, Version, VersionHolds};
 
 use crate::codec::int;
 use crate::database::{CommitFailure, Row, Session, Write};
-use crate::lifecycle::no_table_in;
-use crate::{SqlCatalog, Writing, read};
+use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::table_lookup::{find_in, no_table_in};
 
 pub(crate) const HOLD_COLUMNS: [&str; 5] = ["hold_id", "table_id", "version", "held_until", "holder"];
 
@@ -44,7 +44,7 @@ fn remove_ended(table: TableId, now_ms: i64) -> Write {
 impl VersionHolds for SqlCatalog {
     async fn hold(&self, table: TableId, version: Version, until_ms: i64, holder: &str) -> Result<Hold> {
         let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
-        let Some(entry) = read::find_in(session.as_mut(), table).await? else {
+        let Some(entry) = find_in(session.as_mut(), table).await? else {
             return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
         };
         let hold = Hold { id: self.clock.new_uuid(), table, version, until_ms, holder: holder.into() };

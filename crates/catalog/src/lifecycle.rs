@@ -10,71 +10,18 @@ use deltalakedb_log::lifecycle::{
 };
 use deltalakedb_log::references::check_not_referred_to;
 use deltalakedb_log::{
-    Committer, ErrorKind, Lease, Location, Result, TableEntry, TableId, TableName, TableRef, TxnLogError, TxnLogReader,
+    Committer, ErrorKind, Lease, Result, TableEntry, TableId, TableName, TableRef, TxnLogError, TxnLogReader,
 };
 
-use crate::commit::{audit, check_free};
-use crate::database::{CommitFailure, Database, Row, Session, Value, Write};
-use crate::{SqlCatalog, SqlTxnLogReader, Writing, holds, mirror, namespaces, read, references, removal};
-
-/// Tables whatever their state, with a condition.
-pub(crate) const TABLES: &str = "SELECT table_id, namespace, name, location, owner, state, dropped_at, retained_until, base_version, \
-                        current_version FROM dl_tables WHERE";
+use crate::audit::audit;
+use crate::database::{CommitFailure, Session, Value, Write};
+use crate::sql_catalog::{SqlCatalog, SqlTxnLogReader, Writing};
+use crate::table_lookup::{ALL_TABLES, any_table, find_any, find_in, no_table, no_table_in};
+use crate::uniqueness::{check_free, check_name_free};
+use crate::{find, holds, mirror, namespaces, references, removal};
 
 /// When a table was dropped, for the order of those that are not live: an import that is not finished comes last.
 const DROPPED_AT: &str = "coalesce(dropped_at, 9223372036854775807)";
-
-pub(crate) fn any_table(mut row: Row) -> Result<InactiveTable> {
-    Ok(InactiveTable {
-        id: TableId(row.uuid()?),
-        name: TableName { namespace: row.text()?, name: row.text()? },
-        location: Location::stored(&row.text()?)?,
-        owner: read::owner(&mut row)?,
-        state: TableState::parse(&row.text()?)?,
-        dropped_at: row.opt_int()?,
-        retained_until: row.opt_int()?,
-        base_version: row.opt_version()?,
-        current_version: row.opt_version()?,
-    })
-}
-
-/// A table whatever its state.
-pub(crate) async fn find_any(session: &mut dyn Session, table: TableId) -> Result<Option<InactiveTable>> {
-    let rows = session.query(&format!("{TABLES} table_id = ?"), vec![table.0.into()]).await?;
-    rows.into_iter().next().map(any_table).transpose()
-}
-
-/// The error of whoever asks for a table by an id that no live table has.
-pub(crate) async fn no_table(db: &dyn Database, table: TableId) -> TxnLogError {
-    match db.query(&format!("{TABLES} table_id = ?"), vec![table.0.into()]).await {
-        Ok(rows) => no_table_of(db, table, rows),
-        Err(e) => e,
-    }
-}
-
-/// The same in a session, which may be all that its pool has.
-pub(crate) async fn no_table_in(session: &mut dyn Session, db: &dyn Database, table: TableId) -> TxnLogError {
-    match session.query(&format!("{TABLES} table_id = ?"), vec![table.0.into()]).await {
-        Ok(rows) => no_table_of(db, table, rows),
-        Err(e) => e,
-    }
-}
-
-fn no_table_of(db: &dyn Database, table: TableId, rows: Vec<Row>) -> TxnLogError {
-    match rows.into_iter().next().map(any_table).transpose() {
-        Ok(found) => lifecycle::no_table(table, &db.describe(), found.as_ref()),
-        Err(e) => e,
-    }
-}
-
-/// Refuses a name that a table has.
-async fn check_name_free(session: &mut dyn Session, name: &TableName) -> Result<()> {
-    let sql = "SELECT location FROM dl_tables WHERE name_key = ?";
-    match session.query(sql, vec![name.to_string().into()]).await?.pop() {
-        Some(mut row) => Err(lifecycle::name_taken(name, &Location::stored(&row.text()?)?)),
-        None => Ok(()),
-    }
-}
 
 /// Writes and commits. Where rows are locked one by one, what was free may be taken now.
 async fn finish(mut session: Box<dyn Session>, writes: Vec<Write>, name: &TableName) -> Result<()> {
@@ -90,7 +37,7 @@ async fn finish(mut session: Box<dyn Session>, writes: Vec<Write>, name: &TableN
 
 impl SqlCatalog {
     async fn live_entry(&self, table: TableId) -> Result<TableEntry> {
-        match read::find(self.db.as_ref(), &TableRef::Id(table)).await? {
+        match find::find(self.db.as_ref(), &TableRef::Id(table)).await? {
             Some(entry) => Ok(entry),
             None => Err(no_table(self.db.as_ref(), table).await),
         }
@@ -101,7 +48,7 @@ impl SqlCatalog {
 impl TableLifecycle for SqlCatalog {
     async fn rename_table(&self, table: TableId, to: &TableName, committer: &Committer) -> Result<TableEntry> {
         let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
-        let Some(entry) = read::find_in(session.as_mut(), table).await? else {
+        let Some(entry) = find_in(session.as_mut(), table).await? else {
             return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
         };
         let from = &entry.name;
@@ -122,7 +69,7 @@ impl TableLifecycle for SqlCatalog {
     async fn drop_table(&self, lease: &Lease, drop: &DropTable) -> Result<()> {
         let table = lease.table;
         let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
-        let Some(entry) = read::find_in(session.as_mut(), table).await? else {
+        let Some(entry) = find_in(session.as_mut(), table).await? else {
             return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
         };
         // It locks the row of the mirror: until the drop is over no lease is given and no version recorded as published.
@@ -202,7 +149,7 @@ impl TableLifecycle for SqlCatalog {
     }
 
     async fn inactive_table(&self, table: TableId) -> Result<Option<InactiveTable>> {
-        let sql = format!("{TABLES} table_id = ? AND state <> 'live'");
+        let sql = format!("{ALL_TABLES} table_id = ? AND state <> 'live'");
         let rows = self.db.query(&sql, vec![table.0.into()]).await?;
         rows.into_iter().next().map(any_table).transpose()
     }
@@ -218,7 +165,7 @@ impl TableLifecycle for SqlCatalog {
             None => (String::new(), Vec::<Value>::new()),
         };
         let order = format!("ORDER BY namespace, name, {DROPPED_AT}, table_id LIMIT {limit}");
-        let rows = self.db.query(&format!("{TABLES} state <> 'live'{and} {order}"), params).await?;
+        let rows = self.db.query(&format!("{ALL_TABLES} state <> 'live'{and} {order}"), params).await?;
         rows.into_iter().map(any_table).collect()
     }
 
@@ -226,7 +173,7 @@ impl TableLifecycle for SqlCatalog {
         let order = format!("ORDER BY {DROPPED_AT} DESC, table_id DESC LIMIT {SAME_NAME}");
         // Those of which something can still be had come alone, however many there are of the others.
         for state in ["IN ('loading', 'dropped', 'deleting')", "IN ('deleted', 'detached', 'removing')"] {
-            let sql = format!("{TABLES} state <> 'live' AND state {state} AND namespace = ? AND name = ? {order}");
+            let sql = format!("{ALL_TABLES} state <> 'live' AND state {state} AND namespace = ? AND name = ? {order}");
             let rows = self.db.query(&sql, vec![name.namespace.as_str().into(), name.name.as_str().into()]).await?;
             if !rows.is_empty() {
                 return rows.into_iter().map(any_table).collect();

@@ -4,15 +4,16 @@ use async_trait::async_trait;
 use deltalakedb_log::listing::{SAME_METADATA, TableListing, TablePage};
 use deltalakedb_log::{InactiveTable, Location, Result, TableEntry, TableName};
 
-use crate::database::{Session, Value, placeholders};
-use crate::lifecycle::{self, any_table};
-use crate::read::{self, entry};
-use crate::{SqlCatalog, codec};
+use crate::codec;
+use crate::database::Value;
+use crate::sql_catalog::SqlCatalog;
+use crate::table_lookup::{LIVE_TABLES, entry};
+use crate::uniqueness::table_around;
 
 impl SqlCatalog {
     /// Live tables, with a condition that begins with `AND`.
     async fn live(&self, and: &str, params: Vec<Value>) -> Result<Vec<TableEntry>> {
-        let rows = self.db.query(&format!("{} {and}", read::TABLES), params).await?;
+        let rows = self.db.query(&format!("{LIVE_TABLES} {and}"), params).await?;
         rows.into_iter().map(entry).collect()
     }
 }
@@ -64,23 +65,4 @@ impl TableListing for SqlCatalog {
         );
         self.live(&and, params).await
     }
-}
-
-/// A table inside of a place, or around it.
-pub(crate) async fn table_around(session: &mut dyn Session, location: &Location) -> Result<Option<InactiveTable>> {
-    let key = location.key();
-    let place = key.as_str();
-    let above: Vec<_> = key.and_above().filter(|above| *above != place).map(Value::from).collect();
-    let inside = ("location_key > ? AND location_key < ?".into(), vec![place.into(), key.end().into()]);
-    let around = (format!("location_key IN ({})", placeholders(above.len())), above);
-    for (condition, params) in [around, inside] {
-        if params.is_empty() {
-            continue;
-        }
-        let rows = session.query(&format!("{} {condition} LIMIT 1", lifecycle::TABLES), params).await?;
-        if let Some(row) = rows.into_iter().next() {
-            return any_table(row).map(Some);
-        }
-    }
-    Ok(None)
 }

@@ -8,31 +8,30 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deltalakedb_log::history::only_commit;
 use deltalakedb_log::{
-    Catalog, ErrorKind, HistoryLoad, HistoryLoading, Location, LoggedCommit, Result, TableEntry, TableId, TableName,
-    TableRef, TxnLogError, UnfinishedLoad, commit,
+    Catalog, ErrorKind, HistoryLoad, HistoryLoading, Location, Result, TableEntry, TableId, TableName, TableRef,
+    TxnLogError, UnfinishedLoad, commit,
 };
 use futures::StreamExt;
 use tokio::sync::Semaphore;
 
-use crate::commit::audit;
+use crate::audit::audit;
 use crate::database::CommitFailure;
-use crate::lifecycle::no_table;
 use crate::references::NamedFolders;
+use crate::sql_catalog::{SqlCatalog, Writing};
 use crate::statistics::MANY_ACTIONS;
-use crate::{SqlCatalog, Writing, base, read, removal, table_rows};
+use crate::table_lookup::no_table;
+use crate::{find, removal, table_rows};
 
+mod base_state;
 mod store;
+mod stored_files;
 mod version;
 
-use store::{Batch, Finish, check_whole, store, store_batch};
-use version::Parsed;
-pub(crate) use version::{Layout, LoadedVersion};
+use store::{BYTES, Batch, Finish, check_whole, kilobytes, store, store_batch};
+use version::{Layout, LoadedVersion, Parsed, in_thread};
 
 /// Versions parsed ahead.
 const AHEAD: usize = 64;
-/// A batch is also full at so many bytes of commits, and no more than that are parsed ahead; one that is larger goes by
-/// itself. What becomes of them in memory is several times as large.
-const BYTES: usize = 4 << 20;
 
 #[async_trait]
 impl HistoryLoading for SqlCatalog {
@@ -74,7 +73,7 @@ impl HistoryLoading for SqlCatalog {
         writing.session.commit().await.map_err(CommitFailure::into_error)?;
         let mut entries = Vec::with_capacity(stored.len());
         for table in stored {
-            let entry = read::find(self.db.as_ref(), &TableRef::Id(table)).await?;
+            let entry = find::find(self.db.as_ref(), &TableRef::Id(table)).await?;
             match entry {
                 Some(entry) => entries.push(entry),
                 None => return Err(no_table(self.db.as_ref(), table).await),
@@ -118,7 +117,7 @@ async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<Tab
     let (now_ms, mut before) = (catalog.now_ms().await?, newest_time(catalog, table).await?);
     let mut items = load.items.peekable();
     let mut loaded = 0;
-    if let Some((base, of_base)) = base::gather(&mut items, &catalog.allowed_paths, &load.new, &layout).await? {
+    if let Some((base, of_base)) = base_state::gather(&mut items, &catalog.allowed_paths, &load.new, &layout).await? {
         let version = base.summary.version;
         load.future_times.check(&load.new.name, version, before, base.time.ms, now_ms)?;
         (layout, before) = (of_base, Some(base.time.ms));
@@ -190,17 +189,7 @@ async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<Tab
         catalog.db.analyze().await?;
     }
     let missing = || TxnLogError::invalid(format!("there is no history to load for {}", load.new.name));
-    read::find(catalog.db.as_ref(), &TableRef::Id(table)).await?.ok_or_else(missing)
-}
-
-/// The share of the room for bytes that a commit takes.
-fn kilobytes(commit: &LoggedCommit) -> u32 {
-    u32::try_from((commit.body.len() >> 10).clamp(1, BYTES >> 10)).unwrap_or(1)
-}
-
-pub(crate) async fn in_thread<T: Send + 'static, U: Send + 'static>(input: T, f: fn(T) -> Result<U>) -> Result<U> {
-    let done = tokio::task::spawn_blocking(move || f(input)).await;
-    done.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e))?
+    find::find(catalog.db.as_ref(), &TableRef::Id(table)).await?.ok_or_else(missing)
 }
 
 /// The time of a table's newest version.

@@ -11,12 +11,11 @@ use deltalakedb_log::{
 };
 use uuid::Uuid;
 
-use crate::SqlCatalog;
+use crate::audit::audit;
 use crate::codec::int;
-use crate::commit::audit;
 use crate::database::{CommitFailure, Row, Session, Value, Write};
-use crate::lifecycle::no_table_in;
-use crate::read::mirror_state;
+use crate::sql_catalog::SqlCatalog;
+use crate::table_lookup::{mirror_state, no_table_in};
 
 /// The columns of `dl_mirrors` that a copy has as well. A lease is for one catalog.
 pub(crate) const MIRROR_COLUMNS: [&str; 5] =

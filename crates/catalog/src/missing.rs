@@ -5,9 +5,9 @@ use std::collections::HashSet;
 
 use deltalakedb_log::{ErrorKind, Result, TableId, TableName, TxnLogError};
 
-use crate::commit::KEYS;
-use crate::database::{CommitFailure, Row, Session, Value, Write, placeholders};
-use crate::{SqlCatalog, codec, removal};
+use crate::database::{CommitFailure, KEYS, Row, Session, Value, Write, placeholders};
+use crate::sql_catalog::SqlCatalog;
+use crate::{codec, removal};
 
 /// Removes from the copy `to` what it has of tables that `source`, a session of `from`, does not have or is removing. A
 /// removal that was interrupted is completed by the next copy.

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use deltalakedb_log::namespaces::{check_namespace, namespace_not_empty, namespace_taken, no_namespace};
 use deltalakedb_log::{CatalogNamespaces, ErrorKind, Result, TableId, TableName};
 
-use crate::commit::audit;
+use crate::audit::audit;
 use crate::database::{CommitFailure, Session, Value, Write};
-use crate::{SqlCatalog, Writing};
+use crate::sql_catalog::{SqlCatalog, Writing};
 
 const NAMESPACE_COLUMNS: [&str; 2] = ["namespace", "created_at"];
 

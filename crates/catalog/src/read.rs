@@ -1,28 +1,29 @@
 //! Reading: every answer from one committed state, and the head with one statement.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use deltalakedb_log::action::{Add, Remove};
-use deltalakedb_log::commit::{self, Committed};
+use deltalakedb_log::commit;
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{CommitSummary, newest_first};
 use deltalakedb_log::{
-    At, CommitId, ErrorKind, Head, HistoryRange, Location, LogSummaries, MirrorState, Point, Predicate, Result,
-    Snapshot, TableEntry, TableId, TableName, TableOwner, TableRef, TxnLogError, TxnLogReader, Version,
+    At, ErrorKind, Head, HistoryRange, LogSummaries, Predicate, Result, Snapshot, TableRef, TxnLogError, TxnLogReader,
+    Version,
 };
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt};
 
-use crate::SqlTxnLogReader;
 use crate::bounds::Slots;
-use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
-use crate::database::{Database, Row, Session, Value, placeholders};
-use crate::lifecycle::{no_table, no_table_in};
+use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int, qualified};
+use crate::database::{Row, Session, Value};
+use crate::find::{find, head, heads};
 use crate::plan::{Plan, Sql};
+use crate::retained::{AT_OR_BEFORE, RetainedVersion};
 use crate::search::Search;
+use crate::sql_catalog::SqlTxnLogReader;
+use crate::table_lookup::no_table;
 
 /// A page of rows, when a table is gone through without a transaction: so many bytes, and never more rows than that.
 const PAGE_BYTES: usize = 8 << 20;
@@ -30,218 +31,11 @@ const PAGE_ROWS: usize = 10_000;
 /// Rows of the first page, when nobody knows yet how large they are.
 const FIRST_ROWS: usize = 200;
 
-/// The newest version at or before a time.
-pub(crate) const AT_OR_BEFORE: &str = "SELECT version FROM dl_table_versions WHERE table_id = ? AND committed_at <= ? \
-                            ORDER BY committed_at DESC, version DESC LIMIT 1";
 /// The oldest version after a time.
 const FIRST_AFTER: &str = "SELECT version FROM dl_table_versions WHERE table_id = ? AND committed_at > ? \
                            ORDER BY committed_at, version LIMIT 1";
 
-/// `alias.a, alias.b`
-pub(crate) fn qualified(alias: &str, columns: &[&str]) -> String {
-    columns.iter().map(|c| format!("{alias}.{c}")).collect::<Vec<_>>().join(", ")
-}
-
-/// Tables that are there for everyone.
-pub(crate) const TABLES: &str = "SELECT t.table_id, t.namespace, t.name, t.location, t.owner, t.base_version, t.current_version, \
-                      t.current_ts, mirror.published_version, mirror.state, mirror.diverged_version, \
-                      mirror.diverged_what FROM dl_tables t JOIN dl_mirrors mirror ON mirror.table_id = t.table_id \
-                      WHERE t.state = 'live'";
-
-/// One of them, as a session sees it.
-pub(crate) async fn find_in(session: &mut dyn Session, table: TableId) -> Result<Option<TableEntry>> {
-    let rows = session.query(&format!("{TABLES} AND t.table_id = ?"), vec![table.0.into()]).await?;
-    rows.into_iter().next().map(entry).transpose()
-}
-
-pub(crate) fn entry(mut row: Row) -> Result<TableEntry> {
-    Ok(TableEntry {
-        id: TableId(row.uuid()?),
-        name: TableName { namespace: row.text()?, name: row.text()? },
-        location: Location::stored(&row.text()?)?,
-        owner: owner(&mut row)?,
-        base_version: row.version()?,
-        current_version: row.version()?,
-        current_timestamp: row.int()?,
-        published_version: row.opt_version()?,
-        mirror: mirror_state(&mut row)?,
-    })
-}
-
-/// From the column `owner`.
-pub(crate) fn owner(row: &mut Row) -> Result<Option<TableOwner>> {
-    row.opt_text()?.as_deref().map(str::parse).transpose()
-}
-
-/// From the columns `state, diverged_version, diverged_what` of `dl_mirrors`.
-pub(crate) fn mirror_state(row: &mut Row) -> Result<MirrorState> {
-    let (state, version, what) = (row.text()?, row.opt_version()?, row.opt_text()?);
-    Ok(match (state.as_str(), version) {
-        ("diverged", Some(version)) => MirrorState::Diverged { version, what: what.unwrap_or_default() },
-        _ => MirrorState::Following,
-    })
-}
-
-/// The condition for the row of a table.
-fn condition(table: &TableRef) -> (&'static str, Value) {
-    match table {
-        TableRef::Id(id) => ("table_id = ?", id.0.into()),
-        TableRef::Name(name) => ("name_key = ?", Value::from(name.to_string())),
-        TableRef::Location(location) => ("location_key = ?", Value::from(location.key().as_str())),
-    }
-}
-
-pub(crate) async fn find(db: &dyn Database, table: &TableRef) -> Result<Option<TableEntry>> {
-    let (condition, key) = condition(table);
-    let rows = db.query(&format!("{TABLES} AND t.{condition}"), vec![key]).await?;
-    let found = rows.into_iter().next().map(entry).transpose()?;
-    Ok(found.filter(|entry| is_meant(table, entry)))
-}
-
-/// Whether it is the table that was asked for: a key does not tell the accounts of Azure apart.
-fn is_meant(table: &TableRef, entry: &TableEntry) -> bool {
-    match table {
-        TableRef::Location(location) => entry.location.is_place_of(location),
-        TableRef::Id(_) | TableRef::Name(_) => true,
-    }
-}
-
-pub(crate) async fn point(db: &dyn Database) -> Result<Point> {
-    let row = db.query(&format!("SELECT {}", db.point()), vec![]).await?.pop();
-    let missing = || TxnLogError::corrupt(format!("{} does not say how far it is", db.describe()));
-    Ok(Point(row.ok_or_else(missing)?.text()?))
-}
-
-pub(crate) async fn find_at(db: &dyn Database, table: &TableRef, point: &Point) -> Result<Option<TableEntry>> {
-    let (condition, key) = condition(table);
-    // From the newest version back to the newest of then: as many rows as were committed to the table since.
-    let sql = format!(
-        "SELECT t.table_id, t.namespace, t.name, t.location, t.owner, t.base_version, v.version, v.committed_at, \
-         mirror.published_version, mirror.state, mirror.diverged_version, mirror.diverged_what FROM dl_tables t \
-         JOIN dl_mirrors mirror ON mirror.table_id = t.table_id \
-         JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = (SELECT max(o.version) \
-         FROM dl_table_versions o WHERE o.table_id = t.table_id AND o.version <= t.current_version AND {}) \
-         WHERE t.state = 'live' AND t.{condition}",
-        db.is_before("o")
-    );
-    let rows = db.query(&sql, vec![point.0.as_str().into(), key]).await?;
-    let entry = rows.into_iter().next_back().map(entry).transpose()?;
-    Ok(entry.filter(|entry| is_meant(table, entry)))
-}
-
-/// The heads of tables, all from one statement, in the order asked.
-pub(crate) async fn heads(db: &dyn Database, tables: &[TableId]) -> Result<Vec<Head>> {
-    let sql = format!(
-        "SELECT t.table_id, t.current_version, t.current_ts, {}, {} FROM dl_tables t \
-         JOIN dl_protocol_updates p ON p.table_id = t.table_id AND p.version = t.protocol_version \
-         JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version \
-         WHERE t.state = 'live' AND t.table_id IN ({})",
-        qualified("p", &PROTOCOL_COLUMNS),
-        qualified("m", &METADATA_COLUMNS),
-        placeholders(tables.len())
-    );
-    let rows = db.query(&sql, tables.iter().map(|t| t.0.into()).collect()).await?;
-    let mut heads = HashMap::new();
-    for mut row in rows {
-        heads.insert(TableId(row.uuid()?), head(&mut row)?);
-    }
-    let mut found = Vec::with_capacity(tables.len());
-    for id in tables {
-        match heads.get(id) {
-            Some(head) => found.push(head.clone()),
-            None => return Err(no_table(db, *id).await),
-        }
-    }
-    Ok(found)
-}
-
-/// From version, time, protocol and metadata columns.
-fn head(row: &mut Row) -> Result<Head> {
-    Ok(Head {
-        version: row.version()?,
-        timestamp: row.int()?,
-        protocol: codec::read_protocol(row)?,
-        metadata: codec::read_metadata(row)?,
-    })
-}
-
-pub(crate) async fn find_commit(db: &dyn Database, table: TableId, id: CommitId) -> Result<Option<Committed>> {
-    let sql = "SELECT version, committed_at FROM dl_commit_ids WHERE table_id = ? AND commit_id = ?";
-    let mut rows = db.query(sql, vec![table.0.into(), id.0.as_slice().into()]).await?;
-    let read = |mut r: Row| Ok(Committed { table, version: r.version()?, timestamp: r.int()?, leap: None });
-    rows.pop().map(read).transpose()
-}
-
-/// A version that is retained, and the oldest and newest ones that were when it was looked up.
-#[derive(Clone, Copy)]
-pub(crate) struct RetainedVersion {
-    pub(crate) version: Version,
-    oldest: Version,
-    newest: Version,
-}
-
-impl RetainedVersion {
-    /// Whether there are no more versions after it than before: then its files are mostly those that are live now.
-    fn is_recent(self) -> bool {
-        self.newest - self.version <= self.version - self.oldest
-    }
-}
-
 impl SqlTxnLogReader {
-    pub(crate) fn db(&self) -> &dyn Database {
-        self.catalog.db.as_ref()
-    }
-
-    pub(crate) fn id(&self) -> Value {
-        self.table.0.into()
-    }
-
-    /// The version meant.
-    pub(crate) async fn resolve(&self, session: &mut dyn Session, at: At) -> Result<RetainedVersion> {
-        // A join PostgreSQL might make by going through all versions: they are in order, and so is the one row of the table.
-        let sql = "SELECT t.namespace, t.name, t.base_version, (SELECT v.committed_at FROM dl_table_versions v \
-                   WHERE v.table_id = t.table_id AND v.version = t.base_version), t.current_version, t.current_ts \
-                   FROM dl_tables t WHERE t.state = ? AND t.table_id = ?";
-        let params = vec![self.state.as_str().into(), self.id()];
-        let Some(mut row) = session.query(sql, params).await?.pop() else {
-            return Err(no_table_in(session, self.db(), self.table).await);
-        };
-        let name = TableName { namespace: row.text()?, name: row.text()? }.to_string();
-        let base = (row.version()?, row.int()?);
-        let newest = (row.version()?, row.int()?);
-        let at_or_before = match at {
-            At::Timestamp(ms) if base.1 <= ms => {
-                let mut rows = session.query(AT_OR_BEFORE, vec![self.id(), ms.into()]).await?;
-                rows.pop().map(|mut r| r.version()).transpose()?
-            }
-            _ => None,
-        };
-        let version = commit::resolve(&name, at, Some(base), Some(newest), |_| at_or_before)?;
-        Ok(RetainedVersion { version, oldest: base.0, newest: newest.0 })
-    }
-
-    /// An error where the version has ended: what was read of it meanwhile may be a part. So may one that was the newest
-    /// when the read began.
-    pub(crate) async fn check_retained(&self, at: RetainedVersion) -> Result<()> {
-        let sql = "SELECT base_version FROM dl_tables WHERE table_id = ? AND state <> 'removing'";
-        let row = self.db().query(sql, vec![self.id()]).await?.pop();
-        match row.map(|mut row| row.opt_version()).transpose()?.flatten() {
-            Some(base) if base <= at.version => Ok(()),
-            _ => self.resolve(self.db().read().await?.as_mut(), At::Version(at.version)).await.map(drop),
-        }
-    }
-
-    /// What is read of a version, and that error behind it.
-    fn while_retained<T: Send + 'static>(
-        &self,
-        at: RetainedVersion,
-        read: impl Stream<Item = Result<T>> + Send + 'static,
-    ) -> BoxStream<'static, Result<T>> {
-        let reader = self.clone();
-        let check = futures::stream::once(async move { reader.check_retained(at).await });
-        read.chain(check.filter_map(async |checked| checked.err().map(Err))).boxed()
-    }
-
     async fn head_at(&self, session: &mut dyn Session, version: Version) -> Result<Head> {
         let newest = |table: &str| {
             format!("(SELECT max(version) FROM {table} WHERE table_id = v.table_id AND version <= v.version)")
@@ -542,16 +336,6 @@ impl SqlTxnLogReader {
             return Err(self.lacks(from).await);
         }
         Ok((last, rows.into_iter().map(Ok).collect()))
-    }
-
-    /// The error where a version is missing that was there: no version is left out, so its history has ended meanwhile.
-    pub(crate) async fn lacks(&self, version: Version) -> TxnLogError {
-        let looked = match self.db().read().await {
-            Ok(mut session) => self.resolve(session.as_mut(), At::Version(version)).await,
-            Err(e) => Err(e),
-        };
-        let missing = || TxnLogError::corrupt(format!("{} lacks version {version}", self.db().describe()));
-        looked.map_or_else(|e| e, |_| missing())
     }
 
     /// What a question has to say, page by page: `page` asks for so many rows behind a position, and `read` makes of a row

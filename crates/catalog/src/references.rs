@@ -10,17 +10,16 @@ use deltalakedb_log::{
     TableState, TxnLogError, Version,
 };
 
-use crate::commit::KEYS;
-use crate::database::{CommitFailure, Database, Session, Value, Write, placeholders};
-use crate::lifecycle::{TABLES, any_table, no_table_in};
-use crate::{SqlCatalog, read};
+use crate::database::{CommitFailure, Database, KEYS, Session, Value, Write, placeholders};
+use crate::sql_catalog::SqlCatalog;
+use crate::table_lookup::{ALL_TABLES, any_table, find_in, no_table_in};
 
 pub(crate) const REFERENCE_COLUMNS: [&str; 2] = ["table_id", "folder"];
 
 /// The tables that may need files of another table below a place.
 pub(crate) async fn referring(session: &mut dyn Session, place: &Location, now_ms: i64) -> Result<Vec<InactiveTable>> {
     let sql = format!(
-        "{TABLES} table_id IN (SELECT table_id FROM dl_references WHERE folder >= ? AND folder < ?) \
+        "{ALL_TABLES} table_id IN (SELECT table_id FROM dl_references WHERE folder >= ? AND folder < ?) \
          AND (state IN ('live', 'loading') OR (state = 'dropped' AND retained_until > ?))"
     );
     let mut tables = BTreeMap::new();
@@ -58,7 +57,7 @@ impl TableReferences for SqlCatalog {
 
     async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[PlaceKey]) -> Result<()> {
         let mut session = self.write(&[table]).await?;
-        let Some(entry) = read::find_in(session.as_mut(), table).await? else {
+        let Some(entry) = find_in(session.as_mut(), table).await? else {
             return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
         };
         if entry.current_version != at_version {
@@ -168,7 +167,7 @@ async fn tables_at(session: &mut dyn Session, folders: &[&PlaceKey]) -> Result<V
     let places: BTreeSet<_> = folders.iter().flat_map(|folder| folder.and_above()).collect();
     let (places, mut tables) = (Vec::from_iter(places), Vec::new());
     for places in places.chunks(KEYS) {
-        let sql = format!("{TABLES} location_key IN ({})", placeholders(places.len()));
+        let sql = format!("{ALL_TABLES} location_key IN ({})", placeholders(places.len()));
         let rows = session.query(&sql, places.iter().map(|place| Value::from(*place)).collect()).await?;
         tables.extend(rows.into_iter().map(any_table).collect::<Result<Vec<_>>>()?);
     }

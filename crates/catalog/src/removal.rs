@@ -4,10 +4,11 @@ use deltalakedb_log::lifecycle::{RemovedRows, STEP_ROWS, no_table};
 use deltalakedb_log::retention::COMMIT_IDS_MS;
 use deltalakedb_log::{Catalog, InactiveTable, Result, TableId, TableState};
 
-use crate::commit::audit;
+use crate::audit::audit;
 use crate::database::{CommitFailure, Session, Value, Write};
-use crate::lifecycle::{TABLES, any_table, find_any};
-use crate::{SqlCatalog, Writing, table_rows};
+use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::table_lookup::{ALL_TABLES, any_table, find_any};
+use crate::table_rows;
 
 /// The tables in which a table may have many rows, with what tells these apart.
 const MANY_ROWS: [(&str, &str); 12] = [
@@ -38,7 +39,7 @@ pub(crate) async fn tables_over(
         params.extend([after.retained_until.into(), after.id.0.into()]);
     }
     let sql = format!(
-        "{TABLES} retained_until IS NOT NULL AND retained_until <= ? AND (state = 'removing' \
+        "{ALL_TABLES} retained_until IS NOT NULL AND retained_until <= ? AND (state = 'removing' \
          OR (state IN ('dropped', 'deleted', 'detached') AND dropped_at <= ?)){and} ORDER BY retained_until, table_id LIMIT {limit}"
     );
     catalog.db.query(&sql, params).await?.into_iter().map(any_table).collect()

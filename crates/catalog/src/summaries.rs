@@ -7,11 +7,11 @@ use deltalakedb_log::{
 };
 use futures::TryStreamExt;
 
-use crate::SqlTxnLogReader;
 use crate::codec::int;
 use crate::database::Row;
-use crate::lifecycle::no_table;
 use crate::plan::{Plan, Sql};
+use crate::sql_catalog::SqlTxnLogReader;
+use crate::table_lookup::no_table;
 
 #[async_trait]
 impl LogSummaries for SqlTxnLogReader {

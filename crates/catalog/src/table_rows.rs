@@ -2,10 +2,10 @@
 
 use crate::bounds::SLOT_COLUMNS;
 use crate::codec::{self, METADATA_COLUMNS, PROTOCOL_COLUMNS};
-use crate::commit::{BODY_COLUMNS, VERSION_COLUMNS, remove_file_columns};
 use crate::holds::HOLD_COLUMNS;
 use crate::mirror::{FAILURE_COLUMNS, MIRROR_COLUMNS};
 use crate::references::REFERENCE_COLUMNS;
+use crate::version_rows::{BODY_COLUMNS, VERSION_COLUMNS, remove_file_columns};
 
 pub(crate) const FILES: &str = "dl_add_files";
 /// The tables whose rows belong to a table and not to its versions.

@@ -1,7 +1,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
+use async_trait::async_trait;
+use deltalakedb_log::commit::{Base, CommitRequest, NewTable, Outcome};
 use deltalakedb_log::conformance::{self, actions};
 use deltalakedb_log::predicate::{Comparison, Literal};
 use deltalakedb_log::{

@@ -8,29 +8,38 @@ use deltalakedb_log::commit::{self, Group, NewTable};
 use deltalakedb_log::references::folders;
 use deltalakedb_log::snapshot::Changes;
 use deltalakedb_log::{
-    CommitId, FileKey, Location, PlaceKey, Result, SetHash, TableId, TableName, TableOwner, TxnLogError, Version,
-    check_owner,
+    CommitId, FileKey, Location, LoggedCommit, PlaceKey, Result, SetHash, TableId, TableName, TableOwner, TxnLogError,
+    Version, check_owner,
 };
 use futures::{Stream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
-use super::BYTES;
 use super::version::LoadedVersion;
+use crate::audit::audit;
 use crate::bounds::{OwnedSlots, Slots};
 use crate::codec::{self, int};
-use crate::commit::{
-    KEYS, VERSION_COLUMNS, audit, changes_but_files, check_free, commit_id, end_files, live_keys, register,
-    version_values,
-};
-use crate::database::{CommitFailure, Session, Value, Write, placeholders};
-use crate::lifecycle::find_any;
+use crate::database::{CommitFailure, KEYS, Session, Value, Write, placeholders};
 use crate::references::NamedFolders;
-use crate::{SqlCatalog, Writing, mirror, namespaces, read};
+use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::table_lookup::{find_any, owner};
+use crate::uniqueness::check_free;
+use crate::version_rows::{
+    VERSION_COLUMNS, changes_but_files, commit_id, end_files, live_keys, register, version_values,
+};
+use crate::{mirror, namespaces};
 
 /// A batch is full at so many file actions, or at so many versions.
 const BATCH_FILES: usize = 50_000;
 const BATCH_VERSIONS: usize = 2_000;
+/// A batch is also full at so many bytes of commits, and no more than that are parsed ahead; one that is larger goes by
+/// itself. What becomes of them in memory is several times as large.
+pub(super) const BYTES: usize = 4 << 20;
+
+/// The share of the room for bytes that a commit takes.
+pub(super) fn kilobytes(commit: &LoggedCommit) -> u32 {
+    u32::try_from((commit.body.len() >> 10).clamp(1, BYTES >> 10)).unwrap_or(1)
+}
 
 /// What comes with the last batch.
 pub(super) struct Finish {
@@ -363,7 +372,7 @@ impl Stored {
             return Ok(None);
         }
         let (table, name) = (TableId(row.uuid()?), TableName { namespace: row.text()?, name: row.text()? });
-        let owner = read::owner(&mut row)?;
+        let owner = owner(&mut row)?;
         let is_loading = row.text()? == "loading";
         let (head, newest_ms, hash) = (row.opt_version()?, row.opt_int()?, row.opt_blob()?);
         let set_hash = match hash {

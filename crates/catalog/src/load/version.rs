@@ -7,24 +7,25 @@ use deltalakedb_log::action::Metadata;
 use deltalakedb_log::commit::{self, Group, NewTable};
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
-use deltalakedb_log::{Commit, CommitId, CommitTime, FutureTimes, Location, LoggedCommit, Result, TableId};
+use deltalakedb_log::{
+    Commit, CommitId, CommitTime, ErrorKind, FutureTimes, Location, LoggedCommit, Result, TableId, TxnLogError,
+};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::SqlCatalog;
-use crate::base::StoredFiles;
+use super::stored_files::StoredFiles;
 use crate::bounds::{OwnedSlots, Slots};
-use crate::codec::{self, METADATA_COLUMNS};
-use crate::commit::StoredBody;
+use crate::codec::{self, METADATA_COLUMNS, qualified};
 use crate::database::Database;
-use crate::read;
+use crate::sql_catalog::SqlCatalog;
+use crate::version_rows::StoredBody;
 
 /// How the files of a version are encoded.
 #[derive(Clone, Default)]
-pub(crate) struct Layout {
+pub(super) struct Layout {
     metadata: Option<Arc<Metadata>>,
-    pub(crate) slots: Arc<Slots>,
+    pub(super) slots: Arc<Slots>,
     /// The slots under the schema.
-    pub(crate) owned: Arc<OwnedSlots>,
+    pub(super) owned: Arc<OwnedSlots>,
 }
 
 impl Layout {
@@ -35,7 +36,7 @@ impl Layout {
              JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version \
              WHERE t.location_key = ? AND (t.state = 'loading' OR t.table_id = ?)",
             Slots::subquery("t"),
-            read::qualified("m", &METADATA_COLUMNS)
+            qualified("m", &METADATA_COLUMNS)
         );
         let params = vec![new.location.key().as_str().into(), table.0.into()];
         let Some(mut row) = db.query(&sql, params).await?.pop() else { return Ok((table, Self::default())) };
@@ -49,7 +50,7 @@ impl Layout {
         Ok((table, Self { metadata: Some(metadata.into()), slots: slots.into(), owned: owned.into() }))
     }
 
-    pub(crate) fn after(&self, changes: &Changes) -> Result<Self> {
+    pub(super) fn after(&self, changes: &Changes) -> Result<Self> {
         if changes.metadata.is_none() && changes.domains.is_empty() {
             return Ok(self.clone());
         }
@@ -103,18 +104,18 @@ impl Parsed {
 }
 
 /// A version as it will be stored.
-pub(crate) struct LoadedVersion {
-    pub(crate) summary: CommitSummary,
-    pub(crate) time: CommitTime,
-    pub(crate) commit_id: Option<CommitId>,
-    pub(crate) group: Option<Group>,
-    pub(crate) body: Option<StoredBody>,
-    pub(crate) changes: Changes,
+pub(super) struct LoadedVersion {
+    pub(super) summary: CommitSummary,
+    pub(super) time: CommitTime,
+    pub(super) commit_id: Option<CommitId>,
+    pub(super) group: Option<Group>,
+    pub(super) body: Option<StoredBody>,
+    pub(super) changes: Changes,
     /// Files that are not in `changes`, where history begins with them.
-    pub(crate) files: Option<StoredFiles>,
-    pub(crate) layout: Layout,
+    pub(super) files: Option<StoredFiles>,
+    pub(super) layout: Layout,
     /// Free once the version is stored.
-    pub(crate) room: Option<OwnedSemaphorePermit>,
+    pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
 impl LoadedVersion {
@@ -132,4 +133,10 @@ impl LoadedVersion {
             room,
         })
     }
+}
+
+/// Runs what takes long, such as parsing, in a thread that may do so.
+pub(super) async fn in_thread<T: Send + 'static, U: Send + 'static>(input: T, f: fn(T) -> Result<U>) -> Result<U> {
+    let done = tokio::task::spawn_blocking(move || f(input)).await;
+    done.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e))?
 }

@@ -10,7 +10,8 @@ use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{Arguments, AssertSqlSafe};
 
-use super::{MAX_BYTES, check_text, failed, spelled};
+use super::errors::failed;
+use super::literals::{MAX_BYTES, check_text, spelled};
 use crate::ahead::Ahead;
 use crate::database::{Insert, MANY_ROWS, Value};
 

@@ -56,9 +56,9 @@ struct Filled {
 
 impl Filled {
     async fn new(kind: Kind, dir: &std::path::Path, versions: i64, files: i64) -> Self {
-        let catalog = connect_to(&kind.uri(dir, &format!("costs {versions} {files}")), 1).await.unwrap();
+        let mut catalog = connect_to(&kind.uri(dir, &format!("costs {versions} {files}")), 1).await.unwrap();
         // The times of the versions are made up, and the server's clock would be ahead of them.
-        let catalog = SqlCatalog { server_clock: None, ..catalog };
+        catalog.server_clock = None;
         let table = create(&catalog).await;
         let mut others = Vec::new();
         for n in 0..OTHERS {
@@ -442,13 +442,13 @@ async fn ask(f: &Filled, question: &str) {
             let to = |n: u128| append(TableId(Uuid::from_u128(1000 + n % 300)), 0, &n.to_string());
             let requests = Vec::from_iter((0..600).map(to));
             let mut session = f.catalog.db.read().await.unwrap();
-            let known = crate::locked::committed(session.as_mut(), &Vec::from_iter(&requests)).await.unwrap();
+            let known = crate::locked::head::committed(session.as_mut(), &Vec::from_iter(&requests)).await.unwrap();
             assert!(known.is_empty());
         }
         "live keys" => {
             let mut session = f.catalog.db.read().await.unwrap();
             let keys: Vec<_> = (0..100_u128).map(|n| FileKey(n.to_be_bytes())).collect();
-            crate::commit::live_keys(session.as_mut(), f.table, &keys).await.unwrap();
+            crate::version_rows::live_keys(session.as_mut(), f.table, &keys).await.unwrap();
         }
         "lease" => {
             let lease = f.catalog.acquire_lease(f.table, Uuid::from_u128(5), T0, T0 + 1).await.unwrap().unwrap();

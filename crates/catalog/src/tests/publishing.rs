@@ -1,6 +1,6 @@
 //! Publishing beside commits.
 
-use deltalakedb_log::{Artifact, MirrorProgress};
+use deltalakedb_log::{Artifact, MirrorProgress, TableRef};
 use std::time::Duration;
 
 use deltalakedb_log::commit::CommitRequest;

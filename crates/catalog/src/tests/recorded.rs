@@ -41,9 +41,9 @@ pub(super) enum Lose {
 
 impl Record {
     /// A catalog whose database is recorded here.
-    pub(super) fn of(&self, catalog: SqlCatalog) -> SqlCatalog {
-        let db = Arc::new(Recorded { inner: catalog.db.clone(), record: self.clone() });
-        SqlCatalog { db, ..catalog }
+    pub(super) fn of(&self, mut catalog: SqlCatalog) -> SqlCatalog {
+        catalog.db = Arc::new(Recorded { inner: catalog.db.clone(), record: self.clone() });
+        catalog
     }
 
     /// The statements since the last call.

@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use deltalakedb_log::{
-    AllowedPaths, BaseFiles, BaseState, CommitTime, HistoryItem, HistoryLoad, HistoryLoading, LoggedCommit, TimeSource,
+    AllowedPaths, BaseFiles, BaseState, CommitTime, HistoryItem, HistoryLoad, HistoryLoading, LoggedCommit, TableRef,
+    TimeSource,
 };
 use futures::{StreamExt, stream};
 

@@ -9,69 +9,19 @@ use deltalakedb_log::history::{files_without_base, next_of_base};
 use deltalakedb_log::references::folders;
 use deltalakedb_log::snapshot::{Changes, CommitSummary};
 use deltalakedb_log::{
-    AllowedPaths, BaseFiles, BaseState, Commit, FileKey, HistoryItem, HistoryItems, PlaceKey, Result, SetHash, TableId,
-    Version,
+    AllowedPaths, BaseFiles, BaseState, Commit, FileKey, HistoryItem, HistoryItems, PlaceKey, Result, SetHash,
 };
-use futures::TryStreamExt;
 use futures::stream::BoxStream;
 
-use crate::codec::{self, int};
-use crate::commit::{StoredBody, remove_file_columns, remove_file_values};
-use crate::copy::CHUNK_BYTES;
-use crate::database::{Row, Session, Value, Write};
-use crate::load::{Layout, LoadedVersion, in_thread};
+use super::stored_files::StoredFiles;
+use super::version::{Layout, LoadedVersion, in_thread};
+use crate::codec;
+use crate::database::{Row, Value};
 use crate::spool::{self, Sender};
-
-/// The files of the state, as rows.
-pub(crate) struct StoredFiles {
-    live: BoxStream<'static, Result<Row>>,
-    removed: BoxStream<'static, Result<Row>>,
-    /// How many there are.
-    pub(crate) count: usize,
-    /// The hash of the live ones.
-    pub(crate) set_hash: SetHash,
-    /// The folders of those that are named by absolute paths.
-    pub(crate) folders: BTreeSet<PlaceKey>,
-}
-
-impl StoredFiles {
-    /// Writes them as those of a version.
-    pub(crate) async fn write(self, session: &mut dyn Session, table: TableId, version: Version) -> Result<()> {
-        let life = [table.0.into(), int(version), Value::Null];
-        let columns = [&["table_id", "version", "removed_version"][..], &codec::file_columns()].concat();
-        write(session, "dl_add_files", &columns, &life, self.live).await?;
-        let columns = [&["table_id", "version"][..], &remove_file_columns()].concat();
-        write(session, "dl_remove_files", &columns, &life[..2], self.removed).await
-    }
-}
-
-/// Writes rows, each behind the same first values; they may be fewer than the columns, which are null then.
-async fn write(
-    session: &mut dyn Session,
-    table: &'static str,
-    columns: &[&'static str],
-    first: &[Value],
-    mut rows: BoxStream<'static, Result<Row>>,
-) -> Result<()> {
-    let (mut chunk, mut bytes, mut width) = (Vec::new(), 0, 0);
-    loop {
-        let row = rows.try_next().await?;
-        if !chunk.is_empty() && (bytes > CHUNK_BYTES || row.is_none()) {
-            let rows = Write::insert(table, &columns[..width], std::mem::take(&mut chunk));
-            // A table begins with them.
-            session.write(vec![rows.unseen()]).await?;
-            bytes = 0;
-        }
-        let Some(row) = row else { return Ok(()) };
-        bytes += row.size();
-        let row: Vec<_> = first.iter().cloned().chain(row.0).collect();
-        width = row.len();
-        chunk.push(row);
-    }
-}
+use crate::version_rows::{StoredBody, remove_file_values};
 
 /// What a history begins with before its first commit, and how the files after it are encoded.
-pub(crate) async fn gather(
+pub(super) async fn gather(
     items: &mut HistoryItems<'_>,
     allowed: &AllowedPaths,
     new: &NewTable,

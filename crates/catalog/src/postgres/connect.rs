@@ -1,0 +1,149 @@
+//! How the server is reached, and whether it is there.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgSslMode};
+
+use super::errors::failed;
+use crate::uri::PostgresPlace;
+
+/// How long a server that is gone may take to come back before a call fails.
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+/// How long one answer to the question whether the server is there serves everyone who asks.
+const PROBE_SERVES: Duration = Duration::from_secs(1);
+
+/// The connections for one kind of work.
+#[derive(Clone, Debug)]
+pub(super) struct Connections {
+    pub(super) pool: PgPool,
+    /// The setting that says how many there are at most.
+    pub(super) setting: &'static str,
+}
+
+impl Connections {
+    /// The error of a call on one of them.
+    pub(super) fn failed(&self, uri: &str, e: sqlx::Error) -> TxnLogError {
+        let sqlx::Error::PoolTimedOut = e else { return failed(uri, e) };
+        let (most, setting) = (self.pool.options().get_max_connections(), self.setting);
+        let message = format!(
+            "this process may have {most} connections to {uri} at once for this ({setting}), and none of them became \
+             free in time: try again, or raise {setting}"
+        );
+        TxnLogError::new(ErrorKind::Unavailable, message).with_source(e)
+    }
+}
+
+/// A question that many ask at once: one finds out for all.
+#[derive(Debug, Default)]
+pub(super) struct Probe(tokio::sync::Mutex<Option<(Instant, Answer)>>);
+
+/// What was found out. An error cannot be cloned, so it is kept as its kind and its sentence.
+type Answer = Result<(), (ErrorKind, String)>;
+
+impl Probe {
+    pub(super) async fn ask(&self, find_out: impl Future<Output = Result<()>>) -> Result<()> {
+        let mut last = self.0.lock().await;
+        let recent = last.as_ref().filter(|(at, _)| at.elapsed() < PROBE_SERVES);
+        if let Some((_, answer)) = recent {
+            return answer.clone().map_err(|(kind, message)| TxnLogError::new(kind, message));
+        }
+        let answer = find_out.await;
+        let told = answer.as_ref().copied().map_err(|e| (e.kind(), e.to_string()));
+        *last = Some((Instant::now(), told));
+        answer
+    }
+}
+
+pub(super) fn options(place: &PostgresPlace) -> sqlx::Result<PgConnectOptions> {
+    // Through a URL, so that what it does not say is looked for where libpq looks.
+    let mut url = url::Url::parse("postgres://").map_err(sqlx::Error::config)?;
+    let port = place.port.map(|port| port.to_string());
+    // The client knows no way to try without TLS first: it tries with.
+    let prefer = String::from("prefer");
+    let sslmode = place.sslmode.as_ref().map(|mode| if mode == "allow" { &prefer } else { mode });
+    let pairs = [
+        ("dbname", Some(&place.database)),
+        ("host", place.host.as_ref()),
+        ("port", port.as_ref()),
+        ("user", place.user.as_ref()),
+        ("sslmode", sslmode),
+    ];
+    for (key, value) in pairs {
+        if let Some(value) = value {
+            url.query_pairs_mut().append_pair(key, value);
+        }
+    }
+    let mut options = PgConnectOptions::from_url(&url)?;
+    let told = place.sslmode.is_some() || std::env::var_os("PGSSLMODE").is_some_and(|mode| !mode.is_empty());
+    if !told && !is_local(&options) {
+        // What leaves this machine is encrypted or not sent.
+        options = options.ssl_mode(PgSslMode::Require);
+    }
+    Ok(options.application_name("deltalakedb").statement_cache_capacity(0).disable_statement_logging())
+}
+
+/// Whether the server is reached without a network: through a socket, or this machine's own address.
+fn is_local(options: &PgConnectOptions) -> bool {
+    let host = options.get_host();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    options.get_socket().is_some()
+        || host.starts_with('/')
+        || host.eq_ignore_ascii_case("localhost")
+        || address.is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::postgres::PgPoolOptions;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_finds_out_for_all_who_ask_at_once() {
+        let (probe, asked) = (Probe::default(), std::sync::atomic::AtomicU32::new(0));
+        let ask = || {
+            probe.ask(async {
+                asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                tokio::task::yield_now().await;
+                Err(TxnLogError::new(ErrorKind::Unavailable, "it is away"))
+            })
+        };
+        for answer in futures::future::join_all((0..1000).map(|_| ask())).await {
+            assert_eq!(answer.unwrap_err().to_string(), "it is away");
+        }
+        assert_eq!(asked.into_inner(), 1);
+    }
+
+    #[test]
+    fn a_server_on_another_machine_is_not_spoken_to_in_clear_unless_told_so() {
+        let check = |host: &str, told: Option<&str>, expected: PgSslMode| {
+            let sslmode = told.map(String::from);
+            let place = PostgresPlace { host: Some(host.into()), sslmode, ..PostgresPlace::default() };
+            let mode = options(&place).unwrap().get_ssl_mode();
+            assert_eq!(format!("{mode:?}"), format!("{expected:?}"), "{host} {told:?}");
+        };
+        for local in ["localhost", "127.0.0.1", "127.1.2.3", "::1", "/run/postgresql"] {
+            check(local, None, PgSslMode::Prefer);
+            check(local, Some("require"), PgSslMode::Require);
+        }
+        for remote in ["db.example.com", "10.0.0.5", "localhost.example.com", "2001:db8::1"] {
+            check(remote, None, PgSslMode::Require);
+            check(remote, Some("prefer"), PgSslMode::Prefer);
+            check(remote, Some("disable"), PgSslMode::Disable);
+            check(remote, Some("verify-full"), PgSslMode::VerifyFull);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_finds_no_connection_free_is_told_which_setting_that_is() {
+        let pool = PgPoolOptions::new().max_connections(3).connect_lazy_with(PgConnectOptions::new_without_pgpass());
+        let writers = Connections { pool, setting: "postgres.writers" };
+        let told = writers.failed("the catalog", sqlx::Error::PoolTimedOut);
+        assert_eq!(told.kind(), ErrorKind::Unavailable);
+        let text = told.to_string();
+        assert!(text.contains("may have 3 connections") && text.contains("raise postgres.writers"), "{text}");
+    }
+}

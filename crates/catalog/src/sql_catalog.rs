@@ -1,0 +1,208 @@
+//! A catalog in a database: how it is opened, and the sessions that write to it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use deltalakedb_log::{AllowedPaths, Clock, ComparedTables, Result, SystemClock, TableId, TableState};
+use uuid::Uuid;
+
+use crate::database::{Database, Row, Session, Value};
+#[cfg(feature = "duckdb")]
+use crate::duckdb::DuckDatabase;
+use crate::file;
+use crate::postgres::{PostgresDatabase, PostgresOptions};
+use crate::queue::Queues;
+use crate::schema::{self, Identity, Opening};
+use crate::sqlite::SqliteDatabase;
+use crate::statistics::Statistics;
+use crate::uri::{CatalogUri, Place};
+
+/// What [`ConnectOptions::max_waiting`] is unless it is set.
+pub const DEFAULT_MAX_WAITING: usize = 10_000;
+
+/// How to connect.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// Make the catalog where there is none, and bring an older schema up to date.
+    pub create: bool,
+    /// Ids, and the time where [`Self::server_clock`] gives none.
+    pub clock: Arc<dyn Clock>,
+    /// Whether commits get their time from the server, where the catalog is in one: clients whose clocks differ then do
+    /// no harm. Without it they get it from `clock`, as in an embedded catalog.
+    pub server_clock: bool,
+    /// What the audit calls this program.
+    pub client: String,
+    /// The permissions of a catalog's file when it is made.
+    pub file_mode: u32,
+    /// Where files outside their table's folder may be.
+    pub allowed_paths: AllowedPaths,
+    /// How many commits through this handle and its clones may wait for those before them, to one table in a server or in
+    /// all of a file; one more is refused.
+    pub max_waiting: usize,
+    /// What goes for a server.
+    pub postgres: PostgresOptions,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            create: true,
+            clock: Arc::new(SystemClock),
+            server_clock: true,
+            client: "deltalakedb".into(),
+            file_mode: file::OWNER_ONLY,
+            allowed_paths: AllowedPaths::default(),
+            max_waiting: DEFAULT_MAX_WAITING,
+            postgres: PostgresOptions::default(),
+        }
+    }
+}
+
+/// A catalog in a database. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct SqlCatalog {
+    pub(crate) db: Arc<dyn Database>,
+    /// As it was last seen.
+    identity: Arc<Mutex<Identity>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The time of the server's clock in SQL, where that is the catalog's.
+    pub(crate) server_clock: Option<&'static str>,
+    pub(crate) compared: Arc<ComparedTables>,
+    pub(crate) origin: Arc<Origin>,
+    pub(crate) allowed_paths: Arc<AllowedPaths>,
+    pub(crate) queues: Arc<Queues>,
+    pub(crate) statistics: Arc<Statistics>,
+}
+
+/// Where this program runs, for the audit.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(crate) host: String,
+    pub(crate) process: i64,
+    pub(crate) client: String,
+}
+
+impl SqlCatalog {
+    /// Opens the catalog.
+    pub async fn connect(uri: &CatalogUri, options: ConnectOptions) -> Result<Self> {
+        let db: Arc<dyn Database> = match &uri.place {
+            Place::Sqlite(path) => Arc::new(SqliteDatabase::open(path, options.create, options.file_mode).await?),
+            #[cfg(feature = "duckdb")]
+            Place::DuckDb(path) => Arc::new(DuckDatabase::open(path, options.create, options.file_mode).await?),
+            #[cfg(not(feature = "duckdb"))]
+            Place::DuckDb(_) => {
+                let message = format!("{uri} is a DuckDB catalog, and this program was built without DuckDB");
+                return Err(deltalakedb_log::TxnLogError::invalid(message));
+            }
+            Place::Postgres(place) => Arc::new(PostgresDatabase::open(place, options.create, &options.postgres).await?),
+        };
+        let identity = schema::migrate(db.as_ref(), options.clock.as_ref(), options.create).await?;
+        let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+        let origin =
+            Origin { host: host.trim().to_string(), process: std::process::id().into(), client: options.client };
+        tracing::debug!(catalog = db.describe(), "catalog opened");
+        let server_clock = db.clock().filter(|_| options.server_clock);
+        let (identity, compared) = (Arc::new(Mutex::new(identity)), Arc::default());
+        let (origin, allowed_paths) = (Arc::new(origin), Arc::new(options.allowed_paths));
+        let queues = Arc::new(Queues::new(options.max_waiting));
+        Ok(Self {
+            db,
+            identity,
+            clock: options.clock,
+            server_clock,
+            compared,
+            origin,
+            allowed_paths,
+            queues,
+            statistics: Arc::default(),
+        })
+    }
+}
+
+/// A session that writes, and when it got its locks by the catalog's clock, in milliseconds since 1970.
+pub(crate) struct Writing {
+    pub(crate) session: Box<dyn Session>,
+    pub(crate) now_ms: i64,
+    /// The catalog's id and epoch.
+    pub(crate) identity: (Uuid, Uuid),
+}
+
+impl SqlCatalog {
+    /// A session that will write, if this program knows how. It alone changes the heads of these tables. Whether it knows
+    /// is judged by what the catalog asks of writers now, not when it was opened.
+    pub(crate) async fn begin_write(&self, heads: &[TableId]) -> Result<Writing> {
+        let (session, rows) = self.db.write(heads, &Opening::sql(self.server_clock)).await?;
+        let opening = self.opened(rows)?;
+        let now_ms = opening.now_ms.unwrap_or_else(|| self.clock.now_ms());
+        let identity = (opening.identity.catalog_id, opening.identity.epoch);
+        Ok(Writing { session, now_ms, identity })
+    }
+
+    /// What the catalog said at the beginning of a session that will write.
+    fn opened(&self, rows: Vec<Row>) -> Result<Opening> {
+        let opening = Opening::read(self.db.as_ref(), rows)?;
+        schema::check_writable(self.db.as_ref(), &opening.identity)?;
+        let before = std::mem::replace(&mut *self.last_identity(), opening.identity);
+        if before.epoch != opening.identity.epoch {
+            self.compared.clear();
+        }
+        Ok(opening)
+    }
+
+    /// The same where the time does not matter.
+    pub(crate) async fn write(&self, heads: &[TableId]) -> Result<Box<dyn Session>> {
+        Ok(self.begin_write(heads).await?.session)
+    }
+
+    /// The same for what may be forgotten when the power is cut, about the mirror of a table. Commits to it go on.
+    pub(crate) async fn note(&self, table: TableId) -> Result<Box<dyn Session>> {
+        let (session, rows) = self.db.note(table, &Opening::sql(self.server_clock)).await?;
+        self.opened(rows)?;
+        Ok(session)
+    }
+
+    pub(crate) fn last_identity(&self) -> MutexGuard<'_, Identity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends every connection. After the last process has done so, a SQLite catalog is one file, whole by itself.
+    pub async fn close(&self) {
+        self.db.close().await;
+    }
+}
+
+/// One table's log in a database, for reading.
+#[derive(Clone, Debug)]
+pub struct SqlTxnLogReader {
+    pub(crate) catalog: SqlCatalog,
+    pub(crate) table: TableId,
+    /// The state in which the table can be read.
+    pub(crate) state: TableState,
+}
+
+impl SqlTxnLogReader {
+    /// The log of a table.
+    pub fn new(catalog: SqlCatalog, table: TableId) -> Self {
+        Self { catalog, table, state: TableState::Live }
+    }
+
+    pub(crate) fn db(&self) -> &dyn Database {
+        self.catalog.db.as_ref()
+    }
+
+    pub(crate) fn id(&self) -> Value {
+        self.table.0.into()
+    }
+}
+
+/// The logs of a database, for writing.
+#[derive(Clone, Debug)]
+pub struct SqlTxnLogWriter {
+    pub(crate) catalog: SqlCatalog,
+}
+
+impl SqlTxnLogWriter {
+    /// A writer to the catalog's tables.
+    pub fn new(catalog: SqlCatalog) -> Self {
+        Self { catalog }
+    }
+}
