@@ -20,8 +20,7 @@ use futures::TryStreamExt;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::assignments::{column_named, quoted, unquoted};
-use crate::create::{TableSpec, check_partitioning};
+use crate::create::check_partitioning;
 use crate::delta_rs::{
     Alter, Captured, Casts, Changes, Condition, Joined, LogState, Matching, Merge, MergeSource, Optimize, PlainAppend,
     Restore, SchemaMode, TableSchema, VirtualTable, Whole, check_writable, parse_schema, repair,
@@ -29,9 +28,12 @@ use crate::delta_rs::{
 use crate::error::Explain;
 use crate::filter::{Filter, join_predicate};
 use crate::hold::HeldVersion;
+use crate::identifiers::{column_named, quoted, unquoted};
 use crate::table::{DeltaTable, Source};
+use crate::table_spec::TableSpec;
 use crate::vacuum::check_none_is_going_on;
-use crate::write::{PendingWrite, Rows, SaveMode, WriteOptions, check_not_behind, commit};
+use crate::write::{PendingWrite, Rows, check_not_behind, commit};
+use crate::write_options::{SaveMode, WriteOptions};
 
 /// Something to do with a table.
 #[derive(Debug)]
