@@ -7,6 +7,7 @@
 //! of this, to compare.
 
 mod assignments;
+mod changes;
 mod create;
 mod delta_rs;
 mod error;

@@ -16,7 +16,6 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::{Result, TxnLogReader, TxnLogReaderExt, Version};
-use futures::TryStreamExt;
 
 /// Asks a scan for statistics where they are all that a query needs of it.
 #[derive(Debug)]

@@ -3,7 +3,6 @@
 use delta_kernel::actions::deletion_vector::{DeletionVectorDescriptor, DeletionVectorStorageType};
 use deltalakedb_log::action::DeletionVector;
 use deltalakedb_log::{Location, Result, TxnLogError};
-use futures::TryStreamExt;
 use url::Url;
 
 use crate::error::Explain;
