@@ -1,6 +1,5 @@
 //! `column = value, …` as people write it.
 
-use arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::AssignmentTarget;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -9,6 +8,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use deltalakedb_log::{Result, TxnLogError};
 
 use crate::delta_rs::Assignments;
+use crate::identifiers::quoted;
 
 /// Reads what an update sets: columns, quoted as expressions need them, and values in SQL.
 ///
@@ -66,31 +66,6 @@ fn column(sql: &str, target: &AssignmentTarget) -> Result<String> {
     }
 }
 
-/// A name as SQL takes it literally.
-pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// The column that a key of an update means: a column of that name, whatever is in it, before what the key may say in
-/// SQL, which is a name in quotes or in other case.
-pub(crate) fn column_named<'a>(key: &str, columns: &'a Schema) -> Option<&'a str> {
-    let bare = unquoted(key);
-    let named = |is: &dyn Fn(&str) -> bool| columns.fields().iter().map(|f| f.name().as_str()).find(|name| is(name));
-    named(&|name| name == key)
-        .or_else(|| named(&|name| name == bare))
-        .or_else(|| named(&|name| name.eq_ignore_ascii_case(key)))
-        .or_else(|| named(&|name| name.eq_ignore_ascii_case(&bare)))
-}
-
-/// A name without the quotes of SQL.
-pub(crate) fn unquoted(key: &str) -> String {
-    let within = |quote: char| key.strip_prefix(quote)?.strip_suffix(quote).map(|name| (name, quote));
-    match within('"').or_else(|| within('`')) {
-        Some((name, quote)) => name.replace(&format!("{quote}{quote}"), &quote.to_string()),
-        None => key.to_string(),
-    }
-}
-
 fn wrong(sql: &str, why: &str) -> TxnLogError {
     TxnLogError::invalid(format!("{sql:?} sets no column to a value: {why}; expected such as price = price * 2"))
 }
@@ -110,28 +85,6 @@ mod tests {
         check(r#""A b"='x=1, y', target.c = f(1, 2)"#, &[("\"A b\"", "'x=1, y'"), ("\"c\"", "f(1, 2)")], None);
         check("a = source.a where source.a > 'it''s'", &[("\"a\"", "source.a")], Some("source.a > 'it''s'"));
         assert_eq!(parse_clause("* WHERE a = 1").unwrap(), (Assignments::All, Some("a = 1".into())));
-    }
-
-    #[test]
-    fn a_key_is_a_name_first() {
-        use arrow::datatypes::{DataType, Field};
-        let column = |name: &&str| Field::new(*name, DataType::Int64, true);
-        let columns = Schema::new(["x.y", "y", "a\"b", "Case", "\"q\""].iter().map(column).collect::<Vec<_>>());
-        for (key, want) in [
-            ("x.y", Some("x.y")),
-            ("\"x.y\"", Some("x.y")),
-            ("`x.y`", Some("x.y")),
-            ("\"a\"\"b\"", Some("a\"b")),
-            ("a\"b", Some("a\"b")),
-            ("case", Some("Case")),
-            ("\"case\"", Some("Case")),
-            ("\"q\"", Some("\"q\"")),
-            ("x", None),
-            ("t.y", None),
-            ("\"", None),
-        ] {
-            assert_eq!(column_named(key, &columns), want, "{key}");
-        }
     }
 
     #[test]

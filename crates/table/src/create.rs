@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use deltalakedb_log::action::Add;
 use deltalakedb_log::commit::{Base, Committed, NewTable};
 use deltalakedb_log::lookup::check_not_linked;
 use deltalakedb_log::{Catalog, ErrorKind, Location, Result, TableId, TableName, TableRef, TxnLogError, check_apart};
@@ -10,33 +9,11 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 
 use crate::delta_rs::{self, Create, TableSchema};
-use crate::write::{PendingWrite, Rows, SaveMode, WriteOptions, commit};
-
-/// What a new table is, beside its columns.
-#[derive(Clone, Debug, Default)]
-pub struct TableSpec {
-    /// The columns it is partitioned by.
-    pub partition_by: Vec<String>,
-    /// Its properties, such as `delta.appendOnly`.
-    pub properties: HashMap<String, String>,
-    /// Takes properties that Delta does not know.
-    pub unknown_properties: bool,
-    /// The name in its metadata, which has nothing to do with the catalog's.
-    pub name: Option<String>,
-    /// What it is about.
-    pub description: Option<String>,
-    /// The mode in which it is written, as its history tells.
-    pub mode: SaveMode,
-    /// Data files that are there and become its rows.
-    pub files: Vec<Add>,
-}
+use crate::table_spec::TableSpec;
+use crate::write::{PendingWrite, Rows, commit};
+use crate::write_options::WriteOptions;
 
 impl TableSpec {
-    /// A table of that partitioning and those properties.
-    pub fn new(partition_by: &[String], properties: &HashMap<String, String>) -> Self {
-        Self { partition_by: partition_by.to_vec(), properties: properties.clone(), ..Self::default() }
-    }
-
     /// Makes a table with these columns, at its version 0.
     pub async fn create(
         &self,

@@ -7,30 +7,35 @@
 //! of this, to compare.
 
 mod assignments;
+mod changes;
 mod create;
 mod delta_rs;
 mod error;
 mod filter;
 mod hold;
-mod known;
+mod identifiers;
 mod lifecycle;
 mod operations;
 mod provider;
+mod scan;
 mod settings;
 mod sql;
+mod statistics_request;
 mod table;
+mod table_spec;
 #[cfg(test)]
 mod tests;
 mod transaction;
 mod vacuum;
 mod verify;
 mod write;
+mod write_options;
 
 pub use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 pub use deltalakedb_catalog::connect;
 
 pub use assignments::{parse_assignments, parse_clause};
-pub use create::{TableSpec, create_table, create_with_data, place_of, prepare_create};
+pub use create::{create_table, create_with_data, place_of, prepare_create};
 pub use delta_rs::{
     Alter, Assignments, Casts, Changes, Merge, MergeClause, NewFiles, Optimize, PartitionFilter, Restore, SchemaMode,
     TableSchema, parse_schema, plain, query, query_session, type_name,
@@ -43,10 +48,13 @@ pub use lifecycle::{
 };
 pub use operations::{Finished, Operation, Stage, Write};
 pub use provider::HeldTable;
+pub use scan::Scan;
 pub use settings::{Settings, duration_ms, is_setting};
 pub use sql::{Done, Namespaces, Outlook, Script, SqlOptions, SqlResult, SqlSession};
-pub use table::{DeltaTable, Scan};
-pub use transaction::{MAX_TIMEOUT, Transaction, TransactionOptions, TransactionResult};
+pub use table::DeltaTable;
+pub use table_spec::TableSpec;
+pub use transaction::{Transaction, TransactionOptions, TransactionResult};
 pub use vacuum::{Vacuum, Vacuumed};
 pub use verify::DeltaRs;
-pub use write::{Notices, PendingWrite, Rows, SaveMode, WriteOptions, commit};
+pub use write::{PendingWrite, Rows, commit};
+pub use write_options::{MAX_TIMEOUT, Notices, SaveMode, WriteOptions};

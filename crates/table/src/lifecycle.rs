@@ -20,7 +20,7 @@ use object_store::path::Path;
 use crate::delta_rs::deletion_vector_file;
 use crate::table::{MANIFEST, MANIFESTS};
 use crate::vacuum::{PAGE, Place, walk};
-use crate::write::WriteOptions;
+use crate::write_options::WriteOptions;
 
 /// How a table is dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,20 +7,27 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{ScanArgs, ScanResult, Session, TableProvider};
-use datafusion::common::{DataFusionError, Result as PlanResult};
-use datafusion::execution::SessionState;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result as PlanResult, Statistics};
+use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::statistics::StatisticsRequest;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, execute_stream};
 use deltalakedb_log::snapshot::{At, Head, Snapshot};
 use deltalakedb_log::{Predicate, Result, TxnLogError, Version};
+use futures::{TryStreamExt, stream};
 
 use crate::delta_rs::{LogState, Texts, VirtualTable, floats, generated, register};
 use crate::filter::predicate_of;
-use crate::known::{self, KnownScan};
+use crate::statistics_request::statistics;
 use crate::table::DeltaTable;
 
 /// A table held at one version, for DataFusion: every scan of it sees that version and no other.
@@ -76,7 +83,7 @@ impl HeldTable {
     }
 
     /// The scan of the files in which a row may match.
-    pub(crate) async fn scan_files(
+    async fn scan_files(
         &self,
         session: &dyn Session,
         projection: Option<&Vec<usize>>,
@@ -110,7 +117,7 @@ impl HeldTable {
         }
         let schema = Arc::new(self.schema.project(&columns)?);
         let log = self.state.reader.as_ref();
-        let statistics = known::statistics(log, self.version(), &schema, asked).await.map_err(outward)?;
+        let statistics = statistics(log, self.version(), &schema, asked).await.map_err(outward)?;
         let Some(statistics) = statistics else { return Ok(None) };
         self.look_for(&Predicate::Unknown);
         let rest = state.map(|state| (self.clone(), state.clone(), columns));
@@ -159,11 +166,6 @@ impl TableProvider for HeldTable {
     }
 }
 
-/// An error of ours on its way through DataFusion.
-pub(crate) fn outward(e: TxnLogError) -> DataFusionError {
-    DataFusionError::External(e.into())
-}
-
 impl fmt::Debug for HeldTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HeldTable")
@@ -171,4 +173,95 @@ impl fmt::Debug for HeldTable {
             .field("version", &self.version())
             .finish_non_exhaustive()
     }
+}
+
+/// A scan of all rows of which everything that was asked is known. Executed it yields them all the same: a query may
+/// ask for more than its plan first showed.
+#[derive(Debug)]
+struct KnownScan {
+    schema: SchemaRef,
+    statistics: Arc<Statistics>,
+    /// Where the rows come from, if they have columns.
+    rows: Option<(HeldTable, SessionState, Vec<usize>)>,
+    properties: Arc<PlanProperties>,
+}
+
+impl KnownScan {
+    fn new(schema: SchemaRef, statistics: Statistics, rows: Option<(HeldTable, SessionState, Vec<usize>)>) -> Self {
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema.clone()),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Self { schema, statistics: Arc::new(statistics), rows, properties: Arc::new(properties) }
+    }
+}
+
+impl DisplayAs for KnownScan {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KnownScan: rows={}", self.statistics.num_rows)
+    }
+}
+
+impl ExecutionPlan for KnownScan {
+    fn name(&self) -> &str {
+        "KnownScan"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> PlanResult<TreeNodeRecursion>,
+    ) -> PlanResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, _: usize, context: Arc<TaskContext>) -> PlanResult<SendableRecordBatchStream> {
+        if let Some((table, session, columns)) = self.rows.clone().filter(|_| !self.schema.fields().is_empty()) {
+            let rows = async move {
+                let plan = table.scan_files(&session, Some(&columns), &[], None).await?;
+                execute_stream(plan, context)
+            };
+            let rows = stream::once(rows).try_flatten();
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), rows)));
+        }
+        let (schema, batch) = (self.schema.clone(), context.session_config().batch_size());
+        let mut left = self.statistics.num_rows.get_value().copied().unwrap_or(0);
+        let batches = std::iter::from_fn(move || {
+            let rows = left.min(batch);
+            left -= rows;
+            let options = RecordBatchOptions::new().with_row_count(Some(rows));
+            (rows > 0).then(|| Ok(RecordBatch::try_new_with_options(schema.clone(), Vec::new(), &options)?))
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), stream::iter(batches))))
+    }
+
+    fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> PlanResult<Arc<Statistics>> {
+        Ok(self.statistics.clone())
+    }
+}
+
+/// An error of ours on its way through DataFusion.
+pub(crate) fn outward(e: TxnLogError) -> DataFusionError {
+    DataFusionError::External(e.into())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use deltalakedb_catalog::PostgresOptions;
 use deltalakedb_log::{AllowedPaths, Durability, ErrorKind, FutureTimes, Result, Retention, TxnLogError};
 
-use crate::write::WriteOptions;
+use crate::write_options::WriteOptions;
 
 /// The settings there are, and what they take.
 const KNOWN: &[(&str, &str)] = &[

@@ -6,10 +6,6 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::catalog::TableProvider;
-use datafusion::common::Column;
-use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::Expr;
 use deltalakedb_catalog::{CatalogUri, catalog_in_environment, connect};
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::snapshot::{At, Head};
@@ -21,11 +17,9 @@ use deltalakedb_log::{
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 
-use crate::delta_rs::{LogState, Texts, VirtualTable, session_context};
+use crate::delta_rs::{LogState, VirtualTable};
 use crate::error::Explain;
-use crate::filter::Filter;
-use crate::provider::HeldTable;
-use crate::write::WriteOptions;
+use crate::write_options::WriteOptions;
 
 /// The folder of the files by which readers without Delta find a table's data files, and what each is called.
 pub(crate) const MANIFESTS: &str = "_symlink_format_manifest";
@@ -51,25 +45,6 @@ pub(crate) enum Source {
     Plain,
     /// Wherever this reads it.
     Reader(Arc<dyn TxnLogReader>),
-}
-
-/// What to read of a table.
-#[derive(Clone, Debug)]
-pub struct Scan {
-    /// Which state of the table.
-    pub at: At,
-    /// These columns in this order; `None` is all of them.
-    pub columns: Option<Vec<String>>,
-    /// A condition in SQL; rows that do not satisfy it are left out.
-    pub filter_sql: Option<String>,
-    /// At most so many rows.
-    pub limit: Option<usize>,
-}
-
-impl Default for Scan {
-    fn default() -> Self {
-        Self { at: At::Latest, columns: None, filter_sql: None, limit: None }
-    }
 }
 
 impl DeltaTable {
@@ -241,45 +216,6 @@ impl DeltaTable {
         };
         Ok(LogState::of_head(&self.location, &self.stores, reader, head))
     }
-
-    /// Reads rows, as [`Self::scan`] does, to the last.
-    pub async fn read(&self, scan: &Scan) -> Result<Vec<RecordBatch>> {
-        self.scan(scan).await?.try_collect().await.explain(|| format!("{self} cannot be read"))
-    }
-
-    /// Reads rows, all of one version. Only files that may hold a matching row are looked at, and the cost of planning
-    /// follows their number, not the table's. No order is promised.
-    pub async fn scan(&self, what: &Scan) -> Result<SendableRecordBatchStream> {
-        Ok(scan(self.held(what.at).await?, what, &self.to_string()).await?.0)
-    }
-}
-
-/// Reads rows of a table in a state, and says which predicate chose its files.
-pub(crate) async fn scan(state: LogState, what: &Scan, table: &str) -> Result<(SendableRecordBatchStream, Predicate)> {
-    let session = session_context(&state.options.stores)?;
-    let held = HeldTable::of_state(state, Texts::Plain).await?;
-    let schema = held.schema();
-    let filter = what.filter_sql.as_ref().map(|sql| Filter::parse(sql, &schema)).transpose()?;
-    let predicate = filter.as_ref().map_or(Predicate::Unknown, Filter::predicate);
-    let failed = || format!("{table} cannot be read");
-    let mut rows = session.read_table(Arc::new(held)).explain(failed)?;
-    if let Some(filter) = filter {
-        rows = rows.filter(filter.expr).explain(failed)?;
-    }
-    if let Some(columns) = &what.columns {
-        let known = |c: &String| match schema.column_with_name(c) {
-            Some(_) => Ok(Expr::Column(Column::new_unqualified(c))),
-            None => {
-                let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-                Err(TxnLogError::invalid(format!("{table} has no column {c:?}: it has {}", names.join(", "))))
-            }
-        };
-        rows = rows.select(columns.iter().map(known).collect::<Result<Vec<_>>>()?).explain(failed)?;
-    }
-    if what.limit.is_some() {
-        rows = rows.limit(0, what.limit).explain(failed)?;
-    }
-    Ok((rows.execute_stream().await.explain(failed)?, predicate))
 }
 
 /// The table a catalog URI names.

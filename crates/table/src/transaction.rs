@@ -21,11 +21,13 @@ use futures::TryStreamExt;
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::create::{TableSpec, check_partitioning, check_place};
+use crate::create::{check_partitioning, check_place};
 use crate::delta_rs::{self, Captured, LogState, NewFiles, TableSchema, finish, named_paths};
 use crate::operations::{Operation, Staged, Write};
-use crate::table::{Scan, scan};
-use crate::write::{Rows, SaveMode, WriteOptions, check_not_behind, commit_requests, remove};
+use crate::scan::{Scan, scan};
+use crate::table_spec::TableSpec;
+use crate::write::{Rows, check_not_behind, commit_requests, remove};
+use crate::write_options::{MAX_TIMEOUT, SaveMode, WriteOptions};
 
 /// How a transaction runs.
 #[derive(Clone, Debug)]
@@ -40,9 +42,6 @@ pub struct TransactionOptions {
     /// How old it may become. Files of a transaction that is younger are safe from vacuum.
     pub timeout: Duration,
 }
-
-/// The greatest age a transaction may be allowed: vacuum spares all files that are younger.
-pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Default for TransactionOptions {
     fn default() -> Self {

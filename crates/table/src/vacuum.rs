@@ -6,6 +6,7 @@
 mod clones;
 mod holds;
 mod marks;
+mod options;
 mod place;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -24,52 +25,12 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use self::marks::Marks;
 pub(crate) use self::marks::check_none_is_going_on;
+pub use self::options::{Vacuum, Vacuumed};
+use self::options::{hours, millis};
 pub(crate) use self::place::Place;
 use crate::delta_rs::deletion_vector_file;
 use crate::table::{DeltaTable, Source};
-use crate::transaction::MAX_TIMEOUT;
-use crate::write::WriteOptions;
-
-/// What to remove.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Vacuum {
-    /// Versions that were the table's newest within this time keep their files; `None`: the table's
-    /// `delta.deletedFileRetentionDuration`, a week where it has none.
-    pub retain: Option<Duration>,
-    /// Only files that the log knows are removed, and the table's folder is not listed.
-    pub lite: bool,
-    /// Only says what would be removed.
-    pub dry_run: bool,
-    /// Refuses a `retain` that is shorter than the table's own.
-    pub enforce_retention: bool,
-    /// Versions that keep their files, however old they are.
-    pub keep_versions: Vec<Version>,
-}
-
-impl Default for Vacuum {
-    fn default() -> Self {
-        Self { retain: None, lite: false, dry_run: false, enforce_retention: true, keep_versions: Vec::new() }
-    }
-}
-
-/// What was removed, or would be.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Vacuumed {
-    /// The files, by their paths below the table, sorted.
-    pub files: Vec<String>,
-    /// Their bytes, as far as they are known.
-    pub bytes: u64,
-    /// How many files more there would be, if readers did not hold versions that need them.
-    pub held: u64,
-}
-
-impl Vacuumed {
-    fn of(found: &[(Path, u64)]) -> Self {
-        let mut files: Vec<_> = found.iter().map(|(path, _)| path.to_string()).collect();
-        files.sort();
-        Self { files, bytes: found.iter().map(|(_, size)| size).sum(), held: 0 }
-    }
-}
+use crate::write_options::{MAX_TIMEOUT, WriteOptions};
 
 /// What a transaction that is about to reach its greatest age may still need to commit, and clocks may differ by.
 const MARGIN: Duration = Duration::from_secs(60 * 60);
@@ -445,14 +406,6 @@ fn retention(head: &Snapshot) -> Result<Duration> {
     parse_interval(text).ok_or_else(|| {
         TxnLogError::invalid(format!("the property {PROPERTY} is {text:?}: expected for example `interval 7 days`"))
     })
-}
-
-fn millis(d: Duration) -> i64 {
-    i64::try_from(d.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn hours(d: Duration) -> f64 {
-    (d.as_secs_f64() / 36.0).round() / 100.0
 }
 
 #[cfg(test)]

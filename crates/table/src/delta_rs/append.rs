@@ -26,7 +26,7 @@ use super::log_store::VirtualLogStore;
 use super::write::{Data, NewFiles};
 use super::{Captured, LogState};
 use crate::error::Explain;
-use crate::write::WriteOptions;
+use crate::write_options::WriteOptions;
 
 /// A table to which rows can be appended as they are.
 pub(crate) struct PlainAppend {

@@ -5,7 +5,7 @@
 //! that chooses the rows of a change becomes a [`Condition`].
 
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::{DFSchema, DataFusionError, SchemaError, TableReference};
+use datafusion::common::{DFSchema, DataFusionError, SchemaError};
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
@@ -13,13 +13,15 @@ use datafusion::prelude::SessionContext;
 use deltalakedb_log::stores::environment;
 use deltalakedb_log::{ErrorKind, Predicate, Result, TxnLogError};
 
-use super::{Condition, Merge, floats, literals, session_context};
+use super::condition::Condition;
+use super::session::session_context;
+use super::{floats, literals};
 use crate::error::words;
 
 /// The columns that expressions name: those of a table, or of a table and of the rows that are merged into it.
 pub(crate) struct Columns {
-    session: SessionContext,
-    schema: DFSchema,
+    pub(super) session: SessionContext,
+    pub(super) schema: DFSchema,
 }
 
 impl Columns {
@@ -29,16 +31,6 @@ impl Columns {
         let columns = columns
             .map_err(|e| TxnLogError::invalid("the columns of the table cannot be told apart").with_source(e))?;
         Ok(Self { session: session_context(&environment())?, schema: columns })
-    }
-
-    /// Those of a table and of the rows that are merged into it, each by its alias.
-    pub(crate) fn of_merge(merge: &Merge, table: &SchemaRef, rows: &SchemaRef) -> Result<Self> {
-        let named = |alias: &str, schema| DFSchema::try_from_qualified_schema(TableReference::bare(alias), schema);
-        let both = named(&merge.target_alias, table).and_then(|t| t.join(&named(&merge.source_alias, rows)?));
-        let both = both.map_err(|e| {
-            TxnLogError::invalid("the columns of the table and of the merged rows cannot be told apart").with_source(e)
-        })?;
-        Ok(Self { session: session_context(&environment())?, schema: both })
     }
 
     /// An expression as it stands. `what` it is to be is said in errors.

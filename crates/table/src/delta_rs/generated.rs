@@ -29,8 +29,8 @@ use deltalakedb_log::action::Metadata;
 use serde_json::Value;
 
 use super::Columns;
-use crate::assignments::{quoted, unquoted};
 use crate::error::Explain;
+use crate::identifiers::{quoted, unquoted};
 
 /// The entry of a column's metadata that says how its values are computed.
 const EXPRESSION: &str = "delta.generationExpression";

@@ -19,8 +19,8 @@ use super::engine::VirtualEngine;
 use super::log::HeldLog;
 use super::overlay::Overlay;
 use super::puts::Puts;
-use super::stores;
-use crate::write::WriteOptions;
+use super::{shown, stores};
+use crate::write_options::WriteOptions;
 
 #[derive(Clone)]
 pub(super) struct VirtualLogStore {
@@ -80,7 +80,8 @@ impl VirtualLogStore {
     /// The files that a live file consists of: its own, and that of its deletion vector.
     pub(super) fn files_of(&self, add: &Add) -> Result<Vec<Url>> {
         let file = alias::url_of(&add.path, &self.location)?;
-        let vector = add.deletion_vector.as_ref().map(|of| super::deletion_vector_file(of, &self.location));
+        let vector =
+            add.deletion_vector.as_ref().map(|of| super::deletion_vectors::deletion_vector_file(of, &self.location));
         Ok(std::iter::once(file).chain(vector.transpose()?.flatten()).collect())
     }
 
@@ -113,7 +114,7 @@ impl LogStore for VirtualLogStore {
         let commit = self.log.commit(version).await.map_err(outward)?;
         match commit {
             Some(bytes) if self.of_changes => {
-                alias::commit_of_changes(bytes, &self.location).map(Some).map_err(outward)
+                shown::commit_of_changes(bytes, &self.location).map(Some).map_err(outward)
             }
             commit => Ok(commit),
         }

@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::TableReference;
+use datafusion::common::{DFSchema, TableReference};
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::Expr;
 use deltalake_core::DeltaResult;
 use deltalake_core::operations::merge::MergeBuilder;
-use deltalakedb_log::{Action, Object, Predicate, Result};
+use deltalakedb_log::stores::environment;
+use deltalakedb_log::{Action, Object, Predicate, Result, TxnLogError};
 use serde_json::Value;
 
 use super::generated::Generated;
 use super::operations::{metrics, state};
 use super::{Captured, Columns, LogState, VirtualTable, Whole, session_context};
-use crate::assignments::{column_named, quoted, unquoted};
 use crate::error::Explain;
+use crate::identifiers::{column_named, quoted, unquoted};
 
 /// How rows are merged into a table: joined with its rows, and for each the first clause that applies decides.
 #[derive(Clone, Debug)]
@@ -210,6 +211,18 @@ impl Whole {
     /// Merges rows, whatever the clauses.
     pub(crate) async fn merge(self, source: MergeSource, merge: &Merge) -> Result<Captured> {
         self.0.merge(source, merge).await
+    }
+}
+
+impl Columns {
+    /// Those of a table and of the rows that are merged into it, each by its alias.
+    pub(crate) fn of_merge(merge: &Merge, table: &SchemaRef, rows: &SchemaRef) -> Result<Self> {
+        let named = |alias: &str, schema| DFSchema::try_from_qualified_schema(TableReference::bare(alias), schema);
+        let both = named(&merge.target_alias, table).and_then(|t| t.join(&named(&merge.source_alias, rows)?));
+        let both = both.map_err(|e| {
+            TxnLogError::invalid("the columns of the table and of the merged rows cannot be told apart").with_source(e)
+        })?;
+        Ok(Self { session: session_context(&environment())?, schema: both })
     }
 }
 

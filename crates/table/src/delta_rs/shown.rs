@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, DomainMetadata, Metadata, Protocol, Txn};
 use deltalakedb_log::snapshot::{Head, Snapshot};
-use deltalakedb_log::{Location, Object, Result, Subject, TxnLogError, features};
+use deltalakedb_log::{Commit, Location, Object, Result, Subject, TxnLogError, features};
 use serde_json::{Value, json};
 
 use super::{alias, generated};
@@ -57,7 +57,7 @@ const WRITABLE: &[&str] = &[
 ];
 
 /// An error that names what stops data from being written to the table.
-pub(super) fn check_writable(snapshot: &Snapshot, table: &str) -> Result<()> {
+pub(crate) fn check_writable(snapshot: &Snapshot, table: &str) -> Result<()> {
     let protocol = &snapshot.head.protocol;
     features::check_writable(protocol, table)?;
     let refuse = |what: &str| {
@@ -117,6 +117,13 @@ pub(super) fn commit(actions: &[Action]) -> Bytes {
         }
     });
     lines.map(|line| line + "\n").collect::<String>().into()
+}
+
+/// A commit of the table as the reader of change data is shown it: every file by an alias.
+pub(super) fn commit_of_changes(bytes: Bytes, table: &Location) -> Result<Bytes> {
+    let mut actions = Commit::parse(bytes, "a commit of the table")?.into_actions();
+    actions.iter_mut().try_for_each(|action| alias::show_by_alias(action, table))?;
+    Ok(commit(&actions))
 }
 
 /// Puts back what was hidden, where delta-rs wrote a new protocol or new metadata. A protocol that only says again what
@@ -237,4 +244,38 @@ fn metadata(real: &Metadata) -> Metadata {
 
 fn parsed(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::path::Path;
+
+    use super::alias::{path_in_store, real, url_of};
+    use super::*;
+
+    #[test]
+    fn changes_name_every_file_by_an_alias_that_nobody_encodes() {
+        let table = Location::parse("s3://bucket/a%20b/t").unwrap();
+        let alias = |path: &str| {
+            let add = r#"{"partitionValues":{},"size":1,"modificationTime":1,"dataChange":true,"path":"#;
+            let line = format!("{{\"add\":{add}{}}}}}\n", serde_json::to_string(path).unwrap());
+            let bytes = commit_of_changes(line.into(), &table).unwrap();
+            let shown = Commit::parse(bytes, "shown").unwrap().into_actions().remove(0);
+            let Action::Add(add) = shown else { panic!("{shown:?}") };
+            assert_eq!(Path::from(add.path.as_str()), Path::parse(&add.path).unwrap(), "{path}");
+            assert_eq!(Path::from(add.path.as_str()), path_in_store(&url_of(path, &table).unwrap(), &table), "{path}");
+            real(&add.path).unwrap()
+        };
+        for (path, stands_for) in [
+            ("part-0.parquet", "part-0.parquet"),
+            ("s3://bucket/a%20b/t/part-0.parquet", "part-0.parquet"),
+            ("p=a%252Fb/x!y.parquet", "p=a%252Fb/x!y.parquet"),
+            ("p=a b/ü.parquet", "p=a%20b/%C3%BC.parquet"),
+            ("p=12:00/x.parquet", "p=12:00/x.parquet"),
+            ("s3://other/x%20y.parquet", "s3://other/x%20y.parquet"),
+            ("file:///x/y.parquet", "file:///x/y.parquet"),
+        ] {
+            assert_eq!(alias(path), stands_for);
+        }
+    }
 }

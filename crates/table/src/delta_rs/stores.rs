@@ -1,20 +1,28 @@
 //! The object stores behind the URLs that delta-rs and DataFusion are told.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use datafusion::common::{DataFusionError, Result as PlanResult};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use delta_kernel::Engine;
 use delta_kernel_engine::DefaultEngineBuilder;
 use delta_kernel_engine::executor::tokio::TokioMultiThreadExecutor;
-use deltalakedb_log::{Durability, Location, Result, Stores, TxnLogError};
-use object_store::ObjectStore;
+use deltalakedb_log::{Durability, Location, Result, Stores, TxnLogError, absolute_path};
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as StoreResult,
+};
 use url::{Position, Url};
 
-use super::alias::WithAliases;
-use super::{memory, runtime};
+use super::{alias, memory, runtime};
 use crate::error::Explain;
 
 /// The scheme of tables, as delta-rs is told.
@@ -99,6 +107,107 @@ impl ObjectStoreRegistry for Registry {
         match registered {
             Some(store) => Ok(store),
             None => root_store(&self.stores, url, Durability::Full).map_err(|e| DataFusionError::External(e.into())),
+        }
+    }
+}
+
+/// The store of a table, in which aliases lead to their files. Nothing is written to one.
+#[derive(Debug)]
+struct WithAliases {
+    table: Arc<dyn ObjectStore>,
+    stores: Arc<dyn Stores>,
+}
+
+impl WithAliases {
+    /// The store that has the file at a path, and its path there.
+    fn find(&self, path: &Path) -> StoreResult<(Arc<dyn ObjectStore>, Path)> {
+        let Some(real) = alias::real(path.as_ref()) else { return Ok((self.table.clone(), path.clone())) };
+        let Some(url) = absolute_path(&real) else { return Ok((self.table.clone(), Path::from_url_path(&real)?)) };
+        let failed = |e: Box<dyn std::error::Error + Send + Sync>| Error::Generic { store: "alias", source: e };
+        let url = Url::parse(&url).map_err(|e| failed(e.into()))?;
+        let store = root_store(&self.stores, &url, Durability::Full).map_err(|e| failed(e.into()))?;
+        Ok((store, Path::from_url_path(url.path())?))
+    }
+}
+
+impl fmt::Display for WithAliases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.table)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for WithAliases {
+    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> StoreResult<PutResult> {
+        self.table.put_opts(path, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> StoreResult<Box<dyn MultipartUpload>> {
+        self.table.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> StoreResult<GetResult> {
+        let (store, at) = self.find(path)?;
+        let mut got = store.get_opts(&at, options).await?;
+        got.meta.location = path.clone();
+        Ok(got)
+    }
+
+    async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
+        let (store, at) = self.find(path)?;
+        store.get_ranges(&at, ranges).await
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, StoreResult<Path>>) -> BoxStream<'static, StoreResult<Path>> {
+        self.table.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, StoreResult<ObjectMeta>> {
+        self.table.list(prefix)
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, StoreResult<ObjectMeta>> {
+        self.table.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> StoreResult<ListResult> {
+        self.table.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> StoreResult<()> {
+        self.table.copy_opts(from, to, options).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use deltalakedb_log::stores::environment;
+    use object_store::ObjectStoreExt;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_log_cannot_guess_an_alias() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("t")).unwrap();
+        std::fs::write(dir.path().join("secret"), "s").unwrap();
+        let table = Location::parse(dir.path().join("t").to_str().unwrap()).unwrap();
+        let stores = environment();
+        let store = WithAliases { table: stores.open(&table, Durability::Full).unwrap(), stores };
+        let path = format!("file://{}/secret", dir.path().display());
+        let alias = alias::shown(&path).into_owned();
+        assert_eq!(store.get(&Path::from(alias.as_str())).await.unwrap().bytes().await.unwrap(), "s");
+        let (folder, name) = alias.split_once('/').unwrap();
+        let random = folder.strip_prefix("_alias_").unwrap();
+        assert_eq!(Uuid::parse_str(random).unwrap().get_version_num(), 4);
+        for guess in ["_alias_".to_string(), format!("_alias_{}", Uuid::nil().simple()), folder.to_uppercase()] {
+            let found = store.get(&Path::from(format!("{guess}/{name}"))).await;
+            assert!(matches!(found, Err(Error::NotFound { .. })), "{guess}: {found:?}");
         }
     }
 }

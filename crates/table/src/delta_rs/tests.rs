@@ -9,15 +9,22 @@ use bytes::Bytes;
 use chrono::DateTime;
 use deltalake_core::DeltaTable as PlainTable;
 use deltalake_core::delta_datafusion::DeltaScanNext;
+use deltalake_core::kernel::EagerSnapshot;
 use deltalake_core::logstore::LogStoreRef;
 use deltalakedb_log::action::{Add, Version};
 use deltalakedb_log::commit::NewTable;
-use deltalakedb_log::snapshot::{At, CommitSummary, Head};
-use deltalakedb_log::{Catalog, HistoryRange, MemoryCatalog, SeededClock};
+use deltalakedb_log::snapshot::{At, CommitSummary, Head, Snapshot};
+use deltalakedb_log::stores::environment;
+use deltalakedb_log::{
+    Catalog, ErrorKind, HistoryRange, Location, MemoryCatalog, Predicate, Result, SeededClock, TxnLogReader,
+};
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 
+use super::log::{Files, HeldLog};
+use super::log_store::VirtualLogStore;
 use super::*;
+use crate::error::Explain;
 use crate::{Rows, SaveMode, WriteOptions, create_with_data};
 
 fn numbers(range: std::ops::Range<i64>) -> Vec<RecordBatch> {

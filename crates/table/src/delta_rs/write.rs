@@ -33,9 +33,9 @@ use serde_json::Value;
 use super::log::{Files, HeldLog};
 use super::log_store::VirtualLogStore;
 use super::{Condition, LogState, Matching, VirtualTable, Whole, alias, bounds, generated, shown};
-use crate::create::TableSpec;
 use crate::error::Explain;
-use crate::write::WriteOptions;
+use crate::table_spec::TableSpec;
+use crate::write_options::{SaveMode as WriteMode, WriteOptions};
 
 /// What an operation did: data files that are there, and actions that are not committed yet.
 pub(crate) struct Captured {
@@ -280,7 +280,7 @@ impl Whole {
 
     /// Makes the table anew, without a row.
     pub(crate) async fn recreate(self, spec: &TableSpec, columns: Vec<StructField>, at: &Location) -> Result<Captured> {
-        let create = spec.at(at, &self.0.options).builder(columns)?;
+        let create = Create { location: at, spec, options: &self.0.options }.builder(columns)?;
         let create = create.with_log_store(self.0.log_store.clone()).with_save_mode(SaveMode::Overwrite);
         self.0.capture("the table cannot be made anew", create, |_| Value::Null).await
     }
@@ -301,10 +301,10 @@ pub(crate) async fn create_with_data(table: Create<'_>, rows: Data) -> Result<Ca
     let mut write = WriteBuilder::new(log_store.clone(), None)
         .with_partition_columns(&spec.partition_by)
         .with_save_mode(match spec.mode {
-            crate::SaveMode::Append => SaveMode::Append,
-            crate::SaveMode::Overwrite => SaveMode::Overwrite,
-            crate::SaveMode::ErrorIfExists => SaveMode::ErrorIfExists,
-            crate::SaveMode::Ignore => SaveMode::Ignore,
+            WriteMode::Append => SaveMode::Append,
+            WriteMode::Overwrite => SaveMode::Overwrite,
+            WriteMode::ErrorIfExists => SaveMode::ErrorIfExists,
+            WriteMode::Ignore => SaveMode::Ignore,
         })
         .with_configuration(table.configuration())
         .with_commit_properties(commit_properties(table.options))

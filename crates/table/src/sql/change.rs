@@ -24,14 +24,15 @@ use serde_json::Value;
 use super::names::{Named, table_name};
 use super::statement::refuse;
 use super::{SqlSession, planned};
-use crate::assignments::quoted;
 use crate::create::place_of;
 use crate::delta_rs::generated::is_generated;
 use crate::delta_rs::{TableSchema, literals, parse_schema};
 use crate::error::{Explain, query_error};
+use crate::identifiers::quoted;
 use crate::operations::{Operation, Write};
 use crate::transaction::Transaction;
-use crate::write::{Rows, SaveMode};
+use crate::write::Rows;
+use crate::write_options::SaveMode;
 
 impl SqlSession {
     /// Adds rows, or puts them in the place of all others. Gives how many came.

@@ -41,7 +41,7 @@ use crate::delta_rs::{LogState, Texts, literals, session_context};
 use crate::error::Explain;
 use crate::provider::{HeldTable, outward};
 use crate::transaction::{Transaction, TransactionOptions};
-use crate::write::WriteOptions;
+use crate::write_options::WriteOptions;
 
 pub use self::namespaces::Namespaces;
 pub use self::statement::Outlook;
@@ -175,7 +175,7 @@ impl SqlSession {
             Asked::CreateNamespace { name, if_not_exists } => self.create_namespace(&name, if_not_exists).await,
             Asked::DropNamespace { name, if_exists } => self.drop_namespace(&name, if_exists).await,
             Asked::Rename { from, to, if_exists } => self.rename_table(&from, &to, if_exists).await,
-            change => self.change(change).await,
+            writing => self.change(writing).await,
         };
         match result {
             Err(e) if self.close().await? => {

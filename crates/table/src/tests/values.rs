@@ -304,7 +304,7 @@ async fn a_column_is_set_by_its_name_whatever_is_in_it() {
     create_with_data(room.catalog.as_ref(), new, rows.clone(), &[], &HashMap::new(), &options).await.unwrap();
     let table = room.open("t").await;
     for (n, name) in names.iter().enumerate() {
-        let set = format!("{} + 10", crate::assignments::quoted(name));
+        let set = format!("{} + 10", crate::identifiers::quoted(name));
         table.update(&[(name, &set)], None, &options).await.unwrap_or_else(|e| panic!("{name}: {e}"));
         let want: Vec<_> = (0..names.len()).map(|at| if at <= n { "11" } else { "1" }).collect();
         check(&table, &Scan::default(), &[format!("|{}|", want.join("|")).as_str()]).await;

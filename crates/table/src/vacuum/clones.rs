@@ -6,7 +6,8 @@ use deltalakedb_log::{
 };
 use futures::TryStreamExt;
 
-use super::{Needed, millis, oldest_needed, retention, walk};
+use super::options::millis;
+use super::{Needed, oldest_needed, retention, walk};
 use crate::delta_rs::deletion_vector_file;
 
 impl Needed {

@@ -13,8 +13,9 @@ use deltalakedb_log::{
     Catalog, ErrorKind, HistoryRange, Object, Result, TableId, TxnLogError, TxnLogReader, Version, time,
 };
 
-use super::{Vacuum, Vacuumed, millis};
-use crate::write::{WriteOptions, commit_requests};
+use super::options::{Vacuum, Vacuumed, millis};
+use crate::write::commit_requests;
+use crate::write_options::WriteOptions;
 
 /// How long a start counts without an end, in milliseconds.
 const COUNTS_FOR: i64 = 15 * 60 * 1_000;

@@ -1,33 +1,21 @@
 //! What a log knows of all rows without looking at one: how many there are, and the bounds of columns.
 //!
 //! `SELECT count(*)`, `min(x)` and `max(x)` over a whole table need no data file. [`AskTheLog`] notices such a query and
-//! asks the table's scan for just that, so a query that does not need it never pays for it. The answer is a
-//! [`KnownScan`]: a scan with exact statistics, out of which DataFusion's own rule `aggregate_statistics` makes the
-//! result.
+//! asks the table's scan for just that, so a query that does not need it never pays for it. The answer is a scan with
+//! exact [`statistics`], out of which DataFusion's own rule `aggregate_statistics` makes the result.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::stats::Precision;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{ColumnStatistics, Result as PlanResult, ScalarValue, Statistics};
-use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::statistics::StatisticsRequest;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
-use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
-use datafusion::physical_plan::statistics::StatisticsArgs;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, execute_stream};
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::{Result, TxnLogReader, TxnLogReaderExt, Version};
-use futures::{TryStreamExt, stream};
-
-use crate::provider::HeldTable;
 
 /// Asks a scan for statistics where they are all that a query needs of it.
 #[derive(Debug)]
@@ -140,94 +128,4 @@ fn scalar(value: Literal, data_type: &DataType) -> Option<ScalarValue> {
         Literal::Timestamp(_) => return None,
     };
     value.cast_to(data_type).ok().filter(|v| !v.is_null())
-}
-
-/// A scan of all rows of which everything that was asked is known. Executed it yields them all the same: a query may
-/// ask for more than its plan first showed.
-#[derive(Debug)]
-pub(crate) struct KnownScan {
-    schema: SchemaRef,
-    statistics: Arc<Statistics>,
-    /// Where the rows come from, if they have columns.
-    rows: Option<(HeldTable, SessionState, Vec<usize>)>,
-    properties: Arc<PlanProperties>,
-}
-
-impl KnownScan {
-    pub(crate) fn new(
-        schema: SchemaRef,
-        statistics: Statistics,
-        rows: Option<(HeldTable, SessionState, Vec<usize>)>,
-    ) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema.clone()),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        Self { schema, statistics: Arc::new(statistics), rows, properties: Arc::new(properties) }
-    }
-}
-
-impl DisplayAs for KnownScan {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KnownScan: rows={}", self.statistics.num_rows)
-    }
-}
-
-impl ExecutionPlan for KnownScan {
-    fn name(&self) -> &str {
-        "KnownScan"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> PlanResult<TreeNodeRecursion>,
-    ) -> PlanResult<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> PlanResult<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> PlanResult<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn execute(&self, _: usize, context: Arc<TaskContext>) -> PlanResult<SendableRecordBatchStream> {
-        if let Some((table, session, columns)) = self.rows.clone().filter(|_| !self.schema.fields().is_empty()) {
-            let rows = async move {
-                let plan = table.scan_files(&session, Some(&columns), &[], None).await?;
-                execute_stream(plan, context)
-            };
-            let rows = stream::once(rows).try_flatten();
-            return Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), rows)));
-        }
-        let (schema, batch) = (self.schema.clone(), context.session_config().batch_size());
-        let mut left = self.statistics.num_rows.get_value().copied().unwrap_or(0);
-        let batches = std::iter::from_fn(move || {
-            let rows = left.min(batch);
-            left -= rows;
-            let options = RecordBatchOptions::new().with_row_count(Some(rows));
-            (rows > 0).then(|| Ok(RecordBatch::try_new_with_options(schema.clone(), Vec::new(), &options)?))
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), stream::iter(batches))))
-    }
-
-    fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> PlanResult<Arc<Statistics>> {
-        Ok(self.statistics.clone())
-    }
 }

@@ -1,0 +1,41 @@
+//! Reading what changed between versions of a table.
+
+use datafusion::execution::SendableRecordBatchStream;
+use deltalakedb_log::snapshot::At;
+use deltalakedb_log::{Result, TxnLogError, Version};
+
+use crate::delta_rs::{Changes, LogState, VirtualTable};
+use crate::table::DeltaTable;
+
+impl DeltaTable {
+    /// What changed from a version to another (the newest, where none is given), both included: the rows, and beside
+    /// them `_change_type` (`insert`, `delete`, `update_preimage`, `update_postimage`), `_commit_version` and
+    /// `_commit_timestamp`. The table must have recorded it (`delta.enableChangeDataFeed`).
+    pub async fn changes(&self, from: Version, to: Option<Version>) -> Result<SendableRecordBatchStream> {
+        let reader = self.reader().await?;
+        let head = reader.snapshot(to.map_or(At::Latest, At::Version)).await?;
+        let to = head.version();
+        if from > to {
+            return Err(TxnLogError::invalid(format!(
+                "there are no changes from version {from} to {to} of {self}: give an earlier version to begin with"
+            )));
+        }
+        let first = reader.snapshot(At::Version(from)).await?;
+        if !first.head.metadata.is_on("delta.enableChangeDataFeed") {
+            return Err(TxnLogError::invalid(format!(
+                "{self} did not record its changes at version {from}: set delta.enableChangeDataFeed=true, and begin \
+                 with a version after that"
+            )));
+        }
+        let what = Changes { from, to: Some(to), ..Changes::default() };
+        VirtualTable::without_files(&LogState::at(&self.location, &self.stores, reader, head))
+            .await?
+            .changes(&what)
+            .await
+    }
+
+    /// The changes that are asked for, as delta-rs finds them up to a version.
+    pub async fn changes_of(&self, what: &Changes, at: At) -> Result<SendableRecordBatchStream> {
+        VirtualTable::without_files(&self.held(at).await?).await?.changes(what).await
+    }
+}

@@ -1,0 +1,118 @@
+//! A table as delta-rs sees it, and the scan of its files.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
+use deltalake_core::DeltaTableError;
+use deltalake_core::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
+use deltalake_core::kernel::EagerSnapshot;
+use deltalakedb_log::snapshot::Snapshot;
+use deltalakedb_log::{ErrorKind, Predicate, Result, TxnLogError};
+
+use super::condition::Condition;
+use super::generated::{self, Generated};
+use super::log::{Files, HeldLog};
+use super::log_state::LogState;
+use super::log_store::VirtualLogStore;
+use crate::error::Explain;
+use crate::write_options::WriteOptions;
+
+/// A table as delta-rs sees it, with all of its files, some, or none: for its schema, to scan what it has, to append,
+/// and to change its metadata.
+pub(crate) struct VirtualTable {
+    pub(super) log: Arc<HeldLog>,
+    pub(super) log_store: Arc<VirtualLogStore>,
+    pub(super) snapshot: EagerSnapshot,
+    pub(super) base: Snapshot,
+    pub(super) options: Arc<WriteOptions>,
+}
+
+/// A table with the files in which a row may match a condition. What is done with it is done with that condition.
+pub(crate) struct Matching {
+    pub(super) table: VirtualTable,
+    pub(super) condition: Option<Condition>,
+}
+
+/// A table with all of its files.
+pub(crate) struct Whole(pub(super) VirtualTable);
+
+impl VirtualTable {
+    /// The table with the files in which a row may match.
+    pub(crate) async fn matching(state: &LogState, predicate: Predicate) -> Result<Self> {
+        let files = if predicate == Predicate::Unknown { Files::All } else { Files::Matching(predicate) };
+        Self::open(state, files).await
+    }
+
+    /// The table without its files, whatever their number: for its schema, and to append.
+    pub(crate) async fn without_files(state: &LogState) -> Result<Self> {
+        Self::open(state, Files::None).await
+    }
+
+    async fn open(state: &LogState, files: Files) -> Result<Self> {
+        let base = state.snapshot()?;
+        let log = Arc::new(HeldLog::new(state, files));
+        let log_store = Arc::new(VirtualLogStore::new(&state.location, log.clone(), &state.options)?);
+        let failed = || format!("version {} of the table at {} cannot be opened", base.version(), state.location);
+        let snapshot = match EagerSnapshot::try_new(log_store.as_ref(), None).await {
+            // No plan is made and no row checked here: it is what is left of a task that panicked.
+            Err(DeltaTableError::Generic(said)) => {
+                return Err(TxnLogError::new(ErrorKind::Internal, format!("{}: {said}", failed())));
+            }
+            opened => opened.explain(failed)?,
+        };
+        Ok(Self { log, log_store, snapshot, base, options: state.options.clone() })
+    }
+
+    /// Its columns in Arrow types.
+    pub(crate) fn schema(&self) -> Result<SchemaRef> {
+        Ok(generated::marked(&self.base.head.metadata, self.provider(Texts::Plain)?.schema()))
+    }
+
+    pub(super) fn generated(&self) -> Result<Generated> {
+        Generated::of(&self.base.head.metadata, || self.schema())
+    }
+
+    /// The scan of its files in DataFusion.
+    pub(crate) fn provider(&self, texts: Texts) -> Result<DeltaScanNext> {
+        provider(self.snapshot.clone(), texts)
+    }
+
+    /// What it is.
+    pub(crate) fn base(&self) -> &Snapshot {
+        &self.base
+    }
+}
+
+impl Matching {
+    /// The table with the files in which a row may satisfy a condition; without one, all files.
+    pub(crate) async fn open(state: &LogState, condition: Option<Condition>) -> Result<Self> {
+        let predicate = condition.as_ref().map_or(Predicate::Unknown, |condition| condition.predicate.clone());
+        Ok(Self { table: VirtualTable::matching(state, predicate).await?, condition })
+    }
+}
+
+impl Whole {
+    /// The table with all of its files.
+    pub(crate) async fn open(state: &LogState) -> Result<Self> {
+        Ok(Self(VirtualTable::open(state, Files::All).await?))
+    }
+}
+
+/// How columns of text and bytes come out of a scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Texts {
+    /// As everyone reads them.
+    Plain,
+    /// As views, which DataFusion computes with faster.
+    Views,
+}
+
+pub(super) fn provider(snapshot: EagerSnapshot, texts: Texts) -> Result<DeltaScanNext> {
+    let config = DeltaScanConfig {
+        wrap_partition_values: false,
+        schema_force_view_types: texts == Texts::Views,
+        ..DeltaScanConfig::default()
+    };
+    DeltaScanNext::new(snapshot, config).explain(|| "the table cannot be read".into())
+}

@@ -1,0 +1,223 @@
+//! Writing the data files of an operation, and describing its commit.
+
+use deltalakedb_log::action::{Action, CommitInfo, Metadata, Remove};
+use deltalakedb_log::commit::Reads;
+use deltalakedb_log::schema::Schema as LogSchema;
+use deltalakedb_log::snapshot::Snapshot;
+use deltalakedb_log::{ErrorKind, Object, Predicate, Result, TxnLogError};
+use futures::TryStreamExt;
+
+use super::checks::{check_known, check_new, check_optimize, named_columns};
+use super::{Operation, Stage, Write};
+use crate::create::check_partitioning;
+use crate::delta_rs::{
+    Captured, Condition, Joined, LogState, Matching, Merge, MergeSource, PlainAppend, SchemaMode, VirtualTable, Whole,
+    check_writable, parse_schema, repair,
+};
+use crate::error::Explain;
+use crate::filter::{Filter, join_predicate};
+use crate::write::Rows;
+use crate::write_options::SaveMode;
+
+/// An operation whose data files are there and whose commit is only described.
+pub(crate) struct Staged {
+    pub(crate) captured: Captured,
+    pub(crate) reads: Reads,
+    /// It holds only as the very next version: files it names again may be vacuumed with any other.
+    pub(crate) exactly: bool,
+}
+
+impl Operation {
+    /// Writes the data files of the operation. `None` when it is none: a write in a mode that leaves tables alone.
+    pub(crate) async fn stage(self, state: &LogState, table: &str) -> Result<Option<Staged>> {
+        let base = state.snapshot()?;
+        check_writable(&base, table)?;
+        let empty = async || VirtualTable::without_files(state).await;
+        let staged = match self {
+            Self::Write(write) => return write.stage(state, &base, table).await,
+            Self::Delete { filter } => {
+                let condition = condition(&empty().await?, filter)?;
+                let predicate = predicate_of(condition.as_ref());
+                Staged::matching(Matching::open(state, condition).await?.delete().await?, predicate)
+            }
+            Self::Update { set, filter, safe_cast } => {
+                let empty = empty().await?;
+                let set = named_columns(&empty, table, set)?;
+                let condition = condition(&empty, filter)?;
+                let predicate = predicate_of(condition.as_ref());
+                Staged::matching(Matching::open(state, condition).await?.update(&set, safe_cast).await?, predicate)
+            }
+            Self::Merge(merge, rows) => stage_merge(&empty().await?, state, table, merge, rows).await?,
+            Self::Optimize(how) => {
+                check_optimize(state, &base, table, &how).await?;
+                // It moves rows and changes none: whoever changed its files meanwhile has removed them.
+                Staged::blind(Whole::open(state).await?.optimize(&how).await?)
+            }
+            Self::Restore(how) => {
+                let to = state.reader.snapshot(how.to).await?;
+                Staged { exactly: true, ..Staged::whole(Whole::open(state).await?.restore(&to, &how).await?) }
+            }
+            Self::Repair { dry_run } => Staged::whole(repair(state, dry_run).await?),
+            Self::Recreate(spec, columns) => {
+                check_partitioning(&columns.names(), &spec.partition_by)?;
+                let whole = Whole::open(state).await?;
+                Staged::whole(whole.recreate(&spec, columns.fields(), &state.location).await?)
+            }
+            Self::Stage(files) => files.stage(state, &base, table).await?,
+            // Rows that break the constraint must not come in beside it.
+            Self::Constrain(conditions) => Staged::whole(Whole::open(state).await?.constrain(conditions).await?),
+            Self::Alter(alter) => {
+                let empty = empty().await?;
+                check_new(&empty, table, &alter)?;
+                Staged::blind(empty.alter(alter).await?)
+            }
+        };
+        Ok(Some(staged))
+    }
+}
+
+impl Staged {
+    /// Of an operation that read the files a predicate chose.
+    fn matching(captured: Captured, predicate: Predicate) -> Self {
+        let reads = match captured.seen.clone() {
+            Some(files) => Reads { files, predicates: vec![predicate], ..Reads::default() },
+            None => Reads { whole_table: true, ..Reads::default() },
+        };
+        Self { reads, ..Self::blind(captured) }
+    }
+
+    /// Of an operation that read no row.
+    fn blind(captured: Captured) -> Self {
+        Self { captured, reads: Reads::default(), exactly: false }
+    }
+
+    /// Of an operation that read everything.
+    fn whole(captured: Captured) -> Self {
+        Self { reads: Reads { whole_table: true, ..Reads::default() }, ..Self::blind(captured) }
+    }
+}
+
+impl Write {
+    async fn stage(self, state: &LogState, base: &Snapshot, table: &str) -> Result<Option<Staged>> {
+        match self.mode {
+            SaveMode::Ignore => return Ok(None),
+            SaveMode::ErrorIfExists => {
+                return Err(TxnLogError::new(ErrorKind::AlreadyExists, format!("{table} exists: nothing was written")));
+            }
+            SaveMode::Append if self.rows.schema().is_none() => return Ok(None),
+            SaveMode::Append if self.replace_where.is_some() => {
+                return Err(TxnLogError::invalid(
+                    "an append replaces nothing: overwrite, or leave the condition of what is replaced out",
+                ));
+            }
+            SaveMode::Append | SaveMode::Overwrite => {}
+        }
+        let replaces_all = self.mode == SaveMode::Overwrite && self.replace_where.is_none();
+        let there = &base.head.metadata.partition_columns;
+        if let Some(given) = self.partition_by.as_ref().filter(|given| *given != there)
+            && !(replaces_all && self.schema_mode == Some(SchemaMode::Overwrite))
+        {
+            return Err(TxnLogError::invalid(format!(
+                "Specified table partitioning does not match table partitioning: expected: {there:?}, got: {given:?}, \
+                 for {table}"
+            )));
+        }
+        let mut evolution = self.schema_mode;
+        if evolution == Some(SchemaMode::Overwrite) && !replaces_all {
+            let columns = parse_schema(&base.head.metadata.schema_string)?;
+            let given = self.rows.schema().map(|rows| rows.fields().iter().map(|f| f.name().as_str()).collect());
+            if self.mode == SaveMode::Append || given.is_some_and(|given: Vec<_>| given != columns.names()) {
+                return Err(TxnLogError::invalid(format!(
+                    "the columns of {table} can be replaced only where all its rows are: overwrite the whole table"
+                )));
+            }
+            evolution = None;
+        }
+        if self.mode == SaveMode::Append
+            && evolution.is_none()
+            && let Some(append) = PlainAppend::open(state, base)?
+        {
+            let (rows, refusal) = self.rows.fitted(table, append.schema(), None, self.casts)?;
+            return Ok(Some(Staged::blind(refusal.or(append.append(rows).await)?)));
+        }
+        let empty = VirtualTable::without_files(state).await?;
+        let (columns, replaced) = (empty.schema()?, condition(&empty, self.replace_where)?);
+        let (rows, refusal) = self.rows.fitted(table, &columns, evolution, self.casts)?;
+        Ok(Some(match (self.mode, replaced) {
+            (SaveMode::Overwrite, Some(replaced)) => {
+                let predicate = replaced.predicate.clone();
+                let matching = Matching::open(state, Some(replaced)).await?;
+                Staged::matching(refusal.or(matching.replace(rows, evolution).await)?, predicate)
+            }
+            (SaveMode::Overwrite, None) => {
+                let whole = Whole::open(state).await?;
+                Staged::whole(refusal.or(whole.overwrite(rows, evolution, self.partition_by).await)?)
+            }
+            _ => Staged::blind(refusal.or(empty.append(rows, evolution).await)?),
+        }))
+    }
+}
+
+impl Stage {
+    async fn stage(self, state: &LogState, base: &Snapshot, table: &str) -> Result<Staged> {
+        let Metadata { schema_string, partition_columns, .. } = &base.head.metadata;
+        let schema = LogSchema::parse(schema_string, partition_columns)?;
+        // Values are by the columns' names in files.
+        let known: Vec<_> = schema.columns().iter().filter(|c| c.is_partition).map(|c| &c.physical_name).collect();
+        for action in &self.actions {
+            let Action::Add(add) = action else { continue };
+            let given: Vec<_> = add.partition_values.keys().collect();
+            if given.len() != known.len() || !known.iter().all(|column| given.contains(column)) {
+                return Err(TxnLogError::invalid(format!(
+                    "the file {} has values for the partition columns {given:?}, and {table} is partitioned by {known:?}",
+                    add.path
+                )));
+            }
+        }
+        let mut parameters = Object::default();
+        parameters.set("mode", if self.overwrite { "Overwrite" } else { "Append" });
+        let info = state.options.info("WRITE", parameters);
+        let mut actions = vec![Action::CommitInfo(CommitInfo(info))];
+        actions.extend(state.options.applications.iter().cloned().map(Action::Txn));
+        if self.overwrite {
+            let now = state.options.clock.now_ms();
+            let live = state.files().await?;
+            actions.extend(live.into_iter().map(|add| Action::Remove(Remove::of(&add, now, true))));
+        }
+        let removes = self.overwrite || self.actions.iter().any(|action| matches!(action, Action::Remove(_)));
+        actions.extend(self.actions);
+        let captured = Captured::of_actions(state, actions)?;
+        Ok(if removes { Staged::whole(captured) } else { Staged::blind(captured) })
+    }
+}
+
+async fn stage_merge(empty: &VirtualTable, state: &LogState, table: &str, merge: Merge, rows: Rows) -> Result<Staged> {
+    let (rows, refusal) = rows.in_delta_types();
+    let schema = rows.schema();
+    let batches: Result<Vec<_>> = rows.try_collect().await.explain(|| "the rows to be merged cannot be read".into());
+    let source = MergeSource { schema, batches: refusal.or(batches)? };
+    let columns = empty.schema()?;
+    let merge = merge.with_columns_of(&columns);
+    // delta-rs would set a column that is not there without a word.
+    let added = |name: &str| merge.evolve_schema && source.schema.column_with_name(name).is_some();
+    let set = merge.columns();
+    check_known(empty, table, set.iter().map(String::as_str).filter(|name| !added(name)))?;
+    match merge.joining() {
+        Some(joining) => {
+            let predicate = join_predicate(&merge, &empty.schema()?, &source)?;
+            let joined = Joined::open(state, predicate.clone()).await?;
+            Ok(Staged::matching(joined.merge(source, joining).await?, predicate))
+        }
+        None => Ok(Staged::whole(Whole::open(state).await?.merge(source, &merge).await?)),
+    }
+}
+
+/// A condition in SQL, and what it says about whole files.
+fn condition(table: &VirtualTable, sql: Option<String>) -> Result<Option<Condition>> {
+    let Some(sql) = sql else { return Ok(None) };
+    Filter::parse(&sql, &table.schema()?)?.condition().map(Some)
+}
+
+fn predicate_of(condition: Option<&Condition>) -> Predicate {
+    condition.map_or(Predicate::Unknown, |condition| condition.predicate.clone())
+}
