@@ -123,7 +123,7 @@ impl RawCatalog {
         let spec = TableSpec { partition_by, properties: set.collect(), ..TableSpec::default() };
         wait(py, async move {
             let name: TableName = table.parse()?;
-            let location = connection.place_of(&name, location)?;
+            let location = connection.resolve_location(&name, location)?;
             let new = NewTable::new(name, location);
             let made = spec.create(connection.catalog.as_ref(), new, &columns, &connection.options()?).await?;
             connection.publish(made.table, true).await;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use deltalakedb_catalog::{CatalogUri, ConnectOptions, Place, SqlCatalog, catalog_in_environment};
+use deltalakedb_catalog::{Backend, CatalogUri, ConnectOptions, SqlCatalog, catalog_in_environment};
 use deltalakedb_log::stores::{ConfiguredStores, Stores};
 use deltalakedb_log::{
     Catalog, ErrorKind, Location, MirrorState, Result, SystemClock, TableEntry, TableId, TableName, TableRef,
@@ -169,11 +169,11 @@ impl CatalogConnection {
     }
 
     /// Whether it is the catalog at a place.
-    pub(crate) fn is_at(&self, place: &Place) -> bool {
+    pub(crate) fn is_at(&self, place: &Backend) -> bool {
         let same =
             |a: &Path, b: &Path| a == b || a.canonicalize().ok().is_some_and(|a| b.canonicalize().ok() == Some(a));
         match (&self.uri.place, place) {
-            (Place::Sqlite(a), Place::Sqlite(b)) | (Place::DuckDb(a), Place::DuckDb(b)) => same(a, b),
+            (Backend::Sqlite(a), Backend::Sqlite(b)) | (Backend::DuckDb(a), Backend::DuckDb(b)) => same(a, b),
             (a, b) => a == b,
         }
     }
@@ -272,15 +272,15 @@ impl CatalogConnection {
     pub(crate) fn warehouse(&self) -> Option<String> {
         let beside = |file: &Path| Some(file.parent()?.join("warehouse").display().to_string());
         let own = || match &self.uri.place {
-            Place::Sqlite(file) | Place::DuckDb(file) => beside(file),
-            Place::Postgres(_) => None,
+            Backend::Sqlite(file) | Backend::DuckDb(file) => beside(file),
+            Backend::Postgres(_) => None,
         };
         self.settings.get("warehouse").map(String::from).or_else(own)
     }
 
     /// The place of a new table: the one given, or its own below the warehouse.
-    pub(crate) fn place_of(&self, name: &TableName, given: Option<&str>) -> Result<Location> {
-        deltalakedb_table::place_of(name, given, self.warehouse().as_deref())?.ok_or_else(|| {
+    pub(crate) fn resolve_location(&self, name: &TableName, given: Option<&str>) -> Result<Location> {
+        deltalakedb_table::resolve_location(name, given, self.warehouse().as_deref())?.ok_or_else(|| {
             TxnLogError::invalid(format!(
                 "the new table {name} needs a place: give a location, or set warehouse for all new tables"
             ))
@@ -307,8 +307,8 @@ pub(crate) fn named(uri: &str) -> Result<CatalogUri> {
     };
     let CatalogUri { place, table } = CatalogUri::parse(uri)?;
     let place = match place {
-        Place::Sqlite(file) => Place::Sqlite(absolute(file)?),
-        Place::DuckDb(file) => Place::DuckDb(absolute(file)?),
+        Backend::Sqlite(file) => Backend::Sqlite(absolute(file)?),
+        Backend::DuckDb(file) => Backend::DuckDb(absolute(file)?),
         server => server,
     };
     Ok(CatalogUri { place, table })

@@ -174,9 +174,9 @@ fn make(
 
 /// Where a new table goes. A text that is no URI of a catalog is a place, as with `deltalake`.
 async fn new_table(uri: &str, storage: Option<&HashMap<String, String>>) -> Result<(Arc<CatalogConnection>, NewTable)> {
-    if CatalogUri::is_one(uri) {
+    if CatalogUri::is_catalog_uri(uri) {
         let (connection, name) = CatalogConnection::of_table(uri, Access::Write).await?;
-        let location = connection.place_of(&name, None)?;
+        let location = connection.resolve_location(&name, None)?;
         connection.use_storage_options(&location, storage);
         return Ok((connection, NewTable::new(name, location)));
     }

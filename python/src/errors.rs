@@ -4,7 +4,7 @@ use std::error::Error;
 
 use deltalakedb_log::commit::ConflictKind;
 use deltalakedb_log::{ErrorKind, Subject, TxnLogError, TxnLogTransactionError};
-use deltalakedb_table::{subject_of, with_their_words};
+use deltalakedb_table::{subject_of, upstream_message};
 use pyo3::exceptions::{PyFileNotFoundError, PyOSError};
 use pyo3::import_exception;
 use pyo3::prelude::*;
@@ -33,7 +33,7 @@ pub(crate) fn raise(e: TxnLogError) -> PyErr {
         Some(TxnLogTransactionError::Unknown(_)) => return CommitOutcomeUnknownError::new_err(e.to_string()),
         _ => {}
     }
-    let text = with_known_words(with_their_words(&e).unwrap_or_else(|| e.to_string()));
+    let text = deltalake_compatible_message(upstream_message(&e).unwrap_or_else(|| e.to_string()));
     match (subject_of(&e), e.kind()) {
         (Some(Subject::Table), _) => TableNotFoundError::new_err(text),
         (Some(Subject::Version), _) => DeltaError::new_err(text),
@@ -62,7 +62,7 @@ fn lost(kind: &ConflictKind) -> &'static str {
 }
 
 /// A sentence, and before it the words by which programs tell it from others.
-fn with_known_words(text: String) -> String {
+fn deltalake_compatible_message(text: String) -> String {
     let between = |start: &str, end: &str| {
         let (_, rest) = text.split_once(start)?;
         Some(rest.split_once(end)?.0.to_string())

@@ -12,7 +12,7 @@ use deltalakedb_log::{
     At, ErrorKind, Location, Predicate, Result, Subject, TableEntry, TableId, TableName, TableRef, TxnLogError,
     Version, require,
 };
-use deltalakedb_table::{DeltaTable, Finished, Operation, WriteOptions, predicate_from_sql};
+use deltalakedb_table::{DeltaTable, Operation, OperationResult, WriteOptions, predicate_from_sql};
 use pyo3::prelude::*;
 use serde_json::Value;
 
@@ -64,7 +64,7 @@ impl Found {
     /// A `deltasql://` URI names a table. Any other text is a place; but where nothing is there, `namespace.name` may be
     /// a table of the catalog.
     pub(crate) async fn at(uri: &str, storage: Option<&HashMap<String, String>>) -> Result<Self> {
-        if CatalogUri::is_one(uri) {
+        if CatalogUri::is_catalog_uri(uri) {
             let (connection, name) = CatalogConnection::of_table(uri, Access::Read).await?;
             let entry = require(connection.catalog.as_ref(), &TableRef::Name(name)).await?;
             connection.use_storage_options(&entry.location, storage);
@@ -150,7 +150,7 @@ impl TableHandle {
         operation: Operation,
         options: WriteOptions,
         hooks: Option<&Hooks>,
-    ) -> Result<Finished> {
+    ) -> Result<OperationResult> {
         let finished = self.table.run(operation, &options).await?;
         if finished.committed.is_some() {
             self.committed(hooks).await;
@@ -256,7 +256,7 @@ pub(crate) async fn head_at(table: &DeltaTable, version: Option<Version>) -> Res
 
 /// The error for a URI at which no table could be opened.
 pub(crate) fn not_opened(uri: &str, e: TxnLogError) -> PyErr {
-    if CatalogUri::is_one(uri) {
+    if CatalogUri::is_catalog_uri(uri) {
         return match e.kind() {
             ErrorKind::NotFound => TableNotFoundError::new_err(e.to_string()),
             _ => raise(e),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::prelude::SessionContext;
 use deltalakedb_log::At;
-use deltalakedb_table::{HeldTable, query, query_error, query_session};
+use deltalakedb_table::{DeltaTableProvider, query, query_error, query_session};
 use pyo3::prelude::*;
 
 use crate::errors::raise;
@@ -27,7 +27,7 @@ impl RawQuery {
 
     fn register(&self, py: Python<'_>, name: &str, table: &RawTable) -> PyResult<()> {
         let (of, version) = table.held();
-        let held = wait(py, async move { HeldTable::open(&of, At::Version(version)).await })?;
+        let held = wait(py, async move { DeltaTableProvider::open(&of, At::Version(version)).await })?;
         let registered = self.0.register_table(name, Arc::new(held));
         registered.map(|_| ()).map_err(|e| raise(query_error(e, &format!("{name} cannot be registered"))))
     }

@@ -12,8 +12,8 @@ use deltalakedb_log::canonical_path;
 use deltalakedb_log::schema::Schema as Columns;
 use deltalakedb_log::{At, ErrorKind, Location, Result, TableId, TableRef, TxnLogError, Version, require};
 use deltalakedb_table::{
-    Alter, Casts, Changes, DeltaTable, Operation, Optimize, Restore, SaveMode, Scan, SchemaMode, Stage, Vacuum, Write,
-    WriteOptions,
+    Alter, CastMode, Changes, DeltaTable, Operation, Optimize, Restore, SaveMode, Scan, SchemaMode, Stage, Vacuum,
+    Write, WriteOptions,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -142,7 +142,7 @@ impl RawTable {
         wait(py, async {
             match TableHandle::open(uri, None, storage_options.as_ref()).await {
                 Ok(_) => Ok(true),
-                Err(_) if Location::parse(uri).is_err() && !CatalogUri::is_one(uri) => Ok(false),
+                Err(_) if Location::parse(uri).is_err() && !CatalogUri::is_catalog_uri(uri) => Ok(false),
                 Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
                 Err(e) => Err(e),
             }
@@ -373,8 +373,13 @@ impl RawTable {
         if schema_mode.is_none() {
             check_columns(&self.get().head.metadata.schema_string, rows.schema().map(|s| s.as_ref()))?;
         }
-        let write =
-            Write { replace_where: predicate, schema_mode, partition_by, casts: Casts::Any, ..Write::new(rows, mode) };
+        let write = Write {
+            replace_where: predicate,
+            schema_mode,
+            partition_by,
+            casts: CastMode::Any,
+            ..Write::new(rows, mode)
+        };
         let blind = write.mode == SaveMode::Append;
         self.run(py, Operation::Write(write), writer, commit, hooks, |options| {
             options.target_file_size = target_file_size;

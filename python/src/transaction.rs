@@ -7,7 +7,7 @@ use arrow::array::RecordBatchIterator;
 use deltalakedb_catalog::CatalogUri;
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{Location, Result, TableName, TableRef, TxnLogError, TxnLogTransactionError, require};
-use deltalakedb_table::{Casts, Operation, SaveMode, Scan, Stage, Transaction, Write};
+use deltalakedb_table::{CastMode, Operation, SaveMode, Scan, Stage, Transaction, Write};
 use pyo3::prelude::*;
 use pyo3_arrow::PyRecordBatchReader;
 use serde_json::Value;
@@ -54,7 +54,7 @@ impl RawTransaction {
             TableArgument::Open(table) => return self.name_of_open(table.get()).await,
             TableArgument::Text(text) => text,
         };
-        if CatalogUri::is_one(text) {
+        if CatalogUri::is_catalog_uri(text) {
             let parsed = named(text)?;
             if !self.connection.is_at(&parsed.place) {
                 return Err(self.elsewhere(text));
@@ -163,14 +163,14 @@ impl RawTransaction {
                     replace_where: predicate,
                     schema_mode,
                     partition_by,
-                    casts: Casts::Any,
+                    casts: CastMode::Any,
                     ..Write::new(rows, mode)
                 };
                 return transaction.run(&name.to_string(), Operation::Write(write)).await.map_err(raise_of_transaction);
             }
             let location = match place {
                 Some(place) => place,
-                None => self.connection.place_of(&name, None).map_err(raise)?,
+                None => self.connection.resolve_location(&name, None).map_err(raise)?,
             };
             let new = NewTable::new(name.clone(), location.clone());
             let by = partition_by.unwrap_or_default();

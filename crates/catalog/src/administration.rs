@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::audit::audit;
 use crate::codec::int;
-use crate::database::{CommitFailure, Value, Write};
+use crate::database::{CommitFailure, Value, WriteStatement};
 use crate::sql_catalog::{SqlCatalog, Writing};
 
 /// Lines of the audit that one step removes.
@@ -21,7 +21,7 @@ impl CatalogAdministration for SqlCatalog {
     async fn renew_epoch(&self) -> Result<Uuid> {
         let mut session = self.write(&[]).await?;
         let epoch = self.clock.new_uuid();
-        session.write(vec![Write::run("UPDATE dl_catalog SET epoch = ?", vec![epoch.into()])]).await?;
+        session.write(vec![WriteStatement::run("UPDATE dl_catalog SET epoch = ?", vec![epoch.into()])]).await?;
         session.commit().await.map_err(CommitFailure::into_error)?;
         self.last_identity().epoch = epoch;
         self.compared.clear();
@@ -42,7 +42,7 @@ impl CatalogAdministration for SqlCatalog {
         let time = retention.time.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
         let params = vec![time.into(), retention.versions.map_or(Value::Null, int)];
         let audit = audit(self, now_ms, committer, "SET RETENTION", None::<TableId>, None);
-        session.write(vec![Write::run(sql, params), audit]).await?;
+        session.write(vec![WriteStatement::run(sql, params), audit]).await?;
         session.commit().await.map_err(CommitFailure::into_error)
     }
 
@@ -52,7 +52,7 @@ impl CatalogAdministration for SqlCatalog {
             "DELETE FROM dl_audit WHERE audit_id IN \
              (SELECT audit_id FROM dl_audit WHERE \"at\" < ? ORDER BY \"at\" LIMIT {STEP_LINES})"
         );
-        let removed = session.write(vec![Write::run(sql, vec![before_ms.into()])]).await?;
+        let removed = session.write(vec![WriteStatement::run(sql, vec![before_ms.into()])]).await?;
         session.commit().await.map_err(CommitFailure::into_error)?;
         Ok(removed)
     }

@@ -3,7 +3,7 @@
 use deltalakedb_log::{TableId, Version};
 
 use crate::codec::int;
-use crate::database::{Value, Write};
+use crate::database::{Value, WriteStatement};
 use crate::sql_catalog::SqlCatalog;
 
 pub(crate) const AUDIT_COLUMNS: [&str; 10] =
@@ -17,7 +17,7 @@ pub(crate) fn audit(
     action: &str,
     table: impl Into<Option<TableId>>,
     version: Option<Version>,
-) -> Write {
+) -> WriteStatement {
     let row = vec![
         catalog.clock.new_uuid().into(),
         at.into(),
@@ -30,5 +30,5 @@ pub(crate) fn audit(
         catalog.origin.client.as_str().into(),
         "committed".into(),
     ];
-    Write::insert("dl_audit", &AUDIT_COLUMNS, vec![row])
+    WriteStatement::insert("dl_audit", &AUDIT_COLUMNS, vec![row])
 }

@@ -14,7 +14,7 @@ use deltalakedb_log::schema::{Column, PrimitiveType, Schema};
 use deltalakedb_log::stats::{ColumnRange, FileStats};
 use deltalakedb_log::{Result, TableId, TxnLogError};
 
-use crate::database::{Value, Write};
+use crate::database::{Value, WriteStatement};
 
 /// How many columns of a table have bounds.
 pub(crate) const SLOTS: usize = 8;
@@ -180,7 +180,7 @@ pub(crate) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 
 /// A column with bounds.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Slot {
+pub(crate) struct BoundsSlot {
     /// The column's physical name.
     pub(crate) column: String,
     pub(crate) kind: Kind,
@@ -189,9 +189,9 @@ pub(crate) struct Slot {
 /// Which columns of a table own its slots. A slot once given is never given again: what older files have in it stays
 /// true.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Slots(pub(crate) Vec<Slot>);
+pub(crate) struct BoundsSlots(pub(crate) Vec<BoundsSlot>);
 
-impl Slots {
+impl BoundsSlots {
     /// A subquery that gives the slots of the table in `table` as one text.
     pub(crate) fn subquery(table: &str) -> String {
         format!(
@@ -205,7 +205,7 @@ impl Slots {
         let parse = |slot: &str| {
             let (number, rest) = slot.split_once(' ')?;
             let (kind, column) = rest.split_once(' ')?;
-            Some((number.parse::<usize>().ok()?, Slot { column: column.into(), kind: Kind::parse(kind)? }))
+            Some((number.parse::<usize>().ok()?, BoundsSlot { column: column.into(), kind: Kind::parse(kind)? }))
         };
         let slots = text.unwrap_or_default().split(SEPARATOR).filter(|s| !s.is_empty()).map(parse);
         let bad = || TxnLogError::corrupt("a row of dl_bounds cannot be read");
@@ -236,7 +236,7 @@ impl Slots {
         wanted.sort_by_key(|(rank, c)| (is_double(c), *rank));
         for (_, column) in wanted {
             let Some(kind) = column.data_type.map(Kind::of) else { continue };
-            let slot = Slot { column: column.physical_name.clone(), kind };
+            let slot = BoundsSlot { column: column.physical_name.clone(), kind };
             let is_plain = !slot.column.contains(|c: char| c.is_control());
             if self.0.len() < SLOTS && is_plain && !self.0.contains(&slot) {
                 self.0.push(slot);
@@ -246,40 +246,40 @@ impl Slots {
     }
 
     /// The rows of the slots from `first` on.
-    pub(crate) fn insert(&self, table: TableId, first: usize) -> Option<Write> {
-        let row = |(i, slot): (usize, &Slot)| {
+    pub(crate) fn insert(&self, table: TableId, first: usize) -> Option<WriteStatement> {
+        let row = |(i, slot): (usize, &BoundsSlot)| {
             vec![table.0.into(), (i as i64).into(), slot.column.as_str().into(), slot.kind.name().into()]
         };
         let rows: Vec<_> = self.0.iter().enumerate().skip(first).map(row).collect();
-        (!rows.is_empty()).then(|| Write::insert("dl_bounds", &SLOT_COLUMNS, rows))
+        (!rows.is_empty()).then(|| WriteStatement::insert("dl_bounds", &SLOT_COLUMNS, rows))
     }
 
     /// The slot of a column as it is now; `None` when it has none or had another type when it got it.
-    pub(crate) fn of(&self, column: &Column) -> Option<(usize, &Slot)> {
+    pub(crate) fn of(&self, column: &Column) -> Option<(usize, &BoundsSlot)> {
         let kind = Kind::of(column.data_type?);
         self.0.iter().enumerate().find(|(_, slot)| slot.column == column.physical_name && slot.kind == kind)
     }
 
     /// The slots with the columns that own them in this schema.
-    pub(crate) fn owned(&self, schema: Arc<Schema>) -> OwnedSlots {
-        let owner = |slot: &Slot| {
+    pub(crate) fn owned(&self, schema: Arc<Schema>) -> TableSlots {
+        let owner = |slot: &BoundsSlot| {
             let owns = |c: &Column| c.physical_name == slot.column && c.data_type.map(Kind::of) == Some(slot.kind);
             (slot.kind, schema.columns().iter().position(owns))
         };
         let slots = self.0.iter().map(owner).collect();
-        OwnedSlots { schema, slots }
+        TableSlots { schema, slots }
     }
 }
 
 /// The slots of a table under one schema: found once, used for every file.
 #[derive(Default)]
-pub(crate) struct OwnedSlots {
+pub(crate) struct TableSlots {
     schema: Arc<Schema>,
     /// The place of the column among those of the schema; `None` where it is gone or has another type now.
     slots: Vec<(Kind, Option<usize>)>,
 }
 
-impl OwnedSlots {
+impl TableSlots {
     /// The columns that [`Self::values`] are of.
     pub(crate) fn columns(&self) -> &'static [&'static str] {
         &COLUMNS[..3 + 3 * self.slots.len()]
@@ -314,7 +314,7 @@ impl OwnedSlots {
 /// The columns of `dl_bounds`.
 pub(crate) const SLOT_COLUMNS: [&str; 4] = ["table_id", "slot", "physical_column", "type"];
 
-/// The columns of `dl_add_files` that planning compares, in the order of [`OwnedSlots::values`].
+/// The columns of `dl_add_files` that planning compares, in the order of [`TableSlots::values`].
 pub(crate) const COLUMNS: [&str; 3 + 3 * SLOTS] = [
     "num_records",
     "slot_flags",

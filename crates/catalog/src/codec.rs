@@ -9,7 +9,7 @@ use deltalakedb_log::{ErrorKind, FileKey, Object, PathKey, Result, TxnLogError, 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::bounds::{self, OwnedSlots};
+use crate::bounds::{self, TableSlots};
 use crate::database::{Row, Value};
 
 impl From<i64> for Value {
@@ -187,11 +187,11 @@ pub(crate) fn file_columns() -> Vec<&'static str> {
 }
 
 /// Those that [`file_values`] gives.
-pub(crate) fn written_file_columns(slots: &OwnedSlots) -> impl Iterator<Item = &'static str> {
+pub(crate) fn written_file_columns(slots: &TableSlots) -> impl Iterator<Item = &'static str> {
     ["file_key", "path_key"].into_iter().chain(ADD_COLUMNS).chain(slots.columns().iter().copied())
 }
 
-pub(crate) fn file_values(key: &FileKey, add: &Add, slots: &OwnedSlots) -> Result<Vec<Value>> {
+pub(crate) fn file_values(key: &FileKey, add: &Add, slots: &TableSlots) -> Result<Vec<Value>> {
     let mut values = Vec::with_capacity(2 + ADD_COLUMNS.len() + slots.columns().len());
     values.extend([key.0.as_slice().into(), PathKey::new(&add.path).0.as_slice().into()]);
     values.extend(add_values(add)?);

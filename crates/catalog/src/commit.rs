@@ -15,7 +15,7 @@ use crate::database::CommitFailure;
 use crate::find;
 use crate::locked::head::committed;
 use crate::locked::{Decision, LockedTables};
-use crate::queue::{Scope, Transaction};
+use crate::queue::{QueuedTransaction, Scope};
 use crate::references::NamedFolders;
 use crate::sql_catalog::{SqlCatalog, Writing};
 use crate::table_lookup::no_table;
@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: Vec<CommitRequest>) -> Result<Outcome> {
     commit::check_group(&requests)?;
     check_paths(catalog, &requests).await?;
-    let transaction = Transaction::new(requests, catalog.last_identity().epoch);
+    let transaction = QueuedTransaction::new(requests, catalog.last_identity().epoch);
     let Some(scope) = scope(catalog, &transaction.requests) else {
         return commit_alone(catalog, &Arc::new(transaction)).await;
     };
@@ -59,7 +59,7 @@ fn scope(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Option<Scope> {
 }
 
 /// Commits transactions that came together, each with an outcome of its own.
-async fn commit_batch(catalog: &SqlCatalog, batch: Vec<Arc<Transaction>>) -> Vec<Result<Outcome>> {
+async fn commit_batch(catalog: &SqlCatalog, batch: Vec<Arc<QueuedTransaction>>) -> Vec<Result<Outcome>> {
     if let [transaction] = batch.as_slice() {
         return vec![commit_alone(catalog, transaction).await];
     }
@@ -87,13 +87,13 @@ async fn commit_batch(catalog: &SqlCatalog, batch: Vec<Arc<Transaction>>) -> Vec
     outcomes
 }
 
-async fn commit_alone(catalog: &SqlCatalog, transaction: &Arc<Transaction>) -> Result<Outcome> {
+async fn commit_alone(catalog: &SqlCatalog, transaction: &Arc<QueuedTransaction>) -> Result<Outcome> {
     let none = || TxnLogError::new(ErrorKind::Internal, "a commit was run and has no outcome");
     retried(catalog, std::slice::from_ref(transaction)).await?.pop().ok_or_else(none)?
 }
 
 /// Tries again what certainly was not committed because the database was not available.
-async fn retried(catalog: &SqlCatalog, batch: &[Arc<Transaction>]) -> Result<Vec<Result<Outcome>>> {
+async fn retried(catalog: &SqlCatalog, batch: &[Arc<QueuedTransaction>]) -> Result<Vec<Result<Outcome>>> {
     let began = Instant::now();
     for retry in 0..RETRIES {
         match attempt(catalog, batch).await {
@@ -135,7 +135,7 @@ fn pause(retry: u32, clock: &dyn Clock) -> Duration {
     (PAUSE * (1 << retry)).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
-async fn attempt(catalog: &SqlCatalog, batch: &[Arc<Transaction>]) -> Result<Vec<Result<Outcome>>> {
+async fn attempt(catalog: &SqlCatalog, batch: &[Arc<QueuedTransaction>]) -> Result<Vec<Result<Outcome>>> {
     let requests: Vec<_> = batch.iter().flat_map(|transaction| &transaction.requests).collect();
     let mut named: Vec<_> = requests.iter().map(|request| NamedFolders::of(request)).collect();
     let mut locked = [tables(&requests), NamedFolders::sources(&mut named, catalog.db.as_ref()).await?].concat();
@@ -180,7 +180,7 @@ fn tables(requests: &[&CommitRequest]) -> Vec<TableId> {
 /// The answer to COMMIT was lost: the commit ids know.
 async fn resolve_unknown(
     catalog: &SqlCatalog,
-    batch: &[Arc<Transaction>],
+    batch: &[Arc<QueuedTransaction>],
     decisions: Vec<Decision>,
     cause: TxnLogError,
 ) -> Result<Vec<Result<Outcome>>> {

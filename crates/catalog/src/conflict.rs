@@ -9,15 +9,15 @@ use deltalakedb_log::commit::{self, ConflictChecker, WinningCommit, WinningFiles
 use deltalakedb_log::{Commit, Result, TableId, TableName, Version};
 
 use crate::codec::{self, int};
-use crate::database::{KEYS, Row, Session, Value, placeholders};
-use crate::plan::Sql;
+use crate::database::{DatabaseTransaction, KEYS, Row, Value, placeholders};
+use crate::plan::SqlFragment;
 
 /// How many bytes of stored commits are read at once; of one that is larger, itself.
 const READ_BYTES: i64 = 4 << 20;
 
 /// The first stored commit after the base that the request of the checker conflicts with.
 pub(crate) async fn find(
-    session: &mut dyn Session,
+    session: &mut dyn DatabaseTransaction,
     (table, name): (TableId, &TableName),
     checker: &mut ConflictChecker<'_>,
     base: Version,
@@ -79,25 +79,25 @@ fn take<'a>(candidates: &mut &'a [(i64, Option<i64>)]) -> Option<&'a [(i64, Opti
 
 /// The first version after the base that changed the protocol, the metadata, or an application or domain that matters:
 /// for each an end of an index, whatever lies between.
-fn first_of_small(table: Value, base: Version, checker: &ConflictChecker<'_>) -> Sql {
-    let mut all = Sql::new("SELECT min(version) AS version, NULL AS bytes FROM (", vec![]);
+fn first_of_small(table: Value, base: Version, checker: &ConflictChecker<'_>) -> SqlFragment {
+    let mut all = SqlFragment::new("SELECT min(version) AS version, NULL AS bytes FROM (", vec![]);
     all.push(changed("min(version) AS version", &table, base, small(checker)));
-    all.push(Sql::new(") AS changed", vec![]));
+    all.push(SqlFragment::new(") AS changed", vec![]));
     all
 }
 
 /// The versions after the base that may conflict, in any order, with the sizes of what is stored of them.
-fn versions(table: Value, base: Version, files: WinningFiles, checker: &ConflictChecker<'_>) -> Sql {
+fn versions(table: Value, base: Version, files: WinningFiles, checker: &ConflictChecker<'_>) -> SqlFragment {
     if files != WinningFiles::Removed {
         let all = "SELECT version, body_bytes FROM dl_table_versions WHERE table_id = ? AND version > ?";
-        return Sql::new(all, vec![table, int(base)]);
+        return SqlFragment::new(all, vec![table, int(base)]);
     }
     // SQLite keeps the order of a CROSS JOIN.
-    let mut all = Sql::new("SELECT v.version, v.body_bytes FROM (", vec![]);
+    let mut all = SqlFragment::new("SELECT v.version, v.body_bytes FROM (", vec![]);
     let removing = Changed { of: "dl_table_versions", and: "files_removed > 0 AND ".into(), params: Vec::new() };
     all.push(changed("version", &table, base, [vec![removing], small(checker)].concat()));
     let join = ") AS changed CROSS JOIN dl_table_versions v WHERE v.table_id = ? AND v.version = changed.version";
-    all.push(Sql::new(join, vec![table]));
+    all.push(SqlFragment::new(join, vec![table]));
     all
 }
 
@@ -111,12 +111,12 @@ struct Changed {
 }
 
 /// A column of the rows of these tables after the base.
-fn changed(column: &str, table: &Value, base: Version, of: Vec<Changed>) -> Sql {
-    let mut all = Sql::default();
+fn changed(column: &str, table: &Value, base: Version, of: Vec<Changed>) -> SqlFragment {
+    let mut all = SqlFragment::default();
     for (i, Changed { of, and, params }) in of.into_iter().enumerate() {
         let union = if i == 0 { "" } else { " UNION ALL " };
         let text = format!("{union}SELECT {column} FROM {of} WHERE table_id = ? AND {and}version > ?");
-        all.push(Sql::new(text, [vec![table.clone()], params, vec![int(base)]].concat()));
+        all.push(SqlFragment::new(text, [vec![table.clone()], params, vec![int(base)]].concat()));
     }
     all
 }

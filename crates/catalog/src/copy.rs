@@ -11,7 +11,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::audit::AUDIT_COLUMNS;
-use crate::database::{CommitFailure, KEYS, Row, Session, Value, Write, placeholders};
+use crate::database::{CommitFailure, DatabaseTransaction, KEYS, Row, Value, WriteStatement, placeholders};
 use crate::sql_catalog::SqlCatalog;
 use crate::table_rows::{FILES, OF_TABLE, of_versions};
 use crate::version_rows::{end_files, file_key};
@@ -117,7 +117,7 @@ struct Pages {
 }
 
 impl Pages {
-    async fn next(&mut self, source: &mut dyn Session) -> Result<Option<Vec<Table>>> {
+    async fn next(&mut self, source: &mut dyn DatabaseTransaction) -> Result<Option<Vec<Table>>> {
         if self.is_last {
             return Ok(None);
         }
@@ -136,12 +136,12 @@ impl Pages {
 }
 
 /// What the catalog keeps of tables that do not say it themselves.
-async fn copy_retention(source: &mut dyn Session, to: &SqlCatalog) -> Result<()> {
+async fn copy_retention(source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<()> {
     let rows = source.query(&format!("SELECT {} FROM dl_catalog", administration::RETENTION), vec![]).await?;
     let Some(row) = rows.into_iter().next() else { return Ok(()) };
     let sql = "UPDATE dl_catalog SET retention_ms = ?, retention_versions = ?";
     let mut session = to.write(&[]).await?;
-    session.write(vec![Write::run(sql, row.0.collect())]).await?;
+    session.write(vec![WriteStatement::run(sql, row.0.collect())]).await?;
     session.commit().await.map_err(CommitFailure::into_error)
 }
 
@@ -161,7 +161,7 @@ async fn free_keys(tables: &[Table], to: &SqlCatalog) -> Result<()> {
         let (table, there) = (TableId(row.uuid()?), (Value::from(row.opt_text()?), Value::from(row.opt_text()?)));
         if keys.get(&table).is_some_and(|here| *here != (&there.0, &there.1)) {
             let free = "UPDATE dl_tables SET name_key = NULL, location_key = NULL WHERE table_id = ?";
-            writes.push(Write::run(free, vec![table.0.into()]));
+            writes.push(WriteStatement::run(free, vec![table.0.into()]));
         }
     }
     if writes.is_empty() {
@@ -191,7 +191,7 @@ async fn adopt(from: &SqlCatalog, to: &SqlCatalog) -> Result<()> {
         let message = format!("{target} holds {tables} tables of another catalog: copy {source} to an empty one");
         return Err(TxnLogError::new(ErrorKind::AlreadyExists, message));
     }
-    session.write(vec![Write::run("UPDATE dl_catalog SET catalog_id = ?", vec![own.into()])]).await?;
+    session.write(vec![WriteStatement::run("UPDATE dl_catalog SET catalog_id = ?", vec![own.into()])]).await?;
     session.commit().await.map_err(CommitFailure::into_error)?;
     // Other handles find it out when they next write.
     to.last_identity().catalog_id = own;
@@ -208,7 +208,11 @@ pub(crate) const ENDS: &str = "SELECT file_key, removed_version FROM dl_add_file
                                AND version <= ? AND removed_version > ? AND removed_version <= ? ORDER BY removed_version";
 
 /// The newest version of the next batch; `None` when there is none.
-pub(crate) async fn next_batch(source: &mut dyn Session, table: TableId, after: i64) -> Result<Option<i64>> {
+pub(crate) async fn next_batch(
+    source: &mut dyn DatabaseTransaction,
+    table: TableId,
+    after: i64,
+) -> Result<Option<i64>> {
     let sql = format!(
         "SELECT version, files_added + files_removed FROM dl_table_versions \
          WHERE table_id = ? AND version > ? ORDER BY version LIMIT {BATCH_VERSIONS}"
@@ -249,7 +253,7 @@ impl Table {
     }
 
     /// Puts the table on the books, and gives the newest version that is over.
-    async fn prepare(&self, source: &mut dyn Session, to: &SqlCatalog) -> Result<i64> {
+    async fn prepare(&self, source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<i64> {
         let mut session = to.write(&[self.id]).await?;
         let head = "SELECT t.base_version, t.current_version, v.set_hash, v.digest FROM dl_tables t \
                     LEFT JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
@@ -286,14 +290,14 @@ impl Table {
         let mut row = self.row.clone();
         row[6] = "loading".into();
         row[10..15].fill(Value::Null);
-        let writes = vec![Write::insert("dl_tables", &TABLE_COLUMNS, vec![row]), mirror::register(self.id)];
+        let writes = vec![WriteStatement::insert("dl_tables", &TABLE_COLUMNS, vec![row]), mirror::register(self.id)];
         session.write(writes).await?;
         session.commit().await.map_err(CommitFailure::into_error)?;
         Ok(self.oldest - 1)
     }
 
     /// Ends the history of the copy where that of the source has ended since. `base` is the oldest version in the copy.
-    async fn expire(&self, source: &mut dyn Session, to: &SqlCatalog, base: Option<Version>) -> Result<()> {
+    async fn expire(&self, source: &mut dyn DatabaseTransaction, to: &SqlCatalog, base: Option<Version>) -> Result<()> {
         let oldest = Version::try_from(self.oldest).unwrap_or_default();
         let mut base = base.unwrap_or(oldest);
         while base < oldest {
@@ -323,7 +327,13 @@ impl Table {
 
     /// Copies the versions after `after`, up to `newest`, in one transaction of the target. A version may have any number
     /// of files, so rows are held only until there are some to send.
-    async fn copy_versions(&self, source: &mut dyn Session, to: &SqlCatalog, after: i64, newest: i64) -> Result<()> {
+    async fn copy_versions(
+        &self,
+        source: &mut dyn DatabaseTransaction,
+        to: &SqlCatalog,
+        after: i64,
+        newest: i64,
+    ) -> Result<()> {
         let mut session = to.write(&[self.id]).await?;
         self.copy_ends(source, session.as_mut(), after, newest).await?;
         for (table, columns) in of_versions() {
@@ -333,11 +343,11 @@ impl Table {
                 bytes += row.size();
                 chunk.push(row.0.collect());
                 if bytes > CHUNK_BYTES {
-                    session.write(vec![Write::insert(table, &columns, std::mem::take(&mut chunk))]).await?;
+                    session.write(vec![WriteStatement::insert(table, &columns, std::mem::take(&mut chunk))]).await?;
                     bytes = 0;
                 }
             }
-            session.write(vec![Write::insert(table, &columns, chunk)]).await?;
+            session.write(vec![WriteStatement::insert(table, &columns, chunk)]).await?;
         }
         let up_to = |table: &str| format!("(SELECT max(version) FROM {table} WHERE table_id = ? AND version <= ?)");
         let head = format!(
@@ -350,15 +360,15 @@ impl Table {
         let (id, newest) = (self.id(), Value::Int(newest));
         let own = [id.clone(), newest.clone()];
         let params = [&[self.oldest.into(), newest][..], &own, &own, &own, &[id]].concat();
-        session.write(vec![Write::run(head, params)]).await?;
+        session.write(vec![WriteStatement::run(head, params)]).await?;
         session.commit().await.map_err(CommitFailure::into_error)
     }
 
     /// Ends the files of earlier versions that these versions end.
     async fn copy_ends(
         &self,
-        source: &mut dyn Session,
-        target: &mut dyn Session,
+        source: &mut dyn DatabaseTransaction,
+        target: &mut dyn DatabaseTransaction,
         after: i64,
         newest: i64,
     ) -> Result<()> {
@@ -384,7 +394,7 @@ impl Table {
     /// The rows of those versions, files as they were at the last of them.
     fn rows<'s>(
         &self,
-        session: &'s mut dyn Session,
+        session: &'s mut dyn DatabaseTransaction,
         table: &str,
         columns: &[&str],
         after: i64,
@@ -406,7 +416,7 @@ impl Table {
     /// How many rows these versions have, and a digest of them that does not depend on their order.
     async fn digest(
         &self,
-        session: &mut dyn Session,
+        session: &mut dyn DatabaseTransaction,
         table: &str,
         columns: &[&str],
         after: i64,
@@ -426,30 +436,35 @@ impl Table {
     }
 
     /// The rows that do not belong to a version.
-    async fn own_rows(&self, session: &mut dyn Session, table: &str, columns: &[&str]) -> Result<Vec<Vec<Value>>> {
+    async fn own_rows(
+        &self,
+        session: &mut dyn DatabaseTransaction,
+        table: &str,
+        columns: &[&str],
+    ) -> Result<Vec<Vec<Value>>> {
         let sql = format!("SELECT {} FROM {table} WHERE table_id = ?", columns.join(", "));
         Ok(session.query(&sql, vec![self.id()]).await?.into_iter().map(|row| row.0.collect()).collect())
     }
 
     /// What does not belong to a version, and the table's own row as it is in the source.
-    async fn finish(&self, source: &mut dyn Session, to: &SqlCatalog) -> Result<()> {
+    async fn finish(&self, source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<()> {
         let mut writes = Vec::new();
         for (table, columns) in OF_TABLE {
             let rows = self.own_rows(source, table, columns).await?;
-            writes.push(Write::run(format!("DELETE FROM {table} WHERE table_id = ?"), vec![self.id()]));
-            writes.push(Write::insert(table, columns, rows));
+            writes.push(WriteStatement::run(format!("DELETE FROM {table} WHERE table_id = ?"), vec![self.id()]));
+            writes.push(WriteStatement::insert(table, columns, rows));
         }
         let set: Vec<_> = TABLE_COLUMNS.iter().skip(1).map(|c| format!("{c} = ?")).collect();
         let sql = format!("UPDATE dl_tables SET {} WHERE table_id = ?", set.join(", "));
         let params = self.row.iter().skip(1).cloned().chain([self.id()]).collect();
-        writes.push(Write::run(sql, params));
+        writes.push(WriteStatement::run(sql, params));
         let mut session = to.write(&[self.id]).await?;
         session.write(writes).await?;
         session.commit().await.map_err(CommitFailure::into_error)
     }
 
     /// Compares every row of the table; gives their number.
-    async fn compare(&self, source: &mut dyn Session, to: &SqlCatalog) -> Result<u64> {
+    async fn compare(&self, source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<u64> {
         let mut target = to.db.read().await?;
         let mut compared = 0;
         let differs = |what: &str| {
@@ -489,7 +504,7 @@ impl Table {
 }
 
 /// Copies those lines of the audit that the target lacks.
-async fn copy_audit(source: &mut dyn Session, to: &SqlCatalog) -> Result<()> {
+async fn copy_audit(source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<()> {
     let mut after = Value::Blob(Vec::new());
     loop {
         let sql = format!(
@@ -506,7 +521,7 @@ async fn copy_audit(source: &mut dyn Session, to: &SqlCatalog) -> Result<()> {
         rows.retain(|row| !there.contains(&row[0]));
         if !rows.is_empty() {
             let mut session = to.write(&[]).await?;
-            session.write(vec![Write::insert("dl_audit", &AUDIT_COLUMNS, rows)]).await?;
+            session.write(vec![WriteStatement::insert("dl_audit", &AUDIT_COLUMNS, rows)]).await?;
             session.commit().await.map_err(CommitFailure::into_error)?;
         }
     }

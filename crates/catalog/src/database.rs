@@ -48,18 +48,18 @@ pub(crate) trait Database: Send + Sync + Debug {
     fn describe(&self) -> String;
 
     /// A session whose statements all see one committed state.
-    async fn read(&self) -> Result<Box<dyn Session>>;
+    async fn read(&self) -> Result<Box<dyn DatabaseTransaction>>;
 
     /// A session that will write. From here on to its end nobody else changes the heads of these tables: who locks
     /// single rows locks them in the order of their ids, and every statement that follows sees what was committed
     /// before the lock was got. With it come the rows of a first query, which takes no round trip of its own.
-    async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn Session>, Vec<Row>)>;
+    async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)>;
 
     /// The same for a table's row of `dl_mirrors`, and for notes that may be forgotten when the power is cut, though not
     /// when a process ends: how far a mirror is, who publishes. Where that is cheaper, COMMIT does not wait for the disk.
     /// Where rows are locked one by one, commits to the table go on meanwhile: a note never locks a head. A session that
     /// writes may change rows of `dl_mirrors` as well, once it has its heads. In that order there is no deadlock.
-    async fn note(&self, table: TableId, first: &str) -> Result<(Box<dyn Session>, Vec<Row>)>;
+    async fn note(&self, table: TableId, first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)>;
 
     /// The time of its clock in SQL, in milliseconds since 1970; `None` where it has no other clock than its clients.
     fn clock(&self) -> Option<&'static str> {
@@ -85,7 +85,7 @@ pub(crate) trait Database: Send + Sync + Debug {
     async fn has_table(&self, name: &str) -> Result<bool>;
 
     /// A session to migrate in: it excludes everyone else who migrates.
-    async fn migrate(&self) -> Result<Box<dyn Session>>;
+    async fn migrate(&self) -> Result<Box<dyn DatabaseTransaction>>;
 
     /// A migration in its own spelling.
     fn migration(&self, sql: &str) -> String;
@@ -130,9 +130,9 @@ impl CommitFailure {
     }
 }
 
-/// A transaction: dropped without [`Session::commit`], it never was.
+/// A transaction: dropped without [`DatabaseTransaction::commit`], it never was.
 #[async_trait]
-pub(crate) trait Session: Send {
+pub(crate) trait DatabaseTransaction: Send {
     /// Runs one query.
     async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>>;
 
@@ -147,7 +147,7 @@ pub(crate) trait Session: Send {
     }
 
     /// Writes, in order and in one round trip where the rows are few. Returns the number of rows changed by all.
-    async fn write(&mut self, writes: Vec<Write>) -> Result<u64>;
+    async fn write(&mut self, writes: Vec<WriteStatement>) -> Result<u64>;
 
     /// Makes it durable.
     async fn commit(self: Box<Self>) -> Result<(), CommitFailure>;
@@ -155,7 +155,7 @@ pub(crate) trait Session: Send {
 
 /// Something to write.
 #[derive(Debug)]
-pub(crate) enum Write {
+pub(crate) enum WriteStatement {
     /// One statement.
     Run(String, Vec<Value>),
     /// New rows, in bulk where they are many.
@@ -212,9 +212,9 @@ impl Debug for Insert {
     }
 }
 
-impl Write {
+impl WriteStatement {
     pub(crate) fn run(sql: impl Into<String>, params: Vec<Value>) -> Self {
-        Write::Run(sql.into(), params)
+        WriteStatement::Run(sql.into(), params)
     }
 
     pub(crate) fn insert(table: &'static str, columns: &[&'static str], rows: Vec<Vec<Value>>) -> Self {
@@ -228,20 +228,20 @@ impl Write {
         rows: impl ExactSizeIterator<Item = Result<Vec<Value>>> + Send + 'static,
     ) -> Self {
         let (columns, count) = (columns.to_vec(), rows.len());
-        Write::Insert(Insert { table, columns, count, rows: vec![Box::new(rows)], is_unseen: false })
+        WriteStatement::Insert(Insert { table, columns, count, rows: vec![Box::new(rows)], is_unseen: false })
     }
 
     /// How many rows are new.
     pub(crate) fn rows(&self) -> u64 {
         match self {
-            Write::Insert(insert) => insert.count as u64,
-            Write::Run(..) => 0,
+            WriteStatement::Insert(insert) => insert.count as u64,
+            WriteStatement::Run(..) => 0,
         }
     }
 
     /// The same, where new rows are of a table that is not in use yet.
     pub(crate) fn unseen(mut self) -> Self {
-        if let Write::Insert(insert) = &mut self {
+        if let WriteStatement::Insert(insert) = &mut self {
             insert.is_unseen = true;
         }
         self

@@ -22,9 +22,11 @@ use rustix::fs::{FlockOperation, fcntl_lock};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::ahead::Ahead;
-use crate::database::{CommitFailure, Database, MANY_ROWS, Row, Session, Value, Write, placeholders};
+use crate::database::{
+    CommitFailure, Database, DatabaseTransaction, MANY_ROWS, Row, Value, WriteStatement, placeholders,
+};
 use crate::spool::spooled;
-use crate::uri::{CatalogUri, Place};
+use crate::uri::{Backend, CatalogUri};
 
 /// From so many rows on, the appender.
 const APPEND_ROWS: usize = 50;
@@ -82,7 +84,7 @@ impl DuckDatabase {
     pub(crate) async fn open(path: &Path, create: bool, mode: u32) -> Result<Self> {
         let path = std::path::absolute(path)
             .map_err(|e| TxnLogError::invalid(format!("{} has no absolute path", path.display())).with_source(e))?;
-        let uri = CatalogUri { place: Place::DuckDb(path.clone()), table: None }.to_string();
+        let uri = CatalogUri { place: Backend::DuckDb(path.clone()), table: None }.to_string();
         if !create && !path.exists() {
             return Err(TxnLogError::not_found(format!("there is no catalog at {uri}: `dl init` makes one")));
         }
@@ -110,19 +112,19 @@ impl DuckDatabase {
     }
 
     /// Begins when it is its turn among the writers.
-    async fn begin_to_write(&self) -> Result<DuckSession> {
+    async fn begin_to_write(&self) -> Result<DuckTransaction> {
         let turn = self.instance()?.writer.clone().lock_owned().await;
         self.begin(Some(turn)).await
     }
 
-    async fn begin(&self, turn: Option<OwnedMutexGuard<()>>) -> Result<DuckSession> {
+    async fn begin(&self, turn: Option<OwnedMutexGuard<()>>) -> Result<DuckTransaction> {
         let (instance, uri) = (self.instance()?, self.uri.clone());
         let connection = blocking(move || {
             let connection = instance.connection().map_err(|e| failed(&uri, e))?;
             connection.execute_batch("BEGIN").map_err(|e| failed(&uri, e))?;
             Ok(Some(Begun { connection: Some(connection), instance, _turn: turn }))
         });
-        Ok(DuckSession { uri: self.uri.clone(), begun: connection.await? })
+        Ok(DuckTransaction { uri: self.uri.clone(), begun: connection.await? })
     }
 }
 
@@ -180,17 +182,17 @@ impl Database for DuckDatabase {
         self.uri.clone()
     }
 
-    async fn read(&self) -> Result<Box<dyn Session>> {
+    async fn read(&self) -> Result<Box<dyn DatabaseTransaction>> {
         Ok(Box::new(self.begin(None).await?))
     }
 
-    async fn write(&self, _heads: &[TableId], first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+    async fn write(&self, _heads: &[TableId], first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
         let mut session = self.begin_to_write().await?;
         let rows = session.query(first, vec![]).await?;
         Ok((Box::new(session), rows))
     }
 
-    async fn note(&self, _table: TableId, first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+    async fn note(&self, _table: TableId, first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
         self.write(&[], first).await
     }
 
@@ -241,7 +243,7 @@ impl Database for DuckDatabase {
         Ok(!self.query(sql, vec![name.into()]).await?.is_empty())
     }
 
-    async fn migrate(&self) -> Result<Box<dyn Session>> {
+    async fn migrate(&self) -> Result<Box<dyn DatabaseTransaction>> {
         Ok(Box::new(self.begin_to_write().await?))
     }
 
@@ -267,7 +269,7 @@ impl Database for DuckDatabase {
     }
 }
 
-struct DuckSession {
+struct DuckTransaction {
     uri: String,
     /// `None` while a call runs, and after one that was given up.
     begun: Option<Begun>,
@@ -291,7 +293,7 @@ impl Drop for Begun {
     }
 }
 
-impl DuckSession {
+impl DuckTransaction {
     async fn with<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
@@ -312,7 +314,7 @@ impl DuckSession {
 }
 
 #[async_trait]
-impl Session for DuckSession {
+impl DatabaseTransaction for DuckTransaction {
     async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
         let (uri, sql) = (self.uri.clone(), sql.to_string());
         self.with(move |connection| all_rows(connection, &uri, &sql, params)).await
@@ -350,7 +352,7 @@ impl Session for DuckSession {
         rows.boxed()
     }
 
-    async fn write(&mut self, writes: Vec<Write>) -> Result<u64> {
+    async fn write(&mut self, writes: Vec<WriteStatement>) -> Result<u64> {
         let uri = self.uri.clone();
         self.with(move |connection| writes.into_iter().map(|write| run(connection, &uri, write)).sum()).await
     }
@@ -368,18 +370,18 @@ impl Session for DuckSession {
     }
 }
 
-fn run(connection: &Connection, uri: &str, write: Write) -> Result<u64> {
+fn run(connection: &Connection, uri: &str, write: WriteStatement) -> Result<u64> {
     let failed = |e| failed(uri, e);
     let insert = match write {
-        Write::Run(sql, params) if params.is_empty() => {
+        WriteStatement::Run(sql, params) if params.is_empty() => {
             return connection.execute_batch(&sql).map(|()| 0).map_err(failed);
         }
-        Write::Run(sql, params) => {
+        WriteStatement::Run(sql, params) => {
             let mut statement = connection.prepare(&sql).map_err(failed)?;
             let changed = statement.execute(params_from_iter(params.into_iter().map(duck))).map_err(failed)?;
             return Ok(changed as u64);
         }
-        Write::Insert(insert) => insert,
+        WriteStatement::Insert(insert) => insert,
     };
     let (count, columns) = (insert.count, &insert.columns);
     if count >= APPEND_ROWS {

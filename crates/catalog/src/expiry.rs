@@ -10,7 +10,7 @@ use deltalakedb_log::{Catalog, Result, TableEntry, TableId, Version};
 
 use crate::audit::audit;
 use crate::codec::int;
-use crate::database::{CommitFailure, Session, Value, Write};
+use crate::database::{CommitFailure, DatabaseTransaction, Value, WriteStatement};
 use crate::retained::AT_OR_BEFORE;
 use crate::sql_catalog::{SqlCatalog, Writing};
 use crate::table_lookup::{find_in, no_table_in};
@@ -57,7 +57,7 @@ impl HistoryExpiry for SqlCatalog {
 }
 
 /// The oldest version that must stay.
-async fn end(session: &mut dyn Session, entry: &TableEntry, keep: &Keep, now_ms: i64) -> Result<Version> {
+async fn end(session: &mut dyn DatabaseTransaction, entry: &TableEntry, keep: &Keep, now_ms: i64) -> Result<Version> {
     let params = vec![entry.id.0.into(), keep.since_ms.into()];
     let newest_then = session.query(AT_OR_BEFORE, params).await?.pop();
     let sql = "SELECT min(version) FROM dl_holds WHERE table_id = ? AND held_until > ?";
@@ -74,7 +74,7 @@ async fn end(session: &mut dyn Session, entry: &TableEntry, keep: &Keep, now_ms:
 
 /// How far a step from the oldest retained version goes.
 pub(crate) async fn step(
-    session: &mut dyn Session,
+    session: &mut dyn DatabaseTransaction,
     table: TableId,
     (base, end): (Version, Version),
 ) -> Result<Version> {
@@ -98,23 +98,23 @@ pub(crate) async fn step(
 }
 
 /// Forgets the files that no version from `base` on has.
-pub(crate) fn end_files(table: TableId, base: Version) -> Write {
+pub(crate) fn end_files(table: TableId, base: Version) -> WriteStatement {
     let sql = "DELETE FROM dl_add_files WHERE table_id = ? AND removed_version <= ?";
-    Write::run(sql, vec![table.0.into(), int(base)])
+    WriteStatement::run(sql, vec![table.0.into(), int(base)])
 }
 
 /// Moves the oldest retained version from one to another, and forgets what is not needed any more, but for files.
-pub(crate) fn forget(table: TableId, (from, base): (Version, Version)) -> Vec<Write> {
+pub(crate) fn forget(table: TableId, (from, base): (Version, Version)) -> Vec<WriteStatement> {
     let (id, from, base) = (Value::from(table.0), int(from), int(base));
     let own = || vec![id.clone(), base.clone()];
     let of_versions = ["dl_table_versions", "dl_commit_bodies", "dl_remove_files", "dl_cdc_files"]
-        .map(|of| Write::run(format!("DELETE FROM {of} WHERE table_id = ? AND version < ?"), own()));
+        .map(|of| WriteStatement::run(format!("DELETE FROM {of} WHERE table_id = ? AND version < ?"), own()));
     let of_table = ["dl_metadata_updates", "dl_protocol_updates"].map(|of| {
         let sql = format!(
             "DELETE FROM {of} WHERE table_id = ? AND version < \
              (SELECT coalesce(max(version), 0) FROM {of} WHERE table_id = ? AND version <= ?)"
         );
-        Write::run(sql, [vec![id.clone()], own()].concat())
+        WriteStatement::run(sql, [vec![id.clone()], own()].concat())
     });
     // Each key has one row up to `from`, and what was set since then ends it.
     let of_keys = [("dl_txn_actions", "app_id"), ("dl_domain_metadata", "domain")].map(|(of, key)| {
@@ -124,16 +124,17 @@ pub(crate) fn forget(table: TableId, (from, base): (Version, Version)) -> Vec<Wr
              AND version < (SELECT max(m.version) FROM {of} m \
              WHERE m.table_id = ? AND m.{key} = {of}.{key} AND m.version <= ?)"
         );
-        Write::run(sql, [own(), vec![id.clone(), from.clone(), base.clone()], own()].concat())
+        WriteStatement::run(sql, [own(), vec![id.clone(), from.clone(), base.clone()], own()].concat())
     });
-    let moved = Write::run("UPDATE dl_tables SET base_version = ? WHERE table_id = ?", vec![base.clone(), id.clone()]);
+    let moved =
+        WriteStatement::run("UPDATE dl_tables SET base_version = ? WHERE table_id = ?", vec![base.clone(), id.clone()]);
     [moved].into_iter().chain(of_versions).chain(of_table).chain(of_keys).collect()
 }
 
 /// Forgets ids of commits whose versions have ended, and that were made before that time. `None` when there are none,
 /// or else whether there may be more.
 pub(crate) async fn forget_ids(
-    session: &mut dyn Session,
+    session: &mut dyn DatabaseTransaction,
     table: TableId,
     base: Version,
     since_ms: i64,
@@ -156,6 +157,9 @@ pub(crate) async fn forget_ids(
 }
 
 /// Forgets the ids of the commits up to a version.
-pub(crate) fn forget_ids_to(table: TableId, last: Version) -> Write {
-    Write::run("DELETE FROM dl_commit_ids WHERE table_id = ? AND version <= ?", vec![table.0.into(), int(last)])
+pub(crate) fn forget_ids_to(table: TableId, last: Version) -> WriteStatement {
+    WriteStatement::run(
+        "DELETE FROM dl_commit_ids WHERE table_id = ? AND version <= ?",
+        vec![table.0.into(), int(last)],
+    )
 }

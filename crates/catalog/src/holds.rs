@@ -5,7 +5,7 @@ use deltalakedb_log::holds::MAX_REMOVED;
 use deltalakedb_log::{Catalog, Hold, Result, TableId, Version, VersionHolds};
 
 use crate::codec::int;
-use crate::database::{CommitFailure, Row, Session, Write};
+use crate::database::{CommitFailure, DatabaseTransaction, Row, WriteStatement};
 use crate::sql_catalog::{SqlCatalog, Writing};
 use crate::table_lookup::{find_in, no_table_in};
 
@@ -22,7 +22,7 @@ fn hold(mut row: Row) -> Result<Hold> {
 }
 
 /// The holds of a table that have not ended, the oldest version first.
-pub(crate) async fn of_table(session: &mut dyn Session, table: TableId, now_ms: i64) -> Result<Vec<Hold>> {
+pub(crate) async fn of_table(session: &mut dyn DatabaseTransaction, table: TableId, now_ms: i64) -> Result<Vec<Hold>> {
     let columns = HOLD_COLUMNS.join(", ");
     let sql = format!("SELECT {columns} FROM dl_holds WHERE table_id = ? AND held_until > ?");
     let rows = session.query(&sql, vec![table.0.into(), now_ms.into()]).await?;
@@ -32,12 +32,12 @@ pub(crate) async fn of_table(session: &mut dyn Session, table: TableId, now_ms: 
 }
 
 /// Removes some of a table's holds that have ended.
-fn remove_ended(table: TableId, now_ms: i64) -> Write {
+fn remove_ended(table: TableId, now_ms: i64) -> WriteStatement {
     let sql = format!(
         "DELETE FROM dl_holds WHERE hold_id IN (SELECT hold_id FROM dl_holds WHERE table_id = ? AND held_until <= ? \
          ORDER BY held_until LIMIT {MAX_REMOVED})"
     );
-    Write::run(sql, vec![table.0.into(), now_ms.into()])
+    WriteStatement::run(sql, vec![table.0.into(), now_ms.into()])
 }
 
 #[async_trait]
@@ -50,7 +50,7 @@ impl VersionHolds for SqlCatalog {
         let hold = Hold { id: self.clock.new_uuid(), table, version, until_ms, holder: holder.into() };
         hold.check(&entry, now_ms)?;
         let row = vec![hold.id.into(), table.0.into(), int(version), until_ms.into(), holder.into()];
-        let writes = vec![remove_ended(table, now_ms), Write::insert("dl_holds", &HOLD_COLUMNS, vec![row])];
+        let writes = vec![remove_ended(table, now_ms), WriteStatement::insert("dl_holds", &HOLD_COLUMNS, vec![row])];
         session.write(writes).await?;
         session.commit().await.map_err(CommitFailure::into_error)?;
         Ok(hold)
@@ -63,7 +63,7 @@ impl VersionHolds for SqlCatalog {
         renewed.check_until(now_ms)?;
         let sql = "UPDATE dl_holds SET held_until = ? WHERE hold_id = ? AND held_until > ?";
         let params = vec![until_ms.into(), hold.id.into(), now_ms.into()];
-        if session.write(vec![Write::run(sql, params)]).await? == 0 {
+        if session.write(vec![WriteStatement::run(sql, params)]).await? == 0 {
             return Err(hold.has_ended());
         }
         session.commit().await.map_err(CommitFailure::into_error)?;
@@ -72,7 +72,9 @@ impl VersionHolds for SqlCatalog {
 
     async fn release_hold(&self, hold: &Hold) -> Result<()> {
         let mut session = self.write(&[]).await?;
-        session.write(vec![Write::run("DELETE FROM dl_holds WHERE hold_id = ?", vec![hold.id.into()])]).await?;
+        session
+            .write(vec![WriteStatement::run("DELETE FROM dl_holds WHERE hold_id = ?", vec![hold.id.into()])])
+            .await?;
         session.commit().await.map_err(CommitFailure::into_error)
     }
 

@@ -17,6 +17,7 @@ mod database;
 mod duckdb;
 mod expiry;
 mod file;
+mod file_query;
 mod find;
 mod holds;
 mod lifecycle;
@@ -34,7 +35,6 @@ mod references;
 mod removal;
 mod retained;
 mod schema;
-mod search;
 mod spool;
 mod sql_catalog;
 mod sqlite;
@@ -53,7 +53,7 @@ use deltalakedb_log::{Catalog, Result, TxnLogError};
 pub use copy::{Copied, copy_catalog};
 pub use postgres::PostgresOptions;
 pub use sql_catalog::{ConnectOptions, DEFAULT_MAX_WAITING, SqlCatalog, SqlTxnLogReader, SqlTxnLogWriter};
-pub use uri::{CatalogUri, Place, PostgresPlace};
+pub use uri::{Backend, CatalogUri, PostgresBackend};
 
 /// Opens the catalog at `uri`, such as `deltasql://sqlite//var/data/meta.db` or `deltasql://postgres/mydb/public`. An
 /// embedded one that is missing is made; in a server that is for `dl init` to do, or [`ConnectOptions::create`].

@@ -14,7 +14,7 @@ use deltalakedb_log::{
 };
 
 use crate::audit::audit;
-use crate::database::{CommitFailure, Session, Value, Write};
+use crate::database::{CommitFailure, DatabaseTransaction, Value, WriteStatement};
 use crate::sql_catalog::{SqlCatalog, SqlTxnLogReader, Writing};
 use crate::table_lookup::{ALL_TABLES, any_table, find_any, find_in, no_table, no_table_in};
 use crate::uniqueness::{check_free, check_name_free};
@@ -24,7 +24,11 @@ use crate::{find, holds, mirror, namespaces, references, removal};
 const DROPPED_AT: &str = "coalesce(dropped_at, 9223372036854775807)";
 
 /// Writes and commits. Where rows are locked one by one, what was free may be taken now.
-async fn finish(mut session: Box<dyn Session>, writes: Vec<Write>, name: &TableName) -> Result<()> {
+async fn finish(
+    mut session: Box<dyn DatabaseTransaction>,
+    writes: Vec<WriteStatement>,
+    name: &TableName,
+) -> Result<()> {
     session.write(writes).await.map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => {
             let message = format!("another table has just taken the name {name} or its place: look at `dl tables`");
@@ -58,7 +62,7 @@ impl TableLifecycle for SqlCatalog {
         let name = [to.namespace.as_str().into(), to.name.as_str().into(), to.to_string().into()];
         let action = format!("RENAME TABLE {from} TO {to}");
         let writes = vec![
-            Write::run(sql, [&name[..], &[table.0.into()]].concat()),
+            WriteStatement::run(sql, [&name[..], &[table.0.into()]].concat()),
             namespaces::has_table(to, now_ms),
             audit(self, now_ms, committer.name.as_deref(), &action, table, None),
         ];
@@ -93,7 +97,7 @@ impl TableLifecycle for SqlCatalog {
         let params = vec![state.as_str().into(), now_ms.into(), until.into(), table.0.into()];
         let version = Some(entry.current_version);
         let writes = vec![
-            Write::run(sql, params),
+            WriteStatement::run(sql, params),
             audit(self, now_ms, drop.committer.name.as_deref(), drop.mode.action(), table, version),
         ];
         finish(session, writes, &entry.name).await
@@ -125,7 +129,7 @@ impl TableLifecycle for SqlCatalog {
             table.0.into(),
         ];
         let writes = vec![
-            Write::run(sql, params),
+            WriteStatement::run(sql, params),
             namespaces::has_table(name, now_ms),
             audit(self, now_ms, committer.name.as_deref(), "UNDROP TABLE", table, None),
         ];
@@ -144,7 +148,9 @@ impl TableLifecycle for SqlCatalog {
         }
         let sql = "UPDATE dl_tables SET state = ?, location_key = NULL WHERE table_id = ?";
         let params = vec![TableState::Deleted.as_str().into(), table.0.into()];
-        session.write(vec![Write::run(sql, params), audit(self, now_ms, None, "FILES DELETED", table, None)]).await?;
+        session
+            .write(vec![WriteStatement::run(sql, params), audit(self, now_ms, None, "FILES DELETED", table, None)])
+            .await?;
         session.commit().await.map_err(CommitFailure::into_error)
     }
 

@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use deltalakedb_log::commit::{self, Base, CommitRequest, Committed, Content, Outcome, Prepared};
-use deltalakedb_log::stamp::Stamp;
+use deltalakedb_log::stamp::CommitStamp;
 use deltalakedb_log::verbatim::{self, StoredAlready};
 use deltalakedb_log::{CommitId, ErrorKind, PathKey, Result, TableId, TableName, TableState, TxnLogError};
 use uuid::Uuid;
 
-use crate::bounds::Slots;
+use crate::bounds::BoundsSlots;
 use crate::codec::{self, int};
-use crate::database::{Session, Write};
+use crate::database::{DatabaseTransaction, WriteStatement};
 use crate::namespaces;
-use crate::queue::Transaction;
+use crate::queue::QueuedTransaction;
 use crate::references::NamedFolders;
 use crate::sql_catalog::SqlCatalog;
 use crate::table_lookup::no_table_in;
@@ -59,13 +59,13 @@ impl From<TxnLogError> for Failure {
 /// The tables of a batch, locked, and what is to be written to them.
 pub(crate) struct LockedTables<'a> {
     catalog: &'a SqlCatalog,
-    session: Box<dyn Session>,
+    session: Box<dyn DatabaseTransaction>,
     now_ms: i64,
     identity: (Uuid, Uuid),
     heads: HashMap<TableId, LockedHead>,
     /// The commits that requests of the batch are already.
     known: CommitsById,
-    writes: Vec<Write>,
+    writes: Vec<WriteStatement>,
     /// How many rows they change.
     rows: u64,
     /// The tables that are created.
@@ -78,9 +78,9 @@ impl<'a> LockedTables<'a> {
     /// The tables of a batch, which are locked in the session.
     pub(crate) async fn read(
         catalog: &'a SqlCatalog,
-        mut session: Box<dyn Session>,
+        mut session: Box<dyn DatabaseTransaction>,
         (now_ms, identity): (i64, (Uuid, Uuid)),
-        batch: &[Arc<Transaction>],
+        batch: &[Arc<QueuedTransaction>],
     ) -> Result<Self> {
         let requests: Vec<_> = batch.iter().flat_map(|transaction| &transaction.requests).collect();
         let (mut heads, known) = lock_heads(session.as_mut(), &requests).await?;
@@ -97,7 +97,7 @@ impl<'a> LockedTables<'a> {
     }
 
     /// Decides one transaction. What it commits is there for those behind it.
-    pub(crate) async fn decide(&mut self, transaction: &Transaction, named: &[NamedFolders]) -> Result<Decision> {
+    pub(crate) async fn decide(&mut self, transaction: &QueuedTransaction, named: &[NamedFolders]) -> Result<Decision> {
         let outcome = match self.outcome(transaction, named).await {
             Ok(outcome) => Ok(outcome),
             Err(Failure::Own(e)) => Err(e),
@@ -112,7 +112,7 @@ impl<'a> LockedTables<'a> {
         Ok(Decision { outcome, is_settled })
     }
 
-    async fn outcome(&mut self, transaction: &Transaction, named: &[NamedFolders]) -> Result<Outcome, Failure> {
+    async fn outcome(&mut self, transaction: &QueuedTransaction, named: &[NamedFolders]) -> Result<Outcome, Failure> {
         let requests = &transaction.requests;
         self.left = self.left.saturating_sub(1);
         if self.identity.1 != transaction.epoch {
@@ -135,7 +135,7 @@ impl<'a> LockedTables<'a> {
         let heads = requests.iter().map(|request| self.heads.get(&request.table));
         let heads: Vec<_> = heads.collect::<Option<_>>().ok_or_else(not_locked)?;
         let currents: Vec<_> = heads.iter().map(|head| &head.current).collect();
-        let stamp = Stamp::new(self.identity, self.now_ms, self.catalog.clock.as_ref(), requests, &currents);
+        let stamp = CommitStamp::new(self.identity, self.now_ms, self.catalog.clock.as_ref(), requests, &currents);
         let mut decided = Vec::with_capacity(requests.len());
         for (request, current) in requests.iter().zip(&currents) {
             match commit::prepare(request, current, &stamp).map_err(Failure::Own)? {
@@ -256,7 +256,7 @@ impl<'a> LockedTables<'a> {
     }
 
     /// The session, everything the batch writes, and how many rows that changes.
-    pub(crate) fn into_writes(self) -> (Box<dyn Session>, Vec<Write>, u64) {
+    pub(crate) fn into_writes(self) -> (Box<dyn DatabaseTransaction>, Vec<WriteStatement>, u64) {
         let Self { session, heads, mut writes, mut rows, mut created, now_ms, .. } = self;
         for (table, head) in &heads {
             if head.current.version != head.stored {
@@ -278,8 +278,8 @@ struct Addition<'r> {
     request: &'r CommitRequest,
     prepared: Prepared,
     /// The slots of its table behind it.
-    slots: Slots,
-    writes: Vec<Write>,
+    slots: BoundsSlots,
+    writes: Vec<WriteStatement>,
     /// How many rows they change.
     rows: u64,
 }
@@ -289,21 +289,21 @@ fn not_locked() -> TxnLogError {
 }
 
 /// The same writes, with the rows for one table in one insert. What stands behind an update stays behind it.
-fn merged(writes: Vec<Write>) -> Vec<Write> {
-    let (mut merged, mut inserts) = (Vec::<Write>::with_capacity(writes.len()), HashMap::new());
+fn merged(writes: Vec<WriteStatement>) -> Vec<WriteStatement> {
+    let (mut merged, mut inserts) = (Vec::<WriteStatement>::with_capacity(writes.len()), HashMap::new());
     for write in writes {
         match write {
-            Write::Insert(insert) => {
+            WriteStatement::Insert(insert) => {
                 let first = inserts.get(insert.table).and_then(|at: &usize| merged.get_mut(*at));
                 match first {
-                    Some(Write::Insert(first)) if first.columns == insert.columns => first.append(insert),
+                    Some(WriteStatement::Insert(first)) if first.columns == insert.columns => first.append(insert),
                     _ => {
                         inserts.insert(insert.table, merged.len());
-                        merged.push(Write::Insert(insert));
+                        merged.push(WriteStatement::Insert(insert));
                     }
                 }
             }
-            Write::Run(..) => {
+            WriteStatement::Run(..) => {
                 inserts.clear();
                 merged.push(write);
             }

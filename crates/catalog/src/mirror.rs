@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::audit::audit;
 use crate::codec::int;
-use crate::database::{CommitFailure, Row, Session, Value, Write};
+use crate::database::{CommitFailure, DatabaseTransaction, Row, Value, WriteStatement};
 use crate::sql_catalog::SqlCatalog;
 use crate::table_lookup::{mirror_state, no_table_in};
 
@@ -24,26 +24,26 @@ pub(crate) const FAILURE_COLUMNS: [&str; 6] =
     ["table_id", "version", "artifact", "attempts", "last_error", "failed_at"];
 
 /// The mirror of a new table.
-pub(crate) fn register(table: TableId) -> Write {
-    Write::insert("dl_mirrors", &["table_id", "state"], vec![vec![table.0.into(), "following".into()]])
+pub(crate) fn register(table: TableId) -> WriteStatement {
+    WriteStatement::insert("dl_mirrors", &["table_id", "state"], vec![vec![table.0.into(), "following".into()]])
 }
 
 /// The mirror of a table that was loaded from its `_delta_log`, which holds everything up to `published`.
-pub(crate) fn follow(table: TableId, published: Option<Version>) -> Write {
+pub(crate) fn follow(table: TableId, published: Option<Version>) -> WriteStatement {
     let sql = "UPDATE dl_mirrors SET state = 'following', diverged_version = NULL, diverged_what = NULL, \
                published_version = CASE WHEN coalesce(published_version, -1) < ? THEN ? ELSE published_version END \
                WHERE table_id = ?";
     let published = published.map_or(Value::Null, int);
-    Write::run(sql, vec![published.clone(), published, table.0.into()])
+    WriteStatement::run(sql, vec![published.clone(), published, table.0.into()])
 }
 
 /// Ends a lease; changes no row when it is not the newest.
-pub(crate) fn end_lease(lease: &Lease) -> Write {
+pub(crate) fn end_lease(lease: &Lease) -> WriteStatement {
     let sql = "UPDATE dl_mirrors SET lease_expires_at = 0 WHERE table_id = ? AND lease_holder = ? AND lease_token = ?";
-    Write::run(sql, vec![lease.table.0.into(), lease.holder.into(), lease.token.into()])
+    WriteStatement::run(sql, vec![lease.table.0.into(), lease.holder.into(), lease.token.into()])
 }
 
-async fn done(session: Box<dyn Session>) -> Result<()> {
+async fn done(session: Box<dyn DatabaseTransaction>) -> Result<()> {
     session.commit().await.map_err(CommitFailure::into_error)
 }
 
@@ -64,7 +64,7 @@ impl MirrorProgress for SqlCatalog {
         let lease = Lease { table, holder, token: token.unwrap_or(0) + 1 };
         let params = vec![holder.into(), lease.token.into(), until_ms.into(), table.0.into()];
         let sql = "UPDATE dl_mirrors SET lease_holder = ?, lease_token = ?, lease_expires_at = ? WHERE table_id = ?";
-        session.write(vec![Write::run(sql, params)]).await?;
+        session.write(vec![WriteStatement::run(sql, params)]).await?;
         done(session).await?;
         Ok(Some(lease))
     }
@@ -82,7 +82,7 @@ impl MirrorProgress for SqlCatalog {
                    WHERE table_id = ? AND lease_holder = ? AND lease_token = ?";
         let (table, version) = (Value::from(lease.table.0), int(version));
         let params = vec![version.clone(), version.clone(), table.clone(), lease.holder.into(), lease.token.into()];
-        if session.write(vec![Write::run(sql, params)]).await? == 0 {
+        if session.write(vec![WriteStatement::run(sql, params)]).await? == 0 {
             let sql = "SELECT namespace, name FROM dl_tables WHERE table_id = ?";
             let Some(mut row) = session.query(sql, vec![table]).await?.pop() else {
                 return Err(no_table_in(session.as_mut(), self.db.as_ref(), lease.table).await);
@@ -100,7 +100,7 @@ impl MirrorProgress for SqlCatalog {
                    AND t.base_version = ?)))";
         let before = from.checked_sub(1).map_or(Value::Int(-1), int);
         let params = vec![int(to), table.0.into(), before, table.0.into(), int(from)];
-        let is_next = session.write(vec![Write::run(sql, params)]).await? == 1;
+        let is_next = session.write(vec![WriteStatement::run(sql, params)]).await? == 1;
         if is_next {
             session.write(vec![over(table.0.into(), int(to), Artifact::Commit)]).await?;
             done(session).await?;
@@ -138,7 +138,7 @@ impl MirrorProgress for SqlCatalog {
                    attempts = dl_mirror_failures.attempts + 1, last_error = excluded.last_error, \
                    failed_at = excluded.failed_at";
         let params = vec![int(version), artifact.as_str().into(), error.into(), at_ms.into(), table.0.into()];
-        session.write(vec![Write::run(sql, params)]).await?;
+        session.write(vec![WriteStatement::run(sql, params)]).await?;
         done(session).await
     }
 
@@ -162,7 +162,7 @@ impl MirrorProgress for SqlCatalog {
         let what = what.map(String::as_str).into();
         let params = vec![word.into(), version.map_or(Value::Null, int), what, table.0.into()];
         let audit = audit(self, self.clock.now_ms(), None, action, table, version);
-        session.write(vec![Write::run(sql, params), audit]).await?;
+        session.write(vec![WriteStatement::run(sql, params), audit]).await?;
         done(session).await?;
         Ok(true)
     }
@@ -190,7 +190,7 @@ impl MirrorProgress for SqlCatalog {
 }
 
 /// What failed up to a version is mended.
-fn over(table: Value, version: Value, artifact: Artifact) -> Write {
+fn over(table: Value, version: Value, artifact: Artifact) -> WriteStatement {
     let sql = "DELETE FROM dl_mirror_failures WHERE table_id = ? AND version <= ? AND artifact = ?";
-    Write::run(sql, vec![table, version, artifact.as_str().into()])
+    WriteStatement::run(sql, vec![table, version, artifact.as_str().into()])
 }

@@ -5,13 +5,16 @@ use std::collections::HashSet;
 
 use deltalakedb_log::{ErrorKind, Result, TableId, TableName, TxnLogError};
 
-use crate::database::{CommitFailure, KEYS, Row, Session, Value, Write, placeholders};
+use crate::database::{CommitFailure, DatabaseTransaction, KEYS, Row, Value, WriteStatement, placeholders};
 use crate::sql_catalog::SqlCatalog;
 use crate::{codec, removal};
 
 /// Removes from the copy `to` what it has of tables that `source`, a session of `from`, does not have or is removing. A
 /// removal that was interrupted is completed by the next copy.
-pub(crate) async fn remove_missing((from, source): (&SqlCatalog, &mut dyn Session), to: &SqlCatalog) -> Result<()> {
+pub(crate) async fn remove_missing(
+    (from, source): (&SqlCatalog, &mut dyn DatabaseTransaction),
+    to: &SqlCatalog,
+) -> Result<()> {
     let mut after = Value::Blob(Vec::new());
     loop {
         let sql = format!("SELECT table_id FROM dl_tables WHERE table_id > ? ORDER BY table_id LIMIT {KEYS}");
@@ -35,7 +38,7 @@ fn ids(rows: Vec<Row>) -> Result<Vec<TableId>> {
 }
 
 /// Which of these tables the source has, and is not removing.
-async fn present(source: &mut dyn Session, tables: &[TableId]) -> Result<HashSet<TableId>> {
+async fn present(source: &mut dyn DatabaseTransaction, tables: &[TableId]) -> Result<HashSet<TableId>> {
     let sql = format!(
         "SELECT table_id FROM dl_tables WHERE table_id IN ({}) AND state <> 'removing'",
         placeholders(tables.len())
@@ -45,7 +48,11 @@ async fn present(source: &mut dyn Session, tables: &[TableId]) -> Result<HashSet
 }
 
 /// Refuses to remove a table that the source never had: its newest version was committed in the copy.
-async fn check_not_own((from, source): (&SqlCatalog, &mut dyn Session), to: &SqlCatalog, table: TableId) -> Result<()> {
+async fn check_not_own(
+    (from, source): (&SqlCatalog, &mut dyn DatabaseTransaction),
+    to: &SqlCatalog,
+    table: TableId,
+) -> Result<()> {
     let sql = "SELECT t.namespace, t.name, b.body FROM dl_tables t JOIN dl_commit_bodies b \
                ON b.table_id = t.table_id AND b.version = t.current_version WHERE t.table_id = ?";
     let Some(mut row) = to.db.query(sql, vec![table.0.into()]).await?.pop() else { return Ok(()) };
@@ -78,7 +85,7 @@ async fn mark(to: &SqlCatalog, tables: &[TableId]) -> Result<()> {
         placeholders(tables.len())
     );
     let mut session = to.write(tables).await?;
-    session.write(vec![Write::run(sql, tables.iter().map(|table| table.0.into()).collect())]).await?;
+    session.write(vec![WriteStatement::run(sql, tables.iter().map(|table| table.0.into()).collect())]).await?;
     session.commit().await.map_err(CommitFailure::into_error)
 }
 

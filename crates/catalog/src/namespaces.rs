@@ -5,17 +5,17 @@ use deltalakedb_log::namespaces::{check_namespace, namespace_not_empty, namespac
 use deltalakedb_log::{CatalogNamespaces, ErrorKind, Result, TableId, TableName};
 
 use crate::audit::audit;
-use crate::database::{CommitFailure, Session, Value, Write};
+use crate::database::{CommitFailure, DatabaseTransaction, Value, WriteStatement};
 use crate::sql_catalog::{SqlCatalog, Writing};
 
 const NAMESPACE_COLUMNS: [&str; 2] = ["namespace", "created_at"];
 
 /// Sees to it that the namespace of a table is there, and is not dropped before the transaction ends. One row is changed
 /// in any case.
-pub(crate) fn has_table(name: &TableName, now_ms: i64) -> Write {
+pub(crate) fn has_table(name: &TableName, now_ms: i64) -> WriteStatement {
     let sql = "INSERT INTO dl_namespaces (namespace, created_at) VALUES (?, ?) \
                ON CONFLICT (namespace) DO UPDATE SET created_at = dl_namespaces.created_at";
-    Write::run(sql, vec![name.namespace.as_str().into(), now_ms.into()])
+    WriteStatement::run(sql, vec![name.namespace.as_str().into(), now_ms.into()])
 }
 
 #[async_trait]
@@ -30,7 +30,7 @@ impl CatalogNamespaces for SqlCatalog {
         let action = format!("CREATE SCHEMA {name}");
         let row = vec![name.into(), now_ms.into()];
         let writes = vec![
-            Write::insert("dl_namespaces", &NAMESPACE_COLUMNS, vec![row]),
+            WriteStatement::insert("dl_namespaces", &NAMESPACE_COLUMNS, vec![row]),
             audit(self, now_ms, committer, &action, None::<TableId>, None),
         ];
         session.write(writes).await.map_err(|e| match e.kind() {
@@ -43,7 +43,7 @@ impl CatalogNamespaces for SqlCatalog {
     async fn drop_namespace(&self, name: &str, committer: Option<&str>) -> Result<()> {
         let Writing { mut session, now_ms, .. } = self.begin_write(&[]).await?;
         // First: this waits for transactions that make a table in it, and what follows sees their tables.
-        let delete = Write::run("DELETE FROM dl_namespaces WHERE namespace = ?", vec![name.into()]);
+        let delete = WriteStatement::run("DELETE FROM dl_namespaces WHERE namespace = ?", vec![name.into()]);
         if session.write(vec![delete]).await? == 0 {
             return Err(no_namespace(name, &self.db.describe()));
         }
@@ -68,23 +68,24 @@ impl CatalogNamespaces for SqlCatalog {
     }
 }
 
-async fn rows(session: &mut dyn Session) -> Result<Vec<Vec<Value>>> {
+async fn rows(session: &mut dyn DatabaseTransaction) -> Result<Vec<Vec<Value>>> {
     let sql = format!("SELECT {} FROM dl_namespaces ORDER BY namespace", NAMESPACE_COLUMNS.join(", "));
     Ok(session.query(&sql, vec![]).await?.into_iter().map(|row| row.0.collect()).collect())
 }
 
 /// Makes the namespaces of a copy those of the source.
-pub(crate) async fn copy(source: &mut dyn Session, to: &SqlCatalog) -> Result<()> {
+pub(crate) async fn copy(source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<()> {
     let here = rows(source).await?;
     let mut session = to.write(&[]).await?;
     let there = rows(session.as_mut()).await?;
     let is_in = |all: &[Vec<Value>], row: &Vec<Value>| all.binary_search(row).is_ok();
     let gone = there.iter().filter(|row| !is_in(&here, row));
-    let delete = |row: &Vec<Value>| Write::run("DELETE FROM dl_namespaces WHERE namespace = ?", vec![row[0].clone()]);
+    let delete =
+        |row: &Vec<Value>| WriteStatement::run("DELETE FROM dl_namespaces WHERE namespace = ?", vec![row[0].clone()]);
     let mut writes: Vec<_> = gone.map(delete).collect();
     let new: Vec<_> = here.iter().filter(|row| !is_in(&there, row)).cloned().collect();
     if !new.is_empty() {
-        writes.push(Write::insert("dl_namespaces", &NAMESPACE_COLUMNS, new));
+        writes.push(WriteStatement::insert("dl_namespaces", &NAMESPACE_COLUMNS, new));
     }
     if writes.is_empty() {
         return Ok(());

@@ -11,7 +11,7 @@ use deltalakedb_log::Predicate;
 use deltalakedb_log::predicate::{Comparison, Literal};
 use deltalakedb_log::schema::Schema;
 
-use crate::bounds::{INDEXED, Kind, Slot, Slots, after_prefix};
+use crate::bounds::{BoundsSlot, BoundsSlots, INDEXED, Kind, after_prefix};
 use crate::database::Value;
 
 /// A list longer than that is judged by its ends.
@@ -27,23 +27,23 @@ const MAX_TEXT: usize = 16 << 10;
 
 /// A piece of SQL with its parameters.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Sql {
+pub(crate) struct SqlFragment {
     pub(crate) text: String,
     pub(crate) params: Vec<Value>,
 }
 
-impl Sql {
+impl SqlFragment {
     pub(crate) fn new(text: impl Into<String>, params: Vec<Value>) -> Self {
         Self { text: text.into(), params }
     }
 
-    pub(crate) fn push(&mut self, other: Sql) {
+    pub(crate) fn push(&mut self, other: SqlFragment) {
         self.text.push_str(&other.text);
         self.params.extend(other.params);
     }
 
-    fn joined(parts: Vec<Sql>, by: &str) -> Sql {
-        let mut all = Sql::default();
+    fn joined(parts: Vec<SqlFragment>, by: &str) -> SqlFragment {
+        let mut all = SqlFragment::default();
         for (i, part) in parts.into_iter().enumerate() {
             all.text.push_str(if i == 0 { "(" } else { by });
             all.push(part);
@@ -57,14 +57,14 @@ impl Sql {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Plan {
     /// What a file's bounds must satisfy; `None` when they can say nothing.
-    pub(crate) condition: Option<Sql>,
+    pub(crate) condition: Option<SqlFragment>,
     /// The column that leads to the files.
-    pub(crate) lead: Option<Lead>,
+    pub(crate) lead: Option<DrivingIndex>,
 }
 
 /// A column whose index leads to the files.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Lead {
+pub(crate) struct DrivingIndex {
     slot: usize,
     kind: Kind,
     values: Span,
@@ -85,27 +85,27 @@ struct Interval {
 }
 
 impl Plan {
-    pub(crate) fn new(predicate: &Predicate, schema: &Schema, slots: &Slots) -> Self {
+    pub(crate) fn new(predicate: &Predicate, schema: &Schema, slots: &BoundsSlots) -> Self {
         let table = Table { schema, slots };
-        let fits = |sql: &Sql| sql.params.len() <= MAX_PARAMETERS && sql.text.len() <= MAX_TEXT;
+        let fits = |sql: &SqlFragment| sql.params.len() <= MAX_PARAMETERS && sql.text.len() <= MAX_TEXT;
         let condition = table.condition(predicate, true).filter(fits);
         // Of doubles only the least is known: they lead nowhere.
         let able = slots.0.iter().enumerate().take(INDEXED).filter(|(_, s)| s.kind != Kind::Double);
         let leads = able.filter_map(|(slot, s)| {
             let values = table.span(slot, predicate, true)?;
-            Some((table.breadth(s, &values), Lead { slot, kind: s.kind, values }))
+            Some((table.breadth(s, &values), DrivingIndex { slot, kind: s.kind, values }))
         });
         Self { condition, lead: leads.min_by_key(|(breadth, _)| *breadth).map(|(_, lead)| lead) }
     }
 }
 
-impl Lead {
+impl DrivingIndex {
     /// The seeks: each finds other files, and together they find every file that may hold one of the values.
-    pub(crate) fn seeks(&self, spreads: &[i64]) -> Vec<Sql> {
+    pub(crate) fn seeks(&self, spreads: &[i64]) -> Vec<SqlFragment> {
         let n = self.slot;
-        let mut seeks = vec![Sql::new(format!("spread_{n} IS NULL"), vec![])];
+        let mut seeks = vec![SqlFragment::new(format!("spread_{n} IS NULL"), vec![])];
         if self.values.null {
-            seeks.push(Sql::new(format!("spread_{n} = -1"), vec![]));
+            seeks.push(SqlFragment::new(format!("spread_{n} = -1"), vec![]));
         }
         let mut before: Option<&Vec<u8>> = None;
         let whole;
@@ -118,23 +118,23 @@ impl Lead {
         };
         for Interval { low, high } in intervals {
             for spread in spreads {
-                let mut seek = Sql::new(format!("spread_{n} = {spread}"), vec![]);
+                let mut seek = SqlFragment::new(format!("spread_{n} = {spread}"), vec![]);
                 // What begins at or before the end of the interval before this one was found there.
                 let least = low.as_deref().map(|low| self.kind.least(*spread, low));
                 match (least, before) {
                     (least, Some(end)) if least.as_ref().is_none_or(|least| least <= end) => {
-                        seek.push(Sql::new(format!(" AND min_{n} > ?"), vec![Value::Blob(end.clone())]));
+                        seek.push(SqlFragment::new(format!(" AND min_{n} > ?"), vec![Value::Blob(end.clone())]));
                     }
                     (Some(least), _) => {
-                        seek.push(Sql::new(format!(" AND min_{n} >= ?"), vec![Value::Blob(least)]));
+                        seek.push(SqlFragment::new(format!(" AND min_{n} >= ?"), vec![Value::Blob(least)]));
                     }
                     (None, _) => {}
                 }
                 if let Some(high) = high {
-                    seek.push(Sql::new(format!(" AND min_{n} <= ?"), vec![Value::Blob(high.clone())]));
+                    seek.push(SqlFragment::new(format!(" AND min_{n} <= ?"), vec![Value::Blob(high.clone())]));
                 }
                 if let Some(low) = low {
-                    seek.push(Sql::new(format!(" AND max_{n} >= ?"), vec![Value::Blob(low.clone())]));
+                    seek.push(SqlFragment::new(format!(" AND max_{n} >= ?"), vec![Value::Blob(low.clone())]));
                 }
                 seeks.push(seek);
             }
@@ -161,7 +161,7 @@ impl Lead {
     }
 }
 
-impl fmt::Display for Sql {
+impl fmt::Display for SqlFragment {
     /// With the parameters in their places.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut params = self.params.iter();
@@ -186,20 +186,20 @@ impl fmt::Display for Sql {
 
 struct Table<'a> {
     schema: &'a Schema,
-    slots: &'a Slots,
+    slots: &'a BoundsSlots,
 }
 
 impl Table<'_> {
-    fn slot(&self, name: &str) -> Option<(usize, &Slot)> {
+    fn slot(&self, name: &str) -> Option<(usize, &BoundsSlot)> {
         self.slots.of(self.schema.column(name)?)
     }
 
-    fn is_partition(&self, slot: &Slot) -> bool {
+    fn is_partition(&self, slot: &BoundsSlot) -> bool {
         self.schema.columns().iter().any(|c| c.is_partition && c.physical_name == slot.column)
     }
 
     /// How many files such values may lead to, from few (0) to many.
-    fn breadth(&self, slot: &Slot, values: &Span) -> u8 {
+    fn breadth(&self, slot: &BoundsSlot, values: &Span) -> u8 {
         let points = values.intervals.iter().all(|i| i.low.is_some() && i.low == i.high);
         let closed = values.intervals.iter().all(|i| i.low.is_some() && i.high.is_some());
         match (points && !values.null, self.is_partition(slot)) {
@@ -211,7 +211,7 @@ impl Table<'_> {
     }
 
     /// What the bounds of a file must satisfy for `p` to evaluate to `want` in a row; `None` when they cannot tell.
-    fn condition(&self, p: &Predicate, want: bool) -> Option<Sql> {
+    fn condition(&self, p: &Predicate, want: bool) -> Option<SqlFragment> {
         match p {
             Predicate::Unknown => None,
             Predicate::Constant(b) => (*b != want).then(never),
@@ -220,24 +220,24 @@ impl Table<'_> {
                 let each = parts.iter().map(|p| self.condition(p, want));
                 if matches!(p, Predicate::And(_)) == want {
                     let known: Vec<_> = each.flatten().collect();
-                    (!known.is_empty()).then(|| Sql::joined(known, " AND "))
+                    (!known.is_empty()).then(|| SqlFragment::joined(known, " AND "))
                 } else if parts.is_empty() {
                     Some(never())
                 } else {
-                    each.collect::<Option<Vec<_>>>().map(|all| Sql::joined(all, " OR "))
+                    each.collect::<Option<Vec<_>>>().map(|all| SqlFragment::joined(all, " OR "))
                 }
             }
             Predicate::IsNull(c) | Predicate::IsNotNull(c) => {
                 let (n, _) = self.slot(c)?;
                 Some(match matches!(p, Predicate::IsNull(_)) == want {
-                    true => Sql::new(format!("(slot_flags IS NULL OR slot_flags & {} <> 0)", 1 << n), vec![]),
-                    false => Sql::new(format!("(spread_{n} IS NULL OR spread_{n} >= 0)"), vec![]),
+                    true => SqlFragment::new(format!("(slot_flags IS NULL OR slot_flags & {} <> 0)", 1 << n), vec![]),
+                    false => SqlFragment::new(format!("(spread_{n} IS NULL OR spread_{n} >= 0)"), vec![]),
                 })
             }
             Predicate::In(c, literals) if !want => {
                 let (n, slot) = self.slot(c)?;
                 let all = literals.iter().take(MAX_LIST).filter_map(|l| not_only(n, slot.kind, l)).collect::<Vec<_>>();
-                (!all.is_empty()).then(|| Sql::joined(all, " AND "))
+                (!all.is_empty()).then(|| SqlFragment::joined(all, " AND "))
             }
             Predicate::Compare(c, op, literal) if effective(*op, want) == Comparison::NotEq => {
                 let (n, slot) = self.slot(c)?;
@@ -247,7 +247,7 @@ impl Table<'_> {
                 let (n, slot) = self.slot(c)?;
                 let intervals = intervals(slot.kind, p, want)?;
                 let each: Vec<_> = intervals.into_iter().map(|i| meets(n, i)).collect();
-                Some(if each.is_empty() { never() } else { Sql::joined(each, " OR ") })
+                Some(if each.is_empty() { never() } else { SqlFragment::joined(each, " OR ") })
             }
         }
     }
@@ -382,28 +382,28 @@ fn short_list(mut points: Vec<Interval>) -> Vec<Interval> {
     points
 }
 
-fn never() -> Sql {
-    Sql::new("1 = 0", vec![])
+fn never() -> SqlFragment {
+    SqlFragment::new("1 = 0", vec![])
 }
 
 /// Some value may lie in the interval.
-fn meets(n: usize, i: Interval) -> Sql {
-    let mut sql = Sql::new(format!("((spread_{n} IS NULL OR spread_{n} >= 0)"), vec![]);
+fn meets(n: usize, i: Interval) -> SqlFragment {
+    let mut sql = SqlFragment::new(format!("((spread_{n} IS NULL OR spread_{n} >= 0)"), vec![]);
     if let Some(low) = i.low {
-        sql.push(Sql::new(format!(" AND (max_{n} IS NULL OR max_{n} >= ?)"), vec![Value::Blob(low)]));
+        sql.push(SqlFragment::new(format!(" AND (max_{n} IS NULL OR max_{n} >= ?)"), vec![Value::Blob(low)]));
     }
     if let Some(high) = i.high {
-        sql.push(Sql::new(format!(" AND (min_{n} IS NULL OR min_{n} <= ?)"), vec![Value::Blob(high)]));
+        sql.push(SqlFragment::new(format!(" AND (min_{n} IS NULL OR min_{n} <= ?)"), vec![Value::Blob(high)]));
     }
-    sql.push(Sql::new(")", vec![]));
+    sql.push(SqlFragment::new(")", vec![]));
     sql
 }
 
 /// Some value may be another than this one; `None` when that cannot be excluded.
-fn not_only(n: usize, kind: Kind, literal: &Literal) -> Option<Sql> {
+fn not_only(n: usize, kind: Kind, literal: &Literal) -> Option<SqlFragment> {
     let value = kind.encode(literal, false).filter(|low| kind.encode(literal, true).as_ref() == Some(low))?;
     // A bound of a floating-point column says nothing of NaN.
     let exact = kind != Kind::Double;
     let sql = format!("(spread_{n} IS NULL OR (spread_{n} >= 0 AND (spread_{n} > 0 OR min_{n} <> ?)))");
-    exact.then(|| Sql::new(sql, vec![Value::Blob(value)]))
+    exact.then(|| SqlFragment::new(sql, vec![Value::Blob(value)]))
 }

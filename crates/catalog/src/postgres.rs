@@ -23,9 +23,9 @@ use sqlx::postgres::{PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::database::{Database, Row, Session, Value, placeholders};
+use crate::database::{Database, DatabaseTransaction, Row, Value, placeholders};
 use crate::spool::spooled;
-use crate::uri::{CatalogUri, PostgresPlace};
+use crate::uri::{CatalogUri, PostgresBackend};
 
 mod bulk;
 mod connect;
@@ -38,7 +38,7 @@ use self::connect::{Connections, PATIENCE, Probe, options};
 use self::errors::{failed, is_gone, sqlstate};
 use self::literals::spelled;
 use self::locks::{Begin, Locks, Turns};
-use self::session::{PostgresSession, values};
+use self::session::{PostgresTransaction, values};
 
 /// Who migrates a catalog, so that two do not at once.
 const MIGRATION_LOCK: i64 = 0x0064_6c5f_6d69_6772;
@@ -85,8 +85,8 @@ pub(crate) struct PostgresDatabase {
 
 impl PostgresDatabase {
     /// Connects. `create` allows [`Database::migrate`] to make the schema.
-    pub(crate) async fn open(place: &PostgresPlace, create: bool, settings: &PostgresOptions) -> Result<Self> {
-        let uri = CatalogUri { place: crate::uri::Place::Postgres(place.clone()), table: None }.to_string();
+    pub(crate) async fn open(place: &PostgresBackend, create: bool, settings: &PostgresOptions) -> Result<Self> {
+        let uri = CatalogUri { place: crate::uri::Backend::Postgres(place.clone()), table: None }.to_string();
         if place.schema.len() > MAX_NAME {
             return Err(TxnLogError::invalid(format!(
                 "the schema of {uri} has a name of {} bytes, and PostgreSQL cuts names off after {MAX_NAME}: choose a \
@@ -135,7 +135,12 @@ impl PostgresDatabase {
     }
 
     /// A transaction that has the rows of these tables, and the row of its last statement.
-    async fn lock(&self, begin: &str, locks: Locks<'_>, last: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+    async fn lock(
+        &self,
+        begin: &str,
+        locks: Locks<'_>,
+        last: &str,
+    ) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
         let (mut statements, Locks { rows_of, tables, turns }) = (begin.to_string(), locks);
         if !tables.is_empty() {
             let lock = format!(
@@ -160,7 +165,7 @@ impl PostgresDatabase {
         connections: &Connections,
         statements: String,
         mut turns: Vec<OwnedSemaphorePermit>,
-    ) -> Result<(Box<dyn Session>, Vec<PgRow>)> {
+    ) -> Result<(Box<dyn DatabaseTransaction>, Vec<PgRow>)> {
         let began = Instant::now();
         loop {
             let connection = match connections.pool.acquire().await {
@@ -171,7 +176,7 @@ impl PostgresDatabase {
                 }
             };
             // Before it begins: a BEGIN that fails or is given up may have locked something.
-            let mut session = PostgresSession {
+            let mut session = PostgresTransaction {
                 uri: self.uri.clone(),
                 schema: self.schema.clone(),
                 connection: Some(connection),
@@ -237,17 +242,17 @@ impl Database for PostgresDatabase {
         self.uri.clone()
     }
 
-    async fn read(&self) -> Result<Box<dyn Session>> {
+    async fn read(&self) -> Result<Box<dyn DatabaseTransaction>> {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into();
         Ok(self.begin(&self.readers, begin, Vec::new()).await?.0)
     }
 
-    async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+    async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
         let locks = Locks { rows_of: "dl_tables", tables: heads, turns: &self.turns };
         self.lock(&self.begin.write, locks, first).await
     }
 
-    async fn note(&self, table: TableId, first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+    async fn note(&self, table: TableId, first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
         let locks = Locks { rows_of: "dl_mirrors", tables: &[table], turns: &self.note_turns };
         self.lock(&self.begin.note, locks, first).await
     }
@@ -307,7 +312,7 @@ impl Database for PostgresDatabase {
         Ok(!self.query(sql, vec![self.name.as_str().into(), name.into()]).await?.is_empty())
     }
 
-    async fn migrate(&self) -> Result<Box<dyn Session>> {
+    async fn migrate(&self) -> Result<Box<dyn DatabaseTransaction>> {
         let mut statements = format!("{}; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})", self.begin.migrate);
         // Only where it is missing: the right to make schemas is asked for before they are looked at.
         let find = "SELECT 1 FROM pg_namespace WHERE nspname = ?";

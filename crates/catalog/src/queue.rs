@@ -24,14 +24,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The requests of one caller: all are committed, or none.
 #[derive(Debug)]
-pub(crate) struct Transaction {
+pub(crate) struct QueuedTransaction {
     pub(crate) requests: Vec<CommitRequest>,
     /// The epoch of the catalog that the caller knew.
     pub(crate) epoch: Uuid,
     has_started: AtomicBool,
 }
 
-impl Transaction {
+impl QueuedTransaction {
     pub(crate) fn new(requests: Vec<CommitRequest>, epoch: Uuid) -> Self {
         Self { requests, epoch, has_started: AtomicBool::new(false) }
     }
@@ -60,7 +60,7 @@ pub(crate) struct Queues {
 
 #[derive(Debug)]
 struct Waiting {
-    transaction: Arc<Transaction>,
+    transaction: Arc<QueuedTransaction>,
     since: Instant,
     answer: oneshot::Sender<Result<Outcome>>,
 }
@@ -76,8 +76,8 @@ impl Queues {
     pub(crate) async fn commit<F>(
         self: &Arc<Self>,
         scope: Scope,
-        transaction: Transaction,
-        run: impl Fn(Vec<Arc<Transaction>>) -> F + Clone + Send + 'static,
+        transaction: QueuedTransaction,
+        run: impl Fn(Vec<Arc<QueuedTransaction>>) -> F + Clone + Send + 'static,
     ) -> Result<Outcome>
     where
         F: Future<Output = Vec<Result<Outcome>>> + Send + 'static,
@@ -136,7 +136,7 @@ struct QueueTask {
 }
 
 impl QueueTask {
-    async fn run<F: Future<Output = Vec<Result<Outcome>>>>(mut self, run: impl Fn(Vec<Arc<Transaction>>) -> F) {
+    async fn run<F: Future<Output = Vec<Result<Outcome>>>>(mut self, run: impl Fn(Vec<Arc<QueuedTransaction>>) -> F) {
         while let Some(mut batch) = self.take() {
             let transactions = batch.iter().map(|waiting| waiting.transaction.clone()).collect();
             let outcomes = tokio::select! {
@@ -228,13 +228,13 @@ mod tests {
 
     use super::*;
 
-    fn transaction(n: u128) -> Transaction {
+    fn transaction(n: u128) -> QueuedTransaction {
         let table = TableId(Uuid::from_u128(1));
         let requests = vec![CommitRequest::new(table, Uuid::from_u128(n), Base::RebaseFrom(0), Vec::new())];
-        Transaction::new(requests, Uuid::nil())
+        QueuedTransaction::new(requests, Uuid::nil())
     }
 
-    fn its_own(transaction: &Transaction) -> Outcome {
+    fn its_own(transaction: &QueuedTransaction) -> Outcome {
         Outcome::Unknown(format!("{:?}", transaction.requests[0].commit_id))
     }
 
@@ -259,7 +259,7 @@ mod tests {
             self.0.1.notified().await;
         }
 
-        async fn run(self, batch: Vec<Arc<Transaction>>) -> Vec<Result<Outcome>> {
+        async fn run(self, batch: Vec<Arc<QueuedTransaction>>) -> Vec<Result<Outcome>> {
             lock(&self.0.0).push(batch.len());
             self.0.1.notify_one();
             self.0.2.acquire().await.unwrap().forget();
@@ -427,7 +427,7 @@ mod tests {
         let tasks = (0..400).map(|n| {
             let (queues, ran) = (queues.clone(), ran.clone());
             tokio::spawn(async move {
-                let run = move |batch: Vec<Arc<Transaction>>| {
+                let run = move |batch: Vec<Arc<QueuedTransaction>>| {
                     let ran = ran.clone();
                     async move {
                         tokio::task::yield_now().await;

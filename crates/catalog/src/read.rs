@@ -15,13 +15,13 @@ use deltalakedb_log::{
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
-use crate::bounds::Slots;
+use crate::bounds::BoundsSlots;
 use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int, qualified};
-use crate::database::{Row, Session, Value};
+use crate::database::{DatabaseTransaction, Row, Value};
+use crate::file_query::FileQuery;
 use crate::find::{find, head, heads};
-use crate::plan::{Plan, Sql};
+use crate::plan::{Plan, SqlFragment};
 use crate::retained::{AT_OR_BEFORE, RetainedVersion};
-use crate::search::Search;
 use crate::sql_catalog::SqlTxnLogReader;
 use crate::table_lookup::no_table;
 
@@ -36,7 +36,7 @@ const FIRST_AFTER: &str = "SELECT version FROM dl_table_versions WHERE table_id 
                            ORDER BY committed_at, version LIMIT 1";
 
 impl SqlTxnLogReader {
-    async fn head_at(&self, session: &mut dyn Session, version: Version) -> Result<Head> {
+    async fn head_at(&self, session: &mut dyn DatabaseTransaction, version: Version) -> Result<Head> {
         let newest = |table: &str| {
             format!("(SELECT max(version) FROM {table} WHERE table_id = v.table_id AND version <= v.version)")
         };
@@ -62,17 +62,17 @@ impl SqlTxnLogReader {
         &self,
         version: Version,
         predicate: Option<&Predicate>,
-    ) -> Result<(Search, RetainedVersion)> {
+    ) -> Result<(FileQuery, RetainedVersion)> {
         let mut session = self.db().read().await?;
         let at = self.resolve(session.as_mut(), At::Version(version)).await?;
         let (version, is_recent) = (at.version, at.is_recent());
-        let mut search = Search {
+        let mut search = FileQuery {
             table: self.id(),
             version: int(version),
             is_recent,
             seeks: self.db().seeks(),
             schema: None,
-            slots: Slots::default(),
+            slots: BoundsSlots::default(),
             plan: Plan::default(),
             spreads: Vec::new(),
         };
@@ -80,13 +80,13 @@ impl SqlTxnLogReader {
         let sql = format!(
             "SELECT m.schema_json, m.partition_columns, {} FROM dl_metadata_updates m WHERE m.table_id = ? \
              AND m.version = (SELECT max(version) FROM dl_metadata_updates WHERE table_id = ? AND version <= ?)",
-            Slots::subquery("m")
+            BoundsSlots::subquery("m")
         );
         let mut row = session.query(&sql, vec![self.id(), self.id(), int(version)]).await?.pop();
         let missing = || TxnLogError::corrupt(format!("{} has no metadata for {version}", self.db().describe()));
         let row = row.as_mut().ok_or_else(missing)?;
         let schema = Schema::parse(&row.string()?, &row.json::<Vec<String>>()?)?;
-        search.slots = Slots::read(row.opt_text()?.as_deref())?;
+        search.slots = BoundsSlots::read(row.opt_text()?.as_deref())?;
         search.plan = Plan::new(predicate, &schema, &search.slots);
         if let Some(lead) = search.plan.lead.as_ref().filter(|_| search.seeks && is_recent) {
             let sql = lead.spreads();
@@ -97,7 +97,7 @@ impl SqlTxnLogReader {
         Ok((search, at))
     }
 
-    async fn body(&self, session: &mut dyn Session, version: Version) -> Result<Option<Bytes>> {
+    async fn body(&self, session: &mut dyn DatabaseTransaction, version: Version) -> Result<Option<Bytes>> {
         let sql = "SELECT body FROM dl_commit_bodies WHERE table_id = ? AND version = ?";
         let mut rows = session.query(sql, vec![self.id(), int(version)]).await?;
         rows.pop().map(|mut row| codec::decompress(&row.blob()?)).transpose()
@@ -157,7 +157,7 @@ impl TxnLogReader for SqlTxnLogReader {
 
     async fn files(&self, version: Version, predicate: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>> {
         let (search, at) = self.search(version, predicate).await?;
-        let Sql { text, params } = search.statement(&ADD_COLUMNS.join(", "));
+        let SqlFragment { text, params } = search.statement(&ADD_COLUMNS.join(", "));
         let rows = self.db().stream(text, params).await?;
         let adds = rows.map(|row| row.and_then(|mut row| codec::read_add(&mut row)));
         Ok(match (predicate.cloned(), search.schema) {
@@ -171,7 +171,7 @@ impl TxnLogReader for SqlTxnLogReader {
 
     async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
         let (search, at) = self.search(version, predicate).await?;
-        let Sql { text, params } = search.statement(&format!("{}, version", ADD_COLUMNS.join(", ")));
+        let SqlFragment { text, params } = search.statement(&format!("{}, version", ADD_COLUMNS.join(", ")));
         let mut rows = self.db().stream(text, params).await?;
         let mut files = Vec::new();
         while let Some(mut row) = rows.try_next().await? {
@@ -223,7 +223,10 @@ impl TxnLogReader for SqlTxnLogReader {
                  ORDER BY r.version DESC, r.file_key DESC LIMIT {rows}"
             );
             let version = || of.clone();
-            Sql::new(text, vec![table.clone(), int(first), before, key, since.clone(), version(), version(), version()])
+            SqlFragment::new(
+                text,
+                vec![table.clone(), int(first), before, key, since.clone(), version(), version(), version()],
+            )
         };
         let read = |row: &mut Row| {
             let (at, key) = (row.int()?, row.blob()?);
@@ -237,7 +240,7 @@ impl TxnLogReader for SqlTxnLogReader {
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {
         let mut session = self.db().read().await?;
         let newest = self.resolve(session.as_mut(), At::Latest).await?.version;
-        let mut sql = Sql::new(
+        let mut sql = SqlFragment::new(
             "SELECT version, committed_at, committer, operation, operation_params, operation_metrics, engine_info, \
              read_version, isolation, group_id, files_added, files_removed, bytes_added, bytes_removed \
              FROM dl_table_versions WHERE table_id = ?",
@@ -247,15 +250,15 @@ impl TxnLogReader for SqlTxnLogReader {
         // One upper bound: of two, SQLite would begin at the first and go through what lies above the other.
         match range.until {
             Some(until) => {
-                sql.push(Sql::new(format!(" AND version <= ({AT_OR_BEFORE})"), vec![self.id(), until.into()]))
+                sql.push(SqlFragment::new(format!(" AND version <= ({AT_OR_BEFORE})"), vec![self.id(), until.into()]))
             }
-            None => sql.push(Sql::new(" AND version <= ?", vec![int(newest)])),
+            None => sql.push(SqlFragment::new(" AND version <= ?", vec![int(newest)])),
         }
         if let Some(before) = range.since.and_then(|since| since.checked_sub(1)) {
-            sql.push(Sql::new(format!(" AND version >= ({FIRST_AFTER})"), vec![self.id(), before.into()]));
+            sql.push(SqlFragment::new(format!(" AND version >= ({FIRST_AFTER})"), vec![self.id(), before.into()]));
         }
         let limit = range.limit.and_then(|l| i64::try_from(l).ok()).unwrap_or(i64::MAX);
-        sql.push(Sql::new(" ORDER BY version DESC LIMIT ?", vec![limit.into()]));
+        sql.push(SqlFragment::new(" ORDER BY version DESC LIMIT ?", vec![limit.into()]));
         session.query(&sql.text, sql.params).await?.into_iter().map(summary).collect()
     }
 
@@ -343,7 +346,7 @@ impl SqlTxnLogReader {
     fn pages<P: Send + 'static, T: Send + 'static>(
         &self,
         first: Option<P>,
-        page: impl Fn(P, usize) -> Sql + Send + Sync + 'static,
+        page: impl Fn(P, usize) -> SqlFragment + Send + Sync + 'static,
         read: impl Fn(&mut Row) -> Result<(P, Option<T>)> + Send + Sync + 'static,
     ) -> BoxStream<'static, Result<T>> {
         let (reader, asks) = (self.clone(), Arc::new((page, read)));
@@ -352,7 +355,7 @@ impl SqlTxnLogReader {
             let (reader, asks) = (reader.clone(), asks.clone());
             async move {
                 let Some((after, rows)) = state else { return Ok(None) };
-                let Sql { text, params } = (asks.0)(after, rows);
+                let SqlFragment { text, params } = (asks.0)(after, rows);
                 let found = reader.db().query(&text, params).await?;
                 let (full, mut bytes, mut last) = (found.len() == rows, 0, None);
                 let mut answers = Vec::with_capacity(found.len());

@@ -10,14 +10,18 @@ use deltalakedb_log::{
     TableState, TxnLogError, Version,
 };
 
-use crate::database::{CommitFailure, Database, KEYS, Session, Value, Write, placeholders};
+use crate::database::{CommitFailure, Database, DatabaseTransaction, KEYS, Value, WriteStatement, placeholders};
 use crate::sql_catalog::SqlCatalog;
 use crate::table_lookup::{ALL_TABLES, any_table, find_in, no_table_in};
 
 pub(crate) const REFERENCE_COLUMNS: [&str; 2] = ["table_id", "folder"];
 
 /// The tables that may need files of another table below a place.
-pub(crate) async fn referring(session: &mut dyn Session, place: &Location, now_ms: i64) -> Result<Vec<InactiveTable>> {
+pub(crate) async fn referring(
+    session: &mut dyn DatabaseTransaction,
+    place: &Location,
+    now_ms: i64,
+) -> Result<Vec<InactiveTable>> {
     let sql = format!(
         "{ALL_TABLES} table_id IN (SELECT table_id FROM dl_references WHERE folder >= ? AND folder < ?) \
          AND (state IN ('live', 'loading') OR (state = 'dropped' AND retained_until > ?))"
@@ -67,7 +71,7 @@ impl TableReferences for SqlCatalog {
             let places = placeholders(folders.len());
             let sql = format!("DELETE FROM dl_references WHERE table_id = ? AND folder IN ({places})");
             let keys = folders.iter().map(|folder| Value::from(folder.as_str()));
-            Write::run(sql, std::iter::once(table.0.into()).chain(keys).collect())
+            WriteStatement::run(sql, std::iter::once(table.0.into()).chain(keys).collect())
         };
         session.write(folders.chunks(KEYS).map(forget).collect()).await?;
         session.commit().await.map_err(CommitFailure::into_error)
@@ -86,7 +90,7 @@ pub(crate) struct NamedFolders {
     pub(crate) sources: Vec<TableId>,
 }
 
-async fn named_folders(session: &mut dyn Session, table: TableId) -> Result<Vec<PlaceKey>> {
+async fn named_folders(session: &mut dyn DatabaseTransaction, table: TableId) -> Result<Vec<PlaceKey>> {
     let sql = "SELECT folder FROM dl_references WHERE table_id = ? ORDER BY folder";
     let rows = session.query(sql, vec![table.0.into()]).await?;
     rows.into_iter().map(|mut row| row.text().map(PlaceKey::stored)).collect()
@@ -116,7 +120,11 @@ impl NamedFolders {
 
     /// What is to be written, with the [sources](Self::sources) locked. A table that came into one of the folders after
     /// they were looked up is not among them, and then the commit must begin again.
-    pub(crate) async fn record(&self, session: &mut dyn Session, name: &TableName) -> Result<Option<Write>> {
+    pub(crate) async fn record(
+        &self,
+        session: &mut dyn DatabaseTransaction,
+        name: &TableName,
+    ) -> Result<Option<WriteStatement>> {
         if self.folders.is_empty() {
             return Ok(None);
         }
@@ -130,11 +138,11 @@ impl NamedFolders {
         }
         let row = |folder: &&PlaceKey| vec![self.table.0.into(), Value::from(folder.as_str())];
         let rows: Vec<_> = new.iter().map(row).collect();
-        Ok((!rows.is_empty()).then(|| Write::insert("dl_references", &REFERENCE_COLUMNS, rows)))
+        Ok((!rows.is_empty()).then(|| WriteStatement::insert("dl_references", &REFERENCE_COLUMNS, rows)))
     }
 
     /// Those that are not the table's own, and not known yet.
-    async fn unrecorded(&self, session: &mut dyn Session) -> Result<Vec<&PlaceKey>> {
+    async fn unrecorded(&self, session: &mut dyn DatabaseTransaction) -> Result<Vec<&PlaceKey>> {
         let own = match &self.location {
             Some(location) => Some(location.clone()),
             None => {
@@ -163,7 +171,7 @@ impl NamedFolders {
 }
 
 /// The tables whose places these folders are at, or in.
-async fn tables_at(session: &mut dyn Session, folders: &[&PlaceKey]) -> Result<Vec<InactiveTable>> {
+async fn tables_at(session: &mut dyn DatabaseTransaction, folders: &[&PlaceKey]) -> Result<Vec<InactiveTable>> {
     let places: BTreeSet<_> = folders.iter().flat_map(|folder| folder.and_above()).collect();
     let (places, mut tables) = (Vec::from_iter(places), Vec::new());
     for places in places.chunks(KEYS) {

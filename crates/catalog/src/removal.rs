@@ -5,7 +5,7 @@ use deltalakedb_log::retention::COMMIT_IDS_MS;
 use deltalakedb_log::{Catalog, InactiveTable, Result, TableId, TableState};
 
 use crate::audit::audit;
-use crate::database::{CommitFailure, Session, Value, Write};
+use crate::database::{CommitFailure, DatabaseTransaction, Value, WriteStatement};
 use crate::sql_catalog::{SqlCatalog, Writing};
 use crate::table_lookup::{ALL_TABLES, any_table, find_any};
 use crate::table_rows;
@@ -53,7 +53,7 @@ pub(crate) async fn remove_some(catalog: &SqlCatalog, table: TableId) -> Result<
     if found.state != TableState::Removing {
         let sql = "UPDATE dl_tables SET state = ? WHERE table_id = ?";
         let params = vec![TableState::Removing.as_str().into(), table.0.into()];
-        session.write(vec![Write::run(sql, params)]).await?;
+        session.write(vec![WriteStatement::run(sql, params)]).await?;
     }
     let removed = remove_rows(catalog, session.as_mut(), table).await?;
     if removed.is_done {
@@ -66,7 +66,7 @@ pub(crate) async fn remove_some(catalog: &SqlCatalog, table: TableId) -> Result<
 /// Removes some of the rows of a table that [is being removed](TableState::Removing), with its own row last.
 pub(crate) async fn remove_rows(
     catalog: &SqlCatalog,
-    session: &mut dyn Session,
+    session: &mut dyn DatabaseTransaction,
     table: TableId,
 ) -> Result<RemovedRows> {
     let id = Value::from(table.0);
@@ -77,7 +77,7 @@ pub(crate) async fn remove_rows(
         let sql = format!(
             "DELETE FROM {from} WHERE table_id = ? AND ({key}) IN (SELECT {key} FROM {from} WHERE table_id = ? LIMIT {left})"
         );
-        rows += session.write(vec![Write::run(sql, vec![id.clone(), id.clone()])]).await?;
+        rows += session.write(vec![WriteStatement::run(sql, vec![id.clone(), id.clone()])]).await?;
         if rows >= STEP_ROWS {
             return Ok(RemovedRows { rows, is_done: false });
         }
@@ -87,13 +87,13 @@ pub(crate) async fn remove_rows(
 }
 
 /// Removes all rows of a table.
-pub(crate) fn all_of(from: &str, table: TableId) -> Write {
-    Write::run(format!("DELETE FROM {from} WHERE table_id = ?"), vec![table.0.into()])
+pub(crate) fn all_of(from: &str, table: TableId) -> WriteStatement {
+    WriteStatement::run(format!("DELETE FROM {from} WHERE table_id = ?"), vec![table.0.into()])
 }
 
 /// Makes a row of no table the newest of all versions, before others are removed: were the newest of all removed, its
 /// place in the order of versions would be given once more.
-pub(crate) fn newest_of_all(catalog: &SqlCatalog) -> Vec<Write> {
+pub(crate) fn newest_of_all(catalog: &SqlCatalog) -> Vec<WriteStatement> {
     // A server tells the order of versions by its transactions, and the row would be one that all who remove wait for.
     if catalog.db.locks_heads() {
         return Vec::new();
@@ -124,5 +124,8 @@ pub(crate) fn newest_of_all(catalog: &SqlCatalog) -> Vec<Write> {
         none,
     ];
     let others = "DELETE FROM dl_table_versions WHERE table_id = ? AND version <> ?";
-    vec![Write::insert("dl_table_versions", &columns, vec![row]), Write::run(others, vec![no_table, number])]
+    vec![
+        WriteStatement::insert("dl_table_versions", &columns, vec![row]),
+        WriteStatement::run(others, vec![no_table, number]),
+    ]
 }

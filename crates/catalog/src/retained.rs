@@ -4,7 +4,7 @@ use deltalakedb_log::{At, Result, TableName, TxnLogError, Version, commit};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 
-use crate::database::Session;
+use crate::database::DatabaseTransaction;
 use crate::sql_catalog::SqlTxnLogReader;
 use crate::table_lookup::no_table_in;
 
@@ -29,7 +29,7 @@ impl RetainedVersion {
 
 impl SqlTxnLogReader {
     /// The version meant.
-    pub(crate) async fn resolve(&self, session: &mut dyn Session, at: At) -> Result<RetainedVersion> {
+    pub(crate) async fn resolve(&self, session: &mut dyn DatabaseTransaction, at: At) -> Result<RetainedVersion> {
         // A join PostgreSQL might make by going through all versions: they are in order, and so is the one row of the table.
         let sql = "SELECT t.namespace, t.name, t.base_version, (SELECT v.committed_at FROM dl_table_versions v \
                    WHERE v.table_id = t.table_id AND v.version = t.base_version), t.current_version, t.current_ts \

@@ -6,7 +6,7 @@
 use deltalakedb_log::{Clock, ErrorKind, Result, TxnLogError};
 use uuid::Uuid;
 
-use crate::database::{CommitFailure, Database, Row, Value, Write};
+use crate::database::{CommitFailure, Database, Row, Value, WriteStatement};
 
 /// A change of the schema. Once a release has it, its text stays as it is: catalogs know it by its checksum.
 #[derive(Clone, Copy, Debug)]
@@ -116,20 +116,20 @@ async fn apply(db: &dyn Database, clock: &dyn Clock, migrations: &[Migration]) -
     };
     let mut rows = Vec::new();
     for (number, migration) in (1_i64..).zip(migrations).filter(|(number, _)| *number > version) {
-        session.write(vec![Write::run(db.migration(migration.sql), vec![])]).await?;
+        session.write(vec![WriteStatement::run(db.migration(migration.sql), vec![])]).await?;
         let checksum = Value::from(migration.checksum().as_bytes().as_slice());
         rows.push(vec![number.into(), migration.name.into(), checksum, clock.now_ms().into()]);
     }
     if let Some(newest) = rows.last().map(|row| row[0].clone()) {
         let columns = ["number", "name", "checksum", "applied_at"];
-        session.write(vec![Write::insert("dl_migrations", &columns, rows)]).await?;
+        session.write(vec![WriteStatement::insert("dl_migrations", &columns, rows)]).await?;
         let asks = [newest, MIN_READER.into(), MIN_WRITER.into()];
         let write = if made {
             let sql = "UPDATE dl_catalog SET schema_version = ?, min_reader = ?, min_writer = ?";
-            Write::run(sql, asks.to_vec())
+            WriteStatement::run(sql, asks.to_vec())
         } else {
             let row = [vec![clock.new_uuid().into(), clock.new_uuid().into()], asks.to_vec()].concat();
-            Write::insert("dl_catalog", &COLUMNS, vec![row])
+            WriteStatement::insert("dl_catalog", &COLUMNS, vec![row])
         };
         session.write(vec![write]).await?;
     }
@@ -154,10 +154,10 @@ async fn fill(db: &dyn Database, clock: &dyn Clock, applied: &[Applied], migrati
 async fn fill_some(db: &dyn Database, clock: &dyn Clock, number: i64, backfill: Backfill) -> Result<bool> {
     // One process at a time: two would lock rows in different orders.
     let mut session = db.migrate().await?;
-    let filled = session.write(vec![Write::run(backfill.sql, vec![backfill.rows.into()])]).await?;
+    let filled = session.write(vec![WriteStatement::run(backfill.sql, vec![backfill.rows.into()])]).await?;
     if filled == 0 {
         let done = "UPDATE dl_migrations SET backfilled_at = ? WHERE number = ?";
-        session.write(vec![Write::run(done, vec![clock.now_ms().into(), number.into()])]).await?;
+        session.write(vec![WriteStatement::run(done, vec![clock.now_ms().into(), number.into()])]).await?;
     }
     session.commit().await.map_err(CommitFailure::into_error)?;
     Ok(filled > 0)

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use deltalakedb_log::{AllowedPaths, Clock, ComparedTables, Result, SystemClock, TableId, TableState};
 use uuid::Uuid;
 
-use crate::database::{Database, Row, Session, Value};
+use crate::database::{Database, DatabaseTransaction, Row, Value};
 #[cfg(feature = "duckdb")]
 use crate::duckdb::DuckDatabase;
 use crate::file;
@@ -14,7 +14,7 @@ use crate::queue::Queues;
 use crate::schema::{self, Identity, Opening};
 use crate::sqlite::SqliteDatabase;
 use crate::statistics::Statistics;
-use crate::uri::{CatalogUri, Place};
+use crate::uri::{Backend, CatalogUri};
 
 /// What [`ConnectOptions::max_waiting`] is unless it is set.
 pub const DEFAULT_MAX_WAITING: usize = 10_000;
@@ -85,15 +85,17 @@ impl SqlCatalog {
     /// Opens the catalog.
     pub async fn connect(uri: &CatalogUri, options: ConnectOptions) -> Result<Self> {
         let db: Arc<dyn Database> = match &uri.place {
-            Place::Sqlite(path) => Arc::new(SqliteDatabase::open(path, options.create, options.file_mode).await?),
+            Backend::Sqlite(path) => Arc::new(SqliteDatabase::open(path, options.create, options.file_mode).await?),
             #[cfg(feature = "duckdb")]
-            Place::DuckDb(path) => Arc::new(DuckDatabase::open(path, options.create, options.file_mode).await?),
+            Backend::DuckDb(path) => Arc::new(DuckDatabase::open(path, options.create, options.file_mode).await?),
             #[cfg(not(feature = "duckdb"))]
-            Place::DuckDb(_) => {
+            Backend::DuckDb(_) => {
                 let message = format!("{uri} is a DuckDB catalog, and this program was built without DuckDB");
                 return Err(deltalakedb_log::TxnLogError::invalid(message));
             }
-            Place::Postgres(place) => Arc::new(PostgresDatabase::open(place, options.create, &options.postgres).await?),
+            Backend::Postgres(place) => {
+                Arc::new(PostgresDatabase::open(place, options.create, &options.postgres).await?)
+            }
         };
         let identity = schema::migrate(db.as_ref(), options.clock.as_ref(), options.create).await?;
         let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
@@ -120,7 +122,7 @@ impl SqlCatalog {
 
 /// A session that writes, and when it got its locks by the catalog's clock, in milliseconds since 1970.
 pub(crate) struct Writing {
-    pub(crate) session: Box<dyn Session>,
+    pub(crate) session: Box<dyn DatabaseTransaction>,
     pub(crate) now_ms: i64,
     /// The catalog's id and epoch.
     pub(crate) identity: (Uuid, Uuid),
@@ -149,12 +151,12 @@ impl SqlCatalog {
     }
 
     /// The same where the time does not matter.
-    pub(crate) async fn write(&self, heads: &[TableId]) -> Result<Box<dyn Session>> {
+    pub(crate) async fn write(&self, heads: &[TableId]) -> Result<Box<dyn DatabaseTransaction>> {
         Ok(self.begin_write(heads).await?.session)
     }
 
     /// The same for what may be forgotten when the power is cut, about the mirror of a table. Commits to it go on.
-    pub(crate) async fn note(&self, table: TableId) -> Result<Box<dyn Session>> {
+    pub(crate) async fn note(&self, table: TableId) -> Result<Box<dyn DatabaseTransaction>> {
         let (session, rows) = self.db.note(table, &Opening::sql(self.server_clock)).await?;
         self.opened(rows)?;
         Ok(session)

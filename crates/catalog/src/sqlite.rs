@@ -19,10 +19,12 @@ use sqlx::sqlite::{
 use sqlx::{Arguments, AssertSqlSafe, Column, Decode, Row as _, Sqlite, Transaction, TypeInfo, ValueRef};
 
 use crate::ahead::Ahead;
-use crate::database::{CommitFailure, Database, MANY_ROWS, Row, Session, Value, Write, placeholders};
+use crate::database::{
+    CommitFailure, Database, DatabaseTransaction, MANY_ROWS, Row, Value, WriteStatement, placeholders,
+};
 use crate::file;
 use crate::spool::spooled;
-use crate::uri::{CatalogUri, Place};
+use crate::uri::{Backend, CatalogUri};
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a call waits for a connection that other calls of this process have.
@@ -50,7 +52,7 @@ impl SqliteDatabase {
     async fn with_patience(path: &Path, create: bool, mode: u32, patience: Duration) -> Result<Self> {
         let path = std::path::absolute(path)
             .map_err(|e| TxnLogError::invalid(format!("{} has no absolute path", path.display())).with_source(e))?;
-        let uri = CatalogUri { place: Place::Sqlite(path.clone()), table: None }.to_string();
+        let uri = CatalogUri { place: Backend::Sqlite(path.clone()), table: None }.to_string();
         if !create && !path.exists() {
             return Err(TxnLogError::not_found(format!("there is no catalog at {uri}: `dl init` makes one")));
         }
@@ -119,13 +121,17 @@ const WRITE: &str = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
 
 impl SqliteDatabase {
     /// Begins on the one connection that writes.
-    async fn begin(&self, statements: &'static str) -> Result<Box<dyn Session>> {
+    async fn begin(&self, statements: &'static str) -> Result<Box<dyn DatabaseTransaction>> {
         let tx = self.writer.begin_with(statements).await.map_err(|e| no_turn(&self.uri, self.patience, e))?;
-        Ok(Box::new(SqliteSession { uri: self.uri.clone(), tx }))
+        Ok(Box::new(SqliteTransaction { uri: self.uri.clone(), tx }))
     }
 
     /// The same, and the rows of a first query.
-    async fn begin_with(&self, statements: &'static str, first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+    async fn begin_with(
+        &self,
+        statements: &'static str,
+        first: &str,
+    ) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
         let mut session = self.begin(statements).await?;
         let rows = session.query(first, vec![]).await?;
         Ok((session, rows))
@@ -138,17 +144,17 @@ impl Database for SqliteDatabase {
         self.uri.clone()
     }
 
-    async fn read(&self) -> Result<Box<dyn Session>> {
+    async fn read(&self) -> Result<Box<dyn DatabaseTransaction>> {
         let tx = self.readers.begin().await.map_err(|e| none_free(&self.uri, self.patience, e))?;
-        Ok(Box::new(SqliteSession { uri: self.uri.clone(), tx }))
+        Ok(Box::new(SqliteTransaction { uri: self.uri.clone(), tx }))
     }
 
-    async fn write(&self, _heads: &[TableId], first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+    async fn write(&self, _heads: &[TableId], first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
         self.begin_with(WRITE, first).await
     }
 
     /// Everyone who may hold what a note says is on this machine, and loses power with it.
-    async fn note(&self, _table: TableId, first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+    async fn note(&self, _table: TableId, first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
         self.begin_with("PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE", first).await
     }
 
@@ -191,7 +197,7 @@ impl Database for SqliteDatabase {
         Ok(!self.query(sql, vec![name.into()]).await?.is_empty())
     }
 
-    async fn migrate(&self) -> Result<Box<dyn Session>> {
+    async fn migrate(&self) -> Result<Box<dyn DatabaseTransaction>> {
         self.begin(WRITE).await
     }
 
@@ -214,13 +220,13 @@ impl Database for SqliteDatabase {
     }
 }
 
-struct SqliteSession {
+struct SqliteTransaction {
     uri: String,
     tx: Transaction<'static, Sqlite>,
 }
 
 #[async_trait]
-impl Session for SqliteSession {
+impl DatabaseTransaction for SqliteTransaction {
     async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
         let rows: Vec<_> =
             bound(sql, params)?.fetch(&mut *self.tx).try_collect().await.map_err(|e| failed(&self.uri, e))?;
@@ -237,8 +243,8 @@ impl Session for SqliteSession {
         rows.map(move |row| row.map_err(|e| failed(&uri, e)).and_then(|row| values(&row, &uri))).boxed()
     }
 
-    async fn write(&mut self, writes: Vec<Write>) -> Result<u64> {
-        let many = writes.iter().map(Write::rows).sum::<u64>() >= MANY_ROWS as u64;
+    async fn write(&mut self, writes: Vec<WriteStatement>) -> Result<u64> {
+        let many = writes.iter().map(WriteStatement::rows).sum::<u64>() >= MANY_ROWS as u64;
         let all: Statements = Box::new(writes.into_iter().flat_map(statements));
         let mut all = all.peekable();
         let mut batches = Ahead::new(std::iter::from_fn(move || together(&mut all).transpose()), many)?;
@@ -282,10 +288,10 @@ fn together(statements: &mut Peekable<Statements>) -> Result<Option<(String, Sql
 }
 
 /// A write as statements that bind no more parameters than SQLite takes, each made when it is its turn.
-fn statements(write: Write) -> Statements {
+fn statements(write: WriteStatement) -> Statements {
     let insert = match write {
-        Write::Run(sql, params) => return Box::new(std::iter::once(Ok((sql, params)))),
-        Write::Insert(insert) => insert,
+        WriteStatement::Run(sql, params) => return Box::new(std::iter::once(Ok((sql, params)))),
+        WriteStatement::Insert(insert) => insert,
     };
     let row = format!("({})", placeholders(insert.columns.len()));
     let into = format!("INSERT INTO {} ({}) VALUES", insert.table, insert.columns.join(", "));

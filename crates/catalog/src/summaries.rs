@@ -3,13 +3,13 @@
 use async_trait::async_trait;
 use deltalakedb_log::predicate::{Literal, Predicate};
 use deltalakedb_log::{
-    Counts, Explanation, Growth, LogSummaries, Result, SetHash, Subject, TxnLogError, TxnLogReader, Version,
+    Counts, Explanation, LogSummaries, Result, SetHash, SizeDelta, Subject, TxnLogError, TxnLogReader, Version,
 };
 use futures::TryStreamExt;
 
 use crate::codec::int;
 use crate::database::Row;
-use crate::plan::{Plan, Sql};
+use crate::plan::{Plan, SqlFragment};
 use crate::sql_catalog::SqlTxnLogReader;
 use crate::table_lookup::no_table;
 
@@ -17,7 +17,7 @@ use crate::table_lookup::no_table;
 impl LogSummaries for SqlTxnLogReader {
     async fn explain(&self, version: Version, predicate: &Predicate) -> Result<Explanation> {
         let (search, _) = self.search(version, Some(predicate)).await?;
-        let count = async |sql: Sql| {
+        let count = async |sql: SqlFragment| {
             let mut rows = self.db().query(&sql.text, sql.params).await?;
             let n = rows.pop().map(|mut row| row.int()).transpose()?.unwrap_or(0);
             u64::try_from(n).map_err(|_| TxnLogError::corrupt("a count is negative"))
@@ -56,18 +56,18 @@ impl LogSummaries for SqlTxnLogReader {
         let (mut search, at) = self.search(version, Some(&Predicate::Unknown)).await?;
         let Some((n, kind, exact)) = search.exact(column) else { return Ok(None) };
         search.plan = Plan::default();
-        let mut query = Sql::new("SELECT ", vec![]);
+        let mut query = SqlFragment::new("SELECT ", vec![]);
         for (side, order) in [("min", "ASC"), ("max", "DESC")] {
             let files = search.statement(&format!("{side}_{n} AS bound"));
             let text = format!(
                 "(SELECT bound FROM ({}) AS files WHERE bound IS NOT NULL ORDER BY bound {order} LIMIT 1), ",
                 files.text
             );
-            query.push(Sql::new(text, files.params));
+            query.push(SqlFragment::new(text, files.params));
         }
         let inexact = search.statement(&format!("CASE WHEN {exact} THEN 0 ELSE 1 END AS inexact"));
         let text = format!("(SELECT coalesce(sum(inexact), 0) FROM ({}) AS files)", inexact.text);
-        query.push(Sql::new(text, inexact.params));
+        query.push(SqlFragment::new(text, inexact.params));
         let mut row = self.db().query(&query.text, query.params).await?.pop();
         let Some(row) = row.as_mut() else { return Err(no_table(self.db(), self.table).await) };
         self.check_retained(at).await?;
@@ -76,7 +76,7 @@ impl LogSummaries for SqlTxnLogReader {
         Ok(decoded.filter(|_| inexact == 0))
     }
 
-    async fn growth(&self, from: Version, to: Version) -> Result<Growth> {
+    async fn growth(&self, from: Version, to: Version) -> Result<SizeDelta> {
         // The files that came between, less those that went between: one that did both counts for nothing.
         let sum = |sign: i64, column: &str| {
             format!(
@@ -103,7 +103,7 @@ impl LogSummaries for SqlTxnLogReader {
             files += sign * i128::from(row.int()?);
             bytes += sign * read_sum(&mut row)?;
         }
-        Ok(Growth { files: saturated(files), bytes: saturated(bytes) })
+        Ok(SizeDelta { files: saturated(files), bytes: saturated(bytes) })
     }
 
     async fn set_hash(&self, version: Version) -> Result<SetHash> {

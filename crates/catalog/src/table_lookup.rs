@@ -3,7 +3,7 @@
 use deltalakedb_log::lifecycle::{self, InactiveTable, TableState};
 use deltalakedb_log::{Location, MirrorState, Result, TableEntry, TableId, TableName, TableOwner, TxnLogError};
 
-use crate::database::{Database, Row, Session};
+use crate::database::{Database, DatabaseTransaction, Row};
 
 /// Tables that are there for everyone.
 pub(crate) const LIVE_TABLES: &str = "SELECT t.table_id, t.namespace, t.name, t.location, t.owner, t.base_version, \
@@ -12,7 +12,7 @@ pub(crate) const LIVE_TABLES: &str = "SELECT t.table_id, t.namespace, t.name, t.
                                       JOIN dl_mirrors mirror ON mirror.table_id = t.table_id WHERE t.state = 'live'";
 
 /// One of them, as a session sees it.
-pub(crate) async fn find_in(session: &mut dyn Session, table: TableId) -> Result<Option<TableEntry>> {
+pub(crate) async fn find_in(session: &mut dyn DatabaseTransaction, table: TableId) -> Result<Option<TableEntry>> {
     let rows = session.query(&format!("{LIVE_TABLES} AND t.table_id = ?"), vec![table.0.into()]).await?;
     rows.into_iter().next().map(entry).transpose()
 }
@@ -64,7 +64,7 @@ pub(crate) fn any_table(mut row: Row) -> Result<InactiveTable> {
 }
 
 /// A table whatever its state.
-pub(crate) async fn find_any(session: &mut dyn Session, table: TableId) -> Result<Option<InactiveTable>> {
+pub(crate) async fn find_any(session: &mut dyn DatabaseTransaction, table: TableId) -> Result<Option<InactiveTable>> {
     let rows = session.query(&format!("{ALL_TABLES} table_id = ?"), vec![table.0.into()]).await?;
     rows.into_iter().next().map(any_table).transpose()
 }
@@ -78,7 +78,11 @@ pub(crate) async fn no_table(db: &dyn Database, table: TableId) -> TxnLogError {
 }
 
 /// The same in a session, which may be all that its pool has.
-pub(crate) async fn no_table_in(session: &mut dyn Session, db: &dyn Database, table: TableId) -> TxnLogError {
+pub(crate) async fn no_table_in(
+    session: &mut dyn DatabaseTransaction,
+    db: &dyn Database,
+    table: TableId,
+) -> TxnLogError {
     match session.query(&format!("{ALL_TABLES} table_id = ?"), vec![table.0.into()]).await {
         Ok(rows) => no_table_of(db, table, rows),
         Err(e) => e,

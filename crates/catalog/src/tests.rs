@@ -14,7 +14,7 @@ use uuid::Uuid;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 
-use super::database::{CommitFailure, Database, Row, Session, Value, Write};
+use super::database::{CommitFailure, Database, DatabaseTransaction, Row, Value, WriteStatement};
 use super::*;
 
 #[path = "../../../tests/src/databases.rs"]
@@ -146,7 +146,7 @@ async fn a_catalog_that_cannot_be_opened_says_why() {
     std::fs::write(&text, "this is not a database, and long enough to have a header of its own").unwrap();
     check(open(&text, 1).await, ErrorKind::Invalid, "is not a SQLite database");
     let none = dir.path().join("none.db");
-    let uri = CatalogUri { place: Place::Sqlite(none.clone()), table: None };
+    let uri = CatalogUri { place: Backend::Sqlite(none.clone()), table: None };
     let existing = ConnectOptions { create: false, ..Default::default() };
     check(SqlCatalog::connect(&uri, existing.clone()).await, ErrorKind::NotFound, "dl init");
     assert!(!none.exists(), "asking makes nothing");
@@ -162,7 +162,7 @@ async fn a_newer_catalog_is_read_and_written_as_far_as_it_allows() {
         let catalog = open(&path, 1).await.unwrap();
         let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
         let sql = "UPDATE dl_catalog SET schema_version = 99, min_reader = ?, min_writer = ?";
-        session.write(vec![Write::run(sql, vec![reader.into(), writer.into()])]).await.unwrap();
+        session.write(vec![WriteStatement::run(sql, vec![reader.into(), writer.into()])]).await.unwrap();
         session.commit().await.unwrap();
     };
     set(1, 1).await;
@@ -191,7 +191,7 @@ async fn who_has_a_catalog_open_hears_that_it_asks_for_more() {
         let run = async |statements: [&str; 2]| {
             let (mut session, _) = newer.db.write(&[], "SELECT 1").await.unwrap();
             for sql in statements {
-                session.write(vec![Write::run(sql, vec![])]).await.unwrap();
+                session.write(vec![WriteStatement::run(sql, vec![])]).await.unwrap();
             }
             session.commit().await.unwrap();
         };

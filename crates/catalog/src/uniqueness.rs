@@ -4,12 +4,16 @@ use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::lifecycle::name_taken;
 use deltalakedb_log::{ErrorKind, InactiveTable, Location, Result, TableName, TxnLogError};
 
-use crate::database::{Session, Value, placeholders};
+use crate::database::{DatabaseTransaction, Value, placeholders};
 use crate::table_lookup::{ALL_TABLES, any_table};
 
 /// Refuses a name or a place that is taken, and a place that is inside of a table or around one. Until the session ends,
 /// no other one makes a table there, inside of it or around it.
-pub(crate) async fn check_free(session: &mut dyn Session, new: &NewTable, own: Option<TableName>) -> Result<()> {
+pub(crate) async fn check_free(
+    session: &mut dyn DatabaseTransaction,
+    new: &NewTable,
+    own: Option<TableName>,
+) -> Result<()> {
     session.lock_place(&new.location.key()).await?;
     let params = vec![new.name.to_string().into(), new.location.key().as_str().into()];
     for row in session.query(&format!("{ALL_TABLES} name_key = ? OR location_key = ?"), params).await? {
@@ -18,7 +22,7 @@ pub(crate) async fn check_free(session: &mut dyn Session, new: &NewTable, own: O
         }
     }
     if let Some(table) = table_around(session, &new.location).await? {
-        new.location.check_apart(&table.name, &table.location)?;
+        new.location.check_no_overlap(&table.name, &table.location)?;
     }
     let same_id =
         |name| TxnLogError::new(ErrorKind::AlreadyExists, format!("there is a table with that id already: {name}"));
@@ -26,7 +30,7 @@ pub(crate) async fn check_free(session: &mut dyn Session, new: &NewTable, own: O
 }
 
 /// Refuses a name that a table has.
-pub(crate) async fn check_name_free(session: &mut dyn Session, name: &TableName) -> Result<()> {
+pub(crate) async fn check_name_free(session: &mut dyn DatabaseTransaction, name: &TableName) -> Result<()> {
     let sql = "SELECT location FROM dl_tables WHERE name_key = ?";
     match session.query(sql, vec![name.to_string().into()]).await?.pop() {
         Some(mut row) => Err(name_taken(name, &Location::stored(&row.text()?)?)),
@@ -35,7 +39,10 @@ pub(crate) async fn check_name_free(session: &mut dyn Session, name: &TableName)
 }
 
 /// A table inside of a place, or around it.
-pub(crate) async fn table_around(session: &mut dyn Session, location: &Location) -> Result<Option<InactiveTable>> {
+pub(crate) async fn table_around(
+    session: &mut dyn DatabaseTransaction,
+    location: &Location,
+) -> Result<Option<InactiveTable>> {
     let key = location.key();
     let place = key.as_str();
     let above: Vec<_> = key.and_above().filter(|above| *above != place).map(Value::from).collect();

@@ -10,26 +10,26 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogUri {
     /// The database.
-    pub place: Place,
+    pub place: Backend,
     /// The table it names, if any.
     pub table: Option<TableName>,
 }
 
 /// The database a catalog is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Backend {
     /// A SQLite file; a relative one is relative to the working directory.
     Sqlite(PathBuf),
     /// A DuckDB file, likewise.
     DuckDb(PathBuf),
     /// A schema of a PostgreSQL database.
-    Postgres(PostgresPlace),
+    Postgres(PostgresBackend),
 }
 
 /// A schema of a PostgreSQL database. What is absent comes from the `PG*` variables; passwords only from `PGPASSWORD`
 /// and `PGPASSFILE`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PostgresPlace {
+pub struct PostgresBackend {
     /// The database.
     pub database: String,
     /// The schema.
@@ -55,13 +55,13 @@ const KEYS: [&str; 5] = ["table", "host", "port", "user", "sslmode"];
 
 impl CatalogUri {
     /// Whether `text` claims to be a catalog URI.
-    pub fn is_one(text: &str) -> bool {
+    pub fn is_catalog_uri(text: &str) -> bool {
         text.starts_with("deltasql:")
     }
 
     /// Whether the catalog is a file of its own, made when it is missing.
     pub fn is_embedded(&self) -> bool {
-        !matches!(self.place, Place::Postgres(_))
+        !matches!(self.place, Backend::Postgres(_))
     }
 
     /// Parses a URI. The error says which part is wrong, what was expected, and shows one that is right; it repeats
@@ -94,7 +94,8 @@ impl CatalogUri {
                     let why = format!("expected a file after `{database}/` (absolute after a second slash)");
                     return Err(bad(text, "path", &why));
                 }
-                let place = if database == "sqlite" { Place::Sqlite(path.into()) } else { Place::DuckDb(path.into()) };
+                let place =
+                    if database == "sqlite" { Backend::Sqlite(path.into()) } else { Backend::DuckDb(path.into()) };
                 Self { place, table: None }
             }
             "postgres" | "pg" => {
@@ -111,8 +112,8 @@ impl CatalogUri {
                     return Err(bad(text, "path", expected));
                 }
                 let place =
-                    PostgresPlace { database: database.clone(), schema: schema.into(), ..PostgresPlace::default() };
-                Self { place: Place::Postgres(place), table }
+                    PostgresBackend { database: database.clone(), schema: schema.into(), ..PostgresBackend::default() };
+                Self { place: Backend::Postgres(place), table }
             }
             other => {
                 let why = format!("expected `sqlite`, `duckdb` or `postgres`, got {other:?}");
@@ -123,20 +124,20 @@ impl CatalogUri {
             match (key, &mut uri.place) {
                 ("table", _) if uri.table.is_none() => uri.table = Some(table_name(&value)?),
                 ("table", _) => return Err(bad(text, "table", "there are two")),
-                ("host", Place::Postgres(pg)) => pg.host = Some(value),
-                ("port", Place::Postgres(pg)) => {
+                ("host", Backend::Postgres(pg)) => pg.host = Some(value),
+                ("port", Backend::Postgres(pg)) => {
                     let port = value.parse().map_err(|_| bad(text, "port", &format!("{value:?} is no port")))?;
                     pg.port = Some(port);
                 }
-                ("user", Place::Postgres(pg)) => pg.user = Some(value),
-                ("sslmode", Place::Postgres(pg)) if SSL_MODES.contains(&value.as_str()) => pg.sslmode = Some(value),
-                ("sslmode", Place::Postgres(_)) => {
+                ("user", Backend::Postgres(pg)) => pg.user = Some(value),
+                ("sslmode", Backend::Postgres(pg)) if SSL_MODES.contains(&value.as_str()) => pg.sslmode = Some(value),
+                ("sslmode", Backend::Postgres(_)) => {
                     return Err(bad(text, "sslmode", &format!("expected one of {}", SSL_MODES.join(", "))));
                 }
-                ("password", Place::Postgres(_)) => {
+                ("password", Backend::Postgres(_)) => {
                     return Err(bad(text, "query", "a password has no place in it: use PGPASSWORD or PGPASSFILE"));
                 }
-                (key, Place::Postgres(_)) => {
+                (key, Backend::Postgres(_)) => {
                     let why = format!("expected {}, got {}", KEYS.join(", "), name(key));
                     return Err(bad(text, "query", &why));
                 }
@@ -167,18 +168,18 @@ impl fmt::Display for CatalogUri {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (database, path) = match self {
-            Place::Sqlite(path) => ("sqlite", path),
-            Place::DuckDb(path) => ("duckdb", path),
-            Place::Postgres(place) => return place.fmt(f),
+            Backend::Sqlite(path) => ("sqlite", path),
+            Backend::DuckDb(path) => ("duckdb", path),
+            Backend::Postgres(place) => return place.fmt(f),
         };
         write!(f, "{database}/{}", utf8_percent_encode(&path.to_string_lossy(), PATH))
     }
 }
 
-impl fmt::Display for PostgresPlace {
+impl fmt::Display for PostgresBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let encode = |text: &str| utf8_percent_encode(text, PART).to_string();
         write!(f, "postgres/{}/{}", encode(&self.database), encode(&self.schema))?;
@@ -198,17 +199,17 @@ mod tests {
 
     #[test]
     fn uris_say_where_and_what() {
-        let check = |text: &str, place: Place, table: Option<&str>| {
+        let check = |text: &str, place: Backend, table: Option<&str>| {
             let uri = CatalogUri::parse(text).unwrap();
             assert_eq!(uri.place, place, "{text}");
             assert_eq!(uri.table.as_ref().map(|t| t.to_string()).as_deref(), table, "{text}");
             assert_eq!(CatalogUri::parse(&uri.to_string()).unwrap().place, place, "{text}");
         };
-        let sqlite = |path: &str| Place::Sqlite(path.into());
-        let pg = |database: &str, schema: &str| PostgresPlace {
+        let sqlite = |path: &str| Backend::Sqlite(path.into());
+        let pg = |database: &str, schema: &str| PostgresBackend {
             database: database.into(),
             schema: schema.into(),
-            ..PostgresPlace::default()
+            ..PostgresBackend::default()
         };
         check("deltasql://sqlite//var/data/meta.db", sqlite("/var/data/meta.db"), None);
         check("deltasql://sqlite/meta.db", sqlite("meta.db"), None);
@@ -216,12 +217,16 @@ mod tests {
         check("deltasql://sqlite//m.db?table=orders", sqlite("/m.db"), Some("default.orders"));
         check("deltasql://sqlite//m.db?table=sales.orders", sqlite("/m.db"), Some("sales.orders"));
         check("deltasql://sqlite//m.db?table=%C3%BCber", sqlite("/m.db"), Some("default.über"));
-        check("deltasql://duckdb//c.duckdb?table=t", Place::DuckDb("/c.duckdb".into()), Some("default.t"));
-        check("deltasql://postgres/mydb/public", Place::Postgres(pg("mydb", "public")), None);
-        check("deltasql://pg/mydb", Place::Postgres(pg("mydb", "public")), None);
-        check("deltasql://postgres/mydb/public/orders", Place::Postgres(pg("mydb", "public")), Some("default.orders"));
-        check("deltasql://postgres/my%2Fdb/s?table=a.b", Place::Postgres(pg("my/db", "s")), Some("a.b"));
-        let full = PostgresPlace {
+        check("deltasql://duckdb//c.duckdb?table=t", Backend::DuckDb("/c.duckdb".into()), Some("default.t"));
+        check("deltasql://postgres/mydb/public", Backend::Postgres(pg("mydb", "public")), None);
+        check("deltasql://pg/mydb", Backend::Postgres(pg("mydb", "public")), None);
+        check(
+            "deltasql://postgres/mydb/public/orders",
+            Backend::Postgres(pg("mydb", "public")),
+            Some("default.orders"),
+        );
+        check("deltasql://postgres/my%2Fdb/s?table=a.b", Backend::Postgres(pg("my/db", "s")), Some("a.b"));
+        let full = PostgresBackend {
             host: Some("/run/pg".into()),
             port: Some(5433),
             user: Some("a&b".into()),
@@ -229,7 +234,7 @@ mod tests {
             ..pg("d", "s")
         };
         let text = "deltasql://postgres/d/s?host=%2Frun%2Fpg&port=5433&user=a%26b&sslmode=require";
-        check(text, Place::Postgres(full), None);
+        check(text, Backend::Postgres(full), None);
     }
 
     #[test]

@@ -5,20 +5,24 @@ use std::sync::Arc;
 use deltalakedb_log::action::{Add, Remove};
 use deltalakedb_log::commit::{Base, CommitRequest, Current, NewTable, Prepared};
 use deltalakedb_log::schema::Schema;
-use deltalakedb_log::snapshot::{Changes, CommitSummary};
+use deltalakedb_log::snapshot::{CommitActions, CommitSummary};
 use deltalakedb_log::{CommitId, CommitTime, FileKey, Result, SetHash, TableId, TableOwner, TxnLogError, Version};
 
 use crate::audit::audit;
-use crate::bounds::{OwnedSlots, Slots};
+use crate::bounds::{BoundsSlots, TableSlots};
 use crate::codec::{self, METADATA_COLUMNS, PROTOCOL_COLUMNS, int};
-use crate::database::{KEYS, Row, Session, Value, Write, placeholders};
+use crate::database::{DatabaseTransaction, KEYS, Row, Value, WriteStatement, placeholders};
 use crate::mirror;
 use crate::sql_catalog::SqlCatalog;
 
 /// Which of the files are live. Each key is looked up by itself: DuckDB would compare every row with a whole list of keys.
 /// The table is in a row as well, since a server that has not counted the rows of a table expects none if it is told
 /// which table it is, and goes through all of them.
-pub(crate) async fn live_keys(session: &mut dyn Session, table: TableId, keys: &[FileKey]) -> Result<Vec<FileKey>> {
+pub(crate) async fn live_keys(
+    session: &mut dyn DatabaseTransaction,
+    table: TableId,
+    keys: &[FileKey],
+) -> Result<Vec<FileKey>> {
     let mut live = Vec::new();
     for keys in keys.chunks(KEYS) {
         let sql = format!(
@@ -50,8 +54,8 @@ pub(crate) fn store(
     request: &CommitRequest,
     current: &Current,
     prepared: &Prepared,
-    slots: &mut Slots,
-) -> Result<(Vec<Write>, u64)> {
+    slots: &mut BoundsSlots,
+) -> Result<(Vec<WriteStatement>, u64)> {
     let (table, committed_at) = (request.table, prepared.committed_at);
     let summary = CommitSummary::of(prepared.version, committed_at, Some(&prepared.info), &prepared.changes);
     let changes = &prepared.changes;
@@ -74,33 +78,38 @@ pub(crate) fn store(
     let time = CommitTime { ms: committed_at, source: prepared.time_source };
     let body = StoredBody::of(&prepared.body)?;
     let row = version_values(table, &summary, time, Some(&body), prepared.set_hash);
-    writes.push(Write::insert("dl_table_versions", &VERSION_COLUMNS, vec![row]));
+    writes.push(WriteStatement::insert("dl_table_versions", &VERSION_COLUMNS, vec![row]));
     writes.push(body.insert(table, prepared.version));
     writes.extend(request.ids().into_iter().map(|id| commit_id(table, id, prepared.version, committed_at)));
     let action = summary.operation.as_deref().unwrap_or("COMMIT");
     let committer = request.committer.as_deref();
     writes.push(audit(catalog, committed_at, committer, action, table, Some(prepared.version)));
     // Each row that is new, and each file that ends.
-    let rows = writes.iter().map(Write::rows).sum::<u64>() + prepared.ended.len() as u64;
+    let rows = writes.iter().map(WriteStatement::rows).sum::<u64>() + prepared.ended.len() as u64;
     Ok((writes, rows))
 }
 
 /// The rows of files that become live with a version. They are generated while they are written, since there may be very many.
-fn added_files(table: TableId, version: Version, adds: Vec<(FileKey, Arc<Add>)>, owned: OwnedSlots) -> Option<Write> {
+fn added_files(
+    table: TableId,
+    version: Version,
+    adds: Vec<(FileKey, Arc<Add>)>,
+    owned: TableSlots,
+) -> Option<WriteStatement> {
     let columns: Vec<_> = ["table_id", "version"].into_iter().chain(codec::written_file_columns(&owned)).collect();
     let row =
         move |(key, add): (FileKey, Arc<Add>)| Ok(behind(table, version, codec::file_values(&key, &add, &owned)?));
-    (!adds.is_empty()).then(|| Write::insert_lazy("dl_add_files", &columns, adds.into_iter().map(row)))
+    (!adds.is_empty()).then(|| WriteStatement::insert_lazy("dl_add_files", &columns, adds.into_iter().map(row)))
 }
 
 /// Remembers which version a commit became, and when.
-pub(crate) fn commit_id(table: TableId, id: CommitId, version: Version, committed_at: i64) -> Write {
+pub(crate) fn commit_id(table: TableId, id: CommitId, version: Version, committed_at: i64) -> WriteStatement {
     let row = vec![table.0.into(), id.0.as_slice().into(), int(version), committed_at.into()];
-    Write::insert("dl_commit_ids", &["table_id", "commit_id", "version", "committed_at"], vec![row])
+    WriteStatement::insert("dl_commit_ids", &["table_id", "commit_id", "version", "committed_at"], vec![row])
 }
 
 /// Puts a table on the books, without a version.
-pub(crate) fn register(table: TableId, new: &NewTable, state: &str, now: i64) -> [Write; 2] {
+pub(crate) fn register(table: TableId, new: &NewTable, state: &str, now: i64) -> [WriteStatement; 2] {
     let columns =
         ["table_id", "namespace", "name", "name_key", "location", "location_key", "state", "owner", "created_at"];
     let row = vec![
@@ -114,11 +123,11 @@ pub(crate) fn register(table: TableId, new: &NewTable, state: &str, now: i64) ->
         new.owner.as_ref().map(TableOwner::as_str).into(),
         now.into(),
     ];
-    [Write::insert("dl_tables", &columns, vec![row]), mirror::register(table)]
+    [WriteStatement::insert("dl_tables", &columns, vec![row]), mirror::register(table)]
 }
 
 /// Ends the life of files with a version: of those it removes, and of those it replaces.
-pub(crate) fn end_files(table: TableId, version: Version, keys: &[FileKey]) -> Vec<Write> {
+pub(crate) fn end_files(table: TableId, version: Version, keys: &[FileKey]) -> Vec<WriteStatement> {
     let end = |keys: &[FileKey]| {
         let sql = format!(
             "UPDATE dl_add_files SET removed_version = ? \
@@ -126,13 +135,13 @@ pub(crate) fn end_files(table: TableId, version: Version, keys: &[FileKey]) -> V
             placeholders(keys.len())
         );
         let params = std::iter::once(int(version)).chain(keyed(table, keys.iter().map(|k| &k.0)));
-        Write::run(sql, params.collect())
+        WriteStatement::run(sql, params.collect())
     };
     keys.chunks(KEYS).map(end).collect()
 }
 
 /// The rows of one commit but for its version and its files.
-pub(crate) fn changes_but_files(table: TableId, version: Version, c: &Changes) -> Result<Vec<Write>> {
+pub(crate) fn changes_but_files(table: TableId, version: Version, c: &CommitActions) -> Result<Vec<WriteStatement>> {
     let of = |to, columns: &[&'static str], rows| of_version(table, version, to, columns, rows);
     let removes = c.removes.iter().map(|(key, remove)| remove_file_values(key, remove)).collect::<Result<_>>()?;
     let protocol = c.protocol.iter().map(codec::protocol_values).collect::<Result<_>>()?;
@@ -169,10 +178,10 @@ fn of_version(
     to: &'static str,
     columns: &[&'static str],
     rows: Vec<Vec<Value>>,
-) -> Option<Write> {
+) -> Option<WriteStatement> {
     let columns = [&["table_id", "version"], columns].concat();
     let rows: Vec<_> = rows.into_iter().map(|row| behind(table, version, row)).collect();
-    (!rows.is_empty()).then(|| Write::insert(to, &columns, rows))
+    (!rows.is_empty()).then(|| WriteStatement::insert(to, &columns, rows))
 }
 
 /// A row: the table and the version, then these values.
@@ -218,9 +227,9 @@ impl StoredBody {
         Ok(Self { compressed: codec::compress(body)?, digest: blake3::hash(body) })
     }
 
-    pub(crate) fn insert(self, table: TableId, version: Version) -> Write {
+    pub(crate) fn insert(self, table: TableId, version: Version) -> WriteStatement {
         let row = vec![table.0.into(), int(version), Value::Blob(self.compressed)];
-        Write::insert("dl_commit_bodies", &BODY_COLUMNS, vec![row])
+        WriteStatement::insert("dl_commit_bodies", &BODY_COLUMNS, vec![row])
     }
 }
 

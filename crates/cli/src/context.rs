@@ -10,7 +10,7 @@ use deltalakedb_log::{
     Catalog, Clock, Location, Result, SystemClock, TableEntry, TableName, TableRef, TxnLogError, require,
 };
 use deltalakedb_mirror::Mirror;
-use deltalakedb_table::{Notices, Settings, WriteOptions, is_setting, place_of};
+use deltalakedb_table::{Notices, Settings, WriteOptions, is_setting, resolve_location};
 
 use crate::args::{Cli, Command, Global};
 use crate::output::{Output, RowLimit, warn};
@@ -185,7 +185,7 @@ impl CommandContext {
     }
 
     pub(crate) fn new_location(&self, name: &TableName, location: Option<&str>) -> Result<Location> {
-        place_of(name, location, self.settings.get("warehouse"))?.ok_or_else(|| {
+        resolve_location(name, location, self.settings.get("warehouse"))?.ok_or_else(|| {
             TxnLogError::invalid(format!(
                 "the new table {name} needs a place: pass --location, or --set warehouse=LOCATION for all new tables"
             ))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use deltalakedb_log::{Catalog, Result, TableEntry, TableRef};
-use deltalakedb_table::{DeltaTable, Finished, Operation};
+use deltalakedb_table::{DeltaTable, Operation, OperationResult};
 use serde_json::Value;
 
 use crate::args::Format;
@@ -16,7 +16,7 @@ pub(crate) async fn run(
     s: &CommandContext,
     name: &str,
     operation: Operation,
-    says: impl FnOnce(&TableEntry, &Finished) -> String,
+    says: impl FnOnce(&TableEntry, &OperationResult) -> String,
 ) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
     run_on(s, catalog, entry, operation, says).await
@@ -28,7 +28,7 @@ pub(crate) async fn run_on(
     catalog: Arc<dyn Catalog>,
     entry: TableEntry,
     operation: Operation,
-    says: impl FnOnce(&TableEntry, &Finished) -> String,
+    says: impl FnOnce(&TableEntry, &OperationResult) -> String,
 ) -> Result<ExitStatus> {
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
     let finished = table.run(operation, &s.write_options()?).await?;
@@ -41,7 +41,7 @@ pub(crate) async fn report(
     s: &CommandContext,
     catalog: &Arc<dyn Catalog>,
     entry: TableEntry,
-    finished: &Finished,
+    finished: &OperationResult,
     sentence: &str,
 ) -> Result<ExitStatus> {
     let entry = match finished.committed {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use deltalakedb_log::{At, Result, TableRef, TxnLogError, Version};
 use deltalakedb_table::{
-    Alter, DeltaTable, Finished, Operation, Optimize, Transaction, TransactionOptions, Vacuum, duration_ms,
+    Alter, DeltaTable, Operation, OperationResult, Optimize, Transaction, TransactionOptions, Vacuum, duration_ms,
     parse_assignments, parse_schema,
 };
 use serde_json::Value;
@@ -181,7 +181,7 @@ pub(crate) async fn alter(s: &CommandContext, name: &str, changes: AlterChanges)
             for operation in operations {
                 tx.run(&entry.name.to_string(), operation).await?;
             }
-            Finished { committed: tx.commit().await?.into_iter().next(), metrics: Value::Null }
+            OperationResult { committed: tx.commit().await?.into_iter().next(), metrics: Value::Null }
         }
     };
     let sentence = match finished.committed {

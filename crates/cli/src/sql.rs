@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Read};
 
 use deltalakedb_log::{Result, TxnLogError};
-use deltalakedb_table::Outlook;
+use deltalakedb_table::ScriptSummary;
 
 use crate::context::CommandContext;
 use crate::exit::ExitStatus;
@@ -28,7 +28,7 @@ pub(crate) async fn run(s: &CommandContext, statements: Option<String>) -> Resul
         }
     };
     // A catalog that is not there has no tables to query; one is made for the first table.
-    let mut sql = SqlRunner::open(s, Outlook::of(&text)?.writes).await?;
+    let mut sql = SqlRunner::open(s, ScriptSummary::of(&text)?.writes).await?;
     let ran = sql.run(&text).await;
     let rolled_back = sql.session.close().await;
     let rolled_back = rolled_back?;

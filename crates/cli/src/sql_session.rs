@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use deltalakedb_log::commit::Committed;
 use deltalakedb_log::{Catalog, Result, TableRef};
-use deltalakedb_table::{Done, Outlook, SqlOptions, SqlResult, SqlSession};
+use deltalakedb_table::{Done, ScriptSummary, SqlOptions, SqlResult, SqlSession};
 
 use crate::context::CommandContext;
 use crate::report::counted;
@@ -28,7 +28,7 @@ impl<'a> SqlRunner<'a> {
     /// Runs statements and prints what they give.
     pub(crate) async fn run(&mut self, text: &str) -> Result<()> {
         let mut out = self.s.output();
-        let mut results = Results::new(&mut out, Outlook::of(text)?.results)?;
+        let mut results = Results::new(&mut out, ScriptSummary::of(text)?.results)?;
         let mut script = self.session.execute(text)?;
         while let Some(result) = script.next().await? {
             match result {

@@ -10,8 +10,8 @@ use crate::error::{Result, TxnLogError};
 use crate::history::{CommitTime, TimeSource};
 use crate::owner::check_owner;
 use crate::path::{FileKey, SetHash};
-use crate::snapshot::Changes;
-use crate::stamp::Stamp;
+use crate::snapshot::CommitActions;
+use crate::stamp::CommitStamp;
 
 mod conflict_checker;
 mod current;
@@ -21,7 +21,7 @@ mod render;
 mod request;
 mod transaction;
 
-pub use crate::commit_info::{Group, OUR_KEY, catalog_of, id_of};
+pub use crate::commit_info::{COMMIT_INFO_KEY, Group, catalog_of, id_of};
 pub use crate::conflict::{Conflict, ConflictKind, WinningCommit};
 pub use crate::entry::NewTable;
 pub use crate::time_travel::{base_not_held, only_its_result, resolve};
@@ -49,7 +49,7 @@ pub struct Prepared {
     /// What they say of themselves.
     pub info: CommitInfo,
     /// What they do, sorted by kind.
-    pub changes: Changes,
+    pub changes: CommitActions,
     /// Files that were live and are not, or are replaced.
     pub ended: Vec<FileKey>,
     /// Hash of the live files after it.
@@ -63,7 +63,7 @@ pub struct Prepared {
 pub fn prepare(
     request: &CommitRequest,
     current: &Current,
-    stamp: &Stamp,
+    stamp: &CommitStamp,
 ) -> Result<Result<Option<Prepared>, Conflict>> {
     if request.writes() {
         check_owner(&current.name, current.owner.as_ref(), request.owner.as_ref())?;
@@ -109,12 +109,12 @@ pub fn prepare(
         Content::Actions(actions) => {
             let (info, actions) = stamped(request, actions, current, stamp, our_time, isolation);
             let mut body = Vec::new();
-            let changes = Changes::from_actions(actions.inspect(|action| action.write_line(&mut body)));
+            let changes = CommitActions::from_actions(actions.inspect(|action| action.write_line(&mut body)));
             (body.into(), info, changes)
         }
         Content::Verbatim(verbatim) => {
             let commit = verbatim.commit();
-            (commit.bytes().clone(), commit.info().cloned().unwrap_or_default(), Changes::of(commit.actions()))
+            (commit.bytes().clone(), commit.info().cloned().unwrap_or_default(), CommitActions::of(commit.actions()))
         }
     };
     let after = check_legal(request, current, &changes)?;

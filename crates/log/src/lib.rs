@@ -76,7 +76,7 @@ pub use listing::{TableListing, TablePage};
 pub use load::{FutureTimes, HistoryLoad, HistoryLoading, UnfinishedLoad};
 pub use local::{Durability, LocalFiles, ModifiedAt, NewFile, StagedFiles};
 pub use location::Location;
-pub use lookup::{check_apart, require};
+pub use lookup::{check_no_overlap, require};
 pub use memory::MemoryCatalog;
 pub use mirror::{Artifact, Lease, MirrorFailure, MirrorProgress};
 pub use namespaces::CatalogNamespaces;
@@ -86,7 +86,8 @@ pub use path::{FileKey, PathKey, SetHash, absolute_path, canonical_path};
 pub use place::PlaceKey;
 pub use predicate::Predicate;
 pub use reader::{
-    Counts, Explanation, Growth, HistoryRange, LogSummaries, TxnLogReader, TxnLogReaderExt, TxnLogWriter, first_commit,
+    Counts, Explanation, HistoryRange, LogSummaries, SizeDelta, TxnLogReader, TxnLogReaderExt, TxnLogWriter,
+    first_commit,
 };
 pub use redact::redacted;
 pub use references::TableReferences;

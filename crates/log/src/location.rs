@@ -114,7 +114,7 @@ impl Location {
     }
 
     /// An error where this place of a new table is inside that of another one, or around it.
-    pub fn check_apart(&self, name: &TableName, place: &Location) -> Result<()> {
+    pub fn check_no_overlap(&self, name: &TableName, place: &Location) -> Result<()> {
         let why = if self.key().is_within(&place.key()) {
             format!("{self} is inside the table {name}, which is at {place}")
         } else if place.key().is_within(&self.key()) {
@@ -202,7 +202,7 @@ mod tests {
     fn places_of_tables_are_apart_however_they_are_spelled() {
         let check = |new: &str, registered: &str, says: Option<&str>| {
             let (new, registered) = (Location::parse(new).unwrap(), Location::parse(registered).unwrap());
-            let checked = new.check_apart(&"sales.orders".parse().unwrap(), &registered);
+            let checked = new.check_no_overlap(&"sales.orders".parse().unwrap(), &registered);
             match says {
                 Some(says) => assert!(checked.unwrap_err().to_string().contains(says), "{new} {registered}"),
                 None => assert!(checked.is_ok(), "{new} {registered}"),

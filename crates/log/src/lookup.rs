@@ -61,9 +61,9 @@ pub async fn find_dropped(catalog: &dyn Catalog, name: &TableName) -> Result<Ina
 /// An error where a new table at `location` would be inside a table of the catalog, or around one: vacuum of the outer
 /// one would remove the files of the inner one. Links are followed in `location` and not in the places of the other
 /// tables, which are what they were when those were made.
-pub async fn check_apart(catalog: &dyn Catalog, location: &Location) -> Result<()> {
+pub async fn check_no_overlap(catalog: &dyn Catalog, location: &Location) -> Result<()> {
     match catalog.table_around(location).await? {
-        Some(table) => location.check_apart(&table.name, &table.location),
+        Some(table) => location.check_no_overlap(&table.name, &table.location),
         None => Ok(()),
     }
 }

@@ -25,7 +25,7 @@ use crate::path::{FileKey, PathKey, SetHash};
 use crate::place::PlaceKey;
 use crate::reader::TxnLogReader;
 use crate::retention::Retention;
-use crate::snapshot::{At, Changes, Head};
+use crate::snapshot::{At, CommitActions, Head};
 use crate::verbatim::{StoredAlready, is_stored};
 
 mod administration;
@@ -147,7 +147,7 @@ fn check_free(tables: &BTreeMap<TableId, Table>, new: &NewTable, own: Option<Tab
     let taken = |(id, t): (&TableId, &Table)| t.described(*id).in_the_way_of(new);
     others.find_map(taken).map_or(Ok(()), Err)?;
     match table_around(tables, &new.location) {
-        Some(table) => new.location.check_apart(&table.name, &table.location),
+        Some(table) => new.location.check_no_overlap(&table.name, &table.location),
         None => Ok(()),
     }
 }
@@ -260,7 +260,14 @@ impl Table {
     }
 
     /// Stores one version: the body, and what it changes.
-    fn store(&mut self, version: Version, time: CommitTime, body: Option<Bytes>, changes: Changes, set_hash: SetHash) {
+    fn store(
+        &mut self,
+        version: Version,
+        time: CommitTime,
+        body: Option<Bytes>,
+        changes: CommitActions,
+        set_hash: SetHash,
+    ) {
         let keys: Vec<_> =
             changes.removes.iter().map(|(k, _)| *k).chain(changes.adds.iter().map(|(k, _)| *k)).collect();
         for key in keys {

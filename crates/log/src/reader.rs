@@ -97,7 +97,7 @@ pub trait LogSummaries: Send + Sync {
     async fn min_max(&self, version: Version, column: &str) -> Result<Option<(Literal, Literal)>>;
 
     /// See [`TxnLogReaderExt::growth`]. The cost is that of the files that differ.
-    async fn growth(&self, from: Version, to: Version) -> Result<Growth>;
+    async fn growth(&self, from: Version, to: Version) -> Result<SizeDelta>;
 
     /// See [`TxnLogReaderExt::set_hash`].
     async fn set_hash(&self, version: Version) -> Result<SetHash>;
@@ -154,13 +154,16 @@ pub trait TxnLogReaderExt: TxnLogReader {
     }
 
     /// How much more `to` holds than `from`, which is not later.
-    async fn growth(&self, from: Version, to: Version) -> Result<Growth> {
+    async fn growth(&self, from: Version, to: Version) -> Result<SizeDelta> {
         if let Some(summaries) = self.summaries() {
             return summaries.growth(from, to).await;
         }
         let (before, after) = (self.counts(from).await?, self.counts(to).await?);
         let files = i128::from(after.files) - i128::from(before.files);
-        Ok(Growth { files: i64::try_from(files).unwrap_or_default(), bytes: after.bytes.saturating_sub(before.bytes) })
+        Ok(SizeDelta {
+            files: i64::try_from(files).unwrap_or_default(),
+            bytes: after.bytes.saturating_sub(before.bytes),
+        })
     }
 
     /// The hash of the set of the live files of `version`.
@@ -225,7 +228,7 @@ pub struct Counts {
 
 /// How much more a version holds than an earlier one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Growth {
+pub struct SizeDelta {
     /// Live files more, or fewer.
     pub files: i64,
     /// Bytes in them more, or fewer.

@@ -149,7 +149,7 @@ pub fn newest_first<V: Ord>(mut files: Vec<(V, Add)>) -> Vec<Add> {
 
 /// What one commit changes, sorted by kind: the rows a catalog keeps of it.
 #[derive(Clone, Debug, Default)]
-pub struct Changes {
+pub struct CommitActions {
     /// The new protocol.
     pub protocol: Option<Protocol>,
     /// The new metadata.
@@ -166,7 +166,7 @@ pub struct Changes {
     pub cdcs: Vec<crate::action::Cdc>,
 }
 
-impl Changes {
+impl CommitActions {
     /// Sorts the actions of a commit. Within a commit the last of several for one thing counts.
     pub fn of(actions: &[Action]) -> Self {
         Self::from_actions(actions.to_vec())
@@ -268,11 +268,11 @@ pub struct CommitSummary {
 impl CommitSummary {
     /// The summary of a commit by its bytes alone.
     pub fn of_commit(version: Version, timestamp: i64, commit: &Commit) -> Self {
-        Self::of(version, timestamp, commit.info(), &Changes::of(commit.actions()))
+        Self::of(version, timestamp, commit.info(), &CommitActions::of(commit.actions()))
     }
 
     /// The summary of a commit whose changes are known.
-    pub fn of(version: Version, timestamp: i64, info: Option<&CommitInfo>, changes: &Changes) -> Self {
+    pub fn of(version: Version, timestamp: i64, info: Option<&CommitInfo>, changes: &CommitActions) -> Self {
         let info = info.cloned().unwrap_or_default();
         let string = |key: &str| info.0.get::<String>(key);
         Self {
@@ -285,7 +285,10 @@ impl CommitSummary {
             engine_info: string("engineInfo"),
             read_version: info.0.get("readVersion"),
             isolation: string("isolationLevel"),
-            group_id: info.0.get::<crate::object::Object>(crate::commit_info::OUR_KEY).and_then(|o| o.get("groupId")),
+            group_id: info
+                .0
+                .get::<crate::object::Object>(crate::commit_info::COMMIT_INFO_KEY)
+                .and_then(|o| o.get("groupId")),
             files_added: changes.adds.len() as u64,
             files_removed: changes.removes.len() as u64,
             bytes_added: changes.bytes_added(),

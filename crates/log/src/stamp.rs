@@ -14,7 +14,7 @@ pub use crate::future_times::{MARGIN_MS, TimeLeap, is_ahead};
 
 /// What marks a commit, the same for all members of a transaction.
 #[derive(Clone, Debug)]
-pub struct Stamp {
+pub struct CommitStamp {
     /// The time of the commit, in milliseconds since 1970, for all tables but those with a [`TimeLeap`]: not before the
     /// clock's, and later than the newest version of each table that is written or read.
     pub committed_at: i64,
@@ -28,7 +28,7 @@ pub struct Stamp {
     pub group: Option<(Uuid, Vec<TableName>)>,
 }
 
-impl Stamp {
+impl CommitStamp {
     /// The stamp of one transaction over the tables as they are now, in the order of its requests. `now_ms` is the time
     /// of the catalog's clock; `ids` gives the id of the group.
     pub fn new(

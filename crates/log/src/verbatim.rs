@@ -15,7 +15,7 @@ use crate::future_times::is_ahead;
 use crate::history::{CommitTime, TimeSource};
 use crate::ids::TableName;
 use crate::path::{absolute_path, canonical_path, leaves_its_table};
-use crate::stamp::Stamp;
+use crate::stamp::CommitStamp;
 use crate::time::format_ms;
 
 mod commit;
@@ -30,7 +30,7 @@ impl VerbatimCommit {
         version: Version,
         current: &Current,
         (protocol, metadata): (&Protocol, &Metadata),
-        stamp: &Stamp,
+        stamp: &CommitStamp,
     ) -> Result<CommitTime> {
         let name = &current.name;
         if self.commit.info().and_then(catalog_of).is_some_and(|by| by == stamp.catalog_id.to_string()) {

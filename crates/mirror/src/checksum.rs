@@ -7,9 +7,9 @@
 
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, CommitInfo, DomainMetadata, Metadata, Protocol, Txn};
-use deltalakedb_log::commit::OUR_KEY;
+use deltalakedb_log::commit::COMMIT_INFO_KEY;
 use deltalakedb_log::{
-    At, Commit, ErrorKind, Growth, Object, Result, Snapshot, TxnLogReader, TxnLogReaderExt, Version,
+    At, Commit, ErrorKind, Object, Result, SizeDelta, Snapshot, TxnLogReader, TxnLogReaderExt, Version,
 };
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -20,7 +20,7 @@ use crate::put::read;
 #[derive(Clone, Debug)]
 pub(crate) struct VersionChecksum {
     pub(crate) snapshot: Snapshot,
-    sums: Growth,
+    sums: SizeDelta,
 }
 
 impl VersionChecksum {
@@ -155,17 +155,17 @@ pub(crate) fn expires(metadata: &Metadata) -> bool {
     metadata.property("delta.setTransactionRetentionDuration").is_some()
 }
 
-fn plus(sums: Growth, growth: Growth) -> Growth {
-    Growth { files: sums.files.saturating_add(growth.files), bytes: sums.bytes.saturating_add(growth.bytes) }
+fn plus(sums: SizeDelta, growth: SizeDelta) -> SizeDelta {
+    SizeDelta { files: sums.files.saturating_add(growth.files), bytes: sums.bytes.saturating_add(growth.bytes) }
 }
 
-async fn counted(reader: &dyn TxnLogReader, version: Version) -> Result<Growth> {
+async fn counted(reader: &dyn TxnLogReader, version: Version) -> Result<SizeDelta> {
     let counts = reader.counts(version).await?;
-    Ok(Growth { files: i64::try_from(counts.files).unwrap_or(i64::MAX), bytes: counts.bytes })
+    Ok(SizeDelta { files: i64::try_from(counts.files).unwrap_or(i64::MAX), bytes: counts.bytes })
 }
 
 /// The sums in the checksum of a version, if this library wrote it for the very commit that the catalog holds.
-async fn our_sums(reader: &dyn TxnLogReader, store: &dyn ObjectStore, version: Version) -> Result<Option<Growth>> {
+async fn our_sums(reader: &dyn TxnLogReader, store: &dyn ObjectStore, version: Version) -> Result<Option<SizeDelta>> {
     let Some(there) = read(store, &path(version)).await? else { return Ok(None) };
     let Ok(file) = serde_json::from_slice::<Object>(&there) else { return Ok(None) };
     let body = match reader.commit_bytes(version).await {
@@ -175,13 +175,13 @@ async fn our_sums(reader: &dyn TxnLogReader, store: &dyn ObjectStore, version: V
         Err(e) => return Err(e),
     };
     let actions = Commit::parse_without_files(&body, "a stored commit")?;
-    let ours = info(&actions).filter(|info| info.0.raw(OUR_KEY).is_some());
+    let ours = info(&actions).filter(|info| info.0.raw(COMMIT_INFO_KEY).is_some());
     let id = ours.and_then(|info| info.0.get::<String>("txnId"));
     if id.is_none() || id != file.get("txnId") {
         return Ok(None);
     }
     let sums = file.get("numFiles").zip(file.get("tableSizeBytes"));
-    Ok(sums.map(|(files, bytes)| Growth { files, bytes }))
+    Ok(sums.map(|(files, bytes)| SizeDelta { files, bytes }))
 }
 
 /// The provenance among the actions of a commit.

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use deltalakedb_log::action::Action;
-use deltalakedb_log::commit::OUR_KEY;
+use deltalakedb_log::commit::COMMIT_INFO_KEY;
 use deltalakedb_log::{At, Result, TxnLogReader, Version};
 use futures::TryStreamExt;
 
@@ -31,7 +31,7 @@ pub(crate) async fn some(reader: &dyn TxnLogReader, from: Version, to: Version) 
 
 /// The time of a version whose commit has these actions. Those of ours say it.
 pub(crate) async fn time(reader: &dyn TxnLogReader, version: Version, actions: &[Action]) -> Result<i64> {
-    let ours = checksum::info(actions).filter(|info| info.0.raw(OUR_KEY).is_some());
+    let ours = checksum::info(actions).filter(|info| info.0.raw(COMMIT_INFO_KEY).is_some());
     match ours.and_then(|info| info.timestamp()) {
         Some(ms) => Ok(ms),
         None => Ok(reader.snapshot(At::Version(version)).await?.head.timestamp),

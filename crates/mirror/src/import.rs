@@ -4,7 +4,7 @@ use deltalakedb_log::commit::{Group, NewTable, catalog_of};
 use deltalakedb_log::lookup::check_not_linked;
 use deltalakedb_log::{
     Action, Commit, ErrorKind, FileTxnLogReader, HistoryLoad, Location, MirrorState, Result, TableEntry, TableId,
-    TableName, TableRef, TxnLogError, TxnLogReader, Version, check_apart, check_owner,
+    TableName, TableRef, TxnLogError, TxnLogReader, Version, check_no_overlap, check_owner,
 };
 
 use futures::TryStreamExt;
@@ -55,7 +55,7 @@ impl Mirror {
                 if let Some(taken) = there.and_then(|there| new.taken_by(&there.name, &there.location)) {
                     return Err(taken);
                 }
-                check_apart(catalog, location).await?;
+                check_no_overlap(catalog, location).await?;
                 check_not_linked(catalog, location, self.stores.as_ref()).await?;
                 (fresh, name.clone(), None)
             }

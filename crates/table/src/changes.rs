@@ -4,7 +4,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use deltalakedb_log::snapshot::At;
 use deltalakedb_log::{Result, TxnLogError, Version};
 
-use crate::delta_rs::{Changes, LogState, VirtualTable};
+use crate::delta_rs::{Changes, LogView, VirtualTable};
 use crate::table::DeltaTable;
 
 impl DeltaTable {
@@ -28,7 +28,7 @@ impl DeltaTable {
             )));
         }
         let what = Changes { from, to: Some(to), ..Changes::default() };
-        VirtualTable::without_files(&LogState::at(&self.location, &self.stores, reader, head))
+        VirtualTable::without_files(&LogView::at(&self.location, &self.stores, reader, head))
             .await?
             .changes(&what)
             .await

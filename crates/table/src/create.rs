@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use deltalakedb_log::commit::{Base, Committed, NewTable};
 use deltalakedb_log::lookup::check_not_linked;
-use deltalakedb_log::{Catalog, ErrorKind, Location, Result, TableId, TableName, TableRef, TxnLogError, check_apart};
+use deltalakedb_log::{
+    Catalog, ErrorKind, Location, Result, TableId, TableName, TableRef, TxnLogError, check_no_overlap,
+};
 use futures::TryStreamExt;
 use object_store::path::Path;
 
@@ -126,7 +128,7 @@ pub(crate) async fn check_place(catalog: &dyn Catalog, new: &NewTable, options: 
             return Err(taken);
         }
     }
-    check_apart(catalog, &new.location).await?;
+    check_no_overlap(catalog, &new.location).await?;
     check_not_linked(catalog, &new.location, options.stores.as_ref()).await?;
     if has_log(&new.location, options).await? {
         let (place, name) = (&new.location, &new.name);
@@ -139,7 +141,7 @@ pub(crate) async fn check_place(catalog: &dyn Catalog, new: &NewTable, options: 
 }
 
 /// The place of a new table: the one given, or else its own below the warehouse; `None` without either.
-pub fn place_of(name: &TableName, given: Option<&str>, warehouse: Option<&str>) -> Result<Option<Location>> {
+pub fn resolve_location(name: &TableName, given: Option<&str>, warehouse: Option<&str>) -> Result<Option<Location>> {
     let below = |warehouse: &str| format!("{}/{}/{}", warehouse.trim_end_matches('/'), name.namespace, name.name);
     given.map(str::to_string).or_else(|| warehouse.map(below)).map(|place| Location::parse(&place)).transpose()
 }

@@ -64,7 +64,7 @@ fn subject_of_cause(cause: &(dyn Error + 'static)) -> Option<Subject> {
 
 /// The sentence with the whole of what delta-rs said, names of errors included, by which programs tell them apart;
 /// `None` where it said nothing.
-pub fn with_their_words(e: &TxnLogError) -> Option<String> {
+pub fn upstream_message(e: &TxnLogError) -> Option<String> {
     let theirs = causes(e).find_map(|cause| cause.downcast_ref::<DeltaTableError>())?;
     let all = theirs.to_string();
     let said = all.split_once("Preview of").map_or(all.as_str(), |(said, _)| said);

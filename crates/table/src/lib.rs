@@ -35,22 +35,22 @@ pub use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 pub use deltalakedb_catalog::connect;
 
 pub use assignments::{parse_assignments, parse_clause};
-pub use create::{create_table, create_with_data, place_of, prepare_create};
+pub use create::{create_table, create_with_data, prepare_create, resolve_location};
 pub use delta_rs::{
-    Alter, Assignments, Casts, Changes, Merge, MergeClause, NewFiles, Optimize, PartitionFilter, Restore, SchemaMode,
-    TableSchema, parse_schema, plain, query, query_session, type_name,
+    Alter, Assignments, CastMode, Changes, Merge, MergeClause, NewFiles, Optimize, PartitionFilter, Restore,
+    SchemaMode, TableSchema, parse_schema, plain, query, query_session, type_name,
 };
-pub use error::{query_error, subject_of, with_their_words};
+pub use error::{query_error, subject_of, upstream_message};
 pub use filter::predicate_from_sql;
 pub use hold::HeldVersion;
 pub use lifecycle::{
     DeletedFiles, DropOptions, Dropped, DroppedInactive, delete_files, detach_table, drop_inactive, drop_table,
 };
-pub use operations::{Finished, Operation, Stage, Write};
-pub use provider::HeldTable;
+pub use operations::{Operation, OperationResult, Stage, Write};
+pub use provider::DeltaTableProvider;
 pub use scan::Scan;
 pub use settings::{Settings, duration_ms, is_setting};
-pub use sql::{Done, Namespaces, Outlook, Script, SqlOptions, SqlResult, SqlSession};
+pub use sql::{DeltaCatalogProvider, Done, Script, ScriptSummary, SqlOptions, SqlResult, SqlSession};
 pub use table::DeltaTable;
 pub use table_spec::TableSpec;
 pub use transaction::{Transaction, TransactionOptions, TransactionResult};

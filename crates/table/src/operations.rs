@@ -15,7 +15,7 @@ use deltalakedb_log::commit::Committed;
 use deltalakedb_log::snapshot::At;
 use serde_json::Value;
 
-use crate::delta_rs::{Alter, Casts, Merge, Optimize, Restore, SchemaMode, TableSchema};
+use crate::delta_rs::{Alter, CastMode, Merge, Optimize, Restore, SchemaMode, TableSchema};
 use crate::table::DeltaTable;
 use crate::table_spec::TableSpec;
 use crate::write::{PendingWrite, Rows};
@@ -87,7 +87,7 @@ pub struct Write {
     /// The columns the table is partitioned by; another partitioning is refused, unless the columns are replaced, too.
     pub partition_by: Option<Vec<String>>,
     /// Which types of the rows are taken for those of the table.
-    pub casts: Casts,
+    pub casts: CastMode,
 }
 
 impl Write {
@@ -99,14 +99,14 @@ impl Write {
             replace_where: None,
             schema_mode: None,
             partition_by: None,
-            casts: Casts::Meaning,
+            casts: CastMode::Lossless,
         }
     }
 }
 
 /// What an operation came to.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Finished {
+pub struct OperationResult {
     /// The version it became; `None` when there was nothing to do.
     pub committed: Option<Committed>,
     /// What the operation says of itself, such as `num_deleted_rows`; null when it says nothing.
@@ -172,7 +172,7 @@ impl DeltaTable {
 
     /// Deletes the rows that satisfy a condition in SQL; all, without one. Only files in which there may be such rows
     /// are looked at.
-    pub async fn delete(&self, filter: Option<&str>, options: &WriteOptions) -> Result<Finished> {
+    pub async fn delete(&self, filter: Option<&str>, options: &WriteOptions) -> Result<OperationResult> {
         self.run(Operation::Delete { filter: filter.map(String::from) }, options).await
     }
 
@@ -185,7 +185,12 @@ impl DeltaTable {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn update(&self, set: &[(&str, &str)], filter: Option<&str>, options: &WriteOptions) -> Result<Finished> {
+    pub async fn update(
+        &self,
+        set: &[(&str, &str)],
+        filter: Option<&str>,
+        options: &WriteOptions,
+    ) -> Result<OperationResult> {
         let set = set.iter().map(|(column, value)| (column.to_string(), value.to_string())).collect();
         let (filter, safe_cast) = (filter.map(String::from), false);
         self.run(Operation::Update { set, filter, safe_cast }, options).await
@@ -203,32 +208,32 @@ impl DeltaTable {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn merge(&self, merge: Merge, rows: impl Into<Rows>, options: &WriteOptions) -> Result<Finished> {
+    pub async fn merge(&self, merge: Merge, rows: impl Into<Rows>, options: &WriteOptions) -> Result<OperationResult> {
         self.run(Operation::Merge(merge, rows.into()), options).await
     }
 
     /// Puts small files together, or lays rows out along columns. No row changes.
-    pub async fn optimize(&self, how: Optimize, options: &WriteOptions) -> Result<Finished> {
+    pub async fn optimize(&self, how: Optimize, options: &WriteOptions) -> Result<OperationResult> {
         self.run(Operation::Optimize(how), options).await
     }
 
     /// Makes the table what it was, in a new version.
-    pub async fn restore(&self, to: At, options: &WriteOptions) -> Result<Finished> {
+    pub async fn restore(&self, to: At, options: &WriteOptions) -> Result<OperationResult> {
         self.run(Operation::Restore(to.into()), options).await
     }
 
     /// Changes what the table is: its columns, properties, description.
-    pub async fn alter(&self, alter: Alter, options: &WriteOptions) -> Result<Finished> {
+    pub async fn alter(&self, alter: Alter, options: &WriteOptions) -> Result<OperationResult> {
         self.run(Operation::Alter(alter), options).await
     }
 
     /// Adds a condition in SQL that every row satisfies, those that are there included.
-    pub async fn constrain(&self, name: &str, condition: &str, options: &WriteOptions) -> Result<Finished> {
+    pub async fn constrain(&self, name: &str, condition: &str, options: &WriteOptions) -> Result<OperationResult> {
         self.run(Operation::Constrain(HashMap::from([(name.into(), condition.into())])), options).await
     }
 
     /// Sets properties, such as `delta.enableChangeDataFeed`.
-    pub async fn set_properties(&self, properties: &[(&str, &str)], options: &WriteOptions) -> Result<Finished> {
+    pub async fn set_properties(&self, properties: &[(&str, &str)], options: &WriteOptions) -> Result<OperationResult> {
         let properties: HashMap<_, _> = properties.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         self.alter(Alter::SetProperties { properties, unknown: false }, options).await
     }

@@ -25,7 +25,7 @@ use deltalakedb_log::snapshot::{At, Head, Snapshot};
 use deltalakedb_log::{Predicate, Result, TxnLogError, Version};
 use futures::{TryStreamExt, stream};
 
-use crate::delta_rs::{LogState, Texts, VirtualTable, floats, generated, register};
+use crate::delta_rs::{LogView, StringEncoding, VirtualTable, floats, generated, register};
 use crate::filter::predicate_of;
 use crate::statistics_request::statistics;
 use crate::table::DeltaTable;
@@ -35,24 +35,24 @@ use crate::table::DeltaTable;
 /// Opening it asks for no file. It answers what its log knows without them: how many rows there are in any session, and
 /// in those of this library also the bounds of columns, where the log has them exactly.
 #[derive(Clone)]
-pub struct HeldTable {
-    state: LogState,
+pub struct DeltaTableProvider {
+    state: LogView,
     /// What it is, with what a transaction staged.
     snapshot: Snapshot,
     schema: SchemaRef,
-    texts: Texts,
+    texts: StringEncoding,
     /// What scans looked for so far.
     looked_for: Arc<Mutex<Vec<Predicate>>>,
 }
 
-impl HeldTable {
+impl DeltaTableProvider {
     /// The table as it is at that point. Its texts come as views, which DataFusion computes with faster.
     pub async fn open(table: &DeltaTable, at: At) -> Result<Self> {
-        Self::of_state(table.held(at).await?, Texts::Views).await
+        Self::of_state(table.held(at).await?, StringEncoding::Utf8View).await
     }
 
     /// The table in a state of its log.
-    pub(crate) async fn of_state(state: LogState, texts: Texts) -> Result<Self> {
+    pub(crate) async fn of_state(state: LogView, texts: StringEncoding) -> Result<Self> {
         let empty = VirtualTable::without_files(&state).await?;
         let (snapshot, schema) = (empty.base().clone(), empty.provider(texts)?.schema());
         Ok(Self { state, snapshot, schema, texts, looked_for: Arc::default() })
@@ -121,12 +121,12 @@ impl HeldTable {
         let Some(statistics) = statistics else { return Ok(None) };
         self.look_for(&Predicate::Unknown);
         let rest = state.map(|state| (self.clone(), state.clone(), columns));
-        Ok(Some(Arc::new(KnownScan::new(schema, statistics, rest))))
+        Ok(Some(Arc::new(MetadataOnlyScanExec::new(schema, statistics, rest))))
     }
 }
 
 #[async_trait]
-impl TableProvider for HeldTable {
+impl TableProvider for DeltaTableProvider {
     fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
@@ -166,9 +166,9 @@ impl TableProvider for HeldTable {
     }
 }
 
-impl fmt::Debug for HeldTable {
+impl fmt::Debug for DeltaTableProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HeldTable")
+        f.debug_struct("DeltaTableProvider")
             .field("location", &self.state.location)
             .field("version", &self.version())
             .finish_non_exhaustive()
@@ -178,16 +178,20 @@ impl fmt::Debug for HeldTable {
 /// A scan of all rows of which everything that was asked is known. Executed it yields them all the same: a query may
 /// ask for more than its plan first showed.
 #[derive(Debug)]
-struct KnownScan {
+struct MetadataOnlyScanExec {
     schema: SchemaRef,
     statistics: Arc<Statistics>,
     /// Where the rows come from, if they have columns.
-    rows: Option<(HeldTable, SessionState, Vec<usize>)>,
+    rows: Option<(DeltaTableProvider, SessionState, Vec<usize>)>,
     properties: Arc<PlanProperties>,
 }
 
-impl KnownScan {
-    fn new(schema: SchemaRef, statistics: Statistics, rows: Option<(HeldTable, SessionState, Vec<usize>)>) -> Self {
+impl MetadataOnlyScanExec {
+    fn new(
+        schema: SchemaRef,
+        statistics: Statistics,
+        rows: Option<(DeltaTableProvider, SessionState, Vec<usize>)>,
+    ) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema.clone()),
             Partitioning::UnknownPartitioning(1),
@@ -198,15 +202,15 @@ impl KnownScan {
     }
 }
 
-impl DisplayAs for KnownScan {
+impl DisplayAs for MetadataOnlyScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KnownScan: rows={}", self.statistics.num_rows)
+        write!(f, "MetadataOnlyScanExec: rows={}", self.statistics.num_rows)
     }
 }
 
-impl ExecutionPlan for KnownScan {
+impl ExecutionPlan for MetadataOnlyScanExec {
     fn name(&self) -> &str {
-        "KnownScan"
+        "MetadataOnlyScanExec"
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {

@@ -11,10 +11,10 @@ use deltalakedb_log::snapshot::At;
 use deltalakedb_log::{Predicate, Result, TxnLogError};
 use futures::TryStreamExt;
 
-use crate::delta_rs::{LogState, Texts, session_context};
+use crate::delta_rs::{LogView, StringEncoding, session_context};
 use crate::error::Explain;
 use crate::filter::Filter;
-use crate::provider::HeldTable;
+use crate::provider::DeltaTableProvider;
 use crate::table::DeltaTable;
 
 /// What to read of a table.
@@ -50,9 +50,9 @@ impl DeltaTable {
 }
 
 /// Reads rows of a table in a state, and says which predicate chose its files.
-pub(crate) async fn scan(state: LogState, what: &Scan, table: &str) -> Result<(SendableRecordBatchStream, Predicate)> {
+pub(crate) async fn scan(state: LogView, what: &Scan, table: &str) -> Result<(SendableRecordBatchStream, Predicate)> {
     let session = session_context(&state.options.stores)?;
-    let held = HeldTable::of_state(state, Texts::Plain).await?;
+    let held = DeltaTableProvider::of_state(state, StringEncoding::Utf8).await?;
     let schema = held.schema();
     let filter = what.filter_sql.as_ref().map(|sql| Filter::parse(sql, &schema)).transpose()?;
     let predicate = filter.as_ref().map_or(Predicate::Unknown, Filter::predicate);

@@ -1,6 +1,6 @@
 //! What a log knows of all rows without looking at one: how many there are, and the bounds of columns.
 //!
-//! `SELECT count(*)`, `min(x)` and `max(x)` over a whole table need no data file. [`AskTheLog`] notices such a query and
+//! `SELECT count(*)`, `min(x)` and `max(x)` over a whole table need no data file. [`RequestExactStatistics`] notices such a query and
 //! asks the table's scan for just that, so a query that does not need it never pays for it. The answer is a scan with
 //! exact [`statistics`], out of which DataFusion's own rule `aggregate_statistics` makes the result.
 
@@ -19,11 +19,11 @@ use deltalakedb_log::{Result, TxnLogReader, TxnLogReaderExt, Version};
 
 /// Asks a scan for statistics where they are all that a query needs of it.
 #[derive(Debug)]
-pub(crate) struct AskTheLog;
+pub(crate) struct RequestExactStatistics;
 
-impl OptimizerRule for AskTheLog {
+impl OptimizerRule for RequestExactStatistics {
     fn name(&self) -> &str {
-        "ask_the_log"
+        "request_exact_statistics"
     }
 
     fn apply_order(&self) -> Option<ApplyOrder> {

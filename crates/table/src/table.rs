@@ -17,7 +17,7 @@ use deltalakedb_log::{
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 
-use crate::delta_rs::{LogState, VirtualTable};
+use crate::delta_rs::{LogView, VirtualTable};
 use crate::error::Explain;
 use crate::write_options::WriteOptions;
 
@@ -54,7 +54,7 @@ impl DeltaTable {
     /// `s3://bucket/orders`) is the table the catalog in `DELTALAKEDB_CATALOG` has there; with no such catalog, or none
     /// there in it, its log is its `_delta_log`.
     pub async fn open(uri: &str) -> Result<Self> {
-        if CatalogUri::is_one(uri) {
+        if CatalogUri::is_catalog_uri(uri) {
             return Self::open_in(connect(uri).await?, &table_of(uri)?).await;
         }
         let location = Location::parse(uri)?;
@@ -94,7 +94,7 @@ impl DeltaTable {
     /// A table whose data files are at `uri`, a place or a table of a catalog, and whose log is what `reader` reads. It
     /// can only be read.
     pub async fn open_with_reader(uri: &str, reader: Arc<dyn TxnLogReader>) -> Result<Self> {
-        let location = match CatalogUri::is_one(uri) {
+        let location = match CatalogUri::is_catalog_uri(uri) {
             true => require(connect(uri).await?.as_ref(), &table_of(uri)?).await?.location,
             false => Location::parse(uri)?,
         };
@@ -208,13 +208,13 @@ impl DeltaTable {
     }
 
     /// Its log at a version, for whoever only reads: they need to know neither applications nor domains.
-    pub(crate) async fn held(&self, at: At) -> Result<LogState> {
+    pub(crate) async fn held(&self, at: At) -> Result<LogView> {
         let reader = self.reader().await?;
         let head = match at {
             At::Latest => reader.head().await?,
             at => reader.snapshot(at).await?.head,
         };
-        Ok(LogState::of_head(&self.location, &self.stores, reader, head))
+        Ok(LogView::of_head(&self.location, &self.stores, reader, head))
     }
 }
 

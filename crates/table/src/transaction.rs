@@ -22,7 +22,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::create::{check_partitioning, check_place};
-use crate::delta_rs::{self, Captured, LogState, NewFiles, TableSchema, finish, named_paths};
+use crate::delta_rs::{self, LogView, NewFiles, StagedCommit, TableSchema, finish, named_paths};
 use crate::operations::{Operation, Staged, Write};
 use crate::scan::{Scan, scan};
 use crate::table_spec::TableSpec;
@@ -89,7 +89,7 @@ struct Member {
     owner: Option<TableOwner>,
     base: Base,
     /// The table with what each operation would commit on top.
-    state: LogState,
+    state: LogView,
     files: Vec<NewFiles>,
     reads: Reads,
     /// Whether the operations that changed rows told so in files of changes; `None` as long as there was none.
@@ -204,7 +204,7 @@ impl Transaction {
         self.make(new, async { refusal.or(delta_rs::create_with_data(create, rows).await) }).await
     }
 
-    async fn make(&self, new: NewTable, made: impl Future<Output = Result<Captured>>) -> TransactionResult<Value> {
+    async fn make(&self, new: NewTable, made: impl Future<Output = Result<StagedCommit>>) -> TransactionResult<Value> {
         let mut guard = self.open().await?;
         let members = guard.as_mut().ok_or(TxnLogTransactionError::Closed)?;
         check_place(self.catalog.as_ref(), &new, &self.options.write).await?;
@@ -212,10 +212,10 @@ impl Transaction {
             if let Some(taken) = new.taken_by(name, &member.state.location) {
                 return Err(taken.into());
             }
-            new.location.check_apart(name, &member.state.location)?;
+            new.location.check_no_overlap(name, &member.state.location)?;
         }
         self.check_room(members, &new.name)?;
-        let state = LogState::nothing_yet(&new.location, &self.options.write.stores).writing(&self.options.write);
+        let state = LogView::nothing_yet(&new.location, &self.options.write.stores).writing(&self.options.write);
         let name = new.name.clone();
         let id = TableId(self.options.write.clock.new_uuid());
         let mut member = Member::new(id, new.owner.clone(), Base::Create(new), state);
@@ -238,7 +238,7 @@ impl Transaction {
         if what.at != At::Latest {
             let then = state.reader.snapshot(what.at).await?;
             state =
-                LogState::at(&state.location, &state.options.stores, state.reader, then).writing(&self.options.write);
+                LogView::at(&state.location, &state.options.stores, state.reader, then).writing(&self.options.write);
         }
         let (rows, predicate) = scan(state, what, &format!("the table {name}")).await?;
         if what.at == At::Latest {
@@ -255,7 +255,7 @@ impl Transaction {
     }
 
     /// A table as this transaction sees it.
-    pub(crate) async fn state(&self, table: &TableName) -> TransactionResult<LogState> {
+    pub(crate) async fn state(&self, table: &TableName) -> TransactionResult<LogView> {
         let mut guard = self.open().await?;
         let members = guard.as_mut().ok_or(TxnLogTransactionError::Closed)?;
         Ok(self.member(members, table).await?.state.clone())
@@ -377,7 +377,7 @@ impl Transaction {
             self.check_room(members, name)?;
             let (version, reader) = (entry.current_version, self.catalog.reader(entry.id));
             let base = reader.snapshot(At::Version(version)).await?;
-            let state = LogState::at(&entry.location, &self.options.write.stores, reader, base);
+            let state = LogView::at(&entry.location, &self.options.write.stores, reader, base);
             let state = state.writing(&self.options.write);
             members.insert(name.clone(), Member::new(entry.id, entry.owner, Base::RebaseFrom(version), state));
         }
@@ -407,14 +407,14 @@ impl fmt::Debug for Transaction {
 }
 
 impl Member {
-    fn new(id: TableId, owner: Option<TableOwner>, base: Base, state: LogState) -> Self {
+    fn new(id: TableId, owner: Option<TableOwner>, base: Base, state: LogView) -> Self {
         let (files, reads, rewritten) = (Vec::new(), Reads::default(), HashSet::new());
         Self { id, owner, base, state, files, reads, in_changes: None, rewritten }
     }
 
     /// Puts what an operation did on top.
-    async fn take(&mut self, name: &TableName, captured: Captured, reads: Reads) -> TransactionResult<()> {
-        let Captured { actions, files, .. } = captured;
+    async fn take(&mut self, name: &TableName, captured: StagedCommit, reads: Reads) -> TransactionResult<()> {
+        let StagedCommit { actions, files, .. } = captured;
         if let Err(e) = self.put(name, actions) {
             files.remove().await;
             return Err(e.into());

@@ -81,7 +81,7 @@ impl DeltaTable {
         let now = catalog.now_ms().await?;
         let store = self.stores.open(&self.location, options.durability)?;
         let entry = require(catalog.as_ref(), &TableRef::Id(*id)).await?;
-        let mut needed = Needed::of(&entry, reader.as_ref(), &head, now.saturating_sub(millis(retain))).await?;
+        let mut needed = FileInventory::of(&entry, reader.as_ref(), &head, now.saturating_sub(millis(retain))).await?;
         needed.keep_for_clones(catalog.as_ref(), &self.location, now).await?;
         for version in &what.keep_versions {
             needed.keep_version(reader.as_ref(), *version).await?;
@@ -146,7 +146,7 @@ async fn remove(store: &dyn ObjectStore, files: Vec<(Path, u64)>) -> Result<()> 
 }
 
 /// The files of a table that somebody may still need.
-struct Needed {
+struct FileInventory {
     place: Place,
     /// By their decoded paths below the table.
     files: HashSet<Vec<u8>>,
@@ -156,7 +156,7 @@ struct Needed {
     before: (Version, Version),
 }
 
-impl Needed {
+impl FileInventory {
     /// Those of versions that were the newest at `cutoff_ms` or later, of the version that readers of `_delta_log` see,
     /// and of all later ones.
     async fn of(entry: &TableEntry, reader: &dyn TxnLogReader, head: &Snapshot, cutoff_ms: i64) -> Result<Self> {

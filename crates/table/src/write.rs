@@ -14,7 +14,7 @@ use deltalakedb_log::stores::Stores;
 use deltalakedb_log::{Catalog, Clock, ErrorKind, Result, TableId, TxnLogError, TxnLogTransactionError};
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::delta_rs::{Captured, Casts, Fit, NewFiles, SchemaMode, TableSchema};
+use crate::delta_rs::{CastMode, NewFiles, SchemaAdapter, SchemaMode, StagedCommit, TableSchema};
 use crate::error::query_error;
 use crate::hold::HeldVersion;
 use crate::write_options::{MAX_TIMEOUT, WriteOptions};
@@ -66,7 +66,7 @@ impl Rows {
         let fit = self.schema.as_deref().filter(|schema| holds_large_lists(schema.fields())).and_then(|schema| {
             // Columns that no table can have are refused by delta-rs.
             let columns = TableSchema::from_arrow(schema).and_then(|columns| columns.to_arrow()).ok()?;
-            Fit::new("a table", schema, &columns, Casts::Any).ok()
+            SchemaAdapter::new("a table", schema, &columns, CastMode::Any).ok()
         });
         match fit {
             None => {
@@ -90,11 +90,11 @@ impl Rows {
         table: &str,
         columns: &Schema,
         evolution: Option<SchemaMode>,
-        casts: Casts,
+        casts: CastMode,
     ) -> Result<(SendableRecordBatchStream, Refusal)> {
         let shaped = match evolution {
-            None => Fit::new,
-            Some(SchemaMode::Merge) => Fit::evolving,
+            None => SchemaAdapter::new,
+            Some(SchemaMode::Merge) => SchemaAdapter::evolving,
             Some(SchemaMode::Overwrite) => return Ok(self.in_delta_types()),
         };
         let fit = shaped(table, self.schema.as_deref().unwrap_or(columns), columns, casts)?;
@@ -170,7 +170,7 @@ pub struct PendingWrite {
 }
 
 impl PendingWrite {
-    pub(crate) fn new(captured: Captured, table: TableId, base: Base, options: &WriteOptions) -> Self {
+    pub(crate) fn new(captured: StagedCommit, table: TableId, base: Base, options: &WriteOptions) -> Self {
         let mut request = CommitRequest::new(table, options.clock.new_uuid(), base, captured.actions);
         options.sign(&mut request);
         Self { request, files: captured.files, began_at: options.clock.now_ms(), held: None }

@@ -7,7 +7,7 @@ use deltalakedb_log::action::{Add, Remove};
 use deltalakedb_log::commit::{self, NewTable};
 use deltalakedb_log::history::{files_without_base, next_of_base};
 use deltalakedb_log::references::folders;
-use deltalakedb_log::snapshot::{Changes, CommitSummary};
+use deltalakedb_log::snapshot::{CommitActions, CommitSummary};
 use deltalakedb_log::{
     AllowedPaths, BaseFiles, BaseState, Commit, FileKey, HistoryItem, HistoryItems, PlaceKey, Result, SetHash,
 };
@@ -79,8 +79,11 @@ impl Spooled {
 
 impl Gathered {
     fn new(base: BaseState, layout: &Layout) -> Result<Self> {
-        let changes =
-            Changes { metadata: Some(base.metadata.clone()), domains: base.domains.clone(), ..Changes::default() };
+        let changes = CommitActions {
+            metadata: Some(base.metadata.clone()),
+            domains: base.domains.clone(),
+            ..CommitActions::default()
+        };
         let layout = layout.after(&changes)?;
         let (live, removed) = (Spooled::new(), Spooled::new());
         Ok(Self { base, layout, live, removed, set_hash: SetHash::default(), folders: BTreeSet::new() })
@@ -120,13 +123,13 @@ impl Gathered {
             // What a base holds is as old as the history of the table here.
             group: None,
             body: base.body.as_deref().map(StoredBody::of).transpose()?,
-            changes: Changes {
+            changes: CommitActions {
                 protocol: Some(base.protocol),
                 metadata: Some(base.metadata),
                 txns: base.txns,
                 domains: base.domains,
-                cdcs: Changes::of(commit.actions()).cdcs,
-                ..Changes::default()
+                cdcs: CommitActions::of(commit.actions()).cdcs,
+                ..CommitActions::default()
             },
             layout: layout.clone(),
             files: Some(files),

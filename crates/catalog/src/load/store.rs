@@ -6,7 +6,7 @@ use std::sync::Arc;
 use deltalakedb_log::action::Add;
 use deltalakedb_log::commit::{self, Group, NewTable};
 use deltalakedb_log::references::folders;
-use deltalakedb_log::snapshot::Changes;
+use deltalakedb_log::snapshot::CommitActions;
 use deltalakedb_log::{
     CommitId, FileKey, Location, LoggedCommit, PlaceKey, Result, SetHash, TableId, TableName, TableOwner, TxnLogError,
     Version, check_owner,
@@ -17,9 +17,9 @@ use uuid::Uuid;
 
 use super::version::LoadedVersion;
 use crate::audit::audit;
-use crate::bounds::{OwnedSlots, Slots};
+use crate::bounds::{BoundsSlots, TableSlots};
 use crate::codec::{self, int};
-use crate::database::{CommitFailure, KEYS, Session, Value, Write, placeholders};
+use crate::database::{CommitFailure, DatabaseTransaction, KEYS, Value, WriteStatement, placeholders};
 use crate::references::NamedFolders;
 use crate::sql_catalog::{SqlCatalog, Writing};
 use crate::table_lookup::{find_any, owner};
@@ -207,7 +207,7 @@ pub(super) async fn store(
         values.push(version_values(table, &summary, time, body.as_ref(), hash));
         writes.extend(body.map(|body| body.insert(table, summary.version)));
     }
-    writes.push(Write::insert("dl_table_versions", &VERSION_COLUMNS, values));
+    writes.push(WriteStatement::insert("dl_table_versions", &VERSION_COLUMNS, values));
     let opt = |v: Option<Version>| v.map_or(Value::Null, int);
     let head_row = "UPDATE dl_tables SET base_version = coalesce(base_version, ?), \
                     current_version = coalesce(?, current_version), current_ts = coalesce(?, current_ts), \
@@ -221,9 +221,10 @@ pub(super) async fn store(
         opt(metadata),
         table.0.into(),
     ];
-    writes.push(Write::run(head_row, params));
+    writes.push(WriteStatement::run(head_row, params));
     if let Some(finish) = finish {
-        writes.push(Write::run("UPDATE dl_tables SET state = 'live' WHERE table_id = ?", vec![table.0.into()]));
+        writes
+            .push(WriteStatement::run("UPDATE dl_tables SET state = 'live' WHERE table_id = ?", vec![table.0.into()]));
         writes.push(mirror::follow(table, finish.published));
         writes.push(audit(catalog, now_ms, None, "IMPORT", table, head));
         // Last, since others who make tables in the namespace wait for it.
@@ -231,7 +232,7 @@ pub(super) async fn store(
     }
     let mut writes = joined(writes);
     if is_loading {
-        writes = writes.into_iter().map(Write::unseen).collect();
+        writes = writes.into_iter().map(WriteStatement::unseen).collect();
     }
     session_ref.write(writes).await?;
     check_complete(session_ref, table, new).await?;
@@ -239,7 +240,11 @@ pub(super) async fn store(
 }
 
 /// Those of these commit ids that are stored already. A log may hold one twice: the first counts.
-async fn known_ids(session: &mut dyn Session, table: TableId, ids: Vec<CommitId>) -> Result<HashSet<CommitId>> {
+async fn known_ids(
+    session: &mut dyn DatabaseTransaction,
+    table: TableId,
+    ids: Vec<CommitId>,
+) -> Result<HashSet<CommitId>> {
     let mut known = HashSet::new();
     for ids in ids.chunks(KEYS) {
         let sql = format!(
@@ -256,7 +261,7 @@ async fn known_ids(session: &mut dyn Session, table: TableId, ids: Vec<CommitId>
 }
 
 /// Refuses a name that another table has.
-async fn check_name_free(session: &mut dyn Session, new: &NewTable, own: TableId) -> Result<()> {
+async fn check_name_free(session: &mut dyn DatabaseTransaction, new: &NewTable, own: TableId) -> Result<()> {
     let sql = "SELECT location FROM dl_tables WHERE name_key = ? AND table_id <> ?";
     let Some(mut row) = session.query(sql, vec![new.name.to_string().into(), own.0.into()]).await?.pop() else {
         return Ok(());
@@ -266,11 +271,11 @@ async fn check_name_free(session: &mut dyn Session, new: &NewTable, own: TableId
 }
 
 /// Gives an unfinished load another name.
-fn rename(table: TableId, name: &TableName) -> Write {
+fn rename(table: TableId, name: &TableName) -> WriteStatement {
     let sql = "UPDATE dl_tables SET namespace = ?, name = ?, name_key = ? WHERE table_id = ? AND state = 'loading'";
     let params =
         vec![name.namespace.as_str().into(), name.name.as_str().into(), name.to_string().into(), table.0.into()];
-    Write::run(sql, params)
+    WriteStatement::run(sql, params)
 }
 
 /// The part of a table in a transaction over several.
@@ -282,7 +287,7 @@ pub(super) struct Part {
 }
 
 /// Refuses a part of a transaction of this catalog while another table that was there then lacks its own.
-pub(super) async fn check_whole(session: &mut dyn Session, catalog: Uuid, parts: Vec<Part>) -> Result<()> {
+pub(super) async fn check_whole(session: &mut dyn DatabaseTransaction, catalog: Uuid, parts: Vec<Part>) -> Result<()> {
     let catalog = catalog.to_string();
     for Part { name, version, ms, group } in parts.into_iter().filter(|part| part.group.catalog == catalog) {
         for other in group.participants.into_iter().filter(|other| *other != name) {
@@ -309,27 +314,29 @@ pub(super) async fn check_whole(session: &mut dyn Session, catalog: Uuid, parts:
 }
 
 /// The same writes, those into one table together: they are many small ones, one for each version.
-fn joined(writes: Vec<Write>) -> Vec<Write> {
-    let mut joined: Vec<Write> = Vec::new();
+fn joined(writes: Vec<WriteStatement>) -> Vec<WriteStatement> {
+    let mut joined: Vec<WriteStatement> = Vec::new();
     for write in writes {
-        let Write::Insert(more) = write else {
+        let WriteStatement::Insert(more) = write else {
             joined.push(write);
             continue;
         };
         let same = joined.iter_mut().find_map(|w| match w {
-            Write::Insert(insert) if insert.table == more.table && insert.columns == more.columns => Some(insert),
+            WriteStatement::Insert(insert) if insert.table == more.table && insert.columns == more.columns => {
+                Some(insert)
+            }
             _ => None,
         });
         match same {
             Some(insert) => insert.append(more),
-            None => joined.push(Write::Insert(more)),
+            None => joined.push(WriteStatement::Insert(more)),
         }
     }
     joined
 }
 
 /// Refuses a log that has no protocol or no metadata.
-async fn check_complete(session: &mut dyn Session, table: TableId, new: &NewTable) -> Result<()> {
+async fn check_complete(session: &mut dyn DatabaseTransaction, table: TableId, new: &NewTable) -> Result<()> {
     let sql = "SELECT protocol_version, metadata_version FROM dl_tables WHERE table_id = ?";
     let mut row = session.query(sql, vec![table.0.into()]).await?.pop();
     let mut has = || row.as_mut().map(|r| r.opt_int()).transpose().map(|v| v.flatten().is_some());
@@ -354,17 +361,17 @@ struct Stored {
     /// The time of the head, in milliseconds since 1970.
     newest_ms: Option<i64>,
     set_hash: SetHash,
-    slots: Slots,
+    slots: BoundsSlots,
 }
 
 impl Stored {
-    async fn find(session: &mut dyn Session, table: TableId, new: &NewTable) -> Result<Option<Self>> {
+    async fn find(session: &mut dyn DatabaseTransaction, table: TableId, new: &NewTable) -> Result<Option<Self>> {
         let sql = format!(
             "SELECT t.location, t.table_id, t.namespace, t.name, t.owner, t.state, t.current_version, t.current_ts, \
              v.set_hash, {} FROM dl_tables t \
              LEFT JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
              WHERE t.location_key = ? AND (t.state = 'loading' OR t.table_id = ?)",
-            Slots::subquery("t")
+            BoundsSlots::subquery("t")
         );
         let params = vec![new.location.key().as_str().into(), table.0.into()];
         let Some(mut row) = session.query(&sql, params).await?.pop() else { return Ok(None) };
@@ -380,12 +387,12 @@ impl Stored {
                 .ok_or_else(|| TxnLogError::corrupt(format!("the set hash of {} is not 32 bytes", new.name)))?,
             None => SetHash::default(),
         };
-        let slots = Slots::read(row.opt_text()?.as_deref())?;
+        let slots = BoundsSlots::read(row.opt_text()?.as_deref())?;
         Ok(Some(Self { table, name, owner, is_loading, head, newest_ms, set_hash, slots }))
     }
 
     fn nothing_yet(table: TableId, new: &NewTable) -> Self {
-        let (set_hash, slots) = (SetHash::default(), Slots::default());
+        let (set_hash, slots) = (SetHash::default(), BoundsSlots::default());
         Self {
             table,
             name: new.name.clone(),
@@ -412,7 +419,7 @@ struct FileRow {
     add: Arc<Add>,
     added: Version,
     removed: Option<Version>,
-    slots: Arc<OwnedSlots>,
+    slots: Arc<TableSlots>,
 }
 
 #[derive(Clone, Copy)]
@@ -433,7 +440,7 @@ impl Files {
     }
 
     /// Follows one commit; takes its adds.
-    fn follow(&mut self, version: Version, changes: &mut Changes, slots: &Arc<OwnedSlots>) {
+    fn follow(&mut self, version: Version, changes: &mut CommitActions, slots: &Arc<TableSlots>) {
         for (key, _) in &changes.removes {
             self.end(*key, version);
         }
@@ -452,7 +459,7 @@ impl Files {
         }
     }
 
-    fn store(mut self, table: TableId) -> Vec<Write> {
+    fn store(mut self, table: TableId) -> Vec<WriteStatement> {
         let mut writes: Vec<_> =
             self.ended.iter().flat_map(|(version, keys)| end_files(table, *version, keys)).collect();
         // Slots that are given on the way are unknown before.
@@ -468,7 +475,7 @@ impl Files {
         };
         // In the order of the keys, neighbours in the index come one after the other.
         self.rows.sort_unstable_by_key(|file| (file.key, file.added));
-        writes.push(Write::insert_lazy("dl_add_files", &columns, self.rows.into_iter().map(row)));
+        writes.push(WriteStatement::insert_lazy("dl_add_files", &columns, self.rows.into_iter().map(row)));
         writes
     }
 }

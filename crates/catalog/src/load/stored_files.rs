@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 
 use crate::codec::{self, int};
 use crate::copy::CHUNK_BYTES;
-use crate::database::{Row, Session, Value, Write};
+use crate::database::{DatabaseTransaction, Row, Value, WriteStatement};
 use crate::version_rows::remove_file_columns;
 
 /// The files of the state, as rows.
@@ -25,7 +25,12 @@ pub(super) struct StoredFiles {
 
 impl StoredFiles {
     /// Writes them as those of a version.
-    pub(super) async fn write(self, session: &mut dyn Session, table: TableId, version: Version) -> Result<()> {
+    pub(super) async fn write(
+        self,
+        session: &mut dyn DatabaseTransaction,
+        table: TableId,
+        version: Version,
+    ) -> Result<()> {
         let life = [table.0.into(), int(version), Value::Null];
         let columns = [&["table_id", "version", "removed_version"][..], &codec::file_columns()].concat();
         write(session, "dl_add_files", &columns, &life, self.live).await?;
@@ -36,7 +41,7 @@ impl StoredFiles {
 
 /// Writes rows, each behind the same first values; they may be fewer than the columns, which are null then.
 async fn write(
-    session: &mut dyn Session,
+    session: &mut dyn DatabaseTransaction,
     table: &'static str,
     columns: &[&'static str],
     first: &[Value],
@@ -46,7 +51,7 @@ async fn write(
     loop {
         let row = rows.try_next().await?;
         if !chunk.is_empty() && (bytes > CHUNK_BYTES || row.is_none()) {
-            let rows = Write::insert(table, &columns[..width], std::mem::take(&mut chunk));
+            let rows = WriteStatement::insert(table, &columns[..width], std::mem::take(&mut chunk));
             // A table begins with them.
             session.write(vec![rows.unseen()]).await?;
             bytes = 0;

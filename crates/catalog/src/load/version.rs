@@ -6,14 +6,14 @@ use bytes::Bytes;
 use deltalakedb_log::action::Metadata;
 use deltalakedb_log::commit::{self, Group, NewTable};
 use deltalakedb_log::schema::Schema;
-use deltalakedb_log::snapshot::{Changes, CommitSummary};
+use deltalakedb_log::snapshot::{CommitActions, CommitSummary};
 use deltalakedb_log::{
     Commit, CommitId, CommitTime, ErrorKind, FutureTimes, Location, LoggedCommit, Result, TableId, TxnLogError,
 };
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::stored_files::StoredFiles;
-use crate::bounds::{OwnedSlots, Slots};
+use crate::bounds::{BoundsSlots, TableSlots};
 use crate::codec::{self, METADATA_COLUMNS, qualified};
 use crate::database::Database;
 use crate::sql_catalog::SqlCatalog;
@@ -23,9 +23,9 @@ use crate::version_rows::StoredBody;
 #[derive(Clone, Default)]
 pub(super) struct Layout {
     metadata: Option<Arc<Metadata>>,
-    pub(super) slots: Arc<Slots>,
+    pub(super) slots: Arc<BoundsSlots>,
     /// The slots under the schema.
-    pub(super) owned: Arc<OwnedSlots>,
+    pub(super) owned: Arc<TableSlots>,
 }
 
 impl Layout {
@@ -35,7 +35,7 @@ impl Layout {
             "SELECT t.location, t.table_id, {}, {} FROM dl_tables t \
              JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version \
              WHERE t.location_key = ? AND (t.state = 'loading' OR t.table_id = ?)",
-            Slots::subquery("t"),
+            BoundsSlots::subquery("t"),
             qualified("m", &METADATA_COLUMNS)
         );
         let params = vec![new.location.key().as_str().into(), table.0.into()];
@@ -43,21 +43,21 @@ impl Layout {
         if !Location::stored(&row.text()?)?.is_place_of(&new.location) {
             return Ok((table, Self::default()));
         }
-        let (table, slots) = (TableId(row.uuid()?), Slots::read(row.opt_text()?.as_deref())?);
+        let (table, slots) = (TableId(row.uuid()?), BoundsSlots::read(row.opt_text()?.as_deref())?);
         let metadata = codec::read_metadata(&mut row)?;
         let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
         let owned = slots.owned(schema.into());
         Ok((table, Self { metadata: Some(metadata.into()), slots: slots.into(), owned: owned.into() }))
     }
 
-    pub(super) fn after(&self, changes: &Changes) -> Result<Self> {
+    pub(super) fn after(&self, changes: &CommitActions) -> Result<Self> {
         if changes.metadata.is_none() && changes.domains.is_empty() {
             return Ok(self.clone());
         }
         let metadata = changes.metadata.clone().map(Arc::new).or_else(|| self.metadata.clone());
         let Some(metadata) = metadata else { return Ok(self.clone()) };
         let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
-        let mut slots = Slots::clone(&self.slots);
+        let mut slots = BoundsSlots::clone(&self.slots);
         slots.assign(&schema, &metadata, &changes.domains);
         let owned = slots.owned(schema.into());
         Ok(Self { metadata: Some(metadata), slots: slots.into(), owned: owned.into() })
@@ -72,7 +72,7 @@ pub(super) struct Parsed {
     commit_id: Option<CommitId>,
     group: Option<Group>,
     body: Bytes,
-    pub(super) changes: Changes,
+    pub(super) changes: CommitActions,
     pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
@@ -80,7 +80,7 @@ impl Parsed {
     pub(super) fn of(c: LoggedCommit) -> Result<Self> {
         let commit = Commit::parse(c.body.clone(), &c.origin)?;
         let info = commit.info().cloned();
-        let changes = Changes::from_actions(commit.into_actions());
+        let changes = CommitActions::from_actions(commit.into_actions());
         let summary = CommitSummary::of(c.version, c.time.ms, info.as_ref(), &changes);
         let (commit_id, group) = (info.as_ref().and_then(commit::id_of), info.as_ref().and_then(Group::of));
         Ok(Self { summary, time: c.time, commit_id, group, body: c.body, changes, room: None })
@@ -110,7 +110,7 @@ pub(super) struct LoadedVersion {
     pub(super) commit_id: Option<CommitId>,
     pub(super) group: Option<Group>,
     pub(super) body: Option<StoredBody>,
-    pub(super) changes: Changes,
+    pub(super) changes: CommitActions,
     /// Files that are not in `changes`, where history begins with them.
     pub(super) files: Option<StoredFiles>,
     pub(super) layout: Layout,

@@ -12,10 +12,10 @@ use deltalakedb_log::{
     Version,
 };
 
-use crate::bounds::Slots;
+use crate::bounds::BoundsSlots;
 use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int, qualified};
 use crate::conflict;
-use crate::database::{KEYS, Row, Session, Value, Write};
+use crate::database::{DatabaseTransaction, KEYS, Row, Value, WriteStatement};
 use crate::table_lookup::{mirror_state, owner};
 use crate::version_rows::file_key;
 
@@ -27,7 +27,7 @@ pub(super) struct LockedHead {
     /// The oldest retained version.
     pub(super) oldest: Version,
     pub(super) state: TableState,
-    pub(super) slots: Slots,
+    pub(super) slots: BoundsSlots,
     /// The newest version that is stored, and those that changed the protocol and the metadata last.
     pub(super) stored: Option<Version>,
     changed: [Option<Version>; 2],
@@ -52,7 +52,7 @@ impl LockedHead {
             mirror: MirrorState::Following,
             oldest: 0,
             state: TableState::Live,
-            slots: Slots::default(),
+            slots: BoundsSlots::default(),
             stored: None,
             changed: [None; 2],
             new: Vec::new(),
@@ -63,7 +63,7 @@ impl LockedHead {
     /// The first commit after the base that the request conflicts with: one that is stored, or one of the batch.
     pub(super) async fn conflict(
         &mut self,
-        session: &mut dyn Session,
+        session: &mut dyn DatabaseTransaction,
         request: &CommitRequest,
         base: Version,
     ) -> Result<Option<WinningCommit>> {
@@ -129,7 +129,7 @@ impl LockedHead {
 
     /// Moves the stored head to where the batch brings it, by compare-and-set: were the lock ever not one, no commit would
     /// be lost silently.
-    pub(super) fn moved(&self, table: TableId) -> Write {
+    pub(super) fn moved(&self, table: TableId) -> WriteStatement {
         let sql = "UPDATE dl_tables SET current_version = ?, current_ts = ?, base_version = coalesce(base_version, ?), \
                    protocol_version = ?, metadata_version = ? \
                    WHERE table_id = ? AND coalesce(current_version, -1) = ?";
@@ -144,13 +144,13 @@ impl LockedHead {
             table.0.into(),
             self.stored.map_or(Value::Int(-1), int),
         ];
-        Write::run(sql, params)
+        WriteStatement::run(sql, params)
     }
 }
 
 /// The heads of the tables, and which of the requests are committed already.
 pub(super) async fn lock_heads(
-    session: &mut dyn Session,
+    session: &mut dyn DatabaseTransaction,
     requests: &[&CommitRequest],
 ) -> Result<(HashMap<TableId, LockedHead>, CommitsById)> {
     // Of each table one request comes with its head; of the others only the commit ids are left to look up.
@@ -172,7 +172,7 @@ pub(super) async fn lock_heads(
          LEFT JOIN dl_commit_ids c ON c.table_id = own.table_id AND c.commit_id = own.commit_id \
          WHERE t.table_id = own.table_id AND t.state <> 'loading'",
         vec!["(?, ?)"; first.len()].join(", "),
-        Slots::subquery("t"),
+        BoundsSlots::subquery("t"),
         qualified("p", &PROTOCOL_COLUMNS),
         qualified("m", &METADATA_COLUMNS),
     );
@@ -224,7 +224,7 @@ fn locked_head(mut row: Row, known: &mut CommitsById) -> Result<(TableId, Locked
     if let (Some(version), Some(timestamp)) = (row.opt_version()?, row.opt_int()?) {
         known.insert((table, id), Committed { table, version, timestamp, leap: None });
     }
-    let slots = Slots::read(row.opt_text()?.as_deref())?;
+    let slots = BoundsSlots::read(row.opt_text()?.as_deref())?;
     let current = Current {
         name,
         owner,
@@ -243,7 +243,7 @@ fn locked_head(mut row: Row, known: &mut CommitsById) -> Result<(TableId, Locked
 
 /// The first version whose time is ahead of the catalog's clock, where the newest is.
 pub(super) async fn leap(
-    session: &mut dyn Session,
+    session: &mut dyn DatabaseTransaction,
     table: TableId,
     newest_ms: i64,
     now_ms: i64,
@@ -260,7 +260,7 @@ pub(super) async fn leap(
 
 /// The live files at the paths that the requests touch.
 pub(super) async fn live_files(
-    session: &mut dyn Session,
+    session: &mut dyn DatabaseTransaction,
     requests: &[&CommitRequest],
 ) -> Result<Vec<(TableId, FileKey, Add)>> {
     let stored = requests.iter().filter(|request| !matches!(request.base, Base::Create(_)));
@@ -283,6 +283,9 @@ pub(super) async fn live_files(
 }
 
 /// Which of the requests are committed, asked by a session that has their locks.
-pub(crate) async fn committed(session: &mut dyn Session, requests: &[&CommitRequest]) -> Result<CommitsById> {
+pub(crate) async fn committed(
+    session: &mut dyn DatabaseTransaction,
+    requests: &[&CommitRequest],
+) -> Result<CommitsById> {
     Ok(lock_heads(session, requests).await?.1)
 }

@@ -8,7 +8,7 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgSslMode};
 
 use super::errors::failed;
-use crate::uri::PostgresPlace;
+use crate::uri::PostgresBackend;
 
 /// How long a server that is gone may take to come back before a call fails.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
@@ -57,7 +57,7 @@ impl Probe {
     }
 }
 
-pub(super) fn options(place: &PostgresPlace) -> sqlx::Result<PgConnectOptions> {
+pub(super) fn options(place: &PostgresBackend) -> sqlx::Result<PgConnectOptions> {
     // Through a URL, so that what it does not say is looked for where libpq looks.
     let mut url = url::Url::parse("postgres://").map_err(sqlx::Error::config)?;
     let port = place.port.map(|port| port.to_string());
@@ -121,7 +121,7 @@ mod tests {
     fn a_server_on_another_machine_is_not_spoken_to_in_clear_unless_told_so() {
         let check = |host: &str, told: Option<&str>, expected: PgSslMode| {
             let sslmode = told.map(String::from);
-            let place = PostgresPlace { host: Some(host.into()), sslmode, ..PostgresPlace::default() };
+            let place = PostgresBackend { host: Some(host.into()), sslmode, ..PostgresBackend::default() };
             let mode = options(&place).unwrap().get_ssl_mode();
             assert_eq!(format!("{mode:?}"), format!("{expected:?}"), "{host} {told:?}");
         };

@@ -14,12 +14,12 @@ use super::connect::PATIENCE;
 use super::errors::{failed, is_gone, sqlstate};
 use super::literals::{MAX_BYTES, spelled};
 use super::locks::LOCK_TIMEOUT;
-use crate::database::{CommitFailure, Insert, Row, Session, Value, Write, placeholders};
+use crate::database::{CommitFailure, DatabaseTransaction, Insert, Row, Value, WriteStatement, placeholders};
 
 /// From so many rows on, they go in bulk.
 const BULK_ROWS: usize = 200;
 
-pub(super) struct PostgresSession {
+pub(super) struct PostgresTransaction {
     pub(super) uri: String,
     pub(super) schema: String,
     /// `None` once it is over.
@@ -29,7 +29,7 @@ pub(super) struct PostgresSession {
     pub(super) turns: Vec<OwnedSemaphorePermit>,
 }
 
-impl Drop for PostgresSession {
+impl Drop for PostgresTransaction {
     /// Whatever it was left in, it goes back to the pool without a transaction, or not at all. sqlx's own transactions
     /// begin to exist when BEGIN has succeeded, which is too late for one that waits for a lock.
     fn drop(&mut self) {
@@ -50,7 +50,7 @@ impl Drop for PostgresSession {
 }
 
 #[async_trait]
-impl Session for PostgresSession {
+impl DatabaseTransaction for PostgresTransaction {
     async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
         let sql = spelled(&self.schema, sql, &params)?;
         let rows = match self.connection() {
@@ -86,16 +86,16 @@ impl Session for PostgresSession {
         self.run(sql).await.map(drop)
     }
 
-    async fn write(&mut self, writes: Vec<Write>) -> Result<u64> {
+    async fn write(&mut self, writes: Vec<WriteStatement>) -> Result<u64> {
         let (mut changed, mut together) = (0, String::new());
         for write in writes {
             match write {
-                Write::Insert(insert) if insert.count == 0 => continue,
-                Write::Insert(insert) if insert.count >= BULK_ROWS => {
+                WriteStatement::Insert(insert) if insert.count == 0 => continue,
+                WriteStatement::Insert(insert) if insert.count >= BULK_ROWS => {
                     changed += self.run(std::mem::take(&mut together)).await?;
                     changed += self.insert(insert).await?;
                 }
-                Write::Insert(mut insert) => {
+                WriteStatement::Insert(mut insert) => {
                     let rows = insert.take_rows()?;
                     if bytes_of(&rows) > MAX_BYTES {
                         changed += self.run(std::mem::take(&mut together)).await?;
@@ -108,7 +108,7 @@ impl Session for PostgresSession {
                     together.push_str(&spelled(&self.schema, &sql, &rows.concat())?);
                     together.push_str("; ");
                 }
-                Write::Run(sql, params) => {
+                WriteStatement::Run(sql, params) => {
                     together.push_str(&spelled(&self.schema, &sql, &params)?);
                     together.push_str("; ");
                 }
@@ -136,7 +136,7 @@ impl Session for PostgresSession {
     }
 }
 
-impl PostgresSession {
+impl PostgresTransaction {
     pub(super) fn connection(&mut self) -> sqlx::Result<&mut PgConnection> {
         self.connection.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
     }

@@ -7,10 +7,10 @@ use deltalakedb_log::{Action, Catalog, ErrorKind, Location, Result, SeededClock,
 use uuid::Uuid;
 
 use super::{Backfill, MIGRATIONS, Migration, fill_some, migrate_with};
-use crate::database::{Database, Write};
+use crate::database::{Database, WriteStatement};
 use crate::tests::connect_to;
 use crate::tests::databases::databases;
-use crate::uri::{CatalogUri, Place};
+use crate::uri::{Backend, CatalogUri};
 use crate::{ConnectOptions, SqlCatalog, schema};
 
 const DOCUMENT: &str = include_str!("../../../../docs/schema.md");
@@ -21,7 +21,7 @@ type Columns = BTreeMap<String, String>;
 #[tokio::test]
 async fn every_column_is_documented() {
     let dir = tempfile::tempdir().unwrap();
-    let uri = CatalogUri { place: Place::Sqlite(dir.path().join("c.db")), table: None };
+    let uri = CatalogUri { place: Backend::Sqlite(dir.path().join("c.db")), table: None };
     let clock = Arc::new(SeededClock::new(1_700_000_000_000, 1));
     let catalog = SqlCatalog::connect(&uri, ConnectOptions { clock, ..Default::default() }).await.unwrap();
     let sql = "SELECT t.name || '.' || c.name, lower(c.type), c.\"notnull\" \
@@ -104,7 +104,7 @@ async fn an_older_catalog_is_refused_until_it_is_asked_to_change() {
         SqlCatalog::connect(&uri, options.clone()).await.unwrap();
         let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
         let sql = "UPDATE dl_catalog SET schema_version = 99, min_reader = 99, min_writer = 99";
-        session.write(vec![Write::run(sql, vec![])]).await.unwrap();
+        session.write(vec![WriteStatement::run(sql, vec![])]).await.unwrap();
         session.commit().await.unwrap();
         for create in [false, true] {
             let refused = schema::migrate(catalog.db.as_ref(), options.clock.as_ref(), create).await.unwrap_err();
@@ -143,7 +143,11 @@ async fn what_a_migration_left_is_filled_after_it_a_few_rows_at_a_time() {
         super::apply(db, &clock, NEWER).await.unwrap();
         assert!(fill_some(db, &clock, 2, FILL).await.unwrap(), "{database:?}");
         let mut killed = db.migrate().await.unwrap();
-        assert_eq!(killed.write(vec![Write::run(FILL.sql, vec![FILL.rows.into()])]).await.unwrap(), 2, "{database:?}");
+        assert_eq!(
+            killed.write(vec![WriteStatement::run(FILL.sql, vec![FILL.rows.into()])]).await.unwrap(),
+            2,
+            "{database:?}"
+        );
         drop(killed);
         let filled = comments(db).await.iter().flatten().count();
         assert_eq!((filled, done().await), (2, None), "{database:?}");
@@ -198,13 +202,13 @@ async fn a_catalog_made_with_another_text_of_a_migration_is_refused() {
         newer(db, true).await.unwrap();
         schema::migrate(db, &clock, false).await.unwrap();
         let (mut session, _) = db.write(&[], "SELECT 1").await.unwrap();
-        session.write(vec![Write::run("DELETE FROM dl_migrations WHERE number = 1", vec![])]).await.unwrap();
+        session.write(vec![WriteStatement::run("DELETE FROM dl_migrations WHERE number = 1", vec![])]).await.unwrap();
         session.commit().await.unwrap();
         for gone in ["DELETE FROM dl_migrations", "DROP TABLE dl_migrations"] {
             let refused = schema::migrate(db, &clock, true).await.unwrap_err();
             assert!(refused.to_string().contains("migration 1 (0001_log)"), "{database:?}: {refused}");
             let (mut session, _) = db.write(&[], "SELECT 1").await.unwrap();
-            session.write(vec![Write::run(gone, vec![])]).await.unwrap();
+            session.write(vec![WriteStatement::run(gone, vec![])]).await.unwrap();
             session.commit().await.unwrap();
         }
         let refused = schema::migrate(db, &clock, true).await.unwrap_err();

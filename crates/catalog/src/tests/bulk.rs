@@ -30,7 +30,7 @@ async fn rows_are_the_same_however_many_go_at_once() {
             };
             let rows: Vec<_> = (0..count).map(row).collect();
             let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
-            let insert = Write::insert("dl_cdc_files", &COLUMNS, rows.clone());
+            let insert = WriteStatement::insert("dl_cdc_files", &COLUMNS, rows.clone());
             let insert = if is_unseen { insert.unseen() } else { insert };
             let written = session.write(vec![insert]).await.unwrap();
             session.commit().await.unwrap();
@@ -44,7 +44,7 @@ async fn rows_are_the_same_however_many_go_at_once() {
         let row = |n: i64| vec![table.0.into(), Value::Blob(vec![1]), n.into(), n.into(), Value::Null, long(n)];
         let rows: Vec<_> = (0..300).map(row).collect();
         let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
-        session.write(vec![Write::insert("dl_txn_actions", &columns, rows.clone())]).await.unwrap();
+        session.write(vec![WriteStatement::insert("dl_txn_actions", &columns, rows.clone())]).await.unwrap();
         session.commit().await.unwrap();
         let sql = format!("SELECT {} FROM dl_txn_actions WHERE table_id = ? ORDER BY version", columns.join(", "));
         let found = catalog.db.query(&sql, vec![table.0.into()]).await.unwrap();

@@ -129,7 +129,7 @@ async fn fill(kind: Kind, catalog: &SqlCatalog, table: TableId, others: &[TableI
     let body = "{\"commitInfo\":{\"operation\":\"WRITE\",\"isBlindAppend\":true}}\n";
     let body = compress(body.as_bytes()).unwrap();
     let mut writes = vec![
-        Write::run(
+        WriteStatement::run(
             format!(
                 "INSERT INTO dl_table_versions (table_id, version, committed_at, time_source, operation, body_bytes, \
                  files_added, files_removed, bytes_added, bytes_removed, set_hash) {} \
@@ -139,28 +139,28 @@ async fn fill(kind: Kind, catalog: &SqlCatalog, table: TableId, others: &[TableI
             ),
             vec![id_of(table), Value::Blob(vec![0; 32])],
         ),
-        Write::run(
+        WriteStatement::run(
             format!(
                 "INSERT INTO dl_commit_bodies (table_id, version, body) {} SELECT ?, n, ? FROM s",
                 series(versions)
             ),
             vec![id_of(table), Value::Blob(body)],
         ),
-        Write::run(
+        WriteStatement::run(
             format!(
                 "INSERT INTO dl_commit_ids (table_id, commit_id, version, committed_at) {} SELECT ?, {id}, n, {T0} + 1000 * n FROM s",
                 series(versions)
             ),
             vec![id_of(table)],
         ),
-        Write::run(
+        WriteStatement::run(
             format!(
                 "INSERT INTO dl_txn_actions (table_id, app_id, version, app_version) {} SELECT ?, ?, n, n FROM s",
                 series(versions)
             ),
             vec![id_of(table), json("app")],
         ),
-        Write::run(
+        WriteStatement::run(
             format!(
                 "INSERT INTO dl_domain_metadata (table_id, domain, version, configuration, removed) {} \
                  SELECT ?, ?, n, ?, 0 FROM s",
@@ -168,7 +168,7 @@ async fn fill(kind: Kind, catalog: &SqlCatalog, table: TableId, others: &[TableI
             ),
             vec![id_of(table), json("domain"), json("{}")],
         ),
-        Write::run(
+        WriteStatement::run(
             format!(
                 "INSERT INTO dl_add_files (table_id, file_key, version, removed_version, path_key, path, size_bytes, \
                  partition_values, stats, num_records, data_change, modification_time, min_0, max_0, spread_0, min_1, \
@@ -178,7 +178,7 @@ async fn fill(kind: Kind, catalog: &SqlCatalog, table: TableId, others: &[TableI
             ),
             vec![id_of(table), json("{\"day\":\"a\"}"), json("{\"numRecords\":10}"), json("a"), json("a")],
         ),
-        Write::run(
+        WriteStatement::run(
             format!(
                 "INSERT INTO dl_remove_files (table_id, version, file_key, path, deletion_timestamp, data_change, \
                  size_bytes, remove_json) SELECT table_id, removed_version, file_key, path, \
@@ -187,7 +187,7 @@ async fn fill(kind: Kind, catalog: &SqlCatalog, table: TableId, others: &[TableI
             ),
             vec![json("{\"path\":\"p\",\"deletionTimestamp\":1,\"dataChange\":true}"), id_of(table)],
         ),
-        Write::run(
+        WriteStatement::run(
             format!(
                 "UPDATE dl_tables SET current_version = {versions}, current_ts = {T0} + 1000 * {versions} WHERE table_id = ?"
             ),
@@ -199,18 +199,18 @@ async fn fill(kind: Kind, catalog: &SqlCatalog, table: TableId, others: &[TableI
         "INSERT INTO dl_holds (hold_id, table_id, version, held_until, holder) {} SELECT {key}, ?, 0, n, 'bob' FROM s",
         series(versions)
     );
-    writes.push(Write::run(holds, vec![id_of(others[0])]));
+    writes.push(WriteStatement::run(holds, vec![id_of(others[0])]));
     let folders = format!(
         "INSERT INTO dl_references (table_id, folder) {} SELECT ?, 'file:///far/' || CAST(n AS text) || '/' FROM s",
         series(versions)
     );
-    writes.push(Write::run(folders, vec![id_of(others[0])]));
+    writes.push(WriteStatement::run(folders, vec![id_of(others[0])]));
     for other in others {
         let sql = format!(
             "INSERT INTO dl_commit_ids (table_id, commit_id, version, committed_at) {} SELECT ?, {id}, n, {T0} + 1000 * n FROM s",
             series(OTHER_IDS.min(versions))
         );
-        writes.push(Write::run(sql, vec![id_of(*other)]));
+        writes.push(WriteStatement::run(sql, vec![id_of(*other)]));
     }
     let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
     for write in writes {
@@ -240,7 +240,7 @@ async fn fill_files(kind: Kind, catalog: &SqlCatalog, table: TableId, files: i64
     let json = |text: &str| Value::Blob(text.as_bytes().to_vec());
     let params = vec![table.0.into(), json("{\"day\":\"a\"}"), json("{\"numRecords\":10}"), json("a"), json("a")];
     let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
-    session.write(vec![Write::run(sql, params)]).await.unwrap();
+    session.write(vec![WriteStatement::run(sql, params)]).await.unwrap();
     session.commit().await.unwrap();
 }
 

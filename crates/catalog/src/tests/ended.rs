@@ -201,7 +201,7 @@ async fn a_copy_takes_a_new_table_in_the_place_of_one_that_was_removed() {
             // A copy, or a removal in it, may have been interrupted.
             let sql = "UPDATE dl_tables SET state = ? WHERE table_id = ?";
             let mut session = copy.write(&[old]).await.unwrap();
-            session.write(vec![Write::run(sql, vec![was.into(), old.0.into()])]).await.unwrap();
+            session.write(vec![WriteStatement::run(sql, vec![was.into(), old.0.into()])]).await.unwrap();
             session.commit().await.unwrap();
             drop_unpublished(&source, old).await;
             clock.advance(COMMIT_IDS_MS);

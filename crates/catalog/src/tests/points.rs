@@ -40,7 +40,7 @@ pub(super) async fn with_others(kind: Kind, dir: &std::path::Path, others: i64) 
         ),
     ] {
         let params = if sql.contains('?') { vec![Value::Blob(vec![0; 32])] } else { vec![] };
-        session.write(vec![Write::run(sql, params)]).await.unwrap();
+        session.write(vec![WriteStatement::run(sql, params)]).await.unwrap();
     }
     session.commit().await.unwrap();
     catalog.db.analyze().await.unwrap();

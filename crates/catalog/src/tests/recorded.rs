@@ -69,8 +69,8 @@ impl Record {
         self.0.trips.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn session(&self, inner: Box<dyn Session>) -> Box<dyn Session> {
-        Box::new(RecordedSession { inner, record: self.clone() })
+    fn session(&self, inner: Box<dyn DatabaseTransaction>) -> Box<dyn DatabaseTransaction> {
+        Box::new(RecordedTransaction { inner, record: self.clone() })
     }
 }
 
@@ -80,8 +80,8 @@ struct Recorded {
     record: Record,
 }
 
-struct RecordedSession {
-    inner: Box<dyn Session>,
+struct RecordedTransaction {
+    inner: Box<dyn DatabaseTransaction>,
     record: Record,
 }
 
@@ -90,10 +90,10 @@ impl Database for Recorded {
     fn describe(&self) -> String {
         self.inner.describe()
     }
-    async fn read(&self) -> Result<Box<dyn Session>> {
+    async fn read(&self) -> Result<Box<dyn DatabaseTransaction>> {
         Ok(self.record.session(self.inner.read().await?))
     }
-    async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+    async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
         if !heads.is_empty() && self.describe().contains("postgres") {
             let sql = format!(
                 "SELECT 1 FROM dl_tables WHERE table_id IN ({}) ORDER BY table_id FOR UPDATE",
@@ -104,7 +104,7 @@ impl Database for Recorded {
         let (session, rows) = self.inner.write(heads, first).await?;
         Ok((self.record.session(session), rows))
     }
-    async fn note(&self, table: TableId, first: &str) -> Result<(Box<dyn Session>, Vec<Row>)> {
+    async fn note(&self, table: TableId, first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
         let (session, rows) = self.inner.note(table, first).await?;
         Ok((self.record.session(session), rows))
     }
@@ -136,7 +136,7 @@ impl Database for Recorded {
     async fn has_table(&self, name: &str) -> Result<bool> {
         self.inner.has_table(name).await
     }
-    async fn migrate(&self) -> Result<Box<dyn Session>> {
+    async fn migrate(&self) -> Result<Box<dyn DatabaseTransaction>> {
         self.inner.migrate().await
     }
     fn migration(&self, sql: &str) -> String {
@@ -160,7 +160,7 @@ impl Database for Recorded {
 }
 
 #[async_trait]
-impl Session for RecordedSession {
+impl DatabaseTransaction for RecordedTransaction {
     async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
         self.record.note(sql, &params);
         self.record.trip();
@@ -171,15 +171,14 @@ impl Session for RecordedSession {
         self.record.trip();
         self.inner.rows(sql, params)
     }
-    async fn write(&mut self, writes: Vec<Write>) -> Result<u64> {
+    async fn write(&mut self, writes: Vec<WriteStatement>) -> Result<u64> {
         for write in &writes {
-            if let Write::Run(sql, params) = write {
+            if let WriteStatement::Run(sql, params) = write {
                 self.record.note(sql, params);
             }
         }
         self.record.trip();
-        let is_batch =
-            |write: &Write| matches!(write, Write::Insert(i) if i.table == "dl_table_versions" && i.count > 1);
+        let is_batch = |write: &WriteStatement| matches!(write, WriteStatement::Insert(i) if i.table == "dl_table_versions" && i.count > 1);
         if *self.record.lose() == Lose::Batches && writes.iter().any(is_batch) {
             return Err(deltalakedb_log::TxnLogError::new(ErrorKind::Internal, "the statement is too long"));
         }

@@ -58,7 +58,7 @@ async fn a_stored_location_is_neither_followed_nor_judged() {
     let store = async |text: &str| {
         let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
         let sql = "UPDATE dl_tables SET location = ?, location_key = ?";
-        session.write(vec![Write::run(sql, vec![text.into(), text.into()])]).await.unwrap();
+        session.write(vec![WriteStatement::run(sql, vec![text.into(), text.into()])]).await.unwrap();
         session.commit().await.unwrap();
     };
     // The folder was moved, and a link to its new place is where it was.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use deltalakedb_log::Committer;
 use deltalakedb_log::{
-    CatalogNamespaces, TableLifecycle, TableName, TablePage, TableRef, TableState, check_apart, require,
+    CatalogNamespaces, TableLifecycle, TableName, TablePage, TableRef, TableState, check_no_overlap, require,
 };
 
 use super::costs::{allowance, longer, series};
@@ -49,9 +49,9 @@ async fn ask(catalog: &SqlCatalog, question: &str) {
             let error = require(catalog, &by_name("otter5")).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
         }
-        "a free place" => check_apart(catalog, &place("/nowhere/free")).await.unwrap(),
-        "a place inside" => _ = check_apart(catalog, &place("/nowhere/other5/x")).await.unwrap_err(),
-        "a place around" => _ = check_apart(catalog, &place("/nowhere")).await.unwrap_err(),
+        "a free place" => check_no_overlap(catalog, &place("/nowhere/free")).await.unwrap(),
+        "a place inside" => _ = check_no_overlap(catalog, &place("/nowhere/other5/x")).await.unwrap_err(),
+        "a place around" => _ = check_no_overlap(catalog, &place("/nowhere")).await.unwrap_err(),
         "a log that was moved" => assert_eq!(catalog.tables_with_metadata("id 5").await.unwrap().len(), 1),
         "create" => {
             let id = TableId(Uuid::from_u128(77));
@@ -124,7 +124,7 @@ async fn with_dropped(kind: Kind, catalog: &SqlCatalog, others: i64) {
             }
         ),
     ] {
-        session.write(vec![Write::run(sql, vec![])]).await.unwrap();
+        session.write(vec![WriteStatement::run(sql, vec![])]).await.unwrap();
     }
     session.commit().await.unwrap();
     catalog.db.analyze().await.unwrap();

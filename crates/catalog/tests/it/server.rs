@@ -16,7 +16,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deltalakedb_catalog::{CatalogUri, ConnectOptions, Place, PostgresPlace, SqlCatalog};
+use deltalakedb_catalog::{Backend, CatalogUri, ConnectOptions, PostgresBackend, SqlCatalog};
 use deltalakedb_log::commit::{Base, Committed, NewTable};
 use deltalakedb_log::conformance::{self, actions};
 use deltalakedb_log::{Action, Catalog, Commit, CommitRequest, Location, TableId, TableRef};
@@ -164,16 +164,16 @@ fn port(said: &str) -> u16 {
     said.trim().parse().unwrap()
 }
 
-fn place(uri: &str) -> PostgresPlace {
-    let Place::Postgres(place) = CatalogUri::parse(uri).unwrap().place else { panic!("{uri} is in no server") };
+fn place(uri: &str) -> PostgresBackend {
+    let Backend::Postgres(place) = CatalogUri::parse(uri).unwrap().place else { panic!("{uri} is in no server") };
     place
 }
 
 /// The catalog at another place in the same way: another port, another database, another user.
-fn changed(uri: &str, change: impl FnOnce(&mut PostgresPlace)) -> String {
+fn changed(uri: &str, change: impl FnOnce(&mut PostgresBackend)) -> String {
     let mut place = place(uri);
     change(&mut place);
-    CatalogUri { place: Place::Postgres(place), table: None }.to_string()
+    CatalogUri { place: Backend::Postgres(place), table: None }.to_string()
 }
 
 /// A connection of the test's own.

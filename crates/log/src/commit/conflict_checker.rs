@@ -8,7 +8,7 @@ use crate::conflict::{ConflictKind, WinningCommit};
 use crate::error::Result;
 use crate::path::{FileKey, PathKey};
 use crate::schema::Schema;
-use crate::snapshot::Changes;
+use crate::snapshot::CommitActions;
 
 /// Judges the commits after a request's base and finds the first it conflicts with. It is shown them one by one, oldest
 /// first, so that nobody needs to hold them all, and says beforehand which of them it need not see.
@@ -92,7 +92,7 @@ impl<'a> ConflictChecker<'a> {
     }
 
     /// Whether a commit with these changes has to be [checked](Self::check).
-    pub fn may_conflict(&self, changes: &Changes) -> bool {
+    pub fn may_conflict(&self, changes: &CommitActions) -> bool {
         let files = match self.files() {
             WinningFiles::None => false,
             WinningFiles::Removed => !changes.removes.is_empty(),

@@ -10,13 +10,13 @@ use crate::error::{Result, Subject, TxnLogError};
 use crate::features;
 use crate::path::PathKey;
 use crate::schema::Schema;
-use crate::snapshot::Changes;
+use crate::snapshot::CommitActions;
 
 /// What no Delta commit may say (PROTOCOL.md, "Actions"), whoever came first. Gives protocol and metadata after it.
 pub(super) fn check_legal<'a>(
     request: &CommitRequest,
     current: &'a Current,
-    changes: &'a Changes,
+    changes: &'a CommitActions,
 ) -> Result<(&'a Protocol, &'a Metadata)> {
     let name = &current.name;
     let bad = |what: String| Err(TxnLogError::invalid(format!("the commit to {name} {what}")));
@@ -104,7 +104,7 @@ fn check_trackable(current: &Current, after: &Protocol) -> Result<()> {
 }
 
 /// One add and one remove per path.
-fn check_paths(changes: &Changes) -> Result<(), String> {
+fn check_paths(changes: &CommitActions) -> Result<(), String> {
     let (mut added, mut removed) = (HashSet::new(), HashSet::new());
     for (key, remove) in &changes.removes {
         if !removed.insert(PathKey::new(&remove.path)) {

@@ -3,16 +3,16 @@
 use super::current::Current;
 use super::request::{Base, CommitRequest, Isolation};
 use crate::action::{Action, Add, CommitInfo, Remove};
-use crate::commit_info::{ICT, OUR_KEY};
+use crate::commit_info::{COMMIT_INFO_KEY, ICT};
 use crate::object::Object;
-use crate::stamp::Stamp;
+use crate::stamp::CommitStamp;
 
 /// Our `commitInfo`, and all actions as they go to the log: `commitInfo` first, and removes made of what we store.
 pub(super) fn stamped<'a>(
     request: &CommitRequest,
     actions: &'a [Action],
     current: &'a Current,
-    stamp: &Stamp,
+    stamp: &CommitStamp,
     committed_at: i64,
     isolation: Isolation,
 ) -> (CommitInfo, impl Iterator<Item = Action> + use<'a>) {
@@ -60,7 +60,13 @@ struct InfoFacts {
 }
 
 /// `commitInfo` in one fixed order: what we know, then what else the writer said, then our own member.
-fn our_info(given: Object, request: &CommitRequest, current: &Current, stamp: &Stamp, facts: InfoFacts) -> Object {
+fn our_info(
+    given: Object,
+    request: &CommitRequest,
+    current: &Current,
+    stamp: &CommitStamp,
+    facts: InfoFacts,
+) -> Object {
     let mut info = Object::default();
     let keep = |info: &mut Object, key: &str| {
         if let Some(v) = given.raw(key).filter(|v| v.get() != "null") {
@@ -111,7 +117,7 @@ fn our_info(given: Object, request: &CommitRequest, current: &Current, stamp: &S
     if let Some(engine) = given.get::<String>("engineInfo") {
         ours.set("writer", engine);
     }
-    info.set(OUR_KEY, ours);
+    info.set(COMMIT_INFO_KEY, ours);
     info
 }
 

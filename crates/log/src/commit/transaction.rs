@@ -30,7 +30,7 @@ pub fn check_group(requests: &[CommitRequest]) -> Result<()> {
     for pair in new.windows(2) {
         let (outer, inner) = (pair[0].1, pair[1].1);
         if pair[0].0 != pair[1].0 {
-            inner.location.check_apart(&outer.name, &outer.location)?;
+            inner.location.check_no_overlap(&outer.name, &outer.location)?;
         }
     }
     let mut ids: Vec<_> = requests.iter().map(|r| r.table).collect();

@@ -14,7 +14,7 @@ pub(super) async fn a_new_epoch_is_in_every_commit_after_it(c: Arc<dyn Catalog>)
     t.append("a").await;
     let body = c.reader(t.id).commit_bytes(1).await.unwrap().unwrap();
     let info = crate::Commit::parse(body, "t").unwrap().info().unwrap().0.clone();
-    let ours: crate::Object = info.get(crate::commit::OUR_KEY).unwrap();
+    let ours: crate::Object = info.get(crate::commit::COMMIT_INFO_KEY).unwrap();
     assert_eq!(ours.get::<String>("epoch"), Some(epoch.to_string()));
 }
 

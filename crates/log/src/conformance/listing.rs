@@ -5,7 +5,7 @@ use super::*;
 use crate::ids::{Clock, TableName};
 use crate::lifecycle::{DropMode, DropTable, InactiveTable, RemovedRows, TableState};
 use crate::listing::{self, TablePage};
-use crate::lookup::{check_apart, require};
+use crate::lookup::{check_no_overlap, require};
 use crate::retention::COMMIT_IDS_MS;
 
 fn name(text: &str) -> TableName {
@@ -124,7 +124,7 @@ pub(super) async fn a_place_is_not_inside_of_another(c: Arc<dyn Catalog>) {
     for free in
         ["/nowhere/t0", "/nowhere/t-1", "/nowhere/u/t", "s3://lake/a/bc", "s3://lake/a/b0/c", "s3://lakes/a/b/c"]
     {
-        check_apart(c.as_ref(), &place(free)).await.unwrap();
+        check_no_overlap(c.as_ref(), &place(free)).await.unwrap();
     }
     let in_the_way = [
         ("/nowhere/t/x/y", "is inside the table default.t"),
@@ -133,21 +133,21 @@ pub(super) async fn a_place_is_not_inside_of_another(c: Arc<dyn Catalog>) {
         ("s3://lake", "the table default.far is inside s3://lake"),
     ];
     for (taken, says) in in_the_way {
-        refused(check_apart(c.as_ref(), &place(taken)).await, ErrorKind::Invalid, &[says, "choose a place"]);
+        refused(check_no_overlap(c.as_ref(), &place(taken)).await, ErrorKind::Invalid, &[says, "choose a place"]);
     }
-    check_apart(c.as_ref(), &place("/nowhere/t")).await.unwrap();
+    check_no_overlap(c.as_ref(), &place("/nowhere/t")).await.unwrap();
     // Copies share the id in their metadata.
     assert_eq!(names(&c.tables_with_metadata("any string").await.unwrap()).len(), 2);
     assert!(c.tables_with_metadata("any").await.unwrap().is_empty());
 
     drop_as(&t, DropMode::DeleteFiles).await;
     refused(
-        check_apart(c.as_ref(), &place("/nowhere/t/x")).await,
+        check_no_overlap(c.as_ref(), &place("/nowhere/t/x")).await,
         ErrorKind::Invalid,
         &["is inside the table default.t"],
     );
     c.mark_files_deleted(t.id).await.unwrap();
-    check_apart(c.as_ref(), &place("/nowhere/t/x")).await.unwrap();
+    check_no_overlap(c.as_ref(), &place("/nowhere/t/x")).await.unwrap();
 }
 
 /// A table at a place.

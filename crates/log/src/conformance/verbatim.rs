@@ -2,7 +2,7 @@
 
 use super::loads::logged;
 use super::*;
-use crate::commit::OUR_KEY;
+use crate::commit::COMMIT_INFO_KEY;
 use crate::ids::CommitId;
 use crate::retention::{Expiry, Keep};
 use crate::verbatim::VerbatimCommit;
@@ -284,7 +284,7 @@ pub(super) async fn what_no_commit_may_say_is_refused(c: Arc<dyn Catalog>) {
         t.refused(t.attempt(2, &actions).await, &["default.t", says]).await;
     }
     let (catalog, _) = c.identity().await.unwrap();
-    let ours = format!(r#""{OUR_KEY}":{{"catalogId":"{catalog}","groupId":"g","participants":["other"]}}"#);
+    let ours = format!(r#""{COMMIT_INFO_KEY}":{{"catalogId":"{catalog}","groupId":"g","participants":["other"]}}"#);
     let forged = t.try_text(2, &spelled(&ours, &[add("b")]), at(2)).await;
     t.refused(forged, &["this catalog made it"]).await;
     let bare = t.request(Base::Create(new_table("x")), "bare", &spelled("", &[add("b")]), BEGIN);

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::action::{Action, Add, Remove};
-use crate::commit::{Base, CommitRequest, ConflictKind, NewTable, OUR_KEY, Outcome, Reads};
+use crate::commit::{Base, COMMIT_INFO_KEY, CommitRequest, ConflictKind, NewTable, Outcome, Reads};
 use crate::history::{HistoryItem, TimeSource};
 use crate::ids::{Clock, CommitId, SeededClock, TableId};
 use crate::lifecycle::DETACH;
@@ -511,7 +511,7 @@ async fn times_come_from_the_commit_or_its_file_and_only_grow() {
         let file = std::fs::File::options().write(true).open(path).unwrap();
         file.set_modified(UNIX_EPOCH + Duration::from_millis(mtime)).unwrap();
     };
-    let ours = format!(r#"{{"commitInfo":{{"timestamp":2500,"{OUR_KEY}":{{}}}}}}"#);
+    let ours = format!(r#"{{"commitInfo":{{"timestamp":2500,"{COMMIT_INFO_KEY}":{{}}}}}}"#);
     let on = METADATA.replace(
         r#""configuration":{}"#,
         r#""configuration":{"delta.enableInCommitTimestamps":"true","delta.inCommitTimestampEnablementVersion":"5"}"#,
@@ -785,14 +785,14 @@ async fn a_taken_version_is_ours_until_the_log_says_no() {
 #[tokio::test]
 async fn a_table_of_a_catalog_is_not_written_by_its_path() {
     let log = Fixture::default();
-    let ours = format!(r#"{{"commitInfo":{{"{OUR_KEY}":{{"catalogId":"{ID}"}}}}}}"#);
+    let ours = format!(r#"{{"commitInfo":{{"{COMMIT_INFO_KEY}":{{"catalogId":"{ID}"}}}}}}"#);
     log.commit(0, &[&ours, PROTOCOL, METADATA]).await;
     let refused = writer(log.0.clone()).commit(request(1, Base::RebaseFrom(0), &[&add("a")])).await.unwrap_err();
     let words = format!("memory:///shop/orders is managed by the catalog {ID}: open it there to write");
     check_error(refused, ErrorKind::Invalid, &[&words]);
     assert_eq!(log.open().await.unwrap().versions(), (0, 0));
     // Until the catalog has let go of it.
-    let detached = format!(r#"{{"commitInfo":{{"operation":"{DETACH}","{OUR_KEY}":{{"catalogId":"{ID}"}}}}}}"#);
+    let detached = format!(r#"{{"commitInfo":{{"operation":"{DETACH}","{COMMIT_INFO_KEY}":{{"catalogId":"{ID}"}}}}}}"#);
     log.commit(1, &[&detached]).await;
     let written = writer(log.0.clone()).commit(request(1, Base::RebaseFrom(1), &[&add("a")])).await.unwrap();
     assert_eq!(version(written), 2);

@@ -13,7 +13,7 @@ use futures::{StreamExt, stream};
 use super::TableDir;
 use super::listing::Listing;
 use crate::action::{Action, Metadata, Version};
-use crate::commit::OUR_KEY;
+use crate::commit::COMMIT_INFO_KEY;
 use crate::error::Result;
 use crate::history::{CommitTime, TimeSource};
 
@@ -51,7 +51,7 @@ impl Times {
         if let Some(ms) = info.in_commit_timestamp().filter(|_| in_commit) {
             return Some(CommitTime { ms, source: TimeSource::InCommit });
         }
-        info.0.raw(OUR_KEY)?;
+        info.0.raw(COMMIT_INFO_KEY)?;
         Some(CommitTime { ms: info.timestamp()?, source: TimeSource::CommitInfo })
     }
 

@@ -13,8 +13,8 @@ use super::reader::FileTxnLogReader;
 use super::{TableDir, commit_path};
 use crate::action::{Action, Add, Commit, Version};
 use crate::commit::{
-    Base, CommitRequest, Committed, Conflict, ConflictChecker, ConflictKind, Content, Current, OUR_KEY, Outcome,
-    WinningCommit, prepare,
+    Base, COMMIT_INFO_KEY, CommitRequest, Committed, Conflict, ConflictChecker, ConflictKind, Content, Current,
+    Outcome, WinningCommit, prepare,
 };
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::ids::{Clock, TableName};
@@ -24,7 +24,7 @@ use crate::object::Object;
 use crate::path::{FileKey, PathKey};
 use crate::reader::{TxnLogReader, TxnLogWriter};
 use crate::snapshot::{At, Head};
-use crate::stamp::Stamp;
+use crate::stamp::CommitStamp;
 use crate::stores::Stores;
 
 /// How often a commit is moved to a newer head before it gives up.
@@ -144,7 +144,7 @@ impl FileTxnLogWriter {
         let actions = Commit::parse_without_files(&body, &self.dir.name(&commit_path(head)))?;
         let catalog = actions.iter().find_map(|action| match action {
             Action::CommitInfo(info) if info.operation().as_deref() == Some(DETACH) => None,
-            Action::CommitInfo(info) => info.0.get::<Object>(OUR_KEY)?.get::<String>("catalogId"),
+            Action::CommitInfo(info) => info.0.get::<Object>(COMMIT_INFO_KEY)?.get::<String>("catalogId"),
             _ => None,
         });
         match catalog {
@@ -229,7 +229,7 @@ impl TxnLogWriter for FileTxnLogWriter {
                 break;
             }
             let now_ms = self.clock.now_ms();
-            let stamp = Stamp {
+            let stamp = CommitStamp {
                 committed_at: now_ms.max(current.timestamp.saturating_add(1)),
                 now_ms,
                 catalog_id: Uuid::nil(),

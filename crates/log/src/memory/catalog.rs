@@ -7,7 +7,7 @@ use crate::catalog::Point;
 use crate::commit::{Outcome, Prepared};
 use crate::entry::TableRef;
 use crate::reader::TxnLogWriter;
-use crate::stamp::Stamp;
+use crate::stamp::CommitStamp;
 
 #[async_trait]
 impl Catalog for MemoryCatalog {
@@ -100,7 +100,7 @@ impl Catalog for MemoryCatalog {
             currents.push(table.current(request, now_ms)?);
         }
         let refs: Vec<_> = currents.iter().collect();
-        let stamp = Stamp::new((self.id, *self.epoch()), now_ms, self.clock.as_ref(), &requests, &refs);
+        let stamp = CommitStamp::new((self.id, *self.epoch()), now_ms, self.clock.as_ref(), &requests, &refs);
         let mut all: Vec<Option<Prepared>> = Vec::new();
         for (request, current) in requests.iter().zip(&currents) {
             match commit::prepare(request, current, &stamp)? {

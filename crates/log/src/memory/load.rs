@@ -91,14 +91,14 @@ impl Table {
             Loaded::Base(base, files) => {
                 commit::check_begins(&self.name, self.head_version(), base.version)?;
                 let commit = Commit::parse(base.body.clone().unwrap_or_default(), "the oldest commit")?;
-                let mut changes = Changes::from_actions(files);
+                let mut changes = CommitActions::from_actions(files);
                 (changes.protocol, changes.metadata) = (Some(base.protocol), Some(base.metadata));
                 (changes.txns, changes.domains) = (base.txns, base.domains);
                 (base.version, base.time, base.body, commit.info().cloned(), changes)
             }
             Loaded::Commit(c) => {
                 let commit = Commit::parse(c.body.clone(), &c.origin)?;
-                (c.version, c.time, Some(c.body), commit.info().cloned(), Changes::of(commit.actions()))
+                (c.version, c.time, Some(c.body), commit.info().cloned(), CommitActions::of(commit.actions()))
             }
         };
         let newest = self.versions.values().next_back().map(|stored| stored.time.ms);

@@ -21,16 +21,16 @@ use deltalakedb_log::{Object, Result};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 
-use super::log::{Files, HeldLog};
+use super::log::{Files, SnapshotLog};
 use super::log_store::VirtualLogStore;
 use super::write::{Data, NewFiles};
-use super::{Captured, LogState};
+use super::{LogView, StagedCommit};
 use crate::error::Explain;
 use crate::write_options::WriteOptions;
 
 /// A table to which rows can be appended as they are.
 pub(crate) struct PlainAppend {
-    log: Arc<HeldLog>,
+    log: Arc<SnapshotLog>,
     log_store: VirtualLogStore,
     schema: SchemaRef,
     partition_by: Vec<String>,
@@ -41,12 +41,12 @@ pub(crate) struct PlainAppend {
 
 impl PlainAppend {
     /// The table, of which `base` is what it is now; `None` where rows must be checked, completed or renamed.
-    pub(crate) fn open(state: &LogState, base: &Snapshot) -> Result<Option<Self>> {
+    pub(crate) fn open(state: &LogView, base: &Snapshot) -> Result<Option<Self>> {
         let metadata = &base.head.metadata;
         let Some(columns) = plain_columns(metadata) else { return Ok(None) };
         let schema =
             (&columns).try_into_arrow().explain(|| "the table's columns have no counterpart in Arrow".into())?;
-        let log = Arc::new(HeldLog::new(state, Files::None));
+        let log = Arc::new(SnapshotLog::new(state, Files::None));
         let set = metadata.configuration.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
         Ok(Some(Self {
             log_store: VirtualLogStore::new(&state.location, log.clone(), &state.options)?,
@@ -65,7 +65,7 @@ impl PlainAppend {
     }
 
     /// Writes the rows, which have the table's columns. When that fails, the files are removed.
-    pub(crate) async fn append(self, rows: Data) -> Result<Captured> {
+    pub(crate) async fn append(self, rows: Data) -> Result<StagedCommit> {
         let began = Instant::now();
         let written = self.write(rows).await;
         let commit = async {
@@ -73,7 +73,7 @@ impl PlainAppend {
             self.commit(rows, adds, began, &self.log_store.new_files()).await
         };
         let (actions, files) = self.log_store.with_files(commit).await?;
-        Ok(Captured { actions, files, seen: self.log.seen(), metrics: Value::Null })
+        Ok(StagedCommit { actions, files, seen: self.log.seen(), metrics: Value::Null })
     }
 
     /// How many rows were written, and the adds in JSON.

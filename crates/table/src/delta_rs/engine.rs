@@ -30,7 +30,7 @@ use futures::stream::BoxStream;
 use url::Url;
 
 use super::batches;
-use super::log::{Files, HeldLog, LogFile};
+use super::log::{Files, LogFile, SnapshotLog};
 use super::runtime::wait;
 use super::shown;
 use super::stores;
@@ -46,7 +46,7 @@ pub(super) struct VirtualEngine {
 }
 
 struct Handlers {
-    log: Arc<HeldLog>,
+    log: Arc<SnapshotLog>,
     table_url: Url,
     /// The URL of `_delta_log`, as the beginning of others.
     log_root: String,
@@ -63,7 +63,12 @@ const GOING_ON: u8 = 2;
 
 impl VirtualEngine {
     /// An engine for one walk over the log; it does nothing yet.
-    pub(super) fn new(log: Arc<HeldLog>, table_url: Url, objects: Arc<dyn Engine>, stores: Arc<dyn Stores>) -> Self {
+    pub(super) fn new(
+        log: Arc<SnapshotLog>,
+        table_url: Url,
+        objects: Arc<dyn Engine>,
+        stores: Arc<dyn Stores>,
+    ) -> Self {
         let (log_root, walk) = (format!("{table_url}{LOG}"), AtomicU8::new(UNDECIDED));
         let handlers = Handlers { log, log_root, table_url, objects, stores, walk };
         Self { handlers: Arc::new(handlers), evaluation: Arc::new(ArrowEvaluationHandler) }
@@ -164,7 +169,7 @@ impl Handlers {
     }
 }
 
-fn meta(log: &HeldLog, log_root: &str, file: LogFile) -> DeltaResult<FileMeta> {
+fn meta(log: &SnapshotLog, log_root: &str, file: LogFile) -> DeltaResult<FileMeta> {
     let last_modified = match file {
         LogFile::Commit(v) | LogFile::Checksum(v) | LogFile::Checkpoint(v) => log.known_time(v),
         LogFile::LastCheckpoint | LogFile::Other => 0,

@@ -8,7 +8,7 @@ use deltalakedb_log::action::Add;
 use deltalakedb_log::snapshot::{At, Snapshot};
 use deltalakedb_log::{FileKey, Predicate, Result, TxnLogError, TxnLogReader, Version};
 
-use super::log_state::LogState;
+use super::log_view::LogView;
 
 /// Which live files delta-rs gets to see.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +20,7 @@ pub(super) enum Files {
 
 /// What every part of the virtual log looks at: the engine, the log store, the object store.
 #[derive(Debug)]
-pub(super) struct HeldLog {
+pub(super) struct SnapshotLog {
     reader: Arc<dyn TxnLogReader>,
     /// The version it is held at; `None` for a table that does not exist yet.
     base: Option<Snapshot>,
@@ -33,8 +33,8 @@ pub(super) struct HeldLog {
     temporary: Mutex<HashMap<String, Bytes>>,
 }
 
-impl HeldLog {
-    pub(super) fn new(state: &LogState, files: Files) -> Self {
+impl SnapshotLog {
+    pub(super) fn new(state: &LogView, files: Files) -> Self {
         Self {
             reader: state.reader.clone(),
             base: state.base.clone(),

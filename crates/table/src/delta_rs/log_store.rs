@@ -16,20 +16,20 @@ use uuid::Uuid;
 
 use super::alias;
 use super::engine::VirtualEngine;
-use super::log::HeldLog;
-use super::overlay::Overlay;
-use super::puts::Puts;
+use super::log::SnapshotLog;
+use super::overlay_store::OverlayStore;
+use super::upload_tracker::UploadTracker;
 use super::{shown, stores};
 use crate::write_options::WriteOptions;
 
 #[derive(Clone)]
 pub(super) struct VirtualLogStore {
-    log: Arc<HeldLog>,
+    log: Arc<SnapshotLog>,
     config: LogStoreConfig,
     table_url: Url,
     location: Location,
     /// The store of the table, which is all there is under the table's URL.
-    table: Arc<Overlay>,
+    table: Arc<OverlayStore>,
     /// Whether commits name files as the reader of change data needs them.
     of_changes: bool,
     objects: Arc<dyn Engine>,
@@ -38,7 +38,7 @@ pub(super) struct VirtualLogStore {
 
 impl VirtualLogStore {
     /// The log store of the table at a place, whose data files are made as the options say.
-    pub(super) fn new(location: &Location, log: Arc<HeldLog>, options: &WriteOptions) -> Result<Self> {
+    pub(super) fn new(location: &Location, log: Arc<SnapshotLog>, options: &WriteOptions) -> Result<Self> {
         let stores = options.stores.clone();
         let url = stores::url_of(location)?;
         let data = stores::root_store(&stores, &url, options.durability)?;
@@ -47,7 +47,7 @@ impl VirtualLogStore {
             objects: stores::engine(&stores, &url)?,
             table_url: url,
             location: location.clone(),
-            table: Arc::new(Overlay::new(data, log.clone())),
+            table: Arc::new(OverlayStore::new(data, log.clone())),
             of_changes: false,
             log,
             stores,
@@ -73,7 +73,7 @@ impl VirtualLogStore {
     }
 
     /// What was put into the table so far.
-    pub(super) fn puts(&self) -> &Puts {
+    pub(super) fn puts(&self) -> &UploadTracker {
         self.table.puts()
     }
 

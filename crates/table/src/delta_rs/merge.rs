@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::generated::Generated;
 use super::operations::{metrics, state};
-use super::{Captured, Columns, LogState, VirtualTable, Whole, session_context};
+use super::{Columns, LogView, StagedCommit, VirtualTable, Whole, session_context};
 use crate::error::Explain;
 use crate::identifiers::{column_named, quoted, unquoted};
 
@@ -197,19 +197,19 @@ pub(crate) struct Joined(VirtualTable);
 
 impl Joined {
     /// The table with the files that a predicate chooses.
-    pub(crate) async fn open(state: &LogState, predicate: Predicate) -> Result<Self> {
+    pub(crate) async fn open(state: &LogView, predicate: Predicate) -> Result<Self> {
         Ok(Self(VirtualTable::matching(state, predicate).await?))
     }
 
     /// Merges rows, of which only those with a counterpart change the table's.
-    pub(crate) async fn merge(self, source: MergeSource, joining: Joining<'_>) -> Result<Captured> {
+    pub(crate) async fn merge(self, source: MergeSource, joining: Joining<'_>) -> Result<StagedCommit> {
         self.0.merge(source, joining.0).await
     }
 }
 
 impl Whole {
     /// Merges rows, whatever the clauses.
-    pub(crate) async fn merge(self, source: MergeSource, merge: &Merge) -> Result<Captured> {
+    pub(crate) async fn merge(self, source: MergeSource, merge: &Merge) -> Result<StagedCommit> {
         self.0.merge(source, merge).await
     }
 }
@@ -227,7 +227,7 @@ impl Columns {
 }
 
 impl VirtualTable {
-    async fn merge(self, source: MergeSource, merge: &Merge) -> Result<Captured> {
+    async fn merge(self, source: MergeSource, merge: &Merge) -> Result<StagedCommit> {
         let what = "the rows cannot be merged";
         let rows = MemTable::try_new(source.schema.clone(), vec![source.batches.clone()]).explain(|| what.into())?;
         let session = state(&self)?;

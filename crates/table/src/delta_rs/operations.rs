@@ -30,9 +30,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::log::{Files, HeldLog};
+use super::log::{Files, SnapshotLog};
 use super::log_store::VirtualLogStore;
-use super::{Captured, Columns, LogState, Matching, TableSchema, VirtualTable, Whole, alias, bounds, session_context};
+use super::{
+    Columns, LogView, Matching, StagedCommit, TableSchema, VirtualTable, Whole, alias, bounds, session_context,
+};
 use crate::error::Explain;
 
 /// How files are put together.
@@ -177,7 +179,7 @@ impl VirtualTable {
     }
 
     /// Changes what can be changed without looking at rows.
-    pub(crate) async fn alter(self, alter: Alter) -> Result<Captured> {
+    pub(crate) async fn alter(self, alter: Alter) -> Result<StagedCommit> {
         let table = self.theirs();
         let (none, commit) = (|_: DeltaTable| Value::Null, self.commit_properties());
         match alter {
@@ -300,7 +302,8 @@ impl VirtualTable {
 
     /// The files that have deletion vectors, and which of their rows are kept.
     pub(crate) async fn deletion_vectors(&self) -> Result<Vec<(String, Vec<bool>)>> {
-        let (session, provider) = (session_context(self.log_store.stores())?, self.provider(super::Texts::Plain)?);
+        let (session, provider) =
+            (session_context(self.log_store.stores())?, self.provider(super::StringEncoding::Utf8)?);
         let found = provider.deletion_vectors(&session.state()).await;
         let found = found.explain(|| "the deletion vectors cannot be read".into())?;
         Ok(found.into_iter().map(|vector| (self.log_store.outward(&vector.filepath), vector.keep_mask)).collect())
@@ -309,7 +312,7 @@ impl VirtualTable {
 
 impl Matching {
     /// Deletes the rows that satisfy the condition; all, where there is none.
-    pub(crate) async fn delete(self) -> Result<Captured> {
+    pub(crate) async fn delete(self) -> Result<StagedCommit> {
         let commit = self.table.commit_properties();
         let mut delete =
             self.table.theirs().delete().with_session_state(state(&self.table)?).with_commit_properties(commit);
@@ -323,7 +326,7 @@ impl Matching {
     }
 
     /// Sets columns of the rows that satisfy the condition to the values of expressions over them.
-    pub(crate) async fn update(self, set: &[(String, String)], safe_cast: bool) -> Result<Captured> {
+    pub(crate) async fn update(self, set: &[(String, String)], safe_cast: bool) -> Result<StagedCommit> {
         let commit = self.table.commit_properties();
         let mut update =
             self.table.theirs().update().with_session_state(state(&self.table)?).with_commit_properties(commit);
@@ -345,7 +348,7 @@ impl Matching {
 
 impl Whole {
     /// Adds conditions that every row satisfies, those that are there included.
-    pub(crate) async fn constrain(self, constraints: HashMap<String, String>) -> Result<Captured> {
+    pub(crate) async fn constrain(self, constraints: HashMap<String, String>) -> Result<StagedCommit> {
         let add = self
             .0
             .theirs()
@@ -357,14 +360,14 @@ impl Whole {
     }
 
     /// Puts files together.
-    pub(crate) async fn optimize(self, how: &Optimize) -> Result<Captured> {
+    pub(crate) async fn optimize(self, how: &Optimize) -> Result<StagedCommit> {
         let (filters, applications) = (how.filters()?, self.applications());
         let optimize = self.optimizing(how, &filters)?;
         Ok(self.0.capture("the files cannot be put together", optimize, metrics).await?.with(applications))
     }
 
     /// The same in several commits; and what it says of itself.
-    pub(crate) async fn optimize_in_steps(self, how: &Optimize, apart: Duration) -> Result<(Vec<Captured>, Value)> {
+    pub(crate) async fn optimize_in_steps(self, how: &Optimize, apart: Duration) -> Result<(Vec<StagedCommit>, Value)> {
         let (filters, applications) = (how.filters()?, self.applications());
         let optimize = self.optimizing(how, &filters)?.with_min_commit_interval(apart);
         let (mut steps, metrics) = self.0.capture_steps("the files cannot be put together", optimize, metrics).await?;
@@ -405,7 +408,7 @@ impl Whole {
     }
 
     /// Makes the table what it was at an earlier version.
-    pub(crate) async fn restore(self, to: &Snapshot, how: &Restore) -> Result<Captured> {
+    pub(crate) async fn restore(self, to: &Snapshot, how: &Restore) -> Result<StagedCommit> {
         let (version, current) = (to.version(), self.0.base().version());
         if version >= current {
             return Err(TxnLogError::invalid(format!(
@@ -436,8 +439,8 @@ impl Whole {
 /// Takes files that are gone out of a table. Says in the words of delta-rs which these are.
 ///
 /// delta-rs' own check looks only at what is below the table, where files of other places are not.
-pub(crate) async fn repair(state: &LogState, dry_run: bool) -> Result<Captured> {
-    let log = Arc::new(HeldLog::new(state, Files::None));
+pub(crate) async fn repair(state: &LogView, dry_run: bool) -> Result<StagedCommit> {
+    let log = Arc::new(SnapshotLog::new(state, Files::None));
     let log_store = VirtualLogStore::new(&state.location, log, &state.options)?;
     let live = state.files().await?;
     let mut missing: HashMap<Vec<u8>, Add> = live.into_iter().map(|add| (canonical_path(&add.path), add)).collect();
@@ -466,7 +469,7 @@ pub(crate) async fn repair(state: &LogState, dry_run: bool) -> Result<Captured> 
         let now = state.options.clock.now_ms();
         actions.extend(gone.iter().map(|add| Action::Remove(Remove::of(add, now, true))));
     }
-    Ok(Captured { seen: None, metrics, ..Captured::of_actions(state, actions)? })
+    Ok(StagedCommit { seen: None, metrics, ..StagedCommit::of_actions(state, actions)? })
 }
 
 /// Puts back what delta-rs leaves out of files that come back.

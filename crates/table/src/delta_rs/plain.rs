@@ -78,7 +78,7 @@ pub async fn replay_in(location: &Location, stores: &Arc<dyn Stores>, version: O
 pub async fn read(location: &Location, version: Option<Version>) -> Result<Vec<RecordBatch>> {
     let failed = || format!("plain delta-rs cannot read {location}");
     let snapshot = EagerSnapshot::try_new(&log_store(location, &environment())?, version).await.explain(failed)?;
-    let rows = super::virtual_table::provider(snapshot, super::Texts::Plain)?;
+    let rows = super::virtual_table::provider(snapshot, super::StringEncoding::Utf8)?;
     let session = super::session_context(&environment())?;
     session.read_table(Arc::new(rows)).explain(failed)?.collect().await.explain(failed)
 }

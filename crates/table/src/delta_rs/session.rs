@@ -11,7 +11,7 @@ use deltalakedb_log::{Result, Stores};
 
 use super::{date_trunc, floats, literals, stores};
 use crate::error::Explain;
-use crate::statistics_request::AskTheLog;
+use crate::statistics_request::RequestExactStatistics;
 
 /// A session for queries over tables that are registered in it, with settings of DataFusion's such as
 /// `datafusion.execution.batch_size`.
@@ -39,7 +39,7 @@ pub async fn query(session: &SessionContext, sql: &str) -> Result<DataFrame, Dat
 /// A session that reads with delta-rs' own planner and settings, and asks logs for what they know.
 pub(crate) fn session_context(stores: &Arc<dyn Stores>) -> Result<SessionContext> {
     let mut session = DeltaSessionContext::with_runtime_env(stores::session(stores.clone())?).into_inner();
-    session.add_optimizer_rule(Arc::new(AskTheLog));
+    session.add_optimizer_rule(Arc::new(RequestExactStatistics));
     date_trunc::install(&session);
     literals::install(&mut session).explain(|| "a query session cannot be started".into())?;
     session.add_analyzer_rule(Arc::new(floats::OneZero));

@@ -21,7 +21,7 @@ use deltalakedb_log::{
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 
-use super::log::{Files, HeldLog};
+use super::log::{Files, SnapshotLog};
 use super::log_store::VirtualLogStore;
 use super::*;
 use crate::error::Explain;
@@ -47,10 +47,10 @@ async fn table(dir: &std::path::Path) -> crate::DeltaTable {
     table
 }
 
-async fn held(table: &crate::DeltaTable, at: At, files: Files) -> (Arc<HeldLog>, Arc<VirtualLogStore>) {
+async fn held(table: &crate::DeltaTable, at: At, files: Files) -> (Arc<SnapshotLog>, Arc<VirtualLogStore>) {
     let reader = table.reader().await.unwrap();
     let base = reader.snapshot(at).await.unwrap();
-    let log = Arc::new(HeldLog::new(&LogState::at(table.location(), &environment(), reader, base), files));
+    let log = Arc::new(SnapshotLog::new(&LogView::at(table.location(), &environment(), reader, base), files));
     let log_store = Arc::new(VirtualLogStore::new(table.location(), log.clone(), &WriteOptions::default()).unwrap());
     (log, log_store)
 }
@@ -141,8 +141,7 @@ async fn an_append_asks_for_no_file() {
     let ours = table(dir.path()).await;
     let reader: Arc<dyn TxnLogReader> = Arc::new(Filesless(ours.reader().await.unwrap()));
     let base = reader.snapshot(At::Latest).await.unwrap();
-    let empty =
-        VirtualTable::without_files(&LogState::at(ours.location(), &environment(), reader, base)).await.unwrap();
+    let empty = VirtualTable::without_files(&LogView::at(ours.location(), &environment(), reader, base)).await.unwrap();
     let (rows, _) = Rows::from(numbers(0..3)).in_delta_types();
     let captured = empty.append(rows, None).await.unwrap();
     assert_eq!(captured.files.paths().len(), 1);
@@ -168,8 +167,7 @@ async fn what_panics_in_delta_rs_is_not_the_fault_of_the_caller() {
     let ours = table(dir.path()).await;
     let reader = ours.reader().await.unwrap();
     let base = reader.snapshot(At::Latest).await.unwrap();
-    let empty =
-        VirtualTable::without_files(&LogState::at(ours.location(), &environment(), reader, base)).await.unwrap();
+    let empty = VirtualTable::without_files(&LogView::at(ours.location(), &environment(), reader, base)).await.unwrap();
     let panics = async { panic!("it was not foreseen") };
     let done = empty.capture::<_, ()>("the rows cannot be written", panics, |()| serde_json::Value::Null).await;
     let e = done.err().unwrap();

@@ -12,16 +12,16 @@ use deltalakedb_log::{ErrorKind, Predicate, Result, TxnLogError};
 
 use super::condition::Condition;
 use super::generated::{self, Generated};
-use super::log::{Files, HeldLog};
-use super::log_state::LogState;
+use super::log::{Files, SnapshotLog};
 use super::log_store::VirtualLogStore;
+use super::log_view::LogView;
 use crate::error::Explain;
 use crate::write_options::WriteOptions;
 
 /// A table as delta-rs sees it, with all of its files, some, or none: for its schema, to scan what it has, to append,
 /// and to change its metadata.
 pub(crate) struct VirtualTable {
-    pub(super) log: Arc<HeldLog>,
+    pub(super) log: Arc<SnapshotLog>,
     pub(super) log_store: Arc<VirtualLogStore>,
     pub(super) snapshot: EagerSnapshot,
     pub(super) base: Snapshot,
@@ -39,19 +39,19 @@ pub(crate) struct Whole(pub(super) VirtualTable);
 
 impl VirtualTable {
     /// The table with the files in which a row may match.
-    pub(crate) async fn matching(state: &LogState, predicate: Predicate) -> Result<Self> {
+    pub(crate) async fn matching(state: &LogView, predicate: Predicate) -> Result<Self> {
         let files = if predicate == Predicate::Unknown { Files::All } else { Files::Matching(predicate) };
         Self::open(state, files).await
     }
 
     /// The table without its files, whatever their number: for its schema, and to append.
-    pub(crate) async fn without_files(state: &LogState) -> Result<Self> {
+    pub(crate) async fn without_files(state: &LogView) -> Result<Self> {
         Self::open(state, Files::None).await
     }
 
-    async fn open(state: &LogState, files: Files) -> Result<Self> {
+    async fn open(state: &LogView, files: Files) -> Result<Self> {
         let base = state.snapshot()?;
-        let log = Arc::new(HeldLog::new(state, files));
+        let log = Arc::new(SnapshotLog::new(state, files));
         let log_store = Arc::new(VirtualLogStore::new(&state.location, log.clone(), &state.options)?);
         let failed = || format!("version {} of the table at {} cannot be opened", base.version(), state.location);
         let snapshot = match EagerSnapshot::try_new(log_store.as_ref(), None).await {
@@ -66,7 +66,7 @@ impl VirtualTable {
 
     /// Its columns in Arrow types.
     pub(crate) fn schema(&self) -> Result<SchemaRef> {
-        Ok(generated::marked(&self.base.head.metadata, self.provider(Texts::Plain)?.schema()))
+        Ok(generated::marked(&self.base.head.metadata, self.provider(StringEncoding::Utf8)?.schema()))
     }
 
     pub(super) fn generated(&self) -> Result<Generated> {
@@ -74,7 +74,7 @@ impl VirtualTable {
     }
 
     /// The scan of its files in DataFusion.
-    pub(crate) fn provider(&self, texts: Texts) -> Result<DeltaScanNext> {
+    pub(crate) fn provider(&self, texts: StringEncoding) -> Result<DeltaScanNext> {
         provider(self.snapshot.clone(), texts)
     }
 
@@ -86,7 +86,7 @@ impl VirtualTable {
 
 impl Matching {
     /// The table with the files in which a row may satisfy a condition; without one, all files.
-    pub(crate) async fn open(state: &LogState, condition: Option<Condition>) -> Result<Self> {
+    pub(crate) async fn open(state: &LogView, condition: Option<Condition>) -> Result<Self> {
         let predicate = condition.as_ref().map_or(Predicate::Unknown, |condition| condition.predicate.clone());
         Ok(Self { table: VirtualTable::matching(state, predicate).await?, condition })
     }
@@ -94,24 +94,24 @@ impl Matching {
 
 impl Whole {
     /// The table with all of its files.
-    pub(crate) async fn open(state: &LogState) -> Result<Self> {
+    pub(crate) async fn open(state: &LogView) -> Result<Self> {
         Ok(Self(VirtualTable::open(state, Files::All).await?))
     }
 }
 
 /// How columns of text and bytes come out of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Texts {
+pub(crate) enum StringEncoding {
     /// As everyone reads them.
-    Plain,
+    Utf8,
     /// As views, which DataFusion computes with faster.
-    Views,
+    Utf8View,
 }
 
-pub(super) fn provider(snapshot: EagerSnapshot, texts: Texts) -> Result<DeltaScanNext> {
+pub(super) fn provider(snapshot: EagerSnapshot, texts: StringEncoding) -> Result<DeltaScanNext> {
     let config = DeltaScanConfig {
         wrap_partition_values: false,
-        schema_force_view_types: texts == Texts::Views,
+        schema_force_view_types: texts == StringEncoding::Utf8View,
         ..DeltaScanConfig::default()
     };
     DeltaScanNext::new(snapshot, config).explain(|| "the table cannot be read".into())

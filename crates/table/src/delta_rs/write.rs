@@ -30,15 +30,15 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use serde_json::Value;
 
-use super::log::{Files, HeldLog};
+use super::log::{Files, SnapshotLog};
 use super::log_store::VirtualLogStore;
-use super::{Condition, LogState, Matching, VirtualTable, Whole, alias, bounds, generated, shown};
+use super::{Condition, LogView, Matching, VirtualTable, Whole, alias, bounds, generated, shown};
 use crate::error::Explain;
 use crate::table_spec::TableSpec;
 use crate::write_options::{SaveMode as WriteMode, WriteOptions};
 
 /// What an operation did: data files that are there, and actions that are not committed yet.
-pub(crate) struct Captured {
+pub(crate) struct StagedCommit {
     /// None, where there was nothing to do.
     pub(crate) actions: Vec<Action>,
     pub(crate) files: NewFiles,
@@ -48,7 +48,7 @@ pub(crate) struct Captured {
     pub(crate) metrics: Value,
 }
 
-impl Captured {
+impl StagedCommit {
     /// What it did, in numbers: those that it returned, or else those of its commit.
     pub(crate) fn numbers(&self) -> Value {
         if !self.metrics.is_null() {
@@ -89,7 +89,7 @@ impl Captured {
     }
 
     /// Actions that name files of somebody else's.
-    pub(crate) fn of_actions(state: &LogState, actions: Vec<Action>) -> Result<Self> {
+    pub(crate) fn of_actions(state: &LogView, actions: Vec<Action>) -> Result<Self> {
         let files = NewFiles {
             store: state.options.stores.open(&state.location, state.options.durability)?,
             paths: Vec::new(),
@@ -165,7 +165,7 @@ pub enum SchemaMode {
 
 impl VirtualTable {
     /// Appends rows.
-    pub(crate) async fn append(self, rows: Data, schema: Option<SchemaMode>) -> Result<Captured> {
+    pub(crate) async fn append(self, rows: Data, schema: Option<SchemaMode>) -> Result<StagedCommit> {
         self.write(rows, SaveMode::Append, schema, None, None).await
     }
 
@@ -176,7 +176,7 @@ impl VirtualTable {
         schema: Option<SchemaMode>,
         replace: Option<Expr>,
         partition_by: Option<Vec<String>>,
-    ) -> Result<Captured> {
+    ) -> Result<StagedCommit> {
         // Columns that take the place of the table's are computed from nothing.
         let mut source = self.base.head.metadata.clone();
         let rows = if schema == Some(SchemaMode::Overwrite) {
@@ -213,7 +213,7 @@ impl VirtualTable {
     }
 
     /// Runs an operation and takes what it would commit. When it fails, the files it wrote are removed.
-    pub(super) async fn capture<O, T>(self, what: &str, operation: O, metrics: fn(T) -> Value) -> Result<Captured>
+    pub(super) async fn capture<O, T>(self, what: &str, operation: O, metrics: fn(T) -> Value) -> Result<StagedCommit>
     where
         O: IntoFuture<Output = Result<T, DeltaTableError>>,
     {
@@ -228,7 +228,7 @@ impl VirtualTable {
         what: &str,
         operation: O,
         metrics: fn(T) -> Value,
-    ) -> Result<Captured>
+    ) -> Result<StagedCommit>
     where
         O: IntoFuture<Output = Result<T, DeltaTableError>>,
     {
@@ -243,7 +243,7 @@ impl VirtualTable {
         what: &str,
         operation: O,
         metrics: fn(T) -> Value,
-    ) -> Result<(Vec<Captured>, Value)>
+    ) -> Result<(Vec<StagedCommit>, Value)>
     where
         O: IntoFuture<Output = Result<T, DeltaTableError>>,
     {
@@ -252,7 +252,7 @@ impl VirtualTable {
         let step = |mut actions: Vec<Action>| {
             shown::restore(&mut actions, &self.base.head);
             let files = files.only(&named_paths(&actions));
-            Captured { actions, files, seen: self.log.seen(), metrics: Value::Null }
+            StagedCommit { actions, files, seen: self.log.seen(), metrics: Value::Null }
         };
         Ok((commits.into_iter().map(step).collect(), metrics))
     }
@@ -260,7 +260,7 @@ impl VirtualTable {
 
 impl Matching {
     /// Replaces the rows that satisfy the condition; the new ones must satisfy it, too.
-    pub(crate) async fn replace(self, rows: Data, schema: Option<SchemaMode>) -> Result<Captured> {
+    pub(crate) async fn replace(self, rows: Data, schema: Option<SchemaMode>) -> Result<StagedCommit> {
         let replace = self.condition.as_ref().map(|condition| condition.is_true.clone());
         let written = self.table.write(rows, SaveMode::Overwrite, schema, replace, None).await?;
         Ok(written.of(self.condition.as_ref()))
@@ -274,12 +274,17 @@ impl Whole {
         rows: Data,
         schema: Option<SchemaMode>,
         partition_by: Option<Vec<String>>,
-    ) -> Result<Captured> {
+    ) -> Result<StagedCommit> {
         self.0.write(rows, SaveMode::Overwrite, schema, None, partition_by).await
     }
 
     /// Makes the table anew, without a row.
-    pub(crate) async fn recreate(self, spec: &TableSpec, columns: Vec<StructField>, at: &Location) -> Result<Captured> {
+    pub(crate) async fn recreate(
+        self,
+        spec: &TableSpec,
+        columns: Vec<StructField>,
+        at: &Location,
+    ) -> Result<StagedCommit> {
         let create = Create { location: at, spec, options: &self.0.options }.builder(columns)?;
         let create = create.with_log_store(self.0.log_store.clone()).with_save_mode(SaveMode::Overwrite);
         self.0.capture("the table cannot be made anew", create, |_| Value::Null).await
@@ -287,14 +292,14 @@ impl Whole {
 }
 
 /// Makes a table without rows, or with those of files that are there.
-pub(crate) async fn create(table: Create<'_>, columns: Vec<StructField>) -> Result<Captured> {
+pub(crate) async fn create(table: Create<'_>, columns: Vec<StructField>) -> Result<StagedCommit> {
     let (log, log_store) = nothing_yet(&table)?;
     let create = table.builder(columns)?.with_log_store(log_store.clone());
     made(&table, capture(&log, &log_store, None, "the table cannot be made", create, |_| Value::Null).await?)
 }
 
 /// Makes a table of rows, in one commit.
-pub(crate) async fn create_with_data(table: Create<'_>, rows: Data) -> Result<Captured> {
+pub(crate) async fn create_with_data(table: Create<'_>, rows: Data) -> Result<StagedCommit> {
     let (log, log_store) = nothing_yet(&table)?;
     let spec = table.spec;
     let own_size = spec.properties.get("delta.targetFileSize").and_then(|size| size.trim().parse().ok());
@@ -323,7 +328,7 @@ pub(crate) async fn create_with_data(table: Create<'_>, rows: Data) -> Result<Ca
 }
 
 /// Makes a table of the Parquet files that are at its place.
-pub(crate) async fn convert(table: Create<'_>, columns: Vec<StructField>, named_folders: bool) -> Result<Captured> {
+pub(crate) async fn convert(table: Create<'_>, columns: Vec<StructField>, named_folders: bool) -> Result<StagedCommit> {
     let (log, log_store) = nothing_yet(&table)?;
     let spec = table.spec;
     let strategy = if named_folders { PartitionStrategy::Hive } else { PartitionStrategy::Directory };
@@ -385,13 +390,13 @@ impl Create<'_> {
     }
 }
 
-fn made(table: &Create<'_>, mut captured: Captured) -> Result<Captured> {
+fn made(table: &Create<'_>, mut captured: StagedCommit) -> Result<StagedCommit> {
     shown::name_place(&mut captured.actions, table.location);
     Ok(captured)
 }
 
-fn nothing_yet(table: &Create<'_>) -> Result<(Arc<HeldLog>, Arc<VirtualLogStore>)> {
-    let log = Arc::new(HeldLog::new(&LogState::nothing_yet(table.location, &table.options.stores), Files::None));
+fn nothing_yet(table: &Create<'_>) -> Result<(Arc<SnapshotLog>, Arc<VirtualLogStore>)> {
+    let log = Arc::new(SnapshotLog::new(&LogView::nothing_yet(table.location, &table.options.stores), Files::None));
     let log_store = Arc::new(VirtualLogStore::new(table.location, log.clone(), table.options)?);
     Ok((log, log_store))
 }
@@ -418,13 +423,13 @@ fn commit_properties(options: &WriteOptions) -> CommitProperties {
 }
 
 async fn capture<O, T>(
-    log: &HeldLog,
+    log: &SnapshotLog,
     log_store: &VirtualLogStore,
     base: Option<&Snapshot>,
     what: &str,
     operation: O,
     metrics: fn(T) -> Value,
-) -> Result<Captured>
+) -> Result<StagedCommit>
 where
     O: IntoFuture<Output = Result<T, DeltaTableError>>,
 {
@@ -440,14 +445,14 @@ where
             ));
         }
     };
-    Ok(Captured { actions, files, seen: log.seen(), metrics })
+    Ok(StagedCommit { actions, files, seen: log.seen(), metrics })
 }
 
 /// The actions of an operation's commits; what it says of itself; and all its files.
 type Commits = (Vec<Vec<Action>>, Value, NewFiles);
 
 async fn capture_all<O, T>(
-    log: &HeldLog,
+    log: &SnapshotLog,
     log_store: &VirtualLogStore,
     base: Option<&Snapshot>,
     what: &str,

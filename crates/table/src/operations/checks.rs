@@ -4,10 +4,10 @@ use arrow::datatypes::Schema;
 use deltalakedb_log::snapshot::Snapshot;
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 
-use crate::delta_rs::{Alter, LogState, Optimize, VirtualTable, check_writable};
+use crate::delta_rs::{Alter, LogView, Optimize, VirtualTable, check_writable};
 use crate::identifiers::{column_named, quoted, unquoted};
 
-pub(super) async fn check_optimize(state: &LogState, base: &Snapshot, table: &str, how: &Optimize) -> Result<()> {
+pub(super) async fn check_optimize(state: &LogView, base: &Snapshot, table: &str, how: &Optimize) -> Result<()> {
     check_writable(base, table)?;
     check_known(&VirtualTable::without_files(state).await?, table, how.zorder.iter().map(String::as_str))
 }

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::checks::check_optimize;
 use super::stage::Staged;
-use super::{Finished, Operation};
-use crate::delta_rs::{LogState, Optimize, Whole};
+use super::{Operation, OperationResult};
+use crate::delta_rs::{LogView, Optimize, Whole};
 use crate::hold::HeldVersion;
 use crate::table::{DeltaTable, Source};
 use crate::vacuum::check_none_is_going_on;
@@ -25,7 +25,7 @@ const RESTORE: Duration = Duration::from_secs(60 * 60);
 impl DeltaTable {
     /// Runs an operation and commits it. It sees one version of the table, the newest; whoever committed meanwhile what
     /// the operation should have seen makes it [`ErrorKind::Conflict`], and its files are removed.
-    pub async fn run(&self, operation: Operation, options: &WriteOptions) -> Result<Finished> {
+    pub async fn run(&self, operation: Operation, options: &WriteOptions) -> Result<OperationResult> {
         if let Operation::Optimize(how @ Optimize { min_commit_interval: Some(apart), .. }) = &operation {
             return self.optimize_in_steps(how, *apart, options).await;
         }
@@ -34,7 +34,7 @@ impl DeltaTable {
             Some(pending) => self.commit(pending, options).await?,
             None => None,
         };
-        Ok(Finished { committed, metrics })
+        Ok(OperationResult { committed, metrics })
     }
 
     /// Writes the data files of an operation and says what it would commit. `None` when there is nothing to do.
@@ -43,7 +43,12 @@ impl DeltaTable {
     }
 
     /// What is optimized by one commit stays so, whatever becomes of the next.
-    async fn optimize_in_steps(&self, how: &Optimize, apart: Duration, options: &WriteOptions) -> Result<Finished> {
+    async fn optimize_in_steps(
+        &self,
+        how: &Optimize,
+        apart: Duration,
+        options: &WriteOptions,
+    ) -> Result<OperationResult> {
         let (id, began_at) = (self.writable_id()?, options.clock.now_ms());
         self.check_owner(options)?;
         self.check_not_behind().await?;
@@ -64,7 +69,7 @@ impl DeltaTable {
                 }
             }
         }
-        Ok(Finished { committed, metrics })
+        Ok(OperationResult { committed, metrics })
     }
 
     /// Refuses to write while the catalog is behind `_delta_log`, before any file is written.
@@ -84,10 +89,10 @@ impl DeltaTable {
     }
 
     /// The table as it is read by whoever writes in that way.
-    async fn state(&self, options: &WriteOptions) -> Result<(Snapshot, LogState)> {
+    async fn state(&self, options: &WriteOptions) -> Result<(Snapshot, LogView)> {
         let reader = self.reader().await?;
         let base = reader.snapshot(options.read_version.map_or(At::Latest, At::Version)).await?;
-        Ok((base.clone(), LogState::at(&self.location, &self.stores, reader, base).writing(options)))
+        Ok((base.clone(), LogView::at(&self.location, &self.stores, reader, base).writing(options)))
     }
 
     async fn stage(&self, operation: Operation, options: &WriteOptions) -> Result<(Option<PendingWrite>, Value)> {

@@ -11,8 +11,8 @@ use super::checks::{check_known, check_new, check_optimize, named_columns};
 use super::{Operation, Stage, Write};
 use crate::create::check_partitioning;
 use crate::delta_rs::{
-    Captured, Condition, Joined, LogState, Matching, Merge, MergeSource, PlainAppend, SchemaMode, VirtualTable, Whole,
-    check_writable, parse_schema, repair,
+    Condition, Joined, LogView, Matching, Merge, MergeSource, PlainAppend, SchemaMode, StagedCommit, VirtualTable,
+    Whole, check_writable, parse_schema, repair,
 };
 use crate::error::Explain;
 use crate::filter::{Filter, join_predicate};
@@ -21,7 +21,7 @@ use crate::write_options::SaveMode;
 
 /// An operation whose data files are there and whose commit is only described.
 pub(crate) struct Staged {
-    pub(crate) captured: Captured,
+    pub(crate) captured: StagedCommit,
     pub(crate) reads: Reads,
     /// It holds only as the very next version: files it names again may be vacuumed with any other.
     pub(crate) exactly: bool,
@@ -29,7 +29,7 @@ pub(crate) struct Staged {
 
 impl Operation {
     /// Writes the data files of the operation. `None` when it is none: a write in a mode that leaves tables alone.
-    pub(crate) async fn stage(self, state: &LogState, table: &str) -> Result<Option<Staged>> {
+    pub(crate) async fn stage(self, state: &LogView, table: &str) -> Result<Option<Staged>> {
         let base = state.snapshot()?;
         check_writable(&base, table)?;
         let empty = async || VirtualTable::without_files(state).await;
@@ -78,7 +78,7 @@ impl Operation {
 
 impl Staged {
     /// Of an operation that read the files a predicate chose.
-    fn matching(captured: Captured, predicate: Predicate) -> Self {
+    fn matching(captured: StagedCommit, predicate: Predicate) -> Self {
         let reads = match captured.seen.clone() {
             Some(files) => Reads { files, predicates: vec![predicate], ..Reads::default() },
             None => Reads { whole_table: true, ..Reads::default() },
@@ -87,18 +87,18 @@ impl Staged {
     }
 
     /// Of an operation that read no row.
-    fn blind(captured: Captured) -> Self {
+    fn blind(captured: StagedCommit) -> Self {
         Self { captured, reads: Reads::default(), exactly: false }
     }
 
     /// Of an operation that read everything.
-    fn whole(captured: Captured) -> Self {
+    fn whole(captured: StagedCommit) -> Self {
         Self { reads: Reads { whole_table: true, ..Reads::default() }, ..Self::blind(captured) }
     }
 }
 
 impl Write {
-    async fn stage(self, state: &LogState, base: &Snapshot, table: &str) -> Result<Option<Staged>> {
+    async fn stage(self, state: &LogView, base: &Snapshot, table: &str) -> Result<Option<Staged>> {
         match self.mode {
             SaveMode::Ignore => return Ok(None),
             SaveMode::ErrorIfExists => {
@@ -159,7 +159,7 @@ impl Write {
 }
 
 impl Stage {
-    async fn stage(self, state: &LogState, base: &Snapshot, table: &str) -> Result<Staged> {
+    async fn stage(self, state: &LogView, base: &Snapshot, table: &str) -> Result<Staged> {
         let Metadata { schema_string, partition_columns, .. } = &base.head.metadata;
         let schema = LogSchema::parse(schema_string, partition_columns)?;
         // Values are by the columns' names in files.
@@ -186,12 +186,12 @@ impl Stage {
         }
         let removes = self.overwrite || self.actions.iter().any(|action| matches!(action, Action::Remove(_)));
         actions.extend(self.actions);
-        let captured = Captured::of_actions(state, actions)?;
+        let captured = StagedCommit::of_actions(state, actions)?;
         Ok(if removes { Staged::whole(captured) } else { Staged::blind(captured) })
     }
 }
 
-async fn stage_merge(empty: &VirtualTable, state: &LogState, table: &str, merge: Merge, rows: Rows) -> Result<Staged> {
+async fn stage_merge(empty: &VirtualTable, state: &LogView, table: &str, merge: Merge, rows: Rows) -> Result<Staged> {
     let (rows, refusal) = rows.in_delta_types();
     let schema = rows.schema();
     let batches: Result<Vec<_>> = rows.try_collect().await.explain(|| "the rows to be merged cannot be read".into());

@@ -21,10 +21,10 @@ use deltalakedb_log::{Location, Result, TableName, TableRef, TxnLogError};
 use futures::{StreamExt, stream};
 use serde_json::Value;
 
-use super::names::{Named, table_name};
+use super::names::{ReferencedTables, table_name};
 use super::statement::refuse;
 use super::{SqlSession, planned};
-use crate::create::place_of;
+use crate::create::resolve_location;
 use crate::delta_rs::generated::is_generated;
 use crate::delta_rs::{TableSchema, literals, parse_schema};
 use crate::error::{Explain, query_error};
@@ -58,7 +58,7 @@ impl SqlSession {
                 false => SaveMode::Append,
             },
         );
-        self.hold(&Named::of(&whole)?).await?;
+        self.hold(&ReferencedTables::of(&whole)?).await?;
         let columns = self.held_schema(&name)?;
         let failed = || format!("the rows for {name} cannot be made");
         // DataFusion's own plan of an INSERT casts VALUES anywhere in its query to the table's columns
@@ -168,7 +168,7 @@ impl SqlSession {
     async fn rows_of(&self, query: Query, failed: impl Fn() -> String) -> Result<SendableRecordBatchStream> {
         let mut query = Statement::Statement(Box::new(Ast::Query(Box::new(query))));
         literals::in_statement(&mut query);
-        self.hold(&Named::of(&query)?).await?;
+        self.hold(&ReferencedTables::of(&query)?).await?;
         let plan = self.context.state().statement_to_plan(query).await.explain(&failed)?;
         let rows = planned(&self.context, plan, failed).await?;
         self.note_reads().await?;
@@ -176,7 +176,7 @@ impl SqlSession {
     }
 
     fn new_location(&self, name: &TableName, given: Option<&str>) -> Result<Location> {
-        place_of(name, given, self.options.warehouse.as_deref())?.ok_or_else(|| {
+        resolve_location(name, given, self.options.warehouse.as_deref())?.ok_or_else(|| {
             TxnLogError::invalid(format!(
                 "the new table {name} needs a place: add LOCATION '…' to CREATE TABLE, or --set warehouse=LOCATION for \
                  all new tables"

@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 
 /// DataFusion's dialect with `t VERSION AS OF 3` and `t TIMESTAMP AS OF '2024-01-01'`.
 #[derive(Debug)]
-pub(super) struct Sql;
+pub(super) struct DeltaDialect;
 
 /// What the generic dialect can and DataFusion plans. A comma that ends a list is not among it: with it, columns called
 /// `top` or `limit` cannot follow one.
@@ -18,7 +18,7 @@ macro_rules! as_in_generic {
     };
 }
 
-impl Dialect for Sql {
+impl Dialect for DeltaDialect {
     fn dialect(&self) -> TypeId {
         TypeId::of::<GenericDialect>()
     }

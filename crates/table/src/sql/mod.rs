@@ -6,15 +6,15 @@
 //! table (`change`): whatever writes does so in a transaction, the one that is open or one of its own. Tables are dropped
 //! and renamed outside of transactions (`lifecycle`).
 
+mod catalog_provider;
 mod change;
 mod dialect;
 mod lifecycle;
 mod names;
-mod namespaces;
-mod past;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod time_travel;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -33,18 +33,18 @@ use deltalakedb_log::schema::Schema;
 use deltalakedb_log::{Catalog, Result, TableEntry, TableName, TablePage, TxnLogError, TxnLogTransactionError};
 use futures::stream;
 
-use self::names::Named;
-use self::namespaces::{held_at_once, resolve};
-use self::past::Past;
-use self::statement::{Asked, Statements};
-use crate::delta_rs::{LogState, Texts, literals, session_context};
+use self::catalog_provider::{held_at_once, resolve};
+use self::names::ReferencedTables;
+use self::statement::{ParsedStatement, Statements};
+use self::time_travel::TimeTravelPlanner;
+use crate::delta_rs::{LogView, StringEncoding, literals, session_context};
 use crate::error::Explain;
-use crate::provider::{HeldTable, outward};
+use crate::provider::{DeltaTableProvider, outward};
 use crate::transaction::{Transaction, TransactionOptions};
 use crate::write_options::WriteOptions;
 
-pub use self::namespaces::Namespaces;
-pub use self::statement::Outlook;
+pub use self::catalog_provider::DeltaCatalogProvider;
+pub use self::statement::ScriptSummary;
 
 /// The catalog of DataFusion in which a session's tables are; nobody needs to write it.
 const LAKE: &str = "lake";
@@ -96,10 +96,10 @@ pub struct SqlSession {
     catalog: Arc<dyn Catalog>,
     options: SqlOptions,
     context: SessionContext,
-    tables: Namespaces,
-    past: Past,
+    tables: DeltaCatalogProvider,
+    past: TimeTravelPlanner,
     /// The tables of the statement that is being planned.
-    read: Mutex<Vec<(TableName, Arc<HeldTable>)>>,
+    read: Mutex<Vec<(TableName, Arc<DeltaTableProvider>)>>,
     open: Option<Open>,
 }
 
@@ -115,7 +115,7 @@ impl SqlSession {
     pub fn new(catalog: Arc<dyn Catalog>, options: SqlOptions) -> Result<Self> {
         let stores = options.write.stores.clone();
         let context = session_context(&stores)?;
-        let (tables, past) = (Namespaces::of_held(catalog.clone(), stores), Past::default());
+        let (tables, past) = (DeltaCatalogProvider::of_held(catalog.clone(), stores), TimeTravelPlanner::default());
         {
             let state = context.state_ref();
             let mut state = state.write();
@@ -149,32 +149,34 @@ impl SqlSession {
         }
     }
 
-    async fn run(&mut self, asked: Asked) -> Result<SqlResult> {
+    async fn run(&mut self, asked: ParsedStatement) -> Result<SqlResult> {
         // Of a statement that was interrupted nothing stays.
         if let Some(open) = self.open.take_if(|open| open.implicit) {
             open.transaction.rollback().await;
         }
         let result = match asked {
-            Asked::Query(statement) => self.query(*statement).await.map(SqlResult::Rows),
-            Asked::ShowTables(options) => self.show_tables(&options).await,
-            Asked::ShowNamespaces => self.show_namespaces().await,
-            Asked::Describe(name) => self.describe(&name).await,
-            Asked::Begin { serializable } => self.begin(serializable).await,
-            Asked::Commit => match self.open.take() {
+            ParsedStatement::Query(statement) => self.query(*statement).await.map(SqlResult::Rows),
+            ParsedStatement::ShowTables(options) => self.show_tables(&options).await,
+            ParsedStatement::ShowNamespaces => self.show_namespaces().await,
+            ParsedStatement::Describe(name) => self.describe(&name).await,
+            ParsedStatement::Begin { serializable } => self.begin(serializable).await,
+            ParsedStatement::Commit => match self.open.take() {
                 Some(open) => {
                     let committed = open.transaction.commit().await?;
                     Ok(SqlResult::Done(Done { command: "COMMIT", rows: None, committed }))
                 }
                 None => Err(TxnLogError::invalid("there is no transaction to commit: BEGIN begins one")),
             },
-            Asked::Rollback => match self.close().await? {
+            ParsedStatement::Rollback => match self.close().await? {
                 true => Ok(SqlResult::Done(Done { command: "ROLLBACK", rows: None, committed: Vec::new() })),
                 false => Err(TxnLogError::invalid("there is no transaction to roll back: BEGIN begins one")),
             },
-            Asked::Drop { name, if_exists } => self.drop_table(&name, if_exists).await,
-            Asked::CreateNamespace { name, if_not_exists } => self.create_namespace(&name, if_not_exists).await,
-            Asked::DropNamespace { name, if_exists } => self.drop_namespace(&name, if_exists).await,
-            Asked::Rename { from, to, if_exists } => self.rename_table(&from, &to, if_exists).await,
+            ParsedStatement::Drop { name, if_exists } => self.drop_table(&name, if_exists).await,
+            ParsedStatement::CreateNamespace { name, if_not_exists } => {
+                self.create_namespace(&name, if_not_exists).await
+            }
+            ParsedStatement::DropNamespace { name, if_exists } => self.drop_namespace(&name, if_exists).await,
+            ParsedStatement::Rename { from, to, if_exists } => self.rename_table(&from, &to, if_exists).await,
             writing => self.change(writing).await,
         };
         match result {
@@ -200,7 +202,7 @@ impl SqlSession {
     }
 
     /// Runs a statement that writes: in the open transaction, or in one of its own.
-    async fn change(&mut self, asked: Asked) -> Result<SqlResult> {
+    async fn change(&mut self, asked: ParsedStatement) -> Result<SqlResult> {
         if self.open.is_none() {
             // A statement by itself is as if nothing had happened beside it.
             self.open = Some(self.transaction(true, true).await?);
@@ -208,10 +210,10 @@ impl SqlSession {
         let Some(open) = &self.open else { return Err(TxnLogTransactionError::Closed.into()) };
         let tx = &open.transaction;
         let (command, rows) = match asked {
-            Asked::Insert(insert, whole) => ("INSERT", Some(self.insert(tx, *insert, *whole).await?)),
-            Asked::Update(update) => ("UPDATE", self.update(tx, *update).await?),
-            Asked::Delete(delete) => ("DELETE", self.delete(tx, *delete).await?),
-            Asked::Create(create) => ("CREATE TABLE", self.create(tx, *create).await?),
+            ParsedStatement::Insert(insert, whole) => ("INSERT", Some(self.insert(tx, *insert, *whole).await?)),
+            ParsedStatement::Update(update) => ("UPDATE", self.update(tx, *update).await?),
+            ParsedStatement::Delete(delete) => ("DELETE", self.delete(tx, *delete).await?),
+            ParsedStatement::Create(create) => ("CREATE TABLE", self.create(tx, *create).await?),
             _ => return Err(TxnLogError::invalid("this statement does not write")),
         };
         let committed = match self.open.take_if(|open| open.implicit) {
@@ -223,7 +225,7 @@ impl SqlSession {
 
     async fn query(&self, mut statement: Statement) -> Result<SendableRecordBatchStream> {
         literals::in_statement(&mut statement);
-        self.hold(&Named::of(&statement)?).await?;
+        self.hold(&ReferencedTables::of(&statement)?).await?;
         let failed = || "the query cannot be run".to_string();
         let plan = self.context.state().statement_to_plan(statement).await.explain(failed)?;
         let rows = planned(&self.context, plan, failed).await?;
@@ -233,11 +235,12 @@ impl SqlSession {
 
     /// Makes the names of a statement lead to tables: to those as they are now, all at one point, or as the open
     /// transaction sees them; and to those as they were.
-    async fn hold(&self, named: &Named) -> Result<()> {
+    async fn hold(&self, named: &ReferencedTables) -> Result<()> {
         let names: Vec<_> = named.now.iter().cloned().collect();
         let held = self.held(&names).await?;
-        let provider =
-            |(name, table): &(TableName, Arc<HeldTable>)| (name.clone(), table.clone() as Arc<dyn TableProvider>);
+        let provider = |(name, table): &(TableName, Arc<DeltaTableProvider>)| {
+            (name.clone(), table.clone() as Arc<dyn TableProvider>)
+        };
         self.tables.hold_these(held.iter().map(provider).collect());
         *self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = held;
         let mut past = Vec::with_capacity(named.then.len());
@@ -245,8 +248,8 @@ impl SqlSession {
             for entry in resolve(self.catalog.as_ref(), std::slice::from_ref(name)).await? {
                 let (reader, stores) = (self.catalog.reader(entry.id), &self.options.write.stores);
                 let head = reader.snapshot(*at).await?.head;
-                let state = LogState::of_head(&entry.location, stores, reader, head);
-                let table = HeldTable::of_state(state, Texts::Views).await?;
+                let state = LogView::of_head(&entry.location, stores, reader, head);
+                let table = DeltaTableProvider::of_state(state, StringEncoding::Utf8View).await?;
                 past.push(((name.clone(), *at), Arc::new(table) as Arc<dyn TableProvider>));
             }
         }
@@ -254,14 +257,14 @@ impl SqlSession {
         Ok(())
     }
 
-    async fn held(&self, names: &[TableName]) -> Result<Vec<(TableName, Arc<HeldTable>)>> {
+    async fn held(&self, names: &[TableName]) -> Result<Vec<(TableName, Arc<DeltaTableProvider>)>> {
         let Some(open) = &self.open else {
             return held_at_once(self.catalog.as_ref(), &self.options.write.stores, names).await;
         };
         let mut held = Vec::with_capacity(names.len());
         for name in names {
             let state = open.transaction.state(name).await?;
-            held.push((name.clone(), Arc::new(HeldTable::of_state(state, Texts::Views).await?)));
+            held.push((name.clone(), Arc::new(DeltaTableProvider::of_state(state, StringEncoding::Utf8View).await?)));
         }
         Ok(held)
     }

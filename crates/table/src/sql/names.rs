@@ -16,14 +16,14 @@ const TABLE_AT: &str = "table_at";
 
 /// The tables a statement names.
 #[derive(Debug, Default)]
-pub(super) struct Named {
+pub(super) struct ReferencedTables {
     /// As they are now.
     pub(super) now: BTreeSet<TableName>,
     /// As they were.
     pub(super) then: Vec<(TableName, At)>,
 }
 
-impl Named {
+impl ReferencedTables {
     pub(super) fn of(statement: &Statement) -> Result<Self> {
         let mut finder = Finder::default();
         match finder.look_at(statement) {
@@ -120,7 +120,7 @@ fn time_at(text: &str) -> Result<At> {
 /// Looks through a statement for tables. Names that WITH gives to queries are not tables where they hold.
 #[derive(Default)]
 struct Finder {
-    found: Named,
+    found: ReferencedTables,
     given: Vec<String>,
     /// The next name is a function's, or that of a table as it was.
     seen: bool,

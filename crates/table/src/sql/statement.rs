@@ -10,11 +10,11 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 use deltalakedb_log::{Result, TxnLogError};
 
-use super::dialect::Sql;
+use super::dialect::DeltaDialect;
 use crate::error::Explain;
 
 /// What a statement asks for.
-pub(super) enum Asked {
+pub(super) enum ParsedStatement {
     /// Rows: DataFusion plans it.
     Query(Box<Statement>),
     ShowTables(Box<ShowStatementOptions>),
@@ -60,7 +60,7 @@ impl Statements {
     }
 
     /// What the next statement asks for; `None` after the last.
-    pub(super) fn next(&mut self) -> Option<Result<Asked>> {
+    pub(super) fn next(&mut self) -> Option<Result<ParsedStatement>> {
         self.0.pop_front().map(read)
     }
 
@@ -71,27 +71,35 @@ impl Statements {
 
 /// What statements will do, as far as their text tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outlook {
+pub struct ScriptSummary {
     /// How many of them give rows, up to the first that cannot be read.
     pub results: usize,
     /// Whether one of them writes.
     pub writes: bool,
 }
 
-impl Outlook {
+impl ScriptSummary {
     /// Looks through statements without running them.
     pub fn of(text: &str) -> Result<Self> {
         let (mut statements, mut outlook) = (Statements::of(text)?, Self::default());
         while let Some(Ok(asked)) = statements.next() {
             match asked {
-                Asked::Query(_) | Asked::ShowTables(_) | Asked::ShowNamespaces | Asked::Describe(_) => {
+                ParsedStatement::Query(_)
+                | ParsedStatement::ShowTables(_)
+                | ParsedStatement::ShowNamespaces
+                | ParsedStatement::Describe(_) => {
                     outlook.results += 1;
                 }
-                Asked::Insert(..) | Asked::Update(_) | Asked::Delete(_) | Asked::Create(_) => outlook.writes = true,
-                Asked::CreateNamespace { .. } => outlook.writes = true,
+                ParsedStatement::Insert(..)
+                | ParsedStatement::Update(_)
+                | ParsedStatement::Delete(_)
+                | ParsedStatement::Create(_) => outlook.writes = true,
+                ParsedStatement::CreateNamespace { .. } => outlook.writes = true,
                 // A catalog that is not there has no table to drop or to rename.
-                Asked::Drop { .. } | Asked::DropNamespace { .. } | Asked::Rename { .. } => {}
-                Asked::Begin { .. } | Asked::Commit | Asked::Rollback => {}
+                ParsedStatement::Drop { .. }
+                | ParsedStatement::DropNamespace { .. }
+                | ParsedStatement::Rename { .. } => {}
+                ParsedStatement::Begin { .. } | ParsedStatement::Commit | ParsedStatement::Rollback => {}
             }
         }
         Ok(outlook)
@@ -106,12 +114,12 @@ pub(super) fn is_complete(text: &str) -> bool {
 }
 
 fn tokens(text: &str) -> std::result::Result<Vec<TokenWithSpan>, TokenizerError> {
-    Tokenizer::new(&Sql, text).tokenize_with_location()
+    Tokenizer::new(&DeltaDialect, text).tokenize_with_location()
 }
 
-fn read(tokens: Vec<TokenWithSpan>) -> Result<Asked> {
+fn read(tokens: Vec<TokenWithSpan>) -> Result<ParsedStatement> {
     let cannot = || "the SQL cannot be read".to_string();
-    let mut parser = DFParserBuilder::new(tokens).with_dialect(&Sql).build().explain(cannot)?;
+    let mut parser = DFParserBuilder::new(tokens).with_dialect(&DeltaDialect).build().explain(cannot)?;
     let mut statements = parser.parse_statements().explain(cannot)?;
     match statements.pop_front() {
         Some(statement) => asked(statement),
@@ -119,12 +127,12 @@ fn read(tokens: Vec<TokenWithSpan>) -> Result<Asked> {
     }
 }
 
-fn asked(statement: Statement) -> Result<Asked> {
+fn asked(statement: Statement) -> Result<ParsedStatement> {
     let ast = match statement {
         Statement::Statement(ast) => *ast,
         Statement::Explain(explain) => {
             return match asked((*explain.statement).clone())? {
-                Asked::Query(_) => Ok(Asked::Query(Box::new(Statement::Explain(explain)))),
+                ParsedStatement::Query(_) => Ok(ParsedStatement::Query(Box::new(Statement::Explain(explain)))),
                 _ => Err(TxnLogError::invalid("EXPLAIN is for queries: expected EXPLAIN SELECT …")),
             };
         }
@@ -135,39 +143,39 @@ fn asked(statement: Statement) -> Result<Asked> {
         Statement::Reset(_) => return refuse("RESET", "settings are given with --set"),
     };
     match ast {
-        ast @ Ast::Query(_) => Ok(Asked::Query(Box::new(Statement::Statement(Box::new(ast))))),
-        Ast::ShowTables { show_options, .. } => Ok(Asked::ShowTables(Box::new(show_options))),
+        ast @ Ast::Query(_) => Ok(ParsedStatement::Query(Box::new(Statement::Statement(Box::new(ast))))),
+        Ast::ShowTables { show_options, .. } => Ok(ParsedStatement::ShowTables(Box::new(show_options))),
         Ast::ShowSchemas { show_options, .. } => match show_options {
             ShowStatementOptions { show_in: None, starts_with: None, limit: None, filter_position: None, .. } => {
-                Ok(Asked::ShowNamespaces)
+                Ok(ParsedStatement::ShowNamespaces)
             }
             _ => refuse("this SHOW SCHEMAS", "expected SHOW SCHEMAS, without a condition"),
         },
-        Ast::ExplainTable { table_name, .. } => Ok(Asked::Describe(table_name)),
+        Ast::ExplainTable { table_name, .. } => Ok(ParsedStatement::Describe(table_name)),
         Ast::StartTransaction { modes, modifier, statements, .. } => {
             use TransactionIsolationLevel::{Serializable, Snapshot};
             use TransactionMode::IsolationLevel;
             match (&modes[..], modifier.is_none() && statements.is_empty()) {
-                ([] | [IsolationLevel(Snapshot)], true) => Ok(Asked::Begin { serializable: false }),
-                ([IsolationLevel(Serializable)], true) => Ok(Asked::Begin { serializable: true }),
+                ([] | [IsolationLevel(Snapshot)], true) => Ok(ParsedStatement::Begin { serializable: false }),
+                ([IsolationLevel(Serializable)], true) => Ok(ParsedStatement::Begin { serializable: true }),
                 _ => refuse("this BEGIN", "expected BEGIN [ISOLATION LEVEL SNAPSHOT | SERIALIZABLE]"),
             }
         }
-        Ast::Commit { chain: false, end: false, .. } => Ok(Asked::Commit),
-        Ast::Rollback { chain: false, savepoint: None } => Ok(Asked::Rollback),
+        Ast::Commit { chain: false, end: false, .. } => Ok(ParsedStatement::Commit),
+        Ast::Rollback { chain: false, savepoint: None } => Ok(ParsedStatement::Rollback),
         Ast::Insert(insert) => {
             let whole = Statement::Statement(Box::new(Ast::Insert(insert.clone())));
-            Ok(Asked::Insert(Box::new(insert), Box::new(whole)))
+            Ok(ParsedStatement::Insert(Box::new(insert), Box::new(whole)))
         }
-        Ast::Update(update) => Ok(Asked::Update(Box::new(update))),
-        Ast::Delete(delete) => Ok(Asked::Delete(Box::new(delete))),
-        Ast::CreateTable(create) => Ok(Asked::Create(Box::new(create))),
+        Ast::Update(update) => Ok(ParsedStatement::Update(Box::new(update))),
+        Ast::Delete(delete) => Ok(ParsedStatement::Delete(Box::new(delete))),
+        Ast::CreateTable(create) => Ok(ParsedStatement::Create(Box::new(create))),
         Ast::Drop { object_type: ObjectType::Table, if_exists, names, purge, cascade, temporary, .. } => {
             match <[ObjectName; 1]>::try_from(names) {
                 _ if purge => {
                     refuse("DROP TABLE … PURGE", "`dl drop NAME --delete-files` deletes the files of a table")
                 }
-                Ok([name]) if !cascade && !temporary => Ok(Asked::Drop { name, if_exists }),
+                Ok([name]) if !cascade && !temporary => Ok(ParsedStatement::Drop { name, if_exists }),
                 _ => refuse("this DROP TABLE", "expected DROP TABLE [IF EXISTS] NAME, one table at a time"),
             }
         }
@@ -178,11 +186,13 @@ fn asked(statement: Statement) -> Result<Asked> {
             options: None,
             default_collate_spec: None,
             clone: None,
-        } => Ok(Asked::CreateNamespace { name, if_not_exists }),
+        } => Ok(ParsedStatement::CreateNamespace { name, if_not_exists }),
         Ast::CreateSchema { .. } => refuse("this CREATE SCHEMA", "expected CREATE SCHEMA [IF NOT EXISTS] NAME"),
         Ast::Drop { object_type: ObjectType::Schema, if_exists, names, purge, cascade, temporary, .. } => {
             match <[ObjectName; 1]>::try_from(names) {
-                Ok([name]) if !cascade && !purge && !temporary => Ok(Asked::DropNamespace { name, if_exists }),
+                Ok([name]) if !cascade && !purge && !temporary => {
+                    Ok(ParsedStatement::DropNamespace { name, if_exists })
+                }
                 _ => refuse("this DROP SCHEMA", "expected DROP SCHEMA [IF EXISTS] NAME, of one without tables"),
             }
         }
@@ -192,18 +202,18 @@ fn asked(statement: Statement) -> Result<Asked> {
 }
 
 /// The one change of a table that SQL makes.
-fn rename(alter: AlterTable) -> Result<Asked> {
+fn rename(alter: AlterTable) -> Result<ParsedStatement> {
     let plain = !alter.only && alter.location.is_none() && alter.on_cluster.is_none() && alter.table_type.is_none();
     match <[AlterTableOperation; 1]>::try_from(alter.operations) {
         Ok([AlterTableOperation::RenameTable { table_name: RenameTableNameKind::To(to) }]) if plain => {
-            Ok(Asked::Rename { from: alter.name, to, if_exists: alter.if_exists })
+            Ok(ParsedStatement::Rename { from: alter.name, to, if_exists: alter.if_exists })
         }
         _ => refuse("this ALTER TABLE", "there is ALTER TABLE NAME RENAME TO NEW, and `dl alter NAME` for all else"),
     }
 }
 
 /// Statements that are known and done elsewhere, or not at all.
-fn refused(ast: &Ast) -> Result<Asked> {
+fn refused(ast: &Ast) -> Result<ParsedStatement> {
     match ast {
         Ast::Merge(_) => refuse("MERGE", "`dl merge NAME --source S --on SQL` does that"),
         Ast::RenameTable(_) => refuse("RENAME TABLE", "ALTER TABLE NAME RENAME TO NEW does that"),
@@ -257,7 +267,7 @@ mod tests {
     #[test]
     fn statements_are_looked_through_before_they_run() {
         let check = |text: &str, results: usize, writes: bool| {
-            assert_eq!(Outlook::of(text).unwrap(), Outlook { results, writes }, "{text}");
+            assert_eq!(ScriptSummary::of(text).unwrap(), ScriptSummary { results, writes }, "{text}");
         };
         check("SELECT 1; BEGIN; INSERT INTO t VALUES (1); COMMIT; SHOW TABLES", 2, true);
         check("EXPLAIN SELECT 1; SELEC 2; SELECT 3", 1, false);

@@ -16,7 +16,7 @@ use deltalakedb_log::action::Add;
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::snapshot::{At, CommitSummary, Head, Snapshot};
 use deltalakedb_log::{
-    Counts, ErrorKind, Explanation, Growth, HistoryRange, LogSummaries, Predicate, SetHash, TxnLogReader,
+    Counts, ErrorKind, Explanation, HistoryRange, LogSummaries, Predicate, SetHash, SizeDelta, TxnLogReader,
     TxnLogReaderExt, Version,
 };
 use futures::TryStreamExt;
@@ -199,19 +199,19 @@ async fn what_the_log_does_not_know_exactly_is_read() {
 
 /// A log that remembers what it was asked.
 #[derive(Debug)]
-struct Asked {
+struct RecordingLog {
     log: Arc<dyn TxnLogReader>,
     what: Arc<Mutex<Vec<String>>>,
 }
 
-impl Asked {
+impl RecordingLog {
     fn note(&self, what: impl Into<String>) {
         self.what.lock().unwrap().push(what.into());
     }
 }
 
 #[async_trait]
-impl TxnLogReader for Asked {
+impl TxnLogReader for RecordingLog {
     async fn head(&self) -> Result<Head> {
         self.note("head");
         self.log.head().await
@@ -245,7 +245,7 @@ impl TxnLogReader for Asked {
 }
 
 #[async_trait]
-impl LogSummaries for Asked {
+impl LogSummaries for RecordingLog {
     async fn explain(&self, version: Version, predicate: &Predicate) -> Result<Explanation> {
         self.note("explain");
         self.log.explain(version, predicate).await
@@ -258,7 +258,7 @@ impl LogSummaries for Asked {
         self.note(format!("bounds of {column}"));
         self.log.min_max(version, column).await
     }
-    async fn growth(&self, from: Version, to: Version) -> Result<Growth> {
+    async fn growth(&self, from: Version, to: Version) -> Result<SizeDelta> {
         self.note("growth");
         self.log.growth(from, to).await
     }
@@ -273,13 +273,13 @@ async fn a_query_asks_the_log_for_what_it_needs_and_no_more() {
     let (room, _) = shop().await;
     let orders = room.open("sales.orders").await;
     let what = Arc::new(Mutex::new(Vec::new()));
-    let log = Asked { log: orders.reader().await.unwrap(), what: what.clone() };
+    let log = RecordingLog { log: orders.reader().await.unwrap(), what: what.clone() };
     let place = orders.location().to_string();
     let table = DeltaTable::open_with_reader(&place, Arc::new(log)).await.unwrap();
     let context = session_context(&deltalakedb_log::stores::environment()).unwrap();
     let asks = async |sql: &str| {
         what.lock().unwrap().clear();
-        let held = HeldTable::open(&table, At::Latest).await.unwrap();
+        let held = DeltaTableProvider::open(&table, At::Latest).await.unwrap();
         context.deregister_table("t").unwrap();
         context.register_table("t", Arc::new(held)).unwrap();
         let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
@@ -354,7 +354,7 @@ async fn any_session_of_datafusion_can_query_the_catalog() {
     let (room, _) = shop().await;
     let config = SessionConfig::new().with_default_catalog_and_schema("lake", "default").with_information_schema(true);
     let context = SessionContext::new_with_config(config);
-    let tables = Arc::new(Namespaces::new(room.catalog.clone()));
+    let tables = Arc::new(DeltaCatalogProvider::new(room.catalog.clone()));
     context.register_catalog("lake", tables.clone());
     let ask = async |sql: &str| text(&context.sql(sql).await.unwrap().collect().await.unwrap());
     let join = "SELECT c.day FROM sales.orders o JOIN \"Customers\" c ON o.id = c.id WHERE o.id > 3";
@@ -420,8 +420,8 @@ async fn plans_show_names_and_few_files() {
     let plan = plan(&mut s, "SELECT day FROM sales.orders WHERE id = 4").await;
     assert!(plan.contains("TableScan: sales.orders") && plan.contains("DeltaScanExec"), "{plan}");
     assert_eq!(plan.matches(".parquet").count(), 1, "one file holds 4: {plan}");
-    let held = HeldTable::open(&_room.open("sales.orders").await, At::Latest).await.unwrap();
+    let held = DeltaTableProvider::open(&_room.open("sales.orders").await, At::Latest).await.unwrap();
     let context = session_context(&deltalakedb_log::stores::environment()).unwrap();
     let scan = held.scan(&context.state(), Some(&vec![]), &[], None).await.unwrap();
-    assert_eq!(displayable(scan.as_ref()).one_line().to_string().trim(), "KnownScan: rows=Exact(4)");
+    assert_eq!(displayable(scan.as_ref()).one_line().to_string().trim(), "MetadataOnlyScanExec: rows=Exact(4)");
 }

@@ -16,7 +16,7 @@ use super::*;
 
 /// A catalog that notes what it is asked.
 #[derive(Debug)]
-struct Asked {
+struct RecordingCatalog {
     inner: Arc<MemoryCatalog>,
     questions: Mutex<Vec<&'static str>>,
 }
@@ -29,7 +29,7 @@ macro_rules! asked {
 }
 
 #[async_trait]
-impl Catalog for Asked {
+impl Catalog for RecordingCatalog {
     async fn identity(&self) -> Result<(Uuid, Uuid)> {
         asked!(self.identity()).await
     }
@@ -66,7 +66,7 @@ impl Catalog for Asked {
 }
 
 #[async_trait]
-impl CatalogAdministration for Asked {
+impl CatalogAdministration for RecordingCatalog {
     async fn renew_epoch(&self) -> Result<Uuid> {
         asked!(self.renew_epoch()).await
     }
@@ -82,7 +82,7 @@ impl CatalogAdministration for Asked {
 }
 
 #[async_trait]
-impl HistoryLoading for Asked {
+impl HistoryLoading for RecordingCatalog {
     async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry> {
         asked!(self.load_history(load)).await
     }
@@ -98,7 +98,7 @@ impl HistoryLoading for Asked {
 }
 
 #[async_trait]
-impl MirrorProgress for Asked {
+impl MirrorProgress for RecordingCatalog {
     async fn acquire_lease(&self, table: TableId, holder: Uuid, now_ms: i64, until_ms: i64) -> Result<Option<Lease>> {
         asked!(self.acquire_lease(table, holder, now_ms, until_ms)).await
     }
@@ -126,7 +126,7 @@ impl MirrorProgress for Asked {
 }
 
 #[async_trait]
-impl HistoryExpiry for Asked {
+impl HistoryExpiry for RecordingCatalog {
     async fn end_of_history(&self, table: TableId, keep: &Keep) -> Result<Version> {
         asked!(self.end_of_history(table, keep)).await
     }
@@ -136,7 +136,7 @@ impl HistoryExpiry for Asked {
 }
 
 #[async_trait]
-impl TableLifecycle for Asked {
+impl TableLifecycle for RecordingCatalog {
     async fn rename_table(&self, table: TableId, to: &TableName, committer: &Committer) -> Result<TableEntry> {
         asked!(self.rename_table(table, to, committer)).await
     }
@@ -170,7 +170,7 @@ impl TableLifecycle for Asked {
 }
 
 #[async_trait]
-impl TableListing for Asked {
+impl TableListing for RecordingCatalog {
     async fn tables_page(&self, page: &TablePage) -> Result<Vec<TableEntry>> {
         asked!(self.tables_page(page)).await
     }
@@ -186,7 +186,7 @@ impl TableListing for Asked {
 }
 
 #[async_trait]
-impl TableReferences for Asked {
+impl TableReferences for RecordingCatalog {
     async fn referring_tables(&self, place: &Location) -> Result<Vec<InactiveTable>> {
         asked!(self.referring_tables(place)).await
     }
@@ -202,7 +202,7 @@ impl TableReferences for Asked {
 }
 
 #[async_trait]
-impl CatalogNamespaces for Asked {
+impl CatalogNamespaces for RecordingCatalog {
     async fn create_namespace(&self, name: &str, committer: Option<&str>) -> Result<()> {
         asked!(self.create_namespace(name, committer)).await
     }
@@ -215,7 +215,7 @@ impl CatalogNamespaces for Asked {
 }
 
 #[async_trait]
-impl VersionHolds for Asked {
+impl VersionHolds for RecordingCatalog {
     async fn hold(&self, table: TableId, version: Version, until_ms: i64, holder: &str) -> Result<Hold> {
         asked!(self.hold(table, version, until_ms, holder)).await
     }
@@ -241,7 +241,7 @@ async fn a_transaction_asks_the_same_however_many_tables_there_are() {
         for n in 0..others {
             room.create(&format!("t{n}"), "id long, day string", &[]).await;
         }
-        let catalog = Arc::new(Asked { inner: room.catalog.clone(), questions: Mutex::default() });
+        let catalog = Arc::new(RecordingCatalog { inner: room.catalog.clone(), questions: Mutex::default() });
         let tx = Transaction::begin(catalog.clone(), TransactionOptions::default()).await.unwrap();
         room.open("t0").await.write(rows(&[7], &["z"]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
         assert!(text(&tx.read("t0", &Scan::default()).await.unwrap()).is_empty(), "what came later is not seen");

@@ -13,7 +13,7 @@ use futures::stream::BoxStream;
 use tokio::runtime::Handle;
 
 use super::*;
-use crate::delta_rs::LogState;
+use crate::delta_rs::LogView;
 
 /// A log whose every answer needs the runtime that it was opened on, as the connections of a pool do.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ fn operations_need_no_second_thread() {
         let log: Arc<dyn TxnLogReader> =
             Arc::new(LogOnRuntime { log: table.reader().await.unwrap(), runtime: Handle::current() });
         let base = log.snapshot(At::Latest).await.unwrap();
-        let state = LogState::at(table.location(), &environment(), log.clone(), base).writing(&options);
+        let state = LogView::at(table.location(), &environment(), log.clone(), base).writing(&options);
         for operation in operations {
             let (name, mut state) = (operation.name(), state.clone());
             let staged = operation.stage(&state, "the table t").await.unwrap().unwrap();
@@ -131,7 +131,7 @@ fn tables_are_listed_without_waiting() {
         room.create("t", "id long", &[]).await;
         let config = SessionConfig::new().with_default_catalog_and_schema("lake", "default");
         let session = SessionContext::new_with_config(config.with_information_schema(true));
-        let tables = Arc::new(Namespaces::new(room.catalog.clone()));
+        let tables = Arc::new(DeltaCatalogProvider::new(room.catalog.clone()));
         session.register_catalog("lake", tables.clone());
         let listed = async || {
             let rows = session.sql("SELECT table_name FROM information_schema.tables WHERE table_schema = 'default'");

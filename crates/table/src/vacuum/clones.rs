@@ -7,10 +7,10 @@ use deltalakedb_log::{
 use futures::TryStreamExt;
 
 use super::options::millis;
-use super::{Needed, oldest_needed, retention, walk};
+use super::{FileInventory, oldest_needed, retention, walk};
 use crate::delta_rs::deletion_vector_file;
 
-impl Needed {
+impl FileInventory {
     /// Keeps what versions of the table's clones need that their own vacuums would spare.
     pub(super) async fn keep_for_clones(&mut self, catalog: &dyn Catalog, place: &Location, now_ms: i64) -> Result<()> {
         for clone in catalog.referring_tables(place).await? {

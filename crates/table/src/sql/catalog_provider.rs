@@ -13,22 +13,22 @@ use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{Catalog, Result, TableEntry, TableId, TableName, TableRef, require};
 use futures::TryStreamExt;
 
-use crate::delta_rs::{LogState, Texts, wait_beside};
-use crate::provider::{HeldTable, outward};
+use crate::delta_rs::{LogView, StringEncoding, wait_beside};
+use crate::provider::{DeltaTableProvider, outward};
 
 /// All tables of a catalog, to be registered in a DataFusion session.
 ///
 /// A table is looked up by its name when a query names it; nothing is listed for that. A query that joins tables sees
-/// each as it is when it is looked up, unless [`Namespaces::hold`] was called before: then all of them at one point.
+/// each as it is when it is looked up, unless [`DeltaCatalogProvider::hold`] was called before: then all of them at one point.
 ///
 /// ```
 /// # use datafusion::prelude::{SessionConfig, SessionContext};
-/// # use deltalakedb_table::Namespaces;
+/// # use deltalakedb_table::DeltaCatalogProvider;
 /// # use std::sync::Arc;
 /// # async fn example(catalog: Arc<dyn deltalakedb_log::Catalog>) -> Result<(), Box<dyn std::error::Error>> {
 /// let config = SessionConfig::new().with_default_catalog_and_schema("lake", "default");
 /// let session = SessionContext::new_with_config(config);
-/// let tables = Arc::new(Namespaces::new(catalog));
+/// let tables = Arc::new(DeltaCatalogProvider::new(catalog));
 /// session.register_catalog("lake", tables.clone());
 /// tables.hold(&["sales.orders".parse()?, "sales.customers".parse()?]).await?;
 /// session.sql("SELECT * FROM sales.orders NATURAL JOIN sales.customers").await?.show().await?;
@@ -36,7 +36,7 @@ use crate::provider::{HeldTable, outward};
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Namespaces {
+pub struct DeltaCatalogProvider {
     catalog: Arc<dyn Catalog>,
     stores: Arc<dyn Stores>,
     held: Arc<RwLock<HashMap<TableName, Arc<dyn TableProvider>>>>,
@@ -45,14 +45,14 @@ pub struct Namespaces {
     looks_up: bool,
 }
 
-/// The names that there were at the last [`Namespaces::list`].
+/// The names that there were at the last [`DeltaCatalogProvider::list`].
 #[derive(Clone, Debug, Default)]
 struct Listed {
     namespaces: BTreeSet<String>,
     tables: BTreeSet<TableName>,
 }
 
-impl Namespaces {
+impl DeltaCatalogProvider {
     /// All tables of a catalog.
     pub fn new(catalog: Arc<dyn Catalog>) -> Self {
         let (held, listed) = (Arc::default(), Arc::default());
@@ -145,7 +145,7 @@ pub(super) async fn held_at_once(
     catalog: &dyn Catalog,
     stores: &Arc<dyn Stores>,
     names: &[TableName],
-) -> Result<Vec<(TableName, Arc<HeldTable>)>> {
+) -> Result<Vec<(TableName, Arc<DeltaTableProvider>)>> {
     let found = resolve(catalog, names).await?;
     if found.is_empty() {
         return Ok(Vec::new());
@@ -153,8 +153,8 @@ pub(super) async fn held_at_once(
     let heads = catalog.begin(&found.iter().map(|t| t.id).collect::<Vec<TableId>>()).await?;
     let mut held = Vec::with_capacity(found.len());
     for (entry, head) in found.into_iter().zip(heads) {
-        let state = LogState::of_head(&entry.location, stores, catalog.reader(entry.id), head);
-        held.push((entry.name, Arc::new(HeldTable::of_state(state, Texts::Views).await?)));
+        let state = LogView::of_head(&entry.location, stores, catalog.reader(entry.id), head);
+        held.push((entry.name, Arc::new(DeltaTableProvider::of_state(state, StringEncoding::Utf8View).await?)));
     }
     Ok(held)
 }
@@ -168,7 +168,7 @@ pub(super) async fn resolve(catalog: &dyn Catalog, names: &[TableName]) -> Resul
     Ok(found)
 }
 
-impl CatalogProvider for Namespaces {
+impl CatalogProvider for DeltaCatalogProvider {
     fn schema_names(&self) -> Vec<String> {
         let catalog = self.catalog.clone();
         match wait_beside(async move { all_namespaces(catalog.as_ref()).await }) {
@@ -182,25 +182,25 @@ impl CatalogProvider for Namespaces {
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        Some(Arc::new(Namespace { name: name.into(), all: self.clone() }))
+        Some(Arc::new(DeltaSchemaProvider { name: name.into(), all: self.clone() }))
     }
 }
 
 /// The tables of one namespace.
 #[derive(Debug)]
-struct Namespace {
+struct DeltaSchemaProvider {
     name: String,
-    all: Namespaces,
+    all: DeltaCatalogProvider,
 }
 
-impl Namespace {
+impl DeltaSchemaProvider {
     fn table_name(&self, name: &str) -> TableName {
         TableName { namespace: self.name.clone(), name: name.into() }
     }
 }
 
 #[async_trait]
-impl SchemaProvider for Namespace {
+impl SchemaProvider for DeltaSchemaProvider {
     fn table_names(&self) -> Vec<String> {
         self.all.names(&self.name)
     }
@@ -215,8 +215,8 @@ impl SchemaProvider for Namespace {
         let Some(entry) = catalog.find(&TableRef::Name(name)).await.map_err(outward)? else { return Ok(None) };
         let reader = catalog.reader(entry.id);
         let head = reader.head().await.map_err(outward)?;
-        let state = LogState::of_head(&entry.location, &self.all.stores, reader, head);
-        let table = HeldTable::of_state(state, Texts::Views).await.map_err(outward)?;
+        let state = LogView::of_head(&entry.location, &self.all.stores, reader, head);
+        let table = DeltaTableProvider::of_state(state, StringEncoding::Utf8View).await.map_err(outward)?;
         Ok(Some(Arc::new(table)))
     }
 
@@ -226,8 +226,8 @@ impl SchemaProvider for Namespace {
     }
 }
 
-impl fmt::Debug for Namespaces {
+impl fmt::Debug for DeltaCatalogProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Namespaces").field("catalog", &self.catalog.describe()).finish_non_exhaustive()
+        f.debug_struct("DeltaCatalogProvider").field("catalog", &self.catalog.describe()).finish_non_exhaustive()
     }
 }

@@ -9,19 +9,19 @@ use deltalakedb_log::snapshot::{Head, Replay, Snapshot};
 use deltalakedb_log::{Location, Result, Stores, TxnLogError, TxnLogReader};
 use futures::TryStreamExt;
 
-use super::no_log::NoLog;
+use super::empty_log::EmptyLog;
 use super::shown;
 use crate::write_options::WriteOptions;
 
 /// A table's log as an operation finds it: at a version, with the commits of a transaction on top.
 #[derive(Clone, Debug)]
-pub(crate) struct LogState {
+pub(crate) struct LogView {
     pub(crate) location: Location,
     pub(crate) reader: Arc<dyn TxnLogReader>,
     /// The version; `None` for a table that the transaction makes.
     pub(crate) base: Option<Snapshot>,
     /// What the transaction staged so far, in order.
-    pub(super) staged: Vec<Arc<StagedCommit>>,
+    pub(super) staged: Vec<Arc<OverlayCommit>>,
     /// What the table is with that.
     now: Option<Snapshot>,
     /// How data files and commits are made.
@@ -30,13 +30,13 @@ pub(crate) struct LogState {
 
 /// A commit that only its transaction sees.
 #[derive(Debug)]
-pub(super) struct StagedCommit {
+pub(super) struct OverlayCommit {
     actions: Vec<Action>,
     /// The same as delta-rs is shown it, in the bytes of a log.
     pub(super) shown: Bytes,
 }
 
-impl LogState {
+impl LogView {
     /// A table at a version.
     pub(crate) fn at(
         location: &Location,
@@ -60,7 +60,7 @@ impl LogState {
     /// A table that does not exist yet.
     pub(crate) fn nothing_yet(location: &Location, stores: &Arc<dyn Stores>) -> Self {
         let options = Arc::new(WriteOptions { stores: stores.clone(), ..WriteOptions::default() });
-        let reader = Arc::new(NoLog);
+        let reader = Arc::new(EmptyLog);
         Self { location: location.clone(), reader, base: None, staged: Vec::new(), now: None, options }
     }
 
@@ -85,7 +85,7 @@ impl LogState {
         );
         self.now = Some(replay.snapshot(version, timestamp, "the transaction")?);
         let shown = shown::commit(&actions);
-        self.staged.push(Arc::new(StagedCommit { actions, shown }));
+        self.staged.push(Arc::new(OverlayCommit { actions, shown }));
         Ok(())
     }
 

@@ -17,26 +17,26 @@ use crate::error::Explain;
 
 /// How rows of one shape become rows of a table.
 #[derive(Clone, Debug)]
-pub(crate) struct Fit {
+pub(crate) struct SchemaAdapter {
     table: String,
     columns: SchemaRef,
 }
 
 /// Which differences between the types of rows and of a table are bridged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Casts {
+pub enum CastMode {
     /// Those that keep what a value means: wider numbers, other encodings of the same thing.
     #[default]
-    Meaning,
+    Lossless,
     /// All that there is a cast for, as delta-rs does it: text to dates, anything to text, nanoseconds cut off. A value
     /// that cannot be cast is refused.
     Any,
 }
 
-impl Fit {
+impl SchemaAdapter {
     /// Rows with the columns `data` for a table with the columns `table_columns`. The error names the first column
     /// that does not fit, and why.
-    pub(crate) fn new(table: &str, data: &Schema, table_columns: &Schema, casts: Casts) -> Result<Self> {
+    pub(crate) fn new(table: &str, data: &Schema, table_columns: &Schema, casts: CastMode) -> Result<Self> {
         fit_fields(table, "", data.fields(), table_columns.fields(), casts)?;
         // Generated columns that are left out are computed later.
         let columns =
@@ -46,7 +46,7 @@ impl Fit {
     }
 
     /// The same for a table that takes in the columns it does not have, within its own columns, too.
-    pub(crate) fn evolving(table: &str, data: &Schema, table_columns: &Schema, casts: Casts) -> Result<Self> {
+    pub(crate) fn evolving(table: &str, data: &Schema, table_columns: &Schema, casts: CastMode) -> Result<Self> {
         let new = data.fields().iter().filter(|f| table_columns.column_with_name(f.name()).is_none());
         let new = Schema::new(new.cloned().collect::<Fields>());
         // Of a new column only the type matters, and that in the way Delta has it.
@@ -159,7 +159,7 @@ fn grown_type(column: &DataType, data: &DataType) -> DataType {
     }
 }
 
-fn fit_fields(table: &str, within: &str, data: &Fields, columns: &Fields, casts: Casts) -> Result<()> {
+fn fit_fields(table: &str, within: &str, data: &Fields, columns: &Fields, casts: CastMode) -> Result<()> {
     let refuse =
         |what: String| Err(TxnLogError::invalid(format!("{what}: nothing was written")).about(Subject::Schema));
     for (n, field) in data.iter().enumerate() {
@@ -189,7 +189,7 @@ fn fit_fields(table: &str, within: &str, data: &Fields, columns: &Fields, casts:
     }
 }
 
-fn fit_type(table: &str, name: &str, data: &DataType, column: &DataType, casts: Casts) -> Result<()> {
+fn fit_type(table: &str, name: &str, data: &DataType, column: &DataType, casts: CastMode) -> Result<()> {
     use DataType as T;
     match (data, column) {
         (T::Struct(data), T::Struct(columns)) => fit_fields(table, &format!("{name}."), data, columns, casts),
@@ -204,13 +204,13 @@ fn fit_type(table: &str, name: &str, data: &DataType, column: &DataType, casts: 
             _ => Ok(()),
         },
         (T::Dictionary(_, values), column) => fit_type(table, name, values, column, casts),
-        (T::Decimal128(..) | T::Decimal256(..), T::Decimal128(..)) if casts == Casts::Any && !fits(data, column) => {
+        (T::Decimal128(..) | T::Decimal256(..), T::Decimal128(..)) if casts == CastMode::Any && !fits(data, column) => {
             Err(TxnLogError::invalid(format!(
                 "Cannot cast field {name} from {data} to {column}, which has fewer digits: nothing was written to {table}"
             ))
             .about(Subject::Schema))
         }
-        (data, column) if fits(data, column) || casts == Casts::Any && can_cast_types(data, column) => Ok(()),
+        (data, column) if fits(data, column) || casts == CastMode::Any && can_cast_types(data, column) => Ok(()),
         (data, column) => Err(TxnLogError::invalid(format!(
             "the column {name:?} is {} in {table} and {} in the data: nothing was written",
             type_name(column),
@@ -298,7 +298,9 @@ mod tests {
             ("s", inner(DataType::Int32), true),
         ]);
         let check = |data: &[(&str, DataType, bool)], want: &str| {
-            let got = Fit::new("t", &columns(data), &table, Casts::Meaning).map(|_| ()).map_err(|e| e.to_string());
+            let got = SchemaAdapter::new("t", &columns(data), &table, CastMode::Lossless)
+                .map(|_| ())
+                .map_err(|e| e.to_string());
             assert_eq!(got.err().unwrap_or_default(), want);
         };
         check(&[("id", DataType::Int32, true), ("day", DataType::Date32, true)], "");
@@ -355,7 +357,7 @@ mod tests {
             let at: ArrayRef = Arc::new(TimestampNanosecondArray::from(times));
             let s: ArrayRef = Arc::new(StructArray::new(inner(TimeUnit::Nanosecond), vec![at], None));
             let rows = RecordBatch::try_from_iter([("s", s)]).unwrap();
-            Fit::new("t", &rows.schema(), &table, Casts::Meaning).unwrap().batch(&rows, 0)
+            SchemaAdapter::new("t", &rows.schema(), &table, CastMode::Lossless).unwrap().batch(&rows, 0)
         };
         let rows = fit(vec![Some(-7000), None]).unwrap();
         let s = rows.column(0).as_any().downcast_ref::<StructArray>().unwrap();

@@ -9,16 +9,16 @@ use futures::stream::BoxStream;
 
 /// The log of a table that does not exist.
 #[derive(Debug)]
-pub(super) struct NoLog;
+pub(super) struct EmptyLog;
 
-impl NoLog {
+impl EmptyLog {
     fn nothing<T>() -> Result<T> {
         Err(TxnLogError::not_found("the table does not exist yet"))
     }
 }
 
 #[async_trait]
-impl TxnLogReader for NoLog {
+impl TxnLogReader for EmptyLog {
     async fn head(&self) -> Result<Head> {
         Self::nothing()
     }

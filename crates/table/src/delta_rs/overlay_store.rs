@@ -20,22 +20,22 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-use super::log::{HeldLog, LogFile};
-use super::puts::{self, Puts};
+use super::log::{LogFile, SnapshotLog};
+use super::upload_tracker::{self, UploadTracker};
 
 #[derive(Clone, Debug)]
-pub(super) struct Overlay {
+pub(super) struct OverlayStore {
     inner: Arc<dyn ObjectStore>,
-    log: Arc<HeldLog>,
+    log: Arc<SnapshotLog>,
     log_dir: Path,
-    puts: Puts,
+    puts: UploadTracker,
 }
 
-impl Overlay {
+impl OverlayStore {
     /// Hides the log directory of the table whose store this is.
-    pub(super) fn new(inner: Arc<dyn ObjectStore>, log: Arc<HeldLog>) -> Self {
+    pub(super) fn new(inner: Arc<dyn ObjectStore>, log: Arc<SnapshotLog>) -> Self {
         let log_dir = Path::from("_delta_log");
-        Self { inner, log, log_dir, puts: Puts::default() }
+        Self { inner, log, log_dir, puts: UploadTracker::default() }
     }
 
     /// The store below.
@@ -44,7 +44,7 @@ impl Overlay {
     }
 
     /// What was put through this store so far.
-    pub(super) fn puts(&self) -> &Puts {
+    pub(super) fn puts(&self) -> &UploadTracker {
         &self.puts
     }
 
@@ -96,23 +96,23 @@ impl Overlay {
     }
 }
 
-impl fmt::Display for Overlay {
+impl fmt::Display for OverlayStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.inner)
     }
 }
 
 #[async_trait]
-impl ObjectStore for Overlay {
+impl ObjectStore for OverlayStore {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         match self.log_name(path) {
             None => {
                 self.puts.begin(path);
-                self.puts.keep(self.inner.put_opts(path, payload, options).await, puts::nothing())
+                self.puts.keep(self.inner.put_opts(path, payload, options).await, upload_tracker::nothing())
             }
             Some(name) if name.ends_with(".tmp") => {
                 self.log.temporary().insert(name, payload.into());
-                Ok(puts::nothing())
+                Ok(upload_tracker::nothing())
             }
             Some(_) => Err(not_in_files(path)),
         }

@@ -11,7 +11,7 @@ use object_store::path::Path;
 use object_store::{Error, MultipartUpload, PutPayload, PutResult, Result, UploadPart};
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Puts(Arc<Mutex<State>>);
+pub(super) struct UploadTracker(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -19,7 +19,7 @@ struct State {
     failure: Option<Error>,
 }
 
-impl Puts {
+impl UploadTracker {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -61,7 +61,7 @@ pub(super) fn nothing() -> PutResult {
 #[derive(Debug)]
 struct Watched {
     upload: Box<dyn MultipartUpload>,
-    puts: Puts,
+    puts: UploadTracker,
 }
 
 #[async_trait]

@@ -15,19 +15,19 @@ use super::names::past;
 use crate::provider::outward;
 
 /// A table as it was, and how a query asks for it.
-pub(super) type Then = ((TableName, At), Arc<dyn TableProvider>);
+pub(super) type TimeTravelTable = ((TableName, At), Arc<dyn TableProvider>);
 
 /// The past states of tables that the statement being planned names; they were looked up before.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Past(Arc<RwLock<Vec<Then>>>);
+pub(super) struct TimeTravelPlanner(Arc<RwLock<Vec<TimeTravelTable>>>);
 
-impl Past {
-    pub(super) fn hold(&self, tables: Vec<Then>) {
+impl TimeTravelPlanner {
+    pub(super) fn hold(&self, tables: Vec<TimeTravelTable>) {
         *self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = tables;
     }
 }
 
-impl RelationPlanner for Past {
+impl RelationPlanner for TimeTravelPlanner {
     fn plan_relation(
         &self,
         relation: TableFactor,

@@ -2,13 +2,13 @@
 
 use deltalakedb_log::schema::Schema;
 
-use crate::bounds::{Kind, Slots, WIDE};
+use crate::bounds::{BoundsSlots, Kind, WIDE};
 use crate::database::Value;
-use crate::plan::{Plan, Sql};
+use crate::plan::{Plan, SqlFragment};
 
 /// The search for the live files of a version.
 #[derive(Debug)]
-pub(crate) struct Search {
+pub(crate) struct FileQuery {
     pub(crate) table: Value,
     pub(crate) version: Value,
     /// Whether its files are mostly those that are live now.
@@ -16,31 +16,31 @@ pub(crate) struct Search {
     pub(crate) seeks: bool,
     /// The table's columns; `None` when nothing but all files is wanted.
     pub(crate) schema: Option<Schema>,
-    pub(crate) slots: Slots,
+    pub(crate) slots: BoundsSlots,
     pub(crate) plan: Plan,
     /// The spreads of live files in the leading slot.
     pub(crate) spreads: Vec<i64>,
 }
 
-impl Search {
+impl FileQuery {
     /// The query for these columns of the files found.
-    pub(crate) fn statement(&self, columns: &str) -> Sql {
+    pub(crate) fn statement(&self, columns: &str) -> SqlFragment {
         self.query(columns, self.plan.condition.as_ref())
     }
 
     /// The query for the number of files found, or only gone through.
-    pub(crate) fn count(&self, found: bool) -> Sql {
+    pub(crate) fn count(&self, found: bool) -> SqlFragment {
         let mut all = self.query("1 AS one", self.plan.condition.as_ref().filter(|_| found));
         all.text = format!("SELECT count(*) FROM ({}) AS files", all.text);
         all
     }
 
     /// The query for the files behind a key, in the order of their keys; the first of `columns` is the key.
-    pub(crate) fn page(&self, columns: &str, after: Value, rows: usize) -> Sql {
+    pub(crate) fn page(&self, columns: &str, after: Value, rows: usize) -> SqlFragment {
         let (table, version) = (self.table.clone(), self.version.clone());
         let of = |and: &str, mut params: Vec<Value>| {
             params.push(after.clone());
-            Sql::new(format!("table_id = ? AND {and} > ?"), params)
+            SqlFragment::new(format!("table_id = ? AND {and} > ?"), params)
         };
         let live = of("removed_version IS NULL AND +version <= ? AND file_key", vec![table.clone(), version.clone()]);
         // The key leads among the files that ended as well, unless those that ended after the version are few.
@@ -54,12 +54,12 @@ impl Search {
         page
     }
 
-    fn query(&self, columns: &str, condition: Option<&Sql>) -> Sql {
+    fn query(&self, columns: &str, condition: Option<&SqlFragment>) -> SqlFragment {
         union(columns, self.parts(), condition)
     }
 
     /// Conditions that together hold for every file that may be meant, and for each file only one.
-    fn parts(&self) -> Vec<Sql> {
+    fn parts(&self) -> Vec<SqlFragment> {
         let (table, version) = (self.table.clone(), self.version.clone());
         if !self.is_recent || !self.seeks {
             return vec![self.past()];
@@ -68,20 +68,20 @@ impl Search {
         // meant. `+` keeps it out of the choice of an index, where a bound or the end leads to them.
         let seeks = match &self.plan.lead {
             Some(lead) => lead.seeks(&self.spreads),
-            None => vec![Sql::default()],
+            None => vec![SqlFragment::default()],
         };
         let live = seeks.into_iter().map(|seek| {
             let leads = !seek.text.is_empty();
-            let mut sql = Sql::new("table_id = ? AND removed_version IS NULL", vec![table.clone()]);
+            let mut sql = SqlFragment::new("table_id = ? AND removed_version IS NULL", vec![table.clone()]);
             if leads {
                 sql.text.push_str(" AND ");
             }
             sql.push(seek);
             let until = if leads { " AND +version <= ?" } else { " AND version <= ?" };
-            sql.push(Sql::new(until, vec![version.clone()]));
+            sql.push(SqlFragment::new(until, vec![version.clone()]));
             sql
         });
-        let ended = Sql::new(
+        let ended = SqlFragment::new(
             "table_id = ? AND removed_version > ? AND +version <= ?",
             vec![table.clone(), version.clone(), version.clone()],
         );
@@ -89,9 +89,9 @@ impl Search {
     }
 
     /// The condition for the files of a version that may be long past. A `+` keeps a column out of the choice of an index.
-    fn past(&self) -> Sql {
+    fn past(&self) -> SqlFragment {
         let text = "table_id = ? AND version <= ? AND (+removed_version IS NULL OR +removed_version > ?)";
-        Sql::new(text, vec![self.table.clone(), self.version.clone(), self.version.clone()])
+        SqlFragment::new(text, vec![self.table.clone(), self.version.clone(), self.version.clone()])
     }
 
     /// A column's slot, and the condition for a file's bounds in it to be values of its rows; `None` when they never
@@ -117,15 +117,15 @@ impl Search {
 }
 
 /// One query for all that these conditions find.
-fn union(columns: &str, parts: Vec<Sql>, condition: Option<&Sql>) -> Sql {
-    let mut all = Sql::default();
+fn union(columns: &str, parts: Vec<SqlFragment>, condition: Option<&SqlFragment>) -> SqlFragment {
+    let mut all = SqlFragment::default();
     for (i, mut part) in parts.into_iter().enumerate() {
         if let Some(condition) = condition {
-            part.push(Sql::new(" AND ", vec![]));
+            part.push(SqlFragment::new(" AND ", vec![]));
             part.push(condition.clone());
         }
         let union = if i == 0 { "" } else { " UNION ALL " };
-        all.push(Sql::new(format!("{union}SELECT {columns} FROM dl_add_files WHERE "), vec![]));
+        all.push(SqlFragment::new(format!("{union}SELECT {columns} FROM dl_add_files WHERE "), vec![]));
         all.push(part);
     }
     all
