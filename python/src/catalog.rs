@@ -341,7 +341,7 @@ impl RawCatalog {
                 while let Some(result) = script.next().await? {
                     match result {
                         SqlResult::Rows(stream) => rows = Some(stream),
-                        SqlResult::Done(done) => {
+                        SqlResult::CommandComplete(done) => {
                             for committed in done.committed {
                                 connection.publish(committed.table, true).await;
                             }

@@ -63,7 +63,7 @@ fn create_table(
             Err(DeltaError::new_err(format!("mode append is not allowed for a table that exists: {uri}")))
         }
         (Some(table), SaveMode::Overwrite) => {
-            table.run(py, Operation::Recreate(spec, columns), None, commit, hooks, |_| ()).map(|_| ())
+            table.run(py, Operation::ReplaceTable(spec, columns), None, commit, hooks, |_| ()).map(|_| ())
         }
         (None, _) => make(
             py,

@@ -12,8 +12,8 @@ use deltalakedb_log::canonical_path;
 use deltalakedb_log::schema::Schema as Columns;
 use deltalakedb_log::{At, ErrorKind, Location, Result, TableId, TableRef, TxnLogError, Version, require};
 use deltalakedb_table::{
-    Alter, CastMode, Changes, DeltaTable, Operation, Optimize, Restore, SaveMode, Scan, SchemaMode, Stage, Vacuum,
-    Write, WriteOptions,
+    Alter, CastMode, CdfScan, CommitFiles, DeltaTable, Operation, Optimize, Restore, SaveMode, Scan, SchemaMode,
+    Vacuum, Write, WriteOptions,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -311,7 +311,7 @@ impl RawTable {
         allow_out_of_range: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let held = self.get();
-        let what = Changes {
+        let what = CdfScan {
             from: starting_version,
             to: ending_version,
             since: starting_timestamp.map(time_of).transpose()?,
@@ -586,7 +586,7 @@ impl RawTable {
         commit: Option<CommitProperties>,
         hooks: Option<Hooks>,
     ) -> PyResult<()> {
-        self.run(py, Operation::Constrain(constraints), None, commit, hooks, |_| ()).map(|_| ())
+        self.run(py, Operation::AddConstraints(constraints), None, commit, hooks, |_| ()).map(|_| ())
     }
 
     fn drop_constraint(
@@ -629,7 +629,7 @@ impl RawTable {
         commit: Option<CommitProperties>,
         hooks: Option<Hooks>,
     ) -> PyResult<()> {
-        self.alter(py, Alter::Describe { name, description }, commit, hooks)
+        self.alter(py, Alter::SetDescription { name, description }, commit, hooks)
     }
 
     fn set_column_metadata(
@@ -683,7 +683,8 @@ impl RawTable {
             }
             overwrite = false;
         }
-        self.run(py, Operation::Stage(Stage { actions, overwrite }), None, commit, hooks, |_| ()).map(|_| ())
+        self.run(py, Operation::CommitFiles(CommitFiles { actions, overwrite }), None, commit, hooks, |_| ())
+            .map(|_| ())
     }
 
     fn generate(&self, py: Python<'_>) -> PyResult<()> {

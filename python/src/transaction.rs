@@ -7,7 +7,7 @@ use arrow::array::RecordBatchIterator;
 use deltalakedb_catalog::CatalogUri;
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{Location, Result, TableName, TableRef, TxnLogError, TxnLogTransactionError, require};
-use deltalakedb_table::{CastMode, Operation, SaveMode, Scan, Stage, Transaction, Write};
+use deltalakedb_table::{CastMode, CommitFiles, Operation, SaveMode, Scan, Transaction, Write};
 use pyo3::prelude::*;
 use pyo3_arrow::PyRecordBatchReader;
 use serde_json::Value;
@@ -224,8 +224,8 @@ impl RawTransaction {
     }
 
     fn stage_actions(&self, py: Python<'_>, table: TableArgument, actions: Vec<String>, mode: &str) -> PyResult<()> {
-        let stage = Stage { actions: actions_of(&actions)?, overwrite: mode_of(mode)? == SaveMode::Overwrite };
-        self.run(py, &table, Operation::Stage(stage)).map(|_| ())
+        let stage = CommitFiles { actions: actions_of(&actions)?, overwrite: mode_of(mode)? == SaveMode::Overwrite };
+        self.run(py, &table, Operation::CommitFiles(stage)).map(|_| ())
     }
 
     #[pyo3(signature = (table, columns=None, predicate=None))]

@@ -222,11 +222,11 @@ fn alterations(changes: AlterChanges) -> Result<(Vec<Operation>, String)> {
         })?;
         let (name, condition) = (name.trim().to_string(), condition.trim().to_string());
         words.push(format!("constraint {name} added"));
-        operations.push(Operation::Constrain(HashMap::from([(name, condition)])));
+        operations.push(Operation::AddConstraints(HashMap::from([(name, condition)])));
     }
     if let Some(description) = changes.comment {
         words.push("description changed".into());
-        operations.push(Operation::Alter(Alter::Describe { name: None, description: Some(description) }));
+        operations.push(Operation::Alter(Alter::SetDescription { name: None, description: Some(description) }));
     }
     Ok((operations, words.join(", ")))
 }

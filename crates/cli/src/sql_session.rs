@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use deltalakedb_log::commit::Committed;
 use deltalakedb_log::{Catalog, Result, TableRef};
-use deltalakedb_table::{Done, ScriptSummary, SqlOptions, SqlResult, SqlSession};
+use deltalakedb_table::{CommandComplete, ScriptSummary, SqlOptions, SqlResult, SqlSession};
 
 use crate::context::CommandContext;
 use crate::report::counted;
@@ -33,7 +33,7 @@ impl<'a> SqlRunner<'a> {
         while let Some(result) = script.next().await? {
             match result {
                 SqlResult::Rows(rows) => results.print(rows).await?,
-                SqlResult::Done(done) => {
+                SqlResult::CommandComplete(done) => {
                     let tables = publish(self.s, &self.catalog, &done.committed).await?;
                     results.say(&said(&done, &tables))?;
                 }
@@ -54,7 +54,7 @@ async fn publish(s: &CommandContext, catalog: &Arc<dyn Catalog>, committed: &[Co
 }
 
 /// `INSERT: 2 rows, sales.orders is at version 3`
-fn said(done: &Done, tables: &[String]) -> String {
+fn said(done: &CommandComplete, tables: &[String]) -> String {
     let rows = done.rows.map(|n| counted(n, "row"));
     let what: Vec<_> = rows.into_iter().chain(tables.iter().cloned()).collect();
     if what.is_empty() { done.command.into() } else { format!("{}: {}", done.command, what.join(", ")) }

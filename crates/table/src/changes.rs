@@ -4,7 +4,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use deltalakedb_log::snapshot::At;
 use deltalakedb_log::{Result, TxnLogError, Version};
 
-use crate::delta_rs::{Changes, LogView, VirtualTable};
+use crate::delta_rs::{CdfScan, LogView, VirtualTable};
 use crate::table::DeltaTable;
 
 impl DeltaTable {
@@ -27,7 +27,7 @@ impl DeltaTable {
                  with a version after that"
             )));
         }
-        let what = Changes { from, to: Some(to), ..Changes::default() };
+        let what = CdfScan { from, to: Some(to), ..CdfScan::default() };
         VirtualTable::without_files(&LogView::at(&self.location, &self.stores, reader, head))
             .await?
             .changes(&what)
@@ -35,7 +35,7 @@ impl DeltaTable {
     }
 
     /// The changes that are asked for, as delta-rs finds them up to a version.
-    pub async fn changes_of(&self, what: &Changes, at: At) -> Result<SendableRecordBatchStream> {
+    pub async fn changes_of(&self, what: &CdfScan, at: At) -> Result<SendableRecordBatchStream> {
         VirtualTable::without_files(&self.held(at).await?).await?.changes(what).await
     }
 }

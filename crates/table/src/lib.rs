@@ -37,7 +37,7 @@ pub use deltalakedb_catalog::connect;
 pub use assignments::{parse_assignments, parse_clause};
 pub use create::{create_table, create_with_data, prepare_create, resolve_location};
 pub use delta_rs::{
-    Alter, Assignments, CastMode, Changes, Merge, MergeClause, NewFiles, Optimize, PartitionFilter, Restore,
+    Alter, Assignments, CastMode, CdfScan, Merge, MergeClause, NewFiles, Optimize, PartitionFilter, Restore,
     SchemaMode, TableSchema, parse_schema, plain, query, query_session, type_name,
 };
 pub use error::{query_error, subject_of, upstream_message};
@@ -46,11 +46,11 @@ pub use hold::HeldVersion;
 pub use lifecycle::{
     DeletedFiles, DropOptions, Dropped, DroppedInactive, delete_files, detach_table, drop_inactive, drop_table,
 };
-pub use operations::{Operation, OperationResult, Stage, Write};
+pub use operations::{CommitFiles, Operation, OperationResult, Write};
 pub use provider::DeltaTableProvider;
 pub use scan::Scan;
 pub use settings::{Settings, duration_ms, is_setting};
-pub use sql::{DeltaCatalogProvider, Done, Script, ScriptSummary, SqlOptions, SqlResult, SqlSession};
+pub use sql::{CommandComplete, DeltaCatalogProvider, Script, ScriptSummary, SqlOptions, SqlResult, SqlSession};
 pub use table::DeltaTable;
 pub use table_spec::TableSpec;
 pub use transaction::{Transaction, TransactionOptions, TransactionResult};

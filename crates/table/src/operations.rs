@@ -21,7 +21,7 @@ use crate::table_spec::TableSpec;
 use crate::write::{PendingWrite, Rows};
 use crate::write_options::{SaveMode, WriteOptions};
 
-pub(crate) use self::stage::Staged;
+pub(crate) use self::stage::StagedOperation;
 
 /// Something to do with a table.
 #[derive(Debug)]
@@ -54,18 +54,18 @@ pub enum Operation {
         dry_run: bool,
     },
     /// Makes the table anew: other columns, and no rows but those of files that are given.
-    Recreate(TableSpec, TableSchema),
+    ReplaceTable(TableSpec, TableSchema),
     /// Commits files that are there.
-    Stage(Stage),
+    CommitFiles(CommitFiles),
     /// Changes what the table is, not its rows.
     Alter(Alter),
     /// Adds conditions that every row satisfies, those that are there included: in SQL, by name.
-    Constrain(HashMap<String, String>),
+    AddConstraints(HashMap<String, String>),
 }
 
 /// Files that somebody else wrote, or takes out.
 #[derive(Clone, Debug)]
-pub struct Stage {
+pub struct CommitFiles {
     /// What is added and removed.
     pub actions: Vec<Action>,
     /// Takes out all files that were there.
@@ -124,9 +124,9 @@ impl Operation {
             Self::Optimize(_) => "an optimize",
             Self::Restore(_) => "a restore",
             Self::Repair { .. } => "a repair",
-            Self::Recreate(..) => "a creation",
-            Self::Stage(_) => "a commit of files",
-            Self::Alter(_) | Self::Constrain(_) => "an alter",
+            Self::ReplaceTable(..) => "a creation",
+            Self::CommitFiles(_) => "a commit of files",
+            Self::Alter(_) | Self::AddConstraints(_) => "an alter",
         }
     }
 }
@@ -229,7 +229,7 @@ impl DeltaTable {
 
     /// Adds a condition in SQL that every row satisfies, those that are there included.
     pub async fn constrain(&self, name: &str, condition: &str, options: &WriteOptions) -> Result<OperationResult> {
-        self.run(Operation::Constrain(HashMap::from([(name.into(), condition.into())])), options).await
+        self.run(Operation::AddConstraints(HashMap::from([(name.into(), condition.into())])), options).await
     }
 
     /// Sets properties, such as `delta.enableChangeDataFeed`.

@@ -23,7 +23,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::create::{check_partitioning, check_place};
 use crate::delta_rs::{self, LogView, NewFiles, StagedCommit, TableSchema, finish, named_paths};
-use crate::operations::{Operation, Staged, Write};
+use crate::operations::{Operation, StagedOperation, Write};
 use crate::scan::{Scan, scan};
 use crate::table_spec::TableSpec;
 use crate::write::{Rows, check_not_behind, commit_requests, remove};
@@ -144,7 +144,7 @@ impl Transaction {
     pub async fn run(&self, table: &str, operation: Operation) -> TransactionResult<Value> {
         if matches!(
             operation,
-            Operation::Optimize(_) | Operation::Restore(_) | Operation::Repair { .. } | Operation::Recreate(..)
+            Operation::Optimize(_) | Operation::Restore(_) | Operation::Repair { .. } | Operation::ReplaceTable(..)
         ) {
             let what = operation.name();
             return Err(TxnLogError::invalid(format!("{what} is no part of a transaction: run it on its own")).into());
@@ -159,7 +159,8 @@ impl Transaction {
             Box::pin(check_not_behind(self.catalog.as_ref(), stores, member.id)).await?;
         }
         let called = format!("the table {name}");
-        let Some(Staged { captured, reads, .. }) = Box::pin(operation.stage(&member.state, &called)).await? else {
+        let Some(StagedOperation { captured, reads, .. }) = Box::pin(operation.stage(&member.state, &called)).await?
+        else {
             return Ok(Value::Null);
         };
         let metrics = captured.numbers();

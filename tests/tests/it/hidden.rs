@@ -108,7 +108,7 @@ async fn operate(catalog: &Arc<dyn Catalog>, table: &DeltaTable) -> Vec<Vec<Stri
         Operation::Merge(upsert, rows(&[6, 9], "b").into()),
         Operation::Optimize(Optimize::default()),
         Operation::Optimize(Optimize { zorder: vec!["id".into()], ..Optimize::default() }),
-        Operation::Constrain([("positive".into(), "id > 0".into())].into()),
+        Operation::AddConstraints([("positive".into(), "id > 0".into())].into()),
         Operation::Alter(Alter::AddColumns(parse_schema("note string").unwrap())),
         Operation::Alter(Alter::SetProperties {
             properties: [("delta.dataSkippingNumIndexedCols".to_string(), "1".to_string())].into(),
@@ -125,7 +125,7 @@ async fn operate(catalog: &Arc<dyn Catalog>, table: &DeltaTable) -> Vec<Vec<Stri
     let tx = Transaction::begin(catalog.clone(), TransactionOptions::default()).await.unwrap();
     let name = table.name().unwrap().to_string();
     tx.update(&name, &[("id", "id + 100")], None).await.unwrap();
-    tx.run(&name, Operation::Constrain([("large".into(), "id > 100".into())].into())).await.unwrap();
+    tx.run(&name, Operation::AddConstraints([("large".into(), "id > 100".into())].into())).await.unwrap();
     tx.commit().await.unwrap();
     after.push(lines(&table.read(&Scan::default()).await.unwrap()));
     after

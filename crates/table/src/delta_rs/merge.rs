@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::generated::Generated;
 use super::operations::{metrics, state};
-use super::{Columns, LogView, StagedCommit, VirtualTable, Whole, session_context};
+use super::{Columns, FullTable, LogView, StagedCommit, VirtualTable, session_context};
 use crate::error::Explain;
 use crate::identifiers::{column_named, quoted, unquoted};
 
@@ -207,7 +207,7 @@ impl Joined {
     }
 }
 
-impl Whole {
+impl FullTable {
     /// Merges rows, whatever the clauses.
     pub(crate) async fn merge(self, source: MergeSource, merge: &Merge) -> Result<StagedCommit> {
         self.0.merge(source, merge).await

@@ -33,7 +33,7 @@ use serde_json::{Value, json};
 use super::log::{Files, SnapshotLog};
 use super::log_store::VirtualLogStore;
 use super::{
-    Columns, LogView, Matching, StagedCommit, TableSchema, VirtualTable, Whole, alias, bounds, session_context,
+    Columns, FullTable, LogView, PrunedTable, StagedCommit, TableSchema, VirtualTable, alias, bounds, session_context,
 };
 use crate::error::Explain;
 
@@ -100,7 +100,7 @@ impl From<At> for Restore {
 
 /// Which changes of a table to read.
 #[derive(Clone, Debug, Default)]
-pub struct Changes {
+pub struct CdfScan {
     /// From this version on.
     pub from: Version,
     /// Up to this version; the newest, without one.
@@ -158,7 +158,7 @@ pub enum Alter {
         column: String,
     },
     /// Says what the table is about.
-    Describe {
+    SetDescription {
         /// The name in its metadata, which has nothing to do with the catalog's.
         name: Option<String>,
         /// What it is about.
@@ -237,7 +237,7 @@ impl VirtualTable {
                 let drop = table.drop_column_not_null().with_column(column).with_commit_properties(commit);
                 self.capture("the column cannot be made nullable", drop, none).await
             }
-            Alter::Describe { name, description } => {
+            Alter::SetDescription { name, description } => {
                 let update = table
                     .update_table_metadata()
                     .with_update(TableMetadataUpdate { name, description })
@@ -248,7 +248,7 @@ impl VirtualTable {
     }
 
     /// What changed: the rows, and beside them `_change_type`, `_commit_version` and `_commit_timestamp`.
-    pub(crate) async fn changes(self, what: &Changes) -> Result<SendableRecordBatchStream> {
+    pub(crate) async fn changes(self, what: &CdfScan) -> Result<SendableRecordBatchStream> {
         let failed = || "the changes cannot be read".to_string();
         let session = session_context(self.log_store.stores())?;
         let mut scan =
@@ -310,7 +310,7 @@ impl VirtualTable {
     }
 }
 
-impl Matching {
+impl PrunedTable {
     /// Deletes the rows that satisfy the condition; all, where there is none.
     pub(crate) async fn delete(self) -> Result<StagedCommit> {
         let commit = self.table.commit_properties();
@@ -346,7 +346,7 @@ impl Matching {
     }
 }
 
-impl Whole {
+impl FullTable {
     /// Adds conditions that every row satisfies, those that are there included.
     pub(crate) async fn constrain(self, constraints: HashMap<String, String>) -> Result<StagedCommit> {
         let add = self

@@ -29,13 +29,13 @@ pub(crate) struct VirtualTable {
 }
 
 /// A table with the files in which a row may match a condition. What is done with it is done with that condition.
-pub(crate) struct Matching {
+pub(crate) struct PrunedTable {
     pub(super) table: VirtualTable,
     pub(super) condition: Option<Condition>,
 }
 
 /// A table with all of its files.
-pub(crate) struct Whole(pub(super) VirtualTable);
+pub(crate) struct FullTable(pub(super) VirtualTable);
 
 impl VirtualTable {
     /// The table with the files in which a row may match.
@@ -84,7 +84,7 @@ impl VirtualTable {
     }
 }
 
-impl Matching {
+impl PrunedTable {
     /// The table with the files in which a row may satisfy a condition; without one, all files.
     pub(crate) async fn open(state: &LogView, condition: Option<Condition>) -> Result<Self> {
         let predicate = condition.as_ref().map_or(Predicate::Unknown, |condition| condition.predicate.clone());
@@ -92,7 +92,7 @@ impl Matching {
     }
 }
 
-impl Whole {
+impl FullTable {
     /// The table with all of its files.
     pub(crate) async fn open(state: &LogView) -> Result<Self> {
         Ok(Self(VirtualTable::open(state, Files::All).await?))

@@ -32,7 +32,7 @@ use serde_json::Value;
 
 use super::log::{Files, SnapshotLog};
 use super::log_store::VirtualLogStore;
-use super::{Condition, LogView, Matching, VirtualTable, Whole, alias, bounds, generated, shown};
+use super::{Condition, FullTable, LogView, PrunedTable, VirtualTable, alias, bounds, generated, shown};
 use crate::error::Explain;
 use crate::table_spec::TableSpec;
 use crate::write_options::{SaveMode as WriteMode, WriteOptions};
@@ -258,7 +258,7 @@ impl VirtualTable {
     }
 }
 
-impl Matching {
+impl PrunedTable {
     /// Replaces the rows that satisfy the condition; the new ones must satisfy it, too.
     pub(crate) async fn replace(self, rows: Data, schema: Option<SchemaMode>) -> Result<StagedCommit> {
         let replace = self.condition.as_ref().map(|condition| condition.is_true.clone());
@@ -267,7 +267,7 @@ impl Matching {
     }
 }
 
-impl Whole {
+impl FullTable {
     /// Replaces all rows, and with them the partitioning, where the columns are replaced.
     pub(crate) async fn overwrite(
         self,

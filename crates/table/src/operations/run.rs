@@ -10,9 +10,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::checks::check_optimize;
-use super::stage::Staged;
+use super::stage::StagedOperation;
 use super::{Operation, OperationResult};
-use crate::delta_rs::{LogView, Optimize, Whole};
+use crate::delta_rs::{FullTable, LogView, Optimize};
 use crate::hold::HeldVersion;
 use crate::table::{DeltaTable, Source};
 use crate::vacuum::check_none_is_going_on;
@@ -54,7 +54,7 @@ impl DeltaTable {
         self.check_not_behind().await?;
         let (base, state) = self.state(options).await?;
         check_optimize(&state, &base, &self.to_string(), how).await?;
-        let (steps, metrics) = Box::pin(Whole::open(&state).await?.optimize_in_steps(how, apart)).await?;
+        let (steps, metrics) = Box::pin(FullTable::open(&state).await?.optimize_in_steps(how, apart)).await?;
         let (mut steps, mut committed) = (steps.into_iter(), None);
         while let Some(step) = steps.next() {
             let mut pending = PendingWrite::new(step, id, Base::RebaseFrom(base.version()), options);
@@ -136,7 +136,8 @@ impl DeltaTable {
             check_none_is_going_on(state.reader.as_ref(), self.now_ms(options).await?, &table).await?;
         }
         // What operations hold while they wait is much: it is not kept on the stack.
-        let Some(Staged { mut captured, reads, exactly }) = Box::pin(operation.stage(&state, &table)).await? else {
+        let Some(StagedOperation { mut captured, reads, exactly }) = Box::pin(operation.stage(&state, &table)).await?
+        else {
             return Ok((None, Value::Null));
         };
         let metrics = captured.metrics.take();

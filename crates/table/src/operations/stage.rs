@@ -8,11 +8,11 @@ use deltalakedb_log::{ErrorKind, Object, Predicate, Result, TxnLogError};
 use futures::TryStreamExt;
 
 use super::checks::{check_known, check_new, check_optimize, named_columns};
-use super::{Operation, Stage, Write};
+use super::{CommitFiles, Operation, Write};
 use crate::create::check_partitioning;
 use crate::delta_rs::{
-    Condition, Joined, LogView, Matching, Merge, MergeSource, PlainAppend, SchemaMode, StagedCommit, VirtualTable,
-    Whole, check_writable, parse_schema, repair,
+    Condition, FullTable, Joined, LogView, Merge, MergeSource, PlainAppend, PrunedTable, SchemaMode, StagedCommit,
+    VirtualTable, check_writable, parse_schema, repair,
 };
 use crate::error::Explain;
 use crate::filter::{Filter, join_predicate};
@@ -20,7 +20,7 @@ use crate::write::Rows;
 use crate::write_options::SaveMode;
 
 /// An operation whose data files are there and whose commit is only described.
-pub(crate) struct Staged {
+pub(crate) struct StagedOperation {
     pub(crate) captured: StagedCommit,
     pub(crate) reads: Reads,
     /// It holds only as the very next version: files it names again may be vacuumed with any other.
@@ -29,7 +29,7 @@ pub(crate) struct Staged {
 
 impl Operation {
     /// Writes the data files of the operation. `None` when it is none: a write in a mode that leaves tables alone.
-    pub(crate) async fn stage(self, state: &LogView, table: &str) -> Result<Option<Staged>> {
+    pub(crate) async fn stage(self, state: &LogView, table: &str) -> Result<Option<StagedOperation>> {
         let base = state.snapshot()?;
         check_writable(&base, table)?;
         let empty = async || VirtualTable::without_files(state).await;
@@ -38,45 +38,53 @@ impl Operation {
             Self::Delete { filter } => {
                 let condition = condition(&empty().await?, filter)?;
                 let predicate = predicate_of(condition.as_ref());
-                Staged::matching(Matching::open(state, condition).await?.delete().await?, predicate)
+                StagedOperation::matching(PrunedTable::open(state, condition).await?.delete().await?, predicate)
             }
             Self::Update { set, filter, safe_cast } => {
                 let empty = empty().await?;
                 let set = named_columns(&empty, table, set)?;
                 let condition = condition(&empty, filter)?;
                 let predicate = predicate_of(condition.as_ref());
-                Staged::matching(Matching::open(state, condition).await?.update(&set, safe_cast).await?, predicate)
+                StagedOperation::matching(
+                    PrunedTable::open(state, condition).await?.update(&set, safe_cast).await?,
+                    predicate,
+                )
             }
             Self::Merge(merge, rows) => stage_merge(&empty().await?, state, table, merge, rows).await?,
             Self::Optimize(how) => {
                 check_optimize(state, &base, table, &how).await?;
                 // It moves rows and changes none: whoever changed its files meanwhile has removed them.
-                Staged::blind(Whole::open(state).await?.optimize(&how).await?)
+                StagedOperation::blind(FullTable::open(state).await?.optimize(&how).await?)
             }
             Self::Restore(how) => {
                 let to = state.reader.snapshot(how.to).await?;
-                Staged { exactly: true, ..Staged::whole(Whole::open(state).await?.restore(&to, &how).await?) }
+                StagedOperation {
+                    exactly: true,
+                    ..StagedOperation::whole(FullTable::open(state).await?.restore(&to, &how).await?)
+                }
             }
-            Self::Repair { dry_run } => Staged::whole(repair(state, dry_run).await?),
-            Self::Recreate(spec, columns) => {
+            Self::Repair { dry_run } => StagedOperation::whole(repair(state, dry_run).await?),
+            Self::ReplaceTable(spec, columns) => {
                 check_partitioning(&columns.names(), &spec.partition_by)?;
-                let whole = Whole::open(state).await?;
-                Staged::whole(whole.recreate(&spec, columns.fields(), &state.location).await?)
+                let whole = FullTable::open(state).await?;
+                StagedOperation::whole(whole.recreate(&spec, columns.fields(), &state.location).await?)
             }
-            Self::Stage(files) => files.stage(state, &base, table).await?,
+            Self::CommitFiles(files) => files.stage(state, &base, table).await?,
             // Rows that break the constraint must not come in beside it.
-            Self::Constrain(conditions) => Staged::whole(Whole::open(state).await?.constrain(conditions).await?),
+            Self::AddConstraints(conditions) => {
+                StagedOperation::whole(FullTable::open(state).await?.constrain(conditions).await?)
+            }
             Self::Alter(alter) => {
                 let empty = empty().await?;
                 check_new(&empty, table, &alter)?;
-                Staged::blind(empty.alter(alter).await?)
+                StagedOperation::blind(empty.alter(alter).await?)
             }
         };
         Ok(Some(staged))
     }
 }
 
-impl Staged {
+impl StagedOperation {
     /// Of an operation that read the files a predicate chose.
     fn matching(captured: StagedCommit, predicate: Predicate) -> Self {
         let reads = match captured.seen.clone() {
@@ -98,7 +106,7 @@ impl Staged {
 }
 
 impl Write {
-    async fn stage(self, state: &LogView, base: &Snapshot, table: &str) -> Result<Option<Staged>> {
+    async fn stage(self, state: &LogView, base: &Snapshot, table: &str) -> Result<Option<StagedOperation>> {
         match self.mode {
             SaveMode::Ignore => return Ok(None),
             SaveMode::ErrorIfExists => {
@@ -138,7 +146,7 @@ impl Write {
             && let Some(append) = PlainAppend::open(state, base)?
         {
             let (rows, refusal) = self.rows.fitted(table, append.schema(), None, self.casts)?;
-            return Ok(Some(Staged::blind(refusal.or(append.append(rows).await)?)));
+            return Ok(Some(StagedOperation::blind(refusal.or(append.append(rows).await)?)));
         }
         let empty = VirtualTable::without_files(state).await?;
         let (columns, replaced) = (empty.schema()?, condition(&empty, self.replace_where)?);
@@ -146,20 +154,20 @@ impl Write {
         Ok(Some(match (self.mode, replaced) {
             (SaveMode::Overwrite, Some(replaced)) => {
                 let predicate = replaced.predicate.clone();
-                let matching = Matching::open(state, Some(replaced)).await?;
-                Staged::matching(refusal.or(matching.replace(rows, evolution).await)?, predicate)
+                let matching = PrunedTable::open(state, Some(replaced)).await?;
+                StagedOperation::matching(refusal.or(matching.replace(rows, evolution).await)?, predicate)
             }
             (SaveMode::Overwrite, None) => {
-                let whole = Whole::open(state).await?;
-                Staged::whole(refusal.or(whole.overwrite(rows, evolution, self.partition_by).await)?)
+                let whole = FullTable::open(state).await?;
+                StagedOperation::whole(refusal.or(whole.overwrite(rows, evolution, self.partition_by).await)?)
             }
-            _ => Staged::blind(refusal.or(empty.append(rows, evolution).await)?),
+            _ => StagedOperation::blind(refusal.or(empty.append(rows, evolution).await)?),
         }))
     }
 }
 
-impl Stage {
-    async fn stage(self, state: &LogView, base: &Snapshot, table: &str) -> Result<Staged> {
+impl CommitFiles {
+    async fn stage(self, state: &LogView, base: &Snapshot, table: &str) -> Result<StagedOperation> {
         let Metadata { schema_string, partition_columns, .. } = &base.head.metadata;
         let schema = LogSchema::parse(schema_string, partition_columns)?;
         // Values are by the columns' names in files.
@@ -187,11 +195,17 @@ impl Stage {
         let removes = self.overwrite || self.actions.iter().any(|action| matches!(action, Action::Remove(_)));
         actions.extend(self.actions);
         let captured = StagedCommit::of_actions(state, actions)?;
-        Ok(if removes { Staged::whole(captured) } else { Staged::blind(captured) })
+        Ok(if removes { StagedOperation::whole(captured) } else { StagedOperation::blind(captured) })
     }
 }
 
-async fn stage_merge(empty: &VirtualTable, state: &LogView, table: &str, merge: Merge, rows: Rows) -> Result<Staged> {
+async fn stage_merge(
+    empty: &VirtualTable,
+    state: &LogView,
+    table: &str,
+    merge: Merge,
+    rows: Rows,
+) -> Result<StagedOperation> {
     let (rows, refusal) = rows.in_delta_types();
     let schema = rows.schema();
     let batches: Result<Vec<_>> = rows.try_collect().await.explain(|| "the rows to be merged cannot be read".into());
@@ -206,9 +220,9 @@ async fn stage_merge(empty: &VirtualTable, state: &LogView, table: &str, merge: 
         Some(joining) => {
             let predicate = join_predicate(&merge, &empty.schema()?, &source)?;
             let joined = Joined::open(state, predicate.clone()).await?;
-            Ok(Staged::matching(joined.merge(source, joining).await?, predicate))
+            Ok(StagedOperation::matching(joined.merge(source, joining).await?, predicate))
         }
-        None => Ok(Staged::whole(Whole::open(state).await?.merge(source, &merge).await?)),
+        None => Ok(StagedOperation::whole(FullTable::open(state).await?.merge(source, &merge).await?)),
     }
 }
 

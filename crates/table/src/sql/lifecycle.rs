@@ -5,7 +5,7 @@ use deltalakedb_log::{ErrorKind, Result, TableEntry, TableName, TableRef, TxnLog
 use deltalakedb_mirror::Mirror;
 
 use super::names::{namespace, table_name};
-use super::{Done, SqlResult, SqlSession};
+use super::{CommandComplete, SqlResult, SqlSession};
 use crate::lifecycle::{DropOptions, drop_table};
 
 impl SqlSession {
@@ -20,7 +20,7 @@ impl SqlSession {
             mirror.settle().await?;
             dropped?;
         }
-        Ok(SqlResult::Done(Done { command: COMMAND, rows: None, committed: Vec::new() }))
+        Ok(SqlResult::CommandComplete(CommandComplete { command: COMMAND, rows: None, committed: Vec::new() }))
     }
 
     /// A new name without a namespace stays in that of the table.
@@ -33,7 +33,7 @@ impl SqlSession {
             })?;
             self.catalog.rename_table(entry.id, &to, &self.options.write.committer()).await?;
         }
-        Ok(SqlResult::Done(Done { command: COMMAND, rows: None, committed: Vec::new() }))
+        Ok(SqlResult::CommandComplete(CommandComplete { command: COMMAND, rows: None, committed: Vec::new() }))
     }
 
     pub(super) async fn create_namespace(&self, name: &ObjectName, if_not_exists: bool) -> Result<SqlResult> {
@@ -44,7 +44,7 @@ impl SqlSession {
             Err(e) if if_not_exists && e.kind() == ErrorKind::AlreadyExists => {}
             created => created?,
         }
-        Ok(SqlResult::Done(Done { command: COMMAND, rows: None, committed: Vec::new() }))
+        Ok(SqlResult::CommandComplete(CommandComplete { command: COMMAND, rows: None, committed: Vec::new() }))
     }
 
     pub(super) async fn drop_namespace(&self, name: &ObjectName, if_exists: bool) -> Result<SqlResult> {
@@ -55,7 +55,7 @@ impl SqlSession {
             Err(e) if if_exists && e.kind() == ErrorKind::NotFound => {}
             dropped => dropped?,
         }
-        Ok(SqlResult::Done(Done { command: COMMAND, rows: None, committed: Vec::new() }))
+        Ok(SqlResult::CommandComplete(CommandComplete { command: COMMAND, rows: None, committed: Vec::new() }))
     }
 
     fn check_no_transaction(&self, command: &str) -> Result<()> {

@@ -63,12 +63,12 @@ pub enum SqlResult {
     /// Rows, as they come; the schema of the stream tells their columns.
     Rows(SendableRecordBatchStream),
     /// Something was done.
-    Done(Done),
+    CommandComplete(CommandComplete),
 }
 
 /// What a statement without rows did.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Done {
+pub struct CommandComplete {
     /// The kind of statement, such as `INSERT`.
     pub command: &'static str,
     /// How many rows it wrote, changed or removed, where it did any of that.
@@ -163,12 +163,16 @@ impl SqlSession {
             ParsedStatement::Commit => match self.open.take() {
                 Some(open) => {
                     let committed = open.transaction.commit().await?;
-                    Ok(SqlResult::Done(Done { command: "COMMIT", rows: None, committed }))
+                    Ok(SqlResult::CommandComplete(CommandComplete { command: "COMMIT", rows: None, committed }))
                 }
                 None => Err(TxnLogError::invalid("there is no transaction to commit: BEGIN begins one")),
             },
             ParsedStatement::Rollback => match self.close().await? {
-                true => Ok(SqlResult::Done(Done { command: "ROLLBACK", rows: None, committed: Vec::new() })),
+                true => Ok(SqlResult::CommandComplete(CommandComplete {
+                    command: "ROLLBACK",
+                    rows: None,
+                    committed: Vec::new(),
+                })),
                 false => Err(TxnLogError::invalid("there is no transaction to roll back: BEGIN begins one")),
             },
             ParsedStatement::Drop { name, if_exists } => self.drop_table(&name, if_exists).await,
@@ -192,7 +196,7 @@ impl SqlSession {
             return Err(TxnLogError::invalid("a transaction is open already: COMMIT or ROLLBACK ends it"));
         }
         self.open = Some(self.transaction(serializable, false).await?);
-        Ok(SqlResult::Done(Done { command: "BEGIN", rows: None, committed: Vec::new() }))
+        Ok(SqlResult::CommandComplete(CommandComplete { command: "BEGIN", rows: None, committed: Vec::new() }))
     }
 
     async fn transaction(&self, serializable: bool, implicit: bool) -> Result<Open> {
@@ -220,7 +224,7 @@ impl SqlSession {
             Some(open) => open.transaction.commit().await?,
             None => Vec::new(),
         };
-        Ok(SqlResult::Done(Done { command, rows, committed }))
+        Ok(SqlResult::CommandComplete(CommandComplete { command, rows, committed }))
     }
 
     async fn query(&self, mut statement: Statement) -> Result<SendableRecordBatchStream> {

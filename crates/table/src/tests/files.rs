@@ -32,8 +32,8 @@ async fn partition_values_of_staged_files_are_by_the_names_in_files() {
     let stage = async |key: &str| {
         let partition_values = StringMap::from_iter([(key.to_string(), Some("b".to_string()))]);
         let add = Add { path: "staged.parquet".into(), partition_values, ..file.clone() };
-        let stage = Stage { actions: vec![Action::add(add)], overwrite: false };
-        table.run(Operation::Stage(stage), &WriteOptions::default()).await
+        let stage = CommitFiles { actions: vec![Action::add(add)], overwrite: false };
+        table.run(Operation::CommitFiles(stage), &WriteOptions::default()).await
     };
     let e = stage("day").await.unwrap_err();
     assert!(e.to_string().contains("is partitioned by [\"col-2\"]"), "{e}");

@@ -46,8 +46,8 @@ fn changes() -> Vec<Operation> {
         Operation::Alter(Alter::AddColumns(parse_schema("note string").unwrap())),
         set("delta.logRetentionDuration", "interval 9 days"),
         set("delta.checkpointInterval", "9"),
-        Operation::Alter(Alter::Describe { name: None, description: Some("about".into()) }),
-        Operation::Constrain([("positive".into(), "id > 0".into())].into()),
+        Operation::Alter(Alter::SetDescription { name: None, description: Some("about".into()) }),
+        Operation::AddConstraints([("positive".into(), "id > 0".into())].into()),
         evolving("n"),
     ]
 }

@@ -176,7 +176,7 @@ async fn a_table_changes_its_columns_properties_and_constraints() {
     let part = Write { schema_mode: Some(SchemaMode::Overwrite), ..Write::new(rows(&[1], &["z"]), SaveMode::Append) };
     let e = table.run(Operation::Write(part), &options).await.unwrap_err();
     assert!(e.to_string().contains("can be replaced only where all its rows are"), "{e}");
-    table.alter(Alter::Describe { name: None, description: Some("about".into()) }, &options).await.unwrap();
+    table.alter(Alter::SetDescription { name: None, description: Some("about".into()) }, &options).await.unwrap();
     assert_eq!(table.head().await.unwrap().metadata.description.as_deref(), Some("about"));
 }
 

@@ -101,7 +101,7 @@ fn operations_need_no_second_thread() {
             Operation::Optimize(Optimize { zorder: vec!["id".into()], ..Optimize::default() }),
             Operation::Restore(At::Version(2).into()),
             Operation::Repair { dry_run: false },
-            Operation::Constrain([("positive".into(), "id > 0".into())].into()),
+            Operation::AddConstraints([("positive".into(), "id > 0".into())].into()),
             Operation::Alter(Alter::AddColumns(parse_schema("note string").unwrap())),
         ];
         let log: Arc<dyn TxnLogReader> =

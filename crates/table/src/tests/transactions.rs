@@ -153,7 +153,7 @@ async fn a_constraint_holds_for_rows_that_came_meanwhile() {
     let room = Room::new();
     let (a, _) = two(&room).await;
     let tx = begin(&room).await;
-    let constrain = Operation::Constrain([("small".into(), "id < 10".into())].into());
+    let constrain = Operation::AddConstraints([("small".into(), "id < 10".into())].into());
     tx.run("a", constrain).await.unwrap();
     a.write(rows(&[50], &["late"]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
     let e = tx.commit().await.unwrap_err();

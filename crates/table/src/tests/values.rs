@@ -118,8 +118,8 @@ async fn bounds_that_others_rounded_hide_no_row() {
     let table = with_decimals(&room, "t").await;
     std::fs::create_dir_all(table.location().local_path().unwrap()).unwrap();
     std::fs::copy(there, table.location().local_path().unwrap().join("rounded.parquet")).unwrap();
-    let stage = Stage { actions: vec![Action::add(add.clone())], overwrite: false };
-    table.run(Operation::Stage(stage), &options).await.unwrap();
+    let stage = CommitFiles { actions: vec![Action::add(add.clone())], overwrite: false };
+    table.run(Operation::CommitFiles(stage), &options).await.unwrap();
     assert_eq!(live(&table).await[0].stats, add.stats, "what others wrote is kept");
 
     let literal = |units: i128, scale| format!("CAST('{}' AS DECIMAL(38,{scale}))", to_json(units, scale));

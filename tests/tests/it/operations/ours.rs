@@ -48,7 +48,7 @@ fn operation(step: &Step) -> Result<Operation> {
         Step::SetProperties(properties) => {
             Operation::Alter(Alter::SetProperties { properties: properties.into_iter().collect(), unknown: false })
         }
-        Step::Constrain { name, condition } => Operation::Constrain([(name, condition)].into()),
+        Step::Constrain { name, condition } => Operation::AddConstraints([(name, condition)].into()),
         Step::DropConstraint(name) => Operation::Alter(Alter::DropConstraint { name, if_exists: false }),
     })
 }

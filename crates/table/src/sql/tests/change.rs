@@ -9,7 +9,7 @@ async fn done(session: &mut SqlSession, sql: &str) -> Vec<(&'static str, Option<
     let mut all = Vec::new();
     let mut script = session.execute(sql).unwrap();
     while let Some(result) = script.next().await.unwrap_or_else(|e| panic!("{sql}: {e}")) {
-        if let SqlResult::Done(done) = result {
+        if let SqlResult::CommandComplete(done) = result {
             all.push((done.command, done.rows, done.committed.iter().map(|c| c.version).collect()));
         }
     }
