@@ -192,7 +192,7 @@ impl TableHandle {
             }
         };
         let reader = self.table.reader().await?;
-        reader.files_by_age(self.head.version, predicate.as_ref()).await
+        reader.files_in_replay_order(self.head.version, predicate.as_ref()).await
     }
 
     /// The newest version at a time; the oldest, before there was any.

@@ -13,7 +13,7 @@ use deltalakedb_log::schema::Schema as Columns;
 use deltalakedb_log::{At, ErrorKind, Location, Result, TableId, TableRef, TxnLogError, Version, require};
 use deltalakedb_table::{
     Alter, CastMode, CdfScan, CommitFiles, DeltaTable, Operation, Optimize, Restore, SaveMode, Scan, SchemaMode,
-    Vacuum, Write, WriteOptions,
+    Vacuum, WriteOptions, WriteRows,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -373,12 +373,12 @@ impl RawTable {
         if schema_mode.is_none() {
             check_columns(&self.get().head.metadata.schema_string, rows.schema().map(|s| s.as_ref()))?;
         }
-        let write = Write {
+        let write = WriteRows {
             replace_where: predicate,
             schema_mode,
             partition_by,
             casts: CastMode::Any,
-            ..Write::new(rows, mode)
+            ..WriteRows::new(rows, mode)
         };
         let blind = write.mode == SaveMode::Append;
         self.run(py, Operation::Write(write), writer, commit, hooks, |options| {

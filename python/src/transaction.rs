@@ -7,7 +7,7 @@ use arrow::array::RecordBatchIterator;
 use deltalakedb_catalog::CatalogUri;
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{Location, Result, TableName, TableRef, TxnLogError, TxnLogTransactionError, require};
-use deltalakedb_table::{CastMode, CommitFiles, Operation, SaveMode, Scan, Transaction, Write};
+use deltalakedb_table::{CastMode, CommitFiles, Operation, SaveMode, Scan, Transaction, WriteRows};
 use pyo3::prelude::*;
 use pyo3_arrow::PyRecordBatchReader;
 use serde_json::Value;
@@ -159,12 +159,12 @@ impl RawTransaction {
             };
             if self.knows(&transaction, &name).await.map_err(raise)? {
                 let partition_by = partition_by.filter(|by| !by.is_empty());
-                let write = Write {
+                let write = WriteRows {
                     replace_where: predicate,
                     schema_mode,
                     partition_by,
                     casts: CastMode::Any,
-                    ..Write::new(rows, mode)
+                    ..WriteRows::new(rows, mode)
                 };
                 return transaction.run(&name.to_string(), Operation::Write(write)).await.map_err(raise_of_transaction);
             }

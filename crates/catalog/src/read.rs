@@ -169,7 +169,7 @@ impl TxnLogReader for SqlTxnLogReader {
         })
     }
 
-    async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
+    async fn files_in_replay_order(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
         let (search, at) = self.search(version, predicate).await?;
         let SqlFragment { text, params } = search.statement(&format!("{}, version", ADD_COLUMNS.join(", ")));
         let mut rows = self.db().stream(text, params).await?;
@@ -188,7 +188,7 @@ impl TxnLogReader for SqlTxnLogReader {
     /// Page by page, each a query of its own. What a version says never changes, so they are of one state. The order is
     /// that of the keys, and leads to where a page begins: among the live files, with the few that were ended since, or
     /// among all for a version that is long past.
-    async fn files_in_order(&self, version: Version) -> Result<BoxStream<'static, Result<Add>>> {
+    async fn files_by_key(&self, version: Version) -> Result<BoxStream<'static, Result<Add>>> {
         let (search, at) = self.search(version, None).await?;
         let columns = format!("file_key, {}", ADD_COLUMNS.join(", "));
         let first = Some(Value::Blob(Vec::new()));

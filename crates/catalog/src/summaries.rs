@@ -76,7 +76,7 @@ impl LogSummaries for SqlTxnLogReader {
         Ok(decoded.filter(|_| inexact == 0))
     }
 
-    async fn growth(&self, from: Version, to: Version) -> Result<SizeDelta> {
+    async fn size_delta(&self, from: Version, to: Version) -> Result<SizeDelta> {
         // The files that came between, less those that went between: one that did both counts for nothing.
         let sum = |sign: i64, column: &str| {
             format!(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use deltalakedb_log::action::Action;
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{At, Catalog, ErrorKind, Result, TableEntry, TableName, TableRef, TxnLogError};
-use deltalakedb_table::{DeltaTable, Operation, SaveMode, SchemaMode, Write, commit};
+use deltalakedb_table::{DeltaTable, Operation, SaveMode, SchemaMode, WriteRows, commit};
 
 use crate::args::{Evolution, Format, Mode, WriteArgs, key_values};
 use crate::context::CommandContext;
@@ -75,7 +75,7 @@ pub(crate) async fn write(s: &CommandContext, args: WriteArgs) -> Result<ExitSta
         Some(Evolution::Overwrite) => (Columns::Found, Some(SchemaMode::Overwrite)),
     };
     let rows = input::open(&args.input, args.input_format, columns)?;
-    let write = Write { replace_where: args.replace_where, schema_mode, ..Write::new(rows, mode) };
+    let write = WriteRows { replace_where: args.replace_where, schema_mode, ..WriteRows::new(rows, mode) };
     let options = s.write_options()?;
     let Some(write) = table.prepare(Operation::Write(write), &options).await? else {
         return unchanged(s, &entry, &format!("{} changes nothing", args.input));

@@ -38,11 +38,11 @@ pub trait TxnLogReader: Send + Sync + fmt::Debug {
 
     /// The same files in the order in which Delta's readers replay a log: newest first, by the version that made them
     /// live, and those of one version in the order in which they were written.
-    async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>>;
+    async fn files_in_replay_order(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>>;
 
     /// The live files of `version`, each once, in an order that is the same every time. However slowly they are taken,
     /// no transaction of a database stays open meanwhile.
-    async fn files_in_order(&self, version: Version) -> Result<BoxStream<'static, Result<Add>>> {
+    async fn files_by_key(&self, version: Version) -> Result<BoxStream<'static, Result<Add>>> {
         let mut files: Vec<Add> = self.files(version, None).await?.try_collect().await?;
         files.sort_by_cached_key(Add::key);
         Ok(futures::stream::iter(files.into_iter().map(Ok)).boxed())
@@ -50,7 +50,7 @@ pub trait TxnLogReader: Send + Sync + fmt::Debug {
 
     /// The tombstones of `version`: files that were removed up to it, are not live in it, and whose
     /// `deletionTimestamp` is later than `deleted_after`, in milliseconds since 1970. Each once, by its newest remove;
-    /// with order and transactions it is as with [`Self::files_in_order`]. What keeps no removes gives none.
+    /// with order and transactions it is as with [`Self::files_by_key`]. What keeps no removes gives none.
     async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {
         let _ = (version, deleted_after);
         Ok(futures::stream::empty().boxed())
@@ -96,8 +96,8 @@ pub trait LogSummaries: Send + Sync {
     /// See [`TxnLogReaderExt::min_max`].
     async fn min_max(&self, version: Version, column: &str) -> Result<Option<(Literal, Literal)>>;
 
-    /// See [`TxnLogReaderExt::growth`]. The cost is that of the files that differ.
-    async fn growth(&self, from: Version, to: Version) -> Result<SizeDelta>;
+    /// See [`TxnLogReaderExt::size_delta`]. The cost is that of the files that differ.
+    async fn size_delta(&self, from: Version, to: Version) -> Result<SizeDelta>;
 
     /// See [`TxnLogReaderExt::set_hash`].
     async fn set_hash(&self, version: Version) -> Result<SetHash>;
@@ -154,9 +154,9 @@ pub trait TxnLogReaderExt: TxnLogReader {
     }
 
     /// How much more `to` holds than `from`, which is not later.
-    async fn growth(&self, from: Version, to: Version) -> Result<SizeDelta> {
+    async fn size_delta(&self, from: Version, to: Version) -> Result<SizeDelta> {
         if let Some(summaries) = self.summaries() {
-            return summaries.growth(from, to).await;
+            return summaries.size_delta(from, to).await;
         }
         let (before, after) = (self.counts(from).await?, self.counts(to).await?);
         let files = i128::from(after.files) - i128::from(before.files);

@@ -112,7 +112,7 @@ impl Replay {
     }
 
     /// The live files, newest first: by the commit that made them live, and those of one as they were written.
-    pub fn into_files_by_age(self) -> Vec<Add> {
+    pub fn into_files_in_replay_order(self) -> Vec<Add> {
         let Self { files, since, .. } = self;
         let files = files.into_iter().map(|(key, add)| (since.get(&key).copied().unwrap_or_default(), add));
         newest_first(files.collect())

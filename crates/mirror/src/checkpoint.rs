@@ -284,7 +284,7 @@ pub(crate) async fn difference(
         return Ok(Some(what));
     }
     let mut details = FileDetails::default();
-    let mut files = reader.files_in_order(ours.version()).await?;
+    let mut files = reader.files_by_key(ours.version()).await?;
     while let Some(add) = files.try_next().await? {
         details.insert(&add);
     }
@@ -382,7 +382,7 @@ async fn fill(
         file.write(&rows.of_others(some)?).await.map_err(not_written)?;
     }
     let mut details = FileDetails::default();
-    let mut adds = reader.files_in_order(head.version).await?.try_chunks(BATCH);
+    let mut adds = reader.files_by_key(head.version).await?.try_chunks(BATCH);
     while let Some(adds) = adds.next().await {
         let mut adds = adds.map_err(|e| e.1)?;
         adds.iter().for_each(|add| details.insert(add));

@@ -32,7 +32,7 @@ impl VersionChecksum {
             None => None,
         };
         let sums = match before {
-            Some((before, sums)) => plus(sums, reader.growth(before, version).await?),
+            Some((before, sums)) => plus(sums, reader.size_delta(before, version).await?),
             None => counted(reader, version).await?,
         };
         Ok(Self { snapshot, sums })
@@ -62,7 +62,7 @@ impl VersionChecksum {
                 _ => {}
             }
         }
-        self.sums = plus(self.sums, reader.growth(before, before + 1).await?);
+        self.sums = plus(self.sums, reader.size_delta(before, before + 1).await?);
         Ok(self)
     }
 

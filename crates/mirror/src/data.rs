@@ -45,7 +45,7 @@ impl Mirror {
     /// to be kept still.
     pub(crate) async fn missing_files(&self, table: &TableEntry) -> Result<Vec<Finding>> {
         let version = table.current_version;
-        let live = self.catalog.reader(table.id).files_in_order(version).await?;
+        let live = self.catalog.reader(table.id).files_by_key(version).await?;
         let wanted = live.map_ok(move |add| futures::stream::iter(of_file(version, &add).map(Ok))).try_flatten();
         let mut findings = self.look_for(table, wanted.boxed()).await?;
         let changes = self.change_data(table).await?.into_iter().map(Ok);

@@ -46,7 +46,7 @@ pub use hold::HeldVersion;
 pub use lifecycle::{
     DeletedFiles, DropOptions, Dropped, DroppedInactive, delete_files, detach_table, drop_inactive, drop_table,
 };
-pub use operations::{CommitFiles, Operation, OperationResult, Write};
+pub use operations::{CommitFiles, Operation, OperationResult, WriteRows};
 pub use provider::DeltaTableProvider;
 pub use scan::Scan;
 pub use settings::{Settings, duration_ms, is_setting};

@@ -165,7 +165,7 @@ impl Deletion {
         let mut page = HashSet::new();
         // What came before the oldest version is named by no commit that is held.
         if base > 0 {
-            let mut live = reader.files_in_order(base).await?;
+            let mut live = reader.files_by_key(base).await?;
             while let Some(add) = live.try_next().await? {
                 self.add(&mut page, &add)?;
                 self.delete_if_full(&mut page).await?;

@@ -27,7 +27,7 @@ pub(crate) use self::stage::StagedOperation;
 #[derive(Debug)]
 pub enum Operation {
     /// Writes rows.
-    Write(Write),
+    Write(WriteRows),
     /// Deletes rows.
     Delete {
         /// Those that satisfy this condition in SQL; all, without one.
@@ -74,7 +74,7 @@ pub struct CommitFiles {
 
 /// Rows to be written, and what they do with those that are there.
 #[derive(Debug)]
-pub struct Write {
+pub struct WriteRows {
     /// The rows.
     pub rows: Rows,
     /// What happens to a table that is there.
@@ -90,7 +90,7 @@ pub struct Write {
     pub casts: CastMode,
 }
 
-impl Write {
+impl WriteRows {
     /// Writes rows in a mode.
     pub fn new(rows: impl Into<Rows>, mode: SaveMode) -> Self {
         Self {
@@ -143,7 +143,7 @@ impl DeltaTable {
         mode: SaveMode,
         options: &WriteOptions,
     ) -> Result<Option<PendingWrite>> {
-        self.prepare(Operation::Write(Write::new(rows, mode)), options).await
+        self.prepare(Operation::Write(WriteRows::new(rows, mode)), options).await
     }
 
     /// Writes rows in one commit. `None` when there was nothing to do.
@@ -167,7 +167,7 @@ impl DeltaTable {
         mode: SaveMode,
         options: &WriteOptions,
     ) -> Result<Option<Committed>> {
-        Ok(self.run(Operation::Write(Write::new(rows, mode)), options).await?.committed)
+        Ok(self.run(Operation::Write(WriteRows::new(rows, mode)), options).await?.committed)
     }
 
     /// Deletes the rows that satisfy a condition in SQL; all, without one. Only files in which there may be such rows

@@ -23,7 +23,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::create::{check_partitioning, check_place};
 use crate::delta_rs::{self, LogView, NewFiles, StagedCommit, TableSchema, finish, named_paths};
-use crate::operations::{Operation, StagedOperation, Write};
+use crate::operations::{Operation, StagedOperation, WriteRows};
 use crate::scan::{Scan, scan};
 use crate::table_spec::TableSpec;
 use crate::write::{Rows, check_not_behind, commit_requests, remove};
@@ -124,7 +124,7 @@ impl Transaction {
 
     /// Writes rows to a table.
     pub async fn write(&self, table: &str, rows: impl Into<Rows>, mode: SaveMode) -> TransactionResult<Value> {
-        self.run(table, Operation::Write(Write::new(rows, mode))).await
+        self.run(table, Operation::Write(WriteRows::new(rows, mode))).await
     }
 
     /// Deletes the rows of a table that satisfy a condition in SQL; all, without one.

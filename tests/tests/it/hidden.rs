@@ -12,7 +12,7 @@ use deltalakedb_log::{At, Catalog, Durability, HistoryRange, Predicate, SystemCl
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{
     Alter, Assignments, DeltaTable, Merge, MergeClause, Operation, Optimize, SaveMode, Scan, Transaction,
-    TransactionOptions, Write, WriteOptions, create_table, parse_schema, plain,
+    TransactionOptions, WriteOptions, WriteRows, create_table, parse_schema, plain,
 };
 use deltalakedb_tests::{lines, location, sqlite};
 use futures::TryStreamExt;
@@ -95,9 +95,10 @@ async fn operate(catalog: &Arc<dyn Catalog>, table: &DeltaTable) -> Vec<Vec<Stri
         .when(MergeClause::MatchedUpdate { condition: None, set: Assignments::All })
         .when(MergeClause::NotMatchedInsert { condition: None, values: Assignments::All })
         .when(MergeClause::NotMatchedBySourceDelete { condition: Some("target.id = 5".into()) });
-    let replace = Write { replace_where: Some("day = 'a'".into()), ..Write::new(rows(&[1], "a"), SaveMode::Overwrite) };
+    let replace =
+        WriteRows { replace_where: Some("day = 'a'".into()), ..WriteRows::new(rows(&[1], "a"), SaveMode::Overwrite) };
     let operations = [
-        Operation::Write(Write::new(rows(&[7, 8], "c"), SaveMode::Append)),
+        Operation::Write(WriteRows::new(rows(&[7, 8], "c"), SaveMode::Append)),
         Operation::Write(replace),
         Operation::Delete { filter: Some("id = 4".into()) },
         Operation::Update {
@@ -115,7 +116,7 @@ async fn operate(catalog: &Arc<dyn Catalog>, table: &DeltaTable) -> Vec<Vec<Stri
             unknown: false,
         }),
         Operation::Restore(At::Version(3).into()),
-        Operation::Write(Write::new(rows(&[1], "z"), SaveMode::Overwrite)),
+        Operation::Write(WriteRows::new(rows(&[1], "z"), SaveMode::Overwrite)),
     ];
     let mut after = Vec::new();
     for operation in operations {

@@ -357,7 +357,10 @@ async fn ask(f: &Filled, question: &str) {
         "files a bit past" => assert_eq!(count(newest - 5, None).await, LIVE as usize),
         "files of a value" => assert_eq!(count(newest, Some(is(newest))).await, 1),
         "files by age" => {
-            assert_eq!(reader.files_by_age(newest, Some(&is(newest))).await.unwrap()[0].path, format!("part-{newest}"));
+            assert_eq!(
+                reader.files_in_replay_order(newest, Some(&is(newest))).await.unwrap()[0].path,
+                format!("part-{newest}")
+            );
         }
         "explain" => assert_eq!(reader.explain(newest, &is(newest)).await.unwrap().kept, 1),
         "counts" => {
@@ -370,7 +373,7 @@ async fn ask(f: &Filled, question: &str) {
         }
         "files in order" | "files in order a bit past" => {
             let version = if question.ends_with("past") { newest - 5 } else { newest };
-            let files: Vec<_> = reader.files_in_order(version).await.unwrap().try_collect().await.unwrap();
+            let files: Vec<_> = reader.files_by_key(version).await.unwrap().try_collect().await.unwrap();
             assert_eq!(files.len(), LIVE as usize);
         }
         "tombstones" => {
@@ -378,7 +381,7 @@ async fn ask(f: &Filled, question: &str) {
             let removes: Vec<_> = reader.tombstones(newest, since).await.unwrap().try_collect().await.unwrap();
             assert_eq!(removes.len(), 50);
         }
-        "growth" => assert_eq!(reader.growth(newest - 10, newest).await.unwrap().files, 0),
+        "growth" => assert_eq!(reader.size_delta(newest - 10, newest).await.unwrap().files, 0),
         "set hash" => drop(reader.set_hash(newest).await.unwrap()),
         "history" => {
             let range = HistoryRange { limit: Some(2), ..HistoryRange::default() };

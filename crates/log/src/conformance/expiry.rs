@@ -96,8 +96,8 @@ impl Said {
         let tombstones = reader.tombstones(version, since_ms).await?;
         Ok(Self {
             snapshot: reader.snapshot(At::Version(version)).await?,
-            files: reader.files_by_age(version, None).await?,
-            in_order: reader.files_in_order(version).await?.try_collect().await?,
+            files: reader.files_in_replay_order(version, None).await?,
+            in_order: reader.files_by_key(version).await?.try_collect().await?,
             matching: reader.files(version, Some(&is)).await?.try_collect().await?,
             bytes: reader.commit_bytes(version).await?,
             set_hash: reader.set_hash(version).await?,
@@ -134,7 +134,7 @@ pub(super) async fn what_ends_leaves_the_rest_as_it_was(c: Arc<dyn Catalog>) {
         let now = Said::of(reader.as_ref(), version, keep.since_ms).await;
         if version >= 6 {
             assert_eq!(now.unwrap(), *said, "version {version}");
-            assert_eq!(reader.growth(version, VERSIONS).await.unwrap().files, 0);
+            assert_eq!(reader.size_delta(version, VERSIONS).await.unwrap().files, 0);
             continue;
         }
         refused(now, ErrorKind::NotFound, &["default.t", "the oldest version that is retained is 6"]);
@@ -273,9 +273,9 @@ pub(super) async fn a_read_of_a_version_that_ends_is_whole_or_an_error(c: Arc<dy
     let o = Overwritten::new(&c, "t").await;
     o.publish(VERSIONS).await;
     let reader = c.reader(o.t.id);
-    let live: Vec<Add> = reader.files_in_order(3).await.unwrap().try_collect().await.unwrap();
+    let live: Vec<Add> = reader.files_by_key(3).await.unwrap().try_collect().await.unwrap();
     assert_eq!(live.len(), 1);
-    let reads = [reader.files(3, None).await.unwrap(), reader.files_in_order(3).await.unwrap()];
+    let reads = [reader.files(3, None).await.unwrap(), reader.files_by_key(3).await.unwrap()];
     let changes = reader.changes(3, 5).await.unwrap();
     o.t.expire(o.keep_since(6)).await;
     let whole_or_an_error = async |reads: [BoxStream<'static, Result<Add>>; 2], live: &[Add]| {
@@ -292,12 +292,12 @@ pub(super) async fn a_read_of_a_version_that_ends_is_whole_or_an_error(c: Arc<dy
         Err(e) => assert_eq!(e.kind(), ErrorKind::NotFound, "{e}"),
     }
     // A version that is the newest when the read begins may end before the read does.
-    let live: Vec<Add> = reader.files_in_order(VERSIONS).await.unwrap().try_collect().await.unwrap();
-    let reads = [reader.files(VERSIONS, None).await.unwrap(), reader.files_in_order(VERSIONS).await.unwrap()];
+    let live: Vec<Add> = reader.files_by_key(VERSIONS).await.unwrap().try_collect().await.unwrap();
+    let reads = [reader.files(VERSIONS, None).await.unwrap(), reader.files_by_key(VERSIONS).await.unwrap()];
     o.t.commit(vec![Action::add(file("later", 0, 9)), remove(&live[0])]).await;
     assert!(c.mark_next_published(o.t.id, VERSIONS + 1, VERSIONS + 1).await.unwrap());
     let keep = Keep { since_ms: i64::MAX, ..o.keep_since(6) };
     assert_eq!(o.t.expire(keep).await.0.base_version, VERSIONS + 1);
     whole_or_an_error(reads, &live).await;
-    refused(reader.growth(VERSIONS, VERSIONS + 1).await, ErrorKind::NotFound, &[&VERSIONS.to_string()]);
+    refused(reader.size_delta(VERSIONS, VERSIONS + 1).await, ErrorKind::NotFound, &[&VERSIONS.to_string()]);
 }

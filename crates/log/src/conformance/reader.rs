@@ -20,7 +20,7 @@ pub(super) async fn files_live_from_their_add_to_their_remove(c: Arc<dyn Catalog
     for (version, want) in (0..).zip(want) {
         assert_eq!(t.paths(version).await, want, "at version {version}");
     }
-    let by_age = c.reader(t.id).files_by_age(5, None).await.unwrap();
+    let by_age = c.reader(t.id).files_in_replay_order(5, None).await.unwrap();
     assert_eq!(by_age.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), ["b", "a", "c"], "newest first");
     let b = |files: Vec<Add>| files.into_iter().find(|f| f.path == "b").unwrap();
     assert_eq!(b(t.files(4, None).await), file("b", 0, 9));
@@ -180,8 +180,8 @@ pub(super) async fn what_a_checkpoint_is_made_of(c: Arc<dyn Catalog>) {
     for version in 0..=6 {
         let body = reader.commit_bytes(version).await.unwrap().unwrap();
         replay.apply(crate::Commit::parse(body, "a commit").unwrap().into_actions());
-        let files: Vec<Add> = reader.files_in_order(version).await.unwrap().try_collect().await.unwrap();
-        let again: Vec<Add> = reader.files_in_order(version).await.unwrap().try_collect().await.unwrap();
+        let files: Vec<Add> = reader.files_by_key(version).await.unwrap().try_collect().await.unwrap();
+        let again: Vec<Add> = reader.files_by_key(version).await.unwrap().try_collect().await.unwrap();
         assert_eq!(files, again, "the order of version {version} is always the same");
         let live: std::collections::HashMap<_, _> = files.iter().map(|f| (f.key(), f.clone())).collect();
         assert_eq!((files.len(), live), (replay.files.len(), replay.files.clone()), "version {version}");
@@ -190,7 +190,7 @@ pub(super) async fn what_a_checkpoint_is_made_of(c: Arc<dyn Catalog>) {
         assert_eq!(reader.set_hash(version).await.unwrap(), hash, "version {version}");
         for from in 0..=version {
             let (before, after) = (reader.counts(from).await.unwrap(), reader.counts(version).await.unwrap());
-            let growth = reader.growth(from, version).await.unwrap();
+            let growth = reader.size_delta(from, version).await.unwrap();
             assert_eq!(before.files as i64 + growth.files, after.files as i64, "{from} to {version}");
             assert_eq!(before.bytes + growth.bytes, after.bytes, "{from} to {version}");
         }
@@ -220,8 +220,8 @@ impl TxnLogReader for WithoutSummaries {
     async fn files(&self, version: Version, predicate: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>> {
         self.0.files(version, predicate).await
     }
-    async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
-        self.0.files_by_age(version, predicate).await
+    async fn files_in_replay_order(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
+        self.0.files_in_replay_order(version, predicate).await
     }
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {
         self.0.history(range).await
@@ -253,7 +253,7 @@ pub(super) async fn summaries_are_what_the_files_say(c: Arc<dyn Catalog>) {
             assert_eq!(ours.unwrap(), want.unwrap(), "{column} of version {version}");
         }
         for from in 0..=version {
-            let (ours, want) = (reader.growth(from, version).await, files.growth(from, version).await);
+            let (ours, want) = (reader.size_delta(from, version).await, files.size_delta(from, version).await);
             assert_eq!(ours.unwrap(), want.unwrap(), "{from} to {version}");
         }
         let (ours, want) = (reader.explain(version, &is).await.unwrap(), files.explain(version, &is).await.unwrap());

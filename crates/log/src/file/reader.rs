@@ -341,14 +341,14 @@ impl TxnLogReader for FileTxnLogReader {
     }
 
     async fn files(&self, version: Version, predicate: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>> {
-        let files = self.files_by_age(version, predicate).await?;
+        let files = self.files_in_replay_order(version, predicate).await?;
         Ok(stream::iter(files.into_iter().map(Ok)).boxed())
     }
 
-    async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
+    async fn files_in_replay_order(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
         let replay = replay(&self.0.dir, &self.0.listing, version, Want::Files).await?;
         let metadata = snapshot(&self.0.dir, &replay, version)?.head.metadata;
-        let mut files = replay.into_files_by_age();
+        let mut files = replay.into_files_in_replay_order();
         if let Some(predicate) = predicate {
             let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
             files.retain(|file| predicate.may_match(&schema, file));

@@ -57,11 +57,11 @@ impl TxnLogReader for MemoryTxnLog {
     }
 
     async fn files(&self, version: Version, predicate: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>> {
-        let files = self.files_by_age(version, predicate).await?;
+        let files = self.files_in_replay_order(version, predicate).await?;
         Ok(futures::stream::iter(files.into_iter().map(Ok)).boxed())
     }
 
-    async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
+    async fn files_in_replay_order(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
         self.with(|t| {
             let version = t.resolve(At::Version(version))?;
             let metadata = t.head_at(version)?.metadata;

@@ -78,12 +78,12 @@ impl TxnLogReader for WatchedLog {
     async fn files(&self, version: Version, predicate: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>> {
         Ok(self.watch(self.inner.files(version, predicate).await?))
     }
-    async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
-        self.inner.files_by_age(version, predicate).await
+    async fn files_in_replay_order(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
+        self.inner.files_in_replay_order(version, predicate).await
     }
     // These are read in pages, with no statement open between two of them.
-    async fn files_in_order(&self, version: Version) -> Result<BoxStream<'static, Result<Add>>> {
-        self.inner.files_in_order(version).await
+    async fn files_by_key(&self, version: Version) -> Result<BoxStream<'static, Result<Add>>> {
+        self.inner.files_by_key(version).await
     }
     async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {
         self.inner.tombstones(version, deleted_after).await

@@ -32,7 +32,7 @@ impl TxnLogReader for EmptyLog {
     ) -> Result<BoxStream<'static, Result<Add>>> {
         Self::nothing()
     }
-    async fn files_by_age(&self, _version: Version, _predicate: Option<&Predicate>) -> Result<Vec<Add>> {
+    async fn files_in_replay_order(&self, _version: Version, _predicate: Option<&Predicate>) -> Result<Vec<Add>> {
         Self::nothing()
     }
     async fn history(&self, _range: HistoryRange) -> Result<Vec<CommitSummary>> {

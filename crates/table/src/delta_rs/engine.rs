@@ -150,7 +150,7 @@ impl Handlers {
                     Files::Matching(predicate) => log.reader().files(version, Some(predicate)).await,
                     // Whoever puts files together keeps neighbours together.
                     Files::All | Files::None => {
-                        let files = log.reader().files_by_age(version, None).await?;
+                        let files = log.reader().files_in_replay_order(version, None).await?;
                         Ok(futures::stream::iter(files.into_iter().map(Ok)).boxed())
                     }
                 }

@@ -121,7 +121,7 @@ impl TxnLogReader for Filesless {
     async fn files(&self, _: Version, _: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>> {
         panic!("the files were asked for")
     }
-    async fn files_by_age(&self, _: Version, _: Option<&Predicate>) -> Result<Vec<Add>> {
+    async fn files_in_replay_order(&self, _: Version, _: Option<&Predicate>) -> Result<Vec<Add>> {
         panic!("the files were asked for")
     }
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {

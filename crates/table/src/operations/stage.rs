@@ -8,7 +8,7 @@ use deltalakedb_log::{ErrorKind, Object, Predicate, Result, TxnLogError};
 use futures::TryStreamExt;
 
 use super::checks::{check_known, check_new, check_optimize, named_columns};
-use super::{CommitFiles, Operation, Write};
+use super::{CommitFiles, Operation, WriteRows};
 use crate::create::check_partitioning;
 use crate::delta_rs::{
     Condition, FullTable, Joined, LogView, Merge, MergeSource, PlainAppend, PrunedTable, SchemaMode, StagedCommit,
@@ -105,7 +105,7 @@ impl StagedOperation {
     }
 }
 
-impl Write {
+impl WriteRows {
     async fn stage(self, state: &LogView, base: &Snapshot, table: &str) -> Result<Option<StagedOperation>> {
         match self.mode {
             SaveMode::Ignore => return Ok(None),

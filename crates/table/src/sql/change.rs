@@ -29,7 +29,7 @@ use crate::delta_rs::generated::is_generated;
 use crate::delta_rs::{TableSchema, literals, parse_schema};
 use crate::error::{Explain, query_error};
 use crate::identifiers::quoted;
-use crate::operations::{Operation, Write};
+use crate::operations::{Operation, WriteRows};
 use crate::transaction::Transaction;
 use crate::write::Rows;
 use crate::write_options::SaveMode;
@@ -77,7 +77,7 @@ impl SqlSession {
             _ => Some(rows),
         };
         if let Some(rows) = rows {
-            tx.run(&name.to_string(), Operation::Write(Write::new(Rows::from(rows), mode))).await?;
+            tx.run(&name.to_string(), Operation::Write(WriteRows::new(Rows::from(rows), mode))).await?;
         }
         Ok(count.load(Ordering::Relaxed))
     }

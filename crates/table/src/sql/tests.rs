@@ -224,9 +224,9 @@ impl TxnLogReader for RecordingLog {
         self.note(format!("files {}", predicate.map_or("all".into(), Predicate::to_string)));
         self.log.files(version, predicate).await
     }
-    async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
+    async fn files_in_replay_order(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
         self.note(format!("files {}", predicate.map_or("all".into(), Predicate::to_string)));
-        self.log.files_by_age(version, predicate).await
+        self.log.files_in_replay_order(version, predicate).await
     }
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {
         self.note("history");
@@ -258,9 +258,9 @@ impl LogSummaries for RecordingLog {
         self.note(format!("bounds of {column}"));
         self.log.min_max(version, column).await
     }
-    async fn growth(&self, from: Version, to: Version) -> Result<SizeDelta> {
+    async fn size_delta(&self, from: Version, to: Version) -> Result<SizeDelta> {
         self.note("growth");
-        self.log.growth(from, to).await
+        self.log.size_delta(from, to).await
     }
     async fn set_hash(&self, version: Version) -> Result<SetHash> {
         self.note("set hash");

@@ -82,7 +82,8 @@ async fn a_condition_that_is_not_true_changes_nothing() {
             let left: Vec<_> = [1, 2, 3, 4].into_iter().filter(|id| !hit.contains(id)).collect();
             let filter = Some(condition.to_string());
             let none = RecordBatch::new_empty(schema.clone());
-            let replace = Write { replace_where: filter.clone(), ..Write::new(vec![none], SaveMode::Overwrite) };
+            let replace =
+                WriteRows { replace_where: filter.clone(), ..WriteRows::new(vec![none], SaveMode::Overwrite) };
             let set = vec![("i".to_string(), "-1".to_string())];
             let on = Merge::on("target.id = source.id");
             let clause = MergeClause::MatchedDelete { condition: Some(of_target(condition)) };

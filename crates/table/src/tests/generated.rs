@@ -75,8 +75,8 @@ async fn generated_columns_are_computed_and_checked() {
         let (a, b) = ("|a|1970-01-02|1970-01-01|", "|b|1970-02-03|1970-02-01|");
         assert_eq!(all(&table).await, [a, b]);
         let wrong = || events(&[1], Some(&[Some(7)]), "c");
-        refused(&table, Operation::Write(Write::new(wrong(), SaveMode::Append)), "append").await;
-        refused(&table, Operation::Write(Write::new(wrong(), SaveMode::Overwrite)), "overwrite").await;
+        refused(&table, Operation::Write(WriteRows::new(wrong(), SaveMode::Append)), "append").await;
+        refused(&table, Operation::Write(WriteRows::new(wrong(), SaveMode::Overwrite)), "overwrite").await;
         refused(&table, update(&[("Day", "DATE '2020-01-01'")], "\"Note\" = 'a'"), "update of the column").await;
         let both = [("eventTime", "TIMESTAMP '1970-03-05T00:00:00Z'"), ("Day", "DATE '2020-01-01'")];
         refused(&table, update(&both, "\"Note\" = 'a'"), "update of both").await;
@@ -126,8 +126,8 @@ async fn an_insert_leaves_generated_columns_out() {
 async fn columns_that_replace_the_tables_are_not_generated() {
     let room = Room::new();
     let table = with_generated(&room, "t", None).await;
-    let replace = Write::new(events(&[1], Some(&[Some(7)]), "c"), SaveMode::Overwrite);
-    let replace = Write { schema_mode: Some(SchemaMode::Overwrite), ..replace };
+    let replace = WriteRows::new(events(&[1], Some(&[Some(7)]), "c"), SaveMode::Overwrite);
+    let replace = WriteRows { schema_mode: Some(SchemaMode::Overwrite), ..replace };
     table.run(Operation::Write(replace), &WriteOptions::default()).await.unwrap();
     assert!(!table.head().await.unwrap().metadata.schema_string.contains("generationExpression"));
     check_plain(&table).await;

@@ -36,7 +36,7 @@ fn changes() -> Vec<Operation> {
     let evolving = |column: &str| {
         let of = |value: i64| Arc::new(Int64Array::from(vec![value])) as ArrayRef;
         let rows = vec![RecordBatch::try_from_iter([("id", of(5)), (column, of(7))]).unwrap()];
-        Operation::Write(Write { schema_mode: Some(SchemaMode::Merge), ..Write::new(rows, SaveMode::Append) })
+        Operation::Write(WriteRows { schema_mode: Some(SchemaMode::Merge), ..WriteRows::new(rows, SaveMode::Append) })
     };
     let set = |key: &str, value: &str| {
         let properties = HashMap::from([(key.to_string(), value.to_string())]);

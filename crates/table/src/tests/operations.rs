@@ -49,7 +49,7 @@ async fn an_overwrite_replaces_a_partition_or_what_a_condition_says() {
     let replace = |ids: &[i64], day: &str, place: &str| {
         let days = vec![day; ids.len()];
         let replace_where = Some(place.to_string());
-        Operation::Write(Write { replace_where, ..Write::new(rows(ids, &days), SaveMode::Overwrite) })
+        Operation::Write(WriteRows { replace_where, ..WriteRows::new(rows(ids, &days), SaveMode::Overwrite) })
     };
     table.run(replace(&[40], "b", "day = 'b'"), &options).await.unwrap();
     assert_eq!(ids(&table).await, [1, 2, 3, 7, 8, 9, 40]);
@@ -61,7 +61,8 @@ async fn an_overwrite_replaces_a_partition_or_what_a_condition_says() {
     let e = table.run(replace(&[1], "a", "day = 'b'"), &options).await.unwrap_err();
     assert!(e.to_string().starts_with("the rows cannot be written"), "{e}");
     assert_eq!(data_files(&table), files, "rows outside what they replace are refused, and leave no file");
-    let append = Write { replace_where: Some("id = 1".into()), ..Write::new(rows(&[1], &["a"]), SaveMode::Append) };
+    let append =
+        WriteRows { replace_where: Some("id = 1".into()), ..WriteRows::new(rows(&[1], &["a"]), SaveMode::Append) };
     let e = table.run(Operation::Write(append), &options).await.unwrap_err();
     assert!(e.to_string().contains("an append replaces nothing"), "{e}");
 }
@@ -146,7 +147,7 @@ async fn a_table_changes_its_columns_properties_and_constraints() {
     let batch = RecordBatch::try_from_iter([("id", id), ("more", more)]).unwrap();
     let refused = table.write(vec![batch.clone()], SaveMode::Append, &options).await.unwrap_err();
     assert!(refused.to_string().contains("has a column \"more\""), "{refused}");
-    let merged = Write { schema_mode: Some(SchemaMode::Merge), ..Write::new(vec![batch], SaveMode::Append) };
+    let merged = WriteRows { schema_mode: Some(SchemaMode::Merge), ..WriteRows::new(vec![batch], SaveMode::Append) };
     table.run(Operation::Write(merged), &options).await.unwrap();
     let columns = ["id", "day", "note", "more"].map(String::from);
     let last = Scan { filter_sql: Some("id >= 9".into()), columns: Some(columns.into()), ..Scan::default() };
@@ -168,12 +169,15 @@ async fn a_table_changes_its_columns_properties_and_constraints() {
     let e = table.set_properties(&[planned, ("delta.nosuch", "1")], &options).await.unwrap_err();
     assert!(e.to_string().contains("\"delta.nosuch\" is no property that Delta knows"), "{e}");
 
-    let whole =
-        Write { schema_mode: Some(SchemaMode::Overwrite), ..Write::new(rows(&[1], &["z"]), SaveMode::Overwrite) };
+    let whole = WriteRows {
+        schema_mode: Some(SchemaMode::Overwrite),
+        ..WriteRows::new(rows(&[1], &["z"]), SaveMode::Overwrite)
+    };
     table.run(Operation::Write(whole), &options).await.unwrap();
     assert_eq!(table.schema(At::Latest).await.unwrap().fields().len(), 2);
     check_plain(&table).await;
-    let part = Write { schema_mode: Some(SchemaMode::Overwrite), ..Write::new(rows(&[1], &["z"]), SaveMode::Append) };
+    let part =
+        WriteRows { schema_mode: Some(SchemaMode::Overwrite), ..WriteRows::new(rows(&[1], &["z"]), SaveMode::Append) };
     let e = table.run(Operation::Write(part), &options).await.unwrap_err();
     assert!(e.to_string().contains("can be replaced only where all its rows are"), "{e}");
     table.alter(Alter::SetDescription { name: None, description: Some("about".into()) }, &options).await.unwrap();
@@ -241,17 +245,17 @@ async fn a_condition_replaces_rows_and_no_columns() {
     let room = Room::new();
     let table = filled(&room).await;
     let options = WriteOptions::default();
-    let write = |rows: Vec<RecordBatch>| Write {
+    let write = |rows: Vec<RecordBatch>| WriteRows {
         replace_where: Some("id >= 2 AND day = 'a'".into()),
         schema_mode: Some(SchemaMode::Overwrite),
-        ..Write::new(rows, SaveMode::Overwrite)
+        ..WriteRows::new(rows, SaveMode::Overwrite)
     };
     table.run(Operation::Write(write(rows(&[3], &["a"]))), &options).await.unwrap();
     assert_eq!(ids(&table).await, [1, 3, 4, 5, 6, 7, 8, 9]);
     let other = RecordBatch::try_from_iter([("id", rows(&[3], &["a"])[0].column(0).clone())]).unwrap();
     let e = table.run(Operation::Write(write(vec![other])), &options).await.unwrap_err();
     assert!(e.to_string().contains("can be replaced only where all its rows are"), "{e}");
-    let by = Write { partition_by: Some(vec!["id".into()]), ..write(rows(&[3], &["a"])) };
+    let by = WriteRows { partition_by: Some(vec!["id".into()]), ..write(rows(&[3], &["a"])) };
     let e = table.run(Operation::Write(by), &options).await.unwrap_err();
     assert!(e.to_string().starts_with("Specified table partitioning does not match"), "{e}");
 }

@@ -41,9 +41,9 @@ impl TxnLogReader for LogOnRuntime {
         let predicate = predicate.cloned();
         there!(self.log, |log| log.files(version, predicate.as_ref()))
     }
-    async fn files_by_age(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
+    async fn files_in_replay_order(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
         let predicate = predicate.cloned();
-        there!(self.log, |log| log.files_by_age(version, predicate.as_ref()))
+        there!(self.log, |log| log.files_in_replay_order(version, predicate.as_ref()))
     }
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {
         there!(self.log, |log| log.history(range))
@@ -85,10 +85,10 @@ fn operations_need_no_second_thread() {
                 .when(MergeClause::NotMatchedInsert { condition: None, values: Assignments::All })
         };
         let evolving =
-            Write { schema_mode: Some(SchemaMode::Merge), ..Write::new(rows(&[5], &["c"]), SaveMode::Append) };
+            WriteRows { schema_mode: Some(SchemaMode::Merge), ..WriteRows::new(rows(&[5], &["c"]), SaveMode::Append) };
         let operations = [
-            Operation::Write(Write::new(rows(&[5], &["c"]), SaveMode::Append)),
-            Operation::Write(Write::new(rows(&[5], &["c"]), SaveMode::Overwrite)),
+            Operation::Write(WriteRows::new(rows(&[5], &["c"]), SaveMode::Append)),
+            Operation::Write(WriteRows::new(rows(&[5], &["c"]), SaveMode::Overwrite)),
             Operation::Write(evolving),
             Operation::Delete { filter: Some("id = 2".into()) },
             Operation::Update {

@@ -281,7 +281,11 @@ async fn large_lists_are_lists_and_may_grow() {
     let table = room.open("t").await;
     // The same again in ways that replace or merge.
     let write = |rows, mode, schema_mode| {
-        Operation::Write(Write { schema_mode: Some(schema_mode), casts: CastMode::Any, ..Write::new(rows, mode) })
+        Operation::Write(WriteRows {
+            schema_mode: Some(schema_mode),
+            casts: CastMode::Any,
+            ..WriteRows::new(rows, mode)
+        })
     };
     table.run(write(lists(true, &["a"]), SaveMode::Overwrite, SchemaMode::Overwrite), &options).await.unwrap();
     table.run(write(lists(true, &["a"]), SaveMode::Append, SchemaMode::Merge), &options).await.unwrap();

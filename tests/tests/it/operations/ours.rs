@@ -5,7 +5,7 @@ use std::sync::Arc;
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{At, Catalog, Location, Result, TableRef};
 use deltalakedb_table::{
-    Alter, DeltaTable, Operation, SaveMode, TableSchema, Write, WriteOptions, create_table, create_with_data,
+    Alter, DeltaTable, Operation, SaveMode, TableSchema, WriteOptions, WriteRows, create_table, create_with_data,
 };
 
 use super::random::Step;
@@ -33,11 +33,11 @@ fn operation(step: &Step) -> Result<Operation> {
     Ok(match step.clone() {
         Step::Create { .. } => panic!("a table is made once"),
         Step::Append { rows, evolution } => {
-            Operation::Write(Write { schema_mode: evolution, ..Write::new(vec![rows], SaveMode::Append) })
+            Operation::Write(WriteRows { schema_mode: evolution, ..WriteRows::new(vec![rows], SaveMode::Append) })
         }
         Step::Overwrite { rows, evolution, replace_where } => {
-            let write = Write::new(vec![rows], SaveMode::Overwrite);
-            Operation::Write(Write { schema_mode: evolution, replace_where, ..write })
+            let write = WriteRows::new(vec![rows], SaveMode::Overwrite);
+            Operation::Write(WriteRows { schema_mode: evolution, replace_where, ..write })
         }
         Step::Delete(filter) => Operation::Delete { filter },
         Step::Update { set, filter } => Operation::Update { set, filter, safe_cast: false },
