@@ -1,4 +1,4 @@
-//! Items that are prefetched: made while those before them are in use.
+//! Prefetch: another thread builds the next items while the current ones are consumed.
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use tokio::sync::mpsc;
@@ -10,7 +10,7 @@ const WAITING: usize = 1;
 pub(crate) enum Ahead<T> {
     /// Made when they are asked for.
     Here(Box<dyn Iterator<Item = T> + Send>),
-    /// Made by a thread of their own, which sends `None` after the last one.
+    /// Made by a separate thread, which sends `None` after the last one.
     Elsewhere(mpsc::Receiver<Option<T>>),
 }
 

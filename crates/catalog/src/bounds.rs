@@ -118,7 +118,7 @@ impl Kind {
         })
     }
 
-    /// The value next to these bytes; `None` where there is none or nobody can name it.
+    /// The value next to these bytes; `None` where there is none or it cannot be represented.
     pub(crate) fn neighbour(self, bytes: &[u8], up: bool) -> Option<Vec<u8>> {
         let step = |v: u128, limit: u128| if up { (v < limit).then(|| v + 1) } else { v.checked_sub(1) };
         match self {
@@ -231,7 +231,7 @@ impl BoundsSlots {
             None => Some((2, 0)),
         };
         let mut wanted: Vec<_> = schema.columns().iter().filter_map(|c| Some((rank(c)?, c))).collect();
-        // Doubles last: of them only the least is known, and they lead nowhere.
+        // Doubles come last: only their minimum is known, so no index range can be derived from it.
         let is_double = |c: &Column| c.data_type.map(Kind::of) == Some(Kind::Double);
         wanted.sort_by_key(|(rank, c)| (is_double(c), *rank));
         for (_, column) in wanted {
@@ -285,7 +285,7 @@ impl TableSlots {
         &COLUMNS[..3 + 3 * self.slots.len()]
     }
 
-    /// The values of the first of [`COLUMNS`] for a file; the slots that nobody owns come last and have none.
+    /// The values of the first of [`COLUMNS`] for a file; slots without a column come last and have none.
     pub(crate) fn values(&self, add: &Add) -> Vec<Value> {
         let stats = FileStats::new(&self.schema, add);
         // A slot not given yet may get a column this file has nulls in.

@@ -188,8 +188,8 @@ async fn resolve_unknown(
     let requests: Vec<_> = written.flat_map(|(t, _)| &t.requests).filter(|request| request.writes()).collect();
     let creates = requests.iter().any(|r| matches!(r.base, Base::Create(_)));
     let are_there = if catalog.db.lock_proves_absence() && !creates {
-        // Whoever gets the lock has outlived the transaction that had it, and asks in the session that has it: were a
-        // second connection needed, as many who ask as the pool has connections would wait for one another.
+        // Once the lock is acquired, the transaction that held it has ended. The query runs in the session that holds
+        // the lock: with a second connection for it, as many callers as the pool has connections would deadlock.
         match under_lock(catalog, &requests).await {
             Ok(known) if requests.iter().all(|r| known.contains_key(&(r.table, r.commit_id))) => true,
             Ok(_) => return Err(cause),

@@ -1,8 +1,8 @@
 //! A catalog from one database to another, with all history.
 //!
-//! The source is read at one point. A table goes over version by version, so the copy is at every moment the table as it
-//! once was: an interrupted copy goes on where it stopped, and copying again brings what was committed since. At the end
-//! every row is compared.
+//! The source is read at one point. A table is copied version by version, so at every moment the copy is an earlier
+//! version of the table. An interrupted copy resumes where it stopped, and copying again adds the versions committed
+//! since. At the end every row is compared.
 
 use std::collections::HashMap;
 
@@ -57,10 +57,11 @@ const TABLE_COLUMNS: [&str; 17] = [
     "retained_until",
 ];
 
-/// Copies every table of `from` into `to`, which is empty or an earlier copy of it. `progress` is told how many of how
-/// many versions are over.
+/// Copies every table of `from` into `to`, which is empty or an earlier copy of it. `progress` is called with the
+/// number of versions copied and the number of all versions.
 pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Copied> {
-    // What a newer program has added would be left behind, and nobody would notice.
+    // A newer schema may have tables and columns that this program does not know. Copying would silently omit them, so
+    // it is refused.
     for catalog in [from, to] {
         schema::check_known(catalog.db.as_ref(), &catalog.last_identity())?;
     }
@@ -252,7 +253,7 @@ impl Table {
         self.id.0.into()
     }
 
-    /// Puts the table on the books, and gives the newest version that is over.
+    /// Inserts the table's row unless the copy has it already. Returns the newest version that is already copied.
     async fn prepare(&self, source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<i64> {
         let mut session = to.write(&[self.id]).await?;
         let head = "SELECT t.base_version, t.current_version, v.set_hash, v.digest FROM dl_tables t \
@@ -286,7 +287,7 @@ impl Table {
             self.expire(source, to, base).await?;
             return Ok(version);
         }
-        // Nobody sees a table that is loading.
+        // A table in the state `loading` is not visible to readers.
         let mut row = self.row.clone();
         row[6] = "loading".into();
         row[10..15].fill(Value::Null);

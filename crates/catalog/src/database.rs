@@ -47,12 +47,13 @@ pub(crate) trait Database: Send + Sync + Debug {
     /// What to call it in a message: its URI without secrets.
     fn describe(&self) -> String;
 
-    /// A session whose statements all see one committed state.
+    /// A transaction whose statements all see one committed state.
     async fn read(&self) -> Result<Box<dyn DatabaseTransaction>>;
 
-    /// A session that will write. From here on to its end nobody else changes the heads of these tables: who locks
-    /// single rows locks them in the order of their ids, and every statement that follows sees what was committed
-    /// before the lock was got. With it come the rows of a first query, which takes no round trip of its own.
+    /// A transaction that will write. No other transaction changes the heads of these tables until it ends. A database
+    /// that locks single rows locks them in the order of their ids. Every statement that follows sees what was
+    /// committed before the lock was acquired. The rows of a first query are returned as well, which needs no separate
+    /// round trip.
     async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)>;
 
     /// The same for a table's row of `dl_mirrors`, and for notes that may be forgotten when the power is cut, though not
@@ -72,7 +73,7 @@ pub(crate) trait Database: Send + Sync + Debug {
     /// The condition in SQL for a row of `dl_table_versions` to have been there at a point; its parameter is the point.
     fn is_before(&self, row: &str) -> String;
 
-    /// The rows of one query, as they come; one committed state. Whoever takes them slowly keeps no transaction open.
+    /// The rows of one query as a stream, of one committed state. A slow consumer does not keep the transaction open.
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>>;
 
     /// The rows of one query by itself: one committed state, one round trip.
@@ -117,7 +118,7 @@ pub(crate) trait Database: Send + Sync + Debug {
 pub(crate) enum CommitFailure {
     /// Nothing was committed.
     RolledBack(TxnLogError),
-    /// Nobody knows.
+    /// COMMIT was sent and its result is unknown.
     Unknown(TxnLogError),
 }
 
@@ -130,7 +131,7 @@ impl CommitFailure {
     }
 }
 
-/// A transaction: dropped without [`DatabaseTransaction::commit`], it never was.
+/// A transaction of the database. Dropping it without [`DatabaseTransaction::commit`] rolls it back.
 #[async_trait]
 pub(crate) trait DatabaseTransaction: Send {
     /// Runs one query.

@@ -42,7 +42,7 @@ static CLOSED: Condvar = Condvar::new();
 #[derive(Debug)]
 struct Instance {
     path: PathBuf,
-    /// Connections nobody uses now.
+    /// Idle connections.
     idle: Mutex<Vec<Connection>>,
     /// The one others are cloned from; `None` once closing.
     root: Mutex<Option<Connection>>,
@@ -59,7 +59,7 @@ impl Instance {
 }
 
 impl Drop for Instance {
-    /// The last connection folds the log into the file; nobody may open the file again before that is done.
+    /// The last connection checkpoints the WAL into the file; the file must not be opened again before that is done.
     fn drop(&mut self) {
         lock(&self.idle).clear();
         drop(lock(&self.root).take());
@@ -429,8 +429,9 @@ fn all_rows(connection: &Connection, uri: &str, sql: &str, params: Vec<Value>) -
     Ok(rows)
 }
 
-/// Hands on row after row, until one is not wanted, and holds one batch of them. Every query is planned anew: a plan that
-/// was kept is not planned again when rows come in, and one made for an empty table finds nothing for ever.
+/// Passes the rows to `take`, one after the other, until it returns false; holds one batch in memory. Every query is
+/// planned again: DuckDB does not update a cached plan when rows are added, so a plan made for an empty table would
+/// never return any.
 fn each_row(
     connection: &Connection,
     uri: &str,

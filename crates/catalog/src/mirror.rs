@@ -189,7 +189,7 @@ impl MirrorProgress for SqlCatalog {
     }
 }
 
-/// What failed up to a version is mended.
+/// Deletes the recorded failures up to a version: they are resolved.
 fn over(table: Value, version: Value, artifact: Artifact) -> WriteStatement {
     let sql = "DELETE FROM dl_mirror_failures WHERE table_id = ? AND version <= ? AND artifact = ?";
     WriteStatement::run(sql, vec![table, version, artifact.as_str().into()])

@@ -1,9 +1,9 @@
 //! From a predicate to the SQL that finds the files in which a row may match.
 //!
-//! What SQL finds holds every such file, and mostly only those; the statistics themselves have the last word, in Rust.
-//! Every file is judged by a *condition* over its bounds. Where the database seeks, one column also *leads*: the values
-//! it may take are a few intervals, and for each of them and each spread of files there is one seek in that column's
-//! index. Files whose bounds are unknown are always among those judged.
+//! The SQL result is a superset: it has every such file and few others. The exact check on the file statistics is done
+//! in Rust. Every file is tested with a *condition* over its bounds. Where the database seeks, one column also *leads*:
+//! the values it may take are a few intervals, and for each of them and each spread of files there is one seek in that
+//! column's index. Files whose bounds are unknown are always tested.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use deltalakedb_log::schema::Schema;
 use crate::bounds::{BoundsSlot, BoundsSlots, INDEXED, Kind, after_prefix};
 use crate::database::Value;
 
-/// A list longer than that is judged by its ends.
+/// Of a longer list only the minimum and the maximum are used.
 const MAX_LIST: usize = 64;
 /// More intervals than that become one.
 const MAX_INTERVALS: usize = 8;

@@ -28,7 +28,7 @@ use crate::table_lookup::no_table;
 /// A page of rows, when a table is gone through without a transaction: so many bytes, and never more rows than that.
 const PAGE_BYTES: usize = 8 << 20;
 const PAGE_ROWS: usize = 10_000;
-/// Rows of the first page, when nobody knows yet how large they are.
+/// Rows of the first page, when the size of a row is not known yet.
 const FIRST_ROWS: usize = 200;
 
 /// The oldest version after a time.

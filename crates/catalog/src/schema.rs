@@ -1,4 +1,4 @@
-//! The schema and its versions. Migrations only add; an older binary goes on reading what a newer one made.
+//! The schema and its versions. Migrations only add; an older binary can still read what a newer one made.
 //!
 //! A migration holds its lock for a moment however large the catalog is: it makes tables and adds columns that may be
 //! null, and null is read as unknown. What it leaves to be filled in older rows, its backfill fills afterwards.
@@ -149,8 +149,8 @@ async fn fill(db: &dyn Database, clock: &dyn Clock, applied: &[Applied], migrati
     Ok(())
 }
 
-/// Fills some rows, in a transaction of its own: whether there may be more. If the process ends in between, the next one
-/// that brings the catalog up to date goes on.
+/// Fills some rows, in a transaction of its own: whether there may be more. If the process ends in between, the next
+/// one that upgrades the catalog continues.
 async fn fill_some(db: &dyn Database, clock: &dyn Clock, number: i64, backfill: Backfill) -> Result<bool> {
     // One process at a time: two would lock rows in different orders.
     let mut session = db.migrate().await?;

@@ -1,8 +1,8 @@
-//! Rows on their way from a statement to whoever takes them.
+//! Buffers rows between the query that returns them and the consumer that takes them.
 //!
-//! A statement keeps a transaction open, and whoever takes its rows may wait for an object store meanwhile. So neither
-//! waits for the other: the rows are read as fast as the database gives them, and those that nobody has taken yet are kept
-//! in memory as far as they fit, and beyond that in a temporary file. Most answers never need one.
+//! A query keeps a transaction open, and its consumer may wait for an object store. So that a slow consumer does not
+//! keep the transaction open, rows are read as fast as the database returns them. Rows that the consumer has not taken
+//! yet are kept in memory up to a limit, and beyond it in a temporary file. Most results never need the file.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -41,7 +41,7 @@ pub(crate) fn spooled<F: Future<Output = Result<()>> + Send + 'static>(
     rows.chain(end.filter_map(async |end| end)).boxed()
 }
 
-/// A place for rows, and the stream of those that were put there. It ends when the place is given up.
+/// A sender of rows, and the stream of the rows sent. The stream ends when the sender is dropped.
 pub(crate) fn pair() -> (Sender, BoxStream<'static, Result<Row>>) {
     let (blocks, taken) = mpsc::unbounded_channel();
     let shared = Arc::<Shared>::default();
@@ -72,15 +72,15 @@ enum Block {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Bytes of blocks in memory that nobody has taken.
+    /// Bytes of the blocks in memory that are not consumed yet.
     in_memory: AtomicUsize,
-    /// Blocks in the file that nobody has taken.
+    /// Number of blocks in the file that are not consumed yet.
     in_file: AtomicUsize,
     file: Mutex<Option<File>>,
 }
 
 impl Sender {
-    /// Whether there is still somebody who takes rows.
+    /// Sends a row. Returns false once the receiver was dropped.
     pub(crate) fn send(&mut self, row: Row) -> Result<bool> {
         self.bytes += row.size();
         self.rows.push(row);
@@ -106,7 +106,7 @@ impl Sender {
         } else {
             self.write(rows).map_err(|e| failed("written", e))?
         };
-        // Where nobody takes rows any more, nobody misses them.
+        // The send fails when the receiver was dropped: further rows are discarded.
         let _ = self.blocks.send(block);
         Ok(())
     }
@@ -223,7 +223,7 @@ mod tests {
         Row(values.into_iter())
     }
 
-    /// More rows than fit into memory, taken by somebody who waits until all are read, or takes each as it comes.
+    /// More rows than fit into memory; the consumer waits until all are read, or takes each as it comes.
     #[tokio::test(flavor = "multi_thread")]
     async fn rows_come_as_they_were_sent_however_slowly_they_are_taken() {
         const ROWS: i64 = 30_000;
@@ -240,7 +240,7 @@ mod tests {
                 Ok(())
             });
             if waits {
-                // Nobody has taken a row yet, and all are read.
+                // All rows are read before the first is consumed.
                 read.await.unwrap();
             }
             let mut n = 0;

@@ -5,7 +5,7 @@ use deltalakedb_log::{Location, MirrorState, Result, TableEntry, TableId, TableN
 
 use crate::database::{Database, DatabaseTransaction, Row};
 
-/// Tables that are there for everyone.
+/// Live tables: those that every caller sees.
 pub(crate) const LIVE_TABLES: &str = "SELECT t.table_id, t.namespace, t.name, t.location, t.owner, t.base_version, \
                                       t.current_version, t.current_ts, mirror.published_version, mirror.state, \
                                       mirror.diverged_version, mirror.diverged_what FROM dl_tables t \
@@ -69,7 +69,7 @@ pub(crate) async fn find_any(session: &mut dyn DatabaseTransaction, table: Table
     rows.into_iter().next().map(any_table).transpose()
 }
 
-/// The error of whoever asks for a table by an id that no live table has.
+/// The error when a table is looked up by an id that no live table has.
 pub(crate) async fn no_table(db: &dyn Database, table: TableId) -> TxnLogError {
     match db.query(&format!("{ALL_TABLES} table_id = ?"), vec![table.0.into()]).await {
         Ok(rows) => no_table_of(db, table, rows),

@@ -1,7 +1,7 @@
-//! Committing: what a writer asks for, the rules that decide, and the bytes that become the log for ever.
+//! Commits: the request of a writer, the rules that decide, and the bytes that become the permanent log entry.
 //!
 //! [`prepare`] is the whole decision as a pure function of the request and of what is stored *now*, under the lock.
-//! Every catalog calls it, so all of them decide alike and write the same bytes.
+//! Every catalog calls it, so all of them make the same decision and write the same bytes.
 
 use bytes::Bytes;
 

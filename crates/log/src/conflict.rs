@@ -26,7 +26,7 @@ pub enum ConflictKind {
     DeletionVectorChanged(String),
 }
 
-/// Somebody else was first.
+/// A concurrent commit won, and the request conflicts with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
     /// The table.

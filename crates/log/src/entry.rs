@@ -15,7 +15,7 @@ pub struct TableEntry {
     pub name: TableName,
     /// Where it is.
     pub location: Location,
-    /// Who alone commits to it; everybody, without one.
+    /// The only program that may commit to it; `None` when any may.
     pub owner: Option<TableOwner>,
     /// The oldest retained version.
     pub base_version: Version,
@@ -36,12 +36,12 @@ pub struct NewTable {
     pub name: TableName,
     /// Where it is, free among live tables.
     pub location: Location,
-    /// Who alone commits to it; everybody, without one.
+    /// The only program that may commit to it; `None` when any may.
     pub owner: Option<TableOwner>,
 }
 
 impl NewTable {
-    /// A table that everybody may commit to.
+    /// A table without an owner: any program may commit to it.
     pub fn new(name: TableName, location: Location) -> Self {
         Self { name, location, owner: None }
     }
@@ -92,7 +92,7 @@ impl MirrorState {
     }
 }
 
-/// The error of whoever gives a table a name that one has.
+/// The error when the name of a table is taken.
 pub fn name_taken(name: &TableName, by: &Location) -> TxnLogError {
     let message = format!("there is a table {name} already, at {by}: choose another name");
     TxnLogError::new(ErrorKind::AlreadyExists, message)

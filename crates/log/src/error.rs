@@ -34,7 +34,7 @@ pub enum Subject {
     Schema,
     /// Rows or features that the table's protocol, constraints or invariants do not allow.
     Protocol,
-    /// A commit that the table does not take, whoever makes it: it is append-only, or has features that are not known.
+    /// A commit that the table rejects from any writer: it is append-only, or has unknown features.
     Commit,
     /// A data file that is gone.
     DataFile,

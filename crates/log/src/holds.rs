@@ -1,7 +1,7 @@
 //! Versions that readers hold: as long as one is held, its files stay and it stays in the catalog.
 //!
-//! A hold ends by itself, by the catalog's clock: a reader that was killed keeps nothing for ever, and one that takes
-//! longer renews its hold in time.
+//! A hold ends by itself, by the catalog's clock: a reader that was killed cannot pin files indefinitely, and a reader
+//! that takes longer renews its hold in time.
 
 use std::fmt;
 

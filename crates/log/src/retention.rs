@@ -181,7 +181,7 @@ impl fmt::Display for Keep {
 /// - *Bounded*: a step ends at most [`STEP_VERSIONS`] versions, fewer where they have many files, and at least one. What
 ///   it costs follows what it ends, not what is there.
 /// - *Repeatable*: where nothing is left to end, a step does nothing. A process may stop between any two steps.
-/// - The id of a commit outlives its version until [`Keep::ids_since_ms`].
+/// - Commit ids are kept after their version has expired, until [`Keep::ids_since_ms`].
 /// - A version that has ended is [`crate::ErrorKind::NotFound`] and names the oldest retained one. A read that was under way is
 ///   an error then, too, and not half an answer, unless it is of the version that was the newest when it began.
 #[async_trait]

@@ -1,7 +1,7 @@
 //! The object stores behind places: which store a table is in, and with which credentials.
 //!
-//! [`Stores`] is an argument, as [`crate::Clock`] is. Credentials belong to who opens a table and to nobody else in the
-//! process, and tests give stores that fail.
+//! [`Stores`] is an argument, as [`crate::Clock`] is. Credentials are passed when a table is opened and are never kept
+//! in process-wide state; tests pass stores that fail.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;

@@ -6,11 +6,11 @@ use crate::conflict::Conflict;
 use crate::error::{ErrorKind, TxnLogError};
 use crate::ids::TableName;
 
-/// Why a transaction over several tables did not come to its end.
+/// Why a transaction over several tables was not committed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TxnLogTransactionError {
-    /// Somebody else was first: the table, the version that won and what it did are named. Nothing is committed.
+    /// A concurrent commit won: the table, the version that won and its operation are named. Nothing is committed.
     Conflict(Box<Conflict>),
     /// The transaction would touch more tables than it may (`max_tables`).
     TooManyTables {

@@ -1,5 +1,5 @@
-//! The state that a history may begin with. It may have any number of files, so they are in a spool until all are there:
-//! only then its transaction begins, which waits for nobody else.
+//! The state that a history may begin with. It may have any number of files, so they are in a spool until all are
+//! there: only then its transaction begins, which does not wait for other tasks.
 
 use std::collections::{BTreeSet, HashSet};
 

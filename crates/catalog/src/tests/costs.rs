@@ -618,7 +618,7 @@ async fn who_takes_commits_slowly_keeps_no_transaction_open() {
                      AND query LIKE '%{schema}%'"
                 )
             }
-            // The first column: whether somebody's transaction was in the way.
+            // The first column: whether another transaction was in the way.
             _ => "PRAGMA wal_checkpoint(TRUNCATE)".into(),
         };
         let mut rows = f.catalog.db.query(&open, vec![]).await.unwrap();

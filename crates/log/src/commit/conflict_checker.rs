@@ -10,8 +10,9 @@ use crate::path::{FileKey, PathKey};
 use crate::schema::Schema;
 use crate::snapshot::CommitActions;
 
-/// Judges the commits after a request's base and finds the first it conflicts with. It is shown them one by one, oldest
-/// first, so that nobody needs to hold them all, and says beforehand which of them it need not see.
+/// Checks the commits after a request's base and finds the first that it conflicts with. The commits are passed one by
+/// one, oldest first, so that the caller need not keep all of them in memory; the checker reports in advance which of
+/// them it does not need.
 #[derive(Debug)]
 pub struct ConflictChecker<'a> {
     request: &'a CommitRequest,

@@ -12,7 +12,8 @@ use crate::path::PathKey;
 use crate::schema::Schema;
 use crate::snapshot::CommitActions;
 
-/// What no Delta commit may say (PROTOCOL.md, "Actions"), whoever came first. Gives protocol and metadata after it.
+/// Rejects what no Delta commit may contain (PROTOCOL.md, "Actions"), regardless of concurrent commits. Returns
+/// protocol and metadata after the commit.
 pub(super) fn check_legal<'a>(
     request: &CommitRequest,
     current: &'a Current,

@@ -25,7 +25,7 @@ pub struct Committed {
 pub enum Outcome {
     /// All tables that the request writes are committed, in its order.
     Committed(Vec<Committed>),
-    /// Nothing is committed: somebody else was first.
+    /// Nothing is committed: a concurrent commit won.
     Conflict(Conflict),
     /// The database did not answer: it may be committed or not. Look the commit ids up on a new connection
     /// ([`crate::Catalog::find_commit`]) before doing anything else; above all, delete no file.

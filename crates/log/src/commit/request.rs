@@ -51,8 +51,8 @@ impl Base {
 pub struct Reads {
     /// Logical files it read.
     pub files: Vec<FileKey>,
-    /// Predicates whose matching rows it read. They protect from files that are added; from removals, `files` and
-    /// `whole_table` do: who reads the rows of a predicate names the files that it chose as well.
+    /// Predicates whose matching rows it read. They detect conflicts with added files. `files` and `whole_table` detect
+    /// conflicts with removals, so a reader of the rows of a predicate must list the files that it selected as well.
     pub predicates: Vec<Predicate>,
     /// It read everything.
     pub whole_table: bool,
@@ -209,7 +209,7 @@ impl CommitRequest {
 }
 
 /// The isolation a request is checked under. What a commit says of the whole table (a constraint, other columns) must
-/// hold for every row, whoever added it.
+/// hold for every row, including those of concurrent commits.
 pub(super) fn isolation(request: &CommitRequest, metadata: Option<&Metadata>) -> Isolation {
     let changes_metadata = request.actions().iter().any(|action| matches!(action, Action::Metadata(_)));
     let weaker = request.isolation.or_else(|| metadata.map(Isolation::of)).filter(|_| !changes_metadata);

@@ -64,7 +64,7 @@ pub fn half_of_a_group(name: &TableName, version: Version, other: &TableName) ->
     ))
 }
 
-/// The error of whoever gives up a load that there is not.
+/// The error when a load is abandoned that does not exist.
 pub fn no_unfinished_load(table: TableId) -> TxnLogError {
     TxnLogError::not_found(format!("there is no unfinished import of a table with the id {table}"))
 }

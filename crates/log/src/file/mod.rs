@@ -42,7 +42,7 @@ const LOG: &str = "_delta_log";
 
 /// How many requests are under way at a time.
 const CONCURRENCY: usize = 32;
-/// How many bytes of files are fetched ahead of whoever takes them; of one that is larger, itself.
+/// How many bytes of files are fetched ahead of the consumer; a single larger file is fetched whole.
 const AHEAD_BYTES: u64 = 16 << 20;
 /// Files of this machine that are read together are not more than that.
 const TOGETHER_BYTES: u64 = 1 << 20;
@@ -73,8 +73,8 @@ impl TableDir {
         let ahead = CONCURRENCY.div_ceil(together).max(2);
         let room = Arc::new(Semaphore::new(kilobytes(AHEAD_BYTES) as usize));
         let dir = self.clone();
-        // Room is taken in order, and given back when the last file of a group is taken: whoever waits for room waits for
-        // files that come before.
+        // Room is taken in order, and given back when the last file of a group is taken: a task that waits for room
+        // waits only for earlier files.
         let admitted = stream::iter(groups(files, together)).then(move |(group, bytes)| {
             let room = room.clone();
             async move { (group, room.acquire_many_owned(kilobytes(bytes)).await) }

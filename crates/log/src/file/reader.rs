@@ -257,7 +257,7 @@ impl FileTxnLogReader {
     }
 }
 
-/// Nobody misses what is sent to one who takes no more: it is not asked for either.
+/// Send errors are ignored: the receiver was dropped, so no further item is needed.
 async fn send(out: &mut mpsc::Sender<HistoryItem>, item: HistoryItem) {
     let _ = out.send(item).await;
 }

@@ -1,7 +1,7 @@
 //! A checkpoint by itself: what it says, whatever else the log says.
 //!
-//! A reader of the log passes over a checkpoint that it cannot read, so it cannot tell whether one is good. Whoever
-//! wants to know reads it alone, a batch at a time: its files are counted and hashed, not kept.
+//! A reader of the log passes over a checkpoint that it cannot read, so it cannot tell whether one is good. To check
+//! it, it is read alone, a batch at a time: its files are counted and hashed, not kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Writing a plain log: put-if-absent of the next version, by whoever comes first.
+//! Writing a plain log: put-if-absent of the next version; the first writer wins.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ const ATTEMPTS: usize = 100;
 /// Commits to a table that no catalog manages.
 ///
 /// # Contract
-/// - A version is whoever's puts it first; a file that is there is never overwritten. The store must honour
+/// - The writer that puts a version first wins it; an existing file is never overwritten. The store must honour
 ///   [`PutMode::Create`].
 /// - The same commit again is found by its id, which stands in `commitInfo.txnId`, as long as the log holds the
 ///   commits after the request's base. A verbatim commit is found by its bytes.
@@ -80,7 +80,7 @@ impl FileTxnLogWriter {
     ) -> Result<Winners> {
         let mut winners = Winners::default();
         let (first, last) = match request.base {
-            // Whoever creates a table wants version 0: what came later cannot be that commit.
+            // A commit that creates a table is version 0: a later version cannot be that commit.
             Base::Create(_) if log.holds(0) => (0, 0),
             Base::Create(_) => return Ok(winners),
             Base::Exactly(base) | Base::RebaseFrom(base) | Base::ReadAt(base) => {
