@@ -1,4 +1,4 @@
-//! Us beside our peers: one run on one machine, one table out.
+//! Compares this library with its alternatives: one run on one machine, one table of results.
 //!
 //! `make bench` builds this in release and runs it beside a PostgreSQL server. The rows are below, in the order of the
 //! table; what they mean is in `docs/benchmarks.md`, where the results go as well, with `results.json` beside this

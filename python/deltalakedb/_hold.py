@@ -8,10 +8,10 @@ from deltalakedb._internal import RawHold
 
 
 class Hold:
-    """A version of a table that neither vacuum nor expiry takes away.
+    """A hold: vacuum and expiry keep this version until it is released.
 
-    `DeltaTable.hold` gives one. It ends at the end of a ``with`` block, with `release`,
-    or by itself when its time is over.
+    `DeltaTable.hold` returns one. It ends at the end of a ``with`` block, with
+    `release`, or by itself when its time is over.
     """
 
     def __init__(self, raw: RawHold) -> None:
@@ -45,5 +45,5 @@ class Hold:
         self._hold.renew(seconds)
 
     def release(self) -> None:
-        """Ends the hold. Once it has ended, that does nothing."""
+        """Ends the hold. Does nothing if the hold has ended already."""
         self._hold.release()

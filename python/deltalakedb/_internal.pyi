@@ -274,7 +274,7 @@ def create_table(
     commit: CommitProperties | None,
     hooks: PostCommitHookProperties | None,
 ) -> None:
-    """Makes a table; `actions` are files that are there and become its rows."""
+    """Creates a table; `actions` are existing files that become its rows."""
 
 def create_table_of_rows(
     uri: str,

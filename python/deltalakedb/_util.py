@@ -97,7 +97,7 @@ def given(value: Any) -> Any:
 
 
 def place_text(place: str | os.PathLike[str]) -> str:
-    """What names a place in Rust. A path is one, also where a text would be a name."""
+    """The location as Rust expects it. A path always is one; a text may be a name."""
     text = os.fspath(place)
     is_bare = not isinstance(place, str) and not {"/", os.sep} & set(text)
     return os.path.join(".", text) if is_bare else text

@@ -108,7 +108,7 @@ class Catalog:
 
     @property
     def uri(self) -> str:
-        """Where it is."""
+        """The URI of the catalog."""
         return self._catalog.uri()
 
     def close(self) -> None:
@@ -190,9 +190,10 @@ class Catalog:
     def import_table(
         self, location: str | os.PathLike[str], name: str | None = None
     ) -> DeltaTable:
-        """Brings a Delta table in that is there, with its history.
+        """Imports an existing Delta table with its history.
 
-        Again, it continues, or takes in what other engines committed since.
+        Called again, it resumes an interrupted import, or imports the commits that
+        other engines have made since.
 
         Args:
             location: where it is.
@@ -220,7 +221,7 @@ class Catalog:
         return self._catalog.exists(name)
 
     def rename(self, name: str, new_name: str) -> DeltaTable:
-        """Gives a table another name. Its files stay where they are.
+        """Renames a table. Its files are not moved.
 
         Args:
             name: its name.
@@ -263,7 +264,7 @@ class Catalog:
         self._catalog.drop(name, delete_files, force)
 
     def undrop(self, name: str, new_name: str | None = None) -> DeltaTable:
-        """Brings a dropped table back.
+        """Restores a dropped table.
 
         Args:
             name: the name it had; of several tables, the one that was dropped last.
@@ -350,10 +351,10 @@ class Catalog:
         keep_versions: int | None = None,
         dry_run: bool = False,
     ) -> list[dict[str, Any]]:
-        """Ends history that no retention needs, in the catalog and in ``_delta_log``.
+        """Expires old versions, in the catalog and in ``_delta_log``.
 
-        Versions that ended can no longer be read. A version stays as long as one of the
-        two says so: the time, or the number of versions.
+        Expired versions can no longer be read. A version is kept as long as `keep` or
+        `keep_versions` retains it.
 
         Args:
             name: the table; without it, all, and what the audit says of that time. Then
@@ -560,7 +561,7 @@ class TableTransaction:
         return self.versions
 
     def rollback(self) -> None:
-        """Gives it up, and removes the files it wrote."""
+        """Rolls the transaction back and deletes the files that it wrote."""
         with self._closing() as transaction:
             transaction.rollback()
 
@@ -586,7 +587,7 @@ class TableTransaction:
             location: where the files of a new table are to be.
 
         Returns:
-            What was done, in numbers.
+            The metrics of the operation.
         """
         transaction = self._running()
         target = _target(table)
@@ -613,7 +614,7 @@ class TableTransaction:
             predicate: which rows, in SQL; without it, all.
 
         Returns:
-            What was done, in numbers.
+            The metrics of the operation.
         """
         transaction = self._running()
         check_type("predicate", predicate, str, type(None))
@@ -636,7 +637,7 @@ class TableTransaction:
             new_values: the new values by column, as they are; instead of `updates`.
 
         Returns:
-            What was done, in numbers.
+            The metrics of the operation.
 
         Raises:
             DeltaError: there is no such column.

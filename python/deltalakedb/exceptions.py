@@ -1,4 +1,4 @@
-"""What goes wrong, as exceptions: `DeltaError` and its kinds."""
+"""Exceptions: `DeltaError` and its kinds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CommitFailedError(DeltaError):
 
 
 class CommitOutcomeUnknownError(DeltaError):
-    """Whether a commit succeeded is not known, and could not be found out.
+    """The outcome of a commit is unknown and could not be determined.
 
     The database did not answer at the end of a commit, nor when it was asked for it.
     All of it is committed, or nothing. Look at the history once the database answers
@@ -53,9 +53,9 @@ class TransactionClosedError(DeltaError):
 
 
 class TransactionConflictError(CommitFailedError):
-    """Another commit came first, and this one contradicts it.
+    """A concurrent commit won, and this transaction conflicts with it.
 
-    Nothing of the transaction is visible. Read again and repeat it.
+    Nothing of the transaction is committed. Read again and repeat it.
 
     Attributes:
         table: the name of the table both wrote.

@@ -123,7 +123,7 @@ class Metadata:
 
 
 class ProtocolVersions(NamedTuple):
-    """What a table asks of those who read and write it."""
+    """The protocol of a table: what readers and writers must support."""
 
     min_reader_version: int
     min_writer_version: int
@@ -338,7 +338,7 @@ class DeltaTable:
 
     @property
     def table_uri(self) -> str:
-        """Where the table is."""
+        """The URI of the table."""
         return self._table.table_uri()
 
     @property
@@ -356,7 +356,7 @@ class DeltaTable:
         return self._table.version()
 
     def schema(self) -> Schema:
-        """The columns."""
+        """The schema of this version."""
         return Schema.from_json(self._table.schema())
 
     def metadata(self) -> Metadata:
@@ -364,7 +364,7 @@ class DeltaTable:
         return Metadata(self._table)
 
     def protocol(self) -> ProtocolVersions:
-        """What it asks of those who read and write it."""
+        """The protocol of this version: what readers and writers must support."""
         return ProtocolVersions(*self._table.protocol())
 
     def partitions(
@@ -454,7 +454,7 @@ class DeltaTable:
         return self._table.count()
 
     def load_as_version(self, version: int | str | datetime) -> None:
-        """Moves it to another version.
+        """Loads another version into this object.
 
         Args:
             version: the version; or a time, whose last version it becomes. A time is a
@@ -485,7 +485,7 @@ class DeltaTable:
                 )
 
     def update_incremental(self) -> None:
-        """Moves it to the latest version."""
+        """Loads the latest version into this object."""
         self._table.refresh()
 
     def scan(
@@ -566,7 +566,7 @@ class DeltaTable:
         return [json.loads(commit) for commit in self._table.history(limit)]
 
     def transaction_version(self, app_id: str) -> int | None:
-        """How far an application has come, as its last commit said.
+        """The latest ``txn`` version that an application has committed.
 
         Args:
             app_id: names the application.
@@ -702,7 +702,7 @@ class DeltaTable:
             post_commithook_properties: what follows the commit.
 
         Returns:
-            What was done, in numbers.
+            The metrics of the operation.
 
         Raises:
             DeltaError: there is no such column, or the SQL is not right.
@@ -751,7 +751,7 @@ class DeltaTable:
             post_commithook_properties: what follows the commit.
 
         Returns:
-            What was done, in numbers.
+            The metrics of the operation.
 
         Raises:
             DeltaError: there is no such column, or the SQL is not right.
@@ -869,7 +869,7 @@ class DeltaTable:
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
     ) -> dict[str, Any]:
-        """Brings the rows of an earlier version back, as a new version.
+        """Restores the rows of an earlier version, as a new version.
 
         Args:
             target: the version; or a time: a datetime with a zone, or text in the form
@@ -882,7 +882,7 @@ class DeltaTable:
             post_commithook_properties: what follows the commit.
 
         Returns:
-            What was done, in numbers.
+            The metrics of the operation.
 
         Example:
             >>> dt.delete("id = 1")["num_deleted_rows"]
@@ -1146,7 +1146,7 @@ class DeltaTable:
 
 @dataclass
 class MergeBuilder:
-    """What a merge will do once it is executed."""
+    """The clauses of a merge that `execute` runs."""
 
     source: Stream
     source_alias: str | None
@@ -1261,10 +1261,10 @@ class TableMerger:
         return self._add("not_matched_by_source_delete", None, predicate)
 
     def execute(self) -> dict[str, Any]:
-        """Does it.
+        """Runs the merge and commits it.
 
         Returns:
-            What was done, in numbers.
+            The metrics of the merge.
 
         Raises:
             DeltaError: there is no such column, the SQL is not right, or several rows
@@ -1309,7 +1309,7 @@ class TableAlterer:
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
     ) -> None:
-        """Makes the table ask for features.
+        """Enables features in the protocol of the table.
 
         Args:
             feature: one or several.
@@ -1455,7 +1455,7 @@ class TableAlterer:
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
     ) -> None:
-        """Lets a column be null.
+        """Drops the NOT NULL constraint of a column.
 
         Args:
             column_name: the column.
@@ -1541,7 +1541,7 @@ class TableAlterer:
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
     ) -> None:
-        """Sets what the table is about.
+        """Sets the description of the table.
 
         Args:
             description: at most 4000 characters.
@@ -1596,7 +1596,7 @@ class TableAlterer:
 
 
 class TableOptimizer:
-    """Arranges the files of a table anew. The rows stay the same.
+    """Rewrites the data files of a table. The rows do not change.
 
     Args:
         table: the table.
@@ -1618,7 +1618,7 @@ class TableOptimizer:
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
     ) -> dict[str, Any]:
-        """Makes few large files of many small ones.
+        """Compacts small files into larger ones.
 
         Args:
             partition_filters: in which partitions, as filters that must all match.
@@ -1636,7 +1636,7 @@ class TableOptimizer:
             post_commithook_properties: what follows the commit.
 
         Returns:
-            What was done, in numbers.
+            The metrics of the operation.
 
         Example:
             >>> from deltalakedb import write_deltalake
@@ -1680,7 +1680,7 @@ class TableOptimizer:
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
     ) -> dict[str, Any]:
-        """Brings rows with similar values together, so that reads need fewer files.
+        """Clusters rows with similar values (Z-order), so that reads need fewer files.
 
         Args:
             columns: the columns whose values count.
@@ -1699,7 +1699,7 @@ class TableOptimizer:
             post_commithook_properties: what follows the commit.
 
         Returns:
-            What was done, in numbers.
+            The metrics of the operation.
 
         Raises:
             DeltaError: there is no column, or no such column.

@@ -15,7 +15,7 @@ from deltalakedb.schema import Schema
 
 @dataclass(frozen=True, repr=False)
 class Transaction:
-    """How far an application has come, kept with the table.
+    """The progress of an application, kept with the table.
 
     Written with `CommitProperties.app_transactions`, read with
     `DeltaTable.transaction_version`: so an application knows what it has written.
@@ -90,7 +90,7 @@ class RemoveAction:
 
 @dataclass(init=False)
 class PostCommitHookProperties:
-    """What follows a commit.
+    """Options for the steps after a commit.
 
     Args:
         create_checkpoint: whether a checkpoint is written when one is due.
@@ -114,9 +114,9 @@ class CommitProperties:
 
     Args:
         custom_metadata: what `DeltaTable.history` shows beside what it always shows.
-        max_commit_retries: how often a commit is sent again that the database could not
-            take just now. One that lost a race is never tried again: what was committed
-            before it and does not contradict it needs no trying again.
+        max_commit_retries: how often a commit is retried when the database is busy or
+            unreachable. A conflict is never retried, and concurrent commits that do not
+            conflict need no retry.
         app_transactions: how far applications have come by this commit.
 
     Example:
@@ -158,7 +158,7 @@ def create_table_with_add_actions(
     commit_properties: CommitProperties | None = None,
     post_commithook_properties: PostCommitHookProperties | None = None,
 ) -> None:
-    """Makes a table of data files that are there.
+    """Creates a table from existing data files.
 
     Args:
         table_uri: where it is.

@@ -48,16 +48,16 @@ type Key = (String, BTreeMap<String, String>);
 /// The connections of a process: all tables of a catalog share one connection.
 #[derive(Default)]
 struct Connections {
-    /// Those that somebody uses.
+    /// Those in use.
     open: HashMap<Key, Weak<CatalogConnection>>,
-    /// Those that were opened last stay open, though nobody uses them just now.
+    /// The connections that were opened last stay open, even when they are not in use.
     recent: VecDeque<Arc<CatalogConnection>>,
 }
 
 /// How long files that were published are left to the system before they are synced, many at a time.
 const SETTLE_AFTER: Duration = Duration::from_millis(500);
 
-/// How many connections stay open that nobody uses.
+/// How many unused connections stay open.
 const RECENT: usize = 4;
 
 static CONNECTIONS: LazyLock<Mutex<Connections>> = LazyLock::new(Mutex::default);
@@ -155,7 +155,7 @@ impl CatalogConnection {
         self.handles.fetch_sub(1, Ordering::SeqCst) == 1
     }
 
-    /// Ends the connections. Whoever connects again gets new ones; tables that were opened before fail.
+    /// Closes the connections. Connecting again opens new ones; tables that were opened before fail.
     pub(crate) async fn close(&self) {
         {
             let mut connections = connections();
@@ -220,13 +220,13 @@ impl CatalogConnection {
         }
     }
 
-    /// Whether publishing a table goes on, so that who could not do it just now was overtaken by another who does.
+    /// Whether publishing of a table continues: then a failed attempt means that another process publishes it.
     async fn follows(&self, table: TableId) -> bool {
         let entry = self.catalog.find(&TableRef::Id(table)).await;
         entry.is_ok_and(|entry| entry.is_some_and(|entry| entry.mirror == MirrorState::Following))
     }
 
-    /// Records what was published once it is on the disk, and lets nobody wait for that.
+    /// Records published versions in the background, after their files are synced.
     fn settle_soon(&self) {
         if !self.mirror.is_unsettled() || self.settling.swap(true, Ordering::AcqRel) {
             return;

@@ -158,7 +158,7 @@ impl TableHandle {
         Ok(finished)
     }
 
-    /// What follows a commit. The commit stands, so whatever fails now is a warning.
+    /// Runs the steps after a commit. The commit is not undone, so a failure here is only a warning.
     pub(crate) async fn committed(&mut self, hooks: Option<&Hooks>) {
         if let Some((connection, id)) = &self.home {
             connection.publish(*id, hooks.is_none_or(|hooks| hooks.create_checkpoint)).await;

@@ -54,7 +54,7 @@ impl Iterator for Reader {
     type Item = Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // Whoever reads may be a C library, through which no panic may go.
+        // The consumer may be C code; a panic must not unwind through it.
         let next = std::panic::catch_unwind(AssertUnwindSafe(|| {
             Python::try_attach(|py| py.detach(|| self.pull())).unwrap_or_else(|| self.pull())
         }));

@@ -14,8 +14,8 @@ use crate::warnings::{Collected, collecting, show};
 /// How long Ctrl-C may wait for the interpreter to look.
 const SIGNAL_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The runtime of this process. Threads do not survive a fork, and what waits for them waits for ever: a child of a
-/// process that has used it gets none.
+/// The runtime of this process. Threads do not survive a fork, and waiting for them would block indefinitely: a child
+/// of a process that has used the runtime gets an error.
 pub(crate) fn runtime() -> PyResult<Arc<Runtime>> {
     static RUNTIME: OnceLock<(u32, Arc<Runtime>)> = OnceLock::new();
     let process = std::process::id();

@@ -383,7 +383,7 @@ impl RawTable {
         let blind = write.mode == SaveMode::Append;
         self.run(py, Operation::Write(write), writer, commit, hooks, |options| {
             options.target_file_size = target_file_size;
-            // Whoever appends has read nothing that could have changed.
+            // An append has read nothing that could have changed.
             if blind && options.applications.is_empty() {
                 options.read_version = None;
             }

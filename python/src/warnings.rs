@@ -23,7 +23,7 @@ tokio::task_local! {
 /// Warns, at the end of the call that runs now.
 pub(crate) fn warn(warning: Warning, sentence: String) {
     tracing::warn!("{sentence}");
-    // Outside of a call there is nobody in Python to be warned: the log has it.
+    // Outside of a call no Python code can receive the warning; it is only logged.
     let _ = COLLECTED.try_with(|collected| collected.borrow_mut().push((warning, sentence)));
 }
 

@@ -108,7 +108,7 @@ pub(crate) fn commit_id(table: TableId, id: CommitId, version: Version, committe
     WriteStatement::insert("dl_commit_ids", &["table_id", "commit_id", "version", "committed_at"], vec![row])
 }
 
-/// The statements that insert the row of a table into `dl_tables`; the table has no version yet.
+/// The statements that insert the rows of a table into `dl_tables` and `dl_mirrors`; the table has no version yet.
 pub(crate) fn register(table: TableId, new: &NewTable, state: &str, now: i64) -> [WriteStatement; 2] {
     let columns =
         ["table_id", "namespace", "name", "name_key", "location", "location_key", "state", "owner", "created_at"];

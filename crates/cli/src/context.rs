@@ -85,7 +85,7 @@ impl CommandContext {
     /// The catalog; made when it is missing and `create` and the settings allow it.
     pub(crate) async fn catalog(&self, create: bool) -> Result<Arc<dyn Catalog>> {
         let uri = self.catalog_uri()?;
-        // In a server, only `dl init` makes one unasked.
+        // In a server, only `dl init` creates a catalog by default.
         let create = create && self.settings.create_if_missing(uri.is_embedded())?;
         Ok(Arc::new(self.open(&uri, create).await?))
     }

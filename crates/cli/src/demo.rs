@@ -76,7 +76,7 @@ struct Tour<'a> {
     began: Instant,
     /// The step that is being taken.
     what: &'static str,
-    /// What each step was, what came of it, and how many milliseconds it took.
+    /// The name of each step, its result, and how many milliseconds it took.
     steps: Vec<Vec<Value>>,
 }
 

@@ -266,7 +266,7 @@ fn unknown_column(input: &str, name: &str, table: &SchemaRef) -> TxnLogError {
 }
 
 fn ndjson(mut from: Box<dyn Source>, columns: Columns<'_>, failed: &dyn Fn(ArrowError) -> TxnLogError) -> Result<Rows> {
-    // A null where the table allows none is told when the rows are fitted to it.
+    // A null in a column that is not nullable is reported when the rows are cast to the schema of the table.
     let nullable = |f: &Field| f.clone().with_nullable(true);
     let schema = match columns {
         Columns::Of(table) => Schema::new(table.fields().iter().map(|f| nullable(f)).collect::<Vec<_>>()),

@@ -80,7 +80,7 @@ pub(crate) async fn drop(s: &CommandContext, args: DropArgs) -> Result<ExitStatu
     Ok(ExitStatus::Done)
 }
 
-/// Gives up an import that is not finished, or goes on where a deletion was interrupted.
+/// Abandons an unfinished import, or resumes an interrupted deletion.
 async fn drop_inactive(
     s: &CommandContext,
     catalog: &Arc<dyn Catalog>,
@@ -170,7 +170,7 @@ pub(crate) async fn inactive(s: &CommandContext) -> Result<ExitStatus> {
     Ok(ExitStatus::Done)
 }
 
-/// Asks before what cannot be undone; where nobody can be asked, `--yes` must have been passed.
+/// Asks for confirmation before an irreversible action; without a terminal, `--yes` must have been passed.
 fn confirm(yes: bool, what: &str) -> Result<()> {
     if yes {
         return Ok(());

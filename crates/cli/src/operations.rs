@@ -26,7 +26,7 @@ pub(crate) async fn delete(s: &CommandContext, name: &str, filter: Option<String
             (None, _) if all => format!("{table} has no rows"),
             (None, _) => format!("no row of {table} satisfies the condition"),
             (Some(_), Some(n)) => format!("{} deleted from {table}", were(n, "row")),
-            // Files whose rows nobody has counted went as a whole.
+            // Files without a row count were removed as a whole.
             (Some(_), None) if all => format!("all rows were deleted from {table}"),
             (Some(_), None) => format!("the rows were deleted from {table}"),
         }

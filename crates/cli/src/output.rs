@@ -41,7 +41,7 @@ impl Output {
         Self { format, quiet, limit, is_terminal: to.is_terminal(), to: Box::new(BufWriter::new(to)) }
     }
 
-    /// All rows: whoever asks has limited them.
+    /// Prints all rows: the caller has limited them.
     pub(crate) fn unlimited(self) -> Self {
         Self { limit: RowLimit::None, ..self }
     }
@@ -82,7 +82,7 @@ impl Output {
         self.line(&text.map_err(no_form)?)
     }
 
-    /// A line for people who want to be told; programs do not see it.
+    /// A line for people; left out with `--quiet` and in formats for programs.
     pub(crate) fn say(&mut self, text: &str) -> Result<()> {
         match self.format {
             Format::Table if !self.quiet => self.line(text),
@@ -229,7 +229,7 @@ fn cell(value: &Value) -> String {
     }
 }
 
-/// One line on standard error. Where even that is closed there is nobody left to tell.
+/// Writes one line to standard error. A failure is ignored: it cannot be reported anywhere.
 pub(crate) fn warn(line: &str) {
     let lines: Vec<_> = line.split('\n').map(visible).collect();
     let _ = writeln!(io::stderr(), "{}", lines.join("\n"));

@@ -1,8 +1,8 @@
 //! Whether a catalog is behind the `_delta_log` of a table, and whether that is still there.
 //!
-//! A catalog that was restored from a backup, or whose server was replaced by one that lacks the last commits, does not
-//! know it. `_delta_log` does: it has versions after the catalog's newest. Whoever commits then, or vacuums, makes a second
-//! history or removes files of the first.
+//! A catalog that was restored from a backup, or whose server was replaced by one that lacks the last commits, cannot
+//! detect that by itself. `_delta_log` shows it: it has versions after the catalog's newest. A commit would then start
+//! a second history, and a vacuum would remove files of the first.
 //!
 //! Where versions were published and nothing of them is left, another folder is in the table's place: that of a disk that
 //! is not mounted, for example. Data files written there are lost to all who read the right one.

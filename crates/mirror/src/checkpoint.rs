@@ -1,12 +1,12 @@
 //! Checkpoints: a version in one Parquet file, so that a reader of `_delta_log` need not replay what came before it.
 //!
 //! The rows come from the catalog in pages and go to the store in parts, so memory does not grow with the table. The
-//! file is then read back by itself and held against what the catalog says of the version, and only if that is the
-//! same does `_last_checkpoint` lead to it (PROTOCOL.md, "Checkpoints").
+//! file is then read back and compared with the version in the catalog; `_last_checkpoint` is set to it only if they
+//! are equal (PROTOCOL.md, "Checkpoints").
 //!
-//! A checkpoint is put over one of the same name. It says the same, but for tombstones that have expired meanwhile, so
-//! it does not matter which of the two a reader sees; and putting it again is what mends a torn one. For the same
-//! reason a V2 checkpoint has the name of a V1 checkpoint, which the protocol allows, and not one of its own.
+//! A checkpoint is put over one of the same name. Both have the same content, except for tombstones that have expired
+//! in between, so it does not matter which of the two a reader sees; and writing it again repairs a torn one. For the
+//! same reason a V2 checkpoint has the name of a V1 checkpoint, which the protocol allows, and not a name with a UUID.
 
 mod parsed;
 mod rows;
@@ -205,7 +205,7 @@ impl Mirror {
         ))
     }
 
-    /// Whether readers are led to the checkpoint now; `None` when another hint came between.
+    /// Whether `_last_checkpoint` names the checkpoint now; `None` when another hint was written in between.
     async fn put_hint(
         &self,
         entry: &TableEntry,
@@ -246,7 +246,7 @@ impl Mirror {
     }
 }
 
-/// The version a hint leads to; none when it is torn.
+/// The version that a hint names; `None` when the hint is torn.
 pub(crate) fn hinted(hint: &[u8]) -> Option<Version> {
     serde_json::from_slice::<Object>(hint).ok()?.get("version")
 }

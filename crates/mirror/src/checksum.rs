@@ -1,9 +1,10 @@
 //! Version checksums, `N.crc`: the size of a version and all of it that is not files (PROTOCOL.md, "Version Checksum
 //! File").
 //!
-//! A reader that finds one need not look for protocol, metadata, txns and domains elsewhere. It is a hint and never the
-//! table: it is put after its commit and never over another, is not synced, and what is torn is passed over. Its sums are exact, and what they
-//! cost is that of the commit: those of the version before, and what came and went since.
+//! A reader that finds one need not look for protocol, metadata, txns and domains elsewhere. It is only a hint: it is
+//! put after its commit, never overwrites another, is not synced, and a torn one is ignored. Its sums are exact. They
+//! are computed from the sums of the previous version and the files that the commit adds and removes, so their cost is
+//! that of the commit.
 
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, CommitInfo, DomainMetadata, Metadata, Protocol, Txn};
@@ -135,7 +136,7 @@ impl VersionChecksum {
         None
     }
 
-    /// Counts a version, for those who want to know it from nobody else.
+    /// Recomputes the sums of a version from the log, ignoring stored checksums.
     pub(crate) async fn count(reader: &dyn TxnLogReader, version: Version) -> Result<Self> {
         let snapshot = reader.snapshot(At::Version(version)).await?;
         Ok(Self { snapshot, sums: counted(reader, version).await? })

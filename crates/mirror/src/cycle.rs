@@ -35,8 +35,9 @@ impl ExpiryCycle {
         Self { mirror, options, interval_ms, next_ms: i64::MIN, steps: None, failed: None }
     }
 
-    /// The next steps, if it is time: what each of them did. What fails with one table is told, and tried again in the next
-    /// cycle; after an error, such as that of a catalog that does not answer, the next slice goes on where this one was.
+    /// The next steps, if it is time: what each of them did. A failure of one table is reported, and tried again in the
+    /// next cycle; after an error, such as that of a catalog that does not answer, the next slice continues where this
+    /// one stopped.
     pub async fn slice(&mut self) -> Result<Vec<ExpiryStep>> {
         let mut done = Vec::new();
         if let Some(e) = self.failed.take() {
@@ -54,7 +55,7 @@ impl ExpiryCycle {
                     self.next_ms = self.mirror.clock.now_ms().saturating_add(self.interval_ms);
                     break;
                 }
-                // What was done is told first.
+                // The finished steps are returned first, the error by the next call.
                 Err(e) => {
                     self.failed = Some(e);
                     break;

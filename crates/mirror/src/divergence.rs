@@ -7,7 +7,7 @@ use crate::mirror::Mirror;
 use crate::put::{Failure, commit_path, describe, is_torn, read};
 
 impl Mirror {
-    /// A table that stopped goes on as soon as the other writer's commit is out of the way.
+    /// Publishing of a diverged table resumes as soon as the other writer's commit is removed from `_delta_log`.
     pub(crate) async fn check_following(&self, entry: &TableEntry) -> Result<()> {
         let MirrorState::Diverged { version, what } = &entry.mirror else { return Ok(()) };
         let there = read(self.store(entry)?.as_ref(), &commit_path(*version)).await?;
@@ -17,7 +17,7 @@ impl Mirror {
         };
         let is_in_the_way = there.is_some_and(|there| ours.is_none_or(|ours| there != ours && !is_torn(&there, &ours)));
         if !is_in_the_way {
-            // Where the state is another one by now, the next look at the table finds it.
+            // If the state has changed, the next check of the table finds it.
             self.catalog.set_mirror(entry, &MirrorState::Following).await?;
             return Ok(());
         }
@@ -51,7 +51,7 @@ impl Mirror {
             Failure::Foreign(what) => {
                 tracing::warn!(table = %name, location = %place, version, what, "diverged");
                 let state = MirrorState::Diverged { version, what: what.clone() };
-                // Where the state is another one by now, somebody else has found this or mended it.
+                // If the state has changed, another process has recorded or resolved the divergence.
                 self.catalog.set_mirror(entry, &state).await?;
                 Ok(TxnLogError::invalid(format!(
                     "publishing of {name} stopped: version {version} in {place}/_delta_log is another writer's ({what}); \

@@ -1,9 +1,9 @@
 //! The end of history, in the catalog and in `_delta_log` together.
 //!
-//! The order makes every version that stays one that other engines can open at every moment: first there is a checkpoint
-//! of the version that becomes the oldest, then the catalog ends what is older, step by step, and last go the files of
-//! `_delta_log` that are older than that checkpoint. A process that stops in between leaves more than is needed, and the
-//! next one goes on.
+//! The order guarantees that other engines can open every retained version at every moment: first a checkpoint of the
+//! version that becomes the oldest is written, then the catalog expires older versions, step by step, and last the
+//! files of `_delta_log` that are older than that checkpoint are deleted. A process that stops in between leaves more
+//! than is needed, and the next one continues.
 
 use std::collections::VecDeque;
 
@@ -154,7 +154,7 @@ impl ExpirySteps {
     /// the next call takes the next step.
     pub(crate) async fn next(&mut self) -> Result<Option<ExpiryStep>> {
         for _ in 0..2 {
-            // Whatever comes of it: what fails in the one does not keep the other from its turn.
+            // Set before the step runs: a failure of the one kind of step does not keep the other from running.
             let is_removal = self.is_removal_next;
             self.is_removal_next = !is_removal;
             let step = match is_removal {

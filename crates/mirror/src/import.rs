@@ -21,10 +21,10 @@ pub struct Imported {
 }
 
 impl Mirror {
-    /// Imports the table at `location` as `name`. Again: goes on where an interrupted import stopped, or takes in
-    /// commits that other writers have made since, as long as the catalog has none of its own that are not published.
+    /// Imports the table at `location` as `name`. Called again, it resumes an interrupted import, or imports commits
+    /// that other writers have made since, as long as the catalog has no unpublished commits.
     ///
-    /// `progress` hears of every batch: the newest version stored, and the last one there is.
+    /// `progress` is called after every batch with the newest version stored and the last version of the table.
     pub async fn import(
         &self,
         location: &Location,

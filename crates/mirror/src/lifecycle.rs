@@ -38,7 +38,7 @@ impl Mirror {
     /// process was doing at that moment it may end: a checkpoint or a checksum of a version that is published.
     ///
     /// # Errors
-    /// When the table cannot be published to its end, or somebody commits to it again and again: it stays as it is.
+    /// When not all versions can be published, or other writers keep committing to the table: it is not dropped.
     pub async fn drop_table(&self, table: TableId, drop: &DropTable) -> Result<TableEntry> {
         let mut round = 0;
         loop {
@@ -119,8 +119,8 @@ impl Mirror {
         Err(TxnLogError::new(ErrorKind::Unavailable, message))
     }
 
-    /// Brings a dropped table back, under its name or under another one, and looks at its `_delta_log`: others may have
-    /// written to it meanwhile.
+    /// Restores a dropped table, under its name or under another one, and checks its `_delta_log`: others may have
+    /// written to it in the meantime.
     pub async fn undrop_table(
         &self,
         table: &InactiveTable,

@@ -56,7 +56,7 @@ impl Mirror {
         Self { stores, ..self }
     }
 
-    /// The same, which syncs what it publishes as `durability` says: with [`Durability::Catalog`] when it is told to
+    /// The same with another `durability`: with [`Durability::Catalog`], published files are synced by
     /// [`Mirror::settle`].
     pub fn with_durability(self, durability: Durability) -> Self {
         Self { durability, ..self }

@@ -21,9 +21,9 @@ use crate::mirror::{LEASE_MS, Mirror};
 use crate::put::{Failure, commit_path, put_if_absent, time_of};
 use crate::turns::{LastCheckpoint, Memory};
 
-/// How long between two looks at a lease that another process holds.
+/// The pause between two checks of a lease that another process holds.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How often a publisher looks at a table again because something came since it looked.
+/// How often a publisher checks a table again because versions were committed since its last check.
 const ROUNDS: u32 = 10;
 
 /// What a publishing attempt did.
@@ -142,7 +142,7 @@ impl Mirror {
             let released = self.catalog.release_lease(&lease).await;
             drop(lease_turn);
             match result {
-                // Somebody else took over when this took too long, and goes on.
+                // The lease expired, and another process took it over and continues.
                 Err(e) if e.kind() == ErrorKind::Conflict => {
                     done.elsewhere = true;
                     return Ok(PublishOutcome::of(done, entry, &memory));
@@ -153,8 +153,8 @@ impl Mirror {
         }
     }
 
-    /// Publishes the one version that is not: whether it was the next one still. The commonest case, that of whoever has
-    /// just committed, needs no lease: it would cost more than the work that it might save.
+    /// Publishes the only unpublished version. Returns whether it was still the next one. This is the common case of a
+    /// writer that has just committed; it needs no lease, which would cost more than the work that it might save.
     async fn publish_next(&self, entry: &TableEntry, memory: &mut Memory, done: &mut Published) -> Result<bool> {
         let version = entry.current_version;
         let bytes =
@@ -288,7 +288,7 @@ impl Mirror {
         let path = commit_path(version);
         let was_there = put_if_absent(self.clock.as_ref(), store, &path, bytes, ms).await?;
         if let Some(folder) = directory.filter(|_| was_there && self.durability == Durability::Full) {
-            // Whoever put it need not have waited for the disk.
+            // The process that put the file need not have synced it.
             LocalFiles::new(folder, Durability::Full).sync(vec![path]).await?;
         }
         Ok(())

@@ -7,7 +7,7 @@ use deltalakedb_log::{Clock, ModifiedAt, Result, TxnLogError, Version};
 use object_store::path::Path;
 use object_store::{Extensions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 
-/// How often what is in the way of a commit is looked at, and how long between two looks.
+/// How often an existing file at the path of a commit is read again, and the pause between two reads.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -30,11 +30,11 @@ pub(crate) fn commit_path(version: Version) -> Path {
     Path::from(format!("_delta_log/{version:020}.json"))
 }
 
-/// Puts a commit whose time is `ms`, if nothing is there: whether something was, namely the same.
+/// Puts a commit whose time is `ms` unless its file exists. Returns whether the file existed with the same bytes.
 ///
-/// The answer to an earlier try may have been lost, so what is there is success when it is the same. Where it is only
-/// the beginning of it, an earlier try was torn, by a power cut or by a store that does so: once it has stayed like that
-/// for a while it is replaced by the whole, unless it has changed since.
+/// The answer to an earlier attempt may have been lost, so an existing file with the same bytes is success. If the file
+/// has only the first bytes of the commit, an earlier attempt was torn, by a power cut or by a store whose puts are not
+/// atomic: when it has not changed for a while, it is replaced by the whole commit, unless it has changed since.
 pub(crate) async fn put_if_absent(
     clock: &dyn Clock,
     store: &dyn ObjectStore,

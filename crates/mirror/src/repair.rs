@@ -63,7 +63,7 @@ impl Mirror {
         match store.head(&commit_path(last)).await {
             Ok(there) => {
                 let bytes = self.catalog.reader(entry.id).commit_bytes(last).await?;
-                // One of no bytes is torn whatever was in it.
+                // An empty file is always torn.
                 if there.size > 0 && bytes.is_none_or(|bytes| bytes.len() as u64 <= there.size) {
                     return Ok(None);
                 }

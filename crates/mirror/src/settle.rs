@@ -1,8 +1,9 @@
 //! What is published and not yet on the disk.
 //!
-//! The watermark is where publishing begins again after a power cut, so it says nothing of files that the system may
-//! still lose. With [`Durability::Full`] every file is synced as it is put. With [`Durability::Catalog`] nobody waits for
-//! that: the files are seen at once, and the watermark follows when [`Mirror::settle`] has synced them, many at a time.
+//! Publishing resumes at the watermark after a power cut, so the watermark must not cover files that are not synced
+//! yet. With [`Durability::Full`] every file is synced as it is put. With [`Durability::Catalog`] publishing does not
+//! wait for a sync: the files are visible at once, and the watermark advances when [`Mirror::settle`] has synced them,
+//! many at a time.
 
 use deltalakedb_log::{Durability, Lease, LocalFiles, Result, TableEntry, TableId, TableRef, Version};
 
@@ -11,8 +12,8 @@ use crate::put::commit_path;
 use crate::turns::{Unsettled, lock};
 
 impl Mirror {
-    /// Waits until everything that was published here is on the disk, and records it. Without this the catalog learns of
-    /// what was published with [`Durability::Catalog`] when it is published again: that finds it there.
+    /// Waits until everything that was published here is on the disk, and records it. Without this, versions that were
+    /// published with [`Durability::Catalog`] are recorded when they are published again, which finds their files.
     pub async fn settle(&self) -> Result<()> {
         let tables: Vec<TableId> = lock(&self.shared.unsettled).keys().copied().collect();
         for table in tables {
@@ -30,7 +31,7 @@ impl Mirror {
         Ok(())
     }
 
-    /// The same of one table, by whoever has the turn to publish it.
+    /// The same for one table; the caller holds the turn to publish it.
     pub(crate) async fn settle_in_turn(&self, table: TableId) -> Result<()> {
         let Some(put) = lock(&self.shared.unsettled).get(&table).cloned() else { return Ok(()) };
         let files = (put.from..=put.to).map(commit_path).collect();

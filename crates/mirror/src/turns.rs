@@ -36,12 +36,12 @@ pub(crate) struct Unsettled {
 pub(crate) struct Turns {
     /// Held while the table's commits are published.
     pub(crate) publishing: tokio::sync::Mutex<Memory>,
-    /// Held by the task that has the right to publish the table or asks for it: tasks of one process wait for each other
-    /// here, without pauses. Whoever publishes takes it second.
+    /// Held by the task that has the right to publish the table or asks for it: tasks of one process wait for each
+    /// other here, without pauses. A publisher takes it after `publishing`.
     pub(crate) lease: tokio::sync::Mutex<()>,
     /// Held while a checkpoint that was due is written: when the last one was.
     pub(crate) checkpoint: tokio::sync::Mutex<Option<LastCheckpoint>>,
-    /// How often somebody looked for what is to be published.
+    /// Number of times a publisher checked for unpublished versions.
     looks: AtomicU64,
 }
 

@@ -53,11 +53,11 @@ pub struct Replayed {
 pub struct VerifyOptions {
     /// Replay every version, not only the newest.
     pub every_version: bool,
-    /// Look for every data file.
+    /// Also check that every data file exists.
     pub data: bool,
 }
 
-/// One difference: what, and what mends it.
+/// One difference, and how to repair it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The version it is about.
@@ -75,11 +75,11 @@ impl fmt::Display for Finding {
 }
 
 impl Mirror {
-    /// Compares a table's `_delta_log` with the catalog. No finding means that they agree. `progress` hears of every
-    /// version that is done, and of the last one.
+    /// Compares a table's `_delta_log` with the catalog. No finding means that they agree. `progress` is called with
+    /// every version that is done, and the last version.
     ///
-    /// What is committed and published meanwhile is no finding, and neither are versions that may be gone from the log
-    /// because a checkpoint stands for them and the time to keep them is over.
+    /// Versions committed and published during the comparison are no finding, and neither are versions that may be
+    /// missing from the log because a checkpoint covers them and their retention is over.
     pub async fn verify(
         &self,
         table: &TableEntry,

@@ -1,4 +1,4 @@
-//! Filters people write, as predicates that choose files.
+//! Turns filters that users write into predicates that select files.
 //!
 //! A predicate only has to be true for every file with a matching row; the rows themselves are filtered by DataFusion.
 //! So whatever has no counterpart becomes [`Predicate::Unknown`], and nothing is guessed.
@@ -72,7 +72,7 @@ impl Filter {
         self.predicate.clone()
     }
 
-    /// The same for whoever changes the rows that satisfy it.
+    /// The same for an operation that changes the rows that satisfy it.
     pub(crate) fn condition(self) -> Result<Condition> {
         self.columns.condition(&self.sql, self.simplified, self.predicate)
     }

@@ -1,8 +1,8 @@
 //! Dropping tables, and deleting the files of those that are dropped with them.
 //!
-//! Only what the table's history in the catalog names below its own folder is deleted, and its `_delta_log`. The catalog
-//! says first that the files are being deleted, and last that they are gone: until then it holds the place of the table,
-//! and whoever drops the table again goes on where it was left.
+//! Only what the table's history in the catalog names below its own folder is deleted, and its `_delta_log`. The
+//! catalog records first that the files are being deleted, and last that they are deleted. In between, the place of the
+//! table is not free, and dropping the table again resumes the deletion.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
@@ -78,7 +78,7 @@ pub async fn drop_table(mirror: &Mirror, table: TableId, how: DropOptions, optio
 /// What there was to drop under a name that no live table has.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DroppedInactive {
-    /// An import that was not finished, which is given up.
+    /// An import that was not finished; it is abandoned.
     Import(InactiveTable),
     /// A table that was dropped with its files, not all of which were deleted; they are now.
     Files(InactiveTable, DeletedFiles),

@@ -44,31 +44,31 @@ pub enum Operation {
     },
     /// Merges rows into the table.
     Merge(Merge, Rows),
-    /// Puts small files together.
+    /// Compacts small files.
     Optimize(Optimize),
-    /// Makes the table what it was.
+    /// Restores the table to an earlier version.
     Restore(Restore),
-    /// Takes files that are gone out of the table.
+    /// Removes from the log files that no longer exist in storage.
     Repair {
         /// Only says which they are.
         dry_run: bool,
     },
-    /// Makes the table anew: other columns, and no rows but those of files that are given.
+    /// Replaces the table: other columns, and only the rows of the given files.
     ReplaceTable(TableSpec, TableSchema),
     /// Commits files that are there.
     CommitFiles(CommitFiles),
-    /// Changes what the table is, not its rows.
+    /// Changes the metadata of the table, not its rows.
     Alter(Alter),
     /// Adds conditions that every row satisfies, those that are there included: in SQL, by name.
     AddConstraints(HashMap<String, String>),
 }
 
-/// Files that somebody else wrote, or takes out.
+/// Files that are added or removed without being written here.
 #[derive(Clone, Debug)]
 pub struct CommitFiles {
     /// What is added and removed.
     pub actions: Vec<Action>,
-    /// Takes out all files that were there.
+    /// Removes all previous files.
     pub overwrite: bool,
 }
 
@@ -104,7 +104,7 @@ impl WriteRows {
     }
 }
 
-/// What an operation came to.
+/// The result of an operation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OperationResult {
     /// The version it became; `None` when there was nothing to do.
@@ -212,12 +212,12 @@ impl DeltaTable {
         self.run(Operation::Merge(merge, rows.into()), options).await
     }
 
-    /// Puts small files together, or lays rows out along columns. No row changes.
+    /// Compacts small files, or clusters rows by columns (Z-order). No row changes.
     pub async fn optimize(&self, how: Optimize, options: &WriteOptions) -> Result<OperationResult> {
         self.run(Operation::Optimize(how), options).await
     }
 
-    /// Makes the table what it was, in a new version.
+    /// Restores the table to an earlier version; that is a new version.
     pub async fn restore(&self, to: At, options: &WriteOptions) -> Result<OperationResult> {
         self.run(Operation::Restore(to.into()), options).await
     }

@@ -175,8 +175,8 @@ impl fmt::Debug for DeltaTableProvider {
     }
 }
 
-/// A scan of all rows of which everything that was asked is known. Executed it yields them all the same: a query may
-/// ask for more than its plan first showed.
+/// A scan of all rows of which all requested statistics are known. When it is executed it still returns the rows: a
+/// query may need more than its first plan showed.
 #[derive(Debug)]
 struct MetadataOnlyScanExec {
     schema: SchemaRef,

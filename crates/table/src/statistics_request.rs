@@ -63,7 +63,7 @@ fn asked_by(aggregate: &Expr) -> Option<Vec<StatisticsRequest>> {
     }
 }
 
-/// Passes on what is asked to the scan below, if all of its rows come up unchanged.
+/// Pushes statistics requests down to the scan if no node between changes the set of rows.
 fn ask(plan: LogicalPlan, asked: &BTreeSet<StatisticsRequest>) -> PlanResult<Transformed<LogicalPlan>> {
     match plan {
         LogicalPlan::TableScan(scan) if scan.filters.is_empty() && scan.fetch.is_none() => {

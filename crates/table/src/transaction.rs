@@ -475,7 +475,8 @@ fn changes_rows(action: &Action) -> bool {
     }
 }
 
-/// Several commits of one table as one: what comes later wins, and a file that came and went was never there.
+/// Combines several commits of one table into one: a later action wins, and a file that is added and removed again is
+/// left out.
 fn flatten<'a>(commits: impl Iterator<Item = &'a [Action]>) -> Vec<Action> {
     let mut infos = Vec::new();
     let (mut protocol, mut metadata) = (None, None);

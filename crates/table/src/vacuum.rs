@@ -1,7 +1,8 @@
 //! Removing files that no version within retention, and no transaction that may still commit, can need.
 //!
-//! The catalog knows every file a version ever had, so what is kept is not guessed from tombstones. What it does not
-//! know may be a file that somebody is writing: it is left until nobody who began before could still commit it.
+//! The catalog has every file of every version, so the files to keep are not guessed from tombstones. A file that is
+//! not in the catalog may belong to a write in progress: it is kept until every transaction that began before has
+//! committed or timed out.
 
 mod clones;
 mod holds;
@@ -41,18 +42,18 @@ const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How many requests to a store are under way at once.
 const AT_ONCE: usize = 16;
 
-/// How many files are removed between two looks at the log.
+/// How many files are removed between two reads of the log.
 const BATCH: usize = 1_000;
 
 /// How many versions are looked through between requests to the store.
 pub(crate) const PAGE: Version = 256;
 
 impl DeltaTable {
-    /// Removes files of the table's folder that nobody can need any more: not those of a version that was the newest
-    /// within retention, nor of the one that is published and those after it; not those of a version that a reader
-    /// [holds](Self::hold) and those after it; not those that another table of the catalog refers to; not those that a
-    /// transaction may still commit ([`MAX_TIMEOUT`]), none in `_delta_log` or another hidden folder. Older versions can
-    /// then no longer be read.
+    /// Removes files of the table's folder that no retained version and no open transaction needs: not those of a
+    /// version that was the newest within retention, nor of the one that is published and those after it; not those of
+    /// a version that a reader [holds](Self::hold) and those after it; not those that another table of the catalog
+    /// refers to; not those that a transaction may still commit ([`MAX_TIMEOUT`]), none in `_delta_log` or another
+    /// hidden folder. Older versions can then no longer be read.
     pub async fn vacuum(&self, what: &Vacuum, options: &WriteOptions) -> Result<Vacuumed> {
         let Source::Catalog { catalog, id, .. } = &self.source else {
             return Err(TxnLogError::invalid(format!(
@@ -63,7 +64,8 @@ impl DeltaTable {
         if !what.dry_run {
             self.check_owner(options)?;
         }
-        // Files that only newer published commits name would be nobody's to a catalog that lacks these commits.
+        // Files that only newer published commits name would look like orphan files to a catalog that lacks these
+        // commits.
         deltalakedb_mirror::check_not_behind(catalog.as_ref(), self.stores.as_ref(), *id).await?;
         catalog.compared().insert(*id);
         let reader = catalog.reader(*id);
@@ -145,7 +147,7 @@ async fn remove(store: &dyn ObjectStore, files: Vec<(Path, u64)>) -> Result<()> 
     Ok(removed.try_for_each(|_| std::future::ready(Ok(()))).await?)
 }
 
-/// The files of a table that somebody may still need.
+/// The files of a table that may still be needed.
 struct FileInventory {
     place: Place,
     /// By their decoded paths below the table.
@@ -302,7 +304,7 @@ impl FileInventory {
         Ok(())
     }
 
-    /// The files that the log names, that nobody needs, and that are there.
+    /// The files that the log names, that are not needed, and that exist.
     async fn named(&mut self, store: &dyn ObjectStore, reader: &dyn TxnLogReader) -> Result<Vec<(Path, u64)>> {
         let mut there = HashMap::new();
         self.over(reader, async |page| {

@@ -60,8 +60,8 @@ impl Rows {
         self.schema.as_ref()
     }
 
-    /// The rows with their large lists as lists, which is what a Delta table makes of them. A file keeps the type it was written from: of large
-    /// lists, nobody could read a file any more once the structs in them have got another field.
+    /// The rows with their large lists as lists, which is what a Delta table makes of them. A file keeps the type it
+    /// was written from: a file with large lists would be unreadable once the structs in them have got another field.
     pub(crate) fn in_delta_types(self) -> (SendableRecordBatchStream, Refusal) {
         let fit = self.schema.as_deref().filter(|schema| holds_large_lists(schema.fields())).and_then(|schema| {
             // Columns that no table can have are refused by delta-rs.
@@ -211,7 +211,7 @@ pub async fn commit(
     let (files, mut held): (Vec<_>, Vec<_>) = writes.into_iter().map(|w| (w.files, w.held)).unzip();
     let timeout_ms = i64::try_from(MAX_TIMEOUT.as_millis()).unwrap_or(i64::MAX);
     let in_time = match age_ms > timeout_ms {
-        // Vacuum may have taken their files for nobody's.
+        // Vacuum may have removed their files as orphans.
         true => Err(TxnLogTransactionError::TimedOut { age_ms, timeout_ms }.into()),
         false => renew(&mut held).await,
     };
@@ -283,8 +283,8 @@ pub(crate) async fn commit_requests(
 }
 
 /// Refuses to write to a table whose catalog is behind its `_delta_log`, or of whose `_delta_log` nothing is left. A
-/// process compares a table once, before it first writes to it. A `_delta_log` that cannot be read now stands in nobody's
-/// way.
+/// process compares a table once, before it first writes to it. If the `_delta_log` cannot be read now, the write is
+/// not refused.
 pub(crate) async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table: TableId) -> Result<()> {
     if catalog.compared().contains(table) {
         return Ok(());

@@ -60,7 +60,7 @@ pub struct WriteOptions {
     pub dropped_retention: Option<Duration>,
 }
 
-/// Where warnings go that a commit brings with it: a sentence each, to the log of the program unless somebody listens.
+/// Where the warnings of a commit go, a sentence each: to the listener, or without one to the log of the program.
 #[derive(Clone, Default)]
 pub struct Notices(Option<Listener>);
 
@@ -96,12 +96,13 @@ impl fmt::Debug for Notices {
 }
 
 impl WriteOptions {
-    /// Whoever changes a table with these options.
+    /// The committer that these options name.
     pub fn committer(&self) -> Committer {
         Committer { name: self.committer.clone(), owner: self.owner.clone() }
     }
 
-    /// Says in a request who commits, and in whose name. Whoever makes a table for an owner does so in the owner's name.
+    /// Sets the committer and the owner of a request. A request that creates a table for an owner is made in the name
+    /// of that owner.
     pub(crate) fn sign(&self, request: &mut CommitRequest) {
         request.committer = self.committer.clone();
         request.owner = self.owner.clone().or_else(|| request.owner.take());

@@ -29,7 +29,7 @@ def convert_to_deltalake(
     commit_properties: CommitProperties | None = None,
     post_commithook_properties: PostCommitHookProperties | None = None,
 ) -> None:
-    """Makes a table of the Parquet files below a folder. They stay where they are.
+    """Creates a table from the Parquet files below a folder. They are not moved.
 
     Args:
         uri: the folder.

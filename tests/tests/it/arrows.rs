@@ -6,7 +6,7 @@ use std::process::Command;
 use deltalakedb_tests::repository;
 use serde_json::Value;
 
-/// The floors of the house, from the top; rooms of one floor do not know each other.
+/// The layers, from the top; crates of one layer do not depend on each other.
 const FLOORS: &[&[&str]] = &[
     &["deltalakedb-cli", "deltalakedb-python"],
     &["deltalakedb-table"],
@@ -14,10 +14,10 @@ const FLOORS: &[&[&str]] = &[
     &["deltalakedb-log"],
 ];
 
-/// They look at everything, and nothing looks at them.
+/// They may depend on every crate, and no crate depends on them.
 const OUTSIDE: &[&str] = &["deltalakedb-tests", "deltalakedb-benches"];
 
-/// What is wrong with the arrows: each crate with those it depends on.
+/// The dependencies that break the rules, as pairs of a crate and those it depends on.
 fn wrong(arrows: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
     let floor = |name: &str| FLOORS.iter().position(|rooms| rooms.contains(&name));
     let mut wrong = Vec::new();

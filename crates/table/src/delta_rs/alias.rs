@@ -15,8 +15,8 @@ use url::Url;
 
 use crate::error::Explain;
 
-/// The folder below the table in which aliases are. Nobody can know its name before: a log that names a file in it would
-/// have any file read, also one outside of the allowed places.
+/// The folder below the table in which aliases are. The name is random, so that no log can name a file in it: that
+/// would allow reading any file, also outside of the allowed places.
 static FOLDER: LazyLock<String> = LazyLock::new(|| format!("_alias_{}/", SystemClock.new_uuid().simple()));
 
 /// The alias of the file at a path of the log.

@@ -2,9 +2,10 @@
 //!
 //! Arrow orders floats by their bits: a NaN with its sign bit set is below every number and unlike one without. And the
 //! bounds in Parquet files leave NaN out, but DataFusion prunes by them as if they held for every value
-//! (<https://github.com/apache/datafusion/issues/15812>): with the rows 1 and NaN, `x <> 1` finds nothing. So columns of
-//! floats are seen through a function: it knows one NaN, and no bound is known of what a function gives, so nothing
-//! below is pruned by it. Which *files* may hold a row is decided by the log, which knows what its bounds leave out.
+//! (<https://github.com/apache/datafusion/issues/15812>): with the rows 1 and NaN, `x <> 1` finds nothing. So columns
+//! of floats are wrapped in a function: it maps all NaNs to one, and DataFusion knows no bounds of its result, so
+//! nothing below is pruned by it. Which *files* may hold a row is decided by the log, which takes into account what its
+//! bounds leave out.
 //!
 //! DataFusion compares zeros as equal whatever their sign, but looks up the bits of one in the list of `IN`.
 

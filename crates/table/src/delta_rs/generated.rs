@@ -1,8 +1,8 @@
 //! Columns whose values are computed from other columns.
 //!
-//! delta-rs makes the names of columns lower case where it computes and checks such values: it takes them for SQL (what
-//! <https://github.com/delta-io/delta-rs/pull/4407> mended elsewhere). So it is not shown that a column is generated
-//! ([`hide`]): its values are computed, and those that are given checked, before delta-rs gets the rows.
+//! delta-rs makes the names of columns lower case where it computes and checks such values: it parses them as SQL
+//! (<https://github.com/delta-io/delta-rs/pull/4407> fixed that elsewhere). So generated columns are shown to it as
+//! plain columns ([`hide`]): their values are computed, and given values checked, before delta-rs gets the rows.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -217,7 +217,7 @@ fn expressions(schema: &str) -> Vec<(String, String)> {
     if !schema.contains(EXPRESSION) {
         return Vec::new();
     }
-    // What is no schema is refused by whoever reads it.
+    // An invalid schema is reported by the code that reads it.
     let Ok(schema) = serde_json::from_str::<Value>(schema) else { return Vec::new() };
     let text = |value: &Value| value.as_str().map(String::from);
     let generated = |field: &Value| Some((text(&field["name"])?, text(&field["metadata"][EXPRESSION])?));
@@ -225,7 +225,7 @@ fn expressions(schema: &str) -> Vec<(String, String)> {
 }
 
 fn edited(schema: &str, edit: impl Fn(&str, &mut serde_json::Map<String, Value>)) -> String {
-    // What is no schema is refused by whoever reads it.
+    // An invalid schema is reported by the code that reads it.
     let Ok(mut parsed) = serde_json::from_str::<Value>(schema) else { return schema.into() };
     for field in parsed["fields"].as_array_mut().into_iter().flatten() {
         let Some(name) = field["name"].as_str().map(String::from) else { continue };
@@ -238,7 +238,7 @@ fn edited(schema: &str, edit: impl Fn(&str, &mut serde_json::Map<String, Value>)
 
 /// An expression with `TRUNC(date, 'MM')`, as Spark has it, in DataFusion's words.
 fn without_trunc(sql: &str) -> String {
-    // What cannot be parsed is refused by whoever reads it.
+    // An expression that cannot be parsed is reported by the code that evaluates it.
     let Ok(mut parsed) = Parser::new(&GenericDialect {}).try_with_sql(sql).and_then(|mut parser| parser.parse_expr())
     else {
         return sql.into();

@@ -1,7 +1,7 @@
 //! The memory that queries may take: of all sessions together, three quarters of what the process may use.
 //!
-//! A sort that needs more goes on in temporary files, and what cannot do that fails with an error of its own instead of
-//! ending the process. Where the system does not tell how much there is, nothing is bounded.
+//! A sort that needs more spills to temporary files; an operation that cannot spill fails with an error instead of
+//! ending the process. If the amount of memory cannot be determined, there is no limit.
 
 use std::fs::read_to_string;
 use std::num::NonZeroUsize;

@@ -407,7 +407,7 @@ impl FullTable {
         Ok(optimize)
     }
 
-    /// Makes the table what it was at an earlier version.
+    /// Restores the table to an earlier version.
     pub(crate) async fn restore(self, to: &Snapshot, how: &Restore) -> Result<StagedCommit> {
         let (version, current) = (to.version(), self.0.base().version());
         if version >= current {

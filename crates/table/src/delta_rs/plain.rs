@@ -1,7 +1,7 @@
-//! The other opinion: tables as plain delta-rs reads them from their `_delta_log`.
+//! Independent check: tables as plain delta-rs reads them from their `_delta_log`.
 //!
-//! Nothing of this library's log is involved, only its object stores, so what is said here can be held against what a
-//! catalog says.
+//! Nothing of this library's log is involved, only its object stores, so its results can be compared with those of a
+//! catalog.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

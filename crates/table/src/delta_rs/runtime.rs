@@ -37,7 +37,7 @@ pub(super) fn handle() -> Result<Handle> {
 pub(crate) fn wait<T: Send + 'static>(read: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     let (done, result) = mpsc::sync_channel(1);
     runtime()?.spawn(async move {
-        // Nobody listens any more when the caller is gone.
+        // The send fails when the caller was cancelled and the receiver dropped; that is ignored.
         let _ = done.send(read.await);
     });
     result.recv().map_err(|_| TxnLogError::new(ErrorKind::Internal, "reading the log panicked"))?

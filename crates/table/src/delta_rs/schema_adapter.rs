@@ -114,7 +114,7 @@ fn has_dictionary_below(data_type: &DataType) -> bool {
 }
 
 /// The same data, with the nulls of its structs in what is below them, too. Where a struct is null, the index of a
-/// dictionary may lead nowhere, and a cast would follow it.
+/// dictionary may be out of bounds, and a cast would use it.
 fn nulls_below(data: ArrayData) -> Result<ArrayData, ArrowError> {
     let of_struct = data.nulls().filter(|_| matches!(data.data_type(), DataType::Struct(_))).cloned();
     let below = data.child_data().iter().map(|child| {

@@ -1,7 +1,7 @@
-//! The protocol and metadata delta-rs is shown, and how what it writes of them is told apart.
+//! The protocol and metadata that delta-rs sees, and how those that it writes are translated back.
 //!
-//! Some table features ask nothing of whoever reads or writes data files, and the catalog keeps their promises when it
-//! commits. delta-rs refuses tables that have them, so they are hidden from it and put back into what it writes.
+//! Some table features have no rules for reading or writing data files; the catalog enforces them when it commits.
+//! delta-rs refuses tables that have them, so they are hidden from it and put back into what it writes.
 
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, DomainMetadata, Metadata, Protocol, Txn};
@@ -207,7 +207,8 @@ fn put_back(new: &mut Object, old: &Object) {
     }
 }
 
-/// Says where a table was made by the place's own name: delta-rs knows it by another, and a commit is for ever.
+/// Puts the real location into the commit that creates a table: delta-rs writes its internal URL, and commits are
+/// immutable.
 pub(super) fn name_place(actions: &mut [Action], location: &Location) {
     for action in actions {
         let Action::CommitInfo(info) = action else { continue };

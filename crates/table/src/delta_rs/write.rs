@@ -88,7 +88,7 @@ impl StagedCommit {
         self
     }
 
-    /// Actions that name files of somebody else's.
+    /// Actions that name files that this operation did not write.
     pub(crate) fn of_actions(state: &LogView, actions: Vec<Action>) -> Result<Self> {
         let files = NewFiles {
             store: state.options.stores.open(&state.location, state.options.durability)?,

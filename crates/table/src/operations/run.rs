@@ -23,8 +23,8 @@ use crate::write_options::WriteOptions;
 const RESTORE: Duration = Duration::from_secs(60 * 60);
 
 impl DeltaTable {
-    /// Runs an operation and commits it. It sees one version of the table, the newest; whoever committed meanwhile what
-    /// the operation should have seen makes it [`ErrorKind::Conflict`], and its files are removed.
+    /// Runs an operation and commits it. It sees one version of the table, the newest. If a concurrent commit changes
+    /// what the operation read, the result is [`ErrorKind::Conflict`], and its files are removed.
     pub async fn run(&self, operation: Operation, options: &WriteOptions) -> Result<OperationResult> {
         if let Operation::Optimize(how @ Optimize { min_commit_interval: Some(apart), .. }) = &operation {
             return self.optimize_in_steps(how, *apart, options).await;
@@ -42,7 +42,7 @@ impl DeltaTable {
         Ok(self.stage(operation, options).await?.0)
     }
 
-    /// What is optimized by one commit stays so, whatever becomes of the next.
+    /// Each step is committed separately; a later failure does not undo earlier steps.
     async fn optimize_in_steps(
         &self,
         how: &Optimize,

@@ -35,7 +35,7 @@ use crate::write::Rows;
 use crate::write_options::SaveMode;
 
 impl SqlSession {
-    /// Adds rows, or puts them in the place of all others. Gives how many came.
+    /// Inserts rows, or replaces all rows. Returns the number of rows inserted.
     pub(super) async fn insert(&self, tx: &Transaction, insert: Insert, whole: Statement) -> Result<u64> {
         let TableObject::TableName(name) = &insert.table else {
             return refuse("INSERT into what is no table", "expected INSERT INTO NAME");

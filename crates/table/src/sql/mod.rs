@@ -1,10 +1,10 @@
 //! SQL over all tables of a catalog.
 //!
-//! A statement goes its way in four steps. It is read by DataFusion's parser, with tables `VERSION AS OF` added
-//! (`dialect`, `statement`). The tables it names are found and held, all of them at one point (`names`, `namespaces`,
-//! `past`). DataFusion plans it over the held tables; no name leads anywhere else. Rows stream out, or go into a
-//! table (`change`): whatever writes does so in a transaction, the one that is open or one of its own. Tables are dropped
-//! and renamed outside of transactions (`lifecycle`).
+//! A statement is run in four steps. DataFusion's parser reads it, with tables `VERSION AS OF` added (`dialect`,
+//! `statement`). The tables it names are looked up and held, all of them at one point (`names`, `catalog_provider`,
+//! `time_travel`). DataFusion plans it over the held tables; names resolve to nothing else. The rows are streamed to
+//! the caller, or written to a table (`change`): every write is in a transaction, the open one or one for the
+//! statement. Tables are dropped and renamed outside of transactions (`lifecycle`).
 
 mod catalog_provider;
 mod change;
@@ -46,7 +46,7 @@ use crate::write_options::WriteOptions;
 pub use self::catalog_provider::DeltaCatalogProvider;
 pub use self::statement::ScriptSummary;
 
-/// The catalog of DataFusion in which a session's tables are; nobody needs to write it.
+/// The name of DataFusion's default catalog in a session; table names need not be qualified with it.
 const LAKE: &str = "lake";
 
 /// How a session of SQL works.
@@ -237,8 +237,8 @@ impl SqlSession {
         Ok(rows)
     }
 
-    /// Makes the names of a statement lead to tables: to those as they are now, all at one point, or as the open
-    /// transaction sees them; and to those as they were.
+    /// Resolves the table names of a statement: to the latest versions, all at one point in time, or to those that the
+    /// open transaction sees; and to earlier versions for time travel.
     async fn hold(&self, named: &ReferencedTables) -> Result<()> {
         let names: Vec<_> = named.now.iter().cloned().collect();
         let held = self.held(&names).await?;
@@ -273,7 +273,7 @@ impl SqlSession {
         Ok(held)
     }
 
-    /// Tells the open transaction what the statement read of its tables, once it is planned.
+    /// Adds the predicates of a planned statement to the read set of the open transaction.
     async fn note_reads(&self) -> Result<()> {
         let read = std::mem::take(&mut *self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
         let Some(open) = &self.open else { return Ok(()) };

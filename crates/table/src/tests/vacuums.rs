@@ -1,4 +1,4 @@
-//! Files nobody can need are removed, and no other.
+//! Vacuum removes the files that are no longer needed, and no others.
 
 use std::fs::{File, write};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,9 +1,9 @@
-//! What the log says of a vacuum: the versions by which others know that one is going on.
+//! The versions that mark a vacuum in the log, so that other processes see that one is running.
 //!
-//! A commit that names removed files again must not slip in between a vacuum's last look at the log and the end of its
-//! work. So a vacuum begins with a version `VACUUM START` and ends with `VACUUM END`, and whoever names removed files
-//! again looks for a start without an end, and commits as the very next version or not at all. A vacuum that was killed
-//! never ends: its start counts for a time only, and a vacuum that takes longer says again that it is there.
+//! A commit that adds removed files again must not happen between a vacuum's last read of the log and the end of its
+//! work. So a vacuum begins with a version `VACUUM START` and ends with `VACUUM END`, and a commit that adds removed
+//! files again checks for a start without an end, and commits as the very next version or not at all. A vacuum that was
+//! killed never ends: its start counts for a limited time only, and a vacuum that takes longer renews it.
 
 use std::collections::HashSet;
 
