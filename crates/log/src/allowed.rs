@@ -1,6 +1,6 @@
 //! Which files outside its folder a table may name.
 //!
-//! A log may name a file by an absolute path, as shallow clones do. Whoever reads the table then reads that file, with
+//! A log may name a file by an absolute path, as shallow clones do. A reader of the table then reads that file, with
 //! the rights of the reader and not of the writer. Where writers and readers do not trust each other alike, a catalog
 //! takes such paths only below places that were allowed.
 

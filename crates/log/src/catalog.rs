@@ -107,7 +107,7 @@ impl ComparedTables {
         self.lock().insert(table);
     }
 
-    /// Forgets a table: somebody else may have written to it meanwhile.
+    /// Removes a table: another process may have written to it in the meantime.
     pub fn remove(&self, table: TableId) {
         self.lock().remove(&table);
     }

@@ -17,7 +17,8 @@ const READABLE: &[&str] = &[
     "variantType-preview",
 ];
 
-/// Writer features a commit to this log can honour. What a feature asks of data files is the duty of whoever writes them.
+/// Writer features a commit to this log can honour. The rules of a feature for data files are up to the code that
+/// writes the files.
 const WRITABLE: &[&str] = &[
     "appendOnly",
     "changeDataFeed",
@@ -40,8 +41,8 @@ const WRITABLE: &[&str] = &[
 const KNOWN: &[&str] = &["icebergCompatV1", "identityColumns", "rowTracking"];
 
 /// Writer features beyond those whose commits are tracked as other engines write them
-/// ([`Content::Verbatim`](crate::commit::Content::Verbatim)). What they ask is the duty of whoever writes data files and
-/// commits; of whoever keeps a log they ask that nothing is lost.
+/// ([`Content::Verbatim`](crate::commit::Content::Verbatim)). Their rules are up to the engine that writes data files
+/// and commits; a log only has to keep everything.
 const TRACKED: &[&str] = &[
     "allowColumnDefaults",
     CATALOG_MANAGED,
@@ -55,8 +56,8 @@ const TRACKED: &[&str] = &[
     "variantShredding-preview",
 ];
 
-/// The feature of tables whose commits a catalog decides. Whoever reads such a table by its path alone may miss the newest
-/// versions, so it is none of the [`READABLE`] ones.
+/// The feature of tables whose commits a catalog decides. A reader that opens such a table by its path alone may miss
+/// the newest versions, so the feature is not in [`READABLE`].
 pub(crate) const CATALOG_MANAGED: &str = "catalogManaged";
 
 /// The features older writer versions imply.
@@ -102,7 +103,7 @@ pub fn check_writable(protocol: &Protocol, table: &str) -> Result<()> {
     check(protocol, table, "supported for writing", |feature| WRITABLE.contains(&feature))
 }
 
-/// An error that names the first feature (or version) of which it is not known what it asks of whoever keeps the log.
+/// Returns an error that names the first feature (or version) whose rules for keeping the log are unknown.
 pub fn check_tracked(protocol: &Protocol, table: &str) -> Result<()> {
     check_reader(protocol, table, |feature| READABLE.contains(&feature) || feature == CATALOG_MANAGED)?;
     check(protocol, table, "tracked here", |feature| WRITABLE.contains(&feature) || TRACKED.contains(&feature))
@@ -126,7 +127,8 @@ fn check(protocol: &Protocol, table: &str, how: &str, takes: impl Fn(&str) -> bo
             Some(feature) => refuse(format!("the writer feature {feature:?}")),
             None => Ok(()),
         },
-        // Version 6 means that identity columns *may* be in use; whoever writes data files refuses where they are.
+        // Version 6 means that identity columns *may* be in use; the code that writes data files refuses tables that
+        // have some.
         _ => Ok(()),
     }
 }

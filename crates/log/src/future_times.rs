@@ -21,12 +21,12 @@ pub struct TimeLeap {
     pub version: Version,
     /// Its time, in milliseconds since 1970.
     pub timestamp: i64,
-    /// What the catalog's clock said meanwhile, in milliseconds since 1970.
+    /// The time of the catalog's clock at that moment, in milliseconds since 1970.
     pub now_ms: i64,
 }
 
 impl TimeLeap {
-    /// What whoever commits to the table should be told.
+    /// The warning for a writer that commits to the table.
     pub fn warning(&self, table: &str) -> String {
         format!(
             "version {} of {table} has the time {}, and the catalog's clock says {}: until the clock is past it, every \

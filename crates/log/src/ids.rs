@@ -56,7 +56,7 @@ impl CommitId {
         Self(*blake3::hash(name.as_bytes()).as_bytes())
     }
 
-    /// The id that stands for the `txnId` of a commit, whoever wrote it: of a catalog's commit the one that it has.
+    /// The id for the `txnId` of a commit of any writer; for a commit of a catalog it is the commit's own id.
     pub fn of_txn(txn_id: &str) -> Self {
         txn_id.parse().unwrap_or_else(|_| Self::of_name(&format!("txnId {txn_id}")))
     }

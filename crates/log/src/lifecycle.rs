@@ -38,8 +38,8 @@ pub trait TableLifecycle: Send + Sync + fmt::Debug {
     /// Gives a table another name, which no table may have.
     async fn rename_table(&self, table: TableId, to: &TableName, committer: &Committer) -> Result<TableEntry>;
 
-    /// Takes a table out of the catalog: its name is free again and nothing is published any more. Whoever does it holds
-    /// the right to publish the table, so nobody else publishes meanwhile; the right ends with the table.
+    /// Removes a table from the catalog: its name is free again and nothing is published any more. The caller holds the
+    /// right to publish the table, so no other process publishes at the same time; the right ends with the table.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] when the lease is no longer the newest, when the newest version is not
@@ -114,7 +114,7 @@ pub struct DropTable {
     pub allow_unpublished: bool,
     /// The version that must be the newest, where it matters.
     pub at_version: Option<Version>,
-    /// Whoever drops it.
+    /// The committer that drops it.
     pub committer: Committer,
 }
 
@@ -128,16 +128,16 @@ pub enum DropMode {
     },
     /// Its files are deleted next: its place is not free until they are.
     DeleteFiles,
-    /// It goes on as a plain Delta table that no catalog manages.
+    /// It stays as a plain Delta table that no catalog manages.
     Detach,
 }
 
-/// Where a table is in its life.
+/// The state of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableState {
     /// Its history is being loaded, or was in part.
     Loading,
-    /// It is there for everyone.
+    /// It is visible to every caller.
     Live,
     /// It is dropped and can be undropped.
     Dropped,
@@ -312,12 +312,12 @@ impl InactiveTable {
         Err(TxnLogError::invalid(format!("{} and is not removed{before}: {advice}", self.fate())))
     }
 
-    /// The error of whoever asks for it as for a table that is live.
+    /// The error when it is used as a live table.
     pub fn is_not_live(&self) -> TxnLogError {
         TxnLogError::not_found(format!("{}: {}", self.fate(), self.advice()))
     }
 
-    /// The error of whoever wants to make a table where this one is in the way, live or not.
+    /// The error when this table, live or not, has the name or the place of a new table.
     pub fn in_the_way_of(&self, new: &NewTable) -> Option<TxnLogError> {
         let taken = |what: String| TxnLogError::new(ErrorKind::AlreadyExists, what);
         let same_place = self.location.key() == new.location.key();
@@ -359,7 +359,7 @@ pub fn no_table(id: TableId, place: &str, inactive: Option<&InactiveTable>) -> T
     }
 }
 
-/// The error of whoever records that files were deleted which were not to be.
+/// The error when deleted files are recorded for a table that is not being deleted.
 pub fn not_deleting(id: TableId, place: &str, inactive: Option<&InactiveTable>) -> TxnLogError {
     match inactive.filter(|table| table.state != TableState::Live) {
         Some(table) => TxnLogError::invalid(format!("{}: its files were not to be deleted", table.fate())),

@@ -17,9 +17,9 @@ pub use crate::future_times::FutureTimes;
 /// Loads history that is valid already into a catalog.
 ///
 /// # Contract
-/// - *Repeatable*: a load that was interrupted leaves every version before the interruption. Calling again with the same
-///   table and location goes on behind them, under the name given last; history that does not continue what is there is
-///   [`crate::ErrorKind::Conflict`].
+/// - *Repeatable*: a load that was interrupted leaves every version before the interruption. Calling again with the
+///   same table and location continues after them, under the name given last; history that does not continue the loaded
+///   versions is [`crate::ErrorKind::Conflict`].
 /// - *Invisible until it is whole*: a table whose first load is not finished is [not live](crate::TableState::Loading).
 ///   Its name and its place are taken.
 /// - *Exact*: every commit keeps its bytes, and a commit of a catalog its id. A time that is not later than that of the

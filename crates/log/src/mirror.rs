@@ -37,11 +37,12 @@ pub trait MirrorProgress: Send + Sync + fmt::Debug {
     /// published. What keeps two who do it from harm is that both put the same bytes.
     async fn mark_next_published(&self, table: TableId, from: Version, to: Version) -> Result<bool>;
 
-    /// Records that there is a good checkpoint of `version`: what failed with it and with those before is over.
+    /// Records that there is a good checkpoint of `version`: failures of it and of earlier ones are resolved.
     async fn mark_checkpointed(&self, table: TableId, version: Version) -> Result<()>;
 
     /// Records a failed attempt. For a checkpoint it stands until [`Self::mark_checkpointed`], for a commit until
-    /// [`Self::mark_published`]; of a commit that somebody else has published meanwhile nothing has failed.
+    /// [`Self::mark_published`]; a failure for a commit that another process has published in the meantime is not
+    /// recorded.
     async fn mark_failed(
         &self,
         table: TableId,

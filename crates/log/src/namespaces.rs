@@ -56,17 +56,17 @@ pub fn check_namespace(name: &str) -> Result<()> {
     }
 }
 
-/// The error of whoever creates a namespace that is there.
+/// The error when a namespace is created that exists.
 pub fn namespace_taken(name: &str) -> TxnLogError {
     TxnLogError::new(ErrorKind::AlreadyExists, format!("there is a namespace {name} already"))
 }
 
-/// The error of whoever drops a namespace that is not there.
+/// The error when a namespace is dropped that does not exist.
 pub fn no_namespace(name: &str, place: &str) -> TxnLogError {
     TxnLogError::not_found(format!("there is no namespace {name} in {place}"))
 }
 
-/// The error of whoever drops a namespace in which a table is.
+/// The error when a namespace is dropped that has tables.
 pub fn namespace_not_empty(name: &str, table: &TableName) -> TxnLogError {
     TxnLogError::invalid(format!("the namespace {name} has tables, such as {table}: drop them, or rename them, before"))
 }

@@ -1,7 +1,8 @@
-//! Tables to which one program alone commits.
+//! Owners: tables to which only one program may commit.
 //!
-//! A program that keeps more of a table than its log says, such as rows that are not in files yet, would be wrong about
-//! the table once somebody else changed it. It owns the table: the catalog takes no commit that does not name it.
+//! A program that keeps more of a table than its log has, such as rows that are not in files yet, would have wrong data
+//! once another program changed the table. Such a program owns the table: the catalog rejects commits that do not name
+//! the owner.
 
 use std::fmt;
 use std::str::FromStr;
@@ -55,7 +56,7 @@ impl fmt::Display for TableOwner {
     }
 }
 
-/// Whoever changes a table, and in whose name.
+/// The program that changes a table, and the owner in whose name it does so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committer {
     /// What history and audit call it.

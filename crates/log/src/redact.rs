@@ -1,4 +1,4 @@
-//! Credentials in a URI that somebody typed: hidden before an error, a listing or a log repeats it.
+//! Hides the credentials in a URI before an error, a listing or a log shows it.
 
 const HIDDEN: &str = "***";
 

@@ -145,7 +145,7 @@ pub struct Expiry {
     pub keep: Keep,
     /// The oldest retained version becomes this one at most: readers of `_delta_log` can begin there.
     pub up_to: Version,
-    /// Whoever does it; of a table that has an owner, in its name.
+    /// The committer; for a table that has an owner, in the name of the owner.
     pub committer: Committer,
 }
 

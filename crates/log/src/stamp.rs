@@ -1,8 +1,8 @@
 //! What marks a commit: its time, its catalog, and the transaction it belongs to.
 //!
-//! A catalog has one clock, and its commits get their times from it. A table's newest time may be ahead of that clock all
-//! the same: it was imported, or the clock was wrong once. Such a table goes on a millisecond at a time, alone: the
-//! other tables of a transaction get the time of the clock.
+//! A catalog has one clock, and its commits get their times from it. A table's newest time may be ahead of that clock
+//! all the same: it was imported, or the clock was wrong once. Each new commit of such a table is one millisecond later
+//! than the one before; the other tables of a transaction get the time of the clock.
 
 use uuid::Uuid;
 

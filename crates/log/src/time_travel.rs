@@ -31,7 +31,7 @@ pub fn resolve(
     }
 }
 
-/// The error of whoever asks for the commit of a version that is retained without its bytes.
+/// The error when the commit of a version is requested that is retained without its bytes.
 pub fn only_its_result(table: &str, version: Version) -> TxnLogError {
     let message = format!(
         "the changes of version {version} of {table} are not retained, only their result: begin at {}",

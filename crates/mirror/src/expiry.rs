@@ -33,7 +33,7 @@ pub struct ExpireOptions {
     pub at_most: Option<u64>,
     /// Only says what would end.
     pub dry_run: bool,
-    /// Whoever ends it; of tables that have an owner, in its name.
+    /// The committer; for tables that have an owner, in the name of the owner.
     pub committer: Committer,
 }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::turns::{REMEMBERED, Shared, Turns, lock};
 
-/// Published versions from one checkpoint to the next, unless somebody says otherwise.
+/// The default number of published versions from one checkpoint to the next.
 const CHECKPOINT_INTERVAL: u64 = 10;
 /// How long the right to publish lasts without being renewed. It only keeps publishers from doing the same work twice:
 /// what makes publishing safe is put-if-absent and the token.

@@ -10,7 +10,7 @@ impl MemoryCatalog {
         self.namespaces.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Whoever says so has the tables locked.
+    /// The caller has the tables locked.
     pub(super) fn has_table_in(&self, name: &TableName) {
         self.namespaces().insert(name.namespace.clone());
     }

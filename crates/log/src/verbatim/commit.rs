@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::action::{Commit, MAX_COMMIT_BYTES};
 use crate::error::{Result, TxnLogError};
 
-/// The exact bytes of a commit, and the time that whoever brought it says it has.
+/// The exact bytes of a commit, and the time that the caller states for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerbatimCommit {
     pub(super) commit: Commit,
