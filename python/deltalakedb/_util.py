@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
 import os
 import sys
 import warnings
 from datetime import date, datetime
 from types import FrameType
-from typing import Any
+from typing import Any, cast
+
+#: Arguments that older programs give by position.
+HOOKS_FIRST = ("post_commithook_properties", "commit_properties")
 
 
 def encode_partition_value(val: Any) -> str:
@@ -119,3 +123,7 @@ def check_type(what: str, value: object, *types: type) -> None:
     if not isinstance(value, types):
         names = " or ".join("None" if t is type(None) else t.__name__ for t in types)
         raise TypeError(f"{what} must be {names}, not {type(value).__name__}")
+
+
+def parse_metrics(text: str) -> dict[str, Any]:
+    return cast(dict[str, Any], json.loads(text))

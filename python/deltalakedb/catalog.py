@@ -16,17 +16,13 @@ from arro3.core import Schema as ArrowSchema
 from arro3.core.types import ArrowSchemaExportable
 
 from deltalakedb._arrow import Stream
+from deltalakedb._assignments import Clause, assignments
 from deltalakedb._internal import RawCatalog, RawTable, RawTransaction
+from deltalakedb._merger import MergeBuilder
 from deltalakedb._util import check_type, place_text
 from deltalakedb.exceptions import DeltaError, TransactionClosedError
 from deltalakedb.schema import Schema
-from deltalakedb.table import (
-    Clause,
-    DeltaTable,
-    MergeBuilder,
-    TableMerger,
-    assignments,
-)
+from deltalakedb.table import DeltaTable, TableMerger
 from deltalakedb.transaction import AddAction, RemoveAction, action_json
 from deltalakedb.writer.writer import ArrowData
 

@@ -6,17 +6,14 @@ import json
 import os
 import socket
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 from typing import (
     TYPE_CHECKING,
     Any,
     Literal,
-    NamedTuple,
-    Union,
     cast,
 )
 
@@ -28,21 +25,38 @@ from arro3.core.types import (
 )
 
 from deltalakedb import _internal
+from deltalakedb._alterer import TableAlterer
 from deltalakedb._arrow import Stream
+from deltalakedb._assignments import Clause, assignments, utc
+from deltalakedb._filters import (
+    FilePruningPredicateType,
+    FilterConjunctionType,
+    FilterDNFType,
+    FilterLiteralType,
+    FilterType,
+    PartitionFilterType,
+    conjunctions,
+    pruning,
+    replaced_filters,
+)
 from deltalakedb._hold import Hold
 from deltalakedb._internal import RawTable
-from deltalakedb._table_features import TableFeatures as TableFeatures
+from deltalakedb._merger import MergeBuilder, TableMerger
+from deltalakedb._metadata import DeltaTableConfig, Metadata, ProtocolVersions
+from deltalakedb._optimizer import TableOptimizer
+from deltalakedb._table_features import TableFeatures
 from deltalakedb._util import (
+    HOOKS_FIRST,
     Default,
     check_type,
     deprecate_positional_commit_args,
-    encode_partition_value,
     given,
+    parse_metrics,
     place_text,
     positional_args,
 )
-from deltalakedb.exceptions import DeltaError, DeltaProtocolError
-from deltalakedb.schema import Field, Schema
+from deltalakedb.exceptions import DeltaProtocolError
+from deltalakedb.schema import Schema
 from deltalakedb.transaction import action_json
 
 if TYPE_CHECKING:
@@ -58,6 +72,31 @@ if TYPE_CHECKING:
         RemoveAction,
     )
     from deltalakedb.writer.properties import WriterProperties
+
+__all__ = [
+    "FSCK_METRICS_FILES_REMOVED_LABEL",
+    "MAX_SUPPORTED_PYARROW_WRITER_VERSION",
+    "MAX_SUPPORTED_READER_VERSION",
+    "NOT_SUPPORTED_PYARROW_WRITER_VERSIONS",
+    "NOT_SUPPORTED_READER_VERSION",
+    "SUPPORTED_READER_FEATURES",
+    "SUPPORTED_WRITER_FEATURES",
+    "DeltaTable",
+    "DeltaTableConfig",
+    "FilePruningPredicateType",
+    "FilterConjunctionType",
+    "FilterDNFType",
+    "FilterLiteralType",
+    "FilterType",
+    "MergeBuilder",
+    "Metadata",
+    "PartitionFilterType",
+    "ProtocolVersions",
+    "TableAlterer",
+    "TableFeatures",
+    "TableMerger",
+    "TableOptimizer",
+]
 
 MAX_SUPPORTED_PYARROW_WRITER_VERSION = 7
 NOT_SUPPORTED_PYARROW_WRITER_VERSIONS = [3, 4, 5, 6]
@@ -75,84 +114,10 @@ SUPPORTED_READER_FEATURES = {"timestampNtz", "variantType", "variantType-preview
 
 FSCK_METRICS_FILES_REMOVED_LABEL = "files_removed"
 
-FilterLiteralType = tuple[str, str, Any]
-FilterConjunctionType = list[FilterLiteralType]
-FilterDNFType = list[FilterConjunctionType]
-FilterType = Union[FilterConjunctionType, FilterDNFType]  # noqa: UP007
-PartitionFilterType = list[tuple[str, str, Union[str, list[str]]]]  # noqa: UP007
-FilePruningPredicateType = Union[str, FilterType]  # noqa: UP007
 
-Clause = tuple[str, dict[str, str] | None, str | None]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017
-_HOOKS_FIRST = ("post_commithook_properties", "commit_properties")
 _DEFAULT_TRUE = Default(True)
 _DEFAULT_FALSE = Default(False)
 _DEFAULT_NONE = Default(None)
-
-
-@dataclass(init=False, repr=False)
-class Metadata:
-    """The metadata of a table at one version.
-
-    Args:
-        table: the table.
-    """
-
-    id: str
-    name: str | None
-    description: str | None
-    partition_columns: list[str]
-    created_time: int | None
-    configuration: dict[str, str | None]
-
-    def __init__(self, table: RawTable) -> None:
-        (
-            self.id,
-            self.name,
-            self.description,
-            self.partition_columns,
-            self.created_time,
-            self.configuration,
-        ) = table.metadata()
-
-    def __str__(self) -> str:
-        return f"Metadata({', '.join(f'{k}: {v}' for k, v in vars(self).items())})"
-
-    __repr__ = __str__
-
-
-class ProtocolVersions(NamedTuple):
-    """The protocol of a table: what readers and writers must support."""
-
-    min_reader_version: int
-    min_writer_version: int
-    writer_features: list[str] | None
-    reader_features: list[str] | None
-
-
-class _DeltaTableConfig(NamedTuple):
-    without_files: bool
-    log_buffer_size: int
-    skip_stats: bool = False
-
-
-class DeltaTableConfig(_DeltaTableConfig):
-    """How a table was loaded, once. Nothing depends on it any more.
-
-    .. deprecated:: there is nothing in its place.
-    """
-
-    def __new__(
-        cls, without_files: bool, log_buffer_size: int, skip_stats: bool = False
-    ) -> DeltaTableConfig:
-        """Warns, as the class is deprecated."""
-        warnings.warn(
-            "The DeltaTableConfig class is deprecated: nothing depends on it.",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        return super().__new__(cls, without_files, log_buffer_size, skip_stats)
 
 
 class DeltaTable:
@@ -385,10 +350,10 @@ class DeltaTable:
             >>> DeltaTable(path).partitions(file_pruning_predicate="name = 'a'")
             [{'name': 'a'}]
         """
-        predicate = _replaced_filters(
+        predicate = replaced_filters(
             "partition_filters", partition_filters, file_pruning_predicate
         )
-        found = self._table.partitions(_pruning(predicate))
+        found = self._table.partitions(pruning(predicate))
         return cast(list[dict[str, str]], [values for values in found if values])
 
     def file_uris(
@@ -418,10 +383,10 @@ class DeltaTable:
             >>> dt.file_uris(file_pruning_predicate=[("id", ">", 100)])
             []
         """
-        predicate = _replaced_filters(
+        predicate = replaced_filters(
             "partition_filters", partition_filters, file_pruning_predicate
         )
-        return self._table.file_uris(_pruning(predicate))
+        return self._table.file_uris(pruning(predicate))
 
     def get_add_actions(self, flatten: bool = False) -> Table:
         """The data files, a row each.
@@ -475,7 +440,7 @@ class DeltaTable:
             case int():
                 self._table.load_version(version)
             case datetime():
-                self._table.load_timestamp(_utc(version).isoformat())
+                self._table.load_timestamp(utc(version).isoformat())
             case str():
                 self._table.load_timestamp(version)
             case _:
@@ -655,7 +620,7 @@ class DeltaTable:
         named = positional_args(
             "vacuum",
             args,
-            (*_HOOKS_FIRST, "full", "keep_versions"),
+            (*HOOKS_FIRST, "full", "keep_versions"),
             {
                 "commit_properties": commit_properties,
                 "post_commithook_properties": post_commithook_properties,
@@ -720,7 +685,7 @@ class DeltaTable:
                 args,
                 commit_properties,
                 post_commithook_properties,
-                _HOOKS_FIRST,
+                HOOKS_FIRST,
             )
         )
         metrics = self._table.update(
@@ -731,7 +696,7 @@ class DeltaTable:
             commit_properties,
             post_commithook_properties,
         )
-        return _metrics(metrics)
+        return parse_metrics(metrics)
 
     def delete(
         self,
@@ -767,13 +732,13 @@ class DeltaTable:
                 args,
                 commit_properties,
                 post_commithook_properties,
-                _HOOKS_FIRST,
+                HOOKS_FIRST,
             )
         )
         metrics = self._table.delete(
             predicate, writer_properties, commit_properties, post_commithook_properties
         )
-        return _metrics(metrics)
+        return parse_metrics(metrics)
 
     def merge(
         self,
@@ -829,7 +794,7 @@ class DeltaTable:
                 args,
                 commit_properties,
                 post_commithook_properties,
-                _HOOKS_FIRST,
+                HOOKS_FIRST,
             )
         )
         check_type("predicate", predicate, str)
@@ -899,7 +864,7 @@ class DeltaTable:
             commit_properties,
             post_commithook_properties,
         )
-        return _metrics(metrics)
+        return parse_metrics(metrics)
 
     def repair(
         self,
@@ -929,10 +894,10 @@ class DeltaTable:
                 args,
                 commit_properties,
                 post_commithook_properties,
-                _HOOKS_FIRST,
+                HOOKS_FIRST,
             )
         )
-        metrics = _metrics(
+        metrics = parse_metrics(
             self._table.repair(dry_run, commit_properties, post_commithook_properties)
         )
         removed = metrics[FSCK_METRICS_FILES_REMOVED_LABEL]
@@ -977,7 +942,7 @@ class DeltaTable:
                 post_commithook_properties,
             )
         )
-        filters = _conjunctions(partition_filters)
+        filters = conjunctions(partition_filters)
         if filters is not None and len(filters) != 1:
             raise ValueError("partition_filters must be one list of filters")
         self._table.commit_actions(
@@ -1037,12 +1002,12 @@ class DeltaTable:
             >>> dataset.to_table(filter=dataset_field("price") > 2).num_rows
             2
         """
-        predicate = _replaced_filters("partitions", partitions, file_pruning_predicate)
+        predicate = replaced_filters("partitions", partitions, file_pruning_predicate)
         dataset = _dataset()
         self._check_protocol()
         return dataset.of_table(
             self,
-            _pruning(predicate),
+            pruning(predicate),
             filesystem,
             parquet_read_options,
             schema,
@@ -1144,607 +1109,6 @@ class DeltaTable:
         return mode not in (None, "none")
 
 
-@dataclass
-class MergeBuilder:
-    """The clauses of a merge that `execute` runs."""
-
-    source: Stream
-    source_alias: str | None
-    target_alias: str | None
-    #: The columns that "all" means; `None` where others are added.
-    columns: Schema | None
-    run: Callable[[RecordBatchReader, list[Clause]], str]
-    clauses: list[Clause] = field(default_factory=list)
-    is_over: bool = False
-
-    def all_columns(self, except_cols: list[str] | None) -> dict[str, str]:
-        """The assignment of each column of the source to that of the table."""
-        ours = f"{self.target_alias}." if self.target_alias is not None else ""
-        theirs = f"{self.source_alias}." if self.source_alias is not None else ""
-        return {
-            f"{ours}`{column}`": f"{theirs}`{column}`"
-            for column in self.source.schema.names
-            if column not in (except_cols or ()) and self._has(column)
-        }
-
-    def _has(self, column: str) -> bool:
-        return self.columns is None or _has(self.columns, column)
-
-
-class TableMerger:
-    """A merge that takes its clauses. Nothing happens before `execute`.
-
-    For each row the first clause whose predicate is true counts.
-
-    Args:
-        builder: what the merge will do.
-        table: the table.
-    """
-
-    def __init__(self, builder: MergeBuilder, table: Any) -> None:
-        self._builder = builder
-        self._table = table
-
-    def when_matched_update(
-        self, updates: dict[str, str], predicate: str | None = None
-    ) -> TableMerger:
-        """Changes rows that match one of the source.
-
-        Args:
-            updates: the new values by column, in SQL.
-            predicate: which of these rows, in SQL.
-        """
-        return self._add("matched_update", updates, predicate)
-
-    def when_matched_update_all(
-        self, predicate: str | None = None, except_cols: list[str] | None = None
-    ) -> TableMerger:
-        """Changes rows that match one of the source: all columns become the source's.
-
-        Args:
-            predicate: which of these rows, in SQL.
-            except_cols: columns that stay.
-        """
-        updates = self._builder.all_columns(except_cols)
-        return self._add("matched_update", updates, predicate)
-
-    def when_matched_delete(self, predicate: str | None = None) -> TableMerger:
-        """Removes rows that match one of the source.
-
-        Args:
-            predicate: which of these rows, in SQL.
-        """
-        return self._add("matched_delete", None, predicate)
-
-    def when_not_matched_insert(
-        self, updates: dict[str, str], predicate: str | None = None
-    ) -> TableMerger:
-        """Adds rows of the source that match none of the table.
-
-        Args:
-            updates: the values by column, in SQL.
-            predicate: which of these rows, in SQL.
-        """
-        return self._add("not_matched_insert", updates, predicate)
-
-    def when_not_matched_insert_all(
-        self, predicate: str | None = None, except_cols: list[str] | None = None
-    ) -> TableMerger:
-        """Adds rows of the source that match none of the table, with all columns.
-
-        Args:
-            predicate: which of these rows, in SQL.
-            except_cols: columns that are left out.
-        """
-        updates = self._builder.all_columns(except_cols)
-        return self._add("not_matched_insert", updates, predicate)
-
-    def when_not_matched_by_source_update(
-        self, updates: dict[str, str], predicate: str | None = None
-    ) -> TableMerger:
-        """Changes rows that match none of the source.
-
-        Args:
-            updates: the new values by column, in SQL.
-            predicate: which of these rows, in SQL.
-        """
-        return self._add("not_matched_by_source_update", updates, predicate)
-
-    def when_not_matched_by_source_delete(
-        self, predicate: str | None = None
-    ) -> TableMerger:
-        """Removes rows that match none of the source.
-
-        Args:
-            predicate: which of these rows, in SQL.
-        """
-        return self._add("not_matched_by_source_delete", None, predicate)
-
-    def execute(self) -> dict[str, Any]:
-        """Runs the merge and commits it.
-
-        Returns:
-            The metrics of the merge.
-
-        Raises:
-            DeltaError: there is no such column, the SQL is not right, or several rows
-                of the source match one of the table.
-            CommitFailedError: another commit came first and contradicts this one.
-        """
-        builder = self._builder
-        if builder.is_over:
-            raise DeltaError("the merge was executed already: begin another one")
-        builder.is_over = True
-        with builder.source.reading() as rows:
-            return _metrics(builder.run(rows, builder.clauses))
-
-    def _add(
-        self, kind: str, updates: dict[str, str] | None, predicate: str | None
-    ) -> TableMerger:
-        if updates is not None:
-            check_type("updates", updates, dict)
-            for column, value in updates.items():
-                check_type("a column of updates", column, str)
-                check_type("a value of updates", value, str)
-        check_type("predicate", predicate, str, type(None))
-        self._builder.clauses.append((kind, updates, predicate))
-        return self
-
-
-class TableAlterer:
-    """Changes what a table is.
-
-    Args:
-        table: the table.
-    """
-
-    def __init__(self, table: DeltaTable) -> None:
-        self.table = table
-
-    def add_feature(
-        self,
-        feature: TableFeatures | list[TableFeatures],
-        allow_protocol_versions_increase: bool = False,
-        *args: Any,
-        commit_properties: CommitProperties | None = None,
-        post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> None:
-        """Enables features in the protocol of the table.
-
-        Args:
-            feature: one or several.
-            allow_protocol_versions_increase: whether the protocol may become the one
-                with lists of features, which older readers and writers do not know.
-            *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
-
-        Raises:
-            DeltaError: the protocol would have to change, and may not.
-
-        Example:
-            >>> from deltalakedb import TableFeatures
-            >>> dt.alter.add_feature(TableFeatures.AppendOnly, True)
-            >>> dt.protocol().writer_features
-            ['appendOnly']
-        """
-        commit_properties, post_commithook_properties = (
-            deprecate_positional_commit_args(
-                "add_feature", args, commit_properties, post_commithook_properties
-            )
-        )
-        features = [feature] if isinstance(feature, TableFeatures) else feature
-        check_type("feature", features, list, tuple)
-        for one in features:
-            check_type("feature", one, TableFeatures)
-        self.table._table.add_features(
-            [one.protocol_name for one in features],
-            allow_protocol_versions_increase,
-            commit_properties,
-            post_commithook_properties,
-        )
-
-    def add_columns(
-        self,
-        fields: Field | list[Field],
-        *args: Any,
-        commit_properties: CommitProperties | None = None,
-        post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> None:
-        """Adds columns, or fields within columns. They are null in rows that are there.
-
-        Args:
-            fields: one or several.
-            *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
-
-        Example:
-            >>> from deltalakedb import Field
-            >>> dt.alter.add_columns(Field("note", "string"))
-            >>> [field.name for field in dt.schema().fields]
-            ['id', 'name', 'price', 'note']
-        """
-        commit_properties, post_commithook_properties = (
-            deprecate_positional_commit_args(
-                "add_columns", args, commit_properties, post_commithook_properties
-            )
-        )
-        fields = [fields] if isinstance(fields, Field) else fields
-        check_type("fields", fields, list, tuple)
-        for one in fields:
-            check_type("a field", one, Field)
-        self.table._table.add_columns(
-            [one.to_json() for one in fields],
-            commit_properties,
-            post_commithook_properties,
-        )
-
-    def add_constraint(
-        self,
-        constraints: dict[str, str],
-        *args: Any,
-        commit_properties: CommitProperties | None = None,
-        post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> None:
-        """Adds a condition that all rows must meet, those that are there included.
-
-        Args:
-            constraints: the condition in SQL, by its name.
-            *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
-
-        Raises:
-            DeltaError: a row does not meet it.
-
-        Example:
-            >>> dt.alter.add_constraint({"priced": "price > 0"})
-            >>> dt.metadata().configuration
-            {'delta.constraints.priced': 'price > 0'}
-        """
-        commit_properties, post_commithook_properties = (
-            deprecate_positional_commit_args(
-                "add_constraint",
-                args,
-                commit_properties,
-                post_commithook_properties,
-                _HOOKS_FIRST,
-            )
-        )
-        self.table._table.add_constraints(
-            constraints, commit_properties, post_commithook_properties
-        )
-
-    def drop_constraint(
-        self,
-        name: str,
-        raise_if_not_exists: bool = True,
-        *args: Any,
-        commit_properties: CommitProperties | None = None,
-        post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> None:
-        """Removes a condition.
-
-        Args:
-            name: its name.
-            raise_if_not_exists: whether it is an error that there is none.
-            *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
-
-        Raises:
-            DeltaError: there is none.
-        """
-        commit_properties, post_commithook_properties = (
-            deprecate_positional_commit_args(
-                "drop_constraint",
-                args,
-                commit_properties,
-                post_commithook_properties,
-                _HOOKS_FIRST,
-            )
-        )
-        self.table._table.drop_constraint(
-            name, raise_if_not_exists, commit_properties, post_commithook_properties
-        )
-
-    def drop_column_not_null(
-        self,
-        column_name: str,
-        commit_properties: CommitProperties | None = None,
-        post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> None:
-        """Drops the NOT NULL constraint of a column.
-
-        Args:
-            column_name: the column.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
-
-        Raises:
-            DeltaError: there is no such column, or it may be null already.
-        """
-        self.table._table.drop_column_not_null(
-            column_name, commit_properties, post_commithook_properties
-        )
-
-    def set_table_properties(
-        self,
-        properties: dict[str, str],
-        raise_if_not_exists: bool = True,
-        *args: Any,
-        commit_properties: CommitProperties | None = None,
-        post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> None:
-        """Sets properties.
-
-        Args:
-            properties: the values by name.
-            raise_if_not_exists: whether names that Delta does not know are refused.
-            *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
-
-        Raises:
-            DeltaError: a name or a value is not right.
-
-        Example:
-            >>> dt.alter.set_table_properties({"delta.enableChangeDataFeed": "true"})
-            >>> dt.metadata().configuration
-            {'delta.enableChangeDataFeed': 'true'}
-        """
-        commit_properties, post_commithook_properties = (
-            deprecate_positional_commit_args(
-                "set_table_properties",
-                args,
-                commit_properties,
-                post_commithook_properties,
-            )
-        )
-        self.table._table.set_properties(
-            properties,
-            raise_if_not_exists,
-            commit_properties,
-            post_commithook_properties,
-        )
-
-    def set_table_name(
-        self,
-        name: str,
-        *args: Any,
-        commit_properties: CommitProperties | None = None,
-        post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> None:
-        """Sets the name in the table's metadata.
-
-        Args:
-            name: at most 255 characters.
-            *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
-        """
-        commit_properties, post_commithook_properties = (
-            deprecate_positional_commit_args(
-                "set_table_name", args, commit_properties, post_commithook_properties
-            )
-        )
-        check_type("name", name, str)
-        self.table._table.describe(
-            name, None, commit_properties, post_commithook_properties
-        )
-
-    def set_table_description(
-        self,
-        description: str,
-        *args: Any,
-        commit_properties: CommitProperties | None = None,
-        post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> None:
-        """Sets the description of the table.
-
-        Args:
-            description: at most 4000 characters.
-            *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
-        """
-        commit_properties, post_commithook_properties = (
-            deprecate_positional_commit_args(
-                "set_table_description",
-                args,
-                commit_properties,
-                post_commithook_properties,
-            )
-        )
-        check_type("description", description, str)
-        self.table._table.describe(
-            None, description, commit_properties, post_commithook_properties
-        )
-
-    def set_column_metadata(
-        self,
-        column: str,
-        metadata: dict[str, str],
-        *args: Any,
-        commit_properties: CommitProperties | None = None,
-        post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> None:
-        """Adds to the metadata of a column.
-
-        Args:
-            column: the column.
-            metadata: values by key.
-            *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
-
-        Raises:
-            DeltaError: there is no such column.
-        """
-        commit_properties, post_commithook_properties = (
-            deprecate_positional_commit_args(
-                "set_column_metadata",
-                args,
-                commit_properties,
-                post_commithook_properties,
-            )
-        )
-        self.table._table.set_column_metadata(
-            column, metadata, commit_properties, post_commithook_properties
-        )
-
-
-class TableOptimizer:
-    """Rewrites the data files of a table. The rows do not change.
-
-    Args:
-        table: the table.
-    """
-
-    def __init__(self, table: DeltaTable) -> None:
-        self.table = table
-
-    def compact(
-        self,
-        partition_filters: FilterConjunctionType | None = None,
-        target_size: int | None = None,
-        max_concurrent_tasks: int | None = None,
-        max_spill_size: int | None = None,
-        max_temp_directory_size: int | None = None,
-        min_commit_interval: int | timedelta | None = None,
-        writer_properties: WriterProperties | None = None,
-        *args: Any,
-        commit_properties: CommitProperties | None = None,
-        post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> dict[str, Any]:
-        """Compacts small files into larger ones.
-
-        Args:
-            partition_filters: in which partitions, as filters that must all match.
-            target_size: bytes of a file, about; instead of the property
-                ``delta.targetFileSize``.
-            max_concurrent_tasks: how many files are written at once.
-            max_spill_size: accepted for compatibility, and ignored.
-            max_temp_directory_size: accepted for compatibility, and ignored.
-            min_commit_interval: makes a commit of what is done whenever so much time,
-                or so many seconds, have passed, instead of one of all. They are made
-                when the last file is done.
-            writer_properties: how Parquet files are written.
-            *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
-
-        Returns:
-            The metrics of the operation.
-
-        Example:
-            >>> from deltalakedb import write_deltalake
-            >>> write_deltalake(dt, data, mode="append")
-            >>> dt.optimize.compact()["numFilesRemoved"]
-            2
-        """
-        commit_properties, post_commithook_properties = (
-            deprecate_positional_commit_args(
-                "compact",
-                args,
-                commit_properties,
-                post_commithook_properties,
-                _HOOKS_FIRST,
-            )
-        )
-        return self._optimize(
-            [],
-            partition_filters,
-            target_size,
-            max_concurrent_tasks,
-            _seconds(min_commit_interval),
-            max_spill_size,
-            max_temp_directory_size,
-            writer_properties,
-            commit_properties,
-            post_commithook_properties,
-        )
-
-    def z_order(
-        self,
-        columns: Iterable[str],
-        partition_filters: FilterConjunctionType | None = None,
-        target_size: int | None = None,
-        max_concurrent_tasks: int | None = None,
-        max_spill_size: int | None = None,
-        max_temp_directory_size: int | None = None,
-        min_commit_interval: int | timedelta | None = None,
-        writer_properties: WriterProperties | None = None,
-        *args: Any,
-        commit_properties: CommitProperties | None = None,
-        post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> dict[str, Any]:
-        """Clusters rows with similar values (Z-order), so that reads need fewer files.
-
-        Args:
-            columns: the columns whose values count.
-            partition_filters: in which partitions, as filters that must all match.
-            target_size: bytes of a file, about; instead of the property
-                ``delta.targetFileSize``.
-            max_concurrent_tasks: how many files are written at once.
-            max_spill_size: accepted for compatibility, and ignored.
-            max_temp_directory_size: accepted for compatibility, and ignored.
-            min_commit_interval: makes a commit of what is done whenever so much time,
-                or so many seconds, have passed, instead of one of all. They are made
-                when the last file is done.
-            writer_properties: how Parquet files are written.
-            *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
-
-        Returns:
-            The metrics of the operation.
-
-        Raises:
-            DeltaError: there is no column, or no such column.
-
-        Example:
-            >>> dt.optimize.z_order(["id", "price"])["numFilesAdded"]
-            1
-        """
-        commit_properties, post_commithook_properties = (
-            deprecate_positional_commit_args(
-                "z_order",
-                args,
-                commit_properties,
-                post_commithook_properties,
-                _HOOKS_FIRST,
-            )
-        )
-        columns = list(columns)
-        if not columns:
-            raise DeltaError("Z-order requires at least one column")
-        return self._optimize(
-            columns,
-            partition_filters,
-            target_size,
-            max_concurrent_tasks,
-            _seconds(min_commit_interval),
-            max_spill_size,
-            max_temp_directory_size,
-            writer_properties,
-            commit_properties,
-            post_commithook_properties,
-        )
-
-    def _optimize(
-        self,
-        zorder: list[str],
-        partition_filters: FilterConjunctionType | None,
-        *options: Any,
-    ) -> dict[str, Any]:
-        filters = _encoded(partition_filters) if partition_filters else None
-        metrics = self.table._table.optimize(zorder, filters, *options)
-        self.table.update_incremental()
-        return _metrics(metrics)
-
-
 def _dataset() -> ModuleType:
     try:
         import pyarrow.dataset  # noqa: F401
@@ -1757,124 +1121,9 @@ def _dataset() -> ModuleType:
     return _dataset
 
 
-def _seconds(interval: int | timedelta | None) -> int | None:
-    if isinstance(interval, timedelta):
-        return int(interval.total_seconds())
-    return interval
-
-
-def _has(columns: Schema, column: str) -> bool:
-    return any(field.name.lower() == column.lower() for field in columns.fields)
-
-
-def assignments(
-    updates: dict[str, str] | None, new_values: dict[str, Any] | None
-) -> dict[str, str]:
-    """The new values by column, in SQL."""
-    if updates is None and new_values is None:
-        raise ValueError(
-            "Either updates or new_values need to be passed to update the table."
-        )
-    if updates is not None and new_values is not None:
-        raise ValueError(
-            "Passing updates and new_values at same time is not allowed, pick one."
-        )
-    if updates is None:
-        return {name: _sql(value) for name, value in (new_values or {}).items()}
-    for name, value in updates.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(
-                "The values of the updates parameter must all be SQL strings, not "
-                f"{updates}. Did you mean to use the new_values parameter?"
-            )
-    return updates
-
-
-def _sql(value: Any) -> str:
-    match value:
-        case bool() | int() | float():
-            return str(value)
-        case str():
-            return "'" + value.replace("'", "''") + "'"
-        case list():
-            return f"[{', '.join(map(_sql, value))}]"
-        case datetime():
-            return str((_utc(value) - _EPOCH) // timedelta(microseconds=1))
-    raise TypeError(
-        "Invalid datatype provided in new_values, only int, float, bool, list, str or "
-        f"datetime are accepted, not {type(value).__name__}."
-    )
-
-
-def _utc(time: datetime) -> datetime:
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
-
-
 def _schema(given: Schema | ArrowSchemaExportable) -> Schema:
     return given if isinstance(given, Schema) else Schema.from_arrow(given)
 
 
 def _listed(columns: list[str] | str | None) -> list[str]:
     return [columns] if isinstance(columns, str) else columns or []
-
-
-def _metrics(text: str) -> dict[str, Any]:
-    return cast(dict[str, Any], json.loads(text))
-
-
-def _replaced_filters(
-    name: str,
-    deprecated: FilterType | None,
-    predicate: FilePruningPredicateType | None,
-) -> FilePruningPredicateType | None:
-    if deprecated is None:
-        return predicate
-    if predicate is not None:
-        raise ValueError(f"`{name}` is deprecated; pass only `file_pruning_predicate`")
-    warnings.warn(
-        f"`{name}` is deprecated; pass the filters to `file_pruning_predicate` instead",
-        DeprecationWarning,
-        stacklevel=3,
-    )
-    return deprecated
-
-
-def _pruning(
-    predicate: FilePruningPredicateType | None,
-) -> str | list[PartitionFilterType] | None:
-    return predicate if isinstance(predicate, str) else _conjunctions(predicate)
-
-
-def _conjunctions(filters: FilterType | None) -> list[PartitionFilterType] | None:
-    """Filters in disjunctive normal form, with values as the log spells them."""
-    if not filters:
-        return None
-    if all(isinstance(part, tuple) for part in filters):
-        conjunctions = [cast(FilterConjunctionType, filters)]
-    elif all(isinstance(part, list) for part in filters):
-        conjunctions = cast(FilterDNFType, filters)
-    else:
-        raise ValueError(
-            "filters must be a list of (column, op, value) tuples (a conjunction), or "
-            "a list of such lists (an OR across conjunctions), not a mix of both"
-        )
-    if not all(conjunctions):
-        raise ValueError(
-            "empty conjunction in filters; pass no filter to match all files"
-        )
-    return [_encoded(conjunction) for conjunction in conjunctions]
-
-
-def _encoded(conjunction: FilterConjunctionType) -> PartitionFilterType:
-    return [
-        (
-            column,
-            operator,
-            (
-                [encode_partition_value(one) for one in value]
-                if isinstance(value, (list, tuple))
-                else encode_partition_value(value)
-            ),
-        )
-        for column, operator, value in conjunction
-    ]

@@ -1,0 +1,184 @@
+"""Compaction and Z-ordering of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import (
+    TYPE_CHECKING,
+    Any,
+)
+
+from deltalakedb._filters import FilterConjunctionType, encoded
+from deltalakedb._table_features import TableFeatures as TableFeatures
+from deltalakedb._util import (
+    HOOKS_FIRST,
+    deprecate_positional_commit_args,
+    parse_metrics,
+)
+from deltalakedb.exceptions import DeltaError
+
+if TYPE_CHECKING:
+
+    from deltalakedb.table import DeltaTable
+    from deltalakedb.transaction import (
+        CommitProperties,
+        PostCommitHookProperties,
+    )
+    from deltalakedb.writer.properties import WriterProperties
+
+
+class TableOptimizer:
+    """Rewrites the data files of a table. The rows do not change.
+
+    Args:
+        table: the table.
+    """
+
+    def __init__(self, table: DeltaTable) -> None:
+        self.table = table
+
+    def compact(
+        self,
+        partition_filters: FilterConjunctionType | None = None,
+        target_size: int | None = None,
+        max_concurrent_tasks: int | None = None,
+        max_spill_size: int | None = None,
+        max_temp_directory_size: int | None = None,
+        min_commit_interval: int | timedelta | None = None,
+        writer_properties: WriterProperties | None = None,
+        *args: Any,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> dict[str, Any]:
+        """Compacts small files into larger ones.
+
+        Args:
+            partition_filters: in which partitions, as filters that must all match.
+            target_size: bytes of a file, about; instead of the property
+                ``delta.targetFileSize``.
+            max_concurrent_tasks: how many files are written at once.
+            max_spill_size: accepted for compatibility, and ignored.
+            max_temp_directory_size: accepted for compatibility, and ignored.
+            min_commit_interval: makes a commit of what is done whenever so much time,
+                or so many seconds, have passed, instead of one of all. They are made
+                when the last file is done.
+            writer_properties: how Parquet files are written.
+            *args: deprecated; name the arguments below instead.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+
+        Returns:
+            The metrics of the operation.
+
+        Example:
+            >>> from deltalakedb import write_deltalake
+            >>> write_deltalake(dt, data, mode="append")
+            >>> dt.optimize.compact()["numFilesRemoved"]
+            2
+        """
+        commit_properties, post_commithook_properties = (
+            deprecate_positional_commit_args(
+                "compact",
+                args,
+                commit_properties,
+                post_commithook_properties,
+                HOOKS_FIRST,
+            )
+        )
+        return self._optimize(
+            [],
+            partition_filters,
+            target_size,
+            max_concurrent_tasks,
+            _seconds(min_commit_interval),
+            max_spill_size,
+            max_temp_directory_size,
+            writer_properties,
+            commit_properties,
+            post_commithook_properties,
+        )
+
+    def z_order(
+        self,
+        columns: Iterable[str],
+        partition_filters: FilterConjunctionType | None = None,
+        target_size: int | None = None,
+        max_concurrent_tasks: int | None = None,
+        max_spill_size: int | None = None,
+        max_temp_directory_size: int | None = None,
+        min_commit_interval: int | timedelta | None = None,
+        writer_properties: WriterProperties | None = None,
+        *args: Any,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> dict[str, Any]:
+        """Clusters rows with similar values (Z-order), so that reads need fewer files.
+
+        Args:
+            columns: the columns whose values count.
+            partition_filters: in which partitions, as filters that must all match.
+            target_size: bytes of a file, about; instead of the property
+                ``delta.targetFileSize``.
+            max_concurrent_tasks: how many files are written at once.
+            max_spill_size: accepted for compatibility, and ignored.
+            max_temp_directory_size: accepted for compatibility, and ignored.
+            min_commit_interval: makes a commit of what is done whenever so much time,
+                or so many seconds, have passed, instead of one of all. They are made
+                when the last file is done.
+            writer_properties: how Parquet files are written.
+            *args: deprecated; name the arguments below instead.
+            commit_properties: what the commit says about itself.
+            post_commithook_properties: what follows the commit.
+
+        Returns:
+            The metrics of the operation.
+
+        Raises:
+            DeltaError: there is no column, or no such column.
+
+        Example:
+            >>> dt.optimize.z_order(["id", "price"])["numFilesAdded"]
+            1
+        """
+        commit_properties, post_commithook_properties = (
+            deprecate_positional_commit_args(
+                "z_order",
+                args,
+                commit_properties,
+                post_commithook_properties,
+                HOOKS_FIRST,
+            )
+        )
+        columns = list(columns)
+        if not columns:
+            raise DeltaError("Z-order requires at least one column")
+        return self._optimize(
+            columns,
+            partition_filters,
+            target_size,
+            max_concurrent_tasks,
+            _seconds(min_commit_interval),
+            max_spill_size,
+            max_temp_directory_size,
+            writer_properties,
+            commit_properties,
+            post_commithook_properties,
+        )
+
+    def _optimize(
+        self,
+        zorder: list[str],
+        partition_filters: FilterConjunctionType | None,
+        *options: Any,
+    ) -> dict[str, Any]:
+        filters = encoded(partition_filters) if partition_filters else None
+        metrics = self.table._table.optimize(zorder, filters, *options)
+        self.table.update_incremental()
+        return parse_metrics(metrics)
+
+
+def _seconds(interval: int | timedelta | None) -> int | None:
+    if isinstance(interval, timedelta):
+        return int(interval.total_seconds())
+    return interval
