@@ -3,14 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use deltalakedb_log::commit::{Base, CommitRequest};
 use deltalakedb_log::conformance::actions;
 use deltalakedb_log::{Action, Catalog, Clock, Result, SystemClock, TableId};
 
 use crate::databases::Server;
-use crate::ours::{Ours, grown, resident, unavailable};
+use crate::ours::{Ours, grown, growth, unavailable};
 use crate::report::{Report, System, Unit};
 
 /// How often each is done.
@@ -57,10 +56,5 @@ pub(crate) async fn commit(uri: &str, table: &str, count: &str) -> Result<[f64; 
     let name = |n| format!("day=a/part-{n:08}-{}.c000.snappy.parquet", SystemClock.new_uuid());
     let adds = (0..count).map(|n| Action::add(actions::file(&name(n), n, n + 9))).collect();
     let request = CommitRequest::new(table, SystemClock.new_uuid(), Base::RebaseFrom(head), adds);
-    fs::write("/proc/self/clear_refs", "5").map_err(unavailable)?;
-    let before = resident("VmRSS:")?;
-    let began = Instant::now();
-    catalog.commit_all(vec![request]).await?.committed()?;
-    let took = began.elapsed().as_secs_f64();
-    Ok([resident("VmHWM:")?.saturating_sub(before) as f64, took])
+    growth(async { catalog.commit_all(vec![request]).await?.committed() }).await
 }

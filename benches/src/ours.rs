@@ -276,32 +276,36 @@ async fn query(catalog: &Arc<dyn Catalog>, sql: &str) -> Result<()> {
 
 /// In the process of its own: opens and reads once, over a connection that is there, and gives the bytes by which
 /// resident memory grew at its peak.
-pub(crate) async fn memory_of_query(uri: &str, name: &str, id: &str) -> Result<u64> {
+pub(crate) async fn memory_of_query(uri: &str, name: &str, id: &str) -> Result<f64> {
     let catalog = deltalakedb_catalog::connect(uri).await?;
     let sql = |name: &str| format!("SELECT * FROM {name} WHERE id = {id}");
     // What every query needs is there: a small table has been asked the same.
     query(&catalog, &sql("few")).await?;
-    fs::write("/proc/self/clear_refs", "5").map_err(unavailable)?;
-    let before = resident("VmRSS:")?;
-    query(&catalog, &sql(name)).await?;
-    Ok(resident("VmHWM:")?.saturating_sub(before))
+    Ok(growth(query(&catalog, &sql(name))).await?[0])
 }
 
 /// In the process of its own: opens and plans once, over a connection that is there, and gives the bytes by which
 /// resident memory grew at its peak.
-pub(crate) async fn memory_of_plan(uri: &str, table: &str, id: &str) -> Result<u64> {
+pub(crate) async fn memory_of_plan(uri: &str, table: &str, id: &str) -> Result<f64> {
     let catalog = deltalakedb_catalog::connect(uri).await?;
     let table: TableId = table.parse()?;
     let id: i64 = id.parse().map_err(|_| TxnLogError::invalid(format!("{id:?} is not a value of the column id")))?;
     require(catalog.as_ref(), &TableRef::Id(table)).await?;
+    Ok(growth(planned(&catalog, table, &id_is(id))).await?[0])
+}
+
+/// By how many bytes this process grows at its peak while it does this, and for how many seconds it does it.
+pub(crate) async fn growth<T>(work: impl Future<Output = Result<T>>) -> Result<[f64; 2]> {
     // The peak begins anew.
     fs::write("/proc/self/clear_refs", "5").map_err(unavailable)?;
     let before = resident("VmRSS:")?;
-    planned(&catalog, table, &id_is(id)).await?;
-    Ok(resident("VmHWM:")?.saturating_sub(before))
+    let began = Instant::now();
+    work.await?;
+    let took = began.elapsed().as_secs_f64();
+    Ok([resident("VmHWM:")?.saturating_sub(before) as f64, took])
 }
 
-pub(crate) fn resident(field: &str) -> Result<u64> {
+fn resident(field: &str) -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status").map_err(unavailable)?;
     let line = status.lines().find_map(|l| l.strip_prefix(field));
     let kib = line.and_then(|l| l.trim().split(' ').next()?.parse::<u64>().ok());

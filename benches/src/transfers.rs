@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog, copy_catalog};
 use deltalakedb_log::{Location, Result, SystemClock};
@@ -11,7 +10,7 @@ use deltalakedb_mirror::Mirror;
 
 use crate::databases::{COPIES, IMPORTS, Server};
 use crate::large::MEMORY;
-use crate::ours::{grown, resident, unavailable};
+use crate::ours::{grown, growth, unavailable};
 use crate::report::{Report, System, Unit, grouped};
 use crate::tables;
 
@@ -24,26 +23,24 @@ pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server,
     let folder = folder.join("transfers");
     fs::create_dir_all(&folder).map_err(unavailable)?;
     let place = |name: &str| folder.join(name).display().to_string();
-    let uris = |sqlite: &str, schema: &str| {
+    let uris = |file: &str, schema: &str| {
         [
-            (System::Sqlite, format!("deltasql://sqlite/{}", place(&format!("{sqlite}.db")))),
+            (System::Sqlite, format!("deltasql://sqlite/{}", place(&format!("{file}.db")))),
             (System::Postgres, server.uri_of(schema)),
-            (System::DuckDb, format!("deltasql://duckdb/{}", place(&format!("{sqlite}.duckdb")))),
+            (System::DuckDb, format!("deltasql://duckdb/{}", place(&format!("{file}.duckdb")))),
         ]
     };
     let imports = uris("imported", IMPORTS);
     let table = table.display().to_string();
-    let imported = |uri: &str| grown(&["import", uri, &table]);
-    let copied = |uri: &str| grown(&["copy", &imports[0].1, uri]);
     let mut add = |row: usize, system: System, [bytes, seconds]: [f64; 2]| {
         report.add(&rows[row], system, Unit::FilesPerSecond, vec![files as f64 / seconds]);
         report.add(&memory[row], system, Unit::Bytes, vec![bytes]);
     };
     for (system, uri) in &imports {
-        add(0, *system, imported(uri)?);
+        add(0, *system, grown(&["import", uri, &table])?);
     }
     for (system, uri) in uris("copied", COPIES) {
-        add(1, system, copied(&uri)?);
+        add(1, system, grown(&["copy", &imports[0].1, &uri])?);
     }
     for row in &memory {
         let held = [System::Sqlite, System::Postgres];
@@ -55,29 +52,17 @@ pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server,
 /// In a process of its own: the bytes by which resident memory grew at its peak over the connection, and the seconds.
 pub(crate) async fn import(uri: &str, table: &str) -> Result<[f64; 2]> {
     let (catalog, place) = (connect(uri).await?, Location::parse(table)?);
-    measured(async move {
-        let mirror = Mirror::new(Arc::new(catalog), Arc::new(SystemClock));
-        mirror.import(&place, Some(&"imported".parse()?), &|_, _| {}).await.map(drop)
-    })
-    .await
+    let (mirror, name) = (Mirror::new(Arc::new(catalog), Arc::new(SystemClock)), "imported".parse()?);
+    growth(mirror.import(&place, Some(&name), &|_, _| {})).await
 }
 
 /// The same.
 pub(crate) async fn copy(from: &str, to: &str) -> Result<[f64; 2]> {
     let (from, to) = (connect(from).await?, connect(to).await?);
-    measured(async move { copy_catalog(&from, &to, &|_, _| {}).await.map(drop) }).await
+    growth(copy_catalog(&from, &to, &|_, _| {})).await
 }
 
 async fn connect(uri: &str) -> Result<SqlCatalog> {
     let options = ConnectOptions { create: true, ..ConnectOptions::default() };
     SqlCatalog::connect(&CatalogUri::parse(uri)?, options).await
-}
-
-async fn measured(work: impl Future<Output = Result<()>>) -> Result<[f64; 2]> {
-    fs::write("/proc/self/clear_refs", "5").map_err(unavailable)?;
-    let before = resident("VmRSS:")?;
-    let began = Instant::now();
-    work.await?;
-    let took = began.elapsed().as_secs_f64();
-    Ok([resident("VmHWM:")?.saturating_sub(before) as f64, took])
 }
