@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use deltalakedb_catalog::{CatalogUri, catalog_in_environment};
 use deltalakedb_log::commit::NewTable;
-use deltalakedb_log::lifecycle::find_dropped;
 use deltalakedb_log::listing::tables;
+use deltalakedb_log::lookup::find_dropped;
 use deltalakedb_log::{
     Location, MirrorState, Result, Retention, TableEntry, TableName, TableRef, TxnLogError, Version, require,
 };

@@ -1,7 +1,7 @@
 //! Whether a name and a place are free for a table.
 
 use deltalakedb_log::commit::NewTable;
-use deltalakedb_log::lifecycle::name_taken;
+use deltalakedb_log::entry::name_taken;
 use deltalakedb_log::{ErrorKind, InactiveTable, Location, Result, TableName, TxnLogError};
 
 use crate::database::{DatabaseTransaction, Value, placeholders};

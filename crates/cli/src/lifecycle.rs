@@ -3,8 +3,8 @@
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
-use deltalakedb_log::lifecycle::find_dropped;
 use deltalakedb_log::listing::inactive_tables;
+use deltalakedb_log::lookup::find_dropped;
 use deltalakedb_log::{Catalog, Location, Result, TableName, TableRef, TableState, TxnLogError, require};
 use deltalakedb_table::{DeletedFiles, DropOptions, DroppedInactive, WriteOptions};
 use futures::TryStreamExt;

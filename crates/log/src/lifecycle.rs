@@ -21,9 +21,6 @@ use crate::reader::TxnLogReader;
 use crate::retention::COMMIT_IDS_MS;
 use crate::time::format_ms;
 
-pub use crate::entry::name_taken;
-pub use crate::lookup::find_dropped;
-
 /// What becomes of a catalog's tables.
 ///
 /// # Contract

@@ -23,7 +23,7 @@ use crate::database::{CommitFailure, DatabaseTransaction, KEYS, Value, WriteStat
 use crate::references::NamedFolders;
 use crate::sql_catalog::{SqlCatalog, Writing};
 use crate::table_lookup::{find_any, owner};
-use crate::uniqueness::check_free;
+use crate::uniqueness::{check_free, check_name_free};
 use crate::version_rows::{
     VERSION_COLUMNS, changes_but_files, commit_id, end_files, live_keys, register, version_values,
 };
@@ -159,7 +159,7 @@ pub(super) async fn store(
     let named = NamedFolders { sources: locked.to_vec(), ..batch.named(table, new) };
     writes.extend(named.record(session_ref, &new.name).await?);
     if name != new.name {
-        check_name_free(session_ref, new, table).await?;
+        check_name_free(session_ref, &new.name).await?;
         writes.push(rename(table, &new.name));
     }
     let ids = batch.versions.iter().filter_map(|version| version.commit_id).collect();
@@ -258,16 +258,6 @@ async fn known_ids(
         }
     }
     Ok(known)
-}
-
-/// Refuses a name that another table has.
-async fn check_name_free(session: &mut dyn DatabaseTransaction, new: &NewTable, own: TableId) -> Result<()> {
-    let sql = "SELECT location FROM dl_tables WHERE name_key = ? AND table_id <> ?";
-    let Some(mut row) = session.query(sql, vec![new.name.to_string().into(), own.0.into()]).await?.pop() else {
-        return Ok(());
-    };
-    let at = Location::stored(&row.text()?)?;
-    new.taken_by(&new.name, &at).map_or(Ok(()), Err)
 }
 
 /// Gives an unfinished load another name.

@@ -12,7 +12,7 @@ use crate::uri::PostgresBackend;
 
 /// How long a server that is gone may take to come back before a call fails.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
-/// How long one answer to the question whether the server is there serves everyone who asks.
+/// For how long the result of one probe of the server answers all calls.
 const PROBE_SERVES: Duration = Duration::from_secs(1);
 
 /// The connections for one kind of work.

@@ -113,6 +113,6 @@ mod tests {
         drop(turns.take(&[id(2), id(1)]).await);
         drop(first);
         drop(turns.take(&[id(3)]).await);
-        assert_eq!(turns.0.lock().unwrap().len(), 1, "tables nobody writes are forgotten");
+        assert_eq!(turns.0.lock().unwrap().len(), 1, "a table that no session writes has no turn");
     }
 }

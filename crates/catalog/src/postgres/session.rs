@@ -74,8 +74,8 @@ impl DatabaseTransaction for PostgresTransaction {
         }
     }
 
-    /// The place is locked for this session alone, and what it is inside of together with others: two places are in each
-    /// other's way where one is inside of the other, and only then.
+    /// Takes an exclusive lock on the place and a shared lock on each folder above it: two places conflict only if one is
+    /// inside the other.
     async fn lock_place(&mut self, place: &PlaceKey) -> Result<()> {
         let key = |place: &str| Value::from(format!("{}.dl_tables at {place}", self.schema).as_str());
         let mut places: Vec<_> = place.and_above().filter(|above| *above != place.as_str()).map(key).collect();

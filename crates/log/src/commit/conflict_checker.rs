@@ -22,7 +22,7 @@ pub struct ConflictChecker<'a> {
     files: HashSet<FileKey>,
     app_ids: Vec<&'a str>,
     domains: Vec<&'a str>,
-    beside: HashSet<FileKey>,
+    at_same_path: HashSet<FileKey>,
     /// Parsed when the first predicate is to be judged.
     schema: Option<Schema>,
 }
@@ -51,7 +51,7 @@ impl<'a> ConflictChecker<'a> {
             files: reads.files.iter().copied().collect(),
             app_ids: reads.app_ids.iter().map(String::as_str).collect(),
             domains: reads.domains.iter().map(String::as_str).collect(),
-            beside: live_beside(request.actions(), live).map(|(key, _)| *key).collect(),
+            at_same_path: live_at_same_path(request.actions(), live).map(|(key, _)| *key).collect(),
             schema: None,
         };
         for action in request.actions() {
@@ -68,7 +68,7 @@ impl<'a> ConflictChecker<'a> {
     /// Which files of a winner matter. Its protocol and metadata always do.
     pub fn files(&self) -> WinningFiles {
         let reads = &self.request.reads;
-        if reads.whole_table || !reads.predicates.is_empty() || !self.beside.is_empty() {
+        if reads.whole_table || !reads.predicates.is_empty() || !self.at_same_path.is_empty() {
             WinningFiles::AddedAndRemoved
         } else if self.files.is_empty() && self.removes.is_empty() {
             WinningFiles::None
@@ -148,7 +148,7 @@ impl<'a> ConflictChecker<'a> {
     }
 
     fn check_add(&mut self, add: &Add, by_blind_append: bool) -> Result<Option<ConflictKind>> {
-        if !self.beside.is_empty() && self.beside.contains(&add.key()) {
+        if !self.at_same_path.is_empty() && self.at_same_path.contains(&add.key()) {
             return Ok(Some(ConflictKind::DeletionVectorChanged(add.path.clone())));
         }
         let counts = match self.isolation {
@@ -172,7 +172,7 @@ impl<'a> ConflictChecker<'a> {
 
 /// The live files at paths where a request adds a file with another deletion vector, but for those it removes: the path
 /// would have two live files.
-pub(super) fn live_beside<'l>(
+pub(super) fn live_at_same_path<'l>(
     actions: &[Action],
     live: &'l HashMap<FileKey, Add>,
 ) -> impl Iterator<Item = (&'l FileKey, &'l Add)> + use<'l> {

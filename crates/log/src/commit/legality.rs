@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::conflict_checker::live_beside;
+use super::conflict_checker::live_at_same_path;
 use super::current::Current;
 use super::request::{CommitRequest, Content};
 use crate::action::{Action, Metadata, Protocol};
@@ -48,7 +48,7 @@ pub(super) fn check_legal<'a>(
         return bad(format!("has a {} action, which belongs in a checkpoint", a.name()));
     }
     check_paths(changes).or_else(|what| bad(what).map(drop))?;
-    if let Some((_, there)) = live_beside(request.actions(), &current.live).min_by_key(|(key, _)| **key) {
+    if let Some((_, there)) = live_at_same_path(request.actions(), &current.live).min_by_key(|(key, _)| **key) {
         let path = &there.path;
         return bad(format!("adds {path} with another deletion vector and does not remove the one that is live"));
     }

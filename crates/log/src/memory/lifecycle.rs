@@ -3,9 +3,10 @@
 use super::reader::MemoryTxnLog;
 use super::references::referring;
 use super::*;
+use crate::entry::name_taken;
 use crate::holds::check_not_held;
 use crate::lifecycle::{
-    DropMode, DropTable, RemovedRows, SAME_NAME, STEP_ROWS, TableLifecycle, check_drop, name_taken, not_deleting,
+    DropMode, DropTable, RemovedRows, SAME_NAME, STEP_ROWS, TableLifecycle, check_drop, not_deleting,
 };
 use crate::owner::Committer;
 use crate::references::check_not_referred_to;
