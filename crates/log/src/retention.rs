@@ -65,8 +65,7 @@ impl Retention {
     /// What stays of a table's history at that time. It is never shorter than the table's tombstones are kept: readers of
     /// `_delta_log` expect those, and the files that they name.
     pub fn keep(self, metadata: &Metadata, now_ms: i64) -> Result<Keep> {
-        let tombstones = interval(metadata, TOMBSTONES_PROPERTY)?.unwrap_or(DEFAULT_TOMBSTONES);
-        let time = self.time().max(tombstones);
+        let time = self.time().max(tombstone_retention(metadata)?);
         Ok(Keep {
             since_ms: before(now_ms, time),
             versions: self.versions.unwrap_or(1).max(1),
@@ -78,6 +77,15 @@ impl Retention {
     pub fn time(self) -> Duration {
         self.time.unwrap_or(DEFAULT_TIME)
     }
+}
+
+/// How long a table keeps its tombstones, and the files that were removed.
+///
+/// # Errors
+/// [`crate::ErrorKind::Invalid`] when the property cannot be read: the default may be shorter than what was meant, and
+/// files would be deleted that readers still need.
+pub fn tombstone_retention(metadata: &Metadata) -> Result<Duration> {
+    Ok(interval(metadata, TOMBSTONES_PROPERTY)?.unwrap_or(DEFAULT_TOMBSTONES))
 }
 
 /// So long before a time, in milliseconds since 1970.
@@ -94,7 +102,7 @@ fn interval(metadata: &Metadata, property: &str) -> Result<Option<Duration>> {
 
 fn wrong(property: &str, value: &str, expected: &str) -> TxnLogError {
     TxnLogError::invalid(format!(
-        "no history ends while the table property {property} is {value:?}: set it to {expected}"
+        "the table property {property} is {value:?}, which cannot be read: set it to {expected}"
     ))
 }
 
@@ -230,6 +238,13 @@ mod tests {
         assert_eq!(keep("{}", short), (7, 1, 7), "as long as tombstones");
         let tombstones = r#"{"delta.deletedFileRetentionDuration":"interval 2 days"}"#;
         assert_eq!(keep(tombstones, short), (2, 1, 7));
+        for text in ["a week", "-1 days"] {
+            let metadata = metadata(&format!(r#"{{"{TOMBSTONES_PROPERTY}":"{text}"}}"#));
+            for error in [tombstone_retention(&metadata).unwrap_err(), short.keep(&metadata, 0).unwrap_err()] {
+                let error = error.to_string();
+                assert!(error.contains(TOMBSTONES_PROPERTY) && error.contains(text), "{error}");
+            }
+        }
         for (key, value) in [(TIME_PROPERTY, "soon"), (VERSIONS_PROPERTY, "0"), (VERSIONS_PROPERTY, "all")] {
             let error = Retention::of_table(&metadata(&format!(r#"{{"{key}":"{value}"}}"#))).unwrap_err().to_string();
             assert!(error.contains(key) && error.contains(value), "{error}");

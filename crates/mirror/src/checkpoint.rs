@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, Txn};
+use deltalakedb_log::retention::{before, tombstone_retention};
 use deltalakedb_log::time::parse_interval;
 use deltalakedb_log::{
     Artifact, At, CheckpointState, ErrorKind, FileDetails, Object, Result, Snapshot, StoredCheckpoint, TableEntry,
@@ -46,8 +47,6 @@ const GROUP_BYTES: usize = 16 << 20;
 /// Bytes of a part of an upload, and how many parts are under way.
 const PART: usize = 8 << 20;
 const PARTS: usize = 2;
-/// How long a tombstone is kept unless the table says otherwise.
-const WEEK_MS: i64 = 7 * 24 * 3_600_000;
 /// The hint where readers begin.
 const HINT: &str = "_delta_log/_last_checkpoint";
 /// How often the right to write the hint is asked for, and how long between two tries.
@@ -148,7 +147,8 @@ impl Mirror {
         retain(&mut snapshot.txns, &snapshot.head.metadata, now);
         let path = path(version);
         let rows = Rows::new(&snapshot.head)?;
-        let details = write(reader.as_ref(), &snapshot, &rows, store.clone(), &path, now).await?;
+        let tombstones_since_ms = before(now, tombstone_retention(&snapshot.head.metadata)?);
+        let details = write(reader.as_ref(), &snapshot, &rows, store.clone(), &path, tombstones_since_ms).await?;
 
         let stored = StoredCheckpoint::at(entry.location.clone(), store.clone(), version, &path).await?;
         let state = stored.read().await?;
@@ -261,15 +261,10 @@ pub(crate) fn path(version: Version) -> Path {
     Path::from(format!("_delta_log/{version:020}.checkpoint.parquet"))
 }
 
-/// Milliseconds of a property that is an interval.
-fn retained_ms(text: &str) -> Option<i64> {
-    parse_interval(text).map(|kept| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX))
-}
-
 /// Leaves out the txns that have expired.
 fn retain(txns: &mut BTreeMap<String, Txn>, metadata: &deltalakedb_log::action::Metadata, now: i64) {
-    let kept = metadata.property("delta.setTransactionRetentionDuration").and_then(retained_ms);
-    if let Some(since) = kept.map(|kept| now.saturating_sub(kept)) {
+    let kept = metadata.property("delta.setTransactionRetentionDuration").and_then(parse_interval);
+    if let Some(since) = kept.map(|kept| before(now, kept)) {
         txns.retain(|_, txn| txn.last_updated.is_none_or(|at| at > since));
     }
 }
@@ -337,14 +332,14 @@ fn other_state(ours: &Snapshot, theirs: &CheckpointState) -> Option<String> {
     theirs.version.is_some_and(|version| version != head.version).then(|| "says that it is of another version".into())
 }
 
-/// Streams a version into a file, and gives what the catalog says of its files.
+/// Streams a version into a file, with the tombstones since that time, and gives what the catalog says of its files.
 async fn write(
     reader: &dyn TxnLogReader,
     snapshot: &Snapshot,
     rows: &Rows,
     store: Arc<dyn ObjectStore>,
     path: &Path,
-    now: i64,
+    tombstones_since_ms: i64,
 ) -> Result<FileDetails> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
@@ -356,7 +351,7 @@ async fn write(
     let upload = BufWriter::with_capacity(store, path.clone(), PART).with_max_concurrency(PARTS);
     let mut file =
         AsyncArrowWriter::try_new_with_options(upload, rows.schema(), options).map_err(|e| parsed::failed(e.into()))?;
-    let written = fill(reader, snapshot, rows, &mut file, now).await;
+    let written = fill(reader, snapshot, rows, &mut file, tombstones_since_ms).await;
     match written {
         Ok(details) => file.close().await.map(|_| details).map_err(not_written),
         Err(e) => {
@@ -372,7 +367,7 @@ async fn fill(
     snapshot: &Snapshot,
     rows: &Rows,
     file: &mut AsyncArrowWriter<BufWriter>,
-    now: i64,
+    tombstones_since_ms: i64,
 ) -> Result<FileDetails> {
     let Snapshot { head, txns, domains } = snapshot;
     let mut actions = vec![Action::Protocol(head.protocol.clone()), Action::Metadata(head.metadata.clone())];
@@ -390,9 +385,7 @@ async fn fill(
         adds.sort_by(|a, b| a.path.cmp(&b.path));
         file.write(&rows.of_adds(&adds)?).await.map_err(not_written)?;
     }
-    let kept = head.metadata.property("delta.deletedFileRetentionDuration").and_then(retained_ms).unwrap_or(WEEK_MS);
-    let removes = reader.tombstones(head.version, now.saturating_sub(kept)).await?;
-    let mut removes = removes.try_chunks(BATCH);
+    let mut removes = reader.tombstones(head.version, tombstones_since_ms).await?.try_chunks(BATCH);
     while let Some(removes) = removes.next().await {
         let removes = removes.map_err(|e| e.1)?;
         file.write(&rows.of_removes(&removes)?).await.map_err(not_written)?;

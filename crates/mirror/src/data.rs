@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use deltalakedb_log::action::{Action, Add, Commit, DeletionVector};
-use deltalakedb_log::time::parse_interval;
+use deltalakedb_log::retention::{before, tombstone_retention};
 use deltalakedb_log::{
     Durability, HistoryRange, Location, Result, TableEntry, TxnLogError, Version, canonical_path, first_commit,
 };
@@ -19,8 +19,6 @@ use crate::verify::Finding;
 
 /// How many files are looked for at a time.
 const AT_ONCE: usize = 16;
-/// How long change data is kept unless the table says otherwise: vacuum takes it after that.
-const WEEK_MS: i64 = 7 * 24 * 3_600_000;
 
 /// A file that is to be there.
 struct Wanted {
@@ -95,10 +93,8 @@ impl Mirror {
     /// The change data of the versions that are so young that vacuum leaves it.
     async fn change_data(&self, table: &TableEntry) -> Result<Vec<Wanted>> {
         let reader = self.catalog.reader(table.id);
-        let metadata = reader.head().await?.metadata;
-        let kept = metadata.property("delta.deletedFileRetentionDuration").and_then(parse_interval);
-        let kept = kept.map_or(WEEK_MS, |kept| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX));
-        let since = Some(self.clock.now_ms().saturating_sub(kept));
+        let kept = tombstone_retention(&reader.head().await?.metadata)?;
+        let since = Some(before(self.clock.now_ms(), kept));
         let young = reader.history(HistoryRange { limit: None, since, until: None }).await?;
         let Some(first) = young.iter().map(|commit| commit.version).min() else { return Ok(Vec::new()) };
         let mut wanted = Vec::new();

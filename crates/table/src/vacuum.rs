@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use deltalakedb_log::action::{Action, Add};
 use deltalakedb_log::references::folders;
-use deltalakedb_log::time::parse_interval;
+use deltalakedb_log::retention::{before, tombstone_retention};
 use deltalakedb_log::{
     At, Catalog, Commit, ErrorKind, PlaceKey, Result, Snapshot, TableEntry, TableId, TableRef, TxnLogError,
     TxnLogReader, Version, canonical_path, first_commit, require,
@@ -35,9 +35,6 @@ use crate::write_options::{MAX_TIMEOUT, WriteOptions};
 
 /// What a transaction that is about to reach its greatest age may still need to commit, and clocks may differ by.
 const MARGIN: Duration = Duration::from_secs(60 * 60);
-
-/// A week.
-const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// How many requests to a store are under way at once.
 const AT_ONCE: usize = 16;
@@ -70,7 +67,7 @@ impl DeltaTable {
         catalog.compared().insert(*id);
         let reader = catalog.reader(*id);
         let head = reader.snapshot(At::Latest).await?;
-        let default = retention(&head)?;
+        let default = tombstone_retention(&head.head.metadata)?;
         let retain = what.retain.unwrap_or(default);
         if what.enforce_retention && retain < default {
             return Err(TxnLogError::invalid(format!(
@@ -83,7 +80,7 @@ impl DeltaTable {
         let now = catalog.now_ms().await?;
         let store = self.stores.open(&self.location, options.durability)?;
         let entry = require(catalog.as_ref(), &TableRef::Id(*id)).await?;
-        let mut needed = FileInventory::of(&entry, reader.as_ref(), &head, now.saturating_sub(millis(retain))).await?;
+        let mut needed = FileInventory::of(&entry, reader.as_ref(), &head, before(now, retain)).await?;
         needed.keep_for_clones(catalog.as_ref(), &self.location, now).await?;
         for version in &what.keep_versions {
             needed.keep_version(reader.as_ref(), *version).await?;
@@ -91,7 +88,7 @@ impl DeltaTable {
         let mut found = match what.lite {
             true => needed.named(store.as_ref(), reader.as_ref()).await?,
             false => {
-                let grace = now.saturating_sub(millis(retain.max(MAX_TIMEOUT + MARGIN)));
+                let grace = before(now, retain.max(MAX_TIMEOUT + MARGIN));
                 let partition_by = &head.head.metadata.partition_columns;
                 needed.listed(store.as_ref(), reader.as_ref(), partition_by, grace).await?
             }
@@ -398,15 +395,6 @@ fn is_hidden(path: &Path, partition_by: &[String]) -> bool {
             partition_by.is_empty() || partition_by.iter().any(|p| *p == column || *p == decoded)
         });
         part.starts_with(['.', '_']) && !partition && !(n == 0 && part == "_change_data")
-    })
-}
-
-/// How long a table keeps removed files.
-fn retention(head: &Snapshot) -> Result<Duration> {
-    const PROPERTY: &str = "delta.deletedFileRetentionDuration";
-    let Some(text) = head.head.metadata.property(PROPERTY) else { return Ok(DEFAULT_RETENTION) };
-    parse_interval(text).ok_or_else(|| {
-        TxnLogError::invalid(format!("the property {PROPERTY} is {text:?}: expected for example `interval 7 days`"))
     })
 }
 

@@ -495,6 +495,18 @@ fn a_log_that_was_cleaned_up_agrees_with_the_catalog_and_every_kept_version_open
 }
 
 #[test]
+fn no_checkpoint_is_written_while_the_time_that_tombstones_are_kept_cannot_be_read() {
+    local_runtime(async {
+        let local = Local::new(r#"{"delta.deletedFileRetentionDuration":"a week"}"#, protocol()).await;
+        let mirror = local.mirror();
+        mirror.publish(local.table).await.unwrap();
+        let checkpoint = mirror.checkpoint(local.table).await;
+        refused(checkpoint, ErrorKind::Invalid, &["delta.deletedFileRetentionDuration", "a week"]);
+        assert_eq!(local.versions(".checkpoint.parquet"), []);
+    });
+}
+
+#[test]
 fn protected_checkpoints_stay() {
     local_runtime(async {
         let mut protects = protocol();

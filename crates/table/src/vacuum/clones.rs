@@ -1,13 +1,13 @@
 //! Files of a table that other tables of its catalog have, too: shallow clones name them by absolute paths.
 
 use deltalakedb_log::action::{Action, Add};
+use deltalakedb_log::retention::{before, tombstone_retention};
 use deltalakedb_log::{
     At, Catalog, InactiveTable, Location, PlaceKey, Result, TableId, TableRef, Version, absolute_path, first_commit,
 };
 use futures::TryStreamExt;
 
-use super::options::millis;
-use super::{FileInventory, oldest_needed, retention, walk};
+use super::{FileInventory, oldest_needed, walk};
 use crate::delta_rs::deletion_vector_file;
 
 impl FileInventory {
@@ -23,7 +23,7 @@ impl FileInventory {
         let (Some(base), Some(newest)) = (clone.base_version, clone.current_version) else { return Ok(()) };
         let reader = catalog.reader_in(clone.id, clone.state);
         let reader = reader.as_ref();
-        let cutoff = now_ms.saturating_sub(millis(retention(&reader.snapshot(At::Version(newest)).await?)?));
+        let cutoff = before(now_ms, tombstone_retention(&reader.snapshot(At::Version(newest)).await?.head.metadata)?);
         let published = catalog.find(&TableRef::Id(clone.id)).await?.and_then(|entry| entry.published_version);
         let oldest = oldest_needed(reader, base, published, cutoff).await?;
         let oldest = catalog.oldest_held(clone.id).await?.map_or(oldest, |held| held.max(base).min(oldest));
