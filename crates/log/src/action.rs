@@ -158,14 +158,6 @@ impl DeletionVector {
             None => format!("{}{}", self.storage_type, self.path_or_inline_dv),
         }
     }
-
-    /// Where below the table its file is: what a relative vector has before the 20 characters of its file's name. `None`
-    /// for one right below the table, and for any that is not relative.
-    pub fn folder(&self) -> Option<&str> {
-        let is_relative = self.storage_type == "u";
-        let end = self.path_or_inline_dv.len().saturating_sub(20);
-        self.path_or_inline_dv.get(..end).filter(|folder| is_relative && !folder.is_empty())
-    }
 }
 
 /// The add action: a data file is part of the table.

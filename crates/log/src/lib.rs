@@ -22,6 +22,7 @@ mod commit_info;
 mod conflict;
 pub mod conformance;
 pub mod decimal;
+mod deletion_vector;
 pub mod entry;
 mod error;
 pub mod features;

@@ -63,17 +63,22 @@ impl fmt::Debug for FileKey {
 }
 
 /// The URL of an absolute path of a log, which has a scheme or begins at the root of a file system; `None` for a path
-/// below the table.
+/// below the table. A path has neither a query nor a fragment, and writers do not encode all that is in a name: `?` and
+/// `#` are encoded in the URL.
 pub fn absolute_path(raw: &str) -> Option<String> {
-    if raw.starts_with('/') {
-        return Some(format!("file://{raw}"));
-    }
-    let (scheme, rest) = raw.split_once(':')?;
-    let is_scheme = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    is_scheme.then(|| match rest.strip_prefix("//") {
-        Some(_) => raw.to_string(),
-        None => format!("{scheme}://{rest}"),
-    })
+    let url = if raw.starts_with('/') {
+        format!("file://{raw}")
+    } else {
+        let (scheme, rest) = raw.split_once(':')?;
+        let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+        match rest.strip_prefix("//") {
+            _ if !is_scheme => return None,
+            Some(_) => raw.to_string(),
+            None => format!("{scheme}://{rest}"),
+        }
+    };
+    Some(url.replace('#', "%23").replace('?', "%3F"))
 }
 
 /// Whether a path has a part that leads to the folder above, however it is encoded.
@@ -156,6 +161,20 @@ mod tests {
         differ("a%2520b", "a%20b");
         differ("x/y", "/x/y");
         differ("s3://a/x", "s3://b/x");
+    }
+
+    #[test]
+    fn a_path_is_absolute_with_a_scheme_or_from_the_root() {
+        for (raw, url) in [
+            ("/x/a%20b", Some("file:///x/a%20b")),
+            ("file:/x/y", Some("file:///x/y")),
+            ("s3a://lake/x#1?", Some("s3a://lake/x%231%3F")),
+            ("x/y", None),
+            ("12:00/x", None),
+            ("at=12:00/x", None),
+        ] {
+            assert_eq!(absolute_path(raw).as_deref(), url, "{raw}");
+        }
     }
 
     #[test]

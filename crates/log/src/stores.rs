@@ -17,6 +17,7 @@ use url::Url;
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::local::{Durability, LocalFiles};
 use crate::location::Location;
+use crate::path::absolute_path;
 
 /// Gives the object store of a place.
 ///
@@ -33,6 +34,30 @@ pub trait Stores: Send + Sync + fmt::Debug {
     fn directory(&self, location: &Location) -> Option<PathBuf> {
         let _ = location;
         None
+    }
+}
+
+/// A file that the log names, as an object.
+#[derive(Clone, Debug)]
+pub struct FileObject {
+    /// The store that has it.
+    pub store: Arc<dyn ObjectStore>,
+    /// Its path in that store.
+    pub path: Path,
+}
+
+impl FileObject {
+    /// The object of the file at the raw `path` of an action: in the store of its table, or where an absolute path says.
+    ///
+    /// # Errors
+    /// When the path leads to no store, or no object can have it.
+    pub fn of(raw: &str, table: &Arc<dyn ObjectStore>, stores: &dyn Stores) -> Result<Self> {
+        let url = absolute_path(raw);
+        let (store, path) = match url.as_deref().and_then(|url| url.rsplit_once('/')) {
+            None => (table.clone(), raw),
+            Some((folder, name)) => (stores.open(&Location::parse(&format!("{folder}/"))?, Durability::Full)?, name),
+        };
+        Ok(Self { store, path: Path::from_url_path(path).map_err(object_store::Error::from)? })
     }
 }
 
@@ -215,6 +240,21 @@ mod tests {
             root("https://s3.eu-north-1.amazonaws.com/bucket/a/b"),
             "https://s3.eu-north-1.amazonaws.com/bucket/"
         );
+    }
+
+    #[tokio::test]
+    async fn a_file_is_in_the_store_of_its_table_or_where_its_path_says() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("is it? #1")).unwrap();
+        std::fs::write(dir.path().join("is it? #1/a b"), "x").unwrap();
+        let (stores, root) = (ConfiguredStores::default(), dir.path().to_str().unwrap());
+        let table = stores.open(&at(root), Durability::Full).unwrap();
+        for raw in ["is%20it? #1/a%20b", &format!("{root}/is it? #1/a%20b"), &format!("file:{root}/is%20it%3F #1/a b")]
+        {
+            let FileObject { store, path } = FileObject::of(raw, &table, &stores).unwrap();
+            assert_eq!(store.head(&path).await.unwrap().size, 1, "{raw}");
+        }
+        assert!(FileObject::of("hdfs://namenode/x", &table, &stores).is_err());
     }
 
     #[tokio::test]

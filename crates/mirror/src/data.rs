@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use deltalakedb_log::action::{Action, Add, Commit, DeletionVector};
+use deltalakedb_log::action::{Action, Add, Commit};
 use deltalakedb_log::retention::{before, tombstone_retention};
-use deltalakedb_log::{
-    Durability, HistoryRange, Location, Result, TableEntry, TxnLogError, Version, canonical_path, first_commit,
-};
+use deltalakedb_log::stores::FileObject;
+use deltalakedb_log::{HistoryRange, Result, TableEntry, TxnLogError, Version, first_commit};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use uuid::Uuid;
 
 use crate::commits;
 use crate::mirror::Mirror;
@@ -25,8 +22,6 @@ struct Wanted {
     version: Version,
     what: &'static str,
     /// As the log spells it.
-    named: String,
-    /// Where it is: a URL, or a decoded path on this machine or below the table.
     path: String,
 }
 
@@ -65,22 +60,9 @@ impl Mirror {
         Ok(looked.into_iter().flatten().collect())
     }
 
-    async fn look(&self, own: &Arc<dyn ObjectStore>, file: &str) -> Result<Found> {
-        let is_url = file.contains("://");
-        let (store, name) = match file.rsplit_once('/').filter(|_| is_url || file.starts_with('/')) {
-            None => (own.clone(), file),
-            Some((folder, name)) => {
-                // A folder below the root of a bucket, or the root.
-                let folder = if folder.is_empty() { "/" } else { folder };
-                let opened = Location::parse(folder).and_then(|at| self.stores.open(&at, Durability::Full));
-                match opened {
-                    Ok(store) => (store, name),
-                    Err(e) => return Ok(Found::Elsewhere(e.to_string())),
-                }
-            }
-        };
-        let path = match if is_url { Path::from_url_path(name) } else { Path::parse(name) } {
-            Ok(path) => path,
+    async fn look(&self, own: &Arc<dyn ObjectStore>, raw: &str) -> Result<Found> {
+        let FileObject { store, path } = match FileObject::of(raw, own, self.stores.as_ref()) {
+            Ok(file) => file,
             Err(e) => return Ok(Found::Elsewhere(e.to_string())),
         };
         match store.head(&path).await {
@@ -106,12 +88,7 @@ impl Mirror {
             for (version, bytes) in some {
                 for action in Commit::parse(bytes, &format!("version {version} of {}", table.name))?.into_actions() {
                     if let Action::Cdc(cdc) = action {
-                        wanted.push(Wanted {
-                            version,
-                            what: "change data file",
-                            path: decoded(&cdc.path),
-                            named: cdc.path,
-                        });
+                        wanted.push(Wanted { version, what: "change data file", path: cdc.path });
                     }
                 }
             }
@@ -122,12 +99,12 @@ impl Mirror {
 
 impl Wanted {
     fn finding(self, found: Found) -> Option<Finding> {
-        let Self { version, what, named, .. } = self;
+        let Self { version, what, path } = self;
         let (what, mend) = match found {
             Found::There => return None,
-            Found::Missing => (format!("the {what} {named} is missing"), "restore the file from a backup"),
+            Found::Missing => (format!("the {what} {path} is missing"), "restore the file from a backup"),
             Found::Elsewhere(why) => {
-                (format!("the {what} {named} cannot be looked for: {why}"), "look for it where it is")
+                (format!("the {what} {path} cannot be looked for: {why}"), "look for it where it is")
             }
         };
         Some(Finding { version, what, mend: mend.into() })
@@ -136,76 +113,7 @@ impl Wanted {
 
 /// A live file, and the file its deletion vector is in.
 fn of_file(version: Version, add: &Add) -> impl Iterator<Item = Wanted> + use<> {
-    let vector = add.deletion_vector.as_ref().and_then(|vector| {
-        let path = vector_file(vector)?;
-        Some(Wanted { version, what: "deletion vector file", named: path.clone(), path })
-    });
-    let file = Wanted { version, what: "data file", path: decoded(&add.path), named: add.path.clone() };
-    std::iter::once(file).chain(vector)
-}
-
-fn decoded(path: &str) -> String {
-    if path.contains("://") && !path.starts_with("file:") {
-        return path.into();
-    }
-    String::from_utf8_lossy(&canonical_path(path)).into_owned()
-}
-
-/// The file that a deletion vector is in; `None` for one that is in the log (PROTOCOL.md, "Deletion Vectors").
-fn vector_file(vector: &DeletionVector) -> Option<String> {
-    let path = &vector.path_or_inline_dv;
-    match vector.storage_type.as_str() {
-        "p" => Some(decoded(path)),
-        "u" => {
-            let (prefix, id) = path.split_at_checked(path.len().checked_sub(20)?)?;
-            let id = Uuid::from_bytes(base85(id.as_bytes())?);
-            let folder = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-            Some(format!("{folder}deletion_vector_{id}.bin"))
-        }
-        _ => None,
-    }
-}
-
-/// Sixteen bytes in Z85.
-fn base85(text: &[u8]) -> Option<[u8; 16]> {
-    const DIGITS: &[u8; 85] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
-    let mut bytes = [0; 16];
-    for (four, five) in bytes.chunks_exact_mut(4).zip(text.chunks_exact(5)) {
-        let mut number: u32 = 0;
-        for digit in five {
-            let digit = DIGITS.iter().position(|d| d == digit)?;
-            number = number.checked_mul(85)?.checked_add(u32::try_from(digit).ok()?)?;
-        }
-        four.copy_from_slice(&number.to_be_bytes());
-    }
-    (text.len() == 20).then_some(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deletion_vector_is_in_the_file_that_the_protocol_says() {
-        // The examples of PROTOCOL.md.
-        let vector = |kind: &str, path: &str| DeletionVector {
-            storage_type: kind.into(),
-            path_or_inline_dv: path.into(),
-            offset: Some(4),
-            size_in_bytes: 40,
-            cardinality: 6,
-            extra: Default::default(),
-        };
-        let file = |kind, path| vector_file(&vector(kind, path));
-        assert_eq!(
-            file("u", "ab^-aqEH.-t@S}K{vb[*k^").as_deref(),
-            Some("ab/deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin")
-        );
-        assert_eq!(
-            file("p", "s3://mytable/deletion%20vector.bin").as_deref(),
-            Some("s3://mytable/deletion%20vector.bin")
-        );
-        assert_eq!(file("i", "wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L"), None);
-        assert_eq!(file("u", "short"), None);
-    }
+    let vector = add.deletion_vector.as_ref().and_then(|vector| vector.file().ok().flatten());
+    let vector = vector.map(|path| Wanted { version, what: "deletion vector file", path });
+    std::iter::once(Wanted { version, what: "data file", path: add.path.clone() }).chain(vector)
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
-use deltalakedb_log::action::{Action, Add, DeletionVector};
+use deltalakedb_log::action::Action;
 use deltalakedb_log::{
     DropMode, DropTable, ErrorKind, InactiveTable, Location, Result, TableEntry, TableId, TableName, TableRef,
     TableState, TxnLogError, TxnLogReader, Version, first_commit, require,
@@ -17,7 +17,6 @@ use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 use object_store::path::Path;
 
-use crate::delta_rs::deletion_vector_file;
 use crate::table::{MANIFEST, MANIFESTS};
 use crate::vacuum::{PAGE, Place, walk};
 use crate::write_options::WriteOptions;
@@ -167,24 +166,20 @@ impl Deletion {
         if base > 0 {
             let mut live = reader.files_by_key(base).await?;
             while let Some(add) = live.try_next().await? {
-                self.add(&mut page, &add)?;
+                add.paths()?.for_each(|path| self.name(&mut page, &path));
                 self.delete_if_full(&mut page).await?;
             }
             let mut tombstones = reader.tombstones(base, i64::MIN).await?;
             while let Some(remove) = tombstones.try_next().await? {
-                self.name(&mut page, &remove.path);
-                self.vector(&mut page, remove.deletion_vector.as_ref())?;
+                remove.paths()?.for_each(|path| self.name(&mut page, &path));
                 self.delete_if_full(&mut page).await?;
             }
         }
         for from in (first..=newest).step_by(PAGE as usize) {
             walk(reader, (from, newest.min(from + PAGE - 1)), |action| {
                 match action {
-                    Action::Add(add) => self.add(&mut page, add)?,
-                    Action::Remove(remove) => {
-                        self.name(&mut page, &remove.path);
-                        self.vector(&mut page, remove.deletion_vector.as_ref())?;
-                    }
+                    Action::Add(add) => add.paths()?.for_each(|path| self.name(&mut page, &path)),
+                    Action::Remove(remove) => remove.paths()?.for_each(|path| self.name(&mut page, &path)),
                     Action::Cdc(cdc) => self.name(&mut page, &cdc.path),
                     _ => {}
                 }
@@ -196,26 +191,9 @@ impl Deletion {
         self.delete(page).await
     }
 
-    fn add(&mut self, page: &mut HashSet<Path>, add: &Add) -> Result<()> {
-        self.name(page, &add.path);
-        self.vector(page, add.deletion_vector.as_ref())
-    }
-
-    fn vector(&mut self, page: &mut HashSet<Path>, vector: Option<&DeletionVector>) -> Result<()> {
-        let location: &Location = self.place.location();
-        let url = vector.map(|vector| deletion_vector_file(vector, location)).transpose()?.flatten();
-        if let Some(url) = url {
-            self.name(page, url.as_str());
-        }
-        Ok(())
-    }
-
     /// Notes a file that the log names, if it is below the table.
     fn name(&mut self, page: &mut HashSet<Path>, raw: &str) {
-        let below = self.place.below(raw);
-        // What is elsewhere keeps its whole path or URL.
-        let inside = std::str::from_utf8(&below).ok().filter(|path| !path.starts_with('/') && !path.contains("://"));
-        page.extend(inside.and_then(|path| Path::parse(path).ok()));
+        page.extend(self.place.object(raw));
     }
 
     async fn delete_if_full(&mut self, page: &mut HashSet<Path>) -> Result<()> {

@@ -29,7 +29,6 @@ pub(crate) use self::marks::check_none_is_going_on;
 pub use self::options::{Vacuum, Vacuumed};
 use self::options::{hours, millis};
 pub(crate) use self::place::Place;
-use crate::delta_rs::deletion_vector_file;
 use crate::table::{DeltaTable, Source};
 use crate::write_options::{MAX_TIMEOUT, WriteOptions};
 
@@ -147,8 +146,8 @@ async fn remove(store: &dyn ObjectStore, files: Vec<(Path, u64)>) -> Result<()> 
 /// The files of a table that may still be needed.
 struct FileInventory {
     place: Place,
-    /// By their decoded paths below the table.
-    files: HashSet<Vec<u8>>,
+    /// By their paths in the table's store.
+    files: HashSet<Path>,
     /// The folders of those that are named by absolute paths.
     folders: BTreeSet<PlaceKey>,
     /// The versions before those that need files, as far as they are retained with their commits.
@@ -169,7 +168,13 @@ impl FileInventory {
     }
 
     fn has(&self, path: &Path) -> bool {
-        self.files.contains(path.as_ref().as_bytes())
+        self.files.contains(path)
+    }
+
+    /// Keeps a file that the log names, if it is below the table.
+    fn keep_path(&mut self, raw: &str) {
+        let path = self.place.object(raw);
+        self.files.extend(path);
     }
 
     /// Keeps the files of a version.
@@ -216,10 +221,7 @@ impl FileInventory {
         walk(reader, versions, |action| {
             match action {
                 Action::Add(add) => self.keep(add)?,
-                Action::Cdc(cdc) => {
-                    let path = self.place.below(&cdc.path);
-                    self.files.insert(path);
-                }
+                Action::Cdc(cdc) => self.keep_path(&cdc.path),
                 _ => {}
             }
             Ok(())
@@ -248,14 +250,7 @@ impl FileInventory {
 
     fn keep(&mut self, add: &Add) -> Result<()> {
         self.folders.extend(folders([add]));
-        let path = self.place.below(&add.path);
-        self.files.insert(path);
-        if let Some(vector) = &add.deletion_vector
-            && let Some(url) = deletion_vector_file(vector, self.place.location())?
-        {
-            let path = self.place.below(url.as_str());
-            self.files.insert(path);
-        }
+        add.paths()?.for_each(|path| self.keep_path(&path));
         Ok(())
     }
 
@@ -266,26 +261,21 @@ impl FileInventory {
         reader: &dyn TxnLogReader,
         mut found: impl AsyncFnMut(HashMap<Path, u64>) -> Result<()>,
     ) -> Result<()> {
-        let ((first, last), location) = (self.before, self.place.location().clone());
+        let (first, last) = self.before;
         for from in (first..=last).step_by(PAGE as usize) {
             let mut page = HashMap::new();
             let walked = walk(reader, (from, last.min(from + PAGE - 1)), |action| {
                 let mut over = |path: &str, size: Option<i64>| {
-                    let path = self.place.below(path);
-                    let path = std::str::from_utf8(&path).ok().and_then(|path| Path::parse(path).ok());
-                    if let Some(path) = path.filter(|path| !self.files.contains(path.as_ref().as_bytes())) {
+                    if let Some(path) = self.place.object(path).filter(|path| !self.files.contains(path)) {
                         page.insert(path, size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0));
                     }
                 };
                 match action {
                     Action::Cdc(cdc) => over(&cdc.path, Some(cdc.size)),
                     Action::Remove(remove) => {
-                        over(&remove.path, remove.size);
-                        if let Some(vector) = &remove.deletion_vector
-                            && let Some(url) = deletion_vector_file(vector, &location)?
-                        {
-                            over(url.as_str(), None);
-                        }
+                        // The size is that of its own file, which is the first.
+                        let mut size = remove.size;
+                        remove.paths()?.for_each(|path| over(&path, size.take()));
                     }
                     _ => {}
                 }

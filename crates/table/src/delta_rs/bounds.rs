@@ -76,8 +76,7 @@ pub(super) async fn restate(
 async fn measure(at: usize, add: Arc<Add>, stats: String, store: Arc<dyn ObjectStore>) -> Result<(usize, String)> {
     let unreadable = || format!("the statistics of the new file {} cannot be made", add.path);
     let mut stats: Object = serde_json::from_str(&stats).explain(unreadable)?;
-    let path = String::from_utf8(canonical_path(&add.path)).explain(unreadable)?;
-    let path = Path::parse(path).explain(unreadable)?;
+    let path = Path::from_url_path(&add.path).explain(unreadable)?;
     let size = u64::try_from(add.size).explain(unreadable)?;
     let footer = footer(store.as_ref(), &path, size).await.explain(unreadable)?;
     for (column, (scale, range)) in decimals(&footer) {

@@ -79,10 +79,7 @@ impl VirtualLogStore {
 
     /// The files that a live file consists of: its own, and that of its deletion vector.
     pub(super) fn files_of(&self, add: &Add) -> Result<Vec<Url>> {
-        let file = alias::url_of(&add.path, &self.location)?;
-        let vector =
-            add.deletion_vector.as_ref().map(|of| super::deletion_vectors::deletion_vector_file(of, &self.location));
-        Ok(std::iter::once(file).chain(vector.transpose()?.flatten()).collect())
+        add.paths()?.map(|path| alias::url_of(&path, &self.location)).collect()
     }
 
     /// Whether there is a file at a URL.

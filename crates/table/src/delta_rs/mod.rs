@@ -14,7 +14,6 @@ mod batches;
 mod bounds;
 mod condition;
 mod date_trunc;
-mod deletion_vectors;
 mod empty_log;
 mod engine;
 mod expressions;
@@ -43,7 +42,6 @@ mod write;
 
 pub(crate) use self::append::PlainAppend;
 pub(crate) use self::condition::Condition;
-pub(crate) use self::deletion_vectors::deletion_vector_file;
 pub(crate) use self::expressions::Columns;
 pub(crate) use self::log_view::LogView;
 pub use self::merge::{Assignments, Merge, MergeClause};

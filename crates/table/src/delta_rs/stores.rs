@@ -13,7 +13,8 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use delta_kernel::Engine;
 use delta_kernel_engine::DefaultEngineBuilder;
 use delta_kernel_engine::executor::tokio::TokioMultiThreadExecutor;
-use deltalakedb_log::{Durability, Location, Result, Stores, TxnLogError, absolute_path};
+use deltalakedb_log::stores::FileObject;
+use deltalakedb_log::{Durability, Location, Result, Stores, TxnLogError};
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
@@ -119,14 +120,13 @@ struct WithAliases {
 }
 
 impl WithAliases {
-    /// The store that has the file at a path, and its path there.
-    fn find(&self, path: &Path) -> StoreResult<(Arc<dyn ObjectStore>, Path)> {
-        let Some(real) = alias::real(path.as_ref()) else { return Ok((self.table.clone(), path.clone())) };
-        let Some(url) = absolute_path(&real) else { return Ok((self.table.clone(), Path::from_url_path(&real)?)) };
-        let failed = |e: Box<dyn std::error::Error + Send + Sync>| Error::Generic { store: "alias", source: e };
-        let url = Url::parse(&url).map_err(|e| failed(e.into()))?;
-        let store = root_store(&self.stores, &url, Durability::Full).map_err(|e| failed(e.into()))?;
-        Ok((store, Path::from_url_path(url.path())?))
+    /// The file at a path.
+    fn find(&self, path: &Path) -> StoreResult<FileObject> {
+        match alias::real(path.as_ref()) {
+            None => Ok(FileObject { store: self.table.clone(), path: path.clone() }),
+            Some(real) => FileObject::of(&real, &self.table, self.stores.as_ref())
+                .map_err(|e| Error::Generic { store: "alias", source: e.into() }),
+        }
     }
 }
 
@@ -151,15 +151,15 @@ impl ObjectStore for WithAliases {
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> StoreResult<GetResult> {
-        let (store, at) = self.find(path)?;
-        let mut got = store.get_opts(&at, options).await?;
+        let file = self.find(path)?;
+        let mut got = file.store.get_opts(&file.path, options).await?;
         got.meta.location = path.clone();
         Ok(got)
     }
 
     async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
-        let (store, at) = self.find(path)?;
-        store.get_ranges(&at, ranges).await
+        let file = self.find(path)?;
+        file.store.get_ranges(&file.path, ranges).await
     }
 
     fn delete_stream(&self, paths: BoxStream<'static, StoreResult<Path>>) -> BoxStream<'static, StoreResult<Path>> {

@@ -8,7 +8,6 @@ use deltalakedb_log::{
 use futures::TryStreamExt;
 
 use super::{FileInventory, oldest_needed, walk};
-use crate::delta_rs::deletion_vector_file;
 
 impl FileInventory {
     /// Keeps what versions of the table's clones need that their own vacuums would spare.
@@ -29,11 +28,11 @@ impl FileInventory {
         let oldest = catalog.oldest_held(clone.id).await?.map_or(oldest, |held| held.max(base).min(oldest));
         let mut live = reader.files(oldest, None).await?;
         while let Some(add) = live.try_next().await? {
-            self.keep_named(&clone.location, &add)?;
+            self.keep_named(&add)?;
         }
         let first: Version = first_commit(reader, base).await?;
         walk(reader, (oldest.max(first), newest), |action| match action {
-            Action::Add(add) => self.keep_named(&clone.location, add),
+            Action::Add(add) => self.keep_named(add),
             _ => Ok(()),
         })
         .await
@@ -64,14 +63,10 @@ impl FileInventory {
         }
     }
 
-    /// Keeps a file that the table at another place names, if it is below this one.
-    fn keep_named(&mut self, by: &Location, add: &Add) -> Result<()> {
-        let vector = add.deletion_vector.as_ref().map(|vector| deletion_vector_file(vector, by)).transpose()?.flatten();
-        let file = absolute_path(&add.path).is_some().then_some(add.path.as_str());
-        for named in file.into_iter().chain(vector.as_ref().map(|url| url.as_str())) {
-            let path = self.place.below(named);
-            self.files.insert(path);
-        }
+    /// Keeps what another table names by absolute paths, as far as it is below this one.
+    fn keep_named(&mut self, add: &Add) -> Result<()> {
+        let absolute = add.paths()?.filter(|path| absolute_path(path).is_some());
+        absolute.for_each(|path| self.keep_path(&path));
         Ok(())
     }
 }
