@@ -35,7 +35,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 use self::rows::Rows;
-use crate::checksum::{expires, features};
+use crate::checksum::{configurations, expires, features, txn_versions};
 use crate::mirror::Mirror;
 use crate::put::{read, read_with_version};
 
@@ -317,16 +317,10 @@ fn other_state(ours: &Snapshot, theirs: &CheckpointState) -> Option<String> {
     if theirs.metadata.as_ref().map(rows::whole) != Some(rows::whole(&head.metadata)) {
         return Some("has other metadata than the catalog".into());
     }
-    let versions = |txns: &BTreeMap<String, Txn>| -> BTreeMap<String, i64> {
-        txns.iter().map(|(app, txn)| (app.clone(), txn.version)).collect()
-    };
-    if !expires(&head.metadata) && versions(&ours.txns) != versions(&theirs.txns) {
+    if !expires(&head.metadata) && txn_versions(&ours.txns) != txn_versions(&theirs.txns) {
         return Some("has other txns than the catalog".into());
     }
-    let same = |a: &deltalakedb_log::action::DomainMetadata| {
-        theirs.domains.get(&a.domain).is_some_and(|b| a.configuration == b.configuration)
-    };
-    if ours.domains.len() != theirs.domains.len() || !ours.domains.values().all(same) {
+    if configurations(&ours.domains) != configurations(&theirs.domains) {
         return Some("has other domains than the catalog".into());
     }
     theirs.version.is_some_and(|version| version != head.version).then(|| "says that it is of another version".into())

@@ -6,6 +6,8 @@
 //! are computed from the sums of the previous version and the files that the commit adds and removes, so their cost is
 //! that of the commit.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, CommitInfo, DomainMetadata, Metadata, Protocol, Txn};
 use deltalakedb_log::commit::COMMIT_INFO_KEY;
@@ -154,6 +156,16 @@ pub(crate) fn features(mut protocol: Protocol) -> Protocol {
 /// Whether txns leave the table by getting old.
 pub(crate) fn expires(metadata: &Metadata) -> bool {
     metadata.property("delta.setTransactionRetentionDuration").is_some()
+}
+
+/// The version of each application.
+pub(crate) fn txn_versions(txns: &BTreeMap<String, Txn>) -> BTreeMap<&str, i64> {
+    txns.iter().map(|(app, txn)| (app.as_str(), txn.version)).collect()
+}
+
+/// The configuration of each domain.
+pub(crate) fn configurations(domains: &BTreeMap<String, DomainMetadata>) -> BTreeMap<&str, &str> {
+    domains.iter().map(|(name, domain)| (name.as_str(), domain.configuration.as_str())).collect()
 }
 
 fn plus(sums: SizeDelta, growth: SizeDelta) -> SizeDelta {

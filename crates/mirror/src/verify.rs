@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use deltalakedb_log::action::{Add, Metadata, Protocol};
+use deltalakedb_log::action::{Add, DomainMetadata, Metadata, Protocol, Txn};
 use deltalakedb_log::{
     At, ErrorKind, FileKey, FileTxnLogReader, Location, MirrorState, Result, Snapshot, StoredCheckpoint, Stores,
     TableEntry, TxnLogError, TxnLogReader, Version, first_commit,
@@ -19,7 +19,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 
 use crate::checkpoint::{self, hint, hinted};
-use crate::checksum::{self, VersionChecksum};
+use crate::checksum::{self, VersionChecksum, configurations, txn_versions};
 use crate::commits;
 use crate::divergence::beyond;
 use crate::mirror::Mirror;
@@ -34,17 +34,20 @@ pub trait Replayer: Send + Sync {
 }
 
 /// A table at one version, as someone else reads it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Replayed {
+    /// The version.
+    pub version: Version,
     /// The protocol.
     pub protocol: Protocol,
     /// The metadata.
     pub metadata: Metadata,
-    /// The newest version of each application.
-    pub txns: BTreeMap<String, i64>,
-    /// The configuration of each domain.
-    pub domains: BTreeMap<String, String>,
-    /// The live files.
+    /// The newest txn of each application, as far as they have not expired.
+    pub txns: BTreeMap<String, Txn>,
+    /// The domains that are not removed.
+    pub domains: BTreeMap<String, DomainMetadata>,
+    /// The live files. Readers need not keep their `dataChange`, nor statistics that the table does not keep as JSON
+    /// (`delta.checkpoint.writeStatsAsJson`).
     pub files: Vec<Add>,
 }
 
@@ -350,16 +353,15 @@ fn difference(ours: &Snapshot, files: &[Add], theirs: &Replayed) -> Option<Strin
             ours.head.metadata.to_json()
         ));
     }
-    let mut txns: BTreeMap<_, _> = ours.txns.iter().map(|(k, t)| (k.clone(), t.version)).collect();
+    let mut txns = txn_versions(&ours.txns);
     if checksum::expires(&ours.head.metadata) {
         // The other reader knows no more of those that are old.
-        txns.retain(|app, _| theirs.txns.contains_key(app));
+        txns.retain(|app, _| theirs.txns.contains_key(*app));
     }
-    if let Some(what) = first_entry("txn of application", &txns, &theirs.txns) {
+    if let Some(what) = first_entry("txn of application", &txns, &txn_versions(&theirs.txns)) {
         return Some(what);
     }
-    let domains: BTreeMap<_, _> = ours.domains.iter().map(|(k, d)| (k.clone(), d.configuration.clone())).collect();
-    if let Some(what) = first_entry("domain", &domains, &theirs.domains) {
+    if let Some(what) = first_entry("domain", &configurations(&ours.domains), &configurations(&theirs.domains)) {
         return Some(what);
     }
     let by_key = |files: &[Add]| files.iter().map(|f| (f.key(), f.clone())).collect::<BTreeMap<FileKey, Add>>();
@@ -377,8 +379,8 @@ fn difference(ours: &Snapshot, files: &[Add], theirs: &Replayed) -> Option<Strin
 
 fn first_entry<T: PartialEq + fmt::Debug>(
     what: &str,
-    ours: &BTreeMap<String, T>,
-    theirs: &BTreeMap<String, T>,
+    ours: &BTreeMap<&str, T>,
+    theirs: &BTreeMap<&str, T>,
 ) -> Option<String> {
     let keys: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
     keys.into_iter().find(|k| ours.get(*k) != theirs.get(*k)).map(|k| {

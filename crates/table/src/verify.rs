@@ -15,13 +15,6 @@ pub struct DeltaRs;
 #[async_trait]
 impl Replayer for DeltaRs {
     async fn replay(&self, location: &Location, stores: &Arc<dyn Stores>, version: Version) -> Result<Replayed> {
-        let state = plain::replay_in(location, stores, Some(version)).await?;
-        Ok(Replayed {
-            protocol: state.protocol,
-            metadata: state.metadata,
-            txns: state.txns.into_iter().map(|(app, txn)| (app, txn.version)).collect(),
-            domains: state.domains.into_iter().map(|(name, domain)| (name, domain.configuration)).collect(),
-            files: state.files,
-        })
+        plain::replay_in(location, stores, Some(version)).await
     }
 }

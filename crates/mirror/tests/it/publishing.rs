@@ -47,10 +47,11 @@ impl Replayer for OurReader {
         let log = FileTxnLogReader::open_in(location, stores.as_ref()).await?;
         let snapshot = log.snapshot(At::Version(version)).await?;
         Ok(Replayed {
+            version,
             protocol: snapshot.head.protocol,
             metadata: snapshot.head.metadata,
-            txns: snapshot.txns.into_iter().map(|(app, txn)| (app, txn.version)).collect(),
-            domains: snapshot.domains.into_iter().map(|(name, domain)| (name, domain.configuration)).collect(),
+            txns: snapshot.txns,
+            domains: snapshot.domains,
             files: log.files(version, None).await?.try_collect().await?,
         })
     }

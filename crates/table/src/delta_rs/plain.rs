@@ -3,7 +3,6 @@
 //! Nothing of this library's log is involved, only its object stores, so its results can be compared with those of a
 //! catalog.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -11,31 +10,14 @@ use bytes::Bytes;
 use delta_kernel::engine::to_json_bytes;
 use deltalake_core::kernel::EagerSnapshot;
 use deltalake_core::logstore::{LogStore, StorageConfig, default_logstore};
-use deltalakedb_log::action::{Add, Commit, DomainMetadata, Metadata, Protocol, Txn};
+use deltalakedb_log::action::{Add, Commit};
 use deltalakedb_log::snapshot::Replay;
 use deltalakedb_log::stores::environment;
 use deltalakedb_log::{Durability, ErrorKind, Location, Result, Stores, TxnLogError, Version};
+pub use deltalakedb_mirror::Replayed;
 
 use super::stores::root_store;
 use crate::error::Explain;
-
-/// A table as its `_delta_log` has it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Replayed {
-    /// The version.
-    pub version: Version,
-    /// What a client must support.
-    pub protocol: Protocol,
-    /// Schema, partitioning, configuration.
-    pub metadata: Metadata,
-    /// The newest txn of each application, as far as they have not expired.
-    pub txns: BTreeMap<String, Txn>,
-    /// The domains that are not removed.
-    pub domains: BTreeMap<String, DomainMetadata>,
-    /// The live files by path. `dataChange` is not kept in a replay; statistics are only where the table keeps them as
-    /// JSON (`delta.checkpoint.writeStatsAsJson`).
-    pub files: Vec<Add>,
-}
 
 /// Replays the `_delta_log` of a table up to a version, the newest unless given.
 pub async fn replay(location: &Location, version: Option<Version>) -> Result<Replayed> {
