@@ -14,12 +14,9 @@ use crate::audit::AUDIT_COLUMNS;
 use crate::database::{CommitFailure, DatabaseTransaction, KEYS, Row, Value, WriteStatement, placeholders};
 use crate::sql_catalog::SqlCatalog;
 use crate::table_rows::{FILES, OF_TABLE, of_versions};
-use crate::version_rows::{end_files, file_key};
+use crate::version_rows::{BATCH_FILES, BATCH_VERSIONS, end_files, file_key};
 use crate::{administration, expiry, mirror, missing, namespaces, schema, spool};
 
-/// A batch is full at so many file actions, or so many versions.
-const BATCH_FILES: i64 = 20_000;
-const BATCH_VERSIONS: usize = 2_000;
 /// Rows that go over at once, in bytes, and files that are ended at once.
 pub(crate) const CHUNK_BYTES: usize = 4 << 20;
 const CHUNK_ENDS: usize = 16 * KEYS;
@@ -218,10 +215,10 @@ pub(crate) async fn next_batch(
         "SELECT version, files_added + files_removed FROM dl_table_versions \
          WHERE table_id = ? AND version > ? ORDER BY version LIMIT {BATCH_VERSIONS}"
     );
-    let (mut newest, mut files) = (None, 0);
+    let (mut newest, mut files) = (None, 0_usize);
     for mut row in source.query(&sql, vec![table.0.into(), after.into()]).await? {
         let version = row.int()?;
-        files += row.int()?;
+        files = files.saturating_add(usize::try_from(row.int()?).unwrap_or(usize::MAX));
         if newest.is_some() && files > BATCH_FILES {
             break;
         }

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use deltalakedb_log::commit::{self, NewTable};
 use deltalakedb_log::history::only_commit;
 use deltalakedb_log::{
     Catalog, ErrorKind, HistoryLoad, HistoryLoading, Location, Result, TableEntry, TableId, TableName, TableRef,
-    TxnLogError, UnfinishedLoad, commit,
+    TxnLogError, UnfinishedLoad,
 };
 use futures::StreamExt;
 use tokio::sync::Semaphore;
@@ -25,9 +26,11 @@ use crate::{find, removal, table_rows};
 mod base_state;
 mod store;
 mod stored_files;
+mod stored_table;
 mod version;
 
 use store::{BYTES, Batch, Finish, check_whole, kilobytes, store, store_batch};
+use stored_table::StoredTable;
 use version::{Layout, LoadedVersion, Parsed, in_thread};
 
 /// Versions parsed ahead.
@@ -49,8 +52,9 @@ impl HistoryLoading for SqlCatalog {
         let now_ms = self.now_ms().await?;
         let mut ready = Vec::with_capacity(loads.len());
         for mut load in loads {
-            let (table, mut layout) = Layout::stored(self.db.as_ref(), load.table, &load.new).await?;
-            let (mut batch, mut before) = (Batch::default(), newest_time(self, table).await?);
+            let stored = stored(self, load.table, &load.new).await?;
+            let (table, mut before, mut batch) = (stored.id, stored.newest_ms, Batch::default());
+            let mut layout = Layout::of(stored)?;
             while let Some(item) = load.items.next().await {
                 let parsed = in_thread(only_commit(item?)?, Parsed::of).await?;
                 parsed.check(self, &load.new, load.future_times, before, now_ms)?;
@@ -113,8 +117,10 @@ impl HistoryLoading for SqlCatalog {
 }
 
 async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<TableEntry> {
-    let (mut table, mut layout) = Layout::stored(catalog.db.as_ref(), load.table, &load.new).await?;
-    let (now_ms, mut before) = (catalog.now_ms().await?, newest_time(catalog, table).await?);
+    let stored = stored(catalog, load.table, &load.new).await?;
+    let (mut table, mut before) = (stored.id, stored.newest_ms);
+    let mut layout = Layout::of(stored)?;
+    let now_ms = catalog.now_ms().await?;
     let mut items = load.items.peekable();
     let mut loaded = 0;
     if let Some((base, of_base)) = base_state::gather(&mut items, &catalog.allowed_paths, &load.new, &layout).await? {
@@ -193,11 +199,8 @@ async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<Tab
     find::find(catalog.db.as_ref(), &TableRef::Id(table)).await?.ok_or_else(missing)
 }
 
-/// The time of a table's newest version.
-async fn newest_time(catalog: &SqlCatalog, table: TableId) -> Result<Option<i64>> {
-    let sql = "SELECT current_ts FROM dl_tables WHERE table_id = ?";
-    match catalog.db.query(sql, vec![table.0.into()]).await?.pop() {
-        Some(mut row) => row.opt_int(),
-        None => Ok(None),
-    }
+/// The table that a load continues or begins.
+async fn stored(catalog: &SqlCatalog, table: TableId, new: &NewTable) -> Result<StoredTable> {
+    let found = StoredTable::find(catalog.db.read().await?.as_mut(), table, new).await?;
+    Ok(found.unwrap_or_else(|| StoredTable::nothing_yet(table, new)))
 }

@@ -22,8 +22,8 @@ const MAX_INTERVALS: usize = 8;
 const MAX_SEEKS: usize = 100;
 /// A condition with more parameters or a longer text is left to the statistics: it stands in every part of a statement,
 /// and databases limit the parameters and the depth of one.
-const MAX_PARAMETERS: usize = 200;
-const MAX_TEXT: usize = 16 << 10;
+const MAX_CONDITION_PARAMETERS: usize = 200;
+const MAX_CONDITION_TEXT: usize = 16 << 10;
 
 /// A piece of SQL with its parameters.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -87,7 +87,8 @@ struct Interval {
 impl Plan {
     pub(crate) fn new(predicate: &Predicate, schema: &Schema, slots: &BoundsSlots) -> Self {
         let table = Table { schema, slots };
-        let fits = |sql: &SqlFragment| sql.params.len() <= MAX_PARAMETERS && sql.text.len() <= MAX_TEXT;
+        let fits =
+            |sql: &SqlFragment| sql.params.len() <= MAX_CONDITION_PARAMETERS && sql.text.len() <= MAX_CONDITION_TEXT;
         let condition = table.condition(predicate, true).filter(fits);
         // Of doubles only the least is known: they lead nowhere.
         let able = slots.0.iter().enumerate().take(INDEXED).filter(|(_, s)| s.kind != Kind::Double);

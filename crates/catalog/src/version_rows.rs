@@ -15,6 +15,10 @@ use crate::database::{DatabaseTransaction, KEYS, Row, Value, WriteStatement, pla
 use crate::mirror;
 use crate::sql_catalog::SqlCatalog;
 
+/// Versions that are stored together, in one transaction, have at most so many file actions, and are at most so many.
+pub(crate) const BATCH_FILES: usize = 50_000;
+pub(crate) const BATCH_VERSIONS: usize = 2_000;
+
 /// Which of the files are live. Each key is looked up by itself: DuckDB would compare every row with a whole list of keys.
 /// The table is in a row as well, since a server that has not counted the rows of a table expects none if it is told
 /// which table it is, and goes through all of them.

@@ -8,30 +8,28 @@ use deltalakedb_log::commit::{self, Group, NewTable};
 use deltalakedb_log::references::folders;
 use deltalakedb_log::snapshot::CommitActions;
 use deltalakedb_log::{
-    CommitId, FileKey, Location, LoggedCommit, PlaceKey, Result, SetHash, TableId, TableName, TableOwner, TxnLogError,
-    Version, check_owner,
+    CommitId, FileKey, LoggedCommit, PlaceKey, Result, TableId, TableName, TxnLogError, Version, check_owner,
 };
 use futures::{Stream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
+use super::stored_table::StoredTable;
 use super::version::LoadedVersion;
 use crate::audit::audit;
-use crate::bounds::{BoundsSlots, TableSlots};
+use crate::bounds::TableSlots;
 use crate::codec::{self, int};
 use crate::database::{CommitFailure, DatabaseTransaction, KEYS, Value, WriteStatement, placeholders};
 use crate::references::NamedFolders;
 use crate::sql_catalog::{SqlCatalog, Writing};
-use crate::table_lookup::{find_any, owner};
+use crate::table_lookup::find_any;
 use crate::uniqueness::{check_free, check_name_free};
 use crate::version_rows::{
-    VERSION_COLUMNS, changes_but_files, commit_id, end_files, live_keys, register, version_values,
+    BATCH_FILES, BATCH_VERSIONS, VERSION_COLUMNS, changes_but_files, commit_id, end_files, live_keys, register,
+    version_values,
 };
 use crate::{mirror, namespaces};
 
-/// A batch is full at so many file actions, or at so many versions.
-const BATCH_FILES: usize = 50_000;
-const BATCH_VERSIONS: usize = 2_000;
 /// A batch is also full at so many bytes of commits, and no more than that are parsed ahead; one that is larger goes by
 /// itself. What becomes of them in memory is several times as large.
 pub(super) const BYTES: usize = 4 << 20;
@@ -139,12 +137,12 @@ pub(super) async fn store(
     finish: Option<Finish>,
 ) -> Result<TableId> {
     let (session_ref, now_ms) = (writing.session.as_mut(), writing.now_ms);
-    let stored = Stored::find(session_ref, table, new).await?;
+    let stored = StoredTable::find(session_ref, table, new).await?;
     if stored.is_none() && batch.versions.is_empty() {
         return Ok(table);
     }
     let mut writes = Vec::new();
-    let Stored { table, name, owner, is_loading, mut head, mut newest_ms, set_hash: mut hash, slots } = match stored {
+    let stored = match stored {
         Some(stored) => stored,
         None => {
             if let Some(there) = find_any(session_ref, table).await? {
@@ -152,9 +150,11 @@ pub(super) async fn store(
             }
             check_free(session_ref, new, None).await?;
             writes.extend(register(table, new, "loading", now_ms));
-            Stored::nothing_yet(table, new)
+            StoredTable::nothing_yet(table, new)
         }
     };
+    let StoredTable { id: table, name, owner, is_loading, mut head, mut newest_ms, set_hash: mut hash, slots, .. } =
+        stored;
     check_owner(&name, owner.as_ref(), new.owner.as_ref())?;
     let named = NamedFolders { sources: locked.to_vec(), ..batch.named(table, new) };
     writes.extend(named.record(session_ref, &new.name).await?);
@@ -339,61 +339,6 @@ async fn check_complete(session: &mut dyn DatabaseTransaction, table: TableId, n
         }
     }
     Ok(())
-}
-
-/// A table that is there already: half loaded, or live and about to get more history.
-struct Stored {
-    table: TableId,
-    name: TableName,
-    owner: Option<TableOwner>,
-    is_loading: bool,
-    head: Option<Version>,
-    /// The time of the head, in milliseconds since 1970.
-    newest_ms: Option<i64>,
-    set_hash: SetHash,
-    slots: BoundsSlots,
-}
-
-impl Stored {
-    async fn find(session: &mut dyn DatabaseTransaction, table: TableId, new: &NewTable) -> Result<Option<Self>> {
-        let sql = format!(
-            "SELECT t.location, t.table_id, t.namespace, t.name, t.owner, t.state, t.current_version, t.current_ts, \
-             v.set_hash, {} FROM dl_tables t \
-             LEFT JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
-             WHERE t.location_key = ? AND (t.state = 'loading' OR t.table_id = ?)",
-            BoundsSlots::subquery("t")
-        );
-        let params = vec![new.location.key().as_str().into(), table.0.into()];
-        let Some(mut row) = session.query(&sql, params).await?.pop() else { return Ok(None) };
-        if !Location::stored(&row.text()?)?.is_place_of(&new.location) {
-            return Ok(None);
-        }
-        let (table, name) = (TableId(row.uuid()?), TableName { namespace: row.text()?, name: row.text()? });
-        let owner = owner(&mut row)?;
-        let is_loading = row.text()? == "loading";
-        let (head, newest_ms, hash) = (row.opt_version()?, row.opt_int()?, row.opt_blob()?);
-        let set_hash = match hash {
-            Some(hash) => SetHash::from_bytes(&hash)
-                .ok_or_else(|| TxnLogError::corrupt(format!("the set hash of {} is not 32 bytes", new.name)))?,
-            None => SetHash::default(),
-        };
-        let slots = BoundsSlots::read(row.opt_text()?.as_deref())?;
-        Ok(Some(Self { table, name, owner, is_loading, head, newest_ms, set_hash, slots }))
-    }
-
-    fn nothing_yet(table: TableId, new: &NewTable) -> Self {
-        let (set_hash, slots) = (SetHash::default(), BoundsSlots::default());
-        Self {
-            table,
-            name: new.name.clone(),
-            owner: new.owner.clone(),
-            is_loading: true,
-            head: None,
-            newest_ms: None,
-            set_hash,
-            slots,
-        }
-    }
 }
 
 /// The files of a batch: those that are live after each version, and the rows to write at its end.

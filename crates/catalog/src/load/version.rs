@@ -7,15 +7,12 @@ use deltalakedb_log::action::Metadata;
 use deltalakedb_log::commit::{self, Group, NewTable};
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{CommitActions, CommitSummary};
-use deltalakedb_log::{
-    Commit, CommitId, CommitTime, ErrorKind, FutureTimes, Location, LoggedCommit, Result, TableId, TxnLogError,
-};
+use deltalakedb_log::{Commit, CommitId, CommitTime, ErrorKind, FutureTimes, LoggedCommit, Result, TxnLogError};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::stored_files::StoredFiles;
+use super::stored_table::StoredTable;
 use crate::bounds::{BoundsSlots, TableSlots};
-use crate::codec::{self, METADATA_COLUMNS, qualified};
-use crate::database::Database;
 use crate::sql_catalog::SqlCatalog;
 use crate::version_rows::StoredBody;
 
@@ -29,25 +26,16 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// That of a table as it is stored, and its id: an unfinished load keeps the one it has.
-    pub(super) async fn stored(db: &dyn Database, table: TableId, new: &NewTable) -> Result<(TableId, Self)> {
-        let sql = format!(
-            "SELECT t.location, t.table_id, {}, {} FROM dl_tables t \
-             JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version \
-             WHERE t.location_key = ? AND (t.state = 'loading' OR t.table_id = ?)",
-            BoundsSlots::subquery("t"),
-            qualified("m", &METADATA_COLUMNS)
-        );
-        let params = vec![new.location.key().as_str().into(), table.0.into()];
-        let Some(mut row) = db.query(&sql, params).await?.pop() else { return Ok((table, Self::default())) };
-        if !Location::stored(&row.text()?)?.is_place_of(&new.location) {
-            return Ok((table, Self::default()));
-        }
-        let (table, slots) = (TableId(row.uuid()?), BoundsSlots::read(row.opt_text()?.as_deref())?);
-        let metadata = codec::read_metadata(&mut row)?;
+    /// That of a table as it is stored.
+    pub(super) fn of(stored: StoredTable) -> Result<Self> {
+        let Some(metadata) = stored.metadata else { return Ok(Self::default()) };
         let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
+        Ok(Self::new(metadata.into(), schema, stored.slots))
+    }
+
+    fn new(metadata: Arc<Metadata>, schema: Schema, slots: BoundsSlots) -> Self {
         let owned = slots.owned(schema.into());
-        Ok((table, Self { metadata: Some(metadata.into()), slots: slots.into(), owned: owned.into() }))
+        Self { metadata: Some(metadata), slots: slots.into(), owned: owned.into() }
     }
 
     pub(super) fn after(&self, changes: &CommitActions) -> Result<Self> {
@@ -59,8 +47,7 @@ impl Layout {
         let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
         let mut slots = BoundsSlots::clone(&self.slots);
         slots.assign(&schema, &metadata, &changes.domains);
-        let owned = slots.owned(schema.into());
-        Ok(Self { metadata: Some(metadata), slots: slots.into(), owned: owned.into() })
+        Ok(Self::new(metadata, schema, slots))
     }
 }
 
