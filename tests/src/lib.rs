@@ -19,7 +19,7 @@ use bytes::Bytes;
 pub use databases::{Database, databases, in_server};
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::action::{Add, DomainMetadata, Metadata, Protocol, Txn};
-use deltalakedb_log::{At, Catalog, Location, SystemClock, TableEntry, TxnLogError, Version, canonical_path};
+use deltalakedb_log::{At, Catalog, Location, SystemClock, TableEntry, TxnLogError, Version, canonical_path, features};
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{DeltaTable, Scan, plain};
 use futures::TryStreamExt;
@@ -218,11 +218,7 @@ fn state(
         let again = facts.insert(what.clone(), value);
         assert_eq!(again, None, "{what} is there twice");
     };
-    let mut features = protocol.clone();
-    for list in [&mut features.reader_features, &mut features.writer_features].into_iter().flatten() {
-        list.sort();
-    }
-    say("protocol".into(), parsed(&features.to_json()));
+    say("protocol".into(), parsed(&features::sorted(protocol).to_json()));
     say("metadata".into(), parsed(&metadata.to_json()));
     for txn in txns.values() {
         say(format!("txn {}", txn.app_id), parsed(&txn.to_json()));

@@ -181,16 +181,12 @@ pub(crate) const ADD_COLUMNS: [&str; 12] = [
     "extra",
 ];
 
-/// The columns of a file: its keys, its action, its bounds. [`file_values`] gives the first ones of them.
-pub(crate) fn file_columns() -> Vec<&'static str> {
-    ["file_key", "path_key"].into_iter().chain(ADD_COLUMNS).chain(bounds::COLUMNS).collect()
+/// The columns of a file: its keys, its action, and these of its bounds, which are the first of [`bounds::COLUMNS`].
+pub(crate) fn file_columns(bounds: &[&'static str]) -> Vec<&'static str> {
+    [&["file_key", "path_key"], &ADD_COLUMNS[..], bounds].concat()
 }
 
-/// Those that [`file_values`] gives.
-pub(crate) fn written_file_columns(slots: &TableSlots) -> impl Iterator<Item = &'static str> {
-    ["file_key", "path_key"].into_iter().chain(ADD_COLUMNS).chain(slots.columns().iter().copied())
-}
-
+/// The values of the [columns](file_columns) of a file with the bounds that these slots have.
 pub(crate) fn file_values(key: &FileKey, add: &Add, slots: &TableSlots) -> Result<Vec<Value>> {
     let mut values = Vec::with_capacity(2 + ADD_COLUMNS.len() + slots.columns().len());
     values.extend([key.0.as_slice().into(), PathKey::new(&add.path).0.as_slice().into()]);

@@ -100,7 +100,7 @@ fn added_files(
     adds: Vec<(FileKey, Arc<Add>)>,
     owned: TableSlots,
 ) -> Option<WriteStatement> {
-    let columns: Vec<_> = ["table_id", "version"].into_iter().chain(codec::written_file_columns(&owned)).collect();
+    let columns = [&["table_id", "version"], &codec::file_columns(owned.columns())[..]].concat();
     let row =
         move |(key, add): (FileKey, Arc<Add>)| Ok(behind(table, version, codec::file_values(&key, &add, &owned)?));
     (!adds.is_empty()).then(|| WriteStatement::insert_lazy("dl_add_files", &columns, adds.into_iter().map(row)))

@@ -77,6 +77,15 @@ pub fn has_writer_feature(protocol: &Protocol, feature: &str) -> bool {
     }
 }
 
+/// The same protocol with its features in one order, since their order means nothing.
+pub fn sorted(protocol: &Protocol) -> Protocol {
+    let mut sorted = protocol.clone();
+    for features in [&mut sorted.reader_features, &mut sorted.writer_features].into_iter().flatten() {
+        features.sort_unstable();
+    }
+    sorted
+}
+
 /// An error that names the first reader feature (or version) this library does not know.
 pub fn check_readable(protocol: &Protocol, table: &str) -> Result<()> {
     check_reader(protocol, table, |feature| READABLE.contains(&feature))

@@ -22,7 +22,7 @@ use deltalakedb_log::retention::{before, tombstone_retention};
 use deltalakedb_log::time::parse_interval;
 use deltalakedb_log::{
     Artifact, At, CheckpointState, ErrorKind, FileDetails, Object, Result, Snapshot, StoredCheckpoint, TableEntry,
-    TableId, TableName, TxnLogError, TxnLogReader, TxnLogReaderExt, Version,
+    TableId, TableName, TxnLogError, TxnLogReader, TxnLogReaderExt, Version, features,
 };
 use futures::{StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
@@ -35,7 +35,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 use self::rows::Rows;
-use crate::checksum::{configurations, expires, features, txn_versions};
+use crate::checksum::{configurations, expires, txn_versions};
 use crate::mirror::Mirror;
 use crate::put::{read, read_with_version};
 
@@ -311,7 +311,7 @@ async fn other_files(reader: &dyn TxnLogReader, ours: &Snapshot, theirs: &Checkp
 /// The same of what is not files.
 fn other_state(ours: &Snapshot, theirs: &CheckpointState) -> Option<String> {
     let head = &ours.head;
-    if theirs.protocol.clone().map(features) != Some(features(head.protocol.clone())) {
+    if theirs.protocol.as_ref().map(features::sorted) != Some(features::sorted(&head.protocol)) {
         return Some("has another protocol than the catalog".into());
     }
     if theirs.metadata.as_ref().map(rows::whole) != Some(rows::whole(&head.metadata)) {

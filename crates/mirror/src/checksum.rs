@@ -12,7 +12,7 @@ use bytes::Bytes;
 use deltalakedb_log::action::{Action, CommitInfo, DomainMetadata, Metadata, Protocol, Txn};
 use deltalakedb_log::commit::COMMIT_INFO_KEY;
 use deltalakedb_log::{
-    At, Commit, ErrorKind, Object, Result, SizeDelta, Snapshot, TxnLogReader, TxnLogReaderExt, Version,
+    At, Commit, ErrorKind, Object, Result, SizeDelta, Snapshot, TxnLogReader, TxnLogReaderExt, Version, features,
 };
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -120,7 +120,7 @@ impl VersionChecksum {
             return wrong("metadata");
         }
         let protocol = file.raw("protocol").and_then(|raw| Protocol::from_json(raw.get()).ok());
-        if protocol.map(features) != Some(features(head.protocol.clone())) {
+        if protocol.as_ref().map(features::sorted) != Some(features::sorted(&head.protocol)) {
             return wrong("protocol");
         }
         if let Some(theirs) = listed("setTransactions").filter(|_| !expires(&head.metadata)) {
@@ -143,14 +143,6 @@ impl VersionChecksum {
         let snapshot = reader.snapshot(At::Version(version)).await?;
         Ok(Self { snapshot, sums: counted(reader, version).await? })
     }
-}
-
-/// A protocol with its features in one order.
-pub(crate) fn features(mut protocol: Protocol) -> Protocol {
-    for list in [&mut protocol.reader_features, &mut protocol.writer_features].into_iter().flatten() {
-        list.sort();
-    }
-    protocol
 }
 
 /// Whether txns leave the table by getting old.

@@ -399,7 +399,7 @@ impl Files {
             self.ended.iter().flat_map(|(version, keys)| end_files(table, *version, keys)).collect();
         // Slots that are given on the way are unknown before.
         let widest = self.rows.iter().max_by_key(|file| file.slots.columns().len());
-        let of_file = widest.map_or(Vec::new(), |file| codec::written_file_columns(&file.slots).collect());
+        let of_file = widest.map_or(Vec::new(), |file| codec::file_columns(file.slots.columns()));
         let (width, life) = (of_file.len(), ["table_id", "version", "removed_version"]);
         let columns = Vec::from_iter(life.into_iter().chain(of_file));
         let row = move |FileRow { key, add, added, removed, slots }: FileRow| {

@@ -6,6 +6,7 @@ use deltalakedb_log::{PlaceKey, Result, SetHash, TableId, Version};
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 
+use crate::bounds;
 use crate::codec::{self, int};
 use crate::copy::CHUNK_BYTES;
 use crate::database::{DatabaseTransaction, Row, Value, WriteStatement};
@@ -32,7 +33,8 @@ impl StoredFiles {
         version: Version,
     ) -> Result<()> {
         let life = [table.0.into(), int(version), Value::Null];
-        let columns = [&["table_id", "version", "removed_version"][..], &codec::file_columns()].concat();
+        let columns =
+            [&["table_id", "version", "removed_version"][..], &codec::file_columns(&bounds::COLUMNS)].concat();
         write(session, "dl_add_files", &columns, &life, self.live).await?;
         let columns = [&["table_id", "version"][..], &remove_file_columns()].concat();
         write(session, "dl_remove_files", &columns, &life[..2], self.removed).await

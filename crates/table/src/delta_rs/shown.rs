@@ -141,15 +141,8 @@ pub(super) fn restore_from(actions: &mut Vec<Action>, table: &Head, source: &Met
             _ => {}
         }
     }
-    let sorted = |protocol: &Protocol| {
-        let mut protocol = protocol.clone();
-        for features in [&mut protocol.reader_features, &mut protocol.writer_features].into_iter().flatten() {
-            features.sort_unstable();
-        }
-        protocol
-    };
-    let old = sorted(&table.protocol);
-    actions.retain(|action| !matches!(action, Action::Protocol(new) if sorted(new) == old));
+    let old = features::sorted(&table.protocol);
+    actions.retain(|action| !matches!(action, Action::Protocol(new) if features::sorted(new) == old));
 }
 
 fn restore_protocol(new: &mut Protocol, old: &Protocol) {
