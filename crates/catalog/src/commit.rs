@@ -15,7 +15,7 @@ use crate::database::CommitFailure;
 use crate::find;
 use crate::locked::head::committed;
 use crate::locked::{Decision, LockedTables};
-use crate::queue::{QueuedTransaction, Scope};
+use crate::queue::{QueuedTransaction, RequestPaths, Scope};
 use crate::references::NamedFolders;
 use crate::sql_catalog::{SqlCatalog, Writing};
 use crate::table_lookup::no_table;
@@ -32,7 +32,7 @@ pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: Vec<CommitRequest
     commit::check_group(&requests)?;
     check_paths(catalog, &requests).await?;
     let transaction = QueuedTransaction::new(requests, catalog.last_identity().epoch);
-    let Some(scope) = scope(catalog, &transaction.requests) else {
+    let Some(scope) = scope(catalog, &transaction) else {
         return commit_alone(catalog, &Arc::new(transaction)).await;
     };
     let of_queue = catalog.clone();
@@ -45,13 +45,13 @@ pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: Vec<CommitRequest
 
 /// With which other commits of this process these may become one transaction. Not with any, where the session is asked
 /// about more than the tables they change.
-fn scope(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Option<Scope> {
-    let is_plain = |request: &CommitRequest| {
+fn scope(catalog: &SqlCatalog, transaction: &QueuedTransaction) -> Option<Scope> {
+    let is_plain = |(request, paths): (&CommitRequest, &RequestPaths)| {
         let is_change = !matches!(request.base, Base::Create(_)) && matches!(request.content, Content::Actions(_));
-        is_change && NamedFolders::of(request).folders.is_empty()
+        is_change && paths.folders.is_empty()
     };
-    match requests {
-        requests if !requests.iter().all(is_plain) => None,
+    match transaction.requests.as_slice() {
+        _ if !transaction.requests_with_paths().all(is_plain) => None,
         _ if !catalog.db.locks_heads() => Some(Scope::Catalog),
         [request] => Some(Scope::Table(request.table)),
         _ => None,
@@ -137,7 +137,8 @@ fn pause(retry: u32, clock: &dyn Clock) -> Duration {
 
 async fn attempt(catalog: &SqlCatalog, batch: &[Arc<QueuedTransaction>]) -> Result<Vec<Result<Outcome>>> {
     let requests: Vec<_> = batch.iter().flat_map(|transaction| &transaction.requests).collect();
-    let mut named: Vec<_> = requests.iter().map(|request| NamedFolders::of(request)).collect();
+    let with_paths = batch.iter().flat_map(|transaction| transaction.requests_with_paths());
+    let mut named: Vec<_> = with_paths.map(|(request, paths)| NamedFolders::of(request, &paths.folders)).collect();
     let mut locked = [tables(&requests), NamedFolders::sources(&mut named, catalog.db.as_ref()).await?].concat();
     locked.sort_unstable();
     locked.dedup();

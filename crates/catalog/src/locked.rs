@@ -87,7 +87,10 @@ impl<'a> LockedTables<'a> {
         for (table, head) in &mut heads {
             head.current.leap = leap(session.as_mut(), *table, head.current.timestamp, now_ms).await?;
         }
-        for (table, key, add) in live_files(session.as_mut(), &requests).await? {
+        let with_paths = batch.iter().flat_map(|transaction| transaction.requests_with_paths());
+        let stored = with_paths.filter(|(request, _)| !matches!(request.base, Base::Create(_)));
+        let touched = stored.flat_map(|(request, paths)| paths.touched.iter().map(|path| (request.table, *path)));
+        for (table, key, add) in live_files(session.as_mut(), touched.collect()).await? {
             if let Some(head) = heads.get_mut(&table) {
                 head.live.entry(PathKey::new(&add.path)).or_default().push((key, add));
             }
@@ -129,8 +132,8 @@ impl<'a> LockedTables<'a> {
         if let Some(outcome) = commit::already_committed(requests, known).map_err(Failure::Own)? {
             return Ok(outcome);
         }
-        for request in requests {
-            self.look_up(request).await?;
+        for (request, paths) in transaction.requests_with_paths() {
+            self.look_up(request, &paths.touched).await?;
         }
         let heads = requests.iter().map(|request| self.heads.get(&request.table));
         let heads: Vec<_> = heads.collect::<Option<_>>().ok_or_else(not_locked)?;
@@ -181,7 +184,7 @@ impl<'a> LockedTables<'a> {
 
     /// Brings a table's `current` to what the decision on a request needs beyond the head: the touched files, and the
     /// first commit since its base that it conflicts with.
-    async fn look_up(&mut self, request: &CommitRequest) -> Result<(), Failure> {
+    async fn look_up(&mut self, request: &CommitRequest, touched: &[PathKey]) -> Result<(), Failure> {
         if let Base::Create(new) = &request.base {
             let own = self.heads.get(&request.table).map(|head| head.current.name.clone());
             check_free(self.session.as_mut(), new, own).await?;
@@ -197,7 +200,6 @@ impl<'a> LockedTables<'a> {
             });
         };
         commit::check_mirror(&head.current.name, &head.mirror).map_err(Failure::Own)?;
-        let touched = request.touched();
         let live = touched.iter().filter_map(|path| head.live.get(path)).flatten();
         head.current.live = live.cloned().collect();
         head.current.conflict = None;

@@ -5,13 +5,14 @@
 //! is delayed, and the more wait, the fewer transactions the database sees. The task is not that of a caller: a caller that
 //! is dropped, or not polled, does not end or delay the commits of others.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use deltalakedb_log::commit::{CommitRequest, Outcome};
-use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
+use deltalakedb_log::references::folders;
+use deltalakedb_log::{Action, ErrorKind, PathKey, PlaceKey, Result, TableId, TxnLogError};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -26,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub(crate) struct QueuedTransaction {
     pub(crate) requests: Vec<CommitRequest>,
+    /// Those of each request.
+    paths: Vec<RequestPaths>,
     /// The epoch of the catalog that the caller knew.
     pub(crate) epoch: Uuid,
     has_started: AtomicBool,
@@ -33,11 +36,33 @@ pub(crate) struct QueuedTransaction {
 
 impl QueuedTransaction {
     pub(crate) fn new(requests: Vec<CommitRequest>, epoch: Uuid) -> Self {
-        Self { requests, epoch, has_started: AtomicBool::new(false) }
+        let paths = requests.iter().map(RequestPaths::of).collect();
+        Self { requests, paths, epoch, has_started: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn requests_with_paths(&self) -> impl Iterator<Item = (&CommitRequest, &RequestPaths)> {
+        self.requests.iter().zip(&self.paths)
     }
 
     fn actions(&self) -> usize {
         self.requests.iter().map(|request| request.actions().len()).sum()
+    }
+}
+
+/// What the paths in a request mean. It is computed once, before the request waits: no lock is held meanwhile, and a
+/// second attempt does not repeat it.
+#[derive(Debug)]
+pub(crate) struct RequestPaths {
+    /// The files that it touches.
+    pub(crate) touched: Vec<PathKey>,
+    /// The folders of the files that it names by absolute paths.
+    pub(crate) folders: BTreeSet<PlaceKey>,
+}
+
+impl RequestPaths {
+    fn of(request: &CommitRequest) -> Self {
+        let adds = request.actions().iter().filter_map(Action::as_add);
+        Self { touched: request.touched(), folders: folders(adds) }
     }
 }
 

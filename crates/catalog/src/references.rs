@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use async_trait::async_trait;
 use deltalakedb_log::commit::{Base, CommitRequest};
-use deltalakedb_log::references::{check_source, folders};
+use deltalakedb_log::references::check_source;
 use deltalakedb_log::{
-    Action, Catalog, ErrorKind, InactiveTable, Location, PlaceKey, Result, TableId, TableName, TableReferences,
-    TableState, TxnLogError, Version,
+    Catalog, ErrorKind, InactiveTable, Location, PlaceKey, Result, TableId, TableName, TableReferences, TableState,
+    TxnLogError, Version,
 };
 
 use crate::database::{CommitFailure, Database, DatabaseTransaction, KEYS, Value, WriteStatement, placeholders};
@@ -97,13 +97,12 @@ async fn named_folders(session: &mut dyn DatabaseTransaction, table: TableId) ->
 }
 
 impl NamedFolders {
-    pub(crate) fn of(request: &CommitRequest) -> Self {
+    pub(crate) fn of(request: &CommitRequest, folders: &BTreeSet<PlaceKey>) -> Self {
         let location = match &request.base {
             Base::Create(new) => Some(new.location.clone()),
             _ => None,
         };
-        let folders = folders(request.actions().iter().filter_map(Action::as_add));
-        Self { table: request.table, location, folders, sources: Vec::new() }
+        Self { table: request.table, location, folders: folders.clone(), sources: Vec::new() }
     }
 
     /// The tables in whose folders files are named for the first time. While they are locked, none of them is dropped

@@ -3,9 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use deltalakedb_log::action::Add;
-use deltalakedb_log::commit::{
-    Base, CommitRequest, Committed, ConflictChecker, Current, NewTable, Prepared, WinningCommit,
-};
+use deltalakedb_log::commit::{CommitRequest, Committed, ConflictChecker, Current, NewTable, Prepared, WinningCommit};
 use deltalakedb_log::stamp::{self, TimeLeap};
 use deltalakedb_log::{
     Commit, CommitId, FileKey, MirrorState, PathKey, Result, SetHash, TableId, TableName, TableState, TxnLogError,
@@ -258,14 +256,12 @@ pub(super) async fn leap(
     row.map(|mut row| Ok(TimeLeap { version: row.version()?, timestamp: row.int()?, now_ms })).transpose()
 }
 
-/// The live files at the paths that the requests touch.
+/// The live files at these paths of tables.
 pub(super) async fn live_files(
     session: &mut dyn DatabaseTransaction,
-    requests: &[&CommitRequest],
+    paths: HashSet<(TableId, PathKey)>,
 ) -> Result<Vec<(TableId, FileKey, Add)>> {
-    let stored = requests.iter().filter(|request| !matches!(request.base, Base::Create(_)));
-    let paths = stored.flat_map(|request| request.touched().into_iter().map(|path| (request.table, path)));
-    let (paths, mut live) = (Vec::from_iter(paths.collect::<HashSet<_>>()), Vec::new());
+    let (paths, mut live) = (Vec::from_iter(paths), Vec::new());
     for paths in paths.chunks(KEYS) {
         let sql = format!(
             "WITH own (table_id, path_key) AS (VALUES {}) SELECT a.table_id, a.file_key, {} FROM own \
