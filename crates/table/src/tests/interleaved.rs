@@ -44,13 +44,6 @@ struct Stop {
 }
 
 impl Stopping {
-    /// The stores; what is sent when the call is reached; and what lets it go.
-    fn at(call: Call) -> (Arc<dyn Stores>, oneshot::Receiver<()>, oneshot::Sender<()>) {
-        let ((reached, is_reached), (let_go, go)) = (oneshot::channel(), oneshot::channel());
-        let stop = Arc::new(Mutex::new(Some(Stop { reached, go })));
-        (Arc::new(Self { call, stop }), is_reached, let_go)
-    }
-
     async fn pass(&self, call: Call) {
         let stop = if call == self.call { self.stop.lock().unwrap().take() } else { None };
         if let Some(Stop { reached, go }) = stop {
@@ -128,6 +121,45 @@ impl ObjectStore for Store {
     }
 }
 
+/// A table, and the same table with stores that stop.
+struct Interleaving {
+    room: Room,
+    table: DeltaTable,
+    options: WriteOptions,
+    stopping: DeltaTable,
+    stopped: Stopped,
+}
+
+/// The other ends of a [`Stop`].
+struct Stopped {
+    reached: oneshot::Receiver<()>,
+    go: oneshot::Sender<()>,
+}
+
+impl Interleaving {
+    async fn at(call: Call) -> Self {
+        let room = Room::new();
+        let table = replaced(&room).await;
+        let ((reached, is_reached), (let_go, go)) = (oneshot::channel(), oneshot::channel());
+        let stop = Arc::new(Mutex::new(Some(Stop { reached, go })));
+        let stopping = table.clone().with_stores(Arc::new(Stopping { call, stop }));
+        let stopped = Stopped { reached: is_reached, go: let_go };
+        Self { options: room.later(60), room, table, stopping, stopped }
+    }
+}
+
+impl Stopped {
+    /// What an operation that stops gives, when this happens while it stands still.
+    async fn meanwhile<T>(self, operation: impl Future<Output = T>, happens: impl Future<Output = ()>) -> T {
+        let happens = async {
+            self.reached.await.unwrap();
+            happens.await;
+            self.go.send(()).unwrap();
+        };
+        tokio::join!(operation, happens).0
+    }
+}
+
 /// The only file of version 1 is not of version 2, which has another.
 const BEFORE: At = At::Version(1);
 const ROWS_BEFORE: &[&str] = &["|1|ab|", "|2|ab|"];
@@ -135,23 +167,17 @@ const ROWS: &[&str] = &["|2|ab|"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_restored_between_the_start_of_a_vacuum_and_its_removals() {
-    let room = Room::new();
-    let table = replaced(&room).await;
-    let options = room.later(60);
+    let Interleaving { room, table, options, stopping, stopped } = Interleaving::at(Call::Removal).await;
     let prepared = table.prepare(Operation::Restore(BEFORE.into()), &options).await.unwrap().unwrap();
-    let (stores, removing, go) = Stopping::at(Call::Removal);
-    let (stopping, everything) = (table.clone().with_stores(stores), now_and_then(0, true));
-    let meanwhile = async {
-        removing.await.unwrap();
+    let restored = async {
         assert_eq!(table.head().await.unwrap().version, 3, "it has said that it begins");
         check(&table, &Scan { at: BEFORE, ..Scan::default() }, ROWS_BEFORE).await;
         let e = table.restore(BEFORE, &options).await.unwrap_err();
         assert!(e.to_string().contains("is going on since version 3"), "{e}");
         let e = commit(room.catalog.as_ref(), vec![prepared], &options).await.unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
-        go.send(()).unwrap();
     };
-    let (gone, ()) = tokio::join!(stopping.vacuum(&everything, &options), meanwhile);
+    let gone = stopped.meanwhile(stopping.vacuum(&now_and_then(0, true), &options), restored).await;
     assert_eq!(gone.unwrap().files.len(), 1);
     check(&table, &Scan::default(), ROWS).await;
     let e = table.restore(BEFORE, &options).await.unwrap_err();
@@ -160,17 +186,10 @@ async fn nothing_is_restored_between_the_start_of_a_vacuum_and_its_removals() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_restored_while_a_vacuum_looks_is_not_removed() {
-    let room = Room::new();
-    let table = replaced(&room).await;
-    let options = room.later(60);
-    let (stores, looking, go) = Stopping::at(Call::Look);
-    let (stopping, everything) = (table.clone().with_stores(stores), now_and_then(0, true));
-    let meanwhile = async {
-        looking.await.unwrap();
-        table.restore(BEFORE, &options).await.unwrap();
-        go.send(()).unwrap();
-    };
-    let (vacuumed, ()) = tokio::join!(stopping.vacuum(&everything, &options), meanwhile);
+    let Interleaving { table, options, stopping, stopped, .. } = Interleaving::at(Call::Look).await;
+    let everything = now_and_then(0, true);
+    let restored = async { _ = table.restore(BEFORE, &options).await.unwrap() };
+    let vacuumed = stopped.meanwhile(stopping.vacuum(&everything, &options), restored).await;
     // What it has found is needed again.
     assert_eq!(vacuumed.unwrap(), Vacuumed::default());
     assert_eq!(table.head().await.unwrap().version, 5, "its start and its end come after the restore");
@@ -181,19 +200,12 @@ async fn what_is_restored_while_a_vacuum_looks_is_not_removed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_that_a_vacuum_overtakes_does_not_stand() {
-    let room = Room::new();
-    let table = replaced(&room).await;
-    let options = room.later(60);
-    let (stores, looking, go) = Stopping::at(Call::Look);
-    let stopping = table.clone().with_stores(stores);
-    let meanwhile = async {
-        // It has found the file.
-        looking.await.unwrap();
+    // It has found the file.
+    let Interleaving { table, options, stopping, stopped, .. } = Interleaving::at(Call::Look).await;
+    let vacuumed = async {
         assert_eq!(table.vacuum(&now_and_then(0, true), &options).await.unwrap().files.len(), 1);
-        go.send(()).unwrap();
     };
-    let (restored, ()) = tokio::join!(stopping.restore(BEFORE, &options), meanwhile);
-    let e = restored.unwrap_err();
+    let e = stopped.meanwhile(stopping.restore(BEFORE, &options), vacuumed).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
     check(&table, &Scan::default(), ROWS).await;
 }
@@ -215,17 +227,9 @@ async fn end_history(room: &Room, table: &DeltaTable) {
 #[tokio::test(flavor = "multi_thread")]
 async fn history_that_ends_during_a_vacuum_does_not_end_the_vacuum() {
     for call in [Call::Look, Call::Removal] {
-        let room = Room::new();
-        let table = replaced(&room).await;
-        let options = room.later(60);
-        let (stores, reached, go) = Stopping::at(call);
-        let (stopping, everything) = (table.clone().with_stores(stores), now_and_then(0, true));
-        let meanwhile = async {
-            reached.await.unwrap();
-            end_history(&room, &table).await;
-            go.send(()).unwrap();
-        };
-        let (gone, ()) = tokio::join!(stopping.vacuum(&everything, &options), meanwhile);
+        let Interleaving { room, table, options, stopping, stopped } = Interleaving::at(call).await;
+        let everything = now_and_then(0, true);
+        let gone = stopped.meanwhile(stopping.vacuum(&everything, &options), end_history(&room, &table)).await;
         assert_eq!(gone.unwrap().files.len(), 1, "{call:?}");
         let range = deltalakedb_log::HistoryRange { limit: Some(1), ..Default::default() };
         let newest = table.reader().await.unwrap().history(range).await.unwrap();
@@ -238,17 +242,9 @@ async fn history_that_ends_during_a_vacuum_does_not_end_the_vacuum() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vacuum_leaves_out_commits_whose_history_ends_while_it_lists() {
-    let room = Room::new();
-    let table = replaced(&room).await;
-    let options = room.later(60);
-    let (stores, listing, go) = Stopping::at(Call::Listing);
-    let (stopping, everything) = (table.clone().with_stores(stores), now_and_then(0, false));
-    let meanwhile = async {
-        listing.await.unwrap();
-        end_history(&room, &table).await;
-        go.send(()).unwrap();
-    };
-    let (vacuumed, ()) = tokio::join!(stopping.vacuum(&everything, &options), meanwhile);
+    let Interleaving { room, table, options, stopping, stopped } = Interleaving::at(Call::Listing).await;
+    let everything = now_and_then(0, false);
+    let vacuumed = stopped.meanwhile(stopping.vacuum(&everything, &options), end_history(&room, &table)).await;
     // A young file that no retained commit names may belong to a transaction that is about to commit it.
     assert_eq!(vacuumed.unwrap().files, ["old.parquet"]);
     check(&table, &Scan::default(), &["|2|ab|", "|3|c|", "|4|d|"]).await;
@@ -256,20 +252,13 @@ async fn a_vacuum_leaves_out_commits_whose_history_ends_while_it_lists() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vacuum_does_not_begin_on_a_table_whose_retention_changed_while_it_looked() {
-    let room = Room::new();
-    let table = replaced(&room).await;
-    let options = room.later(60);
-    let (stores, looking, go) = Stopping::at(Call::Look);
-    let (stopping, everything) = (table.clone().with_stores(stores), now_and_then(0, true));
-    let meanwhile = async {
-        looking.await.unwrap();
+    let Interleaving { room, table, options, stopping, stopped } = Interleaving::at(Call::Look).await;
+    let altered = async {
         let longer = [("delta.deletedFileRetentionDuration", "interval 30 days")];
         table.set_properties(&longer, &options).await.unwrap();
         end_history(&room, &table).await;
-        go.send(()).unwrap();
     };
-    let (vacuumed, ()) = tokio::join!(stopping.vacuum(&everything, &options), meanwhile);
-    let e = vacuumed.unwrap_err();
+    let e = stopped.meanwhile(stopping.vacuum(&now_and_then(0, true), &options), altered).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
     assert!(e.to_string().contains("run it again"), "{e}");
 }
