@@ -4,6 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
 
 use crate::action::Version;
 use crate::entry::{NewTable, TableEntry};
@@ -59,6 +60,20 @@ pub struct HistoryLoad<'a> {
     pub items: BoxStream<'a, Result<HistoryItem>>,
     /// Called after every batch with the newest version stored.
     pub progress: &'a (dyn Fn(Version) + Send + Sync),
+}
+
+impl<'a> HistoryLoad<'a> {
+    /// A load of a history of which nothing is in `_delta_log`, and whose times must not be ahead.
+    pub fn new(table: TableId, new: NewTable, items: impl Stream<Item = Result<HistoryItem>> + Send + 'a) -> Self {
+        Self {
+            table,
+            new,
+            published_version: None,
+            future_times: FutureTimes::default(),
+            items: items.boxed(),
+            progress: &|_| {},
+        }
+    }
 }
 
 impl fmt::Debug for HistoryLoad<'_> {

@@ -7,7 +7,7 @@ use deltalakedb_log::{
     AllowedPaths, BaseFiles, BaseState, CommitTime, HistoryItem, HistoryLoad, HistoryLoading, LoggedCommit, TableRef,
     TimeSource,
 };
-use futures::{StreamExt, stream};
+use futures::stream;
 
 use super::*;
 
@@ -106,12 +106,12 @@ async fn files_of_other_folders_are_taken_only_where_they_are_allowed() {
     let load = async |catalog: &SqlCatalog, n: u128, items: Vec<HistoryItem>| {
         let location = Location::parse(&format!("/nowhere/{n}")).unwrap();
         let load = HistoryLoad {
-            table: TableId(Uuid::from_u128(n)),
-            new: NewTable::new(format!("t{n}").parse().unwrap(), location),
             published_version: Some(0),
-            future_times: Default::default(),
-            items: stream::iter(items.into_iter().map(Ok)).boxed(),
-            progress: &|_| {},
+            ..HistoryLoad::new(
+                TableId(Uuid::from_u128(n)),
+                NewTable::new(format!("t{n}").parse().unwrap(), location),
+                stream::iter(items.into_iter().map(Ok)),
+            )
         };
         catalog.load_history(load).await
     };

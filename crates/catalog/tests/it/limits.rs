@@ -13,7 +13,7 @@ use deltalakedb_log::{
     LoggedCommit, Outcome, Predicate, SeededClock, TableId, TimeSource, TxnLogReaderExt, Version,
 };
 use fastrand::Rng;
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -45,16 +45,9 @@ async fn check(name: &str, metadata: Metadata, of_commit: Vec<Action>) {
             Ok(HistoryItem::Commit(LoggedCommit { version, time, body: body.clone(), origin: name.into() }))
         };
         let items: Vec<_> = (0..).zip(&bodies).map(item).collect();
-        let items = futures::stream::iter(items).boxed();
+        let items = futures::stream::iter(items);
         let new = new_table("loaded");
-        let load = HistoryLoad {
-            table: loaded,
-            new,
-            published_version: None,
-            future_times: Default::default(),
-            items,
-            progress: &|_| {},
-        };
+        let load = HistoryLoad::new(loaded, new, items);
         catalog.load_history(load).await.unwrap();
         for table in [committed, loaded] {
             let about = format!("{name}, {database:?}, table {table}");
@@ -254,16 +247,9 @@ async fn loaded_bytes_are_kept_whatever_they_are() {
             let time = CommitTime { ms: 1_700_000_000_000 + version as i64, source: TimeSource::File };
             Ok(HistoryItem::Commit(LoggedCommit { version, time, body: body.clone(), origin: "bytes".into() }))
         };
-        let items = futures::stream::iter((0..).zip(&bodies).map(item).collect::<Vec<_>>()).boxed();
+        let items = futures::stream::iter((0..).zip(&bodies).map(item).collect::<Vec<_>>());
         let table = TableId(Uuid::from_u128(1));
-        let load = HistoryLoad {
-            table,
-            new: new_table("t"),
-            published_version: None,
-            future_times: Default::default(),
-            items,
-            progress: &|_| {},
-        };
+        let load = HistoryLoad::new(table, new_table("t"), items);
         catalog.load_history(load).await.unwrap();
         let reader = catalog.reader(table);
         for (version, body) in (0..).zip(&bodies) {

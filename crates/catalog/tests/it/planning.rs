@@ -200,15 +200,8 @@ async fn load(catalog: &SqlCatalog, story: &Story) -> Arc<dyn TxnLogReader> {
             let time = CommitTime { ms: 1_700_000_000_000 + version as i64, source: TimeSource::File };
             Ok(HistoryItem::Commit(LoggedCommit { version, time, body, origin: "planning".into() }))
         };
-        let items = futures::stream::iter(versions.by_ref().map(item).collect::<Vec<_>>()).boxed();
-        let load = HistoryLoad {
-            table: id,
-            new,
-            published_version: None,
-            future_times: Default::default(),
-            items,
-            progress: &|_| {},
-        };
+        let items = futures::stream::iter(versions.by_ref().map(item).collect::<Vec<_>>());
+        let load = HistoryLoad::new(id, new, items);
         catalog.load_history(load).await.unwrap();
     }
     catalog.reader(id)

@@ -249,12 +249,8 @@ pub(super) async fn a_detached_table_comes_back_as_another(c: Arc<dyn Catalog>) 
     let late = load(&c, "t", vec![Ok(logged(3, 400, &[Action::add(file("x", 0, 9))]))]).await;
     refused(late, ErrorKind::NotFound, &["default.t was detached"]);
     let again = HistoryLoad {
-        table: table_id("again"),
-        new: new_table("t"),
         published_version: Some(2),
-        future_times: FutureTimes::Refuse,
-        items: futures::stream::iter(story().into_iter().map(Ok)).boxed(),
-        progress: &|_| {},
+        ..HistoryLoad::new(table_id("again"), new_table("t"), futures::stream::iter(story().into_iter().map(Ok)))
     };
     let again = c.load_history(again).await.unwrap();
     assert_eq!((again.id, again.current_version), (table_id("again"), 2));

@@ -161,14 +161,11 @@ async fn create_at(c: &Arc<dyn Catalog>, called: &str, at: &str) -> Result<Table
 
 async fn load_at(c: &Arc<dyn Catalog>, called: &str, at: &str) -> Result<TableEntry> {
     let first = logged(0, 100, &[Action::Protocol(protocol()), Action::Metadata(metadata("{}"))]);
-    let load = HistoryLoad {
-        table: table_id(called),
-        new: NewTable::new(name(called), Location::parse(at).unwrap()),
-        published_version: None,
-        future_times: FutureTimes::Refuse,
-        items: futures::stream::iter([Ok(first)]).boxed(),
-        progress: &|_| {},
-    };
+    let load = HistoryLoad::new(
+        table_id(called),
+        NewTable::new(name(called), Location::parse(at).unwrap()),
+        futures::stream::iter([Ok(first)]),
+    );
     c.load_history(load).await
 }
 

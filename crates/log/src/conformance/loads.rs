@@ -32,12 +32,8 @@ pub(super) async fn load(
     items: Vec<Result<HistoryItem>>,
 ) -> Result<crate::TableEntry> {
     let load = HistoryLoad {
-        table: table_id(name),
-        new: new_table(name),
         published_version: Some(2),
-        future_times: FutureTimes::Refuse,
-        items: futures::stream::iter(items).boxed(),
-        progress: &|_| {},
+        ..HistoryLoad::new(table_id(name), new_table(name), futures::stream::iter(items))
     };
     c.load_history(load).await
 }
@@ -70,14 +66,7 @@ pub(super) async fn loaded_history_is_as_if_committed(c: Arc<dyn Catalog>) {
     assert_eq!(c.reader(t.id).snapshot(At::Timestamp(250)).await.unwrap().version(), 1);
     t.append("c").await;
     assert_eq!(t.paths(3).await, ["b", "c"]);
-    let other = HistoryLoad {
-        table: table_id("other"),
-        new: new_table("t"),
-        published_version: None,
-        future_times: FutureTimes::Refuse,
-        items: futures::stream::iter(story().into_iter().map(Ok)).boxed(),
-        progress: &|_| {},
-    };
+    let other = HistoryLoad::new(table_id("other"), new_table("t"), futures::stream::iter(story().into_iter().map(Ok)));
     refused(c.load_history(other).await, ErrorKind::AlreadyExists, &["default.t"]);
 }
 
@@ -195,14 +184,7 @@ async fn as_logged(t: &Table) -> Vec<HistoryItem> {
 }
 
 fn of(table: TableId, name: &str, items: Vec<HistoryItem>) -> HistoryLoad<'static> {
-    HistoryLoad {
-        table,
-        new: new_table(name),
-        published_version: None,
-        future_times: FutureTimes::Refuse,
-        items: futures::stream::iter(items.into_iter().map(Ok)).boxed(),
-        progress: &|_| {},
-    }
+    HistoryLoad::new(table, new_table(name), futures::stream::iter(items.into_iter().map(Ok)))
 }
 
 /// The answer to a commit was lost, and so was the commit, with all that came after a backup: it comes back from the log.

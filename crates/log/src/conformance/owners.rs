@@ -79,14 +79,7 @@ pub(super) async fn history_is_loaded_in_the_owners_name_alone(c: Arc<dyn Catalo
 }
 
 fn load_of(name: &str, owner: Option<TableOwner>, items: Vec<Result<HistoryItem>>) -> HistoryLoad<'static> {
-    HistoryLoad {
-        table: table_id(name),
-        new: NewTable { owner, ..new_table(name) },
-        published_version: None,
-        future_times: FutureTimes::Refuse,
-        items: futures::stream::iter(items).boxed(),
-        progress: &|_| {},
-    }
+    HistoryLoad::new(table_id(name), NewTable { owner, ..new_table(name) }, futures::stream::iter(items))
 }
 
 pub(super) async fn its_life_and_history_are_the_owners(c: Arc<dyn Catalog>) {

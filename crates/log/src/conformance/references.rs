@@ -157,19 +157,11 @@ pub(super) async fn a_place_is_known_however_it_is_spelled(c: Arc<dyn Catalog>) 
     assert_eq!(then.map(|entry| entry.id), Some(azure.id));
     let taken = ["is in the catalog already, as default.azure"];
     refused(create_at(&c, "twice", "az://lake/source").await.map(|t| t.id), ErrorKind::AlreadyExists, &taken);
-    let load = HistoryLoad {
-        table: table_id("twice"),
-        new: NewTable::new("twice".parse().unwrap(), place("az://lake/source")),
-        published_version: None,
-        future_times: FutureTimes::Refuse,
-        items: futures::stream::iter([Ok(logged(
-            0,
-            100,
-            &[Action::Protocol(protocol()), Action::Metadata(metadata("{}"))],
-        ))])
-        .boxed(),
-        progress: &|_| {},
-    };
+    let load = HistoryLoad::new(
+        table_id("twice"),
+        NewTable::new("twice".parse().unwrap(), place("az://lake/source")),
+        futures::stream::iter([Ok(logged(0, 100, &[Action::Protocol(protocol()), Action::Metadata(metadata("{}"))]))]),
+    );
     refused(c.load_history(load).await, ErrorKind::AlreadyExists, &taken);
     drop_as(&azure, DropMode::Retain { ms: 1_000_000_000 }).await.unwrap();
     create_at(&c, "twice", "az://lake/source").await.unwrap();

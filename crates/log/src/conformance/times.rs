@@ -14,12 +14,8 @@ async fn imported(c: &Arc<dyn Catalog>, name: &str, times: &[i64], future_times:
     };
     let items = times.iter().enumerate().map(|(n, ms)| Ok(logged(n as Version, *ms, &lines(n))));
     let load = HistoryLoad {
-        table: table_id(name),
-        new: new_table(name),
-        published_version: None,
         future_times,
-        items: futures::stream::iter(items.collect::<Vec<_>>()).boxed(),
-        progress: &|_| {},
+        ..HistoryLoad::new(table_id(name), new_table(name), futures::stream::iter(items.collect::<Vec<_>>()))
     };
     Ok(Table { catalog: c.clone(), id: c.load_history(load).await?.id })
 }
@@ -36,12 +32,12 @@ pub(super) async fn those_ahead_of_the_clock_are_imported_only_when_accepted(c: 
     let t = imported(&c, "ahead", &[now + YEAR], FutureTimes::Refuse).await.map(|t| t.id);
     refused(t, ErrorKind::Invalid, &["version 0 of default.ahead"]);
     let load = HistoryLoad {
-        table: table_id("ahead"),
-        new: new_table("ahead"),
-        published_version: None,
         future_times: FutureTimes::Accept,
-        items: futures::stream::iter([Ok(logged(1, now + YEAR, &[Action::add(file("a", 0, 9))]))]).boxed(),
-        progress: &|_| {},
+        ..HistoryLoad::new(
+            table_id("ahead"),
+            new_table("ahead"),
+            futures::stream::iter([Ok(logged(1, now + YEAR, &[Action::add(file("a", 0, 9))]))]),
+        )
     };
     let entry = c.load_history(load).await.unwrap();
     // A log whose files were copied at once: each is a millisecond after the one before it.

@@ -204,12 +204,12 @@ pub(super) async fn its_time_is_the_claimed_one_elsewhere(c: Arc<dyn Catalog>) {
     // A table that is ahead of the clock goes on a millisecond at a time.
     let begin = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
     let future = HistoryLoad {
-        table: table_id("future"),
-        new: new_table("future"),
-        published_version: None,
         future_times: FutureTimes::Accept,
-        items: futures::stream::iter([Ok(logged(0, ahead, &begin))]).boxed(),
-        progress: &|_| {},
+        ..HistoryLoad::new(
+            table_id("future"),
+            new_table("future"),
+            futures::stream::iter([Ok(logged(0, ahead, &begin))]),
+        )
     };
     c.load_history(future).await.unwrap();
     let future = Verbatim { table: Table { catalog: c.clone(), id: table_id("future") } };
