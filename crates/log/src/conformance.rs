@@ -122,8 +122,8 @@ fn new_table(name: &str) -> NewTable {
     NewTable::new(name.parse().unwrap(), location)
 }
 
-/// The error a call ends with: its kind, and its one sentence.
-fn refused<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind, says: &[&str]) {
+/// Checks the error that a call ends with: its kind, and what its one sentence says.
+pub fn refused<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind, says: &[&str]) {
     let error = result.unwrap_err();
     let sentence = error.to_string();
     assert_eq!(error.kind(), kind, "{sentence}");

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use deltalakedb_log::action::{Action, Version};
 use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::conformance::actions::{domain, file, metadata, protocol, remove, txn};
+use deltalakedb_log::conformance::refused;
 use deltalakedb_log::{
     At, Catalog, CommitRequest, ErrorKind, SeededClock, SystemClock, TableEntry, TableId, TableRef, TxnLogError,
 };
@@ -103,15 +104,6 @@ impl Shop {
         for part in says {
             assert!(findings[0].to_string().contains(part), "{:?} does not say {part:?}", findings[0].to_string());
         }
-    }
-}
-
-fn refused<T: std::fmt::Debug>(result: Result<T, TxnLogError>, kind: ErrorKind, says: &[&str]) {
-    let error = result.unwrap_err();
-    let sentence = error.to_string();
-    assert_eq!(error.kind(), kind, "{sentence}");
-    for part in says {
-        assert!(sentence.contains(part), "{sentence:?} does not say {part:?}");
     }
 }
 

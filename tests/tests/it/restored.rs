@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::commit::NewTable;
+use deltalakedb_log::conformance::refused;
 use deltalakedb_log::stores::environment;
 use deltalakedb_log::{
     Catalog, CatalogAdministration, CommitId, ErrorKind, SystemClock, TableEntry, TableRef, TxnLogError, Version,
@@ -87,15 +88,6 @@ impl Process {
 fn rows(id: i64) -> Vec<RecordBatch> {
     let ids: ArrayRef = Arc::new(Int64Array::from(vec![id]));
     vec![RecordBatch::try_from_iter([("id", ids)]).unwrap()]
-}
-
-fn refused<T: std::fmt::Debug>(result: Result<T, TxnLogError>, kind: ErrorKind, says: &[&str]) {
-    let error = result.unwrap_err();
-    let sentence = error.to_string();
-    assert_eq!(error.kind(), kind, "{sentence}");
-    for part in says {
-        assert!(sentence.contains(part), "{sentence:?} does not say {part:?}");
-    }
 }
 
 /// The catalog lacks versions 2 and 3 of `t`, which are published. The first thing that happens is a write.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use deltalakedb_log::action::{Action, Add, DeletionVector, Protocol, Version};
 use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::conformance::actions::{action, file, metadata, protocol, with_dv};
+use deltalakedb_log::conformance::refused;
 use deltalakedb_log::stores::environment;
 use deltalakedb_log::{
     At, Catalog, Clock, CommitRequest, Durability, ErrorKind, FileTxnLogReader, Location, MemoryCatalog, MirrorState,
@@ -27,15 +28,6 @@ pub(crate) const DAY: i64 = 24 * 3_600_000;
 fn run(story: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, story);
-}
-
-fn refused<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind, says: &[&str]) {
-    let error = result.unwrap_err();
-    let sentence = error.to_string();
-    assert_eq!(error.kind(), kind, "{sentence}");
-    for part in says {
-        assert!(sentence.contains(part), "{sentence:?} does not say {part:?}");
-    }
 }
 
 /// Reads the log with our own reader: for tests in which it is not the reading that is in question.
