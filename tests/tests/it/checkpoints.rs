@@ -4,21 +4,19 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use deltalakedb_log::action::{Action, Add, Metadata, Protocol, Remove, Version};
-use deltalakedb_log::commit::{Base, NewTable};
+use deltalakedb_log::action::{Action, Add, Protocol, Remove, Version};
 use deltalakedb_log::conformance::actions::{domain, file, metadata, protocol, remove, txn, with_dv};
 use deltalakedb_log::stores::environment;
-use deltalakedb_log::{
-    Artifact, At, Catalog, Clock, CommitRequest, Object, StoredCheckpoint, SystemClock, TableEntry, TableId, TableRef,
-};
+use deltalakedb_log::{Artifact, At, Clock, Object, StoredCheckpoint, SystemClock};
 use deltalakedb_mirror::{Finding, Mirror, VerifyOptions};
 use deltalakedb_table::DeltaRs;
 use deltalakedb_tests::{
-    Database, catalog, contents, databases, golden, import, location, our_rows, our_state, same_state, sqlite,
-    their_rows, their_state, unpack,
+    contents, databases, golden, import, location, our_rows, our_state, same_state, sqlite, their_rows, their_state,
+    unpack,
 };
 use futures::TryStreamExt;
-use uuid::Uuid;
+
+use crate::shop::Shop;
 
 /// Tables of which a plain reader says something else than the log does, whatever checkpoints there are.
 const ODD: &[&str] = &["canonicalized-paths-normal-b", "canonicalized-paths-special-a"];
@@ -69,51 +67,13 @@ pub(crate) fn only_the_checkpoint(table: &Path, head: Version) {
     }
 }
 
-/// A table without data, and its mirror.
-struct Shop {
-    dir: tempfile::TempDir,
-    catalog: Arc<dyn Catalog>,
-    mirror: Mirror,
-    id: TableId,
-}
-
 impl Shop {
-    async fn new(properties: &str) -> Self {
-        Self::with(Database::Sqlite, protocol(), metadata(properties)).await
-    }
-
-    async fn with(database: Database, protocol: Protocol, metadata: Metadata) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let catalog = catalog(database, dir.path()).await;
-        let id = TableId(Uuid::new_v4());
-        let new = NewTable::new("t".parse().unwrap(), location(&dir.path().join("t")));
-        let actions = vec![Action::Protocol(protocol), Action::Metadata(metadata)];
-        let request = CommitRequest::new(id, Uuid::new_v4(), Base::Create(new), actions);
-        catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
-        let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
-        Self { dir, catalog, mirror, id }
-    }
-
-    async fn commit(&self, actions: Vec<Action>) -> Version {
-        let head = self.entry().await.current_version;
-        let request = CommitRequest::new(self.id, Uuid::new_v4(), Base::Exactly(head), actions);
-        self.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap()[0].version
-    }
-
-    async fn append(&self, path: &str) -> Version {
-        self.commit(vec![Action::add(file(path, 0, 9))]).await
-    }
-
-    async fn entry(&self) -> TableEntry {
-        self.catalog.find(&TableRef::Id(self.id)).await.unwrap().unwrap()
-    }
-
-    fn log(&self, name: &str) -> std::path::PathBuf {
+    fn log_file(&self, name: &str) -> std::path::PathBuf {
         self.dir.path().join("t/_delta_log").join(name)
     }
 
     fn checkpoint(&self, version: Version) -> std::path::PathBuf {
-        self.log(&format!("{version:020}.checkpoint.parquet"))
+        self.log_file(&format!("{version:020}.checkpoint.parquet"))
     }
 
     /// The versions that have a checkpoint.
@@ -123,7 +83,7 @@ impl Shop {
     }
 
     fn hinted(&self) -> Option<Version> {
-        let hint = std::fs::read(self.log("_last_checkpoint")).ok()?;
+        let hint = std::fs::read(self.log_file("_last_checkpoint")).ok()?;
         serde_json::from_slice::<Object>(&hint).unwrap().get("version")
     }
 
@@ -169,7 +129,7 @@ async fn every_tenth_version_gets_a_checkpoint_and_every_version_a_checksum() {
         assert_eq!(published, [10, 20], "{database:?}");
         assert_eq!((shop.checkpoints().await, shop.hinted()), (vec![10, 20], Some(20)), "{database:?}");
         for version in 0..=21 {
-            assert!(shop.log(&format!("{version:020}.crc")).exists(), "{database:?}: version {version}");
+            assert!(shop.log_file(&format!("{version:020}.crc")).exists(), "{database:?}: version {version}");
         }
         assert_eq!(shop.findings().await, [], "{database:?}");
         shop.mirror.checkpoint(shop.id).await.unwrap();
@@ -399,15 +359,15 @@ async fn the_hint_never_goes_back() {
         shop.append(&format!("f{n}")).await;
     }
     let newer = r#"{"version":11,"size":14}"#;
-    std::fs::write(shop.log("_last_checkpoint"), newer).unwrap();
+    std::fs::write(shop.log_file("_last_checkpoint"), newer).unwrap();
     assert_eq!(shop.mirror.publish(shop.id).await.unwrap().checkpoint, Some(10));
-    assert_eq!(std::fs::read_to_string(shop.log("_last_checkpoint")).unwrap(), newer);
+    assert_eq!(std::fs::read_to_string(shop.log_file("_last_checkpoint")).unwrap(), newer);
     assert!(shop.mirror.checkpoint(shop.id).await.unwrap().is_last, "that of the newest version leads on");
     assert_eq!(shop.hinted(), Some(13));
     // A hint to nowhere is put right.
-    std::fs::write(shop.log("_last_checkpoint"), r#"{"version":99,"size":9}"#).unwrap();
+    std::fs::write(shop.log_file("_last_checkpoint"), r#"{"version":99,"size":9}"#).unwrap();
     shop.found_and_mended(13, &["_last_checkpoint leads to version 99, of which there is no checkpoint"]).await;
-    std::fs::write(shop.log("_last_checkpoint"), "{\"vers").unwrap();
+    std::fs::write(shop.log_file("_last_checkpoint"), "{\"vers").unwrap();
     shop.found_and_mended(13, &["_last_checkpoint is torn"]).await;
 }
 
@@ -427,7 +387,7 @@ async fn verify_finds_what_is_wrong_with_a_checkpoint_or_a_checksum() {
     other.mirror.checkpoint(other.id).await.unwrap();
     std::fs::copy(other.checkpoint(1), shop.checkpoint(6)).unwrap();
     shop.found_and_mended(6, &["00000000000000000006.checkpoint.parquet has other"]).await;
-    let crc = shop.log("00000000000000000006.crc");
+    let crc = shop.log_file("00000000000000000006.crc");
     let checksum = std::fs::read_to_string(&crc).unwrap();
     for (is, says) in [
         (checksum.replace("\"numFiles\":3", "\"numFiles\":4"), "says numFiles is 4 instead of 3"),
@@ -461,7 +421,7 @@ async fn checksums_are_exact_however_they_came_about() {
         // The one before is lost, or is not to be believed.
         for (n, before) in [None, Some("{}"), Some("{\"numFiles\":77,\"tableSizeBytes\":1}")].into_iter().enumerate() {
             let head = shop.entry().await.current_version;
-            let crc = shop.log(&format!("{head:020}.crc"));
+            let crc = shop.log_file(&format!("{head:020}.crc"));
             match before {
                 None => std::fs::remove_file(&crc).unwrap(),
                 Some(text) => std::fs::write(&crc, text).unwrap(),

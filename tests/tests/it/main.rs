@@ -21,6 +21,7 @@ mod property;
 mod restored;
 mod s3;
 mod semantics;
+mod shop;
 mod sql;
 mod transactions;
 mod uris;
