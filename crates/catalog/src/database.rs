@@ -1,5 +1,6 @@
 //! What the statements need of a database: values, rows, sessions. Each dialect implements it and nothing more.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
@@ -247,6 +248,30 @@ impl WriteStatement {
         }
         self
     }
+}
+
+/// The same writes, with the rows for one table in one insert. What stands behind an update stays behind it.
+pub(crate) fn merged(writes: Vec<WriteStatement>) -> Vec<WriteStatement> {
+    let (mut merged, mut inserts) = (Vec::<WriteStatement>::with_capacity(writes.len()), HashMap::new());
+    for write in writes {
+        match write {
+            WriteStatement::Insert(insert) => {
+                let first = inserts.get(insert.table).and_then(|at: &usize| merged.get_mut(*at));
+                match first {
+                    Some(WriteStatement::Insert(first)) if first.columns == insert.columns => first.append(insert),
+                    _ => {
+                        inserts.insert(insert.table, merged.len());
+                        merged.push(WriteStatement::Insert(insert));
+                    }
+                }
+            }
+            WriteStatement::Run(..) => {
+                inserts.clear();
+                merged.push(write);
+            }
+        }
+    }
+    merged
 }
 
 /// Keys looked up in one statement.

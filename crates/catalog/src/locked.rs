@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::bounds::BoundsSlots;
 use crate::codec::{self, int};
-use crate::database::{DatabaseTransaction, WriteStatement};
+use crate::database::{DatabaseTransaction, WriteStatement, merged};
 use crate::namespaces;
 use crate::queue::QueuedTransaction;
 use crate::references::NamedFolders;
@@ -288,28 +288,4 @@ struct Addition<'r> {
 
 fn not_locked() -> TxnLogError {
     TxnLogError::new(ErrorKind::Internal, "a table of the commit is not locked")
-}
-
-/// The same writes, with the rows for one table in one insert. What stands behind an update stays behind it.
-fn merged(writes: Vec<WriteStatement>) -> Vec<WriteStatement> {
-    let (mut merged, mut inserts) = (Vec::<WriteStatement>::with_capacity(writes.len()), HashMap::new());
-    for write in writes {
-        match write {
-            WriteStatement::Insert(insert) => {
-                let first = inserts.get(insert.table).and_then(|at: &usize| merged.get_mut(*at));
-                match first {
-                    Some(WriteStatement::Insert(first)) if first.columns == insert.columns => first.append(insert),
-                    _ => {
-                        inserts.insert(insert.table, merged.len());
-                        merged.push(WriteStatement::Insert(insert));
-                    }
-                }
-            }
-            WriteStatement::Run(..) => {
-                inserts.clear();
-                merged.push(write);
-            }
-        }
-    }
-    merged
 }

@@ -19,7 +19,7 @@ use super::version::LoadedVersion;
 use crate::audit::audit;
 use crate::bounds::TableSlots;
 use crate::codec::{self, int};
-use crate::database::{CommitFailure, DatabaseTransaction, KEYS, Value, WriteStatement, placeholders};
+use crate::database::{CommitFailure, DatabaseTransaction, KEYS, Value, WriteStatement, merged, placeholders};
 use crate::references::NamedFolders;
 use crate::sql_catalog::{SqlCatalog, Writing};
 use crate::table_lookup::find_any;
@@ -230,7 +230,7 @@ pub(super) async fn store(
         // Last, since others who make tables in the namespace wait for it.
         writes.push(namespaces::has_table(&new.name, now_ms));
     }
-    let mut writes = joined(writes);
+    let mut writes = merged(writes);
     if is_loading {
         writes = writes.into_iter().map(WriteStatement::unseen).collect();
     }
@@ -301,28 +301,6 @@ pub(super) async fn check_whole(session: &mut dyn DatabaseTransaction, catalog: 
         }
     }
     Ok(())
-}
-
-/// The same writes, those into one table together: they are many small ones, one for each version.
-fn joined(writes: Vec<WriteStatement>) -> Vec<WriteStatement> {
-    let mut joined: Vec<WriteStatement> = Vec::new();
-    for write in writes {
-        let WriteStatement::Insert(more) = write else {
-            joined.push(write);
-            continue;
-        };
-        let same = joined.iter_mut().find_map(|w| match w {
-            WriteStatement::Insert(insert) if insert.table == more.table && insert.columns == more.columns => {
-                Some(insert)
-            }
-            _ => None,
-        });
-        match same {
-            Some(insert) => insert.append(more),
-            None => joined.push(WriteStatement::Insert(more)),
-        }
-    }
-    joined
 }
 
 /// Refuses a log that has no protocol or no metadata.
