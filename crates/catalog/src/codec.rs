@@ -9,7 +9,7 @@ use deltalakedb_log::{ErrorKind, FileKey, Object, PathKey, Result, TxnLogError, 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::bounds::{self, TableSlots};
+use crate::bounds::TableSlots;
 use crate::database::{Row, Value};
 
 impl From<i64> for Value {
@@ -181,7 +181,7 @@ pub(crate) const ADD_COLUMNS: [&str; 12] = [
     "extra",
 ];
 
-/// The columns of a file: its keys, its action, and these of its bounds, which are the first of [`bounds::COLUMNS`].
+/// The columns of a file: its keys, its action, and these of its bounds, the first of those in [`crate::bounds`].
 pub(crate) fn file_columns(bounds: &[&'static str]) -> Vec<&'static str> {
     [&["file_key", "path_key"], &ADD_COLUMNS[..], bounds].concat()
 }
