@@ -1,7 +1,7 @@
 //! A catalog: all its tables, and what concerns more than one.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use deltalakedb_catalog::{CatalogUri, catalog_in_environment};
@@ -17,6 +17,7 @@ use deltalakedb_table::{
     detach_table, drop_inactive, drop_table,
 };
 use futures::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use serde_json::json;
@@ -46,14 +47,14 @@ impl RawCatalog {
     }
 
     fn connection(&self) -> PyResult<Arc<CatalogConnection>> {
-        let connection = self.connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let connection = self.connection.lock();
         let closed = || CatalogError::new_err(format!("the catalog {} is closed: connect again", self.uri));
         connection.clone().ok_or_else(closed)
     }
 
     /// Takes the catalog out of it, if it is the last that stands for it.
     fn take(&self) -> Option<Arc<CatalogConnection>> {
-        let mut connection = self.connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut connection = self.connection.lock();
         connection.take().filter(|connection| connection.let_go())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use deltalakedb_catalog::{Backend, CatalogUri, ConnectOptions, SqlCatalog, catalog_in_environment};
@@ -15,6 +15,7 @@ use deltalakedb_log::{
 };
 use deltalakedb_mirror::{Mirror, Published};
 use deltalakedb_table::{Notices, Settings, WriteOptions};
+use parking_lot::Mutex;
 
 use crate::warnings::{Warning, warn};
 
@@ -68,7 +69,7 @@ impl CatalogConnection {
     pub(crate) async fn connect(uri: &str, create: Option<bool>, own: &BTreeMap<String, String>) -> Result<Arc<Self>> {
         let parsed = CatalogUri { table: None, ..named(uri)? };
         let key = (parsed.to_string(), own.clone());
-        if let Some(connection) = connections().open.get(&key).and_then(Weak::upgrade) {
+        if let Some(connection) = CONNECTIONS.lock().open.get(&key).and_then(Weak::upgrade) {
             return Ok(connection);
         }
         let file = std::env::var_os("DELTALAKEDB_CONFIG").filter(|file| !file.is_empty());
@@ -100,7 +101,7 @@ impl CatalogConnection {
         let (of, handles, settling) = (key.clone(), AtomicUsize::new(0), Arc::default());
         let connection =
             Arc::new(Self { uri: parsed, catalog, settings, mirror, settling, stores, key: of, sql, handles });
-        let mut connections = connections();
+        let mut connections = CONNECTIONS.lock();
         // Another thread may have connected meanwhile.
         if let Some(connection) = connections.open.get(&key).and_then(Weak::upgrade) {
             return Ok(connection);
@@ -158,7 +159,7 @@ impl CatalogConnection {
     /// Closes the connections. Connecting again opens new ones; tables that were opened before fail.
     pub(crate) async fn close(&self) {
         {
-            let mut connections = connections();
+            let mut connections = CONNECTIONS.lock();
             connections.open.remove(&self.key);
             connections.recent.retain(|connection| connection.key != self.key);
         }
@@ -327,8 +328,4 @@ pub(crate) fn none_given() -> TxnLogError {
 
 pub(crate) fn names_no_table(uri: &str) -> TxnLogError {
     TxnLogError::invalid(format!("{uri} is a catalog and names no table: add ?table=NAME"))
-}
-
-fn connections() -> MutexGuard<'static, Connections> {
-    CONNECTIONS.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
@@ -11,6 +11,7 @@ use deltalakedb_log::{
 };
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{Notices, Settings, WriteOptions, is_setting, resolve_location};
+use parking_lot::Mutex;
 
 use crate::args::{Cli, Command, Global};
 use crate::output::{Output, RowLimit, warn};
@@ -65,7 +66,7 @@ impl CommandContext {
 
     /// The publisher of a catalog that this session has opened.
     pub(crate) fn mirror(&self, catalog: &Arc<dyn Catalog>) -> Result<Mirror> {
-        let mut mirrors = self.mirrors.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut mirrors = self.mirrors.lock();
         if let Some(mirror) = mirrors.iter().find(|mirror| Arc::ptr_eq(mirror.catalog(), catalog)) {
             return Ok(mirror.clone());
         }
@@ -114,20 +115,20 @@ impl CommandContext {
             ..defaults
         };
         let catalog = SqlCatalog::connect(uri, options).await?;
-        self.opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(catalog.clone());
+        self.opened.lock().push(catalog.clone());
         Ok(catalog)
     }
 
     /// Waits until what was published is on the disk, and closes every catalog that was opened, so that a file has no
     /// write-ahead log left. Readers are waited for a second at most: with its log the catalog is complete as well.
     pub(crate) async fn close(&self) {
-        let mirrors = std::mem::take(&mut *self.mirrors.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        let mirrors = std::mem::take(&mut *self.mirrors.lock());
         for mirror in mirrors {
             if let Err(e) = mirror.settle().await {
                 warn(&format!("warning: what was published is not recorded: {e}; the next `dl mirror run` does it"));
             }
         }
-        let opened = std::mem::take(&mut *self.opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        let opened = std::mem::take(&mut *self.opened.lock());
         for catalog in opened {
             if tokio::time::timeout(Duration::from_secs(1), catalog.close()).await.is_err() {
                 tracing::warn!("a catalog is still being read and was not closed");
