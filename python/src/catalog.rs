@@ -126,7 +126,7 @@ impl RawCatalog {
             let name: TableName = table.parse()?;
             let location = connection.resolve_location(&name, location)?;
             let new = NewTable::new(name, location);
-            let made = spec.create(connection.catalog.as_ref(), new, &columns, &connection.options()?).await?;
+            let made = spec.create(connection.catalog.as_ref(), new, &columns, &connection.options()).await?;
             connection.publish(made.table, true).await;
             Ok(())
         })
@@ -155,7 +155,7 @@ impl RawCatalog {
     fn rename(&self, py: Python<'_>, table: &str, name: &str) -> PyResult<()> {
         let connection = self.connection()?;
         wait(py, async move {
-            let (entry, committer) = (entry(&connection, table).await?, connection.options()?.committer());
+            let (entry, committer) = (entry(&connection, table).await?, connection.options().committer());
             connection.catalog.rename_table(entry.id, &name.parse()?, &committer).await.map(drop)
         })
     }
@@ -164,7 +164,7 @@ impl RawCatalog {
     fn drop(&self, py: Python<'_>, table: &str, delete_files: bool, force: bool) -> PyResult<()> {
         let (connection, how) = (self.connection()?, DropOptions { delete_files, force });
         wait(py, async move {
-            let options = connection.options()?;
+            let options = connection.options();
             if let Ok(name) = table.parse::<TableName>()
                 && connection.catalog.find(&TableRef::Name(name.clone())).await?.is_none()
             {
@@ -179,7 +179,7 @@ impl RawCatalog {
         let connection = self.connection()?;
         wait(py, async move {
             let entry = entry(&connection, table).await?;
-            detach_table(connection.mirror(), entry.id, &connection.options()?).await.map(drop)
+            detach_table(connection.mirror(), entry.id, &connection.options()).await.map(drop)
         })
     }
 
@@ -189,7 +189,7 @@ impl RawCatalog {
         wait(py, async move {
             let new_name: Option<TableName> = new_name.map(str::parse).transpose()?;
             let dropped = find_dropped(connection.catalog.as_ref(), &table.parse()?).await?;
-            let committer = connection.options()?.committer();
+            let committer = connection.options().committer();
             let undropped = connection.mirror().undrop_table(&dropped, new_name.as_ref(), &committer).await?;
             if let Some(warning) = undropped.warning {
                 warn(Warning::Mirror, warning);
@@ -271,10 +271,10 @@ impl RawCatalog {
         wait(py, async move {
             let options = ExpireOptions {
                 keep: Retention { time: keep_ms.map(Duration::from_millis), versions: keep_versions },
-                default: connection.settings.retention()?,
+                default: connection.settings.retention,
                 at_most: None,
                 dry_run,
-                committer: connection.options()?.committer(),
+                committer: connection.options().committer(),
             };
             let described = |expired: ExpiredHistory| {
                 json!({
@@ -334,7 +334,7 @@ impl RawCatalog {
     fn query<'py>(&self, py: Python<'py>, sql: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
         let connection = self.connection()?;
         let rows = wait(py, async move {
-            let options = SqlOptions { warehouse: connection.warehouse(), write: connection.options()? };
+            let options = SqlOptions { warehouse: connection.warehouse(), write: connection.options() };
             let mut session = SqlSession::new(connection.catalog.clone(), options)?;
             let mut rows = None;
             {
@@ -367,8 +367,8 @@ impl RawCatalog {
         serializable: bool,
     ) -> PyResult<RawTransaction> {
         let connection = self.connection()?;
-        let mut options = TransactionOptions { serializable, ..TransactionOptions::default() };
-        options.write = connection.options().map_err(crate::errors::raise)?;
+        let write = connection.options();
+        let mut options = TransactionOptions { write, serializable, ..TransactionOptions::default() };
         if let Some(max) = max_tables {
             options.max_tables = max;
         }

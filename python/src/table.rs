@@ -92,7 +92,7 @@ impl RawTable {
             }
             Ok(held)
         })?;
-        let mut options = with(py, held.options().map_err(raise)?, writer, commit)?;
+        let mut options = with(py, held.options(), writer, commit)?;
         options.read_version = Some(held.head.version);
         set(&mut options);
         wait(py, async move {
@@ -501,7 +501,7 @@ impl RawTable {
             held.register_on_first_write().await?;
             Ok(held)
         })?;
-        let options = with(py, held.options().map_err(raise)?, None, commit)?;
+        let options = with(py, held.options(), None, commit)?;
         let mut held = held;
         wait_here(py, async move || {
             let gone = held.table.vacuum(&what, &options).await?;

@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use deltalakedb_table::RowLimit;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
@@ -13,18 +14,6 @@ const TERMINAL_ROWS: u64 = 40;
 /// Of a table so many rows, or bytes of text, are held back to find the widths of its columns.
 const HELD_ROWS: usize = 1_000;
 const HELD_BYTES: usize = 1 << 20;
-
-/// How many rows of a result a table shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum RowLimit {
-    /// A terminal shows the first ones, a file or a pipe gets all.
-    #[default]
-    Terminal,
-    /// So many.
-    Rows(u64),
-    /// All.
-    None,
-}
 
 /// Where results go.
 pub(crate) struct Output {

@@ -124,8 +124,9 @@ async fn moved_to(catalog: &dyn Catalog, place: &Location, stores: &dyn Stores) 
     Ok(copies.into_iter().find(|table| table.location != *place && table.location.resolved() == *place))
 }
 
-/// Names within a few letters of `wanted`, nearest first. A shared namespace does not count as similarity.
-fn near_names(wanted: &str, names: &[String]) -> Vec<String> {
+/// The names within a few letters of `wanted`, at most three, the nearest first. What both have before their first dot
+/// does not count as similarity.
+pub fn near_names(wanted: &str, names: &[String]) -> Vec<String> {
     let wanted = wanted.to_lowercase();
     let distance = |name: &String| {
         let other = name.to_lowercase();
