@@ -80,15 +80,7 @@ pub(crate) async fn optimize(
 
 /// `100000`, `64kb`, `256mb`, `1gb`, in powers of 1024.
 fn bytes(text: &str) -> Result<NonZeroU64> {
-    let digits = text.trim_end_matches(char::is_alphabetic);
-    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => Some(1),
-        "k" | "kb" => Some(1 << 10),
-        "m" | "mb" => Some(1 << 20),
-        "g" | "gb" => Some(1 << 30),
-        _ => None,
-    };
-    let size = unit.and_then(|unit| digits.parse::<u64>().ok()?.checked_mul(unit)).and_then(NonZeroU64::new);
+    let size = parse_size::Config::new().with_binary().parse_size(text).ok().and_then(NonZeroU64::new);
     size.ok_or_else(|| TxnLogError::invalid(format!("{text:?} is no size of a file: expected such as 256mb")))
 }
 
