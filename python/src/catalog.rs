@@ -1,7 +1,7 @@
 //! A catalog: all its tables, and what concerns more than one.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use deltalakedb_catalog::{CatalogUri, catalog_in_environment};
@@ -17,6 +17,7 @@ use deltalakedb_table::{
     detach_table, drop_inactive, drop_table,
 };
 use futures::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use serde_json::json;
@@ -46,14 +47,14 @@ impl RawCatalog {
     }
 
     fn connection(&self) -> PyResult<Arc<CatalogConnection>> {
-        let connection = self.connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let connection = self.connection.lock();
         let closed = || CatalogError::new_err(format!("the catalog {} is closed: connect again", self.uri));
         connection.clone().ok_or_else(closed)
     }
 
     /// Takes the catalog out of it, if it is the last that stands for it.
     fn take(&self) -> Option<Arc<CatalogConnection>> {
-        let mut connection = self.connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut connection = self.connection.lock();
         connection.take().filter(|connection| connection.let_go())
     }
 }
@@ -125,7 +126,7 @@ impl RawCatalog {
             let name: TableName = table.parse()?;
             let location = connection.resolve_location(&name, location)?;
             let new = NewTable::new(name, location);
-            let made = spec.create(connection.catalog.as_ref(), new, &columns, &connection.options()?).await?;
+            let made = spec.create(connection.catalog.as_ref(), new, &columns, &connection.options()).await?;
             connection.publish(made.table, true).await;
             Ok(())
         })
@@ -154,7 +155,7 @@ impl RawCatalog {
     fn rename(&self, py: Python<'_>, table: &str, name: &str) -> PyResult<()> {
         let connection = self.connection()?;
         wait(py, async move {
-            let (entry, committer) = (entry(&connection, table).await?, connection.options()?.committer());
+            let (entry, committer) = (entry(&connection, table).await?, connection.options().committer());
             connection.catalog.rename_table(entry.id, &name.parse()?, &committer).await.map(drop)
         })
     }
@@ -163,7 +164,7 @@ impl RawCatalog {
     fn drop(&self, py: Python<'_>, table: &str, delete_files: bool, force: bool) -> PyResult<()> {
         let (connection, how) = (self.connection()?, DropOptions { delete_files, force });
         wait(py, async move {
-            let options = connection.options()?;
+            let options = connection.options();
             if let Ok(name) = table.parse::<TableName>()
                 && connection.catalog.find(&TableRef::Name(name.clone())).await?.is_none()
             {
@@ -178,7 +179,7 @@ impl RawCatalog {
         let connection = self.connection()?;
         wait(py, async move {
             let entry = entry(&connection, table).await?;
-            detach_table(connection.mirror(), entry.id, &connection.options()?).await.map(drop)
+            detach_table(connection.mirror(), entry.id, &connection.options()).await.map(drop)
         })
     }
 
@@ -188,7 +189,7 @@ impl RawCatalog {
         wait(py, async move {
             let new_name: Option<TableName> = new_name.map(str::parse).transpose()?;
             let dropped = find_dropped(connection.catalog.as_ref(), &table.parse()?).await?;
-            let committer = connection.options()?.committer();
+            let committer = connection.options().committer();
             let undropped = connection.mirror().undrop_table(&dropped, new_name.as_ref(), &committer).await?;
             if let Some(warning) = undropped.warning {
                 warn(Warning::Mirror, warning);
@@ -270,10 +271,10 @@ impl RawCatalog {
         wait(py, async move {
             let options = ExpireOptions {
                 keep: Retention { time: keep_ms.map(Duration::from_millis), versions: keep_versions },
-                default: connection.settings.retention()?,
+                default: connection.settings.retention,
                 at_most: None,
                 dry_run,
-                committer: connection.options()?.committer(),
+                committer: connection.options().committer(),
             };
             let described = |expired: ExpiredHistory| {
                 json!({
@@ -333,7 +334,7 @@ impl RawCatalog {
     fn query<'py>(&self, py: Python<'py>, sql: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
         let connection = self.connection()?;
         let rows = wait(py, async move {
-            let options = SqlOptions { warehouse: connection.warehouse(), write: connection.options()? };
+            let options = SqlOptions { warehouse: connection.warehouse(), write: connection.options() };
             let mut session = SqlSession::new(connection.catalog.clone(), options)?;
             let mut rows = None;
             {
@@ -366,8 +367,8 @@ impl RawCatalog {
         serializable: bool,
     ) -> PyResult<RawTransaction> {
         let connection = self.connection()?;
-        let mut options = TransactionOptions { serializable, ..TransactionOptions::default() };
-        options.write = connection.options().map_err(crate::errors::raise)?;
+        let write = connection.options();
+        let mut options = TransactionOptions { write, serializable, ..TransactionOptions::default() };
         if let Some(max) = max_tables {
             options.max_tables = max;
         }

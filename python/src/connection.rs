@@ -1,10 +1,9 @@
 //! A catalog that is connected, how it is written to, and where plain paths lead.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use deltalakedb_catalog::{Backend, CatalogUri, ConnectOptions, SqlCatalog, catalog_in_environment};
@@ -15,6 +14,7 @@ use deltalakedb_log::{
 };
 use deltalakedb_mirror::{Mirror, Published};
 use deltalakedb_table::{Notices, Settings, WriteOptions};
+use parking_lot::Mutex;
 
 use crate::warnings::{Warning, warn};
 
@@ -68,39 +68,29 @@ impl CatalogConnection {
     pub(crate) async fn connect(uri: &str, create: Option<bool>, own: &BTreeMap<String, String>) -> Result<Arc<Self>> {
         let parsed = CatalogUri { table: None, ..named(uri)? };
         let key = (parsed.to_string(), own.clone());
-        if let Some(connection) = connections().open.get(&key).and_then(Weak::upgrade) {
+        if let Some(connection) = CONNECTIONS.lock().open.get(&key).and_then(Weak::upgrade) {
             return Ok(connection);
         }
         let file = std::env::var_os("DELTALAKEDB_CONFIG").filter(|file| !file.is_empty());
         let own: Vec<_> = own.iter().map(|(k, v)| format!("{k}={v}")).collect();
         let settings = Settings::read(file.as_deref().map(std::path::Path::new), &own)?;
-        let by_setting = settings.create_if_missing(parsed.is_embedded())?;
-        let create = create.unwrap_or(by_setting);
-        let defaults = ConnectOptions::default();
-        let options = ConnectOptions {
-            create,
-            client: "python".into(),
-            file_mode: settings.file_mode()?.unwrap_or(defaults.file_mode),
-            allowed_paths: settings.allowed_paths()?,
-            max_waiting: settings.max_waiting()?.map_or(defaults.max_waiting, NonZeroUsize::get),
-            postgres: settings.postgres()?,
-            ..defaults
-        };
+        let create = create.or(settings.create_if_missing).unwrap_or(parsed.is_embedded());
+        let options = ConnectOptions { create, client: "python".into(), ..settings.connect.clone() };
         let sql = SqlCatalog::connect(&parsed, options).await?;
         let catalog: Arc<dyn Catalog> = Arc::new(sql.clone());
         let stores = Arc::new(ConfiguredStores::default());
         let mut mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock))
             .with_stores(stores.clone())
-            .with_durability(settings.write_options()?.durability)
-            .with_future_times(settings.future_times()?)
+            .with_durability(settings.write.durability)
+            .with_future_times(settings.future_times)
             .with_checkpoints_as_delta_rs();
-        if let Some(versions) = settings.checkpoint_interval()? {
+        if let Some(versions) = settings.checkpoint_interval {
             mirror = mirror.with_checkpoint_interval(versions);
         }
         let (of, handles, settling) = (key.clone(), AtomicUsize::new(0), Arc::default());
         let connection =
             Arc::new(Self { uri: parsed, catalog, settings, mirror, settling, stores, key: of, sql, handles });
-        let mut connections = connections();
+        let mut connections = CONNECTIONS.lock();
         // Another thread may have connected meanwhile.
         if let Some(connection) = connections.open.get(&key).and_then(Weak::upgrade) {
             return Ok(connection);
@@ -158,7 +148,7 @@ impl CatalogConnection {
     /// Closes the connections. Connecting again opens new ones; tables that were opened before fail.
     pub(crate) async fn close(&self) {
         {
-            let mut connections = connections();
+            let mut connections = CONNECTIONS.lock();
             connections.open.remove(&self.key);
             connections.recent.retain(|connection| connection.key != self.key);
         }
@@ -179,9 +169,9 @@ impl CatalogConnection {
     }
 
     /// How it is written to.
-    pub(crate) fn options(&self) -> Result<WriteOptions> {
+    pub(crate) fn options(&self) -> WriteOptions {
         let notices = Notices::to(|sentence| warn(Warning::Commit, sentence.to_string()));
-        Ok(WriteOptions { stores: self.stores(), notices, ..self.settings.write_options()? })
+        WriteOptions { stores: self.stores(), notices, ..self.settings.write.clone() }
     }
 
     /// The object stores of its tables.
@@ -199,12 +189,10 @@ impl CatalogConnection {
     /// Publishes what was committed, unless that is left to another process, with a checkpoint where one is due. A mirror
     /// that is behind is no error, and a warning says so.
     pub(crate) async fn publish(&self, table: TableId, checkpoint: bool) {
-        let done = match self.settings.publishes_inline() {
-            Ok(false) => return,
-            Ok(true) if checkpoint => self.mirror.publish(table).await,
-            Ok(true) => self.mirror.publish_commits(table).await,
-            Err(e) => Err(e),
-        };
+        if !self.settings.publishes_inline {
+            return;
+        }
+        let done = if checkpoint { self.mirror.publish(table).await } else { self.mirror.publish_commits(table).await };
         match done {
             Ok(done) => {
                 published(done);
@@ -275,7 +263,7 @@ impl CatalogConnection {
             Backend::Sqlite(file) | Backend::DuckDb(file) => beside(file),
             Backend::Postgres(_) => None,
         };
-        self.settings.get("warehouse").map(String::from).or_else(own)
+        self.settings.warehouse.clone().or_else(own)
     }
 
     /// The place of a new table: the one given, or its own below the warehouse.
@@ -327,8 +315,4 @@ pub(crate) fn none_given() -> TxnLogError {
 
 pub(crate) fn names_no_table(uri: &str) -> TxnLogError {
     TxnLogError::invalid(format!("{uri} is a catalog and names no table: add ?table=NAME"))
-}
-
-fn connections() -> MutexGuard<'static, Connections> {
-    CONNECTIONS.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

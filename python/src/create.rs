@@ -15,7 +15,7 @@ use pyo3_arrow::PyRecordBatchReader;
 
 use crate::arguments::{actions_of, mode_of};
 use crate::connection::{Access, CatalogConnection};
-use crate::errors::{DeltaError, raise};
+use crate::errors::DeltaError;
 use crate::handle::{TableHandle, exists};
 use crate::options::{CommitProperties, Hooks, Parquet, with, written_file_size};
 use crate::rows::incoming;
@@ -163,7 +163,7 @@ fn make(
 ) -> PyResult<()> {
     let (connection, new) = wait(py, async { new_table(uri, storage).await })?;
     let CreateOptions { writer, commit, hooks, target_file_size } = options;
-    let mut options = with(py, connection.options().map_err(raise)?, writer, commit)?;
+    let mut options = with(py, connection.options(), writer, commit)?;
     options.target_file_size = target_file_size;
     wait_here(py, async move || {
         let made = made(&connection, new, &options).await?;

@@ -124,11 +124,8 @@ impl TableHandle {
     }
 
     /// How it is written to: as the catalog's settings say, seeing the version that is looked at.
-    pub(crate) fn options(&self) -> Result<WriteOptions> {
-        match &self.home {
-            Some((connection, _)) => connection.options(),
-            None => Ok(WriteOptions::default()),
-        }
+    pub(crate) fn options(&self) -> WriteOptions {
+        self.home.as_ref().map_or_else(WriteOptions::default, |(connection, _)| connection.options())
     }
 
     /// A table that no catalog knows comes into the configured one before it is written.

@@ -1,10 +1,10 @@
 //! Versions that are held while they are read.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use deltalakedb_log::{At, Version};
 use deltalakedb_table::HeldVersion;
+use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -17,7 +17,7 @@ pub(crate) struct RawHold(Mutex<HeldVersion>);
 
 impl RawHold {
     fn get(&self) -> HeldVersion {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.0.lock().clone()
     }
 }
 
@@ -49,7 +49,7 @@ impl RawHold {
             held.renew(duration).await?;
             Ok(held)
         })?;
-        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = renewed;
+        *self.0.lock() = renewed;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! A table at one version, and what is done with it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, BooleanBuilder, ListBuilder, RecordBatch, StringArray};
@@ -15,6 +15,7 @@ use deltalakedb_table::{
     Alter, CastMode, CdfScan, CommitFiles, DeltaTable, Operation, Optimize, Restore, SaveMode, Scan, SchemaMode,
     Vacuum, WriteOptions, WriteRows,
 };
+use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -54,11 +55,11 @@ impl RawTable {
     }
 
     fn get(&self) -> TableHandle {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.0.lock().clone()
     }
 
     fn set(&self, held: TableHandle) {
-        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = held;
+        *self.0.lock() = held;
     }
 
     /// Its catalog, if one knows it, and where it is.
@@ -91,7 +92,7 @@ impl RawTable {
             }
             Ok(held)
         })?;
-        let mut options = with(py, held.options().map_err(raise)?, writer, commit)?;
+        let mut options = with(py, held.options(), writer, commit)?;
         options.read_version = Some(held.head.version);
         set(&mut options);
         wait(py, async move {
@@ -500,7 +501,7 @@ impl RawTable {
             held.register_on_first_write().await?;
             Ok(held)
         })?;
-        let options = with(py, held.options().map_err(raise)?, None, commit)?;
+        let options = with(py, held.options(), None, commit)?;
         let mut held = held;
         wait_here(py, async move || {
             let gone = held.table.vacuum(&what, &options).await?;

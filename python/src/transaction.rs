@@ -1,13 +1,14 @@
 //! Operations on several tables, committed together or not at all.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow::array::RecordBatchIterator;
 use deltalakedb_catalog::CatalogUri;
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{Location, Result, TableName, TableRef, TxnLogError, TxnLogTransactionError, require};
 use deltalakedb_table::{CastMode, CommitFiles, Operation, SaveMode, Scan, Transaction, WriteRows};
+use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3_arrow::PyRecordBatchReader;
 use serde_json::Value;
@@ -35,12 +36,12 @@ impl RawTransaction {
     }
 
     fn get(&self) -> PyResult<Arc<Transaction>> {
-        let open = self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let open = self.open.lock();
         open.clone().ok_or_else(|| raise_of_transaction(TxnLogTransactionError::Closed))
     }
 
     fn take(&self) -> PyResult<Transaction> {
-        let mut open = self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut open = self.open.lock();
         let taken = open.take().ok_or_else(|| raise_of_transaction(TxnLogTransactionError::Closed))?;
         Arc::try_unwrap(taken).map_err(|still| {
             *open = Some(still);
@@ -80,7 +81,7 @@ impl RawTransaction {
     }
 
     async fn name_at(&self, location: Location) -> Result<TableTarget> {
-        let made = self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&location).cloned();
+        let made = self.made.lock().get(&location).cloned();
         if let Some(name) = made {
             return Ok(TableTarget::Name(name));
         }
@@ -117,7 +118,7 @@ impl RawTransaction {
 
     /// Whether there is such a table, or one was made here.
     async fn knows(&self, transaction: &Transaction, name: &TableName) -> Result<bool> {
-        let made = self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).values().any(|made| made == name);
+        let made = self.made.lock().values().any(|made| made == name);
         Ok(made || transaction.catalog().find(&TableRef::Name(name.clone())).await?.is_some())
     }
 }
@@ -176,7 +177,7 @@ impl RawTransaction {
             let by = partition_by.unwrap_or_default();
             let created = transaction.create_with_data(new, rows, &by, &Default::default()).await;
             let metrics = created.map_err(raise_of_transaction)?;
-            self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(location, name);
+            self.made.lock().insert(location, name);
             Ok(metrics)
         })?;
         Ok(metrics.to_string())

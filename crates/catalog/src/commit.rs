@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use backon::Retryable;
 use deltalakedb_log::commit::{self, Base, CommitRequest, Committed, Content, Outcome};
 use deltalakedb_log::{Clock, CommitId, ErrorKind, Result, TableId, TableRef, TxnLogError};
 
@@ -95,20 +96,13 @@ async fn commit_alone(catalog: &SqlCatalog, transaction: &Arc<QueuedTransaction>
 /// Tries again what certainly was not committed because the database was not available.
 async fn retried(catalog: &SqlCatalog, batch: &[Arc<QueuedTransaction>]) -> Result<Vec<Result<Outcome>>> {
     let began = Instant::now();
-    for retry in 0..RETRIES {
-        match attempt(catalog, batch).await {
-            // Nothing was committed, or its id says what.
-            Err(e) if e.kind() == ErrorKind::Unavailable && catalog.db.lock_proves_absence() => {
-                // Who waited for a lock or a connection has waited long enough.
-                if began.elapsed() > RETRY_FOR {
-                    return Err(e);
-                }
-                tokio::time::sleep(pause(retry, catalog.clock.as_ref())).await;
-            }
-            result => return result,
-        }
-    }
-    attempt(catalog, batch).await
+    // Nothing was committed, or its id says what.
+    let certainly_not = |e: &TxnLogError| e.kind() == ErrorKind::Unavailable && catalog.db.lock_proves_absence();
+    (|| attempt(catalog, batch))
+        .retry((0..RETRIES).map(|retry| pause(retry, catalog.clock.as_ref())))
+        // Who waited for a lock or a connection has waited long enough.
+        .when(|e| certainly_not(e) && began.elapsed() <= RETRY_FOR)
+        .await
 }
 
 /// Refuses files outside of their table's folder where the catalog does not allow them.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 
 use async_trait::async_trait;
 use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
@@ -18,6 +18,7 @@ use duckdb::types::Value as DuckValue;
 use duckdb::{Connection, appender_params_from_iter, params_from_iter};
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use parking_lot::{Condvar, Mutex};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use tokio::sync::OwnedMutexGuard;
 
@@ -51,25 +52,21 @@ struct Instance {
 
 impl Instance {
     fn connection(&self) -> duckdb::Result<Connection> {
-        if let Some(idle) = lock(&self.idle).pop() {
+        if let Some(idle) = self.idle.lock().pop() {
             return Ok(idle);
         }
-        lock(&self.root).as_ref().map_or(Err(duckdb::Error::InvalidQuery), Connection::try_clone)
+        self.root.lock().as_ref().map_or(Err(duckdb::Error::InvalidQuery), Connection::try_clone)
     }
 }
 
 impl Drop for Instance {
     /// The last connection checkpoints the WAL into the file; the file must not be opened again before that is done.
     fn drop(&mut self) {
-        lock(&self.idle).clear();
-        drop(lock(&self.root).take());
-        lock(&OPEN).remove(&self.path);
+        self.idle.lock().clear();
+        drop(self.root.lock().take());
+        OPEN.lock().remove(&self.path);
         CLOSED.notify_all();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Debug)]
@@ -106,7 +103,8 @@ impl DuckDatabase {
     }
 
     fn instance(&self) -> Result<Arc<Instance>> {
-        lock(&self.instance)
+        self.instance
+            .lock()
             .clone()
             .ok_or_else(|| TxnLogError::new(ErrorKind::Unavailable, format!("{} was closed: connect again", self.uri)))
     }
@@ -130,12 +128,12 @@ impl DuckDatabase {
 
 /// The instance of a file; opened when this process has none. A file that is made gets the permissions `mode`.
 fn instance(path: &Path, uri: &str, mode: u32) -> Result<Arc<Instance>> {
-    let mut open = lock(&OPEN);
+    let mut open = OPEN.lock();
     while let Some(known) = open.get(path) {
         if let Some(instance) = known.upgrade() {
             return Ok(instance);
         }
-        open = CLOSED.wait(open).unwrap_or_else(PoisonError::into_inner);
+        CLOSED.wait(&mut open);
     }
     let unavailable = |message: String| TxnLogError::new(ErrorKind::Unavailable, message);
     let there = path.exists();
@@ -211,7 +209,7 @@ impl Database for DuckDatabase {
             blocking(move || {
                 let connection = instance.connection().map_err(|e| failed(&uri, e))?;
                 each_row(&connection, &uri, &sql, params, |row| sender.send(row))?;
-                lock(&instance.idle).push(connection);
+                instance.idle.lock().push(connection);
                 sender.finish()
             })
         }))
@@ -222,7 +220,7 @@ impl Database for DuckDatabase {
         blocking(move || {
             let connection = instance.connection().map_err(|e| failed(&uri, e))?;
             let rows = all_rows(&connection, &uri, &sql, params)?;
-            lock(&instance.idle).push(connection);
+            instance.idle.lock().push(connection);
             Ok(rows)
         })
         .await
@@ -230,7 +228,7 @@ impl Database for DuckDatabase {
 
     async fn close(&self) {
         // With its last connection the instance folds its log into the file.
-        let instance = lock(&self.instance).take();
+        let instance = self.instance.lock().take();
         let _ = blocking(move || {
             drop(instance);
             Ok(())
@@ -288,7 +286,7 @@ impl Drop for Begun {
         if let Some(connection) = self.connection.take()
             && connection.execute_batch("ROLLBACK").is_ok()
         {
-            lock(&self.instance.idle).push(connection);
+            self.instance.idle.lock().push(connection);
         }
     }
 }
@@ -364,7 +362,7 @@ impl DatabaseTransaction for DuckTransaction {
         if let Some(mut begun) = self.begun.take()
             && let Some(connection) = begun.connection.take()
         {
-            lock(&begun.instance.idle).push(connection);
+            begun.instance.idle.lock().push(connection);
         }
         Ok(())
     }

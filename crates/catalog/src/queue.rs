@@ -6,13 +6,14 @@
 //! is dropped, or not polled, does not end or delay the commits of others.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use deltalakedb_log::commit::{CommitRequest, Outcome};
 use deltalakedb_log::references::folders;
 use deltalakedb_log::{Action, ErrorKind, PathKey, PlaceKey, Result, TableId, TxnLogError};
+use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -131,7 +132,7 @@ impl Queues {
 
     /// Puts a transaction behind those that wait: whether its queue is new, and has no task yet.
     fn push(&self, scope: Scope, waiting: Waiting) -> Result<bool> {
-        let mut queues = lock(&self.queues);
+        let mut queues = self.queues.lock();
         let Some(queue) = queues.get_mut(&scope) else {
             queues.insert(scope, VecDeque::from([waiting]));
             return Ok(true);
@@ -172,7 +173,7 @@ impl QueueTask {
             // A runtime of one thread may not be driven any more once the caller that does so has its answer.
             let is_driven = Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread;
             if !is_driven {
-                lock(&self.queues.queues).remove(&self.scope);
+                self.queues.queues.lock().remove(&self.scope);
                 self.has_ended = true;
             }
             for (waiting, outcome) in batch.into_iter().zip(outcomes) {
@@ -188,7 +189,7 @@ impl QueueTask {
 
     /// The transactions that run next, in the order in which they came. When there are none, the queue ends.
     fn take(&self) -> Option<Vec<Waiting>> {
-        let mut queues = lock(&self.queues.queues);
+        let mut queues = self.queues.queues.lock();
         let queue = queues.get_mut(&self.scope)?;
         let (mut batch, mut actions) = (Vec::new(), 0);
         while let Some(next) = queue.pop_front() {
@@ -219,7 +220,7 @@ impl Drop for QueueTask {
     /// A task that ends before its queue is empty tells all who wait, by dropping what would answer them.
     fn drop(&mut self) {
         if !self.has_ended {
-            lock(&self.queues.queues).remove(&self.scope);
+            self.queues.queues.lock().remove(&self.scope);
         }
     }
 }
@@ -237,10 +238,6 @@ fn waited_too_long() -> TxnLogError {
         PATIENCE.as_secs()
     );
     TxnLogError::new(ErrorKind::Unavailable, message)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -273,7 +270,7 @@ mod tests {
         }
 
         fn got(&self) -> Vec<usize> {
-            lock(&self.0.0).clone()
+            self.0.0.lock().clone()
         }
 
         fn may_answer(&self, times: usize) {
@@ -285,7 +282,7 @@ mod tests {
         }
 
         async fn run(self, batch: Vec<Arc<QueuedTransaction>>) -> Vec<Result<Outcome>> {
-            lock(&self.0.0).push(batch.len());
+            self.0.0.lock().push(batch.len());
             self.0.1.notify_one();
             self.0.2.acquire().await.unwrap().forget();
             batch.iter().map(|t| Ok(its_own(t))).collect()
@@ -319,7 +316,7 @@ mod tests {
         }
         assert_eq!(runs.got(), [1, 9], "the first alone, and the others as soon as it was done");
         tokio::task::yield_now().await;
-        assert!(lock(&queues.queues).is_empty(), "nothing is kept of an empty queue");
+        assert!(queues.queues.lock().is_empty(), "nothing is kept of an empty queue");
     }
 
     #[tokio::test]
@@ -388,7 +385,7 @@ mod tests {
         });
         stays.block_on(async {
             tasks.push(runs.submit(&queues, 1).await);
-            while lock(&queues.queues)[&Scope::Catalog].is_empty() {
+            while queues.queues.lock()[&Scope::Catalog].is_empty() {
                 tokio::task::yield_now().await;
             }
         });
@@ -420,7 +417,7 @@ mod tests {
                 let runs = runs.clone();
                 runtime().block_on(queues.commit(Scope::Catalog, transaction(1), move |batch| runs.clone().run(batch)))
             });
-            while lock(&queues.queues)[&Scope::Catalog].is_empty() {
+            while queues.queues.lock()[&Scope::Catalog].is_empty() {
                 std::thread::yield_now();
             }
             runs.may_answer(2);

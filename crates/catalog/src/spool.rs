@@ -6,12 +6,13 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::database::{Row, Value};
@@ -114,7 +115,7 @@ impl Sender {
     fn write(&mut self, rows: Vec<Row>) -> io::Result<Block> {
         let mut bytes = Vec::new();
         rows.iter().for_each(|row| encode(row, &mut bytes));
-        let mut file = self.shared.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = self.shared.file.lock();
         let file = match &mut *file {
             Some(file) => file,
             none => none.insert(tempfile::tempfile()?),
@@ -147,7 +148,7 @@ impl Shared {
 
     fn read(&self, at: u64, length: usize) -> io::Result<Vec<Row>> {
         let mut bytes = vec![0; length];
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = self.file.lock();
         let file = file.as_mut().ok_or(io::ErrorKind::NotFound)?;
         file.seek(SeekFrom::Start(at))?;
         file.read_exact(&mut bytes)?;

@@ -1,8 +1,9 @@
 //! A catalog in a database: how it is opened, and the sessions that write to it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use deltalakedb_log::{AllowedPaths, Clock, ComparedTables, Result, SystemClock, TableId, TableState};
+use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use crate::database::{Database, DatabaseTransaction, Row, Value};
@@ -163,7 +164,7 @@ impl SqlCatalog {
     }
 
     pub(crate) fn last_identity(&self) -> MutexGuard<'_, Identity> {
-        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+        self.identity.lock()
     }
 
     /// Ends every connection. After the last process has done so, a SQLite catalog is one file, whole by itself.

@@ -5,9 +5,10 @@
 
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use backon::{ConstantBuilder, Retryable};
 use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -92,27 +93,16 @@ impl SqliteDatabase {
         // Rows come in the order of one index and go to the leaves of all.
         // A page that many commits change is moved from the log to the file once for all of them: 16 MiB of log at most.
         let writing = options.clone().pragma("cache_size", "-65536").pragma("wal_autocheckpoint", "4096");
-        let writer = first_connection(|| pool(1).connect_with(writing.clone())).await;
+        // Turning a new file into WAL mode needs it alone, and SQLite does not wait for that: two processes that make the
+        // same catalog meet here.
+        let began = Instant::now();
+        let writer = (|| pool(1).connect_with(writing.clone()))
+            .retry(ConstantBuilder::new().with_delay(Duration::from_millis(20)).without_max_times())
+            .when(|e| result_code(e) == Some(5) && began.elapsed() < BUSY_TIMEOUT)
+            .await;
         let writer = writer.map_err(|e| no_turn(&uri, patience, e))?;
         let readers = pool(READERS).connect_lazy_with(options);
         Ok(Self { uri, readers, writer, patience })
-    }
-}
-
-/// Turning a new file into WAL mode needs it alone, and SQLite does not wait for that: two processes that make the same
-/// catalog meet here.
-async fn first_connection<F>(connect: impl Fn() -> F) -> sqlx::Result<SqlitePool>
-where
-    F: Future<Output = sqlx::Result<SqlitePool>>,
-{
-    let started = std::time::Instant::now();
-    loop {
-        match connect().await {
-            Err(e) if result_code(&e) == Some(5) && started.elapsed() < BUSY_TIMEOUT => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            result => return result,
-        }
     }
 }
 

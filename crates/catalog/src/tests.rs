@@ -1,5 +1,5 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use deltalakedb_log::commit::{Base, CommitRequest, NewTable, Outcome};
@@ -9,6 +9,7 @@ use deltalakedb_log::{
     Action, At, Catalog, CatalogAdministration, ErrorKind, Location, MirrorProgress, Predicate, SeededClock, TableId,
     TableListing,
 };
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use futures::TryStreamExt;

@@ -94,7 +94,7 @@ fn point(at: &AtArgs) -> Result<At> {
 }
 
 async fn init(s: &CommandContext, restored: bool) -> Result<ExitStatus> {
-    let create = s.settings.create_if_missing(true)?;
+    let create = s.settings.create_if_missing.unwrap_or(true);
     if restored {
         // An older one is brought up to date below; one that is not there was not restored.
         let there = s.open(&s.catalog_uri()?, false).await;
@@ -107,9 +107,9 @@ async fn init(s: &CommandContext, restored: bool) -> Result<ExitStatus> {
     if restored {
         catalog.renew_epoch().await?;
     }
-    let retention = s.settings.retention()?;
+    let retention = s.settings.retention;
     if retention != Retention::default() {
-        catalog.set_default_retention(retention, s.write_options()?.committer.as_deref()).await?;
+        catalog.set_default_retention(retention, s.write_options().committer.as_deref()).await?;
     }
     let (id, epoch) = catalog.identity().await?;
     let mut out = s.output();
@@ -136,7 +136,7 @@ async fn import(s: &CommandContext, place: &str, name: Option<&str>) -> Result<E
     }
     let progress = Progress::new(format!("importing {location}"), s.global.quiet);
     let show = |done: u64, total: u64| progress.at(done + 1, total + 1);
-    let mirror = s.mirror(&catalog)?.with_future_times(s.settings.future_times()?);
+    let mirror = s.mirror(&catalog).with_future_times(s.settings.future_times);
     let imported = mirror.import(&location, name.as_ref(), &show).await?;
     drop(progress);
     let t = &imported.table;
@@ -389,7 +389,7 @@ async fn verify(s: &CommandContext, name: Option<&str>, options: VerifyOptions) 
             (catalog, tables)
         }
     };
-    let mirror = s.mirror(&catalog)?;
+    let mirror = s.mirror(&catalog);
     let mut out = s.output();
     let mut listing = out.listing(["name", "version", "result", "mend"].map(String::from).into());
     let (mut found, mut failed, mut count) = (false, Vec::new(), 0);
@@ -434,7 +434,7 @@ async fn verify(s: &CommandContext, name: Option<&str>, options: VerifyOptions) 
 async fn copy_catalog(s: &CommandContext, to: &str) -> Result<ExitStatus> {
     let to = catalog_alone(CatalogUri::parse(to)?)?;
     let source = s.open(&s.catalog_uri()?, false).await?;
-    let target = s.open(&to, s.settings.create_if_missing(true)?).await?;
+    let target = s.open(&to, s.settings.create_if_missing.unwrap_or(true)).await?;
     let progress = Progress::new(format!("copying to {to}"), s.global.quiet);
     let copied = deltalakedb_catalog::copy_catalog(&source, &target, &|done, all| progress.at(done, all)).await?;
     drop(progress);

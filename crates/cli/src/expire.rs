@@ -1,10 +1,8 @@
 //! Ending history.
 
-use std::time::Duration;
-
+use deltalakedb_log::time::parse_duration;
 use deltalakedb_log::{Result, Retention, TxnLogError};
 use deltalakedb_mirror::ExpireOptions;
-use deltalakedb_table::duration_ms;
 use futures::TryStreamExt;
 
 use crate::args::{ExpireArgs, Format};
@@ -16,7 +14,7 @@ pub(crate) async fn run(s: &CommandContext, args: ExpireArgs) -> Result<ExitStat
     let options = options(s, &args)?;
     let Some(name) = args.name.as_deref() else { return all(s, &options).await };
     let (catalog, entry) = s.table(name).await?;
-    let expired = s.mirror(&catalog)?.expire(entry.id, &options).await?;
+    let expired = s.mirror(&catalog).expire(entry.id, &options).await?;
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&said(&expired, options.dry_run))?,
@@ -27,22 +25,21 @@ pub(crate) async fn run(s: &CommandContext, args: ExpireArgs) -> Result<ExitStat
 
 fn options(s: &CommandContext, args: &ExpireArgs) -> Result<ExpireOptions> {
     let time = args.keep.as_deref().map(|text| {
-        let ms = duration_ms(text).and_then(|ms| u64::try_from(ms).ok());
         let wrong = || TxnLogError::invalid(format!("--keep takes a length of time such as 30d or 12h, not {text:?}"));
-        ms.map(Duration::from_millis).ok_or_else(wrong)
+        parse_duration(text).ok_or_else(wrong)
     });
     Ok(ExpireOptions {
         keep: Retention { time: time.transpose()?, versions: args.keep_versions.map(|n| n.get()) },
-        default: s.settings.retention()?,
+        default: s.settings.retention,
         at_most: None,
         dry_run: args.dry_run,
-        committer: s.write_options()?.committer(),
+        committer: s.write_options().committer(),
     })
 }
 
 async fn all(s: &CommandContext, options: &ExpireOptions) -> Result<ExitStatus> {
     let catalog = s.catalog(false).await?;
-    let mut steps = s.mirror(&catalog)?.expire_all(options);
+    let mut steps = s.mirror(&catalog).expire_all(options);
     let mut out = s.output();
     let mut listing = out.listing(COLUMNS.map(String::from).into());
     let (mut tables, mut failed) = (0, Vec::new());

@@ -17,13 +17,13 @@ use crate::output::{visible, warn};
 use crate::report::{counted, entry_json, iso};
 
 /// How a table's life is changed, in the name of its owner where one is given.
-fn options_of(s: &CommandContext, by: OwnerArgs) -> Result<WriteOptions> {
-    Ok(WriteOptions { owner: by.owner, ..s.write_options()? })
+fn options_of(s: &CommandContext, by: OwnerArgs) -> WriteOptions {
+    WriteOptions { owner: by.owner, ..s.write_options() }
 }
 
 pub(crate) async fn rename(s: &CommandContext, old: &str, new: &str, by: OwnerArgs) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(old).await?;
-    let renamed = catalog.rename_table(entry.id, &new.parse()?, &options_of(s, by)?.committer()).await?;
+    let renamed = catalog.rename_table(entry.id, &new.parse()?, &options_of(s, by).committer()).await?;
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&format!("{} is called {} now", entry.name, renamed.name))?,
@@ -53,7 +53,7 @@ pub(crate) async fn drop(s: &CommandContext, args: DropArgs) -> Result<ExitStatu
     if how.delete_files {
         confirm(args.yes, &format!("the files of {name} below {place} will be deleted, and nothing brings them back"))?;
     }
-    let (mirror, options) = (s.mirror(&catalog)?, options_of(s, args.by)?);
+    let (mirror, options) = (s.mirror(&catalog), options_of(s, args.by));
     let dropped = deltalakedb_table::drop_table(&mirror, entry.id, how, &options).await?;
     let inactive = catalog.inactive_table(entry.id).await?.filter(|table| table.state == TableState::Dropped);
     let until = inactive.and_then(|table| table.retained_until);
@@ -87,7 +87,7 @@ async fn drop_inactive(
     name: &TableName,
     how: DropOptions,
 ) -> Result<ExitStatus> {
-    let sentence = match deltalakedb_table::drop_inactive(&s.mirror(catalog)?, name, how, &s.write_options()?).await? {
+    let sentence = match deltalakedb_table::drop_inactive(&s.mirror(catalog), name, how, &s.write_options()).await? {
         DroppedInactive::Import(load) => {
             format!("the import of {} as {name} is given up: name and place are free", load.location)
         }
@@ -112,8 +112,8 @@ pub(crate) async fn undrop(s: &CommandContext, name: &str, new: Option<&str>, by
     let (catalog, name) = (s.catalog(false).await?, name.parse::<TableName>()?);
     let new: Option<TableName> = new.map(str::parse).transpose()?;
     let table = find_dropped(catalog.as_ref(), &name).await?;
-    let committer = options_of(s, by)?.committer();
-    let undropped = s.mirror(&catalog)?.undrop_table(&table, new.as_ref(), &committer).await?;
+    let committer = options_of(s, by).committer();
+    let undropped = s.mirror(&catalog).undrop_table(&table, new.as_ref(), &committer).await?;
     if let Some(what) = &undropped.warning {
         warn(&format!("warning: {what}"));
     }
@@ -134,7 +134,7 @@ pub(crate) async fn detach(s: &CommandContext, name: &str, yes: bool, by: OwnerA
         yes,
         &format!("{name} leaves the catalog, and its history stays only as far as {place}/_delta_log has it"),
     )?;
-    let table = deltalakedb_table::detach_table(&s.mirror(&catalog)?, entry.id, &options_of(s, by)?).await?;
+    let table = deltalakedb_table::detach_table(&s.mirror(&catalog), entry.id, &options_of(s, by)).await?;
     let mut out = s.output();
     if out.format() != Format::Table {
         let mut document = entry_json(&table);

@@ -1,5 +1,7 @@
 //! `dl mirror`: how far `_delta_log` is, checkpoints, and what is put back.
 
+use std::time::Duration;
+
 use deltalakedb_log::{Artifact, MirrorState, Result, TxnLogError};
 use deltalakedb_mirror::Mirror;
 use futures::TryStreamExt;
@@ -14,7 +16,6 @@ use crate::report::{entry_json, iso};
 pub(crate) async fn status(s: &CommandContext, check: bool) -> Result<ExitStatus> {
     let catalog = s.catalog(false).await?;
     let mut status = Mirror::new(catalog, s.clock.clone()).status();
-    let alert = s.settings.lag_alert_ms()?;
     let mut out = s.output();
     let people = out.format() == Format::Table;
     let mut columns = vec!["name", "version", "publishedVersion", "behind", "lagSeconds", "mirror"];
@@ -36,7 +37,7 @@ pub(crate) async fn status(s: &CommandContext, check: bool) -> Result<ExitStatus
             alarms.push(format!("{name}: {}", failure.error));
         } else if let Some(failure) = t.failures.last() {
             alarms.push(format!("{name} could not be published: {}: run `dl mirror run`", failure.error));
-        } else if t.lag_ms > alert {
+        } else if u64::try_from(t.lag_ms).is_ok_and(|ms| Duration::from_millis(ms) > s.settings.lag_alert) {
             alarms.push(format!("{name} lags by {} s: run `dl mirror run`", t.lag_ms / 1000));
         }
     }
@@ -50,7 +51,7 @@ pub(crate) async fn status(s: &CommandContext, check: bool) -> Result<ExitStatus
 
 pub(crate) async fn checkpoint(s: &CommandContext, name: &str) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
-    let done = s.mirror(&catalog)?.checkpoint(entry.id).await?;
+    let done = s.mirror(&catalog).checkpoint(entry.id).await?;
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&done.to_string())?,
@@ -77,7 +78,7 @@ pub(crate) async fn repair(s: &CommandContext, name: &str, chooses: bool) -> Res
              its own. `dl verify {name}` shows both"
         )));
     }
-    let done = s.mirror(&catalog)?.repair(entry.id).await?;
+    let done = s.mirror(&catalog).repair(entry.id).await?;
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&done.to_string())?,

@@ -31,7 +31,7 @@ pub(crate) async fn run_on(
     says: impl FnOnce(&TableEntry, &OperationResult) -> String,
 ) -> Result<ExitStatus> {
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
-    let finished = table.run(operation, &s.write_options()?).await?;
+    let finished = table.run(operation, &s.write_options()).await?;
     let sentence = says(&entry, &finished);
     report(s, &catalog, entry, &finished, &sentence).await
 }

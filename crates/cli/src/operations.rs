@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
-use std::time::Duration;
 
+use deltalakedb_log::time::parse_duration;
 use deltalakedb_log::{At, Result, TableRef, TxnLogError, Version};
 use deltalakedb_table::{
-    Alter, DeltaTable, Operation, OperationResult, Optimize, Transaction, TransactionOptions, Vacuum, duration_ms,
+    Alter, DeltaTable, Operation, OperationResult, Optimize, Transaction, TransactionOptions, Vacuum,
     parse_assignments, parse_schema,
 };
 use serde_json::Value;
@@ -80,23 +80,14 @@ pub(crate) async fn optimize(
 
 /// `100000`, `64kb`, `256mb`, `1gb`, in powers of 1024.
 fn bytes(text: &str) -> Result<NonZeroU64> {
-    let digits = text.trim_end_matches(char::is_alphabetic);
-    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => Some(1),
-        "k" | "kb" => Some(1 << 10),
-        "m" | "mb" => Some(1 << 20),
-        "g" | "gb" => Some(1 << 30),
-        _ => None,
-    };
-    let size = unit.and_then(|unit| digits.parse::<u64>().ok()?.checked_mul(unit)).and_then(NonZeroU64::new);
+    let size = parse_size::Config::new().with_binary().parse_size(text).ok().and_then(NonZeroU64::new);
     size.ok_or_else(|| TxnLogError::invalid(format!("{text:?} is no size of a file: expected such as 256mb")))
 }
 
 pub(crate) async fn vacuum(s: &CommandContext, args: VacuumArgs) -> Result<ExitStatus> {
     let retain = args.retain.as_deref().map(|text| {
-        let ms = duration_ms(text).and_then(|ms| u64::try_from(ms).ok());
         let wrong = || TxnLogError::invalid(format!("--retain takes a length of time such as 7d or 12h, not {text:?}"));
-        ms.map(Duration::from_millis).ok_or_else(wrong)
+        parse_duration(text).ok_or_else(wrong)
     });
     let what = Vacuum {
         retain: retain.transpose()?,
@@ -107,7 +98,7 @@ pub(crate) async fn vacuum(s: &CommandContext, args: VacuumArgs) -> Result<ExitS
     };
     let (catalog, entry) = s.table(&args.name).await?;
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
-    let gone = table.vacuum(&what, &s.write_options()?).await?;
+    let gone = table.vacuum(&what, &s.write_options()).await?;
     let committed = !what.dry_run && !gone.files.is_empty();
     let entry = match committed {
         true => s.publish(&catalog, &TableRef::Id(entry.id)).await?,
@@ -160,7 +151,7 @@ pub(crate) async fn restore(s: &CommandContext, name: &str, to: At) -> Result<Ex
         )));
     }
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
-    let finished = table.restore(At::Version(version), &s.write_options()?).await?;
+    let finished = table.restore(At::Version(version), &s.write_options()).await?;
     let sentence = format!("{} is again what it was at version {version}", entry.name);
     report(s, &catalog, entry, &finished, &sentence).await
 }
@@ -168,7 +159,7 @@ pub(crate) async fn restore(s: &CommandContext, name: &str, to: At) -> Result<Ex
 pub(crate) async fn alter(s: &CommandContext, name: &str, changes: AlterChanges) -> Result<ExitStatus> {
     let (operations, what) = alterations(changes)?;
     let (catalog, entry) = s.table(name).await?;
-    let options = s.write_options()?;
+    let options = s.write_options();
     let finished = match <[Operation; 1]>::try_from(operations) {
         Ok([operation]) => {
             let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;

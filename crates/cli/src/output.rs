@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use deltalakedb_table::RowLimit;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
@@ -13,18 +14,6 @@ const TERMINAL_ROWS: u64 = 40;
 /// Of a table so many rows, or bytes of text, are held back to find the widths of its columns.
 const HELD_ROWS: usize = 1_000;
 const HELD_BYTES: usize = 1 << 20;
-
-/// How many rows of a result a table shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum RowLimit {
-    /// A terminal shows the first ones, a file or a pipe gets all.
-    #[default]
-    Terminal,
-    /// So many.
-    Rows(u64),
-    /// All.
-    None,
-}
 
 /// Where results go.
 pub(crate) struct Output {
@@ -273,8 +262,9 @@ fn cannot_write(e: io::Error) -> TxnLogError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
+    use parking_lot::Mutex;
     use serde_json::json;
 
     use super::*;
@@ -284,13 +274,13 @@ mod tests {
 
     impl Printed {
         fn text(&self) -> String {
-            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+            String::from_utf8(self.0.lock().clone()).unwrap()
         }
     }
 
     impl Write for Printed {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            self.0.lock().write(bytes)
         }
         fn flush(&mut self) -> io::Result<()> {
             Ok(())

@@ -1,10 +1,10 @@
 //! Progress of long work: a bar on a terminal, plain lines otherwise, nothing when quiet.
 
 use std::io::IsTerminal;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
 
 use crate::output::warn;
 
@@ -49,7 +49,7 @@ impl Progress {
                 bar.set_position(done);
             }
             Shown::Lines(last) => {
-                let mut last = last.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                let mut last = last.lock();
                 if last.elapsed() >= EVERY {
                     *last = Instant::now();
                     warn(&format!("{}: {done} of {total}", self.what));

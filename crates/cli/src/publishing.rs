@@ -18,7 +18,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(s: &CommandContext, watch: bool) -> Result<ExitStatus> {
     let catalog = s.catalog(false).await?;
-    let mirror = s.mirror(&catalog)?;
+    let mirror = s.mirror(&catalog);
     if watch {
         return run_on(s, &mirror).await;
     }
@@ -37,11 +37,11 @@ pub(crate) async fn run(s: &CommandContext, watch: bool) -> Result<ExitStatus> {
 
 async fn run_on(s: &CommandContext, mirror: &Mirror) -> Result<ExitStatus> {
     let options = ExpireOptions {
-        default: s.settings.retention()?,
-        committer: s.write_options()?.committer(),
+        default: s.settings.retention,
+        committer: s.write_options().committer(),
         ..ExpireOptions::default()
     };
-    let mut cycle = s.settings.expire_interval()?.map(|interval| ExpiryCycle::new(mirror.clone(), &options, interval));
+    let mut cycle = s.settings.expire_interval.map(|interval| ExpiryCycle::new(mirror.clone(), &options, interval));
     let mut pause = SECOND;
     loop {
         let mut news = Vec::new();

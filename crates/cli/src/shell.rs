@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use deltalakedb_log::{Result, TxnLogError};
 use deltalakedb_table::SqlSession;
+use etcetera::{BaseStrategy, choose_base_strategy};
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{Config, Editor};
@@ -40,7 +41,8 @@ impl Shell {
     pub(crate) fn new(quiet: bool) -> Result<Self> {
         let config = Config::builder().auto_add_history(false).build();
         let mut editor = Editor::with_config(config).map_err(no_terminal)?;
-        let history = state_dir().map(|dir| dir.join("deltalakedb").join("history"));
+        let state = choose_base_strategy().ok().and_then(|places| places.state_dir());
+        let history = state.map(|dir| dir.join("deltalakedb").join("history"));
         // A history that is not there yet, or cannot be read, is an empty one.
         if let Some(file) = &history
             && let Err(e) = editor.load_history(file)
@@ -128,13 +130,6 @@ fn command(line: &str) -> Typed {
         other => warn(&format!("error: there is no command {other}: \\h shows those there are")),
     }
     Typed::Dropped
-}
-
-/// Where programs keep what they remember of a user.
-fn state_dir() -> Option<PathBuf> {
-    let folder = |variable: &str| std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let given = folder("XDG_STATE_HOME").filter(|dir| dir.is_absolute());
-    given.or_else(|| folder("HOME").map(|home| home.join(".local").join("state")))
 }
 
 fn no_terminal(e: ReadlineError) -> TxnLogError {

@@ -20,8 +20,7 @@ pub(crate) struct SqlRunner<'a> {
 impl<'a> SqlRunner<'a> {
     pub(crate) async fn open(s: &'a CommandContext, create: bool) -> Result<Self> {
         let catalog = s.catalog(create).await?;
-        let warehouse = s.settings.get("warehouse").map(String::from);
-        let options = SqlOptions { warehouse, write: s.write_options()? };
+        let options = SqlOptions { warehouse: s.settings.warehouse.clone(), write: s.write_options() };
         Ok(Self { s, session: SqlSession::new(catalog.clone(), options)?, catalog })
     }
 

@@ -28,7 +28,7 @@ pub(crate) async fn create(
     let location = s.new_location(&name, location)?;
     let new = NewTable::new(name, location);
     let catalog = s.catalog(true).await?;
-    let options = s.write_options()?;
+    let options = s.write_options();
     deltalakedb_table::create_table(catalog.as_ref(), new.clone(), &schema, partition_by, &properties, &options)
         .await?;
     committed(s, &catalog, &TableRef::Name(new.name)).await
@@ -76,7 +76,7 @@ pub(crate) async fn write(s: &CommandContext, args: WriteArgs) -> Result<ExitSta
     };
     let rows = input::open(&args.input, args.input_format, columns)?;
     let write = WriteRows { replace_where: args.replace_where, schema_mode, ..WriteRows::new(rows, mode) };
-    let options = s.write_options()?;
+    let options = s.write_options();
     let Some(write) = table.prepare(Operation::Write(write), &options).await? else {
         return unchanged(s, &entry, &format!("{} changes nothing", args.input));
     };
@@ -108,7 +108,7 @@ async fn create_with_rows(s: &CommandContext, catalog: &Arc<dyn Catalog>, args: 
     };
     let rows = input::open(&args.input, args.input_format, Columns::Found)?;
     let new = NewTable::new(name.clone(), location);
-    let (properties, options) = (HashMap::new(), s.write_options()?);
+    let (properties, options) = (HashMap::new(), s.write_options());
     let by = &args.partition_by;
     deltalakedb_table::create_with_data(catalog.as_ref(), new, rows, by, &properties, &options).await?;
     committed(s, catalog, &TableRef::Name(name)).await

@@ -5,9 +5,10 @@
 //! [`crate::MemoryCatalog`] is the model.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::administration::CatalogAdministration;
@@ -99,25 +100,21 @@ pub struct ComparedTables(Mutex<HashSet<TableId>>);
 impl ComparedTables {
     /// Whether a table was compared and found to be as far as its `_delta_log`.
     pub fn contains(&self, table: TableId) -> bool {
-        self.lock().contains(&table)
+        self.0.lock().contains(&table)
     }
 
     /// Remembers a table that was found to be so.
     pub fn insert(&self, table: TableId) {
-        self.lock().insert(table);
+        self.0.lock().insert(table);
     }
 
     /// Removes a table: another process may have written to it in the meantime.
     pub fn remove(&self, table: TableId) {
-        self.lock().remove(&table);
+        self.0.lock().remove(&table);
     }
 
     /// Forgets all: the catalog is another one than it was.
     pub fn clear(&self) {
-        self.lock().clear();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashSet<TableId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().clear();
     }
 }

@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::error::TxnLogError;
@@ -160,7 +160,7 @@ impl SeededClock {
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut (i64, fastrand::Rng)) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        f(&mut self.0.lock())
     }
 }
 

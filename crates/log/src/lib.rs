@@ -79,7 +79,7 @@ pub use listing::{TableListing, TablePage};
 pub use load::{FutureTimes, HistoryLoad, HistoryLoading, UnfinishedLoad};
 pub use local::{Durability, LocalFiles, ModifiedAt, NewFile, StagedFiles};
 pub use location::Location;
-pub use lookup::{check_no_overlap, require};
+pub use lookup::{check_no_overlap, near_names, require};
 pub use memory::MemoryCatalog;
 pub use mirror::{Artifact, Lease, MirrorFailure, MirrorProgress};
 pub use namespaces::CatalogNamespaces;

@@ -124,8 +124,9 @@ async fn moved_to(catalog: &dyn Catalog, place: &Location, stores: &dyn Stores) 
     Ok(copies.into_iter().find(|table| table.location != *place && table.location.resolved() == *place))
 }
 
-/// Names within a few letters of `wanted`, nearest first. A shared namespace does not count as similarity.
-fn near_names(wanted: &str, names: &[String]) -> Vec<String> {
+/// The names within a few letters of `wanted`, at most three, the nearest first. What both have before their first dot
+/// does not count as similarity.
+pub fn near_names(wanted: &str, names: &[String]) -> Vec<String> {
     let wanted = wanted.to_lowercase();
     let distance = |name: &String| {
         let other = name.to_lowercase();
@@ -133,27 +134,12 @@ fn near_names(wanted: &str, names: &[String]) -> Vec<String> {
             (Some((x, a)), Some((y, b))) if x == y => (a, b),
             _ => (wanted.as_str(), other.as_str()),
         };
-        let distance = edit_distance(a, b);
+        let distance = strsim::levenshtein(a, b);
         (distance < b.len() && distance <= 1 + b.len() / 4).then(|| (distance, name.clone()))
     };
     let mut near: Vec<_> = names.iter().filter_map(distance).collect();
     near.sort();
     near.into_iter().take(3).map(|(_, n)| n).collect()
-}
-
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

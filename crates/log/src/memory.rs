@@ -1,11 +1,12 @@
 //! A catalog in memory: the model every other catalog is proved against, and a fast stand-in for tests.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::action::{Action, Add, Commit, DomainMetadata, Metadata, Protocol, Remove, Txn, Version};
@@ -50,6 +51,7 @@ pub struct MemoryCatalog {
     epoch: Arc<Mutex<Uuid>>,
     clock: Arc<dyn Clock>,
     compared: Arc<ComparedTables>,
+    /// Every change is complete before the next fallible step, so a panic leaves a sound state.
     tables: Arc<Mutex<BTreeMap<TableId, Table>>>,
     /// Changed with `tables` locked.
     namespaces: Arc<Mutex<BTreeSet<String>>>,
@@ -114,18 +116,9 @@ impl MemoryCatalog {
         }
     }
 
-    fn epoch(&self) -> MutexGuard<'_, Uuid> {
-        self.epoch.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<TableId, Table>> {
-        // Every change below is complete before the next fallible step, so a poisoned lock guards a sound state.
-        self.tables.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
     /// The tables that are there for everyone, in the order of their names.
     fn entries(&self) -> Vec<TableEntry> {
-        let tables = self.lock();
+        let tables = self.tables.lock();
         let live = tables.iter().filter(|(_, t)| t.is_live());
         let mut entries: Vec<_> = live.filter_map(|(id, t)| t.entry(*id)).collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
@@ -133,7 +126,7 @@ impl MemoryCatalog {
     }
 
     fn with<T>(&self, id: TableId, f: impl FnOnce(&mut Table) -> Result<T>) -> Result<T> {
-        f(live(&mut self.lock(), id)?)
+        f(live(&mut self.tables.lock(), id)?)
     }
 }
 

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock};
 
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreScheme};
+use parking_lot::Mutex;
 use url::Url;
 
 use crate::error::{ErrorKind, Result, TxnLogError};
@@ -88,13 +89,13 @@ impl ConfiguredStores {
     /// Options (`aws_access_key_id`, …) for what is at `location` and below it. They replace those that were given for
     /// that very place before.
     pub fn configure(&self, location: &Location, options: impl IntoIterator<Item = (String, String)>) {
-        lock(&self.options).insert(location.clone(), options.into_iter().collect());
+        self.options.lock().insert(location.clone(), options.into_iter().collect());
     }
 
     /// The options of the nearest place at or above this one; or else of the one place in its bucket that has some, since
     /// a table may name files beside it.
     fn options(&self, location: &Location) -> Options {
-        let options = lock(&self.options);
+        let options = self.options.lock();
         let above = options.iter().filter(|(place, _)| location.url().as_str().starts_with(place.url().as_str()));
         let nearest = above.max_by_key(|(place, _)| place.url().as_str().len()).or_else(|| {
             let bucket = |place: &Location| place.url()[..url::Position::BeforePath].to_string();
@@ -108,7 +109,7 @@ impl ConfiguredStores {
     fn client(&self, location: &Location, root: Url) -> Result<Arc<dyn ObjectStore>> {
         let environment = options_of(std::env::vars_os());
         let own = self.options(location);
-        let mut clients = lock(&self.clients);
+        let mut clients = self.clients.lock();
         let key = (root, own);
         if let Some(client) = clients.get(&key).filter(|client| client.environment == environment) {
             return Ok(client.store.clone());
@@ -140,7 +141,7 @@ impl Stores for ConfiguredStores {
 impl fmt::Debug for ConfiguredStores {
     /// Places and no options: those are secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let places: Vec<_> = lock(&self.options).keys().cloned().collect();
+        let places: Vec<_> = self.options.lock().keys().cloned().collect();
         f.debug_struct("ConfiguredStores").field("configured", &places).finish_non_exhaustive()
     }
 }
@@ -166,10 +167,6 @@ fn unusable(location: &Location, e: object_store::Error) -> TxnLogError {
     TxnLogError::new(ErrorKind::Unavailable, format!("the object store of {location} cannot be used")).with_source(e)
 }
 
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
 #[cfg(test)]
 mod tests {
     use object_store::{ObjectStoreExt, PutPayload};
@@ -186,7 +183,7 @@ mod tests {
     }
 
     fn buckets(stores: &ConfiguredStores) -> usize {
-        lock(&stores.clients).len()
+        stores.clients.lock().len()
     }
 
     #[test]

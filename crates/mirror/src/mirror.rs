@@ -9,7 +9,7 @@ use deltalakedb_log::{
 use object_store::ObjectStore;
 use uuid::Uuid;
 
-use crate::turns::{REMEMBERED, Shared, Turns, lock};
+use crate::turns::{REMEMBERED, Shared, Turns};
 
 /// The default number of published versions from one checkpoint to the next.
 const CHECKPOINT_INTERVAL: u64 = 10;
@@ -117,7 +117,7 @@ impl Mirror {
 
     /// The turns of a table. When many tables are remembered, those without a task that publishes them are forgotten.
     pub(crate) fn turns(&self, table: TableId) -> Arc<Turns> {
-        let mut tables = lock(&self.shared.tables);
+        let mut tables = self.shared.tables.lock();
         if tables.len() >= REMEMBERED && !tables.contains_key(&table) {
             tables.retain(|_, turns| Arc::strong_count(turns) > 1);
         }
@@ -126,15 +126,15 @@ impl Mirror {
 
     /// Forgets a table that is gone.
     pub(crate) fn forget(&self, table: TableId) {
-        lock(&self.shared.unsettled).remove(&table);
-        lock(&self.shared.tables).remove(&table);
+        self.shared.unsettled.lock().remove(&table);
+        self.shared.tables.lock().remove(&table);
     }
 
     pub(crate) fn is_proven(&self, location: &Location) -> bool {
-        lock(&self.shared.proven).contains(location)
+        self.shared.proven.lock().contains(location)
     }
 
     pub(crate) fn note_proven(&self, location: &Location) {
-        lock(&self.shared.proven).insert(location.clone());
+        self.shared.proven.lock().insert(location.clone());
     }
 }

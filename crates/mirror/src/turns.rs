@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use deltalakedb_log::{Location, TableEntry, TableId, Version};
+use parking_lot::Mutex;
 
 use crate::checksum::VersionChecksum;
 
@@ -98,8 +99,4 @@ impl Memory {
     pub(crate) fn published_since(&self, looks: u64) -> Option<TableEntry> {
         self.published.as_ref().filter(|(look, _)| *look > looks).map(|(_, entry)| entry.clone())
     }
-}
-
-pub(crate) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

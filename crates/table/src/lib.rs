@@ -49,7 +49,7 @@ pub use lifecycle::{
 pub use operations::{CommitFiles, Operation, OperationResult, WriteRows};
 pub use provider::DeltaTableProvider;
 pub use scan::Scan;
-pub use settings::{Settings, duration_ms, is_setting};
+pub use settings::{RowLimit, Settings, is_setting};
 pub use sql::{CommandComplete, DeltaCatalogProvider, Script, ScriptSummary, SqlOptions, SqlResult, SqlSession};
 pub use table::DeltaTable;
 pub use table_spec::TableSpec;

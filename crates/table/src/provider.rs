@@ -5,7 +5,7 @@
 //! number, not the table's.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
@@ -24,6 +24,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use deltalakedb_log::snapshot::{At, Head, Snapshot};
 use deltalakedb_log::{Predicate, Result, TxnLogError, Version};
 use futures::{TryStreamExt, stream};
+use parking_lot::Mutex;
 
 use crate::delta_rs::{LogView, StringEncoding, VirtualTable, floats, generated, register};
 use crate::filter::predicate_of;
@@ -75,11 +76,11 @@ impl DeltaTableProvider {
 
     /// What the scans that were planned since the last call looked for.
     pub(crate) fn take_looked_for(&self) -> Vec<Predicate> {
-        std::mem::take(&mut *self.looked_for.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        std::mem::take(&mut *self.looked_for.lock())
     }
 
     fn look_for(&self, predicate: &Predicate) {
-        self.looked_for.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(predicate.clone());
+        self.looked_for.lock().push(predicate.clone());
     }
 
     /// The scan of the files in which a row may match.

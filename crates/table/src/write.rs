@@ -1,7 +1,7 @@
 //! Writing: data files first, then one commit that names them.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{RecordBatch, RecordBatchReader};
@@ -13,6 +13,7 @@ use deltalakedb_log::commit::{Base, CommitRequest, Committed, Outcome};
 use deltalakedb_log::stores::Stores;
 use deltalakedb_log::{Catalog, Clock, ErrorKind, Result, TableId, TxnLogError, TxnLogTransactionError};
 use futures::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 
 use crate::delta_rs::{CastMode, NewFiles, SchemaAdapter, SchemaMode, StagedCommit, TableSchema};
 use crate::error::query_error;
@@ -146,13 +147,13 @@ pub(crate) struct Refusal(Arc<Mutex<Option<TxnLogError>>>);
 impl Refusal {
     fn note(&self, e: TxnLogError) -> DataFusionError {
         let text = e.to_string();
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(e);
+        self.0.lock().get_or_insert(e);
         DataFusionError::Execution(text)
     }
 
     /// The outcome of a write, and if rows were refused, that as its error.
     pub(crate) fn or<T>(self, outcome: Result<T>) -> Result<T> {
-        outcome.map_err(|e| self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take().unwrap_or(e))
+        outcome.map_err(|e| self.0.lock().take().unwrap_or(e))
     }
 }
 

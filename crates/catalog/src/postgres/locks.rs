@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use deltalakedb_log::TableId;
+use parking_lot::Mutex;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -90,7 +91,7 @@ impl Turns {
     }
 
     fn of(&self, table: TableId) -> Arc<Semaphore> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         if !all.contains_key(&table) {
             all.retain(|_, turns| Arc::strong_count(turns) > 1);
         }
@@ -113,6 +114,6 @@ mod tests {
         drop(turns.take(&[id(2), id(1)]).await);
         drop(first);
         drop(turns.take(&[id(3)]).await);
-        assert_eq!(turns.0.lock().unwrap().len(), 1, "a table that no session writes has no turn");
+        assert_eq!(turns.0.lock().len(), 1, "a table that no session writes has no turn");
     }
 }

@@ -1,6 +1,6 @@
 //! A database that records what it is asked, and can lose the answer to COMMIT.
 
-use std::sync::MutexGuard;
+use parking_lot::MutexGuard;
 
 use super::*;
 use crate::database::placeholders;
@@ -48,7 +48,7 @@ impl Record {
 
     /// The statements since the last call.
     pub(super) fn statements(&self) -> Vec<Statement> {
-        std::mem::take(&mut *self.0.statements.lock().unwrap())
+        std::mem::take(&mut *self.0.statements.lock())
     }
 
     /// The round trips since the last call.
@@ -57,12 +57,12 @@ impl Record {
     }
 
     pub(super) fn lose(&self) -> MutexGuard<'_, Lose> {
-        self.0.lose.lock().unwrap()
+        self.0.lose.lock()
     }
 
     fn note(&self, sql: &str, params: &[Value]) {
         let statement = Statement { sql: sql.to_string(), params: params.to_vec() };
-        self.0.statements.lock().unwrap().push(statement);
+        self.0.statements.lock().push(statement);
     }
 
     fn trip(&self) {

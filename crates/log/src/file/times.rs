@@ -6,9 +6,9 @@
 //! `max(own, previous + 1)`, beginning at the oldest version the listing shows.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::{StreamExt, stream};
+use parking_lot::Mutex;
 
 use super::TableDir;
 use super::listing::Listing;
@@ -36,7 +36,7 @@ impl Times {
     /// The own time of `version`, whose commit is `body`; remembered.
     pub(super) fn own_of(&self, version: Version, body: &[u8], file_time: i64) -> CommitTime {
         let time = self.stated(version, body).unwrap_or(CommitTime { ms: file_time, source: TimeSource::File });
-        self.known().insert(version, time);
+        self.own.lock().insert(version, time);
         time
     }
 
@@ -55,20 +55,16 @@ impl Times {
         Some(CommitTime { ms: info.timestamp()?, source: TimeSource::CommitInfo })
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<Version, CommitTime>> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The own times of the commits, in their order; those not known yet are read.
     async fn own(&self, versions: &[Version], listing: &Listing, dir: &TableDir) -> Result<Vec<CommitTime>> {
         let mut unread: Vec<_> = versions.to_vec();
-        unread.retain(|version| !self.known().contains_key(version));
+        unread.retain(|version| !self.own.lock().contains_key(version));
         let bodies = dir.get_all(unread.iter().map(|version| listing.commit(*version)).collect());
         let mut bodies = bodies.zip(stream::iter(unread));
         while let Some((body, version)) = bodies.next().await {
             self.own_of(version, &body?.1, listing.file_time(version).unwrap_or_default());
         }
-        let known = self.known();
+        let known = self.own.lock();
         Ok(versions.iter().filter_map(|version| known.get(version).copied()).collect())
     }
 

@@ -7,17 +7,17 @@ use crate::administration::CatalogAdministration;
 impl CatalogAdministration for MemoryCatalog {
     async fn renew_epoch(&self) -> Result<Uuid> {
         let epoch = self.clock.new_uuid();
-        *self.epoch() = epoch;
+        *self.epoch.lock() = epoch;
         self.compared.clear();
         Ok(epoch)
     }
 
     async fn default_retention(&self) -> Result<Retention> {
-        Ok(*self.retention.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        Ok(*self.retention.lock())
     }
 
     async fn set_default_retention(&self, retention: Retention, _: Option<&str>) -> Result<()> {
-        let mut stored = self.retention.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut stored = self.retention.lock();
         *stored = retention.or(*stored);
         Ok(())
     }

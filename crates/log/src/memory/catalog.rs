@@ -12,7 +12,7 @@ use crate::stamp::CommitStamp;
 #[async_trait]
 impl Catalog for MemoryCatalog {
     async fn identity(&self) -> Result<(Uuid, Uuid)> {
-        Ok((self.id, *self.epoch()))
+        Ok((self.id, *self.epoch.lock()))
     }
 
     async fn now_ms(&self) -> Result<i64> {
@@ -37,7 +37,7 @@ impl Catalog for MemoryCatalog {
 
     async fn point(&self) -> Result<Point> {
         // Under the lock: no commit is stored by half.
-        let _tables = self.lock();
+        let _tables = self.tables.lock();
         Ok(Point(self.stored.load(Ordering::Relaxed).to_string()))
     }
 
@@ -55,7 +55,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn begin(&self, tables: &[TableId]) -> Result<Vec<Head>> {
-        let mut all = self.lock();
+        let mut all = self.tables.lock();
         let head = |id: &TableId| {
             let table = live(&mut all, *id)?;
             table.head_at(table.resolve(At::Latest)?)
@@ -69,7 +69,7 @@ impl Catalog for MemoryCatalog {
 
     async fn commit_all(&self, requests: Vec<CommitRequest>) -> Result<Outcome> {
         commit::check_group(&requests)?;
-        let mut tables = self.lock();
+        let mut tables = self.tables.lock();
         let known =
             requests.iter().filter_map(|r| tables.get(&r.table)?.known(r).transpose()).collect::<Result<_>>()?;
         if let Some(outcome) = commit::already_committed(&requests, known)? {
@@ -100,7 +100,7 @@ impl Catalog for MemoryCatalog {
             currents.push(table.current(request, now_ms)?);
         }
         let refs: Vec<_> = currents.iter().collect();
-        let stamp = CommitStamp::new((self.id, *self.epoch()), now_ms, self.clock.as_ref(), &requests, &refs);
+        let stamp = CommitStamp::new((self.id, *self.epoch.lock()), now_ms, self.clock.as_ref(), &requests, &refs);
         let mut all: Vec<Option<Prepared>> = Vec::new();
         for (request, current) in requests.iter().zip(&currents) {
             match commit::prepare(request, current, &stamp)? {
@@ -130,7 +130,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn find_commit(&self, table: TableId, id: CommitId) -> Result<Option<Committed>> {
-        let tables = self.lock();
+        let tables = self.tables.lock();
         let found = tables.get(&table).and_then(|t| {
             let (version, timestamp) = *t.commit_ids.get(&id)?;
             Some(Committed { table, version, timestamp, leap: None })

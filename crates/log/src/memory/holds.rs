@@ -46,20 +46,20 @@ impl VersionHolds for MemoryCatalog {
     }
 
     async fn release_hold(&self, hold: &Hold) -> Result<()> {
-        if let Some(table) = self.lock().get_mut(&hold.table) {
+        if let Some(table) = self.tables.lock().get_mut(&hold.table) {
             table.holds.retain(|held| held.id != hold.id);
         }
         Ok(())
     }
 
     async fn holds(&self, table: TableId) -> Result<Vec<Hold>> {
-        let (now_ms, tables) = (self.clock.now_ms(), self.lock());
+        let (now_ms, tables) = (self.clock.now_ms(), self.tables.lock());
         Ok(tables.get(&table).map(|t| t.current_holds(now_ms)).unwrap_or_default())
     }
 
     async fn remove_ended_holds(&self, table: TableId) -> Result<()> {
         let now_ms = self.clock.now_ms();
-        if let Some(table) = self.lock().get_mut(&table) {
+        if let Some(table) = self.tables.lock().get_mut(&table) {
             table.remove_ended_holds(now_ms);
         }
         Ok(())

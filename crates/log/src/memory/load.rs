@@ -122,7 +122,7 @@ impl Table {
 impl HistoryLoading for MemoryCatalog {
     async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry> {
         let id = {
-            let mut tables = self.lock();
+            let mut tables = self.tables.lock();
             let is_there = |t: &Table| t.is_loading() && t.location.is_place_of(&load.new.location);
             let unfinished = tables.iter().find(|(_, t)| is_there(t)).map(|(id, _)| *id);
             let id = unfinished.unwrap_or(load.table);
@@ -147,7 +147,7 @@ impl HistoryLoading for MemoryCatalog {
                     None => break,
                 },
             };
-            let mut tables = self.lock();
+            let mut tables = self.tables.lock();
             if let Some(part) = Part::of(&item)? {
                 part.check_whole(&tables, self.id, &load.new.name)?;
             }
@@ -163,7 +163,7 @@ impl HistoryLoading for MemoryCatalog {
             drop(tables);
             (load.progress)(version);
         }
-        let mut tables = self.lock();
+        let mut tables = self.tables.lock();
         let entry = finish(&mut tables, id, &load.new, load.published_version)?;
         self.has_table_in(&entry.name);
         Ok(entry)
@@ -177,7 +177,7 @@ impl HistoryLoading for MemoryCatalog {
             let items: Vec<_> = commits.try_collect().await?;
             all.push((load.table, load.new, load.future_times, load.published_version, items));
         }
-        let mut tables = self.lock();
+        let mut tables = self.tables.lock();
         let mut next = tables.clone();
         let mut entries = Vec::with_capacity(all.len());
         let mut parts = Vec::new();
@@ -204,7 +204,7 @@ impl HistoryLoading for MemoryCatalog {
     }
 
     async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>> {
-        let tables = self.lock();
+        let tables = self.tables.lock();
         let found = tables.iter().find(|(_, t)| t.is_loading() && t.location.is_place_of(location));
         Ok(found.map(|(id, t)| UnfinishedLoad {
             table: *id,
@@ -215,7 +215,7 @@ impl HistoryLoading for MemoryCatalog {
     }
 
     async fn abandon_load(&self, table: TableId) -> Result<()> {
-        let mut tables = self.lock();
+        let mut tables = self.tables.lock();
         if tables.get(&table).is_none_or(|t| !t.is_loading()) {
             return Err(commit::no_unfinished_load(table));
         }

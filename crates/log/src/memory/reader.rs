@@ -25,7 +25,7 @@ impl MemoryTxnLog {
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Table) -> Result<T>) -> Result<T> {
-        let mut tables = self.catalog.lock();
+        let mut tables = self.catalog.tables.lock();
         match tables.get_mut(&self.table) {
             Some(table) if table.state == self.state => f(table),
             _ => f(live(&mut tables, self.table)?),

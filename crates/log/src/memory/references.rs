@@ -47,11 +47,11 @@ impl Table {
 #[async_trait]
 impl TableReferences for MemoryCatalog {
     async fn referring_tables(&self, place: &Location) -> Result<Vec<InactiveTable>> {
-        Ok(referring(&self.lock(), place, self.clock.now_ms()))
+        Ok(referring(&self.tables.lock(), place, self.clock.now_ms()))
     }
 
     async fn source_tables(&self, table: TableId) -> Result<Vec<InactiveTable>> {
-        let tables = self.lock();
+        let tables = self.tables.lock();
         let Some(clone) = tables.get(&table) else { return Ok(Vec::new()) };
         let is_source = |(id, t): &(&TableId, &Table)| t.is_live() && **id != table && t.holds_any(&clone.folders);
         let mut sources: Vec<_> = tables.iter().filter(is_source).map(|(id, t)| t.described(*id)).collect();
@@ -60,7 +60,7 @@ impl TableReferences for MemoryCatalog {
     }
 
     async fn named_folders(&self, table: TableId) -> Result<Vec<PlaceKey>> {
-        Ok(self.lock().get(&table).map(|t| t.folders.iter().cloned().collect()).unwrap_or_default())
+        Ok(self.tables.lock().get(&table).map(|t| t.folders.iter().cloned().collect()).unwrap_or_default())
     }
 
     async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[PlaceKey]) -> Result<()> {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,6 +26,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 /// Random choices that all of a world share.
@@ -38,7 +39,7 @@ impl Dice {
     }
 
     pub(crate) fn below(&self, range: Range<u64>) -> u64 {
-        self.0.lock().unwrap().u64(range)
+        self.0.lock().u64(range)
     }
 
     pub(crate) fn percent(&self, chance: u64) -> bool {
@@ -63,7 +64,7 @@ struct Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.all.lock().unwrap().remove(&self.until);
+        self.all.lock().remove(&self.until);
     }
 }
 
@@ -93,10 +94,10 @@ impl Clock for VirtualClock {
         Box::pin(async move {
             let until = now.load(Ordering::Relaxed) + i64::try_from(duration.as_millis()).unwrap() + 1;
             let waiting = Waiting { until: (until, id), all };
-            waiting.all.lock().unwrap().insert(waiting.until);
+            waiting.all.lock().insert(waiting.until);
             let mut turns = 0;
             while now.load(Ordering::Relaxed) < until {
-                let is_next = waiting.all.lock().unwrap().first() == Some(&waiting.until);
+                let is_next = waiting.all.lock().first() == Some(&waiting.until);
                 // Everybody else has had a turn, and waits.
                 turns = if is_next { turns + 1 } else { 0 };
                 if turns > 2 {
@@ -148,7 +149,7 @@ impl Faulty {
 
     async fn linger(&self) {
         if self.reading.load(Ordering::Relaxed) > 0 {
-            self.wrong.lock().unwrap().push("the store was waited for within a statement".into());
+            self.wrong.lock().push("the store was waited for within a statement".into());
         }
         let long = self.fails() && self.dice.percent(30);
         let ms = self.dice.below(if long { 1_000..8_000 } else { 0..6 });
@@ -167,29 +168,29 @@ impl Faulty {
                 wrong.push(format!("{name} was overwritten"));
             }
             if let Some(before) = version.checked_sub(1)
-                && !self.whole.lock().unwrap().contains(&commit(before))
+                && !self.whole.lock().contains(&commit(before))
             {
                 wrong.push(format!("{name} was put before the version before it"));
             }
-            self.whole.lock().unwrap().insert(path.clone());
+            self.whole.lock().insert(path.clone());
         } else if name.ends_with(".crc") && before.is_some() {
             wrong.push(format!("{name} was overwritten"));
         } else if name == "_last_checkpoint" {
             let hint: deltalakedb_log::Object = serde_json::from_slice(&bytes).unwrap();
             let version = hint.get("version").unwrap();
-            let mut hints = self.hints.lock().unwrap();
+            let mut hints = self.hints.lock();
             if hints.last().is_some_and(|last| *last > version) {
                 wrong.push(format!("_last_checkpoint went back to {version}"));
             }
             hints.push(version);
         }
-        self.wrong.lock().unwrap().extend(wrong);
+        self.wrong.lock().extend(wrong);
         Ok(done)
     }
 
     /// What went wrong in the log so far.
     pub(crate) fn wrong(&self) -> Vec<String> {
-        self.wrong.lock().unwrap().clone()
+        self.wrong.lock().clone()
     }
 }
 

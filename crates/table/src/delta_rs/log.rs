@@ -1,12 +1,13 @@
 //! One table's log, held still at one version, with commits staged on top.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use deltalakedb_log::action::Add;
 use deltalakedb_log::snapshot::{At, Snapshot};
 use deltalakedb_log::{FileKey, Predicate, Result, TxnLogError, TxnLogReader, Version};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::log_view::LogView;
 
@@ -49,14 +50,14 @@ impl SnapshotLog {
     /// Remembers files that are given out.
     pub(super) fn see(&self, adds: &[Add]) {
         if matches!(self.files, Files::Matching(_)) {
-            let mut seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut seen = self.seen.lock();
             seen.extend(adds.iter().map(Add::key));
         }
     }
 
     /// The files that were given out; `None` when that is all of them.
     pub(super) fn seen(&self) -> Option<Vec<FileKey>> {
-        let seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let seen = self.seen.lock();
         (self.files != Files::All).then(|| seen.clone())
     }
 
@@ -94,7 +95,7 @@ impl SnapshotLog {
 
     /// The commits staged so far, in order.
     pub(super) fn staged(&self) -> MutexGuard<'_, Vec<Bytes>> {
-        self.staged.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.staged.lock()
     }
 
     /// Stages a commit as `version`; false when that version is taken or leaves a gap.
@@ -110,7 +111,7 @@ impl SnapshotLog {
 
     /// Commit files on their way: delta-rs writes some before it names their version.
     pub(super) fn temporary(&self) -> MutexGuard<'_, HashMap<String, Bytes>> {
-        self.temporary.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.temporary.lock()
     }
 
     /// The table at a version up to the one it is held at.

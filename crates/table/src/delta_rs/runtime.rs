@@ -4,9 +4,10 @@
 //! future panics. So one runtime per process does nothing but log reads, and callers wait for it on a channel.
 
 use std::future::Future;
-use std::sync::{Mutex, OnceLock, mpsc};
+use std::sync::{OnceLock, mpsc};
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 
 fn runtime() -> Result<&'static Runtime> {
@@ -16,7 +17,7 @@ fn runtime() -> Result<&'static Runtime> {
         return Ok(runtime);
     }
     // One at a time: a second runtime could not be dropped on a thread that drives another.
-    let _one = START.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _one = START.lock();
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as StoreResult,
 };
+use parking_lot::Mutex;
 use url::{Position, Url};
 
 use super::{alias, memory, runtime};
@@ -99,12 +100,12 @@ impl Registry {
 
 impl ObjectStoreRegistry for Registry {
     fn register_store(&self, url: &Url, store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
-        self.registered.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(Self::key(url), store)
+        self.registered.lock().insert(Self::key(url), store)
     }
 
     fn get_store(&self, url: &Url) -> PlanResult<Arc<dyn ObjectStore>> {
         let key = Self::key(url);
-        let registered = self.registered.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&key).cloned();
+        let registered = self.registered.lock().get(&key).cloned();
         match registered {
             Some(store) => Ok(store),
             None => root_store(&self.stores, url, Durability::Full).map_err(|e| DataFusionError::External(e.into())),

@@ -4,11 +4,12 @@
 //! put that failed; the operation ends as if all went well, and [`super::write`] then ends it with the failure, removes
 //! the files, and nothing is committed.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use object_store::path::Path;
 use object_store::{Error, MultipartUpload, PutPayload, PutResult, Result, UploadPart};
+use parking_lot::Mutex;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct UploadTracker(Arc<Mutex<State>>);
@@ -20,29 +21,25 @@ struct State {
 }
 
 impl UploadTracker {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
     /// A file is about to be put.
     pub(super) fn begin(&self, path: &Path) {
-        self.state().paths.push(path.clone());
+        self.0.lock().paths.push(path.clone());
     }
 
     /// The files put so far.
     pub(super) fn paths(&self) -> Vec<Path> {
-        self.state().paths.clone()
+        self.0.lock().paths.clone()
     }
 
     /// The first put that failed, once.
     pub(super) fn take_failure(&self) -> Option<Error> {
-        self.state().failure.take()
+        self.0.lock().failure.take()
     }
 
     /// Keeps a failure.
     pub(super) fn keep<T>(&self, result: Result<T>, instead: T) -> Result<T> {
         Ok(result.unwrap_or_else(|e| {
-            self.state().failure.get_or_insert(e);
+            self.0.lock().failure.get_or_insert(e);
             instead
         }))
     }
@@ -72,7 +69,7 @@ impl MultipartUpload for Watched {
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        if self.puts.state().failure.is_some() {
+        if self.puts.0.lock().failure.is_some() {
             self.abort().await?;
             return Ok(nothing());
         }

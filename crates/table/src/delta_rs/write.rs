@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::HashSet;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
@@ -28,6 +28,7 @@ use deltalakedb_log::{ErrorKind, FileKey, Location, Object, Result, TxnLogError,
 use futures::{FutureExt, StreamExt, future, stream};
 use object_store::ObjectStore;
 use object_store::path::Path;
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::log::{Files, SnapshotLog};
@@ -541,7 +542,7 @@ impl PartitionStream for Once {
     }
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let rows = self.rows.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        let rows = self.rows.lock().take();
         rows.unwrap_or_else(|| {
             let again = Err(DataFusionError::Execution("the rows can be read only once".into()));
             Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), futures::stream::once(async { again })))

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
@@ -12,6 +12,7 @@ use deltalakedb_log::namespaces::all_namespaces;
 use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{Catalog, Result, TableEntry, TableId, TableName, TableRef, require};
 use futures::TryStreamExt;
+use parking_lot::RwLock;
 
 use crate::delta_rs::{LogView, StringEncoding, wait_beside};
 use crate::provider::{DeltaTableProvider, outward};
@@ -77,15 +78,7 @@ impl DeltaCatalogProvider {
     }
 
     pub(super) fn hold_these(&self, tables: HashMap<TableName, Arc<dyn TableProvider>>) {
-        *self.write() = tables;
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<TableName, Arc<dyn TableProvider>>> {
-        self.held.read().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<TableName, Arc<dyn TableProvider>>> {
-        self.held.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+        *self.held.write() = tables;
     }
 
     /// Reads the names of all namespaces and tables. Only a runtime with a single thread needs that, for
@@ -96,7 +89,7 @@ impl DeltaCatalogProvider {
             namespaces: all_namespaces(self.catalog.as_ref()).await?.into_iter().collect(),
             tables: tables(self.catalog.clone(), None).map_ok(|table| table.name).try_collect().await?,
         };
-        *self.listed.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = listed;
+        *self.listed.write() = listed;
         Ok(())
     }
 
@@ -131,8 +124,8 @@ impl DeltaCatalogProvider {
 
     /// What was listed, and the tables that are held.
     fn listed(&self) -> Listed {
-        let mut listed = self.listed.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-        for name in self.read().keys() {
+        let mut listed = self.listed.read().clone();
+        for name in self.held.read().keys() {
             listed.namespaces.insert(name.namespace.clone());
             listed.tables.insert(name.clone());
         }
@@ -207,7 +200,7 @@ impl SchemaProvider for DeltaSchemaProvider {
 
     async fn table(&self, name: &str) -> PlanResult<Option<Arc<dyn TableProvider>>> {
         let name = self.table_name(name);
-        let held = self.all.read().get(&name).cloned();
+        let held = self.all.held.read().get(&name).cloned();
         if held.is_some() || !self.all.looks_up {
             return Ok(held);
         }
@@ -222,7 +215,7 @@ impl SchemaProvider for DeltaSchemaProvider {
 
     fn table_exist(&self, name: &str) -> bool {
         let name = self.table_name(name);
-        self.all.read().contains_key(&name) || (self.all.looks_up && self.all.has(&name))
+        self.all.held.read().contains_key(&name) || (self.all.looks_up && self.all.has(&name))
     }
 }
 

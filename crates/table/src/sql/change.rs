@@ -84,7 +84,7 @@ impl SqlSession {
 
     /// The columns of a table that the statement holds.
     fn held_schema(&self, name: &TableName) -> Result<SchemaRef> {
-        let held = self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let held = self.read.lock();
         let table = held.iter().find(|(held, _)| held == name).map(|(_, table)| table.columns());
         table.ok_or_else(|| TxnLogError::not_found(format!("there is no table {name}")))
     }

@@ -17,7 +17,7 @@ mod tests;
 mod time_travel;
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray, UInt64Array};
 use datafusion::catalog::TableProvider;
@@ -32,6 +32,7 @@ use deltalakedb_log::namespaces::all_namespaces;
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::{Catalog, Result, TableEntry, TableName, TablePage, TxnLogError, TxnLogTransactionError};
 use futures::stream;
+use parking_lot::Mutex;
 
 use self::catalog_provider::{held_at_once, resolve};
 use self::names::ReferencedTables;
@@ -246,7 +247,7 @@ impl SqlSession {
             (name.clone(), table.clone() as Arc<dyn TableProvider>)
         };
         self.tables.hold_these(held.iter().map(provider).collect());
-        *self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = held;
+        *self.read.lock() = held;
         let mut past = Vec::with_capacity(named.then.len());
         for (name, at) in &named.then {
             for entry in resolve(self.catalog.as_ref(), std::slice::from_ref(name)).await? {
@@ -275,7 +276,7 @@ impl SqlSession {
 
     /// Adds the predicates of a planned statement to the read set of the open transaction.
     async fn note_reads(&self) -> Result<()> {
-        let read = std::mem::take(&mut *self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        let read = std::mem::take(&mut *self.read.lock());
         let Some(open) = &self.open else { return Ok(()) };
         for (name, table) in read {
             for predicate in table.take_looked_for() {

@@ -3,8 +3,6 @@
 mod change;
 mod lifecycle;
 
-use std::sync::Mutex;
-
 use arrow::array::Int64Array;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,6 +19,7 @@ use deltalakedb_log::{
 };
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
+use parking_lot::Mutex;
 
 use super::*;
 use crate::tests::{Room, rows, text};
@@ -206,7 +205,7 @@ struct RecordingLog {
 
 impl RecordingLog {
     fn note(&self, what: impl Into<String>) {
-        self.what.lock().unwrap().push(what.into());
+        self.what.lock().push(what.into());
     }
 }
 
@@ -278,12 +277,12 @@ async fn a_query_asks_the_log_for_what_it_needs_and_no_more() {
     let table = DeltaTable::open_with_reader(&place, Arc::new(log)).await.unwrap();
     let context = session_context(&deltalakedb_log::stores::environment()).unwrap();
     let asks = async |sql: &str| {
-        what.lock().unwrap().clear();
+        what.lock().clear();
         let held = DeltaTableProvider::open(&table, At::Latest).await.unwrap();
         context.deregister_table("t").unwrap();
         context.register_table("t", Arc::new(held)).unwrap();
         let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
-        (text(&batches), what.lock().unwrap().clone())
+        (text(&batches), what.lock().clone())
     };
     let one = |rows: &str| vec![rows.to_string()];
     assert_eq!(asks("SELECT id FROM t WHERE id = 4").await, (one("|4|"), vec!["head".into(), "files id = 4".into()]));
@@ -297,9 +296,9 @@ async fn a_query_asks_the_log_for_what_it_needs_and_no_more() {
     assert_eq!(asks("SELECT count(*) FROM t").await, (one("|4|"), vec!["head".into(), "counts".into()]));
     assert_eq!(asks("SELECT max(id) FROM t").await.1[1..], ["counts", "bounds of id"]);
     assert_eq!(asks("SELECT day, max(id) FROM t GROUP BY day").await.1[1..], ["files all"]);
-    what.lock().unwrap().clear();
+    what.lock().clear();
     table.read(&Scan { filter_sql: Some("id = 4".into()), ..Scan::default() }).await.unwrap();
-    assert_eq!(*what.lock().unwrap(), ["head", "files id = 4"]);
+    assert_eq!(*what.lock(), ["head", "files id = 4"]);
 }
 
 #[tokio::test]

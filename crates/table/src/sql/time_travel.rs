@@ -1,6 +1,6 @@
 //! Tables as they were, where a query names them so.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, Result as PlanResult, TableReference};
@@ -10,6 +10,7 @@ use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, Relati
 use datafusion::sql::sqlparser::ast::TableFactor;
 use deltalakedb_log::TableName;
 use deltalakedb_log::snapshot::At;
+use parking_lot::RwLock;
 
 use super::names::past;
 use crate::provider::outward;
@@ -23,7 +24,7 @@ pub(super) struct TimeTravelPlanner(Arc<RwLock<Vec<TimeTravelTable>>>);
 
 impl TimeTravelPlanner {
     pub(super) fn hold(&self, tables: Vec<TimeTravelTable>) {
-        *self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = tables;
+        *self.0.write() = tables;
     }
 }
 
@@ -39,7 +40,7 @@ impl RelationPlanner for TimeTravelPlanner {
         let TableFactor::Table { name, alias, args, .. } = relation else {
             return Ok(RelationPlanning::Original(Box::new(relation)));
         };
-        let held = self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let held = self.0.read();
         let table = held.iter().find(|(key, _)| *key == wanted).map(|(_, table)| table.clone());
         let table = table.ok_or_else(|| DataFusionError::Internal(format!("{} was not looked up", wanted.0)))?;
         // Columns are qualified by the name as it is written.

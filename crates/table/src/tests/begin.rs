@@ -1,7 +1,5 @@
 //! What a transaction asks the catalog: the same, however many tables there are.
 
-use std::sync::Mutex;
-
 use async_trait::async_trait;
 use deltalakedb_log::commit::{Committed, Outcome};
 use deltalakedb_log::lifecycle::RemovedRows;
@@ -11,6 +9,7 @@ use deltalakedb_log::{
     MirrorProgress, MirrorState, PlaceKey, Point, Result, Retention, TableEntry, TableLifecycle, TableListing,
     TableName, TablePage, TableReferences, TableState, TxnLogReader, UnfinishedLoad, Version, VersionHolds,
 };
+use parking_lot::Mutex;
 
 use super::*;
 
@@ -23,7 +22,7 @@ struct RecordingCatalog {
 
 macro_rules! asked {
     ($self:ident.$question:ident($($argument:expr),*)) => {{
-        $self.questions.lock().unwrap().push(stringify!($question));
+        $self.questions.lock().push(stringify!($question));
         $self.inner.$question($($argument),*)
     }};
 }
@@ -247,7 +246,7 @@ async fn a_transaction_asks_the_same_however_many_tables_there_are() {
         assert!(text(&tx.read("t0", &Scan::default()).await.unwrap()).is_empty(), "what came later is not seen");
         tx.write("t1", rows(&[1], &["x"]), SaveMode::Append).await.unwrap();
         tx.commit().await.unwrap();
-        asked.push(std::mem::take(&mut *catalog.questions.lock().unwrap()));
+        asked.push(std::mem::take(&mut *catalog.questions.lock()));
     }
     assert!(!asked[1].contains(&"tables_page"), "{asked:?}");
     assert_eq!(asked[0], asked[1]);

@@ -1,7 +1,6 @@
 //! A vacuum and a restore at once: each is stopped in the middle, and the other runs.
 
 use std::fmt;
-use std::sync::Mutex;
 
 use deltalakedb_log::retention::{Expiry, HistoryExpiry, Keep};
 use deltalakedb_log::stores::environment;
@@ -14,6 +13,7 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, Result as StoreResult,
 };
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::vacuums::{now_and_then, replaced};
@@ -45,7 +45,7 @@ struct Stop {
 
 impl Stopping {
     async fn pass(&self, call: Call) {
-        let stop = if call == self.call { self.stop.lock().unwrap().take() } else { None };
+        let stop = if call == self.call { self.stop.lock().take() } else { None };
         if let Some(Stop { reached, go }) = stop {
             reached.send(()).unwrap();
             go.await.unwrap();

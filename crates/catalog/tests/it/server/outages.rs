@@ -1,11 +1,11 @@
 //! Servers that die, and answers that are lost: what was acknowledged stays, and nothing happens twice.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use deltalakedb_log::commit::Outcome;
 use deltalakedb_log::{At, ErrorKind, Result, TableListing, Version};
 use futures::future::join_all;
+use parking_lot::Mutex;
 use tokio::sync::Barrier;
 
 use super::proxy::{Cut, Proxy};
@@ -39,7 +39,7 @@ async fn a_server_that_dies_loses_nothing_and_its_clients_go_on() {
                     let outcome = catalog.commit_all(requests).await;
                     let Ok(Outcome::Committed(committed)) = outcome else { panic!("{path}: {outcome:?}") };
                     chosen.zip(&committed).for_each(|(t, c)| base[t] = c.version);
-                    told.lock().unwrap().push((path, committed));
+                    told.lock().push((path, committed));
                     if enough.load(Ordering::SeqCst) {
                         break;
                     }
@@ -49,8 +49,8 @@ async fn a_server_that_dies_loses_nothing_and_its_clients_go_on() {
         })
         .collect();
     let more = async || {
-        let (before, began) = (told.lock().unwrap().len(), Instant::now());
-        while told.lock().unwrap().len() < before + BETWEEN {
+        let (before, began) = (told.lock().len(), Instant::now());
+        while told.lock().len() < before + BETWEEN {
             assert!(began.elapsed() < PATIENCE, "clients do not go on");
             assert!(clients.iter().all(|c| !c.is_finished()), "a client gave up");
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -70,7 +70,7 @@ async fn a_server_that_dies_loses_nothing_and_its_clients_go_on() {
     enough.store(true, Ordering::SeqCst);
     join_all(clients).await.into_iter().for_each(Result::unwrap);
 
-    let told = std::mem::take(&mut *told.lock().unwrap());
+    let told = std::mem::take(&mut *told.lock());
     for table in tables {
         let seen = whole(&catalog, table).await;
         let mut acknowledged: Vec<_> = told

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Barrier, Notify};
@@ -88,12 +89,12 @@ impl Proxy {
 
     /// What happens to the next COMMITs; those after them pass.
     pub(super) fn cut(&self, cuts: impl IntoIterator<Item = Cut>) {
-        self.wires.cuts.lock().unwrap().extend(cuts);
+        self.wires.cuts.lock().extend(cuts);
     }
 
     /// Whether all cuts have been made.
     pub(super) fn is_done(&self) -> bool {
-        self.wires.cuts.lock().unwrap().is_empty()
+        self.wires.cuts.lock().is_empty()
     }
 
     /// Lets everybody in again.
@@ -103,7 +104,7 @@ impl Proxy {
 
     /// What clients have said since the last call.
     pub(super) fn heard(&self) -> Vec<(char, String)> {
-        std::mem::take(&mut self.wires.heard.lock().unwrap())
+        std::mem::take(&mut self.wires.heard.lock())
     }
 }
 
@@ -141,8 +142,8 @@ async fn carry(wires: Arc<Wires>, mut client: TcpStream) -> io::Result<()> {
             let kind = char::from(message[0]);
             let text = String::from_utf8_lossy(&message[5..]).trim_end_matches('\0').to_string();
             let commits = kind == 'Q' && text == "COMMIT";
-            wires.heard.lock().unwrap().push((kind, text));
-            let cut = if commits { wires.cuts.lock().unwrap().pop_front() } else { None };
+            wires.heard.lock().push((kind, text));
+            let cut = if commits { wires.cuts.lock().pop_front() } else { None };
             let Some(cut) = cut else {
                 to_server.write_all(&message).await?;
                 continue;
