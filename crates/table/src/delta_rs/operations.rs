@@ -349,6 +349,8 @@ impl PrunedTable {
 impl FullTable {
     /// Adds conditions that every row satisfies, those that are there included.
     pub(crate) async fn constrain(self, constraints: HashMap<String, String>) -> Result<StagedCommit> {
+        let columns = Columns::of(&self.0.schema()?)?;
+        constraints.values().try_for_each(|sql| columns.parse("constraint", sql).map(drop))?;
         let add = self
             .0
             .theirs()
