@@ -195,13 +195,13 @@ TABLE: list[tuple[str, type[Exception], Callable[[DeltaTable], object]]] = [
     ),
     ("Can't extract `str` to `Vec`", TypeError, lambda t: t.scan("id")),  # type: ignore[arg-type]
     (
-        'sql parser error: ParserError: the filter "id =" is no',
+        'sql parser error: ParserError: invalid filter "id =":',
         DeltaError,
         lambda t: t.scan(predicate="id ="),
     ),
     ("'int' object is not an instance of 'str'", TypeError, lambda t: t.delete(3)),  # type: ignore[arg-type]
     (
-        'sql parser error: ParserError: the filter "id >" is no',
+        'sql parser error: ParserError: invalid filter "id >":',
         DeltaError,
         lambda t: t.delete("id >"),
     ),

@@ -1,6 +1,8 @@
 //! What can go wrong with a log, sorted by what the caller can do about it.
 
+use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 /// What a caller can do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,7 +25,7 @@ pub enum ErrorKind {
 }
 
 /// What an error is about, for programs that tell errors apart by more than what can be done about them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Subject {
     /// The table: there is none.
@@ -32,12 +34,31 @@ pub enum Subject {
     Version,
     /// Columns that differ between rows and table.
     Schema,
-    /// Rows or features that the table's protocol, constraints or invariants do not allow.
-    Protocol,
-    /// A commit that the table rejects from any writer: it is append-only, or has unknown features.
+    /// A commit that the table rejects from any writer, such as a delete where it is append-only.
     Commit,
-    /// A data file that is gone.
+    /// A file that the object store does not have.
     DataFile,
+    /// Rows with a null in a column that is not nullable: how many of a batch.
+    InvalidRows(usize),
+    /// A column that an expression or an operation names, and the table does not have.
+    UnknownColumn(String),
+    /// A partition column that is not among the columns of the table.
+    UnknownPartitionColumn(String),
+    /// Partition columns that are not those of the table.
+    Partitioning,
+    /// SQL that does not parse.
+    Syntax,
+    /// An expression that is not boolean, where a condition is expected.
+    NonBooleanCondition,
+    /// A table feature that is not supported for writing, by its name in the protocol.
+    UnsupportedFeature(String),
+    /// A retention that is shorter than that of the table.
+    Retention {
+        /// That of the table.
+        minimum: Duration,
+        /// What was asked for.
+        requested: Duration,
+    },
 }
 
 /// An error of the transaction log: a kind to act on, one sentence to read, and the cause below it.
@@ -46,7 +67,7 @@ pub struct TxnLogError {
     kind: ErrorKind,
     subject: Option<Subject>,
     message: String,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 /// The result of every call on a log.
@@ -74,7 +95,7 @@ impl TxnLogError {
     }
 
     /// Keeps `source` as the cause.
-    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
@@ -90,33 +111,35 @@ impl TxnLogError {
         self.kind
     }
 
-    /// What it is about, where it says so.
-    pub fn subject(&self) -> Option<Subject> {
-        self.subject
+    /// What it is about, where it or an error below it says so.
+    pub fn subject(&self) -> Option<&Subject> {
+        causes(self).find_map(|cause| cause.downcast_ref::<Self>()?.subject.as_ref())
     }
 }
 
 impl fmt::Display for TxnLogError {
-    /// The sentence, and below it the causes that say something new: one line in all.
+    /// The sentence, and below it the causes that say something new: one line in all. With `{:#}` the causes keep the
+    /// names of error types that other libraries put before their texts.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        match &self.source {
-            Some(source) => {
-                let cause = source.to_string();
-                if self.message.contains(&cause) {
-                    return Ok(());
-                }
-                write!(f, ": {}", cause.split_whitespace().collect::<Vec<_>>().join(" "))
-            }
-            None => Ok(()),
+        let Some(source) = &self.source else { return Ok(()) };
+        let cause = if f.alternate() { format!("{source:#}") } else { source.to_string() };
+        if self.message.contains(&cause) {
+            return Ok(());
         }
+        write!(f, ": {}", cause.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 }
 
-impl std::error::Error for TxnLogError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl Error for TxnLogError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|s| s as _)
     }
+}
+
+/// An error and what caused it, outermost first.
+pub fn causes<'a>(e: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(e), |e| (*e).source())
 }
 
 impl From<object_store::Error> for TxnLogError {
@@ -135,6 +158,7 @@ impl From<object_store::Error> for TxnLogError {
             }
             _ => (ErrorKind::Unavailable, "the object store does not answer as it should".to_string()),
         };
-        TxnLogError::new(kind, message).with_source(e)
+        let subject = (kind == ErrorKind::NotFound).then_some(Subject::DataFile);
+        Self { kind, subject, message, source: Some(e.into()) }
     }
 }

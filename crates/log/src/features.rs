@@ -126,14 +126,16 @@ pub(crate) fn check_known(protocol: &Protocol, table: &str) -> Result<()> {
 }
 
 fn check(protocol: &Protocol, table: &str, how: &str, takes: impl Fn(&str) -> bool) -> Result<()> {
-    let refuse = |what: String| {
+    let refuse = |what: String, subject| {
         let message = format!("{table} needs {what}, which is not {how}: nothing was written");
-        Err(TxnLogError::invalid(message).about(Subject::Commit))
+        Err(TxnLogError::invalid(message).about(subject))
     };
     match protocol.min_writer_version {
-        8.. => refuse(format!("writer version {}", protocol.min_writer_version)),
+        8.. => refuse(format!("writer version {}", protocol.min_writer_version), Subject::Commit),
         7 => match protocol.writer_features.iter().flatten().find(|f| !takes(f)) {
-            Some(feature) => refuse(format!("the writer feature {feature:?}")),
+            Some(feature) => {
+                refuse(format!("the writer feature {feature:?}"), Subject::UnsupportedFeature(feature.clone()))
+            }
             None => Ok(()),
         },
         // Version 6 means that identity columns *may* be in use; the code that writes data files refuses tables that

@@ -68,7 +68,7 @@ pub use allowed::AllowedPaths;
 pub use catalog::{Catalog, ComparedTables, Point};
 pub use commit::{CommitRequest, Outcome};
 pub use entry::{MirrorState, TableEntry, TableRef};
-pub use error::{ErrorKind, Result, Subject, TxnLogError};
+pub use error::{ErrorKind, Result, Subject, TxnLogError, causes};
 pub use file::{CheckpointState, FileDetails, FileTxnLogReader, FileTxnLogWriter, StoredCheckpoint};
 pub use file_action::FileAction;
 pub use history::{BaseFiles, BaseState, CommitTime, HistoryItem, HistoryItems, LoggedCommit, TimeSource};

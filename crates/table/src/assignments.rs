@@ -5,9 +5,10 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
-use deltalakedb_log::{Result, TxnLogError};
+use deltalakedb_log::{Result, Subject, TxnLogError};
 
 use crate::delta_rs::Assignments;
+use crate::error::words;
 use crate::identifiers::quoted;
 
 /// Reads what an update sets: columns, quoted as expressions need them, and values in SQL.
@@ -29,10 +30,7 @@ pub fn parse_assignments(sql: &str) -> Result<Vec<(String, String)>> {
 /// Reads what a clause of a merge sets, `*` or assignments, and the condition that may follow it:
 /// `price = source.price WHERE source.price > 0`.
 pub fn parse_clause(sql: &str) -> Result<(Assignments, Option<String>)> {
-    let failed = |e: ParserError| match e {
-        ParserError::ParserError(why) | ParserError::TokenizerError(why) => wrong(sql, &why),
-        other => wrong(sql, &other.to_string()),
-    };
+    let failed = |e: ParserError| wrong(sql, &words(&e)).about(Subject::Syntax);
     let mut parser = Parser::new(&GenericDialect {}).try_with_sql(sql).map_err(failed)?;
     let set = match parser.consume_token(&Token::Mul) {
         true => Assignments::All,

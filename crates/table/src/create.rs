@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use deltalakedb_log::commit::{Base, Committed, NewTable};
 use deltalakedb_log::lookup::check_not_linked;
 use deltalakedb_log::{
-    Catalog, ErrorKind, Location, Result, TableId, TableName, TableRef, TxnLogError, check_no_overlap,
+    Catalog, ErrorKind, Location, Result, Subject, TableId, TableName, TableRef, TxnLogError, check_no_overlap,
 };
 use futures::TryStreamExt;
 use object_store::path::Path;
@@ -159,10 +159,8 @@ async fn has_log(location: &Location, options: &WriteOptions) -> Result<bool> {
 
 pub(crate) fn check_partitioning(columns: &[&str], partition_by: &[String]) -> Result<()> {
     if let Some(missing) = partition_by.iter().find(|p| !columns.contains(&p.as_str())) {
-        return Err(TxnLogError::invalid(format!(
-            "the table cannot be partitioned by {missing:?}: its columns are {}",
-            columns.join(", ")
-        )));
+        let message = format!("the table cannot be partitioned by {missing:?}: its columns are {}", columns.join(", "));
+        return Err(TxnLogError::invalid(message).about(Subject::UnknownPartitionColumn(missing.clone())));
     }
     if !columns.is_empty() && columns.iter().all(|c| partition_by.iter().any(|p| p == c)) {
         return Err(TxnLogError::invalid(

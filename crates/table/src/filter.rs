@@ -370,10 +370,10 @@ mod tests {
             let message = e.to_string();
             assert!(message.contains(want) && !message.contains('\n'), "{message}");
         };
-        check("nosuch = 1", "names the column \"nosuch\", and the table has only id, n, s");
-        check("id = ", "the filter \"id = \" is no condition that can be read: Expected: an expression");
-        check("id = 'x'", "is no condition that can be read: Cannot cast string 'x'");
-        check("coz(id) = 1", "is no condition that can be read: Invalid function 'coz'. Did you mean");
-        check("id + 1", "is no condition");
+        check("nosuch = 1", "unknown column \"nosuch\", expected one of id, n, s");
+        check("id = ", "invalid filter \"id = \": Expected: an expression");
+        check("id = 'x'", "invalid filter \"id = 'x'\": Cannot cast string 'x'");
+        check("coz(id) = 1", "invalid filter \"coz(id) = 1\": Invalid function 'coz'. Did you mean");
+        check("id + 1", "expected a condition, found an expression of type Int64");
     }
 }

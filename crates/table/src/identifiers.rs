@@ -1,6 +1,7 @@
 //! Names of columns as SQL quotes them.
 
 use arrow::datatypes::Schema;
+use deltalakedb_log::{Subject, TxnLogError};
 
 /// A name as SQL takes it literally.
 pub(crate) fn quoted(name: &str) -> String {
@@ -25,6 +26,13 @@ pub(crate) fn unquoted(key: &str) -> String {
         Some((name, quote)) => name.replace(&format!("{quote}{quote}"), &quote.to_string()),
         None => key.to_string(),
     }
+}
+
+/// The error for a column that a table does not have.
+pub(crate) fn no_column(table: &str, name: &str, schema: &Schema) -> TxnLogError {
+    let columns: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+    let message = format!("{table} has no column {name:?}: it has {}", columns.join(", "));
+    TxnLogError::invalid(message).about(Subject::UnknownColumn(name.into()))
 }
 
 #[cfg(test)]

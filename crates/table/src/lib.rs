@@ -40,7 +40,7 @@ pub use delta_rs::{
     Alter, Assignments, CastMode, CdfScan, Merge, MergeClause, NewFiles, Optimize, PartitionFilter, Restore,
     SchemaMode, TableSchema, parse_schema, plain, query, query_session, type_name,
 };
-pub use error::{query_error, subject_of, upstream_message};
+pub use error::query_error;
 pub use filter::predicate_from_sql;
 pub use hold::HeldVersion;
 pub use lifecycle::{

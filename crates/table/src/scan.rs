@@ -8,12 +8,13 @@ use datafusion::common::Column;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::Expr;
 use deltalakedb_log::snapshot::At;
-use deltalakedb_log::{Predicate, Result, TxnLogError};
+use deltalakedb_log::{Predicate, Result};
 use futures::TryStreamExt;
 
 use crate::delta_rs::{LogView, StringEncoding, session_context};
 use crate::error::Explain;
 use crate::filter::Filter;
+use crate::identifiers::no_column;
 use crate::provider::DeltaTableProvider;
 use crate::table::DeltaTable;
 
@@ -64,10 +65,7 @@ pub(crate) async fn scan(state: LogView, what: &Scan, table: &str) -> Result<(Se
     if let Some(columns) = &what.columns {
         let known = |c: &String| match schema.column_with_name(c) {
             Some(_) => Ok(Expr::Column(Column::new_unqualified(c))),
-            None => {
-                let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-                Err(TxnLogError::invalid(format!("{table} has no column {c:?}: it has {}", names.join(", "))))
-            }
+            None => Err(no_column(table, c, &schema)),
         };
         rows = rows.select(columns.iter().map(known).collect::<Result<Vec<_>>>()?).explain(failed)?;
     }

@@ -4,6 +4,8 @@
 //! no commit names yet, and commits that delta-rs made for a log only this transaction reads. At the end the commits of
 //! each table become one, and all tables change together or not at all.
 
+mod member;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
@@ -11,18 +13,18 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use deltalakedb_log::action::{Action, Add, CommitInfo, Remove};
 use deltalakedb_log::commit::{Base, CommitRequest, Committed, Isolation, NewTable, Reads};
 use deltalakedb_log::{
-    At, Catalog, ErrorKind, FileKey, Object, Point, Predicate, Result, Snapshot, TableId, TableName, TableOwner,
-    TableRef, TxnLogError, TxnLogTransactionError, check_owner, require,
+    At, Catalog, ErrorKind, FileKey, Point, Predicate, Result, Snapshot, TableId, TableName, TableRef, TxnLogError,
+    TxnLogTransactionError, check_owner, require,
 };
 use futures::TryStreamExt;
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
+use self::member::{Member, flatten};
 use crate::create::{check_partitioning, check_place};
-use crate::delta_rs::{self, LogView, NewFiles, StagedCommit, TableSchema, finish, named_paths};
+use crate::delta_rs::{self, LogView, StagedCommit, TableSchema, finish, named_paths};
 use crate::operations::{Operation, StagedOperation, WriteRows};
 use crate::scan::{Scan, scan};
 use crate::table_spec::TableSpec;
@@ -82,21 +84,6 @@ pub struct Transaction {
 
 /// What it touched; `None` once it has ended.
 type Members = BTreeMap<TableName, Member>;
-
-/// A table that a transaction touched.
-struct Member {
-    id: TableId,
-    owner: Option<TableOwner>,
-    base: Base,
-    /// The table with what each operation would commit on top.
-    state: LogView,
-    files: Vec<NewFiles>,
-    reads: Reads,
-    /// Whether the operations that changed rows told so in files of changes; `None` as long as there was none.
-    in_changes: Option<bool>,
-    /// The files added by operations that did: the rows in them may have changed already.
-    rewritten: HashSet<FileKey>,
-}
 
 impl Transaction {
     /// Begins a transaction: it sees every table as it is now, also one that it first touches later.
@@ -405,130 +392,4 @@ impl fmt::Debug for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transaction").field("began_at", &self.began_at).field("options", &self.options).finish()
     }
-}
-
-impl Member {
-    fn new(id: TableId, owner: Option<TableOwner>, base: Base, state: LogView) -> Self {
-        let (files, reads, rewritten) = (Vec::new(), Reads::default(), HashSet::new());
-        Self { id, owner, base, state, files, reads, in_changes: None, rewritten }
-    }
-
-    /// Puts what an operation did on top.
-    async fn take(&mut self, name: &TableName, captured: StagedCommit, reads: Reads) -> TransactionResult<()> {
-        let StagedCommit { actions, files, .. } = captured;
-        if let Err(e) = self.put(name, actions) {
-            files.remove().await;
-            return Err(e.into());
-        }
-        self.reads.files.extend(reads.files);
-        self.reads.predicates.extend(reads.predicates);
-        self.reads.whole_table |= reads.whole_table;
-        self.files.push(files);
-        Ok(())
-    }
-
-    fn put(&mut self, name: &TableName, actions: Vec<Action>) -> Result<()> {
-        self.record(name, &actions)?;
-        if actions.is_empty() {
-            return Ok(());
-        }
-        self.state.stage(actions)
-    }
-
-    /// Notes how an operation tells which rows it changed; an error where one commit cannot tell that beside what others
-    /// did. The changes of a version have no order, so it may tell of each row only once.
-    fn record(&mut self, name: &TableName, actions: &[Action]) -> Result<()> {
-        if !actions.iter().any(changes_rows) {
-            return Ok(());
-        }
-        let in_changes = actions.iter().any(|a| matches!(a, Action::Cdc(_)));
-        let refused = |what: &str| {
-            Err(TxnLogError::invalid(format!(
-                "{name} records its changes (delta.enableChangeDataFeed), and {what}: do one of them in a transaction of \
-                 its own"
-            )))
-        };
-        // Readers of changes look at files of changes where a commit has some, and nowhere else.
-        if self.in_changes.is_some_and(|before| before != in_changes) {
-            return refused("a commit cannot say both what was inserted and what was updated");
-        }
-        let changes_again = |a: &Action| matches!(a, Action::Remove(r) if self.rewritten.contains(&r.key()));
-        if in_changes && actions.iter().any(changes_again) {
-            return refused("a commit cannot say of one row that it changed twice, as rows of one file may have");
-        }
-        self.in_changes = Some(in_changes);
-        if in_changes {
-            self.rewritten.extend(actions.iter().filter_map(|a| match a {
-                Action::Add(add) => Some(add.key()),
-                _ => None,
-            }));
-        }
-        Ok(())
-    }
-}
-
-fn changes_rows(action: &Action) -> bool {
-    match action {
-        Action::Add(add) => add.data_change,
-        Action::Remove(remove) => remove.data_change,
-        _ => false,
-    }
-}
-
-/// Combines several commits of one table into one: a later action wins, and a file that is added and removed again is
-/// left out.
-fn flatten<'a>(commits: impl Iterator<Item = &'a [Action]>) -> Vec<Action> {
-    let mut infos = Vec::new();
-    let (mut protocol, mut metadata) = (None, None);
-    let (mut txns, mut domains) = (BTreeMap::new(), BTreeMap::new());
-    let mut adds: BTreeMap<FileKey, Arc<Add>> = BTreeMap::new();
-    let mut removes: BTreeMap<FileKey, Remove> = BTreeMap::new();
-    // Removes of files that were added again.
-    let mut taken_back: BTreeMap<FileKey, Remove> = BTreeMap::new();
-    let mut rest = Vec::new();
-    for actions in commits {
-        let mut added = Vec::new();
-        for action in actions.iter().cloned() {
-            match action {
-                Action::CommitInfo(info) => infos.push(info),
-                Action::Protocol(_) => protocol = Some(action),
-                Action::Metadata(_) => metadata = Some(action),
-                Action::Txn(ref txn) => _ = txns.insert(txn.app_id.clone(), action),
-                Action::DomainMetadata(ref domain) => _ = domains.insert(domain.domain.clone(), action),
-                Action::Add(add) => added.push(add),
-                Action::Remove(remove) => {
-                    let key = remove.key();
-                    match adds.remove(&key) {
-                        None => _ = removes.insert(key, remove),
-                        Some(_) => removes.extend(taken_back.remove_entry(&key)),
-                    }
-                }
-                other => rest.push(other),
-            }
-        }
-        for add in added {
-            let key = add.key();
-            taken_back.extend(removes.remove_entry(&key));
-            adds.insert(key, add);
-        }
-    }
-    let info = summary(infos);
-    let head = info.into_iter().chain(protocol).chain(metadata).chain(txns.into_values()).chain(domains.into_values());
-    let files = removes.into_values().map(Action::Remove).chain(adds.into_values().map(Action::Add));
-    head.chain(files).chain(rest).collect()
-}
-
-/// What several operations say of themselves, as one.
-fn summary(mut infos: Vec<CommitInfo>) -> Option<Action> {
-    if infos.len() < 2 {
-        return infos.pop().map(Action::CommitInfo);
-    }
-    let names: Vec<_> = infos.iter().map(|i| i.0.get::<String>("operation").unwrap_or_default()).collect();
-    let mut parameters = Object::default();
-    // Parameters are texts, as every engine writes them.
-    parameters.set("operations", Value::from(names).to_string());
-    let mut info = Object::default();
-    info.set("operation", "TRANSACTION");
-    info.set("operationParameters", parameters);
-    Some(Action::CommitInfo(CommitInfo(info)))
 }

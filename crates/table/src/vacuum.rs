@@ -17,7 +17,7 @@ use deltalakedb_log::action::{Action, Add};
 use deltalakedb_log::references::folders;
 use deltalakedb_log::retention::{before, tombstone_retention};
 use deltalakedb_log::{
-    At, Catalog, Commit, ErrorKind, PlaceKey, Result, Snapshot, TableEntry, TableId, TableRef, TxnLogError,
+    At, Catalog, Commit, ErrorKind, PlaceKey, Result, Snapshot, Subject, TableEntry, TableId, TableRef, TxnLogError,
     TxnLogReader, Version, canonical_path, first_commit, require,
 };
 use futures::{StreamExt, TryStreamExt, stream};
@@ -69,12 +69,13 @@ impl DeltaTable {
         let default = tombstone_retention(&head.head.metadata)?;
         let retain = what.retain.unwrap_or(default);
         if what.enforce_retention && retain < default {
-            return Err(TxnLogError::invalid(format!(
+            let message = format!(
                 "{self} keeps removed files for {} hours (delta.deletedFileRetentionDuration), and {} are asked for: \
                  readers of versions in between would fail, so ask without enforcement (`dl vacuum --force`) if there are none",
                 hours(default),
                 hours(retain)
-            )));
+            );
+            return Err(TxnLogError::invalid(message).about(Subject::Retention { minimum: default, requested: retain }));
         }
         let now = catalog.now_ms().await?;
         let store = self.stores.open(&self.location, options.durability)?;

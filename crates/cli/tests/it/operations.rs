@@ -207,7 +207,7 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
         (&["delete", "t", "--where", "nosuch = 1"], &["\"nosuch\"", "id, kind, n"]),
         (&["delete", "x", "--all"], &["no table default.x"]),
         (&["delete", "./x", "--all"], &["no table of", "/x: bring it in with `dl import"]),
-        (&["delete", "t", "--where", "id ="], &["\"id =\" is no condition"]),
+        (&["delete", "t", "--where", "id ="], &["invalid filter \"id =\""]),
         (&["update", "t", "--all"], &["sets no column", "--set 'price = price * 2'"]),
         (&["update", "t", "--all", "--set", "n"], &["\"n\" sets no column to a value"]),
         (&["update", "t", "--all", "--set", "nosuch = 1"], &["no column \"nosuch\"", "id, kind, n"]),

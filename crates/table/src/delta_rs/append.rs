@@ -21,9 +21,10 @@ use deltalakedb_log::{Object, Result};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 
+use super::capture::NewFiles;
 use super::log::{Files, SnapshotLog};
 use super::log_store::VirtualLogStore;
-use super::write::{Data, NewFiles};
+use super::write::Data;
 use super::{LogView, StagedCommit};
 use crate::error::Explain;
 use crate::write_options::WriteOptions;

@@ -11,12 +11,12 @@ use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::prelude::SessionContext;
 use deltalakedb_log::stores::environment;
-use deltalakedb_log::{ErrorKind, Predicate, Result, TxnLogError};
+use deltalakedb_log::{ErrorKind, Predicate, Result, Subject, TxnLogError};
 
 use super::condition::Condition;
 use super::session::session_context;
 use super::{floats, literals};
-use crate::error::words;
+use crate::error::caused;
 
 /// The columns that expressions name: those of a table, or of a table and of the rows that are merged into it.
 pub(crate) struct Columns {
@@ -62,10 +62,12 @@ impl Columns {
 
     /// That an expression is true, false or null.
     pub(crate) fn check_condition(&self, what: &str, sql: &str, expr: &Expr) -> Result<()> {
-        match expr.get_type(&self.schema).map_err(|e| unreadable(what, sql, e))? {
-            DataType::Boolean | DataType::Null => Ok(()),
-            other => Err(TxnLogError::invalid(format!("the {what} {sql:?} is no condition: it yields {other}"))),
+        let data_type = expr.get_type(&self.schema).map_err(|e| unreadable(what, sql, e))?;
+        if matches!(data_type, DataType::Boolean | DataType::Null) {
+            return Ok(());
         }
+        let message = format!("invalid {what} {sql:?}: expected a condition, found an expression of type {data_type}");
+        Err(TxnLogError::invalid(message).about(Subject::NonBooleanCondition))
     }
 
     /// A condition as a function of its columns: true for what satisfies it, false, never null, for all else.
@@ -98,13 +100,9 @@ fn unreadable(what: &str, sql: &str, e: DataFusionError) -> TxnLogError {
         && let SchemaError::FieldNotFound { field, valid_fields } = schema.as_ref()
     {
         let names: Vec<_> = valid_fields.iter().map(|f| f.name().to_string()).collect();
-        let message = format!(
-            "the {what} {sql:?} names the column {:?}, and the table has only {}",
-            field.name(),
-            names.join(", ")
-        );
-        return TxnLogError::new(ErrorKind::Invalid, message);
+        let name = field.name();
+        let message = format!("invalid {what} {sql:?}: unknown column {name:?}, expected one of {}", names.join(", "));
+        return TxnLogError::invalid(message).about(Subject::UnknownColumn(name.into()));
     }
-    let kind = if matches!(what, "value" | "generation expression") { "no value" } else { "no condition" };
-    TxnLogError::invalid(format!("the {what} {sql:?} is {kind} that can be read")).with_source(words(&e))
+    caused(ErrorKind::Invalid, format!("invalid {what} {sql:?}"), e)
 }

@@ -68,13 +68,14 @@ impl SchemaAdapter {
             if let Some(column) = rows.column_by_name(field.name()).filter(|c| c.logical_null_count() > 0) {
                 let nulls = column.logical_nulls();
                 let row = nulls.and_then(|n| (0..n.len()).find(|i| n.is_null(*i))).unwrap_or(0);
-                return Err(TxnLogError::invalid(format!(
+                let message = format!(
                     "the column {:?} of the table does not allow null, and row {} of the data has one: nothing was \
                      written to {}",
                     field.name(),
                     rows_before + row + 1,
                     self.table
-                )));
+                );
+                return Err(TxnLogError::invalid(message).about(Subject::InvalidRows(column.logical_null_count())));
             }
         }
         for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {

@@ -60,9 +60,9 @@ const WRITABLE: &[&str] = &[
 pub(crate) fn check_writable(snapshot: &Snapshot, table: &str) -> Result<()> {
     let protocol = &snapshot.head.protocol;
     features::check_writable(protocol, table)?;
-    let refuse = |what: &str| {
+    let refuse = |what: &str, subject| {
         let message = format!("{table} {what}, which is not supported for writing: nothing was written");
-        Err(TxnLogError::invalid(message).about(Subject::Commit))
+        Err(TxnLogError::invalid(message).about(subject))
     };
     let unknown = protocol
         .writer_features
@@ -70,8 +70,12 @@ pub(crate) fn check_writable(snapshot: &Snapshot, table: &str) -> Result<()> {
         .flatten()
         .find(|f| !WRITABLE.contains(&f.as_str()) && !HIDDEN_FEATURES.contains(&f.as_str()));
     match unknown {
-        Some(feature) => refuse(&format!("needs the writer feature {feature:?}")),
-        None if snapshot.head.metadata.schema_string.contains("delta.identity.") => refuse("has identity columns"),
+        Some(feature) => {
+            refuse(&format!("needs the writer feature {feature:?}"), Subject::UnsupportedFeature(feature.clone()))
+        }
+        None if snapshot.head.metadata.schema_string.contains("delta.identity.") => {
+            refuse("has identity columns", Subject::Commit)
+        }
         None => Ok(()),
     }
 }

@@ -179,3 +179,36 @@ async fn what_panics_in_delta_rs_is_not_the_fault_of_the_caller() {
     let e = Err::<(), _>(theirs).explain(|| "the files cannot be written".into()).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Internal, "{e}");
 }
+
+/// The texts by which `error::one_line` finds the sentence are those of the versions that are pinned.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_of_delta_rs_is_shortened_to_its_sentence() {
+    use arrow::error::ArrowError;
+    use datafusion::common::{DataFusionError as D, SchemaError};
+
+    let dir = tempfile::tempdir().unwrap();
+    let ours = table(dir.path()).await;
+    let e = ours.constrain("small", "n < 25", &WriteOptions::default()).await.unwrap_err();
+    assert_eq!(e.to_string(), "the constraint cannot be added: 5 rows failed validation check.");
+    assert_eq!(
+        format!("{e:#}"),
+        "the constraint cannot be added: Generic DeltaTable error: External error: Invalid data found: 5 rows failed \
+         validation check."
+    );
+
+    let no_column = SchemaError::FieldNotFound {
+        field: Box::new(datafusion::common::Column::new_unqualified("x")),
+        valid_fields: Vec::new(),
+    };
+    for (theirs, sentence) in [
+        (D::Plan("no plan".into()), "no plan"),
+        (D::Execution("no rows".into()), "no rows"),
+        (D::SchemaError(Box::new(no_column), Box::new(None)), "No field named x."),
+        (D::External(Box::new(D::from(ArrowError::ParseError("no number".into())))), "no number"),
+    ] {
+        let theirs = deltalake_core::DeltaTableError::from(theirs);
+        assert!(matches!(theirs, deltalake_core::DeltaTableError::Generic(_)), "{theirs}");
+        let e = Err::<(), _>(theirs).explain(|| "it failed".into()).unwrap_err();
+        assert_eq!(e.to_string(), format!("it failed: {sentence}"));
+    }
+}

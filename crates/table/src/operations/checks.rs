@@ -1,11 +1,10 @@
 //! What an operation is refused for before it writes a file.
 
-use arrow::datatypes::Schema;
 use deltalakedb_log::snapshot::Snapshot;
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 
 use crate::delta_rs::{Alter, LogView, Optimize, VirtualTable, check_writable};
-use crate::identifiers::{column_named, quoted, unquoted};
+use crate::identifiers::{column_named, no_column, quoted, unquoted};
 
 pub(super) async fn check_optimize(state: &LogView, base: &Snapshot, table: &str, how: &Optimize) -> Result<()> {
     check_writable(base, table)?;
@@ -41,11 +40,6 @@ pub(super) fn named_columns(
         named.push((column, value));
     }
     Ok(named)
-}
-
-fn no_column(table: &str, name: &str, schema: &Schema) -> TxnLogError {
-    let columns: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-    TxnLogError::invalid(format!("{table} has no column {name:?}: it has {}", columns.join(", ")))
 }
 
 pub(super) fn check_new(empty: &VirtualTable, table: &str, alter: &Alter) -> Result<()> {

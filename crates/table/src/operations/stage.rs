@@ -4,7 +4,7 @@ use deltalakedb_log::action::{Action, CommitInfo, Metadata, Remove};
 use deltalakedb_log::commit::Reads;
 use deltalakedb_log::schema::Schema as LogSchema;
 use deltalakedb_log::snapshot::Snapshot;
-use deltalakedb_log::{ErrorKind, Object, Predicate, Result, TxnLogError};
+use deltalakedb_log::{ErrorKind, Object, Predicate, Result, Subject, TxnLogError};
 use futures::TryStreamExt;
 
 use super::checks::{check_known, check_new, check_optimize, named_columns};
@@ -126,10 +126,8 @@ impl WriteRows {
         if let Some(given) = self.partition_by.as_ref().filter(|given| *given != there)
             && !(replaces_all && self.schema_mode == Some(SchemaMode::Overwrite))
         {
-            return Err(TxnLogError::invalid(format!(
-                "Specified table partitioning does not match table partitioning: expected: {there:?}, got: {given:?}, \
-                 for {table}"
-            )));
+            let message = format!("invalid partition columns for {table}: expected {there:?}, got {given:?}");
+            return Err(TxnLogError::invalid(message).about(Subject::Partitioning));
         }
         let mut evolution = self.schema_mode;
         if evolution == Some(SchemaMode::Overwrite) && !replaces_all {

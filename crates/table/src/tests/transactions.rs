@@ -219,7 +219,7 @@ async fn an_operation_that_fails_leaves_the_transaction_as_it_was() {
     let tx = begin(&room).await;
     tx.write("a", rows(&[3], &["x"]), SaveMode::Append).await.unwrap();
     for (what, says) in [
-        (tx.delete("a", Some("nosuch = 1")).await, "names the column \"nosuch\""),
+        (tx.delete("a", Some("nosuch = 1")).await, "unknown column \"nosuch\""),
         (tx.update("a", &[], None).await, "sets no column"),
         (tx.delete("nosuch", None).await, "there is no table default.nosuch"),
         (tx.run("a", Operation::Optimize(Optimize::default())).await, "an optimize is no part of a transaction"),

@@ -1,0 +1,107 @@
+//! Compaction and Z-order: small files are rewritten as larger ones.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use deltalake_core::operations::optimize::{OptimizeBuilder, OptimizeType};
+use deltalake_core::partitions::{FilterLiteral, FilterValue, filter_literal};
+use deltalakedb_log::{Action, Result};
+use serde_json::Value;
+
+use super::operations::{metrics, state};
+use super::{FullTable, StagedCommit};
+use crate::error::Explain;
+
+/// How files are put together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Optimize {
+    /// Columns along whose values rows are laid out (Z-order); none: small files are only put together.
+    pub zorder: Vec<String>,
+    /// The size files should get, in bytes; `None`: the table's property, or delta-rs' default.
+    pub target_size: Option<NonZeroU64>,
+    /// Only files of partitions whose values are among these: column, and values as the log spells them.
+    pub partitions: Vec<PartitionFilter>,
+    /// How many files are written at once; `None`: as many as there are processors.
+    pub max_concurrent_tasks: Option<usize>,
+    /// Makes a commit of the files that are done whenever so much time has passed, instead of one of all. They are
+    /// committed when the last is done.
+    pub min_commit_interval: Option<Duration>,
+}
+
+impl Optimize {
+    fn filters(&self) -> Result<Vec<FilterLiteral<'_>>> {
+        self.partitions.iter().map(PartitionFilter::literal).collect()
+    }
+}
+
+/// Partitions by a column's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionFilter {
+    /// The column.
+    pub column: String,
+    /// How the value compares: `=`, `!=`, `<`, `<=`, `>`, `>=`, `in` or `not in`.
+    pub operator: String,
+    /// The value, as the log spells it; several for `in` and `not in`.
+    pub values: Vec<String>,
+}
+
+impl PartitionFilter {
+    fn literal(&self) -> Result<FilterLiteral<'_>> {
+        let mut values: Vec<_> = self.values.iter().map(String::as_str).collect();
+        let value = match self.operator.ends_with("in") {
+            true => FilterValue::Set(values),
+            false => FilterValue::Scalar(values.pop().unwrap_or_default()),
+        };
+        filter_literal(&self.column, &self.operator, value).explain(|| "the filter of partitions is wrong".into())
+    }
+}
+
+impl FullTable {
+    /// Puts files together.
+    pub(crate) async fn optimize(self, how: &Optimize) -> Result<StagedCommit> {
+        let (filters, applications) = (how.filters()?, self.applications());
+        let optimize = self.optimizing(how, &filters)?;
+        Ok(self.0.capture("the files cannot be put together", optimize, metrics).await?.with(applications))
+    }
+
+    /// The same in several commits; and what it says of itself.
+    pub(crate) async fn optimize_in_steps(self, how: &Optimize, apart: Duration) -> Result<(Vec<StagedCommit>, Value)> {
+        let (filters, applications) = (how.filters()?, self.applications());
+        let optimize = self.optimizing(how, &filters)?.with_min_commit_interval(apart);
+        let (mut steps, metrics) = self.0.capture_steps("the files cannot be put together", optimize, metrics).await?;
+        if let Some(last) = steps.pop() {
+            steps.push(last.with(applications));
+        }
+        Ok((steps, metrics))
+    }
+
+    /// delta-rs takes no applications for an optimize.
+    fn applications(&self) -> Vec<Action> {
+        self.0.options.applications.iter().cloned().map(Action::Txn).collect()
+    }
+
+    fn optimizing<'a>(&self, how: &Optimize, filters: &'a [FilterLiteral<'a>]) -> Result<OptimizeBuilder<'a>> {
+        let kind = match how.zorder.is_empty() {
+            true => OptimizeType::Compact,
+            false => OptimizeType::ZOrder(how.zorder.clone()),
+        };
+        let mut optimize = self
+            .0
+            .theirs()
+            .optimize()
+            .with_type(kind)
+            .with_filters(filters)
+            .with_session_state(state(&self.0)?)
+            .with_commit_properties(self.0.commit_properties());
+        if let Some(size) = how.target_size {
+            optimize = optimize.with_target_size(size);
+        }
+        if let Some(tasks) = how.max_concurrent_tasks {
+            optimize = optimize.with_max_concurrent_tasks(tasks);
+        }
+        if let Some(parquet) = self.0.options.parquet.clone() {
+            optimize = optimize.with_writer_properties(parquet);
+        }
+        Ok(optimize)
+    }
+}
