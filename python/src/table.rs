@@ -41,7 +41,7 @@ pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pyclass(frozen, module = "deltalakedb._internal")]
 pub(crate) struct RawTable(Mutex<TableHandle>);
 
-const RESTORE_TARGET: &str = "a restore needs the version or datetime to go back to";
+const RESTORE_TARGET: &str = "pass the version or datetime to restore";
 
 type MetadataTuple =
     (String, Option<String>, Option<String>, Vec<String>, Option<i64>, BTreeMap<String, Option<String>>);
@@ -538,7 +538,7 @@ impl RawTable {
         if to >= newest {
             return Err(DeltaError::new_err(format!(
                 "the version to restore, {to}, should be less then last available version {newest}: the table is at \
-                 version {newest} and version {to} is no earlier one"
+                 version {newest} and version {to} is not an earlier one"
             )));
         }
         let to = At::Version(to);
@@ -740,7 +740,7 @@ impl RawTable {
             held.register_on_first_write().await?;
             let Some((connection, id)) = held.home.clone() else {
                 return Err(TxnLogError::invalid(
-                    "the table is in no catalog, whose mirror its _delta_log would be: set DELTALAKEDB_CATALOG",
+                    "the table is not in a catalog, so its _delta_log is not a mirror: set DELTALAKEDB_CATALOG",
                 ));
             };
             self.set(held);

@@ -177,7 +177,7 @@ async fn free_keys(tables: &[Table], to: &SqlCatalog) -> Result<()> {
 async fn adopt(from: &SqlCatalog, to: &SqlCatalog) -> Result<()> {
     let (source, target) = (from.db.describe(), to.db.describe());
     if source == target {
-        return Err(TxnLogError::invalid(format!("{source} is the catalog itself: name another one to copy it to")));
+        return Err(TxnLogError::invalid(format!("{source} is the catalog itself: copy it to another one")));
     }
     let mut session = to.write(&[]).await?;
     let mut row =
@@ -470,7 +470,7 @@ impl Table {
         let mut compared = 0;
         let differs = |what: &str| {
             TxnLogError::corrupt(format!(
-                "{what} of {} is another in {} than in the source: copy again, to an empty catalog",
+                "{what} of {} differs between {} and the source: copy again, to an empty catalog",
                 self.name,
                 to.db.describe()
             ))

@@ -573,7 +573,7 @@ pub(crate) fn key_values(texts: &[String]) -> Result<HashMap<String, String>> {
     let one = |text: &String| match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_string(), value.trim().to_string())),
         _ => Err(TxnLogError::invalid(format!(
-            "{text:?} sets no property: expected KEY=VALUE, such as delta.enableChangeDataFeed=true"
+            "invalid property {text:?}: expected KEY=VALUE, such as delta.enableChangeDataFeed=true"
         ))),
     };
     texts.iter().map(one).collect()

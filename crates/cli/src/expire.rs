@@ -28,7 +28,7 @@ pub(crate) async fn run(s: &CommandContext, args: ExpireArgs) -> Result<ExitStat
 fn options(s: &CommandContext, args: &ExpireArgs) -> Result<ExpireOptions> {
     let time = args.keep.as_deref().map(|text| {
         let ms = duration_ms(text).and_then(|ms| u64::try_from(ms).ok());
-        let wrong = || TxnLogError::invalid(format!("--keep takes a length of time such as 30d or 12h, not {text:?}"));
+        let wrong = || TxnLogError::invalid(format!("invalid --keep {text:?}: expected a duration such as 30d or 12h"));
         ms.map(Duration::from_millis).ok_or_else(wrong)
     });
     Ok(ExpireOptions {
@@ -56,7 +56,7 @@ async fn all(s: &CommandContext, options: &ExpireOptions) -> Result<ExitStatus> 
     match failed.first() {
         None => Ok(ExitStatus::Done),
         Some(first) => {
-            let message = format!("the history of {} of {tables} tables could not end", failed.len());
+            let message = format!("the history of {} of {tables} tables could not be expired", failed.len());
             Err(TxnLogError::new(*first, message))
         }
     }

@@ -314,7 +314,7 @@ impl Action {
 
     /// Parses the actions of one line: as a rule one, and none for an empty object.
     pub fn parse_line(line: &str) -> Result<Vec<Action>, String> {
-        let members = Fields::parse(line).map_err(|e| format!("broken JSON: {e}"))?.into_members();
+        let members = Fields::parse(line).map_err(|e| format!("invalid JSON: {e}"))?.into_members();
         members
             .into_iter()
             .filter(|(_, v)| v.get() != "null")
@@ -651,9 +651,9 @@ mod tests {
             let message = Commit::parse(Bytes::from(text), "0.json").unwrap_err().to_string();
             assert!(message.contains(want), "{message}");
         };
-        check("{}\n{\"add\":", "0.json, line 2: broken JSON");
+        check("{}\n{\"add\":", "0.json, line 2: invalid JSON");
         check("{\"add\":{\"path\":\"x\"}}", "line 1: action \"add\": field \"size\" is missing");
         check("{\"txn\":{\"appId\":\"x\",\"version\":\"1\"}}", "field \"version\"");
-        check("[1]", "line 1: broken JSON");
+        check("[1]", "line 1: invalid JSON");
     }
 }

@@ -133,7 +133,7 @@ impl From<object_store::Error> for TxnLogError {
             E::InvalidPath { .. } | E::NotSupported { .. } | E::UnknownConfigurationKey { .. } => {
                 (ErrorKind::Invalid, "the object store refuses the request".to_string())
             }
-            _ => (ErrorKind::Unavailable, "the object store does not answer as it should".to_string()),
+            _ => (ErrorKind::Unavailable, "the object store did not answer as expected".to_string()),
         };
         TxnLogError::new(kind, message).with_source(e)
     }

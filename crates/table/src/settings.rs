@@ -22,14 +22,14 @@ const KNOWN: &[(&str, &str)] = &[
     ("mirror.lag_alert", "a duration such as 60s"),
     ("mirror.mode", "inline or background"),
     ("output.rows", "a number of rows, or all"),
-    ("paths.allowed", "places such as s3://bucket/shared, with commas between them"),
+    ("paths.allowed", "locations such as s3://bucket/shared, separated by commas"),
     ("postgres.readers", "a number of connections, 1 or more"),
     ("postgres.writers", "a number of connections, 1 or more"),
     ("retention.time", "a duration such as 30d"),
     ("retention.versions", "a number of versions, 1 or more"),
     ("sql.file_mode", "permissions such as 0600 or 0640"),
     ("sql.schema", "create_if_missing or error"),
-    ("warehouse", "a location below which new tables are made"),
+    ("warehouse", "a location below which new tables are created"),
 ];
 
 /// How often history ends in the background, unless that is set.
@@ -56,7 +56,7 @@ impl Settings {
         for setting in single {
             let (key, value) = setting.split_once('=').ok_or_else(|| {
                 TxnLogError::invalid(format!(
-                    "--set {setting:?} is no setting: expected KEY=VALUE, such as mirror.lag_alert=60s"
+                    "invalid --set {setting:?}: expected KEY=VALUE, such as mirror.lag_alert=60s"
                 ))
             })?;
             settings.take(key.trim(), value.trim().to_string(), "of --set")?;
@@ -109,7 +109,7 @@ impl Settings {
         if !is_setting(key) {
             let known: Vec<_> = KNOWN.iter().map(|(k, _)| *k).collect();
             return Err(TxnLogError::invalid(format!(
-                "the setting {key:?} {place} is unknown: there are {}",
+                "unknown setting {key:?} {place}: expected one of {}",
                 known.join(", ")
             )));
         }
@@ -124,10 +124,7 @@ impl Settings {
 
     fn wrong(&self, key: &str) -> TxnLogError {
         let wants = KNOWN.iter().find(|(k, _)| *k == key).map_or("something else", |(_, wants)| wants);
-        TxnLogError::invalid(format!(
-            "the setting {key}={} is wrong: expected {wants}",
-            self.get(key).unwrap_or_default()
-        ))
+        TxnLogError::invalid(format!("invalid setting {key}={}: expected {wants}", self.get(key).unwrap_or_default()))
     }
 
     /// Whether a missing catalog may be made, and an older one brought up to date.
@@ -309,9 +306,9 @@ mod tests {
             let e = set(s).unwrap_err().to_string();
             assert!(e.contains(what), "{e}");
         };
-        says(&["mirror.lagalert=3s"], "\"mirror.lagalert\" of --set is unknown");
+        says(&["mirror.lagalert=3s"], "unknown setting \"mirror.lagalert\" of --set");
         says(&["mirror.lag_alert=soon"], "expected a duration");
-        says(&["durable=full"], "is unknown: there are catalog,");
+        says(&["durable=full"], ": expected one of catalog,");
         says(&["durability=half"], "expected full or catalog");
         says(&["concurrency.retries=-1"], "expected a number");
         for interval in ["0", "-1", "often", "1.5"] {

@@ -103,7 +103,7 @@ impl Transaction {
     pub async fn begin(catalog: Arc<dyn Catalog>, options: TransactionOptions) -> Result<Self> {
         if options.timeout > MAX_TIMEOUT {
             return Err(TxnLogError::invalid(format!(
-                "a transaction may take {} s at the most: vacuum removes older files that no commit names",
+                "a transaction may take at most {} s: vacuum deletes older files that no commit names",
                 MAX_TIMEOUT.as_secs()
             )));
         }
@@ -147,7 +147,9 @@ impl Transaction {
             Operation::Optimize(_) | Operation::Restore(_) | Operation::Repair { .. } | Operation::ReplaceTable(..)
         ) {
             let what = operation.name();
-            return Err(TxnLogError::invalid(format!("{what} is no part of a transaction: run it on its own")).into());
+            return Err(
+                TxnLogError::invalid(format!("{what} cannot be part of a transaction: run it on its own")).into()
+            );
         }
         let name: TableName = table.parse()?;
         let mut guard = self.open().await?;
@@ -194,7 +196,7 @@ impl Transaction {
         let rows = rows.into();
         let names: Vec<_> = rows.schema().iter().flat_map(|s| s.fields().iter().map(|f| f.name().clone())).collect();
         if names.is_empty() {
-            let what = format!("the table {} cannot be made of no rows: give it a schema", new.name);
+            let what = format!("the table {} cannot be created without rows: pass a schema", new.name);
             return Err(TxnLogError::invalid(what).into());
         }
         check_partitioning(&names.iter().map(String::as_str).collect::<Vec<_>>(), partition_by)?;
@@ -370,7 +372,7 @@ impl Transaction {
                     Err(e) => e.into(),
                     Ok(_) => TxnLogError::new(
                         ErrorKind::NotFound,
-                        format!("the table {name} was made after the transaction began: begin another"),
+                        format!("the table {name} was created after the transaction began: begin another"),
                     )
                     .into(),
                 });
@@ -444,17 +446,17 @@ impl Member {
         let in_changes = actions.iter().any(|a| matches!(a, Action::Cdc(_)));
         let refused = |what: &str| {
             Err(TxnLogError::invalid(format!(
-                "{name} records its changes (delta.enableChangeDataFeed), and {what}: do one of them in a transaction of \
-                 its own"
+                "{name} records its changes (delta.enableChangeDataFeed), and {what}: run one of them in a transaction \
+                 of its own"
             )))
         };
         // Readers of changes look at files of changes where a commit has some, and nowhere else.
         if self.in_changes.is_some_and(|before| before != in_changes) {
-            return refused("a commit cannot say both what was inserted and what was updated");
+            return refused("a commit cannot record both what was inserted and what was updated");
         }
         let changes_again = |a: &Action| matches!(a, Action::Remove(r) if self.rewritten.contains(&r.key()));
         if in_changes && actions.iter().any(changes_again) {
-            return refused("a commit cannot say of one row that it changed twice, as rows of one file may have");
+            return refused("a commit cannot record two changes of one row, which rows of one file may have");
         }
         self.in_changes = Some(in_changes);
         if in_changes {

@@ -9,7 +9,7 @@ use crate::error::Explain;
 
 /// The URL of the file that a deletion vector of a table is in; `None` for one that is in the log.
 pub(crate) fn deletion_vector_file(of: &DeletionVector, table: &Location) -> Result<Option<Url>> {
-    let unreadable = || format!("a deletion vector of the table at {table} has no path that can be read");
+    let unreadable = || format!("a deletion vector of the table at {table} has an invalid path");
     let kind: DeletionVectorStorageType = of.storage_type.parse().explain(unreadable)?;
     let narrow = |v: i64| i32::try_from(v).map_err(|e| TxnLogError::corrupt(unreadable()).with_source(e));
     let offset = of.offset.map(narrow).transpose()?;

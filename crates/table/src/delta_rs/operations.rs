@@ -77,7 +77,7 @@ impl PartitionFilter {
             true => FilterValue::Set(values),
             false => FilterValue::Scalar(values.pop().unwrap_or_default()),
         };
-        filter_literal(&self.column, &self.operator, value).explain(|| "the filter of partitions is wrong".into())
+        filter_literal(&self.column, &self.operator, value).explain(|| "invalid partition filter".into())
     }
 }
 
@@ -193,7 +193,7 @@ impl VirtualTable {
                     properties.keys().partition(|key| key.starts_with("deltalakedb."));
                 let unknown = match others.into_iter().find(|key| key.parse::<TableProperty>().is_err()) {
                     Some(key) if !ours.is_empty() && !unknown => {
-                        return Err(TxnLogError::invalid(format!("{key:?} is no property that Delta knows")));
+                        return Err(TxnLogError::invalid(format!("{key:?} is not a property of Delta")));
                     }
                     _ => unknown || !ours.is_empty(),
                 };
@@ -215,7 +215,7 @@ impl VirtualTable {
             Alter::AddFeatures { names, raise_versions } => {
                 let known = |name: &String| match name.parse::<TableFeatures>() {
                     Ok(feature) => Ok(feature),
-                    Err(_) => Err(TxnLogError::invalid(format!("{name:?} is no table feature that is known"))),
+                    Err(_) => Err(TxnLogError::invalid(format!("{name:?} is not a known table feature"))),
                 };
                 let add = table
                     .add_feature()
@@ -363,14 +363,14 @@ impl FullTable {
     pub(crate) async fn optimize(self, how: &Optimize) -> Result<StagedCommit> {
         let (filters, applications) = (how.filters()?, self.applications());
         let optimize = self.optimizing(how, &filters)?;
-        Ok(self.0.capture("the files cannot be put together", optimize, metrics).await?.with(applications))
+        Ok(self.0.capture("the files cannot be compacted", optimize, metrics).await?.with(applications))
     }
 
     /// The same in several commits; and what it says of itself.
     pub(crate) async fn optimize_in_steps(self, how: &Optimize, apart: Duration) -> Result<(Vec<StagedCommit>, Value)> {
         let (filters, applications) = (how.filters()?, self.applications());
         let optimize = self.optimizing(how, &filters)?.with_min_commit_interval(apart);
-        let (mut steps, metrics) = self.0.capture_steps("the files cannot be put together", optimize, metrics).await?;
+        let (mut steps, metrics) = self.0.capture_steps("the files cannot be compacted", optimize, metrics).await?;
         if let Some(last) = steps.pop() {
             steps.push(last.with(applications));
         }
@@ -412,7 +412,7 @@ impl FullTable {
         let (version, current) = (to.version(), self.0.base().version());
         if version >= current {
             return Err(TxnLogError::invalid(format!(
-                "version {version} cannot be restored: the table is at version {current}, give an earlier one"
+                "version {version} cannot be restored: the table is at version {current}, pass an earlier version"
             )));
         }
         let (log, log_store) = (self.0.log.clone(), self.0.log_store.clone());
@@ -503,8 +503,8 @@ async fn check_there(log_store: &VirtualLogStore, version: Version, actions: &[A
     while let Some((there, file)) = looked.try_next().await? {
         if !there {
             return Err(TxnLogError::invalid(format!(
-                "the version cannot be restored: the file {file} of version {version} is gone, as vacuum removes files \
-                 of old versions; restore a later one"
+                "the version cannot be restored: the file {file} of version {version} no longer exists, because vacuum \
+                 deletes files of old versions: restore a later version"
             )));
         }
     }
