@@ -392,7 +392,7 @@ async fn verify(s: &CommandContext, name: Option<&str>, options: VerifyOptions) 
     };
     let mirror = s.mirror(&catalog)?;
     let mut out = s.output();
-    let mut listing = out.listing(["name", "version", "result", "mend"].map(String::from).into());
+    let mut listing = out.listing(["name", "version", "result", "suggestedFix"].map(String::from).into());
     let (mut found, mut failed, mut count) = (false, Vec::new(), 0);
     while let Some(table) = tables.try_next().await? {
         count += 1;

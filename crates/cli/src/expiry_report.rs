@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::report::counted;
 
-pub(crate) const COLUMNS: [&str; 5] = ["name", "baseVersion", "versionsEnded", "logFilesRemoved", "result"];
+pub(crate) const COLUMNS: [&str; 5] = ["name", "baseVersion", "versionsExpired", "logFilesRemoved", "result"];
 
 pub(crate) fn failure(step: &ExpiryStep) -> Option<&TxnLogError> {
     match step {
@@ -54,8 +54,8 @@ pub(crate) fn described(expired: &ExpiredHistory) -> Value {
     json!({
         "name": expired.table.to_string(),
         "baseVersion": expired.base_version,
-        "versionsEnded": expired.versions,
-        "filesEnded": expired.files,
+        "versionsExpired": expired.versions,
+        "filesExpired": expired.files,
         "logFilesRemoved": expired.log_files,
     })
 }

@@ -74,7 +74,7 @@ fn old_versions_leave_the_catalog_and_the_log() {
         let listed = place.dl(&all).json();
         let row = &listed.as_array().unwrap()[0];
         assert_eq!(
-            (&row["name"], &row["baseVersion"], &row["versionsEnded"]),
+            (&row["name"], &row["baseVersion"], &row["versionsExpired"]),
             (&"default.t".into(), &5.into(), &2.into())
         );
         place.dl(&["verify", "--every-version", "--data"]).good();
