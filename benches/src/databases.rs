@@ -121,5 +121,5 @@ impl Client {
 }
 
 fn failed(e: sqlx::Error) -> TxnLogError {
-    TxnLogError::new(ErrorKind::Unavailable, "a database of the benchmark does not answer as it should").with_source(e)
+    TxnLogError::new(ErrorKind::Unavailable, "a database of the benchmark did not answer as expected").with_source(e)
 }

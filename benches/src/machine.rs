@@ -69,6 +69,6 @@ fn disk(folder: &Path) -> String {
     match turning.as_deref().map(str::trim) {
         Some("0") => format!("{kind} on a solid-state disk"),
         Some("1") => format!("{kind} on a turning disk"),
-        _ => format!("{kind}, on no disk that can be seen"),
+        _ => format!("{kind}, on an unknown disk"),
     }
 }

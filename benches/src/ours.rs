@@ -356,7 +356,7 @@ pub(crate) fn late_rows() -> Result<RecordBatch> {
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(LATE..LATE + 100));
     let days: ArrayRef = Arc::new(StringArray::from_iter_values(std::iter::repeat_n("2030-01-01", 100)));
     RecordBatch::try_from_iter([("id", ids), ("day", days)])
-        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "the rows to append cannot be made").with_source(e))
+        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "the rows to append cannot be created").with_source(e))
 }
 
 /// The least id of [`late_rows`].
@@ -367,7 +367,7 @@ fn rows() -> Result<RecordBatch> {
     let values: ArrayRef = Arc::new(Float64Array::from_iter_values((0i32..100).map(f64::from)));
     let texts: ArrayRef = Arc::new(StringArray::from_iter_values(std::iter::repeat_n("xxxxxxxxxx", 100)));
     RecordBatch::try_from_iter([("id", ids), ("v", values), ("s", texts)])
-        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "the rows to append cannot be made").with_source(e))
+        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "the rows to append cannot be created").with_source(e))
 }
 
 /// The seconds of each of `most` calls, or of fewer where they take long (see [`PATIENCE`]).

@@ -77,7 +77,7 @@ class Stream:
             try:
                 schema = data[0].schema
             except IndexError:
-                what = "an empty list of batches has no schema: give one"
+                what = "an empty list of batches has no schema: pass one"
                 raise IndexError(what) from None
             return RecordBatchReader.from_batches(schema, iter(data))
         if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
@@ -97,7 +97,7 @@ class Stream:
     def _read_iterator(self, data: Iterator[Any]) -> RecordBatchReader:
         first = next(data, None)
         if first is None:
-            raise ValueError("an iterator without batches has no schema: give one")
+            raise ValueError("an iterator without batches has no schema: pass one")
         if not hasattr(first, "__arrow_c_array__"):
             kind = type(first).__name__
             raise TypeError(f"an iterator must give batches, not {kind}")

@@ -125,7 +125,7 @@ pub(crate) fn time_of(text: &str) -> PyResult<DateTime<Utc>> {
         DateTime::parse_from_rfc3339(text).or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%:z"));
     parsed.map(|time| time.with_timezone(&Utc)).map_err(|e| {
         PyValueError::new_err(format!(
-            "Failed to parse datetime string: {text:?} is none: {e}; expected such as 2024-01-31T12:00:00Z"
+            "Failed to parse datetime string: {text:?}: {e}; expected for example 2024-01-31T12:00:00Z"
         ))
     })
 }

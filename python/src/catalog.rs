@@ -81,7 +81,7 @@ impl RawCatalog {
             let uri = uri.or(configured.as_deref()).ok_or_else(none_given)?;
             if let Some(table) = CatalogUri::parse(uri)?.table {
                 return Err(TxnLogError::invalid(format!(
-                    "the catalog's URI names the table {table}: leave that out of it"
+                    "the catalog URI contains the table {table}: remove it from the URI"
                 )));
             }
             CatalogConnection::connect(uri, create, &settings).await

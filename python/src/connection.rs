@@ -153,7 +153,7 @@ impl CatalogConnection {
             connections.recent.retain(|connection| connection.key != self.key);
         }
         if let Err(e) = self.mirror.settle().await {
-            tracing::warn!("what was published is not recorded, the next publishing does it: {e}");
+            tracing::warn!("the catalog did not record what was published, the next publish records it: {e}");
         }
         self.sql.close().await;
     }
@@ -203,7 +203,10 @@ impl CatalogConnection {
             }
             Err(e) => warn(
                 Warning::Mirror,
-                format!("the commit stands, and _delta_log does not have it yet: {e}; connect().publish() tries again"),
+                format!(
+                    "the commit succeeded, but it is not published to _delta_log yet: {e}; connect().publish() tries \
+                     again"
+                ),
             ),
         }
     }
@@ -224,7 +227,7 @@ impl CatalogConnection {
             tokio::time::sleep(SETTLE_AFTER).await;
             settling.store(false, Ordering::Release);
             if let Err(e) = mirror.settle().await {
-                tracing::warn!("what was published is not recorded, the next publishing does it: {e}");
+                tracing::warn!("the catalog did not record what was published, the next publish records it: {e}");
             }
         });
     }
@@ -270,7 +273,7 @@ impl CatalogConnection {
     pub(crate) fn resolve_location(&self, name: &TableName, given: Option<&str>) -> Result<Location> {
         deltalakedb_table::resolve_location(name, given, self.warehouse().as_deref())?.ok_or_else(|| {
             TxnLogError::invalid(format!(
-                "the new table {name} needs a place: give a location, or set warehouse for all new tables"
+                "the new table {name} needs a location: pass one, or set warehouse for all new tables"
             ))
         })
     }
@@ -290,7 +293,7 @@ impl CatalogConnection {
 /// What a URI names. One file is one catalog, from whatever folder it is named.
 pub(crate) fn named(uri: &str) -> Result<CatalogUri> {
     let absolute = |file: PathBuf| {
-        let wrong = || TxnLogError::invalid(format!("{uri} names no file that there can be"));
+        let wrong = || TxnLogError::invalid(format!("{uri} is not a valid file URL"));
         std::path::absolute(file).map_err(|e| wrong().with_source(e))
     };
     let CatalogUri { place, table } = CatalogUri::parse(uri)?;

@@ -105,7 +105,9 @@ fn create_table_of_rows(
             let pending = spec.prepare(connection.catalog.as_ref(), new, rows, options).await?;
             let committed = deltalakedb_table::commit(connection.catalog.as_ref(), vec![pending], options).await?;
             let made = committed.into_iter().next();
-            made.ok_or_else(|| TxnLogError::new(ErrorKind::Internal, "the catalog committed the table and named none"))
+            made.ok_or_else(|| {
+                TxnLogError::new(ErrorKind::Internal, "the catalog committed the table and returned no table")
+            })
         },
     )
 }

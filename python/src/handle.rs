@@ -162,7 +162,7 @@ impl TableHandle {
             if hooks.is_some_and(|hooks| hooks.cleanup_expired_logs == Some(true))
                 && let Err(e) = connection.mirror().clean_up(*id).await
             {
-                warn(Warning::Mirror, format!("the commit stands, and _delta_log was not cleaned up: {e}"));
+                warn(Warning::Mirror, format!("the commit succeeded, but _delta_log was not cleaned up: {e}"));
             }
         }
         match self.table.head().await {
@@ -170,8 +170,8 @@ impl TableHandle {
             Err(e) => warn(
                 Warning::Commit,
                 format!(
-                    "the commit stands, and the table could not be read after it, so this object stays at version {}: \
-                     {e}",
+                    "the commit succeeded, but the table could not be read after it, so this object stays at version \
+                     {}: {e}",
                     self.head.version
                 ),
             ),
@@ -221,7 +221,7 @@ impl TableHandle {
     pub(crate) fn partition_columns(&self) -> Result<Vec<(String, String)>> {
         let Metadata { schema_string, partition_columns, .. } = &self.head.metadata;
         let schema: Value = serde_json::from_str(schema_string)
-            .map_err(|e| TxnLogError::corrupt("the table's schema is no JSON").with_source(e))?;
+            .map_err(|e| TxnLogError::corrupt("the table's schema is not JSON").with_source(e))?;
         let physical = |name: &String| {
             let field = schema["fields"].as_array().into_iter().flatten().find(|field| field["name"] == name.as_str());
             let mapped = field.and_then(|field| field["metadata"]["delta.columnMapping.physicalName"].as_str());

@@ -89,7 +89,9 @@ fn literal((column, operator, values): Filter, schema: &Schema) -> Result<String
 pub(crate) fn is_in_partition(file: &Add, filters: &[Filter], columns: &Columns) -> Result<bool> {
     for (name, operator, values) in filters {
         let column = columns.column(name).filter(|column| column.is_partition).ok_or_else(|| {
-            TxnLogError::invalid(format!("partition_filters name {name:?}, which is no partition column of the table"))
+            TxnLogError::invalid(format!(
+                "partition_filters name {name:?}, which is not a partition column of the table"
+            ))
         })?;
         let text = file.partition_values.get(&column.physical_name).and_then(|value| value.as_deref());
         let is_true = match (operator.as_str(), values) {

@@ -104,7 +104,7 @@ impl RawStore {
 }
 
 fn path_of(path: &str) -> PyResult<Path> {
-    let wrong = |e| raise(TxnLogError::invalid(format!("{path:?} is no path below the table")).with_source(e));
+    let wrong = |e| raise(TxnLogError::invalid(format!("{path:?} is not a path below the table")).with_source(e));
     Path::parse(path.trim_matches('/')).map_err(wrong)
 }
 

@@ -45,7 +45,7 @@ impl RawTransaction {
         let taken = open.take().ok_or_else(|| raise_of_transaction(TxnLogTransactionError::Closed))?;
         Arc::try_unwrap(taken).map_err(|still| {
             *open = Some(still);
-            raise(TxnLogError::invalid("the transaction is still at work in another thread: wait for that"))
+            raise(TxnLogError::invalid("the transaction is in use by another thread: wait for it"))
         })
     }
 
@@ -260,7 +260,7 @@ impl RawTransaction {
                         let id = one.table.0.to_string();
                         warn(
                             Warning::Commit,
-                            format!("the commit stands, and the name of the table {id} is not known: {e}"),
+                            format!("the commit succeeded, but the name of the table {id} is not known: {e}"),
                         );
                         id
                     }

@@ -323,7 +323,7 @@ VALUES: list[tuple[str, type[Exception], Callable[[], object]]] = [
     ("deletion_timestamp must be int, not str", TypeError, lambda: RemoveAction("a", True, "x")),  # type: ignore[arg-type]
     ("'x' is not a valid TableFeatures", ValueError, lambda: TableFeatures("x")),
     (
-        "the setting x is wrong: Invalid or Unsupported Configuration:",
+        "invalid setting x: Invalid or Unsupported Configuration:",
         DeltaError,
         lambda: QueryBuilder({"x": "y"}),
     ),

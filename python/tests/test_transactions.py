@@ -366,7 +366,7 @@ def test_max_tables(orders: str, customers: str) -> None:
 
 def test_timeout(orders: str) -> None:
     with (
-        pytest.raises(DeltaError, match="may become 0 s"),
+        pytest.raises(DeltaError, match="its timeout is 0 s"),
         begin(timeout_secs=0.2) as tx,
     ):
         tx.write(orders, ids(3))

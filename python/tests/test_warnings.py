@@ -56,7 +56,7 @@ def test_a_commit_that_is_not_published(
     path = new_path("table_")
     write_deltalake(path, ids(0))
     block(path)
-    with pytest.warns(MirrorWarning, match="the commit stands.*version 1 of") as told:
+    with pytest.warns(MirrorWarning, match="the commit succeeded.*version 1 of") as told:
         use(path)
     # At the line of the program, not of the package.
     assert [Path(one.filename).name for one in told] == [Path(__file__).name]
@@ -100,7 +100,7 @@ def test_a_table_that_is_made_and_not_published(
 ) -> None:
     (Path(path)).mkdir(parents=True)
     (Path(path) / "_delta_log").write_text("a file")
-    with pytest.warns(MirrorWarning, match="the commit stands"):
+    with pytest.warns(MirrorWarning, match="the commit succeeded"):
         deltalakedb.connect().create("a.b", DeltaTableSchema, location=path)
     assert deltalakedb.connect().tables() == ["a.b"]
 

@@ -31,8 +31,7 @@ impl<T: Send + 'static> Ahead<T> {
             }
         });
         thread.map_err(|e| {
-            let message =
-                "the system gives this process no more threads: raise its limit, or commit fewer files at once";
+            let message = "the process cannot start another thread: raise its limit, or commit fewer files at once";
             TxnLogError::new(ErrorKind::Unavailable, message).with_source(e)
         })?;
         Ok(Self::Elsewhere(made))

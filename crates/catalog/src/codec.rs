@@ -68,7 +68,7 @@ pub(crate) fn bytes(text: &str) -> Value {
 fn json(value: &impl Serialize) -> Result<Value> {
     serde_json::to_vec(value)
         .map(Value::Blob)
-        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "a value has no JSON form").with_source(e))
+        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "a value cannot be written as JSON").with_source(e))
 }
 
 fn extra(object: &Object) -> Value {
@@ -126,7 +126,7 @@ impl Row {
 
     pub(crate) fn uuid(&mut self) -> Result<uuid::Uuid> {
         let blob = self.blob()?;
-        uuid::Uuid::from_slice(&blob).map_err(|e| TxnLogError::corrupt("a stored id is no UUID").with_source(e))
+        uuid::Uuid::from_slice(&blob).map_err(|e| TxnLogError::corrupt("a stored id is not a UUID").with_source(e))
     }
 
     fn opt_string(&mut self) -> Result<Option<String>> {
@@ -350,7 +350,7 @@ pub(crate) fn cdc_values(cdc: &Cdc) -> Result<Vec<Value>> {
 pub(crate) fn compress(body: &[u8]) -> Result<Vec<u8>> {
     if body.len() as u64 > MAX_COMMIT_BYTES {
         return Err(TxnLogError::invalid(format!(
-            "a commit of {} bytes is larger than {MAX_COMMIT_BYTES}: make several of it",
+            "a commit of {} bytes is larger than {MAX_COMMIT_BYTES}: split it",
             body.len()
         )));
     }

@@ -154,7 +154,7 @@ async fn free_keys(tables: &[Table], to: &SqlCatalog) -> Result<()> {
 async fn adopt(from: &SqlCatalog, to: &SqlCatalog) -> Result<()> {
     let (source, target) = (from.db.describe(), to.db.describe());
     if source == target {
-        return Err(TxnLogError::invalid(format!("{source} is the catalog itself: name another one to copy it to")));
+        return Err(TxnLogError::invalid(format!("{source} is the catalog itself: copy it to another one")));
     }
     let mut session = to.write(&[]).await?;
     let mut row =

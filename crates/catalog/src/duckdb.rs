@@ -83,10 +83,10 @@ impl DuckDatabase {
             .map_err(|e| TxnLogError::invalid(format!("{} has no absolute path", path.display())).with_source(e))?;
         let uri = CatalogUri { place: Backend::DuckDb(path.clone()), table: None }.to_string();
         if !create && !path.exists() {
-            return Err(TxnLogError::not_found(format!("there is no catalog at {uri}: `dl init` makes one")));
+            return Err(TxnLogError::not_found(format!("there is no catalog at {uri}: `dl init` creates one")));
         }
         let Some(dir) = path.parent().filter(|dir| dir.is_dir()) else {
-            let message = format!("the catalog {uri} needs its folder: make it");
+            let message = format!("the folder of the catalog {uri} does not exist: create it");
             return Err(TxnLogError::not_found(message));
         };
         // One file has one name here, however it is written.
@@ -153,7 +153,8 @@ fn instance(path: &Path, uri: &str, mode: u32) -> Result<Arc<Instance>> {
     let config = duckdb::Config::default().threads(1).map_err(|e| failed(uri, e))?;
     let root = Connection::open_with_flags(path, config).map_err(|e| {
         let message = format!(
-            "{uri} cannot be opened: check that it is a DuckDB file, its permissions, and that nobody else has it open"
+            "{uri} cannot be opened: check that it is a DuckDB file, its permissions, and that no other process has it \
+             open"
         );
         unavailable(message).with_source(e)
     })?;
@@ -296,7 +297,7 @@ impl DuckTransaction {
         &mut self,
         work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let gone = || TxnLogError::new(ErrorKind::Internal, format!("a transaction of {} is over", self.uri));
+        let gone = || TxnLogError::new(ErrorKind::Internal, format!("a transaction of {} has ended", self.uri));
         let begun = self.begun.take().ok_or_else(gone)?;
         let (begun, result) = blocking(move || {
             let result = match &begun.connection {
@@ -320,7 +321,7 @@ impl DatabaseTransaction for DuckTransaction {
 
     fn rows<'s>(&'s mut self, sql: String, params: Vec<Value>) -> BoxStream<'s, Result<Row>> {
         let Some(begun) = self.begun.take() else {
-            let over = TxnLogError::new(ErrorKind::Internal, format!("a transaction of {} is over", self.uri));
+            let over = TxnLogError::new(ErrorKind::Internal, format!("a transaction of {} has ended", self.uri));
             return futures::stream::iter([Err(over)]).boxed();
         };
         let uri = self.uri.clone();

@@ -35,7 +35,7 @@ fn is_meant(table: &TableRef, entry: &TableEntry) -> bool {
 
 pub(crate) async fn point(db: &dyn Database) -> Result<Point> {
     let row = db.query(&format!("SELECT {}", db.point()), vec![]).await?.pop();
-    let missing = || TxnLogError::corrupt(format!("{} does not say how far it is", db.describe()));
+    let missing = || TxnLogError::corrupt(format!("{} returned no point in its order of commits", db.describe()));
     Ok(Point(row.ok_or_else(missing)?.text()?))
 }
 

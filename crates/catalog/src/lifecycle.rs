@@ -31,7 +31,7 @@ async fn finish(
 ) -> Result<()> {
     session.write(writes).await.map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => {
-            let message = format!("another table has just taken the name {name} or its place: look at `dl tables`");
+            let message = format!("another table has just taken the name {name} or its location: see `dl tables`");
             TxnLogError::new(ErrorKind::AlreadyExists, message).with_source(e)
         }
         _ => e,

@@ -234,7 +234,7 @@ async fn all_gone(batch: &mut [Waiting]) {
 
 fn waited_too_long() -> TxnLogError {
     let message = format!(
-        "a commit waited {} s for those before it and was not begun: try again when fewer commit at once",
+        "a commit waited {} s for earlier commits and was not started: try again with fewer concurrent commits",
         PATIENCE.as_secs()
     );
     TxnLogError::new(ErrorKind::Unavailable, message)

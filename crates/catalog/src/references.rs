@@ -131,7 +131,7 @@ impl NamedFolders {
         for source in tables_at(session, &new).await? {
             check_source(name, &source)?;
             if !self.sources.contains(&source.id) {
-                let message = format!("{} came into a folder in which {name} has files: try again", source.name);
+                let message = format!("{} was added to a folder in which {name} has files: try again", source.name);
                 return Err(TxnLogError::new(ErrorKind::Unavailable, message));
             }
         }

@@ -80,7 +80,7 @@ async fn migrate_with(
             check_applied(db, &identity, &applied, migrations)?;
             if !create {
                 return Err(TxnLogError::invalid(format!(
-                    "{} has schema version {}, and this program needs {newest}: run `dl init`, which brings it up to date",
+                    "{} has schema version {}, and this program needs {newest}: run `dl init` to upgrade it",
                     db.describe(),
                     identity.version
                 )));
@@ -89,7 +89,7 @@ async fn migrate_with(
         }
         None if !create => {
             return Err(TxnLogError::not_found(format!(
-                "{} is not a catalog yet: `dl init` makes it one",
+                "{} is not a catalog yet: `dl init` creates one",
                 db.describe()
             )));
         }
@@ -204,8 +204,8 @@ fn check_applied(db: &dyn Database, identity: &Identity, applied: &[Applied], mi
 
 fn other_text(db: &dyn Database, number: i64, name: &str) -> TxnLogError {
     TxnLogError::invalid(format!(
-        "{} was made with another text of migration {number} ({name}) than this program has: use the program that made \
-         it, or import its tables into a new catalog",
+        "{} was created with another text of migration {number} ({name}) than this program has: use the program that \
+         created it, or import its tables into a new catalog",
         db.describe()
     ))
 }

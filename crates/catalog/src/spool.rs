@@ -164,7 +164,7 @@ impl Shared {
 fn failed(done: &str, e: io::Error) -> TxnLogError {
     let folder = std::env::temp_dir();
     let message = format!(
-        "rows that wait to be taken could not be {done} in {}: make room there, or set TMPDIR to another folder",
+        "buffered rows could not be {done} in {}: free some space there, or set TMPDIR to another folder",
         folder.display()
     );
     TxnLogError::new(ErrorKind::Unavailable, message).with_source(e)

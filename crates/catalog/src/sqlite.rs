@@ -55,11 +55,11 @@ impl SqliteDatabase {
             .map_err(|e| TxnLogError::invalid(format!("{} has no absolute path", path.display())).with_source(e))?;
         let uri = CatalogUri { place: Backend::Sqlite(path.clone()), table: None }.to_string();
         if !create && !path.exists() {
-            return Err(TxnLogError::not_found(format!("there is no catalog at {uri}: `dl init` makes one")));
+            return Err(TxnLogError::not_found(format!("there is no catalog at {uri}: `dl init` creates one")));
         }
         if let Some(dir) = path.parent().filter(|dir| !dir.is_dir()) {
             return Err(TxnLogError::not_found(format!(
-                "the catalog {uri} needs the folder {}: make it",
+                "the catalog {uri} needs the folder {}: create it",
                 dir.display()
             )));
         }
@@ -70,7 +70,7 @@ impl SqliteDatabase {
         }
         if create {
             file::make(&path, mode).map_err(|e| {
-                let message = format!("{uri} cannot be made: check the permissions of its folder");
+                let message = format!("{uri} cannot be created: check the permissions of its folder");
                 TxnLogError::new(ErrorKind::Unavailable, message).with_source(e)
             })?;
         }
@@ -381,12 +381,12 @@ fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
         ),
         Some(10) => (ErrorKind::Unavailable, format!("reading or writing {uri} failed: check the disk")),
         Some(11) => (ErrorKind::Corrupt, format!("{uri} is damaged: restore it from a backup")),
-        Some(13) => (ErrorKind::Unavailable, format!("the disk of {uri} is full: make room")),
+        Some(13) => (ErrorKind::Unavailable, format!("the disk of {uri} is full: free some space")),
         Some(14) => (
             ErrorKind::Unavailable,
             format!("{uri} cannot be opened: check that file and folder exist and their permissions"),
         ),
-        Some(19) => (ErrorKind::AlreadyExists, format!("{uri} holds that already")),
+        Some(19) => (ErrorKind::AlreadyExists, format!("{uri} already has that row")),
         Some(26) => (ErrorKind::Invalid, format!("{uri} is not a SQLite database: choose another file")),
         _ => (ErrorKind::Internal, format!("a statement failed in {uri}")),
     };

@@ -72,8 +72,8 @@ impl CatalogUri {
         let (database, path) = rest.split_once('/').unwrap_or((rest, ""));
         let server = !matches!(database, "sqlite" | "duckdb");
         if server && rest.contains('@') {
-            let why = "a user, a password and a host have no place in it: expected `postgres/DATABASE/SCHEMA?host=…&user=…`, \
-                       and the password in PGPASSWORD or PGPASSFILE";
+            let why = "a user, a password and a host are not allowed in it: expected \
+                       `postgres/DATABASE/SCHEMA?host=…&user=…`, and the password in PGPASSWORD or PGPASSFILE";
             return Err(bad(text, "path", why));
         }
         let decode = |part: &str, s: &str| {
@@ -126,7 +126,7 @@ impl CatalogUri {
                 ("table", _) => return Err(bad(text, "table", "there are two")),
                 ("host", Backend::Postgres(pg)) => pg.host = Some(value),
                 ("port", Backend::Postgres(pg)) => {
-                    let port = value.parse().map_err(|_| bad(text, "port", &format!("{value:?} is no port")))?;
+                    let port = value.parse().map_err(|_| bad(text, "port", &format!("{value:?} is not a port")))?;
                     pg.port = Some(port);
                 }
                 ("user", Backend::Postgres(pg)) => pg.user = Some(value),
@@ -135,7 +135,7 @@ impl CatalogUri {
                     return Err(bad(text, "sslmode", &format!("expected one of {}", SSL_MODES.join(", "))));
                 }
                 ("password", Backend::Postgres(_)) => {
-                    return Err(bad(text, "query", "a password has no place in it: use PGPASSWORD or PGPASSFILE"));
+                    return Err(bad(text, "query", "a password is not allowed in it: use PGPASSWORD or PGPASSFILE"));
                 }
                 (key, Backend::Postgres(_)) => {
                     let why = format!("expected {}, got {}", KEYS.join(", "), name(key));
@@ -158,7 +158,7 @@ fn bad(text: &str, part: &str, why: &str) -> TxnLogError {
     let server = text.strip_prefix(SCHEME).is_some_and(|rest| rest.starts_with('p')) || text.starts_with("postgres");
     let example = if server { SERVER_EXAMPLE } else { FILE_EXAMPLE };
     let uri = redacted(text, &KEYS);
-    TxnLogError::invalid(format!("the {part} of the catalog URI {uri:?} is wrong: {why}; for example {example}"))
+    TxnLogError::invalid(format!("invalid {part} in the catalog URI {uri:?}: {why}; for example {example}"))
 }
 
 impl fmt::Display for CatalogUri {
@@ -241,7 +241,7 @@ mod tests {
     fn a_wrong_uri_says_which_part_and_shows_a_right_one() {
         let check = |text: &str, part: &str, example: &str| {
             let e = CatalogUri::parse(text).unwrap_err().to_string();
-            assert!(e.contains(&format!("the {part} of")) && e.contains(example), "{text}: {e}");
+            assert!(e.contains(&format!("invalid {part} in")) && e.contains(example), "{text}: {e}");
         };
         check("sqlite:///x.db", "scheme", FILE_EXAMPLE);
         check("deltasql://oracle/x", "database", FILE_EXAMPLE);

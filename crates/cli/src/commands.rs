@@ -26,7 +26,7 @@ use crate::{demo, expire, lifecycle, merge, mirror, operations, publishing, sql,
 pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStatus> {
     if s.global.format == Format::Parquet && !matches!(command, Command::Sql { .. } | Command::Read { .. }) {
         return Err(TxnLogError::invalid(
-            "--format parquet is for rows, of `dl sql` and `dl read`: pass table, json or csv",
+            "--format parquet only works for the rows of `dl sql` and `dl read`: pass table, json or csv",
         ));
     }
     match command {
@@ -102,7 +102,7 @@ async fn init(s: &CommandContext, restored: bool) -> Result<ExitStatus> {
     }
     let catalog = s.open(&s.catalog_uri()?, create).await.map_err(|e| match create {
         true => e,
-        false => TxnLogError::new(e.kind(), format!("{e}; but sql.schema=error forbids that")),
+        false => TxnLogError::new(e.kind(), format!("{e}; the setting sql.schema=error forbids it")),
     })?;
     if restored {
         catalog.renew_epoch().await?;
@@ -115,7 +115,7 @@ async fn init(s: &CommandContext, restored: bool) -> Result<ExitStatus> {
     let mut out = s.output();
     match out.format() {
         Format::Table if restored => out.say(&format!(
-            "the catalog {} is ready, in a new epoch: `dl verify` says what it lacks",
+            "the catalog {} is ready and has a new epoch: run `dl verify` to find lost commits",
             catalog.describe()
         ))?,
         Format::Table => out.say(&format!("the catalog {} is ready", catalog.describe()))?,
@@ -148,10 +148,10 @@ async fn import(s: &CommandContext, place: &str, name: Option<&str>) -> Result<E
         Format::Table => {
             let from = match t.base_version {
                 0 => String::new(),
-                base => format!(" (its log begins at version {base})"),
+                base => format!(" (the log begins at version {base})"),
             };
-            let came = counted(imported.versions, "version");
-            out.say(&format!("{} is at version {}: {came} came in{from}", t.name, t.current_version))?;
+            let versions = counted(imported.versions, "version");
+            out.say(&format!("imported {}: {versions}, now at version {}{from}", t.name, t.current_version))?;
         }
         _ => {
             let mut document = entry_json(t);
@@ -171,7 +171,8 @@ async fn abandon_import(s: &CommandContext, place: &str) -> Result<ExitStatus> {
         return Err(TxnLogError::not_found(message));
     };
     catalog.abandon_load(load.table).await?;
-    s.output().say(&format!("the import of {location} as {} is abandoned: name and place are free", load.name))?;
+    s.output()
+        .say(&format!("the import of {location} as {} was abandoned: the name and the location are free", load.name))?;
     Ok(ExitStatus::Done)
 }
 
@@ -236,7 +237,7 @@ async fn show(s: &CommandContext, name: &str) -> Result<ExitStatus> {
         out.line(&format!("property   {key} = {}", value.as_deref().unwrap_or_default()))?;
     }
     if let Some(description) = &m.description {
-        out.line(&format!("about      {description}"))?;
+        out.line(&format!("comment    {description}"))?;
     }
     let schema = deltalakedb_log::schema::Schema::parse(&m.schema_string, &m.partition_columns)?;
     for c in schema.columns() {
@@ -321,7 +322,7 @@ async fn files(s: &CommandContext, name: &str, filter: Option<&str>, at: AtArgs,
         }
         let by = predicate.map_or(String::new(), |p| format!("; predicate: {p}"));
         let (looked_at, found, kept) = (counted(e.looked_at, "file"), e.found, e.kept);
-        warn(&format!("version {version}: {looked_at} looked at, {found} found, {kept} kept{by}"));
+        warn(&format!("version {version}: {looked_at} examined, {found} found, {kept} kept{by}"));
     }
     let mut out = s.output();
     if out.format() == Format::Json {
@@ -391,7 +392,7 @@ async fn verify(s: &CommandContext, name: Option<&str>, options: VerifyOptions) 
     };
     let mirror = s.mirror(&catalog);
     let mut out = s.output();
-    let mut listing = out.listing(["name", "version", "result", "mend"].map(String::from).into());
+    let mut listing = out.listing(["name", "version", "result", "suggestedFix"].map(String::from).into());
     let (mut found, mut failed, mut count) = (false, Vec::new(), 0);
     while let Some(table) = tables.try_next().await? {
         count += 1;
@@ -403,7 +404,7 @@ async fn verify(s: &CommandContext, name: Option<&str>, options: VerifyOptions) 
             Ok(findings) => findings,
             Err(e) if name.is_some() => return Err(e),
             Err(e) => {
-                let what = format!("it cannot be verified: {e}");
+                let what = format!("cannot be verified: {e}");
                 listing.row(vec![
                     table.name.to_string().into(),
                     table.current_version.into(),
@@ -415,7 +416,7 @@ async fn verify(s: &CommandContext, name: Option<&str>, options: VerifyOptions) 
             }
         };
         if findings.is_empty() {
-            let good = "the same in _delta_log and in the catalog";
+            let good = "identical in _delta_log and the catalog";
             listing.row(vec![table.name.to_string().into(), table.current_version.into(), good.into(), Value::Null])?;
         }
         for f in findings {
@@ -441,7 +442,7 @@ async fn copy_catalog(s: &CommandContext, to: &str) -> Result<ExitStatus> {
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&format!(
-            "{} has {} now: {} came, {} are the same in both",
+            "{} has {}: copied {}, compared {} without differences",
             target.describe(),
             counted(copied.tables, "table"),
             counted(copied.versions, "version"),

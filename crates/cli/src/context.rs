@@ -108,7 +108,9 @@ impl CommandContext {
         let mirrors = std::mem::take(&mut *self.mirrors.lock());
         for mirror in mirrors {
             if let Err(e) = mirror.settle().await {
-                warn(&format!("warning: what was published is not recorded: {e}; the next `dl mirror run` does it"));
+                warn(&format!(
+                    "warning: the catalog did not record what was published: {e}; the next `dl mirror run` records it"
+                ));
             }
         }
         let opened = std::mem::take(&mut *self.opened.lock());
@@ -171,7 +173,7 @@ impl CommandContext {
     pub(crate) fn new_location(&self, name: &TableName, location: Option<&str>) -> Result<Location> {
         resolve_location(name, location, self.settings.warehouse.as_deref())?.ok_or_else(|| {
             TxnLogError::invalid(format!(
-                "the new table {name} needs a place: pass --location, or --set warehouse=LOCATION for all new tables"
+                "the new table {name} needs a location: pass --location, or --set warehouse=LOCATION for all new tables"
             ))
         })
     }
@@ -181,7 +183,7 @@ impl CommandContext {
 pub(crate) fn catalog_alone(uri: CatalogUri) -> Result<CatalogUri> {
     match &uri.table {
         Some(table) => Err(TxnLogError::invalid(format!(
-            "the catalog's URI names the table {table}: leave that out of it, and give the table as NAME"
+            "the catalog URI contains the table {table}: remove it from the URI and pass the table as NAME"
         ))),
         None => Ok(uri),
     }

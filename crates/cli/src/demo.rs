@@ -41,7 +41,7 @@ pub(crate) async fn run(session: &CommandContext, keep: Option<PathBuf>) -> Resu
     }
     let temporary = match &keep {
         Some(_) => None,
-        None => Some(tempfile::tempdir().map_err(|e| io("a temporary folder cannot be made", e))?),
+        None => Some(tempfile::tempdir().map_err(|e| io("a temporary folder cannot be created", e))?),
     };
     let folder = match (&keep, &temporary) {
         (Some(dir), _) => dir.clone(),
@@ -63,9 +63,9 @@ fn check_empty(dir: &Path) -> Result<()> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Ok(false) => Err(TxnLogError::new(
             ErrorKind::AlreadyExists,
-            format!("the folder {} is not empty: give the tour an empty or a new one", dir.display()),
+            format!("the folder {} is not empty: pass an empty or a new folder", dir.display()),
         )),
-        Err(e) => Err(io(&format!("{} is no folder that can be used", dir.display()), e)),
+        Err(e) => Err(io(&format!("the folder {} cannot be used", dir.display()), e)),
     }
 }
 
@@ -87,16 +87,16 @@ impl Tour<'_> {
         let place = Location::parse(&events.to_string_lossy())?;
         let clock = self.session.clock.clone();
 
-        self.step("a catalog, and in it a table that delta-rs wrote");
+        self.step("create a catalog and import a table that delta-rs wrote");
         let uri = format!("deltasql://sqlite/{}", self.folder.join("catalog.db").display());
         let catalog: Arc<dyn Catalog> = Arc::new(self.session.open(&CatalogUri::parse(&uri)?, true).await?);
         let name: TableName = "events".parse()?;
         let mirror = Mirror::new(catalog.clone(), clock.clone());
         let imported = mirror.import(&place, Some(&name), &|_, _| {}).await?;
         let before = imported.table.current_version;
-        self.done(&format!("{} versions came in; the log itself is untouched", imported.versions))?;
+        self.done(&format!("imported {} versions; _delta_log is unchanged", imported.versions))?;
 
-        self.step("open it: one statement, whatever the history");
+        self.step("open the table: one SQL statement, however long the history");
         let reader = catalog.reader(imported.table.id);
         let head = reader.head().await?;
         let columns = deltalakedb_log::schema::Schema::parse(&head.metadata.schema_string, &[])?.columns().len();
@@ -114,7 +114,7 @@ impl Tour<'_> {
         });
         self.done(&commits.collect::<Vec<_>>().join("; "))?;
 
-        self.step("travel in time");
+        self.step("read an earlier version");
         let table = DeltaTable::open_in(catalog.clone(), &TableRef::Name(name.clone())).await?;
         let (then, now) = (self.count(&table, At::Version(3)).await?, self.count(&table, At::Latest).await?);
         self.done(&format!("{then} rows at version 3, {now} rows now"))?;
@@ -139,7 +139,7 @@ impl Tour<'_> {
             deltalakedb_table::commit(catalog.as_ref(), append.into_iter().chain([made]).collect(), &options).await?;
         let versions: Vec<_> = committed.iter().map(|c| c.version.to_string()).collect();
         self.done(&format!(
-            "versions {} at one time, {}",
+            "versions {}, both committed at {}",
             versions.join(" and "),
             deltalakedb_log::time::format_ms(committed[0].timestamp)
         ))?;
@@ -151,9 +151,9 @@ impl Tour<'_> {
         }
         let new_files = (before + 1..=committed[0].version).map(|v| format!("{v:020}.json"));
         let there: Vec<_> = new_files.filter(|f| events.join("_delta_log").join(f).exists()).collect();
-        self.done(&format!("events/_delta_log has got {}", there.join(" and ")))?;
+        self.done(&format!("events/_delta_log now has {}", there.join(" and ")))?;
 
-        self.step("verify: what delta-rs reads in _delta_log is what the catalog says, at every version");
+        self.step("verify: delta-rs reads from _delta_log what the catalog has, at every version");
         let options = VerifyOptions { every_version: true, data: true };
         let mut versions = 0;
         for entry in catalog.tables().await? {
@@ -163,7 +163,7 @@ impl Tour<'_> {
             }
             versions += entry.current_version - entry.base_version + 1;
         }
-        self.done(&format!("{versions} versions of 2 tables are the same"))
+        self.done(&format!("{versions} versions of 2 tables are identical"))
     }
 
     async fn count(&self, table: &DeltaTable, at: At) -> Result<usize> {

@@ -25,7 +25,7 @@ pub(crate) async fn run(s: &CommandContext, args: ExpireArgs) -> Result<ExitStat
 
 fn options(s: &CommandContext, args: &ExpireArgs) -> Result<ExpireOptions> {
     let time = args.keep.as_deref().map(|text| {
-        let wrong = || TxnLogError::invalid(format!("--keep takes a length of time such as 30d or 12h, not {text:?}"));
+        let wrong = || TxnLogError::invalid(format!("invalid --keep {text:?}: expected a duration such as 30d or 12h"));
         parse_duration(text).ok_or_else(wrong)
     });
     Ok(ExpireOptions {
@@ -53,7 +53,7 @@ async fn all(s: &CommandContext, options: &ExpireOptions) -> Result<ExitStatus> 
     match failed.first() {
         None => Ok(ExitStatus::Done),
         Some(first) => {
-            let message = format!("the history of {} of {tables} tables could not end", failed.len());
+            let message = format!("the history of {} of {tables} tables could not be expired", failed.len());
             Err(TxnLogError::new(*first, message))
         }
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::report::counted;
 
-pub(crate) const COLUMNS: [&str; 5] = ["name", "baseVersion", "versionsEnded", "logFilesRemoved", "result"];
+pub(crate) const COLUMNS: [&str; 5] = ["name", "baseVersion", "versionsExpired", "logFilesRemoved", "result"];
 
 pub(crate) fn failure(step: &ExpiryStep) -> Option<&TxnLogError> {
     match step {
@@ -34,10 +34,10 @@ pub(crate) fn row_of_step(step: &ExpiryStep, dry_run: bool) -> Option<Vec<Value>
         ExpiryStep::Table(table, result) => {
             let what = match result {
                 Ok(_) if dry_run => {
-                    format!("its retention is over: what the catalog has of {} would be removed", table.name)
+                    format!("the retention of {} is over: its rows in the catalog would be removed", table.name)
                 }
                 Ok(removed) if removed.is_done => {
-                    format!("its retention is over: what the catalog had of {} is removed", table.name)
+                    format!("the retention of {} is over: its rows in the catalog were removed", table.name)
                 }
                 Ok(_) => return None,
                 Err(e) => e.to_string(),
@@ -54,8 +54,8 @@ pub(crate) fn described(expired: &ExpiredHistory) -> Value {
     json!({
         "name": expired.table.to_string(),
         "baseVersion": expired.base_version,
-        "versionsEnded": expired.versions,
-        "filesEnded": expired.files,
+        "versionsExpired": expired.versions,
+        "filesExpired": expired.files,
         "logFilesRemoved": expired.log_files,
     })
 }
@@ -65,7 +65,7 @@ pub(crate) fn said(expired: &ExpiredHistory, dry_run: bool) -> String {
     let versions = counted(expired.versions, "version");
     match (expired.versions, dry_run) {
         (0, _) => format!("every version of {name} is still needed: its history begins at version {base}"),
-        (_, true) => format!("{versions} of {name} would end: its history would begin at version {base}"),
-        (_, false) => format!("{versions} of {name} ended: its history begins at version {base}"),
+        (_, true) => format!("{versions} of {name} would expire: its history would begin at version {base}"),
+        (_, false) => format!("{versions} of {name} expired: its history begins at version {base}"),
     }
 }

@@ -87,7 +87,7 @@ fn by_ending(input: &str) -> Result<InputFormat> {
         "ndjson" | "jsonl" | "json" => Ok(InputFormat::Ndjson),
         "parquet" => Ok(InputFormat::Parquet),
         _ => Err(TxnLogError::invalid(format!(
-            "the format of {input} is not known by its ending: say it with --input-format csv, ndjson or parquet"
+            "unknown file extension of {input}: pass --input-format csv, ndjson or parquet"
         ))),
     }
 }
@@ -168,7 +168,7 @@ fn csv_type(input: &str, name: &str, table: &SchemaRef) -> Result<DataType> {
     let column = table.field_with_name(name).map_err(|_| unknown_column(input, name, table))?;
     match column.data_type() {
         nested if nested.is_nested() => Err(TxnLogError::invalid(format!(
-            "the column {name:?} is of the type {}, which CSV cannot hold: write NDJSON or Parquet",
+            "the column {name:?} has the type {}, which CSV cannot represent: use NDJSON or Parquet",
             type_name(nested)
         ))),
         plain => Ok(plain.clone()),
@@ -217,7 +217,7 @@ impl Typed {
             let lost = |row: &usize| texts.is_valid(*row) && (values.is_null(*row) || rounded(*row));
             if let Some(row) = (0..text.num_rows()).find(lost) {
                 return Err(ArrowError::ParseError(format!(
-                    "line {}: {:?} is no {}, the type of the column {:?}",
+                    "line {}: {:?} is not a valid {}, the type of the column {:?}",
                     self.line + self.lines(text, row),
                     texts.value(row),
                     type_name(field.data_type()),
@@ -262,7 +262,10 @@ fn has_more_digits(text: &str, scale: i8) -> bool {
 
 fn unknown_column(input: &str, name: &str, table: &SchemaRef) -> TxnLogError {
     let names: Vec<_> = table.fields().iter().map(|f| f.name().as_str()).collect();
-    TxnLogError::invalid(format!("{input} has a column {name:?} that the table has not: it has {}", names.join(", ")))
+    TxnLogError::invalid(format!(
+        "{input} has a column {name:?} that the table does not have: its columns are {}",
+        names.join(", ")
+    ))
 }
 
 fn ndjson(mut from: Box<dyn Source>, columns: Columns<'_>, failed: &dyn Fn(ArrowError) -> TxnLogError) -> Result<Rows> {

@@ -26,7 +26,7 @@ pub(crate) async fn rename(s: &CommandContext, old: &str, new: &str, by: OwnerAr
     let renamed = catalog.rename_table(entry.id, &new.parse()?, &options_of(s, by).committer()).await?;
     let mut out = s.output();
     match out.format() {
-        Format::Table => out.say(&format!("{} is called {} now", entry.name, renamed.name))?,
+        Format::Table => out.say(&format!("{} was renamed to {}", entry.name, renamed.name))?,
         _ => out.document(&entry_json(&renamed))?,
     }
     Ok(ExitStatus::Done)
@@ -51,7 +51,7 @@ pub(crate) async fn drop(s: &CommandContext, args: DropArgs) -> Result<ExitStatu
     };
     let (name, place) = (&entry.name, &entry.location);
     if how.delete_files {
-        confirm(args.yes, &format!("the files of {name} below {place} will be deleted, and nothing brings them back"))?;
+        confirm(args.yes, &format!("the files of {name} below {place} will be deleted permanently"))?;
     }
     let (mirror, options) = (s.mirror(&catalog), options_of(s, args.by));
     let dropped = deltalakedb_table::drop_table(&mirror, entry.id, how, &options).await?;
@@ -70,10 +70,7 @@ pub(crate) async fn drop(s: &CommandContext, args: DropArgs) -> Result<ExitStatu
     out.say(&match (dropped.deleted, until) {
         (Some(deleted), _) => format!("{name} is dropped: {}", said(deleted, &place.to_string())),
         (None, Some(until)) => {
-            format!(
-                "{name} is dropped: `dl undrop {name}` brings it back until {}, its files stay at {place}",
-                iso(until)
-            )
+            format!("{name} is dropped: `dl undrop {name}` restores it until {}; its files stay at {place}", iso(until))
         }
         (None, None) => format!("{name} is dropped, its files stay at {place}"),
     })?;
@@ -89,10 +86,10 @@ async fn drop_inactive(
 ) -> Result<ExitStatus> {
     let sentence = match deltalakedb_table::drop_inactive(&s.mirror(catalog), name, how, &s.write_options()).await? {
         DroppedInactive::Import(load) => {
-            format!("the import of {} as {name} is given up: name and place are free", load.location)
+            format!("the import of {} as {name} was abandoned: the name and the location are free", load.location)
         }
         DroppedInactive::Files(table, deleted) => {
-            format!("{name} was dropped before: {}", said(deleted, &table.location.to_string()))
+            format!("{name} was already dropped: {}", said(deleted, &table.location.to_string()))
         }
     };
     s.output().say(&sentence)?;
@@ -103,7 +100,7 @@ fn said(deleted: DeletedFiles, place: &str) -> String {
     let verb = if deleted.files == 1 { "was" } else { "were" };
     let left = match deleted.left {
         0 => String::new(),
-        n => format!(", {} at {place} did not belong to it and stay", counted(n, "file")),
+        n => format!(", {} at {place} do not belong to it and were kept", counted(n, "file")),
     };
     format!("{} {verb} deleted{left}", counted(deleted.files, "file"))
 }
@@ -120,7 +117,7 @@ pub(crate) async fn undrop(s: &CommandContext, name: &str, new: Option<&str>, by
     let entry = &undropped.table;
     let mut out = s.output();
     match out.format() {
-        Format::Table => out.say(&format!("{} is back, at version {}", entry.name, entry.current_version))?,
+        Format::Table => out.say(&format!("{} was undropped, at version {}", entry.name, entry.current_version))?,
         _ => out.document(&entry_json(entry))?,
     }
     Ok(ExitStatus::Done)
@@ -132,7 +129,7 @@ pub(crate) async fn detach(s: &CommandContext, name: &str, yes: bool, by: OwnerA
     let (name, place) = (&entry.name, &entry.location);
     confirm(
         yes,
-        &format!("{name} leaves the catalog, and its history stays only as far as {place}/_delta_log has it"),
+        &format!("{name} will be removed from the catalog, and only the history in {place}/_delta_log is kept"),
     )?;
     let table = deltalakedb_table::detach_table(&s.mirror(&catalog), entry.id, &options_of(s, by)).await?;
     let mut out = s.output();
@@ -143,7 +140,7 @@ pub(crate) async fn detach(s: &CommandContext, name: &str, yes: bool, by: OwnerA
         return Ok(ExitStatus::Done);
     }
     out.say(&format!(
-        "{name} is detached: what is at {place} is a plain Delta table, `dl import {place} --as {name}` brings it in again"
+        "{name} is detached: {place} is now a plain Delta table, and `dl import {place} --as {name}` imports it again"
     ))?;
     Ok(ExitStatus::Done)
 }
@@ -176,11 +173,11 @@ fn confirm(yes: bool, what: &str) -> Result<()> {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Err(TxnLogError::invalid(format!("nothing was done: {what}; pass --yes if that is meant")));
+        return Err(TxnLogError::invalid(format!("nothing was done: {what}; pass --yes to confirm")));
     }
     let failed = |e: std::io::Error| TxnLogError::invalid("the answer cannot be read: pass --yes").with_source(e);
     let mut err = std::io::stderr();
-    write!(err, "{}. Go on? [y/N] ", visible(what)).and_then(|()| err.flush()).map_err(failed)?;
+    write!(err, "{}. Continue? [y/N] ", visible(what)).and_then(|()| err.flush()).map_err(failed)?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).map_err(failed)?;
     match answer.trim().to_lowercase().as_str() {

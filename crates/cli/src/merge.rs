@@ -21,7 +21,7 @@ pub(crate) async fn merge(s: &CommandContext, args: MergeArgs) -> Result<ExitSta
     }
     if merge.clauses.is_empty() {
         return Err(TxnLogError::invalid(
-            "a merge without clauses does nothing: say what happens, such as --matched-update '*' --not-matched-insert '*'",
+            "a merge needs a clause: pass for example --matched-update '*' --not-matched-insert '*'",
         ));
     }
     let (catalog, entry) = s.table(&args.name).await?;
@@ -65,13 +65,13 @@ fn clause(option: &str, text: &str) -> Result<MergeClause> {
             (Assignments::Columns(set), condition) => C::NotMatchedBySourceUpdate { condition, set },
             (Assignments::All, _) => {
                 return Err(TxnLogError::invalid(
-                    "--not-matched-by-source-update has no source row to take `*` from: say which columns it sets",
+                    "--not-matched-by-source-update has no source row to take `*` from: name the columns to set",
                 ));
             }
         },
         "matched-delete" => C::MatchedDelete { condition },
         "not-matched-by-source-delete" => C::NotMatchedBySourceDelete { condition },
-        other => return Err(TxnLogError::new(ErrorKind::Internal, format!("--{other} is no clause of a merge"))),
+        other => return Err(TxnLogError::new(ErrorKind::Internal, format!("--{other} is not a clause of a merge"))),
     })
 }
 

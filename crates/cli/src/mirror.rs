@@ -32,7 +32,7 @@ pub(crate) async fn status(s: &CommandContext, check: bool) -> Result<ExitStatus
         listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
         let name = &t.table.name;
         if let MirrorState::Diverged { version, what } = &t.table.mirror {
-            alarms.push(format!("{name} has stopped at version {version} ({what}): run `dl verify {name}`"));
+            alarms.push(format!("publishing of {name} stopped at version {version} ({what}): run `dl verify {name}`"));
         } else if let Some(failure) = t.failures.last().filter(|f| f.artifact == Artifact::Checkpoint) {
             alarms.push(format!("{name}: {}", failure.error));
         } else if let Some(failure) = t.failures.last() {
@@ -73,9 +73,9 @@ pub(crate) async fn repair(s: &CommandContext, name: &str, chooses: bool) -> Res
     if chooses {
         let (name, place) = (&entry.name, &entry.location);
         return Err(TxnLogError::invalid(format!(
-            "--ours and --theirs are not done by this version: to keep the catalog's commits, move the other's out of \
-             {place}/_delta_log and run `dl mirror run`; to keep the other's, import into a copy of the catalog from before \
-             its own. `dl verify {name}` shows both"
+            "--ours and --theirs are not supported yet: to keep the commits of the catalog, move those of the other \
+             writer out of {place}/_delta_log and run `dl mirror run`; to keep those of the other writer, import the \
+             table into a copy of the catalog from before its own commits. `dl verify {name}` shows both"
         )));
     }
     let done = s.mirror(&catalog).repair(entry.id).await?;

@@ -43,7 +43,7 @@ pub(crate) async fn update(
     let set: Vec<_> = sets.iter().map(|set| parse_assignments(set)).collect::<Result<_>>()?;
     if set.is_empty() {
         return Err(TxnLogError::invalid(
-            "the update sets no column: say which after the command, such as --set 'price = price * 2'",
+            "the update sets no column: pass one after the command, such as --set 'price = price * 2'",
         ));
     }
     let all = filter.is_none();
@@ -68,11 +68,11 @@ pub(crate) async fn optimize(
 ) -> Result<ExitStatus> {
     let how = Optimize { zorder, target_size: size.map(bytes).transpose()?, ..Optimize::default() };
     run(s, name, Operation::Optimize(how), |table, done| match done.committed {
-        None => format!("the files of {} are as they should be", table.name),
+        None => format!("no file of {} needs to be compacted", table.name),
         Some(_) => {
             let count = |name| number(&done.metrics, name).unwrap_or(0);
             let (before, after) = (count("numFilesRemoved"), count("numFilesAdded"));
-            format!("{} of {} became {after}", counted(before, "file"), table.name)
+            format!("{} rewritten as {after} in {}", were(before, "file"), table.name)
         }
     })
     .await
@@ -81,12 +81,12 @@ pub(crate) async fn optimize(
 /// `100000`, `64kb`, `256mb`, `1gb`, in powers of 1024.
 fn bytes(text: &str) -> Result<NonZeroU64> {
     let size = parse_size::Config::new().with_binary().parse_size(text).ok().and_then(NonZeroU64::new);
-    size.ok_or_else(|| TxnLogError::invalid(format!("{text:?} is no size of a file: expected such as 256mb")))
+    size.ok_or_else(|| TxnLogError::invalid(format!("invalid file size {text:?}: expected for example 256mb")))
 }
 
 pub(crate) async fn vacuum(s: &CommandContext, args: VacuumArgs) -> Result<ExitStatus> {
     let retain = args.retain.as_deref().map(|text| {
-        let wrong = || TxnLogError::invalid(format!("--retain takes a length of time such as 7d or 12h, not {text:?}"));
+        let wrong = || TxnLogError::invalid(format!("invalid --retain {text:?}: expected a duration such as 7d or 12h"));
         parse_duration(text).ok_or_else(wrong)
     });
     let what = Vacuum {
@@ -125,7 +125,7 @@ pub(crate) async fn vacuum(s: &CommandContext, args: VacuumArgs) -> Result<ExitS
     let verb = if files == 1 { "was" } else { "were" };
     let held = match gone.held {
         0 => String::new(),
-        held => format!("; {} spared because readers hold versions, see `dl show {name}`", counted(held, "file")),
+        held => format!("; {} kept because readers hold versions, see `dl show {name}`", counted(held, "file")),
     };
     out.say(&match (files, what.dry_run) {
         (0, _) => format!("every file of {name} may still be needed: nothing was removed{held}"),
@@ -146,13 +146,13 @@ pub(crate) async fn restore(s: &CommandContext, name: &str, to: At) -> Result<Ex
     let version = catalog.reader(entry.id).snapshot(to).await?.version();
     if version == entry.current_version {
         return Err(TxnLogError::invalid(format!(
-            "{} is at version {version}, and that is what it would become again: give an earlier one",
+            "{} is already at version {version}: pass an earlier version",
             entry.name
         )));
     }
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
     let finished = table.restore(At::Version(version), &s.write_options()).await?;
-    let sentence = format!("{} is again what it was at version {version}", entry.name);
+    let sentence = format!("{} was restored to version {version}", entry.name);
     report(s, &catalog, entry, &finished, &sentence).await
 }
 
@@ -177,7 +177,7 @@ pub(crate) async fn alter(s: &CommandContext, name: &str, changes: AlterChanges)
     };
     let sentence = match finished.committed {
         Some(_) => format!("{} was altered ({what})", entry.name),
-        None => format!("{} is that already", entry.name),
+        None => format!("{} needs no change", entry.name),
     };
     report(s, &catalog, entry, &finished, &sentence).await
 }
@@ -208,7 +208,7 @@ fn alterations(changes: AlterChanges) -> Result<(Vec<Operation>, String)> {
     for constraint in changes.add_constraint {
         let (name, condition) = constraint.split_once(':').ok_or_else(|| {
             TxnLogError::invalid(format!(
-                "{constraint:?} is no constraint: expected NAME: CONDITION, such as 'positive: price > 0'"
+                "invalid constraint {constraint:?}: expected NAME: CONDITION, such as 'positive: price > 0'"
             ))
         })?;
         let (name, condition) = (name.trim().to_string(), condition.trim().to_string());

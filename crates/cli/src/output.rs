@@ -57,7 +57,7 @@ impl Output {
 
     /// One document: people get it as indented JSON, programs as JSON, or as one line of CSV below its names.
     pub(crate) fn document(&mut self, value: &impl serde::Serialize) -> Result<()> {
-        let no_form = |e| TxnLogError::new(ErrorKind::Internal, "a result has no JSON form").with_source(e);
+        let no_form = |e| TxnLogError::new(ErrorKind::Internal, "a result cannot be written as JSON").with_source(e);
         let value = serde_json::to_value(value).map_err(no_form)?;
         let text = match (self.format, &value) {
             (Format::Csv, Value::Object(members)) => {
@@ -154,7 +154,7 @@ impl Listing<'_> {
     pub(crate) fn end(mut self) -> Result<()> {
         let to = &mut self.output.to;
         match (self.output.format, self.rows) {
-            (Format::Table, 0) => writeln!(to, "(nothing)"),
+            (Format::Table, 0) => writeln!(to, "(no rows)"),
             (Format::Table, rows) => {
                 let more = self.limit.map_or(0, |limit| rows.saturating_sub(limit));
                 let rest = match more {
@@ -314,7 +314,7 @@ mod tests {
         check(RowLimit::None, true, 5_000, 5_001, " 4999");
         check(RowLimit::Rows(2), false, 5, 4, "… 3 more rows (");
         check(RowLimit::Rows(0), true, 1, 2, "… 1 more row (");
-        assert_eq!(rows(RowLimit::Terminal, true, 0), "(nothing)\n");
+        assert_eq!(rows(RowLimit::Terminal, true, 0), "(no rows)\n");
     }
 
     #[test]

@@ -70,7 +70,7 @@ async fn run_on(s: &CommandContext, mirror: &Mirror) -> Result<ExitStatus> {
             () = tokio::time::sleep(pause) => {}
             interrupted = tokio::signal::ctrl_c() => {
                 return interrupted.map(|()| ExitStatus::Done).map_err(|e| {
-                    TxnLogError::new(ErrorKind::Internal, "the interrupt cannot be heard").with_source(e)
+                    TxnLogError::new(ErrorKind::Internal, "the Ctrl-C handler cannot be installed").with_source(e)
                 });
             }
         }

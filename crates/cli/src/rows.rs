@@ -31,11 +31,12 @@ impl<'a> Results<'a> {
     pub(crate) fn new(out: &'a mut Output, expected: usize) -> Result<Self> {
         match out.format() {
             Format::Parquet if expected != 1 => Err(TxnLogError::invalid(format!(
-                "--format parquet is for one result with rows, and this has {expected}: run one query, or pass --format \
-                 json or csv"
+                "--format parquet needs exactly one result with rows, and got {expected}: run one query, or pass \
+                 --format json or csv"
             ))),
             Format::Parquet if std::io::stdout().is_terminal() => Err(TxnLogError::invalid(
-                "--format parquet writes bytes, which a terminal cannot show: redirect the output, such as > rows.parquet",
+                "--format parquet writes binary data, which a terminal cannot show: redirect the output, such as > \
+                 rows.parquet",
             )),
             _ => Ok(Self { out, several: expected > 1, printed: 0 }),
         }

@@ -13,15 +13,15 @@ use crate::exit::ExitStatus;
 use crate::output::warn;
 use crate::sql_session::SqlRunner;
 
-const HELP: &str = "A statement ends with `;` and may go over several lines.
+const HELP: &str = "A statement ends with `;` and may span several lines.
   SELECT … FROM t, t VERSION AS OF 3, t TIMESTAMP AS OF '2024-01-01', table_at('t', 3)
   INSERT, UPDATE, DELETE, CREATE TABLE, DROP TABLE t, ALTER TABLE t RENAME TO u
   BEGIN, COMMIT, ROLLBACK, EXPLAIN, SHOW TABLES, DESCRIBE t
-  \\d        the tables
-  \\d NAME   the columns of a table
-  \\h        this help
-  \\q        end (Ctrl-D)
-  Ctrl-C drops the line, or the query that runs";
+  \\d        list the tables
+  \\d NAME   list the columns of a table
+  \\h        show this help
+  \\q        quit (Ctrl-D)
+  Ctrl-C     cancel the line or the running query";
 
 pub(crate) struct Shell {
     editor: Editor<(), FileHistory>,
@@ -47,14 +47,14 @@ impl Shell {
         if let Some(file) = &history
             && let Err(e) = editor.load_history(file)
         {
-            tracing::debug!("there is no history in {}: {e}", file.display());
+            tracing::debug!("no history was read from {}: {e}", file.display());
         }
         Ok(Self { editor, history, quiet })
     }
 
     pub(crate) async fn run(mut self, sql: &mut SqlRunner<'_>) -> Result<ExitStatus> {
         if !self.quiet {
-            warn("\\h shows help, \\q ends");
+            warn("\\h shows help, \\q quits");
         }
         loop {
             let text = match tokio::task::block_in_place(|| self.read())? {
@@ -104,7 +104,7 @@ impl Shell {
 
     fn remember(&mut self, text: &str) {
         if let Err(e) = self.editor.add_history_entry(text) {
-            tracing::debug!("not kept in the history: {e}");
+            tracing::debug!("a line was not added to the history: {e}");
         }
     }
 
@@ -113,7 +113,7 @@ impl Shell {
         let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
         let kept = folder.map_err(ReadlineError::from).and_then(|()| self.editor.save_history(file));
         if let Err(e) = kept {
-            warn(&format!("warning: the history cannot be kept in {}: {e}", file.display()));
+            warn(&format!("warning: the history cannot be saved to {}: {e}", file.display()));
         }
     }
 }
@@ -127,7 +127,7 @@ fn command(line: &str) -> Typed {
         "\\d" if argument.is_empty() => return Typed::Statements("SHOW TABLES;".into()),
         "\\d" => return Typed::Statements(format!("DESCRIBE {argument};")),
         "\\h" | "\\?" => warn(HELP),
-        other => warn(&format!("error: there is no command {other}: \\h shows those there are")),
+        other => warn(&format!("error: unknown command {other}: \\h lists the commands")),
     }
     Typed::Dropped
 }

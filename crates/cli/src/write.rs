@@ -59,9 +59,9 @@ pub(crate) async fn write(s: &CommandContext, args: WriteArgs) -> Result<ExitSta
     let catalog = s.catalog(true).await?;
     let (mode, entry) = match (args.mode, s.find(catalog.as_ref(), &args.name).await?) {
         (_, None) => return create_with_rows(s, &catalog, args).await,
-        (Mode::Ignore, Some(entry)) => return unchanged(s, &entry, &format!("{} is there already", entry.name)),
+        (Mode::Ignore, Some(entry)) => return unchanged(s, &entry, &format!("{} already exists", entry.name)),
         (Mode::Error, Some(entry)) => {
-            let message = format!("the table {} is there already: write with --mode append or overwrite", entry.name);
+            let message = format!("the table {} already exists: pass --mode append or overwrite", entry.name);
             return Err(TxnLogError::new(ErrorKind::AlreadyExists, message));
         }
         (Mode::Append, Some(entry)) => (SaveMode::Append, entry),
@@ -93,7 +93,7 @@ async fn create_with_rows(s: &CommandContext, catalog: &Arc<dyn Catalog>, args: 
     let name: TableName = args.name.parse()?;
     if args.replace_where.is_some() || args.schema_mode.is_some() {
         return Err(TxnLogError::invalid(format!(
-            "there is no table {name} yet: leave --replace-where and --schema-mode out to make it"
+            "the table {name} does not exist: omit --replace-where and --schema-mode to create it"
         )));
     }
     let location = match s.new_location(&name, args.location.as_deref()) {

@@ -305,7 +305,7 @@ impl Action {
 
     /// Parses the actions of one line: as a rule one, and none for an empty object.
     pub fn parse_line(line: &str) -> Result<Vec<Action>, String> {
-        let members = Fields::parse(line).map_err(|e| format!("broken JSON: {e}"))?.into_members();
+        let members = Fields::parse(line).map_err(|e| format!("invalid JSON: {e}"))?.into_members();
         members
             .into_iter()
             .filter(|(_, v)| v.get() != "null")

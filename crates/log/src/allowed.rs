@@ -62,8 +62,8 @@ impl AllowedPaths {
             return Ok(());
         }
         Err(TxnLogError::invalid(format!(
-            "the file {:?} of the table at {table} is outside of its folder, where paths.allowed has no place for it: \
-             add one that it is below, if its writer is trusted",
+            "the file {:?} of the table at {table} is outside of its folder and not below a location of paths.allowed: \
+             add its location there, if its writer is trusted",
             redacted(path, &[])
         )))
     }

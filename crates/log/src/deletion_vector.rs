@@ -39,7 +39,7 @@ impl DeletionVector {
         };
         let unreadable = || {
             let kind = &self.storage_type;
-            TxnLogError::corrupt(format!("the deletion vector {path:?} of type {kind:?} has no path that can be read"))
+            TxnLogError::corrupt(format!("the deletion vector {path:?} of type {kind:?} has an invalid path"))
         };
         file.map(Some).ok_or_else(unreadable)
     }

@@ -156,7 +156,7 @@ impl From<object_store::Error> for TxnLogError {
             E::InvalidPath { .. } | E::NotSupported { .. } | E::UnknownConfigurationKey { .. } => {
                 (ErrorKind::Invalid, "the object store refuses the request".to_string())
             }
-            _ => (ErrorKind::Unavailable, "the object store does not answer as it should".to_string()),
+            _ => (ErrorKind::Unavailable, "the object store did not answer as expected".to_string()),
         };
         let subject = (kind == ErrorKind::NotFound).then_some(Subject::DataFile);
         Self { kind, subject, message, source: Some(e.into()) }

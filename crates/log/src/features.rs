@@ -94,13 +94,15 @@ pub fn check_readable(protocol: &Protocol, table: &str) -> Result<()> {
 fn check_reader(protocol: &Protocol, table: &str, knows: impl Fn(&str) -> bool) -> Result<()> {
     if protocol.min_reader_version > 3 {
         return Err(TxnLogError::invalid(format!(
-            "{table} needs reader version {}, and 3 is the newest known here: read it with the engine that wrote it",
+            "{table} needs reader version {}, and 3 is the newest that is supported: read it with the engine that \
+             wrote it",
             protocol.min_reader_version
         )));
     }
     match protocol.reader_features.iter().flatten().find(|f| !knows(f)) {
         Some(feature) => Err(TxnLogError::invalid(format!(
-            "{table} needs the reader feature {feature:?}, which is not supported: read it with an engine that knows it"
+            "{table} needs the reader feature {feature:?}, which is not supported: read it with an engine that \
+             supports it"
         ))),
         None => Ok(()),
     }

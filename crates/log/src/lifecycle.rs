@@ -262,18 +262,18 @@ impl InactiveTable {
     fn advice(&self) -> String {
         let (name, place) = (&self.name, &self.location);
         match self.state {
-            TableState::Loading => format!("`dl import {place}` goes on with it, `dl drop {name}` gives it up"),
+            TableState::Loading => format!("`dl import {place}` continues it, `dl drop {name}` abandons it"),
             TableState::Live => format!("`dl show {name}` shows it"),
             TableState::Dropped => {
                 let until = self.retained_until.map(|ms| format!(" until {}", format_ms(ms))).unwrap_or_default();
-                format!("`dl undrop {name}` brings it back{until}")
+                format!("`dl undrop {name}` restores it{until}")
             }
             TableState::Deleting => format!("`dl drop {name} --delete-files` deletes what is left of them"),
-            TableState::Deleted => "it cannot be brought back".into(),
+            TableState::Deleted => "it cannot be restored".into(),
             TableState::Detached => {
-                format!("it is a plain Delta table at {place}, `dl import {place} --as {name}` brings it in again")
+                format!("it is a plain Delta table at {place}, `dl import {place} --as {name}` imports it again")
             }
-            TableState::Removing => "what the catalog has of it is being removed".into(),
+            TableState::Removing => "its rows in the catalog are being removed".into(),
         }
     }
 
@@ -369,7 +369,7 @@ pub fn not_deleting(id: TableId, place: &str, inactive: Option<&InactiveTable>) 
 pub fn check_drop(entry: &TableEntry, drop: &DropTable) -> Result<()> {
     drop.committer.check(&entry.name, entry.owner.as_ref())?;
     if drop.at_version.is_some_and(|version| version != entry.current_version) {
-        let message = format!("{} is at version {} meanwhile: try again", entry.name, entry.current_version);
+        let message = format!("{} is now at version {}: try again", entry.name, entry.current_version);
         return Err(TxnLogError::new(ErrorKind::Conflict, message));
     }
     let next: Version = entry.published_version.map_or(entry.base_version, |version| version.saturating_add(1));
@@ -382,8 +382,8 @@ pub fn check_drop(entry: &TableEntry, drop: &DropTable) -> Result<()> {
     Err(TxnLogError::new(
         ErrorKind::Conflict,
         format!(
-            "{behind} {versions} of {name} {are} committed and not published, so who reads {} would not see what was \
-             committed last: run `dl mirror run` first",
+            "{behind} {versions} of {name} {are} committed and not published, so readers of {} would not see the last \
+             commits: run `dl mirror run` first",
             entry.location
         ),
     ))
@@ -417,13 +417,13 @@ mod tests {
         for (state, says) in [
             (
                 TableState::Dropped,
-                "was dropped at 2023-11-14T22:13:20.000Z: `dl undrop sales.orders` brings it back until",
+                "was dropped at 2023-11-14T22:13:20.000Z: `dl undrop sales.orders` restores it until",
             ),
             (TableState::Deleting, "`dl drop sales.orders --delete-files` deletes what is left"),
-            (TableState::Deleted, "with its files: it cannot be brought back"),
-            (TableState::Detached, "`dl import /nowhere/orders --as sales.orders` brings it in again"),
-            (TableState::Loading, "`dl drop sales.orders` gives it up"),
-            (TableState::Removing, "its retention is over: what the catalog has of it is being removed"),
+            (TableState::Deleted, "with its files: it cannot be restored"),
+            (TableState::Detached, "`dl import /nowhere/orders --as sales.orders` imports it again"),
+            (TableState::Loading, "`dl drop sales.orders` abandons it"),
+            (TableState::Removing, "its retention is over: its rows in the catalog are being removed"),
         ] {
             let said = table(state).is_not_live().to_string();
             assert!(said.contains(says), "{said}");

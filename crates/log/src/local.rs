@@ -181,7 +181,7 @@ impl ObjectStore for LocalFiles {
             let there = self.existing(path)?.head(path).await?;
             if there.e_tag != before.e_tag {
                 let path = self.root.join(path.as_ref()).display().to_string();
-                return Err(Error::Precondition { path, source: "it has changed meanwhile".into() });
+                return Err(Error::Precondition { path, source: "it was changed concurrently".into() });
             }
         }
         let (this, path) = (self.clone(), path.clone());

@@ -37,18 +37,18 @@ impl Location {
             return Err(bad("it is empty".into()));
         } else {
             let path = std::path::absolute(text).map_err(|e| bad(e.to_string()))?;
-            Url::from_directory_path(normal(&path)).map_err(|()| bad("it is no absolute path".into()))?
+            Url::from_directory_path(normal(&path)).map_err(|()| bad("it is not an absolute path".into()))?
         };
         if url.scheme() == "file" {
             let path = url.to_file_path().map_err(|()| bad("it names another host".into()))?;
-            url = Url::from_directory_path(normal(&path)).map_err(|()| bad("it is no absolute path".into()))?;
+            url = Url::from_directory_path(normal(&path)).map_err(|()| bad("it is not an absolute path".into()))?;
         } else {
             url.set_query(None);
             url.set_fragment(None);
             if has_credentials(&url) {
                 return Err(bad(
-                    "a user or password has no place in it: the object store takes its credentials from the \
-                                environment (AWS_…, AZURE_…, GOOGLE_…) or from storage options"
+                    "a user or password is not allowed in it: the object store takes its credentials from the \
+                     environment (AWS_…, AZURE_…, GOOGLE_…) or from storage options"
                         .into(),
                 ));
             }
@@ -122,7 +122,7 @@ impl Location {
         } else {
             return Ok(());
         };
-        Err(TxnLogError::invalid(format!("{why}: choose a place where no table is")))
+        Err(TxnLogError::invalid(format!("{why}: choose another location")))
     }
 
     /// The last part of the path: the folder's name.

@@ -24,7 +24,7 @@ pub async fn require(catalog: &dyn Catalog, table: &TableRef) -> Result<TableEnt
     match table {
         TableRef::Id(id) => Err(no_table(*id, &place, catalog.inactive_table(*id).await?.as_ref())),
         TableRef::Location(l) => Err(TxnLogError::not_found(format!(
-            "no table of {place} is at {l}: bring it in with `dl import {l} --as NAME`"
+            "{place} has no table at {l}: import it with `dl import {l} --as NAME`"
         ))),
         TableRef::Name(name) => {
             let inactive = catalog.inactive_named(name).await?;
@@ -35,8 +35,8 @@ pub async fn require(catalog: &dyn Catalog, table: &TableRef) -> Result<TableEnt
             let names: Vec<_> = names.iter().map(TableName::to_string).collect();
             let near = near_names(&name.to_string(), &names);
             let hint = match (near.as_slice(), names.is_empty()) {
-                ([], true) => "it has no tables yet, `dl import` brings one in".to_string(),
-                ([], false) => "`dl tables` lists those there are".to_string(),
+                ([], true) => "it has no tables yet, `dl import` imports one".to_string(),
+                ([], false) => "`dl tables` lists the tables".to_string(),
                 (near, _) => format!("did you mean {}?", near.join(" or ")),
             };
             Err(TxnLogError::not_found(format!("there is no table {name} in {place}: {hint}")))
@@ -54,7 +54,7 @@ pub async fn find_dropped(catalog: &dyn Catalog, name: &TableName) -> Result<Ina
     }
     Err(TxnLogError::not_found(match catalog.find(&TableRef::Name(name.clone())).await? {
         Some(_) => format!("the table {name} is not dropped"),
-        None => format!("no table {name} was dropped: `dl tables --dropped` lists those that were"),
+        None => format!("no table {name} was dropped: `dl tables --dropped` lists the dropped tables"),
     }))
 }
 
@@ -73,9 +73,9 @@ pub async fn check_no_overlap(catalog: &dyn Catalog, location: &Location) -> Res
 pub async fn check_not_linked(catalog: &dyn Catalog, location: &Location, stores: &dyn Stores) -> Result<()> {
     for place in places_of_logs(location) {
         if let Some(TableEntry { name, location: registered, .. }) = moved_to(catalog, &place, stores).await? {
-            let is = if place == *location { "is the place of" } else { "is inside" };
+            let is = if place == *location { "is the location of" } else { "is inside" };
             return Err(TxnLogError::invalid(format!(
-                "{location} {is} the table {name}, which is registered at {registered}: choose a place where no table is"
+                "{location} {is} the table {name}, which is registered at {registered}: choose another location"
             )));
         }
     }

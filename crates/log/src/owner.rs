@@ -83,11 +83,11 @@ pub fn check_owner(table: &TableName, owner: Option<&TableOwner>, who: Option<&T
         (owner, who) if owner == who => return Ok(()),
         (Some(owner), _) => {
             let (what, instead) = owner.words();
-            format!("{table} is kept by {what}, which alone commits to it: {instead}")
+            format!("{table} is owned by {what}, which alone may commit to it: {instead}")
         }
         (None, who) => {
             let who = who.map(TableOwner::words).unwrap_or_default().0;
-            format!("{table} is not kept by {who}: it has no owner, and nothing was committed in that name")
+            format!("{table} is not owned by {who}: it has no owner, and nothing was committed")
         }
     };
     Err(TxnLogError::invalid(message).about(Subject::Commit))
@@ -105,13 +105,14 @@ mod tests {
             let by = by.map(owner);
             assert_eq!(check_owner(&table, Some(&owner(of)), by.as_ref()).unwrap_err().to_string(), says);
         };
-        let rows = "app.notes is kept by the row engine of /data, which alone commits to it: use `dl sql --data /data`";
+        let rows =
+            "app.notes is owned by the row engine of /data, which alone may commit to it: use `dl sql --data /data`";
         check("rows:/data", None, rows);
         check("rows:/data", Some("rows:/other"), rows);
         check(
             "the ledger",
             None,
-            "app.notes is kept by the ledger, which alone commits to it: change it through the ledger",
+            "app.notes is owned by the ledger, which alone may commit to it: change it through the ledger",
         );
         assert!(check_owner(&table, Some(&owner("a")), Some(&owner("a"))).is_ok());
         assert!(check_owner(&table, None, None).is_ok());

@@ -69,7 +69,7 @@ pub fn check_not_referred_to(name: &TableName, by: &[InactiveTable]) -> Result<(
     let last = names.pop().unwrap_or_default();
     let names = if names.is_empty() { last } else { format!("{} and {last}", names.join(", ")) };
     Err(TxnLogError::invalid(format!(
-        "files of {name} belong to {names}, too: drop them before, or drop {name} without its files"
+        "files of {name} belong to {names}, too: drop these first, or drop {name} without its files"
     )))
 }
 

@@ -51,8 +51,8 @@ impl CommitStamp {
         let Some(leap) = &table.leap else { return Ok(self.committed_at) };
         table.timestamp.checked_add(1).ok_or_else(|| {
             TxnLogError::invalid(format!(
-                "{} takes no commits: version {} has the last time there is, and every version is later than the one \
-                 before it",
+                "{} accepts no commits: version {} has the last possible time, and every version must be later than \
+                 the one before it",
                 table.name, leap.version
             ))
         })

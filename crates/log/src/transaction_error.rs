@@ -43,7 +43,8 @@ impl fmt::Display for TxnLogTransactionError {
             }
             Self::TimedOut { age_ms, timeout_ms } => write!(
                 f,
-                "the transaction is {} s old and may become {} s: nothing was committed, begin again or raise timeout",
+                "the transaction is {} s old, and its timeout is {} s: nothing was committed, begin again or raise \
+                 timeout",
                 age_ms / 1_000,
                 timeout_ms / 1_000
             ),
@@ -128,7 +129,9 @@ mod tests {
             E::TooManyTables { .. } => E::TimedOut { age_ms: 3_700_000, timeout_ms: 3_600_000 },
             E::TimedOut { .. } => E::Closed,
             E::Closed => E::Unknown("connection reset by peer".into()),
-            E::Unknown(_) => E::Log(TxnLogError::invalid("an optimize is no part of a transaction: run it on its own")),
+            E::Unknown(_) => {
+                E::Log(TxnLogError::invalid("an optimize cannot be part of a transaction: run it on its own"))
+            }
             E::Log(_) => return None,
         })
     }

@@ -34,7 +34,7 @@ impl VerbatimCommit {
     ) -> Result<CommitTime> {
         let name = &current.name;
         if self.commit.info().and_then(catalog_of).is_some_and(|by| by == stamp.catalog_id.to_string()) {
-            return Err(bad(name, "says that this catalog made it: such commits come back with `dl import`"));
+            return Err(bad(name, "says that this catalog made it: import such commits with `dl import`"));
         }
         let is_on = metadata.is_on(ICT);
         if features::has_writer_feature(protocol, features::CATALOG_MANAGED) {
@@ -161,7 +161,7 @@ pub fn is_stored(request: &CommitRequest, name: &TableName, stored: &StoredAlrea
     let version = request.base.next()?;
     let same_bytes = stored.body.as_ref().map(|body| body == verbatim.commit.bytes());
     let taken = |what: String, at: Version| {
-        bad(name, &format!("has {what}, which is that of version {at}, another commit: it was not made again"))
+        bad(name, &format!("has {what}, which is that of version {at}, another commit: it was not committed again"))
     };
     match stored.by_id {
         Some(at) if at == version && same_bytes != Some(false) => return Ok(true),

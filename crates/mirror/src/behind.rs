@@ -50,12 +50,12 @@ pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table:
         let (name, place) = (&entry.name, &entry.location);
         return Err(TxnLogError::invalid(match (beyond, other) {
             (_, Some((version, what))) => format!(
-                "version {version} in {place}/_delta_log is not that of {name} in the catalog ({what}): \
+                "version {version} in {place}/_delta_log differs from that of {name} in the catalog ({what}): \
                  `dl verify {name}` shows the difference"
             ),
             (Some((version, what)), None) => format!(
                 "the catalog is at version {} of {name} and {place}/_delta_log has version {version} ({what}): run \
-                 `dl import {name}`, which takes it in",
+                 `dl import {name}` to import it",
                 entry.current_version
             ),
             (None, None) => return Ok(()),

@@ -91,8 +91,8 @@ impl Mirror {
         let entry = self.entry(table).await?;
         let Some(version) = entry.published_version else {
             return Err(TxnLogError::invalid(format!(
-                "nothing of {} is in its _delta_log yet, so there is nothing to write a checkpoint of: `dl mirror run` \
-                 publishes it",
+                "no version of {} is published, so there is nothing to write a checkpoint of: run `dl mirror run` \
+                 first",
                 entry.name
             )));
         };
@@ -103,7 +103,8 @@ impl Mirror {
     pub async fn checkpoint_at(&self, entry: &TableEntry, version: Version) -> Result<Checkpointed> {
         if version < entry.base_version || entry.published_version.is_none_or(|published| version > published) {
             return Err(TxnLogError::invalid(format!(
-                "there can be no checkpoint of version {version} of {}: give one that is published, from {} to {}",
+                "version {version} of {} is not published and cannot have a checkpoint: choose a published version, \
+                 from {} to {}",
                 entry.name,
                 entry.base_version,
                 entry.published_version.unwrap_or_default()
@@ -160,7 +161,7 @@ impl Mirror {
         if let Some(what) = difference {
             return Err(TxnLogError::new(
                 ErrorKind::Internal,
-                format!("the checkpoint that was just written {what}: no reader is led to it"),
+                format!("the checkpoint that was just written {what}: _last_checkpoint does not point to it"),
             ));
         }
         let is_last = self.lead_to(entry, store.as_ref(), &stored, &state).await?;
@@ -201,7 +202,7 @@ impl Mirror {
         }
         Err(TxnLogError::new(
             ErrorKind::Unavailable,
-            format!("another process holds the right to publish {}: _last_checkpoint was not written", entry.name),
+            format!("another process holds the lease to publish {}: _last_checkpoint was not written", entry.name),
         ))
     }
 
@@ -323,7 +324,7 @@ fn other_state(ours: &Snapshot, theirs: &CheckpointState) -> Option<String> {
     if configurations(&ours.domains) != configurations(&theirs.domains) {
         return Some("has other domains than the catalog".into());
     }
-    theirs.version.is_some_and(|version| version != head.version).then(|| "says that it is of another version".into())
+    theirs.version.is_some_and(|version| version != head.version).then(|| "records another version".into())
 }
 
 /// Streams a version into a file, with the tombstones since that time, and gives what the catalog says of its files.

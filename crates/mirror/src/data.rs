@@ -103,9 +103,7 @@ impl Wanted {
         let (what, mend) = match found {
             Found::There => return None,
             Found::Missing => (format!("the {what} {path} is missing"), "restore the file from a backup"),
-            Found::Elsewhere(why) => {
-                (format!("the {what} {path} cannot be looked for: {why}"), "look for it where it is")
-            }
+            Found::Elsewhere(why) => (format!("the {what} {path} cannot be checked: {why}"), "check that it exists"),
         };
         Some(Finding { version, what, mend: mend.into() })
     }

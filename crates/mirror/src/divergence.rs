@@ -23,8 +23,9 @@ impl Mirror {
         }
         let (name, place) = (&entry.name, &entry.location);
         Err(TxnLogError::invalid(format!(
-            "{name} is not published: version {version} in its _delta_log is another writer's ({what}); `dl verify {name}` \
-             shows the difference, and once that file is moved out of {place}/_delta_log `dl mirror run` publishes ours"
+            "{name} is not published: version {version} in its _delta_log was written by another writer ({what}); \
+             `dl verify {name}` shows the difference: move that file out of {place}/_delta_log and run `dl mirror run` \
+             to publish the catalog's version"
         )))
     }
 
@@ -40,7 +41,7 @@ impl Mirror {
         tracing::warn!(table = %name, location = %place, version, what, "diverged");
         Err(TxnLogError::invalid(format!(
             "publishing of {name} stopped: version {version} in {place}/_delta_log is not in the catalog ({what}); \
-             `dl verify {name}` shows it, and `dl import {place} --as {name}` takes it in"
+             `dl verify {name}` shows it, and `dl import {place} --as {name}` imports it"
         )))
     }
 
@@ -54,8 +55,8 @@ impl Mirror {
                 // If the state has changed, another process has recorded or resolved the divergence.
                 self.catalog.set_mirror(entry, &state).await?;
                 Ok(TxnLogError::invalid(format!(
-                    "publishing of {name} stopped: version {version} in {place}/_delta_log is another writer's ({what}); \
-                     nothing was overwritten, run `dl verify {name}` to see the difference"
+                    "publishing of {name} stopped: version {version} in {place}/_delta_log was written by another \
+                     writer ({what}); nothing was overwritten: run `dl verify {name}` to see the difference"
                 )))
             }
             Failure::Error(e) => {

@@ -99,7 +99,7 @@ impl Mirror {
             true => 0,
             false => self.remove_ended(&self.entry(table).await?).await?,
         });
-        tracing::debug!(table = %entry.name, base = expired.base_version, versions, files, "history ended");
+        tracing::debug!(table = %entry.name, base = expired.base_version, versions, files, "history expired");
         Ok(expired)
     }
 

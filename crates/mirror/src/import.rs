@@ -172,8 +172,8 @@ impl Mirror {
             if !is_own {
                 let place = &entry.location;
                 return Err(TxnLogError::invalid(format!(
-                    "version {version} in {place}/_delta_log is another writer's, and is not taken in: {refused}; move it \
-                     out of _delta_log"
+                    "version {version} in {place}/_delta_log was written by another writer and cannot be imported: \
+                     {refused}; move it out of _delta_log"
                 )));
             }
         }
@@ -196,10 +196,10 @@ fn check_nothing_unpublished(entry: &TableEntry, newest: Version) -> Result<()> 
     let name = &entry.name;
     if published < entry.current_version {
         return Err(TxnLogError::invalid(format!(
-            "{name} has commits up to version {} that are not published, and its _delta_log goes on to {newest}: run \
-             `dl mirror run` first, and if that stops at another writer's commit, which `dl verify {name}` shows, choose: \
-             keep the catalog's by moving the other's out of {}/_delta_log and running it again, or keep the other's by \
-             importing into a copy of the catalog from before its own",
+            "{name} has commits up to version {} that are not published, and its _delta_log continues to version \
+             {newest}: run `dl mirror run` first; if it stops at a commit of another writer, which `dl verify {name}` \
+             shows, keep the commits of the catalog by moving the others out of {}/_delta_log and running it again, or \
+             keep the others by importing the table into a copy of the catalog from before its own commits",
             entry.current_version, entry.location
         )));
     }
@@ -214,7 +214,7 @@ fn check_nothing_missing(entry: &TableEntry, newest: Version) -> Result<()> {
     let (name, place) = (&entry.name, &entry.location);
     Err(TxnLogError::invalid(format!(
         "{name} is at version {}, all of it published, and its log in {place}/_delta_log ends at version {newest}: \
-         `dl mirror repair {name}` puts back what is missing",
+         `dl mirror repair {name}` publishes the missing versions again",
         entry.current_version
     )))
 }
@@ -236,9 +236,9 @@ async fn check_same_history(reader: &dyn TxnLogReader, entry: &TableEntry, log: 
     Err(TxnLogError::new(
         ErrorKind::Conflict,
         format!(
-            "version {version} of {name} in {place}/_delta_log is another one than the catalog's, so what follows there \
-             is another history: `dl verify {name}` shows the difference; to keep the catalog's, move the other's files from \
-             that version on out of _delta_log and run `dl mirror repair {name}`"
+            "version {version} of {name} in {place}/_delta_log differs from that of the catalog, so later versions \
+             there belong to another history: `dl verify {name}` shows the difference; to keep the history of the \
+             catalog, move the files from that version on out of _delta_log and run `dl mirror repair {name}`"
         ),
     ))
 }

@@ -115,7 +115,7 @@ impl Mirror {
                 None => self.clock.sleep(PAUSE).await,
             }
         }
-        let message = format!("another process publishes {} and does not come to an end: try again", entry.name);
+        let message = format!("another process publishes {} and has not finished: try again", entry.name);
         Err(TxnLogError::new(ErrorKind::Unavailable, message))
     }
 
@@ -166,10 +166,10 @@ fn deletion_order(path: &Path) -> (u8, Reverse<Version>, bool) {
 fn not_published(entry: &TableEntry, mode: DropMode, e: TxnLogError) -> TxnLogError {
     let name = &entry.name;
     let message = match mode {
-        DropMode::Detach => format!("{name} was not detached, because not all of it can be published"),
+        DropMode::Detach => format!("{name} was not detached, because some of its commits cannot be published"),
         DropMode::Retain { .. } | DropMode::DeleteFiles => format!(
-            "{name} was not dropped, because not all of it can be published (`dl drop {name} --force` drops it all the \
-             same, and what is not published comes back with `dl undrop`)"
+            "{name} was not dropped, because some of its commits cannot be published (`dl drop {name} --force` drops \
+             it anyway, and `dl undrop` restores the unpublished commits)"
         ),
     };
     TxnLogError::new(e.kind(), message).with_source(e)

@@ -24,7 +24,8 @@ impl Mirror {
                 Ok(())
             }
             Ok(_) => Err(TxnLogError::invalid(format!(
-                "the object store of {location} overwrites files it was asked not to: it cannot keep a Delta log safely"
+                "the object store of {location} overwrites existing files despite put-if-absent: it cannot hold a \
+                 Delta log safely"
             ))),
             Err(e) => Err(e.into()),
         }

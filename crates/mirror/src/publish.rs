@@ -354,7 +354,7 @@ impl Mirror {
         let turns = self.turns(entry.id);
         let has_others = turns.have_others();
         let Ok(mut last) = turns.checkpoint.try_lock() else {
-            tracing::debug!(table = %entry.name, version = due, "the checkpoint before is still being written");
+            tracing::debug!(table = %entry.name, version = due, "the previous checkpoint is still being written");
             return Ok(());
         };
         let begun = self.clock.now_ms();

@@ -28,13 +28,14 @@ impl fmt::Display for Repaired {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let table = &self.table;
         match &self.versions[..] {
-            [] => write!(f, "nothing that was published of {table} is missing in its _delta_log"),
-            [one] => write!(f, "version {one} of {table} was missing in its _delta_log and is there again"),
+            [] => write!(f, "no published commit of {table} is missing in its _delta_log"),
+            [one] => write!(f, "version {one} of {table} was missing in its _delta_log and was published again"),
             [first, .., last] => {
                 let n = self.versions.len();
                 write!(
                     f,
-                    "{n} versions of {table}, from {first} to {last}, were missing in its _delta_log and are there again"
+                    "{n} versions of {table}, from {first} to {last}, were missing in its _delta_log and were \
+                     published again"
                 )
             }
         }
@@ -70,8 +71,10 @@ impl Mirror {
             }
             Err(object_store::Error::NotFound { .. }) => {}
             Err(e) => {
-                let what =
-                    format!("nobody can say whether version {last} of {} is still in its _delta_log", entry.name);
+                let what = format!(
+                    "it cannot be determined whether version {last} of {} is still in its _delta_log",
+                    entry.name
+                );
                 let e = TxnLogError::from(e);
                 return Err(TxnLogError::new(e.kind(), what).with_source(e));
             }
@@ -102,20 +105,21 @@ impl Mirror {
                 let actions = Commit::parse_without_files(bytes, "a stored commit")?;
                 match self.put_commit(entry, store, *version, bytes, &actions).await {
                     Ok(()) => {
-                        tracing::debug!(table = %entry.name, version, "put back");
+                        tracing::debug!(table = %entry.name, version, "published again");
                         repaired.versions.push(*version);
                     }
                     Err(Failure::Foreign(what)) => {
                         let (name, place) = (&entry.name, &entry.location);
                         return Err(TxnLogError::invalid(format!(
-                            "version {version} in {place}/_delta_log is not what was published of {name} ({what}): move \
-                             that file away, then `dl mirror repair {name}` puts the catalog's there"
+                            "version {version} in {place}/_delta_log differs from what was published of {name} \
+                             ({what}): move that file away and run `dl mirror repair {name}` to publish the catalog's \
+                             version again"
                         )));
                     }
                     Err(Failure::Error(e)) => {
                         return Err(TxnLogError::new(
                             e.kind(),
-                            format!("version {version} of {} could not be put back", entry.name),
+                            format!("version {version} of {} could not be published again", entry.name),
                         )
                         .with_source(e));
                     }
@@ -139,8 +143,8 @@ pub(crate) fn nothing_left(entry: &TableEntry, last: Version, kind: ErrorKind) -
     TxnLogError::new(
         kind,
         format!(
-            "nothing is left in {place}/_delta_log, where {name} was published up to version {last}: is the disk mounted, \
-             and is it the right bucket? If it is lost, `dl mirror repair {name}` publishes all of it again"
+            "{place}/_delta_log is empty, and {name} was published up to version {last}: check that the disk is \
+             mounted and the bucket is the right one; if the log is lost, `dl mirror repair {name}` publishes it again"
         ),
     )
 }

@@ -120,8 +120,8 @@ impl Mirror {
             Some(what) => Err(TxnLogError::new(
                 ErrorKind::Corrupt,
                 format!(
-                    "nothing was removed from the _delta_log of {}: its checkpoint of version {version} {what}; `dl verify \
-                     {}` says what mends it",
+                    "nothing was removed from the _delta_log of {}: its checkpoint of version {version} {what}; \
+                     `dl verify {}` shows how to fix it",
                     entry.name, entry.name
                 ),
             )),
@@ -148,8 +148,8 @@ impl Mirror {
         let entry = self.entry(table).await?;
         if from >= to || entry.published_version.is_none_or(|published| to > published) {
             return Err(TxnLogError::invalid(format!(
-                "versions {from} to {to} of {} cannot be read as one: give two or more that are published, of which \
-                 there are {} to {}",
+                "versions {from} to {to} of {} cannot be compacted: choose two or more published versions, from {} to \
+                 {}",
                 entry.name,
                 entry.base_version,
                 entry.published_version.unwrap_or_default()

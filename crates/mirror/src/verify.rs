@@ -163,7 +163,7 @@ impl Mirror {
         Ok(beyond.map(|(version, what)| Finding {
             version,
             what: format!("{what} is not in the catalog"),
-            mend: format!("`dl import {} --as {}` takes it in", table.location, table.name),
+            mend: format!("`dl import {} --as {}` imports it", table.location, table.name),
         }))
     }
 
@@ -202,12 +202,14 @@ impl Mirror {
                 let name = &table.name;
                 let mend = match there {
                     _ if !was_published => {
-                        "move it out of _delta_log, then `dl mirror run` publishes the catalog's".into()
+                        "move it out of _delta_log, then `dl mirror run` publishes the catalog's version".into()
                     }
                     Some(there) if !is_torn(&there, &ours) => {
-                        format!("move it out of _delta_log, then `dl mirror repair {name}` puts the catalog's there")
+                        format!(
+                            "move it out of _delta_log, then `dl mirror repair {name}` publishes the catalog's version"
+                        )
                     }
-                    Some(_) | None => format!("`dl mirror repair {name}` puts the catalog's there"),
+                    Some(_) | None => format!("`dl mirror repair {name}` publishes the catalog's version again"),
                 };
                 findings.push(Finding { version, what, mend });
             }
@@ -221,7 +223,7 @@ impl Mirror {
         let (reader, store) = (self.catalog.reader(table.id), self.store(table)?);
         let (published, name) = (*versions.end(), &table.name);
         let mut findings = Vec::new();
-        let again = format!("`dl mirror checkpoint {name}` writes a good one");
+        let again = format!("`dl mirror checkpoint {name}` writes a correct one");
         let checkpoints = StoredCheckpoint::all(&table.location, self.stores.as_ref()).await?;
         let newest = checkpoints.iter().map(StoredCheckpoint::version).filter(|v| *v <= published).max();
         for checkpoint in &checkpoints {
@@ -241,25 +243,25 @@ impl Mirror {
         let what = match hinted {
             Some(None) => Some("_last_checkpoint is torn".to_string()),
             Some(Some(version)) if !checkpoints.iter().any(|c| c.version() == version) => {
-                Some(format!("_last_checkpoint leads to version {version}, of which there is no checkpoint"))
+                Some(format!("_last_checkpoint points to version {version}, which has no checkpoint"))
             }
             Some(Some(version)) if version > published => {
                 // The hint may be of what was published meanwhile.
                 let now = self.entry(table.id).await?.published_version;
                 (Some(version) > now)
-                    .then(|| format!("_last_checkpoint leads to version {version}, which is not published"))
+                    .then(|| format!("_last_checkpoint points to version {version}, which is not published"))
             }
             _ => None,
         };
-        let mend = format!("`dl mirror checkpoint {name}` puts it right");
+        let mend = format!("`dl mirror checkpoint {name}` corrects it");
         findings.extend(what.map(|what| Finding { version: published, what, mend }));
         for version in versions {
             let Some(there) = read(store.as_ref(), &checksum::path(version)).await? else { continue };
             let what = VersionChecksum::count(reader.as_ref(), version).await?.difference(&there);
             let file = format!("{version:020}.crc");
             let mend = match version == published {
-                true => format!("`dl mirror checkpoint {name}` writes it anew"),
-                false => "delete it: a reader does without it".into(),
+                true => format!("`dl mirror checkpoint {name}` rewrites it"),
+                false => "delete it: readers do not need it".into(),
             };
             findings.extend(what.map(|what| Finding { version, what: format!("the checksum {file} {what}"), mend }));
         }
@@ -278,9 +280,10 @@ impl Mirror {
         Ok(difference.map(|what| Finding {
             version,
             what,
-            mend: "look in _delta_log for a log compaction file that is stale and delete it, or for a path spelled in two \
-                   ways, which this reader takes for two files"
-                .into(),
+            mend:
+                "look in _delta_log for a stale log compaction file and delete it, or for a path with two spellings, \
+                   which this reader treats as two files"
+                    .into(),
         }))
     }
 }
@@ -368,10 +371,10 @@ fn difference(ours: &Snapshot, files: &[Add], theirs: &Replayed) -> Option<Strin
     let (ours, theirs) = (by_key(files), by_key(&theirs.files));
     let keys: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
     keys.into_iter().find_map(|key| match (ours.get(key), theirs.get(key)) {
-        (Some(file), None) => Some(format!("the file {} is not live there", file.path)),
-        (None, Some(file)) => Some(format!("the file {} is live only there", file.path)),
+        (Some(file), None) => Some(format!("the file {} is not live in _delta_log", file.path)),
+        (None, Some(file)) => Some(format!("the file {} is live only in _delta_log", file.path)),
         (Some(a), Some(b)) if a.size != b.size || a.partition_values != b.partition_values => {
-            Some(format!("the file {} has another size or other partition values there", a.path))
+            Some(format!("the file {} has another size or other partition values in _delta_log", a.path))
         }
         _ => None,
     })

@@ -22,8 +22,8 @@ use crate::identifiers::quoted;
 pub fn parse_assignments(sql: &str) -> Result<Vec<(String, String)>> {
     match parse_clause(sql)? {
         (Assignments::Columns(columns), None) => Ok(columns),
-        (Assignments::All, _) => Err(wrong(sql, "`*` stands for no column here")),
-        (_, Some(_)) => Err(wrong(sql, "no condition belongs here")),
+        (Assignments::All, _) => Err(wrong(sql, "`*` is not allowed here")),
+        (_, Some(_)) => Err(wrong(sql, "a condition is not allowed here")),
     }
 }
 
@@ -47,7 +47,7 @@ pub fn parse_clause(sql: &str) -> Result<(Assignments, Option<String>)> {
     };
     match parser.peek_token().token {
         Token::EOF => Ok((set, condition)),
-        other => Err(wrong(sql, &format!("{other} is too much"))),
+        other => Err(wrong(sql, &format!("{other} is unexpected"))),
     }
 }
 
@@ -60,12 +60,12 @@ fn column(sql: &str, target: &AssignmentTarget) -> Result<String> {
     match parts.as_deref() {
         Some([column]) => Ok(quoted(&column.value)),
         Some([table, column]) if table.value == "target" => Ok(quoted(&column.value)),
-        _ => Err(wrong(sql, &format!("{target} is no column, and only whole columns are set"))),
+        _ => Err(wrong(sql, &format!("{target} is not a column, and only whole columns can be set"))),
     }
 }
 
 fn wrong(sql: &str, why: &str) -> TxnLogError {
-    TxnLogError::invalid(format!("{sql:?} sets no column to a value: {why}; expected such as price = price * 2"))
+    TxnLogError::invalid(format!("invalid assignment {sql:?}: {why}; expected for example price = price * 2"))
 }
 
 #[cfg(test)]
@@ -91,12 +91,12 @@ mod tests {
             ("", "EOF"),
             ("a", "Expected: ="),
             ("a = ", "Expected: an expression"),
-            ("a = 1 b", "b is too much"),
+            ("a = 1 b", "b is unexpected"),
             ("a.b.c = 1", "only whole columns"),
             ("(a, b) = (1, 2)", "only whole columns"),
             ("a = 'x", "Unterminated"),
-            ("*", "`*` stands for no column"),
-            ("a = 1 where b = 2", "no condition"),
+            ("*", "`*` is not allowed here"),
+            ("a = 1 where b = 2", "a condition is not allowed"),
         ] {
             let e = parse_assignments(sql).unwrap_err().to_string();
             assert!(e.contains(says) && e.contains("price = price * 2"), "{e}");

@@ -17,7 +17,7 @@ impl DeltaTable {
         let to = head.version();
         if from > to {
             return Err(TxnLogError::invalid(format!(
-                "there are no changes from version {from} to {to} of {self}: give an earlier version to begin with"
+                "there are no changes from version {from} to {to} of {self}: begin with an earlier version"
             )));
         }
         let first = reader.snapshot(At::Version(from)).await?;

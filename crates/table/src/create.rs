@@ -43,7 +43,7 @@ impl TableSpec {
         let (rows, began_at) = (rows.into(), options.clock.now_ms());
         let Some(schema) = rows.schema() else {
             return Err(TxnLogError::invalid(format!(
-                "the table {} cannot be made of no rows: give it a schema",
+                "the table {} cannot be created without rows: pass a schema",
                 new.name
             )));
         };
@@ -117,7 +117,8 @@ pub async fn prepare_create(
 
 fn one(committed: Vec<Committed>) -> Result<Committed> {
     let first = committed.into_iter().next();
-    first.ok_or_else(|| TxnLogError::new(ErrorKind::Internal, "the catalog committed the table and named no version"))
+    first
+        .ok_or_else(|| TxnLogError::new(ErrorKind::Internal, "the catalog committed the table and returned no version"))
 }
 
 /// An error where the name or the place is taken, before anything is written. Only the commit decides.
@@ -134,7 +135,7 @@ pub(crate) async fn check_place(catalog: &dyn Catalog, new: &NewTable, options: 
         let (place, name) = (&new.location, &new.name);
         return Err(TxnLogError::new(
             ErrorKind::AlreadyExists,
-            format!("there is a Delta table at {place} already: bring it in with `dl import {place} --as {name}`"),
+            format!("there is a Delta table at {place} already: import it with `dl import {place} --as {name}`"),
         ));
     }
     Ok(())
@@ -164,7 +165,7 @@ pub(crate) fn check_partitioning(columns: &[&str], partition_by: &[String]) -> R
     }
     if !columns.is_empty() && columns.iter().all(|c| partition_by.iter().any(|p| p == c)) {
         return Err(TxnLogError::invalid(
-            "the table cannot be partitioned by all of its columns: leave one for the files",
+            "the table cannot be partitioned by all of its columns: the files need another one",
         ));
     }
     Ok(())

@@ -108,7 +108,7 @@ pub async fn drop_inactive(
     let live = require(catalog.as_ref(), &name).await?;
     Err(TxnLogError::new(
         ErrorKind::Conflict,
-        format!("the table {} has just come into the catalog: try again", live.name),
+        format!("the table {} was just added to the catalog: try again", live.name),
     ))
 }
 
@@ -122,7 +122,7 @@ pub async fn delete_files(mirror: &Mirror, table: &InactiveTable, options: &Writ
     let deleted = delete_all(mirror, table, options).await.map_err(|e| {
         let (name, kind) = (&table.name, e.kind());
         let message = format!(
-            "{name} is dropped, but not all of its files could be deleted: `dl drop {name} --delete-files` goes on"
+            "{name} is dropped, but not all of its files could be deleted: `dl drop {name} --delete-files` continues"
         );
         TxnLogError::new(kind, message).with_source(e)
     })?;

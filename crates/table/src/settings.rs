@@ -27,14 +27,14 @@ const KNOWN: &[(&str, &str)] = &[
     ("mirror.lag_alert", "a duration such as 60s"),
     ("mirror.mode", "inline or background"),
     ("output.rows", "a number of rows, or all"),
-    ("paths.allowed", "places such as s3://bucket/shared, with commas between them"),
+    ("paths.allowed", "locations such as s3://bucket/shared, separated by commas"),
     ("postgres.readers", "a number of connections, 1 or more"),
     ("postgres.writers", "a number of connections, 1 or more"),
     ("retention.time", "a duration such as 30d"),
     ("retention.versions", "a number of versions, 1 or more"),
     ("sql.file_mode", "permissions such as 0600 or 0640"),
     ("sql.schema", "create_if_missing or error"),
-    ("warehouse", "a location below which new tables are made"),
+    ("warehouse", "a location below which new tables are created"),
 ];
 
 /// What a user has set, and the defaults of what was not set.
@@ -117,7 +117,7 @@ impl Settings {
         for setting in single {
             let (key, value) = setting.split_once('=').ok_or_else(|| {
                 TxnLogError::invalid(format!(
-                    "--set {setting:?} is no setting: expected KEY=VALUE, such as mirror.lag_alert=60s"
+                    "invalid --set {setting:?}: expected KEY=VALUE, such as mirror.lag_alert=60s"
                 ))
             })?;
             texts.take(key.trim(), value.trim().to_string(), "of --set")?;
@@ -211,10 +211,10 @@ fn unknown(key: &str, place: &str) -> TxnLogError {
     let known: Vec<_> = KNOWN.iter().map(|(known, _)| known.to_string()).collect();
     let near = near_names(key, &known);
     let hint = match near.as_slice() {
-        [] => format!("there are {}", known.join(", ")),
+        [] => format!("expected one of {}", known.join(", ")),
         near => format!("did you mean {}?", near.join(" or ")),
     };
-    TxnLogError::invalid(format!("the setting {key:?} {place} is unknown: {hint}"))
+    TxnLogError::invalid(format!("unknown setting {key:?} {place}: {hint}"))
 }
 
 /// A setting that was given: its key, what it takes, and what was written.
@@ -227,7 +227,7 @@ struct Given {
 impl Given {
     fn wrong(&self) -> TxnLogError {
         let Self { key, expected, text } = self;
-        TxnLogError::invalid(format!("the setting {key}={text} is wrong: expected {expected}"))
+        TxnLogError::invalid(format!("invalid setting {key}={text}: expected {expected}"))
     }
 
     fn parse<T: FromStr>(&self) -> Result<T> {
@@ -293,9 +293,9 @@ mod tests {
             let e = set(s).unwrap_err().to_string();
             assert!(e.contains(what), "{e}");
         };
-        says(&["mirror.lagalert=3s"], "\"mirror.lagalert\" of --set is unknown: did you mean mirror.lag_alert?");
+        says(&["mirror.lagalert=3s"], "unknown setting \"mirror.lagalert\" of --set: did you mean mirror.lag_alert?");
         says(&["mirror.lag_alert=soon"], "expected a duration");
-        says(&["durable=full"], "is unknown: there are catalog,");
+        says(&["durable=full"], ": expected one of catalog,");
         says(&["durability=half"], "expected full or catalog");
         says(&["concurrency.retries=-1"], "expected a number");
         for interval in ["0", "-1", "often", "1.5"] {

@@ -90,7 +90,7 @@ impl Transaction {
     pub async fn begin(catalog: Arc<dyn Catalog>, options: TransactionOptions) -> Result<Self> {
         if options.timeout > MAX_TIMEOUT {
             return Err(TxnLogError::invalid(format!(
-                "a transaction may take {} s at the most: vacuum removes older files that no commit names",
+                "a transaction may take at most {} s: vacuum deletes older files that no commit names",
                 MAX_TIMEOUT.as_secs()
             )));
         }
@@ -134,7 +134,9 @@ impl Transaction {
             Operation::Optimize(_) | Operation::Restore(_) | Operation::Repair { .. } | Operation::ReplaceTable(..)
         ) {
             let what = operation.name();
-            return Err(TxnLogError::invalid(format!("{what} is no part of a transaction: run it on its own")).into());
+            return Err(
+                TxnLogError::invalid(format!("{what} cannot be part of a transaction: run it on its own")).into()
+            );
         }
         let name: TableName = table.parse()?;
         let mut guard = self.open().await?;
@@ -181,7 +183,7 @@ impl Transaction {
         let rows = rows.into();
         let names: Vec<_> = rows.schema().iter().flat_map(|s| s.fields().iter().map(|f| f.name().clone())).collect();
         if names.is_empty() {
-            let what = format!("the table {} cannot be made of no rows: give it a schema", new.name);
+            let what = format!("the table {} cannot be created without rows: pass a schema", new.name);
             return Err(TxnLogError::invalid(what).into());
         }
         check_partitioning(&names.iter().map(String::as_str).collect::<Vec<_>>(), partition_by)?;
@@ -357,7 +359,7 @@ impl Transaction {
                     Err(e) => e.into(),
                     Ok(_) => TxnLogError::new(
                         ErrorKind::NotFound,
-                        format!("the table {name} was made after the transaction began: begin another"),
+                        format!("the table {name} was created after the transaction began: begin another"),
                     )
                     .into(),
                 });

@@ -53,8 +53,8 @@ impl DeltaTable {
     pub async fn vacuum(&self, what: &Vacuum, options: &WriteOptions) -> Result<Vacuumed> {
         let Source::Catalog { catalog, id, .. } = &self.source else {
             return Err(TxnLogError::invalid(format!(
-                "{self} is in no catalog that knows which files its transactions may still commit: bring it in with \
-                 `dl import`, or vacuum it with the engine that writes it"
+                "{self} is not in a catalog, which records the files that transactions may still commit: import it \
+                 with `dl import`, or vacuum it with the engine that writes it"
             )));
         };
         if !what.dry_run {
@@ -122,7 +122,8 @@ impl DeltaTable {
                 let batch = found.split_off(found.len().saturating_sub(BATCH));
                 gone.extend_from_slice(&batch);
                 remove(store.as_ref(), batch).await.map_err(|e| {
-                    let what = format!("{self} is vacuumed in part: a file cannot be removed, run it again");
+                    let what =
+                        format!("{self} is only partly vacuumed, because a file cannot be deleted: run it again");
                     TxnLogError::new(ErrorKind::Unavailable, what).with_source(e)
                 })?;
                 (seen, newest) = (newest, marks.go_on(reader.as_ref()).await?);

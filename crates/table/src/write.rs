@@ -244,7 +244,7 @@ async fn release(held: Option<HeldVersion>) {
     if let Some(held) = held
         && let Err(e) = held.release().await
     {
-        tracing::warn!(version = held.version(), error = %e, "a version stays held until its time is over");
+        tracing::warn!(version = held.version(), error = %e, "a hold could not be released and stays until it expires");
     }
 }
 

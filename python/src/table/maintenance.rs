@@ -16,7 +16,7 @@ use crate::options::{CommitProperties, Hooks, Parquet, file_size, with};
 use crate::pruning::{Filter, partition_filter};
 use crate::runtime::{wait, wait_here};
 
-const RESTORE_TARGET: &str = "a restore needs the version or datetime to go back to";
+const RESTORE_TARGET: &str = "pass the version or datetime to restore";
 
 #[pymethods]
 #[allow(clippy::too_many_arguments)]
@@ -104,7 +104,7 @@ impl RawTable {
         if to >= newest {
             return Err(DeltaError::new_err(format!(
                 "the version to restore, {to}, should be less then last available version {newest}: the table is at \
-                 version {newest} and version {to} is no earlier one"
+                 version {newest} and version {to} is not an earlier one"
             )));
         }
         let to = At::Version(to);
@@ -170,7 +170,7 @@ impl RawTable {
             held.register_on_first_write().await?;
             let Some((connection, id)) = held.home.clone() else {
                 return Err(TxnLogError::invalid(
-                    "the table is in no catalog, whose mirror its _delta_log would be: set DELTALAKEDB_CATALOG",
+                    "the table is not in a catalog, so its _delta_log is not a mirror: set DELTALAKEDB_CATALOG",
                 ));
             };
             self.set(held);

@@ -366,7 +366,7 @@ async fn the_hint_never_goes_back() {
     assert_eq!(shop.hinted(), Some(13));
     // A hint to nowhere is put right.
     std::fs::write(shop.log_file("_last_checkpoint"), r#"{"version":99,"size":9}"#).unwrap();
-    shop.found_and_mended(13, &["_last_checkpoint leads to version 99, of which there is no checkpoint"]).await;
+    shop.found_and_mended(13, &["_last_checkpoint points to version 99, which has no checkpoint"]).await;
     std::fs::write(shop.log_file("_last_checkpoint"), "{\"vers").unwrap();
     shop.found_and_mended(13, &["_last_checkpoint is torn"]).await;
 }

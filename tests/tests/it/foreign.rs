@@ -123,7 +123,9 @@ async fn with_commits_of_our_own_unpublished_an_import_halts_and_names_the_choic
         let halted = import(&shop.catalog, &shop.dir.path().join("t"), "t").await.unwrap_err();
         assert_eq!(halted.kind(), ErrorKind::Invalid, "{halted}");
         let sentence = halted.to_string();
-        for part in ["dl mirror run", "dl verify default.t", "keep the catalog's by", "or keep the other's by"] {
+        for part in
+            ["dl mirror run", "dl verify default.t", "keep the commits of the catalog by", "or keep the others by"]
+        {
             assert!(sentence.contains(part), "{sentence}");
         }
         assert_eq!(shop.entry().await.current_version, ours, "nothing came in");

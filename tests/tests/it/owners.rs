@@ -19,7 +19,8 @@ use futures::TryStreamExt;
 use crate::features::steps;
 use crate::operations::ours;
 
-const KEPT: &str = "default.t is kept by the row engine of /data, which alone commits to it: use `dl sql --data /data`";
+const KEPT: &str =
+    "default.t is owned by the row engine of /data, which alone may commit to it: use `dl sql --data /data`";
 
 fn rows(id: i64) -> RecordBatch {
     let ids: ArrayRef = Arc::new(Int64Array::from(vec![id]));

@@ -305,7 +305,7 @@ impl Table {
         let mut compared = 0;
         let differs = |what: &str| {
             TxnLogError::corrupt(format!(
-                "{what} of {} is another in {} than in the source: copy again, to an empty catalog",
+                "{what} of {} differs between {} and the source: copy again, to an empty catalog",
                 self.name,
                 to.db.describe()
             ))

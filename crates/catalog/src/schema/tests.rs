@@ -195,7 +195,7 @@ async fn a_catalog_made_with_another_text_of_a_migration_is_refused() {
             let refused = migrate_with(db, &clock, create, EDITED).await.unwrap_err();
             let says = refused.to_string();
             assert_eq!(refused.kind(), ErrorKind::Invalid, "{database:?}: {says}");
-            for part in ["migration 1 (0001_log)", "use the program that made it", "import its tables"] {
+            for part in ["migration 1 (0001_log)", "use the program that created it", "import its tables"] {
                 assert!(says.contains(part), "{database:?}: {says}");
             }
         }

@@ -201,7 +201,7 @@ fn an_import_by_name_takes_in_what_others_committed() {
     std::fs::create_dir(place.path("elsewhere")).unwrap();
     let mut elsewhere = place.command(&["--catalog", "deltasql://sqlite/../meta.db", "import", "default.events"]);
     let ran = Ran::of(elsewhere.current_dir(place.path("elsewhere")).output().unwrap());
-    assert_eq!(ran.good(), "default.events is at version 14: 1 version came in\n");
+    assert_eq!(ran.good(), "imported default.events: 1 version, now at version 14\n");
 }
 
 #[test]
@@ -240,9 +240,9 @@ fn publishing_can_be_left_to_the_reconciler() {
 fn the_tour_runs() {
     let place = Place::new();
     let out = place.dl(&["demo"]).good();
-    assert!(out.contains("17 versions of 2 tables are the same"), "{out}");
+    assert!(out.contains("17 versions of 2 tables are identical"), "{out}");
     let steps = place.dl(&["demo", "--format", "json"]).json();
-    assert_eq!(steps[0]["step"], "a catalog, and in it a table that delta-rs wrote");
+    assert_eq!(steps[0]["step"], "create a catalog and import a table that delta-rs wrote");
     assert!(steps.as_array().unwrap().iter().all(|s| s["milliseconds"].is_number()), "{steps}");
 }
 

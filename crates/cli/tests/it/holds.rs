@@ -37,7 +37,7 @@ fn a_version_that_is_held_is_shown_and_spared() {
 
         let now = ["vacuum", "t", "--retain", "0s", "--force"];
         let said = place.dl(&now).good();
-        let says = "nothing was removed; 1 file spared because readers hold versions, see `dl show default.t`";
+        let says = "nothing was removed; 1 file kept because readers hold versions, see `dl show default.t`";
         assert!(said.contains(says), "{said}");
         let done = place.dl(&[&now[..], &["--format", "json"]].concat()).json();
         assert_eq!((&done["metrics"]["num_held"], &done["metrics"]["num_files"]), (&1.into(), &0.into()));

@@ -36,7 +36,7 @@ fn a_table_has_another_name_from_now_on() {
         let place = Place::on(*database);
         table(&place);
         let said = place.dl(&["rename", "t", "sales.orders"]).good();
-        assert!(said.contains("default.t is called sales.orders now"), "{said}");
+        assert!(said.contains("default.t was renamed to sales.orders"), "{said}");
         assert_eq!((names(&place, &[]), rows(&place, "sales.orders")), (vec!["sales.orders".into()], 2));
         fails(&place.dl(&["show", "default.t"]), &["there is no table default.t"]);
         // A folder of that name is not meant where a table would be gone.
@@ -61,7 +61,7 @@ fn a_dropped_table_comes_back() {
         table(&place);
         place.dl(&["write", "t", "--input", "rows.csv", "--set", "mirror.mode=background"]).good();
         let said = place.dl(&["drop", "t"]).good();
-        assert!(said.contains("default.t is dropped: `dl undrop default.t` brings it back until"), "{said}");
+        assert!(said.contains("default.t is dropped: `dl undrop default.t` restores it until"), "{said}");
         assert!(place.path("t/_delta_log/00000000000000000002.json").exists(), "it was published to its end");
         assert_eq!((names(&place, &[]), names(&place, &["--dropped"])), (vec![], vec!["default.t dropped".into()]));
         for command in
@@ -69,17 +69,14 @@ fn a_dropped_table_comes_back() {
         {
             fails(&place.dl(command), &["default.t"]);
         }
-        fails(
-            &place.dl(&["show", "t"]),
-            &["the table default.t was dropped at", "`dl undrop default.t` brings it back"],
-        );
+        fails(&place.dl(&["show", "t"]), &["the table default.t was dropped at", "`dl undrop default.t` restores it"]);
         fails(&place.dl(&["undrop", "nosuch"]), &["no table default.nosuch was dropped"]);
 
         // Its name is free meanwhile.
         place.dl(&["create", "t", "--location", "u", "--schema", "id long"]).good();
         fails(&place.dl(&["undrop", "t"]), &["there is a table default.t already"]);
         let said = place.dl(&["undrop", "t", "--as", "first"]).good();
-        assert!(said.contains("default.first is back, at version 2"), "{said}");
+        assert!(said.contains("default.first was undropped, at version 2"), "{said}");
         assert_eq!(rows(&place, "first"), 4);
         place.dl(&["write", "first", "--input", "rows.csv"]).good();
         fails(&place.dl(&["undrop", "t"]), &["the table default.t is not dropped"]);
@@ -97,10 +94,10 @@ fn files_are_deleted_only_when_that_is_meant() {
         place.write("t/notes.txt", "mine");
         let before = place.content();
         let refused = place.dl(&["drop", "t", "--delete-files"]);
-        fails(&refused, &["nothing was done", "nothing brings them back", "--yes"]);
+        fails(&refused, &["nothing was done", "will be deleted permanently", "--yes"]);
         assert_eq!(place.content(), before);
         let said = place.dl(&["drop", "t", "--delete-files", "--yes"]).good();
-        assert!(said.contains("files were deleted, 1 file at") && said.contains("did not belong to it"), "{said}");
+        assert!(said.contains("files were deleted, 1 file at") && said.contains("do not belong to it"), "{said}");
         let left: Vec<_> = std::fs::read_dir(place.path("t")).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["notes.txt"]);
         fails(&place.dl(&["undrop", "t"]), &["was dropped at", "with its files and cannot be undropped"]);
@@ -117,13 +114,16 @@ fn a_detached_table_is_a_plain_one() {
         table(&place);
         place.dl(&["write", "t", "--input", "rows.csv", "--set", "mirror.mode=background"]).good();
         let before = place.content();
-        fails(&place.dl(&["detach", "t"]), &["nothing was done", "default.t leaves the catalog", "--yes"]);
+        fails(
+            &place.dl(&["detach", "t"]),
+            &["nothing was done", "default.t will be removed from the catalog", "--yes"],
+        );
         assert_eq!(place.content(), before);
         let said = place.dl(&["detach", "t", "--yes"]).good();
         assert!(said.contains("is a plain Delta table"), "{said}");
         assert_eq!((names(&place, &[]), names(&place, &["--dropped"])), (vec![], vec!["default.t detached".into()]));
         fails(&place.dl(&["undrop", "t"]), &["was detached at", "cannot be undropped"]);
-        fails(&place.dl(&["show", "t"]), &["was detached at", "brings it in again"]);
+        fails(&place.dl(&["show", "t"]), &["was detached at", "imports it again"]);
         let after = place.content();
         place.dl(&["mirror", "run"]).good();
         assert_eq!(place.content(), after, "nothing is written to it any more");
@@ -143,7 +143,7 @@ fn an_import_that_failed_is_given_up() {
         assert_eq!(names(&place, &["--dropped"]), ["default.e loading"]);
         fails(&place.dl(&["read", "e"]), &["the import of default.e", "is not finished", "`dl drop default.e`"]);
         let said = place.dl(&["drop", "e"]).good();
-        assert!(said.contains("is given up"), "{said}");
+        assert!(said.contains("was abandoned"), "{said}");
         assert!(names(&place, &["--dropped"]).is_empty());
         assert!(place.path("events/_delta_log/00000000000000000002.json").exists(), "its files stay");
         place.dl(&["create", "e", "--location", "elsewhere", "--schema", "id long"]).good();

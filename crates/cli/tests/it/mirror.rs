@@ -22,12 +22,12 @@ fn what_is_missing_is_put_back() {
     std::fs::remove_file(&first).unwrap();
     let found = place.dl(&["verify", "t"]);
     assert_eq!(found.code, Some(3), "{found:?}");
-    assert!(found.out.contains("`dl mirror repair default.t` puts the catalog's there"), "{found:?}");
+    assert!(found.out.contains("`dl mirror repair default.t` publishes the catalog's version again"), "{found:?}");
     for choice in ["--ours", "--theirs"] {
         check(
             place.dl(&["mirror", "repair", "t", choice]),
             1,
-            &["--ours and --theirs are not done", "dl verify default.t"],
+            &["--ours and --theirs are not supported", "dl verify default.t"],
         );
     }
     let repaired = place.dl(&["mirror", "repair", "t", "--format", "json"]).json();
@@ -35,7 +35,7 @@ fn what_is_missing_is_put_back() {
     assert_eq!(std::fs::read(&first).unwrap(), bytes);
     place.dl(&["verify", "t", "--every-version"]).good();
     let nothing = place.dl(&["mirror", "repair", "t"]).good();
-    assert_eq!(nothing.trim(), "nothing that was published of default.t is missing in its _delta_log");
+    assert_eq!(nothing.trim(), "no published commit of default.t is missing in its _delta_log");
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn a_folder_that_is_gone_is_not_published_into() {
     place.dl(&["--set", "mirror.mode=background", "write", "t", "--input", "rows.csv"]).good();
     std::fs::rename(place.path("t/_delta_log"), place.path("elsewhere")).unwrap();
     let ran = place.dl(&["mirror", "run", "--format", "json"]);
-    assert!(ran.code != Some(0) && ran.out.contains("is the disk mounted"), "{ran:?}");
+    assert!(ran.code != Some(0) && ran.out.contains("check that the disk is mounted"), "{ran:?}");
     assert!(!place.path("t/_delta_log").exists(), "nothing is put into the folder that is in its place");
     std::fs::rename(place.path("elsewhere"), place.path("t/_delta_log")).unwrap();
     place.dl(&["mirror", "run"]).good();
@@ -65,7 +65,7 @@ fn a_folder_that_is_empty_is_not_written_into() {
         &["vacuum", "t", "--retain", "0s", "--force"],
     ];
     for command in commands {
-        check(place.dl(command), 1, &["is the disk mounted", "`dl mirror repair default.t`"]);
+        check(place.dl(command), 1, &["check that the disk is mounted", "`dl mirror repair default.t`"]);
         assert_eq!(std::fs::read_dir(place.path("t")).unwrap().count(), 0, "{command:?} puts nothing there");
     }
     let history = place.dl(&["history", "t", "--format", "json"]).json();

@@ -29,7 +29,8 @@ fn a_table_is_ended_by_its_owner_alone() {
     for database in databases("owners") {
         let place = Place::on(*database);
         make_kept(&place);
-        let says = "default.t is kept by the row engine of /data, which alone commits to it: use `dl sql --data /data`";
+        let says =
+            "default.t is owned by the row engine of /data, which alone may commit to it: use `dl sql --data /data`";
         for refused in [
             &["drop", "t"][..],
             &["drop", "t", "--force"],

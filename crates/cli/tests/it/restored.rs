@@ -30,7 +30,7 @@ fn a_catalog_from_a_backup_writes_and_vacuums_nothing_before_an_import() {
     fails(&place, &["vacuum", "t", "--retain", "0s", "--force"], &says);
     assert_eq!(place.content(), content, "no file came or went");
     let ready = place.dl(&["init", "--restored"]).good();
-    assert!(ready.contains("in a new epoch"), "{ready}");
+    assert!(ready.contains("has a new epoch"), "{ready}");
     assert_ne!(epoch(), before);
     place.dl(&["import", "t"]).good();
     place.dl(&["sql", "INSERT INTO t VALUES (3)"]).good();

@@ -23,8 +23,8 @@ fn a_password_in_a_uri_is_never_repeated() {
         "deltasql://postgres/lake?host=db&password=secret",
         "deltasql://postgres/lake?host=db&sslpassword=secret",
     ] {
-        says(place.dl(&["--catalog", uri, "tables"]), 1, &["of the catalog URI", "is wrong"]);
-        says(place.dl(&["copy-catalog", "--to", uri]), 1, &["of the catalog URI", "is wrong"]);
+        says(place.dl(&["--catalog", uri, "tables"]), 1, &["in the catalog URI", "is wrong"]);
+        says(place.dl(&["copy-catalog", "--to", uri]), 1, &["in the catalog URI", "is wrong"]);
         let setting = format!("catalog={uri}");
         let mut by_setting = place.command(&["--set", &setting, "tables"]);
         says(Ran::of(by_setting.env_remove("DELTALAKEDB_CATALOG").output().unwrap()), 1, &["is wrong"]);
@@ -74,7 +74,7 @@ fn a_folder_that_was_moved_and_linked_is_not_registered_twice() {
         check(
             place.dl(&["import", &format!("./{path}"), "--as", "again"]),
             1,
-            &["is the place of the table default.events"],
+            &["is the location of the table default.events"],
         );
     }
     check(

@@ -93,7 +93,7 @@ fn wrong_sql_gets_one_sentence() {
     check(&["SELECT * FROM events VERSION AS OF 99"], &["no version 99", "newest is 13"]);
     check(&["SELECT 1/0 FROM events"], &["Divide by zero"]);
     check(&["MERGE INTO events USING events s ON true WHEN MATCHED THEN DELETE"], &["`dl merge NAME"]);
-    check(&["SELECT 1; SELECT 2", "--format", "parquet"], &["one result", "this has 2"]);
+    check(&["SELECT 1; SELECT 2", "--format", "parquet"], &["one result", "got 2"]);
     let ran = place.dl(&["tables", "--format", "parquet"]);
     assert!(ran.code == Some(1) && ran.err.contains("`dl sql` and `dl read`"), "{ran:?}");
     // What came before an error is printed.

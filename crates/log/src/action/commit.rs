@@ -114,9 +114,9 @@ mod tests {
             let message = Commit::parse(Bytes::from(text), "0.json").unwrap_err().to_string();
             assert!(message.contains(want), "{message}");
         };
-        check("{}\n{\"add\":", "0.json, line 2: broken JSON");
+        check("{}\n{\"add\":", "0.json, line 2: invalid JSON");
         check("{\"add\":{\"path\":\"x\"}}", "line 1: action \"add\": field \"size\" is missing");
         check("{\"txn\":{\"appId\":\"x\",\"version\":\"1\"}}", "field \"version\"");
-        check("[1]", "line 1: broken JSON");
+        check("[1]", "line 1: invalid JSON");
     }
 }

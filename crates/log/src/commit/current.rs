@@ -58,7 +58,8 @@ pub fn check_mirror(name: &TableName, mirror: &MirrorState) -> Result<()> {
     match mirror {
         MirrorState::Following => Ok(()),
         MirrorState::Diverged { version, what } => Err(TxnLogError::invalid(format!(
-            "{name} takes no commits: version {version} in its _delta_log is not ours ({what}); run `dl verify {name}`"
+            "{name} accepts no commits: version {version} in its _delta_log was not written by this catalog ({what}); \
+             run `dl verify {name}`"
         ))),
     }
 }
@@ -68,7 +69,9 @@ pub fn check_next(name: &TableName, head: Option<Version>, next: Version) -> Res
     match head {
         Some(head) if next != head + 1 => Err(TxnLogError::new(
             ErrorKind::Conflict,
-            format!("history for {name} comes with version {next}, and the table is at version {head}: begin again"),
+            format!(
+                "the history of {name} continues with version {next}, and the table is at version {head}: begin again"
+            ),
         )),
         _ => Ok(()),
     }
@@ -92,8 +95,8 @@ pub fn later_than(name: &TableName, version: Version, before: Option<i64>, own: 
     let Some(before) = before.filter(|before| own <= *before) else { return Ok(own) };
     before.checked_add(1).ok_or_else(|| {
         TxnLogError::corrupt(format!(
-            "version {version} of {name} has no time after that of the version before, which is the last there is: \
-             correct the inCommitTimestamp of that version"
+            "version {version} of {name} cannot be later than the version before it, whose time is the last possible \
+             one: correct the inCommitTimestamp of that version"
         ))
     })
 }
@@ -102,6 +105,6 @@ pub fn later_than(name: &TableName, version: Version, before: Option<i64>, own: 
 pub fn fenced(name: &TableName) -> TxnLogError {
     TxnLogError::new(
         ErrorKind::Conflict,
-        format!("another process publishes {name} now: it goes on where this one stopped"),
+        format!("another process publishes {name} now: it continues where this one stopped"),
     )
 }

@@ -34,7 +34,7 @@ pub(super) fn check_legal<'a>(
         ("commitInfo", count(|a| matches!(a, Action::CommitInfo(_)))),
     ] {
         if n > 1 {
-            return bad(format!("has {n} {what} actions, and one is the most"));
+            return bad(format!("has {n} {what} actions, and only one is allowed"));
         }
     }
     if count(|a| matches!(a, Action::Txn(_))) != changes.txns.len() {

@@ -39,9 +39,9 @@ impl Base {
         match self {
             Self::Create(_) => Ok(0),
             Self::Exactly(base) => Ok(base.saturating_add(1)),
-            Self::RebaseFrom(_) | Self::ReadAt(_) => Err(TxnLogError::invalid(
-                "a verbatim commit is made for one version and cannot become another: give the exact base",
-            )),
+            Self::RebaseFrom(_) | Self::ReadAt(_) => {
+                Err(TxnLogError::invalid("a verbatim commit is valid for one version only: pass the exact base"))
+            }
         }
     }
 }

@@ -133,7 +133,7 @@ pub(super) async fn a_place_is_not_inside_of_another(c: Arc<dyn Catalog>) {
         ("s3://lake", "the table default.far is inside s3://lake"),
     ];
     for (taken, says) in in_the_way {
-        refused(check_no_overlap(c.as_ref(), &place(taken)).await, ErrorKind::Invalid, &[says, "choose a place"]);
+        refused(check_no_overlap(c.as_ref(), &place(taken)).await, ErrorKind::Invalid, &[says, "choose another"]);
     }
     check_no_overlap(c.as_ref(), &place("/nowhere/t")).await.unwrap();
     // Copies share the id in their metadata.
@@ -181,14 +181,14 @@ pub(super) async fn of_places_in_each_other_one_is_taken(c: Arc<dyn Catalog>) {
         refused(
             create_at(&c, &outermost, other).await.map(|t| t.id),
             ErrorKind::Invalid,
-            &[&format!("default.{taken}"), "choose a place where no table is"],
+            &[&format!("default.{taken}"), "choose another location"],
         );
-        refused(load_at(&c, &outermost, other).await, ErrorKind::Invalid, &["choose a place where no table is"]);
+        refused(load_at(&c, &outermost, other).await, ErrorKind::Invalid, &["choose another location"]);
         // One that is dropped is not in the way, and does not come back while another is.
         let table = a.or(b).unwrap();
         drop_as(&table, DropMode::Retain { ms: 1_000_000_000 }).await;
         let made = create_at(&c, &outermost, other).await.unwrap();
-        let says = [&*format!("default.{outermost}"), "choose a place where no table is"];
+        let says = [&*format!("default.{outermost}"), "choose another location"];
         refused(c.undrop_table(table.id, None, &Committer::default()).await, ErrorKind::Invalid, &says);
         drop_as(&made, DropMode::Retain { ms: 1_000_000_000 }).await;
         c.undrop_table(table.id, None, &Committer::default()).await.unwrap();
@@ -204,7 +204,7 @@ pub(super) async fn of_places_in_each_other_one_is_taken(c: Arc<dyn Catalog>) {
         let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
         CommitRequest::new(table_id(called), Uuid::from_u128(1), Base::Create(new), actions)
     });
-    let says = ["is inside the table default.outer", "choose a place"];
+    let says = ["is inside the table default.outer", "choose another location"];
     refused(c.commit_all(requests.into()).await.map(drop), ErrorKind::Invalid, &says);
 }
 

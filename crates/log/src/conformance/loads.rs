@@ -155,7 +155,7 @@ pub(super) async fn history_may_begin_at_a_checkpoint(c: Arc<dyn Catalog>) {
 
 pub(super) async fn an_unfinished_load_is_invisible_and_goes_on(c: Arc<dyn Catalog>) {
     let mut items: Vec<Result<HistoryItem>> = story().into_iter().take(2).map(Ok).collect();
-    items.push(Err(TxnLogError::corrupt("2.json, line 1: broken JSON")));
+    items.push(Err(TxnLogError::corrupt("2.json, line 1: invalid JSON")));
     refused(load(&c, "t", items).await, ErrorKind::Corrupt, &["2.json, line 1"]);
     assert!(c.tables().await.unwrap().is_empty());
     let place = Location::parse("/nowhere/t").unwrap();
@@ -231,7 +231,7 @@ pub(super) async fn an_unfinished_one_takes_another_name_or_is_given_up(c: Arc<d
     let place = Location::parse("/nowhere/t").unwrap();
     let broken = || {
         let mut items: Vec<Result<HistoryItem>> = story().into_iter().take(2).map(Ok).collect();
-        items.push(Err(TxnLogError::corrupt("2.json, line 1: broken JSON")));
+        items.push(Err(TxnLogError::corrupt("2.json, line 1: invalid JSON")));
         items
     };
     let named = |name: &str, items: Vec<Result<HistoryItem>>| HistoryLoad {

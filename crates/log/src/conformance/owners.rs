@@ -12,7 +12,8 @@ fn owner(name: &str) -> Option<TableOwner> {
     Some(name.parse().unwrap())
 }
 
-const KEPT: &str = "default.t is kept by the row engine of /data, which alone commits to it: use `dl sql --data /data`";
+const KEPT: &str =
+    "default.t is owned by the row engine of /data, which alone may commit to it: use `dl sql --data /data`";
 
 /// The table `t`, which the row engine keeps.
 async fn kept(c: &Arc<dyn Catalog>) -> Table {

@@ -69,7 +69,7 @@ pub(super) async fn a_table_is_known_by_the_folders_of_its_files(c: Arc<dyn Cata
 pub(super) async fn files_that_others_need_are_not_deleted(c: Arc<dyn Catalog>) {
     let (source, clone) = (Table::create(&c, "source").await, Table::create(&c, "clone").await);
     clone.append("/nowhere/source/x.parquet").await;
-    let says = ["files of default.source belong to default.clone, too", "drop them before"];
+    let says = ["files of default.source belong to default.clone, too", "drop these first"];
     refused(drop_as(&source, DropMode::DeleteFiles).await, ErrorKind::Invalid, &says);
     // A clone that can be undropped needs them as well, and one that cannot does not.
     drop_as(&clone, DropMode::Retain { ms: 1_000_000_000 }).await.unwrap();

@@ -74,7 +74,7 @@ pub(super) async fn a_point_shows_every_table_as_it_was(c: Arc<dyn Catalog>) {
     // of what others commit as it was.
     let x = Table { catalog: c.clone(), id: table_id("x") };
     let mut part: Vec<Result<HistoryItem>> = story().into_iter().take(2).map(Ok).collect();
-    part.push(Err(TxnLogError::corrupt("2.json, line 1: broken JSON")));
+    part.push(Err(TxnLogError::corrupt("2.json, line 1: invalid JSON")));
     load(&c, "x", part).await.unwrap_err();
     let loading = c.point().await.unwrap();
     c.abandon_load(x.id).await.unwrap();

@@ -58,7 +58,7 @@ pub(super) async fn those_that_stand_still_are_made_to_grow(c: Arc<dyn Catalog>)
     refused(after_the_last, ErrorKind::Corrupt, &["version 1 of default.u"]);
     let t = imported(&c, "v", &[i64::MAX], FutureTimes::Accept).await.unwrap();
     let request = t.request(Base::Exactly(0), vec![Action::add(file("a", 0, 9))]);
-    refused(t.try_commit(request).await, ErrorKind::Invalid, &["default.v takes no commits", "version 0"]);
+    refused(t.try_commit(request).await, ErrorKind::Invalid, &["default.v accepts no commits", "version 0"]);
 }
 
 /// A table with a time in the future, as of a machine whose clock was wrong, and one that shares a transaction with it.

@@ -148,7 +148,7 @@ pub(super) async fn it_becomes_its_version_or_none(c: Arc<dyn Catalog>) {
     conflict(t.try_text(1, &spelled("", &b()), at(1)).await.unwrap(), 1, &ConflictKind::VersionTaken);
     let text = spelled(&made_at(at(2)), &b());
     let rebased = t.request(Base::RebaseFrom(0), "rebased", &text, at(2));
-    t.refused(t.table.try_commit(rebased).await, &["cannot become another"]).await;
+    t.refused(t.table.try_commit(rebased).await, &["valid for one version only"]).await;
     let other = Table::create(&c, "other").await;
     let both = vec![
         t.request(Base::Exactly(1), "both", &text, at(2)),

@@ -168,7 +168,7 @@ fn sidecar_path(sidecar: &Sidecar) -> Result<Path, object_store::path::Error> {
 
 fn damaged(dir: &TableDir, file: &Path, kind: ErrorKind, cause: Cause) -> TxnLogError {
     let message = format!(
-        "the checkpoint file {} cannot be read, and no older files stand in for it: restore it from a copy",
+        "the checkpoint file {} cannot be read, and no older files replace it: restore it from a copy",
         dir.name(file)
     );
     TxnLogError::new(kind, message).with_source(cause)

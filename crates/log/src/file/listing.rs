@@ -208,7 +208,7 @@ impl Listing {
     fn gap(&self, dir: &TableDir) -> TxnLogError {
         let missing = self.way_to(self.head).err().unwrap_or(self.base);
         TxnLogError::corrupt(format!(
-            "{missing:020}.json is missing from {}/{LOG}, and no checkpoint stands in for it: restore it from a copy",
+            "{missing:020}.json is missing from {}/{LOG}, and no checkpoint replaces it: restore it from a copy",
             dir.location
         ))
     }

@@ -120,7 +120,7 @@ impl FileTxnLogWriter {
         }
         if let Some(version) = taken.filter(|version| !log.as_ref().is_some_and(|log| log.holds(*version))) {
             let file = self.dir.name(&commit_path(version));
-            return Err(TxnLogError::new(ErrorKind::Unavailable, format!("{file} was there, and is not listed")));
+            return Err(TxnLogError::new(ErrorKind::Unavailable, format!("{file} exists and is not listed")));
         }
         // A table that no catalog manages has no owner, and no hash of its files is stored.
         let mut current = Current::without_version(self.table_name(), request.owner.clone());

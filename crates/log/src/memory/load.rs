@@ -156,7 +156,7 @@ impl HistoryLoading for MemoryCatalog {
                 Some(table) if !table.state.holds_name() => return Err(table.described(id).is_not_live()),
                 Some(table) => table.load(item, load.future_times, now_ms)?,
                 None => {
-                    let message = format!("the table {} vanished while it was loaded", load.new.name);
+                    let message = format!("the table {} was removed while it was loaded", load.new.name);
                     return Err(TxnLogError::not_found(message));
                 }
             };

@@ -120,7 +120,8 @@ fn partition_values(adds: &[Add], field: &Field) -> Result<ArrayRef> {
     let texts: StringArray = adds.iter().map(text).collect();
     let exactly = CastOptions { safe: false, ..CastOptions::default() };
     let values = cast_with_options(&texts, field.data_type(), &exactly).map_err(|e| {
-        let message = format!("a partition value of the column {:?} is no {}", field.name(), field.data_type());
+        let message =
+            format!("a partition value of the column {:?} is not a valid {}", field.name(), field.data_type());
         TxnLogError::new(ErrorKind::Corrupt, message).with_source(e)
     })?;
     debug_assert_eq!(values.null_count(), texts.null_count());
@@ -190,5 +191,5 @@ fn primitive(kind: &Value) -> Option<DataType> {
 }
 
 pub(super) fn failed(e: ArrowError) -> TxnLogError {
-    TxnLogError::new(ErrorKind::Internal, "the rows of a checkpoint cannot be laid out").with_source(e)
+    TxnLogError::new(ErrorKind::Internal, "the rows of a checkpoint cannot be encoded").with_source(e)
 }

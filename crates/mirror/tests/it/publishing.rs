@@ -158,7 +158,7 @@ fn published_commits_that_disappear_are_put_back() {
         assert_eq!(said.len(), 2, "{said:?}");
         for ((version, said), what) in said.iter().zip([(2, "is missing"), (3, "is torn: it has 0 of")]) {
             assert_eq!(*version, what.0);
-            assert!(said.contains(what.1) && said.contains("`dl mirror repair default.t` puts"), "{said}");
+            assert!(said.contains(what.1) && said.contains("`dl mirror repair default.t` publishes"), "{said}");
         }
         let repaired = mirror.repair(world.table).await.unwrap();
         assert_eq!(repaired.versions, [2, 3], "{repaired}");
@@ -196,7 +196,11 @@ fn a_place_that_is_empty_now_is_not_published_into() {
         let mirror = world.mirror();
         for _ in 0..2 {
             let published = mirror.publish(world.table).await;
-            refused(published, ErrorKind::Unavailable, &["is the disk mounted", "dl mirror repair default.t"]);
+            refused(
+                published,
+                ErrorKind::Unavailable,
+                &["check that the disk is mounted", "dl mirror repair default.t"],
+            );
         }
         assert!(world.log().await.is_empty());
         let repaired = mirror.repair(world.table).await.unwrap();
@@ -228,7 +232,7 @@ fn a_store_that_overwrites_is_refused_before_anything_is_published() {
         let published = world.mirror().publish(world.table).await;
         assert_eq!(published.as_ref().unwrap_err().kind(), ErrorKind::Invalid);
         let cause = std::error::Error::source(published.as_ref().unwrap_err()).unwrap().to_string();
-        assert!(cause.contains("overwrites files it was asked not to"), "{cause}");
+        assert!(cause.contains("overwrites existing files"), "{cause}");
         assert!(world.log().await.is_empty());
         assert_eq!(world.failed().await, [0], "and the version is named");
     });

@@ -77,7 +77,7 @@ impl VirtualTable {
                     properties.keys().partition(|key| key.starts_with("deltalakedb."));
                 let unknown = match others.into_iter().find(|key| key.parse::<TableProperty>().is_err()) {
                     Some(key) if !ours.is_empty() && !unknown => {
-                        return Err(TxnLogError::invalid(format!("{key:?} is no property that Delta knows")));
+                        return Err(TxnLogError::invalid(format!("{key:?} is not a property of Delta")));
                     }
                     _ => unknown || !ours.is_empty(),
                 };
@@ -99,7 +99,7 @@ impl VirtualTable {
             Alter::AddFeatures { names, raise_versions } => {
                 let known = |name: &String| match name.parse::<TableFeatures>() {
                     Ok(feature) => Ok(feature),
-                    Err(_) => Err(TxnLogError::invalid(format!("{name:?} is no table feature that is known"))),
+                    Err(_) => Err(TxnLogError::invalid(format!("{name:?} is not a known table feature"))),
                 };
                 let add = table
                     .add_feature()

@@ -46,7 +46,7 @@ impl PlainAppend {
         let metadata = &base.head.metadata;
         let Some(columns) = plain_columns(metadata) else { return Ok(None) };
         let schema =
-            (&columns).try_into_arrow().explain(|| "the table's columns have no counterpart in Arrow".into())?;
+            (&columns).try_into_arrow().explain(|| "the table's schema cannot be converted to Arrow".into())?;
         let log = Arc::new(SnapshotLog::new(state, Files::None));
         let set = metadata.configuration.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
         Ok(Some(Self {
@@ -128,7 +128,7 @@ impl PlainAppend {
         lines.extend(self.options.applications.iter().map(|txn| Action::Txn(txn.clone()).to_json()));
         lines.extend(adds.into_iter().map(|add| json!({"add": add}).to_string()));
         let bytes = Bytes::from(lines.join("\n") + "\n");
-        let mut actions = Commit::parse(bytes, "the commit made of the append")?.into_actions();
+        let mut actions = Commit::parse(bytes, "the commit of the append")?.into_actions();
         files.restate_bounds(&mut actions, Some(&self.base)).await?;
         Ok(actions)
     }

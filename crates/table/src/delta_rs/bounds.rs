@@ -74,7 +74,7 @@ pub(super) async fn restate(
 
 /// The statistics of a file with the bounds of decimals from its footer.
 async fn measure(at: usize, add: Arc<Add>, stats: String, store: Arc<dyn ObjectStore>) -> Result<(usize, String)> {
-    let unreadable = || format!("the statistics of the new file {} cannot be made", add.path);
+    let unreadable = || format!("the statistics of the new file {} cannot be computed", add.path);
     let mut stats: Object = serde_json::from_str(&stats).explain(unreadable)?;
     let path = Path::from_url_path(&add.path).explain(unreadable)?;
     let size = u64::try_from(add.size).explain(unreadable)?;

@@ -257,7 +257,7 @@ where
 async fn parsed(commits: Vec<Bytes>, files: &NewFiles, base: Option<&Snapshot>) -> Result<Vec<Vec<Action>>> {
     let mut all = Vec::with_capacity(commits.len());
     for commit in commits {
-        let mut actions = Commit::parse(commit, "the commit made of the operation")?.into_actions();
+        let mut actions = Commit::parse(commit, "the commit of the operation")?.into_actions();
         actions.iter_mut().for_each(alias::name);
         files.restate_bounds(&mut actions, base).await?;
         all.push(actions);

@@ -73,7 +73,7 @@ impl Condition {
 fn check_same_each_time(condition: &Expr) -> PlanResult<()> {
     condition.apply(|e| match e {
         Expr::ScalarFunction(f) if f.func.signature().volatility != Volatility::Immutable => {
-            plan_err!("{}() does not give the same each time", f.func.name())
+            plan_err!("{}() is not deterministic", f.func.name())
         }
         _ => Ok(TreeNodeRecursion::Continue),
     })?;

@@ -31,7 +31,7 @@ pub(crate) struct Create<'a> {
 pub(crate) async fn create(table: Create<'_>, columns: Vec<StructField>) -> Result<StagedCommit> {
     let (log, log_store) = nothing_yet(&table)?;
     let create = table.builder(columns)?.with_log_store(log_store.clone());
-    made(&table, capture(&log, &log_store, None, "the table cannot be made", create, |_| Value::Null).await?)
+    made(&table, capture(&log, &log_store, None, "the table cannot be created", create, |_| Value::Null).await?)
 }
 
 /// Makes a table of rows, in one commit.
@@ -80,7 +80,7 @@ pub(crate) async fn convert(table: Create<'_>, columns: Vec<StructField>, named_
     if let Some(description) = &spec.description {
         convert = convert.with_comment(description);
     }
-    let what = "the files cannot be made a table";
+    let what = "the files cannot be converted to a table";
     let mut captured = made(&table, capture(&log, &log_store, None, what, convert, |_| Value::Null).await?)?;
     // These files were there before, and their statistics are as new as those of files that are written.
     let paths = named_paths(&captured.actions);
@@ -107,7 +107,7 @@ impl FullTable {
     ) -> Result<StagedCommit> {
         let create = Create { location: at, spec, options: &self.0.options }.builder(columns)?;
         let create = create.with_log_store(self.0.log_store.clone()).with_save_mode(SaveMode::Overwrite);
-        self.0.capture("the table cannot be made anew", create, |_| Value::Null).await
+        self.0.capture("the table cannot be replaced", create, |_| Value::Null).await
     }
 }
 
@@ -120,7 +120,7 @@ impl Create<'_> {
         let spec = self.spec;
         let files = spec.files.iter().map(|add| {
             let add = serde_json::from_str(&add.to_json())
-                .explain(|| format!("the file {} is not described well", add.path))?;
+                .explain(|| format!("the description of the file {} is invalid", add.path))?;
             Ok(DeltaAction::Add(add))
         });
         let mut create = CreateBuilder::new()

@@ -28,8 +28,8 @@ impl Columns {
     /// Those of a table.
     pub(crate) fn of(schema: &SchemaRef) -> Result<Self> {
         let columns = DFSchema::try_from(schema.clone());
-        let columns = columns
-            .map_err(|e| TxnLogError::invalid("the columns of the table cannot be told apart").with_source(e))?;
+        let columns =
+            columns.map_err(|e| TxnLogError::invalid("the column names of the table are ambiguous").with_source(e))?;
         Ok(Self { session: session_context(&environment())?, schema: columns })
     }
 

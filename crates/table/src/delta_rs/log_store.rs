@@ -128,7 +128,7 @@ impl LogStore for VirtualLogStore {
             CommitOrBytes::TmpCommit(path) => path.filename().and_then(|name| self.log.temporary().remove(name)),
         };
         let bytes = bytes.ok_or_else(|| TransactionError::LogStoreError {
-            msg: "the temporary commit file is gone".into(),
+            msg: "the temporary commit file does not exist".into(),
             source: "no such file".into(),
         })?;
         match self.log.stage(version, bytes) {

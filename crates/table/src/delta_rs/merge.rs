@@ -220,7 +220,7 @@ impl Columns {
         let named = |alias: &str, schema| DFSchema::try_from_qualified_schema(TableReference::bare(alias), schema);
         let both = named(&merge.target_alias, table).and_then(|t| t.join(&named(&merge.source_alias, rows)?));
         let both = both.map_err(|e| {
-            TxnLogError::invalid("the columns of the table and of the merged rows cannot be told apart").with_source(e)
+            TxnLogError::invalid("the column names of the table and of the merged rows are ambiguous").with_source(e)
         })?;
         Ok(Self { session: session_context(&environment())?, schema: both })
     }

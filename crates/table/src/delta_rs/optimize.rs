@@ -52,7 +52,7 @@ impl PartitionFilter {
             true => FilterValue::Set(values),
             false => FilterValue::Scalar(values.pop().unwrap_or_default()),
         };
-        filter_literal(&self.column, &self.operator, value).explain(|| "the filter of partitions is wrong".into())
+        filter_literal(&self.column, &self.operator, value).explain(|| "invalid partition filter".into())
     }
 }
 
@@ -61,14 +61,14 @@ impl FullTable {
     pub(crate) async fn optimize(self, how: &Optimize) -> Result<StagedCommit> {
         let (filters, applications) = (how.filters()?, self.applications());
         let optimize = self.optimizing(how, &filters)?;
-        Ok(self.0.capture("the files cannot be put together", optimize, metrics).await?.with(applications))
+        Ok(self.0.capture("the files cannot be compacted", optimize, metrics).await?.with(applications))
     }
 
     /// The same in several commits; and what it says of itself.
     pub(crate) async fn optimize_in_steps(self, how: &Optimize, apart: Duration) -> Result<(Vec<StagedCommit>, Value)> {
         let (filters, applications) = (how.filters()?, self.applications());
         let optimize = self.optimizing(how, &filters)?.with_min_commit_interval(apart);
-        let (mut steps, metrics) = self.0.capture_steps("the files cannot be put together", optimize, metrics).await?;
+        let (mut steps, metrics) = self.0.capture_steps("the files cannot be compacted", optimize, metrics).await?;
         if let Some(last) = steps.pop() {
             steps.push(last.with(applications));
         }

@@ -38,7 +38,7 @@ impl FullTable {
         let (version, current) = (to.version(), self.0.base().version());
         if version >= current {
             return Err(TxnLogError::invalid(format!(
-                "version {version} cannot be restored: the table is at version {current}, give an earlier one"
+                "version {version} cannot be restored: the table is at version {current}, pass an earlier version"
             )));
         }
         let (log, log_store) = (self.0.log.clone(), self.0.log_store.clone());
@@ -129,8 +129,8 @@ async fn check_there(log_store: &VirtualLogStore, version: Version, actions: &[A
     while let Some((there, file)) = looked.try_next().await? {
         if !there {
             return Err(TxnLogError::invalid(format!(
-                "the version cannot be restored: the file {file} of version {version} is gone, as vacuum removes files \
-                 of old versions; restore a later one"
+                "the version cannot be restored: the file {file} of version {version} no longer exists, because vacuum \
+                 deletes files of old versions: restore a later version"
             )));
         }
     }

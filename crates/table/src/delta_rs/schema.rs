@@ -43,7 +43,7 @@ impl TableSchema {
                 return Err(TxnLogError::invalid(format!("the schema has the column {:?} twice", column.name())));
             }
         }
-        Ok(Self(StructType::try_new(columns).explain(|| "the schema is not one a Delta table can have".into())?))
+        Ok(Self(StructType::try_new(columns).explain(|| "the schema is not valid for a Delta table".into())?))
     }
 
     /// The schema of rows in Arrow types.
@@ -56,7 +56,7 @@ impl TableSchema {
 
     /// The same in Arrow types.
     pub fn to_arrow(&self) -> Result<SchemaRef> {
-        let schema: Schema = (&self.0).try_into_arrow().explain(|| "the schema has no counterpart in Arrow".into())?;
+        let schema: Schema = (&self.0).try_into_arrow().explain(|| "the schema cannot be converted to Arrow".into())?;
         Ok(Arc::new(schema))
     }
 
@@ -94,7 +94,7 @@ fn split(text: &str) -> Vec<&str> {
 }
 
 fn parse_column(column: &str) -> Result<StructField> {
-    let bad = |why: String| TxnLogError::invalid(format!("the column {column:?} of the schema cannot be read: {why}"));
+    let bad = |why: String| TxnLogError::invalid(format!("invalid column {column:?} in the schema: {why}"));
     let quoted = column.strip_prefix('`').and_then(|rest| rest.split_once('`'));
     let (name, rest) = quoted.or_else(|| column.split_once(char::is_whitespace)).unwrap_or((column, ""));
     let mut definition = rest.trim();
@@ -109,8 +109,9 @@ fn parse_column(column: &str) -> Result<StructField> {
         }
         _ => true,
     };
-    let data_type = parse_type(definition)
-        .ok_or_else(|| bad(format!("{definition:?} is no type, expected {TYPES}, and then perhaps `not null`")))?;
+    let data_type = parse_type(definition).ok_or_else(|| {
+        bad(format!("unknown type {definition:?}, expected {TYPES}, optionally followed by `not null`"))
+    })?;
     Ok(StructField::new(name, data_type, nullable))
 }
 
@@ -161,8 +162,8 @@ mod tests {
             let message = parse_schema(text).unwrap_err().to_string();
             assert!(message.contains(want), "{message}");
         };
-        check("id", "the column \"id\" of the schema cannot be read: expected a name and a type");
-        check("id lnog", "\"lnog\" is no type, expected long, integer, short");
+        check("id", "invalid column \"id\" in the schema: expected a name and a type");
+        check("id lnog", "unknown type \"lnog\", expected long, integer, short");
         check("id decimal(50,2)", "\"decimal(50,2)\" is no type");
         check("id long, ID string", "the column \"ID\" twice");
         check("", "expected a name and a type");

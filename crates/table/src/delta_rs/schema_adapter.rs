@@ -171,7 +171,7 @@ fn fit_fields(table: &str, within: &str, data: &Fields, columns: &Fields, casts:
         let Some((_, column)) = columns.find(field.name()) else {
             let names: Vec<_> = columns.iter().map(|c| format!("{within}{}", c.name())).collect();
             return refuse(format!(
-                "the data has a column {name:?}, and {table} has none: it has {}",
+                "the data has a column {name:?} that {table} does not have: its columns are {}",
                 names.join(", ")
             ));
         };

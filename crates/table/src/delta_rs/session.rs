@@ -21,7 +21,7 @@ pub fn query_session<'a>(settings: impl IntoIterator<Item = (&'a String, &'a Str
         let state = session.state_ref();
         let mut state = state.write();
         for (key, value) in settings {
-            state.config_mut().options_mut().set(key, value).explain(|| format!("the setting {key} is wrong"))?;
+            state.config_mut().options_mut().set(key, value).explain(|| format!("invalid setting {key}"))?;
         }
     }
     Ok(session)

@@ -36,7 +36,7 @@ const SCHEME: &str = "deltasql";
 /// paths it forgot to decode. A host of its own spares every table that, whatever its folder is called.
 pub(super) fn url_of(location: &Location) -> Result<Url> {
     let host: String = location.url().as_str().bytes().map(|b| format!("{b:02x}")).collect();
-    Url::parse(&format!("{SCHEME}://{host}/")).explain(|| format!("{location} is no place for a table"))
+    Url::parse(&format!("{SCHEME}://{host}/")).explain(|| format!("{location} is not a valid location for a table"))
 }
 
 /// The place such a URL spells.
@@ -46,7 +46,7 @@ fn location_of(url: &Url) -> Result<Location> {
     let bytes = digits.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect::<Option<Vec<_>>>();
     match bytes.map(String::from_utf8) {
         Some(Ok(place)) => Location::stored(&place),
-        _ => Err(TxnLogError::invalid(format!("{url} names no table by its place"))),
+        _ => Err(TxnLogError::invalid(format!("{url} is not the location of a table"))),
     }
 }
 

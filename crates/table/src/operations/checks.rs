@@ -18,7 +18,7 @@ pub(super) fn named_columns(
     set: Vec<(String, String)>,
 ) -> Result<Vec<(String, String)>> {
     if set.is_empty() {
-        return Err(TxnLogError::invalid(format!("an update of {table} sets no column: say which, and to what")));
+        return Err(TxnLogError::invalid(format!("an update of {table} sets no column: name a column and its value")));
     }
     let schema = empty.schema()?;
     let mut named: Vec<(String, String)> = Vec::with_capacity(set.len());
@@ -26,16 +26,15 @@ pub(super) fn named_columns(
         let Some(name) = column_named(&key, &schema) else {
             if let Some(column) = key.split('.').next().and_then(|first| column_named(first, &schema)) {
                 return Err(TxnLogError::invalid(format!(
-                    "an update of {table} sets {key:?}, which is within the column {column:?}: only whole columns are set"
+                    "an update of {table} sets {key:?}, which is within the column {column:?}: only whole columns can \
+                     be set"
                 )));
             }
             return Err(no_column(table, &unquoted(&key), &schema));
         };
         let column = quoted(name);
         if named.iter().any(|(other, _)| *other == column) {
-            return Err(TxnLogError::invalid(format!(
-                "an update of {table} sets {name:?} twice: leave one of them out"
-            )));
+            return Err(TxnLogError::invalid(format!("an update of {table} sets {name:?} twice: remove one of them")));
         }
         named.push((column, value));
     }
@@ -50,7 +49,7 @@ pub(super) fn check_new(empty: &VirtualTable, table: &str, alter: &Alter) -> Res
         None => Ok(()),
         Some(name) => Err(TxnLogError::new(
             ErrorKind::AlreadyExists,
-            format!("{table} has a column {name:?} already: take another"),
+            format!("{table} has a column {name:?} already: choose another name"),
         )),
     }
 }

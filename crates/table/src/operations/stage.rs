@@ -116,7 +116,7 @@ impl WriteRows {
             SaveMode::Append if self.rows.schema().is_none() => return Ok(None),
             SaveMode::Append if self.replace_where.is_some() => {
                 return Err(TxnLogError::invalid(
-                    "an append replaces nothing: overwrite, or leave the condition of what is replaced out",
+                    "an append replaces no rows: overwrite, or omit the condition of the replaced rows",
                 ));
             }
             SaveMode::Append | SaveMode::Overwrite => {}
@@ -135,7 +135,7 @@ impl WriteRows {
             let given = self.rows.schema().map(|rows| rows.fields().iter().map(|f| f.name().as_str()).collect());
             if self.mode == SaveMode::Append || given.is_some_and(|given: Vec<_>| given != columns.names()) {
                 return Err(TxnLogError::invalid(format!(
-                    "the columns of {table} can be replaced only where all its rows are: overwrite the whole table"
+                    "the schema of {table} can be replaced only together with all its rows: overwrite the whole table"
                 )));
             }
             evolution = None;

@@ -38,7 +38,7 @@ impl SqlSession {
     /// Inserts rows, or replaces all rows. Returns the number of rows inserted.
     pub(super) async fn insert(&self, tx: &Transaction, insert: Insert, whole: Statement) -> Result<u64> {
         let TableObject::TableName(name) = &insert.table else {
-            return refuse("INSERT into what is no table", "expected INSERT INTO NAME");
+            return refuse("INSERT into something other than a table", "expected INSERT INTO NAME");
         };
         let extra = [
             (insert.or.is_some() || insert.replace_into || insert.ignore, "INSERT OR REPLACE"),
@@ -60,7 +60,7 @@ impl SqlSession {
         );
         self.hold(&ReferencedTables::of(&whole)?).await?;
         let columns = self.held_schema(&name)?;
-        let failed = || format!("the rows for {name} cannot be made");
+        let failed = || format!("the rows for {name} cannot be computed");
         // DataFusion's own plan of an INSERT casts VALUES anywhere in its query to the table's columns
         // (https://github.com/apache/datafusion/issues/13124): the query is planned by itself.
         let mut query = Statement::Statement(Box::new(Ast::Query(query)));
@@ -125,7 +125,7 @@ impl SqlSession {
                 return refuse("UPDATE of several columns at once", "set each on its own");
             };
             let column = column.0.last().and_then(|part| part.as_ident()).map(|name| quoted(&name.value));
-            let column = column.ok_or_else(|| TxnLogError::invalid("UPDATE sets what is no column"))?;
+            let column = column.ok_or_else(|| TxnLogError::invalid("UPDATE of something other than a column"))?;
             set.push((column, target.text(assignment.value, "SET of UPDATE")?));
         }
         let filter = update.selection.map(|condition| target.text(condition, "WHERE of UPDATE")).transpose()?;
@@ -159,7 +159,7 @@ impl SqlSession {
             tx.create(new, &schema, &partition_by, &properties).await?;
             return Ok(Some(0));
         };
-        let rows = self.rows_of(*query, || format!("the rows for {name} cannot be made")).await?;
+        let rows = self.rows_of(*query, || format!("the rows for {name} cannot be computed")).await?;
         let (rows, count) = counted(rows);
         tx.create_with_data(new, Rows::from(rows), &partition_by, &properties).await?;
         Ok(Some(count.load(Ordering::Relaxed)))
@@ -178,8 +178,8 @@ impl SqlSession {
     fn new_location(&self, name: &TableName, given: Option<&str>) -> Result<Location> {
         resolve_location(name, given, self.options.warehouse.as_deref())?.ok_or_else(|| {
             TxnLogError::invalid(format!(
-                "the new table {name} needs a place: add LOCATION '…' to CREATE TABLE, or --set warehouse=LOCATION for \
-                 all new tables"
+                "the new table {name} needs a location: add LOCATION '…' to CREATE TABLE, or --set warehouse=LOCATION \
+                 for all new tables"
             ))
         })
     }
@@ -205,7 +205,7 @@ impl SqlSession {
                 Err(e) => match self.sql_type(&column.data_type.to_string()).await {
                     Some(of_type) => of_type,
                     None => {
-                        let what = format!("the column {} of {table} cannot be made", column.name);
+                        let what = format!("the column {} of {table} cannot be created", column.name);
                         return Err(TxnLogError::invalid(what).with_source(e));
                     }
                 },
@@ -337,7 +337,7 @@ fn values_by_column(
             return Err(TxnLogError::invalid(what));
         };
         if places.contains(&place) {
-            return Err(TxnLogError::invalid(format!("an INSERT into {table} names {name} twice: leave one out")));
+            return Err(TxnLogError::invalid(format!("an INSERT into {table} names {name} twice: remove one")));
         }
         places.push(place);
     }
@@ -346,9 +346,9 @@ fn values_by_column(
     }
     if query.fields().len() != places.len() {
         return Err(TxnLogError::invalid(format!(
-            "an INSERT into {table} gives {} where {} columns are filled: give each one value",
-            query.fields().len(),
-            places.len()
+            "wrong number of values in an INSERT into {table}: expected {}, got {}",
+            places.len(),
+            query.fields().len()
         )));
     }
     let filled = columns.fields().iter().enumerate();

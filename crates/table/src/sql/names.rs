@@ -64,7 +64,7 @@ pub(super) fn past(factor: &TableFactor) -> Result<Option<(TableName, At)>> {
             };
             let wrong = || {
                 TxnLogError::invalid(format!(
-                    "{name} {version} is no state of a table: expected VERSION AS OF 3 or TIMESTAMP AS OF '2024-01-01'"
+                    "invalid time travel {name} {version}: expected VERSION AS OF 3 or TIMESTAMP AS OF '2024-01-01'"
                 ))
             };
             Ok(Some((table_name(name)?, at.ok_or_else(wrong)??)))

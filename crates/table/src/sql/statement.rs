@@ -137,7 +137,7 @@ fn asked(statement: Statement) -> Result<ParsedStatement> {
             };
         }
         Statement::CreateExternalTable(_) => {
-            return refuse("CREATE EXTERNAL TABLE", "`dl import LOCATION --as NAME` brings a table in");
+            return refuse("CREATE EXTERNAL TABLE", "`dl import LOCATION --as NAME` imports a table");
         }
         Statement::CopyTo(_) => return refuse("COPY", "`dl sql --format parquet` or `--format csv` exports rows"),
         Statement::Reset(_) => return refuse("RESET", "settings are given with --set"),
@@ -208,7 +208,7 @@ fn rename(alter: AlterTable) -> Result<ParsedStatement> {
         Ok([AlterTableOperation::RenameTable { table_name: RenameTableNameKind::To(to) }]) if plain => {
             Ok(ParsedStatement::Rename { from: alter.name, to, if_exists: alter.if_exists })
         }
-        _ => refuse("this ALTER TABLE", "there is ALTER TABLE NAME RENAME TO NEW, and `dl alter NAME` for all else"),
+        _ => refuse("this ALTER TABLE", "use ALTER TABLE NAME RENAME TO NEW, or `dl alter NAME` for other changes"),
     }
 }
 
@@ -223,7 +223,7 @@ fn refused(ast: &Ast) -> Result<ParsedStatement> {
         Ast::Copy { .. } => refuse("COPY", "`dl write NAME --input FILE` loads rows, `dl sql --format` exports them"),
         Ast::CreateView(_) => refuse("CREATE VIEW", "write the query in WITH"),
         Ast::CreateDatabase { .. } => refuse("CREATE DATABASE", "CREATE SCHEMA NAME makes a namespace"),
-        Ast::Savepoint { .. } | Ast::ReleaseSavepoint { .. } => refuse("SAVEPOINT", "a transaction has none"),
+        Ast::Savepoint { .. } | Ast::ReleaseSavepoint { .. } => refuse("SAVEPOINT", "transactions have no savepoints"),
         Ast::Set(_) => refuse("SET", "settings are given with --set"),
         other => {
             let text = other.to_string();
@@ -231,8 +231,8 @@ fn refused(ast: &Ast) -> Result<ParsedStatement> {
             let name = if words.is_empty() { "this statement".into() } else { words[..words.len().min(2)].join(" ") };
             refuse(
                 &name,
-                "there are SELECT, EXPLAIN, SHOW TABLES, SHOW SCHEMAS, DESCRIBE, INSERT, UPDATE, DELETE, CREATE TABLE, DROP TABLE, \
-                 ALTER TABLE … RENAME TO, CREATE SCHEMA, DROP SCHEMA, BEGIN, COMMIT and ROLLBACK",
+                "supported are SELECT, EXPLAIN, SHOW TABLES, SHOW SCHEMAS, DESCRIBE, INSERT, UPDATE, DELETE, CREATE \
+                 TABLE, DROP TABLE, ALTER TABLE … RENAME TO, CREATE SCHEMA, DROP SCHEMA, BEGIN, COMMIT and ROLLBACK",
             )
         }
     }

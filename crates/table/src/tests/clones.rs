@@ -276,7 +276,7 @@ async fn a_source_that_was_moved_is_found_by_its_new_place() {
         clone.restore(At::Version(1), &options).await.unwrap_err(),
     ] {
         assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
-        assert!(e.to_string().contains("a vacuum of default.source is going on since version 2"), "{e}");
+        assert!(e.to_string().contains("a vacuum of default.source has been running since version 2"), "{e}");
     }
     clone.restore(At::Version(1), &room.later(16 * 60)).await.unwrap();
     check(&clone, &Scan::default(), &["|1|a|"]).await;
@@ -285,7 +285,7 @@ async fn a_source_that_was_moved_is_found_by_its_new_place() {
 /// What the log of `source` says of a vacuum that has begun and not ended.
 async fn begin_vacuum(room: &Room) {
     let mut parameters = deltalakedb_log::Object::default();
-    parameters.set("vacuumId", "going on");
+    parameters.set("vacuumId", "has been running");
     let info = WriteOptions::default().info("VACUUM START", parameters);
     let actions = vec![Action::CommitInfo(deltalakedb_log::action::CommitInfo(info))];
     let request = CommitRequest::new(room.id("source").await, Uuid::from_u128(9), Base::Exactly(1), actions);
@@ -312,7 +312,7 @@ async fn an_older_version_of_a_clone_is_neither_held_nor_restored_beside_a_vacuu
     let (_, clone) = beside_a_vacuum(&room).await;
     let going_on = |e: TxnLogError| {
         assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
-        assert!(e.to_string().contains("a vacuum of default.source is going on since version 2"), "{e}");
+        assert!(e.to_string().contains("a vacuum of default.source has been running since version 2"), "{e}");
     };
     going_on(clone.hold(At::Version(1), HOUR, "ann").await.unwrap_err());
     going_on(clone.restore(At::Version(1), &WriteOptions::default()).await.unwrap_err());

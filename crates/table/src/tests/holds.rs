@@ -80,7 +80,7 @@ async fn an_older_version_is_not_held_while_a_vacuum_is_going_on() {
     room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
     let e = table.hold(At::Version(1), HOUR, "ann").await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
-    assert!(e.to_string().contains("a vacuum of default.t is going on since version 3"), "{e}");
+    assert!(e.to_string().contains("a vacuum of default.t has been running since version 3"), "{e}");
     assert_eq!(table.holds().await.unwrap(), []);
     // The newest version is spared by any vacuum.
     assert_eq!(table.hold(At::Latest, HOUR, "ann").await.unwrap().version(), 3);
@@ -93,6 +93,6 @@ async fn only_a_catalog_holds_versions() {
     check_plain(&table).await;
     let plain = DeltaTable::open_plain(table.location().clone(), deltalakedb_log::stores::environment()).await.unwrap();
     let e = plain.hold(At::Latest, HOUR, "ann").await.unwrap_err();
-    assert!(e.to_string().contains("is in no catalog, and only a catalog can hold a version"), "{e}");
+    assert!(e.to_string().contains("is not in a catalog, and only a catalog can hold a version"), "{e}");
     assert_eq!(plain.holds().await.unwrap(), []);
 }

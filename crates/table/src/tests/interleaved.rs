@@ -173,7 +173,7 @@ async fn nothing_is_restored_between_the_start_of_a_vacuum_and_its_removals() {
         assert_eq!(table.head().await.unwrap().version, 3, "it has said that it begins");
         check(&table, &Scan { at: BEFORE, ..Scan::default() }, ROWS_BEFORE).await;
         let e = table.restore(BEFORE, &options).await.unwrap_err();
-        assert!(e.to_string().contains("is going on since version 3"), "{e}");
+        assert!(e.to_string().contains("has been running since version 3"), "{e}");
         let e = commit(room.catalog.as_ref(), vec![prepared], &options).await.unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
     };

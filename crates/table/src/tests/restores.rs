@@ -55,7 +55,7 @@ async fn a_version_whose_vectors_are_gone_is_not_restored() {
     std::fs::remove_file(&place).unwrap();
     let e = table.restore(At::Version(3), &options).await.unwrap_err();
     assert!(e.to_string().starts_with("the version cannot be restored: the file file://"), "{e}");
-    assert!(e.to_string().contains("vector.bin of version 3 is gone"), "{e}");
+    assert!(e.to_string().contains("vector.bin of version 3 no longer exists"), "{e}");
     assert_eq!(table.head().await.unwrap().version, 4);
     std::fs::write(&place, "not looked into").unwrap();
     table.restore(At::Version(3), &options).await.unwrap();
@@ -120,12 +120,12 @@ async fn nothing_is_restored_while_a_vacuum_may_still_remove_it() {
     };
     let start = begin(0, "one").await;
     let e = table.restore(At::Version(1), &room.later(60)).await.unwrap_err();
-    assert!(e.to_string().contains(&format!("is going on since version {}", start.version)), "{e}");
+    assert!(e.to_string().contains(&format!("has been running since version {}", start.version)), "{e}");
     assert_eq!(e.kind(), ErrorKind::Conflict);
     // Another vacuum that ended says nothing of the first.
     table.vacuum(&now_and_then(3_600, false), &room.later(60)).await.unwrap();
     let e = table.restore(At::Version(1), &room.later(120)).await.unwrap_err();
-    assert!(e.to_string().contains("is going on since"), "{e}");
+    assert!(e.to_string().contains("has been running since"), "{e}");
     table.restore(At::Version(1), &room.later(16 * 60)).await.unwrap();
     check(&table, &Scan::default(), &["|1|ab|", "|2|ab|"]).await;
     table.restore(At::Version(2), &room.later(16 * 60)).await.unwrap();
@@ -148,7 +148,7 @@ async fn a_vacuum_says_that_it_has_ended_however_it_ends() {
         eprintln!("whoever runs this may remove files from folders that forbid it: nothing fails here");
         return;
     };
-    assert!(e.to_string().contains("is vacuumed in part"), "{e}");
+    assert!(e.to_string().contains("is only partly vacuumed"), "{e}");
     let range = HistoryRange { limit: Some(1), ..Default::default() };
     let last = table.reader().await.unwrap().history(range).await.unwrap().remove(0);
     assert_eq!(last.operation.as_deref(), Some("VACUUM END"));

@@ -154,5 +154,5 @@ async fn versions_stay_what_they_were_through_all_maintenance() {
         }
     }
     assert!(begins_later > 0, "no log was cleaned up");
-    assert!(ended > 0, "no history ended");
+    assert!(ended > 0, "no history expired");
 }

@@ -323,7 +323,7 @@ async fn a_column_is_set_by_its_name_whatever_is_in_it() {
         check(&table, &Scan::default(), &[want]).await;
     }
     let e = table.update(&[("y.z", "1")], None, &options).await.unwrap_err().to_string();
-    assert!(e.contains("sets \"y.z\", which is within the column \"y\": only whole columns are set"), "{e}");
+    assert!(e.contains("sets \"y.z\", which is within the column \"y\": only whole columns can be set"), "{e}");
     let e = table.update(&[("y", "1"), ("\"y\"", "2")], None, &options).await.unwrap_err().to_string();
     assert!(e.contains("sets \"y\" twice"), "{e}");
 }

@@ -62,17 +62,17 @@ impl Member {
         let in_changes = actions.iter().any(|a| matches!(a, Action::Cdc(_)));
         let refused = |what: &str| {
             Err(TxnLogError::invalid(format!(
-                "{name} records its changes (delta.enableChangeDataFeed), and {what}: do one of them in a transaction of \
-                 its own"
+                "{name} records its changes (delta.enableChangeDataFeed), and {what}: run one of them in a transaction \
+                 of its own"
             )))
         };
         // Readers of changes look at files of changes where a commit has some, and nowhere else.
         if self.in_changes.is_some_and(|before| before != in_changes) {
-            return refused("a commit cannot say both what was inserted and what was updated");
+            return refused("a commit cannot record both what was inserted and what was updated");
         }
         let changes_again = |a: &Action| matches!(a, Action::Remove(r) if self.rewritten.contains(&r.key()));
         if in_changes && actions.iter().any(changes_again) {
-            return refused("a commit cannot say of one row that it changed twice, as rows of one file may have");
+            return refused("a commit cannot record two changes of one row, which rows of one file may have");
         }
         self.in_changes = Some(in_changes);
         if in_changes {

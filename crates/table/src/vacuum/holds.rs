@@ -19,7 +19,7 @@ impl DeltaTable {
     pub async fn hold(&self, at: At, duration: Duration, holder: &str) -> Result<HeldVersion> {
         let Source::Catalog { catalog, id, name, .. } = &self.source else {
             return Err(TxnLogError::invalid(format!(
-                "{self} is in no catalog, and only a catalog can hold a version: bring it in with `dl import`"
+                "{self} is not in a catalog, and only a catalog can hold a version: import it with `dl import`"
             )));
         };
         let reader = catalog.reader(*id);

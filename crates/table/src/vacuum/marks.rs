@@ -43,8 +43,8 @@ pub(crate) async fn check_none_is_going_on(reader: &dyn TxnLogReader, now_ms: i6
                 return Err(TxnLogError::new(
                     ErrorKind::Conflict,
                     format!(
-                        "a vacuum of {table} is going on since version {}, and may remove files of older versions: \
-                         wait until it has ended, or, if it was killed, until {}",
+                        "a vacuum of {table} has been running since version {} and may delete files of older versions: \
+                         wait until it has ended or, if it was killed, until {}",
                         commit.version,
                         time::format_ms(commit.timestamp.saturating_add(COUNTS_FOR))
                     ),
@@ -134,7 +134,8 @@ impl<'a> Marks<'a> {
         self.options.sign(&mut request);
         let committed = commit_requests(self.catalog, vec![request], Vec::new(), self.options).await?;
         let first = committed.into_iter().next().map(|committed| committed.version);
-        first
-            .ok_or_else(|| TxnLogError::new(ErrorKind::Internal, "the catalog committed a vacuum and named no version"))
+        first.ok_or_else(|| {
+            TxnLogError::new(ErrorKind::Internal, "the catalog committed a vacuum and returned no version")
+        })
     }
 }
