@@ -1,7 +1,7 @@
 //! The actions of a Delta log (PROTOCOL.md, "Actions"): typed fields for what is used, and every other field kept.
 //!
-//! A parsed [`Commit`] gives back the bytes it was made of. An action made here is rendered in one canonical member
-//! order, so the same action always gives the same bytes.
+//! A parsed [`Commit`] gives back the bytes it was parsed from. An action created here is rendered in one canonical
+//! member order, so equal actions give equal bytes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use crate::object::{Fields, Object};
 /// A version of a table: 0 for its first commit, then one more for each.
 pub type Version = u64;
 
-/// The bytes of the largest commit, which is held in memory as a whole. More is neither read nor taken.
+/// The size of the largest commit, in bytes. A commit is held in memory as a whole; a larger one is rejected on read
+/// and on write.
 pub const MAX_COMMIT_BYTES: u64 = 1 << 30;
 
 /// Values of partition columns by *physical* column name, as text; `None` is null.
@@ -42,7 +43,7 @@ pub enum Action {
     Txn(Txn),
     /// Configuration of one named domain.
     DomainMetadata(DomainMetadata),
-    /// A V2 checkpoint says which version it is of.
+    /// The version that a V2 checkpoint describes.
     CheckpointMetadata(Object),
     /// A file of actions that belongs to a V2 checkpoint.
     Sidecar(Sidecar),
@@ -50,7 +51,7 @@ pub enum Action {
     Unknown(String, Box<RawText>),
 }
 
-/// JSON text of a value that is kept as it stands.
+/// JSON text of a value, kept unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawText(pub String);
 
@@ -115,7 +116,7 @@ pub struct Metadata {
     pub partition_columns: Vec<String>,
     /// Table properties.
     pub configuration: StringMap,
-    /// When the table was made, in milliseconds since 1970.
+    /// When the table was created, in milliseconds since 1970.
     pub created_time: Option<i64>,
     /// Fields unknown to this library.
     pub extra: Object,
@@ -159,8 +160,8 @@ impl DeletionVector {
         }
     }
 
-    /// Where below the table its file is: what a relative vector has before the 20 characters of its file's name. `None`
-    /// for one right below the table, and for any that is not relative.
+    /// The folder below the table in which the vector's file is: the prefix of a relative path before the 20 characters
+    /// of the file name. `None` when the file is in the table's folder itself, and for a vector that is not relative.
     pub fn folder(&self) -> Option<&str> {
         let is_relative = self.storage_type == "u";
         let end = self.path_or_inline_dv.len().saturating_sub(20);
@@ -177,7 +178,7 @@ pub struct Add {
     pub partition_values: StringMap,
     /// Size in bytes.
     pub size: i64,
-    /// When the file was made, in milliseconds since 1970.
+    /// When the file was created, in milliseconds since 1970.
     pub modification_time: i64,
     /// Whether the rows are new; false when they were only rearranged.
     pub data_change: bool,
@@ -189,9 +190,9 @@ pub struct Add {
     pub deletion_vector: Option<DeletionVector>,
     /// Row tracking: id of the first row.
     pub base_row_id: Option<i64>,
-    /// Row tracking: the version in which the rows came.
+    /// Row tracking: the version that added the rows.
     pub default_row_commit_version: Option<i64>,
-    /// Which clustering implementation arranged the rows.
+    /// The clustering implementation that arranged the rows.
     pub clustering_provider: Option<String>,
     /// Fields unknown to this library.
     pub extra: Object,
@@ -204,9 +205,9 @@ pub struct Remove {
     pub path: String,
     /// When it was removed, in milliseconds since 1970.
     pub deletion_timestamp: Option<i64>,
-    /// Whether rows disappear; false when they were only rearranged.
+    /// Whether rows are removed from the table; false when they were only rearranged.
     pub data_change: bool,
-    /// Whether partition values, size and tags are given.
+    /// Whether partition values, size and tags are present.
     pub extended_file_metadata: Option<bool>,
     /// Partition values by physical column name.
     pub partition_values: Option<StringMap>,
@@ -220,7 +221,7 @@ pub struct Remove {
     pub deletion_vector: Option<DeletionVector>,
     /// Row tracking: id of the first row.
     pub base_row_id: Option<i64>,
-    /// Row tracking: the version in which the rows came.
+    /// Row tracking: the version that added the rows.
     pub default_row_commit_version: Option<i64>,
     /// Fields unknown to this library.
     pub extra: Object,
@@ -263,10 +264,10 @@ pub struct Cdc {
     pub extra: Object,
 }
 
-/// The txn action: how far an application has come.
+/// The txn action: the progress of an application.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Txn {
-    /// The application.
+    /// The application's id.
     pub app_id: String,
     /// Its own version; the protocol does not require it to grow.
     pub version: i64,
@@ -304,7 +305,7 @@ impl Action {
         Self::Add(Arc::new(add))
     }
 
-    /// The file that it adds, if it does.
+    /// The added file, for an add action.
     pub fn as_add(&self) -> Option<&Add> {
         match self {
             Self::Add(add) => Some(add),
@@ -312,7 +313,7 @@ impl Action {
         }
     }
 
-    /// Parses the actions of one line: as a rule one, and none for an empty object.
+    /// Parses the actions of one line: usually one; none for an empty object.
     pub fn parse_line(line: &str) -> Result<Vec<Action>, String> {
         let members = Fields::parse(line).map_err(|e| format!("broken JSON: {e}"))?.into_members();
         members
@@ -362,7 +363,7 @@ impl Action {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Appends this line and a line feed.
+    /// Appends this line and a newline.
     pub(crate) fn write_line(&self, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(self.to_json().as_bytes());
         bytes.push(b'\n');
@@ -389,8 +390,8 @@ impl Serialize for Action {
     }
 }
 
-/// One place says, per action, which fields there are: how each is read, and in which order it is written.
-/// `need` must be there, `opt` may be absent, `or` has a default.
+/// One macro lists the fields of each action, how each is read and in which order it is written. `need` is required,
+/// `opt` is optional, `or` has a default.
 macro_rules! fields {
     ($type:ident { $($kind:ident $field:ident : $key:literal $(= $default:expr)?),* $(,)? }) => {
         impl $type {
@@ -508,7 +509,7 @@ fields!(DomainMetadata {
 });
 fields!(Sidecar { need path: "path" });
 
-/// The content of one commit: newline-delimited JSON. Parsed, it gives back the very bytes it was parsed from.
+/// The content of one commit: newline-delimited JSON. A parsed commit keeps the exact bytes it was parsed from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Commit {
     bytes: Bytes,
@@ -522,18 +523,18 @@ impl Commit {
         Ok(Self { bytes, actions })
     }
 
-    /// The actions but for most of those about files, which are not even read: an error in them is not found.
+    /// The actions except most file actions, which are not parsed: an error in one of them is not detected.
     pub fn parse_without_files(bytes: &[u8], origin: &str) -> Result<Vec<Action>> {
         parse_lines(bytes, origin, |line| {
             let about_a_file =
                 ["{\"add\":{", "{\"remove\":{", "{\"cdc\":{"].iter().any(|begin| line.starts_with(begin));
             let others = ["\"protocol\":", "\"metaData\":", "\"txn\":", "\"domainMetadata\":"];
-            // A line that breaks off is torn: reading it says so.
+            // A truncated line is parsed, so that the error is reported.
             !about_a_file || !line.ends_with("}}") || others.iter().any(|other| line.contains(other))
         })
     }
 
-    /// The bytes of actions: one line each, every line ended.
+    /// Renders actions to bytes, one line each, with a newline after every line.
     pub fn render<'a>(actions: impl IntoIterator<Item = &'a Action>) -> Bytes {
         let mut bytes = Vec::new();
         actions.into_iter().for_each(|action| action.write_line(&mut bytes));
@@ -591,7 +592,7 @@ mod tests {
         assert_eq!(names, ["txn", "add", "txn", "commitInfo"]);
     }
 
-    /// Typed rendering must lose no member and change no value.
+    /// Typed rendering must drop no member and change no value.
     fn check_typed(line: &str) {
         let actions = Action::parse_line(line).unwrap();
         assert_eq!(actions.len(), 1, "{line}");

@@ -1,4 +1,4 @@
-//! What can go wrong with a log, sorted by what the caller can do about it.
+//! The errors of a log, classified by what the caller can do about them.
 
 use std::fmt;
 
@@ -6,37 +6,37 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// Someone else changed the same thing first: read again and retry.
+    /// A concurrent change conflicts: read again and retry.
     Conflict,
     /// The table, version or file does not exist.
     NotFound,
     /// A table of that name or at that location exists.
     AlreadyExists,
-    /// The request cannot be right: change it.
+    /// The request is invalid: change it.
     Invalid,
     /// The database or the object store does not answer: try again later.
     Unavailable,
-    /// Stored bytes do not say what a Delta log may say: repair them.
+    /// Stored bytes are not a valid Delta log: repair them.
     Corrupt,
-    /// A broken promise of this library: report it.
+    /// A bug in this library: report it.
     Internal,
 }
 
-/// What an error is about, for programs that tell errors apart by more than what can be done about them.
+/// The subject of an error, for programs that need more than its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Subject {
-    /// The table: there is none.
+    /// The table does not exist.
     Table,
-    /// A version, or a time, that the table does not have.
+    /// A version or a time that the table does not have.
     Version,
     /// Columns that differ between rows and table.
     Schema,
     /// Rows or features that the table's protocol, constraints or invariants do not allow.
     Protocol,
-    /// A commit that the table rejects from any writer: it is append-only, or has unknown features.
+    /// A commit that the table rejects from every writer: the table is append-only, or has unknown features.
     Commit,
-    /// A data file that is gone.
+    /// A data file that does not exist.
     DataFile,
 }
 
@@ -53,22 +53,22 @@ pub struct TxnLogError {
 pub type Result<T, E = TxnLogError> = std::result::Result<T, E>;
 
 impl TxnLogError {
-    /// An error of `kind` whose `message` says what was wrong, where, and what to do.
+    /// An error of `kind`; `message` says what is wrong, where, and what to do.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, subject: None, message: message.into(), source: None }
     }
 
-    /// The request cannot be right.
+    /// The request is invalid.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, message)
     }
 
-    /// The stored log does not say what a Delta log may say.
+    /// The stored bytes are not a valid Delta log.
     pub fn corrupt(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, message)
     }
 
-    /// What was asked for does not exist.
+    /// The requested object does not exist.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotFound, message)
     }
@@ -79,7 +79,7 @@ impl TxnLogError {
         self
     }
 
-    /// Says what it is about.
+    /// Sets the subject.
     pub fn about(mut self, subject: Subject) -> Self {
         self.subject = Some(subject);
         self
@@ -90,14 +90,14 @@ impl TxnLogError {
         self.kind
     }
 
-    /// What it is about, where it says so.
+    /// The subject, if it is set.
     pub fn subject(&self) -> Option<Subject> {
         self.subject
     }
 }
 
 impl fmt::Display for TxnLogError {
-    /// The sentence, and below it the causes that say something new: one line in all.
+    /// The message, followed by the causes that add information, on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         match &self.source {

@@ -1,4 +1,4 @@
-//! Times as text: RFC 3339 in UTC, as people type and read them.
+//! Times as text: RFC 3339 in UTC.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub fn parse_ms(text: &str) -> Result<i64> {
     })
 }
 
-/// A duration as table properties have it, such as `interval 1 week 2 days`; `None` where it is no such thing.
+/// A duration as in table properties, such as `interval 1 week 2 days`; `None` for any other text.
 pub fn parse_interval(text: &str) -> Option<Duration> {
     let text = text.trim().to_ascii_lowercase();
     let mut words = text.strip_prefix("interval ").unwrap_or(&text).split_whitespace();

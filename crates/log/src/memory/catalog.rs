@@ -1,4 +1,4 @@
-//! The tables of a catalog in memory: found, and committed to.
+//! Finding tables of an in-memory catalog and committing to them.
 
 use super::reader::MemoryTxnLog;
 use super::references::check_sources;
@@ -36,7 +36,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn point(&self) -> Result<Point> {
-        // Under the lock: no commit is stored by half.
+        // Taken so that no commit is in progress.
         let _tables = self.lock();
         Ok(Point(self.stored.load(Ordering::Relaxed).to_string()))
     }

@@ -10,7 +10,7 @@ impl MemoryCatalog {
         self.namespaces.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// The caller has the tables locked.
+    /// The caller holds the lock of the tables.
     pub(super) fn has_table_in(&self, name: &TableName) {
         self.namespaces().insert(name.namespace.clone());
     }
