@@ -1,4 +1,4 @@
-//! A catalog from one database to another, with all history.
+//! Copies a catalog from one database to another, with all history.
 //!
 //! The source is read at one point. A table is copied version by version, so at every moment the copy is an earlier
 //! version of the table. An interrupted copy resumes where it stopped, and copying again adds the versions committed
@@ -17,23 +17,23 @@ use crate::table_rows::{FILES, OF_TABLE, of_versions};
 use crate::version_rows::{end_files, file_key};
 use crate::{administration, expiry, mirror, missing, namespaces, schema, spool};
 
-/// A batch is full at so many file actions, or so many versions.
+/// A batch ends at this many file actions, or at the corresponding limit of versions.
 const BATCH_FILES: i64 = 20_000;
 const BATCH_VERSIONS: usize = 2_000;
-/// Rows that go over at once, in bytes, and files that are ended at once.
+/// The size of the rows that are sent at once, in bytes, and the number of files that are ended at once.
 pub(crate) const CHUNK_BYTES: usize = 4 << 20;
 const CHUNK_ENDS: usize = 16 * KEYS;
-/// Rows of the audit that go over at once.
+/// The number of audit entries that are sent at once.
 const BATCH_AUDIT: usize = 500;
 
-/// What was copied.
+/// The result of a copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Copied {
     /// Tables in the copy.
     pub tables: u64,
-    /// Versions that came with this call.
+    /// Versions copied by this call.
     pub versions: u64,
-    /// Rows of versions that were compared; the few others are, too.
+    /// Rows of versions that were compared, not counting the few other rows, which are compared as well.
     pub compared: u64,
 }
 
@@ -61,7 +61,7 @@ const TABLE_COLUMNS: [&str; 17] = [
 /// number of versions copied and the number of all versions.
 pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Copied> {
     // A newer schema may have tables and columns that this program does not know. Copying would silently omit them, so
-    // it is refused.
+    // it is rejected.
     for catalog in [from, to] {
         schema::check_known(catalog.db.as_ref(), &catalog.last_identity())?;
     }
@@ -69,7 +69,7 @@ pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn
     let mut source = from.db.read().await?;
     let source = source.as_mut();
     missing::remove_missing((from, source), to).await?;
-    // A table may have gone to a name or a place of any other.
+    // A table may have been renamed or moved to the former name or place of any other.
     let (mut page, mut total, mut copied) = (Pages::default(), 0, Copied::default());
     while let Some(tables) = page.next(source).await? {
         total += tables.iter().map(|t| t.newest + 1 - t.oldest).sum::<i64>();
@@ -110,7 +110,7 @@ pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn
     Ok(copied)
 }
 
-/// The tables of the source, some at a time: those that are whole and stay.
+/// The tables of the source, in pages: those that are fully loaded and not being removed.
 #[derive(Default)]
 struct Pages {
     after: Option<TableId>,
@@ -136,7 +136,7 @@ impl Pages {
     }
 }
 
-/// What the catalog keeps of tables that do not say it themselves.
+/// The retention of tables that have none of their own.
 async fn copy_retention(source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<()> {
     let rows = source.query(&format!("SELECT {} FROM dl_catalog", administration::RETENTION), vec![]).await?;
     let Some(row) = rows.into_iter().next() else { return Ok(()) };
@@ -146,8 +146,8 @@ async fn copy_retention(source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -
     session.commit().await.map_err(CommitFailure::into_error)
 }
 
-/// Takes from tables of the target the names and places that they no longer have in the source, where another table may
-/// have them now: they were renamed or dropped since they were copied.
+/// Releases the names and places of tables in the target that were renamed or dropped in the source since they were
+/// copied, because other tables of the source may have them now.
 async fn free_keys(tables: &[Table], to: &SqlCatalog) -> Result<()> {
     if tables.is_empty() {
         return Ok(());
@@ -173,7 +173,7 @@ async fn free_keys(tables: &[Table], to: &SqlCatalog) -> Result<()> {
     session.commit().await.map_err(CommitFailure::into_error)
 }
 
-/// Makes an empty catalog a copy of the source: the same catalog, in a new epoch. Another catalog is refused.
+/// Makes an empty catalog a copy of the source: the same catalog id, with a new epoch. Any other catalog is rejected.
 async fn adopt(from: &SqlCatalog, to: &SqlCatalog) -> Result<()> {
     let (source, target) = (from.db.describe(), to.db.describe());
     if source == target {
@@ -194,17 +194,17 @@ async fn adopt(from: &SqlCatalog, to: &SqlCatalog) -> Result<()> {
     }
     session.write(vec![WriteStatement::run("UPDATE dl_catalog SET catalog_id = ?", vec![own.into()])]).await?;
     session.commit().await.map_err(CommitFailure::into_error)?;
-    // Other handles find it out when they next write.
+    // Other handles detect the change at their next write.
     to.last_identity().catalog_id = own;
     Ok(())
 }
 
-/// The rows of a table that belong to the versions after one, up to another.
+/// The rows of a table for the versions in a range.
 pub(crate) fn rows_of(table: &str, columns: &[&str]) -> String {
     format!("SELECT {} FROM {table} WHERE table_id = ? AND version > ? AND version <= ?", columns.join(", "))
 }
 
-/// The files of the versions up to one that the versions after a second, up to a third, end.
+/// The files added up to a version and removed by the versions in a later range.
 pub(crate) const ENDS: &str = "SELECT file_key, removed_version FROM dl_add_files WHERE table_id = ? \
                                AND version <= ? AND removed_version > ? AND removed_version <= ? ORDER BY removed_version";
 
@@ -297,7 +297,7 @@ impl Table {
         Ok(self.oldest - 1)
     }
 
-    /// Ends the history of the copy where that of the source has ended since. `base` is the oldest version in the copy.
+    /// Expires the history of the copy up to that of the source. `base` is the oldest version in the copy.
     async fn expire(&self, source: &mut dyn DatabaseTransaction, to: &SqlCatalog, base: Option<Version>) -> Result<()> {
         let oldest = Version::try_from(self.oldest).unwrap_or_default();
         let mut base = base.unwrap_or(oldest);
@@ -321,13 +321,14 @@ impl Table {
         Ok(())
     }
 
-    /// What comes before the rows of the versions after `after`: with its oldest version comes what was there before.
+    /// The version after which the rows for the versions after `after` begin: the oldest version includes the rows
+    /// before it.
     fn rows_after(&self, after: i64) -> i64 {
         if after < self.oldest { -1 } else { after }
     }
 
-    /// Copies the versions after `after`, up to `newest`, in one transaction of the target. A version may have any number
-    /// of files, so rows are held only until there are some to send.
+    /// Copies the versions after `after`, up to `newest`, in one transaction of the target. A version may have any
+    /// number of files, so rows are buffered only until there are enough to send.
     async fn copy_versions(
         &self,
         source: &mut dyn DatabaseTransaction,
@@ -365,7 +366,7 @@ impl Table {
         session.commit().await.map_err(CommitFailure::into_error)
     }
 
-    /// Ends the files of earlier versions that these versions end.
+    /// Marks the files of earlier versions that these versions remove.
     async fn copy_ends(
         &self,
         source: &mut dyn DatabaseTransaction,
@@ -392,7 +393,7 @@ impl Table {
         }
     }
 
-    /// The rows of those versions, files as they were at the last of them.
+    /// The rows of these versions, with files as of the last of them.
     fn rows<'s>(
         &self,
         session: &'s mut dyn DatabaseTransaction,
@@ -414,7 +415,7 @@ impl Table {
         rows.map_ok(as_of_newest).boxed()
     }
 
-    /// How many rows these versions have, and a digest of them that does not depend on their order.
+    /// The number of rows of these versions, and a digest of them that is independent of their order.
     async fn digest(
         &self,
         session: &mut dyn DatabaseTransaction,
@@ -447,7 +448,7 @@ impl Table {
         Ok(session.query(&sql, vec![self.id()]).await?.into_iter().map(|row| row.0.collect()).collect())
     }
 
-    /// What does not belong to a version, and the table's own row as it is in the source.
+    /// Copies the rows that do not belong to a version, and the table's own row.
     async fn finish(&self, source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<()> {
         let mut writes = Vec::new();
         for (table, columns) in OF_TABLE {
@@ -464,7 +465,7 @@ impl Table {
         session.commit().await.map_err(CommitFailure::into_error)
     }
 
-    /// Compares every row of the table; gives their number.
+    /// Compares every row of the table; returns their number.
     async fn compare(&self, source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<u64> {
         let mut target = to.db.read().await?;
         let mut compared = 0;
@@ -504,7 +505,7 @@ impl Table {
     }
 }
 
-/// Copies those lines of the audit that the target lacks.
+/// Copies the audit entries that the target lacks.
 async fn copy_audit(source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<()> {
     let mut after = Value::Blob(Vec::new());
     loop {
