@@ -1,4 +1,4 @@
-//! What delta-rs, DataFusion and Arrow say, as errors of the log.
+//! Converts errors of delta-rs, DataFusion and Arrow to errors of the log.
 
 use std::error::Error;
 use std::fmt;
@@ -9,9 +9,9 @@ use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::transaction::TransactionError;
 use deltalakedb_log::{ErrorKind, Result, Subject, TxnLogError};
 
-/// Says in one sentence what failed, and keeps the cause.
+/// Converts an error to one sentence, and keeps the cause.
 pub(crate) trait Explain<T> {
-    /// The error as one of the log: `what` begins the sentence, the cause ends it.
+    /// The error of the log: `what` begins the sentence, the cause ends it.
     fn explain(self, what: impl FnOnce() -> String) -> Result<T>;
 }
 
@@ -33,7 +33,7 @@ impl<T, E: Error + Send + Sync + 'static> Explain<T> for Result<T, E> {
     }
 }
 
-/// What an error is about: what it says itself, or what the types of its causes say.
+/// The subject of an error: its own, or that of its causes' types.
 pub fn subject_of(e: &TxnLogError) -> Option<Subject> {
     causes(e).find_map(|cause| match cause.downcast_ref::<TxnLogError>() {
         Some(own) => own.subject(),
@@ -62,8 +62,8 @@ fn subject_of_cause(cause: &(dyn Error + 'static)) -> Option<Subject> {
     }
 }
 
-/// The sentence with the whole of what delta-rs said, names of errors included, by which programs tell them apart;
-/// `None` where it said nothing.
+/// The complete message of delta-rs, including the names of errors, by which programs distinguish them; `None` if there
+/// is none.
 pub fn upstream_message(e: &TxnLogError) -> Option<String> {
     let theirs = causes(e).find_map(|cause| cause.downcast_ref::<DeltaTableError>())?;
     let all = theirs.to_string();
@@ -72,7 +72,7 @@ pub fn upstream_message(e: &TxnLogError) -> Option<String> {
     Some(format!("{}{}", ours.strip_suffix(&one_line(&words(theirs)))?, one_line(said)))
 }
 
-/// An error of a running query, such as the stream of a scan yields, as one of the log; `what` begins the sentence.
+/// Converts an error of a running query, such as one in the stream of a scan; `what` begins the sentence.
 pub fn query_error(e: DataFusionError, what: &str) -> TxnLogError {
     match Err::<(), _>(e).explain(|| what.into()) {
         Err(e) => e,
@@ -80,7 +80,7 @@ pub fn query_error(e: DataFusionError, what: &str) -> TxnLogError {
     }
 }
 
-/// A cause without the backtrace that some libraries print with it.
+/// A cause without the backtrace that some libraries print.
 #[derive(Debug)]
 struct Cause(Box<dyn Error + Send + Sync>);
 
@@ -102,7 +102,7 @@ impl Error for Cause {
     }
 }
 
-/// What an error says, without the names its type and those around it put before it.
+/// The message of an error, without the prefixes that its type and its wrappers add.
 pub(crate) fn words(e: &(dyn Error + 'static)) -> String {
     use arrow::error::ArrowError as A;
     use datafusion::sql::sqlparser::parser::ParserError as P;
@@ -129,7 +129,7 @@ pub(crate) fn words(e: &(dyn Error + 'static)) -> String {
         };
     }
     match e.downcast_ref::<DeltaTableError>() {
-        // What DataFusion said, as text; the table of wrong rows that may follow is more than a sentence.
+        // A message of DataFusion as text; a table of wrong rows that may follow is cut off.
         Some(DeltaTableError::Generic(m)) => {
             let (sentence, _) = m.split_once("Preview of").unwrap_or((m, ""));
             bare(sentence)
@@ -139,7 +139,7 @@ pub(crate) fn words(e: &(dyn Error + 'static)) -> String {
     }
 }
 
-/// A text without the names of the errors that carried it.
+/// A text without the prefixes of error types.
 fn bare(text: &str) -> String {
     let wrappers = [
         "External error: ",
@@ -156,12 +156,12 @@ fn bare(text: &str) -> String {
     wrappers.iter().fold(text.trim(), |m, wrapper| m.strip_prefix(wrapper).unwrap_or(m)).trim().to_string()
 }
 
-/// An error and what caused it, outermost first.
+/// An error and its causes, outermost first.
 fn causes<'a>(e: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(e), |e: &&'a (dyn Error + 'static)| (*e).source())
 }
 
-/// What is better said without what was wrapped around it: a sentence of our own, a feature that is not supported.
+/// Errors that are reported without their wrappers: a sentence of our own, an unsupported feature.
 fn sentence(e: &(dyn Error + 'static)) -> Option<(ErrorKind, Option<Subject>, String)> {
     causes(e).find_map(|e| {
         if let Some(own) = e.downcast_ref::<TxnLogError>() {
@@ -181,14 +181,14 @@ fn sentence(e: &(dyn Error + 'static)) -> Option<(ErrorKind, Option<Subject>, St
     })
 }
 
-/// What one of the causes says about the kind; `None` when it says nothing.
+/// The kind that one of the causes implies; `None` if none does.
 fn kind_of(e: &(dyn Error + 'static)) -> Option<ErrorKind> {
     use arrow::error::ArrowError as A;
     use object_store::Error as O;
     if let Some(e) = e.downcast_ref::<DeltaTableError>() {
         return match e {
             DeltaTableError::NotATable(_) => Some(ErrorKind::NotFound),
-            // What cannot be planned, and rows that break a constraint; files that fail are other errors.
+            // Plan errors, and rows that violate a constraint; file errors have other types.
             DeltaTableError::Generic(_)
             | DeltaTableError::SchemaMismatch { .. }
             | DeltaTableError::InvalidData { .. }

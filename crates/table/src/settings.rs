@@ -10,7 +10,7 @@ use deltalakedb_log::{AllowedPaths, Durability, ErrorKind, FutureTimes, Result, 
 
 use crate::write_options::WriteOptions;
 
-/// The settings there are, and what they take.
+/// The settings and their values.
 const KNOWN: &[(&str, &str)] = &[
     ("catalog", "a catalog URI"),
     ("commit.max_waiting", "a number of commits, 1 or more"),
@@ -32,15 +32,15 @@ const KNOWN: &[(&str, &str)] = &[
     ("warehouse", "a location below which new tables are made"),
 ];
 
-/// How often history ends in the background, unless that is set.
+/// The default of `mirror.expire_interval`.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// What a user has set.
+/// The settings of a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings(BTreeMap<String, String>);
 
 impl Settings {
-    /// Reads the file, if there is one, and then the single settings, which win.
+    /// Reads the file, if there is one, and then the single settings, which take precedence.
     pub fn read(file: Option<&Path>, single: &[String]) -> Result<Self> {
         let mut settings = Self::default();
         if let Some(file) = file {
@@ -65,7 +65,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// A wrong value is refused before anything is done, even where it would only matter later.
+    /// A wrong value is rejected before anything is done, even if the command does not use it.
     fn check(&self) -> Result<()> {
         self.create_if_missing(true)?;
         self.publishes_inline()?;
@@ -117,7 +117,7 @@ impl Settings {
         Ok(())
     }
 
-    /// What a setting was set to.
+    /// The value of a setting.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
     }
@@ -130,7 +130,7 @@ impl Settings {
         ))
     }
 
-    /// Whether a missing catalog may be made, and an older one brought up to date.
+    /// Whether a missing catalog may be created, and an older one upgraded.
     pub fn create_if_missing(&self, default: bool) -> Result<bool> {
         match self.get("sql.schema") {
             None => Ok(default),
@@ -140,7 +140,7 @@ impl Settings {
         }
     }
 
-    /// Whether a command publishes what it has committed before it ends, or leaves that to `dl mirror run`.
+    /// Whether a command publishes its commits before it ends, or leaves that to `dl mirror run`.
     pub fn publishes_inline(&self) -> Result<bool> {
         match self.get("mirror.mode") {
             None | Some("inline") => Ok(true),
@@ -149,7 +149,7 @@ impl Settings {
         }
     }
 
-    /// What an import does with versions whose times are ahead of the catalog's clock.
+    /// How an import treats versions with times ahead of the catalog's clock.
     pub fn future_times(&self) -> Result<FutureTimes> {
         match self.get("import.future_times") {
             None | Some("refuse") => Ok(FutureTimes::Refuse),
@@ -158,14 +158,14 @@ impl Settings {
         }
     }
 
-    /// Published versions from one checkpoint to the next; none when the mirror's own choice stands.
+    /// Published versions from one checkpoint to the next; `None` for the mirror's default.
     pub fn checkpoint_interval(&self) -> Result<Option<NonZeroU64>> {
         let key = "mirror.checkpoint_interval";
         self.get(key).map(|text| text.parse().map_err(|_| self.wrong(key))).transpose()
     }
 
-    /// How long `dl mirror run --watch` waits after it has ended the history of all tables until it begins again; `None`:
-    /// it ends none.
+    /// How long `dl mirror run --watch` waits after it has expired the history of all tables until it begins again;
+    /// `None` if it never does.
     pub fn expire_interval(&self) -> Result<Option<Duration>> {
         let key = "mirror.expire_interval";
         match self.get(key) {
@@ -180,7 +180,7 @@ impl Settings {
         ms.map(Duration::from_millis).ok_or_else(|| self.wrong(key))
     }
 
-    /// How many rows of a result a table shows: `Some(None)` is all; `None` when nothing was said.
+    /// How many rows of a result a table shows: `Some(None)` for all; `None` for the default.
     pub fn output_rows(&self) -> Result<Option<Option<u64>>> {
         match self.get("output.rows") {
             None => Ok(None),
@@ -189,35 +189,35 @@ impl Settings {
         }
     }
 
-    /// The permissions of a catalog's file when it is made; none when the catalog's own choice stands.
+    /// The permissions of a new catalog file; `None` for the catalog's default.
     pub fn file_mode(&self) -> Result<Option<u32>> {
         let Some(text) = self.get("sql.file_mode") else { return Ok(None) };
-        // Whatever else is allowed, its owner reads and writes it.
+        // The owner can always read and write it.
         match u32::from_str_radix(text, 8) {
             Ok(mode) if mode <= 0o777 && mode & 0o600 == 0o600 => Ok(Some(mode)),
             _ => Err(self.wrong("sql.file_mode")),
         }
     }
 
-    /// Where files outside their table's folder may be: everywhere when that is not set.
+    /// The places outside their table's folder where files may be; everywhere by default.
     pub fn allowed_paths(&self) -> Result<AllowedPaths> {
         let Some(text) = self.get("paths.allowed") else { return Ok(AllowedPaths::default()) };
         AllowedPaths::below(text.split(',').map(str::trim).filter(|place| !place.is_empty()))
     }
 
-    /// How many commits of a process may wait for those before them; none when the catalog's own choice stands.
+    /// How many commits of a process may wait for earlier ones; `None` for the catalog's default.
     pub fn max_waiting(&self) -> Result<Option<NonZeroUsize>> {
         let key = "commit.max_waiting";
         self.get(key).map(|text| text.parse().map_err(|_| self.wrong(key))).transpose()
     }
 
-    /// The lag, in milliseconds, at which a mirror is in alarm.
+    /// The lag, in milliseconds, at which `dl mirror status --check` reports an alarm.
     pub fn lag_alert_ms(&self) -> Result<i64> {
         let Some(text) = self.get("mirror.lag_alert") else { return Ok(60_000) };
         duration_ms(text).ok_or_else(|| self.wrong("mirror.lag_alert"))
     }
 
-    /// What goes for a catalog in PostgreSQL.
+    /// The settings of a catalog in PostgreSQL.
     pub fn postgres(&self) -> Result<PostgresOptions> {
         let mut options = PostgresOptions::default();
         for (key, most) in [("postgres.readers", &mut options.readers), ("postgres.writers", &mut options.writers)] {
@@ -228,7 +228,7 @@ impl Settings {
         Ok(options)
     }
 
-    /// How commands write.
+    /// The options of commands that write.
     pub fn write_options(&self) -> Result<WriteOptions> {
         let mut options = WriteOptions::default();
         if let Some(text) = self.get("concurrency.retries") {
@@ -243,8 +243,8 @@ impl Settings {
         Ok(options)
     }
 
-    /// What is kept of tables that were dropped, and of the history of those that do not say it themselves, where it is
-    /// not to be what the catalog says. `dl init` stores it in the catalog.
+    /// The retention of dropped tables, and of the history of tables without a retention of their own, if it differs
+    /// from the catalog's. `dl init` stores it in the catalog.
     pub fn retention(&self) -> Result<Retention> {
         let time = self.get("retention.time").map(|text| self.duration("retention.time", text));
         let versions = self.get("retention.versions").map(|text| {
@@ -255,7 +255,7 @@ impl Settings {
     }
 }
 
-/// Whether there is a setting of that name.
+/// Whether a setting of that name exists.
 pub fn is_setting(key: &str) -> bool {
     KNOWN.iter().any(|(known, _)| *known == key)
 }

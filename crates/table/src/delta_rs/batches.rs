@@ -18,7 +18,7 @@ use deltalakedb_log::decimal::InexactBounds;
 
 use super::alias;
 
-/// Lines of a commit, or of a checkpoint, as rows of `schema`; `file` fills the column that names where they are.
+/// Lines of a commit, or of a checkpoint, as rows of `schema`; `file` is the value of the column that names their file.
 pub(super) fn of_lines(lines: Vec<String>, schema: &SchemaRef, file: &str) -> DeltaResult<Box<dyn EngineData>> {
     let in_json = Arc::new(schema.with_fields_filtered(|f| f.get_metadata_column_spec().is_none())?);
     let column: ArrayRef = Arc::new(StringArray::from(lines));
@@ -27,8 +27,8 @@ pub(super) fn of_lines(lines: Vec<String>, schema: &SchemaRef, file: &str) -> De
     Ok(Box::new(fixup_json_read((*rows).into(), &build_json_reorder_indices(schema)?, file)?))
 }
 
-/// Live files as rows of `schema`: the column `add` is filled, every other is null. `inexact` bounds are made safe to
-/// skip files by.
+/// Live files as rows of `schema`: the column `add` is filled, every other is null. `inexact` bounds are made safe for
+/// data skipping.
 pub(super) fn of_adds(adds: &[Add], schema: &SchemaRef, inexact: &InexactBounds) -> DeltaResult<Box<dyn EngineData>> {
     let schema: Schema = schema.as_ref().try_into_arrow()?;
     let columns = schema.fields().iter().map(|field| match (field.name().as_str(), field.data_type()) {
@@ -99,7 +99,7 @@ fn longs(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
     Arc::new(values.collect::<Int64Array>())
 }
 
-/// Maps, with the very field names of the type asked for.
+/// Maps with exactly the field names of the requested type.
 fn string_maps<'a>(maps: impl Iterator<Item = Option<&'a StringMap>>, field: &Field) -> DeltaResult<ArrayRef> {
     let DataType::Map(entries, sorted) = field.data_type() else {
         return Err(Error::generic(format!("the column {} is asked for as {}", field.name(), field.data_type())));

@@ -1,4 +1,4 @@
-//! Where the deletion vectors of a table are.
+//! The files of deletion vectors.
 
 use delta_kernel::actions::deletion_vector::{DeletionVectorDescriptor, DeletionVectorStorageType};
 use deltalakedb_log::action::DeletionVector;
@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::error::Explain;
 
-/// The URL of the file that a deletion vector of a table is in; `None` for one that is in the log.
+/// The URL of the file of a deletion vector; `None` for an inline one.
 pub(crate) fn deletion_vector_file(of: &DeletionVector, table: &Location) -> Result<Option<Url>> {
     let unreadable = || format!("a deletion vector of the table at {table} has no path that can be read");
     let kind: DeletionVectorStorageType = of.storage_type.parse().explain(unreadable)?;

@@ -1,4 +1,4 @@
-//! Changing a table with delta-rs: it makes the data files and says what it would commit.
+//! Changes a table with delta-rs, which writes the data files and describes the commit.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -37,19 +37,19 @@ use super::{
 };
 use crate::error::Explain;
 
-/// How files are put together.
+/// How files are compacted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Optimize {
-    /// Columns along whose values rows are laid out (Z-order); none: small files are only put together.
+    /// Columns by whose values rows are clustered (Z-order); without columns, small files are only compacted.
     pub zorder: Vec<String>,
-    /// The size files should get, in bytes; `None`: the table's property, or delta-rs' default.
+    /// The target size of files, in bytes; `None`: the table's property, or delta-rs' default.
     pub target_size: Option<NonZeroU64>,
-    /// Only files of partitions whose values are among these: column, and values as the log spells them.
+    /// Only files of partitions that match: column, and values as the log spells them.
     pub partitions: Vec<PartitionFilter>,
-    /// How many files are written at once; `None`: as many as there are processors.
+    /// How many files are written concurrently; `None`: the number of processors.
     pub max_concurrent_tasks: Option<usize>,
-    /// Makes a commit of the files that are done whenever so much time has passed, instead of one of all. They are
-    /// committed when the last is done.
+    /// Makes a commit of the finished files each time this much time has passed, instead of one commit for all. The
+    /// commits are published when the last file is finished.
     pub min_commit_interval: Option<Duration>,
 }
 
@@ -59,12 +59,12 @@ impl Optimize {
     }
 }
 
-/// Partitions by a column's value.
+/// A filter on a partition column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionFilter {
     /// The column.
     pub column: String,
-    /// How the value compares: `=`, `!=`, `<`, `<=`, `>`, `>=`, `in` or `not in`.
+    /// The comparison: `=`, `!=`, `<`, `<=`, `>`, `>=`, `in` or `not in`.
     pub operator: String,
     /// The value, as the log spells it; several for `in` and `not in`.
     pub values: Vec<String>,
@@ -81,14 +81,14 @@ impl PartitionFilter {
     }
 }
 
-/// Making a table what it was.
+/// A restore of a table to an earlier version.
 #[derive(Clone, Debug)]
 pub struct Restore {
-    /// The state it was in.
+    /// The version to restore.
     pub to: At,
-    /// Restores what there is where data files are gone.
+    /// Restores the remaining files if data files are missing.
     pub ignore_missing_files: bool,
-    /// Takes an older protocol back, too.
+    /// Also restores an older protocol.
     pub protocol_downgrade_allowed: bool,
 }
 
@@ -98,51 +98,51 @@ impl From<At> for Restore {
     }
 }
 
-/// Which changes of a table to read.
+/// The requested range of changes of a table.
 #[derive(Clone, Debug, Default)]
 pub struct CdfScan {
-    /// From this version on.
+    /// The first version.
     pub from: Version,
-    /// Up to this version; the newest, without one.
+    /// The last version; the newest by default.
     pub to: Option<Version>,
-    /// Not of versions before that time.
+    /// Excludes versions before that time.
     pub since: Option<DateTime<Utc>>,
-    /// Not of versions after that time.
+    /// Excludes versions after that time.
     pub until: Option<DateTime<Utc>>,
-    /// These columns in this order; `None` is all of them.
+    /// These columns in this order; `None` for all columns.
     pub columns: Option<Vec<String>>,
-    /// A condition in SQL; changes that do not satisfy it are left out.
+    /// A condition in SQL; changes that do not satisfy it are omitted.
     pub filter_sql: Option<String>,
-    /// Nothing, instead of an error, where there are no such versions.
+    /// Returns no changes, instead of an error, if there are no such versions.
     pub allow_out_of_range: bool,
 }
 
-/// A change of what a table is, not of its rows.
+/// A change of a table's metadata, not of its rows.
 #[derive(Clone, Debug)]
 pub enum Alter {
-    /// Adds columns, which are null in every row there is.
+    /// Adds columns, which are null in every existing row.
     AddColumns(TableSchema),
-    /// The same of those that are not there; of structs that are, the fields that they lack.
+    /// Adds the columns that do not exist, and the missing fields of existing structs.
     MergeColumns(TableSchema),
     /// Sets properties, such as `delta.enableChangeDataFeed`.
     SetProperties {
         /// Their values by name.
         properties: HashMap<String, String>,
-        /// Also those that Delta does not know.
+        /// Also accepts properties unknown to Delta.
         unknown: bool,
     },
-    /// Takes a constraint away.
+    /// Drops a constraint.
     DropConstraint {
         /// Its name.
         name: String,
-        /// Nothing happens where there is none of that name.
+        /// Does nothing if it does not exist.
         if_exists: bool,
     },
     /// Adds features to the table's protocol.
     AddFeatures {
         /// Their names in the protocol.
         names: Vec<String>,
-        /// Raises the protocol's versions to those that have features.
+        /// Raises the protocol's versions to those with table features.
         raise_versions: bool,
     },
     /// Sets entries of a column's metadata.
@@ -152,22 +152,22 @@ pub enum Alter {
         /// The entries.
         metadata: HashMap<String, String>,
     },
-    /// Lets a column be null.
+    /// Makes a column nullable.
     DropNotNull {
         /// The column.
         column: String,
     },
-    /// Says what the table is about.
+    /// Sets the table's description.
     SetDescription {
-        /// The name in its metadata, which has nothing to do with the catalog's.
+        /// The name in its metadata, which is independent of the catalog's.
         name: Option<String>,
-        /// What it is about.
+        /// The description.
         description: Option<String>,
     },
 }
 
 impl VirtualTable {
-    /// The table as delta-rs has it.
+    /// The table as a type of delta-rs.
     pub(super) fn theirs(&self) -> DeltaTable {
         self.theirs_in(self.log_store.clone())
     }
@@ -178,7 +178,7 @@ impl VirtualTable {
         table
     }
 
-    /// Changes what can be changed without looking at rows.
+    /// Applies changes that do not depend on rows.
     pub(crate) async fn alter(self, alter: Alter) -> Result<StagedCommit> {
         let table = self.theirs();
         let (none, commit) = (|_: DeltaTable| Value::Null, self.commit_properties());
@@ -188,7 +188,7 @@ impl VirtualTable {
                 self.capture("the columns cannot be added", add, none).await
             }
             Alter::SetProperties { properties, unknown } => {
-                // Ours are unknown to delta-rs; beside them it still judges the others.
+                // Our properties are unknown to delta-rs, which still validates the others.
                 let (ours, others): (Vec<_>, Vec<_>) =
                     properties.keys().partition(|key| key.starts_with("deltalakedb."));
                 let unknown = match others.into_iter().find(|key| key.parse::<TableProperty>().is_err()) {
@@ -247,7 +247,7 @@ impl VirtualTable {
         }
     }
 
-    /// What changed: the rows, and beside them `_change_type`, `_commit_version` and `_commit_timestamp`.
+    /// The changes: the rows, with the additional columns `_change_type`, `_commit_version` and `_commit_timestamp`.
     pub(crate) async fn changes(self, what: &CdfScan) -> Result<SendableRecordBatchStream> {
         let failed = || "the changes cannot be read".to_string();
         let session = session_context(self.log_store.stores())?;
@@ -300,7 +300,7 @@ impl VirtualTable {
         RecordBatch::try_new(listed.schema(), columns).explain(failed)
     }
 
-    /// The files that have deletion vectors, and which of their rows are kept.
+    /// The files that have deletion vectors, with a flag for each row that is kept.
     pub(crate) async fn deletion_vectors(&self) -> Result<Vec<(String, Vec<bool>)>> {
         let (session, provider) =
             (session_context(self.log_store.stores())?, self.provider(super::StringEncoding::Utf8)?);
@@ -311,7 +311,7 @@ impl VirtualTable {
 }
 
 impl PrunedTable {
-    /// Deletes the rows that satisfy the condition; all, where there is none.
+    /// Deletes the rows that satisfy the condition; all rows without one.
     pub(crate) async fn delete(self) -> Result<StagedCommit> {
         let commit = self.table.commit_properties();
         let mut delete =
@@ -325,7 +325,7 @@ impl PrunedTable {
         Ok(self.table.capture("the rows cannot be deleted", delete, metrics).await?.of(self.condition.as_ref()))
     }
 
-    /// Sets columns of the rows that satisfy the condition to the values of expressions over them.
+    /// Sets columns of the rows that satisfy the condition to the values of expressions.
     pub(crate) async fn update(self, set: &[(String, String)], safe_cast: bool) -> Result<StagedCommit> {
         let commit = self.table.commit_properties();
         let mut update =
@@ -347,7 +347,7 @@ impl PrunedTable {
 }
 
 impl FullTable {
-    /// Adds conditions that every row satisfies, those that are there included.
+    /// Adds constraints, which existing rows must satisfy as well.
     pub(crate) async fn constrain(self, constraints: HashMap<String, String>) -> Result<StagedCommit> {
         let add = self
             .0
@@ -359,14 +359,14 @@ impl FullTable {
         self.0.capture("the constraint cannot be added", add, |_| Value::Null).await
     }
 
-    /// Puts files together.
+    /// Compacts files.
     pub(crate) async fn optimize(self, how: &Optimize) -> Result<StagedCommit> {
         let (filters, applications) = (how.filters()?, self.applications());
         let optimize = self.optimizing(how, &filters)?;
         Ok(self.0.capture("the files cannot be put together", optimize, metrics).await?.with(applications))
     }
 
-    /// The same in several commits; and what it says of itself.
+    /// Compacts files in several commits, and returns the metrics.
     pub(crate) async fn optimize_in_steps(self, how: &Optimize, apart: Duration) -> Result<(Vec<StagedCommit>, Value)> {
         let (filters, applications) = (how.filters()?, self.applications());
         let optimize = self.optimizing(how, &filters)?.with_min_commit_interval(apart);
@@ -377,7 +377,7 @@ impl FullTable {
         Ok((steps, metrics))
     }
 
-    /// delta-rs takes no applications for an optimize.
+    /// delta-rs does not support txns in an optimize.
     fn applications(&self) -> Vec<Action> {
         self.0.options.applications.iter().cloned().map(Action::Txn).collect()
     }
@@ -421,7 +421,7 @@ impl FullTable {
             .theirs()
             .restore()
             .with_version_to_restore(version)
-            // Whether files are there is looked up below: delta-rs finds none elsewhere, and knows of no vectors.
+            // Missing files are checked below: delta-rs finds no file elsewhere, and does not check deletion vectors.
             .with_ignore_missing_files(true)
             .with_protocol_downgrade_allowed(how.protocol_downgrade_allowed)
             .with_commit_properties(self.0.commit_properties());
@@ -436,9 +436,9 @@ impl FullTable {
     }
 }
 
-/// Takes files that are gone out of a table. Says in the words of delta-rs which these are.
+/// Removes missing files from a table. Their paths are returned as in delta-rs.
 ///
-/// delta-rs' own check looks only at what is below the table, where files of other places are not.
+/// delta-rs' own check covers only files below the table.
 pub(crate) async fn repair(state: &LogView, dry_run: bool) -> Result<StagedCommit> {
     let log = Arc::new(SnapshotLog::new(state, Files::None));
     let log_store = VirtualLogStore::new(&state.location, log, &state.options)?;
@@ -450,7 +450,7 @@ pub(crate) async fn repair(state: &LogView, dry_run: bool) -> Result<StagedCommi
     {
         missing.remove(file.location.as_ref().as_bytes());
     }
-    // What is elsewhere is not listed, and what is not listed is looked for before it is given up.
+    // Files elsewhere are not listed, so files that are not listed are looked up before they are removed.
     let looked = stream::iter(missing.into_values()).map(|add| async {
         let file = log_store.files_of(&add)?.swap_remove(0);
         Ok::<_, TxnLogError>((!log_store.is_there(&file).await?).then_some(add))
@@ -472,7 +472,7 @@ pub(crate) async fn repair(state: &LogView, dry_run: bool) -> Result<StagedCommi
     Ok(StagedCommit { seen: None, metrics, ..StagedCommit::of_actions(state, actions)? })
 }
 
-/// Puts back what delta-rs leaves out of files that come back.
+/// Restores the members of restored files that delta-rs omits.
 async fn as_they_were(actions: &mut [Action], mut then: BoxStream<'static, Result<Add>>) -> Result<()> {
     let adds = actions.iter_mut().filter_map(|action| match action {
         Action::Add(add) => Some((add.key(), add)),
@@ -487,14 +487,14 @@ async fn as_they_were(actions: &mut [Action], mut then: BoxStream<'static, Resul
     Ok(())
 }
 
-/// An error that names a file that is to come back and is gone.
+/// An error that names a file to be restored that is missing.
 async fn check_there(log_store: &VirtualLogStore, version: Version, actions: &[Action]) -> Result<()> {
     let mut files = Vec::new();
     for action in actions {
         let Action::Add(add) = action else { continue };
         files.extend(log_store.files_of(add)?);
     }
-    // A vector may be in one file with others.
+    // Several vectors may be in one file.
     files.sort_unstable();
     files.dedup();
     let looked =
@@ -511,15 +511,15 @@ async fn check_there(log_store: &VirtualLogStore, version: Version, actions: &[A
     Ok(())
 }
 
-/// How many files are looked for at once.
+/// How many files are looked up concurrently.
 const AT_ONCE: usize = 16;
 
-/// The settings and stores operations run with.
+/// The settings and stores of operations.
 pub(super) fn state(table: &VirtualTable) -> Result<Arc<SessionState>> {
     Ok(Arc::new(session_context(table.log_store.stores())?.state()))
 }
 
-/// What an operation says of itself.
+/// The metrics of an operation.
 pub(super) fn metrics<M: Serialize>((_, metrics): (DeltaTable, M)) -> Value {
     serde_json::to_value(metrics).unwrap_or_default()
 }

@@ -19,7 +19,7 @@ use deltalakedb_log::{Durability, ErrorKind, Location, Result, Stores, TxnLogErr
 use super::stores::root_store;
 use crate::error::Explain;
 
-/// A table as its `_delta_log` has it.
+/// The state of a table according to its `_delta_log`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replayed {
     /// The version.
@@ -28,21 +28,21 @@ pub struct Replayed {
     pub protocol: Protocol,
     /// Schema, partitioning, configuration.
     pub metadata: Metadata,
-    /// The newest txn of each application, as far as they have not expired.
+    /// The newest txn of each application, except expired ones.
     pub txns: BTreeMap<String, Txn>,
     /// The domains that are not removed.
     pub domains: BTreeMap<String, DomainMetadata>,
-    /// The live files by path. `dataChange` is not kept in a replay; statistics are only where the table keeps them as
+    /// The live files by path. A replay does not keep `dataChange`, and keeps statistics only if the table has them as
     /// JSON (`delta.checkpoint.writeStatsAsJson`).
     pub files: Vec<Add>,
 }
 
-/// Replays the `_delta_log` of a table up to a version, the newest unless given.
+/// Replays the `_delta_log` of a table up to a version, the newest by default.
 pub async fn replay(location: &Location, version: Option<Version>) -> Result<Replayed> {
     replay_in(location, &environment(), version).await
 }
 
-/// The same, with the object stores that are given.
+/// Replays it in the given object stores.
 pub async fn replay_in(location: &Location, stores: &Arc<dyn Stores>, version: Option<Version>) -> Result<Replayed> {
     let failed = || format!("plain delta-rs cannot replay the log of {location}");
     let engine = log_store(location, stores)?.engine(None);
@@ -53,7 +53,7 @@ pub async fn replay_in(location: &Location, stores: &Arc<dyn Stores>, version: O
     let replayed = tokio::task::spawn_blocking(move || {
         let snapshot = builder.build(engine.as_ref())?;
         let version = snapshot.version();
-        // What the kernel would put into a checkpoint is the whole state, reconciled.
+        // A checkpoint's content is the whole state, reconciled.
         let state = snapshot.create_checkpoint_writer(engine.as_ref())?.checkpoint_data(engine.as_ref())?;
         let lines = to_json_bytes(state)?;
         Ok::<_, delta_kernel::Error>((version, lines))
@@ -74,7 +74,7 @@ pub async fn replay_in(location: &Location, stores: &Arc<dyn Stores>, version: O
     })
 }
 
-/// The rows of a table at a version, the newest unless given, in no particular order.
+/// The rows of a table at a version, the newest by default, in no particular order.
 pub async fn read(location: &Location, version: Option<Version>) -> Result<Vec<RecordBatch>> {
     let failed = || format!("plain delta-rs cannot read {location}");
     let snapshot = EagerSnapshot::try_new(&log_store(location, &environment())?, version).await.explain(failed)?;
@@ -93,7 +93,7 @@ fn dv_id(add: &Add) -> Option<String> {
     add.deletion_vector.as_ref().map(|dv| dv.unique_id())
 }
 
-/// Drops the columns a checkpoint has beside the action's own.
+/// Drops the columns of a checkpoint that are not the action's own.
 fn without_parsed(mut add: Add) -> Add {
     add.extra = Default::default();
     add

@@ -1,4 +1,4 @@
-//! Writing with delta-rs: it makes the data files and says what it would commit.
+//! Writes with delta-rs, which writes the data files and describes the commit.
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -37,19 +37,19 @@ use crate::error::Explain;
 use crate::table_spec::TableSpec;
 use crate::write_options::{SaveMode as WriteMode, WriteOptions};
 
-/// What an operation did: data files that are there, and actions that are not committed yet.
+/// The result of an operation: data files that exist, and actions that are not committed yet.
 pub(crate) struct StagedCommit {
-    /// None, where there was nothing to do.
+    /// Empty if there was nothing to do.
     pub(crate) actions: Vec<Action>,
     pub(crate) files: NewFiles,
-    /// The files it looked at; `None` when it looked at all.
+    /// The files it read; `None` for all files.
     pub(crate) seen: Option<Vec<FileKey>>,
-    /// What it says of itself.
+    /// Its metrics.
     pub(crate) metrics: Value,
 }
 
 impl StagedCommit {
-    /// What it did, in numbers: those that it returned, or else those of its commit.
+    /// Its metrics: those that it returned, or else those of its commit.
     pub(crate) fn numbers(&self) -> Value {
         if !self.metrics.is_null() {
             return self.metrics.clone();
@@ -66,7 +66,7 @@ impl StagedCommit {
         self.actions.is_empty()
     }
 
-    /// The same with further actions, if there is something to commit.
+    /// Adds actions, if there is something to commit.
     pub(super) fn with(mut self, actions: impl IntoIterator<Item = Action>) -> Self {
         if !self.is_empty() {
             self.actions.extend(actions);
@@ -74,7 +74,7 @@ impl StagedCommit {
         self
     }
 
-    /// The same of rows that satisfy a condition: the commit says it as it was given.
+    /// Records the original condition of the changed rows in the commit.
     pub(super) fn of(mut self, condition: Option<&Condition>) -> Self {
         let infos = self.actions.iter_mut().filter_map(|action| match action {
             Action::CommitInfo(info) => Some(info),
@@ -88,7 +88,7 @@ impl StagedCommit {
         self
     }
 
-    /// Actions that name files that this operation did not write.
+    /// A commit of actions that name files that this operation did not write.
     pub(crate) fn of_actions(state: &LogView, actions: Vec<Action>) -> Result<Self> {
         let files = NewFiles {
             store: state.options.stores.open(&state.location, state.options.durability)?,
@@ -98,7 +98,7 @@ impl StagedCommit {
     }
 }
 
-/// Data files no commit names yet.
+/// Data files that no commit names yet.
 #[derive(Clone)]
 pub struct NewFiles {
     store: Arc<dyn ObjectStore>,
@@ -111,19 +111,19 @@ impl NewFiles {
         &self.paths
     }
 
-    /// Those among them that are at one of these paths, decoded.
+    /// The files at one of these decoded paths.
     pub(crate) fn only(&self, paths: &HashSet<Vec<u8>>) -> Self {
         let at = self.paths.iter().filter(|path| paths.contains(path.as_ref().as_bytes()));
         Self { store: self.store.clone(), paths: at.cloned().collect() }
     }
 
-    /// Makes the bounds of decimals in a commit that adds them safe to skip files by; says whether any changed.
+    /// Makes the bounds of decimals in a commit that adds them safe for data skipping; returns whether any changed.
     pub(super) async fn restate_bounds(&self, actions: &mut [Action], base: Option<&Snapshot>) -> Result<bool> {
         let new = self.paths.iter().map(|path| path.as_ref().as_bytes().to_vec()).collect();
         bounds::restate(actions, base, &new, &self.store).await
     }
 
-    /// Removes them, many with one request where the store can. What cannot be removed is left for vacuum.
+    /// Removes them, many with one request if the store supports it. Files that cannot be removed are left for vacuum.
     pub async fn remove(&self) {
         let removed = self.store.delete_stream(stream::iter(self.paths.clone()).map(Ok).boxed());
         let failed = removed.for_each(|removed| {
@@ -147,19 +147,19 @@ impl fmt::Debug for NewFiles {
 /// Rows to be written.
 pub(crate) type Data = SendableRecordBatchStream;
 
-/// A table to be made.
+/// A table to be created.
 pub(crate) struct Create<'a> {
     pub(crate) location: &'a Location,
     pub(crate) spec: &'a TableSpec,
     pub(crate) options: &'a WriteOptions,
 }
 
-/// What a write does with columns of the data that the table does not have.
+/// How a write treats columns of the data that the table does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SchemaMode {
     /// They are added to the table.
     Merge,
-    /// The data's columns become the table's. Only where all rows are replaced.
+    /// The data's columns replace the table's. Only if all rows are replaced.
     Overwrite,
 }
 
@@ -177,7 +177,7 @@ impl VirtualTable {
         replace: Option<Expr>,
         partition_by: Option<Vec<String>>,
     ) -> Result<StagedCommit> {
-        // Columns that take the place of the table's are computed from nothing.
+        // New columns that replace the table's have no generation expressions.
         let mut source = self.base.head.metadata.clone();
         let rows = if schema == Some(SchemaMode::Overwrite) {
             source.schema_string = generated::hide(&source.schema_string);
@@ -212,7 +212,7 @@ impl VirtualTable {
         commit_properties(&self.options)
     }
 
-    /// Runs an operation and takes what it would commit. When it fails, the files it wrote are removed.
+    /// Runs an operation and captures its commit. On failure the files it wrote are removed.
     pub(super) async fn capture<O, T>(self, what: &str, operation: O, metrics: fn(T) -> Value) -> Result<StagedCommit>
     where
         O: IntoFuture<Output = Result<T, DeltaTableError>>,
@@ -221,7 +221,7 @@ impl VirtualTable {
         self.capture_from(&head.metadata, what, operation, metrics).await
     }
 
-    /// The same of an operation that makes new metadata of that of another version.
+    /// Captures an operation whose new metadata is based on that of another version.
     pub(super) async fn capture_from<O, T>(
         self,
         source: &Metadata,
@@ -237,7 +237,7 @@ impl VirtualTable {
         Ok(captured)
     }
 
-    /// The same of one that makes several commits; and what it says of itself.
+    /// Captures an operation with several commits, and its metrics.
     pub(super) async fn capture_steps<O, T>(
         self,
         what: &str,
@@ -259,7 +259,7 @@ impl VirtualTable {
 }
 
 impl PrunedTable {
-    /// Replaces the rows that satisfy the condition; the new ones must satisfy it, too.
+    /// Replaces the rows that satisfy the condition; the new ones must satisfy it as well.
     pub(crate) async fn replace(self, rows: Data, schema: Option<SchemaMode>) -> Result<StagedCommit> {
         let replace = self.condition.as_ref().map(|condition| condition.is_true.clone());
         let written = self.table.write(rows, SaveMode::Overwrite, schema, replace, None).await?;
@@ -268,7 +268,7 @@ impl PrunedTable {
 }
 
 impl FullTable {
-    /// Replaces all rows, and with them the partitioning, where the columns are replaced.
+    /// Replaces all rows, and the partitioning if the columns are replaced.
     pub(crate) async fn overwrite(
         self,
         rows: Data,
@@ -278,7 +278,7 @@ impl FullTable {
         self.0.write(rows, SaveMode::Overwrite, schema, None, partition_by).await
     }
 
-    /// Makes the table anew, without a row.
+    /// Replaces the table, without rows.
     pub(crate) async fn recreate(
         self,
         spec: &TableSpec,
@@ -291,14 +291,14 @@ impl FullTable {
     }
 }
 
-/// Makes a table without rows, or with those of files that are there.
+/// Creates a table without rows, or with those of existing files.
 pub(crate) async fn create(table: Create<'_>, columns: Vec<StructField>) -> Result<StagedCommit> {
     let (log, log_store) = nothing_yet(&table)?;
     let create = table.builder(columns)?.with_log_store(log_store.clone());
     made(&table, capture(&log, &log_store, None, "the table cannot be made", create, |_| Value::Null).await?)
 }
 
-/// Makes a table of rows, in one commit.
+/// Creates a table from rows, in one commit.
 pub(crate) async fn create_with_data(table: Create<'_>, rows: Data) -> Result<StagedCommit> {
     let (log, log_store) = nothing_yet(&table)?;
     let spec = table.spec;
@@ -327,7 +327,7 @@ pub(crate) async fn create_with_data(table: Create<'_>, rows: Data) -> Result<St
     made(&table, capture(&log, &log_store, None, "the rows cannot be written", write, |_| Value::Null).await?)
 }
 
-/// Makes a table of the Parquet files that are at its place.
+/// Creates a table from the Parquet files at its location.
 pub(crate) async fn convert(table: Create<'_>, columns: Vec<StructField>, named_folders: bool) -> Result<StagedCommit> {
     let (log, log_store) = nothing_yet(&table)?;
     let spec = table.spec;
@@ -346,7 +346,7 @@ pub(crate) async fn convert(table: Create<'_>, columns: Vec<StructField>, named_
     }
     let what = "the files cannot be made a table";
     let mut captured = made(&table, capture(&log, &log_store, None, what, convert, |_| Value::Null).await?)?;
-    // These files were there before, and their statistics are as new as those of files that are written.
+    // These files existed before, but their statistics are created now, like those of written files.
     let paths = named_paths(&captured.actions);
     bounds::restate(&mut captured.actions, None, &paths, &log_store.data_store()).await?;
     let files = captured.actions.iter().filter(|action| matches!(action, Action::Add(_))).count();
@@ -401,7 +401,7 @@ fn nothing_yet(table: &Create<'_>) -> Result<(Arc<SnapshotLog>, Arc<VirtualLogSt
     Ok((log, log_store))
 }
 
-/// The paths of the files that a commit names, decoded.
+/// The decoded paths of the files that a commit names.
 pub(crate) fn named_paths(actions: &[Action]) -> HashSet<Vec<u8>> {
     let path = |action: &Action| match action {
         Action::Add(add) => Some(canonical_path(&add.path)),
@@ -411,7 +411,7 @@ pub(crate) fn named_paths(actions: &[Action]) -> HashSet<Vec<u8>> {
     actions.iter().filter_map(path).collect()
 }
 
-/// What delta-rs puts into a commit. Checkpoints and clean-up are the mirror's.
+/// The commit properties for delta-rs. The mirror writes checkpoints and cleans up.
 fn commit_properties(options: &WriteOptions) -> CommitProperties {
     let application =
         |txn: &Txn| Transaction { app_id: txn.app_id.clone(), version: txn.version, last_updated: txn.last_updated };
@@ -448,7 +448,7 @@ where
     Ok(StagedCommit { actions, files, seen: log.seen(), metrics })
 }
 
-/// The actions of an operation's commits; what it says of itself; and all its files.
+/// The actions of an operation's commits, its metrics, and all its files.
 type Commits = (Vec<Vec<Action>>, Value, NewFiles);
 
 async fn capture_all<O, T>(
@@ -462,7 +462,7 @@ async fn capture_all<O, T>(
 where
     O: IntoFuture<Output = Result<T, DeltaTableError>>,
 {
-    // What panics in delta-rs is its fault or ours, and must not leave files behind either.
+    // A panic in delta-rs is a bug there or here, and must not leave files either.
     let done = AssertUnwindSafe(operation.into_future()).catch_unwind().await;
     let captured = async {
         let done = done.map_err(|panic| panicked(what, panic.as_ref()))?.explain(|| what.into())?;
@@ -472,7 +472,7 @@ where
     Ok((commits, metrics, files))
 }
 
-/// The actions of the commits, with the bounds of decimals made safe.
+/// The actions of the commits, with safe bounds of decimals.
 async fn parsed(commits: Vec<Bytes>, files: &NewFiles, base: Option<&Snapshot>) -> Result<Vec<Vec<Action>>> {
     let mut all = Vec::with_capacity(commits.len());
     for commit in commits {
@@ -491,12 +491,12 @@ fn panicked(what: &str, panic: &(dyn Any + Send)) -> TxnLogError {
 }
 
 impl VirtualLogStore {
-    /// The files that an operation put so far.
+    /// The files put by an operation so far.
     pub(super) fn new_files(&self) -> NewFiles {
         NewFiles { store: self.data_store(), paths: self.puts().paths() }
     }
 
-    /// What is made of an operation that has ended, and its files. When that fails, or a file could not be put, the files
+    /// The result of an operation that has ended, and its files. If that fails, or a file could not be put, the files
     /// are removed.
     pub(super) async fn with_files<T>(&self, made: impl Future<Output = Result<T>>) -> Result<(T, NewFiles)> {
         let files = self.new_files();
@@ -514,7 +514,7 @@ impl VirtualLogStore {
     }
 }
 
-/// A plan that yields the rows, once.
+/// A plan that returns the rows, once.
 pub(super) fn plan(rows: Data) -> Result<LogicalPlan> {
     let failed = || "the rows cannot be written".to_string();
     let schema = rows.schema();

@@ -1,4 +1,4 @@
-//! A vacuum and a restore at once: each is stopped in the middle, and the other runs.
+//! A concurrent vacuum and restore: each is stopped in the middle while the other runs.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -19,18 +19,18 @@ use tokio::sync::oneshot;
 use super::vacuums::{now_and_then, replaced};
 use super::*;
 
-/// What is stopped.
+/// The call that is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
-    /// A look for a file, once it is answered.
+    /// A lookup of a file, after its result is known.
     Look,
-    /// A list of all files, before it begins.
+    /// A listing of all files, before it starts.
     Listing,
-    /// The removal of files, before it begins.
+    /// The removal of files, before it starts.
     Removal,
 }
 
-/// Object stores of which the first call of a kind stops until it is let go.
+/// Object stores in which the first call of a kind stops until it is released.
 #[derive(Clone, Debug)]
 struct Stopping {
     call: Call,
@@ -44,7 +44,7 @@ struct Stop {
 }
 
 impl Stopping {
-    /// The stores; what is sent when the call is reached; and what lets it go.
+    /// The stores, a receiver that is notified when the call is reached, and a sender that releases it.
     fn at(call: Call) -> (Arc<dyn Stores>, oneshot::Receiver<()>, oneshot::Sender<()>) {
         let ((reached, is_reached), (let_go, go)) = (oneshot::channel(), oneshot::channel());
         let stop = Arc::new(Mutex::new(Some(Stop { reached, go })));
@@ -128,7 +128,7 @@ impl ObjectStore for Store {
     }
 }
 
-/// The only file of version 1 is not of version 2, which has another.
+/// Version 1 has one file, which version 2 has replaced.
 const BEFORE: At = At::Version(1);
 const ROWS_BEFORE: &[&str] = &["|1|ab|", "|2|ab|"];
 const ROWS: &[&str] = &["|2|ab|"];
@@ -171,7 +171,7 @@ async fn what_is_restored_while_a_vacuum_looks_is_not_removed() {
         go.send(()).unwrap();
     };
     let (vacuumed, ()) = tokio::join!(stopping.vacuum(&everything, &options), meanwhile);
-    // What it has found is needed again.
+    // The file that it found is needed again.
     assert_eq!(vacuumed.unwrap(), Vacuumed::default());
     assert_eq!(table.head().await.unwrap().version, 5, "its start and its end come after the restore");
     check(&table, &Scan::default(), ROWS_BEFORE).await;
@@ -198,7 +198,7 @@ async fn a_restore_that_a_vacuum_overtakes_does_not_stand() {
     check(&table, &Scan::default(), ROWS).await;
 }
 
-/// Commits and publishes more, and ends history before its newest version.
+/// Commits and publishes more, and expires history before its newest version.
 async fn end_history(room: &Room, table: &DeltaTable) {
     let options = WriteOptions::default();
     table.write(rows(&[3], &["c"]), SaveMode::Append, &options).await.unwrap();
@@ -249,7 +249,7 @@ async fn a_vacuum_leaves_out_commits_whose_history_ends_while_it_lists() {
         go.send(()).unwrap();
     };
     let (vacuumed, ()) = tokio::join!(stopping.vacuum(&everything, &options), meanwhile);
-    // A young file that no retained commit names may belong to a transaction that is about to commit it.
+    // A young file without a retained commit may belong to a transaction that is about to commit it.
     assert_eq!(vacuumed.unwrap().files, ["old.parquet"]);
     check(&table, &Scan::default(), &["|2|ab|", "|3|c|", "|4|d|"]).await;
 }
