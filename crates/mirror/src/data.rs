@@ -1,4 +1,4 @@
-//! Looking for the files that a table's log names.
+//! Checks that the files named by a table's log exist.
 
 use std::sync::Arc;
 
@@ -32,17 +32,16 @@ struct Wanted {
     path: String,
 }
 
-/// What became of a look for a file.
+/// The result of the lookup of a file.
 enum Found {
     There,
     Missing,
-    /// It is in a place that cannot be looked into, and why.
+    /// It is at a location that cannot be read, with the reason.
     Elsewhere(String),
 }
 
 impl Mirror {
-    /// The files that are not there: data files of the newest version, their deletion vectors, and change data that is
-    /// to be kept still.
+    /// The missing files: data files of the newest version, their deletion vectors, and change data within retention.
     pub(crate) async fn missing_files(&self, table: &TableEntry) -> Result<Vec<Finding>> {
         let version = table.current_version;
         let live = self.catalog.reader(table.id).files_by_key(version).await?;
@@ -92,7 +91,7 @@ impl Mirror {
         }
     }
 
-    /// The change data of the versions that are so young that vacuum leaves it.
+    /// The change data of versions so recent that vacuum keeps it.
     async fn change_data(&self, table: &TableEntry) -> Result<Vec<Wanted>> {
         let reader = self.catalog.reader(table.id);
         let metadata = reader.head().await?.metadata;
@@ -138,7 +137,7 @@ impl Wanted {
     }
 }
 
-/// A live file, and the file its deletion vector is in.
+/// A live file, and the file of its deletion vector.
 fn of_file(version: Version, add: &Add) -> impl Iterator<Item = Wanted> + use<> {
     let vector = add.deletion_vector.as_ref().and_then(|vector| {
         let path = vector_file(vector)?;
@@ -155,7 +154,7 @@ fn decoded(path: &str) -> String {
     String::from_utf8_lossy(&canonical_path(path)).into_owned()
 }
 
-/// The file that a deletion vector is in; `None` for one that is in the log (PROTOCOL.md, "Deletion Vectors").
+/// The file of a deletion vector; `None` for an inline one (PROTOCOL.md, "Deletion Vectors").
 fn vector_file(vector: &DeletionVector) -> Option<String> {
     let path = &vector.path_or_inline_dv;
     match vector.storage_type.as_str() {

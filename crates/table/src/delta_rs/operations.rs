@@ -49,7 +49,7 @@ pub struct Optimize {
     /// How many files are written concurrently; `None`: the number of processors.
     pub max_concurrent_tasks: Option<usize>,
     /// Makes a commit of the finished files each time this much time has passed, instead of one commit for all. The
-    /// commits are published when the last file is finished.
+    /// catalog gets these commits when the last file is finished.
     pub min_commit_interval: Option<Duration>,
 }
 
