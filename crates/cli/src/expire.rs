@@ -1,4 +1,4 @@
-//! Ending history.
+//! Expires history.
 
 use std::time::Duration;
 

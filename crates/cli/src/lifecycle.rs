@@ -16,7 +16,7 @@ use crate::exit::ExitStatus;
 use crate::output::{visible, warn};
 use crate::report::{counted, entry_json, iso};
 
-/// How a table's life is changed, in the name of its owner where one is given.
+/// The write options, in the name of the table's owner if one is given.
 fn options_of(s: &CommandContext, by: OwnerArgs) -> Result<WriteOptions> {
     Ok(WriteOptions { owner: by.owner, ..s.write_options()? })
 }
@@ -32,7 +32,7 @@ pub(crate) async fn rename(s: &CommandContext, old: &str, new: &str, by: OwnerAr
     Ok(ExitStatus::Done)
 }
 
-/// The table that is meant where it would be gone: a place only where that can be nothing else.
+/// The table for an operation that removes it: a location only if the text cannot be a name.
 fn named(text: &str) -> Result<TableRef> {
     match is_place(text) {
         true => Location::parse(text).map(TableRef::Location),

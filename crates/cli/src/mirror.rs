@@ -1,4 +1,4 @@
-//! `dl mirror`: how far `_delta_log` is, checkpoints, and what is put back.
+//! `dl mirror`: status, checkpoints and repair.
 
 use deltalakedb_log::{Artifact, MirrorState, Result, TxnLogError};
 use deltalakedb_mirror::Mirror;

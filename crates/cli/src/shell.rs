@@ -1,4 +1,4 @@
-//! The shell: statements as they are typed, over several lines, with a history.
+//! The interactive shell: statements over several lines, with a history.
 
 use std::path::PathBuf;
 
@@ -24,12 +24,12 @@ const HELP: &str = "A statement ends with `;` and may go over several lines.
 
 pub(crate) struct Shell {
     editor: Editor<(), FileHistory>,
-    /// Where the history is kept; `None` where there is no home for it.
+    /// The history file; `None` if there is no home directory.
     history: Option<PathBuf>,
     quiet: bool,
 }
 
-/// What was typed.
+/// A line of input.
 enum Typed {
     Statements(String),
     Dropped,
@@ -41,7 +41,7 @@ impl Shell {
         let config = Config::builder().auto_add_history(false).build();
         let mut editor = Editor::with_config(config).map_err(no_terminal)?;
         let history = state_dir().map(|dir| dir.join("deltalakedb").join("history"));
-        // A history that is not there yet, or cannot be read, is an empty one.
+        // A history that does not exist yet, or cannot be read, is empty.
         if let Some(file) = &history
             && let Err(e) = editor.load_history(file)
         {
@@ -75,7 +75,7 @@ impl Shell {
         Ok(ExitStatus::Done)
     }
 
-    /// Reads lines until they are statements.
+    /// Reads lines until a statement is complete.
     fn read(&mut self) -> Result<Typed> {
         let mut text = String::new();
         loop {
@@ -116,7 +116,7 @@ impl Shell {
     }
 }
 
-/// A command of the shell, as the statement it stands for.
+/// A command of the shell, as the equivalent statement.
 fn command(line: &str) -> Typed {
     let (name, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let argument = argument.trim().trim_end_matches(';');
@@ -130,7 +130,7 @@ fn command(line: &str) -> Typed {
     Typed::Dropped
 }
 
-/// Where programs keep what they remember of a user.
+/// The directory for programs' user state.
 fn state_dir() -> Option<PathBuf> {
     let folder = |variable: &str| std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
     let given = folder("XDG_STATE_HOME").filter(|dir| dir.is_absolute());
