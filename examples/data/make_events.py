@@ -86,7 +86,7 @@ def make(table: Path) -> None:
 
 def main() -> None:
     kept = Path(__file__).parent / "events"
-    # Made elsewhere first, because the first commit names the folder it was made in.
+    # Created elsewhere first, because the first commit contains the path of its folder.
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "events"
         make(made)

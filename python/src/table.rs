@@ -1,4 +1,4 @@
-//! A table at one version, and what is done with it.
+//! A table at one version, and its operations.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
@@ -61,19 +61,19 @@ impl RawTable {
         *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = held;
     }
 
-    /// Its catalog, if one knows it, and where it is.
+    /// Its catalog, if it is in one, and its location.
     pub(crate) fn home(&self) -> (Option<(Arc<CatalogConnection>, TableId)>, Location) {
         let held = self.get();
         (held.home, held.table.location().clone())
     }
 
-    /// The table and the version that is looked at.
+    /// The table and its version.
     pub(crate) fn held(&self) -> (DeltaTable, Version) {
         let held = self.get();
         (held.table, held.head.version)
     }
 
-    /// Runs an operation against the version that is looked at.
+    /// Runs an operation based on the opened version.
     pub(crate) fn run(
         &self,
         py: Python<'_>,
@@ -96,7 +96,7 @@ impl RawTable {
         set(&mut options);
         wait(py, async move {
             let finished = held.run(operation, options, hooks.as_ref()).await?;
-            // Before warnings are shown, which may be errors.
+            // Before warnings are shown, which may be raised as errors.
             self.set(held);
             Ok(finished.metrics)
         })
@@ -125,7 +125,7 @@ impl RawTable {
         storage_options: Option<HashMap<String, String>>,
     ) -> PyResult<Self> {
         let opened = wait_for(py, async {
-            // Without the table there is no version to miss.
+            // If the table does not exist, the error is not about the version.
             let mut held =
                 TableHandle::open(uri, None, storage_options.as_ref()).await.map_err(|e| not_opened(uri, e))?;
             if version.is_some() {
@@ -244,7 +244,7 @@ impl RawTable {
         })
     }
 
-    /// By paths as the store has them.
+    /// By paths as in the store.
     fn get_add_file_sizes(&self, py: Python<'_>) -> PyResult<HashMap<String, i64>> {
         let held = self.get();
         wait(py, async move {
@@ -357,7 +357,7 @@ impl RawTable {
         commit: Option<CommitProperties>,
         hooks: Option<Hooks>,
     ) -> PyResult<()> {
-        // A table that is there has these already.
+        // An existing table has its own.
         let _ = (name, description, configuration);
         let target_file_size = written_file_size(target_file_size)?;
         let mode = mode_of(mode)?;
@@ -448,7 +448,7 @@ impl RawTable {
         let (table, version) = self.held();
         let files = wait(py, async move { Ok(table.counts(At::Version(version)).await?.files) })?;
         let mut metrics = self.run(py, Operation::Merge(merge, incoming(source)?), writer, commit, hooks, |_| ())?;
-        // Files that the catalog ruled out are none that delta-rs could skip.
+        // Files that the catalog has skipped are not among those that delta-rs could skip.
         if let Some(scanned) = metrics["num_target_files_scanned"].as_u64() {
             metrics["num_target_files_skipped_during_scan"] = files.saturating_sub(scanned).into();
         }
@@ -670,7 +670,7 @@ impl RawTable {
             return Err(PyValueError::new_err("remove actions are not supported with mode='overwrite'"));
         }
         if overwrite && let Some(filters) = partition_filters.filter(|filters| !filters.is_empty()) {
-            // Of the partitions that are named, all files go, and no other.
+            // All files of the named partitions are removed, and no other.
             let metadata = held.head.metadata.clone();
             let pruning = Pruning::Filters(vec![filters.clone()]);
             let live = wait(py, async move { held.files(Some(pruning)).await })?;

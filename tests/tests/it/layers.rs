@@ -1,4 +1,4 @@
-//! The modules of a crate are layers: no two import each other, and none holds everything.
+//! The modules of a crate form layers: no two import each other, and none is too large.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use deltalakedb_tests::repository;
 
 use crate::module_graph::{Modules, circles};
 
-/// The crates that have layers.
+/// The crates that are checked.
 const CRATES: &[&str] = &[
     "crates/log/src/lib.rs",
     "crates/catalog/src/lib.rs",
@@ -16,10 +16,10 @@ const CRATES: &[&str] = &[
     "python/src/lib.rs",
 ];
 
-/// The most lines of code of a file, without tests, comments and blank lines.
+/// The maximum number of code lines in a file, without tests, comments and blank lines.
 const MOST_LINES: usize = 500;
 
-/// The files that have more, and why.
+/// The files that exceed it, with the reason.
 const LONG: &[(&str, &str)] = &[("python/src/table.rs", "all methods of a Python class are in one block")];
 
 #[test]
@@ -54,7 +54,7 @@ fn files_are_short_or_say_why_they_are_not() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
-/// What the graph is made of is found, wherever it stands.
+/// Every form of import and path is found.
 #[test]
 fn a_circle_is_found() {
     let dir = tempfile::tempdir().unwrap();
