@@ -262,7 +262,7 @@ def memory(system: str, table: str, lake: Path, condition: str) -> None:
     """The growth of the peak memory while it opens and plans once; libraries and connections exist already."""
     try:
         call = planner(system, table, lake)
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak
         before = resident("VmRSS")
         call(condition)
         say("memory", system, samples=[max(resident("VmHWM") - before, 0)])

@@ -442,7 +442,7 @@ async fn verify_finds_what_is_wrong_with_a_checkpoint_or_a_checksum() {
     }
 }
 
-/// A checksum is that of its version, whoever published the previous one: this process, another, or another engine.
+/// A checksum is that of its version, with any publisher of the previous one: this process, another, or another engine.
 #[tokio::test(flavor = "multi_thread")]
 async fn checksums_are_exact_however_they_came_about() {
     for database in databases("checkpoint") {

@@ -210,7 +210,7 @@ fn history_that_is_gone_is_refused_by_its_limit() {
     place.dl(&["verify", "--every-version", "--data"]).good();
 }
 
-/// Root has all permissions, so a test that runs as root runs the program as the user nobody.
+/// Root has all permissions, so a test that runs as root runs the program as the user `nobody`.
 #[test]
 fn what_may_not_be_written_is_said() {
     let place = Place::with_events();

@@ -1,4 +1,4 @@
-//! Thousands of schedules with publishers that are overtaken, stopped and given wrong answers.
+//! Thousands of schedules with publishers that lose their lease, are stopped and get wrong answers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! What is left of a table that is dropped or detached, in its folder and in the catalog.
+//! The remains of a table that is dropped or detached, in its folder and in the catalog.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
