@@ -61,7 +61,6 @@ async fn setting(client: &mut PgConnection, show: &'static str) -> Result<String
     sqlx::query_scalar::<Postgres, String>(show).fetch_one(client).await.map_err(failed)
 }
 
-/// The version of the linked SQLite.
 pub(crate) async fn sqlite_version() -> Result<String> {
     let options = SqliteConnectOptions::new().in_memory(true);
     let mut client = SqliteConnection::connect_with(&options).await.map_err(failed)?;

@@ -346,7 +346,6 @@ pub(crate) fn day_is(day: &str) -> Predicate {
     Predicate::Compare("day".into(), Comparison::Eq, Literal::String(day.into()))
 }
 
-/// The file of the SQLite catalog.
 pub(crate) fn sqlite_file(folder: &Path) -> PathBuf {
     folder.join("catalog.db")
 }

@@ -95,7 +95,6 @@ pub(crate) fn with(
     Ok(options)
 }
 
-/// The target size of files.
 pub(crate) fn file_size(bytes: Option<u64>) -> PyResult<Option<NonZeroU64>> {
     let fits = |n: u64| NonZeroU64::new(n).filter(|_| i64::try_from(n).is_ok());
     let wrong = || PyValueError::new_err(format!("target_file_size must be between 1 and {} bytes", i64::MAX));

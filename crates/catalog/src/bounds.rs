@@ -187,8 +187,7 @@ pub(crate) struct BoundsSlot {
     pub(crate) kind: Kind,
 }
 
-/// The columns that own the slots of a table. A slot is never reassigned, so the values of older files in it remain
-/// valid.
+/// The columns that own the slots of a table. A slot is never reassigned, so values of older files stay valid.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct BoundsSlots(pub(crate) Vec<BoundsSlot>);
 
@@ -255,8 +254,7 @@ impl BoundsSlots {
         (!rows.is_empty()).then(|| WriteStatement::insert("dl_bounds", &SLOT_COLUMNS, rows))
     }
 
-    /// The slot of a column with its current type; `None` when it has none or had another type when the slot was
-    /// assigned.
+    /// The slot of a column with its current type; `None` when it has none or it was assigned for another type.
     pub(crate) fn of(&self, column: &Column) -> Option<(usize, &BoundsSlot)> {
         let kind = Kind::of(column.data_type?);
         self.0.iter().enumerate().find(|(_, slot)| slot.column == column.physical_name && slot.kind == kind)

@@ -186,7 +186,6 @@ pub(crate) fn file_columns() -> Vec<&'static str> {
     ["file_key", "path_key"].into_iter().chain(ADD_COLUMNS).chain(bounds::COLUMNS).collect()
 }
 
-/// The columns of [`file_values`].
 pub(crate) fn written_file_columns(slots: &TableSlots) -> impl Iterator<Item = &'static str> {
     ["file_key", "path_key"].into_iter().chain(ADD_COLUMNS).chain(slots.columns().iter().copied())
 }

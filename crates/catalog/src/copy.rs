@@ -321,8 +321,7 @@ impl Table {
         Ok(())
     }
 
-    /// The version after which the rows for the versions after `after` begin: the oldest version includes the rows
-    /// before it.
+    /// The version after which the rows to copy begin: the oldest version includes the rows before it.
     fn rows_after(&self, after: i64) -> i64 {
         if after < self.oldest { -1 } else { after }
     }

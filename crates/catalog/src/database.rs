@@ -52,8 +52,7 @@ pub(crate) trait Database: Send + Sync + Debug {
 
     /// A transaction that will write. No other transaction changes the heads of these tables until it ends. A database
     /// that locks single rows locks them in the order of their ids. Every statement that follows sees what was
-    /// committed before the lock was acquired. The rows of a first query are returned as well, which needs no separate
-    /// round trip.
+    /// committed before the lock was acquired. The rows of a first query are returned as well, in the same round trip.
     async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)>;
 
     /// A transaction on a table's row of `dl_mirrors` and other mirror records that may be lost in a power failure, but

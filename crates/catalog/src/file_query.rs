@@ -94,8 +94,7 @@ impl FileQuery {
         SqlFragment::new(text, vec![self.table.clone(), self.version.clone(), self.version.clone()])
     }
 
-    /// A column's slot, and the condition that a file's bounds in it are values of its rows; `None` when they never
-    /// are.
+    /// A column's slot, and the condition for a file's bounds to be values of its rows; `None` when they never are.
     pub(crate) fn exact(&self, column: &str) -> Option<(usize, Kind, String)> {
         let column = self.schema.as_ref()?.column(column)?;
         let (n, slot) = self.slots.of(column)?;

@@ -41,8 +41,7 @@ pub(crate) async fn point(db: &dyn Database) -> Result<Point> {
 
 pub(crate) async fn find_at(db: &dyn Database, table: &TableRef, point: &Point) -> Result<Option<TableEntry>> {
     let (condition, key) = condition(table);
-    // From the newest version back to the newest at the point: this reads as many rows as versions were committed
-    // since.
+    // From the newest version back to the newest at the point: this reads one row for each later version.
     let sql = format!(
         "SELECT t.table_id, t.namespace, t.name, t.location, t.owner, t.base_version, v.version, v.committed_at, \
          mirror.published_version, mirror.state, mirror.diverged_version, mirror.diverged_what FROM dl_tables t \

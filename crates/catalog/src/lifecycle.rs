@@ -76,8 +76,7 @@ impl TableLifecycle for SqlCatalog {
         let Some(entry) = find_in(session.as_mut(), table).await? else {
             return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
         };
-        // This locks the row of the mirror: until the drop has ended no lease is granted and no version recorded as
-        // published.
+        // This locks the row of the mirror: until the drop ends no lease is granted and no version recorded.
         if session.write(vec![mirror::end_lease(lease)]).await? == 0 {
             return Err(commit::fenced(&entry.name));
         }
@@ -178,8 +177,7 @@ impl TableLifecycle for SqlCatalog {
 
     async fn inactive_named(&self, name: &TableName) -> Result<Vec<InactiveTable>> {
         let order = format!("ORDER BY {DROPPED_AT} DESC, table_id DESC LIMIT {SAME_NAME}");
-        // Tables that can still be restored are selected first, so that the others, which may be many, do not fill the
-        // limit.
+        // Tables that can still be restored are selected first, so that the many others do not fill the limit.
         for state in ["IN ('loading', 'dropped', 'deleting')", "IN ('deleted', 'detached', 'removing')"] {
             let sql = format!("{ALL_TABLES} state <> 'live' AND state {state} AND namespace = ? AND name = ? {order}");
             let rows = self.db.query(&sql, vec![name.namespace.as_str().into(), name.name.as_str().into()]).await?;

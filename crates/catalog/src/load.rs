@@ -134,8 +134,7 @@ async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<Tab
         async move {
             let item = only_commit(item?)?;
             let size = kilobytes(&item);
-            // Permits are acquired in order, and a batch that is not full leaves enough for any item, so there is no
-            // deadlock.
+            // Permits are acquired in order, and a batch that is not full leaves enough for any item: no deadlock.
             let room = room.acquire_many_owned(size).await;
             room.map(|room| (item, room))
                 .map_err(|e| TxnLogError::new(ErrorKind::Internal, "a load ended").with_source(e))

@@ -153,8 +153,7 @@ impl<'a> LockedTables<'a> {
         Ok(Outcome::Committed(additions.into_iter().map(|addition| self.add(addition)).collect()))
     }
 
-    /// The existing commit that is identical to a request. A verbatim commit may be stored under another id, with the
-    /// same bytes.
+    /// The existing commit that is identical to a request. A verbatim commit may have another id and the same bytes.
     async fn known_commit(&mut self, request: &CommitRequest) -> Result<Option<Committed>, Failure> {
         let Some(head) = self.heads.get(&request.table) else { return Ok(None) };
         let by_id = self.known.get(&(request.table, request.commit_id)).copied();

@@ -89,8 +89,7 @@ async fn mark(to: &SqlCatalog, tables: &[TableId]) -> Result<()> {
     session.commit().await.map_err(CommitFailure::into_error)
 }
 
-/// Removes all rows of a table from the copy, in transactions of a limited number of rows. Its audit is copied from the
-/// source.
+/// Removes all rows of a table from the copy, in bounded transactions. Its audit is copied from the source.
 async fn remove(to: &SqlCatalog, table: TableId) -> Result<()> {
     loop {
         let mut session = to.write(&[table]).await?;

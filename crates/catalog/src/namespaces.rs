@@ -10,8 +10,7 @@ use crate::sql_catalog::{SqlCatalog, Writing};
 
 const NAMESPACE_COLUMNS: [&str; 2] = ["namespace", "created_at"];
 
-/// Ensures that the namespace of a table exists and is not dropped before the transaction ends. Changes one row in any
-/// case.
+/// Ensures that the namespace of a table exists and is not dropped before the transaction ends. Always changes one row.
 pub(crate) fn has_table(name: &TableName, now_ms: i64) -> WriteStatement {
     let sql = "INSERT INTO dl_namespaces (namespace, created_at) VALUES (?, ?) \
                ON CONFLICT (namespace) DO UPDATE SET created_at = dl_namespaces.created_at";

@@ -144,8 +144,7 @@ impl DrivingIndex {
         seeks
     }
 
-    /// A query for the spreads of the live files, each found from the previous one. Its parameters are the table,
-    /// twice.
+    /// A query for the spreads of the live files, each found from the previous one. Parameters: the table, twice.
     pub(crate) fn spreads(&self) -> String {
         let n = self.slot;
         let next = |after: &str| {
@@ -212,8 +211,7 @@ impl Table<'_> {
         }
     }
 
-    /// The condition on the bounds of a file for `p` to evaluate to `want` in some row; `None` when they cannot exclude
-    /// it.
+    /// The condition on the bounds of a file for `p` to evaluate to `want` in some row; `None` if they cannot.
     fn condition(&self, p: &Predicate, want: bool) -> Option<SqlFragment> {
         match p {
             Predicate::Unknown => None,

@@ -127,7 +127,6 @@ impl Queues {
     }
 }
 
-/// The task of a queue.
 struct QueueTask {
     queues: Arc<Queues>,
     scope: Scope,
@@ -191,8 +190,7 @@ impl QueueTask {
 }
 
 impl Drop for QueueTask {
-    /// If a task ends before its queue is empty, the waiting callers get an error, because the senders of their answers
-    /// are dropped.
+    /// If a task ends before its queue is empty, the waiting callers get an error, because their senders are dropped.
     fn drop(&mut self) {
         if !self.has_ended {
             lock(&self.queues.queues).remove(&self.scope);

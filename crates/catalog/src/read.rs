@@ -306,8 +306,7 @@ impl SqlTxnLogReader {
         }
     }
 
-    /// The next commits, and the last version that was examined; an error for a version that is retained without its
-    /// bytes.
+    /// The next commits, and the last version that was examined; an error for a version without bytes.
     async fn page_of_changes(&self, from: Version, to: Version) -> Result<(Version, Vec<Result<Row>>)> {
         let sizes = format!(
             "SELECT version, body_bytes FROM dl_table_versions \

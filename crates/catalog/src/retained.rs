@@ -30,8 +30,7 @@ impl RetainedVersion {
 impl SqlTxnLogReader {
     /// The version that `at` selects.
     pub(crate) async fn resolve(&self, session: &mut dyn DatabaseTransaction, at: At) -> Result<RetainedVersion> {
-        // PostgreSQL might execute a join by scanning all versions: they are ordered, and so is the single row of the
-        // table.
+        // PostgreSQL might execute a join by scanning all versions: they are ordered, as is the row of the table.
         let sql = "SELECT t.namespace, t.name, t.base_version, (SELECT v.committed_at FROM dl_table_versions v \
                    WHERE v.table_id = t.table_id AND v.version = t.base_version), t.current_version, t.current_ts \
                    FROM dl_tables t WHERE t.state = ? AND t.table_id = ?";

@@ -66,7 +66,6 @@ pub(crate) async fn migrate(db: &dyn Database, clock: &dyn Clock, create: bool) 
     check_readable(db, migrate_with(db, clock, create, MIGRATIONS).await?)
 }
 
-/// Migrates with these migrations.
 async fn migrate_with(
     db: &dyn Database,
     clock: &dyn Clock,
@@ -189,8 +188,7 @@ async fn current(db: &dyn Database) -> Result<Option<(Identity, Vec<Applied>)>> 
     Ok(catalog.map(|identity| (identity, applied)))
 }
 
-/// Rejects a catalog whose migrations have other texts than those of this program with the same numbers: its tables may
-/// differ.
+/// Rejects a catalog in which the text of a migration differs from this program's: its tables may differ.
 fn check_applied(db: &dyn Database, identity: &Identity, applied: &[Applied], migrations: &[Migration]) -> Result<()> {
     for (number, migration) in (1..=identity.version).zip(migrations) {
         let there = applied.iter().find(|applied| applied.number == number);

@@ -188,8 +188,7 @@ impl Database for SqliteDatabase {
     }
 
     async fn close(&self) {
-        // Closing the last connection to a file checkpoints its WAL; only a writer can do that, so the readers are
-        // closed first.
+        // Closing the last connection to a file checkpoints its WAL; only a writer can, so readers are closed first.
         self.readers.close().await;
         self.writer.close().await;
     }
@@ -405,7 +404,6 @@ fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
     TxnLogError::new(kind, message).with_source(e)
 }
 
-/// The primary result code.
 fn result_code(e: &sqlx::Error) -> Option<u32> {
     match e {
         sqlx::Error::Database(d) => d.code().and_then(|c| c.parse::<u32>().ok()).map(|c| c & 0xff),

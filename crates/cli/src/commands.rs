@@ -162,7 +162,6 @@ async fn import(s: &CommandContext, place: &str, name: Option<&str>) -> Result<E
     Ok(ExitStatus::Done)
 }
 
-/// Abandons an interrupted import.
 async fn abandon_import(s: &CommandContext, place: &str) -> Result<ExitStatus> {
     let location = Location::parse(place)?;
     let catalog = s.catalog(false).await?;

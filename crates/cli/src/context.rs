@@ -57,7 +57,6 @@ impl CommandContext {
         })
     }
 
-    /// The options of writes.
     pub(crate) fn write_options(&self) -> Result<WriteOptions> {
         let notices = Notices::to(|what| warn(&format!("warning: {what}")));
         Ok(WriteOptions { clock: self.clock.clone(), notices, ..self.settings.write_options()? })
@@ -90,7 +89,6 @@ impl CommandContext {
         Ok(Arc::new(self.open(&uri, create).await?))
     }
 
-    /// The URI of the catalog.
     pub(crate) fn catalog_uri(&self) -> Result<CatalogUri> {
         let uri = self.global.catalog.as_deref().or(self.settings.get("catalog")).ok_or_else(|| {
             TxnLogError::invalid(

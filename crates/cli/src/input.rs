@@ -294,7 +294,6 @@ fn ndjson(mut from: Box<dyn Source>, columns: Columns<'_>, failed: &dyn Fn(Arrow
     Ok(Box::new(Typed { text: Box::new(text), schema, line: 1, quotes_lines: false }))
 }
 
-/// The rows of NDJSON text.
 pub(crate) fn ndjson_text(text: &'static str, table: Option<&SchemaRef>) -> Result<Rows> {
     let failed = |e: ArrowError| TxnLogError::invalid("the text is not NDJSON of that table").with_source(explain(e));
     ndjson(Box::new(Cursor::new(text)), table.map_or(Columns::Found, Columns::Of), &failed)

@@ -11,8 +11,8 @@ use crate::context::CommandContext;
 use crate::exit::ExitStatus;
 use crate::report::{counted, entry_json, iso};
 
-/// Runs an operation on a table. `says` turns its metrics into a message about the result, or the reason why nothing
-/// was committed.
+/// Runs an operation on a table. `says` turns its metrics into a message, or the reason why nothing was
+/// committed.
 pub(crate) async fn run(
     s: &CommandContext,
     name: &str,

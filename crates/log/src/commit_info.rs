@@ -1,5 +1,4 @@
-//! What `commitInfo` records about a commit of ours: the catalog, the commit id, and the transaction that it belongs
-//! to.
+//! What `commitInfo` records about a commit of ours: the catalog, the commit id, and its transaction.
 
 use crate::action::CommitInfo;
 use crate::ids::{CommitId, TableName};

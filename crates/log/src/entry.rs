@@ -72,8 +72,7 @@ pub enum TableRef {
 pub enum MirrorState {
     /// It publishes.
     Following,
-    /// A commit of another writer exists where ours should be: nothing is published or committed until that is
-    /// resolved.
+    /// A commit of another writer exists where ours should be: nothing is published or committed until then.
     Diverged {
         /// The version that differs.
         version: Version,

@@ -127,8 +127,7 @@ fn check(protocol: &Protocol, table: &str, how: &str, takes: impl Fn(&str) -> bo
             Some(feature) => refuse(format!("the writer feature {feature:?}")),
             None => Ok(()),
         },
-        // Version 6 means that identity columns *may* be in use; the code that writes data files rejects tables that
-        // have some.
+        // Version 6 means that identity columns *may* be in use; writers of data files reject tables that have some.
         _ => Ok(()),
     }
 }

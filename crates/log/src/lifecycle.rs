@@ -78,8 +78,7 @@ pub trait TableLifecycle: Send + Sync + fmt::Debug {
     /// neither the table nor the ids of its commits.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] for a table that is live or does not exist, [`ErrorKind::Invalid`] when it is not
-    /// removable yet.
+    /// [`ErrorKind::NotFound`] for a table that is live or missing, [`ErrorKind::Invalid`] when it is not removable.
     async fn remove_table(&self, table: TableId) -> Result<RemovedRows>;
 
     /// The log of a table in this state, for reading.

@@ -34,8 +34,7 @@ pub trait HistoryLoading: Send + Sync + fmt::Debug {
     /// owner in [`NewTable::owner`].
     async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry>;
 
-    /// Loads the missing versions of several tables, all or nothing, with all of them in memory: for tables that share
-    /// transactions.
+    /// Loads the missing versions of several tables, all or nothing, and in memory: for tables that share transactions.
     async fn load_together(&self, loads: Vec<HistoryLoad<'_>>) -> Result<Vec<TableEntry>>;
 
     /// The progress of an unfinished load at that place; `None` when there is none.

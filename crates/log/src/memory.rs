@@ -119,8 +119,7 @@ impl MemoryCatalog {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<TableId, Table>> {
-        // Every change below is complete before the next fallible step, so the state behind a poisoned lock is
-        // consistent.
+        // Every change below is complete before the next fallible step, so a poisoned lock guards a consistent state.
         self.tables.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 

@@ -7,8 +7,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// An ordered JSON object of raw values. Numbers are never parsed as floats, so integers beyond 2^53 and decimals stay
-/// exact.
+/// An ordered JSON object of raw values. Numbers are never parsed as floats, so large integers and decimals stay exact.
 #[derive(Clone, Debug, Default)]
 pub struct Object(Vec<(String, Box<RawValue>)>);
 

@@ -15,8 +15,7 @@ const MAX_CHARS: usize = 256;
 /// The prefix of the row engine's owner, before the folder of its data.
 const ROWS: &str = "rows:";
 
-/// The only program that may commit to a table. The row engine of a folder is `rows:FOLDER`; any other program uses its
-/// name.
+/// The only program that may commit to a table. The row engine of a folder is `rows:FOLDER`; others use their names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableOwner(String);
 

@@ -62,8 +62,7 @@ impl fmt::Debug for FileKey {
     }
 }
 
-/// The URL of an absolute path in a log, which has a scheme or starts with `/`; `None` for a path relative to the
-/// table.
+/// The URL of an absolute path in a log, which has a scheme or starts with `/`; `None` for a relative path.
 pub fn absolute_path(raw: &str) -> Option<String> {
     if raw.starts_with('/') {
         return Some(format!("file://{raw}"));

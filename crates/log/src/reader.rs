@@ -60,8 +60,7 @@ pub trait TxnLogReader: Send + Sync + fmt::Debug {
     /// The history, newest first.
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>>;
 
-    /// The exact bytes of a commit; `None` for a version that is retained without its commit (history began at a
-    /// checkpoint).
+    /// The exact bytes of a commit; `None` for a base version that is only a checkpoint.
     async fn commit_bytes(&self, version: Version) -> Result<Option<Bytes>>;
 
     /// The exact bytes of the commits `from..=to`, in order and without a gap: if one is retained without its bytes,

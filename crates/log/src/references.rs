@@ -28,8 +28,7 @@ pub trait TableReferences: Send + Sync + fmt::Debug {
     /// loaded, and those that can be undropped. Ordered by name.
     async fn referring_tables(&self, place: &Location) -> Result<Vec<InactiveTable>>;
 
-    /// The live tables at whose places, or inside them, a table may have files: the sources of a shallow clone. Ordered
-    /// by name.
+    /// The live tables at whose places, or inside them, a table may have files: sources of a shallow clone. By name.
     async fn source_tables(&self, table: TableId) -> Result<Vec<InactiveTable>>;
 
     /// The folders outside its own in which a table has files, in order.

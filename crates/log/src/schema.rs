@@ -109,8 +109,7 @@ impl PrimitiveType {
         })
     }
 
-    /// Whether statistics of the type are values of rows: texts and times may be truncated, and NaN is not in the
-    /// bounds.
+    /// Whether statistics of the type are values of rows: texts and times may be truncated, NaN is not included.
     pub fn has_exact_statistics(self) -> bool {
         match self {
             Self::Long | Self::Boolean | Self::Date => true,

@@ -138,8 +138,7 @@ impl Replay {
     }
 }
 
-/// The files without their keys, newest first; those of one version in the order in which they were written, and by
-/// path.
+/// The files without their keys, newest first; those of one version as they were written, and by path.
 pub fn newest_first<V: Ord>(mut files: Vec<(V, Add)>) -> Vec<Add> {
     files.sort_by(|(a, x), (b, y)| {
         b.cmp(a).then(x.modification_time.cmp(&y.modification_time)).then_with(|| x.path.cmp(&y.path))

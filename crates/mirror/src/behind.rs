@@ -88,8 +88,7 @@ enum PublishedState {
     Gone(Version),
 }
 
-/// Compares the versions with the catalog's. A file with only the first bytes of a commit is left from an interrupted
-/// attempt.
+/// Compares the versions with the catalog's. A file with only its first bytes is left from an interrupted attempt.
 async fn known(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn ObjectStore) -> Result<PublishedState> {
     let next = entry.published_version.map_or(entry.base_version, |version| version + 1);
     let next = Some(next).filter(|version| *version <= entry.current_version);

@@ -215,8 +215,7 @@ impl Mirror {
     ) -> Result<Option<bool>> {
         let path = Path::from(HINT);
         let there = read_with_version(store, &path).await?;
-        // Read after the hint: the checkpoint that it names was published before. A later version in the hint is
-        // invalid.
+        // Read after the hint: the checkpoint that it names was published before. A later version is invalid.
         let published = self.entry(entry.id).await?.published_version.unwrap_or_default();
         let leads_on = |version: Version| version > checkpoint.version() && version <= published;
         if there.as_ref().and_then(|(there, _)| hinted(there)).is_some_and(leads_on) {
@@ -275,8 +274,7 @@ fn retain(txns: &mut BTreeMap<String, Txn>, metadata: &deltalakedb_log::action::
     }
 }
 
-/// The difference between a checkpoint, which another engine may have written, and its version; `None` if they are
-/// equal.
+/// The difference between a checkpoint, which another engine may have written, and its version; `None` if equal.
 pub(crate) async fn difference(
     reader: &dyn TxnLogReader,
     ours: &Snapshot,
@@ -362,8 +360,7 @@ async fn write(
     match written {
         Ok(details) => file.close().await.map(|_| details).map_err(not_written),
         Err(e) => {
-            // An upload without its end has no effect, so a failure of the abort is ignored and the first error is
-            // returned.
+            // An upload without its end has no effect, so a failed abort is ignored and the first error is returned.
             file.into_inner().abort().await.ok();
             Err(e)
         }

@@ -154,8 +154,8 @@ impl Mirror {
 }
 
 impl Mirror {
-    /// For a table with an owner, only commits of this catalog that a restore had lost are imported, because those were
-    /// the owner's.
+    /// For a table with an owner, only commits of this catalog that a restore had lost are imported, which were the
+    /// owner's.
     async fn check_no_others(&self, entry: &TableEntry, log: &FileTxnLogReader) -> Result<()> {
         let Err(refused) = check_owner(&entry.name, entry.owner.as_ref(), None) else { return Ok(()) };
         let newest = log.versions().1;
@@ -207,8 +207,7 @@ fn check_nothing_unpublished(entry: &TableEntry, newest: Version) -> Result<()> 
     Ok(())
 }
 
-/// Published versions must still be in the log: otherwise they would not be restored, and the next commit would follow
-/// a gap.
+/// Published versions must still be in the log: otherwise the next commit would follow a gap.
 fn check_nothing_missing(entry: &TableEntry, newest: Version) -> Result<()> {
     if newest >= entry.current_version {
         return Ok(());

@@ -71,8 +71,7 @@ impl Mirror {
         Self { checkpoint_interval: versions.get(), ..self }
     }
 
-    /// Writes checkpoints of the same versions as delta-rs: one less than those of Spark, which are the multiples of
-    /// the interval.
+    /// Writes checkpoints of the same versions as delta-rs: one less than Spark's, the multiples of the interval.
     pub fn with_checkpoints_as_delta_rs(self) -> Self {
         Self { checkpoints_before: 1, ..self }
     }

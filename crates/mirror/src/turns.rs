@@ -1,5 +1,4 @@
-//! The state shared by the tasks of one process, so that they publish a table one after the other without duplicate
-//! work.
+//! The state shared by the tasks of one process, so that they publish a table one after the other, once.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;

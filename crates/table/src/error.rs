@@ -62,8 +62,7 @@ fn subject_of_cause(cause: &(dyn Error + 'static)) -> Option<Subject> {
     }
 }
 
-/// The complete message of delta-rs, including the names of errors, by which programs distinguish them; `None` if there
-/// is none.
+/// The complete message of delta-rs, including the names of errors, by which programs distinguish them; or `None`.
 pub fn upstream_message(e: &TxnLogError) -> Option<String> {
     let theirs = causes(e).find_map(|cause| cause.downcast_ref::<DeltaTableError>())?;
     let all = theirs.to_string();

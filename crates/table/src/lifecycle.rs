@@ -258,7 +258,6 @@ impl Deletion {
 /// The number of files that are deleted at once.
 const BATCH: usize = 1_000;
 
-/// The local folders of a table.
 struct LocalFolders {
     /// The table's folder.
     root: PathBuf,

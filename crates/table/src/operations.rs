@@ -170,8 +170,8 @@ impl DeltaTable {
         Ok(self.run(Operation::Write(WriteRows::new(rows, mode)), options).await?.committed)
     }
 
-    /// Deletes the rows that satisfy a condition in SQL; all rows without one. Only files that may contain such rows
-    /// are read.
+    /// Deletes the rows that satisfy a condition in SQL; all rows without one. Only files that may have such rows are
+    /// read.
     pub async fn delete(&self, filter: Option<&str>, options: &WriteOptions) -> Result<OperationResult> {
         self.run(Operation::Delete { filter: filter.map(String::from) }, options).await
     }

@@ -27,8 +27,7 @@ pub(crate) const MANIFEST: &str = "manifest";
 
 /// A Delta table: rows in Parquet files at a location, and a log that lists its files.
 ///
-/// A table has no state of its own. Every call reads one version of the log, by default the newest, and answers from
-/// that alone.
+/// A table has no state of its own. Every call reads one version of the log, by default the newest, and no other.
 #[derive(Clone)]
 pub struct DeltaTable {
     pub(crate) location: Location,

@@ -475,8 +475,7 @@ fn changes_rows(action: &Action) -> bool {
     }
 }
 
-/// Combines several commits of one table into one: a later action wins, and a file that is added and removed again is
-/// left out.
+/// Combines several commits of one table into one: a later action wins, and a file added and removed again is left out.
 fn flatten<'a>(commits: impl Iterator<Item = &'a [Action]>) -> Vec<Action> {
     let mut infos = Vec::new();
     let (mut protocol, mut metadata) = (None, None);

@@ -64,8 +64,7 @@ impl DeltaTable {
         if !what.dry_run {
             self.check_owner(options)?;
         }
-        // Files that only newer published commits name would look like orphan files to a catalog that lacks these
-        // commits.
+        // Files that only newer published commits name would look like orphan files to a catalog without them.
         deltalakedb_mirror::check_not_behind(catalog.as_ref(), self.stores.as_ref(), *id).await?;
         catalog.compared().insert(*id);
         let reader = catalog.reader(*id);
@@ -175,7 +174,6 @@ impl FileInventory {
         self.files.contains(path.as_ref().as_bytes())
     }
 
-    /// Keeps the files of a version.
     async fn keep_version(&mut self, reader: &dyn TxnLogReader, version: Version) -> Result<()> {
         let mut live = reader.files(version, None).await?;
         while let Some(add) = live.try_next().await? {

@@ -157,7 +157,6 @@ async fn same(what: &str, source: &SqlCatalog, target: &SqlCatalog, tables: &[Gr
     }
 }
 
-/// Drops an unpublished table.
 async fn drop_table(catalog: &SqlCatalog, table: TableId) {
     let lease = catalog.acquire_lease(table, Uuid::new_v4(), 0, i64::MAX).await.unwrap().unwrap();
     let mode = DropMode::Retain { ms: 1_000_000 };

@@ -153,8 +153,7 @@ pub(super) async fn lock_heads(
     session: &mut dyn DatabaseTransaction,
     requests: &[&CommitRequest],
 ) -> Result<(HashMap<TableId, LockedHead>, CommitsById)> {
-    // For each table, one request is looked up together with the head; the commit ids of the others are looked up
-    // separately.
+    // For each table, one request is looked up with the head; the commit ids of the others separately.
     let mut tables = HashSet::new();
     let (first, others): (Vec<_>, Vec<_>) = requests.iter().copied().partition(|request| tables.insert(request.table));
     // The pairs are rows, and each finds its commit id by key: as alternatives in a condition, four or more pairs would

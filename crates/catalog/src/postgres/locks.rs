@@ -76,8 +76,7 @@ pub(super) struct Locks<'a> {
 pub(super) struct Turns(Mutex<HashMap<TableId, Arc<Semaphore>>>);
 
 impl Turns {
-    /// Waits for a turn for each of these tables. All callers take turns in the order of the ids, so there is no
-    /// deadlock.
+    /// Waits for a turn for each of these tables. All callers wait in the order of the ids: no deadlock.
     pub(super) async fn take(&self, tables: &[TableId]) -> Vec<OwnedSemaphorePermit> {
         let mut tables = tables.to_vec();
         tables.sort_unstable();

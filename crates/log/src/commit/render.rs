@@ -7,8 +7,7 @@ use crate::commit_info::{COMMIT_INFO_KEY, ICT};
 use crate::object::Object;
 use crate::stamp::CommitStamp;
 
-/// Our `commitInfo`, and all actions as they are written to the log: `commitInfo` first, and removes completed from the
-/// stored files.
+/// Our `commitInfo`, and all actions as they are written to the log: `commitInfo` first, removes with stored facts.
 pub(super) fn stamped<'a>(
     request: &CommitRequest,
     actions: &'a [Action],
@@ -89,8 +88,7 @@ fn our_info(
     keep(&mut info, "operationMetrics");
     info.set("engineInfo", concat!("deltalakedb/", env!("CARGO_PKG_VERSION")));
     info.set("txnId", format!("{:?}", request.commit_id));
-    // Other commits are rebased past a blind append, so a commit that read data is never one, even if its writer says
-    // so.
+    // Other commits are rebased past a blind append, so one that read data is none, whatever its writer says.
     info.set("isBlindAppend", facts.blind && given.get::<bool>("isBlindAppend").unwrap_or(true));
     info.set("isolationLevel", facts.isolation.as_str());
     if let Base::Exactly(v) | Base::RebaseFrom(v) = request.base {

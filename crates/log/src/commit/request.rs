@@ -18,8 +18,7 @@ pub enum Base {
     Create(NewTable),
     /// The commit becomes the version after this one, or conflicts. For writers that retry by themselves.
     Exactly(Version),
-    /// The commit was made against this version; the catalog rebases it onto the head if no commit in between
-    /// conflicts.
+    /// The commit was made against this version; the catalog rebases it onto the head unless it conflicts.
     RebaseFrom(Version),
     /// Nothing is committed to this table. The other requests of the transaction are committed if nothing that this
     /// request read of the table at this version has changed since.

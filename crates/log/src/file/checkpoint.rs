@@ -245,8 +245,7 @@ fn wanted_columns(metadata: &ParquetMetaData, want: Want) -> ProjectionMask {
 
 /// The actions of a batch, converted through JSON: the log has one parser, and unknown members are kept.
 ///
-/// Nulls are written explicitly, because a null partition value is not an absent one. A null *column* is an absent
-/// field.
+/// Nulls are written explicitly, because a null partition value is not an absent one. A null *column* is absent.
 fn actions(batch: &RecordBatch) -> Result<Vec<Action>, Cause> {
     let mut json = Vec::new();
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut json);
@@ -261,8 +260,7 @@ fn actions(batch: &RecordBatch) -> Result<Vec<Action>, Cause> {
     Ok(actions)
 }
 
-/// The batch with the time zone `UTC` replaced by an offset: zone names need a time zone database, which is not built
-/// in.
+/// The batch with the time zone `UTC` replaced by an offset: there is no time zone database for zone names.
 fn with_plain_zones(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     fn plain(t: &DataType) -> DataType {
         match t {

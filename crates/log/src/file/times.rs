@@ -26,8 +26,7 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// Starts empty. The newest metadata says whether, and from which version on, times are in the commits, as in
-    /// Spark.
+    /// Starts empty. The newest metadata says whether, and since when, times are in the commits, as in Spark.
     pub(super) fn new(newest: &Metadata) -> Self {
         let since = newest.property("delta.inCommitTimestampEnablementVersion").and_then(|v| v.parse().ok());
         let in_commit_since = newest.is_on("delta.enableInCommitTimestamps").then(|| since.unwrap_or(0));

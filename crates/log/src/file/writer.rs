@@ -104,8 +104,7 @@ impl FileTxnLogWriter {
         Ok(winners)
     }
 
-    /// The current state of the log, or the request's own commit if it is in the log. Version `taken` is known to
-    /// exist.
+    /// The state of the log, or the request's own commit if the log has it. Version `taken` is known to exist.
     async fn look(&self, request: &CommitRequest, taken: Option<Version>) -> Result<Result<Current, Committed>> {
         let log = FileTxnLogReader::find(self.dir.clone()).await?;
         let mut there = None;
@@ -202,8 +201,7 @@ struct Winners {
     own: Option<Version>,
 }
 
-/// Whether a commit in the log is the request: compared by id for our own commit, by bytes for a commit of another
-/// engine.
+/// Whether a commit in the log is the request: by id for our own commits, by bytes for those of other engines.
 fn is_of(commit: &Commit, version: Version, request: &CommitRequest) -> Result<bool> {
     Ok(match &request.content {
         Content::Actions(_) => {

@@ -71,8 +71,7 @@ impl Part {
         Ok(group.map(|group| Self { version: logged.version, ms: logged.time.ms, group }))
     }
 
-    /// Rejects the part if its transaction is one of this catalog and another table that existed then lacks its own
-    /// part.
+    /// Rejects the part if its transaction is one of this catalog and another table of that time lacks its own.
     fn check_whole(&self, tables: &BTreeMap<TableId, Table>, catalog: Uuid, name: &TableName) -> Result<()> {
         if self.group.catalog != catalog.to_string() {
             return Ok(());

@@ -112,8 +112,7 @@ fn decode(schema: &SchemaRef, texts: &[&str]) -> Result<(RecordBatch, Vec<bool>)
     }
 }
 
-/// The values of a partition column. A value with a wrong type is an error: read as null, it would exclude files from
-/// queries.
+/// The values of a partition column. A value with a wrong type is an error: read as null, it would exclude files.
 fn partition_values(adds: &[Add], field: &Field) -> Result<ArrayRef> {
     let text = |add: &'_ Add| -> Option<String> {
         add.partition_values.get(field.name()).cloned().flatten().filter(|text| !text.is_empty())

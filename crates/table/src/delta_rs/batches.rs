@@ -27,8 +27,7 @@ pub(super) fn of_lines(lines: Vec<String>, schema: &SchemaRef, file: &str) -> De
     Ok(Box::new(fixup_json_read((*rows).into(), &build_json_reorder_indices(schema)?, file)?))
 }
 
-/// Live files as rows of `schema`: the column `add` is filled, every other is null. `inexact` bounds are made safe for
-/// data skipping.
+/// Live files as rows of `schema`: the column `add` is filled, every other is null. `inexact` bounds are made safe.
 pub(super) fn of_adds(adds: &[Add], schema: &SchemaRef, inexact: &InexactBounds) -> DeltaResult<Box<dyn EngineData>> {
     let schema: Schema = schema.as_ref().try_into_arrow()?;
     let columns = schema.fields().iter().map(|field| match (field.name().as_str(), field.data_type()) {

@@ -51,8 +51,7 @@ struct GeneratedColumn {
 }
 
 impl Generated {
-    /// The generated columns of a table. `schema` returns its columns in Arrow types, and is called only if some are
-    /// generated.
+    /// The generated columns of a table. `schema` returns its columns in Arrow types, and is called only if needed.
     pub(super) fn of(metadata: &Metadata, schema: impl FnOnce() -> Result<SchemaRef>) -> Result<Self> {
         let generated = expressions(&metadata.schema_string);
         if generated.is_empty() {
@@ -89,8 +88,7 @@ impl Generated {
         plan.explain(|| "the generated columns cannot be computed".into())
     }
 
-    /// The assignments of an update, with those of dependent generated columns. Rows are of the table with the name
-    /// `alias`.
+    /// The assignments of an update, with those of dependent generated columns. The table's name is `alias`.
     pub(super) fn complete_update(
         &self,
         set: Vec<(String, Expr)>,

@@ -52,7 +52,7 @@ pub(crate) fn in_statement(statement: &mut Statement) {
     }
 }
 
-/// Numbers with an exponent, and those too long for a decimal, become doubles; a time without a precision gets
+/// Numbers with an exponent, and those too long for a decimal, become doubles; times without a precision get
 /// microseconds.
 fn spell_out(within: &mut impl VisitMut) {
     let _: ControlFlow<()> = visit_expressions_mut(within, |e| {

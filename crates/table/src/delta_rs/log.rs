@@ -78,7 +78,6 @@ impl SnapshotLog {
         self.base.as_ref().map(Snapshot::version)
     }
 
-    /// The version of the next commit.
     pub(super) fn next_version(&self) -> Version {
         self.first_staged() + self.staged().len() as Version
     }

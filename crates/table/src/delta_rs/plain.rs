@@ -1,7 +1,6 @@
 //! Independent check: tables as plain delta-rs reads them from their `_delta_log`.
 //!
-//! Nothing of this library's log is involved, only its object stores, so its results can be compared with those of a
-//! catalog.
+//! Nothing of this library's log is involved, only its object stores, so its results can be compared with a catalog's.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

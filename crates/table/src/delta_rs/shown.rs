@@ -207,8 +207,7 @@ fn put_back(new: &mut Object, old: &Object) {
     }
 }
 
-/// Puts the real location into the commit that creates a table: delta-rs writes its internal URL, and commits are
-/// immutable.
+/// Puts the real location into the commit that creates a table: delta-rs writes its internal URL.
 pub(super) fn name_place(actions: &mut [Action], location: &Location) {
     for action in actions {
         let Action::CommitInfo(info) = action else { continue };

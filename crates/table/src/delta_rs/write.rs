@@ -44,7 +44,6 @@ pub(crate) struct StagedCommit {
     pub(crate) files: NewFiles,
     /// The files it read; `None` for all files.
     pub(crate) seen: Option<Vec<FileKey>>,
-    /// Its metrics.
     pub(crate) metrics: Value,
 }
 

@@ -53,8 +53,7 @@ impl Operation {
             Self::Merge(merge, rows) => stage_merge(&empty().await?, state, table, merge, rows).await?,
             Self::Optimize(how) => {
                 check_optimize(state, &base, table, &how).await?;
-                // It moves rows and changes none: a concurrent change of its files has removed them, which is a
-                // conflict.
+                // It moves rows and changes none: a concurrent change of its files removes them, a conflict.
                 StagedOperation::blind(FullTable::open(state).await?.optimize(&how).await?)
             }
             Self::Restore(how) => {

@@ -44,7 +44,6 @@ pub(super) fn table_name(name: &ObjectName) -> Result<TableName> {
     text.parse()
 }
 
-/// The namespace for a name in SQL.
 pub(super) fn namespace(name: &ObjectName) -> Result<String> {
     match &name.0[..] {
         [part] => part.as_ident().map(|ident| ident.value.clone()),
@@ -177,8 +176,7 @@ impl Visitor for Finder {
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<TxnLogError> {
         let Some(with) = &query.with else { return ControlFlow::Continue(()) };
         for cte in &with.cte_tables {
-            // A query that is not recursive is not in scope of its own name: `WITH t AS (SELECT * FROM t)` reads a
-            // table.
+            // Without RECURSIVE a query does not see its own name: `WITH t AS (SELECT * FROM t)` reads a table.
             if !with.recursive {
                 cte.visit(self)?;
             }

@@ -13,7 +13,6 @@ use deltalakedb_log::{Result, TxnLogError};
 use super::dialect::DeltaDialect;
 use crate::error::Explain;
 
-/// A parsed statement.
 pub(super) enum ParsedStatement {
     /// A query, planned by DataFusion.
     Query(Box<Statement>),
