@@ -1,4 +1,4 @@
-//! Many clients at once: how many commits a second they get in all, and how long the slowest of them wait.
+//! Many concurrent clients: their total number of commits per second, and the latency of the slowest commits.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,23 +11,24 @@ use crate::ours::Ours;
 use crate::peers;
 use crate::report::{Report, System, Unit};
 
-/// How long each number of clients commits; the peers, too.
+/// How long each number of clients commits; also for the peers.
 const TIME: Duration = Duration::from_secs(3);
-/// How often that is repeated.
+/// The number of repetitions.
 const REPEATED: usize = 3;
 
-/// What some clients did.
+/// The result of concurrent clients.
 struct Ran {
-    /// Commits a second, of each repetition.
+    /// Commits per second, for each repetition.
     rates: Vec<f64>,
-    /// The seconds that ninety-nine of a hundred commits took at most.
+    /// The 99th percentile of the commit latency, in seconds.
     slow: f64,
 }
 
-/// Clients that commit one file's metadata each, and clients that append rows; and peers that append the same rows.
+/// Measures clients that commit one file's metadata each, clients that append rows, and peers that append the same
+/// rows.
 pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server, small: bool) -> Result<()> {
     let time = if small { TIME / 20 } else { TIME };
-    // Catalogs of their own: what other rows leave behind is not measured here.
+    // Separate catalogs, so that the effects of other rows are not measured here.
     let folder = folder.join("clients");
     std::fs::create_dir_all(&folder).map_err(crate::ours::unavailable)?;
     for ours in Ours::everywhere(&folder, server).await?.into_iter().map(Arc::new) {
@@ -119,7 +120,7 @@ async fn committing_to(ours: &Arc<Ours>, tables: Vec<TableId>, clients: usize, t
     run(clients, time, commit).await
 }
 
-/// Clients that commit one after the other, all at once. A commit that fails ends the benchmark.
+/// Concurrent clients, each of which commits in a loop. A commit that fails ends the benchmark.
 async fn run<F: Future<Output = Result<()>> + Send + 'static>(
     clients: usize,
     time: Duration,

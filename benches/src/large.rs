@@ -12,9 +12,9 @@ use crate::databases::Server;
 use crate::ours::{Ours, grown, growth, unavailable};
 use crate::report::{Report, System, Unit};
 
-/// How often each is done.
+/// The number of repetitions.
 const REPEATED: usize = 3;
-/// The bytes that a process may grow by.
+/// The maximum growth of a process in bytes.
 pub(crate) const MEMORY: f64 = 256.0 * 1024.0 * 1024.0;
 
 pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server, small: bool) -> Result<()> {
@@ -46,8 +46,8 @@ pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server,
     Ok(())
 }
 
-/// In a process of its own: the bytes by which resident memory grew at its peak, over the connection and the request that
-/// are there, and the seconds.
+/// In a separate process: the growth of peak resident memory in bytes, in addition to the existing connection and
+/// request, and the seconds.
 pub(crate) async fn commit(uri: &str, table: &str, count: &str) -> Result<[f64; 2]> {
     let wrong = || deltalakedb_log::TxnLogError::invalid(format!("{count:?} is not a number of files"));
     let (table, count) = (table.parse::<TableId>()?, count.parse::<i64>().map_err(|_| wrong())?);

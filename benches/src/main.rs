@@ -1,9 +1,9 @@
 //! Compares this library with its alternatives: one run on one machine, one table of results.
 //!
-//! `make bench` builds this in release and runs it beside a PostgreSQL server. The rows are below, in the order of the
-//! table; what they mean is in `docs/benchmarks.md`, where the results go as well, with `results.json` beside this
-//! crate's manifest. With the argument `small` it goes through everything on small tables, with
-//! `clients`, `large` or `transfers` only through some of the rows; then it writes no file.
+//! `make bench` builds this in release mode and runs it with a PostgreSQL server. The rows are below, in the order of
+//! the table; `docs/benchmarks.md` describes them and contains the results, which are also in `results.json` next to
+//! this crate's manifest. The argument `small` runs everything on small tables, and `clients`, `large` or `transfers`
+//! only some of the rows; then no file is written.
 #![allow(clippy::print_stdout, reason = "a table on standard output is what this program is for")]
 
 mod chart;
@@ -35,14 +35,14 @@ const PEER_SAMPLES: usize = 9;
 /// Rows of each file of the tables.
 const ROWS: i64 = 1000;
 
-/// What one sync takes.
+/// The duration of one sync.
 const SYNC: &str = "one append and fsync of this disk";
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const BEGIN: &str = "<!-- Written by `make bench` from here on. -->";
 const END: &str = "<!-- Written by `make bench` up to here. -->";
 
-/// The tables: commits, and files of each; and the scale of TPC-H's rows.
+/// The sizes of the tables: commits, and files of each; and the scale of TPC-H's rows.
 #[derive(Clone, Copy)]
 struct Scale {
     short: (u64, u64),
@@ -73,19 +73,19 @@ async fn main() -> Result<()> {
     };
     print!("{}", report.table());
     if !arguments.is_empty() {
-        return Ok(()); // promises and documents are about the full size
+        return Ok(()); // promises and documents apply to the full size
     }
     publish(&report)?;
     if report.is_missed() { Err(TxnLogError::invalid("a figure is worse than promised")) } else { Ok(()) }
 }
 
-/// What a process of its own says to the one that started it.
+/// Prints the numbers of a separate process for its parent.
 fn said(numbers: &[f64]) -> Result<()> {
     println!("{}", numbers.iter().map(f64::to_string).collect::<Vec<_>>().join(" "));
     Ok(())
 }
 
-/// A catalog with both tables in it.
+/// A catalog that contains both tables.
 struct Loaded {
     ours: Ours,
     short: TableId,
@@ -102,7 +102,7 @@ async fn measure(scale: Scale) -> Result<Report> {
 
     let short = tables::write(folder, scale.short.0, scale.short.1).map_err(unavailable)?;
     let long = tables::write(folder, scale.long.0, scale.long.1).map_err(unavailable)?;
-    // Before any peer: theirs are the checkpoints, which an import would begin at.
+    // Before any peer: they write checkpoints, from which an import would start.
     let loaded = imports(&mut report, scale, folder, &server, [&short, &long]).await?;
     opens(&mut report, scale, &loaded, [&short, &long]).await?;
     let lake = folder.join("lake");
@@ -121,7 +121,7 @@ async fn measure(scale: Scale) -> Result<Report> {
     Ok(report)
 }
 
-/// Some of the rows by themselves.
+/// Only some of the rows.
 async fn measure_part(part: &str) -> Result<Report> {
     let folder = tempfile::tempdir().map_err(unavailable)?;
     let (folder, server) = (folder.path(), Server::connect().await?);
@@ -197,7 +197,7 @@ async fn opens(report: &mut Report, scale: Scale, loaded: &[Loaded], tables: [&P
     Ok(())
 }
 
-/// A row of plans: what it is called, the predicates asked in turn, and the row of the same files read by key.
+/// A row of plans: its name, the predicates in turn, and the row of the same files read by key.
 struct Plan {
     row: String,
     predicates: Vec<Predicate>,
@@ -249,7 +249,7 @@ async fn plans(
             let client = match one.ours.system {
                 System::Sqlite => Client::of_sqlite(&ours::sqlite_file(folder)).await?,
                 System::Postgres => Client::of_postgres(server).await?,
-                // The columns of DuckDB's tables are scanned in groups of rows, index or not.
+                // DuckDB scans the columns of its tables in row groups, with or without an index.
                 _ => continue,
             };
             let samples = by_keys(client, one, first).await?;
@@ -284,7 +284,7 @@ async fn plans(
     Ok(())
 }
 
-/// Times are worth comparing only where the answers are the same.
+/// Times are comparable only if the answers are the same.
 async fn check_same_plan(loaded: &[Loaded], asked: &Predicate, peer: System, theirs: u64) -> Result<()> {
     for one in loaded {
         let files = one.ours.files(one.short, asked).await?.len();
@@ -297,7 +297,7 @@ async fn check_same_plan(loaded: &[Loaded], asked: &Predicate, peer: System, the
     Ok(())
 }
 
-/// Reads just the rows that a plan would give, without finding out which.
+/// Reads only the rows that a plan would return, without planning.
 async fn by_keys(mut client: Client, one: &Loaded, predicate: &Predicate) -> Result<Vec<f64>> {
     let files = one.ours.files(one.short, predicate).await?;
     let wanted = files.len();
@@ -333,7 +333,7 @@ async fn commits(report: &mut Report, folder: &Path, server: &Server, loaded: &[
     Ok(())
 }
 
-/// Seconds to append four KiB to a file and sync it.
+/// Seconds to append 4 KiB to a file and sync it.
 fn append_and_sync(path: &Path) -> std::io::Result<Vec<f64>> {
     let mut file = File::options().create(true).append(true).open(path)?;
     let mut samples = Vec::new();
@@ -381,7 +381,7 @@ async fn appends(report: &mut Report, folder: &Path, loaded: &[Loaded]) -> Resul
     Ok(())
 }
 
-/// The Python package beside `deltalake`, in one interpreter.
+/// The Python package and `deltalake`, in one interpreter.
 fn python(report: &mut Report, folder: &Path, loaded: &[Loaded], table: &Path) -> Result<()> {
     let Some(sqlite) = loaded.iter().find(|one| one.ours.system == System::Sqlite) else { return Ok(()) };
     let uri = sqlite.ours.uri_of("short");
@@ -399,7 +399,7 @@ fn python(report: &mut Report, folder: &Path, loaded: &[Loaded], table: &Path) -
     Ok(())
 }
 
-/// A query of one value, planned to the end in DataFusion.
+/// A query of one value, planned completely in DataFusion.
 async fn selects(report: &mut Report, scale: Scale, loaded: &[Loaded], table: &Path) -> Result<()> {
     let files = scale.short.0 * scale.short.1;
     let row = format!("open and plan `SELECT … WHERE id = x` in DataFusion, one file of {}", grouped(files as f64));
@@ -420,18 +420,18 @@ async fn selects(report: &mut Report, scale: Scale, loaded: &[Loaded], table: &P
     Ok(())
 }
 
-/// Appends to a table of few files and to one of many, and a query of the latter's rows.
+/// Appends to a table with few files and to one with many, and a query of the rows of the latter.
 async fn appends_to_many_files(report: &mut Report, scale: Scale, folder: &Path, loaded: &[Loaded]) -> Result<()> {
     let count = |(commits, files): (u64, u64)| grouped((commits * files) as f64);
     let rows = [scale.few, scale.many].map(|s| format!("append of 100 rows to a table of {} files", count(s)));
     let memory = format!("memory grown by a query of one value, {} files, at the peak", count(scale.many));
     let late = ours::late_rows()?;
-    // Many files take long to bring in: one database stands for all.
+    // The import of many files takes long, so it is measured in one database only.
     for one in loaded.iter().filter(|one| one.ours.system == System::Sqlite) {
         for (row, (name, shape)) in rows.iter().zip([("few", scale.few), ("many", scale.many)]) {
             let table = tables::write(folder, shape.0, shape.1).map_err(unavailable)?;
             one.ours.import(&table, name).await?;
-            // A checkpoint costs what the table has; it is not what an append does.
+            // The cost of a checkpoint depends on the table, and is not part of an append.
             one.ours.set(name, ("delta.checkpointInterval", "1000000")).await?;
             let samples = one.ours.appends_to(name, &late, Durability::Full).await?;
             report.add(row, one.ours.system, Unit::Seconds, samples);
@@ -445,7 +445,7 @@ async fn appends_to_many_files(report: &mut Report, scale: Scale, folder: &Path,
     Ok(())
 }
 
-/// Every value of a table of TPC-H.
+/// Reads every value of a TPC-H table.
 async fn scan(report: &mut Report, scale: Scale, folder: &Path, loaded: &[Loaded]) -> Result<()> {
     let row = format!("every value of TPC-H's lineitem, scale {}", scale.lineitem);
     let bare = "the same query of DataFusion on the bare files";
@@ -479,7 +479,7 @@ async fn memory(report: &mut Report, scale: Scale, loaded: Vec<Loaded>, table: &
     Ok(())
 }
 
-/// Puts what the peers did into its row: the one given, or the one they name.
+/// Adds the figures of the peers to the given row, or to the row that they name.
 fn add_peers(report: &mut Report, row: Option<&str>, unit: Unit, lines: Vec<peers::Line>) {
     for line in lines {
         let row = row.unwrap_or(&line.row);

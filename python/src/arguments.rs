@@ -1,4 +1,4 @@
-//! Arguments of Python as options of the library.
+//! Converts Python arguments to options of the library.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,7 +15,7 @@ use crate::schema;
 /// Kind, assignments, condition.
 pub(crate) type Clause = (String, Option<BTreeMap<String, String>>, Option<String>);
 
-/// Rows have the columns of the table, all of them: a column too few may be a mistake.
+/// The rows must have all columns of the table, because a missing column may be a mistake.
 pub(crate) fn check_columns(schema: &str, rows: Option<&ArrowSchema>) -> PyResult<()> {
     let table = schema::parse(schema)?;
     let (names, Some(rows)) = (table.names(), rows) else { return Ok(()) };

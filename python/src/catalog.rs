@@ -1,4 +1,4 @@
-//! A catalog: all its tables, and what concerns more than one.
+//! A catalog with all its tables, and operations on several of them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl RawCatalog {
         connection.clone().ok_or_else(closed)
     }
 
-    /// Takes the catalog out of it, if it is the last that stands for it.
+    /// Takes the connection, if this is its last handle.
     fn take(&self) -> Option<Arc<CatalogConnection>> {
         let mut connection = self.connection.lock();
         connection.take().filter(|connection| connection.let_go())
@@ -385,7 +385,7 @@ impl RawCatalog {
     }
 }
 
-/// The table of that name, or else at that place.
+/// The table of that name, or else at that location.
 pub(crate) async fn entry(connection: &CatalogConnection, table: &str) -> Result<TableEntry> {
     if let Ok(name) = table.parse::<TableName>() {
         return require(connection.catalog.as_ref(), &TableRef::Name(name)).await;

@@ -1,4 +1,4 @@
-//! A catalog that is connected, how it is written to, and where plain paths lead.
+//! A connected catalog, its write options, and the catalog for plain paths.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -18,27 +18,28 @@ use parking_lot::Mutex;
 
 use crate::warnings::{Warning, warn};
 
-/// A catalog and what was set for it.
+/// A catalog with its settings.
 pub(crate) struct CatalogConnection {
     pub(crate) uri: CatalogUri,
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) settings: Settings,
     mirror: Mirror,
-    /// Whether what was published is about to be recorded.
+    /// Whether published versions are about to be recorded.
     settling: Arc<AtomicBool>,
     stores: Arc<ConfiguredStores>,
     key: Key,
     sql: SqlCatalog,
-    /// Objects of Python that stand for it. Tables are none: they are opened by path, and end with their process.
+    /// The number of Python objects that are handles. Tables are not: they are opened by path, and stay open until the
+    /// process ends.
     handles: AtomicUsize,
 }
 
-/// What a catalog is opened for.
+/// The purpose for which a catalog is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Nothing is made or brought up to date.
+    /// The catalog is neither created nor upgraded.
     Read,
-    /// A catalog that is missing is made, and an older one brought up to date, as the settings say.
+    /// A missing catalog is created, and an older one upgraded, as the settings allow.
     Write,
 }
 
@@ -50,21 +51,21 @@ type Key = (String, BTreeMap<String, String>);
 struct Connections {
     /// Those in use.
     open: HashMap<Key, Weak<CatalogConnection>>,
-    /// The connections that were opened last stay open, even when they are not in use.
+    /// The most recently opened connections, which stay open even when they are not in use.
     recent: VecDeque<Arc<CatalogConnection>>,
 }
 
-/// How long files that were published are left to the system before they are synced, many at a time.
+/// The delay before published files are synced, many at a time.
 const SETTLE_AFTER: Duration = Duration::from_millis(500);
 
-/// How many unused connections stay open.
+/// The number of unused connections that stay open.
 const RECENT: usize = 4;
 
 static CONNECTIONS: LazyLock<Mutex<Connections>> = LazyLock::new(Mutex::default);
 
 impl CatalogConnection {
-    /// The catalog at a URI, with settings beside those of the configuration. One that is not there yet is made, and an
-    /// older one brought up to date, if `create` says so; where it says nothing, as the settings say.
+    /// The catalog at a URI, with settings in addition to those of the configuration. `create` says whether a missing
+    /// catalog is created, and an older one upgraded; without it, the settings decide.
     pub(crate) async fn connect(uri: &str, create: Option<bool>, own: &BTreeMap<String, String>) -> Result<Arc<Self>> {
         let parsed = CatalogUri { table: None, ..named(uri)? };
         let key = (parsed.to_string(), own.clone());
@@ -102,7 +103,7 @@ impl CatalogConnection {
         Ok(connection)
     }
 
-    /// The same with no settings of its own.
+    /// The catalog without additional settings.
     async fn open(uri: &str, access: Access) -> Result<Arc<Self>> {
         let create = (access == Access::Read).then_some(false);
         Self::connect(uri, create, &BTreeMap::new()).await
@@ -116,8 +117,8 @@ impl CatalogConnection {
         Ok((Self::open(&catalog.to_string(), access).await?, name))
     }
 
-    /// The catalog that plain paths lead to; `None` when none is configured, or when it is a file that the first write
-    /// will make.
+    /// The catalog for plain paths; `None` when none is configured, or when it is a file that the first write will
+    /// create.
     pub(crate) async fn configured(access: Access) -> Result<Option<Arc<Self>>> {
         let Some(uri) = catalog_in_environment()? else { return Ok(None) };
         match Self::open(&uri, access).await {
@@ -129,18 +130,18 @@ impl CatalogConnection {
         }
     }
 
-    /// The same for a write, for which there must be one.
+    /// The catalog for a write, which must be configured.
     pub(crate) async fn required() -> Result<Arc<Self>> {
         Self::configured(Access::Write).await?.ok_or_else(none_given)
     }
 
-    /// Counts an object of Python that stands for the catalog.
+    /// Counts a Python handle.
     pub(crate) fn held(self: Arc<Self>) -> Arc<Self> {
         self.handles.fetch_add(1, Ordering::SeqCst);
         self
     }
 
-    /// Counts it no longer: whether it was the last.
+    /// Removes a handle; returns whether it was the last.
     pub(crate) fn let_go(&self) -> bool {
         self.handles.fetch_sub(1, Ordering::SeqCst) == 1
     }
@@ -158,7 +159,7 @@ impl CatalogConnection {
         self.sql.close().await;
     }
 
-    /// Whether it is the catalog at a place.
+    /// Whether it is the catalog at this location.
     pub(crate) fn is_at(&self, place: &Backend) -> bool {
         let same =
             |a: &Path, b: &Path| a == b || a.canonicalize().ok().is_some_and(|a| b.canonicalize().ok() == Some(a));
@@ -179,15 +180,15 @@ impl CatalogConnection {
         self.stores.clone()
     }
 
-    /// Options of the object store that a table is in: for this catalog's tables at that place and below it.
+    /// Sets options of the object store for this catalog's tables at that location and below it.
     pub(crate) fn use_storage_options(&self, location: &Location, options: Option<&HashMap<String, String>>) {
         if let Some(options) = options.filter(|options| !options.is_empty()) {
             self.stores.configure(location, options.clone());
         }
     }
 
-    /// Publishes what was committed, unless that is left to another process, with a checkpoint where one is due. A mirror
-    /// that is behind is no error, and a warning says so.
+    /// Publishes the commits, unless that is left to another process, with a checkpoint when one is due. A failure is
+    /// not an error, and is reported as a warning.
     pub(crate) async fn publish(&self, table: TableId, checkpoint: bool) {
         if !self.settings.publishes_inline {
             return;
@@ -232,17 +233,17 @@ impl CatalogConnection {
         });
     }
 
-    /// The publisher.
+    /// The mirror of the catalog.
     pub(crate) fn mirror(&self) -> &Mirror {
         &self.mirror
     }
 
-    /// The table at a place.
+    /// The table at a location.
     pub(crate) async fn find_at(&self, location: &Location) -> Result<Option<TableEntry>> {
         self.catalog.find(&TableRef::Location(location.clone())).await
     }
 
-    /// A name for a new table at a place: `default.<folder>`, with a number after it where that is taken.
+    /// A name for a new table at a location: `default.<folder>`, with a number appended if that is taken.
     pub(crate) async fn free_name(&self, location: &Location) -> Result<TableName> {
         let folder: String = location
             .folder()
@@ -259,7 +260,8 @@ impl CatalogConnection {
         Err(TxnLogError::invalid("every name is taken"))
     }
 
-    /// Below this place new tables are made: the setting, or `warehouse` beside the file of an embedded catalog.
+    /// The location below which new tables are created: the setting, or `warehouse` next to the file of an embedded
+    /// catalog.
     pub(crate) fn warehouse(&self) -> Option<String> {
         let beside = |file: &Path| Some(file.parent()?.join("warehouse").display().to_string());
         let own = || match &self.uri.place {
@@ -269,7 +271,7 @@ impl CatalogConnection {
         self.settings.warehouse.clone().or_else(own)
     }
 
-    /// The place of a new table: the one given, or its own below the warehouse.
+    /// The location of a new table: the given one, or its own below the warehouse.
     pub(crate) fn resolve_location(&self, name: &TableName, given: Option<&str>) -> Result<Location> {
         deltalakedb_table::resolve_location(name, given, self.warehouse().as_deref())?.ok_or_else(|| {
             TxnLogError::invalid(format!(
@@ -278,7 +280,7 @@ impl CatalogConnection {
         })
     }
 
-    /// Brings the table at a place in, which other engines wrote so far.
+    /// Imports the table at a location, which other engines have written so far.
     pub(crate) async fn import(&self, location: &Location, name: Option<&TableName>) -> Result<TableEntry> {
         let free = match name {
             Some(name) => name.clone(),
@@ -290,7 +292,7 @@ impl CatalogConnection {
     }
 }
 
-/// What a URI names. One file is one catalog, from whatever folder it is named.
+/// The catalog of a URI. A file is the same catalog from every working directory.
 pub(crate) fn named(uri: &str) -> Result<CatalogUri> {
     let absolute = |file: PathBuf| {
         let wrong = || TxnLogError::invalid(format!("{uri} is not a valid file URL"));
@@ -305,7 +307,7 @@ pub(crate) fn named(uri: &str) -> Result<CatalogUri> {
     Ok(CatalogUri { place, table })
 }
 
-/// Warns of what went wrong beside the commits.
+/// Warns about failures other than those of commits.
 pub(crate) fn published(done: Published) {
     done.warnings.into_iter().for_each(|warning| warn(Warning::Mirror, warning));
 }

@@ -1,4 +1,4 @@
-//! Tables that are made.
+//! Creates tables.
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
@@ -29,7 +29,7 @@ pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(convert_table, m)?)
 }
 
-/// Makes a table.
+/// Creates a table.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)]
 fn create_table(
@@ -75,7 +75,7 @@ fn create_table(
     }
 }
 
-/// Makes a table of rows.
+/// Creates a table from rows.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)]
 fn create_table_of_rows(
@@ -112,7 +112,7 @@ fn create_table_of_rows(
     )
 }
 
-/// Makes a table of Parquet files that are there.
+/// Creates a table from existing Parquet files.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)]
 fn convert_table(
@@ -155,7 +155,7 @@ struct CreateOptions {
     target_file_size: Option<NonZeroU64>,
 }
 
-/// Makes a table in the catalog that the URI or the configuration names, and publishes it.
+/// Creates a table in the catalog of the URI or of the configuration, and publishes it.
 fn make(
     py: Python<'_>,
     uri: &str,
@@ -174,7 +174,7 @@ fn make(
     })
 }
 
-/// Where a new table goes. A text that is no URI of a catalog is a place, as with `deltalake`.
+/// The location of a new table. A text that is not a catalog URI is a location, as with `deltalake`.
 async fn new_table(uri: &str, storage: Option<&HashMap<String, String>>) -> Result<(Arc<CatalogConnection>, NewTable)> {
     if CatalogUri::is_catalog_uri(uri) {
         let (connection, name) = CatalogConnection::of_table(uri, Access::Write).await?;

@@ -1,4 +1,4 @@
-//! Errors as the exceptions that code for Delta tables expects.
+//! Converts errors to the exceptions that code for Delta tables expects.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ import_exception!(deltalakedb.exceptions, TransactionConflictError);
 
 /// The exception of an error.
 pub(crate) fn raise(e: TxnLogError) -> PyErr {
-    // What a reader of the caller's raised is the caller's.
+    // An exception of the caller's own reader is raised unchanged.
     if let Some(own) = raised_by_caller(&e) {
         return own;
     }
@@ -48,7 +48,7 @@ pub(crate) fn raise(e: TxnLogError) -> PyErr {
     }
 }
 
-/// How a lost race is called by those who look for it in messages.
+/// The text by which programs recognize a kind of conflict in messages.
 fn lost(kind: &ConflictKind) -> &'static str {
     match kind {
         ConflictKind::VersionTaken => "a concurrent transaction committed this version",
@@ -99,7 +99,7 @@ pub(crate) fn raise_of_transaction(e: TxnLogTransactionError) -> PyErr {
             ));
             Python::attach(|py| {
                 let value = e.value(py);
-                // The attributes are there from the class; that they cannot be set is no reason to hide the conflict.
+                // The attributes have class-level defaults; a failure to set them must not hide the conflict.
                 let _ = value.setattr("table", conflict.table_name.to_string());
                 let _ = value.setattr("version", conflict.version);
                 let _ = value.setattr("operation", conflict.operation.clone());

@@ -1,4 +1,4 @@
-//! A table that was opened: by a URI, a path or a name, at one version.
+//! An opened table: by a URI, a path or a name, at one version.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,26 +22,26 @@ use crate::options::Hooks;
 use crate::pruning::Pruning;
 use crate::warnings::{Warning, warn};
 
-/// Where a table is, and which version of it is looked at.
+/// The table and its version.
 #[derive(Clone)]
 pub(crate) struct TableHandle {
     pub(crate) table: DeltaTable,
-    /// Its catalog; `None` while no catalog knows it.
+    /// Its catalog; `None` while it is in no catalog.
     pub(crate) home: Option<(Arc<CatalogConnection>, TableId)>,
     pub(crate) head: Head,
-    /// Options of the object store, for the catalog that it comes into.
+    /// Options of the object store, for the catalog in which it will be registered.
     pub(crate) storage: Option<HashMap<String, String>>,
 }
 
-/// What a URI, a path or a name leads to.
+/// The result of resolving a URI, a path or a name.
 pub(crate) enum Found {
     /// A table of a catalog.
     Managed(Arc<CatalogConnection>, TableEntry),
-    /// A place where no catalog has a table, and the object stores it is in.
+    /// A location without a table in a catalog, and its object stores.
     Place(Location, Arc<dyn Stores>),
 }
 
-/// The object stores of a place that no catalog has, with options of one's own.
+/// The object stores of a location outside a catalog, with additional options.
 pub(crate) fn stores_with(location: &Location, options: Option<&HashMap<String, String>>) -> Arc<dyn Stores> {
     match options.filter(|options| !options.is_empty()) {
         Some(options) => {
@@ -53,16 +53,16 @@ pub(crate) fn stores_with(location: &Location, options: Option<&HashMap<String, 
     }
 }
 
-/// The text as a name with its namespace. One without is a place, as with `deltalake`: `events` in one working directory
-/// is another table than in the next.
+/// The text as a name with a namespace. A text without one is a location, as with `deltalake`: `events` is a different
+/// table in another working directory.
 fn full_name(text: &str) -> Option<TableName> {
     let could_be = text.contains('.') && !text.contains(['/', '\\']);
     text.parse().ok().filter(|_| could_be)
 }
 
 impl Found {
-    /// A `deltasql://` URI names a table. Any other text is a place; but where nothing is there, `namespace.name` may be
-    /// a table of the catalog.
+    /// A `deltasql://` URI names a table. Any other text is a location; but if nothing exists there, `namespace.name`
+    /// may be a table of the catalog.
     pub(crate) async fn at(uri: &str, storage: Option<&HashMap<String, String>>) -> Result<Self> {
         if CatalogUri::is_catalog_uri(uri) {
             let (connection, name) = CatalogConnection::of_table(uri, Access::Read).await?;
@@ -128,7 +128,7 @@ impl TableHandle {
         self.home.as_ref().map_or_else(WriteOptions::default, |(connection, _)| connection.options())
     }
 
-    /// A table that no catalog knows comes into the configured one before it is written.
+    /// Registers a table that is in no catalog in the configured one before it is written.
     pub(crate) async fn register_on_first_write(&mut self) -> Result<()> {
         if self.home.is_some() {
             return Ok(());
@@ -141,7 +141,7 @@ impl TableHandle {
         Ok(())
     }
 
-    /// Runs an operation, publishes it, and looks at the version it became.
+    /// Runs an operation, publishes it, and moves to its version.
     pub(crate) async fn run(
         &mut self,
         operation: Operation,
@@ -192,7 +192,7 @@ impl TableHandle {
         reader.files_in_replay_order(self.head.version, predicate.as_ref()).await
     }
 
-    /// The newest version at a time; the oldest, before there was any.
+    /// The newest version at a time; the oldest version for a time before it.
     pub(crate) async fn version_at(&self, ms: i64) -> Result<Version> {
         match self.table.reader().await?.snapshot(At::Timestamp(ms)).await {
             Ok(snapshot) => Ok(snapshot.version()),
@@ -206,18 +206,18 @@ impl TableHandle {
         }
     }
 
-    /// The place of a file.
+    /// The URI of a file.
     pub(crate) fn uri_of(&self, path: &str) -> String {
         let root = self.table.location().url();
         if path.contains("://") {
             return path.to_string();
         }
-        // The folder as a URL spells it, the rest as it is: so delta-rs writes them.
+        // The folder as in a URL, the rest unchanged, as delta-rs writes them.
         let root = if root.scheme() == "file" { root.path() } else { root.as_str() };
         format!("{root}{}", String::from_utf8_lossy(&canonical_path(path)))
     }
 
-    /// Physical names of the partition columns, by which files know their values, and logical ones.
+    /// Physical names of the partition columns, which are the keys of partition values, and logical ones.
     pub(crate) fn partition_columns(&self) -> Result<Vec<(String, String)>> {
         let Metadata { schema_string, partition_columns, .. } = &self.head.metadata;
         let schema: Value = serde_json::from_str(schema_string)

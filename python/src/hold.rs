@@ -1,4 +1,4 @@
-//! Versions that are held while they are read.
+//! Held versions.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use crate::runtime::wait;
 use crate::table::RawTable;
 
-/// A version of a table that is held.
+/// A held version of a table.
 #[pyclass(frozen, module = "deltalakedb._internal")]
 pub(crate) struct RawHold(Mutex<HeldVersion>);
 

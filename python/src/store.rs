@@ -1,4 +1,4 @@
-//! The files of a place.
+//! The files at a location.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::errors::raise;
 use crate::handle::{not_opened, stores_with};
 use crate::runtime::wait;
 
-/// The files of a place, by paths below it.
+/// The files at a location, by paths below it.
 #[pyclass(frozen, module = "deltalakedb._internal")]
 pub(crate) struct RawStore {
     location: Location,
@@ -108,7 +108,7 @@ fn path_of(path: &str) -> PyResult<Path> {
     Path::parse(path.trim_matches('/')).map_err(wrong)
 }
 
-/// When it was last written, in nanoseconds since 1970.
+/// The time of its last modification, in nanoseconds since 1970.
 fn nanoseconds(meta: &ObjectMeta) -> i64 {
     let time = meta.last_modified;
     time.timestamp_nanos_opt().unwrap_or_else(|| time.timestamp_micros().saturating_mul(1_000))

@@ -1,4 +1,4 @@
-//! A table at one version, and what is done with it.
+//! A table at one version, and its operations.
 
 mod alter;
 mod maintenance;
@@ -48,19 +48,19 @@ impl RawTable {
         *self.0.lock() = held;
     }
 
-    /// Its catalog, if one knows it, and where it is.
+    /// Its catalog, if it is in one, and its location.
     pub(crate) fn home(&self) -> (Option<(Arc<CatalogConnection>, TableId)>, Location) {
         let held = self.get();
         (held.home, held.table.location().clone())
     }
 
-    /// The table and the version that is looked at.
+    /// The table and its version.
     pub(crate) fn held(&self) -> (DeltaTable, Version) {
         let held = self.get();
         (held.table, held.head.version)
     }
 
-    /// Runs an operation against the version that is looked at.
+    /// Runs an operation based on the opened version.
     pub(crate) fn run(
         &self,
         py: Python<'_>,
@@ -83,7 +83,7 @@ impl RawTable {
         set(&mut options);
         wait(py, async move {
             let finished = held.run(operation, options, hooks.as_ref()).await?;
-            // Before warnings are shown, which may be errors.
+            // Before warnings are shown, which may be raised as errors.
             self.set(held);
             Ok(finished.metrics)
         })
@@ -101,7 +101,7 @@ impl RawTable {
         storage_options: Option<HashMap<String, String>>,
     ) -> PyResult<Self> {
         let opened = wait_for(py, async {
-            // Without the table there is no version to miss.
+            // If the table does not exist, the error is not about the version.
             let mut held =
                 TableHandle::open(uri, None, storage_options.as_ref()).await.map_err(|e| not_opened(uri, e))?;
             if version.is_some() {

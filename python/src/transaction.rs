@@ -1,4 +1,4 @@
-//! Operations on several tables, committed together or not at all.
+//! Operations on several tables that are committed together or not at all.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use crate::runtime::wait_for;
 use crate::table::RawTable;
 use crate::warnings::{Warning, warn};
 
-/// A transaction that has begun.
+/// An open transaction.
 #[pyclass(frozen, module = "deltalakedb._internal")]
 pub(crate) struct RawTransaction {
     connection: Arc<CatalogConnection>,
     open: Mutex<Option<Arc<Transaction>>>,
-    /// Tables it made, by their places.
+    /// The tables it created, by location.
     made: Mutex<BTreeMap<Location, TableName>>,
 }
 
@@ -49,7 +49,7 @@ impl RawTransaction {
         })
     }
 
-    /// The name of the table that is meant. A text without a slash is a name here.
+    /// The name of the table. A text without a slash is a name here.
     async fn name_of(&self, table: &TableArgument) -> Result<TableTarget> {
         let text = match table {
             TableArgument::Open(table) => return self.name_of_open(table.get()).await,
@@ -116,14 +116,14 @@ impl RawTransaction {
         Ok(metrics.to_string())
     }
 
-    /// Whether there is such a table, or one was made here.
+    /// Whether the table exists, or was created in this transaction.
     async fn knows(&self, transaction: &Transaction, name: &TableName) -> Result<bool> {
         let made = self.made.lock().values().any(|made| made == name);
         Ok(made || transaction.catalog().find(&TableRef::Name(name.clone())).await?.is_some())
     }
 }
 
-/// A table as callers give it: one that is open, or a text that names one.
+/// A table argument: an open table, or a text that names one.
 #[derive(FromPyObject)]
 pub(crate) enum TableArgument {
     Open(Py<RawTable>),
@@ -132,7 +132,7 @@ pub(crate) enum TableArgument {
 
 enum TableTarget {
     Name(TableName),
-    /// A place where no table is yet.
+    /// A location without a table.
     Place(Location),
 }
 

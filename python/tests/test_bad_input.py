@@ -1,4 +1,4 @@
-"""What is not right is told in one sentence."""
+"""Invalid input gets an error of one sentence."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("embedded")
 
 
 def check(said: str, error: type[Exception], act: Callable[[], object]) -> None:
-    """It is an error of that class, one line that says so."""
+    """Asserts an error of that class with this text in one line."""
     with pytest.raises(error) as info:
         act()
     text = str(info.value)

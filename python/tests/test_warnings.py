@@ -1,4 +1,4 @@
-"""What goes wrong after a commit is told by a warning, where the program can see it."""
+"""A failure after a commit is a warning that the program can see."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("embedded")
 
 
 def block(path: str) -> None:
-    """From here on `_delta_log` of the table takes no file: it is one itself."""
+    """Replaces the table's `_delta_log` by a file, so that no file can be put there."""
     log = Path(path) / "_delta_log"
     log.rename(Path(path) / "_away")
     log.write_text("a file")

@@ -1,4 +1,4 @@
-//! What is done to a catalog as a whole: its epoch, its retention, its audit.
+//! Operations on a catalog as a whole: its epoch, its retention, its audit.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use crate::codec::int;
 use crate::database::{CommitFailure, Value, WriteStatement};
 use crate::sql_catalog::{SqlCatalog, Writing};
 
-/// Lines of the audit that one step removes.
+/// The number of audit entries that one step removes.
 const STEP_LINES: i64 = 2_000;
-/// What the catalog keeps of tables that do not say it themselves, in `dl_catalog`.
+/// The columns of `dl_catalog` with the retention of tables that have none of their own.
 pub(crate) const RETENTION: &str = "retention_ms, retention_versions";
 
 #[async_trait]

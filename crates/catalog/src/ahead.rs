@@ -3,20 +3,20 @@
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use tokio::sync::mpsc;
 
-/// The most items that wait to be taken, besides the one that is being made.
+/// The maximum number of items that are built but not consumed, besides the one being built.
 const WAITING: usize = 1;
 
 /// Items in order.
 pub(crate) enum Ahead<T> {
-    /// Made when they are asked for.
+    /// Built when they are requested.
     Here(Box<dyn Iterator<Item = T> + Send>),
     /// Made by a separate thread, which sends `None` after the last one.
     Elsewhere(mpsc::Receiver<Option<T>>),
 }
 
 impl<T: Send + 'static> Ahead<T> {
-    /// If there are `many`, a new thread makes them ahead of their use. It is not one of the runtime's threads: all of those
-    /// may be waiting for items.
+    /// If there are `many` items, a new thread builds them ahead of their use. It is not one of the runtime's threads,
+    /// because all of those may be waiting for items.
     pub(crate) fn new(items: impl Iterator<Item = T> + Send + 'static, many: bool) -> Result<Self> {
         if !many {
             return Ok(Self::Here(Box::new(items)));
@@ -37,7 +37,7 @@ impl<T: Send + 'static> Ahead<T> {
         Ok(Self::Elsewhere(made))
     }
 
-    /// The next one.
+    /// The next item.
     pub(crate) async fn next(&mut self) -> Result<Option<T>> {
         match self {
             Self::Here(items) => Ok(items.next()),
@@ -45,7 +45,7 @@ impl<T: Send + 'static> Ahead<T> {
         }
     }
 
-    /// The same for a thread that may wait.
+    /// The next item, for a thread that may block.
     pub(crate) fn next_blocking(&mut self) -> Result<Option<T>> {
         match self {
             Self::Here(items) => Ok(items.next()),

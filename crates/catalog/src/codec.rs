@@ -1,4 +1,4 @@
-//! Between actions and rows.
+//! Conversion between actions and rows.
 
 use std::io::Read;
 
@@ -23,8 +23,8 @@ impl From<bool> for Value {
     }
 }
 impl From<&str> for Value {
-    /// Text columns hold what people search; a NUL, which not every database can hold in text, becomes U+FFFD. What
-    /// must come back unchanged is a blob.
+    /// Text columns are for search; a NUL, which some databases cannot store in text, becomes U+FFFD. Text that must be
+    /// returned unchanged is a blob.
     fn from(v: &str) -> Self {
         Value::Text(v.replace('\0', "\u{fffd}"))
     }
@@ -55,12 +55,12 @@ pub(crate) fn qualified(alias: &str, columns: &[&str]) -> String {
     columns.iter().map(|c| format!("{alias}.{c}")).collect::<Vec<_>>().join(", ")
 }
 
-/// A version as the database holds it.
+/// A version as stored in the database.
 pub(crate) fn int(v: Version) -> Value {
     Value::Int(i64::try_from(v).unwrap_or(i64::MAX))
 }
 
-/// Text whose bytes must come back unchanged.
+/// Text that must be returned unchanged.
 pub(crate) fn bytes(text: &str) -> Value {
     Value::Blob(text.as_bytes().to_vec())
 }
@@ -165,7 +165,7 @@ fn odd(wanted: &str, got: &Value) -> TxnLogError {
     TxnLogError::corrupt(format!("the database holds {got} where {wanted} belongs"))
 }
 
-/// The columns of `dl_add_files` that are an add action, in the order of [`add_values`] and [`read_add`].
+/// The columns of `dl_add_files` for an add action, in the order of [`add_values`] and [`read_add`].
 pub(crate) const ADD_COLUMNS: [&str; 12] = [
     "path",
     "size_bytes",
@@ -195,8 +195,8 @@ pub(crate) fn file_values(key: &FileKey, add: &Add, slots: &TableSlots) -> Resul
     Ok(values)
 }
 
-/// The path of a file as it is stored. What a path holds may be percent-encoded or not, and is the same file: a NUL, which
-/// not every database holds in text, is.
+/// The stored path of a file. A path with and without percent-encoding is the same file, so a NUL, which some databases
+/// cannot store in text, is encoded.
 fn path(path: &str) -> String {
     path.replace('\0', "%00")
 }
@@ -346,7 +346,7 @@ pub(crate) fn cdc_values(cdc: &Cdc) -> Result<Vec<Value>> {
     Ok(vec![cdc.path.as_str().into(), cdc.size.into(), json(&cdc.partition_values)?])
 }
 
-/// Commit bytes as they are stored.
+/// Commit bytes in their stored form.
 pub(crate) fn compress(body: &[u8]) -> Result<Vec<u8>> {
     if body.len() as u64 > MAX_COMMIT_BYTES {
         return Err(TxnLogError::invalid(format!(
@@ -358,12 +358,12 @@ pub(crate) fn compress(body: &[u8]) -> Result<Vec<u8>> {
         .map_err(|e| TxnLogError::new(ErrorKind::Internal, "a commit cannot be compressed").with_source(e))
 }
 
-/// Commit bytes as they were.
+/// Commit bytes from their stored form.
 pub(crate) fn decompress(stored: &[u8]) -> Result<bytes::Bytes> {
     decompress_up_to(MAX_COMMIT_BYTES, stored)
 }
 
-/// The same; a few forged bytes do not become more than `limit`.
+/// Decompresses to at most `limit` bytes, so that a forged body cannot exhaust the memory.
 fn decompress_up_to(limit: u64, stored: &[u8]) -> Result<bytes::Bytes> {
     let mut body = Vec::new();
     let decoded = zstd::stream::Decoder::new(stored).and_then(|bytes| bytes.take(limit + 1).read_to_end(&mut body));

@@ -1,8 +1,8 @@
-//! The commit protocol: lock, look, decide, write, all in one short transaction.
+//! The commit protocol: lock, read, decide, write, in one short transaction.
 //!
-//! A commit to one table whose base is the head takes three round trips besides BEGIN and COMMIT: the head, the touched
-//! files, and everything it writes. So do the commits that [waited](crate::queue) for it, all together, and one more for
-//! their ids. What the decision is belongs to [`deltalakedb_log::commit::prepare`].
+//! A commit to one table that is based on the head takes three round trips besides BEGIN and COMMIT: the head, the
+//! touched files, and everything it writes. Commits that [waited](crate::queue) for it take the same number together,
+//! plus one for their ids. The decision itself is [`deltalakedb_log::commit::prepare`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use crate::references::NamedFolders;
 use crate::sql_catalog::{SqlCatalog, Writing};
 use crate::table_lookup::no_table;
 
-/// How often a commit that certainly did not happen is tried again, and for how long.
+/// How often a commit that certainly did not happen is retried, and for how long.
 const RETRIES: u32 = 3;
 const RETRY_FOR: Duration = Duration::from_secs(30);
-/// From how long on a batch that the database could not take is not tried again one by one.
+/// After this time, a batch that the database rejected is not retried one by one.
 const LONG: Duration = Duration::from_secs(5);
-/// The longest pause before the first of these tries; it doubles with each.
+/// The longest pause before the first retry; it doubles with each.
 const PAUSE: Duration = Duration::from_millis(50);
 
 pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: Vec<CommitRequest>) -> Result<Outcome> {
@@ -59,7 +59,7 @@ fn scope(catalog: &SqlCatalog, transaction: &QueuedTransaction) -> Option<Scope>
     }
 }
 
-/// Commits transactions that came together, each with an outcome of its own.
+/// Commits transactions of one batch, each with its own outcome.
 async fn commit_batch(catalog: &SqlCatalog, batch: Vec<Arc<QueuedTransaction>>) -> Vec<Result<Outcome>> {
     if let [transaction] = batch.as_slice() {
         return vec![commit_alone(catalog, transaction).await];
@@ -67,9 +67,9 @@ async fn commit_batch(catalog: &SqlCatalog, batch: Vec<Arc<QueuedTransaction>>) 
     let began = Instant::now();
     let mut away = match retried(catalog, &batch).await {
         Ok(outcomes) => return outcomes,
-        // All have waited long enough for a lock or for a database that is away.
+        // Every transaction has waited long enough for a lock or for an unavailable database.
         Err(e) if e.kind() == ErrorKind::Unavailable && began.elapsed() > LONG => Some(e.to_string()),
-        // One of them may be what the database refuses, and the others not.
+        // The database may reject one of them and accept the others.
         Err(_) => None,
     };
     let mut outcomes = Vec::with_capacity(batch.len());
@@ -93,7 +93,7 @@ async fn commit_alone(catalog: &SqlCatalog, transaction: &Arc<QueuedTransaction>
     retried(catalog, std::slice::from_ref(transaction)).await?.pop().ok_or_else(none)?
 }
 
-/// Tries again what certainly was not committed because the database was not available.
+/// Retries a batch that certainly was not committed because the database was unavailable.
 async fn retried(catalog: &SqlCatalog, batch: &[Arc<QueuedTransaction>]) -> Result<Vec<Result<Outcome>>> {
     let began = Instant::now();
     // Nothing was committed, or its id says what.
@@ -105,7 +105,7 @@ async fn retried(catalog: &SqlCatalog, batch: &[Arc<QueuedTransaction>]) -> Resu
         .await
 }
 
-/// Refuses files outside of their table's folder where the catalog does not allow them.
+/// Rejects files outside their table's folder if the catalog does not allow them.
 async fn check_paths(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<()> {
     if catalog.allowed_paths.are_all() {
         return Ok(());
@@ -123,7 +123,7 @@ async fn check_paths(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result
     Ok(())
 }
 
-/// How long to wait before a try. Those who failed together come again one after the other.
+/// How long to wait before a retry. Random, so that commits that failed together are not retried together.
 fn pause(retry: u32, clock: &dyn Clock) -> Duration {
     let random = u32::from_le_bytes(clock.new_uuid().into_bytes()[..4].try_into().unwrap_or_default());
     (PAUSE * (1 << retry)).mul_f64(f64::from(random) / f64::from(u32::MAX))
@@ -149,7 +149,8 @@ async fn attempt(catalog: &SqlCatalog, batch: &[Arc<QueuedTransaction>]) -> Resu
         return Ok(outcomes(decisions));
     }
     let changed = session.write(writes).await.map_err(|e| match e.kind() {
-        // What was free is taken now: others may create where rows are locked one by one. The next look says by whom.
+        // The name or place was free before and is taken now: where rows are locked one by one, another transaction can
+        // create a table in between. The retry reports that table.
         ErrorKind::AlreadyExists => TxnLogError::new(ErrorKind::Unavailable, e.to_string()).with_source(e),
         _ => e,
     })?;
@@ -172,7 +173,7 @@ fn tables(requests: &[&CommitRequest]) -> Vec<TableId> {
     requests.iter().map(|r| r.table).collect()
 }
 
-/// The answer to COMMIT was lost: the commit ids know.
+/// Looks up the commit ids after the answer to COMMIT was lost.
 async fn resolve_unknown(
     catalog: &SqlCatalog,
     batch: &[Arc<QueuedTransaction>],
@@ -191,7 +192,7 @@ async fn resolve_unknown(
             Err(_) => false,
         }
     } else {
-        // A new table had no lock. Not seen is no proof.
+        // A new table had no lock, so the absence of the commit id does not prove that the commit failed.
         let mut are_there = true;
         for request in requests {
             let found = find::find_commit(catalog.db.as_ref(), request.table, request.commit_id).await;
@@ -202,7 +203,7 @@ async fn resolve_unknown(
     let told = |decision: Decision| match &decision {
         decided if are_there || decided.is_settled => decision.outcome,
         decided if decided.is_written() => Ok(Outcome::Unknown(cause.to_string())),
-        // It was decided against commits that may not be there.
+        // The decision was based on commits that may not exist.
         _ => Err(TxnLogError::new(ErrorKind::Unavailable, cause.to_string())),
     };
     Ok(decisions.into_iter().map(told).collect())

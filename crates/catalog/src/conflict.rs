@@ -1,9 +1,9 @@
-//! Which of the commits after a request's base it conflicts with, found while their table is locked.
+//! Finds the first commit after a request's base that conflicts with it, while the table is locked.
 //!
-//! Others wait meanwhile, so as little is read as the request allows. For a blind append nothing is, unless the head says
-//! that protocol or metadata changed since. For one with a txn or a domain four small tables are. A request that removes
-//! or reads single files needs the commits that removed files, and only one that reads by predicates, or the
-//! whole table, looks at all. The commits themselves come one by one, a few megabytes at a time.
+//! Other writers wait for the lock, so as little is read as the request allows: nothing for a blind append, unless the
+//! head says that protocol or metadata changed since; four small tables for a request with a txn or a domain; the
+//! commits that removed files for a request that removes or reads single files. Only a request that reads by
+//! predicates, or the whole table, reads all commits. The commits are read one by one, a few megabytes at a time.
 
 use deltalakedb_log::commit::{self, ConflictChecker, WinningCommit, WinningFiles};
 use deltalakedb_log::{Commit, Result, TableId, TableName, Version};
@@ -12,10 +12,10 @@ use crate::codec::{self, int};
 use crate::database::{DatabaseTransaction, KEYS, Row, Value, placeholders};
 use crate::plan::SqlFragment;
 
-/// How many bytes of stored commits are read at once; of one that is larger, itself.
+/// How many bytes of stored commits are read at once; a larger commit is read by itself.
 const READ_BYTES: i64 = 4 << 20;
 
-/// The first stored commit after the base that the request of the checker conflicts with.
+/// The first stored commit after the base that conflicts with the request of the checker.
 pub(crate) async fn find(
     session: &mut dyn DatabaseTransaction,
     (table, name): (TableId, &TableName),
@@ -29,12 +29,12 @@ pub(crate) async fn find(
     };
     let mut candidates = Vec::new();
     for mut row in session.query(&sql.text, sql.params).await? {
-        // The least of nothing is null.
+        // MIN of no rows is null.
         if let (Some(version), bytes) = (row.opt_int()?, row.opt_int()?) {
             candidates.push((version, bytes));
         }
     }
-    // What changed in several ways is there several times.
+    // A commit with several kinds of changes occurs several times.
     candidates.sort_unstable();
     candidates.dedup();
     let mut candidates = candidates.as_slice();
@@ -64,7 +64,7 @@ fn parse(table: &TableName, version: Version, stored: &[u8]) -> Result<Commit> {
     Commit::parse(codec::decompress(stored)?, &format!("version {version} of {table}"))
 }
 
-/// The next candidates to be read at once.
+/// The next candidates, to be read at once.
 fn take<'a>(candidates: &mut &'a [(i64, Option<i64>)]) -> Option<&'a [(i64, Option<i64>)]> {
     let mut bytes = 0;
     let fits = |(_, more): &&(i64, Option<i64>)| {
@@ -77,8 +77,8 @@ fn take<'a>(candidates: &mut &'a [(i64, Option<i64>)]) -> Option<&'a [(i64, Opti
     (n > 0).then_some(next)
 }
 
-/// The first version after the base that changed the protocol, the metadata, or an application or domain that matters:
-/// for each an end of an index, whatever lies between.
+/// The first version after the base that changed the protocol, the metadata, or a relevant application or domain: one
+/// index lookup for each, independent of the number of versions.
 fn first_of_small(table: Value, base: Version, checker: &ConflictChecker<'_>) -> SqlFragment {
     let mut all = SqlFragment::new("SELECT min(version) AS version, NULL AS bytes FROM (", vec![]);
     all.push(changed("min(version) AS version", &table, base, small(checker)));
@@ -86,13 +86,13 @@ fn first_of_small(table: Value, base: Version, checker: &ConflictChecker<'_>) ->
     all
 }
 
-/// The versions after the base that may conflict, in any order, with the sizes of what is stored of them.
+/// The versions after the base that may conflict, in any order, with the sizes of their stored bodies.
 fn versions(table: Value, base: Version, files: WinningFiles, checker: &ConflictChecker<'_>) -> SqlFragment {
     if files != WinningFiles::Removed {
         let all = "SELECT version, body_bytes FROM dl_table_versions WHERE table_id = ? AND version > ?";
         return SqlFragment::new(all, vec![table, int(base)]);
     }
-    // SQLite keeps the order of a CROSS JOIN.
+    // SQLite keeps the join order of a CROSS JOIN.
     let mut all = SqlFragment::new("SELECT v.version, v.body_bytes FROM (", vec![]);
     let removing = Changed { of: "dl_table_versions", and: "files_removed > 0 AND ".into(), params: Vec::new() };
     all.push(changed("version", &table, base, [vec![removing], small(checker)].concat()));
@@ -101,11 +101,11 @@ fn versions(table: Value, base: Version, files: WinningFiles, checker: &Conflict
     all
 }
 
-/// A table with few rows, or few that matter.
+/// A table with few rows, or few relevant rows.
 #[derive(Clone)]
 struct Changed {
     of: &'static str,
-    /// The condition for these rows, with `AND` behind it.
+    /// The condition for these rows, followed by `AND`.
     and: String,
     params: Vec<Value>,
 }
@@ -121,7 +121,7 @@ fn changed(column: &str, table: &Value, base: Version, of: Vec<Changed>) -> SqlF
     all
 }
 
-/// The tables that have few rows, with the keys that matter of each.
+/// The tables with few rows, with the relevant keys of each.
 fn small(checker: &ConflictChecker<'_>) -> Vec<Changed> {
     let all = |of| Changed { of, and: String::new(), params: Vec::new() };
     let keyed = |of, key: &str, names: &[&str]| {

@@ -1,4 +1,4 @@
-//! A catalog from one database to another, with all history.
+//! Copies a catalog from one database to another, with all history.
 //!
 //! The source is read at one point. A table is copied version by version, so at every moment the copy is an earlier
 //! version of the table. An interrupted copy resumes where it stopped, and copying again adds the versions committed
@@ -23,14 +23,14 @@ use crate::{administration, missing, namespaces, schema};
 /// Rows of the audit that go over at once.
 const BATCH_AUDIT: usize = 500;
 
-/// What was copied.
+/// The result of a copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Copied {
     /// Tables in the copy.
     pub tables: u64,
-    /// Versions that came with this call.
+    /// Versions copied by this call.
     pub versions: u64,
-    /// Rows of versions that were compared; the few others are, too.
+    /// Rows of versions that were compared, not counting the few other rows, which are compared as well.
     pub compared: u64,
 }
 
@@ -38,7 +38,7 @@ pub struct Copied {
 /// number of versions copied and the number of all versions.
 pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Copied> {
     // A newer schema may have tables and columns that this program does not know. Copying would silently omit them, so
-    // it is refused.
+    // it is rejected.
     for catalog in [from, to] {
         schema::check_known(catalog.db.as_ref(), &catalog.last_identity())?;
     }
@@ -46,7 +46,7 @@ pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn
     let mut source = from.db.read().await?;
     let source = source.as_mut();
     missing::remove_missing((from, source), to).await?;
-    // A table may have gone to a name or a place of any other.
+    // A table may have been renamed or moved to the former name or place of any other.
     let (mut page, mut total, mut copied) = (Pages::default(), 0, Copied::default());
     while let Some(tables) = page.next(source).await? {
         total += tables.iter().map(|t| t.newest + 1 - t.oldest).sum::<i64>();
@@ -87,7 +87,7 @@ pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn
     Ok(copied)
 }
 
-/// The tables of the source, some at a time: those that are whole and stay.
+/// The tables of the source, in pages: those that are fully loaded and not being removed.
 #[derive(Default)]
 struct Pages {
     after: Option<TableId>,
@@ -113,7 +113,7 @@ impl Pages {
     }
 }
 
-/// What the catalog keeps of tables that do not say it themselves.
+/// The retention of tables that have none of their own.
 async fn copy_retention(source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<()> {
     let rows = source.query(&format!("SELECT {} FROM dl_catalog", administration::RETENTION), vec![]).await?;
     let Some(row) = rows.into_iter().next() else { return Ok(()) };
@@ -123,8 +123,8 @@ async fn copy_retention(source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -
     session.commit().await.map_err(CommitFailure::into_error)
 }
 
-/// Takes from tables of the target the names and places that they no longer have in the source, where another table may
-/// have them now: they were renamed or dropped since they were copied.
+/// Releases the names and places of tables in the target that were renamed or dropped in the source since they were
+/// copied, because other tables of the source may have them now.
 async fn free_keys(tables: &[Table], to: &SqlCatalog) -> Result<()> {
     if tables.is_empty() {
         return Ok(());
@@ -150,7 +150,7 @@ async fn free_keys(tables: &[Table], to: &SqlCatalog) -> Result<()> {
     session.commit().await.map_err(CommitFailure::into_error)
 }
 
-/// Makes an empty catalog a copy of the source: the same catalog, in a new epoch. Another catalog is refused.
+/// Makes an empty catalog a copy of the source: the same catalog id, with a new epoch. Any other catalog is rejected.
 async fn adopt(from: &SqlCatalog, to: &SqlCatalog) -> Result<()> {
     let (source, target) = (from.db.describe(), to.db.describe());
     if source == target {
@@ -171,7 +171,7 @@ async fn adopt(from: &SqlCatalog, to: &SqlCatalog) -> Result<()> {
     }
     session.write(vec![WriteStatement::run("UPDATE dl_catalog SET catalog_id = ?", vec![own.into()])]).await?;
     session.commit().await.map_err(CommitFailure::into_error)?;
-    // Other handles find it out when they next write.
+    // Other handles detect the change at their next write.
     to.last_identity().catalog_id = own;
     Ok(())
 }

@@ -29,14 +29,14 @@ use crate::database::{
 use crate::spool::spooled;
 use crate::uri::{Backend, CatalogUri};
 
-/// From so many rows on, the appender.
+/// From this many rows on, the appender is used.
 const APPEND_ROWS: usize = 50;
-/// So many rows of a session wait to be taken, and so many are appended at once.
+/// The number of rows of a session that are buffered for the consumer, and of rows appended at once.
 const ROWS_AHEAD: usize = 256;
 
 /// The instances of this process, by file; one that is closing stays here until it is closed.
 static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<Instance>>>> = LazyLock::new(Mutex::default);
-/// Told when an instance is closed.
+/// Notified when an instance is closed.
 static CLOSED: Condvar = Condvar::new();
 
 /// An open file.
@@ -45,7 +45,7 @@ struct Instance {
     path: PathBuf,
     /// Idle connections.
     idle: Mutex<Vec<Connection>>,
-    /// The one others are cloned from; `None` once closing.
+    /// The connection from which others are cloned; `None` once closing.
     root: Mutex<Option<Connection>>,
     writer: Arc<tokio::sync::Mutex<()>>,
 }
@@ -77,7 +77,7 @@ pub(crate) struct DuckDatabase {
 }
 
 impl DuckDatabase {
-    /// Opens the file; makes it with the permissions `mode` when `create` says so and it is missing.
+    /// Opens the file; if it does not exist and `create` is set, creates it with the permissions `mode`.
     pub(crate) async fn open(path: &Path, create: bool, mode: u32) -> Result<Self> {
         let path = std::path::absolute(path)
             .map_err(|e| TxnLogError::invalid(format!("{} has no absolute path", path.display())).with_source(e))?;
@@ -89,7 +89,7 @@ impl DuckDatabase {
             let message = format!("the folder of the catalog {uri} does not exist: create it");
             return Err(TxnLogError::not_found(message));
         };
-        // One file has one name here, however it is written.
+        // The canonical path identifies the file, however the path is spelled.
         let path = path.canonicalize().unwrap_or_else(|_| match (dir.canonicalize(), path.file_name()) {
             (Ok(dir), Some(name)) => dir.join(name),
             _ => path.clone(),
@@ -109,7 +109,7 @@ impl DuckDatabase {
             .ok_or_else(|| TxnLogError::new(ErrorKind::Unavailable, format!("{} was closed: connect again", self.uri)))
     }
 
-    /// Begins when it is its turn among the writers.
+    /// Begins a transaction when it is this writer's turn.
     async fn begin_to_write(&self) -> Result<DuckTransaction> {
         let turn = self.instance()?.writer.clone().lock_owned().await;
         self.begin(Some(turn)).await
@@ -126,7 +126,7 @@ impl DuckDatabase {
     }
 }
 
-/// The instance of a file; opened when this process has none. A file that is made gets the permissions `mode`.
+/// The instance of a file; opened if this process has none. A new file gets the permissions `mode`.
 fn instance(path: &Path, uri: &str, mode: u32) -> Result<Arc<Instance>> {
     let mut open = OPEN.lock();
     while let Some(known) = open.get(path) {
@@ -138,7 +138,8 @@ fn instance(path: &Path, uri: &str, mode: u32) -> Result<Arc<Instance>> {
     let unavailable = |message: String| TxnLogError::new(ErrorKind::Unavailable, message);
     let there = path.exists();
     if there {
-        // DuckDB says it in words only. The lock goes with the file handle; ours is the first in this process.
+        // DuckDB reports this only in the message text. The lock belongs to the file handle; ours is the first in this
+        // process.
         let file = File::options().read(true).write(true).open(path).map_err(|e| {
             unavailable(format!("{uri} cannot be opened for writing: check its permissions")).with_source(e)
         })?;
@@ -149,7 +150,7 @@ fn instance(path: &Path, uri: &str, mode: u32) -> Result<Arc<Instance>> {
             ))
         })?;
     }
-    // The questions are small: what more threads bring is less than what it costs to wake them.
+    // The queries are small: additional threads gain less than it costs to wake them.
     let config = duckdb::Config::default().threads(1).map_err(|e| failed(uri, e))?;
     let root = Connection::open_with_flags(path, config).map_err(|e| {
         let message = format!(
@@ -159,7 +160,7 @@ fn instance(path: &Path, uri: &str, mode: u32) -> Result<Arc<Instance>> {
         unavailable(message).with_source(e)
     })?;
     if !there {
-        // DuckDB makes its files itself and takes no empty one for a new database.
+        // DuckDB creates its files itself and does not accept an empty file as a new database.
         std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|e| {
             unavailable(format!("the permissions of {uri} cannot be set: check those of its folder")).with_source(e)
         })?;
@@ -195,7 +196,7 @@ impl Database for DuckDatabase {
         self.write(&[], first).await
     }
 
-    /// Row ids follow the order of inserts, and those who insert do so one after the other.
+    /// Row ids follow the order of inserts, and inserts are serialized.
     fn point(&self) -> &'static str {
         "CAST((SELECT coalesce(max(rowid), -1) FROM dl_table_versions) AS text)"
     }
@@ -246,8 +247,8 @@ impl Database for DuckDatabase {
         Ok(Box::new(self.begin_to_write().await?))
     }
 
-    /// Without the indexes that lead to rows: DuckDB would keep them and seldom use them. And without SQLite's word for
-    /// tables that are their own index.
+    /// Without the indexes for single rows, which DuckDB would maintain and seldom use, and without SQLite's `WITHOUT
+    /// ROWID`.
     fn migration(&self, sql: &str) -> String {
         let sql = sql.replace(" WITHOUT ROWID", "");
         let of_index = |line: &&str| line.starts_with("CREATE INDEX") || line.starts_with("DROP INDEX");
@@ -262,7 +263,7 @@ impl Database for DuckDatabase {
         false
     }
 
-    /// A file whose log could not be written may hold the commit or not, until it is opened again.
+    /// After a failed write of the WAL, the file may or may not contain the commit until it is opened again.
     fn lock_proves_absence(&self) -> bool {
         false
     }
@@ -270,11 +271,11 @@ impl Database for DuckDatabase {
 
 struct DuckTransaction {
     uri: String,
-    /// `None` while a call runs, and after one that was given up.
+    /// `None` while a call runs, and after a call that was cancelled.
     begun: Option<Begun>,
 }
 
-/// A transaction, and the turn that goes with it: whatever thread has it, both end together.
+/// A transaction with its writer's turn: whichever thread owns it, both end together.
 struct Begun {
     connection: Option<Connection>,
     instance: Arc<Instance>,
@@ -283,7 +284,7 @@ struct Begun {
 
 impl Drop for Begun {
     fn drop(&mut self) {
-        // A connection that cannot roll back is closed, which does.
+        // A connection that cannot roll back is closed, which rolls back.
         if let Some(connection) = self.connection.take()
             && connection.execute_batch("ROLLBACK").is_ok()
         {
@@ -384,7 +385,7 @@ fn run(connection: &Connection, uri: &str, write: WriteStatement) -> Result<u64>
     };
     let (count, columns) = (insert.count, &insert.columns);
     if count >= APPEND_ROWS {
-        // The appender takes names, not SQL.
+        // The appender takes unquoted names.
         let names: Vec<_> = columns.iter().map(|column| column.trim_matches('"')).collect();
         let mut appender = connection.appender_with_columns(insert.table, &names).map_err(failed)?;
         let mut rows = insert.into_rows();
@@ -465,7 +466,7 @@ fn value(column: &dyn Array, row: usize, i: usize, uri: &str) -> Result<Value> {
             let n = column.as_primitive::<UInt64Type>().value(row);
             Value::Int(i64::try_from(n).map_err(|_| unreadable(uri, i))?)
         }
-        // A sum of integers.
+        // The sum of an integer column.
         DataType::Decimal128(_, 0) => {
             let n = column.as_primitive::<Decimal128Type>().value(row);
             Value::Int(i64::try_from(n).map_err(|_| unreadable(uri, i))?)
@@ -480,7 +481,7 @@ fn unreadable(uri: &str, column: usize) -> TxnLogError {
     TxnLogError::corrupt(format!("{uri} holds an unreadable value in column {column} of a row"))
 }
 
-/// DuckDB has no codes for what went wrong, only words.
+/// DuckDB has no error codes, only message texts.
 fn failed(uri: &str, e: duckdb::Error) -> TxnLogError {
     TxnLogError::new(ErrorKind::Internal, format!("a statement failed in {uri}")).with_source(e)
 }

@@ -1,8 +1,8 @@
-//! The end of history: the oldest retained version moves on, and in the same transaction goes what no version from it on
-//! needs.
+//! Expiry of history: increases the oldest retained version and removes, in the same transaction, what no version from
+//! it on needs.
 //!
-//! Before a step nothing is stored that is only of versions before the oldest one, so a step looks only at what the versions
-//! brought that it passes: their rows, the files that they ended, and the keys that they set anew.
+//! Before a step, no rows are stored that only versions before the oldest one need, so a step reads only the rows of
+//! the versions that it expires: those they added, the files they removed, and the keys they replaced.
 
 use async_trait::async_trait;
 use deltalakedb_log::retention::{Expired, Expiry, HistoryExpiry, HistoryLimits, Keep, STEP_FILES, STEP_VERSIONS};
@@ -15,7 +15,7 @@ use crate::retained::AT_OR_BEFORE;
 use crate::sql_catalog::{SqlCatalog, Writing};
 use crate::table_lookup::{find_in, no_table_in};
 
-/// Commit ids that one step looks at.
+/// The number of commit ids that one step examines.
 const STEP_ROWS: i64 = 2_000;
 
 #[async_trait]
@@ -56,7 +56,7 @@ impl HistoryExpiry for SqlCatalog {
     }
 }
 
-/// The oldest version that must stay.
+/// The oldest version that must be retained.
 async fn end(session: &mut dyn DatabaseTransaction, entry: &TableEntry, keep: &Keep, now_ms: i64) -> Result<Version> {
     let params = vec![entry.id.0.into(), keep.since_ms.into()];
     let newest_then = session.query(AT_OR_BEFORE, params).await?.pop();
@@ -72,7 +72,7 @@ async fn end(session: &mut dyn DatabaseTransaction, entry: &TableEntry, keep: &K
     Ok(limits.end(keep.versions))
 }
 
-/// How far a step from the oldest retained version goes.
+/// The new oldest retained version of a step.
 pub(crate) async fn step(
     session: &mut dyn DatabaseTransaction,
     table: TableId,
@@ -97,13 +97,13 @@ pub(crate) async fn step(
     Ok(next)
 }
 
-/// Forgets the files that no version from `base` on has.
+/// Removes the files that are in no version from `base` on.
 pub(crate) fn end_files(table: TableId, base: Version) -> WriteStatement {
     let sql = "DELETE FROM dl_add_files WHERE table_id = ? AND removed_version <= ?";
     WriteStatement::run(sql, vec![table.0.into(), int(base)])
 }
 
-/// Moves the oldest retained version from one to another, and forgets what is not needed any more, but for files.
+/// Increases the oldest retained version and removes the rows that are no longer needed, except files.
 pub(crate) fn forget(table: TableId, (from, base): (Version, Version)) -> Vec<WriteStatement> {
     let (id, from, base) = (Value::from(table.0), int(from), int(base));
     let own = || vec![id.clone(), base.clone()];
@@ -116,7 +116,7 @@ pub(crate) fn forget(table: TableId, (from, base): (Version, Version)) -> Vec<Wr
         );
         WriteStatement::run(sql, [vec![id.clone()], own()].concat())
     });
-    // Each key has one row up to `from`, and what was set since then ends it.
+    // Each key has one row up to `from`, which is replaced if the key was set since then.
     let of_keys = [("dl_txn_actions", "app_id"), ("dl_domain_metadata", "domain")].map(|(of, key)| {
         let sql = format!(
             "DELETE FROM {of} WHERE table_id = ? AND version < ? AND {key} IN \
@@ -131,15 +131,15 @@ pub(crate) fn forget(table: TableId, (from, base): (Version, Version)) -> Vec<Wr
     [moved].into_iter().chain(of_versions).chain(of_table).chain(of_keys).collect()
 }
 
-/// Forgets ids of commits whose versions have ended, and that were made before that time. `None` when there are none,
-/// or else whether there may be more.
+/// Removes ids of commits whose versions have expired and that are older than the given time. `None` when there are
+/// none, otherwise whether there may be more.
 pub(crate) async fn forget_ids(
     session: &mut dyn DatabaseTransaction,
     table: TableId,
     base: Version,
     since_ms: i64,
 ) -> Result<Option<bool>> {
-    // The times of a table's versions grow with them.
+    // The times of a table increase with its versions.
     let sql = format!(
         "SELECT version, committed_at FROM dl_commit_ids WHERE table_id = ? AND version < ? ORDER BY version \
          LIMIT {STEP_ROWS}"
@@ -156,7 +156,7 @@ pub(crate) async fn forget_ids(
     Ok(Some(count == STEP_ROWS))
 }
 
-/// Forgets the ids of the commits up to a version.
+/// Removes the ids of the commits up to a version.
 pub(crate) fn forget_ids_to(table: TableId, last: Version) -> WriteStatement {
     WriteStatement::run(
         "DELETE FROM dl_commit_ids WHERE table_id = ? AND version <= ?",

@@ -31,7 +31,7 @@ pub(crate) async fn of_table(session: &mut dyn DatabaseTransaction, table: Table
     Ok(holds)
 }
 
-/// Removes some of a table's holds that have ended.
+/// Removes a batch of a table's holds that have ended.
 fn remove_ended(table: TableId, now_ms: i64) -> WriteStatement {
     let sql = format!(
         "DELETE FROM dl_holds WHERE hold_id IN (SELECT hold_id FROM dl_holds WHERE table_id = ? AND held_until <= ? \
@@ -57,7 +57,7 @@ impl VersionHolds for SqlCatalog {
     }
 
     async fn renew_hold(&self, hold: &Hold, until_ms: i64) -> Result<Hold> {
-        // Under the lock: an expiry that found the hold ended is over.
+        // Under the lock: an expiry that found the hold ended has finished.
         let Writing { mut session, now_ms, .. } = self.begin_write(&[hold.table]).await?;
         let renewed = Hold { until_ms, ..hold.clone() };
         renewed.check_until(now_ms)?;

@@ -1,4 +1,4 @@
-//! The life of tables: each change is one transaction that locks the table's head, as a commit does.
+//! The lifecycle of tables: each change is one transaction that locks the table's head, as a commit does.
 
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ use crate::table_lookup::{ALL_TABLES, any_table, find_any, find_in, no_table, no
 use crate::uniqueness::{check_free, check_name_free};
 use crate::{find, holds, mirror, namespaces, references, removal};
 
-/// When a table was dropped, for the order of those that are not live: an import that is not finished comes last.
+/// When a table was dropped, for the order of tables that are not live: an unfinished import is last.
 const DROPPED_AT: &str = "coalesce(dropped_at, 9223372036854775807)";
 
-/// Writes and commits. Where rows are locked one by one, what was free may be taken now.
+/// Writes and commits. Where rows are locked one by one, a name that was free may be taken now.
 async fn finish(
     mut session: Box<dyn DatabaseTransaction>,
     writes: Vec<WriteStatement>,
@@ -76,7 +76,7 @@ impl TableLifecycle for SqlCatalog {
         let Some(entry) = find_in(session.as_mut(), table).await? else {
             return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
         };
-        // It locks the row of the mirror: until the drop is over no lease is given and no version recorded as published.
+        // This locks the row of the mirror: until the drop ends no lease is granted and no version recorded.
         if session.write(vec![mirror::end_lease(lease)]).await? == 0 {
             return Err(commit::fenced(&entry.name));
         }
@@ -177,7 +177,7 @@ impl TableLifecycle for SqlCatalog {
 
     async fn inactive_named(&self, name: &TableName) -> Result<Vec<InactiveTable>> {
         let order = format!("ORDER BY {DROPPED_AT} DESC, table_id DESC LIMIT {SAME_NAME}");
-        // Those of which something can still be had come alone, however many there are of the others.
+        // Tables that can still be restored are selected first, so that the many others do not fill the limit.
         for state in ["IN ('loading', 'dropped', 'deleting')", "IN ('deleted', 'detached', 'removing')"] {
             let sql = format!("{ALL_TABLES} state <> 'live' AND state {state} AND namespace = ? AND name = ? {order}");
             let rows = self.db.query(&sql, vec![name.namespace.as_str().into(), name.name.as_str().into()]).await?;

@@ -1,7 +1,7 @@
-//! Loading history that is valid already: batch by batch, each batch one transaction.
+//! Loads history that is already valid, in batches of one transaction each.
 //!
 //! A batch is read in full before its transaction begins, so no transaction waits for an object store. Within a batch
-//! the life of files is followed in memory; one look at the stored live files is enough for all of its commits.
+//! live files are tracked in memory; one query for the stored live files is enough for all of its commits.
 
 use std::sync::Arc;
 
@@ -98,7 +98,7 @@ impl HistoryLoading for SqlCatalog {
             base_version: row.opt_version()?,
             current_version: row.opt_version()?,
         };
-        // One key may stand for places in two accounts.
+        // One key may be that of places in two accounts.
         Ok(Location::stored(&row.text()?)?.is_place_of(location).then_some(found))
     }
 
@@ -133,15 +133,14 @@ async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<Tab
         table = store_batch(catalog, table, &load.new, batch, None).await?;
         (load.progress)(version);
     }
-    // Parsing and encoding is most of the work: other threads do it ahead, while a batch is stored.
+    // Parsing and encoding take most of the time, so other threads do them ahead while a batch is stored.
     let room = Arc::new(Semaphore::new(2 * (BYTES >> 10)));
     let admitted = items.then(|item| {
         let room = room.clone();
         async move {
             let item = only_commit(item?)?;
             let size = kilobytes(&item);
-            // Permits are acquired in order, and a batch that is not full leaves enough for any item, so there is no
-            // deadlock.
+            // Permits are acquired in order, and a batch that is not full leaves enough for any item: no deadlock.
             let room = room.acquire_many_owned(size).await;
             room.map(|room| (item, room))
                 .map_err(|e| TxnLogError::new(ErrorKind::Internal, "a load ended").with_source(e))
@@ -177,7 +176,7 @@ async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<Tab
         loaded += batch.file_actions;
         let stored = store_batch(catalog, table, &load.new, batch, finish);
         if end.is_none() {
-            // The next batch is made while this one is stored.
+            // The next batch is built while this one is stored.
             let (stored, following) = tokio::join!(stored, Batch::of(&mut versions));
             (table, next) = (stored?, Some(following));
             if !is_analyzed {

@@ -1,7 +1,8 @@
-//! Tables whose heads are locked, as the transactions of a batch change them one after the other.
+//! Tables with locked heads, changed by the transactions of a batch one after the other.
 //!
-//! What is read here stays true until COMMIT, since the session excludes other writers. Each transaction is decided against
-//! what is stored and what those before it in the batch did; all that is new is written once, behind the last of them.
+//! What is read here stays valid until COMMIT, because the session excludes other writers. Each transaction is checked
+//! against the stored state and the earlier transactions of the batch; everything new is written once, after the last
+//! of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ pub(crate) mod head;
 
 use head::{CommitsById, LockedHead, leap, live_files, lock_heads};
 
-/// How a transaction was decided.
+/// The decision on a transaction.
 pub(crate) struct Decision {
     pub(crate) outcome: Result<Outcome>,
     /// Whether it holds even if the batch is not committed.
@@ -36,7 +37,7 @@ pub(crate) struct Decision {
 }
 
 impl Decision {
-    /// Whether the batch commits something of it.
+    /// Whether the batch commits any of its requests.
     pub(crate) fn is_written(&self) -> bool {
         matches!(&self.outcome, Ok(Outcome::Committed(all)) if !all.is_empty()) && !self.is_settled
     }
@@ -44,9 +45,9 @@ impl Decision {
 
 /// Why a transaction has no outcome.
 enum Failure {
-    /// What it asks for is refused; the others of the batch go on.
+    /// The transaction is rejected; the others of the batch continue.
     Own(TxnLogError),
-    /// The batch cannot go on: the session failed, or what is stored cannot be read.
+    /// The batch cannot continue: the session failed, or the stored state cannot be read.
     Batch(TxnLogError),
 }
 
@@ -56,17 +57,17 @@ impl From<TxnLogError> for Failure {
     }
 }
 
-/// The tables of a batch, locked, and what is to be written to them.
+/// The locked tables of a batch, and the writes to them.
 pub(crate) struct LockedTables<'a> {
     catalog: &'a SqlCatalog,
     session: Box<dyn DatabaseTransaction>,
     now_ms: i64,
     identity: (Uuid, Uuid),
     heads: HashMap<TableId, LockedHead>,
-    /// The commits that requests of the batch are already.
+    /// Commits that are identical to requests of the batch.
     known: CommitsById,
     writes: Vec<WriteStatement>,
-    /// How many rows they change.
+    /// How many rows the writes change.
     rows: u64,
     /// The tables that are created.
     created: Vec<TableName>,
@@ -75,7 +76,7 @@ pub(crate) struct LockedTables<'a> {
 }
 
 impl<'a> LockedTables<'a> {
-    /// The tables of a batch, which are locked in the session.
+    /// Reads the tables of a batch, which are locked in the session.
     pub(crate) async fn read(
         catalog: &'a SqlCatalog,
         mut session: Box<dyn DatabaseTransaction>,
@@ -99,7 +100,7 @@ impl<'a> LockedTables<'a> {
         Ok(Self { catalog, session, now_ms, identity, heads, known, writes, rows: 0, created, left: batch.len() })
     }
 
-    /// Decides one transaction. What it commits is there for those behind it.
+    /// Decides one transaction. Later transactions of the batch see what it commits.
     pub(crate) async fn decide(&mut self, transaction: &QueuedTransaction, named: &[NamedFolders]) -> Result<Decision> {
         let outcome = match self.outcome(transaction, named).await {
             Ok(outcome) => Ok(outcome),
@@ -155,7 +156,7 @@ impl<'a> LockedTables<'a> {
         Ok(Outcome::Committed(additions.into_iter().map(|addition| self.add(addition)).collect()))
     }
 
-    /// The commit that a request is already. One that is verbatim may be there under another id, in the same bytes.
+    /// The existing commit that is identical to a request. A verbatim commit may have another id and the same bytes.
     async fn known_commit(&mut self, request: &CommitRequest) -> Result<Option<Committed>, Failure> {
         let Some(head) = self.heads.get(&request.table) else { return Ok(None) };
         let by_id = self.known.get(&(request.table, request.commit_id)).copied();
@@ -168,7 +169,7 @@ impl<'a> LockedTables<'a> {
             let row = self.session.query(sql, params).await?.pop();
             stored.by_txn = row.map(|mut row| row.version()).transpose()?;
         }
-        // Its version may have ended, and then the id alone knows its time.
+        // If its version has expired, only the entry of the id has its time.
         let mut timestamp = by_id.map_or(0, |known| known.timestamp);
         if head.current.version >= Some(version) {
             let sql = "SELECT v.committed_at, c.body FROM dl_table_versions v LEFT JOIN dl_commit_bodies c \
@@ -182,7 +183,7 @@ impl<'a> LockedTables<'a> {
         Ok(is_stored.then_some(Committed { table, version, timestamp, leap: None }))
     }
 
-    /// Brings a table's `current` to what the decision on a request needs beyond the head: the touched files, and the
+    /// Loads into a table's `current` what the decision on a request needs beyond the head: the touched files, and the
     /// first commit since its base that it conflicts with.
     async fn look_up(&mut self, request: &CommitRequest, touched: &[PathKey]) -> Result<(), Failure> {
         if let Base::Create(new) = &request.base {
@@ -214,7 +215,7 @@ impl<'a> LockedTables<'a> {
         Ok(())
     }
 
-    /// What a decided request adds to the batch.
+    /// The changes of a decided request to the batch.
     async fn addition<'r>(
         &mut self,
         request: &'r CommitRequest,
@@ -267,7 +268,7 @@ impl<'a> LockedTables<'a> {
             }
         }
         let mut writes = merged(writes);
-        // Last and in order, since others who make tables in the same namespaces wait for it.
+        // Last and in order, because other transactions that create tables in the same namespaces wait for it.
         created.sort_unstable_by(|a, b| a.namespace.cmp(&b.namespace));
         rows += created.len() as u64;
         writes.extend(created.iter().map(|name| namespaces::has_table(name, now_ms)));
@@ -275,14 +276,14 @@ impl<'a> LockedTables<'a> {
     }
 }
 
-/// What a decided request adds to the batch.
+/// The changes of a decided request to the batch.
 struct Addition<'r> {
     request: &'r CommitRequest,
     prepared: Prepared,
-    /// The slots of its table behind it.
+    /// The slots of its table after it.
     slots: BoundsSlots,
     writes: Vec<WriteStatement>,
-    /// How many rows they change.
+    /// How many rows its writes change.
     rows: u64,
 }
 

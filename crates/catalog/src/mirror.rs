@@ -1,8 +1,8 @@
-//! What the mirror needs to know and to remember: the watermark, the lease, what failed.
+//! The state of the mirrors: the watermark, the lease, failures.
 //!
-//! All of it is in rows of its own, and all but the state is notes: publishing again what is published does no harm, and
-//! a lease ends by itself. A note locks the table's row of `dl_mirrors` and no head, so that commits go on. The state is
-//! changed with the head locked, since commits go by it.
+//! All of it has rows of its own. Everything but the state may be lost in a power failure: publishing a published
+//! version again is harmless, and a lease expires by itself. These writes lock the table's row of `dl_mirrors` and no
+//! head, so commits continue. The state is changed with the head locked, because commits depend on it.
 
 use async_trait::async_trait;
 use deltalakedb_log::{
@@ -17,18 +17,18 @@ use crate::database::{CommitFailure, DatabaseTransaction, Row, Value, WriteState
 use crate::sql_catalog::SqlCatalog;
 use crate::table_lookup::{mirror_state, no_table_in};
 
-/// The columns of `dl_mirrors` that a copy has as well. A lease is for one catalog.
+/// The columns of `dl_mirrors` that are copied. A lease belongs to one catalog.
 pub(crate) const MIRROR_COLUMNS: [&str; 5] =
     ["table_id", "published_version", "state", "diverged_version", "diverged_what"];
 pub(crate) const FAILURE_COLUMNS: [&str; 6] =
     ["table_id", "version", "artifact", "attempts", "last_error", "failed_at"];
 
-/// The mirror of a new table.
+/// Inserts the mirror of a new table.
 pub(crate) fn register(table: TableId) -> WriteStatement {
     WriteStatement::insert("dl_mirrors", &["table_id", "state"], vec![vec![table.0.into(), "following".into()]])
 }
 
-/// The mirror of a table that was loaded from its `_delta_log`, which holds everything up to `published`.
+/// Inserts the mirror of a table that was loaded from its `_delta_log`, which has everything up to `published`.
 pub(crate) fn follow(table: TableId, published: Option<Version>) -> WriteStatement {
     let sql = "UPDATE dl_mirrors SET state = 'following', diverged_version = NULL, diverged_what = NULL, \
                published_version = CASE WHEN coalesce(published_version, -1) < ? THEN ? ELSE published_version END \
@@ -37,7 +37,7 @@ pub(crate) fn follow(table: TableId, published: Option<Version>) -> WriteStateme
     WriteStatement::run(sql, vec![published.clone(), published, table.0.into()])
 }
 
-/// Ends a lease; changes no row when it is not the newest.
+/// Ends a lease; changes no row if it is not the newest.
 pub(crate) fn end_lease(lease: &Lease) -> WriteStatement {
     let sql = "UPDATE dl_mirrors SET lease_expires_at = 0 WHERE table_id = ? AND lease_holder = ? AND lease_token = ?";
     WriteStatement::run(sql, vec![lease.table.0.into(), lease.holder.into(), lease.token.into()])
@@ -131,7 +131,7 @@ impl MirrorProgress for SqlCatalog {
                 return Ok(());
             }
         }
-        // Nothing is kept of a table that has been removed meanwhile.
+        // Nothing is recorded for a table that has been removed concurrently.
         let sql = "INSERT INTO dl_mirror_failures (table_id, version, artifact, attempts, last_error, failed_at) \
                    SELECT table_id, CAST(? AS bigint), CAST(? AS text), 1, CAST(? AS text), CAST(? AS bigint) \
                    FROM dl_mirrors WHERE table_id = ? ON CONFLICT (table_id, version, artifact) DO UPDATE SET \
@@ -148,7 +148,7 @@ impl MirrorProgress for SqlCatalog {
             MirrorState::Following => ("following", None, None, "MIRROR RESUMED"),
             MirrorState::Diverged { version, what } => ("diverged", Some(*version), Some(what), "MIRROR DIVERGED"),
         };
-        // With the head locked: a commit under way ends first, and the next one finds the state changed.
+        // With the head locked: a commit in progress ends first, and the next one sees the changed state.
         let mut session = self.write(&[table]).await?;
         let sql = "SELECT mirror.state, mirror.diverged_version, mirror.diverged_what, t.current_version FROM dl_tables t \
                    JOIN dl_mirrors mirror ON mirror.table_id = t.table_id WHERE t.table_id = ? AND t.state = 'live'";

@@ -1,4 +1,4 @@
-//! Namespaces, each a row.
+//! Namespaces, one row each.
 
 use async_trait::async_trait;
 use deltalakedb_log::namespaces::{check_namespace, namespace_not_empty, namespace_taken, no_namespace};
@@ -10,8 +10,7 @@ use crate::sql_catalog::{SqlCatalog, Writing};
 
 const NAMESPACE_COLUMNS: [&str; 2] = ["namespace", "created_at"];
 
-/// Sees to it that the namespace of a table is there, and is not dropped before the transaction ends. One row is changed
-/// in any case.
+/// Ensures that the namespace of a table exists and is not dropped before the transaction ends. Always changes one row.
 pub(crate) fn has_table(name: &TableName, now_ms: i64) -> WriteStatement {
     let sql = "INSERT INTO dl_namespaces (namespace, created_at) VALUES (?, ?) \
                ON CONFLICT (namespace) DO UPDATE SET created_at = dl_namespaces.created_at";
@@ -42,12 +41,12 @@ impl CatalogNamespaces for SqlCatalog {
 
     async fn drop_namespace(&self, name: &str, committer: Option<&str>) -> Result<()> {
         let Writing { mut session, now_ms, .. } = self.begin_write(&[]).await?;
-        // First: this waits for transactions that make a table in it, and what follows sees their tables.
+        // First: this waits for transactions that create a table in it, and the statements after it see their tables.
         let delete = WriteStatement::run("DELETE FROM dl_namespaces WHERE namespace = ?", vec![name.into()]);
         if session.write(vec![delete]).await? == 0 {
             return Err(no_namespace(name, &self.db.describe()));
         }
-        // Each state by an index of its own.
+        // Each state uses its own index.
         let inside = ["state = 'live'", "state <> 'live' AND state = 'loading'"]
             .map(|state| format!("SELECT name FROM dl_tables WHERE namespace = ? AND {state}"));
         let inside = format!("{} ORDER BY name LIMIT 1", inside.join(" UNION ALL "));
@@ -61,7 +60,7 @@ impl CatalogNamespaces for SqlCatalog {
     }
 
     async fn namespaces_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
-        // No name is empty.
+        // No namespace has an empty name.
         let sql = format!("SELECT namespace FROM dl_namespaces WHERE namespace > ? ORDER BY namespace LIMIT {limit}");
         let rows = self.db.query(&sql, vec![after.unwrap_or_default().into()]).await?;
         rows.into_iter().map(|mut row| row.text()).collect()
@@ -73,7 +72,7 @@ async fn rows(session: &mut dyn DatabaseTransaction) -> Result<Vec<Vec<Value>>> 
     Ok(session.query(&sql, vec![]).await?.into_iter().map(|row| row.0.collect()).collect())
 }
 
-/// Makes the namespaces of a copy those of the source.
+/// Makes the namespaces of a copy equal to those of the source.
 pub(crate) async fn copy(source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<()> {
     let here = rows(source).await?;
     let mut session = to.write(&[]).await?;

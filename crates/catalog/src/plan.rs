@@ -1,8 +1,9 @@
-//! From a predicate to the SQL that finds the files in which a row may match.
+//! Translates a predicate to the SQL that finds the files in which a row may match.
 //!
 //! The SQL result is a superset: it has every such file and few others. The exact check on the file statistics is done
-//! in Rust. Every file is tested with a *condition* over its bounds. Where the database seeks, one column also *leads*:
-//! the values it may take are a few intervals, and for each of them and each spread of files there is one seek in that
+//! in Rust. Every file is tested with a *condition* over its bounds. Where the database seeks, one column is the
+//! *lead*: its possible values are a few intervals, and for each of them and each spread of files there is one seek in
+//! that column's index. Files whose bounds are unknown are always tested.
 //! column's index. Files whose bounds are unknown are always tested.
 
 use std::fmt;
@@ -16,9 +17,9 @@ use crate::database::Value;
 
 /// Of a longer list only the minimum and the maximum are used.
 const MAX_LIST: usize = 64;
-/// More intervals than that become one.
+/// More intervals than this are merged into one.
 const MAX_INTERVALS: usize = 8;
-/// So many seeks are worth it; beyond, all intervals become one.
+/// The maximum number of seeks; beyond it, all intervals are merged into one.
 const MAX_SEEKS: usize = 100;
 /// A condition with more parameters or a longer text is left to the statistics: it stands in every part of a statement,
 /// and databases limit the parameters and the depth of one.
@@ -53,16 +54,16 @@ impl SqlFragment {
     }
 }
 
-/// What SQL can do for a predicate.
+/// The SQL for a predicate.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Plan {
-    /// What a file's bounds must satisfy; `None` when they can say nothing.
+    /// The condition on a file's bounds; `None` when they cannot exclude any file.
     pub(crate) condition: Option<SqlFragment>,
-    /// The column that leads to the files.
+    /// The column whose index is used.
     pub(crate) lead: Option<DrivingIndex>,
 }
 
-/// A column whose index leads to the files.
+/// A column whose index is used to find the files.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DrivingIndex {
     slot: usize,
@@ -70,14 +71,14 @@ pub(crate) struct DrivingIndex {
     values: Span,
 }
 
-/// Values a column may take: in one of the intervals, which are in order and apart, or null.
+/// The possible values of a column: in one of the intervals, which are ordered and disjoint, or null.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Span {
     intervals: Vec<Interval>,
     null: bool,
 }
 
-/// From low to high, both included; `None` has no end.
+/// An interval with both ends included; `None` for no bound.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Interval {
     low: Option<Vec<u8>>,
@@ -90,7 +91,7 @@ impl Plan {
         let fits =
             |sql: &SqlFragment| sql.params.len() <= MAX_CONDITION_PARAMETERS && sql.text.len() <= MAX_CONDITION_TEXT;
         let condition = table.condition(predicate, true).filter(fits);
-        // Of doubles only the least is known: they lead nowhere.
+        // Only the minimum of doubles is known, so they cannot be the lead.
         let able = slots.0.iter().enumerate().take(INDEXED).filter(|(_, s)| s.kind != Kind::Double);
         let leads = able.filter_map(|(slot, s)| {
             let values = table.span(slot, predicate, true)?;
@@ -101,7 +102,7 @@ impl Plan {
 }
 
 impl DrivingIndex {
-    /// The seeks: each finds other files, and together they find every file that may hold one of the values.
+    /// The seeks: their results are disjoint, and together they find every file that may contain one of the values.
     pub(crate) fn seeks(&self, spreads: &[i64]) -> Vec<SqlFragment> {
         let n = self.slot;
         let mut seeks = vec![SqlFragment::new(format!("spread_{n} IS NULL"), vec![])];
@@ -120,7 +121,7 @@ impl DrivingIndex {
         for Interval { low, high } in intervals {
             for spread in spreads {
                 let mut seek = SqlFragment::new(format!("spread_{n} = {spread}"), vec![]);
-                // What begins at or before the end of the interval before this one was found there.
+                // A file that starts at or before the end of the previous interval was found there.
                 let least = low.as_deref().map(|low| self.kind.least(*spread, low));
                 match (least, before) {
                     (least, Some(end)) if least.as_ref().is_none_or(|least| least <= end) => {
@@ -144,7 +145,7 @@ impl DrivingIndex {
         seeks
     }
 
-    /// A query for the spreads that live files have, from one to the next. Its parameters are the table, twice.
+    /// A query for the spreads of the live files, each found from the previous one. Parameters: the table, twice.
     pub(crate) fn spreads(&self) -> String {
         let n = self.slot;
         let next = |after: &str| {
@@ -163,7 +164,7 @@ impl DrivingIndex {
 }
 
 impl fmt::Display for SqlFragment {
-    /// With the parameters in their places.
+    /// The text with its parameters inlined.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut params = self.params.iter();
         for (i, piece) in self.text.split('?').enumerate() {
@@ -199,7 +200,7 @@ impl Table<'_> {
         self.schema.columns().iter().any(|c| c.is_partition && c.physical_name == slot.column)
     }
 
-    /// How many files such values may lead to, from few (0) to many.
+    /// An estimate of how many files contain such values, from few (0) to many.
     fn breadth(&self, slot: &BoundsSlot, values: &Span) -> u8 {
         let points = values.intervals.iter().all(|i| i.low.is_some() && i.low == i.high);
         let closed = values.intervals.iter().all(|i| i.low.is_some() && i.high.is_some());
@@ -211,7 +212,7 @@ impl Table<'_> {
         }
     }
 
-    /// What the bounds of a file must satisfy for `p` to evaluate to `want` in a row; `None` when they cannot tell.
+    /// The condition on the bounds of a file for `p` to evaluate to `want` in some row; `None` if they cannot.
     fn condition(&self, p: &Predicate, want: bool) -> Option<SqlFragment> {
         match p {
             Predicate::Unknown => None,
@@ -253,7 +254,7 @@ impl Table<'_> {
         }
     }
 
-    /// The values the slot's column has in a row for which `p` evaluates to `want`; `None` for any.
+    /// The values of the slot's column in a row for which `p` evaluates to `want`; `None` for any.
     fn span(&self, slot: usize, p: &Predicate, want: bool) -> Option<Span> {
         match p {
             Predicate::Unknown => None,
@@ -304,10 +305,10 @@ impl Span {
     }
 }
 
-/// The same values as intervals in order and apart, few of them.
+/// The same values as ordered, disjoint intervals, few in number.
 fn united(mut intervals: Vec<Interval>) -> Vec<Interval> {
     intervals.retain(|i| i.low.as_ref().zip(i.high.as_ref()).is_none_or(|(low, high)| low <= high));
-    // `None` sorts before every low, as it must.
+    // `None` sorts before every low, as required.
     intervals.sort_by(|a, b| a.low.cmp(&b.low));
     let mut united: Vec<Interval> = Vec::new();
     for next in intervals {
@@ -321,7 +322,7 @@ fn united(mut intervals: Vec<Interval>) -> Vec<Interval> {
     if united.len() > MAX_INTERVALS { hull(united) } else { united }
 }
 
-/// From the beginning of the first of intervals in order to the end of the last.
+/// The interval from the start of the first to the end of the last of ordered intervals.
 fn hull(mut intervals: Vec<Interval>) -> Vec<Interval> {
     let high = intervals.last().and_then(|last| last.high.clone());
     intervals.truncate(1);
@@ -339,7 +340,7 @@ fn intervals(kind: Kind, p: &Predicate, want: bool) -> Option<Vec<Interval>> {
     match p {
         Predicate::Compare(_, op, literal) => {
             let (low, high) = (|| kind.encode(literal, false), || kind.encode(literal, true));
-            // Without the value itself, where the type has a next one.
+            // Without the value itself, if the type is discrete.
             let beyond = |bytes: Vec<u8>, up: bool| match kind.is_discrete()
                 && kind.encode(literal, up) == kind.encode(literal, !up)
             {
@@ -373,7 +374,7 @@ fn intervals(kind: Kind, p: &Predicate, want: bool) -> Option<Vec<Interval>> {
     }
 }
 
-/// Too many points become the interval they lie in.
+/// Too many points are replaced by the interval that contains them.
 fn short_list(mut points: Vec<Interval>) -> Vec<Interval> {
     if points.len() > MAX_LIST {
         let low = points.iter().filter_map(|p| p.low.clone()).min();
@@ -387,7 +388,7 @@ fn never() -> SqlFragment {
     SqlFragment::new("1 = 0", vec![])
 }
 
-/// Some value may lie in the interval.
+/// Some value may be in the interval.
 fn meets(n: usize, i: Interval) -> SqlFragment {
     let mut sql = SqlFragment::new(format!("((spread_{n} IS NULL OR spread_{n} >= 0)"), vec![]);
     if let Some(low) = i.low {
@@ -400,10 +401,10 @@ fn meets(n: usize, i: Interval) -> SqlFragment {
     sql
 }
 
-/// Some value may be another than this one; `None` when that cannot be excluded.
+/// Some value may differ from this one; `None` when that cannot be excluded.
 fn not_only(n: usize, kind: Kind, literal: &Literal) -> Option<SqlFragment> {
     let value = kind.encode(literal, false).filter(|low| kind.encode(literal, true).as_ref() == Some(low))?;
-    // A bound of a floating-point column says nothing of NaN.
+    // The bounds of a floating-point column do not include NaN.
     let exact = kind != Kind::Double;
     let sql = format!("(spread_{n} IS NULL OR (spread_{n} >= 0 AND (spread_{n} > 0 OR min_{n} <> ?)))");
     exact.then(|| SqlFragment::new(sql, vec![Value::Blob(value)]))

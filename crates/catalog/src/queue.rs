@@ -1,9 +1,9 @@
 //! Group commit: transactions that wait for the same lock become one transaction of the database.
 //!
-//! A database that locks rows has a queue for each table, any other one for the whole catalog. The first transaction in a
-//! queue runs at once, in a task of the queue. Those that arrive meanwhile wait and run together when it is done, so nothing
-//! is delayed, and the more wait, the fewer transactions the database sees. The task is not that of a caller: a caller that
-//! is dropped, or not polled, does not end or delay the commits of others.
+//! A database that locks rows has a queue for each table, any other one for the whole catalog. The first transaction in
+//! a queue runs at once, in a task of the queue. Those that arrive while it runs wait and run together when it is done,
+//! so nothing is delayed, and the more wait, the fewer transactions the database runs. The task is not that of a
+//! caller: a caller that is dropped, or not polled, does not end or delay the commits of others.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// The most transactions of callers that become one of the database, and the most actions in them.
+/// The maximum number of callers' transactions that become one transaction of the database, and of the actions in them.
 const BATCH_TRANSACTIONS: usize = 256;
 const BATCH_ACTIONS: usize = 10_000;
-/// How long a transaction waits to be run.
+/// How long a transaction waits to be started.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The requests of one caller: all are committed, or none.
@@ -70,17 +70,17 @@ impl RequestPaths {
 /// Which transactions wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Scope {
-    /// Those to one table.
+    /// Transactions on one table.
     Table(TableId),
-    /// All of the catalog.
+    /// All transactions of the catalog.
     Catalog,
 }
 
-/// The queues of one handle of a catalog and its clones. A queue is there while its task runs.
+/// The queues of one handle of a catalog and its clones. A queue exists while its task runs.
 #[derive(Debug)]
 pub(crate) struct Queues {
     queues: Mutex<HashMap<Scope, VecDeque<Waiting>>>,
-    /// How many transactions may wait in one of them.
+    /// The maximum number of waiting transactions in each queue.
     max_waiting: usize,
 }
 
@@ -96,9 +96,9 @@ impl Queues {
         Self { queues: Mutex::default(), max_waiting }
     }
 
-    /// The outcome of a transaction that `run` commits, together with those that wait in the same queue. `run` gives as
-    /// many outcomes as it gets transactions. A transaction whose caller is gone is not begun, and a batch ends when all its
-    /// callers are.
+    /// The outcome of a transaction that `run` commits together with others that wait in the same queue. `run` returns
+    /// one outcome for each of its transactions. A transaction whose caller was dropped is not started, and a batch is
+    /// cancelled when all its callers were dropped.
     pub(crate) async fn commit<F>(
         self: &Arc<Self>,
         scope: Scope,
@@ -126,11 +126,11 @@ impl Queues {
                 let message = "the runtime is being shut down: nothing was committed";
                 return Err(TxnLogError::new(ErrorKind::Unavailable, message));
             }
-            // The task was that of another caller, whose runtime may not be driven any more. It is run by another task.
+            // The task belonged to another caller's runtime, which may no longer be driven. Another task runs it.
         }
     }
 
-    /// Puts a transaction behind those that wait: whether its queue is new, and has no task yet.
+    /// Adds a transaction to its queue; returns whether the queue is new and has no task yet.
     fn push(&self, scope: Scope, waiting: Waiting) -> Result<bool> {
         let mut queues = self.queues.lock();
         let Some(queue) = queues.get_mut(&scope) else {
@@ -153,11 +153,10 @@ impl Queues {
     }
 }
 
-/// The task of a queue.
 struct QueueTask {
     queues: Arc<Queues>,
     scope: Scope,
-    /// Whether its queue was empty and is gone.
+    /// Whether its queue was empty and was removed.
     has_ended: bool,
 }
 
@@ -170,14 +169,14 @@ impl QueueTask {
                 () = all_gone(&mut batch) => continue,
                 outcomes = run(transactions) => outcomes,
             };
-            // A runtime of one thread may not be driven any more once the caller that does so has its answer.
+            // A single-threaded runtime may no longer be driven once the caller that drives it has its answer.
             let is_driven = Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread;
             if !is_driven {
                 self.queues.queues.lock().remove(&self.scope);
                 self.has_ended = true;
             }
             for (waiting, outcome) in batch.into_iter().zip(outcomes) {
-                // Its caller may be gone.
+                // The caller may have been dropped.
                 let _ = waiting.answer.send(outcome);
             }
             if self.has_ended {
@@ -187,7 +186,7 @@ impl QueueTask {
         self.has_ended = true;
     }
 
-    /// The transactions that run next, in the order in which they came. When there are none, the queue ends.
+    /// The transactions of the next batch, in the order of their arrival. When there are none, the queue ends.
     fn take(&self) -> Option<Vec<Waiting>> {
         let mut queues = self.queues.queues.lock();
         let queue = queues.get_mut(&self.scope)?;
@@ -217,7 +216,7 @@ impl QueueTask {
 }
 
 impl Drop for QueueTask {
-    /// A task that ends before its queue is empty tells all who wait, by dropping what would answer them.
+    /// If a task ends before its queue is empty, the waiting callers get an error, because their senders are dropped.
     fn drop(&mut self) {
         if !self.has_ended {
             self.queues.queues.lock().remove(&self.scope);
@@ -225,7 +224,7 @@ impl Drop for QueueTask {
     }
 }
 
-/// Waits until no transaction of a batch has a caller any more.
+/// Waits until every caller of a batch was dropped.
 async fn all_gone(batch: &mut [Waiting]) {
     for waiting in batch {
         waiting.answer.closed().await;
@@ -260,7 +259,7 @@ mod tests {
         Outcome::Unknown(format!("{:?}", transaction.requests[0].commit_id))
     }
 
-    /// Stands for the database: remembers how many transactions it got together, and answers once it is told to.
+    /// Replaces the database: records the size of each batch, and answers when told to.
     #[derive(Clone)]
     struct Runs(Arc<(Mutex<Vec<usize>>, Notify, Semaphore)>);
 
@@ -288,7 +287,7 @@ mod tests {
             batch.iter().map(|t| Ok(its_own(t))).collect()
         }
 
-        /// A commit of its own task, which has its place in the queue when this returns.
+        /// Starts a commit in a task of its own, which is in the queue when this returns.
         async fn submit(&self, queues: &Arc<Queues>, n: u128) -> JoinHandle<Result<Outcome>> {
             let (queues, runs) = (queues.clone(), self.clone());
             let run = move |batch| runs.clone().run(batch);
@@ -348,7 +347,7 @@ mod tests {
         let second = runs.submit(&queues, 1).await;
         first.abort();
         assert!(first.await.unwrap_err().is_cancelled());
-        // The first is not answered: the second runs because nobody waits for the first any more.
+        // The first is not answered: the second runs because the caller of the first was dropped.
         runs.started().await;
         runs.may_answer(1);
         is_its_own(second, 1).await;
@@ -389,7 +388,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         });
-        // Until its tasks are dropped.
+        // Waits until the runtime's tasks are dropped.
         ends.shutdown_timeout(Duration::from_secs(60));
         runs.may_answer(2);
         stays.block_on(async {
@@ -407,7 +406,7 @@ mod tests {
                 let (driven, runs) = (runtime(), runs.clone());
                 let commit = queues.commit(Scope::Catalog, transaction(0), move |batch| runs.clone().run(batch));
                 let outcome = driven.block_on(commit);
-                // It is there, and nobody drives it.
+                // The task exists, but its runtime is not driven.
                 (driven, outcome)
             });
             while runs.got().is_empty() {

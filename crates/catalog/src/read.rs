@@ -1,4 +1,4 @@
-//! Reading: every answer from one committed state, and the head with one statement.
+//! Reads: every answer is from one committed state, and the head takes one statement.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::retained::{AT_OR_BEFORE, RetainedVersion};
 use crate::sql_catalog::SqlTxnLogReader;
 use crate::table_lookup::no_table;
 
-/// A page of rows, when a table is gone through without a transaction: so many bytes, and never more rows than that.
+/// The maximum size of a page in bytes when a table is read without a transaction, and the maximum number of its rows.
 const PAGE_BYTES: usize = 8 << 20;
 const PAGE_ROWS: usize = 10_000;
 /// Rows of the first page, when the size of a row is not known yet.
@@ -57,7 +57,7 @@ impl SqlTxnLogReader {
         head(&mut rows.pop().ok_or_else(missing)?)
     }
 
-    /// How the files of a version are searched; with a predicate, as its columns allow.
+    /// How the files of a version are searched; with a predicate, according to its columns.
     pub(crate) async fn search(
         &self,
         version: Version,
@@ -119,9 +119,10 @@ impl TxnLogReader for SqlTxnLogReader {
         let version = self.resolve(session.as_mut(), at).await?.version;
         let head = self.head_at(session.as_mut(), version).await?;
         let newest = |table: &str, key: &str, columns: &[&str]| match self.db().seeks() {
-            // From key to key, and for each its newest row: the cost does not know how often a key was set. SQLite
-            // keeps the order of a CROSS JOIN; otherwise it would go through all rows of the table first. The order by key
-            // and version, which only the primary key has, keeps PostgreSQL from going through all versions for a key.
+            // The query goes from key to key and reads the newest row of each: the cost does not depend on how often a
+            // key was set. SQLite keeps the join order of a CROSS JOIN; otherwise it would scan all rows of the table
+            // first. The order by key and version, which only the primary key has, keeps PostgreSQL from scanning all
+            // versions for a key.
             true => format!(
                 "WITH RECURSIVE keys (k) AS ( \
                  SELECT (SELECT {key} FROM {table} WHERE table_id = ? AND {key} >= ? ORDER BY {key} LIMIT 1) UNION ALL \
@@ -185,9 +186,9 @@ impl TxnLogReader for SqlTxnLogReader {
         Ok(newest_first(files))
     }
 
-    /// Page by page, each a query of its own. What a version says never changes, so they are of one state. The order is
-    /// that of the keys, and leads to where a page begins: among the live files, with the few that were ended since, or
-    /// among all for a version that is long past.
+    /// In pages, each a query of its own. The content of a version never changes, so all pages are of one state. The
+    /// order is that of the keys, and an index finds the start of a page: among the live files, with the few that were
+    /// removed since, or among all files for an old version.
     async fn files_by_key(&self, version: Version) -> Result<BoxStream<'static, Result<Add>>> {
         let (search, at) = self.search(version, None).await?;
         let columns = format!("file_key, {}", ADD_COLUMNS.join(", "));
@@ -200,14 +201,15 @@ impl TxnLogReader for SqlTxnLogReader {
         Ok(self.while_retained(at, self.pages(first, page, read)))
     }
 
-    /// Page by page as well, newest first. Of a file that was removed several times the newest remove counts. Versions that
-    /// were committed before the time are not looked at: a file is not deleted later than that is committed.
+    /// In pages as well, newest first. If a file was removed several times, the newest remove counts. Versions that
+    /// were committed before the time are not read: the deletion timestamp of a file is not later than the commit of
+    /// its removal.
     async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {
         let mut session = self.db().read().await?;
         let at = self.resolve(session.as_mut(), At::Version(version)).await?;
         let mut first = session.query(FIRST_AFTER, vec![self.id(), deleted_after.into()]).await?;
         drop(session);
-        // When all that there is was committed before, there are none.
+        // If everything was committed before, there are none.
         let first = first.pop().map(|mut row| row.version()).transpose()?.unwrap_or(Version::MAX);
         let (table, of, since) = (self.id(), int(version), Value::Int(deleted_after));
         let page = move |(before, key): (Value, Value), rows: usize| {
@@ -232,7 +234,7 @@ impl TxnLogReader for SqlTxnLogReader {
             let (at, key) = (row.int()?, row.blob()?);
             Ok(((at.into(), Value::Blob(key)), Some(Remove::from_json(&row.string()?)?)))
         };
-        // The first page begins behind the version's own.
+        // The first page starts after the version's own rows.
         let pages = self.pages(Some((int(version + 1), Value::Blob(Vec::new()))), page, read);
         Ok(self.while_retained(at, pages))
     }
@@ -246,8 +248,8 @@ impl TxnLogReader for SqlTxnLogReader {
              FROM dl_table_versions WHERE table_id = ?",
             vec![self.id()],
         );
-        // Times grow with the versions, so they become versions, and a limit ends the search where it is reached.
-        // One upper bound: of two, SQLite would begin at the first and go through what lies above the other.
+        // Times increase with the versions, so they are converted to versions, and a limit ends the search early. There
+        // is one upper bound: with two, SQLite would start at the first and scan the versions above the other.
         match range.until {
             Some(until) => {
                 sql.push(SqlFragment::new(format!(" AND version <= ({AT_OR_BEFORE})"), vec![self.id(), until.into()]))
@@ -268,7 +270,7 @@ impl TxnLogReader for SqlTxnLogReader {
         self.body(session.as_mut(), version).await
     }
 
-    /// A few megabytes at a time, each a query of its own: the sizes first, so that what is large comes by itself.
+    /// A few megabytes at a time, each a query of its own: the sizes first, so that a large commit is read by itself.
     async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
         let mut session = self.db().read().await?;
         for version in [from, to] {
@@ -304,7 +306,7 @@ impl SqlTxnLogReader {
         }
     }
 
-    /// The next commits, and the last version that was looked at; of a version that is retained without its bytes, an error.
+    /// The next commits, and the last version that was examined; an error for a version without bytes.
     async fn page_of_changes(&self, from: Version, to: Version) -> Result<(Version, Vec<Result<Row>>)> {
         let sizes = format!(
             "SELECT version, body_bytes FROM dl_table_versions \
@@ -341,8 +343,9 @@ impl SqlTxnLogReader {
         Ok((last, rows.into_iter().map(Ok).collect()))
     }
 
-    /// What a question has to say, page by page: `page` asks for so many rows behind a position, and `read` makes of a row
-    /// the position it stands at, and an answer. A page has as many rows as fit into its bytes, judged by those before.
+    /// The rows of a query, in pages: `page` requests a number of rows after a position, and `read` converts a row to
+    /// its position and an item. The number of rows of a page follows from its size in bytes and the size of earlier
+    /// rows.
     fn pages<P: Send + 'static, T: Send + 'static>(
         &self,
         first: Option<P>,
@@ -366,7 +369,7 @@ impl SqlTxnLogReader {
                     answers.extend(answer.map(Ok));
                 }
                 let fit = PAGE_BYTES / (bytes / rows).max(1);
-                // More only little by little: the next rows may be larger.
+                // Increased in steps only, because the next rows may be larger.
                 let next = fit.clamp(1, (rows * 4).min(PAGE_ROWS));
                 Ok::<_, TxnLogError>(Some((futures::stream::iter(answers), last.filter(|_| full).map(|at| (at, next)))))
             }

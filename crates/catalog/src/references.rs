@@ -1,4 +1,4 @@
-//! The folders of others in which a table has files.
+//! The folders outside its own in which a table has files.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -78,15 +78,15 @@ impl TableReferences for SqlCatalog {
     }
 }
 
-/// The folders of the files that a commit or a load names by absolute paths. Nearly always there are none, and then no
+/// The folders of the files that a commit or a load names by absolute paths. Usually there are none, and then no
 /// statement is run.
 #[derive(Debug)]
 pub(crate) struct NamedFolders {
     pub(crate) table: TableId,
-    /// The place of a table that is new.
+    /// The place of a new table.
     pub(crate) location: Option<Location>,
     pub(crate) folders: BTreeSet<PlaceKey>,
-    /// The tables in these folders, as they were looked up to be locked.
+    /// The tables in these folders, looked up so that they can be locked.
     pub(crate) sources: Vec<TableId>,
 }
 
@@ -117,8 +117,8 @@ impl NamedFolders {
         Ok(all.iter().flat_map(|named| named.sources.iter().copied()).collect())
     }
 
-    /// What is to be written, with the [sources](Self::sources) locked. A table that came into one of the folders after
-    /// they were looked up is not among them, and then the commit must begin again.
+    /// The writes, with the [sources](Self::sources) locked. If a table was created in one of the folders after they
+    /// were looked up, it is not among them, and the commit must begin again.
     pub(crate) async fn record(
         &self,
         session: &mut dyn DatabaseTransaction,
@@ -140,7 +140,7 @@ impl NamedFolders {
         Ok((!rows.is_empty()).then(|| WriteStatement::insert("dl_references", &REFERENCE_COLUMNS, rows)))
     }
 
-    /// Those that are not the table's own, and not known yet.
+    /// The folders that are not the table's own, and not recorded yet.
     async fn unrecorded(&self, session: &mut dyn DatabaseTransaction) -> Result<Vec<&PlaceKey>> {
         let own = match &self.location {
             Some(location) => Some(location.clone()),
@@ -169,7 +169,7 @@ impl NamedFolders {
     }
 }
 
-/// The tables whose places these folders are at, or in.
+/// The tables whose places are these folders, or contain them.
 async fn tables_at(session: &mut dyn DatabaseTransaction, folders: &[&PlaceKey]) -> Result<Vec<InactiveTable>> {
     let places: BTreeSet<_> = folders.iter().flat_map(|folder| folder.and_above()).collect();
     let (places, mut tables) = (Vec::from_iter(places), Vec::new());

@@ -1,4 +1,5 @@
-//! Removing what the catalog has of tables that do not come back: in transactions of so many rows, the row of the table last.
+//! Removes the rows of tables that cannot be undropped, in transactions of a limited number of rows; the row of the
+//! table is last.
 
 use deltalakedb_log::lifecycle::{RemovedRows, STEP_ROWS, no_table};
 use deltalakedb_log::retention::COMMIT_IDS_MS;
@@ -10,7 +11,7 @@ use crate::sql_catalog::{SqlCatalog, Writing};
 use crate::table_lookup::{ALL_TABLES, any_table, find_any};
 use crate::table_rows;
 
-/// The tables in which a table may have many rows, with what tells these apart.
+/// The tables in which a table may have many rows, with the columns that identify these.
 const MANY_ROWS: [(&str, &str); 12] = [
     ("dl_add_files", "version, file_key"),
     ("dl_remove_files", "version, file_key"),
@@ -63,7 +64,7 @@ pub(crate) async fn remove_some(catalog: &SqlCatalog, table: TableId) -> Result<
     Ok(removed)
 }
 
-/// Removes some of the rows of a table that [is being removed](TableState::Removing), with its own row last.
+/// Removes a batch of the rows of a table that [is being removed](TableState::Removing), its own row last.
 pub(crate) async fn remove_rows(
     catalog: &SqlCatalog,
     session: &mut dyn DatabaseTransaction,
@@ -91,10 +92,10 @@ pub(crate) fn all_of(from: &str, table: TableId) -> WriteStatement {
     WriteStatement::run(format!("DELETE FROM {from} WHERE table_id = ?"), vec![table.0.into()])
 }
 
-/// Makes a row of no table the newest of all versions, before others are removed: were the newest of all removed, its
-/// place in the order of versions would be given once more.
+/// Inserts or updates a row of no table as the newest of all versions, before others are removed: if the newest row were
+/// removed, its row id, and so its position in the order of versions, would be assigned again.
 pub(crate) fn newest_of_all(catalog: &SqlCatalog) -> Vec<WriteStatement> {
-    // A server tells the order of versions by its transactions, and the row would be one that all who remove wait for.
+    // A server orders versions by its transactions, and all removals would wait for the lock on this row.
     if catalog.db.locks_heads() {
         return Vec::new();
     }

@@ -1,28 +1,28 @@
-//! The schema and its versions. Migrations only add; an older binary can still read what a newer one made.
+//! The schema and its versions. Migrations only add; an older binary can still read a newer schema.
 //!
-//! A migration holds its lock for a moment however large the catalog is: it makes tables and adds columns that may be
-//! null, and null is read as unknown. What it leaves to be filled in older rows, its backfill fills afterwards.
+//! A migration holds its lock for a short time, whatever the size of the catalog: it creates tables and adds nullable
+//! columns, and null means unknown. Its backfill fills the columns of older rows afterwards.
 
 use deltalakedb_log::{Clock, ErrorKind, Result, TxnLogError};
 use uuid::Uuid;
 
 use crate::database::{CommitFailure, Database, Row, Value, WriteStatement};
 
-/// A change of the schema. Once a release has it, its text stays as it is: catalogs know it by its checksum.
+/// A change of the schema. Once released, its text never changes: catalogs store its checksum.
 #[derive(Clone, Copy, Debug)]
 struct Migration {
     name: &'static str,
     sql: &'static str,
-    /// What is to be filled in older rows.
+    /// Fills columns of older rows.
     backfill: Option<Backfill>,
 }
 
-/// A statement that fills a column where it is null, and changes nothing when it is filled everywhere. What it costs must
-/// not grow with the rows that are filled already: a partial index leads to the others.
+/// A statement that fills a column where it is null, and changes nothing once all rows are filled. Its cost must not
+/// grow with the rows that are filled already: a partial index finds the others.
 #[derive(Clone, Copy, Debug)]
 struct Backfill {
     sql: &'static str,
-    /// Its parameter: how many rows it fills at most.
+    /// Its parameter: the maximum number of rows it fills.
     rows: i64,
 }
 
@@ -37,11 +37,11 @@ const MIGRATIONS: &[Migration] =
     &[Migration { name: "0001_log", sql: include_str!("../migrations/0001_log.sql"), backfill: None }];
 /// The newest schema this program knows.
 const NEWEST: i64 = MIGRATIONS.len() as i64;
-/// What a program must know to read, and to write, the newest schema.
+/// The schema versions that a program must know to read, and to write, the newest schema.
 const MIN_READER: i64 = 1;
 const MIN_WRITER: i64 = 1;
 
-/// Which catalog a database holds, and what it asks of programs.
+/// The identity of a catalog, and what it requires of programs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity {
     pub(crate) catalog_id: Uuid,
@@ -51,7 +51,7 @@ pub(crate) struct Identity {
     min_writer: i64,
 }
 
-/// A migration that a catalog has gone through.
+/// A migration that was applied to a catalog.
 #[derive(Debug)]
 struct Applied {
     number: i64,
@@ -60,13 +60,12 @@ struct Applied {
     is_filled: bool,
 }
 
-/// Brings the schema up to date; safe when two processes do it at once. Without `create` nothing is changed, and a
-/// database that is not a catalog, or an older one, is refused.
+/// Upgrades the schema; safe when two processes do it at once. Without `create` nothing is changed, and a database that
+/// is not a catalog, or an older one, is rejected.
 pub(crate) async fn migrate(db: &dyn Database, clock: &dyn Clock, create: bool) -> Result<Identity> {
     check_readable(db, migrate_with(db, clock, create, MIGRATIONS).await?)
 }
 
-/// The same with these migrations.
 async fn migrate_with(
     db: &dyn Database,
     clock: &dyn Clock,
@@ -102,10 +101,10 @@ async fn migrate_with(
     Ok(identity)
 }
 
-/// Runs the migrations that the catalog lacks, in one transaction.
+/// Applies the migrations that the catalog lacks, in one transaction.
 async fn apply(db: &dyn Database, clock: &dyn Clock, migrations: &[Migration]) -> Result<(Identity, Vec<Applied>)> {
     let mut session = db.migrate().await?;
-    // Under the lock: another process may have been first.
+    // Under the lock: another process may have applied them.
     let made = db.has_table("dl_catalog").await?;
     let version = match made {
         true => {
@@ -139,7 +138,7 @@ async fn apply(db: &dyn Database, clock: &dyn Clock, migrations: &[Migration]) -
     current(db).await?.ok_or_else(missing)
 }
 
-/// Fills what the migrations that have run left to be filled.
+/// Runs the backfills of the migrations that were applied.
 async fn fill(db: &dyn Database, clock: &dyn Clock, applied: &[Applied], migrations: &[Migration]) -> Result<()> {
     for applied in applied.iter().filter(|applied| !applied.is_filled) {
         let migration = usize::try_from(applied.number - 1).ok().and_then(|index| migrations.get(index));
@@ -149,8 +148,8 @@ async fn fill(db: &dyn Database, clock: &dyn Clock, applied: &[Applied], migrati
     Ok(())
 }
 
-/// Fills some rows, in a transaction of its own: whether there may be more. If the process ends in between, the next
-/// one that upgrades the catalog continues.
+/// Fills a batch of rows, in a transaction of its own; returns whether there may be more. If the process ends in
+/// between, the next one that upgrades the catalog continues.
 async fn fill_some(db: &dyn Database, clock: &dyn Clock, number: i64, backfill: Backfill) -> Result<bool> {
     // One process at a time: two would lock rows in different orders.
     let mut session = db.migrate().await?;
@@ -165,7 +164,7 @@ async fn fill_some(db: &dyn Database, clock: &dyn Clock, number: i64, backfill: 
 
 const COLUMNS: [&str; 5] = ["catalog_id", "epoch", "schema_version", "min_reader", "min_writer"];
 
-/// Which catalog the database holds, and the migrations it has gone through; `None` where it is none.
+/// The identity of the catalog, and the migrations that were applied; `None` if the database is not a catalog.
 async fn current(db: &dyn Database) -> Result<Option<(Identity, Vec<Applied>)>> {
     if !db.has_table("dl_catalog").await? {
         return Ok(None);
@@ -189,8 +188,7 @@ async fn current(db: &dyn Database) -> Result<Option<(Identity, Vec<Applied>)>> 
     Ok(catalog.map(|identity| (identity, applied)))
 }
 
-/// Refuses a catalog that went through migrations with other texts than those that this program has under their numbers:
-/// its tables may be others.
+/// Rejects a catalog in which the text of a migration differs from this program's: its tables may differ.
 fn check_applied(db: &dyn Database, identity: &Identity, applied: &[Applied], migrations: &[Migration]) -> Result<()> {
     for (number, migration) in (1..=identity.version).zip(migrations) {
         let there = applied.iter().find(|applied| applied.number == number);
@@ -221,16 +219,17 @@ fn identity(row: &mut Row) -> Result<Identity> {
     })
 }
 
-/// What a session that writes finds first.
+/// What a writing session reads first.
 pub(crate) struct Opening {
-    /// The catalog as it is now: a newer program may have raised what it asks of writers, and it may have been restored.
+    /// The current identity: a newer program may have increased what it requires of writers, and it may have been
+    /// restored.
     pub(crate) identity: Identity,
-    /// The time of the catalog's clock, where that is not the clients'.
+    /// The time of the catalog's clock, if that is not the clients'.
     pub(crate) now_ms: Option<i64>,
 }
 
 impl Opening {
-    /// The statement that finds it; `clock` is the time in SQL.
+    /// The statement that reads it; `clock` is the time in SQL.
     pub(crate) fn sql(clock: Option<&str>) -> String {
         format!("SELECT {}, {} FROM dl_catalog", COLUMNS.join(", "), clock.unwrap_or("NULL"))
     }
@@ -257,7 +256,7 @@ pub(crate) fn check_writable(db: &dyn Database, identity: &Identity) -> Result<(
     }
 }
 
-/// Refuses a catalog that may have tables and columns this program does not know.
+/// Rejects a catalog that may have tables and columns this program does not know.
 pub(crate) fn check_known(db: &dyn Database, identity: &Identity) -> Result<()> {
     match identity.version > NEWEST {
         true => Err(too_new(db, identity, "copy")),

@@ -17,18 +17,18 @@ use tokio::sync::mpsc;
 
 use crate::database::{Row, Value};
 
-/// So many bytes of rows wait in memory.
+/// How many bytes of rows are kept in memory.
 const MEMORY: usize = 8 << 20;
-/// Rows are handed over when they are so many bytes, or at once when nothing else waits.
+/// Rows are handed over in blocks of this many bytes, or at once when no other rows are waiting.
 const BLOCK: usize = 64 << 10;
 
-/// A stream of the rows that a task of its own reads. It ends with an error if the task does.
+/// A stream of the rows that another task reads. It ends with an error if the task does.
 pub(crate) fn spooled<F: Future<Output = Result<()>> + Send + 'static>(
     read: impl FnOnce(Sender) -> F,
 ) -> BoxStream<'static, Result<Row>> {
     let (sender, rows) = pair();
     let task = tokio::spawn(read(sender));
-    // The rows are all only if the task says so: one that was stopped ends the stream as well.
+    // The rows are complete only if the task says so: the stream of a task that was cancelled ends as well.
     let end = futures::stream::once(async {
         match task.await {
             Ok(Ok(())) => None,
@@ -54,7 +54,7 @@ pub(crate) fn pair() -> (Sender, BoxStream<'static, Result<Row>>) {
     (sender, blocks.flat_map(futures::stream::iter).boxed())
 }
 
-/// Where rows are put.
+/// The sending half.
 #[derive(Debug)]
 pub(crate) struct Sender {
     blocks: mpsc::UnboundedSender<Block>,
@@ -91,7 +91,7 @@ impl Sender {
         Ok(!self.blocks.is_closed())
     }
 
-    /// Hands over the last rows.
+    /// Sends the last rows.
     pub(crate) fn finish(mut self) -> Result<()> {
         self.flush()
     }
@@ -170,7 +170,7 @@ fn failed(done: &str, e: io::Error) -> TxnLogError {
     TxnLogError::new(ErrorKind::Unavailable, message).with_source(e)
 }
 
-/// A row as bytes: the number of values, and each with a byte for its kind and its length.
+/// Encodes a row: the number of values, and for each its kind as a byte, its length and its bytes.
 pub(crate) fn encode(row: &Row, out: &mut Vec<u8>) {
     let values = row.0.as_slice();
     out.extend((values.len() as u64).to_le_bytes());
@@ -224,7 +224,7 @@ mod tests {
         Row(values.into_iter())
     }
 
-    /// More rows than fit into memory; the consumer waits until all are read, or takes each as it comes.
+    /// More rows than fit into memory; the consumer waits until all are read, or takes each as it arrives.
     #[tokio::test(flavor = "multi_thread")]
     async fn rows_come_as_they_were_sent_however_slowly_they_are_taken() {
         const ROWS: i64 = 30_000;

@@ -1,7 +1,8 @@
 //! SQLite: one file, many processes, one writer at a time.
 //!
-//! WAL lets readers go on while a writer commits; `synchronous=FULL` syncs the WAL at every COMMIT but those of notes. Writers of this
-//! process queue for one connection, writers of other processes wait in SQLite's busy handler.
+//! WAL lets readers continue while a writer commits; `synchronous=FULL` syncs the WAL at every COMMIT except those of
+//! mirror records. Writers of this process queue for one connection, writers of other processes wait in SQLite's busy
+//! handler.
 
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
@@ -28,9 +29,9 @@ use crate::spool::spooled;
 use crate::uri::{Backend, CatalogUri};
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a call waits for a connection that other calls of this process have.
+/// How long a call waits for a connection that other calls of this process use.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The connections of a process that read.
+/// The number of reading connections of a process.
 const READERS: u32 = 8;
 /// SQLite binds at most 32,766 parameters in a statement.
 const MAX_PARAMETERS: usize = 32_000;
@@ -44,8 +45,8 @@ pub(crate) struct SqliteDatabase {
 }
 
 impl SqliteDatabase {
-    /// Opens the file; makes it with the permissions `mode` when `create` says so and it is missing. SQLite gives the
-    /// files beside it (`-wal`, `-shm`) the same permissions.
+    /// Opens the file; if it does not exist and `create` is set, creates it with the permissions `mode`. SQLite gives
+    /// its other files (`-wal`, `-shm`) the same permissions.
     pub(crate) async fn open(path: &Path, create: bool, mode: u32) -> Result<Self> {
         Self::with_patience(path, create, mode, PATIENCE).await
     }
@@ -90,8 +91,8 @@ impl SqliteDatabase {
                 .max_lifetime(None)
                 .acquire_timeout(patience)
         };
-        // Rows come in the order of one index and go to the leaves of all.
-        // A page that many commits change is moved from the log to the file once for all of them: 16 MiB of log at most.
+        // Inserted rows follow the order of one index and are scattered over the pages of the others. A page that many
+        // commits change is checkpointed from the WAL to the file once for all of them: the WAL has at most 16 MiB.
         let writing = options.clone().pragma("cache_size", "-65536").pragma("wal_autocheckpoint", "4096");
         // Turning a new file into WAL mode needs it alone, and SQLite does not wait for that: two processes that make the
         // same catalog meet here.
@@ -110,13 +111,13 @@ impl SqliteDatabase {
 const WRITE: &str = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
 
 impl SqliteDatabase {
-    /// Begins on the one connection that writes.
+    /// Begins on the single writing connection.
     async fn begin(&self, statements: &'static str) -> Result<Box<dyn DatabaseTransaction>> {
         let tx = self.writer.begin_with(statements).await.map_err(|e| no_turn(&self.uri, self.patience, e))?;
         Ok(Box::new(SqliteTransaction { uri: self.uri.clone(), tx }))
     }
 
-    /// The same, and the rows of a first query.
+    /// Begins, and returns the rows of a first query.
     async fn begin_with(
         &self,
         statements: &'static str,
@@ -143,12 +144,12 @@ impl Database for SqliteDatabase {
         self.begin_with(WRITE, first).await
     }
 
-    /// Everyone who may hold what a note says is on this machine, and loses power with it.
+    /// All processes that use the file are on this machine, and fail together with it in a power failure.
     async fn note(&self, _table: TableId, first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
         self.begin_with("PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE", first).await
     }
 
-    /// Row ids follow the order of inserts, and those who insert do so one after the other.
+    /// Row ids follow the order of inserts, and inserts are serialized.
     fn point(&self) -> &'static str {
         "CAST((SELECT coalesce(max(rowid), 0) FROM dl_table_versions) AS text)"
     }
@@ -177,7 +178,7 @@ impl Database for SqliteDatabase {
     }
 
     async fn close(&self) {
-        // The last connection to a file folds its WAL into it; a writer can do that, a reader would leave it.
+        // Closing the last connection to a file checkpoints its WAL; only a writer can, so readers are closed first.
         self.readers.close().await;
         self.writer.close().await;
     }
@@ -195,7 +196,7 @@ impl Database for SqliteDatabase {
         sql.to_string()
     }
 
-    /// The indexes are chosen by name or by shape, not by statistics.
+    /// Indexes are selected by name or by the form of the query, not by statistics.
     async fn analyze(&self) -> Result<()> {
         Ok(())
     }
@@ -204,7 +205,7 @@ impl Database for SqliteDatabase {
         true
     }
 
-    /// After a failed sync a commit may come back when the file is recovered.
+    /// After a failed sync a commit may reappear when the file is recovered.
     fn lock_proves_absence(&self) -> bool {
         false
     }
@@ -249,7 +250,7 @@ impl DatabaseTransaction for SqliteTransaction {
 
     async fn commit(self: Box<Self>) -> Result<(), CommitFailure> {
         self.tx.commit().await.map_err(|e| {
-            // An I/O error may come after the commit reached the disk.
+            // An I/O error may occur after the commit reached the disk.
             let known = result_code(&e).is_some_and(|code| code != 10);
             let error = failed(&self.uri, e);
             if known { CommitFailure::RolledBack(error) } else { CommitFailure::Unknown(error) }
@@ -257,12 +258,12 @@ impl DatabaseTransaction for SqliteTransaction {
     }
 }
 
-/// A statement and what it binds.
+/// A statement with its arguments.
 type Statement = Result<(String, Vec<Value>)>;
 type Statements = Box<dyn Iterator<Item = Statement> + Send>;
 
-/// The next statements, as many as bind no more parameters than SQLite takes: one costs a way to the connection's thread
-/// and back.
+/// The next statements, as many as fit into SQLite's limit of parameters: each execution costs a round trip to the
+/// connection's thread.
 fn together(statements: &mut Peekable<Statements>) -> Result<Option<(String, SqliteArguments)>> {
     let (mut sql, mut params) = (String::new(), Vec::new());
     let fits = |params: &Vec<Value>, next: &Statement| {
@@ -277,7 +278,7 @@ fn together(statements: &mut Peekable<Statements>) -> Result<Option<(String, Sql
     Ok(if sql.is_empty() { None } else { Some((sql, arguments(params)?)) })
 }
 
-/// A write as statements that bind no more parameters than SQLite takes, each made when it is its turn.
+/// The statements of a write, each within SQLite's limit of parameters, built lazily.
 fn statements(write: WriteStatement) -> Statements {
     let insert = match write {
         WriteStatement::Run(sql, params) => return Box::new(std::iter::once(Ok((sql, params)))),
@@ -285,7 +286,7 @@ fn statements(write: WriteStatement) -> Statements {
     };
     let row = format!("({})", placeholders(insert.columns.len()));
     let into = format!("INSERT INTO {} ({}) VALUES", insert.table, insert.columns.join(", "));
-    // Batches of few sizes, so that the statements are worth keeping prepared.
+    // Batches of few different sizes, so that prepared statements are reused.
     let most = (MAX_PARAMETERS / insert.columns.len()).min(256);
     let mut rows = insert.into_rows();
     Box::new(std::iter::from_fn(move || {
@@ -339,7 +340,7 @@ fn values(row: &SqliteRow, uri: &str) -> Result<Row> {
     Ok(Row((0..row.len()).map(value).collect::<Result<Vec<_>>>()?.into_iter()))
 }
 
-/// The error of a call that needs the one connection that writes.
+/// The error of a call that waits for the writing connection.
 fn no_turn(uri: &str, patience: Duration, e: sqlx::Error) -> TxnLogError {
     let message = format!(
         "other tasks of this process have been writing to {uri} for {} s, and SQLite takes one writer at a time: try \
@@ -349,7 +350,7 @@ fn no_turn(uri: &str, patience: Duration, e: sqlx::Error) -> TxnLogError {
     timed_out(uri, message, e)
 }
 
-/// The error of a call that needs one of the connections that read.
+/// The error of a call that waits for a reading connection.
 fn none_free(uri: &str, patience: Duration, e: sqlx::Error) -> TxnLogError {
     let message = format!(
         "all {READERS} connections with which this process reads {uri} were in use for {} s, and no setting gives it \
@@ -393,7 +394,6 @@ fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
     TxnLogError::new(kind, message).with_source(e)
 }
 
-/// The primary result code.
 fn result_code(e: &sqlx::Error) -> Option<u32> {
     match e {
         sqlx::Error::Database(d) => d.code().and_then(|c| c.parse::<u32>().ok()).map(|c| c & 0xff),
@@ -401,9 +401,9 @@ fn result_code(e: &sqlx::Error) -> Option<u32> {
     }
 }
 
-/// The kind of network file system `path` is on, if it is on one.
+/// The kind of network file system of `path`; `None` if it is local.
 fn network_filesystem(path: &Path) -> Option<String> {
-    // The file itself may be a link to another place.
+    // The file itself may be a link.
     let path = path.canonicalize().or_else(|_| path.parent().unwrap_or(path).canonicalize()).ok()?;
     let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
     network_mount(&mounts, &path)
@@ -431,7 +431,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c.db");
         let open = || SqliteDatabase::with_patience(&path, true, 0o600, PATIENCE);
-        // A slow machine may need more patience to make a connection.
+        // A slow machine may need a longer timeout to connect.
         let db = loop {
             if let Ok(db) = open().await {
                 break db;

@@ -1,4 +1,4 @@
-//! Which tables of the schema have rows of a table, and with which columns.
+//! The tables of the schema that have rows of a table, with their columns.
 
 use crate::bounds::{self, SLOT_COLUMNS};
 use crate::codec::{self, METADATA_COLUMNS, PROTOCOL_COLUMNS};
@@ -17,7 +17,7 @@ pub(crate) const OF_TABLE: [(&str, &[&str]); 5] = [
     ("dl_references", &REFERENCE_COLUMNS),
 ];
 
-/// The tables whose rows belong to a version and never change, but for the end of files.
+/// The tables whose rows belong to a version and never change, except for the removal of files.
 pub(crate) fn of_versions() -> Vec<(&'static str, Vec<&'static str>)> {
     let with = |first: &[&'static str], more: &[&'static str]| [first, more].concat();
     let own = ["table_id", "version"];

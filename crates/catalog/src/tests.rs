@@ -44,7 +44,7 @@ pub(crate) async fn connect_to(uri: &str, seed: u64) -> Result<SqlCatalog> {
     SqlCatalog::connect(&CatalogUri::parse(uri)?, ConnectOptions { clock, ..Default::default() }).await
 }
 
-/// The same with a clock that the test moves: a server's own would not be moved.
+/// Connects with a clock that the test advances: a server's own clock could not be.
 pub(crate) async fn connect_with(uri: &str, clock: Arc<SeededClock>) -> SqlCatalog {
     let options = ConnectOptions { clock, server_clock: false, ..Default::default() };
     SqlCatalog::connect(&CatalogUri::parse(uri).unwrap(), options).await.unwrap()
@@ -88,7 +88,7 @@ async fn create(catalog: &SqlCatalog) -> TableId {
     create_as(catalog, 1).await
 }
 
-/// Makes the table with another id.
+/// Creates the table with another id.
 async fn create_as(catalog: &SqlCatalog, id: u128) -> TableId {
     let id = TableId(Uuid::from_u128(id));
     let new = NewTable::new("t".parse().unwrap(), Location::parse("/nowhere/t").unwrap());
@@ -153,7 +153,7 @@ async fn a_catalog_that_cannot_be_opened_says_why() {
     assert!(!none.exists(), "asking makes nothing");
 }
 
-/// What a later version may have made of a catalog.
+/// The state of a catalog that a later version may have produced.
 #[tokio::test]
 async fn a_newer_catalog_is_read_and_written_as_far_as_it_allows() {
     let dir = tempfile::tempdir().unwrap();
@@ -179,8 +179,8 @@ async fn a_newer_catalog_is_read_and_written_as_far_as_it_allows() {
     assert!(refused.to_string().contains("schema version 99") && refused.to_string().contains("read"), "{refused}");
 }
 
-/// A newer program brought the catalog up to date while an older one had it open: first only with more columns, then
-/// asking more of writers.
+/// A newer program upgraded the catalog while an older one had it open: first only with more columns, then with higher
+/// requirements for writers.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_a_catalog_open_hears_that_it_asks_for_more() {
     for database in databases("migration") {
@@ -226,7 +226,7 @@ async fn who_has_a_catalog_open_hears_that_it_asks_for_more() {
     }
 }
 
-/// A catalog that becomes a copy of another has that one's id in what it commits, whoever has it open.
+/// A catalog that becomes a copy of another uses that one's id in its commits, in every open handle.
 #[tokio::test]
 async fn a_copy_commits_under_the_id_of_its_source() {
     let dir = tempfile::tempdir().unwrap();
@@ -285,7 +285,8 @@ async fn opening_takes_one_round_trip_and_an_append_three() {
     assert_eq!(record.trips(), 4, "one more looks at the commits in between");
 }
 
-/// Others who make tables in the same namespaces wait for these rows, and two who waited for one another would be stuck.
+/// Other transactions that create tables in the same namespaces wait for these rows, and two that waited for each other
+/// would deadlock.
 #[tokio::test]
 async fn namespaces_of_new_tables_are_written_last_and_in_order() {
     let dir = tempfile::tempdir().unwrap();
@@ -337,14 +338,14 @@ async fn a_lost_answer_is_found_by_the_commit_id() {
     );
 }
 
-/// Databases limit how many parameters, alternatives and parts a statement has; a question has no such limit.
+/// Databases limit the parameters, alternatives and parts of a statement; requests have no such limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_may_be_long_and_widths_may_differ() {
     for database in databases("planning") {
         let dir = tempfile::tempdir().unwrap();
         let catalog = connect_to(&database.uri(dir.path(), "long"), 1).await.unwrap();
         let id = create(&catalog).await;
-        // Files of every width from one value to all there are.
+        // Files of every width from one value to all values.
         let files = (0..63).map(|n| Action::add(actions::file(&format!("f{n}"), n, n + (1_i64 << n) - 1)));
         let base = Base::Exactly(0);
         let request = CommitRequest::new(id, Uuid::from_u128(9), base, files.collect());

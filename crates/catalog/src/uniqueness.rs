@@ -1,4 +1,4 @@
-//! Whether a name and a place are free for a table.
+//! Checks whether a name and a place are free for a table.
 
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::entry::name_taken;
@@ -7,8 +7,8 @@ use deltalakedb_log::{ErrorKind, InactiveTable, Location, Result, TableName, Txn
 use crate::database::{DatabaseTransaction, Value, placeholders};
 use crate::table_lookup::{ALL_TABLES, any_table};
 
-/// Refuses a name or a place that is taken, and a place that is inside of a table or around one. Until the session ends,
-/// no other one makes a table there, inside of it or around it.
+/// Rejects a name or a place that is taken, and a place that is inside the folder of a table or contains one. Until the
+/// session ends, no other session creates a table there, inside it or around it.
 pub(crate) async fn check_free(
     session: &mut dyn DatabaseTransaction,
     new: &NewTable,
@@ -29,7 +29,7 @@ pub(crate) async fn check_free(
     own.map_or(Ok(()), |name| Err(same_id(name)))
 }
 
-/// Refuses a name that a table has.
+/// Rejects a name that a table has.
 pub(crate) async fn check_name_free(session: &mut dyn DatabaseTransaction, name: &TableName) -> Result<()> {
     let sql = "SELECT location FROM dl_tables WHERE name_key = ?";
     match session.query(sql, vec![name.to_string().into()]).await?.pop() {
@@ -38,7 +38,7 @@ pub(crate) async fn check_name_free(session: &mut dyn DatabaseTransaction, name:
     }
 }
 
-/// A table inside of a place, or around it.
+/// A table inside a place, or around it.
 pub(crate) async fn table_around(
     session: &mut dyn DatabaseTransaction,
     location: &Location,

@@ -1,4 +1,4 @@
-//! Catalog URIs: which database, and with a table `…/meta.db?table=sales.orders`.
+//! Catalog URIs: the database, and optionally a table: `…/meta.db?table=sales.orders`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ pub enum Backend {
     Postgres(PostgresBackend),
 }
 
-/// A schema of a PostgreSQL database. What is absent comes from the `PG*` variables; passwords only from `PGPASSWORD`
+/// A schema of a PostgreSQL database. Absent parts are taken from the `PG*` variables; passwords only from `PGPASSWORD`
 /// and `PGPASSFILE`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PostgresBackend {
@@ -50,21 +50,21 @@ const SERVER_EXAMPLE: &str = "deltasql://postgres/mydb/public?host=db.example.co
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 const PATH: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#').add(b' ');
 const PART: &AsciiSet = &PATH.add(b'/').add(b'&').add(b'=').add(b'+').add(b':').add(b'@');
-/// What an error may repeat of a query: anything else may be a password under another name.
+/// The keys of a query that an error may show: anything else may be a password under another name.
 const KEYS: [&str; 5] = ["table", "host", "port", "user", "sslmode"];
 
 impl CatalogUri {
-    /// Whether `text` claims to be a catalog URI.
+    /// Whether `text` is meant as a catalog URI.
     pub fn is_catalog_uri(text: &str) -> bool {
         text.starts_with("deltasql:")
     }
 
-    /// Whether the catalog is a file of its own, made when it is missing.
+    /// Whether the catalog is a file of its own, created when it does not exist.
     pub fn is_embedded(&self) -> bool {
         !matches!(self.place, Backend::Postgres(_))
     }
 
-    /// Parses a URI. The error says which part is wrong, what was expected, and shows one that is right; it repeats
+    /// Parses a URI. The error says which part is wrong, what was expected, and shows a valid example; it contains
     /// nothing that may be a password.
     pub fn parse(text: &str) -> Result<Self> {
         let rest = text.strip_prefix(SCHEME).ok_or_else(|| bad(text, "scheme", "expected `deltasql://`"))?;
@@ -148,7 +148,7 @@ impl CatalogUri {
     }
 }
 
-/// A key of the query as an error repeats it. What does not look like one may be a piece of a password.
+/// A key of the query as an error shows it. A text that does not look like a key may be part of a password.
 fn name(key: &str) -> String {
     let plain = key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if plain { format!("{key:?}") } else { "something else".into() }
@@ -275,7 +275,7 @@ mod tests {
         check("deltasql://postgres/etl:secret@db/lake/x/y", "PGPASSWORD");
         check("deltasql://etl:secret@db/lake", "PGPASSWORD");
         check("deltasql://sqlite//data/meta.db?key=secret", "got \"key\"");
-        // A database may have such a name all the same; then it is encoded, here and where it is shown.
+        // A database may have such a name anyway; then it is encoded, here and where it is shown.
         let uri = CatalogUri::parse("deltasql://postgres/a%3Ab%40c").unwrap();
         assert_eq!(uri.to_string(), "deltasql://postgres/a%3Ab%40c/public");
     }

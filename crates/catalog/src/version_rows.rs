@@ -52,7 +52,7 @@ fn keyed<'a>(table: TableId, keys: impl Iterator<Item = &'a [u8; 16]>) -> Vec<Va
     std::iter::once(table.0.into()).chain(keys.map(|k| k.as_slice().into())).collect()
 }
 
-/// The rows of a commit but for its table's head, and how many rows they change.
+/// The rows of a commit except its table's head, and how many rows they change.
 pub(crate) fn store(
     catalog: &SqlCatalog,
     request: &CommitRequest,
@@ -88,12 +88,12 @@ pub(crate) fn store(
     let action = summary.operation.as_deref().unwrap_or("COMMIT");
     let committer = request.committer.as_deref();
     writes.push(audit(catalog, committed_at, committer, action, table, Some(prepared.version)));
-    // Each row that is new, and each file that ends.
+    // Each new row, and each removed file.
     let rows = writes.iter().map(WriteStatement::rows).sum::<u64>() + prepared.ended.len() as u64;
     Ok((writes, rows))
 }
 
-/// The rows of files that become live with a version. They are generated while they are written, since there may be very many.
+/// The rows of files added by a version. They are generated while they are written, because there may be very many.
 fn added_files(
     table: TableId,
     version: Version,
@@ -106,7 +106,7 @@ fn added_files(
     (!adds.is_empty()).then(|| WriteStatement::insert_lazy("dl_add_files", &columns, adds.into_iter().map(row)))
 }
 
-/// Remembers which version a commit became, and when.
+/// Records the version and time of a commit.
 pub(crate) fn commit_id(table: TableId, id: CommitId, version: Version, committed_at: i64) -> WriteStatement {
     let row = vec![table.0.into(), id.0.as_slice().into(), int(version), committed_at.into()];
     WriteStatement::insert("dl_commit_ids", &["table_id", "commit_id", "version", "committed_at"], vec![row])
@@ -130,7 +130,7 @@ pub(crate) fn register(table: TableId, new: &NewTable, state: &str, now: i64) ->
     [WriteStatement::insert("dl_tables", &columns, vec![row]), mirror::register(table)]
 }
 
-/// Ends the life of files with a version: of those it removes, and of those it replaces.
+/// Sets the removing version of files: of those it removes, and of those it replaces.
 pub(crate) fn end_files(table: TableId, version: Version, keys: &[FileKey]) -> Vec<WriteStatement> {
     let end = |keys: &[FileKey]| {
         let sql = format!(
@@ -144,7 +144,7 @@ pub(crate) fn end_files(table: TableId, version: Version, keys: &[FileKey]) -> V
     keys.chunks(KEYS).map(end).collect()
 }
 
-/// The rows of one commit but for its version and its files.
+/// The rows of one commit except its version and its files.
 pub(crate) fn changes_but_files(table: TableId, version: Version, c: &CommitActions) -> Result<Vec<WriteStatement>> {
     let of = |to, columns: &[&'static str], rows| of_version(table, version, to, columns, rows);
     let removes = c.removes.iter().map(|(key, remove)| remove_file_values(key, remove)).collect::<Result<_>>()?;
@@ -163,19 +163,19 @@ pub(crate) fn changes_but_files(table: TableId, version: Version, c: &CommitActi
     Ok(writes.into_iter().flatten().collect())
 }
 
-/// The columns of `dl_remove_files` behind the version.
+/// The columns of `dl_remove_files` after the version.
 pub(crate) fn remove_file_columns() -> Vec<&'static str> {
     std::iter::once("file_key").chain(codec::REMOVE_COLUMNS).collect()
 }
 
-/// What a row of `dl_remove_files` says in them.
+/// The values of a row of `dl_remove_files` in these columns.
 pub(crate) fn remove_file_values(key: &FileKey, remove: &Remove) -> Result<Vec<Value>> {
     let mut values = vec![key.0.as_slice().into()];
     values.extend(codec::remove_values(remove)?);
     Ok(values)
 }
 
-/// Rows that belong to a version. None, no statement.
+/// Rows that belong to a version; no statement if there are none.
 fn of_version(
     table: TableId,
     version: Version,
@@ -220,7 +220,7 @@ pub(crate) const VERSION_COLUMNS: [&str; 19] = [
 
 pub(crate) const BODY_COLUMNS: [&str; 3] = ["table_id", "version", "body"];
 
-/// The bytes of a commit as they are stored.
+/// The bytes of a commit in their stored form.
 pub(crate) struct StoredBody {
     compressed: Vec<u8>,
     digest: blake3::Hash,

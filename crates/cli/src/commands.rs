@@ -84,7 +84,7 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
     }
 }
 
-/// The state meant by `--version` or `--timestamp`.
+/// The version selected by `--version` or `--timestamp`.
 fn point(at: &AtArgs) -> Result<At> {
     Ok(match (at.version, &at.timestamp) {
         (Some(version), _) => At::Version(version),
@@ -96,7 +96,7 @@ fn point(at: &AtArgs) -> Result<At> {
 async fn init(s: &CommandContext, restored: bool) -> Result<ExitStatus> {
     let create = s.settings.create_if_missing.unwrap_or(true);
     if restored {
-        // An older one is brought up to date below; one that is not there was not restored.
+        // An older one is upgraded below; one that does not exist cannot be restored.
         let there = s.open(&s.catalog_uri()?, false).await;
         there.map(drop).or_else(|e| if e.kind() == ErrorKind::NotFound { Err(e) } else { Ok(()) })?;
     }
@@ -128,7 +128,7 @@ async fn import(s: &CommandContext, place: &str, name: Option<&str>) -> Result<E
     let name: Option<TableName> = name.map(str::parse).transpose()?;
     let mut location = Location::parse(place)?;
     let catalog = s.catalog(true).await?;
-    // What is no path may name a table of the catalog, and means that table again.
+    // A text that is not a path may name a table of the catalog, which is imported again.
     if let (false, Ok(known)) = (Path::new(place).exists(), place.parse())
         && let Some(table) = catalog.find(&TableRef::Name(known)).await?
     {
@@ -162,7 +162,6 @@ async fn import(s: &CommandContext, place: &str, name: Option<&str>) -> Result<E
     Ok(ExitStatus::Done)
 }
 
-/// Forgets an import that was interrupted.
 async fn abandon_import(s: &CommandContext, place: &str) -> Result<ExitStatus> {
     let location = Location::parse(place)?;
     let catalog = s.catalog(false).await?;
@@ -295,7 +294,7 @@ async fn history(s: &CommandContext, name: &str, range: HistoryRange) -> Result<
     Ok(ExitStatus::Done)
 }
 
-/// The members of an add action that make up a file, absent when null, in the log's own spelling.
+/// The members of an add action that describe a file, in the log's own spelling; null members are omitted.
 fn file_json(add: &Add) -> Result<Value> {
     let mut file = raw(&add.to_json())?;
     if let Some(members) = file.as_object_mut() {
@@ -377,7 +376,7 @@ async fn read(s: &CommandContext, name: &str, scan: &Scan) -> Result<ExitStatus>
     Ok(ExitStatus::Done)
 }
 
-/// Verifies one table, or all: of these, one that cannot be verified keeps no other from it.
+/// Verifies one table, or all: a failure of one does not stop the others.
 async fn verify(s: &CommandContext, name: Option<&str>, options: VerifyOptions) -> Result<ExitStatus> {
     let (catalog, mut tables) = match name {
         Some(name) => {

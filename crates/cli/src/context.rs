@@ -1,4 +1,4 @@
-//! What every command has: settings, clock, output, and the catalogs that it opens.
+//! The context of every command: settings, clock, output, and the catalogs that it opens.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,24 +15,24 @@ use parking_lot::Mutex;
 use crate::args::{Cli, Command, Global};
 use crate::output::{Output, warn};
 
-/// What every command has: the global options, and the clock.
+/// The context of every command: the global options, and the clock.
 pub(crate) struct CommandContext {
     pub(crate) global: Global,
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
-    /// What `dl update` sets.
+    /// The assignments of `dl update`.
     pub(crate) assignments: Vec<String>,
     opened: Mutex<Vec<SqlCatalog>>,
     mirrors: Mutex<Vec<Mirror>>,
 }
 
 impl CommandContext {
-    /// A session for what was typed, of which these settings stood before the command. After `dl update`, `--set`
+    /// A context for the parsed command line, with the settings given before the command. After `dl update`, `--set`
     /// assigns to a column, unless it names a setting.
     pub(crate) fn new(cli: &mut Cli, before: Vec<String>) -> Result<Self> {
         let mut global = std::mem::take(&mut cli.global);
         let after = std::mem::take(&mut global.settings);
-        // Without any after the command, those before it come up again there.
+        // Without settings after the command, clap returns those before it a second time.
         let after = if after == before { Vec::new() } else { after };
         let assigns = |set: &String| {
             let key = set.split('=').next().unwrap_or_default();
@@ -75,7 +75,7 @@ impl CommandContext {
         Output::new(self.global.format, self.global.quiet, self.settings.row_limit)
     }
 
-    /// The catalog; made when it is missing and `create` and the settings allow it.
+    /// The catalog; created if it does not exist and `create` and the settings allow it.
     pub(crate) async fn catalog(&self, create: bool) -> Result<Arc<dyn Catalog>> {
         let uri = self.catalog_uri()?;
         // In a server, only `dl init` creates a catalog by default.
@@ -83,7 +83,6 @@ impl CommandContext {
         Ok(Arc::new(self.open(&uri, create).await?))
     }
 
-    /// Where the catalog is.
     pub(crate) fn catalog_uri(&self) -> Result<CatalogUri> {
         let uri = self.global.catalog.as_deref().or(self.settings.catalog.as_deref()).ok_or_else(|| {
             TxnLogError::invalid(
@@ -102,8 +101,8 @@ impl CommandContext {
         Ok(catalog)
     }
 
-    /// Waits until what was published is on the disk, and closes every catalog that was opened, so that a file has no
-    /// write-ahead log left. Readers are waited for a second at most: with its log the catalog is complete as well.
+    /// Waits until published files are synced, and closes every opened catalog, so that a file has no write-ahead log
+    /// left. Readers are waited for at most a second: with its WAL the catalog is complete as well.
     pub(crate) async fn close(&self) {
         let mirrors = std::mem::take(&mut *self.mirrors.lock());
         for mirror in mirrors {
@@ -121,7 +120,7 @@ impl CommandContext {
         }
     }
 
-    /// A table of the catalog, by its name or its place.
+    /// A table of the catalog, by its name or its location.
     pub(crate) async fn table(&self, name: &str) -> Result<(Arc<dyn Catalog>, TableEntry)> {
         let catalog = self.catalog(false).await?;
         match self.find(catalog.as_ref(), name).await? {
@@ -137,7 +136,7 @@ impl CommandContext {
         }
     }
 
-    /// The table of that name, or else at that place.
+    /// The table of that name, or else at that location.
     pub(crate) async fn find(&self, catalog: &dyn Catalog, name: &str) -> Result<Option<TableEntry>> {
         if let Ok(known) = name.parse()
             && let Some(entry) = catalog.find(&TableRef::Name(known)).await?
@@ -150,7 +149,7 @@ impl CommandContext {
         }
     }
 
-    /// Tries to publish what was just committed, and gives the table as it is then. The commit stands either way.
+    /// Tries to publish the last commit, and returns the table's entry. The commit is kept in either case.
     pub(crate) async fn publish(&self, catalog: &Arc<dyn Catalog>, table: &TableRef) -> Result<TableEntry> {
         let entry = require(catalog.as_ref(), table).await?;
         if !self.settings.publishes_inline {
@@ -165,7 +164,7 @@ impl CommandContext {
             Err(e) => warn(&format!("warning: {e}")),
         }
         let mut entry = require(catalog.as_ref(), table).await?;
-        // It is there, and the catalog records it once it is on the disk.
+        // The file exists, and the catalog records it once it is synced.
         entry.published_version = entry.published_version.max(published);
         Ok(entry)
     }
@@ -179,7 +178,7 @@ impl CommandContext {
     }
 }
 
-/// Refuses a URI that names a table where a whole catalog is meant.
+/// Rejects a URI that names a table instead of a catalog.
 pub(crate) fn catalog_alone(uri: CatalogUri) -> Result<CatalogUri> {
     match &uri.table {
         Some(table) => Err(TxnLogError::invalid(format!(
@@ -189,7 +188,7 @@ pub(crate) fn catalog_alone(uri: CatalogUri) -> Result<CatalogUri> {
     }
 }
 
-/// Whether that can only be a place: no name has a slash in it.
+/// Whether the text can only be a location: names have no slash.
 pub(crate) fn is_place(name: &str) -> bool {
     name.contains('/')
 }

@@ -1,5 +1,5 @@
-//! The tour: a table that delta-rs wrote is brought in, read, written, committed together with another, mirrored and
-//! verified, in a folder that is gone afterwards.
+//! The demo: a table that delta-rs wrote is imported, read, written, committed together with another, mirrored and
+//! verified, in a folder that is removed afterwards.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,7 +74,7 @@ struct Tour<'a> {
     session: &'a CommandContext,
     folder: PathBuf,
     began: Instant,
-    /// The step that is being taken.
+    /// The current step.
     what: &'static str,
     /// The name of each step, its result, and how many milliseconds it took.
     steps: Vec<Vec<Value>>,
@@ -183,7 +183,7 @@ impl Tour<'_> {
         self.out.say(&format!("  {result}  ({took:.1} ms)"))
     }
 
-    /// The steps, for programs; people have seen them as they were taken.
+    /// Prints the steps for programs; for people they were printed as they were done.
     fn print_steps(&mut self) -> Result<()> {
         if self.out.format() == Format::Table {
             return Ok(());
@@ -193,7 +193,7 @@ impl Tour<'_> {
         listing.end()
     }
 
-    /// Leaves `demo.json` beside the tables: their places and rows, for other readers to compare with.
+    /// Writes `demo.json` next to the tables: their locations and rows, for comparison with other readers.
     async fn leave_rows(&self) -> Result<()> {
         let uri = CatalogUri::parse(&format!("deltasql://sqlite/{}", self.folder.join("catalog.db").display()))?;
         let catalog: Arc<dyn Catalog> = Arc::new(self.session.open(&uri, true).await?);
@@ -222,8 +222,8 @@ fn io(what: &str, e: std::io::Error) -> TxnLogError {
     TxnLogError::new(ErrorKind::Unavailable, what).with_source(e)
 }
 
-/// Puts the files where the table will be. A version without an in-commit timestamp has the time of its log file, and
-/// a binary keeps no file times: the commits' own word for it is used.
+/// Copies the files to the table's location. A version without an in-commit timestamp has the time of its log file, and
+/// embedded files have no times, so the times in the commits are used.
 fn unpack(dir: &Dir<'_>, to: &Path) -> Result<()> {
     let failed = |e| io(&format!("{} cannot be written", to.display()), e);
     for file in dir.files() {

@@ -1,4 +1,4 @@
-//! Ending history.
+//! Expires history.
 
 use deltalakedb_log::time::parse_duration;
 use deltalakedb_log::{Result, Retention, TxnLogError};

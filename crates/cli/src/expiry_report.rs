@@ -1,4 +1,4 @@
-//! What is printed of history that ends, by `dl expire` and `dl mirror run`.
+//! The output of `dl expire` and `dl mirror run` for expired history.
 
 use deltalakedb_log::TxnLogError;
 use deltalakedb_mirror::{ExpiredHistory, ExpiryStep};
@@ -16,7 +16,7 @@ pub(crate) fn failure(step: &ExpiryStep) -> Option<&TxnLogError> {
     }
 }
 
-/// Whether something has ended, or failed.
+/// Whether something has expired, or failed.
 pub(crate) fn is_news(step: &ExpiryStep) -> bool {
     match step {
         ExpiryStep::History(_, Ok(expired)) => expired.versions > 0,
@@ -24,7 +24,7 @@ pub(crate) fn is_news(step: &ExpiryStep) -> bool {
     }
 }
 
-/// The row of a listing for a step; `None` where there is nothing to say yet.
+/// The row of a listing for a step; `None` if there is nothing to report yet.
 pub(crate) fn row_of_step(step: &ExpiryStep, dry_run: bool) -> Option<Vec<Value>> {
     let (mut row, result) = match step {
         ExpiryStep::History(_, Ok(expired)) => (described(expired), said(expired, dry_run)),

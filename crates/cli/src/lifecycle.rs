@@ -32,7 +32,7 @@ pub(crate) async fn rename(s: &CommandContext, old: &str, new: &str, by: OwnerAr
     Ok(ExitStatus::Done)
 }
 
-/// The table that is meant where it would be gone: a place only where that can be nothing else.
+/// The table for an operation that removes it: a location only if the text cannot be a name.
 fn named(text: &str) -> Result<TableRef> {
     match is_place(text) {
         true => Location::parse(text).map(TableRef::Location),

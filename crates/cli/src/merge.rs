@@ -1,4 +1,4 @@
-//! Merging rows of a file, or of another table.
+//! Merges rows from a file, or from another table.
 
 use std::path::Path;
 
@@ -75,7 +75,7 @@ fn clause(option: &str, text: &str) -> Result<MergeClause> {
     })
 }
 
-/// The rows that are merged: of a file, or else of a table.
+/// The source rows, from a file or a table.
 async fn source(
     s: &CommandContext,
     catalog: std::sync::Arc<dyn Catalog>,

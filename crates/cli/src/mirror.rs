@@ -1,4 +1,4 @@
-//! `dl mirror`: how far `_delta_log` is, checkpoints, and what is put back.
+//! `dl mirror`: status, checkpoints and repair.
 
 use std::time::Duration;
 

@@ -11,7 +11,8 @@ use crate::context::CommandContext;
 use crate::exit::ExitStatus;
 use crate::report::{counted, entry_json, iso};
 
-/// Runs an operation on a table. `says` makes of its metrics what happened, or where nothing was committed, why.
+/// Runs an operation on a table. `says` turns its metrics into a message, or the reason why nothing was
+/// committed.
 pub(crate) async fn run(
     s: &CommandContext,
     name: &str,
@@ -22,7 +23,7 @@ pub(crate) async fn run(
     run_on(s, catalog, entry, operation, says).await
 }
 
-/// The same on a table that was found.
+/// Runs an operation on a resolved table.
 pub(crate) async fn run_on(
     s: &CommandContext,
     catalog: Arc<dyn Catalog>,
@@ -36,7 +37,7 @@ pub(crate) async fn run_on(
     report(s, &catalog, entry, &finished, &sentence).await
 }
 
-/// Publishes what was committed and prints how it ended.
+/// Publishes the commit and prints the result.
 pub(crate) async fn report(
     s: &CommandContext,
     catalog: &Arc<dyn Catalog>,

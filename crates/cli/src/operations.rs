@@ -1,4 +1,4 @@
-//! Changing a table: each command is one commit, and says in a sentence what it did.
+//! Commands that change a table: each makes one commit, and reports it in a sentence.
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
@@ -78,7 +78,7 @@ pub(crate) async fn optimize(
     .await
 }
 
-/// `100000`, `64kb`, `256mb`, `1gb`, in powers of 1024.
+/// Parses `100000`, `64kb`, `256mb`, `1gb`, in powers of 1024.
 fn bytes(text: &str) -> Result<NonZeroU64> {
     let size = parse_size::Config::new().with_binary().parse_size(text).ok().and_then(NonZeroU64::new);
     size.ok_or_else(|| TxnLogError::invalid(format!("invalid file size {text:?}: expected for example 256mb")))
@@ -141,7 +141,7 @@ pub(crate) async fn vacuum(s: &CommandContext, args: VacuumArgs) -> Result<ExitS
 }
 
 pub(crate) async fn restore(s: &CommandContext, name: &str, to: At) -> Result<ExitStatus> {
-    // A time means one version now and may mean another one later.
+    // A timestamp is resolved once, because it may select another version later.
     let (catalog, entry) = s.table(name).await?;
     let version = catalog.reader(entry.id).snapshot(to).await?.version();
     if version == entry.current_version {
@@ -165,7 +165,7 @@ pub(crate) async fn alter(s: &CommandContext, name: &str, changes: AlterChanges)
             let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
             table.run(operation, &options).await?
         }
-        // What a constraint promises of all rows must hold for those that came meanwhile, too.
+        // A constraint must hold for concurrently added rows as well.
         Err(operations) => {
             let options = TransactionOptions { write: options, serializable: true, ..TransactionOptions::default() };
             let tx = Transaction::begin(catalog.clone(), options).await?;
@@ -182,7 +182,7 @@ pub(crate) async fn alter(s: &CommandContext, name: &str, changes: AlterChanges)
     report(s, &catalog, entry, &finished, &sentence).await
 }
 
-/// The changes in the order in which they make sense, and in words.
+/// The changes in the order in which they are applied, and a description.
 fn alterations(changes: AlterChanges) -> Result<(Vec<Operation>, String)> {
     let (mut operations, mut words) = (Vec::new(), Vec::new());
     for name in changes.drop_constraint {

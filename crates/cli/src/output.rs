@@ -9,9 +9,9 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::args::Format;
 
-/// The rows of a result that a terminal shows unless told otherwise.
+/// The number of rows of a result that a terminal shows by default.
 const TERMINAL_ROWS: u64 = 40;
-/// Of a table so many rows, or bytes of text, are held back to find the widths of its columns.
+/// How many rows of a table, or bytes of text, are buffered to determine the widths of its columns.
 const HELD_ROWS: usize = 1_000;
 const HELD_BYTES: usize = 1 << 20;
 
@@ -30,7 +30,7 @@ impl Output {
         Self { format, quiet, limit, is_terminal: to.is_terminal(), to: Box::new(BufWriter::new(to)) }
     }
 
-    /// Prints all rows: the caller has limited them.
+    /// Prints all rows, because the caller has limited them.
     pub(crate) fn unlimited(self) -> Self {
         Self { limit: RowLimit::None, ..self }
     }
@@ -39,12 +39,12 @@ impl Output {
         self.format
     }
 
-    /// Begins a listing with these columns.
+    /// Starts a listing with these columns.
     pub(crate) fn listing(&mut self, columns: Vec<String>) -> Listing<'_> {
         Listing { columns, rows: 0, limit: None, table: BufferedTable::default(), output: self }
     }
 
-    /// Begins the rows of a result. There may be many of them, so a table shows the first ones and counts the others.
+    /// Starts the rows of a result. A table shows the first ones and counts the others.
     pub(crate) fn result(&mut self, columns: Vec<String>) -> Listing<'_> {
         let limit = match self.limit {
             _ if self.format != Format::Table => None,
@@ -55,7 +55,7 @@ impl Output {
         Listing { limit, ..self.listing(columns) }
     }
 
-    /// One document: people get it as indented JSON, programs as JSON, or as one line of CSV below its names.
+    /// Prints one document: as indented JSON for people, and as JSON or one line of CSV for programs.
     pub(crate) fn document(&mut self, value: &impl serde::Serialize) -> Result<()> {
         let no_form = |e| TxnLogError::new(ErrorKind::Internal, "a result cannot be written as JSON").with_source(e);
         let value = serde_json::to_value(value).map_err(no_form)?;
@@ -71,7 +71,7 @@ impl Output {
         self.line(&text.map_err(no_form)?)
     }
 
-    /// A line for people; left out with `--quiet` and in formats for programs.
+    /// Prints a line for people; omitted with `--quiet` and in formats for programs.
     pub(crate) fn say(&mut self, text: &str) -> Result<()> {
         match self.format {
             Format::Table if !self.quiet => self.line(text),
@@ -79,7 +79,7 @@ impl Output {
         }
     }
 
-    /// Text between results, without the end of a line.
+    /// Prints text between results, without a newline.
     pub(crate) fn raw(&mut self, text: &str) -> Result<()> {
         write!(self.to, "{text}").map_err(cannot_write)
     }
@@ -98,25 +98,25 @@ impl Output {
     }
 }
 
-/// Rows with the same columns, printed as they come.
+/// Rows with the same columns, printed as they arrive.
 pub(crate) struct Listing<'a> {
     columns: Vec<String>,
     rows: u64,
-    /// Rows beyond it are counted and not printed.
+    /// Rows beyond this number are counted and not printed.
     limit: Option<u64>,
     table: BufferedTable,
     output: &'a mut Output,
 }
 
 impl Listing<'_> {
-    /// Whether the next row would only be counted.
+    /// Whether further rows would only be counted.
     pub(crate) fn is_full(&self) -> bool {
         self.limit.is_some_and(|limit| self.rows >= limit)
     }
 
     /// Counts rows instead of printing them.
     pub(crate) fn count(&mut self, rows: u64) -> Result<()> {
-        // What is shown is shown before the rest is waited for.
+        // The rows so far are printed before the others are awaited.
         self.table.print(&self.columns, &mut self.output.to).map_err(cannot_write)?;
         self.rows += rows;
         self.output.flush()
@@ -150,7 +150,7 @@ impl Listing<'_> {
         .map_err(cannot_write)
     }
 
-    /// Ends the listing; nothing is complete without it.
+    /// Ends the listing, which is incomplete without this call.
     pub(crate) fn end(mut self) -> Result<()> {
         let to = &mut self.output.to;
         match (self.output.format, self.rows) {
@@ -174,18 +174,18 @@ impl Listing<'_> {
     }
 }
 
-/// The rows of a table that are not printed yet. Columns are as wide as the widest cell among the first ones; a later
-/// cell that is wider widens its column from there on.
+/// The buffered rows of a table. A column is as wide as the widest cell among the first rows; a later cell that is
+/// wider widens its column from there on.
 #[derive(Default)]
 struct BufferedTable {
     rows: Vec<Vec<String>>,
     bytes: usize,
-    /// None before the names of the columns are printed.
+    /// `None` before the header is printed.
     widths: Option<Vec<usize>>,
 }
 
 impl BufferedTable {
-    /// Holds a row; says whether these are enough.
+    /// Buffers a row; returns whether the buffer is full.
     fn hold(&mut self, row: Vec<String>) -> bool {
         self.bytes += row.iter().map(String::len).sum::<usize>();
         self.rows.push(row);
@@ -224,7 +224,7 @@ pub(crate) fn warn(line: &str) {
     let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
 }
 
-/// One line that no terminal obeys: white space as a blank, other control characters spelled out.
+/// One line without terminal control: white space as a blank, other control characters escaped.
 pub(crate) fn visible(text: &str) -> String {
     if !text.contains(char::is_control) {
         return text.into();

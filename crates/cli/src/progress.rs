@@ -29,7 +29,7 @@ impl Progress {
             Shown::Nothing
         } else if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(0);
-            // The template is fixed text that parses; were it not to, the default bar does.
+            // The template is constant and valid; otherwise the default bar is used.
             if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed}") {
                 bar.set_style(style);
             }

@@ -1,4 +1,4 @@
-//! `dl mirror run`: publishes what is committed, once or until interrupted, and meanwhile ends history.
+//! `dl mirror run`: publishes commits, once or until interrupted, and expires history in between.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn run_on(s: &CommandContext, mirror: &Mirror) -> Result<ExitStatus> {
         list(s, &COLUMNS, news)?;
         let failed = match published {
             Ok(all) => !all.failed.is_empty(),
-            // A catalog that does not answer now may answer later.
+            // An unavailable catalog may answer later.
             Err(e) => {
                 warn(&format!("error: {e}"));
                 true
@@ -64,7 +64,7 @@ async fn run_on(s: &CommandContext, mirror: &Mirror) -> Result<ExitStatus> {
         {
             warn(&format!("error: {e}"));
         }
-        // Failures back off, up to a minute; success looks again soon.
+        // The pause doubles after a failure, up to a minute, and is short after a success.
         pause = if failed { (pause * 2).min(MINUTE) } else { SECOND };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -77,7 +77,7 @@ async fn run_on(s: &CommandContext, mirror: &Mirror) -> Result<ExitStatus> {
     }
 }
 
-/// What was published.
+/// The results of publishing.
 #[derive(Default)]
 struct Published {
     tables: u64,
@@ -105,7 +105,7 @@ async fn publish(mirror: &Mirror, mut tell: impl FnMut(Vec<Value>, bool) -> Resu
     Ok(all)
 }
 
-/// Ends some history, and lists what ended or failed.
+/// Expires some history, and lists what expired or failed.
 async fn end_history(s: &CommandContext, cycle: &mut ExpiryCycle) -> Result<()> {
     let steps = cycle.slice().await?;
     let news = steps.iter().filter(|step| expiry_report::is_news(step));

@@ -1,4 +1,4 @@
-//! What several commands say of tables and numbers.
+//! Texts about tables and numbers that several commands print.
 
 use deltalakedb_log::{ErrorKind, MirrorState, Result, TableEntry, TxnLogError, time};
 use serde_json::{Value, json};

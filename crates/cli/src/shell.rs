@@ -1,4 +1,4 @@
-//! The shell: statements as they are typed, over several lines, with a history.
+//! The interactive shell: statements over several lines, with a history.
 
 use std::path::PathBuf;
 
@@ -25,12 +25,12 @@ const HELP: &str = "A statement ends with `;` and may span several lines.
 
 pub(crate) struct Shell {
     editor: Editor<(), FileHistory>,
-    /// Where the history is kept; `None` where there is no home for it.
+    /// The history file; `None` if there is no home directory.
     history: Option<PathBuf>,
     quiet: bool,
 }
 
-/// What was typed.
+/// A line of input.
 enum Typed {
     Statements(String),
     Dropped,
@@ -77,7 +77,7 @@ impl Shell {
         Ok(ExitStatus::Done)
     }
 
-    /// Reads lines until they are statements.
+    /// Reads lines until a statement is complete.
     fn read(&mut self) -> Result<Typed> {
         let mut text = String::new();
         loop {
@@ -118,7 +118,7 @@ impl Shell {
     }
 }
 
-/// A command of the shell, as the statement it stands for.
+/// A command of the shell, as the equivalent statement.
 fn command(line: &str) -> Typed {
     let (name, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let argument = argument.trim().trim_end_matches(';');

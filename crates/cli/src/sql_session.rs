@@ -1,4 +1,4 @@
-//! A session of SQL that prints its results.
+//! A SQL session that prints its results.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::context::CommandContext;
 use crate::report::counted;
 use crate::rows::Results;
 
-/// A session of SQL and what it prints.
+/// A SQL session that prints its results.
 pub(crate) struct SqlRunner<'a> {
     s: &'a CommandContext,
     catalog: Arc<dyn Catalog>,
@@ -24,7 +24,7 @@ impl<'a> SqlRunner<'a> {
         Ok(Self { s, session: SqlSession::new(catalog.clone(), options)?, catalog })
     }
 
-    /// Runs statements and prints what they give.
+    /// Runs statements and prints their results.
     pub(crate) async fn run(&mut self, text: &str) -> Result<()> {
         let mut out = self.s.output();
         let mut results = Results::new(&mut out, ScriptSummary::of(text)?.results)?;
@@ -42,7 +42,7 @@ impl<'a> SqlRunner<'a> {
     }
 }
 
-/// Publishes what was committed, and names the tables and their versions.
+/// Publishes the commits, and prints the tables with their versions.
 async fn publish(s: &CommandContext, catalog: &Arc<dyn Catalog>, committed: &[Committed]) -> Result<Vec<String>> {
     let mut tables = Vec::with_capacity(committed.len());
     for c in committed {

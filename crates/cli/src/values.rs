@@ -1,4 +1,5 @@
-//! Arrow values as JSON: integers and floats as numbers; decimals, dates, times and what JSON cannot hold as strings.
+//! Arrow values as JSON: integers and floats as numbers; decimals, dates, times and values that JSON cannot represent
+//! as strings.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, DecimalType, TimeUnit};
@@ -90,7 +91,7 @@ fn float(x: f64) -> Value {
     }
 }
 
-/// The shortest decimal that reads back as the same float: 0.1, not 0.10000000149011612.
+/// The shortest decimal that parses to the same float: 0.1, not 0.10000000149011612.
 fn float32(x: f32) -> Value {
     if x.is_finite() { x.to_string().parse().map_or(Value::Null, float) } else { float(x.into()) }
 }

@@ -1,4 +1,4 @@
-//! Making tables and writing rows from files.
+//! Creates tables and writes rows from files.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(crate) async fn create(
     committed(s, &catalog, &TableRef::Name(new.name)).await
 }
 
-/// Publishes a table that has just been written, and says where it is.
+/// Publishes a table that was just written, and prints its version.
 async fn committed(s: &CommandContext, catalog: &Arc<dyn Catalog>, table: &TableRef) -> Result<ExitStatus> {
     let entry = s.publish(catalog, table).await?;
     let mut out = s.output();
@@ -45,7 +45,7 @@ async fn committed(s: &CommandContext, catalog: &Arc<dyn Catalog>, table: &Table
     Ok(ExitStatus::Done)
 }
 
-/// Says why a table is as it was.
+/// Prints why a table is unchanged.
 fn unchanged(s: &CommandContext, entry: &TableEntry, why: &str) -> Result<ExitStatus> {
     let mut out = s.output();
     match out.format() {
@@ -80,7 +80,7 @@ pub(crate) async fn write(s: &CommandContext, args: WriteArgs) -> Result<ExitSta
     let Some(write) = table.prepare(Operation::Write(write), &options).await? else {
         return unchanged(s, &entry, &format!("{} changes nothing", args.input));
     };
-    // An overwrite with no rows empties the table; an append of none would be a version for nothing.
+    // An overwrite without rows empties the table; an append without rows would create a version for nothing.
     if mode == SaveMode::Append && !write.request().actions().iter().any(|a| matches!(a, Action::Add(_))) {
         write.discard().await;
         return unchanged(s, &entry, &format!("{} has no rows", args.input));
@@ -98,7 +98,7 @@ async fn create_with_rows(s: &CommandContext, catalog: &Arc<dyn Catalog>, args: 
     }
     let location = match s.new_location(&name, args.location.as_deref()) {
         Ok(location) => location,
-        // A name that is nearly another's is more likely a slip than a new table.
+        // A name similar to an existing one is more likely a typing error than a new table.
         Err(no_place) => {
             let near = deltalakedb_log::require(catalog.as_ref(), &TableRef::Name(name)).await;
             return Err(near

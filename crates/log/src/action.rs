@@ -1,7 +1,7 @@
 //! The actions of a Delta log (PROTOCOL.md, "Actions"): typed fields for what is used, and every other field kept.
 //!
-//! A parsed [`Commit`] gives back the bytes it was made of. An action made here is rendered in one canonical member
-//! order, so the same action always gives the same bytes.
+//! A parsed [`Commit`] gives back the bytes it was parsed from. An action created here is rendered in one canonical
+//! member order, so equal actions give equal bytes.
 
 mod commit;
 
@@ -41,7 +41,7 @@ pub enum Action {
     Txn(Txn),
     /// Configuration of one named domain.
     DomainMetadata(DomainMetadata),
-    /// A V2 checkpoint says which version it is of.
+    /// The version that a V2 checkpoint describes.
     CheckpointMetadata(Object),
     /// A file of actions that belongs to a V2 checkpoint.
     Sidecar(Sidecar),
@@ -49,7 +49,7 @@ pub enum Action {
     Unknown(String, Box<RawText>),
 }
 
-/// JSON text of a value that is kept as it stands.
+/// JSON text of a value, kept unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawText(pub String);
 
@@ -114,7 +114,7 @@ pub struct Metadata {
     pub partition_columns: Vec<String>,
     /// Table properties.
     pub configuration: StringMap,
-    /// When the table was made, in milliseconds since 1970.
+    /// When the table was created, in milliseconds since 1970.
     pub created_time: Option<i64>,
     /// Fields unknown to this library.
     pub extra: Object,
@@ -168,7 +168,7 @@ pub struct Add {
     pub partition_values: StringMap,
     /// Size in bytes.
     pub size: i64,
-    /// When the file was made, in milliseconds since 1970.
+    /// When the file was created, in milliseconds since 1970.
     pub modification_time: i64,
     /// Whether the rows are new; false when they were only rearranged.
     pub data_change: bool,
@@ -180,9 +180,9 @@ pub struct Add {
     pub deletion_vector: Option<DeletionVector>,
     /// Row tracking: id of the first row.
     pub base_row_id: Option<i64>,
-    /// Row tracking: the version in which the rows came.
+    /// Row tracking: the version that added the rows.
     pub default_row_commit_version: Option<i64>,
-    /// Which clustering implementation arranged the rows.
+    /// The clustering implementation that arranged the rows.
     pub clustering_provider: Option<String>,
     /// Fields unknown to this library.
     pub extra: Object,
@@ -195,9 +195,9 @@ pub struct Remove {
     pub path: String,
     /// When it was removed, in milliseconds since 1970.
     pub deletion_timestamp: Option<i64>,
-    /// Whether rows disappear; false when they were only rearranged.
+    /// Whether rows are removed from the table; false when they were only rearranged.
     pub data_change: bool,
-    /// Whether partition values, size and tags are given.
+    /// Whether partition values, size and tags are present.
     pub extended_file_metadata: Option<bool>,
     /// Partition values by physical column name.
     pub partition_values: Option<StringMap>,
@@ -211,7 +211,7 @@ pub struct Remove {
     pub deletion_vector: Option<DeletionVector>,
     /// Row tracking: id of the first row.
     pub base_row_id: Option<i64>,
-    /// Row tracking: the version in which the rows came.
+    /// Row tracking: the version that added the rows.
     pub default_row_commit_version: Option<i64>,
     /// Fields unknown to this library.
     pub extra: Object,
@@ -254,10 +254,10 @@ pub struct Cdc {
     pub extra: Object,
 }
 
-/// The txn action: how far an application has come.
+/// The txn action: the progress of an application.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Txn {
-    /// The application.
+    /// The application's id.
     pub app_id: String,
     /// Its own version; the protocol does not require it to grow.
     pub version: i64,
@@ -295,7 +295,7 @@ impl Action {
         Self::Add(Arc::new(add))
     }
 
-    /// The file that it adds, if it does.
+    /// The added file, for an add action.
     pub fn as_add(&self) -> Option<&Add> {
         match self {
             Self::Add(add) => Some(add),
@@ -303,7 +303,7 @@ impl Action {
         }
     }
 
-    /// Parses the actions of one line: as a rule one, and none for an empty object.
+    /// Parses the actions of one line: usually one; none for an empty object.
     pub fn parse_line(line: &str) -> Result<Vec<Action>, String> {
         let members = Fields::parse(line).map_err(|e| format!("invalid JSON: {e}"))?.into_members();
         members
@@ -353,7 +353,7 @@ impl Action {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Appends this line and a line feed.
+    /// Appends this line and a newline.
     pub(crate) fn write_line(&self, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(self.to_json().as_bytes());
         bytes.push(b'\n');
@@ -380,8 +380,8 @@ impl Serialize for Action {
     }
 }
 
-/// One place says, per action, which fields there are: how each is read, and in which order it is written.
-/// `need` must be there, `opt` may be absent, `or` has a default.
+/// One macro lists the fields of each action, how each is read and in which order it is written. `need` is required,
+/// `opt` is optional, `or` has a default.
 macro_rules! fields {
     ($type:ident { $($kind:ident $field:ident : $key:literal $(= $default:expr)?),* $(,)? }) => {
         impl $type {

@@ -1,7 +1,7 @@
-//! Commits: the request of a writer, the rules that decide, and the bytes that become the permanent log entry.
+//! Commits: the request of a writer, the rules that decide it, and the bytes that become the log entry.
 //!
-//! [`prepare`] is the whole decision as a pure function of the request and of what is stored *now*, under the lock.
-//! Every catalog calls it, so all of them make the same decision and write the same bytes.
+//! [`prepare`] is the whole decision, as a pure function of the request and of the state that is stored when the lock
+//! is held. Every catalog calls it, so all of them make the same decision and write the same bytes.
 
 use bytes::Bytes;
 
@@ -38,28 +38,28 @@ use request::isolation;
 /// A commit that is decided: what a catalog stores.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    /// The version it becomes.
+    /// The version of the commit.
     pub version: Version,
     /// Its time, in milliseconds since 1970.
     pub committed_at: i64,
-    /// Where the time is known from.
+    /// The source of the time.
     pub time_source: TimeSource,
     /// The exact bytes for the log.
     pub body: Bytes,
-    /// What they say of themselves.
+    /// The `commitInfo` in these bytes.
     pub info: CommitInfo,
-    /// What they do, sorted by kind.
+    /// The changes in these bytes, sorted by kind.
     pub changes: CommitActions,
-    /// Files that were live and are not, or are replaced.
+    /// Files that were live and are now removed or replaced.
     pub ended: Vec<FileKey>,
-    /// Hash of the live files after it.
+    /// Hash of the live files after the commit.
     pub set_hash: SetHash,
     /// The isolation that was checked.
     pub isolation: Isolation,
 }
 
-/// Decides a commit: conflicts, legality, final bytes. `Ok(Err(_))` is a lost race, `Err(_)` a request that can never
-/// succeed, and `Ok(Ok(None))` what was only read and still holds.
+/// Decides a commit: conflicts, legality, final bytes. `Ok(Err(_))` is a conflict, `Err(_)` a request that can never
+/// succeed, and `Ok(Ok(None))` a request that only read and is still valid.
 pub fn prepare(
     request: &CommitRequest,
     current: &Current,
@@ -123,7 +123,7 @@ pub fn prepare(
         Content::Verbatim(verbatim) => verbatim.check(request.base.next()?, current, after, stamp)?,
     };
     if let Some((_, r)) = changes.removes.iter().find(|(key, _)| !current.live.contains_key(key)) {
-        // Not live and no winner removed it: it was never there.
+        // The file is not live and no concurrent commit removed it: it never existed.
         return Err(TxnLogError::invalid(format!(
             "the commit removes {} from {}, which is not a file of the table",
             r.path, current.name

@@ -1,7 +1,7 @@
-//! What any catalog must do, as a function over a factory: an implementation's test is one call of [`run`], and of a
-//! [writer](run_writer) of one table's log.
+//! The contract of a catalog as a test suite over a factory: the test of an implementation is one call of [`run`], and
+//! the test of a [writer](run_writer) of one table's log is another.
 //!
-//! Each check gets a fresh catalog and tells one story. A broken promise panics with the story's sentence.
+//! Each check gets a fresh catalog. A violation panics with a sentence that names the violated rule.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "checks speak by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +74,7 @@ impl Table {
     }
 
     fn request(&self, base: Base, actions: Vec<Action>) -> CommitRequest {
-        // Drawn from the content: each story makes each commit once.
+        // Derived from the content: each check makes each commit once.
         let operation = Uuid::from_u128(u128::from_be_bytes(
             *blake3::hash(format!("{base:?}{actions:?}").as_bytes()).as_bytes().first_chunk().unwrap(),
         ));

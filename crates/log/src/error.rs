@@ -1,4 +1,4 @@
-//! What can go wrong with a log, sorted by what the caller can do about it.
+//! The errors of a log, classified by what the caller can do about them.
 
 use std::error::Error;
 use std::fmt;
@@ -8,19 +8,19 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// Someone else changed the same thing first: read again and retry.
+    /// A concurrent change conflicts: read again and retry.
     Conflict,
     /// The table, version or file does not exist.
     NotFound,
     /// A table of that name or at that location exists.
     AlreadyExists,
-    /// The request cannot be right: change it.
+    /// The request is invalid: change it.
     Invalid,
     /// The database or the object store does not answer: try again later.
     Unavailable,
-    /// Stored bytes do not say what a Delta log may say: repair them.
+    /// Stored bytes are not a valid Delta log: repair them.
     Corrupt,
-    /// A broken promise of this library: report it.
+    /// A bug in this library: report it.
     Internal,
 }
 
@@ -28,9 +28,9 @@ pub enum ErrorKind {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Subject {
-    /// The table: there is none.
+    /// The table does not exist.
     Table,
-    /// A version, or a time, that the table does not have.
+    /// A version or a time that the table does not have.
     Version,
     /// Columns that differ between rows and table.
     Schema,
@@ -74,22 +74,22 @@ pub struct TxnLogError {
 pub type Result<T, E = TxnLogError> = std::result::Result<T, E>;
 
 impl TxnLogError {
-    /// An error of `kind` whose `message` says what was wrong, where, and what to do.
+    /// An error of `kind`; `message` says what is wrong, where, and what to do.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, subject: None, message: message.into(), source: None }
     }
 
-    /// The request cannot be right.
+    /// The request is invalid.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, message)
     }
 
-    /// The stored log does not say what a Delta log may say.
+    /// The stored bytes are not a valid Delta log.
     pub fn corrupt(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, message)
     }
 
-    /// What was asked for does not exist.
+    /// The requested object does not exist.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotFound, message)
     }
@@ -100,7 +100,7 @@ impl TxnLogError {
         self
     }
 
-    /// Says what it is about.
+    /// Sets the subject.
     pub fn about(mut self, subject: Subject) -> Self {
         self.subject = Some(subject);
         self

@@ -3,7 +3,7 @@
 use crate::action::Protocol;
 use crate::error::{Result, Subject, TxnLogError};
 
-/// Reader features whose tables are read right.
+/// Reader features that this library supports.
 const READABLE: &[&str] = &[
     "columnMapping",
     "deletionVectors",
@@ -17,8 +17,8 @@ const READABLE: &[&str] = &[
     "variantType-preview",
 ];
 
-/// Writer features a commit to this log can honour. The rules of a feature for data files are up to the code that
-/// writes the files.
+/// Writer features that a commit to this log can satisfy. The code that writes data files must follow a feature's rules
+/// for these files.
 const WRITABLE: &[&str] = &[
     "appendOnly",
     "changeDataFeed",
@@ -37,12 +37,12 @@ const WRITABLE: &[&str] = &[
     "variantType-preview",
 ];
 
-/// Writer features whose rules are not kept here. A table can be made to ask for them, and takes no commits after that.
+/// Writer features whose rules are not implemented. A table may enable them, and takes no commits after that.
 const KNOWN: &[&str] = &["icebergCompatV1", "identityColumns", "rowTracking"];
 
-/// Writer features beyond those whose commits are tracked as other engines write them
-/// ([`Content::Verbatim`](crate::commit::Content::Verbatim)). Their rules are up to the engine that writes data files
-/// and commits; a log only has to keep everything.
+/// Further writer features whose commits are tracked as other engines write them
+/// ([`Content::Verbatim`](crate::commit::Content::Verbatim)). The engine that writes data files and commits must follow
+/// their rules; the log only has to keep all actions.
 const TRACKED: &[&str] = &[
     "allowColumnDefaults",
     CATALOG_MANAGED,
@@ -56,11 +56,11 @@ const TRACKED: &[&str] = &[
     "variantShredding-preview",
 ];
 
-/// The feature of tables whose commits a catalog decides. A reader that opens such a table by its path alone may miss
-/// the newest versions, so the feature is not in [`READABLE`].
+/// The feature of tables whose commits are decided by a catalog. A reader that opens such a table by its path alone may
+/// miss the newest versions, so the feature is not in [`READABLE`].
 pub(crate) const CATALOG_MANAGED: &str = "catalogManaged";
 
-/// The features older writer versions imply.
+/// The features that older writer versions imply.
 const IMPLIED: &[(i32, &[&str])] = &[
     (2, &["appendOnly", "invariants"]),
     (3, &["checkConstraints"]),
@@ -120,7 +120,7 @@ pub fn check_tracked(protocol: &Protocol, table: &str) -> Result<()> {
     check(protocol, table, "tracked here", |feature| WRITABLE.contains(&feature) || TRACKED.contains(&feature))
 }
 
-/// The same for a protocol that a commit of nothing else brings: there is nothing in it that could break a rule.
+/// The same check for a protocol whose commit has no other action: there is no action that could violate a rule.
 pub(crate) fn check_known(protocol: &Protocol, table: &str) -> Result<()> {
     check_readable(protocol, table)?;
     let takes = |feature: &str| WRITABLE.contains(&feature) || KNOWN.contains(&feature);
@@ -140,8 +140,7 @@ fn check(protocol: &Protocol, table: &str, how: &str, takes: impl Fn(&str) -> bo
             }
             None => Ok(()),
         },
-        // Version 6 means that identity columns *may* be in use; the code that writes data files refuses tables that
-        // have some.
+        // Version 6 means that identity columns *may* be in use; writers of data files reject tables that have some.
         _ => Ok(()),
     }
 }

@@ -1,17 +1,17 @@
 //! The Delta log as data.
 //!
-//! Actions and commits that lose nothing ([`action`]), what a table is at a version ([`snapshot`]), how a commit is
-//! decided ([`commit`]), and history as data ([`history`]).
+//! Actions and commits that keep unknown fields ([`action`]), the state of a table at a version ([`snapshot`]), the
+//! rules of commits ([`commit`]), and history as data ([`history`]).
 //!
-//! One table's log is read by a [`TxnLogReader`] and written by a [`TxnLogWriter`]. A [`Catalog`] has many tables: it finds
-//! them, reads their heads and commits to them. Everything else that it promises is a trait of its own: which tables and
-//! namespaces there are ([`listing`], [`namespaces`], [`lookup`]), what becomes of tables ([`lifecycle`]) and of their
-//! history ([`retention`]), which versions readers hold ([`holds`]), which tables have files of others ([`references`]),
-//! how far the mirrors are ([`mirror`]), how history is loaded ([`load`]), and what is set for the catalog as a whole
-//! ([`administration`]).
+//! One table's log is read by a [`TxnLogReader`] and written by a [`TxnLogWriter`]. A [`Catalog`] has many tables: it
+//! finds them, reads their heads and commits to them. Each further responsibility is a trait of its own: listing tables
+//! and namespaces ([`listing`], [`namespaces`], [`lookup`]), the lifecycle of tables ([`lifecycle`]), the retention of
+//! their history ([`retention`]), versions held by readers ([`holds`]), tables with files of other tables
+//! ([`references`]), the progress of the mirrors ([`mirror`]), loading of history ([`load`]), and the settings of the
+//! catalog as a whole ([`administration`]).
 //!
-//! Logs here: [`FileTxnLogReader`] and [`FileTxnLogWriter`] for a plain `_delta_log` on any object store, and
-//! [`MemoryCatalog`], the model that other catalogs are proved against by [`conformance`]. No SQL.
+//! Implementations in this crate: [`FileTxnLogReader`] and [`FileTxnLogWriter`] for a plain `_delta_log` on any object
+//! store, and [`MemoryCatalog`], the model against which [`conformance`] tests other catalogs. No SQL.
 
 pub mod action;
 pub mod administration;

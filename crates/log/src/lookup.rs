@@ -1,4 +1,4 @@
-//! Looking for a table: one that is asked for, with what may be meant where there is none, and whether a place is free.
+//! Lookup of a table, with suggestions when it does not exist, and the check whether a place is free.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,10 @@ use crate::location::Location;
 use crate::reader::TxnLogReader;
 use crate::stores::Stores;
 
-/// How many names before and behind one that is not there are looked at for what may be meant.
+/// How many names before and after a missing one are considered as suggestions.
 const BESIDE: usize = 50;
 
-/// The table asked for, or the error that says what became of it, or which names are near.
+/// The requested table, or an error that says what happened to it, or which names are similar.
 pub async fn require(catalog: &dyn Catalog, table: &TableRef) -> Result<TableEntry> {
     if let Some(entry) = catalog.find(table).await? {
         return Ok(entry);
@@ -44,8 +44,8 @@ pub async fn require(catalog: &dyn Catalog, table: &TableRef) -> Result<TableEnt
     }
 }
 
-/// The table of that name that was dropped last and can be undropped; or else one of that name that cannot be, which
-/// [`TableLifecycle::undrop_table`](crate::TableLifecycle::undrop_table) refuses with what became of it.
+/// The table of that name that was dropped last and can be undropped; if there is none, one that cannot be, so that
+/// [`TableLifecycle::undrop_table`](crate::TableLifecycle::undrop_table) rejects it with the reason.
 pub async fn find_dropped(catalog: &dyn Catalog, name: &TableName) -> Result<InactiveTable> {
     let mut tables = catalog.inactive_named(name).await?;
     let found = tables.iter().position(|table| table.state == TableState::Dropped).unwrap_or(0);
@@ -58,9 +58,9 @@ pub async fn find_dropped(catalog: &dyn Catalog, name: &TableName) -> Result<Ina
     }))
 }
 
-/// An error where a new table at `location` would be inside a table of the catalog, or around one: vacuum of the outer
-/// one would remove the files of the inner one. Links are followed in `location` and not in the places of the other
-/// tables, which are what they were when those were made.
+/// An error if a new table at `location` would be inside a table of the catalog, or contain one: vacuum of the outer
+/// table would remove the files of the inner one. Links are followed in `location`, not in the places of the other
+/// tables, which were resolved when those were registered.
 pub async fn check_no_overlap(catalog: &dyn Catalog, location: &Location) -> Result<()> {
     match catalog.table_around(location).await? {
         Some(table) => location.check_no_overlap(&table.name, &table.location),
@@ -68,8 +68,8 @@ pub async fn check_no_overlap(catalog: &dyn Catalog, location: &Location) -> Res
     }
 }
 
-/// An error where `location` is at, or inside of, the folder of a table of the catalog that was moved, with a link where it
-/// was registered.
+/// An error if `location` is, or is inside, the folder of a table of the catalog that was moved and left a link at its
+/// registered place.
 pub async fn check_not_linked(catalog: &dyn Catalog, location: &Location, stores: &dyn Stores) -> Result<()> {
     for place in places_of_logs(location) {
         if let Some(TableEntry { name, location: registered, .. }) = moved_to(catalog, &place, stores).await? {
@@ -83,8 +83,8 @@ pub async fn check_not_linked(catalog: &dyn Catalog, location: &Location, stores
 }
 
 /// The live tables in whose folders a table has files: those that the [catalog](crate::TableReferences::source_tables)
-/// knows by their places, and those that were moved, with a link where they were registered, and are named by where they
-/// are now.
+/// finds by their places, and those that were moved, left a link at their registered place, and are named by their
+/// current place.
 pub async fn source_tables(
     catalog: &dyn Catalog,
     table: TableId,
@@ -105,15 +105,15 @@ pub async fn source_tables(
     Ok(sources)
 }
 
-/// The local folder, and those that it is in, that have a `_delta_log`.
+/// The local folder and those of its parents that have a `_delta_log`.
 fn places_of_logs(location: &Location) -> Vec<Location> {
     let Some(path) = location.local_path() else { return Vec::new() };
     let with_log = path.ancestors().filter(|folder| folder.join("_delta_log").is_dir());
     with_log.filter_map(Location::of_folder).collect()
 }
 
-/// The table that was moved to a place at which a `_delta_log` is. Copies of a table share the id in its metadata, so the
-/// log leads to the tables that it may be of, and the links of these are followed.
+/// The table that was moved to a place with a `_delta_log`. Copies of a table share the id in its metadata, so the
+/// candidates are found by that id, and their links are followed.
 async fn moved_to(catalog: &dyn Catalog, place: &Location, stores: &dyn Stores) -> Result<Option<TableEntry>> {
     let id = match FileTxnLogReader::open_in(place, stores).await {
         Ok(log) => log.head().await?.metadata.id,

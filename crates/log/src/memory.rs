@@ -1,4 +1,4 @@
-//! A catalog in memory: the model every other catalog is proved against, and a fast stand-in for tests.
+//! An in-memory catalog: the model that the other catalogs are tested against, and a fast substitute in tests.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -41,10 +41,10 @@ mod namespaces;
 mod reader;
 mod references;
 
-/// What the catalog is called in messages.
+/// How messages name the catalog.
 const DESCRIPTION: &str = "the catalog in memory";
 
-/// A catalog in memory. Clones share their tables.
+/// An in-memory catalog. Clones share their tables.
 #[derive(Clone, Debug)]
 pub struct MemoryCatalog {
     id: Uuid,
@@ -53,11 +53,11 @@ pub struct MemoryCatalog {
     compared: Arc<ComparedTables>,
     /// Every change is complete before the next fallible step, so a panic leaves a sound state.
     tables: Arc<Mutex<BTreeMap<TableId, Table>>>,
-    /// Changed with `tables` locked.
+    /// Changed only while `tables` is locked.
     namespaces: Arc<Mutex<BTreeSet<String>>>,
-    /// How many versions were ever stored.
+    /// The number of versions ever stored.
     stored: Arc<AtomicU64>,
-    /// What is kept of tables that do not say it themselves.
+    /// The retention of tables that have none of their own.
     retention: Arc<Mutex<Retention>>,
 }
 
@@ -74,7 +74,7 @@ struct Table {
     failures: BTreeMap<(Version, Artifact), MirrorFailure>,
     lease: Option<(Lease, i64)>,
     holds: Vec<Hold>,
-    /// Folders of others in which it has files.
+    /// Folders of other tables in which it has files.
     folders: BTreeSet<PlaceKey>,
     versions: BTreeMap<Version, Stored>,
     protocols: BTreeMap<Version, Protocol>,
@@ -83,11 +83,11 @@ struct Table {
     domains: Vec<(Version, DomainMetadata)>,
     files: BTreeMap<(FileKey, Version), (Add, Option<Version>)>,
     removes: BTreeMap<(FileKey, Version), Remove>,
-    /// The version that each commit became, and its time.
+    /// The version of each commit, and its time.
     commit_ids: HashMap<CommitId, (Version, i64)>,
-    /// The transactions over several tables that it had a part in.
+    /// The transactions over several tables that it was part of.
     groups: HashSet<String>,
-    /// The catalog's.
+    /// Shared with the catalog.
     stored: Arc<AtomicU64>,
 }
 
@@ -96,7 +96,7 @@ struct Stored {
     time: CommitTime,
     body: Option<Bytes>,
     set_hash: SetHash,
-    /// Its number in the order of all versions of the catalog.
+    /// Its position in the order of all versions of the catalog.
     number: u64,
 }
 
@@ -134,7 +134,7 @@ fn taken(what: String) -> Result<()> {
     Err(TxnLogError::new(ErrorKind::AlreadyExists, what))
 }
 
-/// Refuses a name or a place that is taken, by another table than `own`.
+/// Rejects a name or a place that a table other than `own` occupies.
 fn check_free(tables: &BTreeMap<TableId, Table>, new: &NewTable, own: Option<TableId>) -> Result<()> {
     let mut others = tables.iter().filter(|(id, _)| Some(**id) != own);
     let taken = |(id, t): (&TableId, &Table)| t.described(*id).in_the_way_of(new);
@@ -145,7 +145,7 @@ fn check_free(tables: &BTreeMap<TableId, Table>, new: &NewTable, own: Option<Tab
     }
 }
 
-/// A table inside of a place, or around it.
+/// A table inside a place, or whose place contains it.
 fn table_around(tables: &BTreeMap<TableId, Table>, location: &Location) -> Option<InactiveTable> {
     let place = location.key();
     let is_around = |t: &Table| {
@@ -156,7 +156,7 @@ fn table_around(tables: &BTreeMap<TableId, Table>, location: &Location) -> Optio
     others.find(|(_, t)| is_around(t)).map(|(id, t)| t.described(*id))
 }
 
-/// A table that is there for everyone.
+/// A live table.
 fn live(tables: &mut BTreeMap<TableId, Table>, id: TableId) -> Result<&mut Table> {
     match tables.get_mut(&id) {
         Some(table) if table.is_live() => Ok(table),
@@ -285,7 +285,7 @@ impl Table {
         self.versions.insert(version, Stored { time, body, set_hash, number });
     }
 
-    /// The first version whose time is ahead of the clock, where the newest is.
+    /// The first version ahead of the clock, if the newest version is ahead.
     fn leap(&self, now_ms: i64) -> Option<TimeLeap> {
         let ahead = |stored: &Stored| is_ahead(stored.time.ms, now_ms);
         let (version, stored) = self.versions.iter().find(|(_, stored)| ahead(stored))?;
@@ -310,7 +310,7 @@ impl Table {
         })
     }
 
-    /// The commit that the request is already.
+    /// The existing commit that is identical to the request.
     fn known(&self, request: &CommitRequest) -> Result<Option<Committed>> {
         let by_id = self.commit_ids.get(&request.commit_id).copied();
         let found = match &request.content {
@@ -322,7 +322,7 @@ impl Table {
                     by_txn: verbatim.txn_id().and_then(|id| Some(self.commit_ids.get(&CommitId::of_txn(&id))?.0)),
                     body: self.versions.get(&version).and_then(|stored| stored.body.clone()),
                 };
-                // Its version may have ended, and then the id alone knows its time.
+                // If its version has expired, only the entry of the id has its time.
                 let of_version = || self.versions.get(&version).map(|stored| stored.time.ms);
                 let ms = || of_version().or(by_id.map(|(_, ms)| ms)).unwrap_or(0);
                 is_stored(request, &self.name, &stored)?.then(|| (version, ms()))
@@ -331,7 +331,7 @@ impl Table {
         Ok(found.map(|(version, timestamp)| Committed { table: request.table, version, timestamp, leap: None }))
     }
 
-    /// The first commit after the request's base that it conflicts with.
+    /// The first commit after the request's base that conflicts with it.
     fn conflict(&self, request: &CommitRequest, live: &HashMap<FileKey, Add>) -> Result<Option<WinningCommit>> {
         let (Base::RebaseFrom(base) | Base::ReadAt(base)) = request.base else { return Ok(None) };
         let mut checker = ConflictChecker::new(request, self.metadata.values().next_back(), live);

@@ -1,4 +1,4 @@
-//! The identity of files: writers spell one path in several ways, the log means one file.
+//! The identity of files: writers spell a path in several ways, all of which mean one file.
 
 use std::fmt;
 
@@ -81,14 +81,14 @@ pub fn absolute_path(raw: &str) -> Option<String> {
     Some(url.replace('#', "%23").replace('?', "%3F"))
 }
 
-/// Whether a path has a part that leads to the folder above, however it is encoded.
+/// Whether a path has a `..` part, in any encoding.
 pub(crate) fn leaves_its_table(raw: &str) -> bool {
     canonical_path(raw).split(|b| *b == b'/').any(|part| part == b"..")
 }
 
-/// The decoded form of a path that is the same however a writer encodes it: percent-decoded, and a local file the
-/// same with and without its scheme (`/x`, `file:/x`, `file:///x`). A relative path stays relative: as in Spark, it
-/// is another file than an absolute one, wherever the table lies.
+/// The canonical form of a path, independent of its encoding: percent-decoded, and a local file the same with and
+/// without its scheme (`/x`, `file:/x`, `file:///x`). A relative path stays relative: as in Spark, it is not the same
+/// file as an absolute one, wherever the table is.
 pub fn canonical_path(raw: &str) -> Vec<u8> {
     let path = match raw.strip_prefix("file:") {
         Some(rest) => format!("/{}", rest.trim_start_matches('/')),
@@ -97,8 +97,8 @@ pub fn canonical_path(raw: &str) -> Vec<u8> {
     percent_decode_str(&path).collect()
 }
 
-/// A digest of a *set* of files that can be kept up to date file by file: the sum of two 128-bit halves of every
-/// key's hash. Equal sets have equal hashes in whatever order they came about.
+/// A digest of a *set* of files that can be updated file by file: the sum of two 128-bit halves of every key's hash.
+/// Equal sets have equal hashes, independent of the order of updates.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct SetHash([u128; 2]);
 
@@ -113,13 +113,13 @@ impl SetHash {
         [half(0), half(16)]
     }
 
-    /// Puts a file in.
+    /// Adds a file.
     pub fn insert(&mut self, key: &FileKey) {
         let [a, b] = Self::halves(key);
         self.0 = [self.0[0].wrapping_add(a), self.0[1].wrapping_add(b)];
     }
 
-    /// Takes a file out.
+    /// Removes a file.
     pub fn remove(&mut self, key: &FileKey) {
         let [a, b] = Self::halves(key);
         self.0 = [self.0[0].wrapping_sub(a), self.0[1].wrapping_sub(b)];

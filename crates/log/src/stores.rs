@@ -1,4 +1,4 @@
-//! The object stores behind places: which store a table is in, and with which credentials.
+//! The object stores of locations, and their credentials.
 //!
 //! [`Stores`] is an argument, as [`crate::Clock`] is. Credentials are passed when a table is opened and are never kept
 //! in process-wide state; tests pass stores that fail.
@@ -20,18 +20,18 @@ use crate::local::{Durability, LocalFiles};
 use crate::location::Location;
 use crate::path::absolute_path;
 
-/// Gives the object store of a place.
+/// Opens the object store of a location.
 ///
 /// # Contract
-/// - A call connects to nothing and costs little. Connections of places in one bucket are shared.
-/// - Two calls for one place give the same files.
+/// - A call makes no connection and is cheap. Locations in one bucket share connections.
+/// - Two calls for one location give access to the same files.
 pub trait Stores: Send + Sync + fmt::Debug {
-    /// The object store that has `location` as its root. On a local disk a put is synced as `durability` says; elsewhere
-    /// a put that returned is durable anyway.
+    /// The object store with `location` as its root. On a local disk a put is synced according to `durability`;
+    /// elsewhere a put is always durable when it returns.
     fn open(&self, location: &Location, durability: Durability) -> Result<Arc<dyn ObjectStore>>;
 
-    /// The directory on this machine that [`Self::open`] shows, where files may as well be read from it and new ones put
-    /// into it: `None` where all that is written has to go through [`Self::open`].
+    /// The local directory behind [`Self::open`], in which files may also be read and created directly; `None` if all
+    /// writes must use [`Self::open`].
     fn directory(&self, location: &Location) -> Option<PathBuf> {
         let _ = location;
         None
@@ -68,7 +68,7 @@ pub fn environment() -> Arc<dyn Stores> {
     ENVIRONMENT.clone()
 }
 
-/// The stores that the environment configures, and options of one's own, which go before it.
+/// The stores that the environment configures, with options of the caller that take precedence.
 #[derive(Default)]
 pub struct ConfiguredStores {
     options: Mutex<BTreeMap<Location, Options>>,
@@ -78,22 +78,22 @@ pub struct ConfiguredStores {
 /// Options of an object store by name, such as `aws_access_key_id`.
 type Options = BTreeMap<String, String>;
 
-/// A connection to all that is in one bucket.
+/// A connection to one bucket.
 struct Client {
-    /// The environment that it was made in.
+    /// The environment for which it was created.
     environment: Options,
     store: Arc<dyn ObjectStore>,
 }
 
 impl ConfiguredStores {
-    /// Options (`aws_access_key_id`, …) for what is at `location` and below it. They replace those that were given for
-    /// that very place before.
+    /// Sets options (`aws_access_key_id`, …) for `location` and everything below it. They replace earlier options of
+    /// exactly this location.
     pub fn configure(&self, location: &Location, options: impl IntoIterator<Item = (String, String)>) {
         self.options.lock().insert(location.clone(), options.into_iter().collect());
     }
 
-    /// The options of the nearest place at or above this one; or else of the one place in its bucket that has some, since
-    /// a table may name files beside it.
+    /// The options of the nearest location at or above this one; otherwise those of the only location in its bucket
+    /// that has some, because a table may name files outside its folder.
     fn options(&self, location: &Location) -> Options {
         let options = self.options.lock();
         let above = options.iter().filter(|(place, _)| location.url().as_str().starts_with(place.url().as_str()));
@@ -105,7 +105,7 @@ impl ConfiguredStores {
         nearest.map(|(_, own)| own.clone()).unwrap_or_default()
     }
 
-    /// The store of the bucket that a place is in.
+    /// The store of the bucket that contains a location.
     fn client(&self, location: &Location, root: Url) -> Result<Arc<dyn ObjectStore>> {
         let environment = options_of(std::env::vars_os());
         let own = self.options(location);
@@ -139,7 +139,7 @@ impl Stores for ConfiguredStores {
 }
 
 impl fmt::Debug for ConfiguredStores {
-    /// Places and no options: those are secret.
+    /// Locations without options, which are secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let places: Vec<_> = self.options.lock().keys().cloned().collect();
         f.debug_struct("ConfiguredStores").field("configured", &places).finish_non_exhaustive()
@@ -157,7 +157,7 @@ fn root_of(url: &Url, path: &Path) -> Url {
     root
 }
 
-/// Variables whose name or value is no text belong to someone else.
+/// Variables whose name or value is not UTF-8 are ignored.
 fn options_of(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Options {
     let text = |(name, value): (OsString, OsString)| name.into_string().ok().zip(value.into_string().ok());
     variables.into_iter().filter_map(text).collect()

@@ -1,4 +1,4 @@
-//! Times as text: RFC 3339 in UTC, as people type and read them.
+//! Times as text: RFC 3339 in UTC.
 
 use std::time::Duration;
 

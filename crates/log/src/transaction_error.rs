@@ -1,4 +1,4 @@
-//! Why a transaction over several tables ends without a commit.
+//! Why a transaction over several tables was not committed.
 
 use std::fmt;
 
@@ -10,27 +10,27 @@ use crate::ids::TableName;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TxnLogTransactionError {
-    /// A concurrent commit won: the table, the version that won and its operation are named. Nothing is committed.
+    /// A concurrent commit conflicts; the error names the table, its version and operation. Nothing is committed.
     Conflict(Box<Conflict>),
     /// The transaction would touch more tables than it may (`max_tables`).
     TooManyTables {
-        /// How many it may.
+        /// The maximum.
         max: usize,
-        /// The one too many.
+        /// The first table beyond it.
         table: TableName,
     },
-    /// The transaction is older than it may become (`timeout`). Nothing is committed.
+    /// The transaction is older than its `timeout`. Nothing is committed.
     TimedOut {
         /// Its age, in milliseconds.
         age_ms: i64,
-        /// How old it may become, in milliseconds.
+        /// The maximum age, in milliseconds.
         timeout_ms: i64,
     },
     /// It is committed or rolled back already.
     Closed,
-    /// The database did not answer: it may be committed or not. The text is what failed.
+    /// The database did not answer: the transaction may or may not be committed. The text is the error.
     Unknown(String),
-    /// An operation, or the log, failed.
+    /// An operation or the log failed.
     Log(TxnLogError),
 }
 
@@ -94,7 +94,7 @@ mod tests {
 
     const PAGE: &str = include_str!("../../../docs/errors.md");
 
-    /// The variants of an enum, as they are written in the text of its file.
+    /// The variants of an enum, parsed from its source file.
     fn variants(source: &str, name: &str) -> Vec<String> {
         let (_, body) = source.split_once(&format!("pub enum {name} {{\n")).unwrap();
         let lines = body.lines().take_while(|line| *line != "}");
@@ -102,7 +102,7 @@ mod tests {
         named.filter(|word| word.starts_with(char::is_uppercase)).map(String::from).collect()
     }
 
-    /// The headings of the page below the one of an enum.
+    /// The headings of the page below the heading of an enum.
     fn headings(name: &str) -> Vec<String> {
         let (_, part) = PAGE.split_once(&format!("\n## `{name}`")).unwrap_or_else(|| panic!("{name} has no part"));
         let lines = part.lines().skip(1).take_while(|line| !line.starts_with("## "));

@@ -1,11 +1,11 @@
-//! Whether a catalog is behind the `_delta_log` of a table, and whether that is still there.
+//! Checks whether a catalog is behind the `_delta_log` of a table, and whether that log still exists.
 //!
 //! A catalog that was restored from a backup, or whose server was replaced by one that lacks the last commits, cannot
 //! detect that by itself. `_delta_log` shows it: it has versions after the catalog's newest. A commit would then start
 //! a second history, and a vacuum would remove files of the first.
 //!
-//! Where versions were published and nothing of them is left, another folder is in the table's place: that of a disk that
-//! is not mounted, for example. Data files written there are lost to all who read the right one.
+//! If versions were published and none of them exists, another folder is in the table's place: that of a disk that is
+//! not mounted, for example. Data files written there would be invisible to readers of the right folder.
 
 use deltalakedb_log::stores::Stores;
 use deltalakedb_log::{
@@ -17,8 +17,8 @@ use crate::checkpoint::{hint, hinted};
 use crate::put::{commit_path, describe, read};
 use crate::repair::{Listed, nothing_left};
 
-/// Refuses a table of which `_delta_log` has versions that the catalog lacks, or others than the catalog's, or nothing of
-/// what was published: the error says which, and what to do.
+/// Rejects a table whose `_delta_log` has versions that the catalog lacks, or other commits than the catalog's, or none
+/// of the published versions: the error says which, and what to do.
 pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table: TableId) -> Result<()> {
     loop {
         let entry = require(catalog, &TableRef::Id(table)).await?;
@@ -32,7 +32,7 @@ pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table:
         {
             return Err(nothing_left(&entry, *last, ErrorKind::Invalid));
         }
-        // The commits in between may have been removed, as those are that are older than a checkpoint.
+        // The commits in between may have been removed, because they are older than a checkpoint.
         let checkpoint = led_to.filter(|version| *version > entry.current_version);
         let beyond = next.or_else(|| Some((checkpoint?, "a checkpoint".into())));
         let other = match known {
@@ -42,7 +42,7 @@ pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table:
         if beyond.is_none() && other.is_none() {
             return Ok(());
         }
-        // What another process committed and published meanwhile is no other history.
+        // A version that another process committed and published in the meantime is not another history.
         let now = require(catalog, &TableRef::Id(table)).await?;
         if (now.current_version, now.published_version) != (entry.current_version, entry.published_version) {
             continue;
@@ -78,17 +78,17 @@ async fn next(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn ObjectStore
     }))
 }
 
-/// What stands in `_delta_log` where the catalog's newest published version and the next should be.
+/// The content of `_delta_log` at the catalog's newest published version and the next.
 enum PublishedState {
-    /// Nothing else: theirs, or of the next nothing yet.
+    /// The published version is the catalog's, and the next does not exist.
     Same,
-    /// Something else: the version, and what it is.
+    /// Another commit: its version, and a description.
     Other(Version, String),
-    /// Not the published version, which is this.
+    /// The published version, given here, is missing.
     Gone(Version),
 }
 
-/// Looks for the versions that the catalog has. The beginning of what it has is what a try that was cut short left.
+/// Compares the versions with the catalog's. A file with only its first bytes is left from an interrupted attempt.
 async fn known(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn ObjectStore) -> Result<PublishedState> {
     let next = entry.published_version.map_or(entry.base_version, |version| version + 1);
     let next = Some(next).filter(|version| *version <= entry.current_version);

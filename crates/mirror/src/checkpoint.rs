@@ -1,11 +1,11 @@
-//! Checkpoints: a version in one Parquet file, so that a reader of `_delta_log` need not replay what came before it.
+//! Checkpoints: a version in one Parquet file, so that a reader of `_delta_log` need not replay earlier commits.
 //!
 //! The rows come from the catalog in pages and go to the store in parts, so memory does not grow with the table. The
 //! file is then read back and compared with the version in the catalog; `_last_checkpoint` is set to it only if they
 //! are equal (PROTOCOL.md, "Checkpoints").
 //!
-//! A checkpoint is put over one of the same name. Both have the same content, except for tombstones that have expired
-//! in between, so it does not matter which of the two a reader sees; and writing it again repairs a torn one. For the
+//! A checkpoint replaces one of the same name. Both have the same content, except for tombstones that have expired in
+//! between, so it does not matter which of the two a reader sees; and writing it again repairs a truncated one. For the
 //! same reason a V2 checkpoint has the name of a V1 checkpoint, which the protocol allows, and not a name with a UUID.
 
 mod parsed;
@@ -39,17 +39,17 @@ use crate::checksum::{configurations, expires, txn_versions};
 use crate::mirror::Mirror;
 use crate::put::{read, read_with_version};
 
-/// Files encoded at a time.
+/// The number of files encoded at a time.
 const BATCH: usize = 8_192;
-/// Rows of a row group, and its bytes: what is held before it is written.
+/// The maximum number of rows of a row group, and of its bytes: it is buffered before it is written.
 const GROUP_ROWS: usize = 65_536;
 const GROUP_BYTES: usize = 16 << 20;
-/// Bytes of a part of an upload, and how many parts are under way.
+/// The size of a part of an upload in bytes, and the number of concurrent parts.
 const PART: usize = 8 << 20;
 const PARTS: usize = 2;
 /// The hint where readers begin.
 const HINT: &str = "_delta_log/_last_checkpoint";
-/// How often the right to write the hint is asked for, and how long between two tries.
+/// How often the lease for writing the hint is requested, and the pause between two attempts.
 const TRIES: u32 = 300;
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -58,17 +58,17 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct Checkpointed {
     /// The table.
     pub table: TableName,
-    /// The version it is of.
+    /// Its version.
     pub version: Version,
     /// The name of its file in `_delta_log`.
     pub file: String,
-    /// The bytes of the file.
+    /// The size of the file in bytes.
     pub size: u64,
-    /// The live files in it.
+    /// The number of its live files.
     pub files: u64,
-    /// The tombstones in it.
+    /// The number of its tombstones.
     pub tombstones: u64,
-    /// Whether `_last_checkpoint` leads to it; it does not where it leads to a newer one.
+    /// Whether `_last_checkpoint` names it; false if that names a newer one.
     pub is_last: bool,
 }
 
@@ -86,7 +86,7 @@ impl fmt::Display for Checkpointed {
 }
 
 impl Mirror {
-    /// Writes a checkpoint of the newest published version, over one that is there, and its checksum.
+    /// Writes a checkpoint of the newest published version, replacing an existing one, and its checksum.
     pub async fn checkpoint(&self, table: TableId) -> Result<Checkpointed> {
         let entry = self.entry(table).await?;
         let Some(version) = entry.published_version else {
@@ -99,7 +99,7 @@ impl Mirror {
         self.checkpoint_at(&entry, version).await
     }
 
-    /// The same of any published version.
+    /// Writes a checkpoint of any published version.
     pub async fn checkpoint_at(&self, entry: &TableEntry, version: Version) -> Result<Checkpointed> {
         if version < entry.base_version || entry.published_version.is_none_or(|published| version > published) {
             return Err(TxnLogError::invalid(format!(
@@ -176,8 +176,8 @@ impl Mirror {
         })
     }
 
-    /// Leads readers to a checkpoint, unless they are led to a newer one. One publisher at a time, and only over the hint
-    /// that was looked at: so the hint never goes back.
+    /// Sets `_last_checkpoint` to a checkpoint, unless it names a newer one. There is one publisher at a time, and only
+    /// the hint that was read is replaced, so the hint never goes back.
     pub(crate) async fn lead_to(
         &self,
         entry: &TableEntry,
@@ -189,7 +189,7 @@ impl Mirror {
         for _ in 0..TRIES {
             let turn = turns.lease.lock().await;
             let Some(lease) = self.lease(entry.id).await? else {
-                // Another process has it: the tasks of this one need not wait for that.
+                // Another process has the lease: tasks of this process need not wait for it.
                 drop(turn);
                 self.clock.sleep(PAUSE).await;
                 continue;
@@ -216,7 +216,7 @@ impl Mirror {
     ) -> Result<Option<bool>> {
         let path = Path::from(HINT);
         let there = read_with_version(store, &path).await?;
-        // Asked after the hint was read: what it leads to had been published before. One beyond that leads nowhere.
+        // Read after the hint: the checkpoint that it names was published before. A later version is invalid.
         let published = self.entry(entry.id).await?.published_version.unwrap_or_default();
         let leads_on = |version: Version| version > checkpoint.version() && version <= published;
         if there.as_ref().and_then(|(there, _)| hinted(there)).is_some_and(leads_on) {
@@ -237,7 +237,7 @@ impl Mirror {
         match store.put_opts(&path, hint.clone().into(), mode.into()).await {
             Ok(_) => Ok(Some(true)),
             Err(AlreadyExists { .. } | Precondition { .. }) => Ok(None),
-            // Then it is only the lease that keeps others away.
+            // Then only the lease excludes other writers.
             Err(NotImplemented { .. } | NotSupported { .. }) => {
                 store.put(&path, hint.into()).await?;
                 Ok(Some(true))
@@ -247,7 +247,7 @@ impl Mirror {
     }
 }
 
-/// The version that a hint names; `None` when the hint is torn.
+/// The version in a hint; `None` when the hint is truncated.
 pub(crate) fn hinted(hint: &[u8]) -> Option<Version> {
     serde_json::from_slice::<Object>(hint).ok()?.get("version")
 }
@@ -270,7 +270,7 @@ fn retain(txns: &mut BTreeMap<String, Txn>, metadata: &deltalakedb_log::action::
     }
 }
 
-/// How a checkpoint, which another engine may have written, differs from the version it is of.
+/// The difference between a checkpoint, which another engine may have written, and its version; `None` if equal.
 pub(crate) async fn difference(
     reader: &dyn TxnLogReader,
     ours: &Snapshot,
@@ -287,16 +287,16 @@ pub(crate) async fn difference(
     Ok(other_details(&details, theirs, &LEFT_OUT))
 }
 
-/// What other engines leave out of checkpoints.
+/// Details that other engines may omit from checkpoints.
 const LEFT_OUT: [&str; 4] = [FileDetails::STATISTICS, FileDetails::TAGS, FileDetails::ROW_IDS, FileDetails::CLUSTERING];
 
-/// How a checkpoint says something else of the files than the catalog.
+/// The difference in the details of files.
 fn other_details(ours: &FileDetails, theirs: &CheckpointState, may_lack: &[&str]) -> Option<String> {
     let what = ours.difference(&theirs.details, may_lack)?;
     Some(format!("has other {what} of files than the catalog"))
 }
 
-/// How a checkpoint has other files than the version it is of, or says something else of the table.
+/// The difference in the files, or in other parts of the state.
 async fn other_files(reader: &dyn TxnLogReader, ours: &Snapshot, theirs: &CheckpointState) -> Result<Option<String>> {
     if let Some(what) = other_state(ours, theirs) {
         return Ok(Some(what));
@@ -309,7 +309,7 @@ async fn other_files(reader: &dyn TxnLogReader, ours: &Snapshot, theirs: &Checkp
     Ok((theirs.bytes != bytes).then(|| format!("has files of {} bytes in all instead of {bytes}", theirs.bytes)))
 }
 
-/// The same of what is not files.
+/// The difference in parts of the state other than files.
 fn other_state(ours: &Snapshot, theirs: &CheckpointState) -> Option<String> {
     let head = &ours.head;
     if theirs.protocol.as_ref().map(features::sorted) != Some(features::sorted(&head.protocol)) {
@@ -341,7 +341,7 @@ async fn write(
         .set_max_row_group_row_count(Some(GROUP_ROWS))
         .set_max_row_group_bytes(Some(GROUP_BYTES))
         .build();
-    // The types of Parquet say all there is to say; Arrow's own would only be in a reader's way.
+    // The Parquet types are complete; an additional Arrow schema would only restrict readers.
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     let upload = BufWriter::with_capacity(store, path.clone(), PART).with_max_concurrency(PARTS);
     let mut file =
@@ -350,7 +350,7 @@ async fn write(
     match written {
         Ok(details) => file.close().await.map(|_| details).map_err(not_written),
         Err(e) => {
-            // The parts that are there are nothing without their end; the error to tell is the first.
+            // An upload without its end has no effect, so a failed abort is ignored and the first error is returned.
             file.into_inner().abort().await.ok();
             Err(e)
         }
@@ -376,7 +376,7 @@ async fn fill(
     while let Some(adds) = adds.next().await {
         let mut adds = adds.map_err(|e| e.1)?;
         adds.iter().for_each(|add| details.insert(add));
-        // Neighbours are alike then, and are compressed.
+        // Sorted files have similar neighbours, which compress better.
         adds.sort_by(|a, b| a.path.cmp(&b.path));
         file.write(&rows.of_adds(&adds)?).await.map_err(not_written)?;
     }

@@ -1,8 +1,8 @@
-//! Version checksums, `N.crc`: the size of a version and all of it that is not files (PROTOCOL.md, "Version Checksum
-//! File").
+//! Version checksums, `N.crc`: the size of a version and its whole state except the files (PROTOCOL.md, "Version
+//! Checksum File").
 //!
-//! A reader that finds one need not look for protocol, metadata, txns and domains elsewhere. It is only a hint: it is
-//! put after its commit, never overwrites another, is not synced, and a torn one is ignored. Its sums are exact. They
+//! A reader that finds one needs no other file for protocol, metadata, txns and domains. It is only a hint: it is put
+//! after its commit, never overwrites another, is not synced, and a truncated one is ignored. Its sums are exact. They
 //! are computed from the sums of the previous version and the files that the commit adds and removes, so their cost is
 //! that of the commit.
 
@@ -19,7 +19,7 @@ use object_store::path::Path;
 
 use crate::put::read;
 
-/// What a checksum says of a version.
+/// The content of a version's checksum.
 #[derive(Clone, Debug)]
 pub(crate) struct VersionChecksum {
     pub(crate) snapshot: Snapshot,
@@ -27,7 +27,7 @@ pub(crate) struct VersionChecksum {
 }
 
 impl VersionChecksum {
-    /// Reads a version: its sums from the checksum of the version before where that is ours, or else by counting.
+    /// Reads a version: its sums from the checksum of the previous version if that is ours, otherwise by counting.
     pub(crate) async fn read(reader: &dyn TxnLogReader, store: &dyn ObjectStore, version: Version) -> Result<Self> {
         let snapshot = reader.snapshot(At::Version(version)).await?;
         let before = match version.checked_sub(1) {
@@ -45,7 +45,7 @@ impl VersionChecksum {
         self.snapshot.version()
     }
 
-    /// The next version, whose commit has these actions; those on files may be missing.
+    /// The next version, whose commit has these actions; file actions may be missing.
     pub(crate) async fn after(mut self, reader: &dyn TxnLogReader, actions: &[Action]) -> Result<Self> {
         let before = self.version();
         self.snapshot.head.version = before + 1;
@@ -69,7 +69,7 @@ impl VersionChecksum {
         Ok(self)
     }
 
-    /// The checksum file. Txns are left out where they expire: which are there is a question of when it is asked.
+    /// The checksum file. Txns are omitted if they expire, because the set of txns then depends on the time.
     pub(crate) fn render(&self, info: Option<&CommitInfo>) -> Bytes {
         let Snapshot { head, txns, domains } = &self.snapshot;
         let mut file = Object::default();
@@ -93,7 +93,7 @@ impl VersionChecksum {
         format!("{}\n", file.to_json()).into()
     }
 
-    /// How a checksum file differs from this, in words.
+    /// The difference between a checksum file and this version, as text.
     pub(crate) fn difference(&self, file: &[u8]) -> Option<String> {
         let Ok(file) = serde_json::from_slice::<Object>(file) else { return Some("is torn".into()) };
         let Snapshot { head, txns, domains } = &self.snapshot;
@@ -169,7 +169,7 @@ async fn counted(reader: &dyn TxnLogReader, version: Version) -> Result<SizeDelt
     Ok(SizeDelta { files: i64::try_from(counts.files).unwrap_or(i64::MAX), bytes: counts.bytes })
 }
 
-/// The sums in the checksum of a version, if this library wrote it for the very commit that the catalog holds.
+/// The sums in the checksum of a version, if this library wrote it for exactly the commit in the catalog.
 async fn our_sums(reader: &dyn TxnLogReader, store: &dyn ObjectStore, version: Version) -> Result<Option<SizeDelta>> {
     let Some(there) = read(store, &path(version)).await? else { return Ok(None) };
     let Ok(file) = serde_json::from_slice::<Object>(&there) else { return Ok(None) };
@@ -189,7 +189,7 @@ async fn our_sums(reader: &dyn TxnLogReader, store: &dyn ObjectStore, version: V
     Ok(sums.map(|(files, bytes)| SizeDelta { files, bytes }))
 }
 
-/// The provenance among the actions of a commit.
+/// The `commitInfo` among the actions of a commit.
 pub(crate) fn info(actions: &[Action]) -> Option<&CommitInfo> {
     actions.iter().find_map(|action| match action {
         Action::CommitInfo(info) => Some(info),

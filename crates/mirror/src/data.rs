@@ -1,4 +1,4 @@
-//! Looking for the files that a table's log names.
+//! Checks that the files named by a table's log exist.
 
 use std::sync::Arc;
 
@@ -25,17 +25,16 @@ struct Wanted {
     path: String,
 }
 
-/// What became of a look for a file.
+/// The result of the lookup of a file.
 enum Found {
     There,
     Missing,
-    /// It is in a place that cannot be looked into, and why.
+    /// It is at a location that cannot be read, with the reason.
     Elsewhere(String),
 }
 
 impl Mirror {
-    /// The files that are not there: data files of the newest version, their deletion vectors, and change data that is
-    /// to be kept still.
+    /// The missing files: data files of the newest version, their deletion vectors, and change data within retention.
     pub(crate) async fn missing_files(&self, table: &TableEntry) -> Result<Vec<Finding>> {
         let version = table.current_version;
         let live = self.catalog.reader(table.id).files_by_key(version).await?;
@@ -72,7 +71,7 @@ impl Mirror {
         }
     }
 
-    /// The change data of the versions that are so young that vacuum leaves it.
+    /// The change data of versions so recent that vacuum keeps it.
     async fn change_data(&self, table: &TableEntry) -> Result<Vec<Wanted>> {
         let reader = self.catalog.reader(table.id);
         let kept = tombstone_retention(&reader.head().await?.metadata)?;
@@ -109,7 +108,7 @@ impl Wanted {
     }
 }
 
-/// A live file, and the file its deletion vector is in.
+/// A live file, and the file of its deletion vector.
 fn of_file(version: Version, add: &Add) -> impl Iterator<Item = Wanted> + use<> {
     let vector = add.deletion_vector.as_ref().and_then(|vector| vector.file().ok().flatten());
     let vector = vector.map(|path| Wanted { version, what: "deletion vector file", path });

@@ -29,9 +29,9 @@ impl Mirror {
         )))
     }
 
-    /// A commit beyond the newest of the catalog is another writer's, or the catalog's own from before it was restored
-    /// from a backup: the table stops. What was committed and published here since the entry was read is neither: then
-    /// `true`, the entry is old.
+    /// Checks for a commit after the newest of the catalog. It is another writer's, or the catalog's own from before it
+    /// was restored from a backup: the table stops. Returns `true` if the entry is outdated, because versions were
+    /// committed and published here since it was read.
     pub(crate) async fn look_beyond(&self, entry: &TableEntry) -> Result<bool> {
         let Some((version, what)) = beyond(entry, self.store(entry)?.as_ref()).await? else { return Ok(false) };
         let (name, place) = (&entry.name, &entry.location);
@@ -45,7 +45,7 @@ impl Mirror {
         )))
     }
 
-    /// Remembers a failure, and gives the error to show.
+    /// Records a failure, and returns the error.
     pub(crate) async fn note(&self, entry: &TableEntry, version: Version, failure: Failure) -> Result<TxnLogError> {
         let (name, place) = (&entry.name, &entry.location);
         match failure {
@@ -73,7 +73,7 @@ impl Mirror {
     }
 }
 
-/// The commit that stands right after the newest version of the catalog, in a few words.
+/// A description of the commit after the newest version of the catalog.
 pub(crate) async fn beyond(table: &TableEntry, store: &dyn ObjectStore) -> Result<Option<(Version, String)>> {
     let version = table.current_version + 1;
     let path = commit_path(version);

@@ -1,4 +1,4 @@
-//! The end of history, in the catalog and in `_delta_log` together.
+//! Expiry of history, in the catalog and in `_delta_log` together.
 //!
 //! The order guarantees that other engines can open every retained version at every moment: first a checkpoint of the
 //! version that becomes the oldest is written, then the catalog expires older versions, step by step, and last the
@@ -19,43 +19,43 @@ use futures::stream::{self, BoxStream};
 use crate::mirror::Mirror;
 use crate::upkeep::protected_before;
 
-/// Tables that are over and are looked at together.
+/// The number of removable tables that are read at once.
 const PAGE: usize = 100;
 
-/// Which history ends.
+/// The options of an expiry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExpireOptions {
-    /// What is kept whatever a table says.
+    /// Overrides the retention of every table.
     pub keep: Retention,
-    /// What is kept where a table does not say it, instead of what the catalog says.
+    /// The retention of tables without one of their own, instead of the catalog's.
     pub default: Retention,
-    /// How many versions of a table end at most.
+    /// The maximum number of versions of a table to expire.
     pub at_most: Option<u64>,
-    /// Only says what would end.
+    /// Only reports what would expire.
     pub dry_run: bool,
-    /// The committer; for tables that have an owner, in the name of the owner.
+    /// The committer; for tables with an owner, in the owner's name.
     pub committer: Committer,
 }
 
-/// The history of a table that has ended, or would.
+/// The expired history of a table, or what would expire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpiredHistory {
     /// The table.
     pub table: TableName,
-    /// The oldest version that is retained, or would be.
+    /// The oldest retained version, afterwards.
     pub base_version: Version,
-    /// How many versions ended.
+    /// The number of expired versions.
     pub versions: u64,
-    /// How many files no version has any more: the next vacuum removes them. `None` where nothing was done.
+    /// The number of files that are in no version any more: the next vacuum removes them. `None` in a dry run.
     pub files: Option<u64>,
-    /// How many files of `_delta_log` are gone. `None` where nothing was done.
+    /// The number of files removed from `_delta_log`. `None` in a dry run.
     pub log_files: Option<u64>,
 }
 
 impl Mirror {
-    /// Ends the history of a table as far as its retention allows: see [`Retention::keep`]. What is not published stays,
-    /// and so does what the table protects (`checkpointProtection`); where it says `delta.enableExpiredLogCleanup=false`,
-    /// its `_delta_log` stays as it is.
+    /// Expires the history of a table as far as its retention allows: see [`Retention::keep`]. Unpublished versions
+    /// stay, and so do protected ones (`checkpointProtection`); with `delta.enableExpiredLogCleanup=false` the table's
+    /// `_delta_log` stays unchanged.
     pub async fn expire(&self, table: TableId, options: &ExpireOptions) -> Result<ExpiredHistory> {
         let entry = self.entry(table).await?;
         if !options.dry_run {
@@ -103,9 +103,9 @@ impl Mirror {
         Ok(expired)
     }
 
-    /// Ends the history of every table, removes tables that are [over](InactiveTable::is_over), and ends the audit: one
-    /// step after the other, as they are taken. What fails with one table keeps no other from it. The
-    /// history of tables of other owners is left to them.
+    /// Expires the history of every table, removes tables that are [removable](InactiveTable::is_over), and expires the
+    /// audit: a stream that runs the next step when it is polled. A failure of one table does not stop the others. The
+    /// history of tables with another owner is left to the owner.
     pub fn expire_all(&self, options: &ExpireOptions) -> BoxStream<'static, Result<ExpiryStep>> {
         let steps = ExpirySteps::new(self.clone(), options.clone());
         let steps = stream::try_unfold(steps, |mut steps| async move {
@@ -124,18 +124,18 @@ impl Mirror {
 /// A step of [`Mirror::expire_all`].
 #[derive(Debug)]
 pub enum ExpiryStep {
-    /// The history of a table has ended, or would.
+    /// The history of a table.
     History(TableEntry, Result<ExpiredHistory>),
-    /// Some of what the catalog has of a table that is over was removed, or all of it would be.
+    /// A batch of the rows of a removable table, or in a dry run all of them.
     Table(InactiveTable, Result<RemovedRows>),
-    /// Lines of the audit were removed.
+    /// A batch of audit entries.
     Audit {
-        /// How many.
+        /// The number of entries.
         lines: u64,
     },
 }
 
-/// The steps of [`Mirror::expire_all`] that are left. Histories and tables that are over take turns, and the audit is last.
+/// The remaining steps of [`Mirror::expire_all`]. Histories and removals alternate, and the audit is last.
 #[derive(Debug)]
 pub(crate) struct ExpirySteps {
     mirror: Mirror,
@@ -150,11 +150,11 @@ impl ExpirySteps {
         Self { mirror, options, histories: Histories::default(), over: TablesOver::default(), is_removal_next: false }
     }
 
-    /// Does the next step; `None` once all is done. An error, such as that of a catalog that does not answer, ends nothing:
-    /// the next call takes the next step.
+    /// Runs the next step; `None` once all are done. After an error, such as that of an unavailable catalog, the next
+    /// call continues with the next step.
     pub(crate) async fn next(&mut self) -> Result<Option<ExpiryStep>> {
         for _ in 0..2 {
-            // Set before the step runs: a failure of the one kind of step does not keep the other from running.
+            // Set before the step runs: a failure of one kind of step does not prevent the other.
             let is_removal = self.is_removal_next;
             self.is_removal_next = !is_removal;
             let step = match is_removal {
@@ -170,11 +170,11 @@ impl ExpirySteps {
     }
 }
 
-/// The tables whose history is still to end.
+/// The tables whose history is not expired yet.
 #[derive(Debug)]
 struct Histories {
     next: VecDeque<TableEntry>,
-    /// Those that come after them.
+    /// The page after them.
     page: Option<TablePage>,
 }
 
@@ -192,7 +192,7 @@ impl Histories {
                     continue;
                 }
                 let result = match mirror.expire(entry.id, options).await {
-                    // A table that was dropped since it was listed has no history to end.
+                    // A table that was dropped since it was listed has no history to expire.
                     Err(e) if e.kind() == ErrorKind::NotFound => {
                         match mirror.catalog.find(&TableRef::Id(entry.id)).await {
                             Ok(None) => continue,
@@ -212,14 +212,14 @@ impl Histories {
     }
 }
 
-/// The tables that are over, and how far their removal has come.
+/// The removable tables, and the progress of their removal.
 #[derive(Debug, Default)]
 struct TablesOver {
-    /// The next ones, the first of which may be removed in part.
+    /// The next ones, the first of which may be partly removed.
     next: VecDeque<InactiveTable>,
     /// The last one that was found.
     last: Option<InactiveTable>,
-    /// Whether there are no more behind it.
+    /// Whether there are no more after it.
     is_at_end: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Bringing an existing Delta table in, with its history; the log itself stays as it is, byte for byte.
+//! Imports an existing Delta table with its history; the log itself is not changed.
 
 use deltalakedb_log::commit::{Group, NewTable, catalog_of};
 use deltalakedb_log::lookup::check_not_linked;
@@ -11,12 +11,12 @@ use futures::TryStreamExt;
 
 use crate::mirror::Mirror;
 
-/// What an import did.
+/// The result of an import.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Imported {
-    /// The table as it is now.
+    /// The table after the import.
     pub table: TableEntry,
-    /// How many versions this import brought in.
+    /// The number of imported versions.
     pub versions: u64,
 }
 
@@ -114,8 +114,8 @@ impl Mirror {
 }
 
 impl Mirror {
-    /// The tables that share a transaction with what a table lacks, and lack versions of their log as well: they are
-    /// imported with it.
+    /// The tables that share a transaction with the missing versions of a table, and that lack versions of their log as
+    /// well: they are imported together.
     async fn companions(
         &self,
         table: &TableEntry,
@@ -154,7 +154,8 @@ impl Mirror {
 }
 
 impl Mirror {
-    /// Of a table with an owner only commits of this catalog are taken in, which a restore had lost: those were the owner's.
+    /// For a table with an owner, only commits of this catalog that a restore had lost are imported, which were the
+    /// owner's.
     async fn check_no_others(&self, entry: &TableEntry, log: &FileTxnLogReader) -> Result<()> {
         let Err(refused) = check_owner(&entry.name, entry.owner.as_ref(), None) else { return Ok(()) };
         let newest = log.versions().1;
@@ -206,7 +207,7 @@ fn check_nothing_unpublished(entry: &TableEntry, newest: Version) -> Result<()> 
     Ok(())
 }
 
-/// What was published must be in the log still: it would not come back, and the next commit would follow a gap.
+/// Published versions must still be in the log: otherwise the next commit would follow a gap.
 fn check_nothing_missing(entry: &TableEntry, newest: Version) -> Result<()> {
     if newest >= entry.current_version {
         return Ok(());
@@ -219,7 +220,7 @@ fn check_nothing_missing(entry: &TableEntry, newest: Version) -> Result<()> {
     )))
 }
 
-/// Further commits are taken in only where they follow the catalog's own newest.
+/// Further commits are imported only if they follow the catalog's own newest.
 async fn check_same_history(reader: &dyn TxnLogReader, entry: &TableEntry, log: &FileTxnLogReader) -> Result<()> {
     let version = entry.current_version;
     let ours = reader.commit_bytes(version).await?;

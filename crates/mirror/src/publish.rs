@@ -1,4 +1,4 @@
-//! Publishing: version N after N-1, never over what is there, the same bytes at every try.
+//! Publishing: version N after N-1, never over an existing file, the same bytes in every attempt.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -26,29 +26,29 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How often a publisher checks a table again because versions were committed since its last check.
 const ROUNDS: u32 = 10;
 
-/// What a publishing attempt did.
+/// The result of a publishing attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Published {
-    /// The newest version in `_delta_log`, as far as is known.
+    /// The newest version in `_delta_log`, as far as known.
     pub version: Option<Version>,
     /// How many versions this attempt published.
     pub count: u64,
     /// Another process is publishing the table.
     pub elsewhere: bool,
-    /// The version a checkpoint was written of.
+    /// The version of a checkpoint that was written.
     pub checkpoint: Option<Version>,
-    /// What went wrong beside the commits, which are published all the same: a sentence each.
+    /// Failures other than those of commits, which are published anyway: one sentence each.
     pub warnings: Vec<String>,
 }
 
 impl Mirror {
-    /// Publishes everything a table has committed, and writes a checkpoint when one is due. While another process
-    /// publishes it, that process does it. A checkpoint that fails is a warning, and is noted in the catalog.
+    /// Publishes all commits of a table, and writes a checkpoint when one is due. While another process publishes the
+    /// table, that process does it. A failed checkpoint is a warning, and is recorded in the catalog.
     pub async fn publish(&self, table: TableId) -> Result<Published> {
         let PublishOutcome { mut published, entry, metadata } = self.publish_all(table).await?;
         self.checkpoint_if_due(&entry, metadata.as_ref(), &mut published).await?;
         if published.checkpoint.is_some() {
-            // Who committed while the right to publish was held for the hint has left the work here.
+            // A writer that committed while the lease was held for the hint has left the work to this process.
             let now = self.entry(table).await?;
             if now.published_version < Some(now.current_version) {
                 let rest = self.publish_all(table).await?.published;
@@ -59,13 +59,13 @@ impl Mirror {
         Ok(published)
     }
 
-    /// The same without a checkpoint, due or not.
+    /// Publishes without writing a checkpoint.
     pub async fn publish_commits(&self, table: TableId) -> Result<Published> {
         Ok(self.publish_all(table).await?.published)
     }
 
-    /// Publishes every table, one after the other, as the results are taken; waits for publishers that died. The results
-    /// are by table name.
+    /// Publishes every table when the stream is polled; waits for leases of processes that died. The results are
+    /// ordered by table name.
     pub fn run(&self) -> BoxStream<'static, Result<(TableEntry, Result<Published>)>> {
         let mirror = self.clone();
         let publish = move |entry: TableEntry| {
@@ -93,7 +93,7 @@ impl Mirror {
         let looks = turns.looks();
         let mut memory = turns.publishing.lock().await;
         if let Some(entry) = memory.published_since(looks) {
-            // Another task of this process looked while this one waited, and has published all that there was.
+            // Another task of this process checked while this one waited, and has published everything.
             let version = Some(entry.current_version);
             return Ok(PublishOutcome::of(Published { version, ..Published::default() }, entry, &memory));
         }
@@ -102,7 +102,7 @@ impl Mirror {
             round += 1;
             let look = turns.look();
             let entry = self.entry(table).await?;
-            // Of what is committed from now on not all: who commits it publishes it, too.
+            // Later commits are not all published here: their writers publish them as well.
             let last = *last.get_or_insert(entry.current_version + commits::COMMITS);
             self.check_following(&entry).await?;
             let next = entry.published_version.map_or(entry.base_version, |v| v + 1);
@@ -129,7 +129,7 @@ impl Mirror {
                 return Ok(PublishOutcome::of(done, entry, &memory));
             }
             if next >= entry.current_version {
-                // Something has come since the table was looked at.
+                // A version was committed since the table was read.
                 continue;
             }
             let lease_turn = turns.lease.lock().await;
@@ -147,14 +147,14 @@ impl Mirror {
                     done.elsewhere = true;
                     return Ok(PublishOutcome::of(done, entry, &memory));
                 }
-                // A commit made while the lease was held found it taken and left the work here: look again.
+                // A writer that committed while the lease was held has left the work to this process: check again.
                 result => result.and(released)?,
             }
         }
     }
 
     /// Publishes the only unpublished version. Returns whether it was still the next one. This is the common case of a
-    /// writer that has just committed; it needs no lease, which would cost more than the work that it might save.
+    /// writer that has just committed; it takes no lease, which would cost more than the duplicate work it might save.
     async fn publish_next(&self, entry: &TableEntry, memory: &mut Memory, done: &mut Published) -> Result<bool> {
         let version = entry.current_version;
         let bytes =
@@ -187,7 +187,7 @@ impl Mirror {
         while next <= last {
             let some = commits::some(reader.as_ref(), next, last).await?;
             let some: Vec<_> = some.into_iter().map(|(version, bytes)| Unpublished::new(version, bytes)).collect();
-            // The first of these versions that is put and not noted.
+            // The first of these versions that is put and not recorded.
             let mut from = next;
             let newest = some.last().map_or(next, |commit| commit.version);
             let staged = self.stage(entry, &some).await;
@@ -227,8 +227,8 @@ impl Mirror {
         Ok(())
     }
 
-    /// Writes several commits to the local disk, which waits for all of them once. `None` where they cannot be put together:
-    /// they are put one by one, which says why.
+    /// Writes several commits to the local disk, with one sync for all of them. `None` if they cannot be written
+    /// together: they are put one by one, which reports the reason.
     async fn stage(&self, entry: &TableEntry, commits: &[Unpublished]) -> Option<StagedFiles> {
         let folder = self.stores.directory(&entry.location).filter(|_| commits.len() > 1)?;
         let staged = async {
@@ -247,7 +247,7 @@ impl Mirror {
         staged.await.inspect_err(|e| one_by_one(entry, e)).ok()
     }
 
-    /// Publishes a commit, and says what its checksum is.
+    /// Publishes a commit, and computes its checksum.
     async fn publish_commit(
         &self,
         entry: &TableEntry,
@@ -256,7 +256,7 @@ impl Mirror {
     ) -> Result<Result<(VersionChecksum, Bytes)>> {
         let version = commit.version;
         let store = self.store(entry)?;
-        // While the store takes the commit, the catalog tells what its checksum says.
+        // The catalog is queried for the checksum while the store puts the commit.
         let (put, checksum) = futures::join!(
             self.put_commit(entry, store.as_ref(), version, &commit.bytes, commit.actions()),
             self.checksum(entry, commit, memory)
@@ -270,7 +270,7 @@ impl Mirror {
         }
     }
 
-    /// Puts a commit, or finds it there.
+    /// Puts a commit, or finds that it exists.
     pub(crate) async fn put_commit(
         &self,
         entry: &TableEntry,
@@ -283,7 +283,7 @@ impl Mirror {
         if directory.is_none() {
             self.prove(&entry.location, store).await?;
         }
-        // Readers without in-commit timestamps take a local file's time for the commit's.
+        // Readers without in-commit timestamps use a local file's modification time as the commit's.
         let ms = commits::time(self.catalog.reader(entry.id).as_ref(), version, actions).await?;
         let path = commit_path(version);
         let was_there = put_if_absent(self.clock.as_ref(), store, &path, bytes, ms).await?;
@@ -294,7 +294,7 @@ impl Mirror {
         Ok(())
     }
 
-    /// The checksum of a commit's version, and what it was made of.
+    /// The checksum of a commit's version, and the state it is derived from.
     async fn checksum(
         &self,
         entry: &TableEntry,
@@ -311,7 +311,7 @@ impl Mirror {
         Ok((known, bytes))
     }
 
-    /// Puts the checksum of a version that was just published. Without it the version is published all the same.
+    /// Puts the checksum of a version that was just published. A failure does not affect the published version.
     async fn publish_checksum(
         &self,
         entry: &TableEntry,
@@ -331,7 +331,7 @@ impl Mirror {
         }
     }
 
-    /// Of the versions just published the newest that is due gets a checkpoint: no reader needs the others.
+    /// Writes a checkpoint of the newest due version among those just published: no reader needs the others.
     async fn checkpoint_if_due(
         &self,
         entry: &TableEntry,
@@ -375,11 +375,11 @@ impl Mirror {
     }
 }
 
-/// A commit that is to be published.
+/// A commit to be published.
 struct Unpublished {
     version: Version,
     bytes: Bytes,
-    /// Its actions, those on files left out.
+    /// Its actions, without file actions.
     parsed: Result<Vec<Action>>,
 }
 
@@ -389,13 +389,13 @@ impl Unpublished {
         Self { version, bytes, parsed }
     }
 
-    /// Its actions, those on files left out; none where the bytes are no commit.
+    /// Its actions, without file actions; empty if the bytes cannot be parsed.
     fn actions(&self) -> &[Action] {
         self.parsed.as_deref().unwrap_or_default()
     }
 }
 
-/// What was published, and what decides whether a checkpoint is due.
+/// The published versions, and what decides whether a checkpoint is due.
 struct PublishOutcome {
     published: Published,
     entry: TableEntry,

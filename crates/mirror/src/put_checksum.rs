@@ -9,7 +9,7 @@ use crate::mirror::Mirror;
 use crate::put::read;
 
 impl Mirror {
-    /// Puts a checksum where there is none. It is whole when it is seen, and no sync is waited for.
+    /// Puts a checksum unless one exists. It becomes visible as a whole, without waiting for a sync.
     pub(crate) async fn put_checksum(&self, table: &TableEntry, version: Version, bytes: Bytes) -> Result<()> {
         let store = self.stores.open(&table.location, Durability::Catalog)?;
         match store.put_opts(&path(version), bytes.into(), PutMode::Create.into()).await {
@@ -18,7 +18,7 @@ impl Mirror {
         }
     }
 
-    /// Makes sure that the checksum of a version is right: one that says something else is deleted first.
+    /// Ensures that the checksum of a version is right: a wrong one is deleted first.
     pub(crate) async fn mend_checksum(&self, table: &TableEntry, version: Version) -> Result<()> {
         let (reader, store) = (self.catalog.reader(table.id), self.store(table)?);
         let known = VersionChecksum::count(reader.as_ref(), version).await?;

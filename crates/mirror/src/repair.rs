@@ -1,4 +1,4 @@
-//! Putting back what is gone from `_delta_log`: the catalog holds every commit's bytes.
+//! Restores missing files of `_delta_log`: the catalog has every commit's bytes.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,14 +13,14 @@ use crate::mirror::Mirror;
 use crate::put::{Failure, commit_path};
 use crate::upkeep::RemovableCommits;
 
-/// What a repair did.
+/// The result of a repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repaired {
     /// The table.
     pub table: TableName,
-    /// The versions whose commits were put back.
+    /// The versions whose commits were restored.
     pub versions: Vec<Version>,
-    /// The version of which a checkpoint was written, because the log begins there.
+    /// The version of a checkpoint that was written because the log begins there.
     pub checkpoint: Option<Version>,
 }
 
@@ -43,11 +43,11 @@ impl fmt::Display for Repaired {
 }
 
 impl Mirror {
-    /// Puts every commit that was published and is not in `_delta_log` any more there again, with the catalog's bytes.
-    /// Commits that may be gone, because a checkpoint stands for them and the time to keep them is over, stay gone.
+    /// Puts every published commit that is missing in `_delta_log`, with the catalog's bytes. Commits that may be
+    /// missing, because a checkpoint covers them and their retention has ended, are not restored.
     ///
     /// # Errors
-    /// `Invalid` when another commit stands where one of the catalog's should be: nothing is overwritten.
+    /// `Invalid` when another commit exists where one of the catalog's should be: nothing is overwritten.
     pub async fn repair(&self, table: TableId) -> Result<Repaired> {
         let turns = self.turns(table);
         let _turn = turns.publishing.lock().await;
@@ -56,15 +56,15 @@ impl Mirror {
         self.put_back(&entry, store.as_ref(), &Listed::read(store.as_ref()).await?).await
     }
 
-    /// Looks for what was published last. When it is gone, everything that is gone is put back, which a sentence says;
-    /// when all is gone, this is not the place it was published to.
+    /// Checks that the last published version exists. If it is missing, everything that is missing is restored, and the
+    /// result is a message about that; if everything is missing, this is not the place that was published to.
     pub(crate) async fn look_back(&self, entry: &TableEntry) -> Result<Option<String>> {
         let Some(last) = entry.published_version else { return Ok(None) };
         let store = self.store(entry)?;
         match store.head(&commit_path(last)).await {
             Ok(there) => {
                 let bytes = self.catalog.reader(entry.id).commit_bytes(last).await?;
-                // An empty file is always torn.
+                // An empty file is always truncated.
                 if there.size > 0 && bytes.is_none_or(|bytes| bytes.len() as u64 <= there.size) {
                     return Ok(None);
                 }
@@ -137,7 +137,7 @@ impl Mirror {
     }
 }
 
-/// The error where nothing of what was published up to a version is in `_delta_log`.
+/// The error when no published version up to this one is in `_delta_log`.
 pub(crate) fn nothing_left(entry: &TableEntry, last: Version, kind: ErrorKind) -> TxnLogError {
     let (name, place) = (&entry.name, &entry.location);
     TxnLogError::new(
@@ -149,7 +149,7 @@ pub(crate) fn nothing_left(entry: &TableEntry, last: Version, kind: ErrorKind) -
     )
 }
 
-/// What there is in `_delta_log`.
+/// The listed files of `_delta_log`.
 pub(crate) struct Listed {
     /// The commits, with the size of each.
     commits: HashMap<Version, u64>,

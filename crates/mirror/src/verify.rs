@@ -1,8 +1,7 @@
-//! Verifying: does `_delta_log` say what the catalog says?
+//! Verifies that `_delta_log` and the catalog agree.
 //!
-//! Commits are compared byte by byte, checkpoints and checksums with what they are of, and the state they add up to is
-//! compared with what an *independent* reader ([`Replayer`]) makes of `_delta_log`: a mistake in our own replay must not
-//! prove itself right.
+//! Commits are compared byte by byte, checkpoints and checksums with their versions, and the resulting state with that
+//! of an *independent* reader ([`Replayer`]) of `_delta_log`, so that an error in our own replay is detected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -26,7 +25,7 @@ use crate::mirror::Mirror;
 use crate::put::{commit_path, describe, is_torn, read};
 use crate::upkeep::RemovableCommits;
 
-/// Someone else's reading of a plain `_delta_log`.
+/// An independent reader of a plain `_delta_log`.
 #[async_trait]
 pub trait Replayer: Send + Sync {
     /// The table at a version, read from `_delta_log` alone.
@@ -51,7 +50,7 @@ pub struct Replayed {
     pub files: Vec<Add>,
 }
 
-/// What to verify.
+/// The options of a verification.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct VerifyOptions {
     /// Replay every version, not only the newest.
@@ -63,11 +62,11 @@ pub struct VerifyOptions {
 /// One difference, and how to repair it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The version it is about.
+    /// Its version.
     pub version: Version,
     /// What differs.
     pub what: String,
-    /// What to run.
+    /// The command that repairs it.
     pub mend: String,
 }
 
@@ -79,10 +78,10 @@ impl fmt::Display for Finding {
 
 impl Mirror {
     /// Compares a table's `_delta_log` with the catalog. No finding means that they agree. `progress` is called with
-    /// every version that is done, and the last version.
+    /// every finished version, and the last version.
     ///
-    /// Versions committed and published during the comparison are no finding, and neither are versions that may be
-    /// missing from the log because a checkpoint covers them and their retention is over.
+    /// Versions committed and published during the comparison are not findings, nor are versions that may be missing
+    /// from the log because a checkpoint covers them and their retention has ended.
     pub async fn verify(
         &self,
         table: &TableEntry,
@@ -102,8 +101,8 @@ impl Mirror {
         let is_behind = unpublished <= table.current_version;
         if let Some(published) = table.published_version {
             let first = if options.every_version { table.base_version } else { published };
-            // A reader of `_delta_log` stumbles over the same missing or foreign commits, and over the same checkpoints:
-            // one finding for one cause.
+            // The independent reader fails on the same missing or foreign commits, and on the same checkpoints: each
+            // cause is reported once.
             let agree = |findings: &[Finding]| findings.iter().all(|f| f.version > published);
             if agree(&findings) {
                 findings.extend(self.shortcuts(table, first..=published).await?);
@@ -134,7 +133,7 @@ impl Mirror {
         Ok(first.max(log.versions().0))
     }
 
-    /// Versions that had been committed and were not published, and still are not.
+    /// Versions that were committed and not published, and still are not.
     async fn behind(&self, table: &TableEntry, version: Version) -> Result<Option<Finding>> {
         let now = self.entry(table.id).await?;
         let version = now.published_version.map_or(version, |published| version.max(published + 1));
@@ -152,11 +151,11 @@ impl Mirror {
         Ok(Some(Finding { version, what, mend: mend.into() }))
     }
 
-    /// A commit in `_delta_log` beyond the newest of the catalog.
+    /// A commit in `_delta_log` after the newest of the catalog.
     async fn foreign_commit(&self, table: &TableEntry) -> Result<Option<Finding>> {
         let mut beyond = beyond(table, self.store(table)?.as_ref()).await?;
         if beyond.is_some() {
-            // What was committed here since the entry was read is no other writer's.
+            // A version that was committed here since the entry was read is not another writer's.
             let current = self.entry(table.id).await?.current_version;
             beyond.take_if(|(version, _)| *version <= current);
         }
@@ -217,8 +216,8 @@ impl Mirror {
         Ok(findings)
     }
 
-    /// What is wrong with the files that save a reader work: checkpoints, the hint to the last one, checksums. Of
-    /// checkpoints the newest is looked at, and those of these versions.
+    /// Checks the files that make reading faster: checkpoints, the hint to the last one, checksums. Checks the newest
+    /// checkpoint, and those of these versions.
     async fn shortcuts(&self, table: &TableEntry, versions: std::ops::RangeInclusive<Version>) -> Result<Vec<Finding>> {
         let (reader, store) = (self.catalog.reader(table.id), self.store(table)?);
         let (published, name) = (*versions.end(), &table.name);
@@ -246,7 +245,7 @@ impl Mirror {
                 Some(format!("_last_checkpoint points to version {version}, which has no checkpoint"))
             }
             Some(Some(version)) if version > published => {
-                // The hint may be of what was published meanwhile.
+                // The hint may be of a version published in the meantime.
                 let now = self.entry(table.id).await?.published_version;
                 (Some(version) > now)
                     .then(|| format!("_last_checkpoint points to version {version}, which is not published"))
@@ -268,7 +267,7 @@ impl Mirror {
         Ok(findings)
     }
 
-    /// The smallest difference between the catalog's state and someone else's replay.
+    /// The smallest difference between the catalog's state and that of the independent reader.
     async fn compare(&self, table: &TableEntry, replayer: &dyn Replayer, version: Version) -> Result<Option<Finding>> {
         let reader = self.catalog.reader(table.id);
         let snapshot = reader.snapshot(At::Version(version)).await?;
@@ -288,7 +287,7 @@ impl Mirror {
     }
 }
 
-/// How a commit in `_delta_log` differs from the catalog's.
+/// The difference between a commit in `_delta_log` and the catalog's.
 fn changed(path: &Path, ours: &Bytes, there: Option<&Bytes>) -> Option<String> {
     let file = path.filename().unwrap_or_default();
     match there {
@@ -325,7 +324,7 @@ fn first_difference(ours: &[u8], theirs: &[u8]) -> (usize, String, String) {
     (0, String::new(), String::new())
 }
 
-/// What is wrong with a checkpoint.
+/// The error of a checkpoint, if it has one.
 async fn wrong_checkpoint(reader: &dyn TxnLogReader, checkpoint: &StoredCheckpoint) -> Result<Option<String>> {
     let (name, version) = (checkpoint.name(), checkpoint.version());
     let state = match checkpoint.read().await {

@@ -1,4 +1,4 @@
-//! `column = value, …` as people write it.
+//! Parses `column = value, …`.
 
 use datafusion::sql::sqlparser::ast::AssignmentTarget;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -11,7 +11,7 @@ use crate::delta_rs::Assignments;
 use crate::error::words;
 use crate::identifiers::quoted;
 
-/// Reads what an update sets: columns, quoted as expressions need them, and values in SQL.
+/// Parses the assignments of an update: columns, quoted for expressions, and values in SQL.
 ///
 /// ```
 /// use deltalakedb_table::parse_assignments;
@@ -27,7 +27,7 @@ pub fn parse_assignments(sql: &str) -> Result<Vec<(String, String)>> {
     }
 }
 
-/// Reads what a clause of a merge sets, `*` or assignments, and the condition that may follow it:
+/// Parses the assignments of a merge clause, `*` or a list, and the condition that may follow:
 /// `price = source.price WHERE source.price > 0`.
 pub fn parse_clause(sql: &str) -> Result<(Assignments, Option<String>)> {
     let failed = |e: ParserError| wrong(sql, &words(&e)).about(Subject::Syntax);
@@ -51,7 +51,7 @@ pub fn parse_clause(sql: &str) -> Result<(Assignments, Option<String>)> {
     }
 }
 
-/// The column that is set, quoted. The table may be named before it as `target`.
+/// The assigned column, quoted. It may be qualified by the table as `target`.
 fn column(sql: &str, target: &AssignmentTarget) -> Result<String> {
     let parts = match target {
         AssignmentTarget::ColumnName(name) => name.0.iter().map(|part| part.as_ident()).collect::<Option<Vec<_>>>(),

@@ -1,4 +1,4 @@
-//! Making tables.
+//! Creating tables.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ use crate::write::{PendingWrite, Rows, commit};
 use crate::write_options::WriteOptions;
 
 impl TableSpec {
-    /// Makes a table with these columns, at its version 0.
+    /// Creates a table with these columns, at its version 0.
     pub async fn create(
         &self,
         catalog: &dyn Catalog,
@@ -31,8 +31,7 @@ impl TableSpec {
         one(commit(catalog, vec![PendingWrite::new(captured, table, Base::Create(new), options)], options).await?)
     }
 
-    /// Writes rows into the data files of a table of them, and says what would be committed. Their columns become the
-    /// table's.
+    /// Writes rows into data files of a new table, and describes the commit. Their columns become the table's.
     pub async fn prepare(
         &self,
         catalog: &dyn Catalog,
@@ -56,8 +55,8 @@ impl TableSpec {
         Ok(PendingWrite { began_at, ..PendingWrite::new(captured, table, Base::Create(new), options) })
     }
 
-    /// Makes a table of the Parquet files that are at its place. Folders are partitions, named as `column=value`, or by
-    /// `partition_columns`, whose types are taken in any case.
+    /// Creates a table from the Parquet files at its location. Folders are partitions, named as `column=value`, or by
+    /// `partition_columns`, whose types are used in any case.
     pub async fn convert(
         &self,
         catalog: &dyn Catalog,
@@ -78,7 +77,7 @@ impl TableSpec {
     }
 }
 
-/// Makes a table without rows, at its version 0.
+/// Creates a table without rows, at its version 0.
 pub async fn create_table(
     catalog: &dyn Catalog,
     new: NewTable,
@@ -90,7 +89,7 @@ pub async fn create_table(
     TableSpec::new(partition_by, properties).create(catalog, new, schema, options).await
 }
 
-/// Makes a table of rows, which are in its version 0 already. The rows' columns become the table's.
+/// Creates a table from rows, which are in its version 0. Their columns become the table's.
 pub async fn create_with_data(
     catalog: &dyn Catalog,
     new: NewTable,
@@ -103,7 +102,7 @@ pub async fn create_with_data(
     one(commit(catalog, vec![pending], options).await?)
 }
 
-/// Writes the data files of [`create_with_data`] and says what it would commit.
+/// Writes the data files of [`create_with_data`] and describes its commit.
 pub async fn prepare_create(
     catalog: &dyn Catalog,
     new: NewTable,
@@ -121,7 +120,7 @@ fn one(committed: Vec<Committed>) -> Result<Committed> {
         .ok_or_else(|| TxnLogError::new(ErrorKind::Internal, "the catalog committed the table and returned no version"))
 }
 
-/// An error where the name or the place is taken, before anything is written. Only the commit decides.
+/// An error if the name or the place is taken, before anything is written. The commit checks it again.
 pub(crate) async fn check_place(catalog: &dyn Catalog, new: &NewTable, options: &WriteOptions) -> Result<()> {
     for in_the_way in [TableRef::Name(new.name.clone()), TableRef::Location(new.location.clone())] {
         let there = catalog.find(&in_the_way).await?;
@@ -141,7 +140,7 @@ pub(crate) async fn check_place(catalog: &dyn Catalog, new: &NewTable, options: 
     Ok(())
 }
 
-/// The place of a new table: the one given, or else its own below the warehouse; `None` without either.
+/// The location of a new table: the given one, or its own below the warehouse; `None` without either.
 pub fn resolve_location(name: &TableName, given: Option<&str>, warehouse: Option<&str>) -> Result<Option<Location>> {
     let below = |warehouse: &str| format!("{}/{}/{}", warehouse.trim_end_matches('/'), name.namespace, name.name);
     given.map(str::to_string).or_else(|| warehouse.map(below)).map(|place| Location::parse(&place)).transpose()

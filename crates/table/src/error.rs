@@ -1,4 +1,4 @@
-//! What delta-rs, DataFusion and Arrow say, as errors of the log.
+//! Converts errors of delta-rs, DataFusion and Arrow to errors of the log.
 
 use std::error::Error;
 use std::fmt;
@@ -10,9 +10,9 @@ use deltalake_core::kernel::transaction::TransactionError;
 use deltalake_core::{DeltaTableError, kernel};
 use deltalakedb_log::{ErrorKind, Result, Subject, TxnLogError, causes};
 
-/// Says in one sentence what failed, and keeps the cause.
+/// Converts an error to one sentence, and keeps the cause.
 pub(crate) trait Explain<T> {
-    /// The error as one of the log: `what` begins the sentence, the cause ends it.
+    /// The error of the log: `what` begins the sentence, the cause ends it.
     fn explain(self, what: impl FnOnce() -> String) -> Result<T>;
 }
 
@@ -167,14 +167,14 @@ fn subject_of(e: &(dyn Error + 'static)) -> Option<Subject> {
     }
 }
 
-/// What one of the causes says about the kind; `None` when it says nothing.
+/// The kind that one of the causes implies; `None` if none does.
 fn kind_of(e: &(dyn Error + 'static)) -> Option<ErrorKind> {
     use arrow::error::ArrowError as A;
     use object_store::Error as O;
     if let Some(e) = e.downcast_ref::<DeltaTableError>() {
         return match e {
             DeltaTableError::NotATable(_) => Some(ErrorKind::NotFound),
-            // What cannot be planned, and rows that break a constraint; files that fail are other errors.
+            // Plan errors, and rows that violate a constraint; file errors have other types.
             DeltaTableError::Generic(_)
             | DeltaTableError::SchemaMismatch { .. }
             | DeltaTableError::InvalidData { .. }

@@ -1,10 +1,10 @@
 //! Delta tables over any transaction log: Arrow in and out, planned by DataFusion.
 //!
 //! [`DeltaTable`] opens a table wherever its log is: in a catalog, in a plain `_delta_log`, behind any
-//! [`TxnLogReader`](deltalakedb_log::TxnLogReader). Reads choose their files in the log, writes make data files and then
-//! one commit, and several [`PendingWrite`]s of several tables become one with [`commit`]. delta-rs does the work on
-//! data files; one module sees it, and it sees a log that is not in files. [`plain`] reads the same tables without any
-//! of this, to compare.
+//! [`TxnLogReader`](deltalakedb_log::TxnLogReader). Reads select their files in the log, writes write data files and
+//! then one commit, and several [`PendingWrite`]s of several tables become one transaction with [`commit`]. delta-rs
+//! does the work on data files; only one module uses it, with a log that is not in files. [`plain`] reads the same
+//! tables without this library's log, for comparison.
 
 mod assignments;
 mod changes;

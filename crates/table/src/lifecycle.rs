@@ -1,6 +1,6 @@
-//! Dropping tables, and deleting the files of those that are dropped with them.
+//! Dropping tables, and deleting the files of tables that are dropped with them.
 //!
-//! Only what the table's history in the catalog names below its own folder is deleted, and its `_delta_log`. The
+//! Only files below the table's own folder that its history in the catalog names are deleted, and its `_delta_log`. The
 //! catalog records first that the files are being deleted, and last that they are deleted. In between, the place of the
 //! table is not free, and dropping the table again resumes the deletion.
 
@@ -24,22 +24,22 @@ use crate::write_options::WriteOptions;
 /// How a table is dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DropOptions {
-    /// Its files are deleted, too.
+    /// Its files are deleted as well.
     pub delete_files: bool,
-    /// It is dropped even where not all of it can be published.
+    /// It is dropped even if not all of it can be published.
     pub force: bool,
 }
 
 /// A table that was dropped.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dropped {
-    /// As it was.
+    /// The table before the drop.
     pub table: TableEntry,
-    /// What was deleted, where that was asked for.
+    /// The deleted files, if they were to be deleted.
     pub deleted: Option<DeletedFiles>,
 }
 
-/// What was deleted of a table, and what not.
+/// The result of deleting a table's files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeletedFiles {
     /// Files that were deleted.
@@ -74,16 +74,16 @@ pub async fn drop_table(mirror: &Mirror, table: TableId, how: DropOptions, optio
     Ok(Dropped { table, deleted })
 }
 
-/// What there was to drop under a name that no live table has.
+/// What was dropped under a name without a live table.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DroppedInactive {
     /// An import that was not finished; it is abandoned.
     Import(InactiveTable),
-    /// A table that was dropped with its files, not all of which were deleted; they are now.
+    /// A table that was dropped with its files, not all of which were deleted; the rest is deleted now.
     Files(InactiveTable, DeletedFiles),
 }
 
-/// Gives up an import that is not finished, or deletes what is left of the files of a table that was dropped with them.
+/// Abandons an unfinished import, or deletes the remaining files of a table that was dropped with them.
 pub async fn drop_inactive(
     mirror: &Mirror,
     name: &TableName,
@@ -112,12 +112,12 @@ pub async fn drop_inactive(
     ))
 }
 
-/// Makes a table one that no catalog manages: a plain Delta table, with all that was committed to it.
+/// Detaches a table from its catalog: it becomes a plain Delta table, with everything that was committed to it.
 pub async fn detach_table(mirror: &Mirror, table: TableId, options: &WriteOptions) -> Result<TableEntry> {
     mirror.detach_table(table, options.committer()).await
 }
 
-/// Deletes what is there of the files of a table that was dropped with them.
+/// Deletes the remaining files of a table that was dropped with them.
 pub async fn delete_files(mirror: &Mirror, table: &InactiveTable, options: &WriteOptions) -> Result<DeletedFiles> {
     let deleted = delete_all(mirror, table, options).await.map_err(|e| {
         let (name, kind) = (&table.name, e.kind());
@@ -158,11 +158,11 @@ impl Deletion {
         Ok(Self { place: Place::new(&table.location), store, folders, count: 0 })
     }
 
-    /// Deletes what the versions of the table name, a page of commits at a time.
+    /// Deletes the files that the versions of the table name, a page of commits at a time.
     async fn history(&mut self, reader: &dyn TxnLogReader, base: Version, newest: Version) -> Result<()> {
         let first = first_commit(reader, base).await?;
         let mut page = HashSet::new();
-        // What came before the oldest version is named by no commit that is held.
+        // Files added before the oldest version are in no retained commit.
         if base > 0 {
             let mut live = reader.files_by_key(base).await?;
             while let Some(add) = live.try_next().await? {
@@ -219,7 +219,7 @@ impl Deletion {
         Ok(())
     }
 
-    /// Deletes the lists of files that were made for readers without Delta.
+    /// Deletes the symlink manifests.
     async fn manifests(&mut self) -> Result<()> {
         let listed: Vec<_> = self.store.list(Some(&Path::from(MANIFESTS))).try_collect().await?;
         let manifests = listed.into_iter().map(|file| file.location);
@@ -233,16 +233,15 @@ impl Deletion {
     }
 }
 
-/// Files deleted at once.
+/// The number of files that are deleted at once.
 const BATCH: usize = 1_000;
 
-/// The folders of a table on this machine.
 struct LocalFolders {
-    /// That of the table.
+    /// The table's folder.
     root: PathBuf,
-    /// The same without links.
+    /// The same with links resolved.
     real: Option<PathBuf>,
-    /// Whether a folder is below that of the table once links are followed.
+    /// Whether a folder is below that of the table after links are resolved.
     inside: HashMap<PathBuf, bool>,
 }
 
@@ -252,7 +251,7 @@ impl LocalFolders {
         Self { root, real, inside: HashMap::new() }
     }
 
-    /// Whether a file is there, and really below the table: a link may lead to another place.
+    /// Whether a file exists and is below the table after links are resolved.
     fn holds(&mut self, file: &Path) -> bool {
         let path = self.root.join(file.as_ref());
         let Some((folder, real)) = path.parent().zip(self.real.as_ref()) else { return false };
@@ -260,8 +259,8 @@ impl LocalFolders {
         *self.inside.entry(folder.to_path_buf()).or_insert_with_key(is_inside)
     }
 
-    /// Removes the folders that files were deleted from, those of the log, and those above them, where nothing is left
-    /// in them. The table's own folder stays.
+    /// Removes the empty folders among those that files were deleted from, those of the log, and their parents. The
+    /// table's own folder stays.
     fn remove_empty(&self) {
         let log = ["_delta_log", "_delta_log/_sidecars", MANIFESTS].map(|folder| self.root.join(folder));
         let own = self.inside.iter().filter(|(_, inside)| **inside).map(|(folder, _)| folder.clone());
@@ -270,7 +269,7 @@ impl LocalFolders {
             let above = folder.ancestors().take_while(|above| *above != self.root && above.starts_with(&self.root));
             folders.extend(above.map(PathBuf::from));
         }
-        // What is inside a folder comes after it.
+        // A folder is sorted before its contents.
         for folder in folders.iter().rev() {
             if let Err(e) = std::fs::remove_dir(folder) {
                 tracing::debug!(folder = %folder.display(), error = %e, "a folder stays");

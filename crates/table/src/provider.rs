@@ -1,8 +1,8 @@
-//! A table at one version, as DataFusion sees it.
+//! A DataFusion table provider for a table at one version.
 //!
-//! A query names rows, not files. So nothing is known of the files until a scan says which rows are wanted: then the
-//! log chooses those in which one may be, and delta-rs plans the scan of these. The cost of planning follows their
-//! number, not the table's.
+//! A query names rows, not files. So no file is read from the log until a scan has its filters: then the log selects
+//! the files that may contain matching rows, and delta-rs plans the scan of these. The cost of planning depends on
+//! their number, not on the size of the table.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,23 +31,23 @@ use crate::filter::predicate_of;
 use crate::statistics_request::statistics;
 use crate::table::DeltaTable;
 
-/// A table held at one version, for DataFusion: every scan of it sees that version and no other.
+/// A table at one version, for DataFusion: every scan of it reads that version.
 ///
-/// Opening it asks for no file. It answers what its log knows without them: how many rows there are in any session, and
-/// in those of this library also the bounds of columns, where the log has them exactly.
+/// Opening it reads no file list. It provides the statistics that its log has without files: the number of rows in any
+/// session, and in sessions of this library also the bounds of columns, if the log has them exactly.
 #[derive(Clone)]
 pub struct DeltaTableProvider {
     state: LogView,
-    /// What it is, with what a transaction staged.
+    /// Its state, including the staged changes of a transaction.
     snapshot: Snapshot,
     schema: SchemaRef,
     texts: StringEncoding,
-    /// What scans looked for so far.
+    /// The predicates of the scans so far.
     looked_for: Arc<Mutex<Vec<Predicate>>>,
 }
 
 impl DeltaTableProvider {
-    /// The table as it is at that point. Its texts come as views, which DataFusion computes with faster.
+    /// The table at that point. Text columns are view arrays, which are faster in DataFusion.
     pub async fn open(table: &DeltaTable, at: At) -> Result<Self> {
         Self::of_state(table.held(at).await?, StringEncoding::Utf8View).await
     }
@@ -59,7 +59,7 @@ impl DeltaTableProvider {
         Ok(Self { state, snapshot, schema, texts, looked_for: Arc::default() })
     }
 
-    /// The version it is held at; what a transaction staged counts as versions.
+    /// Its version; staged commits count as versions.
     pub fn version(&self) -> Version {
         self.snapshot.version()
     }
@@ -69,12 +69,12 @@ impl DeltaTableProvider {
         &self.snapshot.head
     }
 
-    /// Its columns, the generated ones marked.
+    /// Its columns, with a mark on generated ones.
     pub(crate) fn columns(&self) -> SchemaRef {
         generated::marked(&self.head().metadata, self.schema.clone())
     }
 
-    /// What the scans that were planned since the last call looked for.
+    /// Returns and clears the predicates of the scans planned since the last call.
     pub(crate) fn take_looked_for(&self) -> Vec<Predicate> {
         std::mem::take(&mut *self.looked_for.lock())
     }
@@ -96,13 +96,13 @@ impl DeltaTableProvider {
         let files = VirtualTable::matching(&self.state, predicate).await.map_err(outward)?;
         register(session.runtime_env(), &self.state.location, &self.state.options.stores).map_err(outward)?;
         let files = files.provider(self.texts).map_err(outward)?;
-        // Below, files would be skipped once more, by bounds that leave NaN out.
+        // The scan would skip files again, by bounds that do not include NaN.
         let filters: Vec<_> = filters.iter().filter(|f| !floats::looks_at(f, &self.schema)).cloned().collect();
         let scan = files.scan(session, projection, &filters, limit).await?;
         floats::one_nan_in_scan(scan, session.config().options())
     }
 
-    /// The scan of all rows as far as the log knows it; `None` where what is asked is not known exactly.
+    /// The scan of all rows with statistics from the log; `None` if a requested statistic is not known exactly.
     async fn known(
         &self,
         session: &dyn Session,
@@ -111,7 +111,7 @@ impl DeltaTableProvider {
     ) -> PlanResult<Option<Arc<dyn ExecutionPlan>>> {
         let columns: Vec<usize> = projection.map_or_else(|| (0..self.schema.fields().len()).collect(), <[_]>::to_vec);
         let state = session.as_any().downcast_ref::<SessionState>();
-        // The log knows nothing of what is only staged.
+        // The log has no statistics of staged changes.
         let is_committed = self.state.is_committed();
         if !is_committed || !(columns.is_empty() || (!asked.is_empty() && state.is_some())) {
             return Ok(None);
@@ -136,7 +136,7 @@ impl TableProvider for DeltaTableProvider {
         TableType::Base
     }
 
-    /// Files are chosen by conditions, rows are not: DataFusion looks at every row again.
+    /// Filters select files, not rows: DataFusion filters every row again.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> PlanResult<Vec<TableProviderFilterPushDown>> {
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
@@ -176,13 +176,13 @@ impl fmt::Debug for DeltaTableProvider {
     }
 }
 
-/// A scan of all rows of which all requested statistics are known. When it is executed it still returns the rows: a
-/// query may need more than its first plan showed.
+/// A scan of all rows with all requested statistics. When executed it still returns the rows: a query may need more
+/// than its first plan showed.
 #[derive(Debug)]
 struct MetadataOnlyScanExec {
     schema: SchemaRef,
     statistics: Arc<Statistics>,
-    /// Where the rows come from, if they have columns.
+    /// The source of the rows, if they have columns.
     rows: Option<(DeltaTableProvider, SessionState, Vec<usize>)>,
     properties: Arc<PlanProperties>,
 }
@@ -266,7 +266,7 @@ impl ExecutionPlan for MetadataOnlyScanExec {
     }
 }
 
-/// An error of ours on its way through DataFusion.
+/// Wraps an error of ours for DataFusion.
 pub(crate) fn outward(e: TxnLogError) -> DataFusionError {
     DataFusionError::External(e.into())
 }

@@ -1,4 +1,4 @@
-//! Reading the rows of a table.
+//! Reads the rows of a table.
 
 use std::sync::Arc;
 
@@ -18,16 +18,16 @@ use crate::identifiers::no_column;
 use crate::provider::DeltaTableProvider;
 use crate::table::DeltaTable;
 
-/// What to read of a table.
+/// A scan of a table.
 #[derive(Clone, Debug)]
 pub struct Scan {
-    /// Which state of the table.
+    /// The version to read.
     pub at: At,
-    /// These columns in this order; `None` is all of them.
+    /// These columns in this order; `None` for all columns.
     pub columns: Option<Vec<String>>,
-    /// A condition in SQL; rows that do not satisfy it are left out.
+    /// A condition in SQL; rows that do not satisfy it are omitted.
     pub filter_sql: Option<String>,
-    /// At most so many rows.
+    /// The maximum number of rows.
     pub limit: Option<usize>,
 }
 
@@ -38,19 +38,19 @@ impl Default for Scan {
 }
 
 impl DeltaTable {
-    /// Reads rows, as [`Self::scan`] does, to the last.
+    /// Reads all rows of [`Self::scan`].
     pub async fn read(&self, scan: &Scan) -> Result<Vec<RecordBatch>> {
         self.scan(scan).await?.try_collect().await.explain(|| format!("{self} cannot be read"))
     }
 
-    /// Reads rows, all of one version. Only files that may hold a matching row are looked at, and the cost of planning
-    /// follows their number, not the table's. No order is promised.
+    /// Reads rows of one version, in no particular order. Only files that may contain a matching row are read, and the
+    /// cost of planning depends on their number, not on the size of the table.
     pub async fn scan(&self, what: &Scan) -> Result<SendableRecordBatchStream> {
         Ok(scan(self.held(what.at).await?, what, &self.to_string()).await?.0)
     }
 }
 
-/// Reads rows of a table in a state, and says which predicate chose its files.
+/// Reads rows of a table in a state, and returns the predicate that selected its files.
 pub(crate) async fn scan(state: LogView, what: &Scan, table: &str) -> Result<(SendableRecordBatchStream, Predicate)> {
     let session = session_context(&state.options.stores)?;
     let held = DeltaTableProvider::of_state(state, StringEncoding::Utf8).await?;

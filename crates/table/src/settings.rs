@@ -15,7 +15,7 @@ use deltalakedb_log::{AllowedPaths, Durability, ErrorKind, FutureTimes, Result, 
 
 use crate::write_options::WriteOptions;
 
-/// The settings there are, and what they take.
+/// The settings and their values.
 const KNOWN: &[(&str, &str)] = &[
     ("catalog", "a catalog URI"),
     ("commit.max_waiting", "a number of commits, 1 or more"),
@@ -101,7 +101,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads the file, if there is one, and then the single settings, which win.
+    /// Reads the file, if there is one, and then the single settings, which take precedence.
     pub fn read(file: Option<&Path>, single: &[String]) -> Result<Self> {
         let mut texts = Texts::default();
         if let Some(file) = file {

@@ -1,8 +1,8 @@
-//! What a log knows of all rows without looking at one: how many there are, and the bounds of columns.
+//! Exact statistics of a whole table from its log: the number of rows, and the bounds of columns.
 //!
-//! `SELECT count(*)`, `min(x)` and `max(x)` over a whole table need no data file. [`RequestExactStatistics`] notices such a query and
-//! asks the table's scan for just that, so a query that does not need it never pays for it. The answer is a scan with
-//! exact [`statistics`], out of which DataFusion's own rule `aggregate_statistics` makes the result.
+//! `SELECT count(*)`, `min(x)` and `max(x)` over a whole table need no data file. [`RequestExactStatistics`] recognizes
+//! such a query and requests the statistics from the table's scan, so other queries do not pay for them. The result is
+//! a scan with exact [`statistics`], from which DataFusion's own rule `aggregate_statistics` computes the aggregates.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::{Result, TxnLogReader, TxnLogReaderExt, Version};
 
-/// Asks a scan for statistics where they are all that a query needs of it.
+/// Requests statistics from a scan if the query needs nothing else of it.
 #[derive(Debug)]
 pub(crate) struct RequestExactStatistics;
 
@@ -43,7 +43,7 @@ impl OptimizerRule for RequestExactStatistics {
     }
 }
 
-/// What an aggregate needs to know of a table; `None` when that is no statistic.
+/// The statistics that an aggregate needs; `None` if statistics are not sufficient.
 fn asked_by(aggregate: &Expr) -> Option<Vec<StatisticsRequest>> {
     use StatisticsRequest::{Max, Min, NullCount};
     let Expr::AggregateFunction(function) = aggregate.clone().unalias() else { return None };
@@ -81,7 +81,7 @@ fn ask(plan: LogicalPlan, asked: &BTreeSet<StatisticsRequest>) -> PlanResult<Tra
     }
 }
 
-/// The exact statistics of a version for these columns; `None` where one that is asked is not exact.
+/// The exact statistics of a version for these columns; `None` if a requested one is not exact.
 pub(crate) async fn statistics(
     reader: &dyn TxnLogReader,
     version: Version,
@@ -116,7 +116,7 @@ pub(crate) async fn statistics(
     Ok(Some(Statistics { num_rows: Precision::Exact(rows), total_byte_size, column_statistics: columns }))
 }
 
-/// A value of the log as one of a column of that type; `None` when it is not exactly one.
+/// A value of the log as a scalar of a column's type; `None` if it cannot be converted exactly.
 fn scalar(value: Literal, data_type: &DataType) -> Option<ScalarValue> {
     let value = match value {
         Literal::Boolean(b) => ScalarValue::Boolean(Some(b)),

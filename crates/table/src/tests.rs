@@ -1,4 +1,4 @@
-//! Stories of tables in a catalog, checked against plain delta-rs on what the catalog would publish.
+//! Tests of tables in a catalog, compared with plain delta-rs on the log that the catalog would publish.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -92,7 +92,7 @@ impl Room {
         DeltaTable::open_in(self.catalog.clone(), &TableRef::Name(name.parse().unwrap())).await.unwrap()
     }
 
-    /// The oldest version of a table that is retained.
+    /// The oldest retained version of a table.
     async fn base(&self, name: &str) -> u64 {
         self.catalog.find(&TableRef::Name(name.parse().unwrap())).await.unwrap().unwrap().base_version
     }
@@ -119,7 +119,7 @@ async fn check(table: &DeltaTable, scan: &Scan, want: &[&str]) {
     assert_eq!(text(&table.read(scan).await.unwrap()), want, "{scan:?}");
 }
 
-/// Writes the log as the mirror would, and holds plain delta-rs' opinion against ours.
+/// Writes the log as the mirror would, and compares the results of plain delta-rs with ours.
 async fn check_plain(table: &DeltaTable) {
     let reader = table.reader().await.unwrap();
     let log = table.location().local_path().unwrap().join("_delta_log");
@@ -165,7 +165,7 @@ async fn rows_go_in_and_come_out_at_every_version() {
     check(&table, &Scan::default(), &["|1|a||", "|2|b/cd||", "|3|||", "|4|a||"]).await;
     let scan = Scan { filter_sql: Some("day = 'a' AND id > 1".into()), ..Scan::default() };
     check(&table, &scan, &["|4|a||"]).await;
-    // The protocol says that an empty text is null as a partition. delta-rs reads it as it is, and so it is found.
+    // The protocol defines an empty partition value as null. delta-rs reads it as an empty text, and so it is found.
     for (filter, want) in [("day = ''", &["|3|||"][..]), ("day IS NULL", &[]), ("day < 'a'", &["|3|||"])] {
         check(&table, &Scan { filter_sql: Some(filter.into()), ..Scan::default() }, want).await;
     }
@@ -261,7 +261,7 @@ async fn writes_to_several_tables_are_one() {
     let committed = commit(room.catalog.as_ref(), vec![in_a, in_b], &WriteOptions::default()).await.unwrap();
     assert_eq!(committed.iter().map(|c| c.version).collect::<Vec<_>>(), [1, 1]);
 
-    // An overwrite that was overtaken takes the append with it, and both clean up.
+    // An overwrite with a conflict also prevents the append, and both remove their files.
     let (in_a, in_b) = (prepare(&a, SaveMode::Append).await, prepare(&b, SaveMode::Overwrite).await);
     b.write(rows(&[2], &["y"]), SaveMode::Append, &options).await.unwrap();
     let e = commit(room.catalog.as_ref(), vec![in_a, in_b], &WriteOptions::default()).await.unwrap_err();
@@ -274,7 +274,7 @@ async fn writes_to_several_tables_are_one() {
 async fn a_failed_commit_leaves_the_files_of_what_is_committed() {
     let room = Room::new();
     let table = room.create("t", "id long, day string", &[]).await;
-    // Two writes of one table at once are refused: what became of them before decides.
+    // Two writes to one table at once are rejected, after their earlier outcome is looked up.
     for committed in 0..=2 {
         let mut writes = Vec::new();
         for _ in 0..2 {
@@ -349,7 +349,7 @@ async fn a_plain_table_is_read_and_written_where_it_is() {
     let by_path = DeltaTable::open(&path).await.unwrap();
     let e = by_path.write(rows(&[3], &["c"]), SaveMode::Append, &WriteOptions::default()).await.unwrap_err();
     assert!(e.to_string().contains("is managed by the catalog") && data_files(&managed) == 2, "{e}");
-    // Another engine writes on: the table is no catalog's any more.
+    // Another engine continues the log: no catalog manages the table any more.
     std::fs::write(managed.location().local_path().unwrap().join("_delta_log/00000000000000000002.json"), "").unwrap();
     let plain = DeltaTable::open(&path).await.unwrap();
     for mode in [SaveMode::Overwrite, SaveMode::Append] {

@@ -1,8 +1,8 @@
 //! Several operations on several tables as one commit.
 //!
-//! A transaction sees every table as it was when it began, and its own changes on top. They are staged: data files that
-//! no commit names yet, and commits that delta-rs made for a log only this transaction reads. At the end the commits of
-//! each table become one, and all tables change together or not at all.
+//! A transaction sees every table as it was when it began, with its own changes on top. They are staged: data files
+//! that no commit names yet, and commits that delta-rs made on a log that only this transaction reads. At the end the
+//! commits of each table become one, and all tables change together or not at all.
 
 mod member;
 
@@ -31,17 +31,17 @@ use crate::table_spec::TableSpec;
 use crate::write::{Rows, check_not_behind, commit_requests, remove};
 use crate::write_options::{MAX_TIMEOUT, SaveMode, WriteOptions};
 
-/// How a transaction runs.
+/// The options of a transaction.
 #[derive(Clone, Debug)]
 pub struct TransactionOptions {
-    /// How it writes.
+    /// The options of its writes.
     pub write: WriteOptions,
-    /// Whether what it read must still be so when it commits. Without it transactions have snapshot isolation: each
-    /// reads one state of all tables, and two that change the same file do not both commit.
+    /// Whether everything it read must be unchanged when it commits. Without it transactions have snapshot isolation:
+    /// each reads one state of all tables, and two that change the same file do not both commit.
     pub serializable: bool,
-    /// How many tables it may touch.
+    /// The maximum number of tables.
     pub max_tables: usize,
-    /// How old it may become. Files of a transaction that is younger are safe from vacuum.
+    /// The maximum age. Vacuum spares the files of younger transactions.
     pub timeout: Duration,
 }
 
@@ -72,21 +72,22 @@ impl Default for TransactionOptions {
 /// # }
 /// ```
 ///
-/// Dropped before it is committed, it is rolled back: its data files are removed, within a runtime soon after that.
+/// A transaction that is dropped before it is committed is rolled back: its data files are removed, asynchronously
+/// within a runtime.
 pub struct Transaction {
     catalog: Arc<dyn Catalog>,
     options: TransactionOptions,
     began_at: i64,
-    /// When it began, in the order of the catalog's commits.
+    /// The point at which it began, in the order of the catalog's commits.
     point: Point,
     members: Mutex<Option<Members>>,
 }
 
-/// What it touched; `None` once it has ended.
+/// Its tables; `None` once it has ended.
 type Members = BTreeMap<TableName, Member>;
 
 impl Transaction {
-    /// Begins a transaction: it sees every table as it is now, also one that it first touches later.
+    /// Begins a transaction: it sees every table as it is now, also tables that it first uses later.
     pub async fn begin(catalog: Arc<dyn Catalog>, options: TransactionOptions) -> Result<Self> {
         if options.timeout > MAX_TIMEOUT {
             return Err(TxnLogError::invalid(format!(
@@ -104,7 +105,7 @@ impl Transaction {
         &self.catalog
     }
 
-    /// How it runs.
+    /// Its options.
     pub fn options(&self) -> &TransactionOptions {
         &self.options
     }
@@ -114,20 +115,20 @@ impl Transaction {
         self.run(table, Operation::Write(WriteRows::new(rows, mode))).await
     }
 
-    /// Deletes the rows of a table that satisfy a condition in SQL; all, without one.
+    /// Deletes the rows of a table that satisfy a condition in SQL; all rows without one.
     pub async fn delete(&self, table: &str, filter: Option<&str>) -> TransactionResult<Value> {
         self.run(table, Operation::Delete { filter: filter.map(String::from) }).await
     }
 
-    /// Sets columns of the rows that satisfy a condition in SQL, of all without one, to the values of expressions.
+    /// Sets columns of the rows that satisfy a condition in SQL, of all rows without one, to the values of expressions.
     pub async fn update(&self, table: &str, set: &[(&str, &str)], filter: Option<&str>) -> TransactionResult<Value> {
         let set = set.iter().map(|(column, value)| (column.to_string(), value.to_string())).collect();
         let (filter, safe_cast) = (filter.map(String::from), false);
         self.run(table, Operation::Update { set, filter, safe_cast }).await
     }
 
-    /// Runs any operation on a table, and gives what it says of itself. One that fails leaves the transaction as it
-    /// was. Files are not put together and versions not restored in a transaction: neither goes with other changes.
+    /// Runs any operation on a table, and returns its metrics. One that fails leaves the transaction unchanged.
+    /// Compaction and restore are not supported in a transaction: neither can be combined with other changes.
     pub async fn run(&self, table: &str, operation: Operation) -> TransactionResult<Value> {
         if matches!(
             operation,
@@ -157,7 +158,7 @@ impl Transaction {
         Ok(metrics)
     }
 
-    /// Makes a table without rows.
+    /// Creates a table without rows.
     pub async fn create(
         &self,
         new: NewTable,
@@ -172,7 +173,7 @@ impl Transaction {
         self.make(new, delta_rs::create(create, schema.fields())).await.map(drop)
     }
 
-    /// Makes a table of rows, whose columns become the table's, and gives what the write says of itself.
+    /// Creates a table from rows, whose columns become the table's, and returns the metrics of the write.
     pub async fn create_with_data(
         &self,
         new: NewTable,
@@ -216,12 +217,12 @@ impl Transaction {
         Ok(metrics)
     }
 
-    /// Reads rows of a table as this transaction sees it. Its `at` may name an earlier state.
+    /// Reads rows of a table as this transaction sees it. `at` may select an earlier version.
     pub async fn read(&self, table: &str, what: &Scan) -> TransactionResult<Vec<RecordBatch>> {
         Ok(self.read_with_schema(table, what).await?.1)
     }
 
-    /// The same, with the columns that the rows have.
+    /// Reads rows together with their schema.
     pub async fn read_with_schema(&self, table: &str, what: &Scan) -> TransactionResult<(SchemaRef, Vec<RecordBatch>)> {
         let name: TableName = table.parse()?;
         let mut state = self.state(&name).await?;
@@ -239,7 +240,7 @@ impl Transaction {
         Ok((schema, rows.map_err(|e| crate::query_error(e, &format!("the table {name} cannot be read")))?))
     }
 
-    /// What a table is, as this transaction sees it, without its rows.
+    /// The state of a table as this transaction sees it, without its rows.
     pub async fn snapshot(&self, table: &str) -> TransactionResult<Snapshot> {
         Ok(self.state(&table.parse()?).await?.snapshot()?)
     }
@@ -251,8 +252,8 @@ impl Transaction {
         Ok(self.member(members, table).await?.state.clone())
     }
 
-    /// Notes that rows of a table were read, of the files a predicate chose: a serializable transaction holds only if
-    /// they are still the same when it commits.
+    /// Records that rows of the files selected by a predicate were read: a serializable transaction commits only if
+    /// they are unchanged.
     pub(crate) async fn note_read(&self, table: &TableName, predicate: Predicate) -> TransactionResult<()> {
         if !self.options.serializable {
             return Ok(());
@@ -272,8 +273,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Commits everything, or nothing. The versions are in the order of the tables' names; tables without a change get
-    /// none.
+    /// Commits everything, or nothing. The versions are in the order of the tables' names; unchanged tables have none.
     pub async fn commit(self) -> TransactionResult<Vec<Committed>> {
         let members = self.members.lock().await.take().unwrap_or_default();
         let (mut requests, mut files) = (Vec::new(), Vec::new());
@@ -303,7 +303,7 @@ impl Transaction {
             tracing::debug!(table = %name, writes, "a transaction commits");
             requests.push(request);
         }
-        // Planning and flattening take time, too: the age is judged last.
+        // Planning and flattening take time as well, so the age is checked last.
         if let Err(e) = self.check_age() {
             remove(&files).await;
             return Err(e);
@@ -316,7 +316,7 @@ impl Transaction {
         Ok(committed)
     }
 
-    /// Ends the transaction without a trace: its data files are removed.
+    /// Rolls back the transaction: its data files are removed.
     pub async fn rollback(self) {
         let members = self.members.lock().await.take().unwrap_or_default();
         for member in members.into_values() {
@@ -324,7 +324,7 @@ impl Transaction {
         }
     }
 
-    /// What it touched so far, while it may go on.
+    /// Its tables, while it is open.
     async fn open(&self) -> TransactionResult<MutexGuard<'_, Option<Members>>> {
         let guard = self.members.lock().await;
         if guard.is_none() {
@@ -354,7 +354,7 @@ impl Transaction {
         if !members.contains_key(name) {
             let table = TableRef::Name(name.clone());
             let Some(entry) = self.catalog.find_at(&table, &self.point).await? else {
-                // Says what is near, and whether it was made since.
+                // The error has similar names, or says that the table was created since.
                 return Err(match require(self.catalog.as_ref(), &table).await {
                     Err(e) => e.into(),
                     Ok(_) => TxnLogError::new(

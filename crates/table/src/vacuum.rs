@@ -1,6 +1,6 @@
-//! Removing files that no version within retention, and no transaction that may still commit, can need.
+//! Removes files that no version within retention, and no transaction that may still commit, can need.
 //!
-//! The catalog has every file of every version, so the files to keep are not guessed from tombstones. A file that is
+//! The catalog has every file of every version, so the files to keep are not inferred from tombstones. A file that is
 //! not in the catalog may belong to a write in progress: it is kept until every transaction that began before has
 //! committed or timed out.
 
@@ -32,7 +32,7 @@ pub(crate) use self::place::Place;
 use crate::table::{DeltaTable, Source};
 use crate::write_options::{MAX_TIMEOUT, WriteOptions};
 
-/// What a transaction that is about to reach its greatest age may still need to commit, and clocks may differ by.
+/// The time for the commit of a transaction of the maximum age, and for differences between clocks.
 const MARGIN: Duration = Duration::from_secs(60 * 60);
 
 /// How many requests to a store are under way at once.
@@ -41,15 +41,15 @@ const AT_ONCE: usize = 16;
 /// How many files are removed between two reads of the log.
 const BATCH: usize = 1_000;
 
-/// How many versions are looked through between requests to the store.
+/// How many versions are read between requests to the store.
 pub(crate) const PAGE: Version = 256;
 
 impl DeltaTable {
-    /// Removes files of the table's folder that no retained version and no open transaction needs: not those of a
-    /// version that was the newest within retention, nor of the one that is published and those after it; not those of
-    /// a version that a reader [holds](Self::hold) and those after it; not those that another table of the catalog
-    /// refers to; not those that a transaction may still commit ([`MAX_TIMEOUT`]), none in `_delta_log` or another
-    /// hidden folder. Older versions can then no longer be read.
+    /// Removes files of the table's folder that no retained version and no open transaction needs. It keeps the files
+    /// of versions that were the newest within retention, of the published version and later ones, and of versions that
+    /// a reader [holds](Self::hold) and later ones; files that another table of the catalog refers to; files that a
+    /// transaction may still commit ([`MAX_TIMEOUT`]); and everything in `_delta_log` and other hidden folders. Older
+    /// versions can then no longer be read.
     pub async fn vacuum(&self, what: &Vacuum, options: &WriteOptions) -> Result<Vacuumed> {
         let Source::Catalog { catalog, id, .. } = &self.source else {
             return Err(TxnLogError::invalid(format!(
@@ -60,8 +60,7 @@ impl DeltaTable {
         if !what.dry_run {
             self.check_owner(options)?;
         }
-        // Files that only newer published commits name would look like orphan files to a catalog that lacks these
-        // commits.
+        // Files that only newer published commits name would look like orphan files to a catalog without them.
         deltalakedb_mirror::check_not_behind(catalog.as_ref(), self.stores.as_ref(), *id).await?;
         catalog.compared().insert(*id);
         let reader = catalog.reader(*id);
@@ -101,7 +100,7 @@ impl DeltaTable {
         if what.dry_run || found.is_empty() {
             return Ok(Vacuumed { held, ..Vacuumed::of(&found) });
         }
-        // To look may have taken longer than history is retained.
+        // The listing may have taken longer than history is retained.
         let newest = reader.snapshot(At::Latest).await?;
         if (&newest.head.metadata, &newest.head.protocol) != (&head.head.metadata, &head.head.protocol) {
             let message =
@@ -114,7 +113,7 @@ impl DeltaTable {
         let removed = async {
             let (mut seen, mut newest) = (head.version(), started);
             while !found.is_empty() {
-                // What was committed meanwhile may have brought files back.
+                // Concurrent commits may have added files again.
                 needed.keep_new(catalog.as_ref(), *id, (seen + 1, newest)).await?;
                 needed.keep_for_clones(catalog.as_ref(), &self.location, now).await?;
                 found.retain(|(path, _)| !needed.has(path));
@@ -152,13 +151,13 @@ struct FileInventory {
     files: HashSet<Path>,
     /// The folders of those that are named by absolute paths.
     folders: BTreeSet<PlaceKey>,
-    /// The versions before those that need files, as far as they are retained with their commits.
+    /// The versions before those that need files, if they are retained with their commits.
     before: (Version, Version),
 }
 
 impl FileInventory {
-    /// Those of versions that were the newest at `cutoff_ms` or later, of the version that readers of `_delta_log` see,
-    /// and of all later ones.
+    /// The files of versions that were the newest at `cutoff_ms` or later, of the version that readers of `_delta_log`
+    /// see, and of all later ones.
     async fn of(entry: &TableEntry, reader: &dyn TxnLogReader, head: &Snapshot, cutoff_ms: i64) -> Result<Self> {
         let oldest = oldest_needed(reader, entry.base_version, entry.published_version, cutoff_ms).await?;
         let first = first_commit(reader, entry.base_version).await?;
@@ -179,7 +178,6 @@ impl FileInventory {
         self.files.extend(path);
     }
 
-    /// Keeps the files of a version.
     async fn keep_version(&mut self, reader: &dyn TxnLogReader, version: Version) -> Result<()> {
         let mut live = reader.files(version, None).await?;
         while let Some(add) = live.try_next().await? {
@@ -188,8 +186,8 @@ impl FileInventory {
         Ok(())
     }
 
-    /// Keeps what the versions from one to another brought, which were committed meanwhile. Of those whose history has
-    /// ended since, no file is needed that the oldest retained version is without.
+    /// Keeps the files added by a range of versions, which were committed concurrently. Of those that have expired
+    /// since, only files of the oldest retained version are needed.
     async fn keep_new(&mut self, catalog: &dyn Catalog, table: TableId, (from, to): (Version, Version)) -> Result<()> {
         let reader = catalog.reader(table);
         let oldest = async || Ok::<_, TxnLogError>(require(catalog, &TableRef::Id(table)).await?.base_version);
@@ -201,7 +199,7 @@ impl FileInventory {
                 self.keep_all_since(reader.as_ref(), (base, to)).await
             };
             match kept {
-                // More history has ended while it was read.
+                // More history has expired while it was read.
                 Err(e) if e.kind() == ErrorKind::NotFound => match oldest().await? {
                     now if now > base => base = now,
                     _ => return Err(e),
@@ -211,14 +209,14 @@ impl FileInventory {
         }
     }
 
-    /// Keeps the files of a version, which history may begin with, and what those up to another brought.
+    /// Keeps the files of a version, at which history may begin, and those added by the versions up to another.
     async fn keep_all_since(&mut self, reader: &dyn TxnLogReader, (base, to): (Version, Version)) -> Result<()> {
         self.keep_version(reader, base).await?;
         let first = first_commit(reader, base).await?;
         self.keep_since(reader, (first, to)).await
     }
 
-    /// Keeps what the versions from one to another brought.
+    /// Keeps the files added by a range of versions.
     async fn keep_since(&mut self, reader: &dyn TxnLogReader, versions: (Version, Version)) -> Result<()> {
         walk(reader, versions, |action| {
             match action {
@@ -231,8 +229,8 @@ impl FileInventory {
         .await
     }
 
-    /// Keeps what the oldest version that is held and those after it need, takes it out of `found`, and gives how much
-    /// that was.
+    /// Keeps the files that the oldest held version and later ones need, removes them from `found`, and returns how
+    /// many there were.
     async fn spare_held(
         &mut self,
         catalog: &dyn Catalog,
@@ -256,8 +254,9 @@ impl FileInventory {
         Ok(())
     }
 
-    /// Gives `found` each file that a commit before all that need one removed, or had only as a file of changes; a page
-    /// of commits at a time, after which `found` may take its time. Commits whose history ends meanwhile are left out.
+    /// Passes to `found` each file that a commit before all needed versions removed, or added only as change data; one
+    /// page of commits at a time, after which `found` may take its time. Commits that expire in the meantime are
+    /// omitted.
     async fn over(
         &mut self,
         reader: &dyn TxnLogReader,
@@ -315,8 +314,7 @@ impl FileInventory {
         Ok(there.into_iter().collect())
     }
 
-    /// The files below the table that nobody needs, of which the log knows that, or which nobody put there since
-    /// `grace_ms`.
+    /// The files below the table that are not needed, and that are known to the log or were written before `grace_ms`.
     async fn listed(
         &mut self,
         store: &dyn ObjectStore,
@@ -346,7 +344,7 @@ impl FileInventory {
     }
 }
 
-/// The oldest version that is needed: that which was the newest at `cutoff_ms`, or the one that is published.
+/// The oldest needed version: the one that was the newest at `cutoff_ms`, or the published one.
 async fn oldest_needed(
     reader: &dyn TxnLogReader,
     base: Version,
@@ -361,7 +359,7 @@ async fn oldest_needed(
     Ok(published.unwrap_or(at_cutoff).max(base).min(at_cutoff))
 }
 
-/// Looks at what each version from one to another did.
+/// Passes the actions of each version in a range to a function.
 pub(crate) async fn walk(
     reader: &dyn TxnLogReader,
     (from, to): (Version, Version),
@@ -378,7 +376,7 @@ pub(crate) async fn walk(
     Ok(())
 }
 
-/// What begins with `.` or `_` is not the table's data, but for change data and for folders of partitions.
+/// A path starting with `.` or `_` is not data of the table, except change data and partition folders.
 fn is_hidden(path: &Path, partition_by: &[String]) -> bool {
     path.parts().enumerate().any(|(n, part)| {
         let part = part.as_ref().to_string();

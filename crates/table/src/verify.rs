@@ -1,4 +1,4 @@
-//! delta-rs as the independent reader that a mirror is verified with.
+//! delta-rs as the independent reader for the verification of a mirror.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use deltalakedb_mirror::{Replayed, Replayer};
 
 use crate::plain;
 
-/// Replays a plain `_delta_log` with delta-rs, none of whose log reading is ours.
+/// Replays a plain `_delta_log` with delta-rs, without this library's log reader.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DeltaRs;
 

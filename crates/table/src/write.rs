@@ -1,4 +1,4 @@
-//! Writing: data files first, then one commit that names them.
+//! Writes: data files first, then one commit that names them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -56,16 +56,16 @@ impl fmt::Debug for Rows {
 }
 
 impl Rows {
-    /// The columns; `None` for no batches at all, which say nothing of columns.
+    /// The columns; `None` if there are no batches at all, which have no schema.
     pub fn schema(&self) -> Option<&SchemaRef> {
         self.schema.as_ref()
     }
 
-    /// The rows with their large lists as lists, which is what a Delta table makes of them. A file keeps the type it
-    /// was written from: a file with large lists would be unreadable once the structs in them have got another field.
+    /// The rows with large lists converted to lists, the only list type of Delta. A file keeps the type it was written
+    /// with: a file with large lists would be unreadable after the structs in them got another field.
     pub(crate) fn in_delta_types(self) -> (SendableRecordBatchStream, Refusal) {
         let fit = self.schema.as_deref().filter(|schema| holds_large_lists(schema.fields())).and_then(|schema| {
-            // Columns that no table can have are refused by delta-rs.
+            // Columns with unsupported types are rejected by delta-rs.
             let columns = TableSchema::from_arrow(schema).and_then(|columns| columns.to_arrow()).ok()?;
             SchemaAdapter::new("a table", schema, &columns, CastMode::Any).ok()
         });
@@ -85,7 +85,7 @@ impl Rows {
         }
     }
 
-    /// The rows in the shape of a table; a column more is refused, or taken in, or takes the place of the table's.
+    /// The rows with the schema of a table; an additional column is rejected, added, or replaces the table's columns.
     pub(crate) fn fitted(
         self,
         table: &str,
@@ -140,7 +140,7 @@ fn holds_large_lists(fields: &Fields) -> bool {
     })
 }
 
-/// Why rows were refused while they were read. delta-rs hands on only the text of it.
+/// The reason why rows were rejected while they were read. delta-rs passes on only its text.
 #[derive(Clone, Default)]
 pub(crate) struct Refusal(Arc<Mutex<Option<TxnLogError>>>);
 
@@ -151,22 +151,22 @@ impl Refusal {
         DataFusionError::Execution(text)
     }
 
-    /// The outcome of a write, and if rows were refused, that as its error.
+    /// The outcome of a write, replaced by the error of rejected rows if there is one.
     pub(crate) fn or<T>(self, outcome: Result<T>) -> Result<T> {
         outcome.map_err(|e| self.0.lock().take().unwrap_or(e))
     }
 }
 
-/// A write whose data files are there and which waits for its commit.
+/// A write whose data files exist and that is not committed yet.
 ///
-/// Several of them, of several tables, can be committed at once with [`commit`]. One that is not committed should be
-/// [discarded](Self::discard); dropped, it leaves its files for vacuum.
+/// Several of them, to several tables, can be committed at once with [`commit`]. One that is not committed should be
+/// [discarded](Self::discard); if it is dropped, its files are left for vacuum.
 pub struct PendingWrite {
     pub(crate) request: CommitRequest,
     pub(crate) files: NewFiles,
-    /// When its first file may have been written, in milliseconds since 1970.
+    /// A lower bound of the time of its first file, in milliseconds since 1970.
     pub(crate) began_at: i64,
-    /// A version whose files it names again, so that no vacuum removes them before it is committed.
+    /// A version whose files it adds again, held so that no vacuum removes them before it is committed.
     pub(crate) held: Option<HeldVersion>,
 }
 
@@ -177,12 +177,12 @@ impl PendingWrite {
         Self { request, files: captured.files, began_at: options.clock.now_ms(), held: None }
     }
 
-    /// What would be committed.
+    /// The commit request.
     pub fn request(&self) -> &CommitRequest {
         &self.request
     }
 
-    /// The data files it made.
+    /// The data files that it wrote.
     pub fn files(&self) -> &NewFiles {
         &self.files
     }
@@ -200,8 +200,8 @@ impl fmt::Debug for PendingWrite {
     }
 }
 
-/// Commits writes of one catalog, all or none. Those that lose remove their data files; where the outcome cannot be
-/// known, or one of them was committed before, the files stay.
+/// Commits writes to one catalog, all or none. After a conflict the data files are removed; if the outcome is unknown,
+/// or one of the writes was committed before, the files are kept.
 pub async fn commit(
     catalog: &dyn Catalog,
     writes: Vec<PendingWrite>,
@@ -229,7 +229,7 @@ pub async fn commit(
     committed
 }
 
-/// Sees to it that the versions stay held until the commit is made.
+/// Renews the holds so that they last until the commit is made.
 async fn renew(held: &mut [Option<HeldVersion>]) -> Result<()> {
     for held in held.iter_mut().flatten() {
         held.renew(COMMIT).await?;
@@ -237,7 +237,7 @@ async fn renew(held: &mut [Option<HeldVersion>]) -> Result<()> {
     Ok(())
 }
 
-/// How long a commit may take.
+/// The maximum duration of a commit.
 const COMMIT: Duration = Duration::from_secs(60 * 60);
 
 async fn release(held: Option<HeldVersion>) {
@@ -248,7 +248,7 @@ async fn release(held: Option<HeldVersion>) {
     }
 }
 
-/// The same of requests and the files they name.
+/// Commits requests and the files they name.
 pub(crate) async fn commit_requests(
     catalog: &dyn Catalog,
     requests: Vec<CommitRequest>,
@@ -261,7 +261,7 @@ pub(crate) async fn commit_requests(
             options.notices.of_leaps(catalog, &committed).await;
             return Ok(committed);
         }
-        // Whatever was said, the commit ids decide.
+        // Whatever the error was, the commit ids decide.
         let found = look_up(catalog, &requests).await.unwrap_or_default();
         if let Some(committed) = found.iter().copied().collect::<Option<Vec<_>>>().filter(|all| !all.is_empty()) {
             return Ok(committed);
@@ -283,9 +283,9 @@ pub(crate) async fn commit_requests(
     Err(TxnLogTransactionError::Closed)
 }
 
-/// Refuses to write to a table whose catalog is behind its `_delta_log`, or of whose `_delta_log` nothing is left. A
-/// process compares a table once, before it first writes to it. If the `_delta_log` cannot be read now, the write is
-/// not refused.
+/// Rejects a write to a table whose catalog is behind its `_delta_log`, or whose `_delta_log` is missing although it
+/// was published. A process checks a table once, before its first write to it. If the `_delta_log` cannot be read now,
+/// the write is not rejected.
 pub(crate) async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table: TableId) -> Result<()> {
     if catalog.compared().contains(table) {
         return Ok(());
@@ -300,7 +300,7 @@ pub(crate) async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores,
     Ok(())
 }
 
-/// Longer from time to time, and never the same for two who wait for each other.
+/// Increases with each attempt, with a random part, so that two writers that wait for each other differ.
 fn pause(attempt: u32, clock: &dyn Clock) -> Duration {
     let most = 20_u64 << attempt.min(6);
     let jitter = u64::from(clock.new_uuid().as_fields().0) % most;
@@ -314,7 +314,7 @@ pub(crate) async fn remove(files: &[NewFiles]) {
     }
 }
 
-/// The versions the writes got, as far as they are committed.
+/// The versions of the requests that are committed.
 async fn look_up(catalog: &dyn Catalog, requests: &[CommitRequest]) -> Result<Vec<Option<Committed>>> {
     let writing = requests.iter().filter(|r| r.writes());
     stream::iter(writing).then(|r| catalog.find_commit(r.table, r.commit_id)).try_collect().await

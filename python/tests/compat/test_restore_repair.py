@@ -140,7 +140,7 @@ def test_repair_nothing(table):
 
 @pytest.fixture
 def damaged(dl: ModuleType, path: str) -> tuple[Any, str]:
-    """Two files, one of which is gone from disk; and the name of that file."""
+    """Two files, one of which is missing on disk; and the name of that file."""
     dl.write_deltalake(path, ids(1))
     dl.write_deltalake(path, ids(2), mode="append")
     table = dl.DeltaTable(path)

@@ -1,4 +1,4 @@
-//! Arrows between the crates point down only.
+//! Dependencies between the crates point to lower layers only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
 /// They may depend on every crate, and no crate depends on them.
 const OUTSIDE: &[&str] = &["deltalakedb-tests", "deltalakedb-benches"];
 
-/// The dependencies that break the rules, as pairs of a crate and those it depends on.
+/// The dependencies that violate the rules, as pairs of a crate and its dependencies.
 fn wrong(arrows: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
     let floor = |name: &str| FLOORS.iter().position(|rooms| rooms.contains(&name));
     let mut wrong = Vec::new();
@@ -26,7 +26,7 @@ fn wrong(arrows: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
             wrong.push(format!("{from} has no floor: give it one here"));
             continue;
         };
-        // A crate may test itself under its own name.
+        // A crate may depend on itself for its tests.
         for to in all.iter().filter(|to| *to != from) {
             if floor(to).is_none_or(|there| there <= here) {
                 wrong.push(format!("{from} depends on {to}, which is not below it"));

@@ -1,4 +1,4 @@
-//! Checkpoints and checksums: what outside readers make of a table when nothing else of its past is left.
+//! Checkpoints and checksums: outside readers read a table from them without older files.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,7 +18,7 @@ use futures::TryStreamExt;
 
 use crate::shop::Shop;
 
-/// Tables of which a plain reader says something else than the log does, whatever checkpoints there are.
+/// Tables that a plain reader reads differently from the log, with any checkpoint.
 const ODD: &[&str] = &["canonicalized-paths-normal-b", "canonicalized-paths-special-a"];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,7 +53,7 @@ async fn golden_tables_open_from_our_checkpoint_alone() {
     assert_eq!(refused, broken, "all others were checked");
 }
 
-/// Leaves of a log the newest commit, our checkpoint of it, and the hint.
+/// Leaves only the newest commit, our checkpoint of it, and the hint in a log.
 pub(crate) fn only_the_checkpoint(table: &Path, head: Version) {
     let log = table.join("_delta_log");
     let kept = [format!("{head:020}.json"), format!("{head:020}.checkpoint.parquet"), "_last_checkpoint".into()];
@@ -87,7 +87,7 @@ impl Shop {
         serde_json::from_slice::<Object>(&hint).unwrap().get("version")
     }
 
-    /// What plain delta-rs makes of the newest version, with nothing of the past but the checkpoint, is ours.
+    /// Checks that plain delta-rs reads our newest version from the checkpoint alone.
     async fn opens_from_the_checkpoint_alone(&self, what: &str) {
         let entry = self.entry().await;
         let head = entry.current_version;
@@ -101,7 +101,7 @@ impl Shop {
         self.mirror.verify(&self.entry().await, &DeltaRs, every, &|_, _| {}).await.unwrap()
     }
 
-    /// The one finding names the version, and says all this; the command it names mends it.
+    /// Checks that the only finding names the version and contains these texts, and that its command repairs it.
     async fn found_and_mended(&self, version: Version, says: &[&str]) {
         let findings = self.findings().await;
         assert_eq!(findings.len(), 1, "one finding for one cause: {findings:#?}");
@@ -175,7 +175,7 @@ fn with_feature(feature: &str) -> Protocol {
     with
 }
 
-/// Files, vectors, tombstones, txns and domains, some of them set anew and some removed.
+/// Commits files, vectors, tombstones, txns and domains, some of them replaced and some removed.
 async fn a_life(shop: &Shop) {
     let (a, b, c) = (file("day=a/a%20b", 0, 9), file("b", 3, 4), file("c", 5, 6));
     shop.commit([&a, &b, &c].map(|f| Action::add(f.clone())).into()).await;
@@ -188,7 +188,7 @@ async fn a_life(shop: &Shop) {
         other => other,
     };
     shop.commit(vec![tombstone(&b), Action::add(with_dv(b.clone(), "vector"))]).await;
-    // Long expired.
+    // Its retention ended long ago.
     shop.commit(vec![remove(&c)]).await;
     shop.commit(vec![txn("app", 8), txn("other", 1), domain("gone", "", true)]).await;
     let odd = Add {
@@ -219,7 +219,7 @@ async fn a_checkpoint_holds_all_there_is() {
             assert_eq!((state.txns["app"].version, state.domains.len()), (8, 1), "{what}");
             assert_eq!(shop.findings().await, [], "{what}");
             shop.opens_from_the_checkpoint_alone(&what).await;
-            // By the other reader of ours as well, which keeps everything.
+            // Checked with our own file reader as well, which keeps everything.
             let log = deltalakedb_log::FileTxnLogReader::open(&shop.entry().await.location).await.unwrap();
             let mut files: Vec<Add> =
                 deltalakedb_log::TxnLogReader::files(&log, 6, None).await.unwrap().try_collect().await.unwrap();
@@ -233,8 +233,7 @@ async fn a_checkpoint_holds_all_there_is() {
     }
 }
 
-/// More files and tombstones than the catalog gives at once, and of the tombstones some of one version and some of
-/// another on one page.
+/// More files and tombstones than a page of the catalog, with tombstones of two versions on one page.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_between_pages() {
     for database in databases("checkpoint") {
@@ -294,7 +293,7 @@ async fn statistics_are_text_or_typed_as_the_table_wants() {
         );
         let shop = Shop::new(&properties).await;
         a_life(&shop).await;
-        // What does not fit the column says nothing, and stops nobody.
+        // Statistics that do not fit the column are ignored, and cause no error.
         let misfit = Add { stats: Some(r#"{"numRecords":1,"minValues":{"id":"x"}}"#.into()), ..file("misfit", 0, 9) };
         shop.commit(vec![Action::add(misfit)]).await;
         shop.mirror.publish(shop.id).await.unwrap();
@@ -354,7 +353,8 @@ async fn the_hint_never_goes_back() {
     shop.mirror.publish(shop.id).await.unwrap();
     shop.mirror.checkpoint(shop.id).await.unwrap();
     assert_eq!(shop.hinted(), Some(5));
-    // Versions 6 to 13 are published at once, so version 10 is due; meanwhile another process was quicker with 11.
+    // Versions 6 to 13 are published at once, so version 10 is due; in the meantime another process has written one of
+    // version 11.
     for n in 6..14 {
         shop.append(&format!("f{n}")).await;
     }
@@ -380,7 +380,7 @@ async fn verify_finds_what_is_wrong_with_a_checkpoint_or_a_checksum() {
     let good = std::fs::read(shop.checkpoint(6)).unwrap();
     std::fs::write(shop.checkpoint(6), &good[..good.len() / 2]).unwrap();
     shop.found_and_mended(6, &["00000000000000000006.checkpoint.parquet is a torn checkpoint"]).await;
-    // Of another table.
+    // The hint of another table.
     let other = Shop::new("{}").await;
     other.append("x").await;
     other.mirror.publish(other.id).await.unwrap();
@@ -402,7 +402,7 @@ async fn verify_finds_what_is_wrong_with_a_checkpoint_or_a_checksum() {
     }
 }
 
-/// A checksum is of its version, whoever published the one before: this process, another, or another engine.
+/// A checksum is that of its version, with any publisher of the previous one: this process, another, or another engine.
 #[tokio::test(flavor = "multi_thread")]
 async fn checksums_are_exact_however_they_came_about() {
     for database in databases("checkpoint") {
@@ -412,13 +412,13 @@ async fn checksums_are_exact_however_they_came_about() {
         shop.mirror.publish(shop.id).await.unwrap();
         assert_eq!(shop.findings().await, [], "{database:?}");
         let fresh = || Mirror::new(shop.catalog.clone(), Arc::new(SystemClock));
-        // A process of its own for each.
+        // A separate process for each.
         shop.append("x").await;
         fresh().publish(shop.id).await.unwrap();
         shop.commit(vec![remove(&file("x", 0, 9)), txn("app", 9)]).await;
         fresh().publish(shop.id).await.unwrap();
         assert_eq!(shop.findings().await, [], "{database:?}");
-        // The one before is lost, or is not to be believed.
+        // The previous one is missing, or wrong.
         for (n, before) in [None, Some("{}"), Some("{\"numFiles\":77,\"tableSizeBytes\":1}")].into_iter().enumerate() {
             let head = shop.entry().await.current_version;
             let crc = shop.log_file(&format!("{head:020}.crc"));
@@ -431,7 +431,7 @@ async fn checksums_are_exact_however_they_came_about() {
             std::fs::remove_file(&crc).ok();
             assert_eq!(shop.findings().await, [], "{database:?}: after {before:?}");
         }
-        // This one knew version 6, and was not asked since.
+        // This process has a checksum of version 6, and has not published since.
         shop.append("z").await;
         shop.mirror.publish(shop.id).await.unwrap();
         assert_eq!(shop.findings().await, [], "{database:?}");

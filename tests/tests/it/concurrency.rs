@@ -27,7 +27,7 @@ async fn head(catalog: &dyn Catalog, table: TableId) -> Version {
     catalog.begin(&[table]).await.unwrap()[0].version
 }
 
-/// Appends files named after the writer, one commit each, on top of what it sees.
+/// Appends files named after the writer, one commit each, based on the version it reads.
 async fn append(catalog: &dyn Catalog, table: TableId, writer: &str, commits: usize) -> Vec<Committed> {
     let mut done = Vec::new();
     for n in 0..commits {
@@ -42,7 +42,7 @@ async fn append(catalog: &dyn Catalog, table: TableId, writer: &str, commits: us
     done
 }
 
-/// Every version from 1 to the head holds one file, and every file of every writer is there once.
+/// Checks that every version from 1 to the head has one file, and that every file of every writer exists once.
 async fn check_each_once(catalog: &dyn Catalog, table: TableId, writers: &[String], commits: usize) {
     let all = (writers.len() * commits) as Version;
     assert_eq!(head(catalog, table).await, all, "one version for each commit");

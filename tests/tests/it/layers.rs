@@ -1,4 +1,4 @@
-//! The modules of a crate are layers: no two import each other, and none holds everything.
+//! The modules of a crate form layers: no two import each other, and none is too large.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use deltalakedb_tests::repository;
 
 use crate::module_graph::{Modules, circles};
 
-/// The crates that have layers.
+/// The crates that are checked.
 const CRATES: &[&str] = &[
     "crates/log/src/lib.rs",
     "crates/catalog/src/lib.rs",
@@ -16,7 +16,7 @@ const CRATES: &[&str] = &[
     "python/src/lib.rs",
 ];
 
-/// The most lines of code of a file, without tests, comments and blank lines.
+/// The maximum number of code lines in a file, without tests, comments and blank lines.
 const MOST_LINES: usize = 500;
 
 #[test]
@@ -47,7 +47,7 @@ fn files_are_short() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
-/// What the graph is made of is found, wherever it stands.
+/// Every form of import and path is found.
 #[test]
 fn a_circle_is_found() {
     let dir = tempfile::tempdir().unwrap();

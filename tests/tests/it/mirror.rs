@@ -1,4 +1,4 @@
-//! Publishing, foreign commits, verifying.
+//! Publishing, foreign commits, verification.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Shop {
         self.root().join(format!("_delta_log/{version:020}.json"))
     }
 
-    /// How many files of the log end like that.
+    /// The number of files in the log with this ending.
     fn published_files(&self, ending: &str) -> usize {
         contents(&self.root()).keys().filter(|path| path.extension().is_some_and(|e| e == ending)).count()
     }
@@ -51,7 +51,7 @@ impl Shop {
         self.mirror.verify(&self.entry().await, &DeltaRs, options, &|_, _| {}).await.unwrap()
     }
 
-    /// The one finding names the version, and says all this.
+    /// Checks that the only finding names the version and contains these texts.
     async fn found(&self, version: Version, says: &[&str]) {
         let findings = self.findings_of(VerifyOptions { every_version: true, data: true }).await;
         assert_eq!(findings.len(), 1, "one finding for one cause: {findings:#?}");
@@ -96,7 +96,7 @@ async fn a_publisher_that_died_is_followed_by_one_that_goes_on() {
     for path in ["a", "b", "c"] {
         shop.append(path).await;
     }
-    // It put two versions and did not live to say so.
+    // The process put two versions and ended before it recorded that.
     std::fs::create_dir_all(shop.root().join("_delta_log")).unwrap();
     for version in 0..2 {
         std::fs::write(shop.commit_file(version), shop.body(version).await).unwrap();
@@ -113,7 +113,7 @@ async fn publishers_do_not_disturb_each_other() {
     for n in 0..150 {
         shop.append(&format!("f{n}")).await;
     }
-    // Time stands nearly still, so no lease runs out, however slow the machine is.
+    // Time hardly advances, so no lease expires, however slow the machine is.
     let clock = Arc::new(SeededClock::new(1_700_000_000_000, 1));
     let publishers = (0..4).map(|_| {
         let (catalog, clock, id) = (shop.catalog.clone(), clock.clone(), shop.id);

@@ -1,4 +1,4 @@
-//! A table that one program keeps: everybody else reads it, and changes nothing.
+//! A table with an owner: other programs can read it, and cannot change it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -92,7 +92,7 @@ async fn nothing_changes_a_table_but_its_owner() {
         assert!(contents(&at) == before);
         assert_eq!(entry(own.as_ref()).await.current_version, 1);
 
-        // What another writer put into its log is not taken in.
+        // A commit of another writer in its log is not imported.
         let foreign = at.join("_delta_log/00000000000000000002.json");
         std::fs::write(&foreign, r#"{"commitInfo":{"timestamp":1,"operation":"WRITE"}}"#).unwrap();
         publish(&catalog).await.unwrap_err();

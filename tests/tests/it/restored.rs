@@ -1,5 +1,5 @@
-//! A catalog that lacks the last commits: it came back from a backup, or its server was replaced by a standby that had
-//! not got them yet.
+//! A catalog that lacks the last commits: it was restored from a backup, or its server was replaced by a standby that
+//! lacked them.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -18,7 +18,7 @@ use deltalakedb_table::{DeltaTable, SaveMode, Transaction, TransactionOptions, V
 use deltalakedb_tests::{contents, location, repository};
 use tempfile::TempDir;
 
-/// A process with a catalog open, and the tables beside it.
+/// A process with an open catalog, and its tables.
 struct Process {
     catalog: Arc<SqlCatalog>,
     shared: Arc<dyn Catalog>,
@@ -68,7 +68,7 @@ impl Process {
         Ok(done.table.current_version)
     }
 
-    /// The ids of a version's commit, by what its bytes say.
+    /// The id of a version's commit, from its bytes.
     async fn commit_id(&self, name: &str, version: Version) -> CommitId {
         let reader = self.catalog.reader(self.entry(name).await.id);
         let body = reader.commit_bytes(version).await.unwrap().unwrap();
@@ -146,7 +146,7 @@ async fn a_catalog_from_a_backup_takes_no_commits_before_it_has_imported_what_it
     lacks_two_versions(dir.path(), &Process::new(&uri).await, lost).await;
 }
 
-/// Of a transaction over two tables neither comes back alone.
+/// A transaction over two tables is never restored in one of them only.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_takes_in_all_tables_of_a_transaction_or_none() {
     let dir = tempfile::tempdir().unwrap();
@@ -186,7 +186,7 @@ async fn an_import_takes_in_all_tables_of_a_transaction_or_none() {
     assert_eq!((p.ids("s").await, p.ids("t").await, p.ids("u").await), (vec![1], vec![1, 1], vec![1]));
 }
 
-/// The commits of a catalog that goes on after a long time may be gone from the log but for a checkpoint.
+/// The commits of a catalog that resumes after a long time may have been removed from the log except for a checkpoint.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_says_that_a_catalog_is_behind_when_the_commits_are_gone() {
     let dir = tempfile::tempdir().unwrap();
@@ -209,7 +209,7 @@ async fn a_checkpoint_says_that_a_catalog_is_behind_when_the_commits_are_gone() 
     refused(p.try_write("t", 11).await, ErrorKind::Invalid, &["version 0 of default.t", "version 10", "a checkpoint"]);
 }
 
-/// Another catalog's commit stands where ours was published: there are two histories already.
+/// Another catalog's commit exists where ours was published: there are two histories already.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_catalog_whose_published_commits_are_not_in_the_log_takes_no_more() {
     let dir = tempfile::tempdir().unwrap();
@@ -228,7 +228,8 @@ async fn a_catalog_whose_published_commits_are_not_in_the_log_takes_no_more() {
     assert_eq!(q.ids("t").await, [1, 2, 3]);
 }
 
-/// Whoever looks while others commit and publish sees their versions before it knows them, and waits for no quiet moment.
+/// A check during concurrent commits and publishing sees versions in the log before it sees them in the catalog, and
+/// does not wait for a pause.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_others_commit_meanwhile_is_no_other_history() {
     let dir = tempfile::tempdir().unwrap();
@@ -251,7 +252,7 @@ async fn what_others_commit_meanwhile_is_no_other_history() {
     assert!(looking.await.unwrap() > 0);
 }
 
-/// A process that had the catalog open while it was restored is told once, and then sees it as it is.
+/// A process that had the catalog open while it was restored gets one error, and then sees the restored state.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_a_catalog_open_while_it_is_restored_is_told() {
     let dir = tempfile::tempdir().unwrap();
@@ -266,7 +267,7 @@ async fn who_has_a_catalog_open_while_it_is_restored_is_told() {
     assert_eq!(p.ids("t").await, [1, 2]);
 }
 
-/// A server of the test's own; stopped when it is dropped.
+/// A server for one test; stopped when it is dropped.
 struct Server(TempDir, String);
 
 impl Server {

@@ -1,7 +1,7 @@
-//! SQL means what SQL means: statements run here and in DuckDB, which is the judge.
+//! The semantics of SQL: statements run here and in DuckDB, whose results are the reference.
 //!
-//! The statements are in files beside this: conditions, each of which selects, deletes and updates rows; whole statements;
-//! and merges. What is known to differ is said there with its reason, and is held to exactly that.
+//! The statements are in files in this folder: conditions, each of which selects, deletes and updates rows; whole
+//! statements; and merges. Known differences are listed there with their reasons, and must be exactly as listed.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -35,12 +35,12 @@ const PARTITIONED: (&str, &[&str]) = ("parts", &["p", "q", "day", "b"]);
 /// Rows as text, sorted; `error` where there are none.
 type Answer = Vec<String>;
 
-/// Why the answers differ, and ours.
+/// The reason of a difference, and our answer.
 type Difference = (String, Answer);
 
-/// What is asked of the judge once, and here in one or more ways that mean the same.
+/// A case that runs once in DuckDB, and here in one or more equivalent ways.
 struct Case {
-    /// A statement, and the query for what it left; none, if the statement is a query.
+    /// A statement, and the query for the rows after it; empty if the statement is a query.
     judged: (String, String),
     ours: Vec<Asked>,
     differs: Option<Difference>,
@@ -49,15 +49,15 @@ struct Case {
 #[derive(Debug)]
 enum Asked {
     Query(String),
-    /// A statement, and the query for what it left.
+    /// A statement, and the query for the rows after it.
     Change(String, String),
-    /// The same, and what is missing among the rows of the query.
+    /// The same, with the rows that the query must not return.
     Deletion(String, String),
     /// A merge of the rows of `new` into `m`.
     Merge(Merge),
 }
 
-/// Parts of a file that are divided by lines: each with what the comments before it say of a difference and of a table.
+/// Parts of a file that are separated by lines: each with the difference and the table named in its comments.
 fn parts<'a>(text: &'a str, divided_by: &str) -> Vec<(String, Option<Difference>, &'a str)> {
     let (mut why, mut ours, mut table) = (None, None, "");
     let mut parts = Vec::new();
@@ -90,7 +90,7 @@ fn conditions() -> impl Iterator<Item = Case> {
         let ids = format!("SELECT {id} FROM {table}");
         let selected = format!("{ids} WHERE {condition}");
         let updated = format!("UPDATE {table} SET n = -1 WHERE {condition}");
-        // Deletes and updates take the same condition, and take long: each of them every second one.
+        // Deletes and updates use the same condition, and take long, so each runs for every second condition.
         let change = if n % 2 == 0 {
             Asked::Deletion(format!("DELETE FROM {table} WHERE {condition}"), ids.clone())
         } else {
@@ -131,7 +131,7 @@ fn merges() -> impl Iterator<Item = Case> {
     })
 }
 
-/// A clause of a merge, and how the judge says it.
+/// A clause of a merge, and its equivalent in DuckDB.
 fn clause(line: &str) -> (MergeClause, String) {
     let kinds = ["NOT MATCHED BY SOURCE", "NOT MATCHED", "MATCHED"];
     let (kind, rest) = kinds.iter().find_map(|k| Some((*k, line.strip_prefix(k)?.trim()))).unwrap();
@@ -199,7 +199,7 @@ async fn statements_mean_what_they_mean_to_duckdb() {
     assert!(wrong.is_empty(), "{} of {asked}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// What is wrong with our answer, if anything is.
+/// The difference of our answer, if there is one.
 async fn compare(
     catalog: Arc<dyn Catalog>,
     asked: Asked,
@@ -217,7 +217,7 @@ async fn compare(
     }
 }
 
-/// What the judge answers. It also leaves each table as a Parquet file in the folder.
+/// The answers of DuckDB, which also writes each table as a Parquet file to the folder.
 fn judge(python: &std::path::Path, folder: &str, questions: &[(String, String)]) -> Vec<Answer> {
     let mut process = Command::new(python);
     process.args(["-c", JUDGE, TABLES, folder]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -228,7 +228,7 @@ fn judge(python: &std::path::Path, folder: &str, questions: &[(String, String)])
     serde_json::from_slice(&ran.stdout).unwrap()
 }
 
-/// Makes a table of a Parquet file; every two rows become a file.
+/// Creates a table from a Parquet file; every two rows become a file.
 async fn fill(catalog: &Arc<dyn Catalog>, file: &std::path::Path) {
     let name = file.file_stem().unwrap().to_str().unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(file).unwrap()).unwrap().build().unwrap();
@@ -248,7 +248,7 @@ async fn fill(catalog: &Arc<dyn Catalog>, file: &std::path::Path) {
     }
 }
 
-/// Our answer. What a statement changes is taken back.
+/// Our answer. Changes of a statement are undone.
 async fn answer(catalog: Arc<dyn Catalog>, asked: &Asked) -> Result<Answer> {
     let mut session = SqlSession::new(catalog.clone(), SqlOptions::default())?;
     let rows = match asked {
@@ -298,7 +298,7 @@ fn text(batches: &[RecordBatch]) -> Answer {
     all
 }
 
-/// A value as the judge writes it: numbers by their digits, whatever their type.
+/// A value as DuckDB writes it: numbers by their digits, whatever their type.
 fn value(column: &dyn Array, row: usize) -> String {
     if column.is_null(row) {
         return "null".into();

@@ -1,4 +1,4 @@
-//! Values to the last digit, for us and for readers from outside.
+//! Exact values, for this library and for outside readers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ async fn run(session: &mut SqlSession, sql: &str) -> Vec<String> {
     all
 }
 
-/// For each condition, the ids that each reader finds at the place.
+/// For each condition, the ids that each reader finds at the location.
 const FIND: &str = r#"
 import glob, json, os, sys
 import duckdb, polars, pyarrow
@@ -67,7 +67,7 @@ async fn decimals_are_exact_from_the_statement_to_readers_from_outside() {
         ("-999999999999999999", "0.0000000001", "0.10"),
         ("9007199254740993", "99999999999999999999.9999999999", "-99999999999999.95"),
     ];
-    // A file each.
+    // One file each.
     for (id, (a, b, c)) in values.iter().enumerate() {
         run(&mut session, &format!("INSERT INTO t VALUES ({id}, {a}, {b}, {c})")).await;
     }

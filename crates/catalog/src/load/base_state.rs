@@ -1,5 +1,5 @@
-//! The state that a history may begin with. It may have any number of files, so they are in a spool until all are
-//! there: only then its transaction begins, which does not wait for other tasks.
+//! The base state of a history. It may have any number of files, so they are spooled until all are read: only then does
+//! its transaction begin, which does not wait for other tasks.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -20,7 +20,7 @@ use crate::database::{Row, Value};
 use crate::spool::{self, Sender};
 use crate::version_rows::{StoredBody, remove_file_values};
 
-/// What a history begins with before its first commit, and how the files after it are encoded.
+/// Reads the base state of a history before its first commit, and the encoding of the files after it.
 pub(super) async fn gather(
     items: &mut HistoryItems<'_>,
     allowed: &AllowedPaths,
@@ -54,7 +54,7 @@ struct Gathered {
     folders: BTreeSet<PlaceKey>,
 }
 
-/// Rows for files, of each file one.
+/// Rows for files, one for each file.
 struct Spooled {
     known: HashSet<FileKey>,
     rows: Sender,
@@ -67,7 +67,7 @@ impl Spooled {
         Self { known: HashSet::new(), rows, stored }
     }
 
-    /// Whether the file is new here.
+    /// Returns whether the file is new here.
     fn put(&mut self, key: FileKey, row: Vec<Value>) -> Result<bool> {
         let is_new = self.known.insert(key);
         if is_new {
@@ -120,7 +120,7 @@ impl Gathered {
             summary: CommitSummary::of_commit(base.version, base.time.ms, &commit),
             time: base.time,
             commit_id: commit.info().and_then(commit::id_of),
-            // What a base holds is as old as the history of the table here.
+            // The files of a base are as old as the table's history in this catalog.
             group: None,
             body: base.body.as_deref().map(StoredBody::of).transpose()?,
             changes: CommitActions {
@@ -139,7 +139,7 @@ impl Gathered {
     }
 }
 
-/// Files as they will be stored.
+/// Files in their stored form.
 struct Rows {
     live: Vec<(FileKey, Vec<Value>)>,
     removed: Vec<(FileKey, Vec<Value>)>,

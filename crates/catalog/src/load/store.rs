@@ -34,12 +34,12 @@ use crate::{mirror, namespaces};
 /// itself. What becomes of them in memory is several times as large.
 pub(super) const BYTES: usize = 4 << 20;
 
-/// The share of the room for bytes that a commit takes.
+/// The number of permits that a commit takes of those for bytes.
 pub(super) fn kilobytes(commit: &LoggedCommit) -> u32 {
     u32::try_from((commit.body.len() >> 10).clamp(1, BYTES >> 10)).unwrap_or(1)
 }
 
-/// What comes with the last batch.
+/// Stored with the last batch.
 pub(super) struct Finish {
     pub(super) published: Option<Version>,
 }
@@ -50,12 +50,12 @@ pub(super) struct Batch {
     pub(super) versions: Vec<LoadedVersion>,
     pub(super) file_actions: usize,
     kilobytes: usize,
-    /// Those of files that are named by absolute paths.
+    /// The folders of files with absolute paths.
     folders: BTreeSet<PlaceKey>,
 }
 
 impl Batch {
-    /// The next of these versions, and how they ended, where they did.
+    /// The next versions, and how the history ended, if it did.
     pub(super) async fn of(
         versions: &mut (impl Stream<Item = Result<LoadedVersion>> + Unpin),
     ) -> (Self, Option<Result<()>>) {
@@ -88,7 +88,7 @@ impl Batch {
         NamedFolders { table, location, folders: self.folders.clone(), sources: Vec::new() }
     }
 
-    /// Its versions that belong to transactions over several tables.
+    /// The versions that belong to transactions over several tables.
     pub(super) fn parts(&self, name: &TableName) -> Vec<Part> {
         let part = |version: &LoadedVersion| {
             let (ms, group) = (version.time.ms, version.group.clone()?);
@@ -109,7 +109,7 @@ impl Batch {
     }
 }
 
-/// Stores a batch behind what is there, and gives the table's id: an unfinished load keeps the one it has.
+/// Stores a batch after the existing versions, and returns the table's id: an unfinished load keeps its id.
 pub(super) async fn store_batch(
     catalog: &SqlCatalog,
     table: TableId,
@@ -127,7 +127,7 @@ pub(super) async fn store_batch(
     Ok(table)
 }
 
-/// The same in a session that was begun and has locked these tables.
+/// Stores it in a session that has begun and has locked these tables.
 pub(super) async fn store(
     catalog: &SqlCatalog,
     (writing, locked): (&mut Writing, &[TableId]),
@@ -174,7 +174,7 @@ pub(super) async fn store(
     let (mut protocol, mut metadata) = (None, None);
     let base = batch.versions.first().map(|v| v.summary.version);
     writes.extend(batch.versions.last().and_then(|v| v.layout.slots.insert(table, slots.0.len())));
-    // Free when all is stored.
+    // Released when everything is stored.
     let mut room = Vec::with_capacity(batch.versions.len());
     for mut loaded in batch.versions {
         room.extend(loaded.room.take());
@@ -227,7 +227,7 @@ pub(super) async fn store(
             .push(WriteStatement::run("UPDATE dl_tables SET state = 'live' WHERE table_id = ?", vec![table.0.into()]));
         writes.push(mirror::follow(table, finish.published));
         writes.push(audit(catalog, now_ms, None, "IMPORT", table, head));
-        // Last, since others who make tables in the namespace wait for it.
+        // Last, because other transactions that create tables in the namespace wait for it.
         writes.push(namespaces::has_table(&new.name, now_ms));
     }
     let mut writes = merged(writes);
@@ -239,7 +239,7 @@ pub(super) async fn store(
     Ok(table)
 }
 
-/// Those of these commit ids that are stored already. A log may hold one twice: the first counts.
+/// The commit ids that are stored already. A log may have an id twice: the first one counts.
 async fn known_ids(
     session: &mut dyn DatabaseTransaction,
     table: TableId,
@@ -260,7 +260,7 @@ async fn known_ids(
     Ok(known)
 }
 
-/// Gives an unfinished load another name.
+/// Renames an unfinished load.
 fn rename(table: TableId, name: &TableName) -> WriteStatement {
     let sql = "UPDATE dl_tables SET namespace = ?, name = ?, name_key = ? WHERE table_id = ? AND state = 'loading'";
     let params =
@@ -276,7 +276,7 @@ pub(super) struct Part {
     group: Group,
 }
 
-/// Refuses a part of a transaction of this catalog while another table that was there then lacks its own.
+/// Rejects a part of a transaction of this catalog while another table that existed then lacks its own part.
 pub(super) async fn check_whole(session: &mut dyn DatabaseTransaction, catalog: Uuid, parts: Vec<Part>) -> Result<()> {
     let catalog = catalog.to_string();
     for Part { name, version, ms, group } in parts.into_iter().filter(|part| part.group.catalog == catalog) {
@@ -289,7 +289,7 @@ pub(super) async fn check_whole(session: &mut dyn DatabaseTransaction, catalog: 
             if begins > ms {
                 continue;
             }
-            // Nearly always both have one time: one that is ahead of the clock has a time of its own.
+            // Usually both have the same time: only a version ahead of the clock has a time of its own.
             let part = |and: &str| {
                 format!("SELECT 1 FROM dl_table_versions WHERE table_id = ? AND group_id = ? {and} LIMIT 1")
             };
@@ -326,7 +326,7 @@ struct Files {
     ended: BTreeMap<Version, Vec<FileKey>>,
 }
 
-/// A file that comes with a version of the batch. Its row is made when it is written: it is several times as large.
+/// A file added by a version of the batch. Its row is built when it is written, because it is several times as large.
 struct FileRow {
     key: FileKey,
     add: Arc<Add>,
@@ -337,9 +337,9 @@ struct FileRow {
 
 #[derive(Clone, Copy)]
 enum Life {
-    /// Live in the database.
+    /// Live, and stored in the database.
     Stored,
-    /// Live in `rows`.
+    /// Live, at this index in `rows`.
     InBatch(usize),
 }
 
@@ -352,7 +352,7 @@ impl Files {
         self.live.contains_key(key)
     }
 
-    /// Follows one commit; takes its adds.
+    /// Applies one commit; takes its adds.
     fn follow(&mut self, version: Version, changes: &mut CommitActions, slots: &Arc<TableSlots>) {
         for (key, _) in &changes.removes {
             self.end(*key, version);
@@ -375,7 +375,7 @@ impl Files {
     fn store(mut self, table: TableId) -> Vec<WriteStatement> {
         let mut writes: Vec<_> =
             self.ended.iter().flat_map(|(version, keys)| end_files(table, *version, keys)).collect();
-        // Slots that are given on the way are unknown before.
+        // Columns of slots that were assigned during the batch are unknown in earlier rows.
         let widest = self.rows.iter().max_by_key(|file| file.slots.columns().len());
         let of_file = widest.map_or(Vec::new(), |file| codec::file_columns(file.slots.columns()));
         let (width, life) = (of_file.len(), ["table_id", "version", "removed_version"]);
@@ -386,7 +386,7 @@ impl Files {
             row.resize(life.len() + width, Value::Null);
             Ok(row)
         };
-        // In the order of the keys, neighbours in the index come one after the other.
+        // In key order, so that neighbouring index entries are inserted one after the other.
         self.rows.sort_unstable_by_key(|file| (file.key, file.added));
         writes.push(WriteStatement::insert_lazy("dl_add_files", &columns, self.rows.into_iter().map(row)));
         writes

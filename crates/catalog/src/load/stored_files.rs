@@ -1,4 +1,4 @@
-//! The files that a history begins with, as rows in a spool, and how they are written.
+//! The files of a base state, as spooled rows, and how they are written.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ pub(super) struct StoredFiles {
     pub(super) count: usize,
     /// The hash of the live ones.
     pub(super) set_hash: SetHash,
-    /// The folders of those that are named by absolute paths.
+    /// The folders of the files with absolute paths.
     pub(super) folders: BTreeSet<PlaceKey>,
 }
 
@@ -41,7 +41,7 @@ impl StoredFiles {
     }
 }
 
-/// Writes rows, each behind the same first values; they may be fewer than the columns, which are null then.
+/// Writes rows, each after the same first values; missing values at the end of a row are null.
 async fn write(
     session: &mut dyn DatabaseTransaction,
     table: &'static str,
@@ -54,7 +54,7 @@ async fn write(
         let row = rows.try_next().await?;
         if !chunk.is_empty() && (bytes > CHUNK_BYTES || row.is_none()) {
             let rows = WriteStatement::insert(table, &columns[..width], std::mem::take(&mut chunk));
-            // A table begins with them.
+            // These are the first rows of a new table.
             session.write(vec![rows.unseen()]).await?;
             bytes = 0;
         }

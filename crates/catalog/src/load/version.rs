@@ -1,4 +1,4 @@
-//! A version of a history that is loaded: parsed, and encoded as it will be stored.
+//! A version of a loaded history: parsed, and encoded in its stored form.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::bounds::{BoundsSlots, TableSlots};
 use crate::sql_catalog::SqlCatalog;
 use crate::version_rows::StoredBody;
 
-/// How the files of a version are encoded.
+/// The encoding of the files of a version.
 #[derive(Clone, Default)]
 pub(super) struct Layout {
     metadata: Option<Arc<Metadata>>,
@@ -51,11 +51,11 @@ impl Layout {
     }
 }
 
-/// A version as it came.
+/// A parsed version.
 pub(super) struct Parsed {
     summary: CommitSummary,
     pub(super) time: CommitTime,
-    /// Its id, where a catalog of ours made it.
+    /// Its id, if a catalog of ours made it.
     commit_id: Option<CommitId>,
     group: Option<Group>,
     body: Bytes,
@@ -73,8 +73,8 @@ impl Parsed {
         Ok(Self { summary, time: c.time, commit_id, group, body: c.body, changes, room: None })
     }
 
-    /// Refuses files where the catalog allows none, and a time that leaps ahead of its clock unless such are accepted.
-    /// `before` is the time of the version before.
+    /// Rejects files that the catalog does not allow, and a time ahead of the clock unless such times are accepted.
+    /// `before` is the time of the previous version.
     pub(super) fn check(
         &self,
         catalog: &SqlCatalog,
@@ -90,7 +90,7 @@ impl Parsed {
     }
 }
 
-/// A version as it will be stored.
+/// A version in its stored form.
 pub(super) struct LoadedVersion {
     pub(super) summary: CommitSummary,
     pub(super) time: CommitTime,
@@ -98,10 +98,10 @@ pub(super) struct LoadedVersion {
     pub(super) group: Option<Group>,
     pub(super) body: Option<StoredBody>,
     pub(super) changes: CommitActions,
-    /// Files that are not in `changes`, where history begins with them.
+    /// Files that are not in `changes`, if history begins with them.
     pub(super) files: Option<StoredFiles>,
     pub(super) layout: Layout,
-    /// Free once the version is stored.
+    /// Released once the version is stored.
     pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
@@ -122,7 +122,7 @@ impl LoadedVersion {
     }
 }
 
-/// Runs what takes long, such as parsing, in a thread that may do so.
+/// Runs a slow function, such as parsing, on a blocking thread.
 pub(super) async fn in_thread<T: Send + 'static, U: Send + 'static>(input: T, f: fn(T) -> Result<U>) -> Result<U> {
     let done = tokio::task::spawn_blocking(move || f(input)).await;
     done.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e))?

@@ -1,4 +1,4 @@
-//! How the server is reached, and whether it is there.
+//! Connections to the server, and probes of its availability.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -10,21 +10,21 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgSslMode};
 use super::errors::failed;
 use crate::uri::PostgresBackend;
 
-/// How long a server that is gone may take to come back before a call fails.
+/// How long a call waits for an unavailable server before it fails.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
-/// For how long the result of one probe of the server answers all calls.
+/// How long the result of one probe of the server is used for all calls.
 const PROBE_SERVES: Duration = Duration::from_secs(1);
 
 /// The connections for one kind of work.
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
     pub(super) pool: PgPool,
-    /// The setting that says how many there are at most.
+    /// The setting for their maximum number.
     pub(super) setting: &'static str,
 }
 
 impl Connections {
-    /// The error of a call on one of them.
+    /// The error of a call on one of these connections.
     pub(super) fn failed(&self, uri: &str, e: sqlx::Error) -> TxnLogError {
         let sqlx::Error::PoolTimedOut = e else { return failed(uri, e) };
         let (most, setting) = (self.pool.options().get_max_connections(), self.setting);
@@ -36,11 +36,11 @@ impl Connections {
     }
 }
 
-/// A question that many ask at once: one finds out for all.
+/// A query that many callers make at once: one caller runs it for all.
 #[derive(Debug, Default)]
 pub(super) struct Probe(tokio::sync::Mutex<Option<(Instant, Answer)>>);
 
-/// What was found out. An error cannot be cloned, so it is kept as its kind and its sentence.
+/// The result. An error cannot be cloned, so its kind and its message are kept.
 type Answer = Result<(), (ErrorKind, String)>;
 
 impl Probe {
@@ -58,10 +58,10 @@ impl Probe {
 }
 
 pub(super) fn options(place: &PostgresBackend) -> sqlx::Result<PgConnectOptions> {
-    // Through a URL, so that what it does not say is looked for where libpq looks.
+    // Through a URL, so that missing parts are taken from where libpq takes them.
     let mut url = url::Url::parse("postgres://").map_err(sqlx::Error::config)?;
     let port = place.port.map(|port| port.to_string());
-    // The client knows no way to try without TLS first: it tries with.
+    // The client cannot try without TLS first, so it tries with TLS.
     let prefer = String::from("prefer");
     let sslmode = place.sslmode.as_ref().map(|mode| if mode == "allow" { &prefer } else { mode });
     let pairs = [
@@ -79,13 +79,13 @@ pub(super) fn options(place: &PostgresBackend) -> sqlx::Result<PgConnectOptions>
     let mut options = PgConnectOptions::from_url(&url)?;
     let told = place.sslmode.is_some() || std::env::var_os("PGSSLMODE").is_some_and(|mode| !mode.is_empty());
     if !told && !is_local(&options) {
-        // What leaves this machine is encrypted or not sent.
+        // Traffic that leaves this machine is encrypted or not sent.
         options = options.ssl_mode(PgSslMode::Require);
     }
     Ok(options.application_name("deltalakedb").statement_cache_capacity(0).disable_statement_logging())
 }
 
-/// Whether the server is reached without a network: through a socket, or this machine's own address.
+/// Whether the connection uses no network: a socket, or an address of this machine.
 fn is_local(options: &PgConnectOptions) -> bool {
     let host = options.get_host();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();

@@ -1,4 +1,4 @@
-//! What an error of the server or of the way to it means.
+//! Classification of errors of the server and of the connection to it.
 
 use deltalakedb_log::{ErrorKind, TxnLogError};
 
@@ -9,7 +9,7 @@ pub(super) fn sqlstate(e: &sqlx::Error) -> Option<String> {
     }
 }
 
-/// Whether TLS failed: what is wrong with a certificate comes as an I/O error of this kind.
+/// Whether TLS failed: a certificate error is an I/O error of this kind.
 fn is_tls(e: &sqlx::Error) -> bool {
     match e {
         sqlx::Error::Tls(_) => true,
@@ -18,7 +18,7 @@ fn is_tls(e: &sqlx::Error) -> bool {
     }
 }
 
-/// Whether the server or the way to it is away, and may come back.
+/// Whether the server or the connection to it is unavailable, and may recover.
 pub(super) fn is_gone(e: &sqlx::Error) -> bool {
     match e {
         sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => !is_tls(e),

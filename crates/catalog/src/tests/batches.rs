@@ -1,4 +1,4 @@
-//! Commits that wait for each other are decided as if they had come one after the other.
+//! Commits of one batch are decided as if they were committed one after the other.
 
 use deltalakedb_log::TxnLogReaderExt;
 use deltalakedb_log::commit::{Outcome, Reads};
@@ -7,7 +7,7 @@ use futures::future::{join, join_all};
 
 use super::*;
 
-/// A request whose id is made of its number.
+/// A request with an id derived from its number.
 fn request(id: TableId, n: u128, base: Base, actions: Vec<Action>) -> CommitRequest {
     CommitRequest::new(id, Uuid::from_u128(100 + n), base, actions)
 }
@@ -20,7 +20,7 @@ fn app(version: i64) -> Action {
     txn("app", version)
 }
 
-/// Requests of every kind, most of them for a version that others of them are behind.
+/// Requests of every kind, most of them based on a version that is behind others of the batch.
 fn mixed(id: TableId) -> Vec<CommitRequest> {
     let at = Base::RebaseFrom;
     let reading = |n, base, actions, reads| CommitRequest { reads, ..request(id, n, base, actions) };
@@ -36,7 +36,7 @@ fn mixed(id: TableId) -> Vec<CommitRequest> {
         reading(6, at(1), vec![add("f")], everything()),
         request(id, 7, Base::Exactly(1), vec![add("g")]),
         request(id, 8, Base::Exactly(4), vec![add("h")]),
-        // Sent again, and in vain under another id.
+        // Repeated with the same id, and with another id, which conflicts.
         request(id, 0, at(1), vec![add("c")]),
         request(id, 9, at(1), vec![Action::add(with_dv(file("b", 0, 9), "v"))]),
         // Files of the batch are removed, added again, and removed twice.
@@ -56,7 +56,7 @@ fn mixed(id: TableId) -> Vec<CommitRequest> {
     ]
 }
 
-/// What a caller is told, but for the name of the catalog.
+/// The result for a caller, without the name of the catalog.
 fn told(catalog: &SqlCatalog, outcome: Result<Outcome>) -> String {
     let told = match outcome {
         Ok(Outcome::Committed(all)) => format!("{:?}", all.iter().map(|c| c.version).collect::<Vec<_>>()),
@@ -71,7 +71,7 @@ fn all_told(catalog: &SqlCatalog, outcomes: Vec<Result<Outcome>>) -> Vec<String>
     outcomes.into_iter().map(|outcome| told(catalog, outcome)).collect()
 }
 
-/// Commits while the tables are locked, so that those that are not begun yet wait and then run together.
+/// Sends commits while the tables are locked, so that they wait and then run as one batch.
 async fn together(catalog: &SqlCatalog, requests: Vec<CommitRequest>) -> Vec<Result<Outcome>> {
     let locked = catalog.write(&[requests[0].table]).await.unwrap();
     let commits = join_all(requests.into_iter().map(|request| catalog.commit_all(vec![request])));
@@ -153,7 +153,7 @@ async fn a_file_catalog_takes_commits_to_many_tables_together() {
         assert_eq!(outcome.unwrap().committed().unwrap()[0].version, 1);
     }
     assert_eq!(record.trips(), 3, "no table has two of them");
-    // Transactions over several tables are among them.
+    // Some of them are transactions over several tables.
     let both = |n| {
         let of = |id: &TableId| request(*id, n, Base::RebaseFrom(1), vec![add(&format!("g{n}"))]);
         ids.iter().take(2).map(of).collect::<Vec<_>>()
@@ -179,7 +179,7 @@ async fn an_answer_that_is_lost_is_lost_to_all_who_committed() {
     assert_eq!(unknown, 2, "{told:#?}");
     let again = told.iter().filter(|told| told.starts_with("Unavailable")).count();
     assert_eq!(again, 2, "what was taken by a version that may not be there is to be tried again: {told:#?}");
-    // Asked again, the ids say it.
+    // Sent again, the ids give the same results.
     let told = all_told(&catalog, together(&catalog, batch()).await);
     assert_eq!(told[..2], ["[1]", "[2]"], "{told:#?}");
     assert!(told[2].contains("is taken") && told[3].contains("is taken"), "{told:#?}");

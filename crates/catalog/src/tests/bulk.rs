@@ -1,4 +1,4 @@
-//! Rows that go in bulk come back as those that go one by one.
+//! Rows inserted in bulk are read back like rows inserted one by one.
 
 use super::*;
 
@@ -37,7 +37,7 @@ async fn rows_are_the_same_however_many_go_at_once() {
             assert_eq!(written, count as u64, "{kind:?}");
             assert!(there(&catalog, table).await == rows, "{kind:?}: {count} rows");
         }
-        // A column of nothing but nulls, some nulls, and values that are longer than a statement should be.
+        // A column with only nulls, some nulls, and values larger than the size limit of a statement.
         let table = TableId(Uuid::from_u128(2));
         let columns = ["table_id", "app_id", "version", "app_version", "last_updated", "extra"];
         let long = |n: i64| if n == 7 { Value::Blob(vec![7; 5 << 20]) } else { Value::Null };

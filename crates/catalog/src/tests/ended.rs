@@ -1,4 +1,4 @@
-//! A catalog whose history has ended is one that has little.
+//! A catalog with expired history has as few rows as one with little history.
 
 use deltalakedb_log::Committer;
 use deltalakedb_log::action::Remove;
@@ -68,7 +68,7 @@ async fn a_catalog_whose_history_ended_is_as_small_as_a_new_one() {
     }
 }
 
-/// A copy takes the little that is left, and ends its own history where it has more.
+/// A copy takes the rows that are left, and expires its own history if it has more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_has_the_history_of_its_source() {
     for database in databases("conformance") {
@@ -124,7 +124,7 @@ async fn a_copy_has_the_history_of_its_source() {
     }
 }
 
-/// The tables of the schema with rows of a table, but for the audit.
+/// The tables of the schema with rows of a table, except the audit.
 fn with_rows_of_tables() -> Vec<String> {
     let migration = include_str!("../../migrations/0001_log.sql");
     let tables = migration.split("CREATE TABLE ").skip(1).map(|text| text.split(");").next().unwrap_or_default());
@@ -161,13 +161,13 @@ async fn no_row_is_left_of_a_table_that_is_over() {
             assert!(count(&catalog, table, id).await > 0, "{database:?}: {table} has rows before");
         }
         assert!(catalog.remove_table(id).await.unwrap().is_done);
-        // A copy that was made while the table was live loses it as well.
+        // A copy that was made while the table was live removes it as well.
         copy_catalog(&catalog, &copy, &|_, _| {}).await.unwrap();
         for catalog in [&catalog, &copy] {
             for table in &tables {
                 assert_eq!(count(catalog, table, id).await, 0, "{database:?}: {table}");
             }
-            // Nothing but the row that keeps the order of versions, however many tables are removed.
+            // Only the row that keeps the order of versions is left, however many tables are removed.
             let versions = catalog.db.query("SELECT count(*) FROM dl_table_versions", vec![]).await.unwrap()[0].int();
             assert_eq!(versions.unwrap(), i64::from(!catalog.db.locks_heads()), "{database:?}");
         }
@@ -218,7 +218,7 @@ async fn a_copy_takes_a_new_table_in_the_place_of_one_that_was_removed() {
     }
 }
 
-/// A catalog that has gone on from a copy keeps what it has made since.
+/// A catalog that continued from a copy keeps what it has committed since.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_loses_no_table_of_its_own() {
     for database in databases("conformance") {

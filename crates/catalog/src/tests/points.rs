@@ -1,4 +1,4 @@
-//! What a transaction asks when it begins: its cost does not know how many tables there are.
+//! The cost of beginning a transaction does not depend on the number of tables.
 
 use deltalakedb_log::TableRef;
 
@@ -9,12 +9,12 @@ use super::*;
 
 pub(super) const FEW: i64 = 10;
 
-/// How many others there are where there are many.
+/// The number of other tables in a large catalog.
 pub(super) fn many_tables() -> i64 {
     if std::env::var("DELTALAKEDB_SOAK").as_deref() == Ok("1") { 100_000 } else { 20_000 }
 }
 
-/// A catalog with the table `t`, and others that have one version each.
+/// A catalog with the table `t`, and others with one version each.
 pub(super) async fn with_others(kind: Kind, dir: &std::path::Path, others: i64) -> (SqlCatalog, Record) {
     let catalog = connect_to(&kind.uri(dir, &format!("points {others}")), 1).await.unwrap();
     create(&catalog).await;

@@ -1,18 +1,18 @@
-//! A database that records what it is asked, and can lose the answer to COMMIT.
+//! A database that records its statements, and can lose the answer to COMMIT.
 
 use parking_lot::MutexGuard;
 
 use super::*;
 use crate::database::placeholders;
 
-/// What a database was asked.
+/// A recorded statement.
 #[derive(Debug)]
 pub(super) struct Statement {
     pub(super) sql: String,
     pub(super) params: Vec<Value>,
 }
 
-/// What a [`Recorded`] database was asked, and what it loses.
+/// The statements of a [`Recorded`] database, and its simulated faults.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Record(Arc<Recording>);
 
@@ -29,18 +29,18 @@ struct Recording {
 pub(super) enum Lose {
     #[default]
     Nothing,
-    /// The commit happens, its answer does not arrive.
+    /// The commit succeeds, but its answer is lost.
     Answer,
-    /// The commit does not happen, nor an answer.
+    /// The commit fails, and so does its answer.
     Commit,
-    /// As `Answer`, and nothing can be asked afterwards.
+    /// As `Answer`, and all later queries fail.
     Everything,
-    /// The database refuses to write more than one version at once.
+    /// The database rejects writes of more than one version at once.
     Batches,
 }
 
 impl Record {
-    /// A catalog whose database is recorded here.
+    /// The catalog with its database recorded here.
     pub(super) fn of(&self, mut catalog: SqlCatalog) -> SqlCatalog {
         catalog.db = Arc::new(Recorded { inner: catalog.db.clone(), record: self.clone() });
         catalog

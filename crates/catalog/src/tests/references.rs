@@ -1,4 +1,4 @@
-//! A commit that names files of other tables looks for these before it locks them.
+//! A commit that names files of other tables looks those tables up before it locks them.
 
 use deltalakedb_log::conformance::actions::file;
 use deltalakedb_log::references::folders;

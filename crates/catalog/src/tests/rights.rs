@@ -1,4 +1,4 @@
-//! What a catalog lets others see and name.
+//! What a catalog lets other users read, and which paths it accepts.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -27,12 +27,12 @@ async fn a_catalog_file_is_for_its_owner_unless_told_otherwise() {
             create(&catalog).await;
             let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path()).collect();
             for file in &files {
-                // DuckDB makes its log itself, again and again.
+                // DuckDB creates its WAL itself, again and again.
                 if file.extension().is_none_or(|ending| ending != "wal") {
                     assert_eq!(mode(file), expected, "{}", file.display());
                 }
             }
-            // SQLite's own files beside it are there while it is open.
+            // SQLite's other files exist while the catalog is open.
             assert!(files.len() >= if *database == databases::Database::Sqlite { 3 } else { 1 }, "{files:?}");
             catalog.close().await;
         }
@@ -61,7 +61,7 @@ async fn a_stored_location_is_neither_followed_nor_judged() {
         session.write(vec![WriteStatement::run(sql, vec![text.into(), text.into()])]).await.unwrap();
         session.commit().await.unwrap();
     };
-    // The folder was moved, and a link to its new place is where it was.
+    // The folder was moved, and a link at its old place points to the new one.
     let (old, new) = (dir.path().join("old"), dir.path().join("new"));
     std::fs::create_dir(&new).unwrap();
     std::os::unix::fs::symlink(&new, &old).unwrap();
@@ -71,7 +71,7 @@ async fn a_stored_location_is_neither_followed_nor_judged() {
     assert_eq!(entry.location.url().as_str(), registered);
     let found = catalog.find(&TableRef::Location(entry.location)).await.unwrap();
     assert_eq!(found.map(|entry| entry.id), Some(id), "it is found by what is stored");
-    // What this build cannot open is listed all the same.
+    // A location that this build cannot open is listed anyway.
     for odd in ["later://bucket/t/", "no URL at all", "s3://AKIA:SECRET@bucket/t/"] {
         store(odd).await;
         let entry = catalog.tables().await.unwrap().remove(0);
@@ -101,7 +101,7 @@ async fn files_of_other_folders_are_taken_only_where_they_are_allowed() {
     refused(strict.commit_all(vec![append(id, version, "/etc/x")]).await.unwrap_err());
     trusting.commit_all(vec![append(id, version, "/etc/x")]).await.unwrap().committed().unwrap();
 
-    // An import is judged as a commit is: a commit, and what a history begins with.
+    // An import is checked as a commit is: its commits, and its base state.
     let outside = "http://169.254.169.254/x";
     let load = async |catalog: &SqlCatalog, n: u128, items: Vec<HistoryItem>| {
         let location = Location::parse(&format!("/nowhere/{n}")).unwrap();

@@ -1,4 +1,4 @@
-//! A server that has just got many files goes by key.
+//! A server that has just received many files finds them by key.
 
 use deltalakedb_log::action::Remove;
 use deltalakedb_log::conformance::actions::file;
@@ -7,7 +7,7 @@ use super::recorded::Record;
 use super::work::Work;
 use super::*;
 
-/// So many that the server does better by key than by going through all.
+/// Enough files that the server finds them faster by key than by a scan.
 const FILES: usize = 150_000;
 const REMOVED: usize = 1_000;
 

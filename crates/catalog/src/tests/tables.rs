@@ -1,4 +1,4 @@
-//! What it costs to list tables, and to find, make, rename and remove one, beside few others and beside many.
+//! The cost of listing, finding, creating, renaming and removing tables, in a small catalog and in a large one.
 
 use std::fmt::Write as _;
 
@@ -92,7 +92,8 @@ async fn ask(catalog: &SqlCatalog, question: &str) {
     }
 }
 
-/// Beside the live tables as many that were dropped, of which half are over, and an id in the metadata of each live one.
+/// In addition to the live tables, the same number of dropped ones, of which half are removable, and an id in the
+/// metadata of each live one.
 async fn with_dropped(kind: Kind, catalog: &SqlCatalog, others: i64) {
     let id = |n: &str| match kind {
         Kind::Sqlite => format!("unhex(printf('%032x', {n}))"),
@@ -146,7 +147,7 @@ async fn a_table_is_made_and_found_at_the_same_cost_however_many_there_are() {
                 let statements = record.statements();
                 let mut amount = 0;
                 for statement in &statements {
-                    // Where there are few, a server reads all of them: it is asked for what it does with many.
+                    // A server scans small tables, so the plan for large ones is requested.
                     amount += Work::of(*kind, &catalog, statement, others == FEW).await.amount;
                 }
                 costs.push((statements.len(), amount));
@@ -168,7 +169,7 @@ async fn a_table_is_made_and_found_at_the_same_cost_however_many_there_are() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// Names beside one that is not there are a hundred in all, and fewer where there are fewer tables.
+/// Names near a missing one are a hundred in total, and fewer in a smaller catalog.
 fn beside(question: &str) -> u64 {
     match question {
         "a name that is not there" => 1_000,

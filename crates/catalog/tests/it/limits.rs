@@ -1,4 +1,4 @@
-//! What is long, large or odd comes back as it went in.
+//! Long, large and unusual values are read back unchanged.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::databases::{Database, databases};
 
-/// Beyond what a double holds exactly.
+/// Beyond the integers that a double represents exactly.
 const BIG: i64 = (1 << 53) + 1;
 
 async fn open(uri: &str) -> SqlCatalog {
@@ -27,7 +27,7 @@ async fn open(uri: &str) -> SqlCatalog {
     SqlCatalog::connect(&CatalogUri::parse(uri).unwrap(), ConnectOptions { clock, ..Default::default() }).await.unwrap()
 }
 
-/// In every database the commit comes back, whether it is committed or loaded: its bytes, its files, what it set.
+/// Checks that every database returns the commit, committed or loaded: its bytes, its files, its state.
 async fn check(name: &str, metadata: Metadata, of_commit: Vec<Action>) {
     let dir = tempfile::tempdir().unwrap();
     let create = vec![Action::Protocol(actions::protocol()), Action::Metadata(metadata)];
@@ -54,7 +54,7 @@ async fn check(name: &str, metadata: Metadata, of_commit: Vec<Action>) {
             let reader = catalog.reader(table);
             for (version, body) in (0..).zip(&bodies) {
                 let bytes = reader.commit_bytes(version).await.unwrap().unwrap();
-                // What is committed gets one line more, the first.
+                // A commit of ours has an additional first line.
                 let ours = if table == committed { bytes.iter().position(|b| *b == b'\n').unwrap() + 1 } else { 0 };
                 assert!(bytes[ours..] == body[..], "{about}: the bytes of version {version} differ");
             }
@@ -99,7 +99,7 @@ fn id_stats(min: i64, max: i64) -> String {
     format!(r#"{{"numRecords":10,"minValues":{{"id":{min}}},"maxValues":{{"id":{max}}},"nullCount":{{"id":0}}}}"#)
 }
 
-/// Letters that say nothing of those before: no compression makes them short.
+/// Random letters, which do not compress.
 fn letters(count: usize) -> String {
     let mut rng = Rng::with_seed(7);
     std::iter::repeat_with(|| rng.char('À'..'\u{ffff}')).filter(|c| c.is_alphabetic()).take(count).collect()
@@ -161,7 +161,7 @@ async fn applications_and_domains_may_have_long_names() {
     check("apps", actions::metadata("{}"), of_application_and_domain(&letters(600))).await;
 }
 
-/// These names are in keys, and PostgreSQL's have a limit.
+/// These names are in keys, whose size PostgreSQL limits.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_is_kept_or_refused_in_words() {
     let dir = tempfile::tempdir().unwrap();
@@ -261,7 +261,7 @@ async fn loaded_bytes_are_kept_whatever_they_are() {
     }
 }
 
-/// Neighbours beyond 2^53 are told apart, by their bounds and by their partition values.
+/// Neighbouring integers beyond 2^53 are distinguished, by their bounds and by their partition values.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_numbers_are_found_exactly() {
     let dir = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::place::{Place, Ran};
 
-/// The run fails with that code and says all of this in one line.
+/// Asserts that the run fails with that code and that its one line contains all of these texts.
 pub(crate) fn check(ran: Ran, code: i32, says: &[&str]) {
     assert_eq!(ran.code, Some(code), "{ran:?}");
     let lines: Vec<_> = ran.err.lines().collect();
@@ -123,7 +123,7 @@ fn a_write_that_does_not_fit_names_the_column_and_both_types() {
         inputs.write(file, text);
         check(place.dl(&["write", "events", "--input", inputs.path(file).to_str().unwrap()]), 1, says);
     }
-    // A Parquet file has types of its own.
+    // A Parquet file has its own types.
     let check_parquet = |name: &str, csv: &str, says: &[&str]| {
         let file = format!("{name}.csv");
         inputs.write(&file, csv);
@@ -171,7 +171,7 @@ fn a_broken_log_names_its_file_and_line() {
     check_log(&|p| p.write(&log(5), "{\"commitInfo\":{}}\n{\"add\":\n"), &["00000000000000000005.json", "line 2"]);
     check_log(
         &|p| {
-            // Without its checkpoint the log has a gap nothing bridges.
+            // Without its checkpoint the log has a gap.
             std::fs::remove_file(p.path(&log(12))).unwrap();
         },
         &["00000000000000000012.json"],
@@ -210,14 +210,14 @@ fn history_that_is_gone_is_refused_by_its_limit() {
     place.dl(&["verify", "--every-version", "--data"]).good();
 }
 
-/// Root may do anything, so root runs the program as nobody.
+/// Root has all permissions, so a test that runs as root runs the program as the user `nobody`.
 #[test]
 fn what_may_not_be_written_is_said() {
     let place = Place::with_events();
     let program = place.path("dl");
     let built = Path::new(env!("CARGO_BIN_EXE_dl"));
     std::fs::hard_link(built, &program).or_else(|_| std::fs::copy(built, &program).map(drop)).unwrap();
-    // The library of the program is where it was built, which nobody may see, or beside it.
+    // The program's library is where it was built, which other users may not be able to read, or next to it.
     if let Some(library) = option_env!("DUCKDB_LIB_DIR") {
         std::fs::copy(Path::new(library).join("libduckdb.so"), place.path("libduckdb.so")).unwrap();
     }

@@ -1,4 +1,4 @@
-//! What the commands print, and that they mean what they print.
+//! The output of commands, compared with what they did.
 
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ fn an_import_changes_nothing_and_again_continues() {
     assert_eq!(place.content(), before, "the table is as it was, byte for byte");
     let again = place.dl(&["import", "events", "--as", "sales.events", "--format", "json"]).json();
     assert_eq!(again["versionsImported"], 0);
-    // Another writer appends: taken in at the next import.
+    // Another writer appends: the next import loads its commit.
     std::fs::write(
         place.path("events/_delta_log/00000000000000000014.json"),
         "{\"commitInfo\":{\"operation\":\"X\"}}\n",

@@ -1,4 +1,4 @@
-//! History that ends.
+//! Expiry of history.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use deltalakedb_log::{
 use crate::databases::databases;
 use crate::place::Place;
 
-/// Drops a table as if it had been done a week ago, without retention.
+/// Drops a table as if that had been done a week ago, without retention.
 pub(crate) fn drop_a_week_ago(place: &Place, name: &str) {
     let uri = CatalogUri::parse(place.catalog()).unwrap();
     let clock = SeededClock::new(SystemClock.now_ms() - COMMIT_IDS_MS - 60_000, 1);
@@ -28,7 +28,8 @@ pub(crate) fn drop_a_week_ago(place: &Place, name: &str) {
     });
 }
 
-/// A table `t` of six versions, of which each but the first replaces its rows, and which keeps no removed files.
+/// A table `t` of six versions, each of which replaces the rows of the previous one, without retention of removed
+/// files.
 fn table(place: &Place) {
     place.write("rows.csv", "id\n1\n");
     let keeps = "delta.deletedFileRetentionDuration=interval 0 seconds";
@@ -68,7 +69,7 @@ fn old_versions_leave_the_catalog_and_the_log() {
         assert_eq!(place.dl(&["history", "t", "--format", "json"]).json().as_array().unwrap().len(), 3);
         place.dl(&["verify", "--every-version", "--data"]).good();
 
-        // A table says what it keeps, and the settings what all others do.
+        // A table's properties set its retention, and the settings that of all others.
         place.dl(&["alter", "t", "--set-property", "deltalakedb.retention.versions=2"]).good();
         let all = ["expire", "--all", "--set", "retention.time=0s", "--format", "json"];
         let listed = place.dl(&all).json();
@@ -112,7 +113,7 @@ fn tables_that_are_over_leave_the_catalog() {
         assert!(place.path("t/_delta_log/00000000000000000005.json").exists(), "its files stay");
         assert!(place.dl(&["undrop", "t"]).err.contains("no table default.t was dropped"));
         assert_eq!(listed(&["expire", "--all"]).as_array().unwrap().len(), 0);
-        // What is there comes back as a table of its own.
+        // The remaining files are imported as a new table.
         place.dl(&["import", "./t", "--as", "t"]).good();
         place.dl(&["undrop", "kept"]).good();
     }

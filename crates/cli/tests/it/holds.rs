@@ -1,4 +1,4 @@
-//! Versions that readers hold, as `dl` shows and spares them.
+//! Held versions in the output of `dl`, and in vacuum.
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::{Catalog, TableRef, VersionHolds};

@@ -1,4 +1,4 @@
-//! Tables that are renamed, dropped, undropped, detached, and imports that are given up.
+//! Tables that are renamed, dropped, undropped, detached, and imports that are abandoned.
 
 use crate::databases::databases;
 use crate::place::{Place, Ran};
@@ -39,7 +39,7 @@ fn a_table_has_another_name_from_now_on() {
         assert!(said.contains("default.t was renamed to sales.orders"), "{said}");
         assert_eq!((names(&place, &[]), rows(&place, "sales.orders")), (vec!["sales.orders".into()], 2));
         fails(&place.dl(&["show", "default.t"]), &["there is no table default.t"]);
-        // A folder of that name is not meant where a table would be gone.
+        // A folder of that name is not used by an operation that removes a table.
         fails(&place.dl(&["drop", "t"]), &["there is no table default.t"]);
         fails(&place.dl(&["detach", "t", "--yes"]), &["there is no table default.t"]);
         place.dl(&["write", "sales.orders", "--input", "rows.csv"]).good();
@@ -72,7 +72,7 @@ fn a_dropped_table_comes_back() {
         fails(&place.dl(&["show", "t"]), &["the table default.t was dropped at", "`dl undrop default.t` restores it"]);
         fails(&place.dl(&["undrop", "nosuch"]), &["no table default.nosuch was dropped"]);
 
-        // Its name is free meanwhile.
+        // Its name is free in the meantime.
         place.dl(&["create", "t", "--location", "u", "--schema", "id long"]).good();
         fails(&place.dl(&["undrop", "t"]), &["there is a table default.t already"]);
         let said = place.dl(&["undrop", "t", "--as", "first"]).good();

@@ -1,4 +1,4 @@
-//! What is published, lost and put back.
+//! Published, missing and restored files.
 
 use serde_json::json;
 
@@ -51,7 +51,7 @@ fn a_folder_that_is_gone_is_not_published_into() {
     place.dl(&["verify", "t", "--every-version", "--data"]).good();
 }
 
-/// As where a disk is not mounted.
+/// As on a disk that is not mounted.
 #[test]
 fn a_folder_that_is_empty_is_not_written_into() {
     let place = begin();
@@ -70,17 +70,17 @@ fn a_folder_that_is_empty_is_not_written_into() {
     }
     let history = place.dl(&["history", "t", "--format", "json"]).json();
     assert_eq!(history.as_array().unwrap().len(), 2, "nothing was committed");
-    // It is back.
+    // It is mounted again.
     std::fs::remove_dir(place.path("t")).unwrap();
     std::fs::rename(place.path("elsewhere"), place.path("t")).unwrap();
     place.dl(&["write", "t", "--input", "rows.csv"]).good();
-    // Nobody can reach it now: that is another matter.
+    // An unreachable location is a different case.
     std::fs::rename(place.path("t/_delta_log"), place.path("elsewhere")).unwrap();
     std::fs::write(place.path("t/_delta_log"), "").unwrap();
     let written = place.dl(&["write", "t", "--input", "rows.csv"]);
     assert_eq!(written.code, Some(0), "the commit stands: {written:?}");
     std::fs::remove_file(place.path("t/_delta_log")).unwrap();
-    // Lost for good: the catalog has all of it.
+    // Lost permanently: the catalog has all of it.
     std::fs::create_dir(place.path("t/_delta_log")).unwrap();
     place.dl(&["mirror", "repair", "t"]).good();
     place.dl(&["write", "t", "--input", "rows.csv"]).good();

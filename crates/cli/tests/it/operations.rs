@@ -1,4 +1,4 @@
-//! The commands that change tables: what they say, what they do, what they refuse.
+//! Commands that change tables: their messages, effects and errors.
 
 use std::thread;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::bad_input::check;
 use crate::place::Place;
 
-/// A table `t` of the rows 1 to 3 in version 1, which records its changes.
+/// A table `t` with the rows 1 to 3 in version 1, which records changes.
 fn filled() -> Place {
     let place = Place::new();
     let create = ["create", "t", "--location", "t", "--schema", "id long not null, kind string, n double"];
@@ -116,7 +116,7 @@ fn merges_take_files_and_tables_and_the_first_clause_decides() {
         "1 row was inserted, 2 updated, 1 deleted in default.t, now at version 2",
     );
     assert_eq!(rows(&place), ["1,a,0.0", "2,bb,3.0", "9,z,"]);
-    // Typed the other way round, the update comes first and nothing is left to delete.
+    // In the other order, the update comes first and no row is left to delete.
     let turned = ["--matched-update", "n = 7", "--matched-delete"];
     says(&place, &[&on[..], &turned].concat(), "2 rows were updated in default.t, now at version 3");
 
@@ -278,7 +278,7 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
 #[test]
 fn a_setting_before_the_command_holds_whatever_follows_it() {
     let place = filled();
-    // A column of the name of a setting is quoted.
+    // A column with the name of a setting is quoted.
     place.dl(&["alter", "t", "--add-column", "durability string"]).good();
     let before = ["--set", "mirror.mode=background", "update", "t", "--all", "--set", "\"durability\" = 'x'"];
     place.dl(&[&before[..], &["--set", "durability=catalog", "--set", "n = 1"]].concat()).good();

@@ -1,4 +1,4 @@
-//! What the formats print, and how much of it.
+//! The output formats, and limits of the output.
 
 use crate::bad_input::check;
 use crate::place::Place;
@@ -26,7 +26,7 @@ fn a_document_is_a_line_of_csv() {
         assert_eq!(lines.len(), 2, "a line of names and a line of values: {args:?}: {lines:?}");
         assert!(!lines[0].starts_with('{') && lines[0].contains(','), "{args:?}: {lines:?}");
     }
-    // Nested values are JSON, quoted as CSV asks for.
+    // Nested values are JSON, quoted as CSV requires.
     let snapshot = csv(&["snapshot", "t", "--version", "0"]);
     assert!(snapshot.starts_with("version,timestamp,protocol,metadata,files,txns,domains\n0,"), "{snapshot}");
     assert!(snapshot.contains("\"{\"\"minReaderVersion\"\":"), "{snapshot}");
@@ -59,7 +59,7 @@ fn all_tables_are_verified_whatever_is_wrong_with_one() {
     for args in [&["verify", "--all"][..], &["verify"]] {
         assert_eq!(place.dl(args).good().matches("identical in _delta_log").count(), 3, "{args:?}");
     }
-    // Of the first one the log cannot even be looked for.
+    // The log of the first one cannot even be read.
     std::fs::rename(place.path("a/_delta_log"), place.path("kept")).unwrap();
     place.write("a/_delta_log", "in the way");
     let ran = place.dl(&["verify", "--all"]);

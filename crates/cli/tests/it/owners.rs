@@ -1,4 +1,4 @@
-//! Tables that a program keeps: `dl` refuses to end them.
+//! Tables with an owner: `dl` does not drop them.
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
@@ -8,7 +8,7 @@ use deltalakedb_log::{Action, Catalog, Clock, Location, SystemClock, TableId};
 use crate::databases::databases;
 use crate::place::Place;
 
-/// Makes the table `t`, which the row engine keeps.
+/// Creates the table `t`, owned by the row engine.
 fn make_kept(place: &Place) {
     let uri = CatalogUri::parse(place.catalog()).unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -46,7 +46,7 @@ fn a_table_is_ended_by_its_owner_alone() {
         place.dl(&["expire", "--all"]).good();
         assert!(place.dl(&["show", "t"]).good().contains("owner      rows:/data"));
 
-        // In the owner's name, as where the engine is not there any more.
+        // In the owner's name, as when the engine no longer exists.
         let by = ["--owner", "rows:/data"];
         place.dl(&[&["rename", "t", "u"], &by[..]].concat()).good();
         place.dl(&[&["drop", "u"], &by[..]].concat()).good();

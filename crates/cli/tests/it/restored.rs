@@ -1,8 +1,8 @@
-//! A catalog that came back from a backup, and an import that did not come to its end.
+//! A catalog restored from a backup, and an import that was not finished.
 
 use crate::place::Place;
 
-/// What has gone wrong says so, and what to do.
+/// Asserts that the command fails with a message about the cause and what to do.
 fn fails(place: &Place, args: &[&str], says: &[&str]) {
     let ran = place.dl(args);
     assert_eq!(ran.code, Some(1), "{args:?}: {ran:?}");

@@ -1,4 +1,4 @@
-//! What `dl` shows of secrets, and what it obeys of what others wrote: neither.
+//! `dl` shows no secrets, and does not print control characters written by others.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use crate::bad_input::check;
 use crate::place::{Place, Ran};
 
-/// The run says this, and none of it is the secret.
+/// Asserts that the output contains this, and not the secret.
 fn says(ran: Ran, code: i32, what: &[&str]) {
     assert!(!ran.err.to_lowercase().contains("secret") && !ran.out.to_lowercase().contains("secret"), "{ran:?}");
     check(ran, code, what);
@@ -127,7 +127,7 @@ fn what_is_not_utf_8_is_refused_in_words() {
         assert!(matches!(ran.status.code(), Some(1 | 2)) && !error.contains("panicked"), "{command:?}: {error}");
         assert!(!error.is_empty(), "{command:?}");
     }
-    // Variables that are of no concern to us may be anything.
+    // Unrelated variables may have any value.
     let mut command = place.command(&["read", "events", "--limit", "1"]);
     let ran = Ran::of(command.env("LESS_TERMCAP_xx", odd).env("RUST_LOG", odd).env("PGPORT", odd).output().unwrap());
     ran.good();

@@ -96,7 +96,7 @@ fn wrong_sql_gets_one_sentence() {
     check(&["SELECT 1; SELECT 2", "--format", "parquet"], &["one result", "got 2"]);
     let ran = place.dl(&["tables", "--format", "parquet"]);
     assert!(ran.code == Some(1) && ran.err.contains("`dl sql` and `dl read`"), "{ran:?}");
-    // What came before an error is printed.
+    // Results before an error are printed.
     let ran = place.dl(&["sql", "SELECT 7 AS a; SELECT * FROM nosuch", "--format", "csv"]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(1), "a\n7\n"));
     let ran = Place::new().dl(&["sql", "SELECT 1"]);

@@ -1,4 +1,4 @@
-//! What is stored of a table when a commit or a load comes to it, and what it refuses by itself.
+//! The stored state of a table when a commit or a load starts, and the checks that depend on this state alone.
 
 use std::collections::HashMap;
 
@@ -11,33 +11,33 @@ use crate::ids::TableName;
 use crate::owner::TableOwner;
 use crate::path::{FileKey, SetHash};
 
-/// What is stored of a table now, under the lock.
+/// The stored state of a table, read under the lock.
 #[derive(Clone, Debug)]
 pub struct Current {
-    /// The name people know it by.
+    /// The table's name.
     pub name: TableName,
-    /// Who alone commits to it.
+    /// The only program that may commit to the table.
     pub owner: Option<TableOwner>,
     /// The version; `None` for a table that the request creates.
     pub version: Option<Version>,
     /// Its time, in milliseconds since 1970.
     pub timestamp: i64,
-    /// The version whose time is ahead of the catalog's clock, where [`is_ahead`](crate::future_times::is_ahead) says so of
-    /// `timestamp`.
+    /// The first version whose time is ahead of the catalog's clock, when [`is_ahead`](crate::future_times::is_ahead)
+    /// is true for `timestamp`.
     pub leap: Option<TimeLeap>,
     /// Protocol and metadata; `None` for a table that the request creates.
     pub state: Option<(Protocol, Metadata)>,
     /// Hash of the live files.
     pub set_hash: SetHash,
-    /// The first commit after the request's base that it conflicts with, as a [`ConflictChecker`](super::ConflictChecker)
-    /// found it.
+    /// The first commit after the request's base that conflicts with it, as found by a
+    /// [`ConflictChecker`](super::ConflictChecker).
     pub conflict: Option<WinningCommit>,
-    /// The live files at [`CommitRequest::touched`](super::CommitRequest::touched), whatever their deletion vectors.
+    /// The live files at [`CommitRequest::touched`](super::CommitRequest::touched), with any deletion vector.
     pub live: HashMap<FileKey, Add>,
 }
 
 impl Current {
-    /// What is stored of a table that has no version yet.
+    /// The state of a table that has no version yet.
     pub fn without_version(name: TableName, owner: Option<TableOwner>) -> Self {
         Self {
             name,
@@ -64,7 +64,7 @@ pub fn check_mirror(name: &TableName, mirror: &MirrorState) -> Result<()> {
     }
 }
 
-/// Refuses history that does not go on where the table stands.
+/// Rejects history that does not continue after the table's newest version.
 pub fn check_next(name: &TableName, head: Option<Version>, next: Version) -> Result<()> {
     match head {
         Some(head) if next != head + 1 => Err(TxnLogError::new(
@@ -77,7 +77,7 @@ pub fn check_next(name: &TableName, head: Option<Version>, next: Version) -> Res
     }
 }
 
-/// Refuses a state to begin with for a table that has versions: the files of both would be live.
+/// Rejects a base state for a table that already has versions: the files of both would be live.
 pub fn check_begins(name: &TableName, head: Option<Version>, base: Version) -> Result<()> {
     match head {
         Some(head) => Err(TxnLogError::new(
@@ -90,7 +90,7 @@ pub fn check_begins(name: &TableName, head: Option<Version>, base: Version) -> R
     }
 }
 
-/// The time of a version that is history: its own, or just after that of the version before where it is not later.
+/// The time of a loaded version: its own time, or the time of the version before plus 1 ms if its own is not later.
 pub fn later_than(name: &TableName, version: Version, before: Option<i64>, own: i64) -> Result<i64> {
     let Some(before) = before.filter(|before| own <= *before) else { return Ok(own) };
     before.checked_add(1).ok_or_else(|| {
@@ -101,7 +101,7 @@ pub fn later_than(name: &TableName, version: Version, before: Option<i64>, own: 
     })
 }
 
-/// The error of a publisher whose lease has gone to another.
+/// The error of a publisher whose lease was taken over by another.
 pub fn fenced(name: &TableName) -> TxnLogError {
     TxnLogError::new(
         ErrorKind::Conflict,

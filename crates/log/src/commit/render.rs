@@ -1,4 +1,4 @@
-//! The actions of a commit as they go to the log, with what is known under the lock only.
+//! Renders the actions of a commit, with the facts that are known only under the lock.
 
 use super::current::Current;
 use super::request::{Base, CommitRequest, Isolation};
@@ -7,7 +7,7 @@ use crate::commit_info::{COMMIT_INFO_KEY, ICT};
 use crate::object::Object;
 use crate::stamp::CommitStamp;
 
-/// Our `commitInfo`, and all actions as they go to the log: `commitInfo` first, and removes made of what we store.
+/// Our `commitInfo`, and all actions as they are written to the log: `commitInfo` first, removes with stored facts.
 pub(super) fn stamped<'a>(
     request: &CommitRequest,
     actions: &'a [Action],
@@ -59,7 +59,7 @@ struct InfoFacts {
     blind: bool,
 }
 
-/// `commitInfo` in one fixed order: what we know, then what else the writer said, then our own member.
+/// `commitInfo` in one fixed order: our facts, then the other members of the writer, then our own member.
 fn our_info(
     given: Object,
     request: &CommitRequest,
@@ -88,7 +88,7 @@ fn our_info(
     keep(&mut info, "operationMetrics");
     info.set("engineInfo", concat!("deltalakedb/", env!("CARGO_PKG_VERSION")));
     info.set("txnId", format!("{:?}", request.commit_id));
-    // Others commit past a blind append: what read something is none, whatever its writer says.
+    // Other commits are rebased past a blind append, so one that read data is none, whatever its writer says.
     info.set("isBlindAppend", facts.blind && given.get::<bool>("isBlindAppend").unwrap_or(true));
     info.set("isolationLevel", facts.isolation.as_str());
     if let Base::Exactly(v) | Base::RebaseFrom(v) = request.base {
@@ -121,7 +121,7 @@ fn our_info(
     info
 }
 
-/// The remove of a live file: path and file facts from our row, the rest as asked.
+/// The remove of a live file: path and file facts from the stored row, the other fields as requested.
 fn render_remove(asked: &Remove, live: &Add, now: i64) -> Remove {
     let mut remove = Remove::of(live, asked.deletion_timestamp.unwrap_or(now), asked.data_change);
     remove.stats = asked.stats.clone();

@@ -1,4 +1,4 @@
-//! What is done to a catalog as a whole.
+//! Checks of the operations on a catalog as a whole.
 
 use super::*;
 use crate::retention::Retention;

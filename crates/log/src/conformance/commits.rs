@@ -1,8 +1,8 @@
-//! Commits: which are made, which are refused, and what they say.
+//! Commits: which succeed, which are rejected, and what they record.
 
 use super::*;
 
-/// Both sides start from version 1, which holds the files `a` and `b`; `winner` commits first.
+/// Both requests start from version 1, which has the files `a` and `b`; `winner` commits first.
 async fn race(c: &Arc<dyn Catalog>, winner: Vec<Action>, change: impl FnOnce(&mut CommitRequest)) -> Outcome {
     let n = c.tables().await.unwrap().len();
     let t = Table::create(c, &format!("t{n}")).await;
@@ -71,7 +71,7 @@ pub(super) async fn every_conflict_rule_holds(c: Arc<dyn Catalog>) {
         &FileAlreadyRemoved("a".into()),
     );
 
-    // To add a file again, with other statistics for example, would bring back the rows that were deleted.
+    // To add a file again, with other statistics for example, would restore the rows that were deleted.
     let marked = || vec![remove(&a), Action::add(with_dv(a.clone(), "dv"))];
     let adds_again = race(&c, marked(), |r| r.content = Content::Actions(vec![Action::add(a.clone())])).await;
     conflict(adds_again, 2, &DeletionVectorChanged("a".into()));
@@ -114,7 +114,7 @@ pub(super) async fn isolation_decides_what_an_added_file_means(c: Arc<dyn Catalo
         .await;
         assert_eq!(matches!(outcome, Outcome::Conflict(_)), loses, "{isolation:?}");
     }
-    // What is said of every row is said of those that came meanwhile, too.
+    // A change that applies to every row also applies to rows that were added concurrently.
     let outcome = race(&c, grown(), |r| {
         r.content = Content::Actions(vec![Action::Metadata(metadata(r#"{"delta.constraints.c":"id < 50"}"#))]);
         r.reads.whole_table = true;

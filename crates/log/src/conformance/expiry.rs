@@ -11,7 +11,7 @@ use crate::snapshot::Snapshot;
 
 const VERSIONS: Version = 12;
 
-/// A table in which each version from 1 on replaces its one file, and says how far an application is.
+/// A table in which each version from 1 on replaces its one file and sets the txn of an application.
 struct Overwritten {
     t: Table,
     /// By version: its time, and the id of its commit.
@@ -40,7 +40,7 @@ impl Overwritten {
         Self { t, commits }
     }
 
-    /// What was the newest at the time of a version, or later, stays.
+    /// Keeps the versions that were the newest at the time of `version` or later.
     fn keep_since(&self, version: Version) -> Keep {
         Keep { since_ms: self.commits[version as usize].0, versions: 1, ids_since_ms: 0 }
     }
@@ -63,7 +63,7 @@ impl Table {
         Expiry { table: self.id, keep, up_to: Version::MAX, committer: Committer::named("ann") }
     }
 
-    /// Ends all that may end; how many steps that took.
+    /// Ends all history that may end; returns how many steps that took.
     async fn expire(&self, keep: Keep) -> (Expired, u64) {
         let (mut all, mut steps) = (Expired::default(), 0);
         while !all.is_done {
@@ -76,7 +76,7 @@ impl Table {
     }
 }
 
-/// All that a version says.
+/// Everything that is read of a version.
 #[derive(Debug, PartialEq)]
 struct Said {
     snapshot: Snapshot,
@@ -186,7 +186,7 @@ pub(super) async fn commits_from_versions_that_ended(c: Arc<dyn Catalog>) {
             &says.iter().map(String::as_str).collect::<Vec<_>>(),
         );
     }
-    // The commits since version 5 are held, that of 6 included.
+    // The commits since version 5 are retained, including version 6.
     let same_app = o.t.request(Base::RebaseFrom(5), vec![txn("app", 100)]);
     conflict(o.t.try_commit(same_app).await.unwrap(), 6, &ConflictKind::SameApplication("app".into()));
     let removes = o.t.request(Base::RebaseFrom(5), vec![remove(&live(5))]);
@@ -195,7 +195,7 @@ pub(super) async fn commits_from_versions_that_ended(c: Arc<dyn Catalog>) {
     assert!(matches!(committed, Outcome::Conflict(c) if c.version == 9), "the metadata has changed since");
     o.t.try_commit(add(9, "late")).await.unwrap().committed().unwrap();
 
-    // Ids outlive their versions.
+    // Commit ids are kept longer than their versions.
     let (ms, id) = o.commits[3];
     let found = Committed { table: o.t.id, version: 3, timestamp: ms, leap: None };
     assert_eq!(c.find_commit(o.t.id, id).await.unwrap(), Some(found));
@@ -210,7 +210,7 @@ pub(super) async fn commits_from_versions_that_ended(c: Arc<dyn Catalog>) {
         assert_eq!(found.map(|c| c.version), Some(version).filter(|v| *v >= 6), "and those of versions that stay");
     }
 
-    // A blind append is refused, too, though nothing but files came since: its id may have been forgotten.
+    // A blind append is rejected as well, although only files were added since: its id may have been removed.
     let t = Table::create(&c, "files").await;
     for n in 1..=4 {
         let request = t.request(Base::Exactly(n - 1), vec![Action::add(live(n))]);
@@ -291,7 +291,7 @@ pub(super) async fn a_read_of_a_version_that_ends_is_whole_or_an_error(c: Arc<dy
         Ok(changes) => assert_eq!(changes.len(), 3),
         Err(e) => assert_eq!(e.kind(), ErrorKind::NotFound, "{e}"),
     }
-    // A version that is the newest when the read begins may end before the read does.
+    // A version that is the newest when the read starts may expire before the read ends.
     let live: Vec<Add> = reader.files_by_key(VERSIONS).await.unwrap().try_collect().await.unwrap();
     let reads = [reader.files(VERSIONS, None).await.unwrap(), reader.files_by_key(VERSIONS).await.unwrap()];
     o.t.commit(vec![Action::add(file("later", 0, 9)), remove(&live[0])]).await;

@@ -1,5 +1,4 @@
-//! Calls that end in the middle, as those of a client do that gives up: each has happened as a whole, or not at all, and can
-//! be made again.
+//! Calls that are cancelled in the middle: each has taken effect as a whole or not at all, and can be repeated.
 
 use std::pin::pin;
 use std::task::Poll;
@@ -9,7 +8,7 @@ use super::*;
 use crate::lifecycle::{DropMode, DropTable};
 use crate::retention::{Expiry, Keep};
 
-/// Waits for a call as often as that and drops it then: its answer, when it came before.
+/// Polls a call until it has waited this often and drops it then. Returns its result if it finished before.
 async fn dropped_after<T>(waits: usize, call: impl Future<Output = T>) -> Option<T> {
     let (mut call, mut left) = (pin!(call), waits);
     std::future::poll_fn(move |context| match left.checked_sub(1) {
@@ -22,8 +21,8 @@ async fn dropped_after<T>(waits: usize, call: impl Future<Output = T>) -> Option
     .await
 }
 
-/// Makes such a call for each place at which it waits, and looks at what became of it: until one is not dropped. Both are
-/// given its number.
+/// Cancels such a call at each point at which it waits, and checks the result, until a call finishes. Both closures get
+/// the number of the call.
 async fn at_every_wait<T>(call: impl AsyncFn(usize) -> Result<T>, check: impl AsyncFn(usize)) {
     for n in 0.. {
         let answer = dropped_after(n, call(n)).await;
@@ -35,7 +34,7 @@ async fn at_every_wait<T>(call: impl AsyncFn(usize) -> Result<T>, check: impl As
     }
 }
 
-/// Waits for what may be on its way: a change that waits for the table's head comes after it.
+/// Waits for changes in progress: a change that waits for the lock of the table's head is made after them.
 async fn settle(t: &Table) {
     if let Some(seen) = t.catalog.find(&TableRef::Id(t.id)).await.unwrap() {
         let settled = t.catalog.set_mirror(&seen, &MirrorState::Following).await;
@@ -52,7 +51,7 @@ pub(super) async fn commits(c: Arc<dyn Catalog>) {
     at_every_wait(
         async |n| c.commit_all(both(n)).await,
         async |n| {
-            // Sent again, it is the same commit, whether it was made before or not.
+            // Sent again, it is the same commit, whether the first attempt was committed or not.
             let committed = c.commit_all(both(n)).await.unwrap().committed().unwrap();
             let version = n as Version + 1;
             assert_eq!(committed.iter().map(|c| c.version).collect::<Vec<_>>(), [version, version]);
@@ -81,7 +80,7 @@ pub(super) async fn creations_and_loads(c: Arc<dyn Catalog>) {
         async |n| load(&c, &format!("loaded{n}"), story().into_iter().map(Ok).collect()).await,
         async |n| {
             let name = format!("loaded{n}");
-            // A batch may have been on its way: then there is more than was seen, and it is looked at again.
+            // A batch may have been in progress: then more is stored than was seen, and the table is read again.
             let entry = loop {
                 let unfinished = c.unfinished_load(&new_table(&name).location).await.unwrap();
                 let stored = match unfinished {

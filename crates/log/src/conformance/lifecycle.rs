@@ -1,4 +1,4 @@
-//! What becomes of tables that are renamed, dropped, undropped and detached.
+//! Tables that are renamed, dropped, undropped and detached.
 
 use super::clients::Clients;
 use super::loads::{load, logged, story};
@@ -22,7 +22,7 @@ async fn lease(t: &Table) -> Lease {
     t.catalog.acquire_lease(t.id, Uuid::from_u128(7), 0, 1_000).await.unwrap().unwrap()
 }
 
-/// Notes that all is published, and drops the table.
+/// Marks all versions as published and drops the table.
 async fn drop_as(t: &Table, mode: DropMode) {
     let lease = lease(t).await;
     t.catalog.mark_published(&lease, t.head().await).await.unwrap();
@@ -33,7 +33,7 @@ async fn inactive(t: &Table) -> InactiveTable {
     t.catalog.inactive_table(t.id).await.unwrap().unwrap()
 }
 
-/// Nobody finds the table, reads it, commits to it or publishes it, and each is told why.
+/// Asserts that the table cannot be found, read, committed to or published, and that each error says why.
 async fn is_gone(t: &Table, was: &str, says: &[&str]) {
     let c = &t.catalog;
     let place = inactive(t).await.location;
@@ -84,7 +84,7 @@ pub(super) async fn a_renamed_table_is_the_same_table(c: Arc<dyn Catalog>) {
     let names = c.tables().await.unwrap().into_iter().map(|entry| entry.name.to_string());
     assert_eq!(names.collect::<Vec<_>>(), ["archive.u", "sales.s"], "listed by their names");
 
-    // Whoever has the table by its id notices nothing.
+    // A caller that has the table's id is not affected.
     assert_eq!(t.try_commit(request).await.unwrap().committed().unwrap(), first, "commits keep their ids");
     t.append("b").await;
     assert_eq!(t.paths(2).await, ["a", "b"]);
@@ -127,7 +127,7 @@ pub(super) async fn a_dropped_table_is_gone_and_comes_back(c: Arc<dyn Catalog>) 
     assert_eq!(c.inactive_named(&name("t")).await.unwrap(), std::slice::from_ref(&dropped));
     assert_eq!(c.inactive_tables(None, 10).await.unwrap(), [dropped]);
     assert!(c.inactive_named(&name("u")).await.unwrap().is_empty());
-    // Whoever does not know whether a commit was made still finds out.
+    // A client that does not know whether a commit was made can still look it up.
     assert_eq!(c.find_commit(t.id, request.commit_id).await.unwrap(), Some(first[0]));
     assert_eq!(t.try_commit(request).await.unwrap().committed().unwrap(), first);
 
@@ -260,7 +260,7 @@ async fn is_gone_for_good(t: &Table, says: &[&str]) {
     refused(t.catalog.undrop_table(t.id, None, &Committer::default()).await, ErrorKind::Invalid, says);
 }
 
-/// Commits and a drop: every commit is before the drop or does not happen, and a rename stops nobody.
+/// Concurrent commits and a drop: every commit precedes the drop or is rejected; a rename rejects no commit.
 pub(super) async fn commits_are_before_a_drop_or_not_at_all(c: Arc<dyn Catalog>) {
     let t = Table::create(&c, "t").await;
     let clients = Clients::start(&t);

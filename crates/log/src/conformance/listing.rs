@@ -1,4 +1,4 @@
-//! Tables are listed page by page, and found by what is near them.
+//! Tables are listed page by page, and suggested by similar names or places.
 
 use super::loads::{load, logged, story};
 use super::*;
@@ -27,7 +27,7 @@ pub(super) async fn tables_are_listed_page_by_page(c: Arc<dyn Catalog>) {
         Table::create(&c, table).await;
     }
     drop_as(&Table { catalog: c.clone(), id: table_id("gone.t") }, DropMode::Detach).await;
-    // In the order of the bytes of their namespaces, and then of their names.
+    // In byte order of the namespaces, then of the names.
     let all = ["B.x", "a.x", "a-b.x", "b.y", "b.z"];
     assert_eq!(names(&c.tables().await.unwrap()), all);
     for limit in 1..=all.len() + 1 {
@@ -55,7 +55,7 @@ pub(super) async fn tables_are_listed_page_by_page(c: Arc<dyn Catalog>) {
     assert_eq!(beside("c.a", 2).await, ["b.y", "b.z"]);
 }
 
-/// Other tables are made, renamed and dropped between two pages: those that stay are listed once.
+/// Other tables are created, renamed and dropped between two pages: each table that stays is listed once.
 pub(super) async fn a_listing_goes_on_while_tables_come_and_go(c: Arc<dyn Catalog>) {
     for n in 0..6 {
         Table::create(&c, &format!("s.t{n}")).await;
@@ -169,7 +169,7 @@ async fn load_at(c: &Arc<dyn Catalog>, called: &str, at: &str) -> Result<TableEn
     c.load_history(load).await
 }
 
-/// Of two tables one of which would be inside the other, one is made, in whatever order they come.
+/// Of two tables whose folders would contain each other, one is created, in either order.
 pub(super) async fn of_places_in_each_other_one_is_taken(c: Arc<dyn Catalog>) {
     for n in 0..4 {
         let [outer, inner, outermost] = ["o", "i", "m"].map(|called| format!("{called}{n}"));
@@ -197,7 +197,7 @@ pub(super) async fn of_places_in_each_other_one_is_taken(c: Arc<dyn Catalog>) {
         let (a, b) = tokio::join!(load_at(&c, &loaded, &far), create_at(&c, &created, &within));
         assert_ne!(a.is_ok(), b.is_ok(), "{:?} {:?}", a.err(), b.err());
     }
-    // Nor are both made by one transaction.
+    // One transaction cannot create both either.
     let both = [("outer", "/nowhere/both"), ("other", "/nowhere/bot"), ("inner", "/nowhere/both/x")];
     let requests = both.map(|(called, at)| {
         let new = NewTable::new(name(called), Location::parse(at).unwrap());
@@ -212,7 +212,7 @@ async fn over(c: &Arc<dyn Catalog>) -> Vec<TableId> {
     c.tables_over(None, 10).await.unwrap().into_iter().map(|table| table.id).collect()
 }
 
-/// Removes a table to the end: how many steps that took.
+/// Removes a table completely; returns how many steps that took.
 async fn remove(c: &Arc<dyn Catalog>, table: TableId) -> u32 {
     let mut steps = 1;
     while let RemovedRows { is_done: false, .. } = c.remove_table(table).await.unwrap() {
@@ -239,7 +239,8 @@ pub(super) async fn a_table_that_is_over_is_removed(c: Arc<dyn Catalog>, clock: 
     let (detached, deleted) = (Table::create(&c, "detached").await, Table::create(&c, "deleted").await);
     drop_as(&detached, DropMode::Detach).await;
     drop_as(&deleted, DropMode::DeleteFiles).await;
-    // The request that made a table gets the same answer for a week when it is sent again, however short the retention is.
+    // The request that created a table returns the same result for a week when it is sent again, however short the
+    // retention is.
     assert!(over(&c).await.is_empty());
     refused(
         c.remove_table(t.id).await,
@@ -278,7 +279,7 @@ pub(super) async fn a_table_that_is_over_is_removed(c: Arc<dyn Catalog>, clock: 
         ErrorKind::NotFound,
         &["there is no table default.t"],
     );
-    // Its id, its name and its place are free, and what comes now is later than what was before.
+    // Its id, name and place are free, and the new table has later times than the removed one.
     let again = Table::create(&c, "t").await;
     assert_eq!(again.append("b").await.version, 1);
     assert_eq!(again.paths(1).await, ["b"]);

@@ -13,7 +13,7 @@ pub(super) fn logged(version: Version, ms: i64, lines: &[Action]) -> HistoryItem
     })
 }
 
-/// A history begins with this version, of which the log no longer holds the commit.
+/// The base of a history that starts at `version`, whose commit the log no longer has.
 pub(super) fn base_without_commit(version: Version) -> HistoryItem {
     HistoryItem::Base(Box::new(BaseState {
         version,
@@ -115,7 +115,7 @@ pub(super) async fn history_may_begin_at_a_checkpoint(c: Arc<dyn Catalog>) {
         &["behind its first commit"],
     );
     c.abandon_load(c.unfinished_load(&new_table("t").location).await.unwrap().unwrap().table).await.unwrap();
-    // A base that could not be read to its end leaves nothing.
+    // A base that cannot be read completely leaves nothing stored.
     let torn = TxnLogError::corrupt("a torn checkpoint");
     let error = load(&c, "t", vec![Ok(base.clone()), Ok(files(&[&a], &["never"])), Err(torn)]).await;
     refused(error, ErrorKind::Corrupt, &["a torn checkpoint"]);
@@ -171,7 +171,7 @@ pub(super) async fn an_unfinished_load_is_invisible_and_goes_on(c: Arc<dyn Catal
     assert_eq!(c.unfinished_load(&place).await.unwrap(), None);
 }
 
-/// The versions of a table as a log would hold them.
+/// The versions of a table as its `_delta_log` would have them.
 async fn as_logged(t: &Table) -> Vec<HistoryItem> {
     let reader = t.catalog.reader(t.id);
     let bodies: Vec<_> = reader.changes(0, t.head().await).await.unwrap().try_collect().await.unwrap();
@@ -187,7 +187,8 @@ fn of(table: TableId, name: &str, items: Vec<HistoryItem>) -> HistoryLoad<'stati
     HistoryLoad::new(table, new_table(name), futures::stream::iter(items.into_iter().map(Ok)))
 }
 
-/// The answer to a commit was lost, and so was the commit, with all that came after a backup: it comes back from the log.
+/// The answer to a commit is lost, and so is the commit, with everything after a backup: it is loaded again from the
+/// log.
 pub(super) async fn commits_keep_their_ids(c: Arc<dyn Catalog>) {
     let t = Table::create(&c, "t").await;
     let request = t.request(Base::Exactly(0), vec![Action::add(file("a", 0, 9))]);
@@ -202,7 +203,7 @@ pub(super) async fn commits_keep_their_ids(c: Arc<dyn Catalog>) {
     assert_eq!(sent_again[0].version, 1, "the same commit is the same commit after an import");
     assert_eq!(c.reader(again.id).head().await.unwrap().version, 1, "and is not made twice");
 
-    // A delete sent again is not in conflict with itself.
+    // A delete that is sent again does not conflict with itself.
     let delete = t.request(Base::RebaseFrom(1), vec![remove(&file("a", 0, 9))]);
     t.try_commit(delete.clone()).await.unwrap().committed().unwrap();
     let tail = as_logged(&t).await.split_off(2);
@@ -262,7 +263,7 @@ pub(super) async fn an_unfinished_one_takes_another_name_or_is_given_up(c: Arc<d
     assert_eq!(c.unfinished_load(&other).await.unwrap(), None);
     refused(c.abandon_load(unfinished.table).await, ErrorKind::NotFound, &["no unfinished import"]);
 
-    // What was begun in one account of Azure does not go on with what another has at that path.
+    // A load of a table in one Azure account does not continue with the table at the same path in another account.
     let [prod, dev] = ["prod", "dev"]
         .map(|account| Location::parse(&format!("abfss://lake@{account}.dfs.core.windows.net/other")).unwrap());
     let begin = |place: &Location, items| HistoryLoad {
@@ -296,7 +297,7 @@ pub(super) async fn only_a_table_without_versions_begins_with_a_state(c: Arc<dyn
     assert_eq!((t.head().await, t.paths(1).await), (1, vec!["a".to_string()]));
 }
 
-/// A transaction over two tables, both of which came back from a backup without it.
+/// A transaction over two tables, both restored from a backup without it.
 pub(super) async fn a_transaction_comes_back_in_whole_or_not_at_all(c: Arc<dyn Catalog>) {
     let (s, t) = (Table::create(&c, "s").await, Table::create(&c, "t").await);
     let both = vec![
@@ -304,7 +305,7 @@ pub(super) async fn a_transaction_comes_back_in_whole_or_not_at_all(c: Arc<dyn C
         t.request(Base::RebaseFrom(0), vec![Action::add(file("t", 0, 9))]),
     ];
     c.commit_all(both).await.unwrap().committed().unwrap();
-    // The same names, as of the backup: other tables, since nothing is ever taken away.
+    // The same names as in the backup, but other tables, because a commit is never undone.
     let rename = |item: &HistoryItem| {
         let HistoryItem::Commit(logged) = item else { panic!("a commit") };
         let text = String::from_utf8(logged.body.to_vec()).unwrap();
@@ -323,7 +324,7 @@ pub(super) async fn a_transaction_comes_back_in_whole_or_not_at_all(c: Arc<dyn C
     let entries = c.load_together(loads).await.unwrap();
     assert_eq!(entries.iter().map(|e| (e.id, e.current_version)).collect::<Vec<_>>(), [(u, 1), (v, 1)]);
     assert_eq!(heads().await, [1, 1]);
-    // A table that was made later has no part in it, whatever its name.
+    // A table that was created later is not part of the transaction, whatever its name is.
     let w = of_u.iter().map(|item| {
         let HistoryItem::Commit(logged) = rename(item) else { panic!("a commit") };
         let body = String::from_utf8(logged.body.to_vec()).unwrap().replace("default.v", "default.late").into();

@@ -1,4 +1,4 @@
-//! How far the mirror of a table is, and what stops it.
+//! The publishing progress of a table's mirror, and what stops it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -40,7 +40,7 @@ pub(super) async fn one_publisher_at_a_time(c: Arc<dyn Catalog>) {
     let again = c.acquire_lease(t.id, me, 1001, 3000).await.unwrap().unwrap();
     assert!(again.token > yours.token);
 
-    // Whoever has just committed needs no lease for the versions that are next.
+    // A writer that has just committed needs no lease to publish the next versions.
     for (from, to, is_next) in [(3, 3, false), (2, 2, true), (2, 2, false), (1, 5, false), (3, 5, true)] {
         assert_eq!(c.mark_next_published(t.id, from, to).await.unwrap(), is_next, "{from} to {to}");
     }
@@ -76,7 +76,7 @@ pub(super) async fn a_diverged_table_takes_no_commits(c: Arc<dyn Catalog>) {
 pub(super) async fn commits_are_before_a_divergence_or_not_at_all(c: Arc<dyn Catalog>) {
     let t = Table::create(&c, "t").await;
     let clients = Clients::start(&t);
-    // What they commit is published meanwhile.
+    // Their commits are published at the same time.
     let is_over = Arc::new(AtomicBool::new(false));
     let publisher = tokio::spawn({
         let (c, id, is_over) = (c.clone(), t.id, is_over.clone());

@@ -1,4 +1,4 @@
-//! Namespaces come with their first table or before it, and go when they are dropped.
+//! Namespaces exist from their first table on or from their creation, and until they are dropped.
 
 use super::loads::{load, story};
 use super::*;
@@ -44,7 +44,7 @@ pub(super) async fn a_namespace_is_there_until_it_is_dropped(c: Arc<dyn Catalog>
     assert_eq!(names(&c).await, ["archive", "loaded", "sales"], "it comes back with its table");
 }
 
-/// New tables and a drop of their namespace: where a table is, its namespace is.
+/// Concurrent new tables and drops of their namespace: the namespace of a live table always exists.
 pub(super) async fn a_table_is_in_no_namespace_that_was_dropped(c: Arc<dyn Catalog>) {
     for n in 0..8 {
         c.create_namespace("busy", None).await.unwrap();

@@ -15,7 +15,7 @@ fn owner(name: &str) -> Option<TableOwner> {
 const KEPT: &str =
     "default.t is owned by the row engine of /data, which alone may commit to it: use `dl sql --data /data`";
 
-/// The table `t`, which the row engine keeps.
+/// The table `t`, owned by the row engine.
 async fn kept(c: &Arc<dyn Catalog>) -> Table {
     let new = NewTable { owner: owner("rows:/data"), ..new_table("t") };
     let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
@@ -49,11 +49,11 @@ pub(super) async fn a_table_takes_commits_of_its_owner_alone(c: Arc<dyn Catalog>
     assert_eq!((t.head().await, s.head().await), (1, 0));
     assert_eq!(t.paths(1).await, ["a"]);
 
-    // Whoever knows the owner and is none of a table is refused as well: the table is not what it was.
+    // A commit that names the owner to a table without one is rejected as well: the table is not in the expected state.
     let stolen = s.try_commit(by("rows:/data", other)).await;
     refused(stolen, ErrorKind::Invalid, &["default.s is not kept by the row engine of /data"]);
 
-    // Its commits are known again, whoever asks, and what is only read is anybody's.
+    // Commits that exist already are recognized for any caller, and any caller may read.
     let again = t.try_commit(append(Base::Exactly(0), "a")).await.unwrap().committed().unwrap();
     assert_eq!(again, done);
     let read = CommitRequest { reads: whole_table(), ..t.request(Base::ReadAt(1), vec![]) };
@@ -111,7 +111,7 @@ pub(super) async fn its_life_and_history_are_the_owners(c: Arc<dyn Catalog>) {
     let kept = KEPT.replace("default.t", "default.u");
     for other in [Committer::default(), by("rows:/other")] {
         refused(c.undrop_table(t.id, None, &other).await, ErrorKind::Invalid, &[&kept]);
-        // Under another name it would be anybody's.
+        // Under another name the table would have no owner.
         refused(c.undrop_table(t.id, Some(&"v".parse().unwrap()), &other).await, ErrorKind::Invalid, &[&kept]);
     }
     assert_eq!(c.undrop_table(t.id, None, &by("rows:/data")).await.unwrap().owner, owner("rows:/data"));

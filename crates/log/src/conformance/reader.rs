@@ -1,4 +1,4 @@
-//! One table's log, as it is read.
+//! Reads of one table's log.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -194,7 +194,7 @@ pub(super) async fn what_a_checkpoint_is_made_of(c: Arc<dyn Catalog>) {
             assert_eq!(before.files as i64 + growth.files, after.files as i64, "{from} to {version}");
             assert_eq!(before.bytes + growth.bytes, after.bytes, "{from} to {version}");
         }
-        // They are all of one time, 5.
+        // All of them have the same time, 5.
         let tombstones: Vec<_> = reader.tombstones(version, 4).await.unwrap().try_collect().await.unwrap();
         let by_key: std::collections::HashMap<_, _> = tombstones.iter().map(|r| (r.key(), r.clone())).collect();
         assert_eq!((tombstones.len(), by_key), (replay.removes.len(), replay.removes.clone()), "version {version}");
@@ -205,7 +205,7 @@ pub(super) async fn what_a_checkpoint_is_made_of(c: Arc<dyn Catalog>) {
     refused(reader.set_hash(7).await, ErrorKind::NotFound, &["version 7"]);
 }
 
-/// A log as another one gives it, without its summaries.
+/// The log of another reader, without its summaries.
 #[derive(Debug)]
 struct WithoutSummaries(Arc<dyn TxnLogReader>);
 

@@ -1,4 +1,4 @@
-//! Which tables have files in the folders of others.
+//! References: tables with files in the folders of other tables.
 
 use super::loads::{base_without_commit, load, logged};
 use super::*;
@@ -46,7 +46,7 @@ pub(super) async fn a_table_is_known_by_the_folders_of_its_files(c: Arc<dyn Cata
     assert_eq!(c.named_folders(clone.id).await.unwrap(), folders[..1]);
     clone.append("/nowhere/source/day=b/z.parquet").await;
     assert_eq!(c.named_folders(clone.id).await.unwrap(), folders);
-    // History that is loaded tells of folders as commits do, and a new table as one that is there.
+    // A load records folders as a commit does, and so does a new table.
     let first = [Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
     let far = Action::add(file("s3a://lake/far/x.parquet", 0, 9));
     load(&c, "loaded", vec![Ok(logged(0, 100, &first)), Ok(logged(1, 200, &[far]))]).await.unwrap();
@@ -71,7 +71,7 @@ pub(super) async fn files_that_others_need_are_not_deleted(c: Arc<dyn Catalog>) 
     clone.append("/nowhere/source/x.parquet").await;
     let says = ["files of default.source belong to default.clone, too", "drop these first"];
     refused(drop_as(&source, DropMode::DeleteFiles).await, ErrorKind::Invalid, &says);
-    // A clone that can be undropped needs them as well, and one that cannot does not.
+    // A clone that can be undropped needs the files as well; one that cannot does not.
     drop_as(&clone, DropMode::Retain { ms: 1_000_000_000 }).await.unwrap();
     refused(drop_as(&source, DropMode::DeleteFiles).await, ErrorKind::Invalid, &says);
     let dropped = c.referring_tables(&place("/nowhere/source")).await.unwrap();
@@ -84,7 +84,7 @@ pub(super) async fn files_that_others_need_are_not_deleted(c: Arc<dyn Catalog>) 
     assert!(referring(&c, "/nowhere/source").await.is_empty());
     drop_as(&source, DropMode::DeleteFiles).await.unwrap();
 
-    // While its files are being deleted nobody names them.
+    // While the files of a table are being deleted, no other table may name them.
     let late = Table::create(&c, "late").await;
     let says = ["default.late cannot have files of default.source at /nowhere/source", "are being deleted"];
     let request = late.request(Base::Exactly(0), vec![Action::add(file("/nowhere/source/x.parquet", 0, 9))]);
@@ -97,7 +97,7 @@ pub(super) async fn files_that_others_need_are_not_deleted(c: Arc<dyn Catalog>) 
     late.append("/nowhere/source/x.parquet").await;
 }
 
-/// A drop with files and a first commit that names one of them: one of both, in whatever order.
+/// A drop with files and a first commit that names one of the files: one of the two is rejected, in either order.
 pub(super) async fn a_clone_is_before_a_drop_with_files_or_not_at_all(c: Arc<dyn Catalog>) {
     for n in 0..8 {
         let source = Table::create(&c, &format!("source{n}")).await;
@@ -112,7 +112,7 @@ pub(super) async fn a_clone_is_before_a_drop_with_files_or_not_at_all(c: Arc<dyn
     }
 }
 
-/// A table at another place than its name says.
+/// Creates a table at a place that does not follow from its name.
 async fn create_at(c: &Arc<dyn Catalog>, name: &str, at: &str) -> Result<Table> {
     let new = NewTable::new(name.parse().unwrap(), place(at));
     let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
@@ -148,7 +148,7 @@ pub(super) async fn a_place_is_known_however_it_is_spelled(c: Arc<dyn Catalog>) 
         refused(drop_as(table, DropMode::DeleteFiles).await, ErrorKind::Invalid, &[says]);
     }
 
-    // It is found, and no other table is made there.
+    // The table is found at these places, and no other table can be created there.
     let found = async |at: &str| c.find(&TableRef::Location(place(at))).await.unwrap().map(|entry| entry.id);
     assert_eq!(found("az://lake/source").await, Some(azure.id));
     assert_eq!(found("abfss://lake@theirs.dfs.core.windows.net/source").await, None, "another account is meant");

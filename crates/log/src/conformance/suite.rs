@@ -106,8 +106,7 @@ where
     );
 }
 
-/// Runs the checks for which time must pass, each on a fresh catalog from `fresh(seed, clock)` that takes its time from the
-/// clock.
+/// Runs the checks that need time to pass, each on a fresh catalog from `fresh(seed, clock)` that uses this clock.
 pub async fn run_with_clock<F, Fut>(fresh: F)
 where
     F: Fn(u64, Arc<SeededClock>) -> Fut,

@@ -1,4 +1,4 @@
-//! Tables are found, and seen as they were at one point.
+//! Tables are found, and read as of one point.
 
 use super::loads::{load, story};
 use super::*;
@@ -70,8 +70,8 @@ pub(super) async fn a_point_shows_every_table_as_it_was(c: Arc<dyn Catalog>) {
     let by_place = TableRef::Location(new_table("u").location);
     assert_eq!(c.find_at(&by_place, &between).await.unwrap(), None);
 
-    // What was loaded is seen when the load is over, and not by whoever began before. A load that is given up leaves the order
-    // of what others commit as it was.
+    // A loaded table is visible when the load is finished, and only to transactions that began later. An abandoned load
+    // does not change the order of other commits.
     let x = Table { catalog: c.clone(), id: table_id("x") };
     let mut part: Vec<Result<HistoryItem>> = story().into_iter().take(2).map(Ok).collect();
     part.push(Err(TxnLogError::corrupt("2.json, line 1: invalid JSON")));

@@ -1,4 +1,4 @@
-//! Times: one clock, and what is ahead of it.
+//! Times: one clock, and versions ahead of it.
 
 use super::loads::logged;
 use super::*;
@@ -40,7 +40,7 @@ pub(super) async fn those_ahead_of_the_clock_are_imported_only_when_accepted(c: 
         )
     };
     let entry = c.load_history(load).await.unwrap();
-    // A log whose files were copied at once: each is a millisecond after the one before it.
+    // The files of this log were copied at the same time: each version is 1 ms after the one before it.
     let copied: Vec<_> = (0..MARGIN_MS + 9).map(|n| now + n).collect();
     imported(&c, "copied", &copied, FutureTimes::Refuse).await.unwrap();
     assert_eq!((entry.current_version, entry.current_timestamp), (1, now + YEAR));
@@ -61,7 +61,7 @@ pub(super) async fn those_that_stand_still_are_made_to_grow(c: Arc<dyn Catalog>)
     refused(t.try_commit(request).await, ErrorKind::Invalid, &["default.v accepts no commits", "version 0"]);
 }
 
-/// A table with a time in the future, as of a machine whose clock was wrong, and one that shares a transaction with it.
+/// A table with a time in the future, as from a machine with a wrong clock, and a second table in the same transaction.
 pub(super) async fn a_table_ahead_of_the_clock_goes_on_alone(c: Arc<dyn Catalog>) {
     let now = c.now_ms().await.unwrap();
     let orders = imported(&c, "orders", &[now, now + YEAR, now + 2 * YEAR], FutureTimes::Accept).await.unwrap();
@@ -90,7 +90,7 @@ pub(super) async fn a_table_ahead_of_the_clock_goes_on_alone(c: Arc<dyn Catalog>
     assert!(after[0].timestamp < now + YEAR, "nor by reading: {}", after[0].timestamp);
 }
 
-/// Clocks that differ a little do not put an effect before its cause.
+/// A transaction is not earlier than what it read, even if the clocks differ slightly.
 pub(super) async fn a_transaction_is_later_than_what_it_read(c: Arc<dyn Catalog>) {
     let now = c.now_ms().await.unwrap();
     let s = imported(&c, "s", &[now, now + MARGIN_MS - 500], FutureTimes::Refuse).await.unwrap();

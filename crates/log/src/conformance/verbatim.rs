@@ -1,4 +1,4 @@
-//! Commits that another engine wrote become versions as they are, or are refused and change nothing.
+//! Commits that another engine wrote become versions byte for byte, or are rejected and change nothing.
 
 use super::loads::logged;
 use super::*;
@@ -16,13 +16,13 @@ fn at(version: Version) -> i64 {
 
 const ICT: &str = r#"{"delta.enableInCommitTimestamps":"true"}"#;
 
-/// A commit as no writer of ours would spell it.
+/// A commit with a spelling that no writer of ours uses.
 fn spelled(info: &str, actions: &[Action]) -> String {
     let lines: Vec<_> = actions.iter().map(|action| action.to_json().replacen("\":{", "\" : {", 1)).collect();
     [&[format!(r#"{{"commitInfo":  {{{info}}}}}"#)], lines.as_slice()].concat().join("\r\n")
 }
 
-/// What `commitInfo` says of a commit at that time.
+/// The `commitInfo` of a commit made at that time.
 fn made_at(ms: i64) -> String {
     format!(r#""operation":"WRITE","timestamp":{ms},"txnId":"txn of {ms}","inCommitTimestamp":{ms}"#)
 }
@@ -32,7 +32,7 @@ struct Verbatim {
 }
 
 impl Verbatim {
-    /// A table with these properties, whose version 0 is such a commit.
+    /// Creates a table with these properties, whose version 0 is such a commit.
     async fn create(catalog: &Arc<dyn Catalog>, name: &str, configuration: &str) -> Self {
         let actions = [Action::Protocol(protocol()), Action::Metadata(metadata(configuration))];
         let this = Self { table: Table { catalog: catalog.clone(), id: table_id(name) } };
@@ -47,7 +47,7 @@ impl Verbatim {
         CommitRequest::verbatim(self.table.id, CommitId::of_name(id), base, commit)
     }
 
-    /// Tries a commit as that version, with what a writer says that does everything right.
+    /// Sends a commit as that version, with everything that a correct writer sends.
     async fn attempt(&self, version: Version, actions: &[Action]) -> Result<Outcome> {
         self.try_text(version, &spelled(&made_at(at(version)), actions), at(version)).await
     }
@@ -57,7 +57,7 @@ impl Verbatim {
         self.table.try_commit(self.request(Base::Exactly(version - 1), &id, text, time_ms)).await
     }
 
-    /// The same where it must be refused, and nothing may have changed.
+    /// Asserts that the commit is rejected and nothing has changed.
     async fn refused(&self, outcome: Result<Outcome>, says: &[&str]) {
         refused(outcome, ErrorKind::Invalid, says);
         assert_eq!(self.table.head().await, 1, "{says:?}");
@@ -65,7 +65,7 @@ impl Verbatim {
     }
 }
 
-/// A table whose version 1 has the file `a`.
+/// Creates a table whose version 1 has the file `a`.
 async fn with_a_file(c: &Arc<dyn Catalog>, configuration: &str) -> Verbatim {
     let t = Verbatim::create(c, "t", configuration).await;
     t.attempt(1, &[Action::add(file("a", 0, 9))]).await.unwrap().committed().unwrap();
@@ -96,7 +96,7 @@ pub(super) async fn bytes_become_the_version_as_they_are(c: Arc<dyn Catalog>) {
     let line = &reader.history(HistoryRange::default()).await.unwrap()[0];
     assert_eq!((line.operation.as_deref(), line.committer.as_deref()), (Some("MERGE"), Some("ann")));
     assert_eq!((line.files_added, line.files_removed), (1, 1));
-    // Commits of ours go on from there.
+    // Commits of ours continue after it.
     t.table.append("d").await;
     assert_eq!(t.table.paths(3).await, ["b%20c", "d"]);
 }
@@ -120,7 +120,7 @@ pub(super) async fn sent_again_it_is_the_same_commit(c: Arc<dyn Catalog>) {
     let other = t.request(Base::Exactly(1), "other", &other, at(2) + 1);
     conflict(t.table.try_commit(other).await.unwrap(), 2, &ConflictKind::VersionTaken);
 
-    // One that was committed is not committed again, whatever version it is for.
+    // A commit that exists is not committed again, even for another version.
     let elsewhere = spelled(&made_at(at(4)), &[Action::add(file("e", 0, 9))]);
     let wrong_id = t.request(Base::Exactly(3), "staged", &elsewhere, at(4));
     refused(t.table.try_commit(wrong_id).await, ErrorKind::Invalid, &["the id", "version 2", "another commit"]);
@@ -132,7 +132,7 @@ pub(super) async fn sent_again_it_is_the_same_commit(c: Arc<dyn Catalog>) {
     assert_eq!(t.table.head().await, 3);
     assert_eq!(t.table.paths(3).await, ["a"]);
 
-    // Its id and its time stay when its version has ended.
+    // Its id and its time are kept when its version has expired.
     assert!(c.mark_next_published(t.table.id, 0, 3).await.unwrap());
     let keep = Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: 0 };
     let expiry = Expiry { table: t.table.id, keep, up_to: 3, committer: Committer::default() };
@@ -182,7 +182,7 @@ pub(super) async fn its_time_is_in_it_where_the_table_says_so(c: Arc<dyn Catalog
     for ms in [ahead, i64::MAX] {
         t.refused(t.try_text(2, &spelled(&made_at(ms), &b), ms).await, &["in the future"]).await;
     }
-    // The next millisecond is later, and the last of several members counts, as everywhere.
+    // The next millisecond is later; of duplicate members the last one counts, as everywhere.
     let next = at(1) + 1;
     let info = format!(r#""inCommitTimestamp":1,"custom":{{"inCommitTimestamp":2}},"inCommitTimestamp":{next}"#);
     let done = t.try_text(2, &spelled(&info, &b), next).await.unwrap().committed().unwrap()[0];
@@ -201,7 +201,7 @@ pub(super) async fn its_time_is_the_claimed_one_elsewhere(c: Arc<dyn Catalog>) {
         assert_eq!((done[0].version, done[0].timestamp), (version, got), "times grow strictly");
     }
 
-    // A table that is ahead of the clock goes on a millisecond at a time.
+    // A table that is ahead of the clock advances by 1 ms per version.
     let begin = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
     let future = HistoryLoad {
         future_times: FutureTimes::Accept,
@@ -219,7 +219,7 @@ pub(super) async fn its_time_is_the_claimed_one_elsewhere(c: Arc<dyn Catalog>) {
         assert_eq!(done.committed().unwrap()[0].timestamp, ahead + version as i64);
     }
 
-    // The version that turns in-commit timestamps on says so.
+    // The version that enables in-commit timestamps records it.
     let turned_on = |properties: &str| {
         let configuration = format!(r#"{{"delta.enableInCommitTimestamps":"true"{properties}}}"#);
         spelled(&made_at(at(5)), &[Action::Metadata(metadata(&configuration))])

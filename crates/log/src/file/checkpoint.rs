@@ -30,20 +30,20 @@ use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::object::Object;
 use crate::snapshot::Replay;
 
-/// How much of a table's state is wanted.
+/// Which part of a table's state is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Want {
     /// Protocol, metadata, txns and domains.
     Snapshot,
-    /// The files as well, live and removed.
+    /// Also the files, live and removed.
     Files,
-    /// The same, but of live files only what our actions have fields for, without typed copies, and of removed ones only
-    /// what makes each the file it is.
+    /// The same, but of live files only the members that our actions have fields for, without typed copies, and of
+    /// removed files only the members that identify the file.
     Details,
 }
 
 impl Want {
-    /// Drops the actions that are not wanted.
+    /// Drops the actions that are not requested.
     pub(super) fn keep(self, actions: &mut Vec<Action>) {
         if self == Want::Snapshot {
             actions.retain(|a| !matches!(a, Action::Add(_) | Action::Remove(_)));
@@ -66,7 +66,7 @@ const ADD: [&str; 11] = [
     "clusteringProvider",
 ];
 
-/// Those of a remove.
+/// The members of a remove that [`Want::Details`] keeps.
 const REMOVE: [&str; 3] = ["path", "deletionVector", "dataChange"];
 
 /// Rows read, parsed and applied at a time.
@@ -83,7 +83,7 @@ pub(super) async fn read(dir: &TableDir, checkpoint: &Checkpoint, want: Want) ->
     Ok(state)
 }
 
-/// The actions of a checkpoint, some at a time. The error names the file that cannot be read.
+/// The actions of a checkpoint, in batches. The error names the file that cannot be read.
 pub(super) fn actions_of(
     dir: &TableDir,
     checkpoint: &Checkpoint,
@@ -95,15 +95,15 @@ pub(super) fn actions_of(
         .boxed()
 }
 
-/// How far the reading of a checkpoint is.
+/// The progress of reading a checkpoint.
 struct Reading {
     dir: TableDir,
     want: Want,
     /// The files to read, with their sizes.
     files: VecDeque<(Path, u64)>,
-    /// The sidecars to read when there are no more files, each with the file that names it.
+    /// The sidecars to read after these files, each with the file that names it.
     sidecars: VecDeque<(Sidecar, Path)>,
-    /// The file that is read.
+    /// The file that is being read.
     open: Option<(Path, BoxStream<'static, Result<Vec<Action>>>)>,
 }
 
@@ -116,7 +116,7 @@ impl Reading {
                         Action::Sidecar(sidecar) => Some((sidecar.clone(), path.clone())),
                         _ => None,
                     });
-                    // They hold nothing but files (PROTOCOL.md, "Sidecar Files").
+                    // Sidecars contain only file actions (PROTOCOL.md, "Sidecar Files").
                     self.sidecars.extend(sidecars.filter(|_| self.want != Want::Snapshot));
                     return Ok(Some(actions));
                 }
@@ -135,7 +135,7 @@ impl Reading {
     }
 }
 
-/// The file that is a sidecar, and its size.
+/// The path and size of a sidecar.
 async fn found(dir: &TableDir, sidecar: &Sidecar, named_by: &Path) -> Result<(Path, u64)> {
     let path = sidecar_path(sidecar).map_err(|e| damaged(dir, named_by, ErrorKind::Corrupt, e.into()))?;
     let found = dir.store.head(&path).map_err(TxnLogError::from).await;
@@ -159,8 +159,8 @@ async fn actions_in(
     Ok(stream::once(async { Ok(actions) }).boxed())
 }
 
-/// Sidecars are always in the log of their table, so a name suffices; an absolute path may be one from before the
-/// table was moved.
+/// Sidecars are always in the log of their table, so the file name suffices; an absolute path may be outdated because
+/// the table was moved.
 fn sidecar_path(sidecar: &Sidecar) -> Result<Path, object_store::path::Error> {
     let name = sidecar.path.rsplit('/').next().unwrap_or_default();
     Path::from_url_path(format!("{LOG}/_sidecars/{name}"))
@@ -174,7 +174,7 @@ fn damaged(dir: &TableDir, file: &Path, kind: ErrorKind, cause: Cause) -> TxnLog
     TxnLogError::new(kind, message).with_source(cause)
 }
 
-/// A store that does not answer is no damage: its error is taken out of the Parquet reader's.
+/// An object store that does not answer is not corruption: its error is extracted from the Parquet reader's error.
 fn cause_of(e: Cause) -> (ErrorKind, Cause) {
     let inner = match e.downcast::<ParquetError>().map(|e| *e) {
         Ok(ParquetError::External(inner)) => inner,
@@ -190,7 +190,7 @@ fn cause_of(e: Cause) -> (ErrorKind, Cause) {
     }
 }
 
-/// The actions of a Parquet file, a batch at a time.
+/// The actions of a Parquet file, in batches.
 async fn parquet(
     dir: &TableDir,
     path: &Path,
@@ -203,7 +203,7 @@ async fn parquet(
         damaged(&of, &at, kind, cause)
     };
     let file = ParquetFile { store: dir.store.clone(), path: path.clone(), size };
-    // The Arrow types a writer noted for itself (views, dictionaries) say nothing a reader of JSON needs.
+    // The Arrow types that a writer recorded for itself (views, dictionaries) are not needed to convert to JSON.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let opened = ParquetRecordBatchStreamBuilder::new_with_options(file, options).await;
     let builder = opened.map_err(|e| damaged(e.into()))?;
@@ -212,12 +212,12 @@ async fn parquet(
     Ok(batches.map(move |batch| actions(&batch.map_err(|e| damaged(e.into()))?).map_err(&damaged)).boxed())
 }
 
-/// All columns, unknown ones too, but for the typed copies of statistics and partition values. Only where a file has
-/// no statistics as JSON does it take them from the typed copy (`delta.checkpoint.writeStatsAsJson` is off).
+/// All columns, including unknown ones, except the typed copies of statistics and partition values. The typed copy of
+/// the statistics is read only for a file without JSON statistics (`delta.checkpoint.writeStatsAsJson` is off).
 fn wanted_columns(metadata: &ParquetMetaData, want: Want) -> ProjectionMask {
     let schema = metadata.file_metadata().schema_descr();
     let path = |leaf: usize| schema.column(leaf).path().parts().to_vec();
-    // Bounds of a variant: JSON statistics spell them in another way.
+    // Bounds of a variant: JSON statistics encode them differently.
     let is_binary = |leaf: usize| {
         let column = schema.column(leaf);
         column.physical_type() == Type::BYTE_ARRAY && column.converted_type() == ConvertedType::NONE
@@ -243,9 +243,9 @@ fn wanted_columns(metadata: &ParquetMetaData, want: Want) -> ProjectionMask {
     ProjectionMask::leaves(schema, leaves.collect::<Vec<_>>())
 }
 
-/// The actions of a batch, by way of JSON: so the log has one parser, and what it does not know is kept.
+/// The actions of a batch, converted through JSON: the log has one parser, and unknown members are kept.
 ///
-/// Nulls are spelled out, for a null partition value is not an absent one. A null *column* is an absent field.
+/// Nulls are written explicitly, because a null partition value is not an absent one. A null *column* is absent.
 fn actions(batch: &RecordBatch) -> Result<Vec<Action>, Cause> {
     let mut json = Vec::new();
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut json);
@@ -260,7 +260,7 @@ fn actions(batch: &RecordBatch) -> Result<Vec<Action>, Cause> {
     Ok(actions)
 }
 
-/// The batch with `UTC` spelled as an offset: names of zones need a database of zones, which is not built in.
+/// The batch with the time zone `UTC` replaced by an offset: there is no time zone database for zone names.
 fn with_plain_zones(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     fn plain(t: &DataType) -> DataType {
         match t {

@@ -1,4 +1,4 @@
-//! Reading a plain log.
+//! Reads a plain log.
 
 use std::fmt;
 use std::ops::Range;
@@ -28,7 +28,7 @@ use crate::snapshot::{At, CommitSummary, Head, Replay, Snapshot};
 use crate::stores::{Stores, environment};
 use crate::time::format_ms;
 
-/// A plain `_delta_log` on any object store, as it was when it was opened: open it again to see what came since.
+/// A plain `_delta_log` on any object store, as it was when it was opened: open it again to see later commits.
 ///
 /// ```
 /// # use deltalakedb_log::{At, FileTxnLogReader, Location, TxnLogReader};
@@ -53,18 +53,18 @@ impl FileTxnLogReader {
     /// Opens the table at `location`: one listing, then the newest checkpoint and the commits after it.
     ///
     /// # Errors
-    /// `NotFound` when no table is there, `Corrupt` when its newest version cannot be built of what is there,
-    /// `Invalid` when it needs a reader feature that is not known here, `Unavailable` when the place cannot be read.
+    /// `NotFound` when no table exists there, `Corrupt` when its newest version cannot be reconstructed, `Invalid` when
+    /// it needs an unsupported reader feature, `Unavailable` when the location cannot be read.
     pub async fn open(location: &Location) -> Result<Self> {
         Self::open_in(location, environment().as_ref()).await
     }
 
-    /// The same, with the object stores that are given.
+    /// Opens it in the given object stores.
     pub async fn open_in(location: &Location, stores: &dyn Stores) -> Result<Self> {
         Self::must_find(TableDir::open(location.clone(), stores)?).await
     }
 
-    /// Opens the table at the root of `store`; `location` is what messages call it.
+    /// Opens the table at the root of `store`; messages name it `location`.
     pub async fn with_store(location: Location, store: Arc<dyn ObjectStore>) -> Result<Self> {
         Self::must_find(TableDir::new(location, store)).await
     }
@@ -73,7 +73,7 @@ impl FileTxnLogReader {
         Self::find(dir.clone()).await?.ok_or_else(|| dir.is_no_table())
     }
 
-    /// The log; `None` when no table is there.
+    /// The log; `None` when no table exists there.
     pub(super) async fn find(dir: TableDir) -> Result<Option<Self>> {
         let Some(listing) = Listing::read(&dir).await? else {
             return Ok(None);
@@ -87,26 +87,26 @@ impl FileTxnLogReader {
         Ok(Some(Self(Arc::new(Log { dir, listing, times, head: snapshot }))))
     }
 
-    /// The oldest version from which the history is whole (it can be built, and all commits after it are there), and
-    /// the newest version. Below the first, single versions may still be readable.
+    /// The oldest version from which the history is complete (it can be reconstructed, and all later commits exist),
+    /// and the newest version. Single versions before the oldest one may still be readable.
     pub fn versions(&self) -> (Version, Version) {
         (self.0.listing.base, self.0.listing.head)
     }
 
-    /// Whether the commit of that version is there.
+    /// Whether the commit of that version exists.
     pub(super) fn holds(&self, version: Version) -> bool {
         self.0.listing.commits.contains_key(&version)
     }
 
-    /// The history after version `after`, in order, or all there is.
+    /// The history after version `after`, in order; the whole history for `None`.
     ///
-    /// All there is begins with [`HistoryItem::Base`] unless the commit of version 0 and all others are there: the
-    /// state at the oldest version that can be read. Commits are fetched ahead and not parsed.
+    /// The whole history begins with [`HistoryItem::Base`], the state at the oldest readable version, unless all
+    /// commits from version 0 on exist. Commits are fetched ahead and not parsed.
     pub fn items(&self, after: Option<Version>) -> BoxStream<'static, Result<HistoryItem>> {
         let (log, (base, head)) = (self.clone(), self.versions());
         match after {
             None if base > 0 || !self.holds(0) => {
-                // The version that history begins at is known once its files are read.
+                // The version at which history begins is known only after its files are read.
                 let (mut out, items) = mpsc::channel(1);
                 let sent = async move {
                     let base = log.send_base(&mut out).await?;
@@ -130,7 +130,7 @@ impl FileTxnLogReader {
         }
     }
 
-    /// The commits from one version on.
+    /// The commits from a version on.
     async fn commits(&self, from: Version) -> Result<BoxStream<'static, Result<HistoryItem>>> {
         let (location, (_, head)) = (self.0.dir.location.clone(), self.versions());
         let commits = self.timed(from..head + 1).await?.map_ok(move |(version, body, time)| {
@@ -140,8 +140,8 @@ impl FileTxnLogReader {
         Ok(commits.boxed())
     }
 
-    /// Sends the state at the oldest version history can begin at, and gives that version. Where its checkpoint is torn,
-    /// the next one serves.
+    /// Sends the state at the oldest version at which history can begin, and returns that version. If its checkpoint is
+    /// corrupt, the next one is used.
     async fn send_base(&self, out: &mut mpsc::Sender<HistoryItem>) -> Result<Version> {
         let Log { dir, listing, .. } = &*self.0;
         let mut torn = None;
@@ -159,7 +159,7 @@ impl FileTxnLogReader {
 
     async fn send_base_at(&self, version: Version, out: &mut mpsc::Sender<HistoryItem>) -> Result<()> {
         let Log { dir, listing, .. } = &*self.0;
-        // Nearly always the version has a checkpoint: its files are never all in memory.
+        // Usually the version has a checkpoint, whose files are streamed and never all in memory.
         for checkpoint in listing.checkpoints_to(version).take_while(|c| c.version == version) {
             let sent = async {
                 let state = checkpoint::read(dir, checkpoint, Want::Snapshot).await?;
@@ -210,7 +210,7 @@ impl FileTxnLogReader {
         self.0.times.of(version, &self.0.listing, &self.0.dir).await
     }
 
-    /// The first version later than that time; one past the newest when there is none.
+    /// The first version later than `ms`; one past the newest when there is none.
     async fn first_after(&self, ms: i64) -> Result<Version> {
         let (base, head) = self.versions();
         if self.0.head.head.timestamp <= ms {
@@ -228,7 +228,7 @@ impl FileTxnLogReader {
         Ok(low)
     }
 
-    /// The commits of the versions, which are all there, in order.
+    /// The commits of the versions, in order. All of them must exist.
     fn bodies(&self, versions: Range<Version>) -> impl Stream<Item = Result<(Version, Bytes)>> + Send + use<> {
         let files = versions.clone().map(|version| self.0.listing.commit(version)).collect();
         let bodies = self.0.dir.get_all(files).zip(stream::iter(versions));
@@ -299,7 +299,7 @@ async fn replay(dir: &TableDir, listing: &Listing, version: Version, want: Want)
     }
 }
 
-/// The snapshot of a state this library can read; its time is not known yet.
+/// The snapshot of a state, if this library can read it; its time is not set yet.
 fn snapshot(dir: &TableDir, replay: &Replay, version: Version) -> Result<Snapshot> {
     let table = dir.location.to_string();
     let snapshot = replay.snapshot(version, 0, &table)?;
@@ -366,7 +366,7 @@ impl TxnLogReader for FileTxnLogReader {
 
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {
         let (base, head) = self.versions();
-        // A base that is only a checkpoint has no commit to tell of.
+        // A base that is only a checkpoint has no commit to summarize.
         let oldest = if self.holds(base) { base } else { base + 1 };
         let end = match range.until {
             Some(until) => self.first_after(until).await?,

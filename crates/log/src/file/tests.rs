@@ -69,7 +69,7 @@ impl Fixture {
 
     async fn commit(&self, version: Version, lines: &[&str]) {
         self.put(&format!("{version:020}.json"), lines.join("\n") + "\n").await;
-        // So that every file has a time of its own.
+        // Each file gets a different modification time.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 
@@ -79,7 +79,7 @@ impl Fixture {
         }
     }
 
-    /// The state at version 3 of [`Self::six`] as lines: no file of it was ever removed.
+    /// The state at version 3 of [`Self::six`] as lines: none of its files was ever removed.
     fn state_3() -> Vec<String> {
         let txn = r#"{"txn":{"appId":"a","version":7}}"#;
         [PROTOCOL, METADATA, txn].map(String::from).into_iter().chain(["f", "ff", "fff", "ffff"].map(add)).collect()
@@ -102,7 +102,7 @@ fn check_error(error: TxnLogError, kind: ErrorKind, words: &[&str]) {
     assert!(!message.contains('\n'), "{message}");
 }
 
-/// A checkpoint file of those lines. Some columns hold nothing the lines do, as in checkpoints by other engines.
+/// A checkpoint file with these lines. Some columns have no values, as in checkpoints by other engines.
 fn parquet_of(lines: &[String]) -> Vec<u8> {
     let field = |name: &str, t: DataType| Field::new(name, t, true);
     let (text, long, flag) = (DataType::Utf8, DataType::Int64, DataType::Boolean);
@@ -171,7 +171,7 @@ fn set(paths: &[&str]) -> BTreeSet<String> {
     paths.iter().map(|p| p.to_string()).collect()
 }
 
-/// Whatever holds version 3, versions 3 to 5 are the same as in the whole log.
+/// Checks that versions 3 to 5 are the same as in the complete log, however version 3 is stored.
 async fn check_same(log: &Fixture, what: &str) {
     let whole = Fixture::six().await.open().await.unwrap();
     let log = log.open().await.unwrap_or_else(|e| panic!("{what}: {e}"));
@@ -292,13 +292,13 @@ async fn a_torn_checkpoint_is_passed_over_while_older_files_suffice() {
     check_same(&log, "the newest torn, the one before it whole").await;
     log.drop([4]).await;
     log.fails(ErrorKind::Corrupt, &[&v4, "memory:///shop/orders/_delta_log", "restore it", "line 1"]).await;
-    // A part is missing: as if the checkpoint were not there.
+    // A part is missing: the checkpoint is ignored.
     let log = Fixture::six().await;
     log.put("00000000000000000003.checkpoint.0000000001.0000000002.parquet", whole.clone()).await;
     check_same(&log, "a part is missing").await;
     log.drop([1]).await;
     log.fails(ErrorKind::Corrupt, &["00000000000000000001.json is missing"]).await;
-    // A sidecar is missing: the snapshot is whole, the files are not.
+    // A sidecar is missing: the snapshot can be read, the files cannot.
     let log = Fixture::six().await;
     let lines = [PROTOCOL, METADATA, r#"{"sidecar":{"path":"gone.parquet"}}"#].join("\n");
     log.put(&format!("{:020}.checkpoint.{ID}.json", 3), lines).await;
@@ -310,7 +310,7 @@ async fn a_torn_checkpoint_is_passed_over_while_older_files_suffice() {
 
 #[tokio::test]
 async fn a_checkpoint_loses_nothing() {
-    // Statistics as JSON may have no column, or one without values.
+    // JSON statistics may be absent as a column, or null.
     for more in ["", r#","stats":null"#] {
         check_nothing_lost(more).await;
     }
@@ -387,7 +387,7 @@ async fn a_commit_larger_than_memory_is_refused_by_its_size() {
     std::fs::create_dir(dir.path().join(LOG)).unwrap();
     let file = |version| dir.path().join(commit_path(version).as_ref());
     std::fs::write(file(0), [PROTOCOL, METADATA].join("\n")).unwrap();
-    // A hole takes no place on the disk.
+    // A sparse file takes no space on disk.
     std::fs::File::create(file(1)).unwrap().set_len(MAX_COMMIT_BYTES + 1).unwrap();
     let location = Location::parse(dir.path().to_str().unwrap()).unwrap();
     let log = FileTxnLogReader::open(&location).await;
@@ -474,14 +474,15 @@ async fn import_begins_where_the_log_is_whole() {
     assert_eq!(items(&log, Some(2)).await, all[3..]);
     assert!(items(&log, Some(5)).await.is_empty());
     assert!(items(&log, Some(9)).await.is_empty());
-    // Truncated, the base's own commit still there.
+    // Truncated log that still has the base's own commit.
     log.drop(0..=2).await;
     log.put("00000000000000000003.checkpoint.parquet", parquet_of(&Fixture::state_3())).await;
     assert_eq!(versions(items(&log, None).await), [&[(3, true)], &commits(4)[..]].concat());
     assert_eq!(items(&log, Some(3)).await, all[4..]);
     let refused = log.open().await.unwrap().items(Some(1)).try_collect::<Vec<_>>().await.unwrap_err();
     check_error(refused, ErrorKind::NotFound, &["version 1", "3 to 5"]);
-    // Only a checkpoint of the newest version is left; written after a commit that follows, it is not newer.
+    // Only a checkpoint of the newest version is left; it was written after the commit that follows, but its time is
+    // not later.
     log.drop([3]).await;
     let times: Vec<_> = items(&log, None).await.into_iter().map(|(_, _, ms)| ms).collect();
     assert_eq!(times[1..], all[4..].iter().map(|i| i.2).collect::<Vec<_>>(), "commits keep their times");
@@ -518,7 +519,7 @@ async fn times_come_from_the_commit_or_its_file_and_only_grow() {
     );
     let in_commit = |ms: i64| format!(r#"{{"commitInfo":{{"inCommitTimestamp":{ms},"timestamp":1}}}}"#);
     commit(0, 1000, &[r#"{"commitInfo":{"timestamp":77}}"#, PROTOCOL, METADATA]);
-    commit(1, 400, &["{}"]); // goes back: a copied log
+    commit(1, 400, &["{}"]); // not increasing: a copied log
     commit(2, 1001, &["{}"]);
     commit(3, 9000, &[&ours]);
     commit(4, 3000, &[&in_commit(99)]); // before the table has in-commit timestamps
@@ -538,21 +539,21 @@ async fn times_come_from_the_commit_or_its_file_and_only_grow() {
     for (item, (version, want)) in all.into_iter().zip((0..).zip(want)) {
         let HistoryItem::Commit(commit) = item else { panic!("{item:?}") };
         assert_eq!((commit.version, commit.time.ms, commit.time.source), (version, want.0, want.1));
-        // A reader that was asked for nothing else says the same.
+        // A reader that was asked nothing before gives the same answer.
         let fresh = FileTxnLogReader::open(&location).await.unwrap();
         assert_eq!(fresh.snapshot(At::Version(version)).await.unwrap().head.timestamp, want.0, "{version}");
         assert_eq!(fresh.snapshot(At::Timestamp(want.0)).await.unwrap().version(), version);
     }
 }
 
-/// A store whose next commit fails without an answer, after it was written or before.
+/// A store whose next commit fails without an answer, before or after it is written.
 #[derive(Debug)]
 struct Ambiguous {
     inner: Arc<InMemory>,
     lands: bool,
-    /// It says instead that the file is there, and can be listed this often.
+    /// Reports that the file exists, and may be listed this often.
     taken: Option<AtomicUsize>,
-    /// How many files were asked for.
+    /// The number of files requested.
     gets: AtomicUsize,
 }
 
@@ -587,7 +588,7 @@ impl ObjectStore for Ambiguous {
     }
     async fn get_opts(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
         self.gets.fetch_add(1, SeqCst);
-        // The others are asked for meanwhile.
+        // Lets the other requests start.
         tokio::task::yield_now().await;
         self.inner.get_opts(path, options).await
     }
@@ -612,7 +613,7 @@ impl ObjectStore for Ambiguous {
     }
 }
 
-/// Commits may be of any size: what waits to be taken is bounded by their bytes, and by their number where they are small.
+/// Commits may have any size: the queue is bounded by bytes, and by the number of small commits.
 #[tokio::test]
 async fn files_are_fetched_ahead_by_their_bytes() {
     for (size, ahead) in [(1 << 10, CONCURRENCY), (4 << 20, 8), (AHEAD_BYTES, 1), (4 * AHEAD_BYTES, 1)] {
@@ -680,7 +681,7 @@ async fn a_table_is_created_written_and_rebased() {
     assert_eq!(version(w.commit(first.clone()).await.unwrap()), 1);
     let reading = request(2, Base::RebaseFrom(0), &[&add("b")]);
     assert_eq!(version(w.commit(reading.clone()).await.unwrap()), 2, "a blind append moves to the head");
-    // Exactly once: the same requests get what they got, whatever came since.
+    // Exactly once: a repeated request gets its original answer, whatever was committed since.
     assert_eq!(version(w.commit(create()).await.unwrap()), 0);
     assert_eq!(version(w.commit(first).await.unwrap()), 1);
     let reader = log.open().await.unwrap();
@@ -791,7 +792,7 @@ async fn a_table_of_a_catalog_is_not_written_by_its_path() {
     let words = format!("memory:///shop/orders is managed by the catalog {ID}: open it there to write");
     check_error(refused, ErrorKind::Invalid, &[&words]);
     assert_eq!(log.open().await.unwrap().versions(), (0, 0));
-    // Until the catalog has let go of it.
+    // The table is rejected until the catalog has detached it.
     let detached = format!(r#"{{"commitInfo":{{"operation":"{DETACH}","{COMMIT_INFO_KEY}":{{"catalogId":"{ID}"}}}}}}"#);
     log.commit(1, &[&detached]).await;
     let written = writer(log.0.clone()).commit(request(1, Base::RebaseFrom(1), &[&add("a")])).await.unwrap();

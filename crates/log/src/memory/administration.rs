@@ -1,4 +1,4 @@
-//! The administration of a catalog in memory.
+//! The administration of an in-memory catalog.
 
 use super::*;
 use crate::administration::CatalogAdministration;
@@ -23,7 +23,7 @@ impl CatalogAdministration for MemoryCatalog {
     }
 
     async fn expire_audit(&self, _: i64) -> Result<u64> {
-        // There is no audit in memory.
+        // An in-memory catalog has no audit.
         Ok(0)
     }
 }

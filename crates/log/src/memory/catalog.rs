@@ -1,4 +1,4 @@
-//! The tables of a catalog in memory: found, and committed to.
+//! Finding tables of an in-memory catalog and committing to them.
 
 use super::reader::MemoryTxnLog;
 use super::references::check_sources;

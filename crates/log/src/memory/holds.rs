@@ -4,7 +4,7 @@ use super::*;
 use crate::holds::{MAX_REMOVED, VersionHolds};
 
 impl Table {
-    /// Those that have not ended, the oldest version first.
+    /// The holds that have not ended, the oldest version first.
     pub(super) fn current_holds(&self, now_ms: i64) -> Vec<Hold> {
         let mut holds: Vec<_> = self.holds.iter().filter(|hold| hold.until_ms > now_ms).cloned().collect();
         holds.sort_by_key(|hold| (hold.version, hold.until_ms, hold.id));

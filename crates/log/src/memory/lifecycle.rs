@@ -1,4 +1,4 @@
-//! The life of tables in memory.
+//! The lifecycle of tables in memory.
 
 use super::reader::MemoryTxnLog;
 use super::references::referring;
@@ -11,14 +11,14 @@ use crate::lifecycle::{
 use crate::owner::Committer;
 use crate::references::check_not_referred_to;
 
-/// Refuses a name that a table has.
+/// Rejects a name that a table has.
 fn check_name_free(tables: &BTreeMap<TableId, Table>, name: &TableName) -> Result<()> {
     let taken = tables.values().find(|t| t.state.holds_name() && t.name == *name);
     taken.map_or(Ok(()), |t| Err(name_taken(name, &t.location)))
 }
 
 impl Table {
-    /// Removes some of its versions and files: how many, and whether none are left.
+    /// Removes some of its versions and files; returns how many, and whether none are left.
     fn remove_some(&mut self) -> (u64, bool) {
         let mut left = STEP_ROWS;
         while left > 0 && self.files.pop_first().is_some() {

@@ -8,7 +8,7 @@ use crate::history::{
 };
 use crate::load::{FutureTimes, HistoryLoad, HistoryLoading, UnfinishedLoad};
 
-/// Makes a table that was loaded visible.
+/// Makes a loaded table visible.
 fn finish(
     tables: &mut BTreeMap<TableId, Table>,
     id: TableId,
@@ -24,14 +24,14 @@ fn finish(
     entry.ok_or_else(|| TxnLogError::invalid(format!("there is no history to load for {}", new.name)))
 }
 
-/// A version of a history.
+/// A loaded version.
 enum Loaded {
     Base(Box<BaseState>, Vec<Action>),
     Commit(LoggedCommit),
 }
 
 impl Loaded {
-    /// The state that a history begins with, and all its files.
+    /// The base state of a history, with all its files.
     async fn base(items: &mut HistoryItems<'_>) -> Result<Option<Self>> {
         let mut found = None;
         while let Some(item) = next_of_base(items).await? {
@@ -56,7 +56,7 @@ impl Loaded {
     }
 }
 
-/// The part of a table in a transaction over several.
+/// The part of a table in a transaction over several tables.
 struct Part {
     version: Version,
     ms: i64,
@@ -71,7 +71,7 @@ impl Part {
         Ok(group.map(|group| Self { version: logged.version, ms: logged.time.ms, group }))
     }
 
-    /// Refuses it if it is of a transaction of this catalog, and another table that was there then lacks its own part.
+    /// Rejects the part if its transaction is one of this catalog and another table of that time lacks its own.
     fn check_whole(&self, tables: &BTreeMap<TableId, Table>, catalog: Uuid, name: &TableName) -> Result<()> {
         if self.group.catalog != catalog.to_string() {
             return Ok(());

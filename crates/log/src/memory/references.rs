@@ -18,7 +18,7 @@ pub(super) fn referring(tables: &BTreeMap<TableId, Table>, place: &Location, now
     found
 }
 
-/// Refuses files of tables whose files are being deleted.
+/// Rejects files of tables whose files are being deleted.
 pub(super) fn check_sources<'a>(
     tables: &BTreeMap<TableId, Table>,
     name: &TableName,
@@ -30,13 +30,13 @@ pub(super) fn check_sources<'a>(
 }
 
 impl Table {
-    /// Whether one of these folders is at its place, or inside of it.
+    /// Whether one of these folders is its place, or inside it.
     fn holds_any(&self, folders: &BTreeSet<PlaceKey>) -> bool {
         let place = self.location.key();
         folders.iter().any(|folder| folder.is_within(&place))
     }
 
-    /// Remembers the folders of files that are in others than its own.
+    /// Records the folders of files outside its own folder.
     pub(super) fn refer<'a>(&mut self, adds: impl IntoIterator<Item = &'a Add>) {
         let own = self.location.keys();
         let elsewhere = |folder: &PlaceKey| !own.iter().any(|own| folder.is_within(own));

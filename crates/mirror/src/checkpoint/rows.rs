@@ -1,6 +1,6 @@
 //! Actions as the rows of a checkpoint (PROTOCOL.md, "Checkpoint Schema").
 //!
-//! Files and tombstones are many, and are laid into columns one by one. The other actions are few: their JSON is
+//! Files and tombstones are many, and are converted to columns directly. The other actions are few: their JSON is
 //! decoded into the same columns.
 
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use super::parsed::{Parsed, failed};
 pub(super) struct Rows {
     schema: SchemaRef,
     parsed: Parsed,
-    /// Statistics as JSON text.
+    /// Whether statistics are included as JSON text.
     stats: bool,
-    /// The version that a V2 checkpoint names.
+    /// The version, for a V2 checkpoint.
     v2: Option<Version>,
 }
 
 impl Rows {
-    /// The rows of a checkpoint of this version, in the form that its protocol and its properties ask for.
+    /// The rows of a checkpoint of this version, in the format required by its protocol and properties.
     pub(super) fn new(head: &Head) -> Result<Self> {
         let on = |key: &str, default: bool| {
             head.metadata.property(key).map_or(default, |value| value.eq_ignore_ascii_case("true"))
@@ -76,7 +76,7 @@ impl Rows {
         Ok(Self { schema: Arc::new(Schema::new(columns)), parsed, stats, v2 })
     }
 
-    /// Whether statistics are in it as JSON text.
+    /// Whether it includes statistics as JSON text.
     pub(super) fn has_stats(&self) -> bool {
         self.stats
     }
@@ -85,7 +85,7 @@ impl Rows {
         self.schema.clone()
     }
 
-    /// Actions that are about no file. The first of a V2 checkpoint says which version it is of.
+    /// Actions other than file actions. The first of a V2 checkpoint names its version.
     pub(super) fn of_others(&self, actions: &[Action]) -> Result<RecordBatch> {
         let mut json = String::new();
         if let Some(version) = self.v2.filter(|_| matches!(actions.first(), Some(Action::Protocol(_)))) {
@@ -136,7 +136,7 @@ impl Rows {
     }
 }
 
-/// Metadata with the members of its format that readers of a checkpoint rely on.
+/// Metadata with the members of its format that readers of a checkpoint require.
 pub(super) fn whole(metadata: &Metadata) -> Metadata {
     let mut whole = metadata.clone();
     if whole.format.raw("provider").is_none() {

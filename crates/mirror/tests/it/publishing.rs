@@ -1,4 +1,4 @@
-//! Publishers beside writers, beside each other, and after something was lost.
+//! Publishers concurrent with writers and with each other, and after files were lost.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl Replayer for OurReader {
     }
 }
 
-/// A table with so many commits on top of the one that made it.
+/// A table with this many commits after its creation.
 async fn world(seed: u64, commits: usize) -> World {
     let world = World::new(seed).await;
     for _ in 0..commits {
@@ -137,7 +137,7 @@ fn publishing_ends_though_commits_keep_coming() {
         let done = world.mirror().publish_commits(world.table).await.unwrap();
         assert!(done.count > 10 && done.version.is_some_and(|v| v < 100_000), "{done:?}");
         writer.abort();
-        // Whoever comes next publishes the rest.
+        // The next publisher publishes the rest.
         world.mirror().publish_commits(world.table).await.unwrap();
         assert_eq!(world.log().await, world.committed().await);
     });
@@ -150,7 +150,7 @@ fn published_commits_that_disappear_are_put_back() {
         let mirror = world.mirror();
         mirror.publish(world.table).await.unwrap();
 
-        // In the middle nobody looks for them unasked.
+        // A missing commit in the middle is not checked by default.
         world.store.inner.delete(&commit(2)).await.unwrap();
         world.store.inner.put(&commit(3), Bytes::new().into()).await.unwrap();
         let found = findings(&mirror, &world.entry().await).await;
@@ -166,7 +166,7 @@ fn published_commits_that_disappear_are_put_back() {
         assert_eq!(findings(&mirror, &world.entry().await).await, []);
         assert!(mirror.repair(world.table).await.unwrap().versions.is_empty());
 
-        // A publisher that begins looks for the last one: nothing is put after a gap.
+        // A publisher that starts checks the last one: nothing is put after a gap.
         world.store.inner.delete(&commit(5)).await.unwrap();
         world.store.inner.delete(&commit(4)).await.unwrap();
         world.append().await;
@@ -176,7 +176,7 @@ fn published_commits_that_disappear_are_put_back() {
         assert_eq!(world.log().await, world.committed().await);
         assert_eq!(world.store.wrong(), Vec::<String>::new());
 
-        // What somebody put there instead stays.
+        // A file that another writer put there is kept.
         world.store.inner.put(&commit(1), "another's".into()).await.unwrap();
         refused(mirror.repair(world.table).await, ErrorKind::Invalid, &["version 1", "move that file away"]);
         assert_eq!(bytes_of(&world.store.inner, &commit(1)).await.unwrap(), "another's");
@@ -250,7 +250,7 @@ fn a_slow_publisher_does_not_lead_readers_back() {
         }
         mirror.publish_commits(world.table).await.unwrap();
         assert!(mirror.checkpoint(world.table).await.unwrap().is_last);
-        // It looked at the table before the others published.
+        // It read the table before the others published.
         let late = mirror.checkpoint_at(&before, 4).await.unwrap();
         assert!(!late.is_last, "readers are led to version 8");
         assert_eq!(world.store.wrong(), Vec::<String>::new());
@@ -280,7 +280,7 @@ fn an_import_never_takes_the_watermark_back_nor_another_history_in() {
     });
 }
 
-/// A catalog in memory with a table on this machine's disk.
+/// An in-memory catalog with a table on the local disk.
 pub(crate) struct Local {
     dir: tempfile::TempDir,
     pub(crate) catalog: Arc<MemoryCatalog>,
@@ -313,7 +313,7 @@ impl Local {
         self.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
     }
 
-    /// A commit a day, each published before the next.
+    /// Commits once a day, each published before the next.
     pub(crate) async fn publish_daily(&self, mirror: &Mirror, days: usize) {
         for _ in 0..days {
             mirror.publish(self.table).await.unwrap();
@@ -335,7 +335,7 @@ impl Local {
         self.catalog.reader(self.table).commit_bytes(version).await.unwrap().unwrap()
     }
 
-    /// The versions in the log whose files have this ending.
+    /// The versions in the log with files of this ending.
     pub(crate) fn versions(&self, ending: &str) -> Vec<Version> {
         let log = std::fs::read_dir(self.dir.path().join("t/_delta_log")).unwrap();
         let names = log.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -346,7 +346,7 @@ impl Local {
 }
 
 pub(crate) fn local_runtime(story: impl Future<Output = ()>) {
-    // Files are written on threads of their own.
+    // Files are written on other threads.
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(story);
 }
 
@@ -362,7 +362,7 @@ fn the_watermark_waits_for_the_disk() {
         assert_eq!(local.entry().await.published_version, None, "but it may be lost still");
         assert!(mirror.is_unsettled());
 
-        // The power goes: the files are empty. Another process begins.
+        // After a power failure the files are empty. Another process starts.
         std::fs::write(local.log(0), "").unwrap();
         std::fs::write(local.log(1), "").unwrap();
         let mirror = local.mirror().with_durability(Durability::Catalog);
@@ -389,7 +389,7 @@ fn a_published_commit_has_its_time_and_needs_not_be_ours_to_touch() {
         let ms = at.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
         assert_eq!(i64::try_from(ms).unwrap(), local.entry().await.current_timestamp);
 
-        // Another user's process put the next one and died before it said so.
+        // Another user's process put the next one and ended before it recorded that.
         local.append().await;
         std::fs::write(local.log(1), local.body(1).await).unwrap();
         std::fs::set_permissions(local.log(1), PermissionsExt::from_mode(0o444)).unwrap();
@@ -406,7 +406,7 @@ fn commits_that_are_published_together_stand_in_order_and_none_behind_one_that_i
             local.append().await;
             local.clock.advance(DAY);
         }
-        // A process put one of them and died before it said so.
+        // A process put one of them and ended before it recorded that.
         std::fs::create_dir_all(local.log(0).parent().unwrap()).unwrap();
         std::fs::write(local.log(2), local.body(2).await).unwrap();
         assert_eq!(local.mirror().publish(local.table).await.unwrap().count, 7);
@@ -479,12 +479,12 @@ fn a_log_that_was_cleaned_up_agrees_with_the_catalog_and_every_kept_version_open
         for version in first..=12 {
             OurReader.replay(&entry.location, &environment(), version).await.unwrap();
         }
-        // What is over is not put back, either.
+        // An expired commit is not restored either.
         assert!(mirror.repair(local.table).await.unwrap().versions.is_empty());
         local.append().await;
         assert_eq!(local.mirror().publish(local.table).await.unwrap().count, 1);
 
-        // Another engine's clean-up does the same, and nothing here minds.
+        // The clean-up of another engine has the same effect, and is accepted.
         local.clock.advance(7 * DAY);
         std::fs::remove_file(local.log(first)).unwrap();
         assert_eq!(findings(&mirror, &local.entry().await).await, []);
@@ -528,12 +528,12 @@ fn a_clean_up_that_stops_leaves_no_hole() {
         for version in [3, 6] {
             mirror.checkpoint_at(&world.entry().await, version).await.unwrap();
         }
-        // Long after all of it was written, whatever this machine's clock says.
+        // Long after all of it was written, whatever this machine's clock shows.
         world.clock.advance(365_000 * DAY);
         world.append().await;
         mirror.publish(world.table).await.unwrap();
         let before = world.log().await.len();
-        // What a checkpoint that is gone kept its files in.
+        // The sidecars of a missing checkpoint.
         let sidecar = Path::from("_delta_log/_sidecars/of-nobody.parquet");
         world.store.inner.put(&sidecar, "x".into()).await.unwrap();
         world.store.faults.store(40, Ordering::Relaxed);
@@ -582,7 +582,7 @@ fn a_checkpoint_that_says_something_else_is_found() {
             add.base_row_id = Some(7);
             let world = table(add.clone()).await;
             assert_eq!(findings(&world.mirror(), &world.entry().await).await, []);
-            // The checkpoint of a table that differs in this.
+            // The checkpoint of a table that differs in this detail.
             change(&mut add);
             let other = table(add).await;
             let name = Path::from(format!("_delta_log/{:020}.checkpoint.parquet", 1));
@@ -654,7 +654,7 @@ fn files_of_every_kind_are_looked_for() {
         ];
         assert_eq!(found.len(), said.len(), "{found:#?}");
         found.iter().zip(said).for_each(|(found, said)| assert!(found.starts_with(said), "{found}"));
-        // This store is at every place the same.
+        // This store has the same files at every location.
         for there in [
             "_change_data/f.parquet",
             "day=a/a b.parquet",

@@ -1,4 +1,4 @@
-//! A world from a seed: a clock that only moves when somebody waits, and an object store that fails.
+//! A simulated world from a seed: a clock that advances only when all tasks wait, and an object store that fails.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -29,7 +29,7 @@ use object_store::{
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-/// Random choices that all of a world share.
+/// Random choices shared by all parts of a world.
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(Arc<Mutex<fastrand::Rng>>);
 
@@ -47,16 +47,16 @@ impl Dice {
     }
 }
 
-/// Time stands still while somebody works. When all wait it leaps to the end of the shortest wait.
+/// Time does not advance while a task works. When all tasks wait, it advances to the end of the shortest wait.
 #[derive(Debug)]
 pub(crate) struct VirtualClock {
     now: Arc<AtomicI64>,
-    /// When each of those who wait goes on.
+    /// When each waiting task continues.
     waiting: Arc<Mutex<BTreeSet<(i64, Uuid)>>>,
     dice: Dice,
 }
 
-/// Somebody who waits, or is stopped while waiting.
+/// A waiting task, which may be stopped.
 struct Waiting {
     until: (i64, Uuid),
     all: Arc<Mutex<BTreeSet<(i64, Uuid)>>>,
@@ -73,7 +73,7 @@ impl VirtualClock {
         Self { now: Arc::new(AtomicI64::new(1_700_000_000_000)), waiting: Arc::default(), dice }
     }
 
-    /// Lets time pass at once.
+    /// Advances the time at once.
     pub(crate) fn advance(&self, ms: i64) {
         self.now.fetch_add(ms, Ordering::Relaxed);
     }
@@ -110,21 +110,21 @@ impl Clock for VirtualClock {
     }
 }
 
-/// An object store in memory that fails, is slow, answers what is not so, and tears writes, as the dice say.
+/// An in-memory object store that randomly fails, is slow, gives wrong answers, and truncates writes.
 #[derive(Clone, Debug)]
 pub(crate) struct Faulty {
     pub(crate) inner: Arc<InMemory>,
     clock: Arc<VirtualClock>,
     dice: Dice,
-    /// In a hundred requests so many go wrong.
+    /// The number of faults in a hundred requests.
     pub(crate) faults: Arc<AtomicI64>,
     /// Statements of the catalog whose rows are still being read.
     pub(crate) reading: Arc<AtomicI64>,
-    /// It overwrites what it was asked not to.
+    /// Whether it overwrites existing files in spite of the request.
     pub(crate) overwrites: Arc<AtomicBool>,
     wrong: Arc<Mutex<Vec<String>>>,
     hints: Arc<Mutex<Vec<Version>>>,
-    /// The commits that were put in full.
+    /// The commits that were put completely.
     whole: Arc<Mutex<HashSet<Path>>>,
 }
 
@@ -156,7 +156,7 @@ impl Faulty {
         self.clock.sleep(Duration::from_millis(ms)).await;
     }
 
-    /// Puts for good, and notes what a log must never see.
+    /// Applies a put, and records what must never happen in a log.
     async fn apply(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let bytes = Bytes::from(payload.clone());
         let before = bytes_of(&self.inner, path).await;
@@ -188,7 +188,7 @@ impl Faulty {
         Ok(done)
     }
 
-    /// What went wrong in the log so far.
+    /// The violations in the log so far.
     pub(crate) fn wrong(&self) -> Vec<String> {
         self.wrong.lock().clone()
     }
@@ -235,12 +235,12 @@ impl ObjectStore for Faulty {
                 self.linger().await;
                 Err(unavailable("the connection was closed"))
             }
-            // Applied; the client of the store tries again and meets its own file.
+            // Applied; the store's client retries and finds its own file.
             3 if create => {
                 self.apply(path, payload, options).await?;
                 Err(exists(path, "412 Precondition Failed"))
             }
-            // Nothing is there: another put is under way, it says, and fails.
+            // Nothing exists: the store reports another put in progress, which fails.
             4 if create => Err(exists(path, "409 Conflict")),
             5 if create => {
                 let bytes = Bytes::from(payload);
@@ -304,7 +304,7 @@ impl ObjectStore for Faulty {
     }
 }
 
-/// One store for every place.
+/// One store for all locations.
 #[derive(Debug)]
 struct OneStore(Faulty);
 
@@ -314,7 +314,7 @@ impl Stores for OneStore {
     }
 }
 
-/// A catalog with one table, whose object store is faulty.
+/// A catalog with one table, with a faulty object store.
 pub(crate) struct World {
     pub(crate) catalog: Arc<MemoryCatalog>,
     pub(crate) clock: Arc<VirtualClock>,
@@ -324,7 +324,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// The table is new, and nothing of it is published.
+    /// A new table without published versions.
     pub(crate) async fn new(seed: u64) -> Self {
         let dice = Dice::new(seed);
         let clock = Arc::new(VirtualClock::new(dice.clone()));
@@ -339,7 +339,7 @@ impl World {
         Self { catalog, clock, store, dice, table }
     }
 
-    /// A publisher in a process of its own.
+    /// A publisher as in another process.
     pub(crate) fn mirror(&self) -> Mirror {
         self.mirror_of(self.catalog.clone())
     }
@@ -359,7 +359,7 @@ impl World {
         self.catalog.find(&TableRef::Id(self.table)).await.unwrap().unwrap()
     }
 
-    /// Versions that could not be published, as the catalog remembers.
+    /// Versions that could not be published, as recorded in the catalog.
     pub(crate) async fn failed(&self) -> Vec<Version> {
         let failures = self.catalog.mirror_failures(self.table).await.unwrap();
         failures.iter().filter(|f| f.artifact == Artifact::Commit).map(|f| f.version).collect()
@@ -382,7 +382,7 @@ impl World {
         log
     }
 
-    /// The commits that are to be in the log.
+    /// The commits that must be in the log.
     pub(crate) async fn committed(&self) -> BTreeMap<Version, Bytes> {
         let reader = self.catalog.reader(self.table);
         let changes = reader.changes(0, self.entry().await.current_version).await.unwrap();

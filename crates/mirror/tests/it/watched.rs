@@ -1,4 +1,4 @@
-//! A catalog that says when rows of it are being read.
+//! A catalog that records when its rows are being read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -26,7 +26,7 @@ use crate::simulation::World;
 pub(crate) struct Watched {
     inner: Arc<MemoryCatalog>,
     reading: Arc<AtomicI64>,
-    /// How many of the next questions for tables that are over are not answered.
+    /// How many of the next queries for removable tables fail.
     pub(crate) unanswered: AtomicI64,
 }
 
@@ -81,7 +81,7 @@ impl TxnLogReader for WatchedLog {
     async fn files_in_replay_order(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
         self.inner.files_in_replay_order(version, predicate).await
     }
-    // These are read in pages, with no statement open between two of them.
+    // These are read in pages, without an open statement between two of them.
     async fn files_by_key(&self, version: Version) -> Result<BoxStream<'static, Result<Add>>> {
         self.inner.files_by_key(version).await
     }

@@ -1,10 +1,10 @@
-//! Names under which delta-rs is shown data files that it would not find by their own.
+//! Aliases of data files that delta-rs would not find by their own paths.
 //!
-//! Two kinds need one. A log may name files outside of the table's folder by absolute paths, as shallow clones do, and
-//! delta-rs changes only files below the table. And its reader of change data decodes a path of the log and takes it for
-//! a name, which it encodes again (delta-rs 1.1, `load_cdf.rs`): it looks for a file in a folder `part=a%20b` under
-//! another name. So such a file is shown below the table, at a path that spells the real one in hexadecimal; the table's
-//! store serves it from where it is, and what delta-rs would commit names it as before.
+//! Two kinds of files need one. A log may name files outside the table's folder by absolute paths, as shallow clones
+//! do, and delta-rs changes only files below the table. And its reader of change data decodes a path of the log, treats
+//! it as a name, and encodes it again (delta-rs 1.1, `load_cdf.rs`): it looks for a file in a folder `part=a%20b` under
+//! another name. So delta-rs gets such a file under an alias below the table, which spells the real path in
+//! hexadecimal; the table's store serves it from its real path, and the commit that delta-rs makes is translated back.
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
@@ -15,44 +15,44 @@ use url::Url;
 
 use crate::error::Explain;
 
-/// The folder below the table in which aliases are. The name is random, so that no log can name a file in it: that
-/// would allow reading any file, also outside of the allowed places.
+/// The folder of aliases below the table. Its name is random, so that no log can name a file in it: that would allow
+/// reading any file, also outside the allowed places.
 static FOLDER: LazyLock<String> = LazyLock::new(|| format!("_alias_{}/", SystemClock.new_uuid().simple()));
 
-/// The alias of the file at a path of the log.
+/// The alias of the file at a path in the log.
 fn of(path: &str) -> String {
     let digits: String = path.bytes().map(|b| format!("{b:02x}")).collect();
     format!("{}{digits}", *FOLDER)
 }
 
-/// The path at which a file is shown to all but the reader of change data.
+/// The path of a file for delta-rs, except for the reader of change data.
 pub(super) fn shown(path: &str) -> Cow<'_, str> {
     if absolute_path(path).is_some() { of(path).into() } else { path.into() }
 }
 
-/// The path of the file that is shown at a path; `None` where that is its own.
+/// The real path of the file with an alias; `None` for other paths.
 pub(super) fn real(shown: &str) -> Option<String> {
     let digits = shown.strip_prefix(FOLDER.as_str())?;
     let pairs = digits.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
     String::from_utf8(pairs.collect::<Option<_>>()?).ok()
 }
 
-/// The URL of a file of the log.
+/// The URL of a file in the log.
 pub(super) fn url_of(path: &str, table: &Location) -> deltalakedb_log::Result<Url> {
     table.url().join(path).explain(|| format!("the path of the file {path:?} cannot be read"))
 }
 
-/// The path in the table's store at which there is the file at a URL.
+/// The path in the table's store of the file at a URL.
 pub(super) fn path_in_store(url: &Url, table: &Location) -> Path {
     Path::from(of(below(url, table)))
 }
 
-/// The path below the table that a URL is, or else the URL.
+/// The path of a URL below the table, or else the URL.
 fn below<'a>(url: &'a Url, table: &Location) -> &'a str {
     url.as_str().strip_prefix(table.url().as_str()).unwrap_or(url.as_str())
 }
 
-/// An action with the path at which its file is shown.
+/// Replaces the path of an action's file by the one for delta-rs.
 pub(super) fn show(action: &mut Action) {
     if let Some(path) = path_of(action)
         && let Cow::Owned(shown) = shown(path)
@@ -61,7 +61,7 @@ pub(super) fn show(action: &mut Action) {
     }
 }
 
-/// An action with an alias of its file, which is one however its path is spelled.
+/// Replaces the path of an action's file by an alias in any case.
 pub(super) fn show_by_alias(action: &mut Action, table: &Location) -> deltalakedb_log::Result<()> {
     if let Some(path) = path_of(action) {
         *path = of(below(&url_of(path, table)?, table));
@@ -69,7 +69,7 @@ pub(super) fn show_by_alias(action: &mut Action, table: &Location) -> deltalaked
     Ok(())
 }
 
-/// An action with the path of the file itself.
+/// Replaces an alias by the file's own path.
 pub(super) fn name(action: &mut Action) {
     if let Some(path) = path_of(action)
         && let Some(real) = real(path)

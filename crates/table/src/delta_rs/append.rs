@@ -1,4 +1,4 @@
-//! Appending without a query: rows go straight into files, where nothing about them has to be worked out.
+//! Appends without a query plan: rows are written directly to files if nothing has to be computed for them.
 //!
 //! delta-rs plans every write as a query over the table, for constraints, generated columns and renamed columns. Most
 //! tables have none of these, and then the plan costs more than writing a few rows.
@@ -29,7 +29,7 @@ use super::{LogView, StagedCommit};
 use crate::error::Explain;
 use crate::write_options::WriteOptions;
 
-/// A table to which rows can be appended as they are.
+/// A table to which rows can be appended unchanged.
 pub(crate) struct PlainAppend {
     log: Arc<SnapshotLog>,
     log_store: VirtualLogStore,
@@ -41,7 +41,7 @@ pub(crate) struct PlainAppend {
 }
 
 impl PlainAppend {
-    /// The table, of which `base` is what it is now; `None` where rows must be checked, completed or renamed.
+    /// The table with the current state `base`; `None` if rows must be checked, completed or renamed.
     pub(crate) fn open(state: &LogView, base: &Snapshot) -> Result<Option<Self>> {
         let metadata = &base.head.metadata;
         let Some(columns) = plain_columns(metadata) else { return Ok(None) };
@@ -65,7 +65,7 @@ impl PlainAppend {
         &self.schema
     }
 
-    /// Writes the rows, which have the table's columns. When that fails, the files are removed.
+    /// Writes the rows, which have the table's columns. On failure the files are removed.
     pub(crate) async fn append(self, rows: Data) -> Result<StagedCommit> {
         let began = Instant::now();
         let written = self.write(rows).await;
@@ -77,7 +77,7 @@ impl PlainAppend {
         Ok(StagedCommit { actions, files, seen: self.log.seen(), metrics: Value::Null })
     }
 
-    /// How many rows were written, and the adds in JSON.
+    /// The number of rows written, and the adds in JSON.
     async fn write(&self, mut rows: Data) -> Result<(usize, Vec<Value>)> {
         let failed = || "the rows cannot be written".to_string();
         let (indexed, stats_columns) = get_num_idx_cols_and_stats_columns(Some(&self.properties), Default::default());
@@ -103,7 +103,7 @@ impl PlainAppend {
         Ok((count, adds))
     }
 
-    /// The commit, in the words of delta-rs.
+    /// The commit, as delta-rs would make it.
     async fn commit(&self, rows: usize, adds: Vec<Value>, began: Instant, files: &NewFiles) -> Result<Vec<Action>> {
         let mut parameters = Object::default();
         parameters.set("mode", "Append");
@@ -134,7 +134,7 @@ impl PlainAppend {
     }
 }
 
-/// The columns of a table whose rows are written as they come.
+/// The columns of a table whose rows are written unchanged.
 fn plain_columns(metadata: &Metadata) -> Option<StructType> {
     let renamed = metadata.property("delta.columnMapping.mode").is_some_and(|mode| !mode.eq_ignore_ascii_case("none"));
     let constrained = metadata.configuration.keys().any(|key| key.starts_with("delta.constraints."));
@@ -142,14 +142,14 @@ fn plain_columns(metadata: &Metadata) -> Option<StructType> {
         return None;
     }
     let columns: StructType = serde_json::from_str(&metadata.schema_string).ok()?;
-    // What a column carries beside its type may ask something of its values.
+    // A column's metadata may restrict its values.
     let asks =
         |column: &delta_kernel::schema::StructField| column.metadata().keys().any(|key| key.starts_with("delta."));
     let plain = columns.fields().all(|c| !asks(c) && is_plain(c.data_type()));
     plain.then_some(columns)
 }
 
-/// Whether null is allowed everywhere within, and nothing is of a type that files keep in another shape.
+/// Whether the type is nullable at every level, and no part is stored with another type.
 fn is_plain(data_type: &DataType) -> bool {
     match data_type {
         DataType::Primitive(_) => true,

@@ -17,7 +17,7 @@ use deltalakedb_log::decimal::InexactBounds;
 
 use super::alias;
 
-/// Lines of a commit, or of a checkpoint, as rows of `schema`; `file` fills the column that names where they are.
+/// Lines of a commit, or of a checkpoint, as rows of `schema`; `file` is the value of the column that names their file.
 pub(super) fn of_lines(lines: Vec<String>, schema: &SchemaRef, file: &str) -> DeltaResult<Box<dyn EngineData>> {
     let in_json = Arc::new(schema.with_fields_filtered(|f| f.get_metadata_column_spec().is_none())?);
     let column: ArrayRef = Arc::new(StringArray::from(lines));
@@ -26,8 +26,7 @@ pub(super) fn of_lines(lines: Vec<String>, schema: &SchemaRef, file: &str) -> De
     Ok(Box::new(fixup_json_read((*rows).into(), &build_json_reorder_indices(schema)?, file)?))
 }
 
-/// Live files as rows of `schema`: the column `add` is filled, every other is null. `inexact` bounds are made safe to
-/// skip files by.
+/// Live files as rows of `schema`: the column `add` is filled, every other is null. `inexact` bounds are made safe.
 pub(super) fn of_adds(adds: &[Add], schema: &SchemaRef, inexact: &InexactBounds) -> DeltaResult<Box<dyn EngineData>> {
     let schema: Schema = schema.as_ref().try_into_arrow()?;
     let columns = schema.fields().iter().map(|field| match (field.name().as_str(), field.data_type()) {

@@ -1,12 +1,12 @@
 //! The kernel's engine over a log that is not in files.
 //!
-//! It pretends a `_delta_log` that holds a checkpoint, a checksum and a commit for every version. What is asked of
-//! them is read from the log there and then; everything outside `_delta_log` goes to the object store.
+//! It presents a `_delta_log` with a checkpoint, a checksum and a commit for every version. Their content is read from
+//! the log on request; everything outside `_delta_log` is read from the object store.
 //!
-//! The kernel decides by what it lists, so the listing depends on what an engine was asked first. *Afresh*, the hint
-//! `_last_checkpoint` comes first: then it is answered and checkpoints are listed, and a load needs no replay. *To go
-//! on* from an older state, the listing comes first: then only commits are listed and there is no hint, or the kernel
-//! would throw the older state away. Every engine serves one such walk.
+//! The kernel decides by what it lists, so the listing depends on the first request to an engine. A *fresh* load starts
+//! with the hint `_last_checkpoint`: the hint is returned and checkpoints are listed, so the load needs no replay. An
+//! *incremental* load starts with the listing: only commits are listed and there is no hint, because the kernel would
+//! discard the older state otherwise. Every engine serves one such load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -35,7 +35,7 @@ use super::runtime::wait;
 use super::shown;
 use super::stores;
 
-/// How many files one batch of the checkpoint holds.
+/// The number of files in one batch of the checkpoint.
 const BATCH: usize = 8192;
 
 const LOG: &str = "_delta_log/";
@@ -48,11 +48,11 @@ pub(super) struct VirtualEngine {
 struct Handlers {
     log: Arc<SnapshotLog>,
     table_url: Url,
-    /// The URL of `_delta_log`, as the beginning of others.
+    /// The URL of `_delta_log`, a prefix of the URLs of its files.
     log_root: String,
-    /// For what is elsewhere below the table: deletion vectors, change data.
+    /// For other files below the table: deletion vectors, change data.
     objects: Arc<dyn Engine>,
-    /// For what is named by a URL of another place.
+    /// For files with URLs elsewhere.
     stores: Arc<dyn Stores>,
     walk: AtomicU8,
 }
@@ -62,7 +62,7 @@ const AFRESH: u8 = 1;
 const GOING_ON: u8 = 2;
 
 impl VirtualEngine {
-    /// An engine for one walk over the log; it does nothing yet.
+    /// An engine for one load of the log.
     pub(super) fn new(
         log: Arc<SnapshotLog>,
         table_url: Url,
@@ -91,12 +91,12 @@ impl Engine for VirtualEngine {
 }
 
 impl Handlers {
-    /// Which file of the log a URL names; `None` outside the log.
+    /// The file of the log with this URL; `None` outside the log.
     fn log_file(&self, url: &Url) -> Option<LogFile> {
         url.as_str().strip_prefix(&self.log_root).map(LogFile::parse)
     }
 
-    /// The engine for a URL outside the log: absolute paths may lie in another store.
+    /// The engine for a URL outside the log: absolute paths may be in another store.
     fn objects(&self, url: &Url) -> DeltaResult<Arc<dyn Engine>> {
         if url.as_str().starts_with(self.table_url.as_str()) {
             return Ok(self.objects.clone());
@@ -104,7 +104,7 @@ impl Handlers {
         stores::engine(&self.stores, url).map_err(Error::generic_err)
     }
 
-    /// Whether the walk is afresh; the first question decides.
+    /// Whether the load is fresh; the first request decides.
     fn is_afresh(&self, if_first: u8) -> bool {
         let decided = self.walk.compare_exchange(UNDECIDED, if_first, Ordering::AcqRel, Ordering::Acquire);
         decided.map_or_else(|before| before, |_| if_first) == AFRESH
@@ -148,7 +148,7 @@ impl Handlers {
             let stream = wait(async move {
                 match log.files() {
                     Files::Matching(predicate) => log.reader().files(version, Some(predicate)).await,
-                    // Whoever puts files together keeps neighbours together.
+                    // Compaction merges neighbouring files, so they are returned in replay order.
                     Files::All | Files::None => {
                         let files = log.reader().files_in_replay_order(version, None).await?;
                         Ok(futures::stream::iter(files.into_iter().map(Ok)).boxed())
@@ -174,11 +174,11 @@ fn meta(log: &SnapshotLog, log_root: &str, file: LogFile) -> DeltaResult<FileMet
         LogFile::Commit(v) | LogFile::Checksum(v) | LogFile::Checkpoint(v) => log.known_time(v),
         LogFile::LastCheckpoint | LogFile::Other => 0,
     };
-    // The size only has to say that the file is not empty.
+    // The size is only required to be positive.
     Ok(FileMeta { location: Url::parse(&format!("{log_root}{}", file.name()))?, last_modified, size: 1 })
 }
 
-/// The files of a stream, many at a time; the stream itself runs where log reads run.
+/// The files of a stream, in batches; the stream itself is polled on the runtime for log reads.
 struct FileBatches {
     stream: Option<BoxStream<'static, Result<Add>>>,
 }
@@ -269,7 +269,7 @@ impl StorageHandler for Handlers {
 }
 
 impl Handlers {
-    /// Takes in a file that is written to the log: a commit is staged, a hint means nothing here.
+    /// Receives a file written to the log: a commit is staged, a hint is ignored.
     fn write(&self, file: LogFile, path: &Url, data: Bytes) -> DeltaResult<()> {
         match file {
             LogFile::Commit(version) if self.log.stage(version, data) => Ok(()),
@@ -364,7 +364,7 @@ impl ParquetHandler for Handlers {
     fn read_parquet_footer(&self, file: &FileMeta) -> DeltaResult<ParquetFooter> {
         match self.log_file(&file.location) {
             None => self.objects(&file.location)?.parquet_handler().read_parquet_footer(file),
-            // Columns named here would be asked for in their parsed form; the checkpoint has none of those.
+            // Columns named here would be requested in their parsed form, which the checkpoint does not have.
             Some(_) => Ok(ParquetFooter { schema: Arc::new(StructType::try_new([])?) }),
         }
     }

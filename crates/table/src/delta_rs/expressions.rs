@@ -1,8 +1,8 @@
-//! SQL expressions, read against the columns they name.
+//! SQL expressions, resolved against their columns.
 //!
-//! delta-rs takes SQL, too, but never gets any: it casts a literal to the type of the column it is compared with, so that
-//! `i = 1.5` becomes `i = 1`. An expression is read here and delta-rs gets it with its types made equal; the condition
-//! that chooses the rows of a change becomes a [`Condition`].
+//! delta-rs accepts SQL as well, but never gets any: it casts a literal to the type of the column it is compared with,
+//! so that `i = 1.5` becomes `i = 1`. Expressions are parsed and coerced here; the condition that selects the rows of a
+//! change becomes a [`Condition`].
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::{DFSchema, DataFusionError, SchemaError};
@@ -18,14 +18,14 @@ use super::session::session_context;
 use super::{floats, literals};
 use crate::error::caused;
 
-/// The columns that expressions name: those of a table, or of a table and of the rows that are merged into it.
+/// The columns that expressions may use: those of a table, or of a table and of the source rows of a merge.
 pub(crate) struct Columns {
     pub(super) session: SessionContext,
     pub(super) schema: DFSchema,
 }
 
 impl Columns {
-    /// Those of a table.
+    /// The columns of a table.
     pub(crate) fn of(schema: &SchemaRef) -> Result<Self> {
         let columns = DFSchema::try_from(schema.clone());
         let columns =
@@ -33,34 +33,34 @@ impl Columns {
         Ok(Self { session: session_context(&environment())?, schema: columns })
     }
 
-    /// An expression as it stands. `what` it is to be is said in errors.
+    /// Parses an expression without coercion. Errors call it `what`.
     pub(crate) fn parse(&self, what: &str, sql: &str) -> Result<Expr> {
         literals::parse(sql, &self.session, &self.schema).map_err(|e| unreadable(what, sql, e))
     }
 
-    /// An expression with its types made equal.
+    /// Parses an expression and coerces its types.
     pub(crate) fn read(&self, what: &str, sql: &str) -> Result<Expr> {
         self.typed(what, sql, self.parse(what, sql)?)
     }
 
-    /// A condition with its types made equal, in which there is one NaN.
+    /// Parses a condition, coerces its types and makes all NaNs equal.
     pub(crate) fn read_condition(&self, what: &str, sql: &str) -> Result<Expr> {
         let typed = self.read(what, sql)?;
         self.check_condition(what, sql, &typed)?;
         floats::in_condition(typed, &self.schema).map_err(|e| unreadable(what, sql, e))
     }
 
-    /// The same expression with its types made equal.
+    /// Coerces the types of an expression.
     pub(crate) fn typed(&self, what: &str, sql: &str, expr: Expr) -> Result<Expr> {
         self.simplifier().coerce(expr, &self.schema).map_err(|e| unreadable(what, sql, e))
     }
 
-    /// The same with constants worked out.
+    /// Folds the constants of an expression.
     pub(crate) fn simplified(&self, what: &str, sql: &str, typed: Expr) -> Result<Expr> {
         self.simplifier().simplify(typed).map_err(|e| unreadable(what, sql, e))
     }
 
-    /// That an expression is true, false or null.
+    /// An error unless an expression is boolean.
     pub(crate) fn check_condition(&self, what: &str, sql: &str, expr: &Expr) -> Result<()> {
         let data_type = expr.get_type(&self.schema).map_err(|e| unreadable(what, sql, e))?;
         if matches!(data_type, DataType::Boolean | DataType::Null) {
@@ -70,14 +70,14 @@ impl Columns {
         Err(TxnLogError::invalid(message).about(Subject::NonBooleanCondition))
     }
 
-    /// A condition as a function of its columns: true for what satisfies it, false, never null, for all else.
+    /// A condition as a function of its columns: true where it is satisfied, otherwise false, never null.
     pub(crate) fn is_true(&self, what: &str, sql: &str) -> Result<Expr> {
         let typed = self.read(what, sql)?;
         self.check_condition(what, sql, &typed)?;
         Ok(self.condition(sql, self.simplified(what, sql, typed)?, Predicate::Unknown)?.is_true)
     }
 
-    /// A condition that was read, for whoever changes the rows that satisfy it. `predicate` is what it says about files.
+    /// A parsed condition for a change of the rows that satisfy it, with its predicate for data skipping.
     pub(crate) fn condition(&self, sql: &str, simplified: Expr, predicate: Predicate) -> Result<Condition> {
         floats::in_condition(simplified, &self.schema)
             .and_then(|condition| Condition::new(sql, condition, predicate, &self.schema, &self.session))

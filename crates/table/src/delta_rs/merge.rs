@@ -19,22 +19,22 @@ use super::{Columns, FullTable, LogView, StagedCommit, VirtualTable, session_con
 use crate::error::Explain;
 use crate::identifiers::{column_named, quoted, unquoted};
 
-/// How rows are merged into a table: joined with its rows, and for each the first clause that applies decides.
+/// A merge of source rows into a table: rows are joined, and the first applicable clause decides for each.
 #[derive(Clone, Debug)]
 pub struct Merge {
-    /// Which rows belong together, in SQL over both aliases: `target.id = source.id`.
+    /// The join condition, in SQL over both aliases: `target.id = source.id`.
     pub on: String,
-    /// What the merged rows are called in expressions.
+    /// The alias of the source rows in expressions.
     pub source_alias: String,
-    /// What the table is called in expressions.
+    /// The alias of the table in expressions.
     pub target_alias: String,
-    /// What happens; among clauses of a kind the order matters.
+    /// The clauses; among clauses of a kind the order matters.
     pub clauses: Vec<MergeClause>,
-    /// Columns that only the merged rows have are added to the table.
+    /// Columns that only the source rows have are added to the table.
     pub evolve_schema: bool,
-    /// What cannot be cast to the column's type becomes null; without it, it is an error.
+    /// A value that cannot be cast to the column's type becomes null; otherwise it is an error.
     pub safe_cast: bool,
-    /// The values of the merged rows are not looked at before the table is read, so they do not narrow what is read.
+    /// The values of the source rows are not read before the table, so they do not prune its files.
     pub streamed: bool,
 }
 
@@ -52,13 +52,13 @@ impl Merge {
         }
     }
 
-    /// The same with one more clause.
+    /// Adds a clause.
     pub fn when(mut self, clause: MergeClause) -> Self {
         self.clauses.push(clause);
         self
     }
 
-    /// The same with the columns that its clauses set as expressions name them, where the table has them.
+    /// Replaces the columns in assignments by the table's own spelling.
     pub(crate) fn with_columns_of(mut self, table: &Schema) -> Self {
         use MergeClause as C;
         let of_table = format!("{}.", self.target_alias);
@@ -79,7 +79,7 @@ impl Merge {
         self
     }
 
-    /// The columns that its clauses set by name, without quotes and without the table's alias.
+    /// The assigned columns, without quotes and without the table's alias.
     pub(crate) fn columns(&self) -> Vec<String> {
         use MergeClause as C;
         let set = |clause: &MergeClause| match clause {
@@ -93,7 +93,7 @@ impl Merge {
         self.clauses.iter().flat_map(set).map(|(column, _)| bare(&column)).collect()
     }
 
-    /// Says in a commit the conditions of its clauses as they were given.
+    /// Records the original conditions of its clauses in a commit.
     fn say(&self, info: &mut Object) {
         use MergeClause as C;
         let Some(mut parameters) = info.get::<Object>("operationParameters") else { return };
@@ -116,7 +116,7 @@ impl Merge {
         info.set("operationParameters", parameters);
     }
 
-    /// The merge, if it only asks for rows of the table that have a counterpart; `None` when it asks for those without.
+    /// The merge, if it only affects rows of the table with a match in the source; `None` if it affects others.
     pub(crate) fn joining(&self) -> Option<Joining<'_>> {
         use MergeClause as C;
         let without = |c: &C| matches!(c, C::NotMatchedBySourceUpdate { .. } | C::NotMatchedBySourceDelete { .. });
@@ -124,53 +124,53 @@ impl Merge {
     }
 }
 
-/// One clause of a merge. Conditions and values are SQL over both aliases.
+/// A clause of a merge. Conditions and values are SQL over both aliases.
 #[derive(Clone, Debug)]
 pub enum MergeClause {
-    /// Updates rows of the table that have a counterpart.
+    /// Updates rows of the table with a match.
     MatchedUpdate {
-        /// Only where this holds, too.
+        /// An additional condition.
         condition: Option<String>,
-        /// What is set.
+        /// The assignments.
         set: Assignments,
     },
-    /// Deletes rows of the table that have a counterpart.
+    /// Deletes rows of the table with a match.
     MatchedDelete {
-        /// Only where this holds, too.
+        /// An additional condition.
         condition: Option<String>,
     },
-    /// Inserts rows that have no counterpart in the table.
+    /// Inserts source rows without a match in the table.
     NotMatchedInsert {
-        /// Only where this holds, too.
+        /// An additional condition.
         condition: Option<String>,
         /// The columns of the new row.
         values: Assignments,
     },
-    /// Updates rows of the table that have no counterpart.
+    /// Updates rows of the table without a match.
     NotMatchedBySourceUpdate {
-        /// Only where this holds, too.
+        /// An additional condition.
         condition: Option<String>,
-        /// What is set: columns and their values.
+        /// The assignments: columns and their values.
         set: Vec<(String, String)>,
     },
-    /// Deletes rows of the table that have no counterpart.
+    /// Deletes rows of the table without a match.
     NotMatchedBySourceDelete {
-        /// Only where this holds, too.
+        /// An additional condition.
         condition: Option<String>,
     },
 }
 
-/// Which columns get which values.
+/// The columns to assign and their values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Assignments {
-    /// Every column of the merged rows, to the column of that name.
+    /// Every column of the source, to the column of that name.
     All,
     /// These columns, each to the value of an expression.
     Columns(Vec<(String, String)>),
 }
 
 impl Assignments {
-    /// The columns and their values; names as they must be quoted in expressions.
+    /// The columns and their values, with names quoted for expressions.
     fn list(&self, merge: &Merge, source: &MergeSource) -> Vec<(String, String)> {
         match self {
             Self::Columns(columns) => columns.clone(),
@@ -183,39 +183,39 @@ impl Assignments {
     }
 }
 
-/// A merge without clauses for rows of the table that have no counterpart.
+/// A merge without clauses for rows of the table without a match.
 pub(crate) struct Joining<'a>(&'a Merge);
 
-/// The rows that are merged. They are held in memory: a merge looks at them more than once.
+/// The source rows. They are held in memory, because a merge reads them more than once.
 pub(crate) struct MergeSource {
     pub(crate) schema: SchemaRef,
     pub(crate) batches: Vec<RecordBatch>,
 }
 
-/// A table with the files in which a row may have a counterpart among the merged rows.
+/// A table with the files in which a row may match a source row.
 pub(crate) struct Joined(VirtualTable);
 
 impl Joined {
-    /// The table with the files that a predicate chooses.
+    /// The table with the files selected by a predicate.
     pub(crate) async fn open(state: &LogView, predicate: Predicate) -> Result<Self> {
         Ok(Self(VirtualTable::matching(state, predicate).await?))
     }
 
-    /// Merges rows, of which only those with a counterpart change the table's.
+    /// Merges rows that only change the table's rows with a match, or insert.
     pub(crate) async fn merge(self, source: MergeSource, joining: Joining<'_>) -> Result<StagedCommit> {
         self.0.merge(source, joining.0).await
     }
 }
 
 impl FullTable {
-    /// Merges rows, whatever the clauses.
+    /// Merges rows with any clauses.
     pub(crate) async fn merge(self, source: MergeSource, merge: &Merge) -> Result<StagedCommit> {
         self.0.merge(source, merge).await
     }
 }
 
 impl Columns {
-    /// Those of a table and of the rows that are merged into it, each by its alias.
+    /// The columns of a table and of the source rows, each with its alias.
     pub(crate) fn of_merge(merge: &Merge, table: &SchemaRef, rows: &SchemaRef) -> Result<Self> {
         let named = |alias: &str, schema| DFSchema::try_from_qualified_schema(TableReference::bare(alias), schema);
         let both = named(&merge.target_alias, table).and_then(|t| t.join(&named(&merge.source_alias, rows)?));
@@ -260,7 +260,7 @@ impl VirtualTable {
     }
 }
 
-/// A clause whose expressions are read.
+/// A clause with parsed expressions.
 struct Read<'a> {
     clause: &'a MergeClause,
     condition: Option<Expr>,

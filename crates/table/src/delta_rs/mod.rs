@@ -1,12 +1,12 @@
-//! delta-rs over a log that is not in files: the one module that sees its internals.
+//! delta-rs over a log that is not in files: the only module that uses its internals.
 //!
-//! A [`VirtualTable`] is a table at one version as delta-rs wants to see it: a log store, a kernel engine and object
-//! stores whose `_delta_log` is made up from a [`TxnLogReader`](deltalakedb_log::TxnLogReader). delta-rs runs unmodified on it. Commits are caught,
-//! not made: the caller takes the actions and commits them in a catalog.
+//! A [`VirtualTable`] is a table at one version as delta-rs expects it: a log store, a kernel engine and object stores
+//! with a virtual `_delta_log`, generated from a [`TxnLogReader`](deltalakedb_log::TxnLogReader). delta-rs runs
+//! unmodified on it. Commits are captured, not made: the caller commits the actions in a catalog.
 //!
-//! Inside, a table has a URL of its own ([`stores`] says why): a host that stands for its place. Data files come out
-//! below that URL, percent-encoded ones too, and those of other places by an [`alias`]. DataFusion keys object stores by
-//! scheme and host, and our sessions find the store of either.
+//! Internally, a table has a URL of its own (see [`stores`]): a host that encodes its location. Data files have URLs
+//! below it, including percent-encoded ones, and files elsewhere by an [`alias`]. DataFusion selects object stores by
+//! scheme and host, and our sessions find the store of either URL.
 
 mod alias;
 mod alter;

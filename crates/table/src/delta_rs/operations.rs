@@ -18,7 +18,7 @@ use super::{Columns, PrunedTable, StagedCommit, StringEncoding, VirtualTable, al
 use crate::error::Explain;
 
 impl VirtualTable {
-    /// The table as delta-rs has it.
+    /// The table as a type of delta-rs.
     pub(super) fn theirs(&self) -> DeltaTable {
         self.theirs_in(self.log_store.clone())
     }
@@ -47,7 +47,7 @@ impl VirtualTable {
         RecordBatch::try_new(listed.schema(), columns).explain(failed)
     }
 
-    /// The files that have deletion vectors, and which of their rows are kept.
+    /// The files that have deletion vectors, with a flag for each row that is kept.
     pub(crate) async fn deletion_vectors(&self) -> Result<Vec<(String, Vec<bool>)>> {
         let (session, provider) = (session_context(self.log_store.stores())?, self.provider(StringEncoding::Utf8)?);
         let found = provider.deletion_vectors(&session.state()).await;
@@ -57,7 +57,7 @@ impl VirtualTable {
 }
 
 impl PrunedTable {
-    /// Deletes the rows that satisfy the condition; all, where there is none.
+    /// Deletes the rows that satisfy the condition; all rows without one.
     pub(crate) async fn delete(self) -> Result<StagedCommit> {
         let commit = self.table.commit_properties();
         let mut delete =
@@ -71,7 +71,7 @@ impl PrunedTable {
         Ok(self.table.capture("the rows cannot be deleted", delete, metrics).await?.of(self.condition.as_ref()))
     }
 
-    /// Sets columns of the rows that satisfy the condition to the values of expressions over them.
+    /// Sets columns of the rows that satisfy the condition to the values of expressions.
     pub(crate) async fn update(self, set: &[(String, String)], safe_cast: bool) -> Result<StagedCommit> {
         let commit = self.table.commit_properties();
         let mut update =
@@ -97,7 +97,7 @@ pub(super) fn state(table: &VirtualTable) -> Result<Arc<SessionState>> {
     Ok(Arc::new(session_context(table.log_store.stores())?.state()))
 }
 
-/// What an operation says of itself.
+/// The metrics of an operation.
 pub(super) fn metrics<M: Serialize>((_, metrics): (DeltaTable, M)) -> Value {
     serde_json::to_value(metrics).unwrap_or_default()
 }

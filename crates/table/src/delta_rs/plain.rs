@@ -1,7 +1,6 @@
 //! Independent check: tables as plain delta-rs reads them from their `_delta_log`.
 //!
-//! Nothing of this library's log is involved, only its object stores, so its results can be compared with those of a
-//! catalog.
+//! Nothing of this library's log is involved, only its object stores, so its results can be compared with a catalog's.
 
 use std::sync::Arc;
 
@@ -24,7 +23,7 @@ pub async fn replay(location: &Location, version: Option<Version>) -> Result<Rep
     replay_in(location, &environment(), version).await
 }
 
-/// The same, with the object stores that are given.
+/// Replays it in the given object stores.
 pub async fn replay_in(location: &Location, stores: &Arc<dyn Stores>, version: Option<Version>) -> Result<Replayed> {
     let failed = || format!("plain delta-rs cannot replay the log of {location}");
     let engine = log_store(location, stores)?.engine(None);
@@ -35,7 +34,7 @@ pub async fn replay_in(location: &Location, stores: &Arc<dyn Stores>, version: O
     let replayed = tokio::task::spawn_blocking(move || {
         let snapshot = builder.build(engine.as_ref())?;
         let version = snapshot.version();
-        // What the kernel would put into a checkpoint is the whole state, reconciled.
+        // A checkpoint's content is the whole state, reconciled.
         let state = snapshot.create_checkpoint_writer(engine.as_ref())?.checkpoint_data(engine.as_ref())?;
         let lines = to_json_bytes(state)?;
         Ok::<_, delta_kernel::Error>((version, lines))
@@ -56,7 +55,7 @@ pub async fn replay_in(location: &Location, stores: &Arc<dyn Stores>, version: O
     })
 }
 
-/// The rows of a table at a version, the newest unless given, in no particular order.
+/// The rows of a table at a version, the newest by default, in no particular order.
 pub async fn read(location: &Location, version: Option<Version>) -> Result<Vec<RecordBatch>> {
     let failed = || format!("plain delta-rs cannot read {location}");
     let snapshot = EagerSnapshot::try_new(&log_store(location, &environment())?, version).await.explain(failed)?;
@@ -75,7 +74,7 @@ fn dv_id(add: &Add) -> Option<String> {
     add.deletion_vector.as_ref().map(|dv| dv.unique_id())
 }
 
-/// Drops the columns a checkpoint has beside the action's own.
+/// Drops the columns of a checkpoint that are not the action's own.
 fn without_parsed(mut add: Add) -> Add {
     add.extra = Default::default();
     add

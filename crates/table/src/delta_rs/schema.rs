@@ -1,4 +1,4 @@
-//! Schemas as people write them.
+//! Schemas in text form.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use deltalakedb_log::{Result, TxnLogError};
 
 use crate::error::Explain;
 
-/// The columns of a table: names, types, and whether they may be null.
+/// The columns of a table: names, types, nullability.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableSchema(StructType);
 
 const TYPES: &str = "long, integer, short, byte, double, float, decimal(p,s), string, binary, boolean, date, timestamp \
                      or timestamp_ntz";
 
-/// Reads a schema: `id long not null, day string`, or the JSON of a Delta schema.
+/// Parses a schema: `id long not null, day string`, or the JSON of a Delta schema.
 ///
 /// ```
 /// let schema = deltalakedb_table::parse_schema("id long not null, price decimal(10,2)").unwrap();
@@ -54,13 +54,13 @@ impl TableSchema {
         Self::of(schema.fields().cloned().collect())
     }
 
-    /// The same in Arrow types.
+    /// The schema in Arrow types.
     pub fn to_arrow(&self) -> Result<SchemaRef> {
         let schema: Schema = (&self.0).try_into_arrow().explain(|| "the schema cannot be converted to Arrow".into())?;
         Ok(Arc::new(schema))
     }
 
-    /// The JSON of the schema, as the log has it.
+    /// The JSON of the schema, as in the log.
     pub fn to_json(&self) -> Result<String> {
         serde_json::to_string(&self.0).explain(|| "the schema cannot be written as JSON".into())
     }
@@ -75,7 +75,7 @@ impl TableSchema {
     }
 }
 
-/// The columns of a list: commas within parentheses do not separate.
+/// The columns of a list: commas within parentheses do not separate them.
 fn split(text: &str) -> Vec<&str> {
     let (mut parts, mut depth, mut start) = (Vec::new(), 0_usize, 0);
     for (at, c) in text.char_indices() {

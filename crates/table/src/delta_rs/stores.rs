@@ -1,4 +1,4 @@
-//! The object stores behind the URLs that delta-rs and DataFusion are told.
+//! The object stores for the URLs used in delta-rs and DataFusion.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,19 +27,19 @@ use url::{Position, Url};
 use super::{alias, memory, runtime};
 use crate::error::Explain;
 
-/// The scheme of tables, as delta-rs is told.
+/// The scheme of table URLs in delta-rs.
 const SCHEME: &str = "deltasql";
 
-/// The URL delta-rs knows a table by: a host that spells the table's place in hexadecimal, and nothing below it.
+/// The URL of a table in delta-rs: a host that spells the table's location in hexadecimal, and no path.
 ///
-/// The kernel wants the folder of a `file` URL to exist and follows links in it, and it reads deletion vectors by
-/// paths it forgot to decode. A host of its own spares every table that, whatever its folder is called.
+/// The kernel requires the folder of a `file` URL to exist and follows links in it, and it reads deletion vectors by
+/// paths that it did not decode. A separate host avoids this for every table, whatever its folder is called.
 pub(super) fn url_of(location: &Location) -> Result<Url> {
     let host: String = location.url().as_str().bytes().map(|b| format!("{b:02x}")).collect();
     Url::parse(&format!("{SCHEME}://{host}/")).explain(|| format!("{location} is not a valid location for a table"))
 }
 
-/// The place such a URL spells.
+/// The location of such a URL.
 fn location_of(url: &Url) -> Result<Location> {
     let host = url.host_str().unwrap_or_default();
     let digits = host.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
@@ -50,7 +50,7 @@ fn location_of(url: &Url) -> Result<Location> {
     }
 }
 
-/// The store of everything under the scheme and host of `url`, whose puts are as durable as that.
+/// The store for the scheme and host of `url`, with this durability of puts.
 pub(super) fn root_store(stores: &Arc<dyn Stores>, url: &Url, durability: Durability) -> Result<Arc<dyn ObjectStore>> {
     if url.scheme() == SCHEME {
         let table = stores.open(&location_of(url)?, durability)?;
@@ -59,8 +59,8 @@ pub(super) fn root_store(stores: &Arc<dyn Stores>, url: &Url, durability: Durabi
     stores.open(&Location::parse(&format!("{}/", &url[..Position::BeforePath]))?, durability)
 }
 
-/// Lets a session find the table's data files, with the table's own credentials: those below it, and those that are
-/// named by the URL of the bucket it is in.
+/// Registers the stores of the table's data files in a session, with the table's own credentials: for files below it,
+/// and for files named by the URL of its bucket.
 pub(crate) fn register(env: &RuntimeEnv, location: &Location, stores: &Arc<dyn Stores>) -> Result<()> {
     let url = url_of(location)?;
     env.register_object_store(&url, root_store(stores, &url, Durability::Full)?);
@@ -70,14 +70,14 @@ pub(crate) fn register(env: &RuntimeEnv, location: &Location, stores: &Arc<dyn S
     Ok(())
 }
 
-/// The kernel's own engine over that store.
+/// The kernel's own engine on that store.
 pub(super) fn engine(stores: &Arc<dyn Stores>, url: &Url) -> Result<Arc<dyn Engine>> {
     let executor = Arc::new(TokioMultiThreadExecutor::new(runtime::handle()?));
     let engine = DefaultEngineBuilder::new(root_store(stores, url, Durability::Full)?).with_task_executor(executor);
     Ok(Arc::new(engine.build()))
 }
 
-/// A runtime for one session, which finds the store of any data file by its URL.
+/// A runtime for one session, which finds the store of every data file by its URL.
 pub(super) fn session(stores: Arc<dyn Stores>) -> Result<Arc<RuntimeEnv>> {
     let registry: Arc<dyn ObjectStoreRegistry> = Arc::new(Registry { stores, registered: Mutex::default() });
     let env =
@@ -85,7 +85,7 @@ pub(super) fn session(stores: Arc<dyn Stores>) -> Result<Arc<RuntimeEnv>> {
     env.explain(|| "a query session cannot be started".into())
 }
 
-/// Stores registered in this session, and behind them those of any URL.
+/// The stores registered in this session; other URLs are resolved on demand.
 #[derive(Debug)]
 struct Registry {
     stores: Arc<dyn Stores>,
@@ -113,7 +113,7 @@ impl ObjectStoreRegistry for Registry {
     }
 }
 
-/// The store of a table, in which aliases lead to their files. Nothing is written to one.
+/// The store of a table, which resolves aliases. It rejects writes to an alias.
 #[derive(Debug)]
 struct WithAliases {
     table: Arc<dyn ObjectStore>,

@@ -88,7 +88,7 @@ async fn operations_run_and_their_commits_are_caught() {
     assert_eq!(log.staged().len(), 3);
     assert!(!ours.location().local_path().unwrap().join("_delta_log").exists());
 
-    // Nothing of it is in the catalog.
+    // None of it is in the catalog.
     assert_eq!(ours.head().await.unwrap().version, 2);
 }
 
@@ -106,7 +106,7 @@ async fn history_and_time_travel_find_every_commit() {
     assert_eq!(theirs.version(), Some(1));
 }
 
-/// A log that does not give out its files.
+/// A log that fails when its files are requested.
 #[derive(Debug)]
 struct Filesless(Arc<dyn TxnLogReader>);
 

@@ -1,8 +1,8 @@
-//! What an operation has put into its table: the files, and the first put that failed.
+//! The uploads of an operation to its table: the files, and the first put that failed.
 //!
-//! A failure is kept here and answered as a success. The writers above panic when they are asked to clean up after a
-//! put that failed; the operation ends as if all went well, and [`super::write`] then ends it with the failure, removes
-//! the files, and nothing is committed.
+//! A failure is recorded here and reported as a success, because the writers in delta-rs panic when they clean up after
+//! a failed put; the operation completes, and [`super::write`] then fails with the recorded error, removes the files,
+//! and commits nothing.
 
 use std::sync::Arc;
 
@@ -31,12 +31,12 @@ impl UploadTracker {
         self.0.lock().paths.clone()
     }
 
-    /// The first put that failed, once.
+    /// The first put that failed; returned once.
     pub(super) fn take_failure(&self) -> Option<Error> {
         self.0.lock().failure.take()
     }
 
-    /// Keeps a failure.
+    /// Records a failure.
     pub(super) fn keep<T>(&self, result: Result<T>, instead: T) -> Result<T> {
         Ok(result.unwrap_or_else(|e| {
             self.0.lock().failure.get_or_insert(e);
@@ -44,13 +44,13 @@ impl UploadTracker {
         }))
     }
 
-    /// An upload in parts whose failures are kept.
+    /// A multipart upload whose failures are recorded.
     pub(super) fn watch(&self, upload: Box<dyn MultipartUpload>) -> Box<dyn MultipartUpload> {
         Box::new(Watched { upload, puts: self.clone() })
     }
 }
 
-/// The answer to a put that is not to be looked at.
+/// A result of a put that is ignored.
 pub(super) fn nothing() -> PutResult {
     PutResult { e_tag: None, version: None }
 }

@@ -18,8 +18,8 @@ use super::log_view::LogView;
 use crate::error::Explain;
 use crate::write_options::WriteOptions;
 
-/// A table as delta-rs sees it, with all of its files, some, or none: for its schema, to scan what it has, to append,
-/// and to change its metadata.
+/// A table as delta-rs sees it, with all of its files, some, or none: for its schema, for scans of these files, for
+/// appends, and for changes of its metadata.
 pub(crate) struct VirtualTable {
     pub(super) log: Arc<SnapshotLog>,
     pub(super) log_store: Arc<VirtualLogStore>,
@@ -28,7 +28,7 @@ pub(crate) struct VirtualTable {
     pub(super) options: Arc<WriteOptions>,
 }
 
-/// A table with the files in which a row may match a condition. What is done with it is done with that condition.
+/// A table with the files in which a row may match a condition. Its operations use that condition.
 pub(crate) struct PrunedTable {
     pub(super) table: VirtualTable,
     pub(super) condition: Option<Condition>,
@@ -44,7 +44,7 @@ impl VirtualTable {
         Self::open(state, files).await
     }
 
-    /// The table without its files, whatever their number: for its schema, and to append.
+    /// The table without its files: for its schema, and for appends.
     pub(crate) async fn without_files(state: &LogView) -> Result<Self> {
         Self::open(state, Files::None).await
     }
@@ -55,7 +55,7 @@ impl VirtualTable {
         let log_store = Arc::new(VirtualLogStore::new(&state.location, log.clone(), &state.options)?);
         let failed = || format!("version {} of the table at {} cannot be opened", base.version(), state.location);
         let snapshot = match EagerSnapshot::try_new(log_store.as_ref(), None).await {
-            // No plan is made and no row checked here: it is what is left of a task that panicked.
+            // No plan is made and no row checked here, so this is the message of a task that panicked.
             Err(DeltaTableError::Generic(said)) => {
                 return Err(TxnLogError::new(ErrorKind::Internal, format!("{}: {said}", failed())));
             }
@@ -78,14 +78,14 @@ impl VirtualTable {
         provider(self.snapshot.clone(), texts)
     }
 
-    /// What it is.
+    /// Its state.
     pub(crate) fn base(&self) -> &Snapshot {
         &self.base
     }
 }
 
 impl PrunedTable {
-    /// The table with the files in which a row may satisfy a condition; without one, all files.
+    /// The table with the files in which a row may satisfy a condition; all files without one.
     pub(crate) async fn open(state: &LogView, condition: Option<Condition>) -> Result<Self> {
         let predicate = condition.as_ref().map_or(Predicate::Unknown, |condition| condition.predicate.clone());
         Ok(Self { table: VirtualTable::matching(state, predicate).await?, condition })
@@ -99,12 +99,12 @@ impl FullTable {
     }
 }
 
-/// How columns of text and bytes come out of a scan.
+/// The Arrow types of text and binary columns in a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StringEncoding {
-    /// As everyone reads them.
+    /// Standard arrays.
     Utf8,
-    /// As views, which DataFusion computes with faster.
+    /// View arrays, which are faster in DataFusion.
     Utf8View,
 }
 

@@ -1,4 +1,4 @@
-//! Writing with delta-rs: it makes the data files and says what it would commit.
+//! Writes with delta-rs, which writes the data files and describes the commit.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(crate) type Data = SendableRecordBatchStream;
 pub enum SchemaMode {
     /// They are added to the table.
     Merge,
-    /// The data's columns become the table's. Only where all rows are replaced.
+    /// The data's columns replace the table's. Only if all rows are replaced.
     Overwrite,
 }
 
@@ -47,7 +47,7 @@ impl VirtualTable {
         replace: Option<Expr>,
         partition_by: Option<Vec<String>>,
     ) -> Result<StagedCommit> {
-        // Columns that take the place of the table's are computed from nothing.
+        // New columns that replace the table's have no generation expressions.
         let mut source = self.base.head.metadata.clone();
         let rows = if schema == Some(SchemaMode::Overwrite) {
             source.schema_string = generated::hide(&source.schema_string);
@@ -80,7 +80,7 @@ impl VirtualTable {
 }
 
 impl PrunedTable {
-    /// Replaces the rows that satisfy the condition; the new ones must satisfy it, too.
+    /// Replaces the rows that satisfy the condition; the new ones must satisfy it as well.
     pub(crate) async fn replace(self, rows: Data, schema: Option<SchemaMode>) -> Result<StagedCommit> {
         let replace = self.condition.as_ref().map(|condition| condition.is_true.clone());
         let written = self.table.write(rows, SaveMode::Overwrite, schema, replace, None).await?;
@@ -89,7 +89,7 @@ impl PrunedTable {
 }
 
 impl FullTable {
-    /// Replaces all rows, and with them the partitioning, where the columns are replaced.
+    /// Replaces all rows, and the partitioning if the columns are replaced.
     pub(crate) async fn overwrite(
         self,
         rows: Data,
@@ -100,7 +100,7 @@ impl FullTable {
     }
 }
 
-/// A plan that yields the rows, once.
+/// A plan that returns the rows, once.
 pub(super) fn plan(rows: Data) -> Result<LogicalPlan> {
     let failed = || "the rows cannot be written".to_string();
     let schema = rows.schema();

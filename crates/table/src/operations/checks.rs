@@ -1,4 +1,4 @@
-//! What an operation is refused for before it writes a file.
+//! Checks of an operation before it writes a file.
 
 use deltalakedb_log::snapshot::Snapshot;
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
@@ -11,7 +11,7 @@ pub(super) async fn check_optimize(state: &LogView, base: &Snapshot, table: &str
     check_known(&VirtualTable::without_files(state).await?, table, how.zorder.iter().map(String::as_str))
 }
 
-/// What an update sets, its columns as expressions name them.
+/// The assignments of an update, with columns quoted for expressions.
 pub(super) fn named_columns(
     empty: &VirtualTable,
     table: &str,
@@ -61,7 +61,7 @@ pub(super) fn check_known<'a>(
 ) -> Result<()> {
     let schema = empty.schema()?;
     let known = |name: &str| schema.fields().iter().any(|f| f.name().eq_ignore_ascii_case(name));
-    // Within a column there may be others.
+    // A name may be that of a nested field.
     match names.find(|name| !known(name) && !known(name.split('.').next().unwrap_or(name))) {
         None => Ok(()),
         Some(name) => Err(no_column(table, name, &schema)),

@@ -1,4 +1,4 @@
-//! Writing the data files of an operation, and describing its commit.
+//! Writes the data files of an operation and describes its commit.
 
 use deltalakedb_log::action::{Action, CommitInfo, Metadata, Remove};
 use deltalakedb_log::commit::Reads;
@@ -19,16 +19,16 @@ use crate::filter::{Filter, join_predicate};
 use crate::write::Rows;
 use crate::write_options::SaveMode;
 
-/// An operation whose data files are there and whose commit is only described.
+/// An operation whose data files exist and whose commit is only described.
 pub(crate) struct StagedOperation {
     pub(crate) captured: StagedCommit,
     pub(crate) reads: Reads,
-    /// It holds only as the very next version: files it names again may be vacuumed with any other.
+    /// It must be the next version after the one it read: a concurrent vacuum may remove files that it adds again.
     pub(crate) exactly: bool,
 }
 
 impl Operation {
-    /// Writes the data files of the operation. `None` when it is none: a write in a mode that leaves tables alone.
+    /// Writes the data files of the operation. `None` for a write in a mode that leaves existing tables unchanged.
     pub(crate) async fn stage(self, state: &LogView, table: &str) -> Result<Option<StagedOperation>> {
         let base = state.snapshot()?;
         check_writable(&base, table)?;
@@ -53,8 +53,7 @@ impl Operation {
             Self::Merge(merge, rows) => stage_merge(&empty().await?, state, table, merge, rows).await?,
             Self::Optimize(how) => {
                 check_optimize(state, &base, table, &how).await?;
-                // It moves rows and changes none: a concurrent change of its files has removed them, which is a
-                // conflict.
+                // It moves rows and changes none: a concurrent change of its files removes them, a conflict.
                 StagedOperation::blind(FullTable::open(state).await?.optimize(&how).await?)
             }
             Self::Restore(how) => {
@@ -71,7 +70,7 @@ impl Operation {
                 StagedOperation::whole(whole.recreate(&spec, columns.fields(), &state.location).await?)
             }
             Self::CommitFiles(files) => files.stage(state, &base, table).await?,
-            // Rows that break the constraint must not come in beside it.
+            // Rows that violate the constraint must not be added concurrently.
             Self::AddConstraints(conditions) => {
                 StagedOperation::whole(FullTable::open(state).await?.constrain(conditions).await?)
             }
@@ -86,7 +85,7 @@ impl Operation {
 }
 
 impl StagedOperation {
-    /// Of an operation that read the files a predicate chose.
+    /// An operation that read the files selected by a predicate.
     fn matching(captured: StagedCommit, predicate: Predicate) -> Self {
         let reads = match captured.seen.clone() {
             Some(files) => Reads { files, predicates: vec![predicate], ..Reads::default() },
@@ -95,12 +94,12 @@ impl StagedOperation {
         Self { reads, ..Self::blind(captured) }
     }
 
-    /// Of an operation that read no row.
+    /// An operation that read no row.
     fn blind(captured: StagedCommit) -> Self {
         Self { captured, reads: Reads::default(), exactly: false }
     }
 
-    /// Of an operation that read everything.
+    /// An operation that read the whole table.
     fn whole(captured: StagedCommit) -> Self {
         Self { reads: Reads { whole_table: true, ..Reads::default() }, ..Self::blind(captured) }
     }
@@ -169,7 +168,7 @@ impl CommitFiles {
     async fn stage(self, state: &LogView, base: &Snapshot, table: &str) -> Result<StagedOperation> {
         let Metadata { schema_string, partition_columns, .. } = &base.head.metadata;
         let schema = LogSchema::parse(schema_string, partition_columns)?;
-        // Values are by the columns' names in files.
+        // Values are keyed by the physical names of the columns.
         let known: Vec<_> = schema.columns().iter().filter(|c| c.is_partition).map(|c| &c.physical_name).collect();
         for action in &self.actions {
             let Action::Add(add) = action else { continue };
@@ -211,7 +210,7 @@ async fn stage_merge(
     let source = MergeSource { schema, batches: refusal.or(batches)? };
     let columns = empty.schema()?;
     let merge = merge.with_columns_of(&columns);
-    // delta-rs would set a column that is not there without a word.
+    // delta-rs would ignore an unknown column without an error.
     let added = |name: &str| merge.evolve_schema && source.schema.column_with_name(name).is_some();
     let set = merge.columns();
     check_known(empty, table, set.iter().map(String::as_str).filter(|name| !added(name)))?;
@@ -225,7 +224,7 @@ async fn stage_merge(
     }
 }
 
-/// A condition in SQL, and what it says about whole files.
+/// A condition in SQL, with its predicate for data skipping.
 fn condition(table: &VirtualTable, sql: Option<String>) -> Result<Option<Condition>> {
     let Some(sql) = sql else { return Ok(None) };
     Filter::parse(&sql, &table.schema()?)?.condition().map(Some)

@@ -1,4 +1,4 @@
-//! A catalog's tables for DataFusion: its schemas are our namespaces.
+//! A catalog's tables for DataFusion, with a schema for each namespace.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -17,10 +17,11 @@ use parking_lot::RwLock;
 use crate::delta_rs::{LogView, StringEncoding, wait_beside};
 use crate::provider::{DeltaTableProvider, outward};
 
-/// All tables of a catalog, to be registered in a DataFusion session.
+/// All tables of a catalog, for registration in a DataFusion session.
 ///
-/// A table is looked up by its name when a query names it; nothing is listed for that. A query that joins tables sees
-/// each as it is when it is looked up, unless [`DeltaCatalogProvider::hold`] was called before: then all of them at one point.
+/// A table is looked up by name when a query names it, without listing tables. A query that joins tables reads each at
+/// the version when it is looked up, unless [`DeltaCatalogProvider::hold`] was called before: then all of them at one
+/// point.
 ///
 /// ```
 /// # use datafusion::prelude::{SessionConfig, SessionContext};
@@ -42,11 +43,11 @@ pub struct DeltaCatalogProvider {
     stores: Arc<dyn Stores>,
     held: Arc<RwLock<HashMap<TableName, Arc<dyn TableProvider>>>>,
     listed: Arc<RwLock<Listed>>,
-    /// Whether a table that is not held is looked up.
+    /// Whether tables that are not held are looked up.
     looks_up: bool,
 }
 
-/// The names that there were at the last [`DeltaCatalogProvider::list`].
+/// The names at the last [`DeltaCatalogProvider::list`].
 #[derive(Clone, Debug, Default)]
 struct Listed {
     namespaces: BTreeSet<String>,
@@ -60,17 +61,17 @@ impl DeltaCatalogProvider {
         Self { catalog, stores: environment(), held, listed, looks_up: true }
     }
 
-    /// The same, whose files are in the object stores that are given.
+    /// Uses the given object stores for the tables' files.
     pub fn with_stores(self, stores: Arc<dyn Stores>) -> Self {
         Self { stores, ..self }
     }
 
-    /// Only those that are held.
+    /// Provides only held tables.
     pub(super) fn of_held(catalog: Arc<dyn Catalog>, stores: Arc<dyn Stores>) -> Self {
         Self { looks_up: false, stores, ..Self::new(catalog) }
     }
 
-    /// From now on these tables, and no others, are as they are now, all of them at one point, until the next call.
+    /// Holds these tables, and no others, at their current versions, all at one point, until the next call.
     pub async fn hold(&self, names: &[TableName]) -> Result<()> {
         let held = held_at_once(self.catalog.as_ref(), &self.stores, names).await?;
         self.hold_these(held.into_iter().map(|(name, table)| (name, table as Arc<dyn TableProvider>)).collect());
@@ -82,8 +83,8 @@ impl DeltaCatalogProvider {
     }
 
     /// Reads the names of all namespaces and tables. Only a runtime with a single thread needs that, for
-    /// `information_schema` and whatever else lists tables: there DataFusion's questions cannot be answered from the
-    /// catalog, and these names are given.
+    /// `information_schema` and other listings: there DataFusion's synchronous calls cannot query the catalog, and get
+    /// these names.
     pub async fn list(&self) -> Result<()> {
         let listed = Listed {
             namespaces: all_namespaces(self.catalog.as_ref()).await?.into_iter().collect(),
@@ -93,7 +94,7 @@ impl DeltaCatalogProvider {
         Ok(())
     }
 
-    /// The names of the tables of a namespace; DataFusion cannot wait for them, and has no place for an error.
+    /// The names of the tables of a namespace; DataFusion cannot await them, and cannot receive an error.
     fn names(&self, namespace: &str) -> Vec<String> {
         let names = tables(self.catalog.clone(), Some(namespace.into())).map_ok(|table| table.name.name);
         match wait_beside(names.try_collect()) {
@@ -109,7 +110,7 @@ impl DeltaCatalogProvider {
         }
     }
 
-    /// Whether there is a table of that name.
+    /// Whether a table of that name exists.
     fn has(&self, name: &TableName) -> bool {
         let (catalog, table) = (self.catalog.clone(), TableRef::Name(name.clone()));
         match wait_beside(async move { catalog.find(&table).await }) {
@@ -122,7 +123,7 @@ impl DeltaCatalogProvider {
         }
     }
 
-    /// What was listed, and the tables that are held.
+    /// The listed names and the held tables.
     fn listed(&self) -> Listed {
         let mut listed = self.listed.read().clone();
         for name in self.held.read().keys() {
@@ -133,7 +134,7 @@ impl DeltaCatalogProvider {
     }
 }
 
-/// Tables as they are now, all of them at one point: their heads are read in one statement.
+/// The current versions of tables, all at one point: their heads are read in one statement.
 pub(super) async fn held_at_once(
     catalog: &dyn Catalog,
     stores: &Arc<dyn Stores>,
@@ -152,7 +153,7 @@ pub(super) async fn held_at_once(
     Ok(held)
 }
 
-/// The entries of these tables, or the error that names what is near the first one missing.
+/// The entries of these tables, or an error with names similar to the first missing one.
 pub(super) async fn resolve(catalog: &dyn Catalog, names: &[TableName]) -> Result<Vec<TableEntry>> {
     let mut found = Vec::with_capacity(names.len());
     for name in names {

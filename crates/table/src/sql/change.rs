@@ -1,4 +1,4 @@
-//! What statements that write do, on a transaction.
+//! Executes statements that write, in a transaction.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -71,7 +71,7 @@ impl SqlSession {
         let rows = planned(&self.context, rows, failed).await?;
         self.note_reads().await?;
         let (rows, count) = counted(rows);
-        // An insert of no rows is no new version.
+        // An insert of no rows creates no version.
         let rows = match mode {
             SaveMode::Append => some(rows).await?,
             _ => Some(rows),
@@ -82,14 +82,14 @@ impl SqlSession {
         Ok(count.load(Ordering::Relaxed))
     }
 
-    /// The columns of a table that the statement holds.
+    /// The columns of a table held by the statement.
     fn held_schema(&self, name: &TableName) -> Result<SchemaRef> {
         let held = self.read.lock();
         let table = held.iter().find(|(held, _)| held == name).map(|(_, table)| table.columns());
         table.ok_or_else(|| TxnLogError::not_found(format!("there is no table {name}")))
     }
 
-    /// Removes rows. Gives how many, where delta-rs says so.
+    /// Deletes rows. Returns how many, if delta-rs reports it.
     pub(super) async fn delete(&self, tx: &Transaction, delete: Delete) -> Result<Option<u64>> {
         let extra = delete.using.is_some()
             || delete.returning.is_some()
@@ -107,7 +107,7 @@ impl SqlSession {
         Ok(number(&said, "num_deleted_rows"))
     }
 
-    /// Changes rows. Gives how many.
+    /// Updates rows. Returns how many.
     pub(super) async fn update(&self, tx: &Transaction, update: Update) -> Result<Option<u64>> {
         let extra = update.from.is_some()
             || update.returning.is_some()
@@ -134,7 +134,7 @@ impl SqlSession {
         Ok(number(&said, "num_updated_rows"))
     }
 
-    /// Makes a table, of columns or of the rows of a query. Gives how many rows it has; `None` when it was there.
+    /// Creates a table, from columns or from the rows of a query. Returns how many rows it has; `None` if it existed.
     pub(super) async fn create(&self, tx: &Transaction, create: CreateTable) -> Result<Option<u64>> {
         let refused = [
             (create.or_replace, "CREATE OR REPLACE TABLE"),
@@ -201,7 +201,7 @@ impl SqlSession {
             }
             let of_type = match parse_schema(&format!("c {}", column.data_type)) {
                 Ok(schema) => schema.to_arrow()?.field(0).data_type().clone(),
-                // What Delta does not call so, SQL may.
+                // A type that Delta does not know may be one of SQL.
                 Err(e) => match self.sql_type(&column.data_type.to_string()).await {
                     Some(of_type) => of_type,
                     None => {
@@ -265,7 +265,7 @@ fn properties(create: &CreateTable) -> Result<HashMap<String, String>> {
     all.ok_or_else(|| TxnLogError::invalid("TBLPROPERTIES cannot be read: expected ('key' = 'value', …)"))
 }
 
-/// The table a statement changes, and what it is called there.
+/// The table that a statement changes, and its alias there.
 struct Target {
     name: TableName,
     called: String,
@@ -283,7 +283,7 @@ impl Target {
         }
     }
 
-    /// An expression over its rows as text, without what qualifies its columns.
+    /// An expression over its rows as text, with unqualified columns.
     fn text(&self, mut expr: Expr, place: &str) -> Result<String> {
         let unqualified = visit_expressions_mut(&mut expr, |e| {
             match e {
@@ -317,8 +317,8 @@ fn number(said: &Value, of: &str) -> Option<u64> {
     said.get(of).and_then(Value::as_u64)
 }
 
-/// For each column of a table what of a query's rows an INSERT puts there: the query's columns in the order in which the
-/// statement names them, or else in that of the table; null where nothing is, and nothing for generated columns.
+/// For each column of a table the value that an INSERT writes from a query's rows: the query's columns in the order of
+/// the statement's column list, or else of the table; null for missing columns, and nothing for generated columns.
 fn values_by_column(
     table: &TableName,
     columns: &Schema,
@@ -366,7 +366,7 @@ fn values_by_column(
     filled.map(value).collect()
 }
 
-/// The same rows, and how many went by.
+/// The same rows, with a counter of those consumed.
 fn counted(rows: SendableRecordBatchStream) -> (SendableRecordBatchStream, Arc<AtomicU64>) {
     let count = Arc::new(AtomicU64::new(0));
     let (schema, seen) = (rows.schema(), count.clone());

@@ -1,10 +1,10 @@
 //! SQL over all tables of a catalog.
 //!
-//! A statement is run in four steps. DataFusion's parser reads it, with tables `VERSION AS OF` added (`dialect`,
+//! A statement is run in four steps. DataFusion's parser parses it, with tables `VERSION AS OF` added (`dialect`,
 //! `statement`). The tables it names are looked up and held, all of them at one point (`names`, `catalog_provider`,
 //! `time_travel`). DataFusion plans it over the held tables; names resolve to nothing else. The rows are streamed to
 //! the caller, or written to a table (`change`): every write is in a transaction, the open one or one for the
-//! statement. Tables are dropped and renamed outside of transactions (`lifecycle`).
+//! statement. Tables are dropped and renamed outside transactions (`lifecycle`).
 
 mod catalog_provider;
 mod change;
@@ -50,35 +50,35 @@ pub use self::statement::ScriptSummary;
 /// The name of DataFusion's default catalog in a session; table names need not be qualified with it.
 const LAKE: &str = "lake";
 
-/// How a session of SQL works.
+/// The options of a SQL session.
 #[derive(Clone, Debug, Default)]
 pub struct SqlOptions {
-    /// Below this place new tables are made that name none.
+    /// The location below which new tables without a location are created.
     pub warehouse: Option<String>,
-    /// How it writes.
+    /// The options of writes.
     pub write: WriteOptions,
 }
 
-/// What a statement gave.
+/// The result of a statement.
 pub enum SqlResult {
-    /// Rows, as they come; the schema of the stream tells their columns.
+    /// A stream of rows, with their schema.
     Rows(SendableRecordBatchStream),
-    /// Something was done.
+    /// The completion of a statement without rows.
     CommandComplete(CommandComplete),
 }
 
-/// What a statement without rows did.
+/// The completion of a statement without rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommandComplete {
     /// The kind of statement, such as `INSERT`.
     pub command: &'static str,
-    /// How many rows it wrote, changed or removed, where it did any of that.
+    /// How many rows it wrote, changed or removed, if it did any of these.
     pub rows: Option<u64>,
-    /// What it committed; nothing within a transaction.
+    /// Its commits; empty within a transaction.
     pub committed: Vec<Committed>,
 }
 
-/// Statements of SQL, one after the other, over the tables of a catalog.
+/// A session that runs SQL statements over the tables of a catalog.
 ///
 /// ```
 /// # use deltalakedb_table::{SqlOptions, SqlResult, SqlSession};
@@ -99,7 +99,7 @@ pub struct SqlSession {
     context: SessionContext,
     tables: DeltaCatalogProvider,
     past: TimeTravelPlanner,
-    /// The tables of the statement that is being planned.
+    /// The tables of the statement being planned.
     read: Mutex<Vec<(TableName, Arc<DeltaTableProvider>)>>,
     open: Option<Open>,
 }
@@ -107,7 +107,7 @@ pub struct SqlSession {
 /// A transaction that has not ended.
 struct Open {
     transaction: Transaction,
-    /// Whether it is that of one statement.
+    /// Whether it is the transaction of a single statement.
     implicit: bool,
 }
 
@@ -129,12 +129,12 @@ impl SqlSession {
         Ok(Self { catalog, options, context, tables, past, read: Mutex::default(), open: None })
     }
 
-    /// Begins to run statements separated by `;`. Each runs when [`Script::next`] comes to it.
+    /// Starts running statements separated by `;`. Each runs in a call of [`Script::next`].
     pub fn execute(&mut self, text: &str) -> Result<Script<'_>> {
         Ok(Script { statements: Statements::of(text)?, session: self })
     }
 
-    /// Whether a text is no beginning of more: it ends with `;`, outside of quotes and comments, or says nothing.
+    /// Whether a text is complete: it ends with `;`, outside quotes and comments, or has no statement.
     pub fn is_complete(text: &str) -> bool {
         statement::is_complete(text)
     }
@@ -151,7 +151,7 @@ impl SqlSession {
     }
 
     async fn run(&mut self, asked: ParsedStatement) -> Result<SqlResult> {
-        // Of a statement that was interrupted nothing stays.
+        // An interrupted statement leaves no changes.
         if let Some(open) = self.open.take_if(|open| open.implicit) {
             open.transaction.rollback().await;
         }
@@ -209,7 +209,7 @@ impl SqlSession {
     /// Runs a statement that writes: in the open transaction, or in one of its own.
     async fn change(&mut self, asked: ParsedStatement) -> Result<SqlResult> {
         if self.open.is_none() {
-            // A statement by itself is as if nothing had happened beside it.
+            // A single statement is serializable.
             self.open = Some(self.transaction(true, true).await?);
         }
         let Some(open) = &self.open else { return Err(TxnLogTransactionError::Closed.into()) };
@@ -341,7 +341,7 @@ impl SqlSession {
     }
 }
 
-/// Rows of a plan that only reads, as they come.
+/// A stream of the rows of a read-only plan.
 async fn planned(
     context: &SessionContext,
     plan: LogicalPlan,
@@ -371,21 +371,21 @@ fn batch_of<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<RecordBatc
     batch.explain(|| "a listing cannot be shown".into())
 }
 
-/// Rows that are there already.
+/// A result with existing rows.
 fn rows_of<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<SqlResult> {
     let batch = batch_of(columns)?;
     let schema = batch.schema();
     Ok(SqlResult::Rows(Box::pin(RecordBatchStreamAdapter::new(schema, stream::iter([Ok(batch)])))))
 }
 
-/// Statements that run one after the other, until the first that fails.
+/// Statements that run one after the other, until the first failure.
 pub struct Script<'a> {
     session: &'a mut SqlSession,
     statements: Statements,
 }
 
 impl Script<'_> {
-    /// Runs the next statement; `None` after the last one. After an error nothing more runs.
+    /// Runs the next statement; `None` after the last one. After an error no further statement runs.
     pub async fn next(&mut self) -> Result<Option<SqlResult>> {
         let Some(asked) = self.statements.next() else { return Ok(None) };
         let result = match asked {

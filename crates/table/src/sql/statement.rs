@@ -1,4 +1,4 @@
-//! Text as statements: where one ends, what it is, and what is not done here.
+//! Splits text into statements and classifies them.
 
 use std::collections::VecDeque;
 
@@ -13,9 +13,8 @@ use deltalakedb_log::{Result, TxnLogError};
 use super::dialect::DeltaDialect;
 use crate::error::Explain;
 
-/// What a statement asks for.
 pub(super) enum ParsedStatement {
-    /// Rows: DataFusion plans it.
+    /// A query, planned by DataFusion.
     Query(Box<Statement>),
     ShowTables(Box<ShowStatementOptions>),
     ShowNamespaces,
@@ -48,7 +47,7 @@ pub(super) enum ParsedStatement {
     },
 }
 
-/// Statements that are read one after the other, each when it is its turn.
+/// Statements that are parsed one after the other, each on request.
 pub(super) struct Statements(VecDeque<Vec<TokenWithSpan>>);
 
 impl Statements {
@@ -59,7 +58,7 @@ impl Statements {
         Ok(Self(said.map(<[_]>::to_vec).collect()))
     }
 
-    /// What the next statement asks for; `None` after the last.
+    /// The next statement; `None` after the last.
     pub(super) fn next(&mut self) -> Option<Result<ParsedStatement>> {
         self.0.pop_front().map(read)
     }
@@ -69,17 +68,17 @@ impl Statements {
     }
 }
 
-/// What statements will do, as far as their text tells.
+/// The effects of statements, as far as their text shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScriptSummary {
-    /// How many of them give rows, up to the first that cannot be read.
+    /// How many of them return rows, up to the first that cannot be parsed.
     pub results: usize,
     /// Whether one of them writes.
     pub writes: bool,
 }
 
 impl ScriptSummary {
-    /// Looks through statements without running them.
+    /// Analyzes statements without running them.
     pub fn of(text: &str) -> Result<Self> {
         let (mut statements, mut outlook) = (Statements::of(text)?, Self::default());
         while let Some(Ok(asked)) = statements.next() {
@@ -95,7 +94,7 @@ impl ScriptSummary {
                 | ParsedStatement::Delete(_)
                 | ParsedStatement::Create(_) => outlook.writes = true,
                 ParsedStatement::CreateNamespace { .. } => outlook.writes = true,
-                // A catalog that is not there has no table to drop or to rename.
+                // A catalog that does not exist has no table to drop or to rename.
                 ParsedStatement::Drop { .. }
                 | ParsedStatement::DropNamespace { .. }
                 | ParsedStatement::Rename { .. } => {}
@@ -106,7 +105,7 @@ impl ScriptSummary {
     }
 }
 
-/// Whether a text ends with its last statement: nothing, or a `;` outside of quotes and comments.
+/// Whether a text ends after a complete statement: it is empty, or ends with `;` outside quotes and comments.
 pub(super) fn is_complete(text: &str) -> bool {
     let Ok(tokens) = tokens(text) else { return false };
     let last = tokens.iter().rev().find(|t| !matches!(t.token, Token::Whitespace(_)));
@@ -201,7 +200,7 @@ fn asked(statement: Statement) -> Result<ParsedStatement> {
     }
 }
 
-/// The one change of a table that SQL makes.
+/// The only form of ALTER TABLE that SQL supports.
 fn rename(alter: AlterTable) -> Result<ParsedStatement> {
     let plain = !alter.only && alter.location.is_none() && alter.on_cluster.is_none() && alter.table_type.is_none();
     match <[AlterTableOperation; 1]>::try_from(alter.operations) {
@@ -212,7 +211,7 @@ fn rename(alter: AlterTable) -> Result<ParsedStatement> {
     }
 }
 
-/// Statements that are known and done elsewhere, or not at all.
+/// Statements that are known but not supported here.
 fn refused(ast: &Ast) -> Result<ParsedStatement> {
     match ast {
         Ast::Merge(_) => refuse("MERGE", "`dl merge NAME --source S --on SQL` does that"),

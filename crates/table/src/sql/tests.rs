@@ -1,4 +1,4 @@
-//! Stories of queries over the tables of a catalog.
+//! Tests of queries over the tables of a catalog.
 
 mod change;
 mod lifecycle;
@@ -29,7 +29,7 @@ fn session(room: &Room) -> SqlSession {
     SqlSession::new(room.catalog.clone(), SqlOptions::default()).unwrap()
 }
 
-/// The rows of all statements that have some, sorted, without spaces.
+/// The rows of all statements that return some, sorted, without spaces.
 async fn ask(session: &mut SqlSession, sql: &str) -> Result<Vec<String>> {
     let mut all = Vec::new();
     let mut script = session.execute(sql)?;
@@ -48,7 +48,7 @@ async fn check(session: &mut SqlSession, sql: &str, want: &[&str]) {
 }
 
 async fn fails(session: &mut SqlSession, sql: &str, says: &[&str]) {
-    // A story asks much: no question stays on its stack.
+    // Boxed, because a test runs many queries and their futures are large.
     let e = match Box::pin(ask(session, sql)).await {
         Ok(rows) => panic!("{sql} gives {rows:?}"),
         Err(e) => e.to_string(),
@@ -66,7 +66,7 @@ async fn plan(session: &mut SqlSession, sql: &str) -> String {
     arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string()
 }
 
-/// Three orders, then a fourth, of two days; and two customers.
+/// Four orders, of two days; and two customers.
 async fn shop() -> (Room, SqlSession) {
     let room = Room::new();
     let options = WriteOptions::default();
@@ -107,7 +107,7 @@ async fn names_lead_to_the_tables_of_the_catalog() {
     check(&mut s, "SELECT count(*) FROM \"sales\".\"orders\"; SELECT 1;; SELECT ';'", &["|4|", "|1|", "|;|"]).await;
     check(&mut s, "SELECT max(id) FROM `Customers` WHERE id IN (SELECT id FROM sales.orders WHERE id < 4)", &["|2|"])
         .await;
-    // A name given by WITH hides a table where it holds, and only there.
+    // A name defined by WITH hides a table within its scope only.
     check(
         &mut s,
         "WITH Customers AS (SELECT id + 10 AS id FROM Customers) SELECT id FROM Customers",
@@ -144,7 +144,7 @@ async fn a_table_is_read_as_of_a_version_or_a_time() {
         .await;
     check(&mut s, "SELECT max(id) FROM table_at('sales.orders', 1)", &["|3|"]).await;
     check(&mut s, &format!("SELECT max(orders.id) FROM table_at('sales.orders', '{}')", at(2)), &["|4|"]).await;
-    // Several states of one table, beside what it is now.
+    // Several versions of one table in one query.
     check(
         &mut s,
         "SELECT n.id FROM sales.orders n LEFT JOIN sales.orders VERSION AS OF 1 o ON n.id = o.id WHERE o.id IS NULL",
@@ -196,7 +196,7 @@ async fn what_the_log_does_not_know_exactly_is_read() {
     check(&mut s, "SELECT day, count(*) FROM sales.orders GROUP BY day", &["|a|2|", "|b|2|"]).await;
 }
 
-/// A log that remembers what it was asked.
+/// A log that records the requests to it.
 #[derive(Debug)]
 struct RecordingLog {
     log: Arc<dyn TxnLogReader>,
@@ -323,7 +323,7 @@ async fn the_smaller_table_is_built_into_the_join() {
                 .filter(|name| ["id", "day"].contains(&&**name))
                 .collect()
         };
-        // Only of the bigger one a day is asked for.
+        // Only the larger table is read with its day column.
         assert_eq!((columns(join.left()).len(), columns(join.right()).len()), (1, 2), "{sql}");
     }
 }
@@ -362,7 +362,7 @@ async fn any_session_of_datafusion_can_query_the_catalog() {
     let listed = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'";
     tables.list().await.unwrap();
     assert_eq!(ask(listed).await, ["|default|Customers|", "|sales|orders|"]);
-    // Held tables stay as they were.
+    // Held tables stay at their versions.
     tables.hold(&["sales.orders".parse().unwrap()]).await.unwrap();
     let orders = room.open("sales.orders").await;
     orders.write(rows(&[9], &["z"]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
@@ -406,7 +406,7 @@ async fn what_cannot_be_run_is_said_in_one_sentence() {
     fails(&mut s, "DESCRIBE nosuch", &["no table default.nosuch"]).await;
     fails(&mut s, "SHOW TABLES LIKE 'x'", &["SHOW TABLES takes no condition"]).await;
     fails(&mut s, &format!("SELECT {}1{}", "(".repeat(5000), ")".repeat(5000)), &["recursion"]).await;
-    // What comes after an error is not run.
+    // Statements after an error are not run.
     let mut script = s.execute("SELECT 1; SELECT * FROM nosuch; SELECT 2").unwrap();
     assert!(script.next().await.is_ok_and(|r| r.is_some()));
     assert!(script.next().await.is_err());

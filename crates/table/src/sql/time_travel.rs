@@ -1,4 +1,4 @@
-//! Tables as they were, where a query names them so.
+//! Time travel references in queries.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use parking_lot::RwLock;
 use super::names::past;
 use crate::provider::outward;
 
-/// A table as it was, and how a query asks for it.
+/// A table at an earlier version, and its reference in the query.
 pub(super) type TimeTravelTable = ((TableName, At), Arc<dyn TableProvider>);
 
-/// The past states of tables that the statement being planned names; they were looked up before.
+/// The tables at earlier versions in the statement being planned; they were looked up before.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TimeTravelPlanner(Arc<RwLock<Vec<TimeTravelTable>>>);
 
@@ -43,7 +43,7 @@ impl RelationPlanner for TimeTravelPlanner {
         let held = self.0.read();
         let table = held.iter().find(|(key, _)| *key == wanted).map(|(_, table)| table.clone());
         let table = table.ok_or_else(|| DataFusionError::Internal(format!("{} was not looked up", wanted.0)))?;
-        // Columns are qualified by the name as it is written.
+        // Columns are qualified by the name as written.
         let reference = match args {
             None => context.object_name_to_table_reference(name)?,
             Some(_) if wanted.0.namespace == "default" => TableReference::bare(wanted.0.name),

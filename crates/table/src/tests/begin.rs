@@ -1,4 +1,4 @@
-//! What a transaction asks the catalog: the same, however many tables there are.
+//! The queries of a transaction to the catalog do not depend on the number of tables.
 
 use async_trait::async_trait;
 use deltalakedb_log::commit::{Committed, Outcome};
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::*;
 
-/// A catalog that notes what it is asked.
+/// A catalog that records the calls to it.
 #[derive(Debug)]
 struct RecordingCatalog {
     inner: Arc<MemoryCatalog>,

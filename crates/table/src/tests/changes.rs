@@ -1,11 +1,11 @@
-//! What changed is read back, whatever the files are called and wherever they are.
+//! Changes are read, whatever the names and the locations of the files are.
 
 use arrow::array::TimestampMicrosecondArray;
 use deltalakedb_log::canonical_path;
 
 use super::*;
 
-/// The changes since a version: of each its type, and the row.
+/// The changes since a version: the type of each, and the row.
 async fn told(table: &DeltaTable, from: u64) -> Vec<String> {
     let changes: Vec<_> = table.changes(from, None).await.unwrap().try_collect().await.unwrap();
     let without = |mut batch: RecordBatch| {
@@ -34,7 +34,7 @@ async fn changes_of_partitions_whose_values_are_encoded_are_found() {
     want.push("|12|%41|update_postimage|");
     want.sort_unstable();
     assert_eq!(told(&table, 3).await, want);
-    // A file that goes as it is.
+    // A file that is removed as a whole.
     table.delete(Some("day = 'a/b'"), &options).await.unwrap();
     assert_eq!(told(&table, 4).await, ["|1|a/b|delete|"]);
     assert_eq!(told(&table, 2).await.len(), 7 + 4 + 1);
@@ -57,7 +57,7 @@ async fn changes_of_partitions_by_time_are_found() {
     assert_eq!(told(&table, 2).await, [want[0], want[1], insert]);
 }
 
-/// As a shallow clone names its files.
+/// Files named by absolute paths, as in a shallow clone.
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_in_files_of_other_places_are_found() {
     let room = Room::new();

@@ -7,7 +7,7 @@ use deltalakedb_mirror::Mirror;
 use super::vacuums::now_and_then;
 use super::*;
 
-/// A table of all files of another, which stay where they are.
+/// A table with all files of another, which stay where they are.
 async fn clone_of(room: &Room, source: &DeltaTable, name: &str, spelled: fn(&Location) -> String) -> DeltaTable {
     let clone = room.create(name, "id long, day string", &["day"]).await;
     let reader = source.reader().await.unwrap();
@@ -78,7 +78,7 @@ async fn a_clone_is_changed_and_its_source_is_not() {
         check(&clone, &Scan::default(), &now).await;
         check_plain(&clone).await;
         clone.run(Operation::Restore(At::Version(1).into()), &options).await.unwrap();
-        // In a transaction, what is staged is seen in the same way.
+        // In a transaction, staged changes are seen in the same way.
         let name = format!("clone_{n}");
         let tx = Transaction::begin(room.catalog.clone(), TransactionOptions::default()).await.unwrap();
         for filter in ["id = 1", "id < 3"] {
@@ -112,7 +112,7 @@ async fn a_vacuum_spares_files_of_clones() {
     check(&clone, &Scan::default(), &["|1|ab|"]).await;
     check(&clone, &Scan { at: At::Version(1), ..Scan::default() }, &["|1|ab|", "|2|ü|"]).await;
 
-    // What only versions beyond the clone's retention have goes; what a reader of it holds does not.
+    // Files of versions beyond the clone's retention are removed; files of held versions are not.
     let late = 8 * 24 * 3_600;
     let held = clone.hold(At::Version(1), Duration::from_secs(2 * late), "ann").await.unwrap();
     assert_eq!(source.vacuum(&now_and_then(0, true), &room.later(late as i64)).await.unwrap(), Vacuumed::default());
@@ -143,7 +143,7 @@ async fn a_vacuum_spares_files_of_clones_that_can_be_undropped() {
     assert_eq!(source.vacuum(&now_and_then(0, true), &room.later(600)).await.unwrap().files.len(), 1);
 }
 
-/// Publishes a table, and ends its history before its newest version.
+/// Publishes a table and expires its history before its newest version.
 async fn end_history(room: &Room, name: &str) {
     let id = room.id(name).await;
     Mirror::new(room.catalog.clone(), room.clock.clone()).publish(id).await.unwrap();
@@ -189,7 +189,7 @@ async fn a_vacuum_spares_files_of_clones_after_the_folder_was_moved() {
     std::fs::rename(&old, &new).unwrap();
     std::os::unix::fs::symlink(&new, &old).unwrap();
     source.write(rows(&[2], &["b"]), SaveMode::Overwrite, &options).await.unwrap();
-    // By the place that it had, and by the one that it has.
+    // By its registered location, and by its current one.
     let linked = clone_of(&room, &source, "linked", |place| place.url().to_string()).await;
     let moved = clone_of(&room, &source, "moved", |place| place.resolved().url().to_string()).await;
     source.write(rows(&[3], &["c"]), SaveMode::Overwrite, &options).await.unwrap();
@@ -207,7 +207,7 @@ async fn a_vacuum_spares_files_of_clones_after_the_folder_was_moved() {
     };
     let e = room.catalog.drop_table(&lease, &drop).await.unwrap_err();
     assert!(e.to_string().contains("default.before, default.linked and default.moved"), "{e}");
-    // Nor does a clone's own vacuum make the catalog forget them.
+    // A clone's own vacuum does not remove the references from the catalog either.
     for clone in [&before, &linked, &moved] {
         clone.vacuum(&now_and_then(0, true), &room.later(60)).await.unwrap();
     }
@@ -221,8 +221,8 @@ async fn a_vacuum_spares_files_of_clones_after_the_folder_was_moved() {
     }
 }
 
-/// The table `source` in the folder `old`, which was moved to `new` and is reached through a link. It has one file, and its
-/// `_delta_log`.
+/// The table `source` in the folder `old`, which was moved to `new` and is reached through a link. It has one file, and
+/// its `_delta_log`.
 async fn moved_source(room: &Room) -> DeltaTable {
     let (old, new) = (room.dir.path().join("old"), room.dir.path().join("new"));
     std::fs::create_dir(&old).unwrap();
@@ -250,13 +250,13 @@ async fn a_clone_is_not_forgotten_where_the_link_it_names_is_missing() {
     source.write(rows(&[2], &["b"]), SaveMode::Overwrite, &options).await.unwrap();
     end_history(&room, "source").await;
     end_history(&room, "clone").await;
-    // As on a machine that has no such link.
+    // As on a machine without that link.
     std::fs::remove_file(&link).unwrap();
     clone.vacuum(&now_and_then(0, true), &room.later(60)).await.unwrap();
     std::os::unix::fs::symlink(&new, &link).unwrap();
     assert_eq!(source.vacuum(&now_and_then(0, true), &room.later(60)).await.unwrap(), Vacuumed::default());
     check(&clone, &Scan::default(), &["|1|a|"]).await;
-    // Once no live file is named by a local path, no clone is left.
+    // When no live file is named by a local path, it is no longer a clone.
     clone.write(rows(&[3], &["c"]), SaveMode::Overwrite, &options).await.unwrap();
     end_history(&room, "clone").await;
     clone.vacuum(&now_and_then(0, true), &room.later(120)).await.unwrap();
@@ -282,7 +282,7 @@ async fn a_source_that_was_moved_is_found_by_its_new_place() {
     check(&clone, &Scan::default(), &["|1|a|"]).await;
 }
 
-/// What the log of `source` says of a vacuum that has begun and not ended.
+/// Adds the start of a vacuum without an end to the log of `source`.
 async fn begin_vacuum(room: &Room) {
     let mut parameters = deltalakedb_log::Object::default();
     parameters.set("vacuumId", "has been running");
@@ -292,8 +292,8 @@ async fn begin_vacuum(room: &Room) {
     room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
 }
 
-/// A source whose vacuum has begun and not ended, as its log says, and a clone of its first file, which its second
-/// version does without.
+/// A source whose log has the start of a vacuum without an end, and a clone of its first file, which its second version
+/// does not have.
 async fn beside_a_vacuum(room: &Room) -> (DeltaTable, DeltaTable) {
     let source = room.create("source", "id long, day string", &["day"]).await;
     let options = WriteOptions::default();
@@ -318,7 +318,7 @@ async fn an_older_version_of_a_clone_is_neither_held_nor_restored_beside_a_vacuu
     going_on(clone.restore(At::Version(1), &WriteOptions::default()).await.unwrap_err());
     assert_eq!(clone.holds().await.unwrap(), []);
     clone.hold(At::Latest, HOUR, "ann").await.unwrap().release().await.unwrap();
-    // Once it counts no more, both are allowed again.
+    // When the start has expired, both are allowed again.
     clone.restore(At::Version(1), &room.later(16 * 60)).await.unwrap();
     assert_eq!(clone.holds().await.unwrap(), []);
     check(&clone, &Scan::default(), &["|1|a|"]).await;
@@ -344,7 +344,7 @@ async fn a_vacuum_of_the_source_spares_what_a_restore_is_about_to_commit() {
     assert_eq!(clone.holds().await.unwrap(), []);
     check(&clone, &Scan::default(), &["|1|a|"]).await;
 
-    // One that is given up, or comes too late, keeps nothing.
+    // A hold that was released, or is too late, keeps no file.
     clone.write(rows(&[2], &["b"]), SaveMode::Overwrite, &options).await.unwrap();
     let late = 2 * late;
     room.later(late);

@@ -1,11 +1,11 @@
-//! A condition selects the rows for which it is true: not those for which it is null, whoever evaluates it, and those
+//! A condition selects the rows for which it is true: not those for which it is null, in every evaluation, and those
 //! with NaN where NaN makes it true.
 
 use arrow::array::Float64Array;
 
 use super::*;
 
-/// Rows 1 to 4, of which the third is null in all but its id, each in a file of its own.
+/// Rows 1 to 4, of which the third has only its id and is null otherwise, each in a file of its own.
 async fn filled(room: &Room, name: &str, partition_by: &[&str]) -> DeltaTable {
     let table = room.create(name, "id long, i int, p string", partition_by).await;
     let ids: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3, 4]));
@@ -60,7 +60,7 @@ const CONDITIONS: &[(&str, &[i64])] = &[
     ("true", &[1, 2, 3, 4]),
 ];
 
-/// The ids that are left after an operation, which is taken back.
+/// The ids that are left after an operation, which is undone.
 async fn left_by(room: &Room, table: &str, operation: Operation, what: &str) -> Vec<i64> {
     let tx = Transaction::begin(room.catalog.clone(), TransactionOptions::default()).await.unwrap();
     tx.run(table, operation).await.unwrap_or_else(|e| panic!("{what}: {e}"));
@@ -122,7 +122,7 @@ fn of_target(condition: &str) -> String {
     words.concat()
 }
 
-/// NaN beside equal numbers, and with its sign bit set, each pair in a file.
+/// NaN with equal numbers, and with its sign bit set, each pair in a file.
 async fn floats(room: &Room) -> DeltaTable {
     let table = room.create("f", "id long, x double", &[]).await;
     let pairs = [[1.0, f64::NAN], [5.0, 5.0], [-3.0, -f64::NAN], [0.0, -0.0]];

@@ -1,4 +1,4 @@
-//! Files of others: those that are staged, and those by which readers without Delta find a table's.
+//! Existing files: those that are committed by the caller, and symlink manifests.
 
 use deltalakedb_log::action::{Add, StringMap};
 

@@ -1,11 +1,11 @@
-//! Columns whose values are computed, whatever the case of names.
+//! Generated columns, with names in any case.
 
 use arrow::array::Date32Array;
 use serde_json::{Value, json};
 
 use super::*;
 
-/// A table whose columns `Day` and `monthOf` are computed from `eventTime`.
+/// A table with the columns `Day` and `monthOf`, which are computed from `eventTime`.
 async fn with_generated(room: &Room, name: &str, mode: Option<(i32, &[&str])>) -> DeltaTable {
     let table = room.create(name, "eventTime timestamp, Day date, monthOf date, Note string", &[]).await;
     let mut head = table.head().await.unwrap();
@@ -101,7 +101,7 @@ async fn generated_columns_are_computed_and_checked() {
         table.run(merge(note.clone(), note, events(&[1], None, "d")), &options).await.unwrap();
         assert_eq!(all(&table).await[2], "|d|||");
 
-        // What the table is has not changed, and follows it when it does.
+        // Generated columns are kept by other changes of the metadata, and follow when their sources change.
         table.run(Operation::Alter(Alter::AddColumns(parse_schema("more long").unwrap())), &options).await.unwrap();
         let (was, now) = (before, table.head().await.unwrap());
         let fields = |schema: &str| serde_json::from_str::<Value>(schema).unwrap()["fields"].clone();

@@ -1,4 +1,4 @@
-//! Versions that readers hold, and vacuum.
+//! Held versions and vacuum.
 
 use super::vacuums::{now_and_then, replaced};
 use super::*;
@@ -25,7 +25,7 @@ async fn a_version_that_is_held_keeps_its_files() {
         check(&table, &then, &["|1|ab|", "|2|ab|"]).await;
     }
 
-    // It is renewed before its time is over, and its files go when it is.
+    // It is renewed before its end, and its files are removed after it.
     held.renew(2 * HOUR).await.unwrap();
     assert_eq!(table.vacuum(&now_and_then(0, true), &room.later(3_700)).await.unwrap().held, 1);
     let gone = table.vacuum(&now_and_then(0, true), &room.later(3 * 3_600)).await.unwrap();
@@ -82,7 +82,7 @@ async fn an_older_version_is_not_held_while_a_vacuum_is_going_on() {
     assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
     assert!(e.to_string().contains("a vacuum of default.t has been running since version 3"), "{e}");
     assert_eq!(table.holds().await.unwrap(), []);
-    // The newest version is spared by any vacuum.
+    // Every vacuum spares the newest version.
     assert_eq!(table.hold(At::Latest, HOUR, "ann").await.unwrap().version(), 3);
 }
 

@@ -1,4 +1,4 @@
-//! A vacuum and a restore at once: each is stopped in the middle, and the other runs.
+//! A concurrent vacuum and restore: each is stopped in the middle while the other runs.
 
 use std::fmt;
 
@@ -19,18 +19,18 @@ use tokio::sync::oneshot;
 use super::vacuums::{now_and_then, replaced};
 use super::*;
 
-/// What is stopped.
+/// The call that is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
-    /// A look for a file, once it is answered.
+    /// A lookup of a file, after its result is known.
     Look,
-    /// A list of all files, before it begins.
+    /// A listing of all files, before it starts.
     Listing,
-    /// The removal of files, before it begins.
+    /// The removal of files, before it starts.
     Removal,
 }
 
-/// Object stores of which the first call of a kind stops until it is let go.
+/// Object stores in which the first call of a kind stops until it is released.
 #[derive(Clone, Debug)]
 struct Stopping {
     call: Call,
@@ -210,7 +210,7 @@ async fn a_restore_that_a_vacuum_overtakes_does_not_stand() {
     check(&table, &Scan::default(), ROWS).await;
 }
 
-/// Commits and publishes more, and ends history before its newest version.
+/// Commits and publishes more, and expires history before its newest version.
 async fn end_history(room: &Room, table: &DeltaTable) {
     let options = WriteOptions::default();
     table.write(rows(&[3], &["c"]), SaveMode::Append, &options).await.unwrap();

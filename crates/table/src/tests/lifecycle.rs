@@ -1,4 +1,4 @@
-//! What is left of a table that is dropped or detached, in its folder and in the catalog.
+//! The remains of a table that is dropped or detached, in its folder and in the catalog.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
@@ -32,7 +32,7 @@ fn below(folder: &Path) -> BTreeSet<String> {
     found
 }
 
-/// A partitioned table of five versions, with change data, and a file that a version no longer has; all of it published.
+/// A partitioned table of five versions, with change data, and a removed file; all of it published.
 async fn busy_table(room: &Room) -> DeltaTable {
     let options = WriteOptions::default();
     let table = room.create("t", "id long, day string", &["day"]).await;
@@ -52,7 +52,7 @@ async fn inactive(room: &Room) -> InactiveTable {
     tables.remove(0)
 }
 
-/// The commits that brought the files have ended.
+/// The commits that added the files have expired.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_files_of_a_table_whose_history_ended_are_deleted_with_it() {
     let room = Room::new();
@@ -77,7 +77,7 @@ async fn only_what_belongs_to_a_table_is_deleted_with_it() {
     let room = Room::new();
     let table = busy_table(&room).await;
     let folder = room.dir.path().join("t");
-    // What is beside the table's files, and what another table has elsewhere.
+    // Files in the folder that are not the table's, and a file of another table.
     for file in ["notes.txt", "day=a/other.parquet", "archive/x.parquet"] {
         std::fs::create_dir_all(folder.join(file).parent().unwrap()).unwrap();
         std::fs::write(folder.join(file), "mine").unwrap();
@@ -122,7 +122,7 @@ async fn a_deletion_that_was_interrupted_goes_on() {
     let room = Room::new();
     busy_table(&room).await;
     let (folder, options) = (room.dir.path().join("t"), WriteOptions::default());
-    // As a process leaves it that ends just after the catalog knows, and a while later.
+    // The state after a process ended just after the catalog recorded the drop, and a while later.
     let drop = deltalakedb_log::DropTable {
         mode: deltalakedb_log::DropMode::DeleteFiles,
         allow_unpublished: true,
@@ -156,7 +156,7 @@ async fn a_detached_table_is_a_plain_one() {
     let ours = DeltaTable::open_plain(location.clone(), environment()).await.unwrap();
     assert_eq!(text(&ours.read(&Scan::default()).await.unwrap()), want, "and so do we");
 
-    // It is written as any plain table, and nothing of ours gets in the way.
+    // It is written like any plain table, without interference of ours.
     let log = FileTxnLogReader::open(&location).await.unwrap();
     let newest = log.versions().1;
     let txn = Action::Txn(Txn { app_id: "app".into(), version: 1, last_updated: None, extra: Default::default() });
@@ -176,7 +176,7 @@ async fn a_detached_table_is_a_plain_one() {
     assert!(late.kind() == ErrorKind::NotFound && late.to_string().contains("was detached"), "{late}");
     assert_eq!(below(&room.dir.path().join("t")), there, "nothing of ours writes there any more");
 
-    // It can come back, with what others have committed.
+    // It can be imported again, with the commits of other writers.
     let back = mirror(&room).import(&location, Some(&"t".parse().unwrap()), &|_, _| {}).await.unwrap();
     assert_eq!(back.table.current_version, newest + 1);
     assert_eq!(text(&room.open("t").await.read(&Scan::default()).await.unwrap()), want);
@@ -188,7 +188,7 @@ async fn a_table_that_cannot_be_published_is_not_dropped() {
     let table = busy_table(&room).await;
     let (id, options) = (room.id("t").await, WriteOptions::default());
     table.write(rows(&[4], &["a"]), SaveMode::Append, &options).await.unwrap();
-    // Another writer's commit stands where the catalog's should be.
+    // Another writer's commit exists where the catalog's should be.
     let next = format!("t/_delta_log/{:020}.json", 5);
     std::fs::write(room.dir.path().join(next), "{\"commitInfo\":{}}\n").unwrap();
     let refused = drop_table(&mirror(&room), id, DropOptions::default(), &options).await.unwrap_err();
@@ -219,7 +219,7 @@ async fn a_table_that_was_written_to_while_it_was_dropped_says_so() {
     assert!(changed.warning.unwrap().contains("run `dl import default.t`"), "the catalog is behind its log now");
     let refused = table.write(rows(&[9], &["a"]), SaveMode::Append, &options).await.unwrap_err();
     assert!(refused.to_string().contains("run `dl import default.t`"), "and nothing is written before: {refused}");
-    // A table that was made inside of it meanwhile keeps it out.
+    // A table that was created inside it since prevents an undrop.
     drop_table(&mirror(&room), same.table.id, DropOptions { force: true, ..DropOptions::default() }, &options)
         .await
         .unwrap();

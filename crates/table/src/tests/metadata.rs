@@ -1,11 +1,11 @@
-//! What delta-rs is shown of a table is not what it is, and does not become it.
+//! The metadata for delta-rs differs from the table's, and is translated back.
 
 use deltalakedb_log::Object;
 use deltalakedb_log::action::DomainMetadata;
 
 use super::*;
 
-/// A table with features and properties that delta-rs is not shown, and fields that it leaves out.
+/// A table with features and properties that are hidden from delta-rs, and members that it omits.
 async fn elaborate(room: &Room, name: &str) -> DeltaTable {
     let table = room.create(name, "id long, day string", &["day"]).await;
     let mut head = table.head().await.unwrap();
@@ -31,7 +31,7 @@ async fn elaborate(room: &Room, name: &str) -> DeltaTable {
     table
 }
 
-/// Changes of metadata, all of which can follow each other.
+/// Changes of metadata that can follow each other in any order.
 fn changes() -> Vec<Operation> {
     let evolving = |column: &str| {
         let of = |value: i64| Arc::new(Int64Array::from(vec![value])) as ArrayRef;
@@ -59,7 +59,7 @@ fn features(protocol: &Protocol) -> (i32, i32, Vec<String>) {
     (protocol.min_reader_version, protocol.min_writer_version, features)
 }
 
-/// What two tables that were made alike have in common.
+/// The metadata without the parts that differ between two tables created in the same way.
 fn essence(mut metadata: Metadata) -> Metadata {
     metadata.configuration.remove("delta.inCommitTimestampEnablementTimestamp");
     Metadata { id: String::new(), created_time: None, ..metadata }

@@ -1,4 +1,4 @@
-//! What can be done with a table, each thing checked against plain delta-rs on what the catalog would publish.
+//! Operations on a table, compared with plain delta-rs on the log that the catalog would publish.
 
 use super::*;
 
@@ -77,7 +77,7 @@ async fn a_merge_looks_only_at_files_that_may_have_a_counterpart() {
         MergeClause::NotMatchedInsert { condition: None, values: Assignments::All },
     );
     let upsert = Merge::on("target.id = source.id").when(update.clone()).when(insert.clone());
-    // Of the three files one may hold 5; if another one were gone the merge would not see it.
+    // Only one of the three files may contain 5; a missing file other than that is not noticed by the merge.
     let only = table.prepare(Operation::Merge(upsert.clone(), rows(&[5, 6], &["bb", "b"]).into()), &options).await;
     let only = only.unwrap().unwrap();
     assert_eq!(only.request().reads.files.len(), 1, "{only:?}");
@@ -232,7 +232,7 @@ async fn an_optimize_leaves_checkpoints_to_the_mirror_and_keeps_what_the_commit_
     for _ in 0..2 {
         table.write(rows(&[5], &["a"]), SaveMode::Append, &options).await.unwrap();
     }
-    // After this one delta-rs would write a checkpoint.
+    // After this commit delta-rs would write a checkpoint.
     let done = table.optimize(Optimize::default(), &options).await.unwrap();
     assert_eq!(done.committed.unwrap().version, 11);
     let metadata = table.head().await.unwrap().metadata;

@@ -1,4 +1,4 @@
-//! Files that are gone are taken out of a table, and no others.
+//! Missing files are removed from a table, and no others.
 
 use super::*;
 

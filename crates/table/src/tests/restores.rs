@@ -1,4 +1,4 @@
-//! What is restored is all there, or it is not restored.
+//! A restore is complete, or it is rejected.
 
 use deltalakedb_log::action::{Add, CommitInfo, DeletionVector, Remove};
 use deltalakedb_log::{HistoryRange, Object, canonical_path};
@@ -20,7 +20,7 @@ async fn live(table: &DeltaTable, at: At) -> Vec<Add> {
     reader.files(version, None).await.unwrap().try_collect().await.unwrap()
 }
 
-/// A vector in a file of its own, of which only the place counts here.
+/// A vector in a file of its own, of which only the path matters here.
 fn vector(place: &std::path::Path) -> DeletionVector {
     DeletionVector {
         storage_type: "p".into(),
@@ -45,7 +45,7 @@ async fn a_version_whose_vectors_are_gone_is_not_restored() {
     commit_next(&room, vec![Action::Protocol(head.protocol)]).await;
     let place = table.location().local_path().unwrap().join("vector.bin");
     std::fs::write(&place, "not looked into").unwrap();
-    // Version 3 has a vector, version 4 none, as after a purge that wrote the file anew under its old name.
+    // Version 3 has a vector, version 4 none, as after a purge that rewrote the file under its old name.
     let was = live(&table, At::Latest).await.remove(0);
     let with = Add { deletion_vector: Some(vector(&place)), ..was.clone() };
     let remove = |add: &Add| Action::Remove(Remove::of(add, 0, true));
@@ -72,7 +72,7 @@ async fn what_comes_back_is_what_it_was() {
     head.protocol.min_writer_version = 6;
     head.metadata.configuration.insert("delta.checkpointInterval".into(), Some("5".into()));
     head.metadata.extra.set("future", 1);
-    // A file elsewhere, with fields that nobody knows.
+    // A file outside the folder, with unknown members.
     let elsewhere = room.dir.path().join("else where.parquet");
     let mut files = live(&table, At::Latest).await;
     let mut other = files.remove(0);
@@ -110,7 +110,7 @@ async fn nothing_is_restored_while_a_vacuum_may_still_remove_it() {
     let room = Room::new();
     let table = replaced(&room).await;
     let reader = table.reader().await.unwrap();
-    // As a vacuum leaves the log that has begun, and is removing files or was killed.
+    // The log of a vacuum that has started, and is removing files or was killed.
     let begin = async |seconds: i64, id: &str| {
         let mut parameters = Object::default();
         parameters.set("vacuumId", id);
@@ -122,7 +122,7 @@ async fn nothing_is_restored_while_a_vacuum_may_still_remove_it() {
     let e = table.restore(At::Version(1), &room.later(60)).await.unwrap_err();
     assert!(e.to_string().contains(&format!("has been running since version {}", start.version)), "{e}");
     assert_eq!(e.kind(), ErrorKind::Conflict);
-    // Another vacuum that ended says nothing of the first.
+    // The end of another vacuum does not end the first.
     table.vacuum(&now_and_then(3_600, false), &room.later(60)).await.unwrap();
     let e = table.restore(At::Version(1), &room.later(120)).await.unwrap_err();
     assert!(e.to_string().contains("has been running since"), "{e}");

@@ -1,4 +1,5 @@
-//! What a version says never changes, whatever maintenance runs: neither its files nor, within retention, its rows.
+//! The content of a version never changes, whatever maintenance runs: neither its files nor, within retention, its
+//! rows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use deltalakedb_mirror::{ExpireOptions, Mirror};
 
 use super::*;
 
-/// Numbers from a seed.
+/// Random numbers from a seed.
 struct Dice(u64);
 
 impl Dice {
@@ -25,7 +26,7 @@ async fn files(table: &DeltaTable, version: Version) -> Vec<Add> {
     files
 }
 
-/// Runs something that changes rows, or maintains the table.
+/// Changes rows, or maintains the table.
 async fn step(room: &Room, table: &DeltaTable, dice: &mut Dice, at: i64) -> String {
     let (options, head) = (room.later(at), table.head().await.unwrap().version);
     let id = i64::try_from(dice.below(20)).unwrap();
@@ -54,20 +55,20 @@ async fn step(room: &Room, table: &DeltaTable, dice: &mut Dice, at: i64) -> Stri
     };
     match done {
         Ok(()) => format!("{what} at version {head}"),
-        // A version that was vacuumed is not restored, and the version it is at neither.
+        // A version whose files were vacuumed cannot be restored, nor can the current one.
         Err(e) if what == 5 && e.to_string().contains("cannot be restored") => format!("{e}"),
         Err(e) => panic!("{what} at version {head}: {e}"),
     }
 }
 
-/// Publishes the table, and ends its history.
+/// Publishes the table and expires its history.
 async fn expire(room: &Room) -> deltalakedb_log::Result<()> {
     let (mirror, id) = (Mirror::new(room.catalog.clone(), room.clock.clone()), room.id("t").await);
     mirror.publish(id).await?;
     mirror.expire(id, &ExpireOptions::default()).await.map(drop)
 }
 
-/// Publishes the table with a checkpoint, and removes what is over from its `_delta_log`.
+/// Publishes the table with a checkpoint, and cleans up its `_delta_log`.
 async fn clean_up(room: &Room) -> deltalakedb_log::Result<u64> {
     let (mirror, id) = (Mirror::new(room.catalog.clone(), room.clock.clone()), room.id("t").await);
     mirror.publish(id).await?;
@@ -75,7 +76,7 @@ async fn clean_up(room: &Room) -> deltalakedb_log::Result<u64> {
     mirror.clean_up(id).await
 }
 
-/// What the outside reader makes of the versions whose commits are left in `_delta_log`; the oldest of them.
+/// Compares the versions whose commits are left in `_delta_log` with an outside reader; returns the oldest of them.
 async fn check_outside(
     table: &DeltaTable,
     then: &BTreeMap<Version, (Vec<Add>, Vec<String>)>,
@@ -96,7 +97,7 @@ async fn check_outside(
             all
         };
         assert_eq!(essence(&replayed.files), essence(files), "version {version}: {story:#?}");
-        // What a vacuum took is gone for both.
+        // Files removed by a vacuum are missing for both.
         let ours = table.read(&Scan { at: At::Version(*version), ..Scan::default() }).await;
         let theirs = plain::read(table.location(), Some(*version)).await;
         assert_eq!(ours.is_ok(), theirs.is_ok(), "version {version}: {story:#?}");
@@ -134,10 +135,10 @@ async fn versions_stay_what_they_were_through_all_maintenance() {
         }
         clean_up(&room).await.unwrap();
         begins_later += u64::from(check_outside(&table, &then, &story).await > 0);
-        // A vacuum that spares the last versions leaves their rows.
+        // A vacuum that spares the last versions keeps their rows.
         let mut readable = Vec::new();
         for (version, (_, rows)) in then.into_iter().rev().take(8) {
-            // What an earlier vacuum took is gone.
+            // An earlier vacuum may have removed its files.
             if let Ok(read) = table.read(&Scan { at: At::Version(version), ..Scan::default() }).await {
                 assert_eq!(text(&read), rows, "seed {seed}, version {version}: {story:#?}");
                 readable.push((version, rows));

@@ -1,4 +1,4 @@
-//! Runtimes with a single thread: whatever waits there must not need that thread.
+//! Runtimes with a single thread: a blocking wait there must not need that thread.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::delta_rs::LogView;
 
-/// A log whose every answer needs the runtime that it was opened on, as the connections of a pool do.
+/// A log whose every answer needs the runtime that it was opened on, as with the connections of a pool.
 #[derive(Debug)]
 struct LogOnRuntime {
     log: Arc<dyn TxnLogReader>,
@@ -56,7 +56,7 @@ impl TxnLogReader for LogOnRuntime {
     }
 }
 
-/// Runs a story on a runtime with a single thread, and fails where it hangs.
+/// Runs a test on a runtime with a single thread, and fails if it hangs.
 fn alone<F: Future<Output = ()>>(story: impl FnOnce(Room) -> F + Send + 'static) {
     let (done, ended) = mpsc::channel();
     std::thread::spawn(move || {
@@ -112,7 +112,7 @@ fn operations_need_no_second_thread() {
             let (name, mut state) = (operation.name(), state.clone());
             let staged = operation.stage(&state, "the table t").await.unwrap().unwrap();
             if !staged.captured.is_empty() {
-                // On top of what is staged, as in a transaction.
+                // On top of staged changes, as in a transaction.
                 state.stage(staged.captured.actions).unwrap();
             }
             Operation::Delete { filter: Some("id > 3".into()) }.stage(&state, name).await.unwrap();

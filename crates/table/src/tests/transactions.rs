@@ -42,7 +42,7 @@ async fn a_transaction_reads_what_it_wrote_and_nobody_else_does() {
     check(&a, &Scan::default(), &["|1|x|", "|2|y|"]).await;
     let before = data_files(&a);
 
-    // What others commit meanwhile and does not conflict stays beside it, unseen until the end.
+    // Concurrent commits without a conflict are kept, and invisible until the end.
     a.write(rows(&[100], &["late"]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
     sees(&tx, "a", &["|11|x|", "|13|x|"]).await;
     let committed = tx.commit().await.unwrap();
@@ -74,7 +74,7 @@ async fn what_is_rolled_back_or_dropped_leaves_no_trace() {
         } else {
             tx.rollback().await
         }
-        // What is dropped within a runtime is cleaned up behind it.
+        // A transaction that is dropped within a runtime is cleaned up later.
         while drops && data_files(&a) > files {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -103,7 +103,7 @@ async fn who_changes_the_same_file_first_wins_and_the_other_is_told_by_whom() {
     assert_eq!(b.head().await.unwrap().version, 1, "one conflict, no commit");
 }
 
-/// Each of two reads what the other changes.
+/// Each of the two reads what the other changes.
 async fn crossed(room: &Room, one: Transaction, other: Transaction) -> Vec<TransactionResult<()>> {
     two(room).await;
     let scan = Scan { filter_sql: Some("id = 1".into()), ..Scan::default() };
@@ -230,7 +230,7 @@ async fn an_operation_that_fails_leaves_the_transaction_as_it_was() {
     tx.commit().await.unwrap();
     check(&a, &Scan::default(), &["|1|x|", "|2|y|", "|3|x|"]).await;
 
-    // Changes of two kinds cannot be told in one commit.
+    // Changes of two kinds cannot be recorded in one commit.
     a.set_properties(&[("delta.enableChangeDataFeed", "true")], &WriteOptions::default()).await.unwrap();
     let tx = begin(&room).await;
     tx.write("a", rows(&[4], &["x"]), SaveMode::Append).await.unwrap();

@@ -8,12 +8,12 @@ use deltalakedb_log::{Clock, MirrorProgress, TxnLogTransactionError};
 
 use super::*;
 
-/// The catalog's clock begins here and moves a millisecond a question.
+/// The catalog's clock starts here and advances by 1 ms per call.
 const BEGIN: i64 = 1_700_000_000_000;
 
-/// A client's clock, so many seconds after the catalog's first moment.
+/// A client's clock, this many seconds after the start of the catalog's clock.
 pub(super) fn later(seconds: i64) -> WriteOptions {
-    // Ids of their own, or a commit would be taken for an earlier one.
+    // Different ids, because a commit with an id that exists is the earlier commit.
     static SEEDS: AtomicU64 = AtomicU64::new(9);
     let seed = SEEDS.fetch_add(1, Ordering::Relaxed);
     let clock: Arc<dyn Clock> = Arc::new(SeededClock::new(BEGIN + seconds * 1_000, seed));
@@ -21,8 +21,8 @@ pub(super) fn later(seconds: i64) -> WriteOptions {
 }
 
 impl Room {
-    /// The catalog's clock moves on to so many seconds after its first moment. The client's clock, which is wrong, has
-    /// no say in a vacuum.
+    /// Advances the catalog's clock to this many seconds after its start. The client's clock, which is wrong, does not
+    /// affect a vacuum.
     pub(super) fn later(&self, seconds: i64) -> WriteOptions {
         self.clock.set(BEGIN + seconds * 1_000);
         later(-1_000_000_000)
@@ -33,7 +33,7 @@ pub(super) fn now_and_then(retain: u64, lite: bool) -> Vacuum {
     Vacuum { retain: Some(Duration::from_secs(retain)), lite, enforce_retention: false, ..Vacuum::default() }
 }
 
-/// A table whose first file was replaced in version 2, and files beside it that the log does not know.
+/// A table whose first file was replaced in version 2, with files in its folder that are not in the log.
 pub(super) async fn replaced(room: &Room) -> DeltaTable {
     let table = room.create("t", "id long, day string", &["day"]).await;
     let options = WriteOptions::default();
@@ -97,7 +97,7 @@ async fn a_file_named_by_an_absolute_path_or_only_by_its_changes_is_kept() {
     let table = replaced(&room).await;
     let options = WriteOptions::default();
     let place = table.location().local_path().unwrap();
-    // A live file under another spelling.
+    // A live file with another spelling.
     let mut add = table.reader().await.unwrap().files(2, None).await.unwrap().try_next().await.unwrap().unwrap();
     let spelled = format!("file://{}/copy.parquet", place.display());
     std::fs::copy(
@@ -119,7 +119,7 @@ async fn a_file_named_by_an_absolute_path_or_only_by_its_changes_is_kept() {
     assert_eq!(changes.iter().map(RecordBatch::num_rows).sum::<usize>(), 2, "the newest version's changes are there");
 }
 
-/// Every file below a folder that is not old is of the catalog's first moment.
+/// Sets the time of every file below a folder, except old ones, to the start of the catalog's clock.
 fn date_files(folder: &std::path::Path) {
     let begin = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(BEGIN).unwrap());
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -141,19 +141,19 @@ async fn what_may_still_be_committed_is_left_alone() {
     tx.write("t", rows(&[8], &["new"]), SaveMode::Append).await.unwrap();
     let restore = table.prepare(Operation::Restore(At::Version(1).into()), &later(0)).await.unwrap().unwrap();
     date_files(&table.location().local_path().unwrap());
-    // The files of the transaction are as old as one may become.
+    // The files of the transaction have the maximum age.
     let gone = table.vacuum(&now_and_then(0, false), &room.later(24 * 60 * 60)).await.unwrap();
     assert_eq!(gone.files.len(), 2, "{gone:?}");
     tx.commit().await.unwrap();
     check(&table, &Scan::default(), &["|2|ab|", "|8|new|"]).await;
 
-    // The version to be restored lost its files meanwhile: it must not come back without them.
+    // The files of the version to be restored have been removed: the restore must be rejected.
     let e = commit(room.catalog.as_ref(), vec![restore], &later(0)).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
     let e = table.restore(At::Version(1), &later(0)).await.unwrap_err();
     assert!(e.to_string().starts_with("the version cannot be restored"), "{e}");
 
-    // Whoever comes later than files are spared commits nothing.
+    // A transaction older than the period in which files are spared commits nothing.
     let late = table.prepare_write(rows(&[9], &["x"]), SaveMode::Append, &later(0)).await.unwrap().unwrap();
     let e = commit(room.catalog.as_ref(), vec![late], &later(25 * 60 * 60)).await.unwrap_err();
     let says = TxnLogTransactionError::TimedOut { age_ms: 90_000_000, timeout_ms: 86_400_000 }.to_string();
@@ -186,7 +186,7 @@ async fn files_are_removed_in_batches_and_what_comes_back_between_is_kept() {
     }
     let before = table.head().await.unwrap().version;
     table.delete(None, &options).await.unwrap();
-    // What is not looked at when the vacuum begins, but before it removes: a restore of these files.
+    // The restore is committed after the vacuum starts, but before it removes files.
     let gone = table.vacuum(&Vacuum { dry_run: true, ..now_and_then(0, true) }, &room.later(60)).await.unwrap();
     assert_eq!(gone.files.len(), 4);
     table.restore(At::Version(before), &room.later(60)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Decimals to the last digit and times of every year, in files, statistics and conditions.
+//! Exact decimals and times of every year, in files, statistics and conditions.
 
 use arrow::array::{Decimal128Array, StructArray};
 use arrow::datatypes::{DataType, Field};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::*;
 
-/// A row group each, where the writer is told so.
+/// Each in a row group of its own, if the writer is configured so.
 const DECIMALS: [i128; 3] = [12_345_678_901_234_567_899, -9_999_999_999_999_995, 30];
 
 fn decimals(units: &[i128]) -> Vec<RecordBatch> {
@@ -69,7 +69,7 @@ async fn statistics_have_every_digit_of_a_decimal() {
     let [add] = &live(&table).await[..] else { panic!("one file") };
     check_bounds(add, DECIMALS[1], DECIMALS[0]);
 
-    // A query writes, too.
+    // A write through a query.
     table.update(&[("id", "id + 1")], Some("id >= 0"), &options).await.unwrap();
     let [add] = &live(&table).await[..] else { panic!("one file") };
     check_bounds(add, DECIMALS[1], DECIMALS[0]);
@@ -84,7 +84,7 @@ async fn statistics_have_every_digit_of_a_decimal() {
     assert_eq!(found(&table, &format!("d <= {}", literal(DECIMALS[1]))).await, ["|2|"]);
     check_plain(&table).await;
 
-    // Files that were there before the table was.
+    // Files that existed before the table.
     let new = room.new_table("converted");
     let there = table.location().local_path().unwrap().join(live(&table).await[0].path.as_str());
     let at = new.location.local_path().unwrap();
@@ -95,7 +95,7 @@ async fn statistics_have_every_digit_of_a_decimal() {
     check_bounds(&live(&converted).await[0], DECIMALS[1], DECIMALS[0]);
 }
 
-/// The bounds of others are doubles: 15 digits of them are right.
+/// The bounds of other writers are doubles: 15 digits of them are exact.
 fn rounded(add: &Add) -> Add {
     let number = |units: i128, scale: i32| serde_json::json!(units as f64 / 10_f64.powi(scale));
     let mut stats: Value = serde_json::from_str(add.stats.as_deref().unwrap()).unwrap();
@@ -131,7 +131,7 @@ async fn bounds_that_others_rounded_hide_no_row() {
             }
         }
     }
-    // What is far away is not looked at all the same.
+    // Files far outside the predicate are still skipped.
     let predicate = predicate_from_sql(
         &format!("d > {}", literal(DECIMALS[0] + 100_000, 2)),
         table.schema(At::Latest).await.unwrap().as_ref(),
@@ -140,7 +140,7 @@ async fn bounds_that_others_rounded_hide_no_row() {
     let files = reader.files(1, Some(&predicate.unwrap())).await.unwrap();
     assert_eq!(files.try_collect::<Vec<_>>().await.unwrap(), []);
 
-    // Put back by a restore, the file has bounds that hold.
+    // After a restore, the file has valid bounds.
     table.delete(None, &options).await.unwrap();
     table.restore(At::Version(1), &options).await.unwrap();
     let [add] = &live(&table).await[..] else { panic!("one file") };
@@ -249,7 +249,7 @@ async fn times_of_every_year_are_found() {
     }
 }
 
-/// Lists of structs with these fields; one row of one element, all ones.
+/// Lists of structs with these fields; one row with one element, all ones.
 fn lists(large: bool, fields: &[&str]) -> Vec<RecordBatch> {
     let fields: arrow::datatypes::Fields = fields.iter().map(|f| Field::new(*f, DataType::Int64, true)).collect();
     let ones: Vec<ArrayRef> = fields.iter().map(|_| Arc::new(Int64Array::from(vec![1])) as ArrayRef).collect();
@@ -279,7 +279,7 @@ async fn large_lists_are_lists_and_may_grow() {
     let new = room.new_table("t");
     create_with_data(room.catalog.as_ref(), new, lists(true, &["a"]), &[], &HashMap::new(), &options).await.unwrap();
     let table = room.open("t").await;
-    // The same again in ways that replace or merge.
+    // The same with writes that replace or merge.
     let write = |rows, mode, schema_mode| {
         Operation::Write(WriteRows {
             schema_mode: Some(schema_mode),

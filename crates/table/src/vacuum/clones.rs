@@ -1,4 +1,4 @@
-//! Files of a table that other tables of its catalog have, too: shallow clones name them by absolute paths.
+//! Files of a table that other tables of its catalog also have: shallow clones name them by absolute paths.
 
 use deltalakedb_log::action::{Action, Add};
 use deltalakedb_log::retention::{before, tombstone_retention};
@@ -10,7 +10,7 @@ use futures::TryStreamExt;
 use super::{FileInventory, oldest_needed, walk};
 
 impl FileInventory {
-    /// Keeps what versions of the table's clones need that their own vacuums would spare.
+    /// Keeps the files that the table's clones need and that their own vacuums would spare.
     pub(super) async fn keep_for_clones(&mut self, catalog: &dyn Catalog, place: &Location, now_ms: i64) -> Result<()> {
         for clone in catalog.referring_tables(place).await? {
             self.keep_for_clone(catalog, &clone, now_ms).await?;
@@ -38,11 +38,12 @@ impl FileInventory {
         .await
     }
 
-    /// Makes the catalog forget the folders elsewhere that no version needs any more. Versions from `base` on can be read
-    /// and held, so nothing is forgotten before the history of those that this vacuum does not spare has ended.
+    /// Removes from the catalog the folders outside the table's own that no version needs any more. Versions from
+    /// `base` on can be read and held, so a folder is removed only after the history of versions that this vacuum does
+    /// not spare has expired.
     ///
-    /// A local folder may have been recorded by where a link led, on another machine or at another time. So all local
-    /// folders are kept as long as one of them is named.
+    /// A local folder may have been recorded by the target of a link, on another machine or at another time. So all
+    /// local folders are kept as long as one of them is needed.
     pub(super) async fn forget_folders(
         &self,
         catalog: &dyn Catalog,

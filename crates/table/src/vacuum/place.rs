@@ -1,4 +1,4 @@
-//! Which file a path in the log means: one place has several spellings.
+//! Resolves the paths in a log to files: a file may have several spellings.
 
 use std::collections::HashMap;
 
@@ -8,12 +8,12 @@ use object_store::path::Path;
 /// The folder of a table.
 pub(crate) struct Place {
     location: Location,
-    /// The decoded path of a local folder, with a slash at its end.
+    /// The decoded path of a local folder, with a trailing slash.
     local: Vec<u8>,
-    /// The same without links.
+    /// The same with links resolved.
     real: Vec<u8>,
     key: PlaceKey,
-    /// Where folders lead that files were named by, links resolved.
+    /// The folders that files were named by, with links resolved.
     folders: HashMap<Vec<u8>, Option<Vec<u8>>>,
 }
 
@@ -54,7 +54,7 @@ impl Place {
         self.through_links(&path).unwrap_or(path)
     }
 
-    /// The path of a local file that is named through a link, or with a slash too many.
+    /// The path of a local file that is named through a link, or with an extra slash.
     fn through_links(&mut self, path: &[u8]) -> Option<Vec<u8>> {
         if !path.starts_with(b"/") {
             return None;

@@ -1,4 +1,4 @@
-//! Tables, rows and steps, all from a seed.
+//! Random tables, rows and steps from a seed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use deltalakedb_log::Version;
 use deltalakedb_table::{Assignments, Merge, MergeClause, Optimize, SchemaMode, TableSchema};
 use fastrand::Rng;
 
-/// One thing that is done with a table.
+/// A step on a table.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Create { rows: Option<RecordBatch>, columns: SchemaRef, partition_by: Vec<String>, properties: Properties },
@@ -57,7 +57,7 @@ impl fmt::Display for Step {
 
 pub(crate) type Properties = BTreeMap<String, String>;
 
-/// What the next step depends on.
+/// The state on which the next step depends.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     pub(super) columns: SchemaRef,
@@ -65,13 +65,13 @@ pub(super) struct Table {
     pub(super) version: Version,
 }
 
-/// Everything by chance, and the same for the same seed.
+/// Random choices, reproducible from a seed.
 pub(super) struct Random(Rng);
 
 const TEXTS: &[&str] = &["a", "b", "a b", "ü", "a/b", "x=y", "%41", "it's", "null", "?#&", ""];
 const PARTITIONS: &[&str] = &["part", "pday", "pnum", "pflag", "pprice", "pat"];
 
-/// Every column a table may have.
+/// All possible columns of a table.
 fn columns() -> Vec<Field> {
     use DataType as T;
     let list = |of: T| T::List(Field::new("element", of, true).into());
@@ -107,7 +107,7 @@ fn columns() -> Vec<Field> {
     types.into_iter().map(|(name, t)| Field::new(name, t, true)).collect()
 }
 
-/// Columns as Delta has them.
+/// Columns in Delta's types.
 fn delta(fields: Vec<Field>) -> SchemaRef {
     TableSchema::from_arrow(&Schema::new(fields)).unwrap().to_arrow().unwrap()
 }
@@ -218,8 +218,8 @@ impl Random {
         self.chance(25).then_some(SchemaMode::Merge)
     }
 
-    /// Rows for a write: of the table's columns, of some and others when columns are added, of new ones when they are
-    /// replaced.
+    /// Rows for a write: with the table's columns, with some and others when columns are added, or with new ones when
+    /// they are replaced.
     fn shaped(&mut self, table: &Table, evolution: Option<SchemaMode>) -> RecordBatch {
         self.shaped_with(table, evolution, 2)
     }
@@ -248,7 +248,7 @@ impl Random {
         (!new.is_empty()).then(|| delta(new))
     }
 
-    /// An overwrite of a part: of a partition, or of what a condition says, mostly with rows that satisfy it.
+    /// An overwrite of a part: of a partition, or by a condition, usually with rows that satisfy it.
     fn replace(&mut self, table: &Table) -> Step {
         let count = self.0.usize(1..5);
         let rows = self.rows(&table.columns, count);
@@ -269,9 +269,9 @@ impl Random {
 
     fn merge(&mut self, table: &Table) -> Step {
         let evolve = self.chance(20);
-        // One at the most: delta-rs adds more in any order.
+        // At most one: delta-rs adds several in any order.
         let mut rows = self.shaped_with(table, evolve.then_some(SchemaMode::Merge), 1);
-        // Every id once: two rows for one of the table's have no answer.
+        // Each id once: two source rows for one of the table's are ambiguous.
         let first = self.0.i64(-3..15);
         let ids = Int64Array::from_iter_values(first..first + rows.num_rows() as i64);
         let mut arrays = rows.columns().to_vec();
@@ -307,13 +307,13 @@ impl Random {
         Step::Merge(merge, rows)
     }
 
-    /// New values of a column or two; now and then of one that is not there, or of the wrong type.
+    /// New values of a column or two; sometimes of a missing column, or with a wrong type.
     fn assignments(&mut self, table: &Table, of: &str) -> Vec<(String, String)> {
         let fields: Vec<_> = table.columns.fields().iter().filter(|f| !is_nested(f.data_type())).cloned().collect();
         let count = self.0.usize(1..3).min(fields.len());
         let chosen = self.0.choose_multiple(fields, count);
         let mut set: Vec<_> = chosen.iter().map(|f| (f.name().clone(), self.value_of(f, of))).collect();
-        // A column that is not there is refused here, and set by delta-rs without a word: no two to compare.
+        // A missing column is rejected here, and added silently by delta-rs: the results cannot be compared.
         if self.0.u8(..40) == 0 {
             set.push(("id".into(), "'no number'".into()));
         }

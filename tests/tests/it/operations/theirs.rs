@@ -1,4 +1,4 @@
-//! The same steps by delta-rs itself, on a plain path.
+//! Runs the steps in delta-rs itself, on a plain path.
 
 use std::sync::Arc;
 
@@ -140,7 +140,7 @@ fn when(to: MergeBuilder, clause: &MergeClause, names: &[String]) -> DeltaResult
     }
 }
 
-/// The rows that changed from a version to the newest.
+/// The changed rows from a version to the newest.
 pub(crate) async fn changes(location: &Location, from: Version) -> DeltaResult<Vec<RecordBatch>> {
     let table = DeltaTable::try_from_url(location.url().clone()).await?;
     let session = SessionContext::new();

@@ -1,4 +1,4 @@
-//! Servers that die, and answers that are lost: what was acknowledged stays, and nothing happens twice.
+//! Servers that crash, and answers that are lost: acknowledged commits are kept, and nothing is committed twice.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,9 +15,9 @@ use crate::databases::databases;
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_server_that_dies_loses_nothing_and_its_clients_go_on() {
     const CLIENTS: usize = 4;
-    /// Commits between two blows.
+    /// Commits between two crashes.
     const BETWEEN: usize = 60;
-    // What is acknowledged is safe, whatever the server would do by itself.
+    // An acknowledged commit is durable, whatever the server's default settings are.
     let server = Server::start(&["-c", "synchronous_commit=off", "-c", "wal_writer_delay=5s"], &[]);
     let uri = server.uri("catalog");
     let catalog = connect(&uri).await;
@@ -85,7 +85,7 @@ async fn a_server_that_dies_loses_nothing_and_its_clients_go_on() {
     catalog.close().await;
 }
 
-/// A catalog in the server for tests, and the same through a wire that can be cut.
+/// A catalog in the server for tests, and the same through a connection that can be cut.
 struct Wired {
     _dir: TempDir,
     uri: String,
@@ -105,7 +105,7 @@ impl Wired {
         Self { _dir: dir, uri, direct, wired, proxy }
     }
 
-    /// Commits `path` to these tables while the wire is cut, which it must be.
+    /// Commits `path` to these tables while the connection is cut as requested.
     async fn commit(&self, cuts: impl IntoIterator<Item = Cut>, tables: &[TableId], path: &str) -> Result<Outcome> {
         self.proxy.cut(cuts);
         let outcome = self.wired.commit_all(tables.iter().map(|t| append(*t, 0, path)).collect()).await;
@@ -144,14 +144,15 @@ async fn a_connection_cut_at_commit_tells_the_truth() {
             }
         }
     }
-    // Without end there is an end to trying, and that says that nothing happened.
+    // When every attempt is cut, the retries end with an error that says that nothing was committed.
     let failed = w.commit(vec![Cut::Before; 4], &tables[..1], "never").await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Unavailable, "{failed}");
     assert_eq!(w.direct.find_commit(tables[0], append(tables[0], 0, "never").commit_id).await.unwrap(), None);
     w.close().await;
 }
 
-/// A new table has no lock to ask by: its commit is found, or nobody knows, and the same request again makes it.
+/// A new table has no lock to prove absence: either its commit is found, or the outcome is unknown, and the same
+/// request again creates it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_cut_at_the_creation_of_a_table_tells_no_lie() {
     let w = Wired::new().await;
@@ -175,7 +176,7 @@ async fn a_connection_cut_at_the_creation_of_a_table_tells_no_lie() {
     w.close().await;
 }
 
-/// What is asked by its id while its COMMIT goes on is waited for.
+/// A lookup by id waits for a COMMIT that is still in progress.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_is_still_under_way_is_waited_for() {
     let w = Wired::new().await;
@@ -191,7 +192,7 @@ async fn a_commit_that_is_still_under_way_is_waited_for() {
         ),
     )
     .await;
-    // At the last try, when nothing is left but to tell what is found.
+    // At the last attempt, when only the result can be looked up.
     let cuts = [Cut::Before, Cut::Before, Cut::Before, Cut::Under];
     let outcome = w.commit(cuts, &[table], "slow").await.unwrap();
     let Outcome::Committed(committed) = outcome else { panic!("{outcome:?}") };
@@ -200,7 +201,7 @@ async fn a_commit_that_is_still_under_way_is_waited_for() {
     w.close().await;
 }
 
-/// As many as there are connections in a pool: each looks for its own, and none waits for another's.
+/// As many as a pool has connections: each looks for its own commit, and none waits for another's connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_answers_lost_at_once_are_all_found() {
     const MANY: usize = 8;
@@ -248,13 +249,13 @@ async fn the_server_is_asked_once_to_open_a_table_and_five_times_to_append() {
     let reader = w.wired.reader(table);
     let queries = || {
         let (asked, rest): (Vec<_>, Vec<_>) = w.proxy.heard().into_iter().partition(|(kind, _)| *kind == 'Q');
-        // A connection that goes back to its pool is looked at, when the answer is there already.
+        // A connection that is returned to its pool is tested, after the answer has arrived.
         assert!(rest.iter().all(|(kind, _)| *kind == 'S'), "nothing is prepared: {rest:?}");
         asked.into_iter().map(|(_, sql)| sql).collect::<Vec<_>>()
     };
     reader.head().await.unwrap();
     w.wired.commit_all(vec![append(table, 0, "first")]).await.unwrap().committed().unwrap();
-    // From here on the connections are there, one to read and one to write.
+    // From here on one connection for reading and one for writing exist.
     w.proxy.heard();
     reader.head().await.unwrap();
     assert_eq!(queries().len(), 1, "to open a table");
@@ -312,7 +313,7 @@ async fn who_gives_up_waiting_for_a_lock_holds_none_later() {
         let commit = catalog.commit_all(vec![append(table, 0, path)]);
         let outcome = tokio::time::timeout(PATIENCE / 4, commit).await.expect("the lock is free").unwrap();
         assert_eq!(outcome.committed().unwrap()[0].version, version);
-        // Nor does anybody go on looking at what was there then.
+        // The handle does not continue to read the old state either.
         assert_eq!(impatient.reader(table).head().await.unwrap().version, version);
     }
     impatient.close().await;
@@ -350,7 +351,7 @@ async fn a_closed_catalog_leaves_nobody_in_the_server() {
     for (n, catalog) in (0..).zip(&catalogs) {
         catalog.commit_all(vec![append(table, n, &format!("f{n}"))]).await.unwrap().committed().unwrap();
         catalog.reader(table).snapshot(At::Latest).await.unwrap();
-        // What is begun and not ended: a stream, a conflict, a mistake, a commit that is given up.
+        // Operations that are begun and not finished: a stream, a conflict, an error, a cancelled commit.
         drop(catalog.reader(table).files(n, None).await.unwrap());
         let mut late = append(table, 0, "late");
         late.base = Base::Exactly(0);

@@ -1,4 +1,4 @@
-//! Several processes on one catalog: side by side, and killed in the middle.
+//! Several processes on one catalog: concurrent, and killed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -15,7 +15,7 @@ const TABLES: usize = 10;
 fn size(database: Database) -> (usize, usize) {
     match database {
         Database::Postgres => (4, 125),
-        // Its writers take turns, and every turn syncs the disk.
+        // Its writers are serialized, and every turn syncs the disk.
         _ => (1, 50),
     }
 }
@@ -24,7 +24,7 @@ fn name(table: usize) -> String {
     format!("t{table}")
 }
 
-/// A commit that some process was told of: its path, and for each table the version and the time.
+/// A commit that was acknowledged to some process: its path, and for each table the version and the time.
 struct Told {
     path: String,
     members: Vec<(String, Version, i64)>,
@@ -83,7 +83,7 @@ pub(super) async fn append(uri: &str, writer: &str, tasks: usize, commits: usize
     join_all(tasks).await.into_iter().for_each(Result::unwrap);
 }
 
-/// So many tables, in any order.
+/// A number of tables, in any order.
 fn choose(mut rng: fastrand::Rng, count: usize) -> Vec<usize> {
     let mut all: Vec<_> = (0..TABLES).collect();
     rng.shuffle(&mut all);
@@ -108,7 +108,7 @@ async fn processes_commit_side_by_side() {
             Process::start(&job)
         };
         let running: Vec<_> = (0..PROCESSES).map(start).collect();
-        // Each is heard by a thread of its own: who is not heard stops.
+        // Each has a thread that reads its output, because a process whose output is not read blocks.
         let heard: Vec<_> = running.into_iter().map(|process| std::thread::spawn(|| process.done())).collect();
         let told: Vec<_> = heard.into_iter().flat_map(|h| h.join().unwrap()).map(|line| Told::parse(&line)).collect();
         assert_eq!(told.len(), PROCESSES * tasks * commits, "everybody was told of every commit");
@@ -134,7 +134,7 @@ async fn processes_commit_side_by_side() {
         catalog.close().await;
         if *database == Database::Postgres {
             check_nobody_is_left(&uri).await;
-            // A deadlock would be tried again, and only cost time.
+            // A deadlock would be retried and only take time.
             let database = place(&uri).database;
             let sql = format!("SELECT 1 FROM pg_stat_database WHERE datname = '{database}' AND deadlocks = 0");
             assert_eq!(ask(&in_server("public"), &sql).await.len(), 1, "there were deadlocks");
@@ -142,7 +142,7 @@ async fn processes_commit_side_by_side() {
     }
 }
 
-/// A catalog that is found by nobody else, in the server in a database of its own.
+/// A catalog that no other test finds: in the server, in a database of its own.
 async fn own_uri(database: Database, dir: &Path) -> String {
     match database {
         Database::Postgres => own_database().await,
@@ -150,7 +150,7 @@ async fn own_uri(database: Database, dir: &Path) -> String {
     }
 }
 
-/// Commits without end, to one table or to two at once, from two connections.
+/// Commits in a loop, to one table or to two at once, from two connections.
 pub(super) async fn stream(uri: &str, writer: &str) {
     let tasks = (0..2).map(|task| {
         let (uri, writer) = (uri.to_string(), format!("{writer}.{task}"));
@@ -193,7 +193,7 @@ async fn a_killed_client_leaves_whole_commits_and_no_lock() {
             drop(process);
             told.extend(lines.map(|line| Told::parse(&line)));
 
-            // Whatever the dead one had locked, the next is not kept waiting.
+            // Locks of the killed process do not block the next one.
             let began = Instant::now();
             let path = format!("next{round}.both");
             let mut requests = Vec::new();

@@ -1,4 +1,4 @@
-//! Clients that stop in the middle of a transaction, and clients that give up waiting: others go on.
+//! Clients that stop in a transaction, and clients that cancel a wait: other clients continue.
 
 use deltalakedb_catalog::PostgresOptions;
 use deltalakedb_log::TxnLogReaderExt;
@@ -10,16 +10,16 @@ use super::outages::hold;
 use super::*;
 use crate::databases::databases;
 
-/// How long the server lets the client that is stopped do nothing.
+/// The idle timeout for the client that is stopped.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Files whose rows are more than the server and its client take from each other before one waits for the other.
+/// A number of files whose rows exceed the network buffers, so that one side waits for the other.
 pub(super) const MANY: usize = 1_500;
 
-/// Appends so many files to the table `a` at once, and says which version they became.
+/// Appends this many files to the table `a` at once, and prints their version.
 pub(super) async fn append_once(uri: &str, path: &str, files: usize) {
     let mut postgres = PostgresOptions::default();
-    // To make a statement of many rows takes a slow machine a moment.
+    // A slow machine needs some time to build a statement of many rows.
     postgres.idle_timeout = if files > 1 { 5 * IDLE } else { IDLE };
     let options = ConnectOptions { create: false, postgres, ..Default::default() };
     let catalog = SqlCatalog::connect(&CatalogUri::parse(uri).unwrap(), options).await.unwrap();
@@ -56,7 +56,7 @@ async fn a_client_that_is_stopped_in_a_transaction_stops_nobody_else() {
     let uri = database.uri(dir.path(), "stopped");
     let other = connect(&uri).await;
     let table = create(&other, "a").await;
-    // Of one user the inserts take long enough for the client to be stopped before they are done.
+    // Inserts by this user are slow, so that the client can be stopped before they are done.
     let role = place(&uri).schema;
     let slow = format!(
         "CREATE ROLE {role} LOGIN SUPERUSER; CREATE FUNCTION {role}.slow() RETURNS trigger LANGUAGE plpgsql AS \
@@ -69,7 +69,7 @@ async fn a_client_that_is_stopped_in_a_transaction_stops_nobody_else() {
     until(&uri, "it commits", &format!("{of_role} AND wait_event = 'PgSleep'")).await;
     signal(&stopped, "-STOP");
     until(&uri, "it stopped before COMMIT", &format!("{of_role} AND state = 'idle in transaction'")).await;
-    // The lock is held, and the readers of the table do not care.
+    // The lock is held, and readers of the table are not affected.
     assert_eq!(other.reader(table).head().await.unwrap().version, 0);
     let outcome = tokio::time::timeout(PATIENCE / 2, other.commit_all(vec![append(table, 0, "other")])).await;
     let outcome = outcome.expect("the server ended the transaction that was stopped").unwrap();
@@ -88,7 +88,7 @@ async fn a_client_that_is_stopped_while_it_sends_many_rows_stops_nobody_else() {
     let uri = database.uri(dir.path(), "stopped among rows");
     let other = connect(&uri).await;
     let table = create(&other, "a").await;
-    // Of one user each row takes a moment, so that the client is stopped before it has sent all.
+    // Each row by this user is slow, so that the client is stopped before it has sent all of them.
     let role = place(&uri).schema.replace(' ', "_");
     let schema = format!("\"{}\"", place(&uri).schema);
     let slow = format!(
@@ -141,7 +141,7 @@ async fn those_who_give_up_and_come_again_use_up_no_connections() {
     let ours =
         format!("SELECT pid FROM pg_stat_activity WHERE datname = '{database}' AND application_name = 'deltalakedb'");
     for n in 0..20 {
-        // Readers, and writers of other tables, go on meanwhile.
+        // Readers, and writers of other tables, are not affected.
         let head = tokio::time::timeout(PATIENCE / 4, catalog.reader(table).head()).await;
         assert_eq!(head.expect("a reader waits for writers").unwrap().version, 0);
         let commit = catalog.commit_all(vec![append(free, n, &format!("g{n}"))]);

@@ -1,15 +1,15 @@
-//! Kill -9 while a table is renamed, dropped, detached, dropped with its files, or its history ends.
+//! Kill -9 while a table is renamed, dropped, detached, dropped with its files, or its history expires.
 
 use super::*;
 
-/// A table with one row that is published and one that is not.
+/// A table with one published row and one unpublished one.
 fn behind(start: &Place, database: Database) -> Place {
     let place = again(start, database);
     place.dl(&["write", "t", "--input", "rows.csv", "--set", "mirror.mode=background"]).good();
     place
 }
 
-/// Runs a command that is killed at the n-th of such calls; it may come to its end before.
+/// Runs a command that is killed at the n-th such call; it may finish before.
 fn killed_at(place: &Place, command: &[&str], call: &str, nth: usize) {
     let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=SIGKILL:when={nth}"));
     let ran = traced_as(command, place, &["-o", "/dev/null", "-e", &trace, "-e", &inject], &[]);
@@ -22,7 +22,7 @@ fn listed(place: &Place, args: &[&str]) -> Vec<(String, String)> {
     listed.as_array().unwrap().iter().map(|row| (text(row, "name"), text(row, "state"))).collect()
 }
 
-/// The one table there is, by its name and state.
+/// The name and state of the only table.
 fn the_table(place: &Place) -> (String, String) {
     let mut all = [listed(place, &[]), listed(place, &["--dropped"])].concat();
     assert_eq!(all.len(), 1, "{all:?}");
@@ -37,12 +37,12 @@ fn check_goes_on(place: &Place, name: &str) {
     assert_eq!(rows(place, name), 2, "{name}: nothing is lost");
     place.dl(&["write", name, "--input", "rows.csv"]).good();
     assert_eq!(rows(place, name), 3);
-    // The right to publish may be that of the process that was killed: this waits for it.
+    // The killed process may hold the lease: this waits for its end.
     place.dl(&["mirror", "run"]).good();
     place.dl(&["verify", "--every-version", "--data"]).good();
 }
 
-/// The calls at which the disk changes, and which of them.
+/// The calls at which the disk changes, with their numbers.
 fn points(database: Database) -> Vec<(&'static str, usize)> {
     match database {
         Database::Sqlite => {
@@ -167,7 +167,7 @@ fn a_crash_in_a_deletion_leaves_what_goes_on() {
                 check_goes_on(&place, "t");
                 continue;
             }
-            // The place is not given to another table before all is gone.
+            // The place is free only after everything is deleted.
             if state == "deleting" {
                 let other = ["create", "other", "--location", "t", "--schema", "id long"];
                 assert_eq!(place.dl(&other).code, Some(1), "{point}");

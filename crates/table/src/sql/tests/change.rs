@@ -1,10 +1,10 @@
-//! Stories of statements that write.
+//! Tests of statements that write.
 
 use deltalakedb_log::TableListing;
 
 use super::*;
 
-/// What the statements did, without rows.
+/// The results of the statements, without rows.
 async fn done(session: &mut SqlSession, sql: &str) -> Vec<(&'static str, Option<u64>, Vec<u64>)> {
     let mut all = Vec::new();
     let mut script = session.execute(sql).unwrap();
@@ -50,7 +50,7 @@ async fn tables_are_made_filled_changed_and_emptied() {
     check(&mut s, all, &["|7|||z|"]).await;
     done(&mut s, "DELETE FROM a.t").await;
     check(&mut s, "SELECT count(*) FROM a.t; SELECT count(*) FROM a.t VERSION AS OF 3", &["|0|", "|4|"]).await;
-    // Nothing to do is no version.
+    // Nothing to do creates no version.
     assert_eq!(done(&mut s, "INSERT INTO a.t SELECT * FROM a.t").await, [("INSERT", Some(0), vec![])]);
     assert_eq!(done(&mut s, "CREATE TABLE IF NOT EXISTS a.t (id INT)").await, [("CREATE TABLE", None, vec![])]);
     let history = room.open("a.t").await.reader().await.unwrap().history(HistoryRange::default()).await.unwrap();
@@ -83,12 +83,12 @@ async fn several_statements_commit_together_or_not_at_all() {
     let both = "BEGIN; INSERT INTO Customers VALUES (9, 'new'); UPDATE sales.orders SET day = 'moved' WHERE id = 1";
     let steps = [("BEGIN", None, vec![]), ("INSERT", Some(1), vec![]), ("UPDATE", Some(1), vec![])];
     assert_eq!(done(&mut s, both).await, steps);
-    // It sees what it did, joins included, and nobody else does.
+    // The transaction sees its own changes, including in joins; other sessions do not.
     let join = "SELECT o.day, c.id FROM sales.orders o LEFT JOIN Customers c ON c.id = o.id + 8 WHERE o.id = 1";
     check(&mut s, join, &["|moved|9|"]).await;
     check(&mut s, "SELECT count(*), max(id) FROM Customers", &["|3|9|"]).await;
     check(&mut other, join, &["|a||"]).await;
-    // What others commit meanwhile it does not see.
+    // It does not see concurrent commits.
     done(&mut other, "INSERT INTO sales.orders VALUES (50, 'late')").await;
     check(&mut s, "SELECT count(*) FROM sales.orders", &["|4|"]).await;
     check(&mut s, "SELECT count(*) FROM sales.orders VERSION AS OF 3", &["|5|"]).await;

@@ -1,4 +1,4 @@
-//! Stories of tables that are dropped and renamed.
+//! Tests of tables that are dropped and renamed.
 
 use deltalakedb_log::{Committer, TableLifecycle};
 
