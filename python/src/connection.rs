@@ -92,7 +92,7 @@ impl CatalogConnection {
         let connection =
             Arc::new(Self { uri: parsed, catalog, settings, mirror, settling, stores, key: of, sql, handles });
         let mut connections = CONNECTIONS.lock();
-        // Another thread may have connected meanwhile.
+        // Another thread may have connected in the meantime.
         if let Some(connection) = connections.open.get(&key).and_then(Weak::upgrade) {
             return Ok(connection);
         }
@@ -169,7 +169,7 @@ impl CatalogConnection {
         }
     }
 
-    /// How it is written to.
+    /// Its write options.
     pub(crate) fn options(&self) -> WriteOptions {
         let notices = Notices::to(|sentence| warn(Warning::Commit, sentence.to_string()));
         WriteOptions { stores: self.stores(), notices, ..self.settings.write.clone() }

@@ -123,7 +123,7 @@ impl TableHandle {
         At::Version(self.head.version)
     }
 
-    /// How it is written to: as the catalog's settings say, seeing the version that is looked at.
+    /// Its write options: the catalog's settings, based on the opened version.
     pub(crate) fn options(&self) -> WriteOptions {
         self.home.as_ref().map_or_else(WriteOptions::default, |(connection, _)| connection.options())
     }

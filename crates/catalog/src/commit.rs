@@ -44,8 +44,8 @@ pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: Vec<CommitRequest
     catalog.queues.commit(scope, transaction, run).await
 }
 
-/// With which other commits of this process these may become one transaction. Not with any, where the session is asked
-/// about more than the tables they change.
+/// The commits of this process with which these may share a transaction; `None` if the session must check more than the
+/// tables they change.
 fn scope(catalog: &SqlCatalog, transaction: &QueuedTransaction) -> Option<Scope> {
     let is_plain = |(request, paths): (&CommitRequest, &RequestPaths)| {
         let is_change = !matches!(request.base, Base::Create(_)) && matches!(request.content, Content::Actions(_));
@@ -96,11 +96,11 @@ async fn commit_alone(catalog: &SqlCatalog, transaction: &Arc<QueuedTransaction>
 /// Retries a batch that certainly was not committed because the database was unavailable.
 async fn retried(catalog: &SqlCatalog, batch: &[Arc<QueuedTransaction>]) -> Result<Vec<Result<Outcome>>> {
     let began = Instant::now();
-    // Nothing was committed, or its id says what.
+    // Nothing was committed, or the commit id tells.
     let certainly_not = |e: &TxnLogError| e.kind() == ErrorKind::Unavailable && catalog.db.lock_proves_absence();
     (|| attempt(catalog, batch))
         .retry((0..RETRIES).map(|retry| pause(retry, catalog.clock.as_ref())))
-        // Who waited for a lock or a connection has waited long enough.
+        // A transaction that waited this long for a lock or a connection is not retried.
         .when(|e| certainly_not(e) && began.elapsed() <= RETRY_FOR)
         .await
 }

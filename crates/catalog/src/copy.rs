@@ -20,7 +20,7 @@ use crate::database::{CommitFailure, DatabaseTransaction, KEYS, Value, WriteStat
 use crate::sql_catalog::SqlCatalog;
 use crate::{administration, missing, namespaces, schema};
 
-/// Rows of the audit that go over at once.
+/// The number of audit entries that are sent at once.
 const BATCH_AUDIT: usize = 500;
 
 /// The result of a copy.
@@ -176,7 +176,7 @@ async fn adopt(from: &SqlCatalog, to: &SqlCatalog) -> Result<()> {
     Ok(())
 }
 
-/// Copies those lines of the audit that the target lacks.
+/// Copies the audit entries that the target lacks.
 async fn copy_audit(source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<()> {
     let mut after = Value::Blob(Vec::new());
     loop {

@@ -249,7 +249,7 @@ impl WriteStatement {
     }
 }
 
-/// The same writes, with the rows for one table in one insert. What stands behind an update stays behind it.
+/// The same writes, with the rows for one table in one insert. Writes after an update stay after it.
 pub(crate) fn merged(writes: Vec<WriteStatement>) -> Vec<WriteStatement> {
     let (mut merged, mut inserts) = (Vec::<WriteStatement>::with_capacity(writes.len()), HashMap::new());
     for write in writes {
@@ -273,7 +273,7 @@ pub(crate) fn merged(writes: Vec<WriteStatement>) -> Vec<WriteStatement> {
     merged
 }
 
-/// Keys looked up in one statement.
+/// The maximum number of keys looked up in one statement.
 pub(crate) const KEYS: usize = 500;
 
 /// `?, ?, ?` for `n` parameters.

@@ -229,7 +229,7 @@ impl Database for DuckDatabase {
     }
 
     async fn close(&self) {
-        // With its last connection the instance folds its log into the file.
+        // Closing the last connection checkpoints the WAL into the file.
         let instance = self.instance.lock().take();
         let _ = blocking(move || {
             drop(instance);

@@ -21,8 +21,8 @@ const MAX_LIST: usize = 64;
 const MAX_INTERVALS: usize = 8;
 /// The maximum number of seeks; beyond it, all intervals are merged into one.
 const MAX_SEEKS: usize = 100;
-/// A condition with more parameters or a longer text is left to the statistics: it stands in every part of a statement,
-/// and databases limit the parameters and the depth of one.
+/// A condition with more parameters or a longer text is left to the check in Rust: it is repeated in every part of a
+/// statement, and databases limit the parameters and the depth of a statement.
 const MAX_CONDITION_PARAMETERS: usize = 200;
 const MAX_CONDITION_TEXT: usize = 16 << 10;
 

@@ -30,7 +30,7 @@ pub(crate) struct QueuedTransaction {
     pub(crate) requests: Vec<CommitRequest>,
     /// Those of each request.
     paths: Vec<RequestPaths>,
-    /// The epoch of the catalog that the caller knew.
+    /// The epoch of the catalog that the caller read.
     pub(crate) epoch: Uuid,
     has_started: AtomicBool,
 }

@@ -107,7 +107,7 @@ impl SqliteDatabase {
     }
 }
 
-/// How a session begins whose commit is durable.
+/// Begins a session with a durable commit.
 const WRITE: &str = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
 
 impl SqliteDatabase {

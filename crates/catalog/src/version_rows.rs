@@ -19,9 +19,9 @@ use crate::sql_catalog::SqlCatalog;
 pub(crate) const BATCH_FILES: usize = 50_000;
 pub(crate) const BATCH_VERSIONS: usize = 2_000;
 
-/// Which of the files are live. Each key is looked up by itself: DuckDB would compare every row with a whole list of keys.
-/// The table is in a row as well, since a server that has not counted the rows of a table expects none if it is told
-/// which table it is, and goes through all of them.
+/// Which of the files are live. Each key is looked up by itself: DuckDB would compare every row with a whole list of
+/// keys. The table is also a row of the list, because a server without statistics expects no rows for a constant table,
+/// and scans all of them.
 pub(crate) async fn live_keys(
     session: &mut dyn DatabaseTransaction,
     table: TableId,

@@ -50,13 +50,12 @@ impl CommandContext {
         })
     }
 
-    /// How this session writes.
     pub(crate) fn write_options(&self) -> WriteOptions {
         let notices = Notices::to(|what| warn(&format!("warning: {what}")));
         WriteOptions { clock: self.clock.clone(), notices, ..self.settings.write.clone() }
     }
 
-    /// The publisher of a catalog that this session has opened.
+    /// A publisher for an opened catalog.
     pub(crate) fn mirror(&self, catalog: &Arc<dyn Catalog>) -> Mirror {
         let mut mirrors = self.mirrors.lock();
         if let Some(mirror) = mirrors.iter().find(|mirror| Arc::ptr_eq(mirror.catalog(), catalog)) {

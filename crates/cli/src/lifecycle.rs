@@ -16,7 +16,7 @@ use crate::exit::ExitStatus;
 use crate::output::{visible, warn};
 use crate::report::{counted, entry_json, iso};
 
-/// How a table's life is changed, in the name of its owner where one is given.
+/// The write options, in the name of the table's owner if one is given.
 fn options_of(s: &CommandContext, by: OwnerArgs) -> WriteOptions {
     WriteOptions { owner: by.owner, ..s.write_options() }
 }

@@ -15,7 +15,7 @@ const TERMINAL_ROWS: u64 = 40;
 const HELD_ROWS: usize = 1_000;
 const HELD_BYTES: usize = 1 << 20;
 
-/// Where results go.
+/// The destination and format of results.
 pub(crate) struct Output {
     format: Format,
     quiet: bool,

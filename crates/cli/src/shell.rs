@@ -43,7 +43,7 @@ impl Shell {
         let mut editor = Editor::with_config(config).map_err(no_terminal)?;
         let state = choose_base_strategy().ok().and_then(|places| places.state_dir());
         let history = state.map(|dir| dir.join("deltalakedb").join("history"));
-        // A history that is not there yet, or cannot be read, is an empty one.
+        // A history that does not exist yet, or cannot be read, is empty.
         if let Some(file) = &history
             && let Err(e) = editor.load_history(file)
         {

@@ -503,7 +503,7 @@ fields!(Sidecar { need path: "path" });
 mod tests {
     use super::*;
 
-    /// Typed rendering must lose no member and change no value.
+    /// Typed rendering must drop no member and change no value.
     fn check_typed(line: &str) {
         let actions = Action::parse_line(line).unwrap();
         assert_eq!(actions.len(), 1, "{line}");

@@ -13,8 +13,8 @@ use crate::path::absolute_path;
 const ID: usize = 20;
 
 impl DeletionVector {
-    /// Where below the table its file is: what a relative vector has before the 20 characters of its file's name. `None`
-    /// for one right below the table, and for any that is not relative.
+    /// The folder below the table in which the vector's file is: the prefix of a relative path before the 20 characters
+    /// of the file name. `None` when the file is in the table's folder itself, and for a vector that is not relative.
     pub fn folder(&self) -> Option<&str> {
         let is_relative = self.storage_type == "u";
         let end = self.path_or_inline_dv.len().saturating_sub(ID);

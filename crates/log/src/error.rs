@@ -24,7 +24,7 @@ pub enum ErrorKind {
     Internal,
 }
 
-/// What an error is about, for programs that tell errors apart by more than what can be done about them.
+/// The subject of an error, for programs that need more than its kind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Subject {

@@ -219,7 +219,7 @@ pub struct InactiveTable {
     pub id: TableId,
     /// The name it had, or will have.
     pub name: TableName,
-    /// Where it is.
+    /// The table's location.
     pub location: Location,
     /// The only program that may change it.
     pub owner: Option<TableOwner>,

@@ -116,7 +116,7 @@ impl MemoryCatalog {
         }
     }
 
-    /// The tables that are there for everyone, in the order of their names.
+    /// The live tables, in the order of their names.
     fn entries(&self) -> Vec<TableEntry> {
         let tables = self.tables.lock();
         let live = tables.iter().filter(|(_, t)| t.is_live());

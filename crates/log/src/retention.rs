@@ -88,7 +88,7 @@ pub fn tombstone_retention(metadata: &Metadata) -> Result<Duration> {
     Ok(interval(metadata, TOMBSTONES_PROPERTY)?.unwrap_or(DEFAULT_TOMBSTONES))
 }
 
-/// So long before a time, in milliseconds since 1970.
+/// The time that is `time` before `now_ms`, in milliseconds since 1970.
 pub fn before(now_ms: i64, time: Duration) -> i64 {
     now_ms.saturating_sub(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }

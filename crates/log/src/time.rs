@@ -37,7 +37,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     i64::try_from(duration.as_millis()).is_ok().then_some(duration)
 }
 
-/// A duration as table properties have it, such as `interval 1 week 2 days`; `None` where it is no such thing.
+/// A duration as in table properties, such as `interval 1 week 2 days`; `None` for any other text.
 pub fn parse_interval(text: &str) -> Option<Duration> {
     let text = text.trim().to_ascii_lowercase();
     let mut words = text.strip_prefix("interval ").unwrap_or(&text).split_whitespace();

@@ -47,7 +47,7 @@ const GROUP_BYTES: usize = 16 << 20;
 /// The size of a part of an upload in bytes, and the number of concurrent parts.
 const PART: usize = 8 << 20;
 const PARTS: usize = 2;
-/// The hint where readers begin.
+/// The hint from which readers start.
 const HINT: &str = "_delta_log/_last_checkpoint";
 /// How often the lease for writing the hint is requested, and the pause between two attempts.
 const TRIES: u32 = 300;
@@ -262,7 +262,7 @@ pub(crate) fn path(version: Version) -> Path {
     Path::from(format!("_delta_log/{version:020}.checkpoint.parquet"))
 }
 
-/// Leaves out the txns that have expired.
+/// Removes expired txns.
 fn retain(txns: &mut BTreeMap<String, Txn>, metadata: &deltalakedb_log::action::Metadata, now: i64) {
     let kept = metadata.property("delta.setTransactionRetentionDuration").and_then(parse_interval);
     if let Some(since) = kept.map(|kept| before(now, kept)) {

@@ -145,7 +145,7 @@ impl VersionChecksum {
     }
 }
 
-/// Whether txns leave the table by getting old.
+/// Whether txns expire.
 pub(crate) fn expires(metadata: &Metadata) -> bool {
     metadata.property("delta.setTransactionRetentionDuration").is_some()
 }

@@ -32,7 +32,7 @@ pub trait Replayer: Send + Sync {
     async fn replay(&self, location: &Location, stores: &Arc<dyn Stores>, version: Version) -> Result<Replayed>;
 }
 
-/// A table at one version, as someone else reads it.
+/// A table at one version, as an independent reader sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replayed {
     /// The version.
@@ -357,7 +357,7 @@ fn difference(ours: &Snapshot, files: &[Add], theirs: &Replayed) -> Option<Strin
     }
     let mut txns = txn_versions(&ours.txns);
     if checksum::expires(&ours.head.metadata) {
-        // The other reader knows no more of those that are old.
+        // The independent reader does not return expired txns.
         txns.retain(|app, _| theirs.txns.contains_key(*app));
     }
     if let Some(what) = first_entry("txn of application", &txns, &txn_versions(&theirs.txns)) {

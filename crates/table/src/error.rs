@@ -22,7 +22,7 @@ impl<T, E: Error + Send + Sync + 'static> Explain<T> for Result<T, E> {
     }
 }
 
-/// An error of a running query, such as the stream of a scan yields, as one of the log; `what` begins the sentence.
+/// Converts an error of a running query, such as one in the stream of a scan; `what` begins the sentence.
 pub fn query_error(e: DataFusionError, what: &str) -> TxnLogError {
     explained(e, what)
 }

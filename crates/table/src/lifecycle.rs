@@ -191,7 +191,7 @@ impl Deletion {
         self.delete(page).await
     }
 
-    /// Notes a file that the log names, if it is below the table.
+    /// Records a file that the log names, if it is below the table.
     fn name(&mut self, page: &mut HashSet<Path>, raw: &str) {
         page.extend(self.place.object(raw));
     }

@@ -45,23 +45,23 @@ pub struct Settings {
     pub catalog: Option<String>,
     /// How a catalog is opened.
     pub connect: ConnectOptions,
-    /// Whether a missing catalog may be made, and an older one brought up to date.
+    /// Whether a missing catalog may be created, and an older one upgraded.
     pub create_if_missing: Option<bool>,
-    /// How commands write.
+    /// The options of commands that write.
     pub write: WriteOptions,
-    /// Whether a command publishes what it has committed before it ends, or leaves that to `dl mirror run`.
+    /// Whether a command publishes its commits before it ends, or leaves that to `dl mirror run`.
     pub publishes_inline: bool,
-    /// Published versions from one checkpoint to the next; none when the mirror's own choice stands.
+    /// Published versions from one checkpoint to the next; `None` for the mirror's default.
     pub checkpoint_interval: Option<NonZeroU64>,
     /// The lag at which a mirror is in alarm.
     pub lag_alert: Duration,
-    /// How long `dl mirror run --watch` waits after it has ended the history of all tables until it begins again; `None`:
-    /// it ends none.
+    /// How long `dl mirror run --watch` waits after it has expired the history of all tables until it begins again;
+    /// `None` if it never does.
     pub expire_interval: Option<Duration>,
-    /// What is kept of tables that were dropped, and of the history of those that do not say it themselves, where it is
-    /// not to be what the catalog says. `dl init` stores it in the catalog.
+    /// The retention of dropped tables, and of the history of tables without a retention of their own, if it differs
+    /// from the catalog's. `dl init` stores it in the catalog.
     pub retention: Retention,
-    /// What an import does with versions whose times are ahead of the catalog's clock.
+    /// How an import treats versions with times ahead of the catalog's clock.
     pub future_times: FutureTimes,
     /// How many rows of a result a table shows.
     pub row_limit: RowLimit,
@@ -167,7 +167,7 @@ impl Settings {
     }
 }
 
-/// Whether there is a setting of that name.
+/// Whether a setting of that name exists.
 pub fn is_setting(key: &str) -> bool {
     KNOWN.iter().any(|(known, _)| *known == key)
 }

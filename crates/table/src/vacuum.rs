@@ -35,7 +35,7 @@ use crate::write_options::{MAX_TIMEOUT, WriteOptions};
 /// The time for the commit of a transaction of the maximum age, and for differences between clocks.
 const MARGIN: Duration = Duration::from_secs(60 * 60);
 
-/// How many requests to a store are under way at once.
+/// The maximum number of concurrent requests to a store.
 const AT_ONCE: usize = 16;
 
 /// How many files are removed between two reads of the log.
@@ -149,7 +149,7 @@ struct FileInventory {
     place: Place,
     /// By their paths in the table's store.
     files: HashSet<Path>,
-    /// The folders of those that are named by absolute paths.
+    /// The folders of files with absolute paths.
     folders: BTreeSet<PlaceKey>,
     /// The versions before those that need files, if they are retained with their commits.
     before: (Version, Version),

@@ -54,7 +54,7 @@ impl RawTable {
         })
     }
 
-    /// By paths as the store has them.
+    /// By paths as in the store.
     fn get_add_file_sizes(&self, py: Python<'_>) -> PyResult<HashMap<String, i64>> {
         let held = self.get();
         wait(py, async move {

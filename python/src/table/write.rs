@@ -43,7 +43,7 @@ impl RawTable {
         commit: Option<CommitProperties>,
         hooks: Option<Hooks>,
     ) -> PyResult<()> {
-        // A table that is there has these already.
+        // An existing table has its own.
         let _ = (name, description, configuration);
         let target_file_size = written_file_size(target_file_size)?;
         let mode = mode_of(mode)?;
@@ -134,7 +134,7 @@ impl RawTable {
         let (table, version) = self.held();
         let files = wait(py, async move { Ok(table.counts(At::Version(version)).await?.files) })?;
         let mut metrics = self.run(py, Operation::Merge(merge, incoming(source)?), writer, commit, hooks, |_| ())?;
-        // Files that the catalog ruled out are none that delta-rs could skip.
+        // Files that the catalog has skipped are not among those that delta-rs could skip.
         if let Some(scanned) = metrics["num_target_files_scanned"].as_u64() {
             metrics["num_target_files_skipped_during_scan"] = files.saturating_sub(scanned).into();
         }
@@ -168,7 +168,7 @@ impl RawTable {
             return Err(PyValueError::new_err("remove actions are not supported with mode='overwrite'"));
         }
         if overwrite && let Some(filters) = partition_filters.filter(|filters| !filters.is_empty()) {
-            // Of the partitions that are named, all files go, and no other.
+            // All files of the named partitions are removed, and no other.
             let metadata = held.head.metadata.clone();
             let pruning = Pruning::Filters(vec![filters.clone()]);
             let live = wait(py, async move { held.files(Some(pruning)).await })?;

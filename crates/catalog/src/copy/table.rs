@@ -10,7 +10,7 @@ use crate::table_rows::{FILES, OF_TABLE, of_versions};
 use crate::version_rows::{BATCH_FILES, BATCH_VERSIONS, end_files, file_key};
 use crate::{expiry, mirror, spool};
 
-/// Rows that go over at once, in bytes, and files that are ended at once.
+/// The size of the rows that are sent at once, in bytes, and the number of files that are ended at once.
 pub(crate) const CHUNK_BYTES: usize = 4 << 20;
 const CHUNK_ENDS: usize = 16 * KEYS;
 
@@ -34,12 +34,12 @@ pub(super) const TABLE_COLUMNS: [&str; 17] = [
     "retained_until",
 ];
 
-/// The rows of a table that belong to the versions after one, up to another.
+/// The rows of a table for the versions in a range.
 pub(crate) fn rows_of(table: &str, columns: &[&str]) -> String {
     format!("SELECT {} FROM {table} WHERE table_id = ? AND version > ? AND version <= ?", columns.join(", "))
 }
 
-/// The files of the versions up to one that the versions after a second, up to a third, end.
+/// The files added up to a version and removed by the versions in a later range.
 pub(crate) const ENDS: &str = "SELECT file_key, removed_version FROM dl_add_files WHERE table_id = ? \
                                AND version <= ? AND removed_version > ? AND removed_version <= ? ORDER BY removed_version";
 
@@ -132,7 +132,7 @@ impl Table {
         Ok(self.oldest - 1)
     }
 
-    /// Ends the history of the copy where that of the source has ended since. `base` is the oldest version in the copy.
+    /// Expires the history of the copy up to that of the source. `base` is the oldest version in the copy.
     async fn expire(&self, source: &mut dyn DatabaseTransaction, to: &SqlCatalog, base: Option<Version>) -> Result<()> {
         let oldest = Version::try_from(self.oldest).unwrap_or_default();
         let mut base = base.unwrap_or(oldest);
@@ -156,13 +156,13 @@ impl Table {
         Ok(())
     }
 
-    /// What comes before the rows of the versions after `after`: with its oldest version comes what was there before.
+    /// The version after which the rows to copy begin: the oldest version includes the rows before it.
     fn rows_after(&self, after: i64) -> i64 {
         if after < self.oldest { -1 } else { after }
     }
 
-    /// Copies the versions after `after`, up to `newest`, in one transaction of the target. A version may have any number
-    /// of files, so rows are held only until there are some to send.
+    /// Copies the versions after `after`, up to `newest`, in one transaction of the target. A version may have any
+    /// number of files, so rows are buffered only until there are enough to send.
     pub(super) async fn copy_versions(
         &self,
         source: &mut dyn DatabaseTransaction,
@@ -200,7 +200,7 @@ impl Table {
         session.commit().await.map_err(CommitFailure::into_error)
     }
 
-    /// Ends the files of earlier versions that these versions end.
+    /// Marks the files of earlier versions that these versions remove.
     async fn copy_ends(
         &self,
         source: &mut dyn DatabaseTransaction,
@@ -227,7 +227,7 @@ impl Table {
         }
     }
 
-    /// The rows of those versions, files as they were at the last of them.
+    /// The rows of these versions, with files as of the last of them.
     fn rows<'s>(
         &self,
         session: &'s mut dyn DatabaseTransaction,
@@ -249,7 +249,7 @@ impl Table {
         rows.map_ok(as_of_newest).boxed()
     }
 
-    /// How many rows these versions have, and a digest of them that does not depend on their order.
+    /// The number of rows of these versions, and a digest of them that is independent of their order.
     async fn digest(
         &self,
         session: &mut dyn DatabaseTransaction,
@@ -282,7 +282,7 @@ impl Table {
         Ok(session.query(&sql, vec![self.id()]).await?.into_iter().map(|row| row.0.collect()).collect())
     }
 
-    /// What does not belong to a version, and the table's own row as it is in the source.
+    /// Copies the rows that do not belong to a version, and the table's own row.
     pub(super) async fn finish(&self, source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<()> {
         let mut writes = Vec::new();
         for (table, columns) in OF_TABLE {
@@ -299,7 +299,7 @@ impl Table {
         session.commit().await.map_err(CommitFailure::into_error)
     }
 
-    /// Compares every row of the table; gives their number.
+    /// Compares every row of the table; returns their number.
     pub(super) async fn compare(&self, source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<u64> {
         let mut target = to.db.read().await?;
         let mut compared = 0;

@@ -30,8 +30,8 @@ use crate::version_rows::{
 };
 use crate::{mirror, namespaces};
 
-/// A batch is also full at so many bytes of commits, and no more than that are parsed ahead; one that is larger goes by
-/// itself. What becomes of them in memory is several times as large.
+/// A batch also ends at this many bytes of commits, and at most this many are parsed ahead; a larger commit is a batch
+/// by itself. Parsed commits take several times as much memory.
 pub(super) const BYTES: usize = 4 << 20;
 
 /// The number of permits that a commit takes of those for bytes.
@@ -303,7 +303,7 @@ pub(super) async fn check_whole(session: &mut dyn DatabaseTransaction, catalog: 
     Ok(())
 }
 
-/// Refuses a log that has no protocol or no metadata.
+/// Rejects a log without protocol or metadata.
 async fn check_complete(session: &mut dyn DatabaseTransaction, table: TableId, new: &NewTable) -> Result<()> {
     let sql = "SELECT protocol_version, metadata_version FROM dl_tables WHERE table_id = ?";
     let mut row = session.query(sql, vec![table.0.into()]).await?.pop();
@@ -319,7 +319,7 @@ async fn check_complete(session: &mut dyn DatabaseTransaction, table: TableId, n
     Ok(())
 }
 
-/// The files of a batch: those that are live after each version, and the rows to write at its end.
+/// The files of a batch: those live after each version, and the rows to write at its end.
 struct Files {
     live: HashMap<FileKey, Life>,
     rows: Vec<FileRow>,

@@ -133,7 +133,7 @@ fn a_catalog_keeps_what_it_was_told_when_it_was_made() {
         place.dl(&["--set", "retention.versions=3", "init"]).good();
         let ended = place.dl(&["expire", "t"]).good();
         assert!(ended.contains("3 versions of default.t expired: its history begins at version 3"), "{ended}");
-        // A setting of a command goes before it.
+        // A setting on the command line takes precedence.
         let young = place.dl(&["expire", "t", "--set", "retention.time=30d"]).good();
         assert!(young.contains("every version of default.t is still needed"), "{young}");
         let dropped = place.dl(&["drop", "t", "--format", "json"]).json();

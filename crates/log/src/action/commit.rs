@@ -5,10 +5,11 @@ use bytes::Bytes;
 use super::{Action, CommitInfo};
 use crate::error::{Result, TxnLogError};
 
-/// The bytes of the largest commit, which is held in memory as a whole. More is neither read nor taken.
+/// The size of the largest commit, in bytes. A commit is held in memory as a whole; a larger one is rejected on read
+/// and on write.
 pub const MAX_COMMIT_BYTES: u64 = 1 << 30;
 
-/// The content of one commit: newline-delimited JSON. Parsed, it gives back the very bytes it was parsed from.
+/// The content of one commit: newline-delimited JSON. A parsed commit keeps the exact bytes it was parsed from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Commit {
     bytes: Bytes,
@@ -22,18 +23,18 @@ impl Commit {
         Ok(Self { bytes, actions })
     }
 
-    /// The actions but for most of those about files, which are not even read: an error in them is not found.
+    /// The actions except most file actions, which are not parsed: an error in one of them is not detected.
     pub fn parse_without_files(bytes: &[u8], origin: &str) -> Result<Vec<Action>> {
         parse_lines(bytes, origin, |line| {
             let about_a_file =
                 ["{\"add\":{", "{\"remove\":{", "{\"cdc\":{"].iter().any(|begin| line.starts_with(begin));
             let others = ["\"protocol\":", "\"metaData\":", "\"txn\":", "\"domainMetadata\":"];
-            // A line that breaks off is torn: reading it says so.
+            // A truncated line is parsed, so that the error is reported.
             !about_a_file || !line.ends_with("}}") || others.iter().any(|other| line.contains(other))
         })
     }
 
-    /// The bytes of actions: one line each, every line ended.
+    /// Renders actions to bytes, one line each, with a newline after every line.
     pub fn render<'a>(actions: impl IntoIterator<Item = &'a Action>) -> Bytes {
         let mut bytes = Vec::new();
         actions.into_iter().for_each(|action| action.write_line(&mut bytes));

@@ -184,7 +184,7 @@ pub(super) async fn of_places_in_each_other_one_is_taken(c: Arc<dyn Catalog>) {
             &[&format!("default.{taken}"), "choose another location"],
         );
         refused(load_at(&c, &outermost, other).await, ErrorKind::Invalid, &["choose another location"]);
-        // One that is dropped is not in the way, and does not come back while another is.
+        // A dropped table does not block the place, and cannot be undropped while another table has it.
         let table = a.or(b).unwrap();
         drop_as(&table, DropMode::Retain { ms: 1_000_000_000 }).await;
         let made = create_at(&c, &outermost, other).await.unwrap();

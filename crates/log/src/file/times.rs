@@ -55,7 +55,7 @@ impl Times {
         Some(CommitTime { ms: info.timestamp()?, source: TimeSource::CommitInfo })
     }
 
-    /// The own times of the commits, in their order; those not known yet are read.
+    /// The own times of the commits, in their order; times that are not cached are read.
     async fn own(&self, versions: &[Version], listing: &Listing, dir: &TableDir) -> Result<Vec<CommitTime>> {
         let mut unread: Vec<_> = versions.to_vec();
         unread.retain(|version| !self.own.lock().contains_key(version));

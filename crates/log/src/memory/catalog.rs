@@ -36,7 +36,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn point(&self) -> Result<Point> {
-        // Under the lock: no commit is stored by half.
+        // Taken so that no commit is in progress.
         let _tables = self.tables.lock();
         Ok(Point(self.stored.load(Ordering::Relaxed).to_string()))
     }

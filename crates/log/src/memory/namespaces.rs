@@ -6,7 +6,7 @@ use super::*;
 use crate::namespaces::{CatalogNamespaces, check_namespace, namespace_not_empty, namespace_taken, no_namespace};
 
 impl MemoryCatalog {
-    /// The caller has the tables locked.
+    /// The caller holds the lock of the tables.
     pub(super) fn has_table_in(&self, name: &TableName) {
         self.namespaces.lock().insert(name.namespace.clone());
     }

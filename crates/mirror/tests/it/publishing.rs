@@ -30,7 +30,7 @@ fn run(story: impl Future<Output = ()>) {
     tokio::task::LocalSet::new().block_on(&runtime, story);
 }
 
-/// Reads the log with our own reader: for tests in which it is not the reading that is in question.
+/// Reads the log with our own reader, for tests that do not test the reader.
 pub(crate) struct OurReader;
 
 #[async_trait]

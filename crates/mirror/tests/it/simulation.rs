@@ -98,7 +98,7 @@ impl Clock for VirtualClock {
             let mut turns = 0;
             while now.load(Ordering::Relaxed) < until {
                 let is_next = waiting.all.lock().first() == Some(&waiting.until);
-                // Everybody else has had a turn, and waits.
+                // Every other task has had a turn, and waits.
                 turns = if is_next { turns + 1 } else { 0 };
                 if turns > 2 {
                     now.fetch_max(until, Ordering::Relaxed);

@@ -12,32 +12,32 @@ use serde_json::Value;
 use super::operations::state;
 use super::{Columns, FullTable, StagedCommit, TableSchema, VirtualTable};
 
-/// A change of what a table is, not of its rows.
+/// A change of a table's metadata, not of its rows.
 #[derive(Clone, Debug)]
 pub enum Alter {
-    /// Adds columns, which are null in every row there is.
+    /// Adds columns, which are null in every existing row.
     AddColumns(TableSchema),
-    /// The same of those that are not there; of structs that are, the fields that they lack.
+    /// Adds the columns that do not exist, and the missing fields of existing structs.
     MergeColumns(TableSchema),
     /// Sets properties, such as `delta.enableChangeDataFeed`.
     SetProperties {
         /// Their values by name.
         properties: HashMap<String, String>,
-        /// Also those that Delta does not know.
+        /// Also accepts properties unknown to Delta.
         unknown: bool,
     },
-    /// Takes a constraint away.
+    /// Drops a constraint.
     DropConstraint {
         /// Its name.
         name: String,
-        /// Nothing happens where there is none of that name.
+        /// Does nothing if it does not exist.
         if_exists: bool,
     },
     /// Adds features to the table's protocol.
     AddFeatures {
         /// Their names in the protocol.
         names: Vec<String>,
-        /// Raises the protocol's versions to those that have features.
+        /// Raises the protocol's versions to those with table features.
         raise_versions: bool,
     },
     /// Sets entries of a column's metadata.
@@ -47,22 +47,22 @@ pub enum Alter {
         /// The entries.
         metadata: HashMap<String, String>,
     },
-    /// Lets a column be null.
+    /// Makes a column nullable.
     DropNotNull {
         /// The column.
         column: String,
     },
-    /// Says what the table is about.
+    /// Sets the table's description.
     SetDescription {
-        /// The name in its metadata, which has nothing to do with the catalog's.
+        /// The name in its metadata, which is independent of the catalog's.
         name: Option<String>,
-        /// What it is about.
+        /// The description.
         description: Option<String>,
     },
 }
 
 impl VirtualTable {
-    /// Changes what can be changed without looking at rows.
+    /// Applies changes that do not depend on rows.
     pub(crate) async fn alter(self, alter: Alter) -> Result<StagedCommit> {
         let table = self.theirs();
         let (none, commit) = (|_: DeltaTable| Value::Null, self.commit_properties());
@@ -72,7 +72,7 @@ impl VirtualTable {
                 self.capture("the columns cannot be added", add, none).await
             }
             Alter::SetProperties { properties, unknown } => {
-                // Ours are unknown to delta-rs; beside them it still judges the others.
+                // Our properties are unknown to delta-rs, which still validates the others.
                 let (ours, others): (Vec<_>, Vec<_>) =
                     properties.keys().partition(|key| key.starts_with("deltalakedb."));
                 let unknown = match others.into_iter().find(|key| key.parse::<TableProperty>().is_err()) {
@@ -133,7 +133,7 @@ impl VirtualTable {
 }
 
 impl FullTable {
-    /// Adds conditions that every row satisfies, those that are there included.
+    /// Adds constraints, which existing rows must satisfy as well.
     pub(crate) async fn constrain(self, constraints: HashMap<String, String>) -> Result<StagedCommit> {
         let columns = Columns::of(&self.0.schema()?)?;
         constraints.values().try_for_each(|sql| columns.parse("constraint", sql).map(drop))?;

@@ -24,19 +24,18 @@ use super::{Condition, LogView, VirtualTable, alias, bounds, shown};
 use crate::error::Explain;
 use crate::write_options::WriteOptions;
 
-/// What an operation did: data files that are there, and actions that are not committed yet.
+/// The result of an operation: data files that exist, and actions that are not committed yet.
 pub(crate) struct StagedCommit {
-    /// None, where there was nothing to do.
+    /// Empty if there was nothing to do.
     pub(crate) actions: Vec<Action>,
     pub(crate) files: NewFiles,
-    /// The files it looked at; `None` when it looked at all.
+    /// The files it read; `None` for all files.
     pub(crate) seen: Option<Vec<FileKey>>,
-    /// What it says of itself.
     pub(crate) metrics: Value,
 }
 
 impl StagedCommit {
-    /// What it did, in numbers: those that it returned, or else those of its commit.
+    /// Its metrics: those that it returned, or else those of its commit.
     pub(crate) fn numbers(&self) -> Value {
         if !self.metrics.is_null() {
             return self.metrics.clone();
@@ -53,7 +52,7 @@ impl StagedCommit {
         self.actions.is_empty()
     }
 
-    /// The same with further actions, if there is something to commit.
+    /// Adds actions, if there is something to commit.
     pub(super) fn with(mut self, actions: impl IntoIterator<Item = Action>) -> Self {
         if !self.is_empty() {
             self.actions.extend(actions);
@@ -61,7 +60,7 @@ impl StagedCommit {
         self
     }
 
-    /// The same of rows that satisfy a condition: the commit says it as it was given.
+    /// Records the original condition of the changed rows in the commit.
     pub(super) fn of(mut self, condition: Option<&Condition>) -> Self {
         let infos = self.actions.iter_mut().filter_map(|action| match action {
             Action::CommitInfo(info) => Some(info),
@@ -75,7 +74,7 @@ impl StagedCommit {
         self
     }
 
-    /// Actions that name files that this operation did not write.
+    /// A commit of actions that name files that this operation did not write.
     pub(crate) fn of_actions(state: &LogView, actions: Vec<Action>) -> Result<Self> {
         let files = NewFiles {
             store: state.options.stores.open(&state.location, state.options.durability)?,
@@ -85,7 +84,7 @@ impl StagedCommit {
     }
 }
 
-/// Data files no commit names yet.
+/// Data files that no commit names yet.
 #[derive(Clone)]
 pub struct NewFiles {
     store: Arc<dyn ObjectStore>,
@@ -98,19 +97,19 @@ impl NewFiles {
         &self.paths
     }
 
-    /// Those among them that are at one of these paths, decoded.
+    /// The files at one of these decoded paths.
     pub(crate) fn only(&self, paths: &HashSet<Vec<u8>>) -> Self {
         let at = self.paths.iter().filter(|path| paths.contains(path.as_ref().as_bytes()));
         Self { store: self.store.clone(), paths: at.cloned().collect() }
     }
 
-    /// Makes the bounds of decimals in a commit that adds them safe to skip files by; says whether any changed.
+    /// Makes the bounds of decimals in a commit that adds them safe for data skipping; returns whether any changed.
     pub(super) async fn restate_bounds(&self, actions: &mut [Action], base: Option<&Snapshot>) -> Result<bool> {
         let new = self.paths.iter().map(|path| path.as_ref().as_bytes().to_vec()).collect();
         bounds::restate(actions, base, &new, &self.store).await
     }
 
-    /// Removes them, many with one request where the store can. What cannot be removed is left for vacuum.
+    /// Removes them, many with one request if the store supports it. Files that cannot be removed are left for vacuum.
     pub async fn remove(&self) {
         let removed = self.store.delete_stream(stream::iter(self.paths.clone()).map(Ok).boxed());
         let failed = removed.for_each(|removed| {
@@ -136,7 +135,7 @@ impl VirtualTable {
         commit_properties(&self.options)
     }
 
-    /// Runs an operation and takes what it would commit. When it fails, the files it wrote are removed.
+    /// Runs an operation and captures its commit. On failure the files it wrote are removed.
     pub(super) async fn capture<O, T>(self, what: &str, operation: O, metrics: fn(T) -> Value) -> Result<StagedCommit>
     where
         O: IntoFuture<Output = Result<T, DeltaTableError>>,
@@ -145,7 +144,7 @@ impl VirtualTable {
         self.capture_from(&head.metadata, what, operation, metrics).await
     }
 
-    /// The same of an operation that makes new metadata of that of another version.
+    /// Captures an operation whose new metadata is based on that of another version.
     pub(super) async fn capture_from<O, T>(
         self,
         source: &Metadata,
@@ -161,7 +160,7 @@ impl VirtualTable {
         Ok(captured)
     }
 
-    /// The same of one that makes several commits; and what it says of itself.
+    /// Captures an operation with several commits, and its metrics.
     pub(super) async fn capture_steps<O, T>(
         self,
         what: &str,
@@ -182,7 +181,7 @@ impl VirtualTable {
     }
 }
 
-/// The paths of the files that a commit names, decoded.
+/// The decoded paths of the files that a commit names.
 pub(crate) fn named_paths(actions: &[Action]) -> HashSet<Vec<u8>> {
     let path = |action: &Action| match action {
         Action::Add(add) => Some(canonical_path(&add.path)),
@@ -192,7 +191,7 @@ pub(crate) fn named_paths(actions: &[Action]) -> HashSet<Vec<u8>> {
     actions.iter().filter_map(path).collect()
 }
 
-/// What delta-rs puts into a commit. Checkpoints and clean-up are the mirror's.
+/// The commit properties for delta-rs. The mirror writes checkpoints and cleans up.
 pub(super) fn commit_properties(options: &WriteOptions) -> CommitProperties {
     let application =
         |txn: &Txn| Transaction { app_id: txn.app_id.clone(), version: txn.version, last_updated: txn.last_updated };
@@ -229,7 +228,7 @@ where
     Ok(StagedCommit { actions, files, seen: log.seen(), metrics })
 }
 
-/// The actions of an operation's commits; what it says of itself; and all its files.
+/// The actions of an operation's commits, its metrics, and all its files.
 type Commits = (Vec<Vec<Action>>, Value, NewFiles);
 
 async fn capture_all<O, T>(
@@ -243,7 +242,7 @@ async fn capture_all<O, T>(
 where
     O: IntoFuture<Output = Result<T, DeltaTableError>>,
 {
-    // What panics in delta-rs is its fault or ours, and must not leave files behind either.
+    // A panic in delta-rs is a bug there or here, and must not leave files either.
     let done = AssertUnwindSafe(operation.into_future()).catch_unwind().await;
     let captured = async {
         let done = done.map_err(|panic| panicked(what, panic.as_ref()))?.explain(|| what.into())?;
@@ -253,7 +252,7 @@ where
     Ok((commits, metrics, files))
 }
 
-/// The actions of the commits, with the bounds of decimals made safe.
+/// The actions of the commits, with safe bounds of decimals.
 async fn parsed(commits: Vec<Bytes>, files: &NewFiles, base: Option<&Snapshot>) -> Result<Vec<Vec<Action>>> {
     let mut all = Vec::with_capacity(commits.len());
     for commit in commits {
@@ -272,12 +271,12 @@ fn panicked(what: &str, panic: &(dyn Any + Send)) -> TxnLogError {
 }
 
 impl VirtualLogStore {
-    /// The files that an operation put so far.
+    /// The files put by an operation so far.
     pub(super) fn new_files(&self) -> NewFiles {
         NewFiles { store: self.data_store(), paths: self.puts().paths() }
     }
 
-    /// What is made of an operation that has ended, and its files. When that fails, or a file could not be put, the files
+    /// The result of an operation that has ended, and its files. If that fails, or a file could not be put, the files
     /// are removed.
     pub(super) async fn with_files<T>(&self, made: impl Future<Output = Result<T>>) -> Result<(T, NewFiles)> {
         let files = self.new_files();

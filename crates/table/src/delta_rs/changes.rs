@@ -14,27 +14,27 @@ use super::write::plan;
 use super::{Columns, VirtualTable, session_context};
 use crate::error::Explain;
 
-/// Which changes of a table to read.
+/// The requested range of changes of a table.
 #[derive(Clone, Debug, Default)]
 pub struct CdfScan {
-    /// From this version on.
+    /// The first version.
     pub from: Version,
-    /// Up to this version; the newest, without one.
+    /// The last version; the newest by default.
     pub to: Option<Version>,
-    /// Not of versions before that time.
+    /// Excludes versions before that time.
     pub since: Option<DateTime<Utc>>,
-    /// Not of versions after that time.
+    /// Excludes versions after that time.
     pub until: Option<DateTime<Utc>>,
-    /// These columns in this order; `None` is all of them.
+    /// These columns in this order; `None` for all columns.
     pub columns: Option<Vec<String>>,
-    /// A condition in SQL; changes that do not satisfy it are left out.
+    /// A condition in SQL; changes that do not satisfy it are omitted.
     pub filter_sql: Option<String>,
-    /// Nothing, instead of an error, where there are no such versions.
+    /// Returns no changes, instead of an error, if there are no such versions.
     pub allow_out_of_range: bool,
 }
 
 impl VirtualTable {
-    /// What changed: the rows, and beside them `_change_type`, `_commit_version` and `_commit_timestamp`.
+    /// The changes: the rows, with the additional columns `_change_type`, `_commit_version` and `_commit_timestamp`.
     pub(crate) async fn changes(self, what: &CdfScan) -> Result<SendableRecordBatchStream> {
         let failed = || "the changes cannot be read".to_string();
         let session = session_context(self.log_store.stores())?;

@@ -20,21 +20,21 @@ use crate::error::Explain;
 use crate::table_spec::TableSpec;
 use crate::write_options::{SaveMode as WriteMode, WriteOptions};
 
-/// A table to be made.
+/// A table to be created.
 pub(crate) struct Create<'a> {
     pub(crate) location: &'a Location,
     pub(crate) spec: &'a TableSpec,
     pub(crate) options: &'a WriteOptions,
 }
 
-/// Makes a table without rows, or with those of files that are there.
+/// Creates a table without rows, or with those of existing files.
 pub(crate) async fn create(table: Create<'_>, columns: Vec<StructField>) -> Result<StagedCommit> {
     let (log, log_store) = nothing_yet(&table)?;
     let create = table.builder(columns)?.with_log_store(log_store.clone());
     made(&table, capture(&log, &log_store, None, "the table cannot be created", create, |_| Value::Null).await?)
 }
 
-/// Makes a table of rows, in one commit.
+/// Creates a table from rows, in one commit.
 pub(crate) async fn create_with_data(table: Create<'_>, rows: Data) -> Result<StagedCommit> {
     let (log, log_store) = nothing_yet(&table)?;
     let spec = table.spec;
@@ -63,7 +63,7 @@ pub(crate) async fn create_with_data(table: Create<'_>, rows: Data) -> Result<St
     made(&table, capture(&log, &log_store, None, "the rows cannot be written", write, |_| Value::Null).await?)
 }
 
-/// Makes a table of the Parquet files that are at its place.
+/// Creates a table from the Parquet files at its location.
 pub(crate) async fn convert(table: Create<'_>, columns: Vec<StructField>, named_folders: bool) -> Result<StagedCommit> {
     let (log, log_store) = nothing_yet(&table)?;
     let spec = table.spec;
@@ -82,7 +82,7 @@ pub(crate) async fn convert(table: Create<'_>, columns: Vec<StructField>, named_
     }
     let what = "the files cannot be converted to a table";
     let mut captured = made(&table, capture(&log, &log_store, None, what, convert, |_| Value::Null).await?)?;
-    // These files were there before, and their statistics are as new as those of files that are written.
+    // These files existed before, but their statistics are created now, like those of written files.
     let paths = named_paths(&captured.actions);
     bounds::restate(&mut captured.actions, None, &paths, &log_store.data_store()).await?;
     let files = captured.actions.iter().filter(|action| matches!(action, Action::Add(_))).count();
@@ -98,7 +98,7 @@ pub(crate) async fn convert(table: Create<'_>, columns: Vec<StructField>, named_
 }
 
 impl FullTable {
-    /// Makes the table anew, without a row.
+    /// Replaces the table, without rows.
     pub(crate) async fn recreate(
         self,
         spec: &TableSpec,

@@ -92,7 +92,7 @@ impl PrunedTable {
     }
 }
 
-/// The settings and stores operations run with.
+/// The settings and stores of operations.
 pub(super) fn state(table: &VirtualTable) -> Result<Arc<SessionState>> {
     Ok(Arc::new(session_context(table.log_store.stores())?.state()))
 }

@@ -12,19 +12,19 @@ use super::operations::{metrics, state};
 use super::{FullTable, StagedCommit};
 use crate::error::Explain;
 
-/// How files are put together.
+/// How files are compacted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Optimize {
-    /// Columns along whose values rows are laid out (Z-order); none: small files are only put together.
+    /// Columns by whose values rows are clustered (Z-order); without columns, small files are only compacted.
     pub zorder: Vec<String>,
-    /// The size files should get, in bytes; `None`: the table's property, or delta-rs' default.
+    /// The target size of files, in bytes; `None`: the table's property, or delta-rs' default.
     pub target_size: Option<NonZeroU64>,
-    /// Only files of partitions whose values are among these: column, and values as the log spells them.
+    /// Only files of partitions that match: column, and values as the log spells them.
     pub partitions: Vec<PartitionFilter>,
-    /// How many files are written at once; `None`: as many as there are processors.
+    /// How many files are written concurrently; `None`: the number of processors.
     pub max_concurrent_tasks: Option<usize>,
-    /// Makes a commit of the files that are done whenever so much time has passed, instead of one of all. They are
-    /// committed when the last is done.
+    /// Makes a commit of the finished files each time this much time has passed, instead of one commit for all. The
+    /// catalog gets these commits when the last file is finished.
     pub min_commit_interval: Option<Duration>,
 }
 
@@ -34,12 +34,12 @@ impl Optimize {
     }
 }
 
-/// Partitions by a column's value.
+/// A filter on a partition column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionFilter {
     /// The column.
     pub column: String,
-    /// How the value compares: `=`, `!=`, `<`, `<=`, `>`, `>=`, `in` or `not in`.
+    /// The comparison: `=`, `!=`, `<`, `<=`, `>`, `>=`, `in` or `not in`.
     pub operator: String,
     /// The value, as the log spells it; several for `in` and `not in`.
     pub values: Vec<String>,
@@ -57,14 +57,14 @@ impl PartitionFilter {
 }
 
 impl FullTable {
-    /// Puts files together.
+    /// Compacts files.
     pub(crate) async fn optimize(self, how: &Optimize) -> Result<StagedCommit> {
         let (filters, applications) = (how.filters()?, self.applications());
         let optimize = self.optimizing(how, &filters)?;
         Ok(self.0.capture("the files cannot be compacted", optimize, metrics).await?.with(applications))
     }
 
-    /// The same in several commits; and what it says of itself.
+    /// Compacts files in several commits, and returns the metrics.
     pub(crate) async fn optimize_in_steps(self, how: &Optimize, apart: Duration) -> Result<(Vec<StagedCommit>, Value)> {
         let (filters, applications) = (how.filters()?, self.applications());
         let optimize = self.optimizing(how, &filters)?.with_min_commit_interval(apart);
@@ -75,7 +75,7 @@ impl FullTable {
         Ok((steps, metrics))
     }
 
-    /// delta-rs takes no applications for an optimize.
+    /// delta-rs does not support txns in an optimize.
     fn applications(&self) -> Vec<Action> {
         self.0.options.applications.iter().cloned().map(Action::Txn).collect()
     }

@@ -18,7 +18,7 @@ pub use deltalakedb_mirror::Replayed;
 use super::stores::root_store;
 use crate::error::Explain;
 
-/// Replays the `_delta_log` of a table up to a version, the newest unless given.
+/// Replays the `_delta_log` of a table up to a version, the newest by default.
 pub async fn replay(location: &Location, version: Option<Version>) -> Result<Replayed> {
     replay_in(location, &environment(), version).await
 }

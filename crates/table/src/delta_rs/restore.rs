@@ -15,14 +15,14 @@ use super::log_store::VirtualLogStore;
 use super::operations::metrics;
 use super::{FullTable, LogView, StagedCommit, bounds};
 
-/// Making a table what it was.
+/// A restore of a table to an earlier version.
 #[derive(Clone, Debug)]
 pub struct Restore {
-    /// The state it was in.
+    /// The version to restore.
     pub to: At,
-    /// Restores what there is where data files are gone.
+    /// Restores the remaining files if data files are missing.
     pub ignore_missing_files: bool,
-    /// Takes an older protocol back, too.
+    /// Also restores an older protocol.
     pub protocol_downgrade_allowed: bool,
 }
 
@@ -47,7 +47,7 @@ impl FullTable {
             .theirs()
             .restore()
             .with_version_to_restore(version)
-            // Whether files are there is looked up below: delta-rs finds none elsewhere, and knows of no vectors.
+            // Missing files are checked below: delta-rs finds no file elsewhere, and does not check deletion vectors.
             .with_ignore_missing_files(true)
             .with_protocol_downgrade_allowed(how.protocol_downgrade_allowed)
             .with_commit_properties(self.0.commit_properties());
@@ -62,9 +62,9 @@ impl FullTable {
     }
 }
 
-/// Takes files that are gone out of a table. Says in the words of delta-rs which these are.
+/// Removes missing files from a table. Their paths are returned as in delta-rs.
 ///
-/// delta-rs' own check looks only at what is below the table, where files of other places are not.
+/// delta-rs' own check covers only files below the table.
 pub(crate) async fn repair(state: &LogView, dry_run: bool) -> Result<StagedCommit> {
     let log = Arc::new(SnapshotLog::new(state, Files::None));
     let log_store = VirtualLogStore::new(&state.location, log, &state.options)?;
@@ -76,7 +76,7 @@ pub(crate) async fn repair(state: &LogView, dry_run: bool) -> Result<StagedCommi
     {
         missing.remove(file.location.as_ref().as_bytes());
     }
-    // What is elsewhere is not listed, and what is not listed is looked for before it is given up.
+    // Files elsewhere are not listed, so files that are not listed are looked up before they are removed.
     let looked = stream::iter(missing.into_values()).map(|add| async {
         let file = log_store.files_of(&add)?.swap_remove(0);
         Ok::<_, TxnLogError>((!log_store.is_there(&file).await?).then_some(add))
@@ -98,7 +98,7 @@ pub(crate) async fn repair(state: &LogView, dry_run: bool) -> Result<StagedCommi
     Ok(StagedCommit { seen: None, metrics, ..StagedCommit::of_actions(state, actions)? })
 }
 
-/// Puts back what delta-rs leaves out of files that come back.
+/// Restores the members of restored files that delta-rs omits.
 async fn as_they_were(actions: &mut [Action], mut then: BoxStream<'static, Result<Add>>) -> Result<()> {
     let adds = actions.iter_mut().filter_map(|action| match action {
         Action::Add(add) => Some((add.key(), add)),
@@ -113,14 +113,14 @@ async fn as_they_were(actions: &mut [Action], mut then: BoxStream<'static, Resul
     Ok(())
 }
 
-/// An error that names a file that is to come back and is gone.
+/// An error that names a file to be restored that is missing.
 async fn check_there(log_store: &VirtualLogStore, version: Version, actions: &[Action]) -> Result<()> {
     let mut files = Vec::new();
     for action in actions {
         let Action::Add(add) = action else { continue };
         files.extend(log_store.files_of(add)?);
     }
-    // A vector may be in one file with others.
+    // Several vectors may be in one file.
     files.sort_unstable();
     files.dedup();
     let looked =
@@ -137,5 +137,5 @@ async fn check_there(log_store: &VirtualLogStore, version: Version, actions: &[A
     Ok(())
 }
 
-/// How many files are looked for at once.
+/// How many files are looked up concurrently.
 const AT_ONCE: usize = 16;

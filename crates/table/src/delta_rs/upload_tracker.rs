@@ -21,7 +21,7 @@ struct State {
 }
 
 impl UploadTracker {
-    /// A file is about to be put.
+    /// Records a file before it is put.
     pub(super) fn begin(&self, path: &Path) {
         self.0.lock().paths.push(path.clone());
     }

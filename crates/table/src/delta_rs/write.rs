@@ -24,7 +24,7 @@ use crate::error::Explain;
 /// Rows to be written.
 pub(crate) type Data = SendableRecordBatchStream;
 
-/// What a write does with columns of the data that the table does not have.
+/// How a write treats columns of the data that the table does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SchemaMode {
     /// They are added to the table.

@@ -160,7 +160,7 @@ impl Stopped {
     }
 }
 
-/// The only file of version 1 is not of version 2, which has another.
+/// Version 1 has one file, which version 2 has replaced.
 const BEFORE: At = At::Version(1);
 const ROWS_BEFORE: &[&str] = &["|1|ab|", "|2|ab|"];
 const ROWS: &[&str] = &["|2|ab|"];
@@ -190,7 +190,7 @@ async fn what_is_restored_while_a_vacuum_looks_is_not_removed() {
     let everything = now_and_then(0, true);
     let restored = async { _ = table.restore(BEFORE, &options).await.unwrap() };
     let vacuumed = stopped.meanwhile(stopping.vacuum(&everything, &options), restored).await;
-    // What it has found is needed again.
+    // The file that it found is needed again.
     assert_eq!(vacuumed.unwrap(), Vacuumed::default());
     assert_eq!(table.head().await.unwrap().version, 5, "its start and its end come after the restore");
     check(&table, &Scan::default(), ROWS_BEFORE).await;
@@ -245,7 +245,7 @@ async fn a_vacuum_leaves_out_commits_whose_history_ends_while_it_lists() {
     let Interleaving { room, table, options, stopping, stopped } = Interleaving::at(Call::Listing).await;
     let everything = now_and_then(0, false);
     let vacuumed = stopped.meanwhile(stopping.vacuum(&everything, &options), end_history(&room, &table)).await;
-    // A young file that no retained commit names may belong to a transaction that is about to commit it.
+    // A young file without a retained commit may belong to a transaction that is about to commit it.
     assert_eq!(vacuumed.unwrap().files, ["old.parquet"]);
     check(&table, &Scan::default(), &["|2|ab|", "|3|c|", "|4|d|"]).await;
 }

@@ -10,18 +10,18 @@ use serde_json::Value;
 
 use crate::delta_rs::{LogView, NewFiles, StagedCommit};
 
-/// A table that a transaction touched.
+/// A table that the transaction read or changed.
 pub(super) struct Member {
     pub(super) id: TableId,
     pub(super) owner: Option<TableOwner>,
     pub(super) base: Base,
-    /// The table with what each operation would commit on top.
+    /// The table with the staged commits of its operations on top.
     pub(super) state: LogView,
     pub(super) files: Vec<NewFiles>,
     pub(super) reads: Reads,
-    /// Whether the operations that changed rows told so in files of changes; `None` as long as there was none.
+    /// Whether the operations that changed rows recorded the changes in change data files; `None` before the first.
     in_changes: Option<bool>,
-    /// The files added by operations that did: the rows in them may have changed already.
+    /// The files added by such operations: their rows may have changed already.
     rewritten: HashSet<FileKey>,
 }
 
@@ -31,7 +31,7 @@ impl Member {
         Self { id, owner, base, state, files, reads, in_changes: None, rewritten }
     }
 
-    /// Puts what an operation did on top.
+    /// Stages the commit of an operation.
     pub(super) async fn take(&mut self, name: &TableName, captured: StagedCommit, reads: Reads) -> Result<()> {
         let StagedCommit { actions, files, .. } = captured;
         if let Err(e) = self.put(name, actions) {
@@ -53,8 +53,8 @@ impl Member {
         self.state.stage(actions)
     }
 
-    /// Notes how an operation tells which rows it changed; an error where one commit cannot tell that beside what others
-    /// did. The changes of a version have no order, so it may tell of each row only once.
+    /// Records how an operation stores its row changes; an error if one commit cannot store them together with those of
+    /// earlier operations. The changes of a version have no order, so it may have only one change for each row.
     fn record(&mut self, name: &TableName, actions: &[Action]) -> Result<()> {
         if !actions.iter().any(changes_rows) {
             return Ok(());
@@ -66,7 +66,7 @@ impl Member {
                  of its own"
             )))
         };
-        // Readers of changes look at files of changes where a commit has some, and nowhere else.
+        // Readers of changes use the change data files of a commit if it has some, and ignore its other files.
         if self.in_changes.is_some_and(|before| before != in_changes) {
             return refused("a commit cannot record both what was inserted and what was updated");
         }
@@ -93,8 +93,7 @@ fn changes_rows(action: &Action) -> bool {
     }
 }
 
-/// Combines several commits of one table into one: a later action wins, and a file that is added and removed again is
-/// left out.
+/// Combines several commits of one table into one: a later action wins, and a file added and removed again is left out.
 pub(super) fn flatten<'a>(commits: impl Iterator<Item = &'a [Action]>) -> Vec<Action> {
     let mut infos = Vec::new();
     let (mut protocol, mut metadata) = (None, None);
@@ -136,14 +135,14 @@ pub(super) fn flatten<'a>(commits: impl Iterator<Item = &'a [Action]>) -> Vec<Ac
     head.chain(files).chain(rest).collect()
 }
 
-/// What several operations say of themselves, as one.
+/// Merges the `commitInfo` of several operations into one.
 fn summary(mut infos: Vec<CommitInfo>) -> Option<Action> {
     if infos.len() < 2 {
         return infos.pop().map(Action::CommitInfo);
     }
     let names: Vec<_> = infos.iter().map(|i| i.0.get::<String>("operation").unwrap_or_default()).collect();
     let mut parameters = Object::default();
-    // Parameters are texts, as every engine writes them.
+    // Parameters are texts, as in other engines.
     parameters.set("operations", Value::from(names).to_string());
     let mut info = Object::default();
     info.set("operation", "TRANSACTION");

@@ -37,12 +37,12 @@ impl Place {
     /// The path of a file in the table's store; `None` where it is elsewhere.
     pub(crate) fn object(&mut self, raw: &str) -> Option<Path> {
         let below = self.below(raw);
-        // What is elsewhere keeps its whole path or URL.
+        // A path elsewhere keeps its whole path or URL.
         let inside = std::str::from_utf8(&below).ok().filter(|path| !path.starts_with('/') && !path.contains("://"))?;
         Path::parse(inside).ok()
     }
 
-    /// The decoded path of a file below the table; as it is, where it is elsewhere.
+    /// The decoded path of a file below the table; unchanged for a file elsewhere.
     fn below(&mut self, raw: &str) -> Vec<u8> {
         if let Some(inside) = PlaceKey::of_url(raw).and_then(|file| self.key.below(&file)) {
             return inside;

@@ -38,7 +38,7 @@ pub(super) struct Proxy {
 
 struct Wires {
     server: (String, u16),
-    /// Ends every connection.
+    /// Closes every connection.
     hang_up: Notify,
     /// The faults for the next COMMITs.
     cuts: Mutex<VecDeque<Cut>>,
