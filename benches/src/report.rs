@@ -28,7 +28,7 @@ impl System {
     pub(crate) const COLUMNS: [System; 6] =
         [Self::Sqlite, Self::Postgres, Self::DuckDb, Self::DeltaRs, Self::DuckDbDelta, Self::DuckLake];
     /// Our databases.
-    pub(crate) const OURS: [System; 3] = [Self::Sqlite, Self::Postgres, Self::DuckDb];
+    pub(crate) const OUR_SYSTEMS: [System; 3] = [Self::Sqlite, Self::Postgres, Self::DuckDb];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -48,7 +48,7 @@ impl System {
     }
 
     pub(crate) fn is_ours(self) -> bool {
-        Self::OURS.contains(&self)
+        Self::OUR_SYSTEMS.contains(&self)
     }
 }
 
@@ -240,8 +240,8 @@ impl Report {
     /// The figure; for a peer also the ratio to ours in SQLite.
     fn cell(&self, what: &str, system: System) -> String {
         let Some(figure) = self.figure(what, system) else { return "-".into() };
-        match self.p50(what, System::Sqlite).filter(|ours| !system.is_ours() && *ours > 0.0) {
-            Some(ours) => format!("{} ({}x)", figure.show(), digits(figure.p50 / ours)),
+        match self.p50(what, System::Sqlite).filter(|sqlite_p50| !system.is_ours() && *sqlite_p50 > 0.0) {
+            Some(sqlite_p50) => format!("{} ({}x)", figure.show(), digits(figure.p50 / sqlite_p50)),
             None => figure.show(),
         }
     }

@@ -6,7 +6,7 @@ use datafusion::prelude::{ParquetReadOptions, SessionContext};
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use futures::TryStreamExt;
 
-use crate::ours::{FEWEST, sampled};
+use crate::bench_catalog::{FEWEST, sampled};
 
 /// Reads every value of every column of TPC-H's `lineitem`, and returns one row.
 pub(crate) const EVERY_VALUE: &str = "SELECT sum(l_orderkey), sum(l_partkey), sum(l_suppkey), sum(l_linenumber), \

@@ -8,9 +8,9 @@ use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog, copy_catalog};
 use deltalakedb_log::{Location, Result, SystemClock};
 use deltalakedb_mirror::Mirror;
 
+use crate::bench_catalog::{measure_in_process, peak_growth, unavailable};
 use crate::databases::{COPIES, IMPORTS, Server};
 use crate::large::MEMORY;
-use crate::ours::{grown, growth, unavailable};
 use crate::report::{Report, System, Unit, grouped};
 use crate::tables;
 
@@ -38,10 +38,10 @@ pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server,
         report.add(&memory[row], system, Unit::Bytes, vec![bytes]);
     };
     for (system, uri) in &imports {
-        add(0, *system, grown(&["import", uri, &table])?);
+        add(0, *system, measure_in_process(&["import", uri, &table])?);
     }
     for (system, uri) in uris("copied", COPIES) {
-        add(1, system, grown(&["copy", &imports[0].1, &uri])?);
+        add(1, system, measure_in_process(&["copy", &imports[0].1, &uri])?);
     }
     for row in &memory {
         let held = [System::Sqlite, System::Postgres];
@@ -54,13 +54,13 @@ pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server,
 pub(crate) async fn import(uri: &str, table: &str) -> Result<[f64; 2]> {
     let (catalog, place) = (connect(uri).await?, Location::parse(table)?);
     let (mirror, name) = (Mirror::new(Arc::new(catalog), Arc::new(SystemClock)), "imported".parse()?);
-    growth(mirror.import(&place, Some(&name), &|_, _| {})).await
+    peak_growth(mirror.import(&place, Some(&name), &|_, _| {})).await
 }
 
 /// The same for a copy.
 pub(crate) async fn copy(from: &str, to: &str) -> Result<[f64; 2]> {
     let (from, to) = (connect(from).await?, connect(to).await?);
-    growth(copy_catalog(&from, &to, &|_, _| {})).await
+    peak_growth(copy_catalog(&from, &to, &|_, _| {})).await
 }
 
 async fn connect(uri: &str) -> Result<SqlCatalog> {

@@ -58,7 +58,7 @@ class Stream:
         self.reader = self._read(data)
         target = delta_schema(self.reader.schema, existing)
         if not target.equals(self.reader.schema):
-            cast = self._noting(_cast(batch, target) for batch in self.reader)
+            cast = self._recording_errors(_cast(batch, target) for batch in self.reader)
             self.reader = RecordBatchReader.from_batches(target, cast)
         self.schema = target
 
@@ -102,10 +102,10 @@ class Stream:
             kind = type(first).__name__
             raise TypeError(f"an iterator must give batches, not {kind}")
         schema = RecordBatch.from_arrow(first).schema
-        batches = self._noting(chain((first,), data))
+        batches = self._recording_errors(chain((first,), data))
         return RecordBatchReader.from_batches(schema, batches)
 
-    def _noting(self, batches: Iterable[Any]) -> Iterator[Any]:
+    def _recording_errors(self, batches: Iterable[Any]) -> Iterator[Any]:
         """The batches; an exception is recorded."""
         try:
             yield from batches

@@ -41,10 +41,10 @@ class MergeBuilder:
 
     def all_columns(self, except_cols: list[str] | None) -> dict[str, str]:
         """The assignment of each column of the source to that of the table."""
-        ours = f"{self.target_alias}." if self.target_alias is not None else ""
-        theirs = f"{self.source_alias}." if self.source_alias is not None else ""
+        target_alias = f"{self.target_alias}." if self.target_alias is not None else ""
+        source_alias = f"{self.source_alias}." if self.source_alias is not None else ""
         return {
-            f"{ours}`{column}`": f"{theirs}`{column}`"
+            f"{target_alias}`{column}`": f"{source_alias}`{column}`"
             for column in self.source.schema.names
             if column not in (except_cols or ()) and self._has(column)
         }

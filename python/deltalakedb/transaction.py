@@ -36,7 +36,7 @@ class Transaction:
         check_type("last_updated", self.last_updated, int, type(None))
 
     def __repr__(self) -> str:
-        return _shown(self)
+        return _repr(self)
 
 
 @dataclass
@@ -84,7 +84,7 @@ class RemoveAction:
         check_type("deletion_timestamp", self.deletion_timestamp, int)
 
     def __repr__(self) -> str:
-        return _shown(self)
+        return _repr(self)
 
 
 @dataclass(init=False)
@@ -248,6 +248,6 @@ def _partition_values(values: Mapping[str, str | None]) -> dict[str, str | None]
     return dict(values)
 
 
-def _shown(value: object) -> str:
+def _repr(value: object) -> str:
     parts = ", ".join(f"{name}={part}" for name, part in vars(value).items())
     return f"{type(value).__name__}({parts})"

@@ -22,7 +22,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use serde_json::json;
 
-use crate::connection::{self, CatalogConnection, none_given};
+use crate::connection::{self, CatalogConnection, no_catalog_configured};
 use crate::errors::{CatalogError, raise_of_transaction};
 use crate::handle::TableHandle;
 use crate::history::history;
@@ -43,7 +43,7 @@ pub(crate) struct RawCatalog {
 
 impl RawCatalog {
     fn of(connection: Arc<CatalogConnection>) -> Self {
-        Self { uri: connection.uri.to_string(), connection: Mutex::new(Some(connection.held())) }
+        Self { uri: connection.uri.to_string(), connection: Mutex::new(Some(connection.add_handle())) }
     }
 
     fn connection(&self) -> PyResult<Arc<CatalogConnection>> {
@@ -55,7 +55,7 @@ impl RawCatalog {
     /// Takes the connection, if this is its last handle.
     fn take(&self) -> Option<Arc<CatalogConnection>> {
         let mut connection = self.connection.lock();
-        connection.take().filter(|connection| connection.let_go())
+        connection.take().filter(|connection| connection.release_handle())
     }
 }
 
@@ -78,7 +78,7 @@ impl RawCatalog {
         let settings = settings.unwrap_or_default();
         let connected = async {
             let configured = if uri.is_none() { catalog_in_environment()? } else { None };
-            let uri = uri.or(configured.as_deref()).ok_or_else(none_given)?;
+            let uri = uri.or(configured.as_deref()).ok_or_else(no_catalog_configured)?;
             if let Some(table) = CatalogUri::parse(uri)?.table {
                 return Err(TxnLogError::invalid(format!(
                     "the catalog URI contains the table {table}: remove it from the URI"
@@ -162,16 +162,16 @@ impl RawCatalog {
 
     #[pyo3(signature = (table, delete_files=false, force=false))]
     fn drop(&self, py: Python<'_>, table: &str, delete_files: bool, force: bool) -> PyResult<()> {
-        let (connection, how) = (self.connection()?, DropOptions { delete_files, force });
+        let (connection, drop_options) = (self.connection()?, DropOptions { delete_files, force });
         wait(py, async move {
             let options = connection.options();
             if let Ok(name) = table.parse::<TableName>()
                 && connection.catalog.find(&TableRef::Name(name.clone())).await?.is_none()
             {
-                return drop_inactive(connection.mirror(), &name, how, &options).await.map(drop);
+                return drop_inactive(connection.mirror(), &name, drop_options, &options).await.map(drop);
             }
             let entry = entry(&connection, table).await?;
-            drop_table(connection.mirror(), entry.id, how, &options).await.map(drop)
+            drop_table(connection.mirror(), entry.id, drop_options, &options).await.map(drop)
         })
     }
 
@@ -245,7 +245,7 @@ impl RawCatalog {
             let settled = connection.mirror().settle().await;
             for (table, published) in tables {
                 match published {
-                    Ok(done) => connection::published(done),
+                    Ok(published) => connection::show_mirror_warnings(published),
                     Err(e) => failed.push((table, e)),
                 }
             }
@@ -324,11 +324,11 @@ impl RawCatalog {
     #[pyo3(signature = (table, version=None))]
     fn open(&self, py: Python<'_>, table: &str, version: Option<Version>) -> PyResult<RawTable> {
         let connection = self.connection()?;
-        let held = wait(py, async move {
+        let handle = wait(py, async move {
             let entry = entry(&connection, table).await?;
             TableHandle::of_entry(connection, entry, version).await
         })?;
-        Ok(RawTable::of(held))
+        Ok(RawTable::of(handle))
     }
 
     fn query<'py>(&self, py: Python<'py>, sql: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -342,8 +342,8 @@ impl RawCatalog {
                 while let Some(result) = script.next().await? {
                     match result {
                         SqlResult::Rows(stream) => rows = Some(stream),
-                        SqlResult::CommandComplete(done) => {
-                            for committed in done.committed {
+                        SqlResult::CommandComplete(result) => {
+                            for committed in result.committed {
                                 connection.publish(committed.table, true).await;
                             }
                         }

@@ -67,7 +67,7 @@ impl CatalogConnection {
     /// The catalog at a URI, with settings in addition to those of the configuration. `create` says whether a missing
     /// catalog is created, and an older one upgraded; without it, the settings decide.
     pub(crate) async fn connect(uri: &str, create: Option<bool>, own: &BTreeMap<String, String>) -> Result<Arc<Self>> {
-        let parsed = CatalogUri { table: None, ..named(uri)? };
+        let parsed = CatalogUri { table: None, ..parse_catalog_uri(uri)? };
         let key = (parsed.to_string(), own.clone());
         if let Some(connection) = CONNECTIONS.lock().open.get(&key).and_then(Weak::upgrade) {
             return Ok(connection);
@@ -111,9 +111,9 @@ impl CatalogConnection {
 
     /// The catalog and the name of a table that a `deltasql://` URI names.
     pub(crate) async fn of_table(uri: &str, access: Access) -> Result<(Arc<Self>, TableName)> {
-        let CatalogUri { place, table } = named(uri)?;
+        let CatalogUri { backend, table } = parse_catalog_uri(uri)?;
         let name = table.ok_or_else(|| names_no_table(uri))?;
-        let catalog = CatalogUri { place, table: None };
+        let catalog = CatalogUri { backend, table: None };
         Ok((Self::open(&catalog.to_string(), access).await?, name))
     }
 
@@ -123,7 +123,11 @@ impl CatalogConnection {
         let Some(uri) = catalog_in_environment()? else { return Ok(None) };
         match Self::open(&uri, access).await {
             Ok(connection) => Ok(Some(connection)),
-            Err(e) if access == Access::Read && e.kind() == ErrorKind::NotFound && named(&uri)?.is_embedded() => {
+            Err(e)
+                if access == Access::Read
+                    && e.kind() == ErrorKind::NotFound
+                    && parse_catalog_uri(&uri)?.is_embedded() =>
+            {
                 Ok(None)
             }
             Err(e) => Err(e),
@@ -132,17 +136,17 @@ impl CatalogConnection {
 
     /// The catalog for a write, which must be configured.
     pub(crate) async fn required() -> Result<Arc<Self>> {
-        Self::configured(Access::Write).await?.ok_or_else(none_given)
+        Self::configured(Access::Write).await?.ok_or_else(no_catalog_configured)
     }
 
     /// Counts a Python handle.
-    pub(crate) fn held(self: Arc<Self>) -> Arc<Self> {
+    pub(crate) fn add_handle(self: Arc<Self>) -> Arc<Self> {
         self.handles.fetch_add(1, Ordering::SeqCst);
         self
     }
 
     /// Removes a handle; returns whether it was the last.
-    pub(crate) fn let_go(&self) -> bool {
+    pub(crate) fn release_handle(&self) -> bool {
         self.handles.fetch_sub(1, Ordering::SeqCst) == 1
     }
 
@@ -160,10 +164,10 @@ impl CatalogConnection {
     }
 
     /// Whether it is the catalog at this location.
-    pub(crate) fn is_at(&self, place: &Backend) -> bool {
+    pub(crate) fn is_at(&self, backend: &Backend) -> bool {
         let same =
             |a: &Path, b: &Path| a == b || a.canonicalize().ok().is_some_and(|a| b.canonicalize().ok() == Some(a));
-        match (&self.uri.place, place) {
+        match (&self.uri.backend, backend) {
             (Backend::Sqlite(a), Backend::Sqlite(b)) | (Backend::DuckDb(a), Backend::DuckDb(b)) => same(a, b),
             (a, b) => a == b,
         }
@@ -193,10 +197,11 @@ impl CatalogConnection {
         if !self.settings.publishes_inline {
             return;
         }
-        let done = if checkpoint { self.mirror.publish(table).await } else { self.mirror.publish_commits(table).await };
-        match done {
-            Ok(done) => {
-                published(done);
+        let published =
+            if checkpoint { self.mirror.publish(table).await } else { self.mirror.publish_commits(table).await };
+        match outcome {
+            Ok(published) => {
+                show_mirror_warnings(published);
                 self.settle_soon();
             }
             Err(e) if e.kind() == ErrorKind::Conflict && self.follows(table).await => {
@@ -264,7 +269,7 @@ impl CatalogConnection {
     /// catalog.
     pub(crate) fn warehouse(&self) -> Option<String> {
         let beside = |file: &Path| Some(file.parent()?.join("warehouse").display().to_string());
-        let own = || match &self.uri.place {
+        let own = || match &self.uri.backend {
             Backend::Sqlite(file) | Backend::DuckDb(file) => beside(file),
             Backend::Postgres(_) => None,
         };
@@ -293,26 +298,26 @@ impl CatalogConnection {
 }
 
 /// The catalog of a URI. A file is the same catalog from every working directory.
-pub(crate) fn named(uri: &str) -> Result<CatalogUri> {
+pub(crate) fn parse_catalog_uri(uri: &str) -> Result<CatalogUri> {
     let absolute = |file: PathBuf| {
         let wrong = || TxnLogError::invalid(format!("{uri} is not a valid file URL"));
         std::path::absolute(file).map_err(|e| wrong().with_source(e))
     };
-    let CatalogUri { place, table } = CatalogUri::parse(uri)?;
+    let CatalogUri { backend, table } = CatalogUri::parse(uri)?;
     let place = match place {
         Backend::Sqlite(file) => Backend::Sqlite(absolute(file)?),
         Backend::DuckDb(file) => Backend::DuckDb(absolute(file)?),
         server => server,
     };
-    Ok(CatalogUri { place, table })
+    Ok(CatalogUri { backend, table })
 }
 
 /// Warns about failures other than those of commits.
-pub(crate) fn published(done: Published) {
-    done.warnings.into_iter().for_each(|warning| warn(Warning::Mirror, warning));
+pub(crate) fn show_mirror_warnings(published: Published) {
+    published.warnings.into_iter().for_each(|warning| warn(Warning::Mirror, warning));
 }
 
-pub(crate) fn none_given() -> TxnLogError {
+pub(crate) fn no_catalog_configured() -> TxnLogError {
     TxnLogError::invalid(
         "no catalog is given: pass its URI, or set DELTALAKEDB_CATALOG, for example to deltasql://sqlite/meta.db",
     )

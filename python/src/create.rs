@@ -192,7 +192,7 @@ async fn new_table(uri: &str, storage: Option<&HashMap<String, String>>) -> Resu
 fn existing(py: Python<'_>, uri: &str, storage: Option<&HashMap<String, String>>) -> PyResult<Option<RawTable>> {
     wait(py, async {
         match TableHandle::open(uri, None, storage).await {
-            Ok(held) => Ok(Some(RawTable::of(held))),
+            Ok(handle) => Ok(Some(RawTable::of(handle))),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
         }

@@ -27,7 +27,7 @@ use crate::warnings::{Warning, warn};
 pub(crate) struct TableHandle {
     pub(crate) table: DeltaTable,
     /// Its catalog; `None` while it is in no catalog.
-    pub(crate) home: Option<(Arc<CatalogConnection>, TableId)>,
+    pub(crate) registration: Option<(Arc<CatalogConnection>, TableId)>,
     pub(crate) head: Head,
     /// Options of the object store, for the catalog in which it will be registered.
     pub(crate) storage: Option<HashMap<String, String>>,
@@ -38,7 +38,7 @@ pub(crate) enum Found {
     /// A table of a catalog.
     Managed(Arc<CatalogConnection>, TableEntry),
     /// A location without a table in a catalog, and its object stores.
-    Place(Location, Arc<dyn Stores>),
+    Unmanaged(Location, Arc<dyn Stores>),
 }
 
 /// The object stores of a location outside a catalog, with additional options.
@@ -99,10 +99,10 @@ impl TableHandle {
     ) -> Result<Self> {
         match Found::at(uri, storage).await? {
             Found::Managed(connection, entry) => Self::of_entry(connection, entry, version).await,
-            Found::Place(location, stores) => {
+            Found::Unmanaged(location, stores) => {
                 let table = DeltaTable::open_plain(location, stores).await?;
                 let head = head_at(&table, version).await?;
-                Ok(Self { table, home: None, head, storage: storage.cloned() })
+                Ok(Self { table, registration: None, head, storage: storage.cloned() })
             }
         }
     }
@@ -116,7 +116,7 @@ impl TableHandle {
         let id = entry.id;
         let table = DeltaTable::of_entry(connection.catalog.clone(), entry).with_stores(connection.stores());
         let head = head_at(&table, version).await?;
-        Ok(Self { table, home: Some((connection, id)), head, storage: None })
+        Ok(Self { table, registration: Some((connection, id)), head, storage: None })
     }
 
     pub(crate) fn at(&self) -> At {
@@ -125,12 +125,12 @@ impl TableHandle {
 
     /// Its write options: the catalog's settings, based on the opened version.
     pub(crate) fn options(&self) -> WriteOptions {
-        self.home.as_ref().map_or_else(WriteOptions::default, |(connection, _)| connection.options())
+        self.registration.as_ref().map_or_else(WriteOptions::default, |(connection, _)| connection.options())
     }
 
     /// Registers a table that is in no catalog in the configured one before it is written.
     pub(crate) async fn register_on_first_write(&mut self) -> Result<()> {
-        if self.home.is_some() {
+        if self.registration.is_some() {
             return Ok(());
         }
         if let Some(connection) = CatalogConnection::configured(Access::Write).await? {
@@ -157,7 +157,7 @@ impl TableHandle {
 
     /// Runs the steps after a commit. The commit is not undone, so a failure here is only a warning.
     pub(crate) async fn committed(&mut self, hooks: Option<&Hooks>) {
-        if let Some((connection, id)) = &self.home {
+        if let Some((connection, id)) = &self.registration {
             connection.publish(*id, hooks.is_none_or(|hooks| hooks.create_checkpoint)).await;
             if hooks.is_some_and(|hooks| hooks.cleanup_expired_logs == Some(true))
                 && let Err(e) = connection.mirror().clean_up(*id).await
@@ -196,7 +196,7 @@ impl TableHandle {
     pub(crate) async fn version_at(&self, ms: i64) -> Result<Version> {
         match self.table.reader().await?.snapshot(At::Timestamp(ms)).await {
             Ok(snapshot) => Ok(snapshot.version()),
-            Err(e) if e.kind() == ErrorKind::NotFound => match &self.home {
+            Err(e) if e.kind() == ErrorKind::NotFound => match &self.registration {
                 Some((connection, id)) => {
                     Ok(require(connection.catalog.as_ref(), &TableRef::Id(*id)).await?.base_version)
                 }

@@ -92,9 +92,9 @@ impl Reader {
             (rows, next)
         });
         let stop = pulled.abort_handle();
-        let done =
+        let result =
             self.runtime.block_on(with_signal_checks(async { Ok(pulled.await) })).inspect_err(|_| stop.abort())?;
-        let (rows, next) = done.map_err(|e| DeltaError::new_err(format!("the rows cannot be read: {e}")))?;
+        let (rows, next) = result.map_err(|e| DeltaError::new_err(format!("the rows cannot be read: {e}")))?;
         self.rows = Some(rows);
         Ok(next)
     }

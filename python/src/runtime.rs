@@ -47,8 +47,8 @@ pub(crate) fn wait<T: Send>(
 /// Runs a future with Python errors.
 pub(crate) fn wait_for<T: Send>(py: Python<'_>, future: impl Future<Output = PyResult<T>> + Send) -> PyResult<T> {
     let runtime = runtime()?;
-    let (done, warnings) = py.detach(|| runtime.block_on(collecting(with_signal_checks(future))));
-    told(py, done, warnings)
+    let (result, warnings) = py.detach(|| runtime.block_on(collecting(with_signal_checks(future))));
+    show_warnings(py, result, warnings)
 }
 
 /// Runs a future that must stay on this thread.
@@ -57,27 +57,27 @@ pub(crate) fn wait_here<T: Send>(
     run: impl AsyncFnOnce() -> deltalakedb_log::Result<T> + Send,
 ) -> PyResult<T> {
     let runtime = runtime()?;
-    let (done, warnings) =
+    let (result, warnings) =
         py.detach(|| runtime.block_on(collecting(with_signal_checks(async { run().await.map_err(raise) }))));
-    told(py, done, warnings)
+    show_warnings(py, result, warnings)
 }
 
 /// The result, after its warnings are shown.
-fn told<T>(py: Python<'_>, done: PyResult<T>, warnings: Collected) -> PyResult<T> {
+fn show_warnings<T>(py: Python<'_>, result: PyResult<T>, warnings: Collected) -> PyResult<T> {
     let shown = show(py, warnings);
     // An error takes precedence over a warning that is raised as an error.
-    done.and_then(|done| shown.map(|()| done))
+    result.and_then(|result| shown.map(|()| result))
 }
 
 /// Runs the future until it completes or Ctrl-C is pressed.
 pub(crate) async fn with_signal_checks<T>(future: impl Future<Output = PyResult<T>>) -> PyResult<T> {
     let mut future = std::pin::pin!(future);
     // Not at once: even a timer that is due waits for the next millisecond.
-    let mut look = tokio::time::interval_at(Instant::now() + SIGNAL_POLL_INTERVAL, SIGNAL_POLL_INTERVAL);
+    let mut poll = tokio::time::interval_at(Instant::now() + SIGNAL_POLL_INTERVAL, SIGNAL_POLL_INTERVAL);
     loop {
         tokio::select! {
-            done = &mut future => return done,
-            _ = look.tick() => Python::attach(|py| py.check_signals())?,
+            result = &mut future => return result,
+            _ = poll.tick() => Python::attach(|py| py.check_signals())?,
         }
     }
 }

@@ -36,28 +36,28 @@ type MetadataTuple =
 type ProtocolTuple = (i32, i32, Option<Vec<String>>, Option<Vec<String>>);
 
 impl RawTable {
-    pub(crate) fn of(held: TableHandle) -> Self {
-        Self(Mutex::new(held))
+    pub(crate) fn of(handle: TableHandle) -> Self {
+        Self(Mutex::new(handle))
     }
 
     fn get(&self) -> TableHandle {
         self.0.lock().clone()
     }
 
-    fn set(&self, held: TableHandle) {
-        *self.0.lock() = held;
+    fn set(&self, handle: TableHandle) {
+        *self.0.lock() = handle;
     }
 
     /// Its catalog, if it is in one, and its location.
-    pub(crate) fn home(&self) -> (Option<(Arc<CatalogConnection>, TableId)>, Location) {
-        let held = self.get();
-        (held.home, held.table.location().clone())
+    pub(crate) fn registration(&self) -> (Option<(Arc<CatalogConnection>, TableId)>, Location) {
+        let handle = self.get();
+        (handle.registration, handle.table.location().clone())
     }
 
     /// The table and its version.
-    pub(crate) fn held(&self) -> (DeltaTable, Version) {
-        let held = self.get();
-        (held.table, held.head.version)
+    pub(crate) fn table_and_version(&self) -> (DeltaTable, Version) {
+        let handle = self.get();
+        (handle.table, handle.head.version)
     }
 
     /// Runs an operation based on the opened version.
@@ -71,20 +71,20 @@ impl RawTable {
         set: impl FnOnce(&mut WriteOptions),
     ) -> PyResult<Value> {
         let only_looks = matches!(operation, Operation::Repair { dry_run: true });
-        let mut held = self.get();
-        let mut held = wait(py, async move {
+        let mut handle = self.get();
+        let mut handle = wait(py, async move {
             if !only_looks {
-                held.register_on_first_write().await?;
+                handle.register_on_first_write().await?;
             }
-            Ok(held)
+            Ok(handle)
         })?;
-        let mut options = with(py, held.options(), writer, commit)?;
-        options.read_version = Some(held.head.version);
+        let mut options = with(py, handle.options(), writer, commit)?;
+        options.read_version = Some(handle.head.version);
         set(&mut options);
         wait(py, async move {
-            let finished = held.run(operation, options, hooks.as_ref()).await?;
+            let finished = handle.run(operation, options, hooks.as_ref()).await?;
             // Before warnings are shown, which may be raised as errors.
-            self.set(held);
+            self.set(handle);
             Ok(finished.metrics)
         })
     }
@@ -102,12 +102,12 @@ impl RawTable {
     ) -> PyResult<Self> {
         let opened = wait_for(py, async {
             // If the table does not exist, the error is not about the version.
-            let mut held =
+            let mut handle =
                 TableHandle::open(uri, None, storage_options.as_ref()).await.map_err(|e| not_opened(uri, e))?;
             if version.is_some() {
-                held.head = head_at(&held.table, version).await.map_err(raise)?;
+                handle.head = head_at(&handle.table, version).await.map_err(raise)?;
             }
-            Ok(held)
+            Ok(handle)
         })?;
         Ok(Self::of(opened))
     }
@@ -138,39 +138,39 @@ impl RawTable {
     }
 
     fn latest_version(&self, py: Python<'_>) -> PyResult<Version> {
-        let held = self.get();
-        wait(py, async move { Ok(held.table.head().await?.version) })
+        let handle = self.get();
+        wait(py, async move { Ok(handle.table.head().await?.version) })
     }
 
     fn load_version(&self, py: Python<'_>, version: Version) -> PyResult<()> {
-        let mut held = self.get();
-        let held = wait(py, async move {
-            held.head = head_at(&held.table, Some(version)).await?;
-            Ok(held)
+        let mut handle = self.get();
+        let handle = wait(py, async move {
+            handle.head = head_at(&handle.table, Some(version)).await?;
+            Ok(handle)
         })?;
-        self.set(held);
+        self.set(handle);
         Ok(())
     }
 
     fn load_timestamp(&self, py: Python<'_>, rfc3339: &str) -> PyResult<()> {
         let at = time_of(rfc3339)?.timestamp_millis();
-        let mut held = self.get();
-        let held = wait(py, async move {
-            let version = held.version_at(at).await?;
-            held.head = head_at(&held.table, Some(version)).await?;
-            Ok(held)
+        let mut handle = self.get();
+        let handle = wait(py, async move {
+            let version = handle.version_at(at).await?;
+            handle.head = head_at(&handle.table, Some(version)).await?;
+            Ok(handle)
         })?;
-        self.set(held);
+        self.set(handle);
         Ok(())
     }
 
     fn refresh(&self, py: Python<'_>) -> PyResult<()> {
-        let mut held = self.get();
-        let held = wait(py, async move {
-            held.head = held.table.head().await?;
-            Ok(held)
+        let mut handle = self.get();
+        let handle = wait(py, async move {
+            handle.head = handle.table.head().await?;
+            Ok(handle)
         })?;
-        self.set(held);
+        self.set(handle);
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use pyo3_arrow::PyRecordBatchReader;
 use serde_json::Value;
 
 use crate::arguments::{Clause, actions_of, merge_of, mode_of, schema_mode_of};
-use crate::connection::{CatalogConnection, named, names_no_table};
+use crate::connection::{CatalogConnection, names_no_table, parse_catalog_uri};
 use crate::errors::{raise, raise_of_transaction};
 use crate::rows::incoming;
 use crate::runtime::wait_for;
@@ -42,8 +42,8 @@ impl RawTransaction {
 
     fn take(&self) -> PyResult<Transaction> {
         let mut open = self.open.lock();
-        let taken = open.take().ok_or_else(|| raise_of_transaction(TxnLogTransactionError::Closed))?;
-        Arc::try_unwrap(taken).map_err(|still| {
+        let transaction = open.take().ok_or_else(|| raise_of_transaction(TxnLogTransactionError::Closed))?;
+        Arc::try_unwrap(transaction).map_err(|still| {
             *open = Some(still);
             raise(TxnLogError::invalid("the transaction is in use by another thread: wait for it"))
         })
@@ -56,9 +56,9 @@ impl RawTransaction {
             TableArgument::Text(text) => text,
         };
         if CatalogUri::is_catalog_uri(text) {
-            let parsed = named(text)?;
-            if !self.connection.is_at(&parsed.place) {
-                return Err(self.elsewhere(text));
+            let parsed = parse_catalog_uri(text)?;
+            if !self.connection.is_at(&parsed.backend) {
+                return Err(self.other_catalog(text));
             }
             return parsed.table.map(TableTarget::Name).ok_or_else(|| names_no_table(text));
         }
@@ -69,12 +69,12 @@ impl RawTransaction {
     }
 
     async fn name_of_open(&self, table: &RawTable) -> Result<TableTarget> {
-        match table.home() {
-            (Some((connection, id)), _) if self.connection.is_at(&connection.uri.place) => {
+        match table.registration() {
+            (Some((connection, id)), _) if self.connection.is_at(&connection.uri.backend) => {
                 Ok(TableTarget::Name(require(self.connection.catalog.as_ref(), &TableRef::Id(id)).await?.name))
             }
             (Some((connection, _)), location) => {
-                Err(self.elsewhere(&format!("the table at {location}, of {},", connection.uri)))
+                Err(self.other_catalog(&format!("the table at {location}, of {},", connection.uri)))
             }
             (None, location) => self.name_at(location).await,
         }
@@ -87,21 +87,21 @@ impl RawTransaction {
         }
         match self.connection.find_at(&location).await? {
             Some(entry) => Ok(TableTarget::Name(entry.name)),
-            None => Ok(TableTarget::Place(location)),
+            None => Ok(TableTarget::NewLocation(location)),
         }
     }
 
-    fn elsewhere(&self, table: &str) -> TxnLogError {
+    fn other_catalog(&self, table: &str) -> TxnLogError {
         TxnLogError::invalid(format!(
             "{table} is in another catalog than the transaction, which is in {}: begin one there",
             self.connection.uri
         ))
     }
 
-    async fn existing(&self, table: &TableArgument) -> Result<String> {
+    async fn existing_name(&self, table: &TableArgument) -> Result<String> {
         match self.name_of(table).await? {
             TableTarget::Name(name) => Ok(name.to_string()),
-            TableTarget::Place(location) => {
+            TableTarget::NewLocation(location) => {
                 Err(TxnLogError::not_found(format!("the catalog has no table at {location}: write it first")))
             }
         }
@@ -110,14 +110,14 @@ impl RawTransaction {
     fn run(&self, py: Python<'_>, table: &TableArgument, operation: Operation) -> PyResult<String> {
         let transaction = self.get()?;
         let metrics = wait_for(py, async move {
-            let name = self.existing(table).await.map_err(raise)?;
+            let name = self.existing_name(table).await.map_err(raise)?;
             transaction.run(&name, operation).await.map_err(raise_of_transaction)
         })?;
         Ok(metrics.to_string())
     }
 
     /// Whether the table exists, or was created in this transaction.
-    async fn knows(&self, transaction: &Transaction, name: &TableName) -> Result<bool> {
+    async fn has_table(&self, transaction: &Transaction, name: &TableName) -> Result<bool> {
         let made = self.made.lock().values().any(|made| made == name);
         Ok(made || transaction.catalog().find(&TableRef::Name(name.clone())).await?.is_some())
     }
@@ -133,7 +133,7 @@ pub(crate) enum TableArgument {
 enum TableTarget {
     Name(TableName),
     /// A location without a table.
-    Place(Location),
+    NewLocation(Location),
 }
 
 #[pymethods]
@@ -156,9 +156,11 @@ impl RawTransaction {
         let metrics: Value = wait_for(py, async move {
             let (name, place) = match self.name_of(&table).await.map_err(raise)? {
                 TableTarget::Name(name) => (name, location.map(Location::parse).transpose().map_err(raise)?),
-                TableTarget::Place(place) => (self.connection.free_name(&place).await.map_err(raise)?, Some(place)),
+                TableTarget::NewLocation(place) => {
+                    (self.connection.free_name(&place).await.map_err(raise)?, Some(place))
+                }
             };
-            if self.knows(&transaction, &name).await.map_err(raise)? {
+            if self.has_table(&transaction, &name).await.map_err(raise)? {
                 let partition_by = partition_by.filter(|by| !by.is_empty());
                 let write = WriteRows {
                     replace_where: predicate,
@@ -186,7 +188,7 @@ impl RawTransaction {
     fn schema(&self, py: Python<'_>, table: TableArgument) -> PyResult<String> {
         let transaction = self.get()?;
         wait_for(py, async move {
-            let name = self.existing(&table).await.map_err(raise)?;
+            let name = self.existing_name(&table).await.map_err(raise)?;
             let snapshot = transaction.snapshot(&name).await.map_err(raise_of_transaction)?;
             Ok(snapshot.head.metadata.schema_string)
         })
@@ -239,7 +241,7 @@ impl RawTransaction {
     ) -> PyResult<Bound<'py, PyAny>> {
         let transaction = self.get()?;
         let (schema, batches) = wait_for(py, async move {
-            let name = self.existing(&table).await.map_err(raise)?;
+            let name = self.existing_name(&table).await.map_err(raise)?;
             let what = Scan { columns, filter_sql: predicate, ..Scan::default() };
             transaction.read_with_schema(&name, &what).await.map_err(raise_of_transaction)
         })?;

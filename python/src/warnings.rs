@@ -30,8 +30,8 @@ pub(crate) fn warn(warning: Warning, sentence: String) {
 /// The result of a future, with its warnings.
 pub(crate) async fn collecting<T>(future: impl Future<Output = T>) -> (T, Collected) {
     let with_warnings = async {
-        let done = future.await;
-        (done, COLLECTED.with(RefCell::take))
+        let result = future.await;
+        (result, COLLECTED.with(RefCell::take))
     };
     COLLECTED.scope(RefCell::default(), with_warnings).await
 }

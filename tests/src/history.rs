@@ -102,7 +102,7 @@ enum Edge {
 }
 
 /// A transaction on a path, and whether the last step to it was an *rw*.
-type Place = (u64, bool);
+type PathNode = (u64, bool);
 
 #[derive(Default)]
 struct Checker<'a> {
@@ -260,7 +260,7 @@ impl<'a> Checker<'a> {
     /// A path between two transactions along such edges, as text; with `apart`, without consecutive *rw*, and without
     /// one at the ends.
     fn path(&self, from: u64, to: u64, along: &[Edge], apart: bool) -> Option<String> {
-        let mut came: BTreeMap<Place, Option<(Place, Edge)>> = [((from, true), None)].into();
+        let mut came: BTreeMap<PathNode, Option<(PathNode, Edge)>> = [((from, true), None)].into();
         let mut next = VecDeque::from([(from, true)]);
         while let Some(at) = next.pop_front() {
             if at.0 == to && !(apart && at.1) {
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn one_after_the_other_is_no_anomaly() {
+    fn serial_histories_have_no_anomaly() {
         found("T1 a+1 b+2; T2 a=1 a+3 a=1,3 b=2; T3! a=1,3 a+4; T4 a=1,3 b=2", &[]);
         found("T1 a+1; T2? a=1 a+2; T3 a=1,2", &[]);
         found("T1 a+1; T2? a=1 a+2; T3 a=1", &[]);
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_order_explains_is_found_first() {
+    fn impossible_reads_are_found_first() {
         use Anomaly::*;
         found("T1 a+1; T2 a+2; T3 a=1,2; T4 a=2,1", &[Order]);
         found("T1 a+1; T2 a=", &[Lost]);

@@ -146,14 +146,14 @@ impl Kind {
     }
 
     /// The least `min` of a file with this spread whose values reach `low`.
-    pub(crate) fn least(self, spread: i64, low: &[u8]) -> Vec<u8> {
+    pub(crate) fn lowest_min(self, spread: i64, low: &[u8]) -> Vec<u8> {
         let spread = usize::try_from(spread).unwrap_or(0);
         match self {
             _ if spread == 0 => low.to_vec(),
             Kind::String => low[..low.len().min(spread - 1)].to_vec(),
             _ => {
-                let least = number(low).saturating_sub(u128::MAX >> (128 - spread.min(128)));
-                least.to_be_bytes()[16 - low.len()..].to_vec()
+                let lowest_min = number(low).saturating_sub(u128::MAX >> (128 - spread.min(128)));
+                lowest_min.to_be_bytes()[16 - low.len()..].to_vec()
             }
         }
     }

@@ -84,44 +84,46 @@ impl Row {
         match self.next()? {
             Value::Null => Ok(None),
             Value::Int(v) => Ok(Some(v)),
-            other => Err(odd("an integer", &other)),
+            other => Err(unexpected_value("an integer", &other)),
         }
     }
 
     pub(crate) fn int(&mut self) -> Result<i64> {
-        self.opt_int()?.ok_or_else(|| odd("an integer", &Value::Null))
+        self.opt_int()?.ok_or_else(|| unexpected_value("an integer", &Value::Null))
     }
 
     pub(crate) fn opt_version(&mut self) -> Result<Option<Version>> {
-        self.opt_int()?.map(|v| Version::try_from(v).map_err(|_| odd("a version", &Value::Int(v)))).transpose()
+        self.opt_int()?
+            .map(|v| Version::try_from(v).map_err(|_| unexpected_value("a version", &Value::Int(v))))
+            .transpose()
     }
 
     pub(crate) fn version(&mut self) -> Result<Version> {
-        self.opt_version()?.ok_or_else(|| odd("a version", &Value::Null))
+        self.opt_version()?.ok_or_else(|| unexpected_value("a version", &Value::Null))
     }
 
     pub(crate) fn opt_text(&mut self) -> Result<Option<String>> {
         match self.next()? {
             Value::Null => Ok(None),
             Value::Text(v) => Ok(Some(v)),
-            other => Err(odd("text", &other)),
+            other => Err(unexpected_value("text", &other)),
         }
     }
 
     pub(crate) fn text(&mut self) -> Result<String> {
-        self.opt_text()?.ok_or_else(|| odd("text", &Value::Null))
+        self.opt_text()?.ok_or_else(|| unexpected_value("text", &Value::Null))
     }
 
     pub(crate) fn opt_blob(&mut self) -> Result<Option<Vec<u8>>> {
         match self.next()? {
             Value::Null => Ok(None),
             Value::Blob(v) => Ok(Some(v)),
-            other => Err(odd("a blob", &other)),
+            other => Err(unexpected_value("a blob", &other)),
         }
     }
 
     pub(crate) fn blob(&mut self) -> Result<Vec<u8>> {
-        self.opt_blob()?.ok_or_else(|| odd("a blob", &Value::Null))
+        self.opt_blob()?.ok_or_else(|| unexpected_value("a blob", &Value::Null))
     }
 
     pub(crate) fn uuid(&mut self) -> Result<uuid::Uuid> {
@@ -136,7 +138,7 @@ impl Row {
     }
 
     pub(crate) fn string(&mut self) -> Result<String> {
-        self.opt_string()?.ok_or_else(|| odd("text", &Value::Null))
+        self.opt_string()?.ok_or_else(|| unexpected_value("text", &Value::Null))
     }
 
     fn opt_json<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
@@ -147,7 +149,7 @@ impl Row {
     }
 
     pub(crate) fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
-        self.opt_json()?.ok_or_else(|| odd("JSON", &Value::Null))
+        self.opt_json()?.ok_or_else(|| unexpected_value("JSON", &Value::Null))
     }
 
     fn extra(&mut self) -> Result<Object> {
@@ -155,7 +157,7 @@ impl Row {
     }
 }
 
-fn odd(wanted: &str, got: &Value) -> TxnLogError {
+fn unexpected_value(wanted: &str, got: &Value) -> TxnLogError {
     let got = match got {
         Value::Null => "null",
         Value::Int(_) => "an integer",
@@ -305,7 +307,7 @@ pub(crate) fn protocol_values(p: &Protocol) -> Result<Vec<Value>> {
 }
 
 pub(crate) fn read_protocol(row: &mut Row) -> Result<Protocol> {
-    let small = |v: i64| i32::try_from(v).map_err(|_| odd("a protocol version", &Value::Int(v)));
+    let small = |v: i64| i32::try_from(v).map_err(|_| unexpected_value("a protocol version", &Value::Int(v)));
     Ok(Protocol {
         min_reader_version: small(row.int()?)?,
         min_writer_version: small(row.int()?)?,

@@ -18,7 +18,7 @@ use crate::locked::head::committed;
 use crate::locked::{Decision, LockedTables};
 use crate::queue::{QueuedTransaction, RequestPaths, Scope};
 use crate::references::NamedFolders;
-use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::sql_catalog::{SqlCatalog, WriteTransaction};
 use crate::table_lookup::no_table;
 
 /// How often a commit that certainly did not happen is retried, and for how long.
@@ -136,19 +136,19 @@ async fn attempt(catalog: &SqlCatalog, batch: &[Arc<QueuedTransaction>]) -> Resu
     let mut locked = [tables(&requests), NamedFolders::sources(&mut named, catalog.db.as_ref()).await?].concat();
     locked.sort_unstable();
     locked.dedup();
-    let Writing { session, now_ms, identity } = catalog.begin_write(&locked).await?;
-    let mut tables = LockedTables::read(catalog, session, (now_ms, identity), batch).await?;
+    let WriteTransaction { tx, now_ms, identity } = catalog.begin_write(&locked).await?;
+    let mut tables = LockedTables::read(catalog, tx, (now_ms, identity), batch).await?;
     let (mut decisions, mut named) = (Vec::with_capacity(batch.len()), named.as_slice());
     for transaction in batch {
         let (of_this, rest) = named.split_at(transaction.requests.len());
         named = rest;
         decisions.push(tables.decide(transaction, of_this).await?);
     }
-    let (mut session, writes, rows) = tables.into_writes();
+    let (mut tx, writes, rows) = tables.into_writes();
     if writes.is_empty() {
         return Ok(outcomes(decisions));
     }
-    let changed = session.write(writes).await.map_err(|e| match e.kind() {
+    let changed = tx.write(writes).await.map_err(|e| match e.kind() {
         // The name or place was free before and is taken now: where rows are locked one by one, another transaction can
         // create a table in between. The retry reports that table.
         ErrorKind::AlreadyExists => TxnLogError::new(ErrorKind::Unavailable, e.to_string()).with_source(e),
@@ -158,7 +158,7 @@ async fn attempt(catalog: &SqlCatalog, batch: &[Arc<QueuedTransaction>]) -> Resu
         let message = format!("a head moved under the lock ({changed} rows of {rows}): nothing was committed");
         return Err(TxnLogError::new(ErrorKind::Internal, message));
     }
-    match session.commit().await {
+    match tx.commit().await {
         Ok(()) => Ok(outcomes(decisions)),
         Err(CommitFailure::RolledBack(e)) => Err(e),
         Err(CommitFailure::Unknown(e)) => resolve_unknown(catalog, batch, decisions, e).await,
@@ -200,13 +200,13 @@ async fn resolve_unknown(
         }
         are_there
     };
-    let told = |decision: Decision| match &decision {
+    let outcome_of = |decision: Decision| match &decision {
         decided if are_there || decided.is_settled => decision.outcome,
         decided if decided.is_written() => Ok(Outcome::Unknown(cause.to_string())),
         // The decision was based on commits that may not exist.
         _ => Err(TxnLogError::new(ErrorKind::Unavailable, cause.to_string())),
     };
-    Ok(decisions.into_iter().map(told).collect())
+    Ok(decisions.into_iter().map(outcome_of).collect())
 }
 
 async fn under_lock(
@@ -216,6 +216,6 @@ async fn under_lock(
     let mut locked = tables(requests);
     locked.sort_unstable();
     locked.dedup();
-    let mut session = catalog.write(&locked).await?;
-    committed(session.as_mut(), requests).await
+    let mut tx = catalog.write(&locked).await?;
+    committed(tx.as_mut(), requests).await
 }

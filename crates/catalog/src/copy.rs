@@ -13,8 +13,8 @@ use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
 pub(crate) use self::table::CHUNK_BYTES;
 pub(crate) use self::table::next_batch;
 #[cfg(test)]
-pub(crate) use self::table::{ENDS, rows_of};
-use self::table::{TABLE_COLUMNS, Table};
+pub(crate) use self::table::{REMOVED_FILES, rows_of};
+use self::table::{SourceTable, TABLE_COLUMNS};
 use crate::audit::AUDIT_COLUMNS;
 use crate::database::{CommitFailure, DatabaseTransaction, KEYS, Value, WriteStatement, placeholders};
 use crate::sql_catalog::SqlCatalog;
@@ -42,7 +42,7 @@ pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn
     for catalog in [from, to] {
         schema::check_known(catalog.db.as_ref(), &catalog.last_identity())?;
     }
-    adopt(from, to).await?;
+    take_identity(from, to).await?;
     let mut source = from.db.read().await?;
     let source = source.as_mut();
     missing::remove_missing((from, source), to).await?;
@@ -51,12 +51,12 @@ pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn
     while let Some(tables) = page.next(source).await? {
         total += tables.iter().map(|t| t.newest + 1 - t.oldest).sum::<i64>();
         copied.tables += tables.len() as u64;
-        free_keys(&tables, to).await?;
+        release_keys(&tables, to).await?;
     }
-    let mut over = 0;
+    let mut versions_copied = 0;
     let mut tell = |versions: i64| {
-        over += versions;
-        progress(u64::try_from(over).unwrap_or(0), u64::try_from(total).unwrap_or(0));
+        versions_copied += versions;
+        progress(u64::try_from(versions_copied).unwrap_or(0), u64::try_from(total).unwrap_or(0));
     };
     page = Pages::default();
     while let Some(tables) = page.next(source).await? {
@@ -95,7 +95,7 @@ struct Pages {
 }
 
 impl Pages {
-    async fn next(&mut self, source: &mut dyn DatabaseTransaction) -> Result<Option<Vec<Table>>> {
+    async fn next(&mut self, source: &mut dyn DatabaseTransaction) -> Result<Option<Vec<SourceTable>>> {
         if self.is_last {
             return Ok(None);
         }
@@ -106,7 +106,7 @@ impl Pages {
             TABLE_COLUMNS.join(", ")
         );
         let rows = source.query(&sql, vec![after]).await?;
-        let tables = rows.into_iter().map(Table::of).collect::<Result<Vec<_>>>()?;
+        let tables = rows.into_iter().map(SourceTable::of).collect::<Result<Vec<_>>>()?;
         self.is_last = tables.len() < KEYS;
         self.after = tables.last().map(|table| table.id);
         Ok(Some(tables))
@@ -118,14 +118,14 @@ async fn copy_retention(source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -
     let rows = source.query(&format!("SELECT {} FROM dl_catalog", administration::RETENTION), vec![]).await?;
     let Some(row) = rows.into_iter().next() else { return Ok(()) };
     let sql = "UPDATE dl_catalog SET retention_ms = ?, retention_versions = ?";
-    let mut session = to.write(&[]).await?;
-    session.write(vec![WriteStatement::run(sql, row.0.collect())]).await?;
-    session.commit().await.map_err(CommitFailure::into_error)
+    let mut tx = to.write(&[]).await?;
+    tx.write(vec![WriteStatement::run(sql, row.0.collect())]).await?;
+    tx.commit().await.map_err(CommitFailure::into_error)
 }
 
 /// Releases the names and places of tables in the target that were renamed or dropped in the source since they were
 /// copied, because other tables of the source may have them now.
-async fn free_keys(tables: &[Table], to: &SqlCatalog) -> Result<()> {
+async fn release_keys(tables: &[SourceTable], to: &SqlCatalog) -> Result<()> {
     if tables.is_empty() {
         return Ok(());
     }
@@ -135,7 +135,7 @@ async fn free_keys(tables: &[Table], to: &SqlCatalog) -> Result<()> {
         placeholders(tables.len())
     );
     let mut writes = Vec::new();
-    for mut row in to.db.query(&sql, tables.iter().map(Table::id).collect()).await? {
+    for mut row in to.db.query(&sql, tables.iter().map(SourceTable::id).collect()).await? {
         let (table, there) = (TableId(row.uuid()?), (Value::from(row.opt_text()?), Value::from(row.opt_text()?)));
         if keys.get(&table).is_some_and(|here| *here != (&there.0, &there.1)) {
             let free = "UPDATE dl_tables SET name_key = NULL, location_key = NULL WHERE table_id = ?";
@@ -145,20 +145,19 @@ async fn free_keys(tables: &[Table], to: &SqlCatalog) -> Result<()> {
     if writes.is_empty() {
         return Ok(());
     }
-    let mut session = to.write(&[]).await?;
-    session.write(writes).await?;
-    session.commit().await.map_err(CommitFailure::into_error)
+    let mut tx = to.write(&[]).await?;
+    tx.write(writes).await?;
+    tx.commit().await.map_err(CommitFailure::into_error)
 }
 
 /// Makes an empty catalog a copy of the source: the same catalog id, with a new epoch. Any other catalog is rejected.
-async fn adopt(from: &SqlCatalog, to: &SqlCatalog) -> Result<()> {
+async fn take_identity(from: &SqlCatalog, to: &SqlCatalog) -> Result<()> {
     let (source, target) = (from.db.describe(), to.db.describe());
     if source == target {
         return Err(TxnLogError::invalid(format!("{source} is the catalog itself: copy it to another one")));
     }
-    let mut session = to.write(&[]).await?;
-    let mut row =
-        session.query("SELECT catalog_id, (SELECT count(*) FROM dl_tables) FROM dl_catalog", vec![]).await?.pop();
+    let mut tx = to.write(&[]).await?;
+    let mut row = tx.query("SELECT catalog_id, (SELECT count(*) FROM dl_tables) FROM dl_catalog", vec![]).await?.pop();
     let row = row.as_mut().ok_or_else(|| TxnLogError::corrupt(format!("{target} has no identity")))?;
     let (id, tables) = (row.uuid()?, row.int()?);
     let own = from.last_identity().catalog_id;
@@ -169,8 +168,8 @@ async fn adopt(from: &SqlCatalog, to: &SqlCatalog) -> Result<()> {
         let message = format!("{target} holds {tables} tables of another catalog: copy {source} to an empty one");
         return Err(TxnLogError::new(ErrorKind::AlreadyExists, message));
     }
-    session.write(vec![WriteStatement::run("UPDATE dl_catalog SET catalog_id = ?", vec![own.into()])]).await?;
-    session.commit().await.map_err(CommitFailure::into_error)?;
+    tx.write(vec![WriteStatement::run("UPDATE dl_catalog SET catalog_id = ?", vec![own.into()])]).await?;
+    tx.commit().await.map_err(CommitFailure::into_error)?;
     // Other handles detect the change at their next write.
     to.last_identity().catalog_id = own;
     Ok(())
@@ -193,9 +192,9 @@ async fn copy_audit(source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Re
         let there: Vec<_> = there.into_iter().flat_map(|row| row.0).collect();
         rows.retain(|row| !there.contains(&row[0]));
         if !rows.is_empty() {
-            let mut session = to.write(&[]).await?;
-            session.write(vec![WriteStatement::insert("dl_audit", &AUDIT_COLUMNS, rows)]).await?;
-            session.commit().await.map_err(CommitFailure::into_error)?;
+            let mut tx = to.write(&[]).await?;
+            tx.write(vec![WriteStatement::insert("dl_audit", &AUDIT_COLUMNS, rows)]).await?;
+            tx.commit().await.map_err(CommitFailure::into_error)?;
         }
     }
 }

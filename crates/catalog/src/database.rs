@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-use deltalakedb_log::{PlaceKey, Result, TableId, TxnLogError};
+use deltalakedb_log::{LocationKey, Result, TableId, TxnLogError};
 use futures::stream::BoxStream;
 
 /// A value bound or read. Booleans are integers, ids and JSON are blobs: nothing depends on a dialect's types.
@@ -61,7 +61,8 @@ pub(crate) trait Database: Send + Sync + Debug {
     /// disk. Where rows are locked one by one, commits to the table can run at the same time: this transaction never
     /// locks a head. A writing session may change rows of `dl_mirrors` as well, after it has locked its heads. In that
     /// order there is no deadlock.
-    async fn note(&self, table: TableId, first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)>;
+    async fn write_async_commit(&self, table: TableId, first: &str)
+    -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)>;
 
     /// The time of its clock in SQL, in milliseconds since 1970; `None` if its clock is that of its clients.
     fn clock(&self) -> Option<&'static str> {
@@ -102,7 +103,7 @@ pub(crate) trait Database: Send + Sync + Debug {
     }
 
     /// Whether ordered indexes find single rows. Where they do not, rows are found by scanning columns.
-    fn seeks(&self) -> bool;
+    fn uses_range_scans(&self) -> bool;
 
     /// Whether [`Self::write`] excludes only writers to the same tables; if not, it excludes all writers.
     fn locks_heads(&self) -> bool {
@@ -142,7 +143,7 @@ pub(crate) trait DatabaseTransaction: Send {
 
     /// Prevents other sessions from creating a table at a place, inside it or around it, until this session ends: later
     /// statements see the tables created before. Does nothing in a session that excludes all other writers.
-    async fn lock_place(&mut self, place: &PlaceKey) -> Result<()> {
+    async fn lock_location(&mut self, place: &LocationKey) -> Result<()> {
         let _ = place;
         Ok(())
     }
@@ -171,7 +172,7 @@ pub(crate) struct Insert {
     pub(crate) count: usize,
     rows: Vec<Rows>,
     /// Whether the rows are of a table that no other transaction uses yet, so that none waits for this one.
-    pub(crate) is_unseen: bool,
+    pub(crate) is_unused_table: bool,
 }
 
 /// From this many rows on, another thread builds the next rows while the previous ones are written.
@@ -229,7 +230,7 @@ impl WriteStatement {
         rows: impl ExactSizeIterator<Item = Result<Vec<Value>>> + Send + 'static,
     ) -> Self {
         let (columns, count) = (columns.to_vec(), rows.len());
-        WriteStatement::Insert(Insert { table, columns, count, rows: vec![Box::new(rows)], is_unseen: false })
+        WriteStatement::Insert(Insert { table, columns, count, rows: vec![Box::new(rows)], is_unused_table: false })
     }
 
     /// The number of new rows.
@@ -241,9 +242,9 @@ impl WriteStatement {
     }
 
     /// The same write, marked as one to a table that no other transaction uses yet.
-    pub(crate) fn unseen(mut self) -> Self {
+    pub(crate) fn into_unused_table(mut self) -> Self {
         if let WriteStatement::Insert(insert) = &mut self {
-            insert.is_unseen = true;
+            insert.is_unused_table = true;
         }
         self
     }

@@ -22,10 +22,10 @@ use parking_lot::{Condvar, Mutex};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::ahead::Ahead;
 use crate::database::{
     CommitFailure, Database, DatabaseTransaction, MANY_ROWS, Row, Value, WriteStatement, placeholders,
 };
+use crate::prefetch::Prefetch;
 use crate::spool::spooled;
 use crate::uri::{Backend, CatalogUri};
 
@@ -81,7 +81,7 @@ impl DuckDatabase {
     pub(crate) async fn open(path: &Path, create: bool, mode: u32) -> Result<Self> {
         let path = std::path::absolute(path)
             .map_err(|e| TxnLogError::invalid(format!("{} has no absolute path", path.display())).with_source(e))?;
-        let uri = CatalogUri { place: Backend::DuckDb(path.clone()), table: None }.to_string();
+        let uri = CatalogUri { backend: Backend::DuckDb(path.clone()), table: None }.to_string();
         if !create && !path.exists() {
             return Err(TxnLogError::not_found(format!("there is no catalog at {uri}: `dl init` creates one")));
         }
@@ -120,7 +120,7 @@ impl DuckDatabase {
         let connection = blocking(move || {
             let connection = instance.connection().map_err(|e| failed(&uri, e))?;
             connection.execute_batch("BEGIN").map_err(|e| failed(&uri, e))?;
-            Ok(Some(Begun { connection: Some(connection), instance, _turn: turn }))
+            Ok(Some(BegunTransaction { connection: Some(connection), instance, _turn: turn }))
         });
         Ok(DuckTransaction { uri: self.uri.clone(), begun: connection.await? })
     }
@@ -172,8 +172,8 @@ fn instance(path: &Path, uri: &str, mode: u32) -> Result<Arc<Instance>> {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e))?
+    let finished = tokio::task::spawn_blocking(work).await;
+    finished.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e))?
 }
 
 #[async_trait]
@@ -187,12 +187,16 @@ impl Database for DuckDatabase {
     }
 
     async fn write(&self, _heads: &[TableId], first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
-        let mut session = self.begin_to_write().await?;
-        let rows = session.query(first, vec![]).await?;
-        Ok((Box::new(session), rows))
+        let mut tx = self.begin_to_write().await?;
+        let rows = tx.query(first, vec![]).await?;
+        Ok((Box::new(tx), rows))
     }
 
-    async fn note(&self, _table: TableId, first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
+    async fn write_async_commit(
+        &self,
+        _table: TableId,
+        first: &str,
+    ) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
         self.write(&[], first).await
     }
 
@@ -259,7 +263,7 @@ impl Database for DuckDatabase {
         Ok(())
     }
 
-    fn seeks(&self) -> bool {
+    fn uses_range_scans(&self) -> bool {
         false
     }
 
@@ -272,17 +276,17 @@ impl Database for DuckDatabase {
 struct DuckTransaction {
     uri: String,
     /// `None` while a call runs, and after a call that was cancelled.
-    begun: Option<Begun>,
+    begun: Option<BegunTransaction>,
 }
 
 /// A transaction with its writer's turn: whichever thread owns it, both end together.
-struct Begun {
+struct BegunTransaction {
     connection: Option<Connection>,
     instance: Arc<Instance>,
     _turn: Option<OwnedMutexGuard<()>>,
 }
 
-impl Drop for Begun {
+impl Drop for BegunTransaction {
     fn drop(&mut self) {
         // A connection that cannot roll back is closed, which rolls back.
         if let Some(connection) = self.connection.take()
@@ -393,7 +397,7 @@ fn run(connection: &Connection, uri: &str, write: WriteStatement) -> Result<u64>
             let some = rows.by_ref().take(ROWS_AHEAD).collect::<Result<Vec<_>>>();
             Some(some).filter(|some| !some.as_ref().is_ok_and(Vec::is_empty))
         });
-        let mut batches = Ahead::new(some, count >= MANY_ROWS)?;
+        let mut batches = Prefetch::new(some, count >= MANY_ROWS)?;
         while let Some(rows) = batches.next_blocking()? {
             for row in rows? {
                 appender.append_row(appender_params_from_iter(row.into_iter().map(duck))).map_err(failed)?;

@@ -10,7 +10,7 @@ use std::path::Path;
 pub(crate) const OWNER_ONLY: u32 = 0o600;
 
 /// Creates an empty file with these permissions if there is none.
-pub(crate) fn make(path: &Path, mode: u32) -> io::Result<()> {
+pub(crate) fn create_empty(path: &Path, mode: u32) -> io::Result<()> {
     // At no moment does the file have more permissions than the owner's.
     match File::options().write(true).create_new(true).mode(OWNER_ONLY).open(path) {
         Ok(file) => file.set_permissions(Permissions::from_mode(mode)),

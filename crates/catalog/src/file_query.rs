@@ -13,7 +13,7 @@ pub(crate) struct FileQuery {
     pub(crate) version: Value,
     /// Whether most of its files are live now.
     pub(crate) is_recent: bool,
-    pub(crate) seeks: bool,
+    pub(crate) uses_range_scans: bool,
     /// The table's columns; `None` when only the list of all files is needed.
     pub(crate) schema: Option<Schema>,
     pub(crate) slots: BoundsSlots,
@@ -44,7 +44,7 @@ impl FileQuery {
         };
         let live = of("removed_version IS NULL AND +version <= ? AND file_key", vec![table.clone(), version.clone()]);
         // The key is also the driving index among the removed files, unless few files were removed after the version.
-        let ended = match self.is_recent && self.seeks {
+        let ended = match self.is_recent && self.uses_range_scans {
             true => "removed_version > ? AND +version <= ? AND coalesce(file_key, file_key)",
             false => "removed_version IS NOT NULL AND +removed_version > ? AND +version <= ? AND file_key",
         };
@@ -61,23 +61,23 @@ impl FileQuery {
     /// Conditions that together select every file that may match, and each file once.
     fn parts(&self) -> Vec<SqlFragment> {
         let (table, version) = (self.table.clone(), self.version.clone());
-        if !self.is_recent || !self.seeks {
+        if !self.is_recent || !self.uses_range_scans {
             return vec![self.past()];
         }
         // The files that are live now, and those that were removed after the version: `version` selects among them. `+`
         // prevents an index on that column where an index on a bound or on the removal is better.
-        let seeks = match &self.plan.lead {
-            Some(lead) => lead.seeks(&self.spreads),
+        let range_scans = match &self.plan.driving_index {
+            Some(driving_index) => driving_index.range_scans(&self.spreads),
             None => vec![SqlFragment::default()],
         };
-        let live = seeks.into_iter().map(|seek| {
-            let leads = !seek.text.is_empty();
+        let live = range_scans.into_iter().map(|range_scan| {
+            let is_range_scan = !range_scan.text.is_empty();
             let mut sql = SqlFragment::new("table_id = ? AND removed_version IS NULL", vec![table.clone()]);
-            if leads {
+            if is_range_scan {
                 sql.text.push_str(" AND ");
             }
-            sql.push(seek);
-            let until = if leads { " AND +version <= ?" } else { " AND version <= ?" };
+            sql.push(range_scan);
+            let until = if is_range_scan { " AND +version <= ?" } else { " AND version <= ?" };
             sql.push(SqlFragment::new(until, vec![version.clone()]));
             sql
         });

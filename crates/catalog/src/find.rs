@@ -28,7 +28,7 @@ pub(crate) async fn find(db: &dyn Database, table: &TableRef) -> Result<Option<T
 /// Whether this is the requested table: a key does not distinguish Azure accounts.
 fn is_meant(table: &TableRef, entry: &TableEntry) -> bool {
     match table {
-        TableRef::Location(location) => entry.location.is_place_of(location),
+        TableRef::Location(location) => entry.location.is_same_location(location),
         TableRef::Id(_) | TableRef::Name(_) => true,
     }
 }

@@ -4,7 +4,6 @@
 //! decides commits; this crate stores the result, and finds it again with one statement.
 
 mod administration;
-mod ahead;
 mod audit;
 mod bounds;
 mod catalog;
@@ -29,6 +28,7 @@ mod missing;
 mod namespaces;
 mod plan;
 mod postgres;
+mod prefetch;
 mod queue;
 mod read;
 mod references;

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use crate::audit::audit;
 use crate::database::CommitFailure;
 use crate::references::NamedFolders;
-use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::sql_catalog::{SqlCatalog, WriteTransaction};
 use crate::statistics::MANY_ACTIONS;
 use crate::table_lookup::no_table;
 use crate::{find, removal, table_rows};
@@ -65,7 +65,7 @@ impl HistoryLoading for SqlCatalog {
             ready.push((table, load.new, batch, Finish { published: load.published_version }));
         }
         let tables: Vec<_> = ready.iter().map(|(table, ..)| *table).collect();
-        let mut named: Vec<_> = ready.iter().map(|(table, new, batch, _)| batch.named(*table, new)).collect();
+        let mut named: Vec<_> = ready.iter().map(|(table, new, batch, _)| batch.named_folders(*table, new)).collect();
         let locked = [tables, NamedFolders::sources(&mut named, self.db.as_ref()).await?].concat();
         let mut writing = self.begin_write(&locked).await?;
         let (mut stored, mut parts) = (Vec::with_capacity(ready.len()), Vec::new());
@@ -73,8 +73,8 @@ impl HistoryLoading for SqlCatalog {
             parts.extend(batch.parts(&new.name));
             stored.push(store(self, (&mut writing, &locked), table, &new, batch, Some(finish)).await?);
         }
-        check_whole(writing.session.as_mut(), writing.identity.0, parts).await?;
-        writing.session.commit().await.map_err(CommitFailure::into_error)?;
+        check_whole(writing.tx.as_mut(), writing.identity.0, parts).await?;
+        writing.tx.commit().await.map_err(CommitFailure::into_error)?;
         let mut entries = Vec::with_capacity(stored.len());
         for table in stored {
             let entry = find::find(self.db.as_ref(), &TableRef::Id(table)).await?;
@@ -99,20 +99,20 @@ impl HistoryLoading for SqlCatalog {
             current_version: row.opt_version()?,
         };
         // One key may be that of places in two accounts.
-        Ok(Location::stored(&row.text()?)?.is_place_of(location).then_some(found))
+        Ok(Location::stored(&row.text()?)?.is_same_location(location).then_some(found))
     }
 
     async fn abandon_load(&self, table: TableId) -> Result<()> {
-        let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
+        let WriteTransaction { mut tx, now_ms, .. } = self.begin_write(&[table]).await?;
         let sql = "SELECT namespace FROM dl_tables WHERE table_id = ? AND state = 'loading'";
-        if session.query(sql, vec![table.0.into()]).await?.is_empty() {
+        if tx.query(sql, vec![table.0.into()]).await?.is_empty() {
             return Err(commit::no_unfinished_load(table));
         }
         let mut writes = removal::newest_of_all(self);
         writes.extend(table_rows::tables_of_a_table().map(|from| removal::all_of(from, table)));
         writes.push(audit(self, now_ms, None, "IMPORT ABANDONED", table, None));
-        session.write(writes).await?;
-        session.commit().await.map_err(CommitFailure::into_error)
+        tx.write(writes).await?;
+        tx.commit().await.map_err(CommitFailure::into_error)
     }
 }
 
@@ -123,7 +123,9 @@ async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<Tab
     let now_ms = catalog.now_ms().await?;
     let mut items = load.items.peekable();
     let mut loaded = 0;
-    if let Some((base, of_base)) = base_state::gather(&mut items, &catalog.allowed_paths, &load.new, &layout).await? {
+    if let Some((base, of_base)) =
+        base_state::read_base_state(&mut items, &catalog.allowed_paths, &load.new, &layout).await?
+    {
         let version = base.summary.version;
         load.future_times.check(&load.new.name, version, before, base.time.ms, now_ms)?;
         (layout, before) = (of_base, Some(base.time.ms));

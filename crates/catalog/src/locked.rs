@@ -60,12 +60,12 @@ impl From<TxnLogError> for Failure {
 /// The locked tables of a batch, and the writes to them.
 pub(crate) struct LockedTables<'a> {
     catalog: &'a SqlCatalog,
-    session: Box<dyn DatabaseTransaction>,
+    tx: Box<dyn DatabaseTransaction>,
     now_ms: i64,
     identity: (Uuid, Uuid),
     heads: HashMap<TableId, LockedHead>,
     /// Commits that are identical to requests of the batch.
-    known: CommitsById,
+    known_commits: CommitsById,
     writes: Vec<WriteStatement>,
     /// How many rows the writes change.
     rows: u64,
@@ -79,25 +79,26 @@ impl<'a> LockedTables<'a> {
     /// Reads the tables of a batch, which are locked in the session.
     pub(crate) async fn read(
         catalog: &'a SqlCatalog,
-        mut session: Box<dyn DatabaseTransaction>,
+        mut tx: Box<dyn DatabaseTransaction>,
         (now_ms, identity): (i64, (Uuid, Uuid)),
         batch: &[Arc<QueuedTransaction>],
     ) -> Result<Self> {
         let requests: Vec<_> = batch.iter().flat_map(|transaction| &transaction.requests).collect();
-        let (mut heads, known) = lock_heads(session.as_mut(), &requests).await?;
+        let (mut heads, known_commits) = lock_heads(tx.as_mut(), &requests).await?;
         for (table, head) in &mut heads {
-            head.current.leap = leap(session.as_mut(), *table, head.current.timestamp, now_ms).await?;
+            head.current.leap = leap(tx.as_mut(), *table, head.current.timestamp, now_ms).await?;
         }
         let with_paths = batch.iter().flat_map(|transaction| transaction.requests_with_paths());
         let stored = with_paths.filter(|(request, _)| !matches!(request.base, Base::Create(_)));
-        let touched = stored.flat_map(|(request, paths)| paths.touched.iter().map(|path| (request.table, *path)));
-        for (table, key, add) in live_files(session.as_mut(), touched.collect()).await? {
+        let changed_paths =
+            stored.flat_map(|(request, paths)| paths.changed_paths.iter().map(|path| (request.table, *path)));
+        for (table, key, add) in live_files(tx.as_mut(), changed_paths.collect()).await? {
             if let Some(head) = heads.get_mut(&table) {
                 head.live.entry(PathKey::new(&add.path)).or_default().push((key, add));
             }
         }
         let (writes, created) = (Vec::new(), Vec::new());
-        Ok(Self { catalog, session, now_ms, identity, heads, known, writes, rows: 0, created, left: batch.len() })
+        Ok(Self { catalog, tx, now_ms, identity, heads, known_commits, writes, rows: 0, created, left: batch.len() })
     }
 
     /// Decides one transaction. Later transactions of the batch see what it commits.
@@ -126,15 +127,15 @@ impl<'a> LockedTables<'a> {
             );
             return Err(Failure::Own(TxnLogError::new(ErrorKind::Conflict, message)));
         }
-        let mut known = Vec::new();
+        let mut known_commits = Vec::new();
         for request in requests {
-            known.extend(self.known_commit(request).await?);
+            known_commits.extend(self.known_commit(request).await?);
         }
-        if let Some(outcome) = commit::already_committed(requests, known).map_err(Failure::Own)? {
+        if let Some(outcome) = commit::already_committed(requests, known_commits).map_err(Failure::Own)? {
             return Ok(outcome);
         }
         for (request, paths) in transaction.requests_with_paths() {
-            self.look_up(request, &paths.touched).await?;
+            self.look_up(request, &paths.changed_paths).await?;
         }
         let heads = requests.iter().map(|request| self.heads.get(&request.table));
         let heads: Vec<_> = heads.collect::<Option<_>>().ok_or_else(not_locked)?;
@@ -159,22 +160,22 @@ impl<'a> LockedTables<'a> {
     /// The existing commit that is identical to a request. A verbatim commit may have another id and the same bytes.
     async fn known_commit(&mut self, request: &CommitRequest) -> Result<Option<Committed>, Failure> {
         let Some(head) = self.heads.get(&request.table) else { return Ok(None) };
-        let by_id = self.known.get(&(request.table, request.commit_id)).copied();
+        let by_id = self.known_commits.get(&(request.table, request.commit_id)).copied();
         let Content::Verbatim(verbatim) = &request.content else { return Ok(by_id) };
         let (table, version) = (request.table, request.base.next()?);
-        let mut stored = StoredAlready { by_id: by_id.map(|known| known.version), ..StoredAlready::default() };
+        let mut stored = StoredAlready { by_id: by_id.map(|commit| commit.version), ..StoredAlready::default() };
         if let Some(txn_id) = verbatim.txn_id() {
             let sql = "SELECT version FROM dl_commit_ids WHERE table_id = ? AND commit_id = ?";
             let params = vec![table.0.into(), CommitId::of_txn(&txn_id).0.as_slice().into()];
-            let row = self.session.query(sql, params).await?.pop();
+            let row = self.tx.query(sql, params).await?.pop();
             stored.by_txn = row.map(|mut row| row.version()).transpose()?;
         }
         // If its version has expired, only the entry of the id has its time.
-        let mut timestamp = by_id.map_or(0, |known| known.timestamp);
+        let mut timestamp = by_id.map_or(0, |commit| commit.timestamp);
         if head.current.version >= Some(version) {
             let sql = "SELECT v.committed_at, c.body FROM dl_table_versions v LEFT JOIN dl_commit_bodies c \
                        ON c.table_id = v.table_id AND c.version = v.version WHERE v.table_id = ? AND v.version = ?";
-            if let Some(mut row) = self.session.query(sql, vec![table.0.into(), int(version)]).await?.pop() {
+            if let Some(mut row) = self.tx.query(sql, vec![table.0.into(), int(version)]).await?.pop() {
                 timestamp = row.int()?;
                 stored.body = row.opt_blob()?.as_deref().map(codec::decompress).transpose()?;
             }
@@ -185,32 +186,32 @@ impl<'a> LockedTables<'a> {
 
     /// Loads into a table's `current` what the decision on a request needs beyond the head: the touched files, and the
     /// first commit since its base that it conflicts with.
-    async fn look_up(&mut self, request: &CommitRequest, touched: &[PathKey]) -> Result<(), Failure> {
+    async fn look_up(&mut self, request: &CommitRequest, changed_paths: &[PathKey]) -> Result<(), Failure> {
         if let Base::Create(new) = &request.base {
             let own = self.heads.get(&request.table).map(|head| head.current.name.clone());
-            check_free(self.session.as_mut(), new, own).await?;
+            check_free(self.tx.as_mut(), new, own).await?;
             self.heads.insert(request.table, LockedHead::of_new(new));
             return Ok(());
         }
         let live = self.heads.get_mut(&request.table).filter(|head| head.state == TableState::Live);
         let Some(head) = live else {
-            let missing = no_table_in(self.session.as_mut(), self.catalog.db.as_ref(), request.table).await;
+            let missing = no_table_in(self.tx.as_mut(), self.catalog.db.as_ref(), request.table).await;
             return Err(match missing.kind() {
                 ErrorKind::NotFound => Failure::Own(missing),
                 _ => Failure::Batch(missing),
             });
         };
         commit::check_mirror(&head.current.name, &head.mirror).map_err(Failure::Own)?;
-        let live = touched.iter().filter_map(|path| head.live.get(path)).flatten();
+        let live = changed_paths.iter().filter_map(|path| head.live.get(path)).flatten();
         head.current.live = live.cloned().collect();
         head.current.conflict = None;
         if let Base::RebaseFrom(base) | Base::ReadAt(base) = request.base
             && head.current.version > Some(base)
         {
             if base.saturating_add(1) < head.oldest {
-                return Err(Failure::Own(commit::base_not_held(&head.current.name, base)));
+                return Err(Failure::Own(commit::base_not_retained(&head.current.name, base)));
             }
-            head.current.conflict = head.conflict(self.session.as_mut(), request, base).await?;
+            head.current.conflict = head.conflict(self.tx.as_mut(), request, base).await?;
         }
         Ok(())
     }
@@ -230,7 +231,7 @@ impl<'a> LockedTables<'a> {
             // No later transaction of the batch is checked against it, and it may be large.
             prepared.body = Bytes::new();
         }
-        if let Some(references) = named.record(self.session.as_mut(), &head.current.name).await? {
+        if let Some(references) = named.record(self.tx.as_mut(), &head.current.name).await? {
             rows += references.rows();
             writes.push(references);
         }
@@ -254,25 +255,25 @@ impl<'a> LockedTables<'a> {
                 head.keep(prepared);
             }
         }
-        self.known.extend(request.ids().into_iter().map(|id| ((request.table, id), committed)));
+        self.known_commits.extend(request.ids().into_iter().map(|id| ((request.table, id), committed)));
         committed
     }
 
     /// The session, everything the batch writes, and how many rows that changes.
     pub(crate) fn into_writes(self) -> (Box<dyn DatabaseTransaction>, Vec<WriteStatement>, u64) {
-        let Self { session, heads, mut writes, mut rows, mut created, now_ms, .. } = self;
+        let Self { tx, heads, mut writes, mut rows, mut created, now_ms, .. } = self;
         for (table, head) in &heads {
             if head.current.version != head.stored {
-                writes.push(head.moved(*table));
+                writes.push(head.move_head(*table));
                 rows += 1;
             }
         }
-        let mut writes = merged(writes);
+        let mut writes = merge_inserts(writes);
         // Last and in order, because other transactions that create tables in the same namespaces wait for it.
         created.sort_unstable_by(|a, b| a.namespace.cmp(&b.namespace));
         rows += created.len() as u64;
         writes.extend(created.iter().map(|name| namespaces::has_table(name, now_ms)));
-        (session, writes, rows)
+        (tx, writes, rows)
     }
 }
 

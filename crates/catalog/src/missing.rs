@@ -84,17 +84,17 @@ async fn mark(to: &SqlCatalog, tables: &[TableId]) -> Result<()> {
          WHERE table_id IN ({})",
         placeholders(tables.len())
     );
-    let mut session = to.write(tables).await?;
-    session.write(vec![WriteStatement::run(sql, tables.iter().map(|table| table.0.into()).collect())]).await?;
-    session.commit().await.map_err(CommitFailure::into_error)
+    let mut tx = to.write(tables).await?;
+    tx.write(vec![WriteStatement::run(sql, tables.iter().map(|table| table.0.into()).collect())]).await?;
+    tx.commit().await.map_err(CommitFailure::into_error)
 }
 
 /// Removes all rows of a table from the copy, in bounded transactions. Its audit is copied from the source.
 async fn remove(to: &SqlCatalog, table: TableId) -> Result<()> {
     loop {
-        let mut session = to.write(&[table]).await?;
-        let removed = removal::remove_rows(to, session.as_mut(), table).await?;
-        session.commit().await.map_err(CommitFailure::into_error)?;
+        let mut tx = to.write(&[table]).await?;
+        let removed = removal::remove_rows(to, tx.as_mut(), table).await?;
+        tx.commit().await.map_err(CommitFailure::into_error)?;
         if removed.is_done {
             return Ok(());
         }

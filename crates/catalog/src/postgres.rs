@@ -32,13 +32,13 @@ mod connect;
 mod errors;
 mod literals;
 mod locks;
-mod session;
+mod transaction;
 
 use self::connect::{Connections, PATIENCE, Probe, options};
 use self::errors::{failed, is_gone, sqlstate};
 use self::literals::spelled;
 use self::locks::{Begin, Locks, Turns};
-use self::session::{PostgresTransaction, values};
+use self::transaction::{PostgresTransaction, values};
 
 /// The advisory lock of migrations, which serializes them.
 const MIGRATION_LOCK: i64 = 0x0064_6c5f_6d69_6772;
@@ -85,16 +85,16 @@ pub(crate) struct PostgresDatabase {
 
 impl PostgresDatabase {
     /// Connects. `create` allows [`Database::migrate`] to create the schema.
-    pub(crate) async fn open(place: &PostgresBackend, create: bool, settings: &PostgresOptions) -> Result<Self> {
-        let uri = CatalogUri { place: crate::uri::Backend::Postgres(place.clone()), table: None }.to_string();
-        if place.schema.len() > MAX_NAME {
+    pub(crate) async fn open(backend: &PostgresBackend, create: bool, settings: &PostgresOptions) -> Result<Self> {
+        let uri = CatalogUri { backend: crate::uri::Backend::Postgres(backend.clone()), table: None }.to_string();
+        if backend.schema.len() > MAX_NAME {
             return Err(TxnLogError::invalid(format!(
                 "the schema of {uri} has a name of {} bytes, and PostgreSQL cuts names off after {MAX_NAME}: choose a \
                  shorter one",
-                place.schema.len()
+                backend.schema.len()
             )));
         }
-        let options = options(place).map_err(|e| failed(&uri, e))?;
+        let options = options(backend).map_err(|e| failed(&uri, e))?;
         // One connection first: a pool retries silently and then only reports a timeout.
         let mut connection = options.connect().await.map_err(|e| failed(&uri, e))?;
         let begin = Begin::of(&mut connection, settings.idle_timeout).await.map_err(|e| failed(&uri, e))?;
@@ -115,10 +115,10 @@ impl PostgresDatabase {
                 })
                 .connect_lazy_with(options.clone())
         };
-        let schema = format!("\"{}\"", place.schema.replace('"', "\"\""));
+        let schema = format!("\"{}\"", backend.schema.replace('"', "\"\""));
         Ok(Self {
             uri,
-            name: place.schema.clone(),
+            name: backend.schema.clone(),
             schema,
             readers: Connections { pool: pool(settings.readers), setting: "postgres.readers" },
             writers: Connections { pool: pool(settings.writers), setting: "postgres.writers" },
@@ -154,9 +154,9 @@ impl PostgresDatabase {
         statements.push_str("; ");
         statements.push_str(&self.sql(last, &[])?);
         let turns = turns.take(tables).await;
-        let (session, rows) = self.begin(&self.writers, statements, turns).await?;
+        let (tx, rows) = self.begin(&self.writers, statements, turns).await?;
         let last = rows.last().map(|row| values(row, &self.uri)).transpose()?;
-        Ok((session, last.into_iter().collect()))
+        Ok((tx, last.into_iter().collect()))
     }
 
     /// Begins a transaction with these statements and returns their rows; waits for a server that is restarting.
@@ -176,21 +176,21 @@ impl PostgresDatabase {
                 }
             };
             // Before it begins: a BEGIN that fails or is cancelled may hold a lock.
-            let mut session = PostgresTransaction {
+            let mut tx = PostgresTransaction {
                 uri: self.uri.clone(),
                 schema: self.schema.clone(),
                 connection: Some(connection),
                 turns: std::mem::take(&mut turns),
             };
-            let begun = match session.connection() {
+            let begun = match tx.connection() {
                 Ok(connection) => sqlx::raw_sql(AssertSqlSafe(statements.clone())).fetch_all(connection).await,
                 Err(e) => Err(e),
             };
             match begun {
-                Ok(rows) => return Ok((Box::new(session), rows)),
+                Ok(rows) => return Ok((Box::new(tx), rows)),
                 Err(e) => {
                     self.wait(connections, began, e).await?;
-                    turns = std::mem::take(&mut session.turns);
+                    turns = std::mem::take(&mut tx.turns);
                 }
             }
         }
@@ -252,7 +252,11 @@ impl Database for PostgresDatabase {
         self.lock(&self.begin.write, locks, first).await
     }
 
-    async fn note(&self, table: TableId, first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
+    async fn write_async_commit(
+        &self,
+        table: TableId,
+        first: &str,
+    ) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
         let locks = Locks { rows_of: "dl_mirrors", tables: &[table], turns: &self.note_turns };
         self.lock(&self.begin.note, locks, first).await
     }
@@ -356,7 +360,7 @@ impl Database for PostgresDatabase {
         Ok(!self.query(sql, vec![self.name.as_str().into()]).await?.is_empty())
     }
 
-    fn seeks(&self) -> bool {
+    fn uses_range_scans(&self) -> bool {
         true
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use deltalakedb_log::commit::{CommitRequest, Outcome};
 use deltalakedb_log::references::folders;
-use deltalakedb_log::{Action, ErrorKind, PathKey, PlaceKey, Result, TableId, TxnLogError};
+use deltalakedb_log::{Action, ErrorKind, LocationKey, PathKey, Result, TableId, TxnLogError};
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
@@ -55,15 +55,15 @@ impl QueuedTransaction {
 #[derive(Debug)]
 pub(crate) struct RequestPaths {
     /// The files that it touches.
-    pub(crate) touched: Vec<PathKey>,
+    pub(crate) changed_paths: Vec<PathKey>,
     /// The folders of the files that it names by absolute paths.
-    pub(crate) folders: BTreeSet<PlaceKey>,
+    pub(crate) folders: BTreeSet<LocationKey>,
 }
 
 impl RequestPaths {
     fn of(request: &CommitRequest) -> Self {
         let adds = request.actions().iter().filter_map(Action::as_add);
-        Self { touched: request.touched(), folders: folders(adds) }
+        Self { changed_paths: request.changed_paths(), folders: folders(adds) }
     }
 }
 
@@ -166,7 +166,7 @@ impl QueueTask {
             let transactions = batch.iter().map(|waiting| waiting.transaction.clone()).collect();
             let outcomes = tokio::select! {
                 biased;
-                () = all_gone(&mut batch) => continue,
+                () = all_callers_dropped(&mut batch) => continue,
                 outcomes = run(transactions) => outcomes,
             };
             // A single-threaded runtime may no longer be driven once the caller that drives it has its answer.
@@ -225,7 +225,7 @@ impl Drop for QueueTask {
 }
 
 /// Waits until every caller of a batch was dropped.
-async fn all_gone(batch: &mut [Waiting]) {
+async fn all_callers_dropped(batch: &mut [Waiting]) {
     for waiting in batch {
         waiting.answer.closed().await;
     }
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_that_wait_run_together_and_each_gets_its_own_outcome() {
+    async fn waiting_transactions_run_as_one_batch_with_separate_outcomes() {
         let (queues, runs) = (Arc::new(Queues::new(100)), Runs::new());
         let mut tasks = vec![runs.submit(&queues, 0).await];
         runs.started().await;
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_that_is_dropped_ends_no_commit_but_its_own() {
+    async fn a_dropped_caller_cancels_no_commit_but_its_own() {
         let (queues, runs) = (Arc::new(Queues::new(100)), Runs::new());
         let first = runs.submit(&queues, 0).await;
         runs.started().await;
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_without_callers_ends() {
+    async fn a_batch_without_callers_is_cancelled() {
         let (queues, runs) = (Arc::new(Queues::new(100)), Runs::new());
         let first = runs.submit(&queues, 0).await;
         runs.started().await;
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_more_wait_than_are_allowed() {
+    async fn the_queue_has_a_limit() {
         let (queues, runs) = (Arc::new(Queues::new(2)), Runs::new());
         let first = runs.submit(&queues, 0).await;
         runs.started().await;
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_that_ends_leaves_nobody_waiting() {
+    fn a_runtime_that_ends_leaves_no_caller_waiting() {
         let (queues, runs) = (Arc::new(Queues::new(100)), Runs::new());
         let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let (ends, stays) = (runtime(), runtime());
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_that_only_its_caller_drives_leaves_nobody_waiting() {
+    fn a_runtime_that_is_not_driven_leaves_no_caller_waiting() {
         let (queues, runs) = (Arc::new(Queues::new(100)), Runs::new());
         let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
         let waiting = std::thread::scope(|threads| {
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_runtime_that_is_shut_down_is_no_endless_loop() {
+    async fn a_commit_on_a_shut_down_runtime_is_an_error() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let handle = runtime.handle().clone();
         runtime.shutdown_background();
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn of_many_callers_that_come_and_are_dropped_all_others_are_answered() {
+    async fn every_caller_that_is_not_dropped_gets_an_outcome() {
         let (queues, ran) = (Arc::new(Queues::new(1000)), Arc::new(AtomicUsize::new(0)));
         let tasks = (0..400).map(|n| {
             let (queues, ran) = (queues.clone(), ran.clone());

@@ -36,7 +36,7 @@ const FIRST_AFTER: &str = "SELECT version FROM dl_table_versions WHERE table_id 
                            ORDER BY committed_at, version LIMIT 1";
 
 impl SqlTxnLogReader {
-    async fn head_at(&self, session: &mut dyn DatabaseTransaction, version: Version) -> Result<Head> {
+    async fn head_at(&self, tx: &mut dyn DatabaseTransaction, version: Version) -> Result<Head> {
         let newest = |table: &str| {
             format!("(SELECT max(version) FROM {table} WHERE table_id = v.table_id AND version <= v.version)")
         };
@@ -50,7 +50,7 @@ impl SqlTxnLogReader {
             newest("dl_protocol_updates"),
             newest("dl_metadata_updates"),
         );
-        let mut rows = session.query(&sql, vec![self.id(), int(version)]).await?;
+        let mut rows = tx.query(&sql, vec![self.id(), int(version)]).await?;
         let missing = || {
             TxnLogError::corrupt(format!("{} has no protocol or metadata for version {version}", self.db().describe()))
         };
@@ -63,14 +63,14 @@ impl SqlTxnLogReader {
         version: Version,
         predicate: Option<&Predicate>,
     ) -> Result<(FileQuery, RetainedVersion)> {
-        let mut session = self.db().read().await?;
-        let at = self.resolve(session.as_mut(), At::Version(version)).await?;
+        let mut tx = self.db().read().await?;
+        let at = self.resolve(tx.as_mut(), At::Version(version)).await?;
         let (version, is_recent) = (at.version, at.is_recent());
         let mut search = FileQuery {
             table: self.id(),
             version: int(version),
             is_recent,
-            seeks: self.db().seeks(),
+            uses_range_scans: self.db().uses_range_scans(),
             schema: None,
             slots: BoundsSlots::default(),
             plan: Plan::default(),
@@ -82,24 +82,25 @@ impl SqlTxnLogReader {
              AND m.version = (SELECT max(version) FROM dl_metadata_updates WHERE table_id = ? AND version <= ?)",
             BoundsSlots::subquery("m")
         );
-        let mut row = session.query(&sql, vec![self.id(), self.id(), int(version)]).await?.pop();
+        let mut row = tx.query(&sql, vec![self.id(), self.id(), int(version)]).await?.pop();
         let missing = || TxnLogError::corrupt(format!("{} has no metadata for {version}", self.db().describe()));
         let row = row.as_mut().ok_or_else(missing)?;
         let schema = Schema::parse(&row.string()?, &row.json::<Vec<String>>()?)?;
         search.slots = BoundsSlots::read(row.opt_text()?.as_deref())?;
         search.plan = Plan::new(predicate, &schema, &search.slots);
-        if let Some(lead) = search.plan.lead.as_ref().filter(|_| search.seeks && is_recent) {
-            let sql = lead.spreads();
-            let rows = session.query(&sql, vec![self.id(), self.id()]).await?;
+        if let Some(driving_index) = search.plan.driving_index.as_ref().filter(|_| search.uses_range_scans && is_recent)
+        {
+            let sql = driving_index.spreads();
+            let rows = tx.query(&sql, vec![self.id(), self.id()]).await?;
             search.spreads = rows.into_iter().map(|mut row| row.int()).collect::<Result<_>>()?;
         }
         search.schema = Some(schema);
         Ok((search, at))
     }
 
-    async fn body(&self, session: &mut dyn DatabaseTransaction, version: Version) -> Result<Option<Bytes>> {
+    async fn body(&self, tx: &mut dyn DatabaseTransaction, version: Version) -> Result<Option<Bytes>> {
         let sql = "SELECT body FROM dl_commit_bodies WHERE table_id = ? AND version = ?";
-        let mut rows = session.query(sql, vec![self.id(), int(version)]).await?;
+        let mut rows = tx.query(sql, vec![self.id(), int(version)]).await?;
         rows.pop().map(|mut row| codec::decompress(&row.blob()?)).transpose()
     }
 }
@@ -115,10 +116,10 @@ impl TxnLogReader for SqlTxnLogReader {
     }
 
     async fn snapshot(&self, at: At) -> Result<Snapshot> {
-        let mut session = self.db().read().await?;
-        let version = self.resolve(session.as_mut(), at).await?.version;
-        let head = self.head_at(session.as_mut(), version).await?;
-        let newest = |table: &str, key: &str, columns: &[&str]| match self.db().seeks() {
+        let mut tx = self.db().read().await?;
+        let version = self.resolve(tx.as_mut(), at).await?.version;
+        let head = self.head_at(tx.as_mut(), version).await?;
+        let newest = |table: &str, key: &str, columns: &[&str]| match self.db().uses_range_scans() {
             // The query goes from key to key and reads the newest row of each: the cost does not depend on how often a
             // key was set. SQLite keeps the join order of a CROSS JOIN; otherwise it would scan all rows of the table
             // first. The order by key and version, which only the primary key has, keeps PostgreSQL from scanning all
@@ -140,14 +141,14 @@ impl TxnLogReader for SqlTxnLogReader {
                 qualified("x", columns)
             ),
         };
-        let params = || match self.db().seeks() {
+        let params = || match self.db().uses_range_scans() {
             true => vec![self.id(), Value::Blob(Vec::new()), self.id(), self.id(), self.id(), int(version)],
             false => vec![self.id(), int(version), self.id()],
         };
         let sql = newest("dl_txn_actions", "app_id", &codec::TXN_COLUMNS);
-        let txns = session.query(&sql, params()).await?.into_iter().map(|mut r| codec::read_txn(&mut r));
+        let txns = tx.query(&sql, params()).await?.into_iter().map(|mut r| codec::read_txn(&mut r));
         let sql = newest("dl_domain_metadata", "domain", &codec::DOMAIN_COLUMNS);
-        let domains = session.query(&sql, params()).await?.into_iter().map(|mut r| codec::read_domain(&mut r));
+        let domains = tx.query(&sql, params()).await?.into_iter().map(|mut r| codec::read_domain(&mut r));
         let domains = domains.collect::<Result<Vec<_>>>()?;
         Ok(Snapshot {
             head,
@@ -205,10 +206,10 @@ impl TxnLogReader for SqlTxnLogReader {
     /// were committed before the time are not read: the deletion timestamp of a file is not later than the commit of
     /// its removal.
     async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {
-        let mut session = self.db().read().await?;
-        let at = self.resolve(session.as_mut(), At::Version(version)).await?;
-        let mut first = session.query(FIRST_AFTER, vec![self.id(), deleted_after.into()]).await?;
-        drop(session);
+        let mut tx = self.db().read().await?;
+        let at = self.resolve(tx.as_mut(), At::Version(version)).await?;
+        let mut first = tx.query(FIRST_AFTER, vec![self.id(), deleted_after.into()]).await?;
+        drop(tx);
         // If everything was committed before, there are none.
         let first = first.pop().map(|mut row| row.version()).transpose()?.unwrap_or(Version::MAX);
         let (table, of, since) = (self.id(), int(version), Value::Int(deleted_after));
@@ -240,8 +241,8 @@ impl TxnLogReader for SqlTxnLogReader {
     }
 
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {
-        let mut session = self.db().read().await?;
-        let newest = self.resolve(session.as_mut(), At::Latest).await?.version;
+        let mut tx = self.db().read().await?;
+        let newest = self.resolve(tx.as_mut(), At::Latest).await?.version;
         let mut sql = SqlFragment::new(
             "SELECT version, committed_at, committer, operation, operation_params, operation_metrics, engine_info, \
              read_version, isolation, group_id, files_added, files_removed, bytes_added, bytes_removed \
@@ -261,22 +262,22 @@ impl TxnLogReader for SqlTxnLogReader {
         }
         let limit = range.limit.and_then(|l| i64::try_from(l).ok()).unwrap_or(i64::MAX);
         sql.push(SqlFragment::new(" ORDER BY version DESC LIMIT ?", vec![limit.into()]));
-        session.query(&sql.text, sql.params).await?.into_iter().map(summary).collect()
+        tx.query(&sql.text, sql.params).await?.into_iter().map(summary).collect()
     }
 
     async fn commit_bytes(&self, version: Version) -> Result<Option<Bytes>> {
-        let mut session = self.db().read().await?;
-        let version = self.resolve(session.as_mut(), At::Version(version)).await?.version;
-        self.body(session.as_mut(), version).await
+        let mut tx = self.db().read().await?;
+        let version = self.resolve(tx.as_mut(), At::Version(version)).await?.version;
+        self.body(tx.as_mut(), version).await
     }
 
     /// A few megabytes at a time, each a query of its own: the sizes first, so that a large commit is read by itself.
     async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
-        let mut session = self.db().read().await?;
+        let mut tx = self.db().read().await?;
         for version in [from, to] {
-            self.resolve(session.as_mut(), At::Version(version)).await?;
+            self.resolve(tx.as_mut(), At::Version(version)).await?;
         }
-        drop(session);
+        drop(tx);
         let reader = self.clone();
         let pages = futures::stream::try_unfold(from, move |from| {
             let reader = reader.clone();
@@ -330,15 +331,15 @@ impl SqlTxnLogReader {
         }
         let Some(last) = last else {
             return match bare {
-                Some(version) => Err(commit::only_its_result(&self.name().await?, version)),
-                None => Err(self.lacks(from).await),
+                Some(version) => Err(commit::bytes_not_retained(&self.name().await?, version)),
+                None => Err(self.missing_version(from).await),
             };
         };
         let sql = "SELECT version, body FROM dl_commit_bodies \
                    WHERE table_id = ? AND version >= ? AND version <= ? ORDER BY version";
         let rows = self.db().query(sql, vec![self.id(), int(from), int(last)]).await?;
         if rows.len() as u64 != last - from + 1 {
-            return Err(self.lacks(from).await);
+            return Err(self.missing_version(from).await);
         }
         Ok((last, rows.into_iter().map(Ok).collect()))
     }

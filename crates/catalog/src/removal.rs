@@ -7,7 +7,7 @@ use deltalakedb_log::{Catalog, InactiveTable, Result, TableId, TableState};
 
 use crate::audit::audit;
 use crate::database::{CommitFailure, DatabaseTransaction, Value, WriteStatement};
-use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::sql_catalog::{SqlCatalog, WriteTransaction};
 use crate::table_lookup::{ALL_TABLES, any_table, find_any};
 use crate::table_rows;
 
@@ -27,7 +27,7 @@ const MANY_ROWS: [(&str, &str); 12] = [
     ("dl_table_versions", "version"),
 ];
 
-pub(crate) async fn tables_over(
+pub(crate) async fn removable_tables(
     catalog: &SqlCatalog,
     after: Option<&InactiveTable>,
     limit: usize,
@@ -47,43 +47,43 @@ pub(crate) async fn tables_over(
 }
 
 pub(crate) async fn remove_some(catalog: &SqlCatalog, table: TableId) -> Result<RemovedRows> {
-    let Writing { mut session, now_ms, .. } = catalog.begin_write(&[table]).await?;
-    let found = find_any(session.as_mut(), table).await?;
+    let WriteTransaction { mut tx, now_ms, .. } = catalog.begin_write(&[table]).await?;
+    let found = find_any(tx.as_mut(), table).await?;
     let found = found.ok_or_else(|| no_table(table, &catalog.db.describe(), None))?;
     found.check_removal(now_ms)?;
     if found.state != TableState::Removing {
         let sql = "UPDATE dl_tables SET state = ? WHERE table_id = ?";
         let params = vec![TableState::Removing.as_str().into(), table.0.into()];
-        session.write(vec![WriteStatement::run(sql, params)]).await?;
+        tx.write(vec![WriteStatement::run(sql, params)]).await?;
     }
-    let removed = remove_rows(catalog, session.as_mut(), table).await?;
+    let removed = remove_rows(catalog, tx.as_mut(), table).await?;
     if removed.is_done {
-        session.write(vec![audit(catalog, now_ms, None, "TABLE REMOVED", table, None)]).await?;
+        tx.write(vec![audit(catalog, now_ms, None, "TABLE REMOVED", table, None)]).await?;
     }
-    session.commit().await.map_err(CommitFailure::into_error)?;
+    tx.commit().await.map_err(CommitFailure::into_error)?;
     Ok(removed)
 }
 
 /// Removes a batch of the rows of a table that [is being removed](TableState::Removing), its own row last.
 pub(crate) async fn remove_rows(
     catalog: &SqlCatalog,
-    session: &mut dyn DatabaseTransaction,
+    tx: &mut dyn DatabaseTransaction,
     table: TableId,
 ) -> Result<RemovedRows> {
     let id = Value::from(table.0);
-    session.write(newest_of_all(catalog)).await?;
+    tx.write(newest_of_all(catalog)).await?;
     let mut rows = 0;
     for (from, key) in MANY_ROWS {
         let left = STEP_ROWS - rows;
         let sql = format!(
             "DELETE FROM {from} WHERE table_id = ? AND ({key}) IN (SELECT {key} FROM {from} WHERE table_id = ? LIMIT {left})"
         );
-        rows += session.write(vec![WriteStatement::run(sql, vec![id.clone(), id.clone()])]).await?;
+        rows += tx.write(vec![WriteStatement::run(sql, vec![id.clone(), id.clone()])]).await?;
         if rows >= STEP_ROWS {
             return Ok(RemovedRows { rows, is_done: false });
         }
     }
-    rows += session.write(table_rows::tables_of_a_table().map(|from| all_of(from, table)).collect()).await?;
+    rows += tx.write(table_rows::tables_of_a_table().map(|from| all_of(from, table)).collect()).await?;
     Ok(RemovedRows { rows, is_done: true })
 }
 

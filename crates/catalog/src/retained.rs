@@ -29,21 +29,21 @@ impl RetainedVersion {
 
 impl SqlTxnLogReader {
     /// The version that `at` selects.
-    pub(crate) async fn resolve(&self, session: &mut dyn DatabaseTransaction, at: At) -> Result<RetainedVersion> {
+    pub(crate) async fn resolve(&self, tx: &mut dyn DatabaseTransaction, at: At) -> Result<RetainedVersion> {
         // PostgreSQL might execute a join by scanning all versions: they are ordered, as is the row of the table.
         let sql = "SELECT t.namespace, t.name, t.base_version, (SELECT v.committed_at FROM dl_table_versions v \
                    WHERE v.table_id = t.table_id AND v.version = t.base_version), t.current_version, t.current_ts \
                    FROM dl_tables t WHERE t.state = ? AND t.table_id = ?";
         let params = vec![self.state.as_str().into(), self.id()];
-        let Some(mut row) = session.query(sql, params).await?.pop() else {
-            return Err(no_table_in(session, self.db(), self.table).await);
+        let Some(mut row) = tx.query(sql, params).await?.pop() else {
+            return Err(no_table_in(tx, self.db(), self.table).await);
         };
         let name = TableName { namespace: row.text()?, name: row.text()? }.to_string();
         let base = (row.version()?, row.int()?);
         let newest = (row.version()?, row.int()?);
         let at_or_before = match at {
             At::Timestamp(ms) if base.1 <= ms => {
-                let mut rows = session.query(AT_OR_BEFORE, vec![self.id(), ms.into()]).await?;
+                let mut rows = tx.query(AT_OR_BEFORE, vec![self.id(), ms.into()]).await?;
                 rows.pop().map(|mut r| r.version()).transpose()?
             }
             _ => None,
@@ -75,9 +75,9 @@ impl SqlTxnLogReader {
     }
 
     /// The error for a missing version that existed: versions have no gap, so it has expired since.
-    pub(crate) async fn lacks(&self, version: Version) -> TxnLogError {
+    pub(crate) async fn missing_version(&self, version: Version) -> TxnLogError {
         let looked = match self.db().read().await {
-            Ok(mut session) => self.resolve(session.as_mut(), At::Version(version)).await,
+            Ok(mut tx) => self.resolve(tx.as_mut(), At::Version(version)).await,
             Err(e) => Err(e),
         };
         let missing = || TxnLogError::corrupt(format!("{} lacks version {version}", self.db().describe()));

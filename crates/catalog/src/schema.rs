@@ -53,7 +53,7 @@ pub(crate) struct Identity {
 
 /// A migration that was applied to a catalog.
 #[derive(Debug)]
-struct Applied {
+struct AppliedMigration {
     number: i64,
     name: String,
     checksum: Vec<u8>,
@@ -96,32 +96,36 @@ async fn migrate_with(
     };
     check_applied(db, &identity, &applied, migrations)?;
     if create {
-        fill(db, clock, &applied, migrations).await?;
+        run_backfills(db, clock, &applied, migrations).await?;
     }
     Ok(identity)
 }
 
 /// Applies the migrations that the catalog lacks, in one transaction.
-async fn apply(db: &dyn Database, clock: &dyn Clock, migrations: &[Migration]) -> Result<(Identity, Vec<Applied>)> {
-    let mut session = db.migrate().await?;
+async fn apply(
+    db: &dyn Database,
+    clock: &dyn Clock,
+    migrations: &[Migration],
+) -> Result<(Identity, Vec<AppliedMigration>)> {
+    let mut tx = db.migrate().await?;
     // Under the lock: another process may have applied them.
     let made = db.has_table("dl_catalog").await?;
     let version = match made {
         true => {
-            let mut rows = session.query("SELECT schema_version FROM dl_catalog", vec![]).await?;
+            let mut rows = tx.query("SELECT schema_version FROM dl_catalog", vec![]).await?;
             rows.pop().map(|mut r| r.int()).transpose()?.unwrap_or(0)
         }
         false => 0,
     };
     let mut rows = Vec::new();
     for (number, migration) in (1_i64..).zip(migrations).filter(|(number, _)| *number > version) {
-        session.write(vec![WriteStatement::run(db.migration(migration.sql), vec![])]).await?;
+        tx.write(vec![WriteStatement::run(db.migration(migration.sql), vec![])]).await?;
         let checksum = Value::from(migration.checksum().as_bytes().as_slice());
         rows.push(vec![number.into(), migration.name.into(), checksum, clock.now_ms().into()]);
     }
     if let Some(newest) = rows.last().map(|row| row[0].clone()) {
         let columns = ["number", "name", "checksum", "applied_at"];
-        session.write(vec![WriteStatement::insert("dl_migrations", &columns, rows)]).await?;
+        tx.write(vec![WriteStatement::insert("dl_migrations", &columns, rows)]).await?;
         let asks = [newest, MIN_READER.into(), MIN_WRITER.into()];
         let write = if made {
             let sql = "UPDATE dl_catalog SET schema_version = ?, min_reader = ?, min_writer = ?";
@@ -130,42 +134,47 @@ async fn apply(db: &dyn Database, clock: &dyn Clock, migrations: &[Migration]) -
             let row = [vec![clock.new_uuid().into(), clock.new_uuid().into()], asks.to_vec()].concat();
             WriteStatement::insert("dl_catalog", &COLUMNS, vec![row])
         };
-        session.write(vec![write]).await?;
+        tx.write(vec![write]).await?;
     }
-    session.commit().await.map_err(CommitFailure::into_error)?;
+    tx.commit().await.map_err(CommitFailure::into_error)?;
     let missing =
         || TxnLogError::new(ErrorKind::Internal, format!("{} has no identity after its migration", db.describe()));
     current(db).await?.ok_or_else(missing)
 }
 
 /// Runs the backfills of the migrations that were applied.
-async fn fill(db: &dyn Database, clock: &dyn Clock, applied: &[Applied], migrations: &[Migration]) -> Result<()> {
+async fn run_backfills(
+    db: &dyn Database,
+    clock: &dyn Clock,
+    applied: &[AppliedMigration],
+    migrations: &[Migration],
+) -> Result<()> {
     for applied in applied.iter().filter(|applied| !applied.is_filled) {
         let migration = usize::try_from(applied.number - 1).ok().and_then(|index| migrations.get(index));
         let Some(backfill) = migration.and_then(|migration| migration.backfill) else { continue };
-        while fill_some(db, clock, applied.number, backfill).await? {}
+        while backfill_batch(db, clock, applied.number, backfill).await? {}
     }
     Ok(())
 }
 
 /// Fills a batch of rows, in a transaction of its own; returns whether there may be more. If the process ends in
 /// between, the next one that upgrades the catalog continues.
-async fn fill_some(db: &dyn Database, clock: &dyn Clock, number: i64, backfill: Backfill) -> Result<bool> {
+async fn backfill_batch(db: &dyn Database, clock: &dyn Clock, number: i64, backfill: Backfill) -> Result<bool> {
     // One process at a time: two would lock rows in different orders.
-    let mut session = db.migrate().await?;
-    let filled = session.write(vec![WriteStatement::run(backfill.sql, vec![backfill.rows.into()])]).await?;
+    let mut tx = db.migrate().await?;
+    let filled = tx.write(vec![WriteStatement::run(backfill.sql, vec![backfill.rows.into()])]).await?;
     if filled == 0 {
-        let done = "UPDATE dl_migrations SET backfilled_at = ? WHERE number = ?";
-        session.write(vec![WriteStatement::run(done, vec![clock.now_ms().into(), number.into()])]).await?;
+        let mark_filled = "UPDATE dl_migrations SET backfilled_at = ? WHERE number = ?";
+        tx.write(vec![WriteStatement::run(mark_filled, vec![clock.now_ms().into(), number.into()])]).await?;
     }
-    session.commit().await.map_err(CommitFailure::into_error)?;
+    tx.commit().await.map_err(CommitFailure::into_error)?;
     Ok(filled > 0)
 }
 
 const COLUMNS: [&str; 5] = ["catalog_id", "epoch", "schema_version", "min_reader", "min_writer"];
 
 /// The identity of the catalog, and the migrations that were applied; `None` if the database is not a catalog.
-async fn current(db: &dyn Database) -> Result<Option<(Identity, Vec<Applied>)>> {
+async fn current(db: &dyn Database) -> Result<Option<(Identity, Vec<AppliedMigration>)>> {
     if !db.has_table("dl_catalog").await? {
         return Ok(None);
     }
@@ -181,7 +190,7 @@ async fn current(db: &dyn Database) -> Result<Option<(Identity, Vec<Applied>)>> 
     for mut row in rows {
         catalog = Some(identity(&mut row)?);
         if let (Some(number), Some(name), Some(checksum)) = (row.opt_int()?, row.opt_text()?, row.opt_blob()?) {
-            applied.push(Applied { number, name, checksum, is_filled: row.opt_int()?.is_some() });
+            applied.push(AppliedMigration { number, name, checksum, is_filled: row.opt_int()?.is_some() });
         }
     }
     applied.sort_unstable_by_key(|applied| applied.number);
@@ -189,7 +198,12 @@ async fn current(db: &dyn Database) -> Result<Option<(Identity, Vec<Applied>)>> 
 }
 
 /// Rejects a catalog in which the text of a migration differs from this program's: its tables may differ.
-fn check_applied(db: &dyn Database, identity: &Identity, applied: &[Applied], migrations: &[Migration]) -> Result<()> {
+fn check_applied(
+    db: &dyn Database,
+    identity: &Identity,
+    applied: &[AppliedMigration],
+    migrations: &[Migration],
+) -> Result<()> {
     for (number, migration) in (1..=identity.version).zip(migrations) {
         let there = applied.iter().find(|applied| applied.number == number);
         if there.is_none_or(|there| there.checksum != migration.checksum().as_bytes()) {

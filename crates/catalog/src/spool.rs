@@ -26,7 +26,7 @@ const BLOCK: usize = 64 << 10;
 pub(crate) fn spooled<F: Future<Output = Result<()>> + Send + 'static>(
     read: impl FnOnce(Sender) -> F,
 ) -> BoxStream<'static, Result<Row>> {
-    let (sender, rows) = pair();
+    let (sender, rows) = channel();
     let task = tokio::spawn(read(sender));
     // The rows are complete only if the task says so: the stream of a task that was cancelled ends as well.
     let end = futures::stream::once(async {
@@ -43,7 +43,7 @@ pub(crate) fn spooled<F: Future<Output = Result<()>> + Send + 'static>(
 }
 
 /// A sender of rows, and the stream of the rows sent. The stream ends when the sender is dropped.
-pub(crate) fn pair() -> (Sender, BoxStream<'static, Result<Row>>) {
+pub(crate) fn channel() -> (Sender, BoxStream<'static, Result<Row>>) {
     let (blocks, taken) = mpsc::unbounded_channel();
     let shared = Arc::<Shared>::default();
     let sender = Sender { blocks, shared: shared.clone(), rows: Vec::new(), bytes: 0, end: 0 };
@@ -226,7 +226,7 @@ mod tests {
 
     /// More rows than fit into memory; the consumer waits until all are read, or takes each as it arrives.
     #[tokio::test(flavor = "multi_thread")]
-    async fn rows_come_as_they_were_sent_however_slowly_they_are_taken() {
+    async fn a_slow_consumer_gets_every_row_in_order() {
         const ROWS: i64 = 30_000;
         for waits in [true, false] {
             let (done, read) = tokio::sync::oneshot::channel();
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn who_stops_taking_rows_stops_the_reading_of_them() {
+    async fn a_dropped_consumer_ends_the_query() {
         let (stopped, was_stopped) = tokio::sync::oneshot::channel();
         let mut rows = spooled(|mut sender| async move {
             let mut n = 0;

@@ -85,7 +85,7 @@ pub(crate) struct Origin {
 impl SqlCatalog {
     /// Opens the catalog.
     pub async fn connect(uri: &CatalogUri, options: ConnectOptions) -> Result<Self> {
-        let db: Arc<dyn Database> = match &uri.place {
+        let db: Arc<dyn Database> = match &uri.backend {
             Backend::Sqlite(path) => Arc::new(SqliteDatabase::open(path, options.create, options.file_mode).await?),
             #[cfg(feature = "duckdb")]
             Backend::DuckDb(path) => Arc::new(DuckDatabase::open(path, options.create, options.file_mode).await?),
@@ -94,8 +94,8 @@ impl SqlCatalog {
                 let message = format!("{uri} is a DuckDB catalog, and this program was built without DuckDB");
                 return Err(deltalakedb_log::TxnLogError::invalid(message));
             }
-            Backend::Postgres(place) => {
-                Arc::new(PostgresDatabase::open(place, options.create, &options.postgres).await?)
+            Backend::Postgres(backend) => {
+                Arc::new(PostgresDatabase::open(backend, options.create, &options.postgres).await?)
             }
         };
         let identity = schema::migrate(db.as_ref(), options.clock.as_ref(), options.create).await?;
@@ -122,8 +122,8 @@ impl SqlCatalog {
 }
 
 /// A writing session, and when it acquired its locks by the catalog's clock, in milliseconds since 1970.
-pub(crate) struct Writing {
-    pub(crate) session: Box<dyn DatabaseTransaction>,
+pub(crate) struct WriteTransaction {
+    pub(crate) tx: Box<dyn DatabaseTransaction>,
     pub(crate) now_ms: i64,
     /// The catalog's id and epoch.
     pub(crate) identity: (Uuid, Uuid),
@@ -132,16 +132,16 @@ pub(crate) struct Writing {
 impl SqlCatalog {
     /// A writing session, if this program supports the schema. It has exclusive access to the heads of these tables.
     /// The check uses what the catalog requires of writers now, not when it was opened.
-    pub(crate) async fn begin_write(&self, heads: &[TableId]) -> Result<Writing> {
-        let (session, rows) = self.db.write(heads, &Opening::sql(self.server_clock)).await?;
-        let opening = self.opened(rows)?;
+    pub(crate) async fn begin_write(&self, heads: &[TableId]) -> Result<WriteTransaction> {
+        let (tx, rows) = self.db.write(heads, &Opening::sql(self.server_clock)).await?;
+        let opening = self.read_opening(rows)?;
         let now_ms = opening.now_ms.unwrap_or_else(|| self.clock.now_ms());
         let identity = (opening.identity.catalog_id, opening.identity.epoch);
-        Ok(Writing { session, now_ms, identity })
+        Ok(WriteTransaction { tx, now_ms, identity })
     }
 
     /// Processes what a writing session reads first.
-    fn opened(&self, rows: Vec<Row>) -> Result<Opening> {
+    fn read_opening(&self, rows: Vec<Row>) -> Result<Opening> {
         let opening = Opening::read(self.db.as_ref(), rows)?;
         schema::check_writable(self.db.as_ref(), &opening.identity)?;
         let before = std::mem::replace(&mut *self.last_identity(), opening.identity);
@@ -153,14 +153,14 @@ impl SqlCatalog {
 
     /// The session alone, if the time does not matter.
     pub(crate) async fn write(&self, heads: &[TableId]) -> Result<Box<dyn DatabaseTransaction>> {
-        Ok(self.begin_write(heads).await?.session)
+        Ok(self.begin_write(heads).await?.tx)
     }
 
     /// A session for the mirror records of a table that may be lost in a power failure. Commits to the table continue.
-    pub(crate) async fn note(&self, table: TableId) -> Result<Box<dyn DatabaseTransaction>> {
-        let (session, rows) = self.db.note(table, &Opening::sql(self.server_clock)).await?;
-        self.opened(rows)?;
-        Ok(session)
+    pub(crate) async fn write_async_commit(&self, table: TableId) -> Result<Box<dyn DatabaseTransaction>> {
+        let (tx, rows) = self.db.write_async_commit(table, &Opening::sql(self.server_clock)).await?;
+        self.read_opening(rows)?;
+        Ok(tx)
     }
 
     pub(crate) fn last_identity(&self) -> MutexGuard<'_, Identity> {

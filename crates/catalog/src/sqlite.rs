@@ -20,11 +20,11 @@ use sqlx::sqlite::{
 };
 use sqlx::{Arguments, AssertSqlSafe, Column, Decode, Row as _, Sqlite, Transaction, TypeInfo, ValueRef};
 
-use crate::ahead::Ahead;
 use crate::database::{
     CommitFailure, Database, DatabaseTransaction, MANY_ROWS, Row, Value, WriteStatement, placeholders,
 };
 use crate::file;
+use crate::prefetch::Prefetch;
 use crate::spool::spooled;
 use crate::uri::{Backend, CatalogUri};
 
@@ -54,7 +54,7 @@ impl SqliteDatabase {
     async fn with_patience(path: &Path, create: bool, mode: u32, patience: Duration) -> Result<Self> {
         let path = std::path::absolute(path)
             .map_err(|e| TxnLogError::invalid(format!("{} has no absolute path", path.display())).with_source(e))?;
-        let uri = CatalogUri { place: Backend::Sqlite(path.clone()), table: None }.to_string();
+        let uri = CatalogUri { backend: Backend::Sqlite(path.clone()), table: None }.to_string();
         if !create && !path.exists() {
             return Err(TxnLogError::not_found(format!("there is no catalog at {uri}: `dl init` creates one")));
         }
@@ -70,7 +70,7 @@ impl SqliteDatabase {
             )));
         }
         if create {
-            file::make(&path, mode).map_err(|e| {
+            file::create_empty(&path, mode).map_err(|e| {
                 let message = format!("{uri} cannot be created: check the permissions of its folder");
                 TxnLogError::new(ErrorKind::Unavailable, message).with_source(e)
             })?;
@@ -101,7 +101,7 @@ impl SqliteDatabase {
             .retry(ConstantBuilder::new().with_delay(Duration::from_millis(20)).without_max_times())
             .when(|e| result_code(e) == Some(5) && began.elapsed() < BUSY_TIMEOUT)
             .await;
-        let writer = writer.map_err(|e| no_turn(&uri, patience, e))?;
+        let writer = writer.map_err(|e| writer_busy(&uri, patience, e))?;
         let readers = pool(READERS).connect_lazy_with(options);
         Ok(Self { uri, readers, writer, patience })
     }
@@ -113,7 +113,7 @@ const WRITE: &str = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
 impl SqliteDatabase {
     /// Begins on the single writing connection.
     async fn begin(&self, statements: &'static str) -> Result<Box<dyn DatabaseTransaction>> {
-        let tx = self.writer.begin_with(statements).await.map_err(|e| no_turn(&self.uri, self.patience, e))?;
+        let tx = self.writer.begin_with(statements).await.map_err(|e| writer_busy(&self.uri, self.patience, e))?;
         Ok(Box::new(SqliteTransaction { uri: self.uri.clone(), tx }))
     }
 
@@ -123,9 +123,9 @@ impl SqliteDatabase {
         statements: &'static str,
         first: &str,
     ) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
-        let mut session = self.begin(statements).await?;
-        let rows = session.query(first, vec![]).await?;
-        Ok((session, rows))
+        let mut transaction = self.begin(statements).await?;
+        let rows = transaction.query(first, vec![]).await?;
+        Ok((transaction, rows))
     }
 }
 
@@ -136,7 +136,7 @@ impl Database for SqliteDatabase {
     }
 
     async fn read(&self) -> Result<Box<dyn DatabaseTransaction>> {
-        let tx = self.readers.begin().await.map_err(|e| none_free(&self.uri, self.patience, e))?;
+        let tx = self.readers.begin().await.map_err(|e| no_reader_free(&self.uri, self.patience, e))?;
         Ok(Box::new(SqliteTransaction { uri: self.uri.clone(), tx }))
     }
 
@@ -145,7 +145,11 @@ impl Database for SqliteDatabase {
     }
 
     /// All processes that use the file are on this machine, and fail together with it in a power failure.
-    async fn note(&self, _table: TableId, first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
+    async fn write_async_commit(
+        &self,
+        _table: TableId,
+        first: &str,
+    ) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
         self.begin_with("PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE", first).await
     }
 
@@ -163,7 +167,7 @@ impl Database for SqliteDatabase {
         Ok(spooled(move |mut sender| async move {
             let mut rows = bound(sql, params)?.fetch(&readers);
             while let Some(row) = rows.next().await {
-                if !sender.send(values(&row.map_err(|e| none_free(&uri, patience, e))?, &uri)?)? {
+                if !sender.send(values(&row.map_err(|e| no_reader_free(&uri, patience, e))?, &uri)?)? {
                     break;
                 }
             }
@@ -173,7 +177,7 @@ impl Database for SqliteDatabase {
 
     async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
         let query = bound(sql, params)?;
-        let rows = query.fetch_all(&self.readers).await.map_err(|e| none_free(&self.uri, self.patience, e))?;
+        let rows = query.fetch_all(&self.readers).await.map_err(|e| no_reader_free(&self.uri, self.patience, e))?;
         rows.iter().map(|r| values(r, &self.uri)).collect()
     }
 
@@ -201,7 +205,7 @@ impl Database for SqliteDatabase {
         Ok(())
     }
 
-    fn seeks(&self) -> bool {
+    fn uses_range_scans(&self) -> bool {
         true
     }
 
@@ -238,7 +242,7 @@ impl DatabaseTransaction for SqliteTransaction {
         let many = writes.iter().map(WriteStatement::rows).sum::<u64>() >= MANY_ROWS as u64;
         let all: Statements = Box::new(writes.into_iter().flat_map(statements));
         let mut all = all.peekable();
-        let mut batches = Ahead::new(std::iter::from_fn(move || together(&mut all).transpose()), many)?;
+        let mut batches = Prefetch::new(std::iter::from_fn(move || next_statements(&mut all).transpose()), many)?;
         let mut changed = 0;
         while let Some(batch) = batches.next().await? {
             let (sql, arguments) = batch?;
@@ -264,7 +268,7 @@ type Statements = Box<dyn Iterator<Item = Statement> + Send>;
 
 /// The next statements, as many as fit into SQLite's limit of parameters: each execution costs a round trip to the
 /// connection's thread.
-fn together(statements: &mut Peekable<Statements>) -> Result<Option<(String, SqliteArguments)>> {
+fn next_statements(statements: &mut Peekable<Statements>) -> Result<Option<(String, SqliteArguments)>> {
     let (mut sql, mut params) = (String::new(), Vec::new());
     let fits = |params: &Vec<Value>, next: &Statement| {
         params.len() + next.as_ref().map_or(0, |(_, more)| more.len()) <= MAX_PARAMETERS
@@ -341,7 +345,7 @@ fn values(row: &SqliteRow, uri: &str) -> Result<Row> {
 }
 
 /// The error of a call that waits for the writing connection.
-fn no_turn(uri: &str, patience: Duration, e: sqlx::Error) -> TxnLogError {
+fn writer_busy(uri: &str, patience: Duration, e: sqlx::Error) -> TxnLogError {
     let message = format!(
         "other tasks of this process have been writing to {uri} for {} s, and SQLite takes one writer at a time: try \
          again when they are done, or write with fewer of them at once",
@@ -351,7 +355,7 @@ fn no_turn(uri: &str, patience: Duration, e: sqlx::Error) -> TxnLogError {
 }
 
 /// The error of a call that waits for a reading connection.
-fn none_free(uri: &str, patience: Duration, e: sqlx::Error) -> TxnLogError {
+fn no_reader_free(uri: &str, patience: Duration, e: sqlx::Error) -> TxnLogError {
     let message = format!(
         "all {READERS} connections with which this process reads {uri} were in use for {} s, and no setting gives it \
          more: read with fewer tasks at once",
@@ -426,7 +430,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_gets_no_connection_is_told_which_limit_that_is() {
+    async fn an_exhausted_pool_names_its_limit() {
         const PATIENCE: Duration = Duration::from_millis(100);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c.db");
@@ -443,7 +447,7 @@ mod tests {
             assert!(text.contains(says) && !text.contains("another process"), "{text}");
         };
         let writing = db.write(&[], "SELECT 1").await.unwrap();
-        let note = db.note(TableId(uuid::Uuid::nil()), "SELECT 1").await;
+        let note = db.write_async_commit(TableId(uuid::Uuid::nil()), "SELECT 1").await;
         check(note.err().unwrap(), "SQLite takes one writer at a time");
         let mut reading = Vec::new();
         while reading.len() < READERS as usize {

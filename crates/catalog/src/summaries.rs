@@ -96,7 +96,7 @@ impl LogSummaries for SqlTxnLogReader {
             if sign == 0 {
                 // For versions before the oldest, files that were live are no longer stored.
                 if from < row.version()? {
-                    return Err(self.lacks(from).await);
+                    return Err(self.missing_version(from).await);
                 }
                 continue;
             }

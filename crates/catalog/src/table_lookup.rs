@@ -12,8 +12,8 @@ pub(crate) const LIVE_TABLES: &str = "SELECT t.table_id, t.namespace, t.name, t.
                                       JOIN dl_mirrors mirror ON mirror.table_id = t.table_id WHERE t.state = 'live'";
 
 /// A live table, as a session sees it.
-pub(crate) async fn find_in(session: &mut dyn DatabaseTransaction, table: TableId) -> Result<Option<TableEntry>> {
-    let rows = session.query(&format!("{LIVE_TABLES} AND t.table_id = ?"), vec![table.0.into()]).await?;
+pub(crate) async fn find_in(tx: &mut dyn DatabaseTransaction, table: TableId) -> Result<Option<TableEntry>> {
+    let rows = tx.query(&format!("{LIVE_TABLES} AND t.table_id = ?"), vec![table.0.into()]).await?;
     rows.into_iter().next().map(entry).transpose()
 }
 
@@ -64,8 +64,8 @@ pub(crate) fn any_table(mut row: Row) -> Result<InactiveTable> {
 }
 
 /// A table in any state.
-pub(crate) async fn find_any(session: &mut dyn DatabaseTransaction, table: TableId) -> Result<Option<InactiveTable>> {
-    let rows = session.query(&format!("{ALL_TABLES} table_id = ?"), vec![table.0.into()]).await?;
+pub(crate) async fn find_any(tx: &mut dyn DatabaseTransaction, table: TableId) -> Result<Option<InactiveTable>> {
+    let rows = tx.query(&format!("{ALL_TABLES} table_id = ?"), vec![table.0.into()]).await?;
     rows.into_iter().next().map(any_table).transpose()
 }
 
@@ -78,12 +78,8 @@ pub(crate) async fn no_table(db: &dyn Database, table: TableId) -> TxnLogError {
 }
 
 /// The same error, looked up in a session, which may be the only connection of its pool.
-pub(crate) async fn no_table_in(
-    session: &mut dyn DatabaseTransaction,
-    db: &dyn Database,
-    table: TableId,
-) -> TxnLogError {
-    match session.query(&format!("{ALL_TABLES} table_id = ?"), vec![table.0.into()]).await {
+pub(crate) async fn no_table_in(tx: &mut dyn DatabaseTransaction, db: &dyn Database, table: TableId) -> TxnLogError {
+    match tx.query(&format!("{ALL_TABLES} table_id = ?"), vec![table.0.into()]).await {
         Ok(rows) => no_table_of(db, table, rows),
         Err(e) => e,
     }

@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogUri {
     /// The database.
-    pub place: Backend,
+    pub backend: Backend,
     /// The table it names, if any.
     pub table: Option<TableName>,
 }
@@ -61,7 +61,7 @@ impl CatalogUri {
 
     /// Whether the catalog is a file of its own, created when it does not exist.
     pub fn is_embedded(&self) -> bool {
-        !matches!(self.place, Backend::Postgres(_))
+        !matches!(self.backend, Backend::Postgres(_))
     }
 
     /// Parses a URI. The error says which part is wrong, what was expected, and shows a valid example; it contains
@@ -94,9 +94,9 @@ impl CatalogUri {
                     let why = format!("expected a file after `{database}/` (absolute after a second slash)");
                     return Err(bad(text, "path", &why));
                 }
-                let place =
+                let backend =
                     if database == "sqlite" { Backend::Sqlite(path.into()) } else { Backend::DuckDb(path.into()) };
-                Self { place, table: None }
+                Self { backend, table: None }
             }
             "postgres" | "pg" => {
                 let parts = path.split('/').map(|p| decode("path", p)).collect::<Result<Vec<_>>>()?;
@@ -111,9 +111,9 @@ impl CatalogUri {
                 if database.is_empty() || schema.is_empty() {
                     return Err(bad(text, "path", expected));
                 }
-                let place =
+                let backend =
                     PostgresBackend { database: database.clone(), schema: schema.into(), ..PostgresBackend::default() };
-                Self { place: Backend::Postgres(place), table }
+                Self { backend: Backend::Postgres(backend), table }
             }
             other => {
                 let why = format!("expected `sqlite`, `duckdb` or `postgres`, got {other:?}");
@@ -121,7 +121,7 @@ impl CatalogUri {
             }
         };
         for (key, value) in pairs {
-            match (key, &mut uri.place) {
+            match (key, &mut uri.backend) {
                 ("table", _) if uri.table.is_none() => uri.table = Some(table_name(&value)?),
                 ("table", _) => return Err(bad(text, "table", "there are two")),
                 ("host", Backend::Postgres(pg)) => pg.host = Some(value),
@@ -164,7 +164,7 @@ fn bad(text: &str, part: &str, why: &str) -> TxnLogError {
 impl fmt::Display for CatalogUri {
     /// The URI of the catalog, without the table.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{SCHEME}{}", self.place)
+        write!(f, "{SCHEME}{}", self.backend)
     }
 }
 
@@ -173,7 +173,7 @@ impl fmt::Display for Backend {
         let (database, path) = match self {
             Backend::Sqlite(path) => ("sqlite", path),
             Backend::DuckDb(path) => ("duckdb", path),
-            Backend::Postgres(place) => return place.fmt(f),
+            Backend::Postgres(backend) => return backend.fmt(f),
         };
         write!(f, "{database}/{}", utf8_percent_encode(&path.to_string_lossy(), PATH))
     }
@@ -198,12 +198,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uris_say_where_and_what() {
-        let check = |text: &str, place: Backend, table: Option<&str>| {
+    fn uris_are_parsed() {
+        let check = |text: &str, backend: Backend, table: Option<&str>| {
             let uri = CatalogUri::parse(text).unwrap();
-            assert_eq!(uri.place, place, "{text}");
+            assert_eq!(uri.backend, backend, "{text}");
             assert_eq!(uri.table.as_ref().map(|t| t.to_string()).as_deref(), table, "{text}");
-            assert_eq!(CatalogUri::parse(&uri.to_string()).unwrap().place, place, "{text}");
+            assert_eq!(CatalogUri::parse(&uri.to_string()).unwrap().backend, backend, "{text}");
         };
         let sqlite = |path: &str| Backend::Sqlite(path.into());
         let pg = |database: &str, schema: &str| PostgresBackend {
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_uri_says_which_part_and_shows_a_right_one() {
+    fn an_invalid_uri_is_refused_with_the_part_and_an_example() {
         let check = |text: &str, part: &str, example: &str| {
             let e = CatalogUri::parse(text).unwrap_err().to_string();
             assert!(e.contains(&format!("invalid {part} in")) && e.contains(example), "{text}: {e}");

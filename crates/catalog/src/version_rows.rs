@@ -23,7 +23,7 @@ pub(crate) const BATCH_VERSIONS: usize = 2_000;
 /// keys. The table is also a row of the list, because a server without statistics expects no rows for a constant table,
 /// and scans all of them.
 pub(crate) async fn live_keys(
-    session: &mut dyn DatabaseTransaction,
+    tx: &mut dyn DatabaseTransaction,
     table: TableId,
     keys: &[FileKey],
 ) -> Result<Vec<FileKey>> {
@@ -36,7 +36,7 @@ pub(crate) async fn live_keys(
             vec!["(?, ?)"; keys.len()].join(", ")
         );
         let params = keys.iter().flat_map(|key| [table.0.into(), key.0.as_slice().into()]);
-        for mut row in session.query(&sql, params.collect()).await? {
+        for mut row in tx.query(&sql, params.collect()).await? {
             live.push(file_key(&mut row)?);
         }
     }
@@ -78,7 +78,7 @@ pub(crate) fn store(
         }
         writes.extend(added_files(table, prepared.version, changes.adds.clone(), slots.owned(schema)));
     }
-    writes.extend(changes_but_files(table, prepared.version, changes)?);
+    writes.extend(non_file_changes(table, prepared.version, changes)?);
     let time = CommitTime { ms: committed_at, source: prepared.time_source };
     let body = StoredBody::of(&prepared.body)?;
     let row = version_values(table, &summary, time, Some(&body), prepared.set_hash);
@@ -102,7 +102,7 @@ fn added_files(
 ) -> Option<WriteStatement> {
     let columns = [&["table_id", "version"], &codec::file_columns(owned.columns())[..]].concat();
     let row =
-        move |(key, add): (FileKey, Arc<Add>)| Ok(behind(table, version, codec::file_values(&key, &add, &owned)?));
+        move |(key, add): (FileKey, Arc<Add>)| Ok(version_row(table, version, codec::file_values(&key, &add, &owned)?));
     (!adds.is_empty()).then(|| WriteStatement::insert_lazy("dl_add_files", &columns, adds.into_iter().map(row)))
 }
 
@@ -145,7 +145,7 @@ pub(crate) fn end_files(table: TableId, version: Version, keys: &[FileKey]) -> V
 }
 
 /// The rows of one commit except its version and its files.
-pub(crate) fn changes_but_files(table: TableId, version: Version, c: &CommitActions) -> Result<Vec<WriteStatement>> {
+pub(crate) fn non_file_changes(table: TableId, version: Version, c: &CommitActions) -> Result<Vec<WriteStatement>> {
     let of = |to, columns: &[&'static str], rows| of_version(table, version, to, columns, rows);
     let removes = c.removes.iter().map(|(key, remove)| remove_file_values(key, remove)).collect::<Result<_>>()?;
     let protocol = c.protocol.iter().map(codec::protocol_values).collect::<Result<_>>()?;
@@ -184,12 +184,12 @@ fn of_version(
     rows: Vec<Vec<Value>>,
 ) -> Option<WriteStatement> {
     let columns = [&["table_id", "version"], columns].concat();
-    let rows: Vec<_> = rows.into_iter().map(|row| behind(table, version, row)).collect();
+    let rows: Vec<_> = rows.into_iter().map(|row| version_row(table, version, row)).collect();
     (!rows.is_empty()).then(|| WriteStatement::insert(to, &columns, rows))
 }
 
 /// A row: the table and the version, then these values.
-fn behind(table: TableId, version: Version, values: Vec<Value>) -> Vec<Value> {
+fn version_row(table: TableId, version: Version, values: Vec<Value>) -> Vec<Value> {
     let mut row = Vec::with_capacity(values.len() + 2);
     row.extend([table.0.into(), int(version)]);
     row.extend(values);

@@ -50,7 +50,7 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
         Command::Files { name, filter, at, explain } => files(s, &name, filter.as_deref(), at, explain).await,
         Command::Snapshot { name, at } => snapshot(s, &name, at).await,
         Command::Read { name, filter, columns, limit, at } => {
-            let scan = Scan { at: point(&at)?, columns, filter_sql: filter, limit };
+            let scan = Scan { at: state_at(&at)?, columns, filter_sql: filter, limit };
             read(s, &name, &scan).await
         }
         Command::Sql { statements } => sql::run(s, statements).await,
@@ -65,7 +65,7 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
         Command::Expire(args) => expire::run(s, args).await,
         Command::Restore { name, to } => {
             let at = AtArgs { version: to.version, timestamp: to.timestamp };
-            operations::restore(s, &name, point(&at)?).await
+            operations::restore(s, &name, state_at(&at)?).await
         }
         Command::Alter(args) => operations::alter(s, &args.name, args.changes).await,
         Command::Changes { name, from, to } => operations::changes(s, &name, from, to).await,
@@ -85,7 +85,7 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
 }
 
 /// The version selected by `--version` or `--timestamp`.
-fn point(at: &AtArgs) -> Result<At> {
+fn state_at(at: &AtArgs) -> Result<At> {
     Ok(match (at.version, &at.timestamp) {
         (Some(version), _) => At::Version(version),
         (None, Some(text)) => At::Timestamp(time::parse_ms(text)?),
@@ -121,7 +121,7 @@ async fn init(s: &CommandContext, restored: bool) -> Result<ExitStatus> {
         Format::Table => out.say(&format!("the catalog {} is ready", catalog.describe()))?,
         _ => out.document(&json!({"catalog": catalog.describe(), "catalogId": id, "epoch": epoch}))?,
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 async fn import(s: &CommandContext, place: &str, name: Option<&str>) -> Result<ExitStatus> {
@@ -159,7 +159,7 @@ async fn import(s: &CommandContext, place: &str, name: Option<&str>) -> Result<E
             out.document(&document)?;
         }
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 async fn abandon_import(s: &CommandContext, place: &str) -> Result<ExitStatus> {
@@ -172,7 +172,7 @@ async fn abandon_import(s: &CommandContext, place: &str) -> Result<ExitStatus> {
     catalog.abandon_load(load.table).await?;
     s.output()
         .say(&format!("the import of {location} as {} was abandoned: the name and the location are free", load.name))?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 async fn tables(s: &CommandContext) -> Result<ExitStatus> {
@@ -185,7 +185,7 @@ async fn tables(s: &CommandContext) -> Result<ExitStatus> {
         listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
     }
     listing.end()?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 async fn show(s: &CommandContext, name: &str) -> Result<ExitStatus> {
@@ -206,7 +206,7 @@ async fn show(s: &CommandContext, name: &str) -> Result<ExitStatus> {
     let mut out = s.output();
     if out.format() != Format::Table {
         out.document(&document)?;
-        return Ok(ExitStatus::Done);
+        return Ok(ExitStatus::Success);
     }
     let m = &head.metadata;
     out.line(&format!("{} at {}", entry.name, entry.location))?;
@@ -245,7 +245,7 @@ async fn show(s: &CommandContext, name: &str) -> Result<ExitStatus> {
         let partition = if c.is_partition { " (partition)" } else { "" };
         out.line(&format!("column     {} {kind}{null}{partition}", c.name))?;
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 fn hold_json(hold: &Hold) -> Value {
@@ -291,7 +291,7 @@ async fn history(s: &CommandContext, name: &str, range: HistoryRange) -> Result<
         listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
     }
     listing.end()?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// The members of an add action that describe a file, in the log's own spelling; null members are omitted.
@@ -306,7 +306,7 @@ fn file_json(add: &Add) -> Result<Value> {
 async fn files(s: &CommandContext, name: &str, filter: Option<&str>, at: AtArgs, explain: bool) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
     let reader = catalog.reader(entry.id);
-    let version = reader.snapshot(point(&at)?).await?.version();
+    let version = reader.snapshot(state_at(&at)?).await?.version();
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
     let predicate = match filter {
         Some(sql) => Some(predicate_from_sql(sql, table.schema(At::Version(version)).await?.as_ref())?),
@@ -327,27 +327,27 @@ async fn files(s: &CommandContext, name: &str, filter: Option<&str>, at: AtArgs,
     if out.format() == Format::Json {
         let files = kept.iter().map(file_json).collect::<Result<Vec<_>>>()?;
         out.document(&files)?;
-        return Ok(ExitStatus::Done);
+        return Ok(ExitStatus::Success);
     }
     let columns = ["path", "partitionValues", "size", "modificationTime", "stats", "deletionVector"];
-    let shown = if out.format() == Format::Table { &columns[..4] } else { &columns[..] };
-    let mut listing = out.listing(shown.iter().map(|c| c.to_string()).collect());
+    let printed = if out.format() == Format::Table { &columns[..4] } else { &columns[..] };
+    let mut listing = out.listing(printed.iter().map(|c| c.to_string()).collect());
     for add in &kept {
         let file = file_json(add)?;
-        listing.row(shown.iter().map(|c| file.get(*c).cloned().unwrap_or(Value::Null)).collect())?;
+        listing.row(printed.iter().map(|c| file.get(*c).cloned().unwrap_or(Value::Null)).collect())?;
     }
     listing.end()?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 async fn snapshot(s: &CommandContext, name: &str, at: AtArgs) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
     let reader = catalog.reader(entry.id);
-    let snapshot = reader.snapshot(point(&at)?).await?;
+    let snapshot = reader.snapshot(state_at(&at)?).await?;
     let mut files: Vec<Add> = reader.files(snapshot.version(), None).await?.try_collect().await?;
     files.sort_by(|a, b| (&a.path, a.key()).cmp(&(&b.path, b.key())));
     s.output().document(&snapshot_json(&snapshot, &files)?)?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 fn snapshot_json(snapshot: &Snapshot, files: &[Add]) -> Result<Value> {
@@ -373,7 +373,7 @@ async fn read(s: &CommandContext, name: &str, scan: &Scan) -> Result<ExitStatus>
         out = out.unlimited();
     }
     print_rows(&mut out, table.scan(scan).await?).await?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// Verifies one table, or all: a failure of one does not stop the others.
@@ -428,7 +428,7 @@ async fn verify(s: &CommandContext, name: Option<&str>, options: VerifyOptions) 
         let message = format!("{} of {count} tables could not be verified: see above", failed.len());
         return Err(TxnLogError::new(*kind, message));
     }
-    Ok(if found { ExitStatus::Found } else { ExitStatus::Done })
+    Ok(if found { ExitStatus::Found } else { ExitStatus::Success })
 }
 
 async fn copy_catalog(s: &CommandContext, to: &str) -> Result<ExitStatus> {
@@ -454,5 +454,5 @@ async fn copy_catalog(s: &CommandContext, to: &str) -> Result<ExitStatus> {
             "rowsCompared": copied.compared,
         }))?,
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }

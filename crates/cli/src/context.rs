@@ -125,7 +125,7 @@ impl CommandContext {
         match self.find(catalog.as_ref(), name).await? {
             Some(entry) => Ok((catalog, entry)),
             None => {
-                let wanted = if is_place(name) {
+                let wanted = if is_location(name) {
                     TableRef::Location(Location::parse(name)?)
                 } else {
                     TableRef::Name(name.parse()?)
@@ -142,7 +142,7 @@ impl CommandContext {
         {
             return Ok(Some(entry));
         }
-        match is_place(name) || Path::new(name).exists() {
+        match is_location(name) || Path::new(name).exists() {
             true => catalog.find(&TableRef::Location(Location::parse(name)?)).await,
             false => Ok(None),
         }
@@ -156,9 +156,9 @@ impl CommandContext {
         }
         let mut published = None;
         match self.mirror(catalog).publish(entry.id).await {
-            Ok(done) => {
-                done.warnings.iter().for_each(|what| warn(&format!("warning: {what}")));
-                published = done.version;
+            Ok(outcome) => {
+                outcome.warnings.iter().for_each(|what| warn(&format!("warning: {what}")));
+                published = outcome.version;
             }
             Err(e) => warn(&format!("warning: {e}")),
         }
@@ -188,6 +188,6 @@ pub(crate) fn catalog_alone(uri: CatalogUri) -> Result<CatalogUri> {
 }
 
 /// Whether the text can only be a location: names have no slash.
-pub(crate) fn is_place(name: &str) -> bool {
+pub(crate) fn is_location(name: &str) -> bool {
     name.contains('/')
 }

@@ -54,7 +54,7 @@ pub(crate) async fn run(session: &CommandContext, keep: Option<PathBuf>) -> Resu
     if keep.is_some() {
         tour.leave_rows().await?;
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 fn check_empty(dir: &Path) -> Result<()> {
@@ -94,13 +94,13 @@ impl Tour<'_> {
         let mirror = Mirror::new(catalog.clone(), clock.clone());
         let imported = mirror.import(&place, Some(&name), &|_, _| {}).await?;
         let before = imported.table.current_version;
-        self.done(&format!("imported {} versions; _delta_log is unchanged", imported.versions))?;
+        self.print_result(&format!("imported {} versions; _delta_log is unchanged", imported.versions))?;
 
         self.step("open the table: one SQL statement, however long the history");
         let reader = catalog.reader(imported.table.id);
         let head = reader.head().await?;
         let columns = deltalakedb_log::schema::Schema::parse(&head.metadata.schema_string, &[])?.columns().len();
-        self.done(&format!(
+        self.print_result(&format!(
             "version {}, {columns} columns, partitioned by {}",
             head.version,
             head.metadata.partition_columns.join(", ")
@@ -112,19 +112,19 @@ impl Tour<'_> {
             let operation = c.operation.as_deref().unwrap_or("?");
             format!("{} {operation} +{} -{} files", c.version, c.files_added, c.files_removed)
         });
-        self.done(&commits.collect::<Vec<_>>().join("; "))?;
+        self.print_result(&commits.collect::<Vec<_>>().join("; "))?;
 
         self.step("read an earlier version");
         let table = DeltaTable::open_in(catalog.clone(), &TableRef::Name(name.clone())).await?;
         let (then, now) = (self.count(&table, At::Version(3)).await?, self.count(&table, At::Latest).await?);
-        self.done(&format!("{then} rows at version 3, {now} rows now"))?;
+        self.print_result(&format!("{then} rows at version 3, {now} rows now"))?;
 
         self.step("append three rows, and publish");
         let options = WriteOptions { committer: Some("demo".into()), ..WriteOptions::default() };
         let schema = table.schema(At::Latest).await?;
         table.write(input::ndjson_text(NEW_EVENTS, Some(&schema))?, SaveMode::Append, &options).await?;
         let published = mirror.publish(imported.table.id).await?;
-        self.done(&format!("{} rows; {published}", self.count(&table, At::Latest).await?))?;
+        self.print_result(&format!("{} rows; {published}", self.count(&table, At::Latest).await?))?;
 
         self.step("one commit for two tables: an event, and a new table of daily counts");
         let daily: TableName = "daily".parse()?;
@@ -138,7 +138,7 @@ impl Tour<'_> {
         let committed =
             deltalakedb_table::commit(catalog.as_ref(), append.into_iter().chain([made]).collect(), &options).await?;
         let versions: Vec<_> = committed.iter().map(|c| c.version.to_string()).collect();
-        self.done(&format!(
+        self.print_result(&format!(
             "versions {}, both committed at {}",
             versions.join(" and "),
             deltalakedb_log::time::format_ms(committed[0].timestamp)
@@ -151,7 +151,7 @@ impl Tour<'_> {
         }
         let new_files = (before + 1..=committed[0].version).map(|v| format!("{v:020}.json"));
         let there: Vec<_> = new_files.filter(|f| events.join("_delta_log").join(f).exists()).collect();
-        self.done(&format!("events/_delta_log now has {}", there.join(" and ")))?;
+        self.print_result(&format!("events/_delta_log now has {}", there.join(" and ")))?;
 
         self.step("verify: delta-rs reads from _delta_log what the catalog has, at every version");
         let options = VerifyOptions { every_version: true, data: true };
@@ -163,7 +163,7 @@ impl Tour<'_> {
             }
             versions += entry.current_version - entry.base_version + 1;
         }
-        self.done(&format!("{versions} versions of 2 tables are identical"))
+        self.print_result(&format!("{versions} versions of 2 tables are identical"))
     }
 
     async fn count(&self, table: &DeltaTable, at: At) -> Result<usize> {
@@ -177,7 +177,7 @@ impl Tour<'_> {
         let _ = self.out.say(&format!("• {what}"));
     }
 
-    fn done(&mut self, result: &str) -> Result<()> {
+    fn print_result(&mut self, result: &str) -> Result<()> {
         let took = self.began.elapsed().as_secs_f64() * 1000.0;
         self.steps.push(vec![self.what.into(), result.into(), json!((took * 10.0).round() / 10.0)]);
         self.out.say(&format!("  {result}  ({took:.1} ms)"))

@@ -3,7 +3,7 @@
 /// The exit status of a command that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExitStatus {
-    Done,
+    Success,
     /// A check found a difference or a lag.
     Found,
 }

@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use crate::args::{ExpireArgs, Format};
 use crate::context::CommandContext;
 use crate::exit::ExitStatus;
-use crate::expiry_report::{COLUMNS, described, failure, row_of_step, said};
+use crate::expiry_report::{COLUMNS, described, failure, row_of_step, summary_of};
 
 pub(crate) async fn run(s: &CommandContext, args: ExpireArgs) -> Result<ExitStatus> {
     let options = options(s, &args)?;
@@ -17,10 +17,10 @@ pub(crate) async fn run(s: &CommandContext, args: ExpireArgs) -> Result<ExitStat
     let expired = s.mirror(&catalog).expire(entry.id, &options).await?;
     let mut out = s.output();
     match out.format() {
-        Format::Table => out.say(&said(&expired, options.dry_run))?,
+        Format::Table => out.say(&summary_of(&expired, options.dry_run))?,
         _ => out.document(&described(&expired))?,
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 fn options(s: &CommandContext, args: &ExpireArgs) -> Result<ExpireOptions> {
@@ -51,7 +51,7 @@ async fn all(s: &CommandContext, options: &ExpireOptions) -> Result<ExitStatus> 
     }
     listing.end()?;
     match failed.first() {
-        None => Ok(ExitStatus::Done),
+        None => Ok(ExitStatus::Success),
         Some(first) => {
             let message = format!("the history of {} of {tables} tables could not be expired", failed.len());
             Err(TxnLogError::new(*first, message))

@@ -27,7 +27,7 @@ pub(crate) fn is_news(step: &ExpiryStep) -> bool {
 /// The row of a listing for a step; `None` if there is nothing to report yet.
 pub(crate) fn row_of_step(step: &ExpiryStep, dry_run: bool) -> Option<Vec<Value>> {
     let (mut row, result) = match step {
-        ExpiryStep::History(_, Ok(expired)) => (described(expired), said(expired, dry_run)),
+        ExpiryStep::History(_, Ok(expired)) => (described(expired), summary_of(expired, dry_run)),
         ExpiryStep::History(entry, Err(e)) => {
             (json!({"name": entry.name.to_string(), "baseVersion": entry.base_version}), e.to_string())
         }
@@ -60,7 +60,7 @@ pub(crate) fn described(expired: &ExpiredHistory) -> Value {
     })
 }
 
-pub(crate) fn said(expired: &ExpiredHistory, dry_run: bool) -> String {
+pub(crate) fn summary_of(expired: &ExpiredHistory, dry_run: bool) -> String {
     let (name, base) = (&expired.table, expired.base_version);
     let versions = counted(expired.versions, "version");
     match (expired.versions, dry_run) {

@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 use serde_json::{Value, json};
 
 use crate::args::{DropArgs, Format, OwnerArgs};
-use crate::context::{CommandContext, is_place};
+use crate::context::{CommandContext, is_location};
 use crate::exit::ExitStatus;
 use crate::output::{visible, warn};
 use crate::report::{counted, entry_json, iso};
@@ -29,12 +29,12 @@ pub(crate) async fn rename(s: &CommandContext, old: &str, new: &str, by: OwnerAr
         Format::Table => out.say(&format!("{} was renamed to {}", entry.name, renamed.name))?,
         _ => out.document(&entry_json(&renamed))?,
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// The table for an operation that removes it: a location only if the text cannot be a name.
-fn named(text: &str) -> Result<TableRef> {
-    match is_place(text) {
+fn table_ref(text: &str) -> Result<TableRef> {
+    match is_location(text) {
         true => Location::parse(text).map(TableRef::Location),
         false => text.parse().map(TableRef::Name),
     }
@@ -42,19 +42,19 @@ fn named(text: &str) -> Result<TableRef> {
 
 pub(crate) async fn drop(s: &CommandContext, args: DropArgs) -> Result<ExitStatus> {
     let catalog = s.catalog(false).await?;
-    let how = DropOptions { delete_files: args.delete_files, force: args.force };
-    let table = named(&args.name)?;
+    let drop_options = DropOptions { delete_files: args.delete_files, force: args.force };
+    let table = table_ref(&args.name)?;
     let entry = match (catalog.find(&table).await?, &table) {
         (Some(entry), _) => entry,
-        (None, TableRef::Name(name)) => return drop_inactive(s, &catalog, name, how).await,
+        (None, TableRef::Name(name)) => return drop_inactive(s, &catalog, name, drop_options).await,
         (None, _) => require(catalog.as_ref(), &table).await?,
     };
     let (name, place) = (&entry.name, &entry.location);
-    if how.delete_files {
+    if drop_options.delete_files {
         confirm(args.yes, &format!("the files of {name} below {place} will be deleted permanently"))?;
     }
     let (mirror, options) = (s.mirror(&catalog), options_of(s, args.by));
-    let dropped = deltalakedb_table::drop_table(&mirror, entry.id, how, &options).await?;
+    let dropped = deltalakedb_table::drop_table(&mirror, entry.id, drop_options, &options).await?;
     let inactive = catalog.inactive_table(entry.id).await?.filter(|table| table.state == TableState::Dropped);
     let until = inactive.and_then(|table| table.retained_until);
     let mut out = s.output();
@@ -65,16 +65,16 @@ pub(crate) async fn drop(s: &CommandContext, args: DropArgs) -> Result<ExitStatu
         document["filesDeleted"] = dropped.deleted.map(|deleted| deleted.files).into();
         document["filesLeft"] = dropped.deleted.map(|deleted| deleted.left).into();
         out.document(&document)?;
-        return Ok(ExitStatus::Done);
+        return Ok(ExitStatus::Success);
     }
     out.say(&match (dropped.deleted, until) {
-        (Some(deleted), _) => format!("{name} is dropped: {}", said(deleted, &place.to_string())),
+        (Some(deleted), _) => format!("{name} is dropped: {}", described_deletion(deleted, &place.to_string())),
         (None, Some(until)) => {
             format!("{name} is dropped: `dl undrop {name}` restores it until {}; its files stay at {place}", iso(until))
         }
         (None, None) => format!("{name} is dropped, its files stay at {place}"),
     })?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// Abandons an unfinished import, or resumes an interrupted deletion.
@@ -82,21 +82,22 @@ async fn drop_inactive(
     s: &CommandContext,
     catalog: &Arc<dyn Catalog>,
     name: &TableName,
-    how: DropOptions,
+    drop_options: DropOptions,
 ) -> Result<ExitStatus> {
-    let sentence = match deltalakedb_table::drop_inactive(&s.mirror(catalog), name, how, &s.write_options()).await? {
-        DroppedInactive::Import(load) => {
-            format!("the import of {} as {name} was abandoned: the name and the location are free", load.location)
-        }
-        DroppedInactive::Files(table, deleted) => {
-            format!("{name} was already dropped: {}", said(deleted, &table.location.to_string()))
-        }
-    };
+    let sentence =
+        match deltalakedb_table::drop_inactive(&s.mirror(catalog), name, drop_options, &s.write_options()).await? {
+            DroppedInactive::Import(load) => {
+                format!("the import of {} as {name} was abandoned: the name and the location are free", load.location)
+            }
+            DroppedInactive::Files(table, deleted) => {
+                format!("{name} was already dropped: {}", described_deletion(deleted, &table.location.to_string()))
+            }
+        };
     s.output().say(&sentence)?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
-fn said(deleted: DeletedFiles, place: &str) -> String {
+fn described_deletion(deleted: DeletedFiles, place: &str) -> String {
     let verb = if deleted.files == 1 { "was" } else { "were" };
     let left = match deleted.left {
         0 => String::new(),
@@ -120,12 +121,12 @@ pub(crate) async fn undrop(s: &CommandContext, name: &str, new: Option<&str>, by
         Format::Table => out.say(&format!("{} was undropped, at version {}", entry.name, entry.current_version))?,
         _ => out.document(&entry_json(entry))?,
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 pub(crate) async fn detach(s: &CommandContext, name: &str, yes: bool, by: OwnerArgs) -> Result<ExitStatus> {
     let catalog = s.catalog(false).await?;
-    let entry = require(catalog.as_ref(), &named(name)?).await?;
+    let entry = require(catalog.as_ref(), &table_ref(name)?).await?;
     let (name, place) = (&entry.name, &entry.location);
     confirm(
         yes,
@@ -137,12 +138,12 @@ pub(crate) async fn detach(s: &CommandContext, name: &str, yes: bool, by: OwnerA
         let mut document = entry_json(&table);
         document["state"] = TableState::Detached.as_str().into();
         out.document(&document)?;
-        return Ok(ExitStatus::Done);
+        return Ok(ExitStatus::Success);
     }
     out.say(&format!(
         "{name} is detached: {place} is now a plain Delta table, and `dl import {place} --as {name}` imports it again"
     ))?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// Lists the tables that are not live.
@@ -164,7 +165,7 @@ pub(crate) async fn inactive(s: &CommandContext) -> Result<ExitStatus> {
         listing.row(cells)?;
     }
     listing.end()?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// Asks for confirmation before an irreversible action; without a terminal, `--yes` must have been passed.

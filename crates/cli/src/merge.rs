@@ -28,15 +28,15 @@ pub(crate) async fn merge(s: &CommandContext, args: MergeArgs) -> Result<ExitSta
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
     let schema = table.schema(At::Latest).await?;
     let rows = source(s, catalog.clone(), &args, &schema).await?;
-    operation::run_on(s, catalog, entry, Operation::Merge(merge, rows), |table, done| {
+    operation::run_on(s, catalog, entry, Operation::Merge(merge, rows), |table, result| {
         let count = |what| {
             let metric = format!("num_target_rows_{what}");
-            let n = done.metrics.get(metric).and_then(serde_json::Value::as_u64).unwrap_or(0);
+            let n = result.metrics.get(metric).and_then(serde_json::Value::as_u64).unwrap_or(0);
             (n, what)
         };
         let counts = ["inserted", "updated", "deleted"].map(count);
-        let said: Vec<_> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| (*n, *what)).collect();
-        match (done.committed, said.as_slice()) {
+        let parts: Vec<_> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| (*n, *what)).collect();
+        match (result.committed, parts.as_slice()) {
             (None, _) => format!("no clause applies to a row of {}", table.name),
             (Some(_), []) => format!("rows were merged into {}", table.name),
             (Some(_), [(first, what), rest @ ..]) => {

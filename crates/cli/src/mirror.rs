@@ -46,26 +46,26 @@ pub(crate) async fn status(s: &CommandContext, check: bool) -> Result<ExitStatus
         alarms.iter().for_each(|alarm| warn(alarm));
         return Ok(ExitStatus::Found);
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 pub(crate) async fn checkpoint(s: &CommandContext, name: &str) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
-    let done = s.mirror(&catalog).checkpoint(entry.id).await?;
+    let result = s.mirror(&catalog).checkpoint(entry.id).await?;
     let mut out = s.output();
     match out.format() {
-        Format::Table => out.say(&done.to_string())?,
+        Format::Table => out.say(&result.to_string())?,
         _ => out.document(&json!({
-            "name": done.table.to_string(),
-            "version": done.version,
-            "file": done.file,
-            "bytes": done.size,
-            "files": done.files,
-            "tombstones": done.tombstones,
-            "isLast": done.is_last,
+            "name": result.table.to_string(),
+            "version": result.version,
+            "file": result.file,
+            "bytes": result.size,
+            "files": result.files,
+            "tombstones": result.tombstones,
+            "isLast": result.is_last,
         }))?,
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 pub(crate) async fn repair(s: &CommandContext, name: &str, chooses: bool) -> Result<ExitStatus> {
@@ -78,15 +78,15 @@ pub(crate) async fn repair(s: &CommandContext, name: &str, chooses: bool) -> Res
              table into a copy of the catalog from before its own commits. `dl verify {name}` shows both"
         )));
     }
-    let done = s.mirror(&catalog).repair(entry.id).await?;
+    let result = s.mirror(&catalog).repair(entry.id).await?;
     let mut out = s.output();
     match out.format() {
-        Format::Table => out.say(&done.to_string())?,
+        Format::Table => out.say(&result.to_string())?,
         _ => out.document(&json!({
-            "name": done.table.to_string(),
-            "versions": done.versions,
-            "checkpoint": done.checkpoint,
+            "name": result.table.to_string(),
+            "versions": result.versions,
+            "checkpoint": result.checkpoint,
         }))?,
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }

@@ -55,7 +55,7 @@ pub(crate) async fn report(
             Some(committed) => format!("{sentence}, now at version {}", committed.version),
             None => format!("{sentence}: nothing was written"),
         })?;
-        return Ok(ExitStatus::Done);
+        return Ok(ExitStatus::Success);
     }
     let mut document = entry_json(&entry);
     if let Some(committed) = &finished.committed {
@@ -65,11 +65,11 @@ pub(crate) async fn report(
     document["committed"] = finished.committed.is_some().into();
     document["metrics"] = finished.metrics.clone();
     out.document(&document)?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// `1 row was`, `2 rows were`.
-pub(crate) fn were(n: u64, what: &str) -> String {
+pub(crate) fn counted_with_verb(n: u64, what: &str) -> String {
     format!("{} {}", counted(n, what), if n == 1 { "was" } else { "were" })
 }
 

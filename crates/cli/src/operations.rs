@@ -14,18 +14,18 @@ use serde_json::Value;
 use crate::args::{AlterChanges, Format, VacuumArgs, key_values};
 use crate::context::CommandContext;
 use crate::exit::ExitStatus;
-use crate::operation::{number, report, run, were};
+use crate::operation::{counted_with_verb, number, report, run};
 use crate::report::{counted, entry_json};
 use crate::rows::print_rows;
 
 pub(crate) async fn delete(s: &CommandContext, name: &str, filter: Option<String>) -> Result<ExitStatus> {
     let all = filter.is_none();
-    run(s, name, Operation::Delete { filter }, |table, done| {
+    run(s, name, Operation::Delete { filter }, |table, result| {
         let table = &table.name;
-        match (done.committed, number(&done.metrics, "num_deleted_rows")) {
+        match (result.committed, number(&result.metrics, "num_deleted_rows")) {
             (None, _) if all => format!("{table} has no rows"),
             (None, _) => format!("no row of {table} satisfies the condition"),
-            (Some(_), Some(n)) => format!("{} deleted from {table}", were(n, "row")),
+            (Some(_), Some(n)) => format!("{} deleted from {table}", counted_with_verb(n, "row")),
             // Files without a row count were removed as a whole.
             (Some(_), None) if all => format!("all rows were deleted from {table}"),
             (Some(_), None) => format!("the rows were deleted from {table}"),
@@ -47,13 +47,13 @@ pub(crate) async fn update(
         ));
     }
     let all = filter.is_none();
-    run(s, name, Operation::Update { set: set.concat(), filter, safe_cast: false }, |table, done| {
-        match done.committed {
+    run(s, name, Operation::Update { set: set.concat(), filter, safe_cast: false }, |table, result| {
+        match result.committed {
             None if all => format!("{} has no rows", table.name),
             None => format!("no row of {} satisfies the condition", table.name),
             Some(_) => {
-                let n = number(&done.metrics, "num_updated_rows").unwrap_or(0);
-                format!("{} updated in {}", were(n, "row"), table.name)
+                let n = number(&result.metrics, "num_updated_rows").unwrap_or(0);
+                format!("{} updated in {}", counted_with_verb(n, "row"), table.name)
             }
         }
     })
@@ -66,13 +66,13 @@ pub(crate) async fn optimize(
     zorder: Vec<String>,
     size: Option<&str>,
 ) -> Result<ExitStatus> {
-    let how = Optimize { zorder, target_size: size.map(bytes).transpose()?, ..Optimize::default() };
-    run(s, name, Operation::Optimize(how), |table, done| match done.committed {
+    let optimize = Optimize { zorder, target_size: size.map(bytes).transpose()?, ..Optimize::default() };
+    run(s, name, Operation::Optimize(optimize), |table, result| match result.committed {
         None => format!("no file of {} needs to be compacted", table.name),
         Some(_) => {
-            let count = |name| number(&done.metrics, name).unwrap_or(0);
+            let count = |name| number(&result.metrics, name).unwrap_or(0);
             let (before, after) = (count("numFilesRemoved"), count("numFilesAdded"));
-            format!("{} rewritten as {after} in {}", were(before, "file"), table.name)
+            format!("{} rewritten as {after} in {}", counted_with_verb(before, "file"), table.name)
         }
     })
     .await
@@ -86,7 +86,8 @@ fn bytes(text: &str) -> Result<NonZeroU64> {
 
 pub(crate) async fn vacuum(s: &CommandContext, args: VacuumArgs) -> Result<ExitStatus> {
     let retain = args.retain.as_deref().map(|text| {
-        let wrong = || TxnLogError::invalid(format!("invalid --retain {text:?}: expected a duration such as 7d or 12h"));
+        let wrong =
+            || TxnLogError::invalid(format!("invalid --retain {text:?}: expected a duration such as 7d or 12h"));
         parse_duration(text).ok_or_else(wrong)
     });
     let what = Vacuum {
@@ -115,7 +116,7 @@ pub(crate) async fn vacuum(s: &CommandContext, args: VacuumArgs) -> Result<ExitS
         });
         document["files"] = gone.files.into();
         out.document(&document)?;
-        return Ok(ExitStatus::Done);
+        return Ok(ExitStatus::Success);
     }
     if what.dry_run {
         gone.files.iter().try_for_each(|file| out.line(file))?;
@@ -123,21 +124,21 @@ pub(crate) async fn vacuum(s: &CommandContext, args: VacuumArgs) -> Result<ExitS
     let (name, files) = (&entry.name, gone.files.len() as u64);
     let of_them = || format!("{} of {name}", counted(files, "file"));
     let verb = if files == 1 { "was" } else { "were" };
-    let held = match gone.held {
+    let spared = match gone.held {
         0 => String::new(),
-        held => format!("; {} kept because readers hold versions, see `dl show {name}`", counted(held, "file")),
+        spared => format!("; {} kept because readers hold versions, see `dl show {name}`", counted(spared, "file")),
     };
     out.say(&match (files, what.dry_run) {
-        (0, _) => format!("every file of {name} may still be needed: nothing was removed{held}"),
-        (_, true) => format!("{} would be removed, {} bytes{held}", of_them(), gone.bytes),
+        (0, _) => format!("every file of {name} may still be needed: nothing was removed{spared}"),
+        (_, true) => format!("{} would be removed, {} bytes{spared}", of_them(), gone.bytes),
         (_, false) => format!(
-            "{} {verb} removed, {} bytes, now at version {}{held}",
+            "{} {verb} removed, {} bytes, now at version {}{spared}",
             of_them(),
             gone.bytes,
             entry.current_version
         ),
     })?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 pub(crate) async fn restore(s: &CommandContext, name: &str, to: At) -> Result<ExitStatus> {
@@ -226,5 +227,5 @@ pub(crate) async fn changes(s: &CommandContext, name: &str, from: Version, to: O
     let (catalog, entry) = s.table(name).await?;
     let table = DeltaTable::open_in(catalog, &TableRef::Id(entry.id)).await?;
     print_rows(&mut s.output(), table.changes(from, to).await?).await?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }

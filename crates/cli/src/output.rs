@@ -12,8 +12,8 @@ use crate::args::Format;
 /// The number of rows of a result that a terminal shows by default.
 const TERMINAL_ROWS: u64 = 40;
 /// How many rows of a table, or bytes of text, are buffered to determine the widths of its columns.
-const HELD_ROWS: usize = 1_000;
-const HELD_BYTES: usize = 1 << 20;
+const MAX_BUFFERED_ROWS: usize = 1_000;
+const MAX_BUFFERED_BYTES: usize = 1 << 20;
 
 /// The destination and format of results.
 pub(crate) struct Output {
@@ -131,7 +131,7 @@ impl Listing<'_> {
         self.rows += 1;
         match self.output.format {
             Format::Table => {
-                if self.table.hold(values.iter().map(cell).collect()) {
+                if self.table.push(values.iter().map(cell).collect()) {
                     self.table.print(&self.columns, to)
                 } else {
                     Ok(())
@@ -186,10 +186,10 @@ struct BufferedTable {
 
 impl BufferedTable {
     /// Buffers a row; returns whether the buffer is full.
-    fn hold(&mut self, row: Vec<String>) -> bool {
+    fn push(&mut self, row: Vec<String>) -> bool {
         self.bytes += row.iter().map(String::len).sum::<usize>();
         self.rows.push(row);
-        self.rows.len() >= HELD_ROWS || self.bytes >= HELD_BYTES
+        self.rows.len() >= MAX_BUFFERED_ROWS || self.bytes >= MAX_BUFFERED_BYTES
     }
 
     fn print(&mut self, columns: &[String], to: &mut impl Write) -> io::Result<()> {
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_gets_the_first_rows_and_a_count_of_the_others() {
+    fn a_terminal_gets_the_first_rows_and_the_number_of_the_others() {
         let check = |limit, is_terminal, count, lines, says: &str| {
             let text = rows(limit, is_terminal, count);
             assert_eq!(text.lines().count(), lines, "{text}");
@@ -318,24 +318,24 @@ mod tests {
     }
 
     #[test]
-    fn a_long_table_is_printed_while_it_comes() {
+    fn a_long_table_is_printed_as_rows_arrive() {
         let (mut out, printed) = output(Format::Table, RowLimit::None, false);
         let mut result = out.result(vec!["name".into(), "b".into()]);
-        let mut held = 0;
+        let mut buffered = 0;
         for n in 0..10_000 {
             let name = if n == 5_000 { "a wider cell".to_string() } else { format!("r{n}") };
             result.row(vec![name.into(), n.into()]).unwrap();
-            held = held.max(result.table.rows.len());
+            buffered = buffered.max(result.table.rows.len());
         }
-        assert!(held < HELD_ROWS, "{held} rows are held");
+        assert!(buffered < MAX_BUFFERED_ROWS, "{buffered} rows are held");
         assert!(printed.text().lines().count() >= 10_000, "all but the last ones are printed before the end");
         result.end().unwrap();
         let text = printed.text();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(&lines[..2], [" name  b", " r0    0"]);
         assert_eq!(lines[10_000], " r9999         9999");
-        let mut held = BufferedTable::default();
-        assert!(held.hold(vec!["x".repeat(HELD_BYTES)]), "few large rows are not held either");
+        let mut buffered = BufferedTable::default();
+        assert!(buffered.push(vec!["x".repeat(MAX_BUFFERED_BYTES)]), "few large rows are not held either");
     }
 
     #[test]
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_as_wide_as_what_is_seen() {
+    fn column_widths_count_visible_characters() {
         let (mut out, printed) = output(Format::Table, RowLimit::None, false);
         let mut listing = out.listing(vec!["a".into(), "b".into()]);
         for (a, b) in [("日本", 1), ("\u{1b}[1m", 2), ("é", 3)] {

@@ -31,7 +31,7 @@ pub(crate) async fn run(s: &CommandContext, watch: bool) -> Result<ExitStatus> {
             let message = format!("{} of {} tables could not be published", all.failed.len(), all.tables);
             Err(TxnLogError::new(*first, message))
         }
-        None => Ok(ExitStatus::Done),
+        None => Ok(ExitStatus::Success),
     }
 }
 
@@ -69,7 +69,7 @@ async fn run_on(s: &CommandContext, mirror: &Mirror) -> Result<ExitStatus> {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             interrupted = tokio::signal::ctrl_c() => {
-                return interrupted.map(|()| ExitStatus::Done).map_err(|e| {
+                return interrupted.map(|()| ExitStatus::Success).map_err(|e| {
                     TxnLogError::new(ErrorKind::Internal, "the Ctrl-C handler cannot be installed").with_source(e)
                 });
             }

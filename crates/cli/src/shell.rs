@@ -31,7 +31,7 @@ pub(crate) struct Shell {
 }
 
 /// A line of input.
-enum Typed {
+enum Input {
     Statements(String),
     Dropped,
     End,
@@ -58,9 +58,9 @@ impl Shell {
         }
         loop {
             let text = match tokio::task::block_in_place(|| self.read())? {
-                Typed::Statements(text) => text,
-                Typed::Dropped => continue,
-                Typed::End => break,
+                Input::Statements(text) => text,
+                Input::Dropped => continue,
+                Input::End => break,
             };
             let ran = tokio::select! {
                 ran = sql.run(&text) => ran,
@@ -74,17 +74,17 @@ impl Shell {
         if sql.session.close().await? {
             warn("the open transaction was rolled back");
         }
-        Ok(ExitStatus::Done)
+        Ok(ExitStatus::Success)
     }
 
     /// Reads lines until a statement is complete.
-    fn read(&mut self) -> Result<Typed> {
+    fn read(&mut self) -> Result<Input> {
         let mut text = String::new();
         loop {
             let line = match self.editor.readline(if text.is_empty() { "dl> " } else { "  > " }) {
                 Ok(line) => line,
-                Err(ReadlineError::Interrupted) => return Ok(Typed::Dropped),
-                Err(ReadlineError::Eof) => return Ok(Typed::End),
+                Err(ReadlineError::Interrupted) => return Ok(Input::Dropped),
+                Err(ReadlineError::Eof) => return Ok(Input::End),
                 Err(e) => return Err(no_terminal(e)),
             };
             if text.is_empty() && line.trim_start().starts_with('\\') {
@@ -97,7 +97,7 @@ impl Shell {
                 text.clear();
             } else if SqlSession::is_complete(&text) {
                 self.remember(text.trim());
-                return Ok(Typed::Statements(text));
+                return Ok(Input::Statements(text));
             }
         }
     }
@@ -119,17 +119,17 @@ impl Shell {
 }
 
 /// A command of the shell, as the equivalent statement.
-fn command(line: &str) -> Typed {
+fn command(line: &str) -> Input {
     let (name, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let argument = argument.trim().trim_end_matches(';');
     match name.trim_end_matches(';') {
-        "\\q" => return Typed::End,
-        "\\d" if argument.is_empty() => return Typed::Statements("SHOW TABLES;".into()),
-        "\\d" => return Typed::Statements(format!("DESCRIBE {argument};")),
+        "\\q" => return Input::End,
+        "\\d" if argument.is_empty() => return Input::Statements("SHOW TABLES;".into()),
+        "\\d" => return Input::Statements(format!("DESCRIBE {argument};")),
         "\\h" | "\\?" => warn(HELP),
         other => warn(&format!("error: unknown command {other}: \\h lists the commands")),
     }
-    Typed::Dropped
+    Input::Dropped
 }
 
 fn no_terminal(e: ReadlineError) -> TxnLogError {

@@ -37,7 +37,7 @@ pub(crate) async fn run(s: &CommandContext, statements: Option<String>) -> Resul
     }
     ran?;
     match rolled_back {
-        false => Ok(ExitStatus::Done),
+        false => Ok(ExitStatus::Success),
         true => Err(TxnLogError::invalid("the transaction was rolled back: the statements end without COMMIT")),
     }
 }

@@ -32,9 +32,9 @@ impl<'a> SqlRunner<'a> {
         while let Some(result) = script.next().await? {
             match result {
                 SqlResult::Rows(rows) => results.print(rows).await?,
-                SqlResult::CommandComplete(done) => {
-                    let tables = publish(self.s, &self.catalog, &done.committed).await?;
-                    results.say(&said(&done, &tables))?;
+                SqlResult::CommandComplete(result) => {
+                    let tables = publish(self.s, &self.catalog, &result.committed).await?;
+                    results.say(&message_of(&result, &tables))?;
                 }
             }
         }
@@ -53,8 +53,8 @@ async fn publish(s: &CommandContext, catalog: &Arc<dyn Catalog>, committed: &[Co
 }
 
 /// `INSERT: 2 rows, sales.orders is at version 3`
-fn said(done: &CommandComplete, tables: &[String]) -> String {
-    let rows = done.rows.map(|n| counted(n, "row"));
+fn message_of(result: &CommandComplete, tables: &[String]) -> String {
+    let rows = result.rows.map(|n| counted(n, "row"));
     let what: Vec<_> = rows.into_iter().chain(tables.iter().cloned()).collect();
-    if what.is_empty() { done.command.into() } else { format!("{}: {}", done.command, what.join(", ")) }
+    if what.is_empty() { result.command.into() } else { format!("{}: {}", result.command, what.join(", ")) }
 }

@@ -31,35 +31,35 @@ pub(crate) async fn create(
     let options = s.write_options();
     deltalakedb_table::create_table(catalog.as_ref(), new.clone(), &schema, partition_by, &properties, &options)
         .await?;
-    committed(s, &catalog, &TableRef::Name(new.name)).await
+    publish_and_report(s, &catalog, &TableRef::Name(new.name)).await
 }
 
 /// Publishes a table that was just written, and prints its version.
-async fn committed(s: &CommandContext, catalog: &Arc<dyn Catalog>, table: &TableRef) -> Result<ExitStatus> {
+async fn publish_and_report(s: &CommandContext, catalog: &Arc<dyn Catalog>, table: &TableRef) -> Result<ExitStatus> {
     let entry = s.publish(catalog, table).await?;
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&format!("{} is at version {}", entry.name, entry.current_version))?,
         _ => out.document(&entry_json(&entry))?,
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// Prints why a table is unchanged.
-fn unchanged(s: &CommandContext, entry: &TableEntry, why: &str) -> Result<ExitStatus> {
+fn report_unchanged(s: &CommandContext, entry: &TableEntry, why: &str) -> Result<ExitStatus> {
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&format!("{why}: nothing was written"))?,
         _ => out.document(&entry_json(entry))?,
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 pub(crate) async fn write(s: &CommandContext, args: WriteArgs) -> Result<ExitStatus> {
     let catalog = s.catalog(true).await?;
     let (mode, entry) = match (args.mode, s.find(catalog.as_ref(), &args.name).await?) {
         (_, None) => return create_with_rows(s, &catalog, args).await,
-        (Mode::Ignore, Some(entry)) => return unchanged(s, &entry, &format!("{} already exists", entry.name)),
+        (Mode::Ignore, Some(entry)) => return report_unchanged(s, &entry, &format!("{} already exists", entry.name)),
         (Mode::Error, Some(entry)) => {
             let message = format!("the table {} already exists: pass --mode append or overwrite", entry.name);
             return Err(TxnLogError::new(ErrorKind::AlreadyExists, message));
@@ -78,15 +78,15 @@ pub(crate) async fn write(s: &CommandContext, args: WriteArgs) -> Result<ExitSta
     let write = WriteRows { replace_where: args.replace_where, schema_mode, ..WriteRows::new(rows, mode) };
     let options = s.write_options();
     let Some(write) = table.prepare(Operation::Write(write), &options).await? else {
-        return unchanged(s, &entry, &format!("{} changes nothing", args.input));
+        return report_unchanged(s, &entry, &format!("{} changes nothing", args.input));
     };
     // An overwrite without rows empties the table; an append without rows would create a version for nothing.
     if mode == SaveMode::Append && !write.request().actions().iter().any(|a| matches!(a, Action::Add(_))) {
         write.discard().await;
-        return unchanged(s, &entry, &format!("{} has no rows", args.input));
+        return report_unchanged(s, &entry, &format!("{} has no rows", args.input));
     }
     commit(catalog.as_ref(), vec![write], &options).await?;
-    committed(s, &catalog, &TableRef::Id(entry.id)).await
+    publish_and_report(s, &catalog, &TableRef::Id(entry.id)).await
 }
 
 async fn create_with_rows(s: &CommandContext, catalog: &Arc<dyn Catalog>, args: WriteArgs) -> Result<ExitStatus> {
@@ -111,5 +111,5 @@ async fn create_with_rows(s: &CommandContext, catalog: &Arc<dyn Catalog>, args: 
     let (properties, options) = (HashMap::new(), s.write_options());
     let by = &args.partition_by;
     deltalakedb_table::create_with_data(catalog.as_ref(), new, rows, by, &properties, &options).await?;
-    committed(s, catalog, &TableRef::Name(name)).await
+    publish_and_report(s, catalog, &TableRef::Name(name)).await
 }

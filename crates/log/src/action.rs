@@ -515,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn every_action_keeps_what_it_does_not_know() {
+    fn every_action_keeps_unknown_fields() {
         check_typed(
             r#"{"add":{"path":"a%20b","partitionValues":{"d":null,"e":"x"},"size":9007199254740993,"modificationTime":1,"dataChange":true,"stats":"{\"numRecords\":1}","zz":{"deep":[1,2.50]}}}"#,
         );

@@ -75,7 +75,7 @@ mod tests {
     use crate::conformance::actions::{file, with_dv};
 
     #[test]
-    fn a_relative_vector_is_below_the_table() {
+    fn relative_deletion_vectors_are_inside_the_table_folder() {
         let table = Location::parse("s3://bucket/shop/orders").unwrap();
         let allowed = AllowedPaths::below(["s3://archive"]).unwrap();
         for (folder, good) in
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_below_the_table_or_an_allowed_place() {
+    fn files_are_inside_the_table_folder_or_an_allowed_path() {
         let table = Location::parse("s3://bucket/shop/orders").unwrap();
         let allowed = AllowedPaths::below(["s3://archive/2023", "/data/shared"]).unwrap();
         let check = |path: &str, good: bool| {

@@ -24,12 +24,12 @@ mod transaction;
 pub use crate::commit_info::{COMMIT_INFO_KEY, Group, catalog_of, id_of};
 pub use crate::conflict::{Conflict, ConflictKind, WinningCommit};
 pub use crate::entry::NewTable;
-pub use crate::time_travel::{base_not_held, only_its_result, resolve};
+pub use crate::time_travel::{base_not_retained, bytes_not_retained, resolve};
 pub use conflict_checker::{ConflictChecker, WinningFiles};
-pub use current::{Current, check_begins, check_mirror, check_next, fenced, later_than};
+pub use current::{Current, check_begins, check_mirror, check_next, later_than, lease_lost};
 pub use outcome::{Committed, Outcome};
 pub use request::{Base, CommitRequest, Content, Isolation, Reads};
-pub use transaction::{already_committed, check_group, half_of_a_group, no_unfinished_load};
+pub use transaction::{already_committed, check_group, incomplete_transaction, no_unfinished_load};
 
 use legality::check_legal;
 use render::stamped;
@@ -131,8 +131,8 @@ pub fn prepare(
     }
     let mut set_hash = current.set_hash;
     changes.advance(&mut set_hash, |key| current.live.contains_key(key));
-    let touched = changes.removes.iter().map(|(k, _)| *k).chain(changes.adds.iter().map(|(k, _)| *k));
-    let mut ended: Vec<_> = touched.filter(|key| current.live.contains_key(key)).collect();
+    let changed_files = changes.removes.iter().map(|(k, _)| *k).chain(changes.adds.iter().map(|(k, _)| *k));
+    let mut ended: Vec<_> = changed_files.filter(|key| current.live.contains_key(key)).collect();
     ended.sort_unstable();
     let (committed_at, time_source) = (time.ms, time.source);
     Ok(Ok(Some(Prepared { version, committed_at, time_source, body, info, changes, ended, set_hash, isolation })))

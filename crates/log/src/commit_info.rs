@@ -35,9 +35,9 @@ pub struct Group {
 impl Group {
     /// Reads it from `commitInfo`; `None` for a commit to one table.
     pub fn of(info: &CommitInfo) -> Option<Self> {
-        let ours = info.0.get::<Object>(COMMIT_INFO_KEY)?;
-        let participants = ours.get::<Vec<String>>("participants")?;
+        let member = info.0.get::<Object>(COMMIT_INFO_KEY)?;
+        let participants = member.get::<Vec<String>>("participants")?;
         let participants = participants.iter().filter_map(|name| name.parse().ok()).collect();
-        Some(Self { catalog: ours.get("catalogId")?, id: ours.get("groupId")?, participants })
+        Some(Self { catalog: member.get("catalogId")?, id: member.get("groupId")?, participants })
     }
 }

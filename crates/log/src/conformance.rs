@@ -54,12 +54,12 @@ use actions::{domain, file, metadata, protocol, remove, txn, with_dv};
 
 /// A table of a catalog.
 #[derive(Clone)]
-struct Table {
+struct TestTable {
     catalog: Arc<dyn Catalog>,
     id: TableId,
 }
 
-impl Table {
+impl TestTable {
     async fn create(catalog: &Arc<dyn Catalog>, name: &str) -> Self {
         Self::create_with(catalog, name, "{}").await
     }

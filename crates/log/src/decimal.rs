@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_decimal_is_what_its_text_says() {
+    fn decimals_are_parsed_exactly() {
         let check = |text: &str, scale, want| assert_eq!(parse(text, scale), want, "{text}");
         check("1.10", 2, Some(110));
         check("-1.1", 2, Some(-110));
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_that_may_have_been_a_double_moves_outwards() {
+    fn bounds_that_may_have_been_doubles_are_widened() {
         use Bound::*;
         let check = |text: &str, (precision, scale), bound, want: &str| {
             let got = parse_bound(text, precision, scale, bound).map(|units| to_json(units, scale));
@@ -169,7 +169,7 @@ mod tests {
 
     /// Every decimal is within the bounds that delta-rs writes for it, after they are parsed.
     #[test]
-    fn no_decimal_is_outside_bounds_that_were_doubles() {
+    fn widened_bounds_contain_every_decimal() {
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..200_000 {
             let precision = random.u8(1..=38);

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deletion_vector_is_in_the_file_that_the_protocol_says() {
+    fn the_file_of_a_deletion_vector_follows_the_protocol() {
         let file = |kind: &str, path: &str| {
             let vector = DeletionVector {
                 storage_type: kind.into(),

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_are_made_safe_where_the_schema_says_that_they_need_not_be() {
+    fn bounds_of_inexact_columns_are_widened() {
         let schema = r#"{"type":"struct","fields":[
             {"name":"id","type":"long","nullable":true,"metadata":{}},
             {"name":"d","type":"decimal(18,0)","nullable":true,"metadata":{"delta.columnMapping.physicalName":"col-1"}},

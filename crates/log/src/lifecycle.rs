@@ -69,11 +69,11 @@ pub trait TableLifecycle: Send + Sync + fmt::Debug {
     /// The tables that are not live and had that name: the most recent one first, and at most [`SAME_NAME`].
     async fn inactive_named(&self, name: &TableName) -> Result<Vec<InactiveTable>>;
 
-    /// At most `limit` of the tables that are [removable](InactiveTable::is_over), in the order of
+    /// At most `limit` of the tables that are [removable](InactiveTable::is_removable), in the order of
     /// [`InactiveTable::retained_until`] and of their ids, and only those after `after`.
-    async fn tables_over(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>>;
+    async fn removable_tables(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>>;
 
-    /// Removes at most [`STEP_ROWS`] of the rows that the catalog has of a [removable](InactiveTable::is_over) table.
+    /// Removes at most [`STEP_ROWS`] of the rows that the catalog has of a [removable](InactiveTable::is_removable) table.
     /// After the first step the table cannot be undropped; after the last one, which reports it, the catalog has
     /// neither the table nor the ids of its commits.
     ///
@@ -178,7 +178,7 @@ impl TableState {
     }
 
     /// Whether the table occupies its place.
-    pub fn holds_place(self) -> bool {
+    pub fn holds_location(self) -> bool {
         self.holds_name() || self == Self::Deleting
     }
 }
@@ -285,7 +285,7 @@ impl InactiveTable {
 
     /// Whether the catalog may remove its rows at that time: it was dropped or detached at least [`COMMIT_IDS_MS`]
     /// before, its files are deleted if they were to be, and its retention has ended.
-    pub fn is_over(&self, now_ms: i64) -> bool {
+    pub fn is_removable(&self, now_ms: i64) -> bool {
         match self.state {
             TableState::Loading | TableState::Live | TableState::Deleting => false,
             TableState::Dropped | TableState::Deleted | TableState::Detached => {
@@ -297,7 +297,7 @@ impl InactiveTable {
 
     /// An error if it cannot be removed at that time.
     pub fn check_removal(&self, now_ms: i64) -> Result<()> {
-        if self.is_over(now_ms) {
+        if self.is_removable(now_ms) {
             return Ok(());
         }
         if self.state == TableState::Live {
@@ -394,7 +394,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_state_is_read_as_it_is_written() {
+    fn table_states_round_trip() {
         for state in TableState::ALL {
             assert_eq!(TableState::parse(state.as_str()).unwrap(), state);
         }
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn what_became_of_a_table_is_said_with_what_to_do() {
+    fn errors_about_inactive_tables_name_the_state_and_the_command() {
         let table = |state| InactiveTable {
             id: TableId(uuid::Uuid::nil()),
             name: "sales.orders".parse().unwrap(),

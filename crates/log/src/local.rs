@@ -382,7 +382,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn create_never_overwrites_and_leaves_nothing_behind() {
+    async fn create_never_overwrites_and_leaves_no_temporary_file() {
         for durability in [Durability::Full, Durability::Catalog] {
             check(durability).await;
         }

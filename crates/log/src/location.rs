@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::error::{Result, TxnLogError};
 use crate::ids::TableName;
-use crate::place::{PlaceKey, account_of};
+use crate::location_key::{LocationKey, account_of};
 use crate::redact::redacted;
 
 /// The root of a table: a directory URL that ends in a slash, normalized so that one place has one spelling.
@@ -98,19 +98,19 @@ impl Location {
     }
 
     /// The identity of the place: all spellings of it have the same key.
-    pub fn key(&self) -> PlaceKey {
-        PlaceKey::of_url(self.0.as_str()).unwrap_or_else(|| PlaceKey::stored(self.0.to_string()))
+    pub fn key(&self) -> LocationKey {
+        LocationKey::of_url(self.0.as_str()).unwrap_or_else(|| LocationKey::stored(self.0.to_string()))
     }
 
     /// Whether both are the same place: they have the same key, and do not name two Azure accounts.
-    pub fn is_place_of(&self, other: &Self) -> bool {
+    pub fn is_same_location(&self, other: &Self) -> bool {
         let (key, unlike) = (self.key(), |(a, b): (&str, &str)| a != b);
         let in_azure = key.as_str().starts_with("az://");
         key == other.key() && !(in_azure && account_of(&self.0).zip(account_of(&other.0)).is_some_and(unlike))
     }
 
     /// The keys of the place as registered, and with all links followed in the current state of the file system.
-    pub fn keys(&self) -> BTreeSet<PlaceKey> {
+    pub fn keys(&self) -> BTreeSet<LocationKey> {
         [self.key(), self.resolved().key()].into()
     }
 
@@ -133,7 +133,7 @@ impl Location {
     }
 }
 
-impl PlaceKey {
+impl LocationKey {
     /// The same place with all links followed, in the current state of the file system.
     pub fn resolved(&self) -> Self {
         Location::stored(self.as_str()).map_or_else(|_| self.clone(), |place| place.resolved().key())
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_place_has_one_spelling() {
+    fn spellings_of_one_location_are_equal() {
         let same = |a: &str, b: &str| assert_eq!(Location::parse(a).unwrap(), Location::parse(b).unwrap());
         same("/nowhere/x", "file:///nowhere/x/");
         same("/nowhere/y/../x/./", "/nowhere/x");
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn places_of_tables_are_apart_however_they_are_spelled() {
+    fn overlapping_locations_are_refused_in_every_spelling() {
         let check = |new: &str, registered: &str, says: Option<&str>| {
             let (new, registered) = (Location::parse(new).unwrap(), Location::parse(registered).unwrap());
             let checked = new.check_no_overlap(&"sales.orders".parse().unwrap(), &registered);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_not_that_of_another_account() {
+    fn containers_of_different_accounts_are_different_locations() {
         let place = |text: &str| Location::parse(text).unwrap();
         let ours = place("abfss://lake@ours.dfs.core.windows.net/t");
         for (other, is_same) in [
@@ -226,8 +226,8 @@ mod tests {
             ("abfss://lake@theirs.dfs.core.windows.net/t", false),
             ("az://lake/t2", false),
         ] {
-            assert_eq!(ours.is_place_of(&place(other)), is_same, "{other}");
-            assert_eq!(place(other).is_place_of(&ours), is_same, "{other}");
+            assert_eq!(ours.is_same_location(&place(other)), is_same, "{other}");
+            assert_eq!(place(other).is_same_location(&ours), is_same, "{other}");
         }
     }
 
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_location_is_taken_as_it_is() {
+    fn a_stored_location_is_not_normalized() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("old")).unwrap();
         let registered = Location::parse(dir.path().join("old").to_str().unwrap()).unwrap();
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_location_is_refused_in_words() {
+    fn an_invalid_location_is_refused_with_the_reason() {
         for text in ["", "nosuch://x/y", "file://host/x"] {
             let message = Location::parse(text).unwrap_err().to_string();
             assert!(message.contains("is not a location") && message.contains("s3://bucket/table"), "{message}");

@@ -71,7 +71,7 @@ pub async fn check_no_overlap(catalog: &dyn Catalog, location: &Location) -> Res
 /// An error if `location` is, or is inside, the folder of a table of the catalog that was moved and left a link at its
 /// registered place.
 pub async fn check_not_linked(catalog: &dyn Catalog, location: &Location, stores: &dyn Stores) -> Result<()> {
-    for place in places_of_logs(location) {
+    for place in log_locations(location) {
         if let Some(TableEntry { name, location: registered, .. }) = moved_to(catalog, &place, stores).await? {
             let is = if place == *location { "is the location of" } else { "is inside" };
             return Err(TxnLogError::invalid(format!(
@@ -93,7 +93,7 @@ pub async fn source_tables(
     let known = catalog.source_tables(table).await?;
     let mut places = BTreeSet::new();
     for folder in catalog.named_folders(table).await?.iter().filter(|folder| folder.is_local()) {
-        places.extend(places_of_logs(&Location::stored(folder.as_str())?));
+        places.extend(log_locations(&Location::stored(folder.as_str())?));
     }
     for source in &known {
         places.remove(&source.location);
@@ -106,7 +106,7 @@ pub async fn source_tables(
 }
 
 /// The local folder and those of its parents that have a `_delta_log`.
-fn places_of_logs(location: &Location) -> Vec<Location> {
+fn log_locations(location: &Location) -> Vec<Location> {
     let Some(path) = location.local_path() else { return Vec::new() };
     let with_log = path.ancestors().filter(|folder| folder.join("_delta_log").is_dir());
     with_log.filter_map(Location::of_folder).collect()

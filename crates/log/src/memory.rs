@@ -20,10 +20,10 @@ use crate::holds::Hold;
 use crate::ids::{Clock, CommitId, TableId, TableName};
 use crate::lifecycle::{InactiveTable, TableState, no_table};
 use crate::location::Location;
+use crate::location_key::LocationKey;
 use crate::mirror::{Artifact, Lease, MirrorFailure};
 use crate::owner::{TableOwner, check_owner};
 use crate::path::{FileKey, PathKey, SetHash};
-use crate::place::PlaceKey;
 use crate::reader::TxnLogReader;
 use crate::retention::Retention;
 use crate::snapshot::{At, CommitActions, Head};
@@ -52,7 +52,7 @@ pub struct MemoryCatalog {
     clock: Arc<dyn Clock>,
     compared: Arc<ComparedTables>,
     /// Every change is complete before the next fallible step, so a panic leaves a sound state.
-    tables: Arc<Mutex<BTreeMap<TableId, Table>>>,
+    tables: Arc<Mutex<BTreeMap<TableId, MemoryTable>>>,
     /// Changed only while `tables` is locked.
     namespaces: Arc<Mutex<BTreeSet<String>>>,
     /// The number of versions ever stored.
@@ -62,7 +62,7 @@ pub struct MemoryCatalog {
 }
 
 #[derive(Clone, Debug)]
-struct Table {
+struct MemoryTable {
     name: TableName,
     location: Location,
     owner: Option<TableOwner>,
@@ -75,8 +75,8 @@ struct Table {
     lease: Option<(Lease, i64)>,
     holds: Vec<Hold>,
     /// Folders of other tables in which it has files.
-    folders: BTreeSet<PlaceKey>,
-    versions: BTreeMap<Version, Stored>,
+    folders: BTreeSet<LocationKey>,
+    versions: BTreeMap<Version, StoredVersion>,
     protocols: BTreeMap<Version, Protocol>,
     metadata: BTreeMap<Version, Metadata>,
     txns: Vec<(Version, Txn)>,
@@ -92,7 +92,7 @@ struct Table {
 }
 
 #[derive(Clone, Debug)]
-struct Stored {
+struct StoredVersion {
     time: CommitTime,
     body: Option<Bytes>,
     set_hash: SetHash,
@@ -125,19 +125,19 @@ impl MemoryCatalog {
         entries
     }
 
-    fn with<T>(&self, id: TableId, f: impl FnOnce(&mut Table) -> Result<T>) -> Result<T> {
+    fn with<T>(&self, id: TableId, f: impl FnOnce(&mut MemoryTable) -> Result<T>) -> Result<T> {
         f(live(&mut self.tables.lock(), id)?)
     }
 }
 
-fn taken(what: String) -> Result<()> {
+fn already_exists(what: String) -> Result<()> {
     Err(TxnLogError::new(ErrorKind::AlreadyExists, what))
 }
 
 /// Rejects a name or a place that a table other than `own` occupies.
-fn check_free(tables: &BTreeMap<TableId, Table>, new: &NewTable, own: Option<TableId>) -> Result<()> {
+fn check_free(tables: &BTreeMap<TableId, MemoryTable>, new: &NewTable, own: Option<TableId>) -> Result<()> {
     let mut others = tables.iter().filter(|(id, _)| Some(**id) != own);
-    let taken = |(id, t): (&TableId, &Table)| t.described(*id).in_the_way_of(new);
+    let taken = |(id, t): (&TableId, &MemoryTable)| t.described(*id).in_the_way_of(new);
     others.find_map(taken).map_or(Ok(()), Err)?;
     match table_around(tables, &new.location) {
         Some(table) => new.location.check_no_overlap(&table.name, &table.location),
@@ -146,25 +146,25 @@ fn check_free(tables: &BTreeMap<TableId, Table>, new: &NewTable, own: Option<Tab
 }
 
 /// A table inside a place, or whose place contains it.
-fn table_around(tables: &BTreeMap<TableId, Table>, location: &Location) -> Option<InactiveTable> {
+fn table_around(tables: &BTreeMap<TableId, MemoryTable>, location: &Location) -> Option<InactiveTable> {
     let place = location.key();
-    let is_around = |t: &Table| {
+    let is_around = |t: &MemoryTable| {
         let other = t.location.key();
         other != place && (other.is_within(&place) || place.is_within(&other))
     };
-    let mut others = tables.iter().filter(|(_, t)| t.state.holds_place());
+    let mut others = tables.iter().filter(|(_, t)| t.state.holds_location());
     others.find(|(_, t)| is_around(t)).map(|(id, t)| t.described(*id))
 }
 
 /// A live table.
-fn live(tables: &mut BTreeMap<TableId, Table>, id: TableId) -> Result<&mut Table> {
+fn live(tables: &mut BTreeMap<TableId, MemoryTable>, id: TableId) -> Result<&mut MemoryTable> {
     match tables.get_mut(&id) {
         Some(table) if table.is_live() => Ok(table),
         other => Err(no_table(id, DESCRIPTION, other.map(|table| table.described(id)).as_ref())),
     }
 }
 
-impl Table {
+impl MemoryTable {
     fn new(new: &NewTable, stored: &Arc<AtomicU64>) -> Self {
         Self {
             name: new.name.clone(),
@@ -282,12 +282,12 @@ impl Table {
         self.txns.extend(changes.txns.into_iter().map(|t| (version, t)));
         self.domains.extend(changes.domains.into_iter().map(|d| (version, d)));
         let number = self.stored.fetch_add(1, Ordering::Relaxed);
-        self.versions.insert(version, Stored { time, body, set_hash, number });
+        self.versions.insert(version, StoredVersion { time, body, set_hash, number });
     }
 
     /// The first version ahead of the clock, if the newest version is ahead.
     fn leap(&self, now_ms: i64) -> Option<TimeLeap> {
-        let ahead = |stored: &Stored| is_ahead(stored.time.ms, now_ms);
+        let ahead = |stored: &StoredVersion| is_ahead(stored.time.ms, now_ms);
         let (version, stored) = self.versions.iter().find(|(_, stored)| ahead(stored))?;
         Some(TimeLeap { version: *version, timestamp: stored.time.ms, now_ms })
     }
@@ -296,7 +296,7 @@ impl Table {
         let version = self.head_version();
         let head = version.and_then(|v| self.versions.get(&v));
         let state = self.protocols.values().next_back().zip(self.metadata.values().next_back());
-        let live = self.live_at(&request.touched());
+        let live = self.live_at(&request.changed_paths());
         Ok(Current {
             name: self.name.clone(),
             owner: self.owner.clone(),
@@ -311,7 +311,7 @@ impl Table {
     }
 
     /// The existing commit that is identical to the request.
-    fn known(&self, request: &CommitRequest) -> Result<Option<Committed>> {
+    fn known_commit(&self, request: &CommitRequest) -> Result<Option<Committed>> {
         let by_id = self.commit_ids.get(&request.commit_id).copied();
         let found = match &request.content {
             Content::Actions(_) => by_id,
@@ -338,7 +338,7 @@ impl Table {
         let (mut found, mut next) = (None, base.saturating_add(1));
         for (version, stored) in self.versions.range(next..) {
             let Some(body) = stored.body.clone().filter(|_| *version == next) else {
-                return Err(commit::base_not_held(&self.name, base));
+                return Err(commit::base_not_retained(&self.name, base));
             };
             next = version.saturating_add(1);
             if found.is_none() {
@@ -375,7 +375,7 @@ mod tests {
     use crate::listing::TableListing;
 
     #[tokio::test]
-    async fn keeps_every_promise_of_a_catalog() {
+    async fn a_memory_catalog_passes_the_conformance_suite() {
         conformance::run(|seed| async move {
             let clock = Arc::new(SeededClock::new(1_700_000_000_000, seed));
             Ok(Arc::new(MemoryCatalog::new(clock)) as Arc<dyn Catalog>)
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_table_is_written_as_any_log_is() {
+    async fn a_memory_log_passes_the_writer_suite() {
         let catalog = MemoryCatalog::new(Arc::new(SeededClock::new(1_700_000_000_000, 1)));
         let new = NewTable::new("t".parse().unwrap(), Location::parse("/nowhere/t").unwrap());
         conformance::run_writer(&catalog, new, async || Ok(catalog.reader(catalog.tables().await?[0].id))).await;

@@ -26,7 +26,7 @@ impl TableOwner {
     }
 
     /// What the owner is, and how one of its tables is changed.
-    fn words(&self) -> (String, String) {
+    fn description_and_advice(&self) -> (String, String) {
         match self.0.strip_prefix(ROWS) {
             Some(folder) => (format!("the row engine of {folder}"), format!("use `dl sql --data {folder}`")),
             None => (self.0.clone(), format!("change it through {}", self.0)),
@@ -81,11 +81,11 @@ pub fn check_owner(table: &TableName, owner: Option<&TableOwner>, who: Option<&T
     let message = match (owner, who) {
         (owner, who) if owner == who => return Ok(()),
         (Some(owner), _) => {
-            let (what, instead) = owner.words();
+            let (what, instead) = owner.description_and_advice();
             format!("{table} is owned by {what}, which alone may commit to it: {instead}")
         }
         (None, who) => {
-            let who = who.map(TableOwner::words).unwrap_or_default().0;
+            let who = who.map(TableOwner::description_and_advice).unwrap_or_default().0;
             format!("{table} is not owned by {who}: it has no owner, and nothing was committed")
         }
     };
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_is_a_name() {
+    fn names_of_owners_are_validated() {
         for bad in ["", " ", "a\nb", "\u{1b}]0;x\u{7}", &"x".repeat(257)] {
             let error = bad.parse::<TableOwner>().unwrap_err().to_string();
             assert!(error.contains("is not the owner") && !error.contains(char::is_control), "{error:?}");

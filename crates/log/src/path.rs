@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spellings_of_one_path_are_one_file() {
+    fn a_file_key_is_made_of_the_canonical_path() {
         let same = |a: &str, b: &str| assert_eq!(FileKey::new(a, None), FileKey::new(b, None), "{a} {b}");
         let differ = |a: &str, b: &str| assert_ne!(FileKey::new(a, None), FileKey::new(b, None), "{a} {b}");
         same("/x/y", "file:///x/y");
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn set_hash_forgets_order_and_remembers_content() {
+    fn a_set_hash_depends_on_content_and_not_on_order() {
         let keys: Vec<_> = ["a", "b", "c"].iter().map(|p| FileKey::new(p, None)).collect();
         let mut forward = SetHash::default();
         keys.iter().for_each(|k| forward.insert(k));

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_prune_only_what_cannot_match() {
+    fn bounds_skip_only_files_that_cannot_match() {
         use Comparison::*;
         use Literal::*;
         check(cmp("id", Eq, Long(7)), true);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_predicate_reads_as_sql() {
+    fn a_predicate_is_displayed_as_sql() {
         use Comparison::*;
         let check = |p: Predicate, want: &str| assert_eq!(p.to_string(), want);
         let low = cmp("id", Lt, Literal::Long(2));
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn logic_is_three_valued() {
+    fn predicates_use_three_valued_logic() {
         use Comparison::*;
         let low = cmp("id", Lt, Literal::Long(5));
         check(Predicate::Not(Box::new(low.clone())), true);

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_are_hidden_and_the_rest_is_not() {
+    fn only_credentials_are_redacted() {
         let check = |uri: &str, expected: &str| assert_eq!(redacted(uri, &["table"]), expected);
         check("postgres://etl:secret@db/lake", "postgres://***@db/lake");
         check("postgres://etl:se/cr?e#t@db/lake", "postgres://***@db/lake");

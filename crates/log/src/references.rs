@@ -13,8 +13,8 @@ use crate::error::{Result, TxnLogError};
 use crate::ids::{TableId, TableName};
 use crate::lifecycle::{InactiveTable, TableState};
 use crate::location::Location;
+use crate::location_key::LocationKey;
 use crate::path::absolute_path;
-use crate::place::PlaceKey;
 
 /// The references between tables that a catalog stores.
 ///
@@ -32,16 +32,16 @@ pub trait TableReferences: Send + Sync + fmt::Debug {
     async fn source_tables(&self, table: TableId) -> Result<Vec<InactiveTable>>;
 
     /// The folders outside its own in which a table has files, in order.
-    async fn named_folders(&self, table: TableId) -> Result<Vec<PlaceKey>>;
+    async fn named_folders(&self, table: TableId) -> Result<Vec<LocationKey>>;
 
     /// Removes some of the folders, in which no retained version has files, if the table is still at this version;
     /// otherwise removes nothing.
-    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[PlaceKey]) -> Result<()>;
+    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[LocationKey]) -> Result<()>;
 }
 
 /// The folders of the files with absolute paths; local folders as spelled and with links followed. A path that no store
 /// serves has none.
-pub fn folders<'a>(adds: impl IntoIterator<Item = &'a Add>) -> BTreeSet<PlaceKey> {
+pub fn folders<'a>(adds: impl IntoIterator<Item = &'a Add>) -> BTreeSet<LocationKey> {
     let mut urls = HashSet::new();
     for add in adds {
         let vector = add.deletion_vector.as_ref().filter(|vector| vector.storage_type == "p");
@@ -53,7 +53,7 @@ pub fn folders<'a>(adds: impl IntoIterator<Item = &'a Add>) -> BTreeSet<PlaceKey
         }
     }
     // A text with a slash at the end names a folder.
-    urls.iter().flat_map(|folder| PlaceKey::all_of_url(&format!("{folder}/"))).collect()
+    urls.iter().flat_map(|folder| LocationKey::all_of_url(&format!("{folder}/"))).collect()
 }
 
 /// Rejects dropping a table with its files while other tables need some of them.
@@ -90,7 +90,7 @@ mod tests {
     use crate::conformance::actions::{file, with_dv};
 
     #[test]
-    fn folders_are_those_of_absolute_paths() {
+    fn referenced_folders_are_those_of_absolute_paths() {
         let mut far = with_dv(file("part-1.parquet", 0, 9), "s3://lake/vectors/x.bin");
         if let Some(vector) = &mut far.deletion_vector {
             vector.storage_type = "p".into();
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_need_files_are_named() {
+    fn tables_that_need_the_files_are_named() {
         let name: TableName = "sales.orders".parse().unwrap();
         let said = |n: usize| {
             let table = |n: usize| InactiveTable {

@@ -208,7 +208,7 @@ mod tests {
     use crate::conformance::actions::metadata;
 
     #[test]
-    fn a_version_ends_when_all_limits_allow_it() {
+    fn a_version_expires_when_all_limits_allow_it() {
         let all = HistoryLimits { base: 2, current: 20, published: Some(18), newest_then: Some(10), held: None };
         let end = |limits: HistoryLimits, versions| limits.end(versions);
         assert_eq!(end(all, 1), 10, "by time");
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_says_what_it_keeps_and_the_catalog_the_rest() {
+    fn table_properties_override_the_retention_of_the_catalog() {
         const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
         let keep = |properties: &str, catalog: Retention| {
             let metadata = metadata(properties);

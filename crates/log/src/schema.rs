@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statistics_are_what_their_text_says() {
+    fn statistics_are_parsed_by_type() {
         let check =
             |t: PrimitiveType, json: &str, want| assert_eq!(t.parse_statistic(json, Bound::Lower), want, "{json}");
         check(PrimitiveType::Double, "31.245270191439438", Some(Literal::Double(31.245270191439438)));
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn partition_values_are_what_their_text_says() {
+    fn partition_values_are_parsed_by_type() {
         let check = |t: PrimitiveType, text: &str, want| assert_eq!(t.parse_partition_value(text), want, "{text}");
         let time = |micros| Some(Literal::Timestamp(micros));
         // PROTOCOL.md, "Partition Value Serialization": both spellings.

@@ -129,7 +129,7 @@ impl<'a> FileStats<'a> {
 /// The lower bound of a statistic.
 fn lower(bound: Literal) -> Literal {
     match bound {
-        Literal::Double(x) => Literal::Double(x - blur(x)),
+        Literal::Double(x) => Literal::Double(x - rounding_error(x)),
         other => other,
     }
 }
@@ -138,13 +138,13 @@ fn lower(bound: Literal) -> Literal {
 fn upper(bound: Literal) -> Literal {
     match bound {
         Literal::Timestamp(micros) => Literal::Timestamp(micros.saturating_add(999)),
-        Literal::Double(x) => Literal::Double(x + blur(x)),
+        Literal::Double(x) => Literal::Double(x + rounding_error(x)),
         other => other,
     }
 }
 
 /// The maximum difference between a double and its text: the column may have been a float when it was written (type
 /// widening), and the shortest text of a float parses to a different double.
-fn blur(x: f64) -> f64 {
+fn rounding_error(x: f64) -> f64 {
     if x == 0.0 { 0.0 } else { x.abs() * f64::from(f32::EPSILON) + f64::from(f32::from_bits(1)) }
 }

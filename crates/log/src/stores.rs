@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_that_are_no_text_are_passed_over() {
+    fn environment_variables_that_are_not_utf_8_are_ignored() {
         use std::os::unix::ffi::OsStringExt;
         let latin = || OsString::from_vec(b"caf\xe9".to_vec());
         let variables =
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_those_of_the_nearest_place_and_of_this_handle() {
+    fn options_of_the_nearest_location_apply_within_one_handle() {
         let stores = ConfiguredStores::default();
         stores.configure(&at("s3://bucket"), options("all"));
         stores.configure(&at("s3://bucket/a"), options("some"));
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_root_of_a_place_is_its_bucket() {
+    fn the_root_of_a_location_is_its_bucket() {
         let root = |place: &str| {
             let place = at(place);
             let (_, path) = ObjectStoreScheme::parse(place.url()).unwrap();
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_in_memory_is_one_place_for_a_handle() {
+    async fn a_handle_has_one_in_memory_store() {
         let stores = ConfiguredStores::default();
         let open = |place| stores.open(&at(place), Durability::Full).unwrap();
         open("memory:///t").put(&Path::from("a/b"), PutPayload::from_static(b"x")).await.unwrap();

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn intervals_are_what_they_say() {
+    fn intervals_are_parsed() {
         let check = |text: &str, want: Option<f64>| {
             assert_eq!(parse_interval(text), want.map(Duration::from_secs_f64), "{text}");
         };

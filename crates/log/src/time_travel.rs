@@ -32,7 +32,7 @@ pub fn resolve(
 }
 
 /// The error when the commit of a version is requested that is retained without its bytes.
-pub fn only_its_result(table: &str, version: Version) -> TxnLogError {
+pub fn bytes_not_retained(table: &str, version: Version) -> TxnLogError {
     let message = format!(
         "the changes of version {version} of {table} are not retained, only their result: begin at {}",
         version.saturating_add(1)
@@ -46,7 +46,7 @@ fn below_base(name: &str, what: &str, base: Version) -> TxnLogError {
 }
 
 /// The error of a request with a base so old that not all commits after it are retained.
-pub fn base_not_held(table: &TableName, base: Version) -> TxnLogError {
+pub fn base_not_retained(table: &TableName, base: Version) -> TxnLogError {
     TxnLogError::invalid(format!(
         "the commit builds on version {base} of {table}, and not all commits since are retained: read the table again"
     ))

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_of_errors_has_every_kind_and_no_other() {
+    fn the_error_guide_has_every_kind_and_no_other() {
         for (source, name) in
             [(include_str!("error.rs"), "ErrorKind"), (include_str!("transaction_error.rs"), "TxnLogTransactionError")]
         {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_of_transactions_are_what_they_say() {
+    fn the_error_guide_has_the_message_of_every_transaction_error() {
         let conflict = Conflict {
             table: TableId(uuid::Uuid::nil()),
             table_name: TableName { namespace: "sales".into(), name: "orders".into() },

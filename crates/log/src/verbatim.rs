@@ -49,7 +49,7 @@ impl VerbatimCommit {
         if is_on && !was_on && version > 0 {
             check_enablement(name, version, self.time_ms, metadata)?;
         }
-        self.commit.actions().iter().try_for_each(|action| check_place(name, action))?;
+        self.commit.actions().iter().try_for_each(|action| check_location(name, action))?;
         self.time(version, current, is_on, stamp.now_ms)
     }
 
@@ -116,7 +116,7 @@ fn check_enablement(name: &TableName, version: Version, time_ms: i64, metadata: 
 }
 
 /// Files are below the table or have an absolute path; they are never in its log.
-fn check_place(name: &TableName, action: &Action) -> Result<()> {
+fn check_location(name: &TableName, action: &Action) -> Result<()> {
     let (path, vector) = match action {
         Action::Add(add) => (&add.path, add.deletion_vector.as_ref()),
         Action::Remove(remove) => (&remove.path, remove.deletion_vector.as_ref()),

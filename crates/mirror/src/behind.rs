@@ -25,9 +25,9 @@ pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table:
         let store = stores.open(&entry.location, Durability::Full)?;
         let store = store.as_ref();
         let hint = async { Ok(hint(store).await?.and_then(|hint| hinted(&hint))) };
-        let (next, led_to, known) =
-            futures::try_join!(next(catalog, &entry, store), hint, known(catalog, &entry, store))?;
-        if let (None, None, PublishedState::Gone(last)) = (&next, led_to, &known)
+        let (next, led_to, state) =
+            futures::try_join!(next(catalog, &entry, store), hint, published_state(catalog, &entry, store))?;
+        if let (None, None, PublishedState::Gone(last)) = (&next, led_to, &state)
             && Listed::read(store).await?.is_empty()
         {
             return Err(nothing_left(&entry, *last, ErrorKind::Invalid));
@@ -35,7 +35,7 @@ pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table:
         // The commits in between may have been removed, because they are older than a checkpoint.
         let checkpoint = led_to.filter(|version| *version > entry.current_version);
         let beyond = next.or_else(|| Some((checkpoint?, "a checkpoint".into())));
-        let other = match known {
+        let other = match state {
             PublishedState::Other(version, what) => Some((version, what)),
             PublishedState::Gone(_) | PublishedState::Same => None,
         };
@@ -89,21 +89,21 @@ enum PublishedState {
 }
 
 /// Compares the versions with the catalog's. A file with only its first bytes is left from an interrupted attempt.
-async fn known(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn ObjectStore) -> Result<PublishedState> {
+async fn published_state(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn ObjectStore) -> Result<PublishedState> {
     let next = entry.published_version.map_or(entry.base_version, |version| version + 1);
     let next = Some(next).filter(|version| *version <= entry.current_version);
-    let mut known = PublishedState::Same;
+    let mut state = PublishedState::Same;
     for version in entry.published_version.into_iter().chain(next) {
         let path = commit_path(version);
         let reader = catalog.reader(entry.id);
-        let (there, ours) = futures::try_join!(read(store, &path), reader.commit_bytes(version))?;
-        match (there, ours) {
-            (Some(there), Some(ours)) if !ours.starts_with(&there) => {
+        let (there, expected) = futures::try_join!(read(store, &path), reader.commit_bytes(version))?;
+        match (there, expected) {
+            (Some(there), Some(expected)) if !expected.starts_with(&there) => {
                 return Ok(PublishedState::Other(version, describe(&path, &there)));
             }
-            (None, _) if entry.published_version == Some(version) => known = PublishedState::Gone(version),
+            (None, _) if entry.published_version == Some(version) => state = PublishedState::Gone(version),
             _ => {}
         }
     }
-    Ok(known)
+    Ok(state)
 }

@@ -22,7 +22,7 @@ use deltalakedb_log::retention::{before, tombstone_retention};
 use deltalakedb_log::time::parse_interval;
 use deltalakedb_log::{
     Artifact, At, CheckpointState, ErrorKind, FileDetails, Object, Result, Snapshot, StoredCheckpoint, TableEntry,
-    TableId, TableName, TxnLogError, TxnLogReader, TxnLogReaderExt, Version, features,
+    TableId, TableName, TxnLogError, TxnLogReader, TxnLogReaderExt, Version, sorted_protocol,
 };
 use futures::{StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
@@ -111,8 +111,8 @@ impl Mirror {
             )));
         }
         let table = entry.id;
-        let done = match self.checkpoint_of(entry, version).await {
-            Ok(done) => done,
+        let outcome = match self.checkpoint_of(entry, version).await {
+            Ok(outcome) => outcome,
             Err(e) => {
                 let now = self.clock.now_ms();
                 self.catalog.mark_failed(table, version, Artifact::Checkpoint, &e.to_string(), now).await?;
@@ -120,13 +120,13 @@ impl Mirror {
             }
         };
         self.mend_checksum(entry, version).await?;
-        Ok(done)
+        Ok(outcome)
     }
 
     /// Writes a checkpoint of a published version.
     pub(crate) async fn checkpoint_of(&self, entry: &TableEntry, version: Version) -> Result<Checkpointed> {
         let (name, place) = (&entry.name, &entry.location);
-        let done = self.write_and_check(entry, version).await.map_err(|e| {
+        let outcome = self.write_and_check(entry, version).await.map_err(|e| {
             let message = format!(
                 "version {version} of {name} is published, but no checkpoint of it could be written to \
                  {place}/_delta_log; `dl mirror checkpoint {name}` tries again"
@@ -137,15 +137,15 @@ impl Mirror {
         if failures.iter().any(|failure| failure.artifact == Artifact::Checkpoint && failure.version <= version) {
             self.catalog.mark_checkpointed(entry.id, version).await?;
         }
-        tracing::debug!(table = %name, version, files = done.files, bytes = done.size, "checkpoint written");
-        Ok(done)
+        tracing::debug!(table = %name, version, files = outcome.files, bytes = outcome.size, "checkpoint written");
+        Ok(outcome)
     }
 
     async fn write_and_check(&self, entry: &TableEntry, version: Version) -> Result<Checkpointed> {
         let (reader, store) = (self.catalog.reader(entry.id), self.store(entry)?);
         let mut snapshot = reader.snapshot(At::Version(version)).await?;
         let now = self.clock.now_ms();
-        retain(&mut snapshot.txns, &snapshot.head.metadata, now);
+        drop_expired_txns(&mut snapshot.txns, &snapshot.head.metadata, now);
         let path = path(version);
         let rows = Rows::new(&snapshot.head)?;
         let tombstones_since_ms = before(now, tombstone_retention(&snapshot.head.metadata)?);
@@ -154,8 +154,8 @@ impl Mirror {
         let stored = StoredCheckpoint::at(entry.location.clone(), store.clone(), version, &path).await?;
         let state = stored.read().await?;
         let may_lack: &[_] = if rows.has_stats() { &[] } else { &[FileDetails::STATISTICS] };
-        let difference = match other_files(reader.as_ref(), &snapshot, &state).await? {
-            None => other_details(&details, &state, may_lack),
+        let difference = match files_difference(reader.as_ref(), &snapshot, &state).await? {
+            None => details_difference(&details, &state, may_lack),
             found => found,
         };
         if let Some(what) = difference {
@@ -164,7 +164,7 @@ impl Mirror {
                 format!("the checkpoint that was just written {what}: _last_checkpoint does not point to it"),
             ));
         }
-        let is_last = self.lead_to(entry, store.as_ref(), &stored, &state).await?;
+        let is_last = self.update_hint(entry, store.as_ref(), &stored, &state).await?;
         Ok(Checkpointed {
             table: entry.name.clone(),
             version,
@@ -178,7 +178,7 @@ impl Mirror {
 
     /// Sets `_last_checkpoint` to a checkpoint, unless it names a newer one. There is one publisher at a time, and only
     /// the hint that was read is replaced, so the hint never goes back.
-    pub(crate) async fn lead_to(
+    pub(crate) async fn update_hint(
         &self,
         entry: &TableEntry,
         store: &dyn ObjectStore,
@@ -263,7 +263,7 @@ pub(crate) fn path(version: Version) -> Path {
 }
 
 /// Removes expired txns.
-fn retain(txns: &mut BTreeMap<String, Txn>, metadata: &deltalakedb_log::action::Metadata, now: i64) {
+fn drop_expired_txns(txns: &mut BTreeMap<String, Txn>, metadata: &deltalakedb_log::action::Metadata, now: i64) {
     let kept = metadata.property("delta.setTransactionRetentionDuration").and_then(parse_interval);
     if let Some(since) = kept.map(|kept| before(now, kept)) {
         txns.retain(|_, txn| txn.last_updated.is_none_or(|at| at > since));
@@ -273,58 +273,62 @@ fn retain(txns: &mut BTreeMap<String, Txn>, metadata: &deltalakedb_log::action::
 /// The difference between a checkpoint, which another engine may have written, and its version; `None` if equal.
 pub(crate) async fn difference(
     reader: &dyn TxnLogReader,
-    ours: &Snapshot,
-    theirs: &CheckpointState,
+    expected: &Snapshot,
+    stored: &CheckpointState,
 ) -> Result<Option<String>> {
-    if let Some(what) = other_files(reader, ours, theirs).await? {
+    if let Some(what) = files_difference(reader, expected, stored).await? {
         return Ok(Some(what));
     }
     let mut details = FileDetails::default();
-    let mut files = reader.files_by_key(ours.version()).await?;
+    let mut files = reader.files_by_key(expected.version()).await?;
     while let Some(add) = files.try_next().await? {
         details.insert(&add);
     }
-    Ok(other_details(&details, theirs, &LEFT_OUT))
+    Ok(details_difference(&details, stored, &LEFT_OUT))
 }
 
 /// Details that other engines may omit from checkpoints.
 const LEFT_OUT: [&str; 4] = [FileDetails::STATISTICS, FileDetails::TAGS, FileDetails::ROW_IDS, FileDetails::CLUSTERING];
 
 /// The difference in the details of files.
-fn other_details(ours: &FileDetails, theirs: &CheckpointState, may_lack: &[&str]) -> Option<String> {
-    let what = ours.difference(&theirs.details, may_lack)?;
+fn details_difference(expected: &FileDetails, stored: &CheckpointState, may_lack: &[&str]) -> Option<String> {
+    let what = expected.difference(&stored.details, may_lack)?;
     Some(format!("has other {what} of files than the catalog"))
 }
 
 /// The difference in the files, or in other parts of the state.
-async fn other_files(reader: &dyn TxnLogReader, ours: &Snapshot, theirs: &CheckpointState) -> Result<Option<String>> {
-    if let Some(what) = other_state(ours, theirs) {
+async fn files_difference(
+    reader: &dyn TxnLogReader,
+    expected: &Snapshot,
+    stored: &CheckpointState,
+) -> Result<Option<String>> {
+    if let Some(what) = state_difference(expected, stored) {
         return Ok(Some(what));
     }
-    let version = ours.version();
-    if theirs.set_hash != reader.set_hash(version).await? {
-        return Ok(Some(format!("has other files than the catalog, {} in all", theirs.files)));
+    let version = expected.version();
+    if stored.set_hash != reader.set_hash(version).await? {
+        return Ok(Some(format!("has other files than the catalog, {} in all", stored.files)));
     }
     let bytes = reader.counts(version).await?.bytes;
-    Ok((theirs.bytes != bytes).then(|| format!("has files of {} bytes in all instead of {bytes}", theirs.bytes)))
+    Ok((stored.bytes != bytes).then(|| format!("has files of {} bytes in all instead of {bytes}", stored.bytes)))
 }
 
 /// The difference in parts of the state other than files.
-fn other_state(ours: &Snapshot, theirs: &CheckpointState) -> Option<String> {
-    let head = &ours.head;
-    if theirs.protocol.as_ref().map(features::sorted) != Some(features::sorted(&head.protocol)) {
+fn state_difference(expected: &Snapshot, stored: &CheckpointState) -> Option<String> {
+    let head = &expected.head;
+    if stored.protocol.as_ref().map(features::sorted) != Some(features::sorted(&head.protocol)) {
         return Some("has another protocol than the catalog".into());
     }
-    if theirs.metadata.as_ref().map(rows::whole) != Some(rows::whole(&head.metadata)) {
+    if stored.metadata.as_ref().map(rows::with_format) != Some(rows::with_format(&head.metadata)) {
         return Some("has other metadata than the catalog".into());
     }
-    if !expires(&head.metadata) && txn_versions(&ours.txns) != txn_versions(&theirs.txns) {
+    if !expires(&head.metadata) && txn_versions(&expected.txns) != txn_versions(&stored.txns) {
         return Some("has other txns than the catalog".into());
     }
-    if configurations(&ours.domains) != configurations(&theirs.domains) {
+    if configurations(&expected.domains) != configurations(&stored.domains) {
         return Some("has other domains than the catalog".into());
     }
-    theirs.version.is_some_and(|version| version != head.version).then(|| "records another version".into())
+    stored.version.is_some_and(|version| version != head.version).then(|| "records another version".into())
 }
 
 /// Streams a version into a file, with the tombstones since that time, and gives what the catalog says of its files.

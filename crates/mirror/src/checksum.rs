@@ -12,7 +12,7 @@ use bytes::Bytes;
 use deltalakedb_log::action::{Action, CommitInfo, DomainMetadata, Metadata, Protocol, Txn};
 use deltalakedb_log::commit::COMMIT_INFO_KEY;
 use deltalakedb_log::{
-    At, Commit, ErrorKind, Object, Result, SizeDelta, Snapshot, TxnLogReader, TxnLogReaderExt, Version, features,
+    At, Commit, ErrorKind, Object, Result, SizeDelta, Snapshot, TxnLogReader, TxnLogReaderExt, Version, sorted_protocol,
 };
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -31,12 +31,12 @@ impl VersionChecksum {
     pub(crate) async fn read(reader: &dyn TxnLogReader, store: &dyn ObjectStore, version: Version) -> Result<Self> {
         let snapshot = reader.snapshot(At::Version(version)).await?;
         let before = match version.checked_sub(1) {
-            Some(before) => our_sums(reader, store, before).await?.map(|sums| (before, sums)),
+            Some(before) => stored_sums(reader, store, before).await?.map(|sums| (before, sums)),
             None => None,
         };
         let sums = match before {
-            Some((before, sums)) => plus(sums, reader.size_delta(before, version).await?),
-            None => counted(reader, version).await?,
+            Some((before, sums)) => add_sizes(sums, reader.size_delta(before, version).await?),
+            None => count_files(reader, version).await?,
         };
         Ok(Self { snapshot, sums })
     }
@@ -65,7 +65,7 @@ impl VersionChecksum {
                 _ => {}
             }
         }
-        self.sums = plus(self.sums, reader.size_delta(before, before + 1).await?);
+        self.sums = add_sizes(self.sums, reader.size_delta(before, before + 1).await?);
         Ok(self)
     }
 
@@ -97,10 +97,10 @@ impl VersionChecksum {
     pub(crate) fn difference(&self, file: &[u8]) -> Option<String> {
         let Ok(file) = serde_json::from_slice::<Object>(file) else { return Some("is torn".into()) };
         let Snapshot { head, txns, domains } = &self.snapshot;
-        let count = |name: &str, ours: i64| {
-            let theirs = file.get::<i64>(name);
-            (theirs != Some(ours)).then(|| {
-                format!("says {name} is {} instead of {ours}", theirs.map_or("unknown".into(), |n| n.to_string()))
+        let count = |name: &str, expected: i64| {
+            let stored = file.get::<i64>(name);
+            (stored != Some(expected)).then(|| {
+                format!("says {name} is {} instead of {expected}", stored.map_or("unknown".into(), |n| n.to_string()))
             })
         };
         let wrong = |name: &str| Some(format!("has another {name} than the catalog"));
@@ -123,15 +123,15 @@ impl VersionChecksum {
         if protocol.as_ref().map(features::sorted) != Some(features::sorted(&head.protocol)) {
             return wrong("protocol");
         }
-        if let Some(theirs) = listed("setTransactions").filter(|_| !expires(&head.metadata)) {
-            let theirs = theirs.iter().filter_map(|txn| Some(Txn::from_json(&txn.to_json()).ok()?.to_json()));
-            if sorted(theirs.collect()) != sorted(txns.values().map(Txn::to_json).collect()) {
+        if let Some(stored) = listed("setTransactions").filter(|_| !expires(&head.metadata)) {
+            let stored = stored.iter().filter_map(|txn| Some(Txn::from_json(&txn.to_json()).ok()?.to_json()));
+            if sorted(stored.collect()) != sorted(txns.values().map(Txn::to_json).collect()) {
                 return wrong("txns");
             }
         }
-        if let Some(theirs) = listed("domainMetadata") {
-            let theirs = theirs.iter().filter_map(|d| Some(DomainMetadata::from_json(&d.to_json()).ok()?.to_json()));
-            if sorted(theirs.collect()) != sorted(domains.values().map(DomainMetadata::to_json).collect()) {
+        if let Some(stored) = listed("domainMetadata") {
+            let stored = stored.iter().filter_map(|d| Some(DomainMetadata::from_json(&d.to_json()).ok()?.to_json()));
+            if sorted(stored.collect()) != sorted(domains.values().map(DomainMetadata::to_json).collect()) {
                 return wrong("domains");
             }
         }
@@ -141,7 +141,7 @@ impl VersionChecksum {
     /// Recomputes the sums of a version from the log, ignoring stored checksums.
     pub(crate) async fn count(reader: &dyn TxnLogReader, version: Version) -> Result<Self> {
         let snapshot = reader.snapshot(At::Version(version)).await?;
-        Ok(Self { snapshot, sums: counted(reader, version).await? })
+        Ok(Self { snapshot, sums: count_files(reader, version).await? })
     }
 }
 
@@ -160,17 +160,21 @@ pub(crate) fn configurations(domains: &BTreeMap<String, DomainMetadata>) -> BTre
     domains.iter().map(|(name, domain)| (name.as_str(), domain.configuration.as_str())).collect()
 }
 
-fn plus(sums: SizeDelta, growth: SizeDelta) -> SizeDelta {
-    SizeDelta { files: sums.files.saturating_add(growth.files), bytes: sums.bytes.saturating_add(growth.bytes) }
+fn add_sizes(sums: SizeDelta, delta: SizeDelta) -> SizeDelta {
+    SizeDelta { files: sums.files.saturating_add(delta.files), bytes: sums.bytes.saturating_add(delta.bytes) }
 }
 
-async fn counted(reader: &dyn TxnLogReader, version: Version) -> Result<SizeDelta> {
+async fn count_files(reader: &dyn TxnLogReader, version: Version) -> Result<SizeDelta> {
     let counts = reader.counts(version).await?;
     Ok(SizeDelta { files: i64::try_from(counts.files).unwrap_or(i64::MAX), bytes: counts.bytes })
 }
 
 /// The sums in the checksum of a version, if this library wrote it for exactly the commit in the catalog.
-async fn our_sums(reader: &dyn TxnLogReader, store: &dyn ObjectStore, version: Version) -> Result<Option<SizeDelta>> {
+async fn stored_sums(
+    reader: &dyn TxnLogReader,
+    store: &dyn ObjectStore,
+    version: Version,
+) -> Result<Option<SizeDelta>> {
     let Some(there) = read(store, &path(version)).await? else { return Ok(None) };
     let Ok(file) = serde_json::from_slice::<Object>(&there) else { return Ok(None) };
     let body = match reader.commit_bytes(version).await {
@@ -180,8 +184,8 @@ async fn our_sums(reader: &dyn TxnLogReader, store: &dyn ObjectStore, version: V
         Err(e) => return Err(e),
     };
     let actions = Commit::parse_without_files(&body, "a stored commit")?;
-    let ours = info(&actions).filter(|info| info.0.raw(COMMIT_INFO_KEY).is_some());
-    let id = ours.and_then(|info| info.0.get::<String>("txnId"));
+    let own_info = info(&actions).filter(|info| info.0.raw(COMMIT_INFO_KEY).is_some());
+    let id = own_info.and_then(|info| info.0.get::<String>("txnId"));
     if id.is_none() || id != file.get("txnId") {
         return Ok(None);
     }

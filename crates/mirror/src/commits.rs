@@ -15,7 +15,7 @@ pub(crate) const COMMITS: u64 = 100;
 const BYTES: usize = 16 << 20;
 
 /// The first commits from `from` to `to`, at least one; an error if the first is retained without its bytes.
-pub(crate) async fn some(reader: &dyn TxnLogReader, from: Version, to: Version) -> Result<Vec<(Version, Bytes)>> {
+pub(crate) async fn next_page(reader: &dyn TxnLogReader, from: Version, to: Version) -> Result<Vec<(Version, Bytes)>> {
     let mut commits = reader.changes(from, to.min(from.saturating_add(COMMITS - 1))).await?;
     let (mut some, mut bytes) = (Vec::new(), 0);
     while let Some((version, body)) = commits.try_next().await? {
@@ -30,8 +30,8 @@ pub(crate) async fn some(reader: &dyn TxnLogReader, from: Version, to: Version) 
 
 /// The time of a version with these actions. Our own commits record it.
 pub(crate) async fn time(reader: &dyn TxnLogReader, version: Version, actions: &[Action]) -> Result<i64> {
-    let ours = checksum::info(actions).filter(|info| info.0.raw(COMMIT_INFO_KEY).is_some());
-    match ours.and_then(|info| info.timestamp()) {
+    let own_info = checksum::info(actions).filter(|info| info.0.raw(COMMIT_INFO_KEY).is_some());
+    match own_info.and_then(|info| info.timestamp()) {
         Some(ms) => Ok(ms),
         None => Ok(reader.snapshot(At::Version(version)).await?.head.timestamp),
     }

@@ -39,17 +39,17 @@ impl ExpiryCycle {
     /// in the next cycle; after an error, such as that of an unavailable catalog, the next slice continues where this
     /// one stopped.
     pub async fn slice(&mut self) -> Result<Vec<ExpiryStep>> {
-        let mut done = Vec::new();
+        let mut finished = Vec::new();
         if let Some(e) = self.failed.take() {
             return Err(e);
         }
         if self.steps.is_none() && self.mirror.clock.now_ms() < self.next_ms {
-            return Ok(done);
+            return Ok(finished);
         }
         let steps = self.steps.get_or_insert_with(|| ExpirySteps::new(self.mirror.clone(), self.options.clone()));
-        while done.len() < STEPS {
+        while finished.len() < STEPS {
             match steps.next().await {
-                Ok(Some(step)) => done.push(step),
+                Ok(Some(step)) => finished.push(step),
                 Ok(None) => {
                     self.steps = None;
                     self.next_ms = self.mirror.clock.now_ms().saturating_add(self.interval_ms);
@@ -62,9 +62,9 @@ impl ExpiryCycle {
                 }
             }
         }
-        match self.failed.take_if(|_| done.is_empty()) {
+        match self.failed.take_if(|_| finished.is_empty()) {
             Some(e) => Err(e),
-            None => Ok(done),
+            None => Ok(finished),
         }
     }
 }

@@ -39,27 +39,27 @@ impl Mirror {
         let version = table.current_version;
         let live = self.catalog.reader(table.id).files_by_key(version).await?;
         let wanted = live.map_ok(move |add| futures::stream::iter(of_file(version, &add).map(Ok))).try_flatten();
-        let mut findings = self.look_for(table, wanted.boxed()).await?;
+        let mut findings = self.find_missing(table, wanted.boxed()).await?;
         let changes = self.change_data(table).await?.into_iter().map(Ok);
-        findings.extend(self.look_for(table, futures::stream::iter(changes).boxed()).await?);
+        findings.extend(self.find_missing(table, futures::stream::iter(changes).boxed()).await?);
         Ok(findings)
     }
 
-    async fn look_for(&self, table: &TableEntry, wanted: BoxStream<'_, Result<Wanted>>) -> Result<Vec<Finding>> {
+    async fn find_missing(&self, table: &TableEntry, wanted: BoxStream<'_, Result<Wanted>>) -> Result<Vec<Finding>> {
         let own = self.store(table)?;
-        let look = |wanted: Result<Wanted>| {
+        let probe = |wanted: Result<Wanted>| {
             let own = own.clone();
             async move {
                 let wanted = wanted?;
-                let found = self.look(&own, &wanted.path).await?;
+                let found = self.probe(&own, &wanted.path).await?;
                 Ok::<_, TxnLogError>(wanted.finding(found))
             }
         };
-        let looked: Vec<Option<Finding>> = wanted.map(look).buffer_unordered(AT_ONCE).try_collect().await?;
-        Ok(looked.into_iter().flatten().collect())
+        let findings: Vec<Option<Finding>> = wanted.map(probe).buffer_unordered(AT_ONCE).try_collect().await?;
+        Ok(findings.into_iter().flatten().collect())
     }
 
-    async fn look(&self, own: &Arc<dyn ObjectStore>, raw: &str) -> Result<Found> {
+    async fn probe(&self, own: &Arc<dyn ObjectStore>, raw: &str) -> Result<Found> {
         let FileObject { store, path } = match FileObject::of(raw, own, self.stores.as_ref()) {
             Ok(file) => file,
             Err(e) => return Ok(Found::Elsewhere(e.to_string())),
@@ -81,7 +81,7 @@ impl Mirror {
         let mut wanted = Vec::new();
         let mut next = first.max(first_commit(reader.as_ref(), table.base_version).await?);
         while next <= table.current_version {
-            let some = commits::some(reader.as_ref(), next, table.current_version).await?;
+            let some = commits::next_page(reader.as_ref(), next, table.current_version).await?;
             let Some((newest, _)) = some.last() else { break };
             next = newest + 1;
             for (version, bytes) in some {

@@ -11,11 +11,12 @@ impl Mirror {
     pub(crate) async fn check_following(&self, entry: &TableEntry) -> Result<()> {
         let MirrorState::Diverged { version, what } = &entry.mirror else { return Ok(()) };
         let there = read(self.store(entry)?.as_ref(), &commit_path(*version)).await?;
-        let ours = match *version <= entry.current_version {
+        let expected = match *version <= entry.current_version {
             true => self.catalog.reader(entry.id).commit_bytes(*version).await?,
             false => None,
         };
-        let is_in_the_way = there.is_some_and(|there| ours.is_none_or(|ours| there != ours && !is_torn(&there, &ours)));
+        let is_in_the_way =
+            there.is_some_and(|there| expected.is_none_or(|expected| there != expected && !is_torn(&there, &expected)));
         if !is_in_the_way {
             // If the state has changed, the next check of the table finds it.
             self.catalog.set_mirror(entry, &MirrorState::Following).await?;
@@ -32,8 +33,10 @@ impl Mirror {
     /// Checks for a commit after the newest of the catalog. It is another writer's, or the catalog's own from before it
     /// was restored from a backup: the table stops. Returns `true` if the entry is outdated, because versions were
     /// committed and published here since it was read.
-    pub(crate) async fn look_beyond(&self, entry: &TableEntry) -> Result<bool> {
-        let Some((version, what)) = beyond(entry, self.store(entry)?.as_ref()).await? else { return Ok(false) };
+    pub(crate) async fn check_for_foreign_commit(&self, entry: &TableEntry) -> Result<bool> {
+        let Some((version, what)) = commit_beyond_newest(entry, self.store(entry)?.as_ref()).await? else {
+            return Ok(false);
+        };
         let (name, place) = (&entry.name, &entry.location);
         if !self.catalog.set_mirror(entry, &MirrorState::Diverged { version, what: what.clone() }).await? {
             return Ok(true);
@@ -46,7 +49,12 @@ impl Mirror {
     }
 
     /// Records a failure, and returns the error.
-    pub(crate) async fn note(&self, entry: &TableEntry, version: Version, failure: Failure) -> Result<TxnLogError> {
+    pub(crate) async fn record_failure(
+        &self,
+        entry: &TableEntry,
+        version: Version,
+        failure: Failure,
+    ) -> Result<TxnLogError> {
         let (name, place) = (&entry.name, &entry.location);
         match failure {
             Failure::Foreign(what) => {
@@ -74,7 +82,10 @@ impl Mirror {
 }
 
 /// A description of the commit after the newest version of the catalog.
-pub(crate) async fn beyond(table: &TableEntry, store: &dyn ObjectStore) -> Result<Option<(Version, String)>> {
+pub(crate) async fn commit_beyond_newest(
+    table: &TableEntry,
+    store: &dyn ObjectStore,
+) -> Result<Option<(Version, String)>> {
     let version = table.current_version + 1;
     let path = commit_path(version);
     Ok(read(store, &path).await?.map(|there| (version, describe(&path, &there))))

@@ -16,8 +16,8 @@ use deltalakedb_log::{
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
+use crate::maintenance::protected_before;
 use crate::mirror::Mirror;
-use crate::upkeep::protected_before;
 
 /// The number of removable tables that are read at once.
 const PAGE: usize = 100;
@@ -80,7 +80,7 @@ impl Mirror {
             return Ok(expired);
         }
         if up_to > entry.base_version {
-            self.begin_at(&entry, up_to).await?;
+            self.ensure_readable_from(&entry, up_to).await?;
         }
         let expiry = Expiry { table, keep, up_to, committer: options.committer.clone() };
         let (mut files, mut versions) = (0, 0);
@@ -103,7 +103,7 @@ impl Mirror {
         Ok(expired)
     }
 
-    /// Expires the history of every table, removes tables that are [removable](InactiveTable::is_over), and expires the
+    /// Expires the history of every table, removes tables that are [removable](InactiveTable::is_removable), and expires the
     /// audit: a stream that runs the next step when it is polled. A failure of one table does not stop the others. The
     /// history of tables with another owner is left to the owner.
     pub fn expire_all(&self, options: &ExpireOptions) -> BoxStream<'static, Result<ExpiryStep>> {
@@ -141,13 +141,19 @@ pub(crate) struct ExpirySteps {
     mirror: Mirror,
     options: ExpireOptions,
     histories: Histories,
-    over: TablesOver,
+    removable: RemovableTables,
     is_removal_next: bool,
 }
 
 impl ExpirySteps {
     pub(crate) fn new(mirror: Mirror, options: ExpireOptions) -> Self {
-        Self { mirror, options, histories: Histories::default(), over: TablesOver::default(), is_removal_next: false }
+        Self {
+            mirror,
+            options,
+            histories: Histories::default(),
+            removable: RemovableTables::default(),
+            is_removal_next: false,
+        }
     }
 
     /// Runs the next step; `None` once all are done. After an error, such as that of an unavailable catalog, the next
@@ -158,7 +164,7 @@ impl ExpirySteps {
             let is_removal = self.is_removal_next;
             self.is_removal_next = !is_removal;
             let step = match is_removal {
-                true => self.over.step(self.mirror.catalog.as_ref(), self.options.dry_run).await?,
+                true => self.removable.step(self.mirror.catalog.as_ref(), self.options.dry_run).await?,
                 false => self.histories.step(&self.mirror, &self.options).await?,
             };
             if step.is_some() {
@@ -214,7 +220,7 @@ impl Histories {
 
 /// The removable tables, and the progress of their removal.
 #[derive(Debug, Default)]
-struct TablesOver {
+struct RemovableTables {
     /// The next ones, the first of which may be partly removed.
     next: VecDeque<InactiveTable>,
     /// The last one that was found.
@@ -223,10 +229,10 @@ struct TablesOver {
     is_at_end: bool,
 }
 
-impl TablesOver {
+impl RemovableTables {
     async fn step(&mut self, catalog: &dyn Catalog, dry_run: bool) -> Result<Option<ExpiryStep>> {
         if self.next.is_empty() && !self.is_at_end {
-            self.next = catalog.tables_over(self.last.as_ref(), PAGE).await?.into();
+            self.next = catalog.removable_tables(self.last.as_ref(), PAGE).await?.into();
             self.is_at_end = self.next.len() < PAGE;
             self.last = self.next.back().cloned().or(self.last.take());
         }

@@ -32,12 +32,12 @@ impl Mirror {
         progress: &(dyn Fn(Version, Version) + Send + Sync),
     ) -> Result<Imported> {
         let catalog = self.catalog.as_ref();
-        let mut known = catalog.find(&TableRef::Location(location.clone())).await?;
-        if let Some(entry) = &mut known {
+        let mut existing = catalog.find(&TableRef::Location(location.clone())).await?;
+        if let Some(entry) = &mut existing {
             entry.published_version = entry.published_version.max(self.unsettled(entry.id));
         }
         let unfinished = catalog.unfinished_load(location).await?;
-        let (table, name, after) = match (&known, &unfinished) {
+        let (table, name, after) = match (&existing, &unfinished) {
             (Some(entry), _) => {
                 check_same_name(entry, name)?;
                 (entry.id, entry.name.clone(), Some(entry.current_version))
@@ -62,7 +62,7 @@ impl Mirror {
         };
         let log = FileTxnLogReader::open_in(location, self.stores.as_ref()).await?;
         let (_, newest) = log.versions();
-        if let Some(entry) = &known {
+        if let Some(entry) = &existing {
             check_nothing_unpublished(entry, newest)?;
             check_nothing_missing(entry, newest)?;
             check_same_history(self.catalog.reader(entry.id).as_ref(), entry, &log).await?;
@@ -74,7 +74,7 @@ impl Mirror {
         let load = HistoryLoad {
             table,
             new: NewTable {
-                owner: known.as_ref().and_then(|entry| entry.owner.clone()),
+                owner: existing.as_ref().and_then(|entry| entry.owner.clone()),
                 ..NewTable::new(name, location.clone())
             },
             published_version: Some(newest),
@@ -83,8 +83,8 @@ impl Mirror {
             progress: &|version| progress(version, newest),
         };
         let mut others = Vec::new();
-        if let Some(entry) = known.as_ref().filter(|entry| entry.current_version < newest) {
-            self.companions(entry, &log, &mut others).await?;
+        if let Some(entry) = existing.as_ref().filter(|entry| entry.current_version < newest) {
+            self.tables_of_shared_transactions(entry, &log, &mut others).await?;
         }
         let table = if others.is_empty() {
             catalog.load_history(load).await?
@@ -116,7 +116,7 @@ impl Mirror {
 impl Mirror {
     /// The tables that share a transaction with the missing versions of a table, and that lack versions of their log as
     /// well: they are imported together.
-    async fn companions(
+    async fn tables_of_shared_transactions(
         &self,
         table: &TableEntry,
         log: &FileTxnLogReader,

@@ -14,8 +14,8 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 
 use crate::behind::check_not_behind;
+use crate::maintenance::{below_table, delete};
 use crate::mirror::Mirror;
-use crate::upkeep::{below_table, delete};
 
 /// How often a drop is restarted because a version was committed or published in the meantime.
 const ROUNDS: u32 = 10;
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_goes_from_its_newest_version_to_its_oldest() {
+    fn a_log_is_deleted_from_its_newest_version_to_its_oldest() {
         let mut files: Vec<_> = [
             "_delta_log/00000000000000000000.json",
             "_delta_log/00000000000000000002.checkpoint.parquet",

@@ -94,15 +94,15 @@ impl Mirror {
     }
 
     /// Whether half of the duration of a lease that was taken or renewed at that time has passed.
-    pub(crate) fn is_old(&self, taken: i64) -> bool {
-        self.clock.now_ms() - taken > LEASE_MS / 2
+    pub(crate) fn is_old(&self, leased_at: i64) -> bool {
+        self.clock.now_ms() - leased_at > LEASE_MS / 2
     }
 
-    pub(crate) async fn renew_if_old(&self, lease: &mut Lease, entry: &TableEntry, taken: &mut i64) -> Result<()> {
-        if self.is_old(*taken) {
-            *taken = self.clock.now_ms();
+    pub(crate) async fn renew_if_old(&self, lease: &mut Lease, entry: &TableEntry, leased_at: &mut i64) -> Result<()> {
+        if self.is_old(*leased_at) {
+            *leased_at = self.clock.now_ms();
             let renewed = self.lease_for(lease.table, lease.holder).await?;
-            *lease = renewed.ok_or_else(|| deltalakedb_log::commit::fenced(&entry.name))?;
+            *lease = renewed.ok_or_else(|| deltalakedb_log::commit::lease_lost(&entry.name))?;
         }
         Ok(())
     }

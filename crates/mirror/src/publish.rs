@@ -19,7 +19,7 @@ use crate::checksum::{self, VersionChecksum};
 use crate::commits;
 use crate::mirror::{LEASE_MS, Mirror};
 use crate::put::{Failure, commit_path, put_if_absent, time_of};
-use crate::turns::{LastCheckpoint, Memory};
+use crate::turns::{LastCheckpoint, PublishState};
 
 /// The pause between two checks of a lease that another process holds.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -90,43 +90,43 @@ impl Mirror {
 
     async fn publish_all(&self, table: TableId) -> Result<PublishOutcome> {
         let turns = self.turns(table);
-        let looks = turns.looks();
+        let checks = turns.checks();
         let mut memory = turns.publishing.lock().await;
-        if let Some(entry) = memory.published_since(looks) {
+        if let Some(entry) = memory.published_since(checks) {
             // Another task of this process checked while this one waited, and has published everything.
             let version = Some(entry.current_version);
             return Ok(PublishOutcome::of(Published { version, ..Published::default() }, entry, &memory));
         }
-        let (mut done, mut round, mut last) = (Published::default(), 0, None);
+        let (mut published, mut round, mut last) = (Published::default(), 0, None);
         loop {
             round += 1;
-            let look = turns.look();
+            let check = turns.check();
             let entry = self.entry(table).await?;
             // Later commits are not all published here: their writers publish them as well.
             let last = *last.get_or_insert(entry.current_version + commits::COMMITS);
             self.check_following(&entry).await?;
             let next = entry.published_version.map_or(entry.base_version, |v| v + 1);
-            if !memory.has_looked_back {
-                match self.look_back(&entry).await {
-                    Ok(warning) => done.warnings.extend(warning),
+            if !memory.has_checked_last_published {
+                match self.check_last_published(&entry).await {
+                    Ok(warning) => published.warnings.extend(warning),
                     Err(e) if next <= entry.current_version => {
-                        return Err(self.note(&entry, next, Failure::Error(e)).await?);
+                        return Err(self.record_failure(&entry, next, Failure::Error(e)).await?);
                     }
                     Err(e) => return Err(e),
                 }
-                memory.has_looked_back = true;
+                memory.has_checked_last_published = true;
             }
-            done.version = entry.published_version;
-            let is_over = match next.cmp(&entry.current_version) {
-                Ordering::Greater => done.count > 0 || !self.look_beyond(&entry).await?,
-                Ordering::Equal => self.publish_next(&entry, &mut memory, &mut done).await?,
+            published.version = entry.published_version;
+            let is_complete = match next.cmp(&entry.current_version) {
+                Ordering::Greater => published.count > 0 || !self.check_for_foreign_commit(&entry).await?,
+                Ordering::Equal => self.publish_next(&entry, &mut memory, &mut published).await?,
                 Ordering::Less => false,
             };
-            if is_over {
-                memory.note_published(look, entry.clone());
+            if is_complete {
+                memory.note_published(check, entry.clone());
             }
-            if is_over || next > last || round > ROUNDS {
-                return Ok(PublishOutcome::of(done, entry, &memory));
+            if is_complete || next > last || round > ROUNDS {
+                return Ok(PublishOutcome::of(published, entry, &memory));
             }
             if next >= entry.current_version {
                 // A version was committed since the table was read.
@@ -135,17 +135,17 @@ impl Mirror {
             let lease_turn = turns.lease.lock().await;
             let Some(mut lease) = self.lease(table).await? else {
                 tracing::debug!(table = %entry.name, "another process has the lease to publish");
-                done.elsewhere = true;
-                return Ok(PublishOutcome::of(done, entry, &memory));
+                published.elsewhere = true;
+                return Ok(PublishOutcome::of(published, entry, &memory));
             };
-            let result = self.publish_under(&mut lease, &entry, last, &mut memory, &mut done).await;
+            let result = self.publish_under(&mut lease, &entry, last, &mut memory, &mut published).await;
             let released = self.catalog.release_lease(&lease).await;
             drop(lease_turn);
             match result {
                 // The lease expired, and another process took it over and continues.
                 Err(e) if e.kind() == ErrorKind::Conflict => {
-                    done.elsewhere = true;
-                    return Ok(PublishOutcome::of(done, entry, &memory));
+                    published.elsewhere = true;
+                    return Ok(PublishOutcome::of(published, entry, &memory));
                 }
                 // A writer that committed while the lease was held has left the work to this process: check again.
                 result => result.and(released)?,
@@ -155,19 +155,24 @@ impl Mirror {
 
     /// Publishes the only unpublished version. Returns whether it was still the next one. This is the common case of a
     /// writer that has just committed; it takes no lease, which would cost more than the duplicate work it might save.
-    async fn publish_next(&self, entry: &TableEntry, memory: &mut Memory, done: &mut Published) -> Result<bool> {
+    async fn publish_next(
+        &self,
+        entry: &TableEntry,
+        memory: &mut PublishState,
+        published: &mut Published,
+    ) -> Result<bool> {
         let version = entry.current_version;
         let bytes =
             self.catalog.reader(entry.id).commit_bytes(version).await?.ok_or_else(|| no_bytes(entry, version))?;
         let checksum = self.publish_commit(entry, &Unpublished::new(version, bytes), memory).await?;
         let (_, is_next) = futures::join!(
-            self.publish_checksum(entry, version, checksum, memory, &mut done.warnings),
+            self.publish_checksum(entry, version, checksum, memory, &mut published.warnings),
             self.note_published(entry, None, version, version)
         );
         let is_next = is_next?;
         if is_next {
-            done.count += 1;
-            done.version = Some(version);
+            published.count += 1;
+            published.version = Some(version);
         }
         Ok(is_next)
     }
@@ -177,21 +182,21 @@ impl Mirror {
         lease: &mut Lease,
         entry: &TableEntry,
         last: Version,
-        memory: &mut Memory,
-        done: &mut Published,
+        memory: &mut PublishState,
+        published: &mut Published,
     ) -> Result<()> {
         let last = last.min(entry.current_version);
         let reader = self.catalog.reader(entry.id);
         let mut next = entry.published_version.map_or(entry.base_version, |v| v + 1);
-        let mut taken = self.clock.now_ms();
+        let mut leased_at = self.clock.now_ms();
         while next <= last {
-            let some = commits::some(reader.as_ref(), next, last).await?;
+            let some = commits::next_page(reader.as_ref(), next, last).await?;
             let some: Vec<_> = some.into_iter().map(|(version, bytes)| Unpublished::new(version, bytes)).collect();
             // The first of these versions that is put and not recorded.
             let mut from = next;
             let newest = some.last().map_or(next, |commit| commit.version);
             let staged = self.stage(entry, &some).await;
-            self.renew_if_old(lease, entry, &mut taken).await?;
+            self.renew_if_old(lease, entry, &mut leased_at).await?;
             let put = match staged {
                 Some(staged) => staged.put().await.inspect_err(|e| one_by_one(entry, e)).unwrap_or(0),
                 None => 0,
@@ -205,7 +210,7 @@ impl Mirror {
                 };
                 match checksum {
                     Ok(checksum) => {
-                        self.publish_checksum(entry, version, checksum, memory, &mut done.warnings).await;
+                        self.publish_checksum(entry, version, checksum, memory, &mut published.warnings).await;
                     }
                     Err(e) => {
                         if version > from {
@@ -214,13 +219,13 @@ impl Mirror {
                         return Err(e);
                     }
                 }
-                done.count += 1;
-                done.version = Some(version);
+                published.count += 1;
+                published.version = Some(version);
                 next = version + 1;
-                if version == newest || self.is_old(taken) {
+                if version == newest || self.is_old(leased_at) {
                     self.note_published(entry, Some(lease), from, version).await?;
                     from = next;
-                    self.renew_if_old(lease, entry, &mut taken).await?;
+                    self.renew_if_old(lease, entry, &mut leased_at).await?;
                 }
             }
         }
@@ -252,7 +257,7 @@ impl Mirror {
         &self,
         entry: &TableEntry,
         commit: &Unpublished,
-        memory: &Memory,
+        memory: &PublishState,
     ) -> Result<Result<(VersionChecksum, Bytes)>> {
         let version = commit.version;
         let store = self.store(entry)?;
@@ -266,7 +271,7 @@ impl Mirror {
                 tracing::debug!(table = %entry.name, location = %entry.location, version, "published");
                 Ok(checksum)
             }
-            Err(failure) => Err(self.note(entry, version, failure).await?),
+            Err(failure) => Err(self.record_failure(entry, version, failure).await?),
         }
     }
 
@@ -299,16 +304,16 @@ impl Mirror {
         &self,
         entry: &TableEntry,
         commit: &Unpublished,
-        memory: &Memory,
+        memory: &PublishState,
     ) -> Result<(VersionChecksum, Bytes)> {
         let actions = commit.parsed.as_deref().map_err(|e| TxnLogError::new(e.kind(), e.to_string()))?;
         let reader = self.catalog.reader(entry.id);
-        let known = match memory.known.clone().filter(|known| known.version() + 1 == commit.version) {
+        let checksum = match memory.last_checksum.clone().filter(|checksum| checksum.version() + 1 == commit.version) {
             Some(before) => before.after(reader.as_ref(), actions).await?,
             None => VersionChecksum::read(reader.as_ref(), self.store(entry)?.as_ref(), commit.version).await?,
         };
-        let bytes = known.render(checksum::info(actions));
-        Ok((known, bytes))
+        let bytes = checksum.render(checksum::info(actions));
+        Ok((checksum, bytes))
     }
 
     /// Puts the checksum of a version that was just published. A failure does not affect the published version.
@@ -317,13 +322,13 @@ impl Mirror {
         entry: &TableEntry,
         version: Version,
         checksum: Result<(VersionChecksum, Bytes)>,
-        memory: &mut Memory,
+        memory: &mut PublishState,
         warnings: &mut Vec<String>,
     ) {
         let put = async {
-            let (known, bytes) = checksum?;
+            let (checksum, bytes) = checksum?;
             self.put_checksum(entry, version, bytes).await?;
-            memory.known = Some(known);
+            memory.last_checksum = Some(checksum);
             Ok::<_, TxnLogError>(())
         };
         if let Err(e) = put.await {
@@ -336,9 +341,9 @@ impl Mirror {
         &self,
         entry: &TableEntry,
         metadata: Option<&Metadata>,
-        done: &mut Published,
+        published: &mut Published,
     ) -> Result<()> {
-        let Some(newest) = done.version.filter(|_| done.count > 0) else { return Ok(()) };
+        let Some(newest) = published.version.filter(|_| published.count > 0) else { return Ok(()) };
         let property = |metadata: &Metadata| metadata.property("delta.checkpointInterval").map(str::to_string);
         let own = match metadata {
             Some(metadata) => property(metadata),
@@ -348,7 +353,7 @@ impl Mirror {
         let interval = own.filter(|n| *n > 0).unwrap_or(self.checkpoint_interval);
         let steps = (newest + self.checkpoints_before) / interval;
         let due = (steps * interval).saturating_sub(self.checkpoints_before);
-        if steps == 0 || due < entry.base_version || newest - due >= done.count {
+        if steps == 0 || due < entry.base_version || newest - due >= published.count {
             return Ok(());
         }
         let turns = self.turns(entry.id);
@@ -363,11 +368,11 @@ impl Mirror {
             return Ok(());
         }
         match self.checkpoint_of(entry, due).await {
-            Ok(_) => done.checkpoint = Some(due),
+            Ok(_) => published.checkpoint = Some(due),
             Err(e) => {
                 let (table, now) = (entry.id, self.clock.now_ms());
                 self.catalog.mark_failed(table, due, Artifact::Checkpoint, &e.to_string(), now).await?;
-                done.warnings.push(e.to_string());
+                published.warnings.push(e.to_string());
             }
         }
         *last = Some(LastCheckpoint { begun, ended: self.clock.now_ms() });
@@ -403,9 +408,9 @@ struct PublishOutcome {
 }
 
 impl PublishOutcome {
-    fn of(published: Published, entry: TableEntry, memory: &Memory) -> Self {
-        let known = memory.known.as_ref().filter(|known| Some(known.version()) == published.version);
-        let metadata = known.map(|known| known.snapshot.head.metadata.clone());
+    fn of(published: Published, entry: TableEntry, memory: &PublishState) -> Self {
+        let checksum = memory.last_checksum.as_ref().filter(|checksum| Some(checksum.version()) == published.version);
+        let metadata = checksum.map(|checksum| checksum.snapshot.head.metadata.clone());
         Self { published, entry, metadata }
     }
 }

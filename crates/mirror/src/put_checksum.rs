@@ -21,15 +21,15 @@ impl Mirror {
     /// Ensures that the checksum of a version is right: a wrong one is deleted first.
     pub(crate) async fn mend_checksum(&self, table: &TableEntry, version: Version) -> Result<()> {
         let (reader, store) = (self.catalog.reader(table.id), self.store(table)?);
-        let known = VersionChecksum::count(reader.as_ref(), version).await?;
+        let expected = VersionChecksum::count(reader.as_ref(), version).await?;
         if let Some(there) = read(store.as_ref(), &path(version)).await? {
-            if known.difference(&there).is_none() {
+            if expected.difference(&there).is_none() {
                 return Ok(());
             }
             store.delete(&path(version)).await?;
         }
         let body = reader.commit_bytes(version).await?.unwrap_or_default();
         let actions = Commit::parse_without_files(&body, "a stored commit")?;
-        self.put_checksum(table, version, known.render(info(&actions))).await
+        self.put_checksum(table, version, expected.render(info(&actions))).await
     }
 }

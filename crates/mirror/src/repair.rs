@@ -9,9 +9,9 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::commits;
+use crate::maintenance::RemovableCommits;
 use crate::mirror::Mirror;
 use crate::put::{Failure, commit_path};
-use crate::upkeep::RemovableCommits;
 
 /// The result of a repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,12 +53,12 @@ impl Mirror {
         let _turn = turns.publishing.lock().await;
         let entry = self.entry(table).await?;
         let store = self.store(&entry)?;
-        self.put_back(&entry, store.as_ref(), &Listed::read(store.as_ref()).await?).await
+        self.restore_commits(&entry, store.as_ref(), &Listed::read(store.as_ref()).await?).await
     }
 
     /// Checks that the last published version exists. If it is missing, everything that is missing is restored, and the
     /// result is a message about that; if everything is missing, this is not the place that was published to.
-    pub(crate) async fn look_back(&self, entry: &TableEntry) -> Result<Option<String>> {
+    pub(crate) async fn check_last_published(&self, entry: &TableEntry) -> Result<Option<String>> {
         let Some(last) = entry.published_version else { return Ok(None) };
         let store = self.store(entry)?;
         match store.head(&commit_path(last)).await {
@@ -83,18 +83,18 @@ impl Mirror {
         if listed.is_empty() {
             return Err(nothing_left(entry, last, ErrorKind::Unavailable));
         }
-        let repaired = self.put_back(entry, store.as_ref(), &listed).await?;
+        let repaired = self.restore_commits(entry, store.as_ref(), &listed).await?;
         Ok((!repaired.versions.is_empty()).then(|| repaired.to_string()))
     }
 
-    async fn put_back(&self, entry: &TableEntry, store: &dyn ObjectStore, listed: &Listed) -> Result<Repaired> {
+    async fn restore_commits(&self, entry: &TableEntry, store: &dyn ObjectStore, listed: &Listed) -> Result<Repaired> {
         let mut repaired = Repaired { table: entry.name.clone(), versions: Vec::new(), checkpoint: None };
         let Some(last) = entry.published_version else { return Ok(repaired) };
         let reader = self.catalog.reader(entry.id);
         let removable = RemovableCommits::of(reader.as_ref(), store, self.clock.now_ms()).await?;
         let mut next = first_commit(reader.as_ref(), entry.base_version).await?;
         while next <= last {
-            let some = commits::some(reader.as_ref(), next, last).await?;
+            let some = commits::next_page(reader.as_ref(), next, last).await?;
             for (version, bytes) in &some {
                 let is_there = listed.commits.get(version) == Some(&(bytes.len() as u64));
                 if is_there

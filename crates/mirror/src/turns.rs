@@ -36,14 +36,14 @@ pub(crate) struct Unsettled {
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
     /// Held while the table's commits are published.
-    pub(crate) publishing: tokio::sync::Mutex<Memory>,
+    pub(crate) publishing: tokio::sync::Mutex<PublishState>,
     /// Held by the task that has or requests the lease for publishing the table: tasks of one process wait for each
     /// other here, without polling. A publisher takes it after `publishing`.
     pub(crate) lease: tokio::sync::Mutex<()>,
     /// Held while a due checkpoint is written; the time of the last one.
     pub(crate) checkpoint: tokio::sync::Mutex<Option<LastCheckpoint>>,
     /// Number of times a publisher checked for unpublished versions.
-    looks: AtomicU64,
+    checks: AtomicU64,
 }
 
 /// The time when the last due checkpoint was written, in milliseconds since 1970.
@@ -68,35 +68,35 @@ impl Turns {
     }
 
     /// The number of checks so far.
-    pub(crate) fn looks(&self) -> u64 {
-        self.looks.load(Ordering::SeqCst)
+    pub(crate) fn checks(&self) -> u64 {
+        self.checks.load(Ordering::SeqCst)
     }
 
     /// The number of a check that starts now.
-    pub(crate) fn look(&self) -> u64 {
-        self.looks.fetch_add(1, Ordering::SeqCst) + 1
+    pub(crate) fn check(&self) -> u64 {
+        self.checks.fetch_add(1, Ordering::SeqCst) + 1
     }
 }
 
 /// The publishing state of a table.
 #[derive(Debug, Default)]
-pub(crate) struct Memory {
+pub(crate) struct PublishState {
     /// The newest version published here.
-    pub(crate) known: Option<VersionChecksum>,
+    pub(crate) last_checksum: Option<VersionChecksum>,
     /// Whether earlier published versions were checked.
-    pub(crate) has_looked_back: bool,
+    pub(crate) has_checked_last_published: bool,
     /// The number of the last check after which all versions that it found were published, and the entry that it read.
     published: Option<(u64, TableEntry)>,
 }
 
-impl Memory {
+impl PublishState {
     /// Records that all versions found by a check are published.
-    pub(crate) fn note_published(&mut self, look: u64, entry: TableEntry) {
-        self.published = Some((look, entry));
+    pub(crate) fn note_published(&mut self, check: u64, entry: TableEntry) {
+        self.published = Some((check, entry));
     }
 
     /// The entry read by a check that started after this number of checks, if all its versions are published.
-    pub(crate) fn published_since(&self, looks: u64) -> Option<TableEntry> {
-        self.published.as_ref().filter(|(look, _)| *look > looks).map(|(_, entry)| entry.clone())
+    pub(crate) fn published_since(&self, checks: u64) -> Option<TableEntry> {
+        self.published.as_ref().filter(|(check, _)| *check > checks).map(|(_, entry)| entry.clone())
     }
 }

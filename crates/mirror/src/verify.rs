@@ -20,21 +20,22 @@ use object_store::path::Path;
 use crate::checkpoint::{self, hint, hinted};
 use crate::checksum::{self, VersionChecksum, configurations, txn_versions};
 use crate::commits;
-use crate::divergence::beyond;
+use crate::divergence::commit_beyond_newest;
+use crate::maintenance::RemovableCommits;
 use crate::mirror::Mirror;
 use crate::put::{commit_path, describe, is_torn, read};
-use crate::upkeep::RemovableCommits;
 
 /// An independent reader of a plain `_delta_log`.
 #[async_trait]
 pub trait Replayer: Send + Sync {
     /// The table at a version, read from `_delta_log` alone.
-    async fn replay(&self, location: &Location, stores: &Arc<dyn Stores>, version: Version) -> Result<Replayed>;
+    async fn replay(&self, location: &Location, stores: &Arc<dyn Stores>, version: Version)
+    -> Result<ReplayedSnapshot>;
 }
 
 /// A table at one version, as an independent reader sees it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Replayed {
+pub struct ReplayedSnapshot {
     /// The version.
     pub version: Version,
     /// The protocol.
@@ -105,7 +106,7 @@ impl Mirror {
             // cause is reported once.
             let agree = |findings: &[Finding]| findings.iter().all(|f| f.version > published);
             if agree(&findings) {
-                findings.extend(self.shortcuts(table, first..=published).await?);
+                findings.extend(self.check_derived_files(table, first..=published).await?);
             }
             if agree(&findings) {
                 for version in self.oldest_in_log(table, first).await?..=published {
@@ -118,7 +119,7 @@ impl Mirror {
             }
         }
         if is_behind {
-            findings.extend(self.behind(table, unpublished).await?);
+            findings.extend(self.unpublished(table, unpublished).await?);
         }
         tracing::debug!(table = %table.name, version = table.current_version, findings = findings.len(), "verified");
         Ok(findings)
@@ -134,7 +135,7 @@ impl Mirror {
     }
 
     /// Versions that were committed and not published, and still are not.
-    async fn behind(&self, table: &TableEntry, version: Version) -> Result<Option<Finding>> {
+    async fn unpublished(&self, table: &TableEntry, version: Version) -> Result<Option<Finding>> {
         let now = self.entry(table.id).await?;
         let version = now.published_version.map_or(version, |published| version.max(published + 1));
         if version > table.current_version {
@@ -153,7 +154,7 @@ impl Mirror {
 
     /// A commit in `_delta_log` after the newest of the catalog.
     async fn foreign_commit(&self, table: &TableEntry) -> Result<Option<Finding>> {
-        let mut beyond = beyond(table, self.store(table)?.as_ref()).await?;
+        let mut beyond = commit_beyond_newest(table, self.store(table)?.as_ref()).await?;
         if beyond.is_some() {
             // A version that was committed here since the entry was read is not another writer's.
             let current = self.entry(table.id).await?.current_version;
@@ -178,21 +179,21 @@ impl Mirror {
         let mut findings = Vec::new();
         let mut next = first_commit(reader.as_ref(), table.base_version).await?;
         while next <= last {
-            let some = commits::some(reader.as_ref(), next, last).await?;
+            let some = commits::next_page(reader.as_ref(), next, last).await?;
             let Some((newest, _)) = some.last() else { break };
             next = newest + 1;
-            let compared = futures::stream::iter(some).map(|(version, ours)| {
+            let compared = futures::stream::iter(some).map(|(version, expected)| {
                 let (store, path) = (&store, commit_path(version));
                 async move {
                     let there = read(store.as_ref(), &path).await?;
-                    Ok::<_, TxnLogError>((version, ours, there, path))
+                    Ok::<_, TxnLogError>((version, expected, there, path))
                 }
             });
             let mut compared = compared.buffered(16);
-            while let Some((version, ours, there, path)) = compared.try_next().await? {
+            while let Some((version, expected, there, path)) = compared.try_next().await? {
                 progress(version, last);
                 let was_published = table.published_version.is_some_and(|published| version <= published);
-                let Some(what) = changed(&path, &ours, there.as_ref()) else { continue };
+                let Some(what) = changed(&path, &expected, there.as_ref()) else { continue };
                 let may_be_gone =
                     there.is_none() && (!was_published || removable.has(reader.as_ref(), version).await?);
                 if may_be_gone {
@@ -203,7 +204,7 @@ impl Mirror {
                     _ if !was_published => {
                         "move it out of _delta_log, then `dl mirror run` publishes the catalog's version".into()
                     }
-                    Some(there) if !is_torn(&there, &ours) => {
+                    Some(there) if !is_torn(&there, &expected) => {
                         format!(
                             "move it out of _delta_log, then `dl mirror repair {name}` publishes the catalog's version"
                         )
@@ -218,7 +219,11 @@ impl Mirror {
 
     /// Checks the files that make reading faster: checkpoints, the hint to the last one, checksums. Checks the newest
     /// checkpoint, and those of these versions.
-    async fn shortcuts(&self, table: &TableEntry, versions: std::ops::RangeInclusive<Version>) -> Result<Vec<Finding>> {
+    async fn check_derived_files(
+        &self,
+        table: &TableEntry,
+        versions: std::ops::RangeInclusive<Version>,
+    ) -> Result<Vec<Finding>> {
         let (reader, store) = (self.catalog.reader(table.id), self.store(table)?);
         let (published, name) = (*versions.end(), &table.name);
         let mut findings = Vec::new();
@@ -273,7 +278,7 @@ impl Mirror {
         let snapshot = reader.snapshot(At::Version(version)).await?;
         let files: Vec<Add> = reader.files(version, None).await?.try_collect().await?;
         let difference = match replayer.replay(&table.location, &self.stores, version).await {
-            Ok(theirs) => difference(&snapshot, &files, &theirs),
+            Ok(actual) => difference(&snapshot, &files, &actual),
             Err(e) => Some(format!("another reader cannot replay _delta_log: {e}")),
         };
         Ok(difference.map(|what| Finding {
@@ -288,24 +293,24 @@ impl Mirror {
 }
 
 /// The difference between a commit in `_delta_log` and the catalog's.
-fn changed(path: &Path, ours: &Bytes, there: Option<&Bytes>) -> Option<String> {
+fn changed(path: &Path, expected: &Bytes, there: Option<&Bytes>) -> Option<String> {
     let file = path.filename().unwrap_or_default();
     match there {
-        Some(there) if there == ours => None,
-        Some(there) if is_torn(there, ours) => {
-            Some(format!("{file} is torn: it has {} of {} bytes", there.len(), ours.len()))
+        Some(there) if there == expected => None,
+        Some(there) if is_torn(there, expected) => {
+            Some(format!("{file} is torn: it has {} of {} bytes", there.len(), expected.len()))
         }
         Some(there) => {
-            let (line, mine, theirs) = first_difference(ours, there);
+            let (line, expected_line, actual) = first_difference(expected, there);
             let whose = describe(path, there);
-            Some(format!("{whose} differs from the catalog at line {line}: {theirs} instead of {mine}"))
+            Some(format!("{whose} differs from the catalog at line {line}: {actual} instead of {expected_line}"))
         }
         None => Some(format!("{file} is missing")),
     }
 }
 
 /// The first line that differs, counted from 1, shortened on both sides.
-fn first_difference(ours: &[u8], theirs: &[u8]) -> (usize, String, String) {
+fn first_difference(expected: &[u8], actual: &[u8]) -> (usize, String, String) {
     let short = |line: Option<&[u8]>| match line {
         Some(line) => {
             let text = String::from_utf8_lossy(line);
@@ -314,11 +319,11 @@ fn first_difference(ours: &[u8], theirs: &[u8]) -> (usize, String, String) {
         }
         None => "the end of the file".into(),
     };
-    let (mut a, mut b) = (ours.split(|c| *c == b'\n'), theirs.split(|c| *c == b'\n'));
+    let (mut a, mut b) = (expected.split(|c| *c == b'\n'), actual.split(|c| *c == b'\n'));
     for line in 1.. {
-        let (mine, other) = (a.next(), b.next());
-        if mine != other || (mine.is_none() && other.is_none()) {
-            return (line, short(mine), short(other));
+        let (expected_line, other) = (a.next(), b.next());
+        if expected_line != other || (expected_line.is_none() && other.is_none()) {
+            return (line, short(expected_line), short(other));
         }
     }
     (0, String::new(), String::new())
@@ -340,36 +345,36 @@ async fn wrong_checkpoint(reader: &dyn TxnLogReader, checkpoint: &StoredCheckpoi
     Ok(difference.map(|what| format!("the checkpoint {name} {what}")))
 }
 
-fn difference(ours: &Snapshot, files: &[Add], theirs: &Replayed) -> Option<String> {
-    if ours.head.protocol != theirs.protocol {
+fn difference(expected: &Snapshot, files: &[Add], actual: &ReplayedSnapshot) -> Option<String> {
+    if expected.head.protocol != actual.protocol {
         return Some(format!(
             "the protocol is {} instead of {}",
-            theirs.protocol.to_json(),
-            ours.head.protocol.to_json()
+            actual.protocol.to_json(),
+            expected.head.protocol.to_json()
         ));
     }
-    if ours.head.metadata != theirs.metadata {
+    if expected.head.metadata != actual.metadata {
         return Some(format!(
             "the metadata is {} instead of {}",
-            theirs.metadata.to_json(),
-            ours.head.metadata.to_json()
+            actual.metadata.to_json(),
+            expected.head.metadata.to_json()
         ));
     }
-    let mut txns = txn_versions(&ours.txns);
-    if checksum::expires(&ours.head.metadata) {
+    let mut txns = txn_versions(&expected.txns);
+    if checksum::expires(&expected.head.metadata) {
         // The independent reader does not return expired txns.
-        txns.retain(|app, _| theirs.txns.contains_key(*app));
+        txns.retain(|app, _| actual.txns.contains_key(*app));
     }
-    if let Some(what) = first_entry("txn of application", &txns, &txn_versions(&theirs.txns)) {
+    if let Some(what) = first_entry("txn of application", &txns, &txn_versions(&actual.txns)) {
         return Some(what);
     }
-    if let Some(what) = first_entry("domain", &configurations(&ours.domains), &configurations(&theirs.domains)) {
+    if let Some(what) = first_entry("domain", &configurations(&expected.domains), &configurations(&actual.domains)) {
         return Some(what);
     }
     let by_key = |files: &[Add]| files.iter().map(|f| (f.key(), f.clone())).collect::<BTreeMap<FileKey, Add>>();
-    let (ours, theirs) = (by_key(files), by_key(&theirs.files));
-    let keys: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
-    keys.into_iter().find_map(|key| match (ours.get(key), theirs.get(key)) {
+    let (expected, actual) = (by_key(files), by_key(&actual.files));
+    let keys: BTreeSet<_> = expected.keys().chain(actual.keys()).collect();
+    keys.into_iter().find_map(|key| match (expected.get(key), actual.get(key)) {
         (Some(file), None) => Some(format!("the file {} is not live in _delta_log", file.path)),
         (None, Some(file)) => Some(format!("the file {} is live only in _delta_log", file.path)),
         (Some(a), Some(b)) if a.size != b.size || a.partition_values != b.partition_values => {
@@ -381,12 +386,12 @@ fn difference(ours: &Snapshot, files: &[Add], theirs: &Replayed) -> Option<Strin
 
 fn first_entry<T: PartialEq + fmt::Debug>(
     what: &str,
-    ours: &BTreeMap<&str, T>,
-    theirs: &BTreeMap<&str, T>,
+    expected: &BTreeMap<&str, T>,
+    actual: &BTreeMap<&str, T>,
 ) -> Option<String> {
-    let keys: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
-    keys.into_iter().find(|k| ours.get(*k) != theirs.get(*k)).map(|k| {
+    let keys: BTreeSet<_> = expected.keys().chain(actual.keys()).collect();
+    keys.into_iter().find(|k| expected.get(*k) != actual.get(*k)).map(|k| {
         let show = |v: Option<&T>| v.map_or("nothing".to_string(), |v| format!("{v:?}"));
-        format!("the {what} {k:?} is {} instead of {}", show(theirs.get(k)), show(ours.get(k)))
+        format!("the {what} {k:?} is {} instead of {}", show(actual.get(k)), show(expected.get(k)))
     })
 }

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_values_and_a_condition_are_told_apart() {
+    fn assignments_are_split_into_columns_values_and_condition() {
         check("a = a + 1", &[("\"a\"", "a + 1")], None);
         check(r#""A b"='x=1, y', target.c = f(1, 2)"#, &[("\"A b\"", "'x=1, y'"), ("\"c\"", "f(1, 2)")], None);
         check("a = source.a where source.a > 'it''s'", &[("\"a\"", "source.a")], Some("source.a > 'it''s'"));
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_assignment_is_refused_in_a_sentence() {
+    fn invalid_assignments_are_refused_with_the_reason() {
         for (sql, says) in [
             ("", "EOF"),
             ("a", "Expected: ="),

@@ -36,6 +36,6 @@ impl DeltaTable {
 
     /// The requested changes, up to a version.
     pub async fn changes_of(&self, what: &CdfScan, at: At) -> Result<SendableRecordBatchStream> {
-        VirtualTable::without_files(&self.held(at).await?).await?.changes(what).await
+        VirtualTable::without_files(&self.view_at(at).await?).await?.changes(what).await
     }
 }

@@ -24,7 +24,7 @@ impl TableSpec {
         schema: &TableSchema,
         options: &WriteOptions,
     ) -> Result<Committed> {
-        check_place(catalog, &new, options).await?;
+        check_location(catalog, &new, options).await?;
         check_partitioning(&schema.names(), &self.partition_by)?;
         let captured = delta_rs::create(self.at(&new.location, options), schema.fields()).await?;
         let table = TableId(options.clock.new_uuid());
@@ -48,7 +48,7 @@ impl TableSpec {
         };
         let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         check_partitioning(&names, &self.partition_by)?;
-        check_place(catalog, &new, options).await?;
+        check_location(catalog, &new, options).await?;
         let (rows, refusal) = rows.in_delta_types();
         let captured = refusal.or(delta_rs::create_with_data(self.at(&new.location, options), rows).await)?;
         let table = TableId(options.clock.new_uuid());
@@ -65,7 +65,7 @@ impl TableSpec {
         named_folders: bool,
         options: &WriteOptions,
     ) -> Result<Committed> {
-        check_place(catalog, &new, options).await?;
+        check_location(catalog, &new, options).await?;
         let columns = partition_columns.map(TableSchema::fields).unwrap_or_default();
         let captured = delta_rs::convert(self.at(&new.location, options), columns, named_folders).await?;
         let table = TableId(options.clock.new_uuid());
@@ -121,7 +121,7 @@ fn one(committed: Vec<Committed>) -> Result<Committed> {
 }
 
 /// An error if the name or the place is taken, before anything is written. The commit checks it again.
-pub(crate) async fn check_place(catalog: &dyn Catalog, new: &NewTable, options: &WriteOptions) -> Result<()> {
+pub(crate) async fn check_location(catalog: &dyn Catalog, new: &NewTable, options: &WriteOptions) -> Result<()> {
     for in_the_way in [TableRef::Name(new.name.clone()), TableRef::Location(new.location.clone())] {
         let there = catalog.find(&in_the_way).await?;
         if let Some(taken) = there.and_then(|there| new.taken_by(&there.name, &there.location)) {

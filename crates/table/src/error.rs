@@ -59,7 +59,7 @@ impl fmt::Display for Cause {
         match own_cause(cause) {
             Some(own) => own.fmt(f),
             None if f.alternate() => f.write_str(&one_line(&cause.to_string(), &[])),
-            None => f.write_str(&one_line(&words(cause), NAMES)),
+            None => f.write_str(&one_line(&message_of(cause), NAMES)),
         }
     }
 }
@@ -100,14 +100,14 @@ fn one_line(text: &str, names: &[&str]) -> String {
 }
 
 /// What an error says, without the names that its type and those around it put before it.
-pub(crate) fn words(e: &(dyn Error + 'static)) -> String {
+pub(crate) fn message_of(e: &(dyn Error + 'static)) -> String {
     let only_wraps = e.is::<ArrowError>()
         || e.is::<DataFusionError>()
         || e.is::<DeltaTableError>()
         || e.is::<kernel::Error>()
         || e.is::<delta_kernel::Error>();
     match e.source() {
-        Some(cause) if only_wraps => words(cause),
+        Some(cause) if only_wraps => message_of(cause),
         _ => message(e).unwrap_or_else(|| e.to_string()),
     }
 }

@@ -114,19 +114,20 @@ pub(crate) fn join_predicate(merge: &Merge, table: &SchemaRef, source: &MergeSou
 /// A column of the table is between the minimum and the maximum of a column of the source rows.
 fn within(column: &str, table: &Schema, key: &str, source: &MergeSource) -> Result<Predicate, DataFusionError> {
     use DataType as T;
-    let (ours, theirs) = (table.field_with_name(column)?.data_type(), source.schema.field_with_name(key)?.data_type());
-    let comparable = match (ours, theirs) {
+    let (target_type, source_type) =
+        (table.field_with_name(column)?.data_type(), source.schema.field_with_name(key)?.data_type());
+    let comparable = match (target_type, source_type) {
         (a, b) if a.is_integer() && b.is_integer() => true,
         (T::Utf8 | T::LargeUtf8 | T::Utf8View, T::Utf8 | T::LargeUtf8 | T::Utf8View) => true,
         (T::Timestamp(TimeUnit::Microsecond, a), T::Timestamp(TimeUnit::Microsecond, b)) => a.is_some() == b.is_some(),
         (T::Date32, T::Date32) => true,
-        (T::Decimal128(..), b) => ours == b,
+        (T::Decimal128(..), b) => target_type == b,
         _ => false,
     };
     if !comparable {
         return Ok(Predicate::Unknown);
     }
-    let (mut least, mut greatest) = (MinAccumulator::try_new(theirs)?, MaxAccumulator::try_new(theirs)?);
+    let (mut least, mut greatest) = (MinAccumulator::try_new(source_type)?, MaxAccumulator::try_new(source_type)?);
     for batch in &source.batches {
         if let Some(values) = batch.column_by_name(key) {
             least.update_batch(std::slice::from_ref(values))?;
@@ -363,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
+    fn conditions_that_do_not_parse_are_named() {
         let check = |sql: &str, want: &str| {
             let e = predicate_from_sql(sql, &schema()).unwrap_err();
             assert_eq!(e.kind(), ErrorKind::Invalid);

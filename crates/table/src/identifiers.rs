@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_a_name_first() {
+    fn a_column_key_is_resolved_as_a_name_first() {
         use arrow::datatypes::{DataType, Field};
         let column = |name: &&str| Field::new(*name, DataType::Int64, true);
         let columns = Schema::new(["x.y", "y", "a\"b", "Case", "\"q\""].iter().map(column).collect::<Vec<_>>());

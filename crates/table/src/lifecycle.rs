@@ -18,7 +18,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use crate::table::{MANIFEST, MANIFESTS};
-use crate::vacuum::{PAGE, Place, walk};
+use crate::vacuum::{PAGE, TableFolder, walk};
 use crate::write_options::WriteOptions;
 
 /// How a table is dropped.
@@ -49,8 +49,13 @@ pub struct DeletedFiles {
 }
 
 /// Drops a table. It can be undropped for [`WriteOptions::dropped_retention`], unless its files are deleted.
-pub async fn drop_table(mirror: &Mirror, table: TableId, how: DropOptions, options: &WriteOptions) -> Result<Dropped> {
-    let mode = match how.delete_files {
+pub async fn drop_table(
+    mirror: &Mirror,
+    table: TableId,
+    drop_options: DropOptions,
+    options: &WriteOptions,
+) -> Result<Dropped> {
+    let mode = match drop_options.delete_files {
         true => DropMode::DeleteFiles,
         false => {
             let time = match options.dropped_retention {
@@ -62,13 +67,13 @@ pub async fn drop_table(mirror: &Mirror, table: TableId, how: DropOptions, optio
     };
     let drop = DropTable {
         mode,
-        allow_unpublished: how.force || how.delete_files,
+        allow_unpublished: drop_options.force || drop_options.delete_files,
         at_version: None,
         committer: options.committer(),
     };
     let table = mirror.drop_table(table, &drop).await?;
     let deleted = match mirror.catalog().inactive_table(table.id).await? {
-        Some(dropped) if how.delete_files => Some(delete_files(mirror, &dropped, options).await?),
+        Some(dropped) if drop_options.delete_files => Some(delete_files(mirror, &dropped, options).await?),
         _ => None,
     };
     Ok(Dropped { table, deleted })
@@ -87,7 +92,7 @@ pub enum DroppedInactive {
 pub async fn drop_inactive(
     mirror: &Mirror,
     name: &TableName,
-    how: DropOptions,
+    drop_options: DropOptions,
     options: &WriteOptions,
 ) -> Result<DroppedInactive> {
     let catalog = mirror.catalog();
@@ -97,7 +102,7 @@ pub async fn drop_inactive(
                 catalog.abandon_load(table.id).await?;
                 return Ok(DroppedInactive::Import(table));
             }
-            TableState::Deleting if how.delete_files => {
+            TableState::Deleting if drop_options.delete_files => {
                 let deleted = delete_files(mirror, &table, options).await?;
                 return Ok(DroppedInactive::Files(table, deleted));
             }
@@ -145,7 +150,7 @@ async fn delete_all(mirror: &Mirror, table: &InactiveTable, options: &WriteOptio
 
 /// The files of a table while they are deleted.
 struct Deletion {
-    place: Place,
+    place: TableFolder,
     store: std::sync::Arc<dyn ObjectStore>,
     folders: Option<LocalFolders>,
     count: u64,
@@ -155,7 +160,7 @@ impl Deletion {
     fn new(table: &InactiveTable, options: &WriteOptions) -> Result<Self> {
         let folders = options.stores.directory(&table.location).map(LocalFolders::new);
         let store = options.stores.open(&table.location, options.durability)?;
-        Ok(Self { place: Place::new(&table.location), store, folders, count: 0 })
+        Ok(Self { place: TableFolder::new(&table.location), store, folders, count: 0 })
     }
 
     /// Deletes the files that the versions of the table name, a page of commits at a time.

@@ -213,8 +213,8 @@ impl DeltaTable {
     }
 
     /// Compacts small files, or clusters rows by columns (Z-order). No row changes.
-    pub async fn optimize(&self, how: Optimize, options: &WriteOptions) -> Result<OperationResult> {
-        self.run(Operation::Optimize(how), options).await
+    pub async fn optimize(&self, optimize: Optimize, options: &WriteOptions) -> Result<OperationResult> {
+        self.run(Operation::Optimize(optimize), options).await
     }
 
     /// Restores the table to an earlier version; this creates a new version.

@@ -43,20 +43,20 @@ pub struct DeltaTableProvider {
     schema: SchemaRef,
     texts: StringEncoding,
     /// The predicates of the scans so far.
-    looked_for: Arc<Mutex<Vec<Predicate>>>,
+    scanned: Arc<Mutex<Vec<Predicate>>>,
 }
 
 impl DeltaTableProvider {
     /// The table at that point. Text columns are view arrays, which are faster in DataFusion.
     pub async fn open(table: &DeltaTable, at: At) -> Result<Self> {
-        Self::of_state(table.held(at).await?, StringEncoding::Utf8View).await
+        Self::of_state(table.view_at(at).await?, StringEncoding::Utf8View).await
     }
 
     /// The table in a state of its log.
     pub(crate) async fn of_state(state: LogView, texts: StringEncoding) -> Result<Self> {
         let empty = VirtualTable::without_files(&state).await?;
         let (snapshot, schema) = (empty.base().clone(), empty.provider(texts)?.schema());
-        Ok(Self { state, snapshot, schema, texts, looked_for: Arc::default() })
+        Ok(Self { state, snapshot, schema, texts, scanned: Arc::default() })
     }
 
     /// Its version; staged commits count as versions.
@@ -75,12 +75,12 @@ impl DeltaTableProvider {
     }
 
     /// Returns and clears the predicates of the scans planned since the last call.
-    pub(crate) fn take_looked_for(&self) -> Vec<Predicate> {
-        std::mem::take(&mut *self.looked_for.lock())
+    pub(crate) fn take_scanned(&self) -> Vec<Predicate> {
+        std::mem::take(&mut *self.scanned.lock())
     }
 
-    fn look_for(&self, predicate: &Predicate) {
-        self.looked_for.lock().push(predicate.clone());
+    fn record_scanned(&self, predicate: &Predicate) {
+        self.scanned.lock().push(predicate.clone());
     }
 
     /// The scan of the files in which a row may match.
@@ -92,35 +92,36 @@ impl DeltaTableProvider {
         limit: Option<usize>,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
         let predicate = predicate_of(filters, &self.schema);
-        self.look_for(&predicate);
-        let files = VirtualTable::matching(&self.state, predicate).await.map_err(outward)?;
-        register(session.runtime_env(), &self.state.location, &self.state.options.stores).map_err(outward)?;
-        let files = files.provider(self.texts).map_err(outward)?;
+        self.record_scanned(&predicate);
+        let files = VirtualTable::matching(&self.state, predicate).await.map_err(to_datafusion_error)?;
+        register(session.runtime_env(), &self.state.location, &self.state.options.stores)
+            .map_err(to_datafusion_error)?;
+        let files = files.provider(self.texts).map_err(to_datafusion_error)?;
         // The scan would skip files again, by bounds that do not include NaN.
-        let filters: Vec<_> = filters.iter().filter(|f| !floats::looks_at(f, &self.schema)).cloned().collect();
+        let filters: Vec<_> = filters.iter().filter(|f| !floats::uses_floats(f, &self.schema)).cloned().collect();
         let scan = files.scan(session, projection, &filters, limit).await?;
         floats::one_nan_in_scan(scan, session.config().options())
     }
 
     /// The scan of all rows with statistics from the log; `None` if a requested statistic is not known exactly.
-    async fn known(
+    async fn metadata_only_scan(
         &self,
         session: &dyn Session,
         projection: Option<&[usize]>,
-        asked: &[StatisticsRequest],
+        requests: &[StatisticsRequest],
     ) -> PlanResult<Option<Arc<dyn ExecutionPlan>>> {
         let columns: Vec<usize> = projection.map_or_else(|| (0..self.schema.fields().len()).collect(), <[_]>::to_vec);
         let state = session.as_any().downcast_ref::<SessionState>();
         // The log has no statistics of staged changes.
         let is_committed = self.state.is_committed();
-        if !is_committed || !(columns.is_empty() || (!asked.is_empty() && state.is_some())) {
+        if !is_committed || !(columns.is_empty() || (!requests.is_empty() && state.is_some())) {
             return Ok(None);
         }
         let schema = Arc::new(self.schema.project(&columns)?);
         let log = self.state.reader.as_ref();
-        let statistics = statistics(log, self.version(), &schema, asked).await.map_err(outward)?;
+        let statistics = statistics(log, self.version(), &schema, requests).await.map_err(to_datafusion_error)?;
         let Some(statistics) = statistics else { return Ok(None) };
-        self.look_for(&Predicate::Unknown);
+        self.record_scanned(&Predicate::Unknown);
         let rest = state.map(|state| (self.clone(), state.clone(), columns));
         Ok(Some(Arc::new(MetadataOnlyScanExec::new(schema, statistics, rest))))
     }
@@ -158,7 +159,7 @@ impl TableProvider for DeltaTableProvider {
     async fn scan_with_args<'a>(&self, session: &dyn Session, args: ScanArgs<'a>) -> PlanResult<ScanResult> {
         let filters = args.filters().unwrap_or_default();
         if filters.is_empty()
-            && let Some(known) = self.known(session, args.projection(), args.statistics_requests()).await?
+            && let Some(known) = self.metadata_only_scan(session, args.projection(), args.statistics_requests()).await?
         {
             return Ok(known.into());
         }
@@ -267,6 +268,6 @@ impl ExecutionPlan for MetadataOnlyScanExec {
 }
 
 /// Wraps an error of ours for DataFusion.
-pub(crate) fn outward(e: TxnLogError) -> DataFusionError {
+pub(crate) fn to_datafusion_error(e: TxnLogError) -> DataFusionError {
     DataFusionError::External(e.into())
 }

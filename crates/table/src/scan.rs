@@ -46,19 +46,19 @@ impl DeltaTable {
     /// Reads rows of one version, in no particular order. Only files that may contain a matching row are read, and the
     /// cost of planning depends on their number, not on the size of the table.
     pub async fn scan(&self, what: &Scan) -> Result<SendableRecordBatchStream> {
-        Ok(scan(self.held(what.at).await?, what, &self.to_string()).await?.0)
+        Ok(scan(self.view_at(what.at).await?, what, &self.to_string()).await?.0)
     }
 }
 
 /// Reads rows of a table in a state, and returns the predicate that selected its files.
 pub(crate) async fn scan(state: LogView, what: &Scan, table: &str) -> Result<(SendableRecordBatchStream, Predicate)> {
     let session = session_context(&state.options.stores)?;
-    let held = DeltaTableProvider::of_state(state, StringEncoding::Utf8).await?;
-    let schema = held.schema();
+    let provider = DeltaTableProvider::of_state(state, StringEncoding::Utf8).await?;
+    let schema = provider.schema();
     let filter = what.filter_sql.as_ref().map(|sql| Filter::parse(sql, &schema)).transpose()?;
     let predicate = filter.as_ref().map_or(Predicate::Unknown, Filter::predicate);
     let failed = || format!("{table} cannot be read");
-    let mut rows = session.read_table(Arc::new(held)).explain(failed)?;
+    let mut rows = session.read_table(Arc::new(provider)).explain(failed)?;
     if let Some(filter) = filter {
         rows = rows.filter(filter.expr).explain(failed)?;
     }

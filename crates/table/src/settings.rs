@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_one_in_the_file_and_on_the_command_line() {
+    fn lists_are_read_from_the_file_and_the_command_line() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "paths.allowed = [\"s3://a/x\", \"/data\"]\nsql.file_mode = \"0640\"\n").unwrap();
         let settings = Settings::read(Some(file.path()), &[]).unwrap();

@@ -35,16 +35,16 @@ impl OptimizerRule for RequestExactStatistics {
         if !aggregate.group_expr.is_empty() {
             return Ok(Transformed::no(plan));
         }
-        let asked: Option<Vec<_>> = aggregate.aggr_expr.iter().map(asked_by).collect();
-        let Some(asked) = asked else { return Ok(Transformed::no(plan)) };
-        let mut asked: BTreeSet<_> = asked.into_iter().flatten().collect();
-        asked.insert(StatisticsRequest::RowCount);
-        plan.map_children(|input| ask(input, &asked))
+        let requests: Option<Vec<_>> = aggregate.aggr_expr.iter().map(requests_of).collect();
+        let Some(requests) = requests else { return Ok(Transformed::no(plan)) };
+        let mut requests: BTreeSet<_> = requests.into_iter().flatten().collect();
+        requests.insert(StatisticsRequest::RowCount);
+        plan.map_children(|input| add_requests(input, &requests))
     }
 }
 
 /// The statistics that an aggregate needs; `None` if statistics are not sufficient.
-fn asked_by(aggregate: &Expr) -> Option<Vec<StatisticsRequest>> {
+fn requests_of(aggregate: &Expr) -> Option<Vec<StatisticsRequest>> {
     use StatisticsRequest::{Max, Min, NullCount};
     let Expr::AggregateFunction(function) = aggregate.clone().unalias() else { return None };
     let p = &function.params;
@@ -64,18 +64,18 @@ fn asked_by(aggregate: &Expr) -> Option<Vec<StatisticsRequest>> {
 }
 
 /// Pushes statistics requests down to the scan if no node between changes the set of rows.
-fn ask(plan: LogicalPlan, asked: &BTreeSet<StatisticsRequest>) -> PlanResult<Transformed<LogicalPlan>> {
+fn add_requests(plan: LogicalPlan, requests: &BTreeSet<StatisticsRequest>) -> PlanResult<Transformed<LogicalPlan>> {
     match plan {
         LogicalPlan::TableScan(scan) if scan.filters.is_empty() && scan.fetch.is_none() => {
             let before = scan.statistics_requests.len();
-            let all: BTreeSet<_> = scan.statistics_requests.union(asked).cloned().collect();
+            let all: BTreeSet<_> = scan.statistics_requests.union(requests).cloned().collect();
             let new = all.len() > before;
             let scan = TableScan { statistics_requests: all, ..scan };
             Ok(Transformed::new_transformed(LogicalPlan::TableScan(scan), new))
         }
-        LogicalPlan::SubqueryAlias(_) => plan.map_children(|input| ask(input, asked)),
+        LogicalPlan::SubqueryAlias(_) => plan.map_children(|input| add_requests(input, requests)),
         LogicalPlan::Projection(ref p) if p.expr.iter().all(|e| matches!(e, Expr::Column(_))) => {
-            plan.map_children(|input| ask(input, asked))
+            plan.map_children(|input| add_requests(input, requests))
         }
         plan => Ok(Transformed::no(plan)),
     }
@@ -86,7 +86,7 @@ pub(crate) async fn statistics(
     reader: &dyn TxnLogReader,
     version: Version,
     schema: &SchemaRef,
-    asked: &[StatisticsRequest],
+    requests: &[StatisticsRequest],
 ) -> Result<Option<Statistics>> {
     let counts = reader.counts(version).await?;
     let Some(rows) = counts.rows.and_then(|rows| usize::try_from(rows).ok()) else { return Ok(None) };
@@ -96,7 +96,7 @@ pub(crate) async fn statistics(
         if !field.is_nullable() {
             column.null_count = Precision::Exact(0);
         }
-        for request in asked {
+        for request in requests {
             match request {
                 StatisticsRequest::Min(c) if c.name == *field.name() => {
                     let Some((min, max)) = reader.min_max(version, field.name()).await? else { return Ok(None) };

@@ -156,18 +156,18 @@ impl DeltaTable {
 
     /// Its columns in Arrow types, as in [`Self::scan`].
     pub async fn schema(&self, at: At) -> Result<SchemaRef> {
-        VirtualTable::without_files(&self.held(at).await?).await?.schema()
+        VirtualTable::without_files(&self.view_at(at).await?).await?.schema()
     }
 
     /// The add actions of its live files as columns: path, size, partition values, statistics. With `flat`, `min.price`
     /// is a column; otherwise `min` is a struct.
     pub async fn add_actions(&self, at: At, flat: bool) -> Result<RecordBatch> {
-        VirtualTable::matching(&self.held(at).await?, Predicate::Unknown).await?.add_actions(flat)
+        VirtualTable::matching(&self.view_at(at).await?, Predicate::Unknown).await?.add_actions(flat)
     }
 
     /// The files that have deletion vectors, with a flag for each row that is kept.
     pub async fn deletion_vectors(&self, at: At) -> Result<Vec<(String, Vec<bool>)>> {
-        VirtualTable::matching(&self.held(at).await?, Predicate::Unknown).await?.deletion_vectors().await
+        VirtualTable::matching(&self.view_at(at).await?, Predicate::Unknown).await?.deletion_vectors().await
     }
 
     /// Writes the symlink manifests (`_symlink_format_manifest`), by which readers without Delta find its files.
@@ -206,7 +206,7 @@ impl DeltaTable {
     }
 
     /// Its log at a version, for readers only: without txns and domains.
-    pub(crate) async fn held(&self, at: At) -> Result<LogView> {
+    pub(crate) async fn view_at(&self, at: At) -> Result<LogView> {
         let reader = self.reader().await?;
         let head = match at {
             At::Latest => reader.head().await?,

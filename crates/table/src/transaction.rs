@@ -23,7 +23,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
 use self::member::{Member, flatten};
-use crate::create::{check_partitioning, check_place};
+use crate::create::{check_location, check_partitioning};
 use crate::delta_rs::{self, LogView, StagedCommit, TableSchema, finish, named_paths};
 use crate::operations::{Operation, StagedOperation, WriteRows};
 use crate::scan::{Scan, scan};
@@ -170,7 +170,7 @@ impl Transaction {
         let place = new.location.clone();
         let spec = TableSpec::new(partition_by, properties);
         let create = spec.at(&place, &self.options.write);
-        self.make(new, delta_rs::create(create, schema.fields())).await.map(drop)
+        self.stage_creation(new, delta_rs::create(create, schema.fields())).await.map(drop)
     }
 
     /// Creates a table from rows, whose columns become the table's, and returns the metrics of the write.
@@ -192,13 +192,17 @@ impl Transaction {
         let spec = TableSpec::new(partition_by, properties);
         let create = spec.at(&place, &self.options.write);
         let (rows, refusal) = rows.in_delta_types();
-        self.make(new, async { refusal.or(delta_rs::create_with_data(create, rows).await) }).await
+        self.stage_creation(new, async { refusal.or(delta_rs::create_with_data(create, rows).await) }).await
     }
 
-    async fn make(&self, new: NewTable, made: impl Future<Output = Result<StagedCommit>>) -> TransactionResult<Value> {
+    async fn stage_creation(
+        &self,
+        new: NewTable,
+        made: impl Future<Output = Result<StagedCommit>>,
+    ) -> TransactionResult<Value> {
         let mut guard = self.open().await?;
         let members = guard.as_mut().ok_or(TxnLogTransactionError::Closed)?;
-        check_place(self.catalog.as_ref(), &new, &self.options.write).await?;
+        check_location(self.catalog.as_ref(), &new, &self.options.write).await?;
         for (name, member) in members.iter() {
             if let Some(taken) = new.taken_by(name, &member.state.location) {
                 return Err(taken.into());
@@ -294,12 +298,12 @@ impl Transaction {
             let before = member.state.staged().flat_map(named_paths).collect();
             let actions = flatten(member.state.staged());
             let gone: HashSet<_> = HashSet::difference(&before, &named_paths(&actions)).cloned().collect();
-            leftover.extend(member.files.iter().map(|files| files.only(&gone)));
+            leftover.extend(member.files.iter().map(|files| files.at_paths(&gone)));
             files.extend(member.files);
             let mut request = CommitRequest::new(member.id, self.options.write.clock.new_uuid(), base, actions);
             request.reads = member.reads;
             request.isolation = Some(isolation);
-            self.options.write.sign(&mut request);
+            self.options.write.set_committer(&mut request);
             tracing::debug!(table = %name, writes, "a transaction commits");
             requests.push(request);
         }

@@ -8,7 +8,7 @@ mod clones;
 mod holds;
 mod marks;
 mod options;
-mod place;
+mod table_folder;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use deltalakedb_log::action::{Action, Add};
 use deltalakedb_log::references::folders;
 use deltalakedb_log::retention::{before, tombstone_retention};
 use deltalakedb_log::{
-    At, Catalog, Commit, ErrorKind, PlaceKey, Result, Snapshot, Subject, TableEntry, TableId, TableRef, TxnLogError,
+    At, Catalog, Commit, ErrorKind, LocationKey, Result, Snapshot, Subject, TableEntry, TableId, TableRef, TxnLogError,
     TxnLogReader, Version, canonical_path, first_commit, require,
 };
 use futures::{StreamExt, TryStreamExt, stream};
@@ -28,7 +28,7 @@ use self::marks::Marks;
 pub(crate) use self::marks::check_none_is_going_on;
 pub use self::options::{Vacuum, Vacuumed};
 use self::options::{hours, millis};
-pub(crate) use self::place::Place;
+pub(crate) use self::table_folder::TableFolder;
 use crate::table::{DeltaTable, Source};
 use crate::write_options::{MAX_TIMEOUT, WriteOptions};
 
@@ -85,14 +85,14 @@ impl DeltaTable {
             needed.keep_version(reader.as_ref(), *version).await?;
         }
         let mut found = match what.lite {
-            true => needed.named(store.as_ref(), reader.as_ref()).await?,
+            true => needed.unneeded_in_log(store.as_ref(), reader.as_ref()).await?,
             false => {
                 let grace = before(now, retain.max(MAX_TIMEOUT + MARGIN));
                 let partition_by = &head.head.metadata.partition_columns;
-                needed.listed(store.as_ref(), reader.as_ref(), partition_by, grace).await?
+                needed.unneeded_in_folder(store.as_ref(), reader.as_ref(), partition_by, grace).await?
             }
         };
-        let mut held = needed.spare_held(catalog.as_ref(), reader.as_ref(), *id, &mut found).await?;
+        let mut held = needed.keep_held(catalog.as_ref(), reader.as_ref(), *id, &mut found).await?;
         if !what.dry_run {
             catalog.remove_ended_holds(*id).await?;
             needed.forget_folders(catalog.as_ref(), (*id, entry.base_version), head.version()).await?;
@@ -114,10 +114,10 @@ impl DeltaTable {
             let (mut seen, mut newest) = (head.version(), started);
             while !found.is_empty() {
                 // Concurrent commits may have added files again.
-                needed.keep_new(catalog.as_ref(), *id, (seen + 1, newest)).await?;
+                needed.keep_new_versions(catalog.as_ref(), *id, (seen + 1, newest)).await?;
                 needed.keep_for_clones(catalog.as_ref(), &self.location, now).await?;
                 found.retain(|(path, _)| !needed.has(path));
-                held += needed.spare_held(catalog.as_ref(), reader.as_ref(), *id, &mut found).await?;
+                held += needed.keep_held(catalog.as_ref(), reader.as_ref(), *id, &mut found).await?;
                 let batch = found.split_off(found.len().saturating_sub(BATCH));
                 gone.extend_from_slice(&batch);
                 remove(store.as_ref(), batch).await.map_err(|e| {
@@ -125,7 +125,7 @@ impl DeltaTable {
                         format!("{self} is only partly vacuumed, because a file cannot be deleted: run it again");
                     TxnLogError::new(ErrorKind::Unavailable, what).with_source(e)
                 })?;
-                (seen, newest) = (newest, marks.go_on(reader.as_ref()).await?);
+                (seen, newest) = (newest, marks.renew_start(reader.as_ref()).await?);
             }
             Ok::<_, TxnLogError>(())
         };
@@ -146,11 +146,11 @@ async fn remove(store: &dyn ObjectStore, files: Vec<(Path, u64)>) -> Result<()> 
 
 /// The files of a table that may still be needed.
 struct FileInventory {
-    place: Place,
+    place: TableFolder,
     /// By their paths in the table's store.
     files: HashSet<Path>,
     /// The folders of files with absolute paths.
-    folders: BTreeSet<PlaceKey>,
+    folders: BTreeSet<LocationKey>,
     /// The versions before those that need files, if they are retained with their commits.
     before: (Version, Version),
 }
@@ -161,7 +161,7 @@ impl FileInventory {
     async fn of(entry: &TableEntry, reader: &dyn TxnLogReader, head: &Snapshot, cutoff_ms: i64) -> Result<Self> {
         let oldest = oldest_needed(reader, entry.base_version, entry.published_version, cutoff_ms).await?;
         let first = first_commit(reader, entry.base_version).await?;
-        let (place, files, folders) = (Place::new(&entry.location), HashSet::new(), BTreeSet::new());
+        let (place, files, folders) = (TableFolder::new(&entry.location), HashSet::new(), BTreeSet::new());
         let mut needed = Self { place, files, folders, before: (first, oldest) };
         needed.keep_version(reader, oldest).await?;
         needed.keep_since(reader, (oldest.max(first), head.version())).await?;
@@ -188,7 +188,12 @@ impl FileInventory {
 
     /// Keeps the files added by a range of versions, which were committed concurrently. Of those that have expired
     /// since, only files of the oldest retained version are needed.
-    async fn keep_new(&mut self, catalog: &dyn Catalog, table: TableId, (from, to): (Version, Version)) -> Result<()> {
+    async fn keep_new_versions(
+        &mut self,
+        catalog: &dyn Catalog,
+        table: TableId,
+        (from, to): (Version, Version),
+    ) -> Result<()> {
         let reader = catalog.reader(table);
         let oldest = async || Ok::<_, TxnLogError>(require(catalog, &TableRef::Id(table)).await?.base_version);
         let mut base = oldest().await?;
@@ -231,7 +236,7 @@ impl FileInventory {
 
     /// Keeps the files that the oldest held version and later ones need, removes them from `found`, and returns how
     /// many there were.
-    async fn spare_held(
+    async fn keep_held(
         &mut self,
         catalog: &dyn Catalog,
         reader: &dyn TxnLogReader,
@@ -257,7 +262,7 @@ impl FileInventory {
     /// Passes to `found` each file that a commit before all needed versions removed, or added only as change data; one
     /// page of commits at a time, after which `found` may take its time. Commits that expire in the meantime are
     /// omitted.
-    async fn over(
+    async fn removed_files(
         &mut self,
         reader: &dyn TxnLogReader,
         mut found: impl AsyncFnMut(HashMap<Path, u64>) -> Result<()>,
@@ -266,17 +271,17 @@ impl FileInventory {
         for from in (first..=last).step_by(PAGE as usize) {
             let mut page = HashMap::new();
             let walked = walk(reader, (from, last.min(from + PAGE - 1)), |action| {
-                let mut over = |path: &str, size: Option<i64>| {
+                let mut removed_files = |path: &str, size: Option<i64>| {
                     if let Some(path) = self.place.object(path).filter(|path| !self.files.contains(path)) {
                         page.insert(path, size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0));
                     }
                 };
                 match action {
-                    Action::Cdc(cdc) => over(&cdc.path, Some(cdc.size)),
+                    Action::Cdc(cdc) => removed_files(&cdc.path, Some(cdc.size)),
                     Action::Remove(remove) => {
                         // The size is that of its own file, which is the first.
                         let mut size = remove.size;
-                        remove.paths()?.for_each(|path| over(&path, size.take()));
+                        remove.paths()?.for_each(|path| removed_files(&path, size.take()));
                     }
                     _ => {}
                 }
@@ -293,9 +298,13 @@ impl FileInventory {
     }
 
     /// The files that the log names, that are not needed, and that exist.
-    async fn named(&mut self, store: &dyn ObjectStore, reader: &dyn TxnLogReader) -> Result<Vec<(Path, u64)>> {
+    async fn unneeded_in_log(
+        &mut self,
+        store: &dyn ObjectStore,
+        reader: &dyn TxnLogReader,
+    ) -> Result<Vec<(Path, u64)>> {
         let mut there = HashMap::new();
-        self.over(reader, async |page| {
+        self.removed_files(reader, async |page| {
             let inside = page.into_keys().filter(|path| !is_hidden(path, &[]) && !there.contains_key(path));
             let looked = stream::iter(inside.collect::<Vec<_>>()).map(|path| async move {
                 match store.head(&path).await {
@@ -315,7 +324,7 @@ impl FileInventory {
     }
 
     /// The files below the table that are not needed, and that are known to the log or were written before `grace_ms`.
-    async fn listed(
+    async fn unneeded_in_folder(
         &mut self,
         store: &dyn ObjectStore,
         reader: &dyn TxnLogReader,
@@ -334,7 +343,7 @@ impl FileInventory {
             }
         }
         if !young.is_empty() {
-            self.over(reader, async |page| {
+            self.removed_files(reader, async |page| {
                 found.extend(page.into_keys().filter_map(|path| young.remove_entry(&path)));
                 Ok(())
             })
@@ -393,7 +402,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_hidden_is_not_data() {
+    fn hidden_files_are_not_data() {
         let by = ["_day".to_string(), "a b".to_string()];
         let check = |path: &str, want: bool| assert_eq!(is_hidden(&Path::parse(path).unwrap(), &by), want, "{path}");
         check("part-0.parquet", false);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use deltalakedb_log::{Location, Result, Stores, Version};
-use deltalakedb_mirror::{Replayed, Replayer};
+use deltalakedb_mirror::{ReplayedSnapshot, Replayer};
 
 use crate::plain;
 
@@ -14,7 +14,12 @@ pub struct DeltaRs;
 
 #[async_trait]
 impl Replayer for DeltaRs {
-    async fn replay(&self, location: &Location, stores: &Arc<dyn Stores>, version: Version) -> Result<Replayed> {
+    async fn replay(
+        &self,
+        location: &Location,
+        stores: &Arc<dyn Stores>,
+        version: Version,
+    ) -> Result<ReplayedSnapshot> {
         plain::replay_in(location, stores, Some(version)).await
     }
 }

@@ -72,11 +72,11 @@ impl Rows {
         match fit {
             None => {
                 let schema = self.stream.schema();
-                self.each(schema, Ok)
+                self.map_batches(schema, Ok)
             }
             Some(fit) => {
                 let mut rows_before = 0;
-                self.each(fit.columns().clone(), move |batch| {
+                self.map_batches(fit.columns().clone(), move |batch| {
                     let fitted = fit.batch(&batch, rows_before);
                     rows_before += batch.num_rows();
                     fitted
@@ -86,7 +86,7 @@ impl Rows {
     }
 
     /// The rows with the schema of a table; an additional column is rejected, added, or replaces the table's columns.
-    pub(crate) fn fitted(
+    pub(crate) fn adapted(
         self,
         table: &str,
         columns: &Schema,
@@ -102,7 +102,7 @@ impl Rows {
         let (out, table, columns) = (fit.columns().clone(), table.to_string(), columns.clone());
         let mut shape = self.schema.clone();
         let mut rows_before = 0;
-        Ok(self.each(out, move |batch| {
+        Ok(self.map_batches(out, move |batch| {
             if shape.as_ref().is_none_or(|shape| *shape != batch.schema()) {
                 shaped(&table, &batch.schema(), &columns, casts)?;
                 shape = Some(batch.schema());
@@ -113,7 +113,7 @@ impl Rows {
         }))
     }
 
-    fn each(
+    fn map_batches(
         self,
         schema: SchemaRef,
         mut f: impl FnMut(RecordBatch) -> Result<RecordBatch> + Send + 'static,
@@ -122,7 +122,7 @@ impl Rows {
         let seen = refusal.clone();
         let rows = self.stream.map(move |batch| {
             let batch = batch.map_err(|e| query_error(e, "the rows to be written cannot be read")).and_then(&mut f);
-            batch.map_err(|e| seen.note(e))
+            batch.map_err(|e| seen.record(e))
         });
         (Box::pin(RecordBatchStreamAdapter::new(schema, rows)), refusal)
     }
@@ -145,7 +145,7 @@ fn holds_large_lists(fields: &Fields) -> bool {
 pub(crate) struct Refusal(Arc<Mutex<Option<TxnLogError>>>);
 
 impl Refusal {
-    fn note(&self, e: TxnLogError) -> DataFusionError {
+    fn record(&self, e: TxnLogError) -> DataFusionError {
         let text = e.to_string();
         self.0.lock().get_or_insert(e);
         DataFusionError::Execution(text)
@@ -167,14 +167,14 @@ pub struct PendingWrite {
     /// A lower bound of the time of its first file, in milliseconds since 1970.
     pub(crate) began_at: i64,
     /// A version whose files it adds again, held so that no vacuum removes them before it is committed.
-    pub(crate) held: Option<HeldVersion>,
+    pub(crate) hold: Option<HeldVersion>,
 }
 
 impl PendingWrite {
     pub(crate) fn new(captured: StagedCommit, table: TableId, base: Base, options: &WriteOptions) -> Self {
         let mut request = CommitRequest::new(table, options.clock.new_uuid(), base, captured.actions);
-        options.sign(&mut request);
-        Self { request, files: captured.files, began_at: options.clock.now_ms(), held: None }
+        options.set_committer(&mut request);
+        Self { request, files: captured.files, began_at: options.clock.now_ms(), hold: None }
     }
 
     /// The commit request.
@@ -190,7 +190,7 @@ impl PendingWrite {
     /// Removes its data files.
     pub async fn discard(self) {
         self.files.remove().await;
-        release(self.held).await;
+        release(self.hold).await;
     }
 }
 
@@ -209,12 +209,12 @@ pub async fn commit(
 ) -> Result<Vec<Committed>> {
     let requests: Vec<_> = writes.iter().map(|w| w.request.clone()).collect();
     let age_ms = writes.iter().map(|w| options.clock.now_ms().saturating_sub(w.began_at)).max().unwrap_or(0);
-    let (files, mut held): (Vec<_>, Vec<_>) = writes.into_iter().map(|w| (w.files, w.held)).unzip();
+    let (files, mut holds): (Vec<_>, Vec<_>) = writes.into_iter().map(|w| (w.files, w.hold)).unzip();
     let timeout_ms = i64::try_from(MAX_TIMEOUT.as_millis()).unwrap_or(i64::MAX);
     let in_time = match age_ms > timeout_ms {
         // Vacuum may have removed their files as orphans.
         true => Err(TxnLogTransactionError::TimedOut { age_ms, timeout_ms }.into()),
-        false => renew(&mut held).await,
+        false => renew(&mut holds).await,
     };
     let committed = match in_time {
         Ok(()) => commit_requests(catalog, requests, files, options).await.map_err(TxnLogError::from),
@@ -223,16 +223,16 @@ pub async fn commit(
             Err(e)
         }
     };
-    for held in held {
-        release(held).await;
+    for hold in holds {
+        release(hold).await;
     }
     committed
 }
 
 /// Renews the holds so that they last until the commit is made.
-async fn renew(held: &mut [Option<HeldVersion>]) -> Result<()> {
-    for held in held.iter_mut().flatten() {
-        held.renew(COMMIT).await?;
+async fn renew(holds: &mut [Option<HeldVersion>]) -> Result<()> {
+    for hold in holds.iter_mut().flatten() {
+        hold.renew(COMMIT).await?;
     }
     Ok(())
 }
@@ -240,11 +240,11 @@ async fn renew(held: &mut [Option<HeldVersion>]) -> Result<()> {
 /// The maximum duration of a commit.
 const COMMIT: Duration = Duration::from_secs(60 * 60);
 
-async fn release(held: Option<HeldVersion>) {
-    if let Some(held) = held
-        && let Err(e) = held.release().await
+async fn release(hold: Option<HeldVersion>) {
+    if let Some(hold) = hold
+        && let Err(e) = hold.release().await
     {
-        tracing::warn!(version = held.version(), error = %e, "a hold could not be released and stays until it expires");
+        tracing::warn!(version = hold.version(), error = %e, "a hold could not be released and stays until it expires");
     }
 }
 

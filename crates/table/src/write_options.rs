@@ -72,7 +72,7 @@ impl Notices {
         Self(Some(Arc::new(listener)))
     }
 
-    pub(crate) fn say(&self, what: &str) {
+    pub(crate) fn notify(&self, what: &str) {
         match &self.0 {
             Some(listener) => listener(what),
             None => tracing::warn!("{what}"),
@@ -84,7 +84,7 @@ impl Notices {
         for (table, leap) in committed.iter().filter_map(|c| Some((c.table, c.leap?))) {
             // The commit has succeeded; if the name cannot be read, the warning uses the table's id.
             let name = catalog.find(&TableRef::Id(table)).await.ok().flatten().map(|entry| entry.name.to_string());
-            self.say(&leap.warning(&name.unwrap_or_else(|| table.to_string())));
+            self.notify(&leap.warning(&name.unwrap_or_else(|| table.to_string())));
         }
     }
 }
@@ -103,7 +103,7 @@ impl WriteOptions {
 
     /// Sets the committer and the owner of a request. A request that creates a table for an owner is made in the name
     /// of that owner.
-    pub(crate) fn sign(&self, request: &mut CommitRequest) {
+    pub(crate) fn set_committer(&self, request: &mut CommitRequest) {
         request.committer = self.committer.clone();
         request.owner = self.owner.clone().or_else(|| request.owner.take());
     }

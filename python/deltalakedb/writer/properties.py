@@ -240,8 +240,8 @@ class WriterProperties:
     def __str__(self) -> str:
         columns = self.column_properties
         listed = columns and ", ".join(f"column '{k}': {v}" for k, v in columns.items())
-        shown = vars(self) | {"column_properties": listed or None}
-        return f"WriterProperties({', '.join(f'{k}: {v}' for k, v in shown.items())})"
+        attributes = vars(self) | {"column_properties": listed or None}
+        return f"WriterProperties({', '.join(f'{k}: {v}' for k, v in attributes.items())})"
 
 
 def _compression(name: str | None, level: int | None) -> str | None:

@@ -139,7 +139,7 @@ async fn every_tenth_version_gets_a_checkpoint_and_every_version_a_checksum() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_versions_published_at_once_only_the_newest_due_one_gets_a_checkpoint() {
+async fn of_versions_published_together_only_the_newest_due_one_gets_a_checkpoint() {
     let shop = Shop::new("{}").await;
     for n in 0..35 {
         shop.append(&format!("f{n}")).await;
@@ -149,7 +149,7 @@ async fn of_many_versions_published_at_once_only_the_newest_due_one_gets_a_check
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_table_says_how_often_and_else_the_setting() {
+async fn the_checkpoint_interval_is_that_of_the_table_or_the_setting() {
     for (properties, set, due) in [
         ("{}", 3, vec![3, 6]),
         (r#"{"delta.checkpointInterval":"4"}"#, 3, vec![4]),
@@ -204,7 +204,7 @@ async fn a_life(shop: &Shop) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_holds_all_there_is() {
+async fn a_checkpoint_has_the_whole_state_of_a_table() {
     for database in databases("checkpoint") {
         for (what, protocol) in [("V1", protocol()), ("V2", with_feature("v2Checkpoint"))] {
             let what = format!("{what} in {database:?}");
@@ -235,7 +235,7 @@ async fn a_checkpoint_holds_all_there_is() {
 
 /// More files and tombstones than a page of the catalog, with tombstones of two versions on one page.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_between_pages() {
+async fn pages_of_a_checkpoint_are_complete() {
     for database in databases("checkpoint") {
         let shop = Shop::with(*database, protocol(), metadata("{}")).await;
         let added = |of: &str, n: usize| (0..n).map(|i| file(&format!("{of}-{i}"), 0, 9)).collect::<Vec<_>>();
@@ -257,7 +257,7 @@ async fn nothing_is_lost_between_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tombstones_and_txns_expire_when_the_table_says_so() {
+async fn tombstones_and_txns_expire_by_table_properties() {
     let tombstones = |properties: &'static str| async move {
         let shop = Shop::new(properties).await;
         a_life(&shop).await;
@@ -285,7 +285,7 @@ async fn tombstones_and_txns_expire_when_the_table_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn statistics_are_text_or_typed_as_the_table_wants() {
+async fn statistics_in_a_checkpoint_follow_the_table_properties() {
     use parquet::file::reader::{FileReader, SerializedFileReader};
     for (json, typed) in [(true, false), (true, true), (false, true), (false, false)] {
         let properties = format!(
@@ -321,7 +321,7 @@ async fn statistics_are_text_or_typed_as_the_table_wants() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_that_fails_stops_nothing_and_is_remembered() {
+async fn a_failed_checkpoint_is_recorded_and_stops_no_publishing() {
     let shop = Shop::new(r#"{"delta.checkpointInterval":"2"}"#).await;
     shop.append("a").await;
     shop.mirror.publish(shop.id).await.unwrap();
@@ -372,7 +372,7 @@ async fn the_hint_never_goes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_finds_what_is_wrong_with_a_checkpoint_or_a_checksum() {
+async fn verify_finds_wrong_checkpoints_and_checksums() {
     let shop = Shop::new("{}").await;
     a_life(&shop).await;
     shop.mirror.publish(shop.id).await.unwrap();
@@ -404,7 +404,7 @@ async fn verify_finds_what_is_wrong_with_a_checkpoint_or_a_checksum() {
 
 /// A checksum is that of its version, with any publisher of the previous one: this process, another, or another engine.
 #[tokio::test(flavor = "multi_thread")]
-async fn checksums_are_exact_however_they_came_about() {
+async fn checksums_are_exact_whether_counted_or_carried_forward() {
     for database in databases("checkpoint") {
         let shop = Shop::with(*database, protocol(), metadata("{}")).await;
         a_life(&shop).await;

@@ -80,7 +80,7 @@ async fn answers(catalog: &SqlCatalog, table: TableId) -> (String, BTreeMap<Vers
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_is_the_catalog() {
+async fn a_copy_equals_its_source() {
     let all = databases("copy");
     for from in all {
         let dir = tempfile::tempdir().unwrap();
@@ -170,7 +170,7 @@ async fn drop_table(catalog: &SqlCatalog, table: TableId) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_has_the_names_of_now() {
+async fn a_copy_has_the_current_names_of_its_source() {
     for database in databases("copy") {
         let dir = tempfile::tempdir().unwrap();
         let (source, target) = (open(*database, dir.path(), "source").await, open(*database, dir.path(), "copy").await);

@@ -37,7 +37,7 @@ const NO_ROWS: &[&str] = &[
 const NO_SIMPLE_COLUMN: &[&str] = &["data-reader-array-primitives", "data-reader-nullable-field-invalid-schema-key"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operation_does_what_delta_rs_does_or_refuses_and_leaves_no_trace() {
+async fn an_operation_equals_that_of_delta_rs_or_is_refused_without_trace() {
     let Some(tables) = golden() else { return };
     let small = tables.into_iter().filter(|(name, _)| !LARGE.contains(&name.as_str()));
     let checks = small.map(|(name, archive)| async move {
@@ -95,7 +95,7 @@ async fn check(name: &str, archive: &Path) -> Checked {
             continue;
         }
         let before = contents(&at);
-        let done = ours::run(&catalog, "t", &here, &step).await;
+        let done = deltalakedb::run(&catalog, "t", &here, &step).await;
         if done.is_err() {
             let after = contents(&at);
             let new: Vec<_> = after.keys().filter(|path| !before.contains_key(*path)).collect();
@@ -105,7 +105,7 @@ async fn check(name: &str, archive: &Path) -> Checked {
             assert_eq!(done.is_ok(), what != "nonsense", "{name}: {what}: {done:?}");
             continue;
         }
-        let theirs = theirs::run(&plain, &step).await;
+        let theirs = delta_rs::run(&plain, &step).await;
         assert_eq!(done.is_ok(), theirs.is_ok(), "{name}: {what}: {done:?}, {theirs:?}");
         if let (Err(ours), Err(theirs)) = (&done, &theirs)
             && let Some((feature, _)) = theirs.to_string().split_once(" is not supported")
@@ -197,7 +197,7 @@ async fn a_feature_that_cannot_be_written_is_refused_by_name() {
             table.read(&Scan { at: At::Version(13), limit: Some(2), ..Scan::default() }).await.unwrap().remove(0);
         let before = contents(&at);
         for (what, step) in steps(&rows) {
-            let refused = ours::run(&catalog, "t", &location(&at), &step).await.unwrap_err();
+            let refused = deltalakedb::run(&catalog, "t", &location(&at), &step).await.unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::Invalid, "{what}: {refused}");
             let said = refused.to_string();
             assert!(said.contains(feature) && said.ends_with("nothing was written"), "{what}, {feature}: {said}");

@@ -183,7 +183,7 @@ async fn rows_in_deletion_vectors_are_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_copies_of_one_table_are_two_tables() {
+async fn copies_of_a_table_are_separate_tables() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = sqlite(dir.path()).await;
     let mut tables = Vec::new();
@@ -354,7 +354,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn encodings_are_right() {
+fn encodings_of_the_fixtures_are_correct() {
     assert_eq!(base85(&[0x86, 0x4F, 0xD2, 0x6F, 0xB5, 0x59, 0xF7, 0x5B]), "HelloWorld");
     assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
 }

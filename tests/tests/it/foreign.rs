@@ -71,7 +71,7 @@ impl Shop {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_another_engine_appended_is_taken_in_and_we_go_on() {
+async fn foreign_appends_are_imported_and_writes_continue() {
     let Some(python) = python("deltalake, duckdb, polars") else { return };
     for database in databases("foreign") {
         let what = format!("{database:?}");
@@ -114,7 +114,7 @@ async fn what_another_engine_appended_is_taken_in_and_we_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_commits_of_our_own_unpublished_an_import_halts_and_names_the_choice() {
+async fn an_import_beside_unpublished_commits_halts_and_names_the_choice() {
     let Some(python) = python("deltalake, duckdb, polars") else { return };
     let shop = Shop::new(Database::Sqlite).await;
     let ours = shop.append().await.unwrap();

@@ -47,7 +47,7 @@ const UNREADABLE: &[&str] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn golden_tables_are_here_what_they_are_in_delta_rs() {
+async fn golden_tables_read_as_in_delta_rs() {
     let Some(tables) = golden() else { return };
     assert!(tables.len() >= 64, "there are {} golden tables only", tables.len());
     each(&tables, check).await;

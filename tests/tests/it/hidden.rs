@@ -133,7 +133,7 @@ async fn operate(catalog: &Arc<dyn Catalog>, table: &DeltaTable) -> Vec<Vec<Stri
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_of_ours_looks_into_a_delta_log() {
+async fn no_read_or_write_looks_into_a_delta_log() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = sqlite(dir.path()).await;
     let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));

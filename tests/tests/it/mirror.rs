@@ -67,7 +67,7 @@ fn published(version: Version, count: u64) -> Published {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_committed_is_published_as_it_is() {
+async fn commits_are_published_byte_for_byte() {
     let shop = Shop::new("{}").await;
     shop.append("a").await;
     shop.try_commit(vec![remove(&file("a", 0, 9)), Action::add(file("b%20ü", 5, 6)), txn("app", 7)]).await.unwrap();
@@ -91,7 +91,7 @@ async fn what_is_committed_is_published_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publisher_that_died_is_followed_by_one_that_goes_on() {
+async fn a_publisher_continues_after_one_that_died() {
     let shop = Shop::new("{}").await;
     for path in ["a", "b", "c"] {
         shop.append(path).await;
@@ -108,7 +108,7 @@ async fn a_publisher_that_died_is_followed_by_one_that_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn publishers_do_not_disturb_each_other() {
+async fn concurrent_publishers_publish_every_version_once() {
     let shop = Shop::new("{}").await;
     for n in 0..150 {
         shop.append(&format!("f{n}")).await;
@@ -128,7 +128,7 @@ async fn publishers_do_not_disturb_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_is_remembered_until_it_is_mended() {
+async fn a_failure_is_recorded_until_it_is_resolved() {
     let shop = Shop::new("{}").await;
     shop.append("a").await;
     std::fs::create_dir_all(shop.root()).unwrap();
@@ -185,7 +185,7 @@ async fn the_first_version_may_be_foreign_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn foreign_commits_are_taken_in_by_importing_again() {
+async fn foreign_commits_are_imported_by_importing_again() {
     let shop = Shop::events().await;
     let foreign = shop.foreign(14, "theirs-1");
     shop.foreign(15, "theirs-2");

@@ -71,7 +71,7 @@ async fn kept(catalog: &Arc<dyn Catalog>, dir: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_changes_a_table_but_its_owner() {
+async fn an_owned_table_is_changed_only_by_its_owner() {
     for database in databases("owners") {
         let dir = tempfile::tempdir().unwrap();
         let own = open(&database.uri(dir.path(), "catalog")).await;
@@ -79,7 +79,7 @@ async fn nothing_changes_a_table_but_its_owner() {
         kept(&catalog, dir.path()).await;
         let (at, before) = (dir.path().join("t"), contents(&dir.path().join("t")));
         for (what, step) in steps(&rows(2)) {
-            refused(ours::run(&catalog, "t", &location(&at), &step).await, what);
+            refused(deltalakedb::run(&catalog, "t", &location(&at), &step).await, what);
             assert!(contents(&at) == before, "{what}: nothing was written");
         }
         let table = DeltaTable::of_entry(catalog.clone(), entry(own.as_ref()).await);
@@ -114,7 +114,7 @@ async fn nothing_changes_a_table_but_its_owner() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_ends_a_table_but_its_owner() {
+async fn an_owned_table_is_ended_only_by_its_owner() {
     for database in databases("owners") {
         let dir = tempfile::tempdir().unwrap();
         let catalog: Arc<dyn Catalog> = open(&database.uri(dir.path(), "catalog")).await;
@@ -148,7 +148,7 @@ async fn nothing_ends_a_table_but_its_owner() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_owner_committed_comes_back_after_a_restore() {
+async fn commits_of_the_owner_are_imported_after_a_restore() {
     let dir = tempfile::tempdir().unwrap();
     let [file, backup] = ["catalog", "backup"].map(|name| dir.path().join(format!("{name}.db")));
     let uri = |file: &Path| format!("deltasql://sqlite/{}", file.display());

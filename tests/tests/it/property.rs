@@ -29,7 +29,7 @@ const STEPS: u64 = 40;
 const TABLES: usize = 2;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn random_histories_are_the_same_everywhere() {
+async fn random_histories_are_equal_in_every_catalog() {
     let seeds = seeds(SEEDS * soak());
     let everywhere: Vec<_> = databases("property").iter().flat_map(|d| seeds.iter().map(|seed| (*d, *seed))).collect();
     let count = everywhere.len();
@@ -79,15 +79,15 @@ struct Story {
     /// The model.
     memory: Arc<dyn Catalog>,
     database: Arc<dyn Catalog>,
-    tables: Vec<Table>,
+    tables: Vec<TableModel>,
     /// Earlier requests, to be sent again.
-    asked: Vec<Vec<CommitRequest>>,
+    requests_made: Vec<Vec<CommitRequest>>,
     dir: PathBuf,
     /// The number of tables removed after their retention.
     removed: usize,
 }
 
-struct Table {
+struct TableModel {
     id: TableId,
     new: NewTable,
     /// All files, including removed ones.
@@ -121,7 +121,7 @@ impl Story {
         let memory = MemoryCatalog::new(clocks[0].clone());
         let options = ConnectOptions { clock: clocks[1].clone(), server_clock: false, ..Default::default() };
         let database = catalog_with(database, dir, options).await;
-        let tables = (0..TABLES).map(|n| Table {
+        let tables = (0..TABLES).map(|n| TableModel {
             id: TableId(Uuid::from_u128(n as u128 + 1)),
             new: NewTable::new(format!("t{n}").parse().unwrap(), location(&dir.join(format!("t{n}")))),
             files: Vec::new(),
@@ -135,7 +135,7 @@ impl Story {
             memory: Arc::new(memory),
             database,
             tables: tables.collect(),
-            asked: Vec::new(),
+            requests_made: Vec::new(),
             dir: dir.to_path_buf(),
             removed: 0,
         }
@@ -144,10 +144,10 @@ impl Story {
     async fn step(&mut self, seed: u64, step: u64) {
         let ms = 1_700_000_000_000 + step as i64 * 10 + self.rng.i64(-50..50);
         self.clocks.iter().for_each(|clock| clock.step(ms, seed.wrapping_mul(1_000_003).wrapping_add(step)));
-        let requests = match self.asked.len() {
+        let requests = match self.requests_made.len() {
             0 => vec![self.create(0)],
             1 => vec![self.create(1)],
-            n if self.rng.u8(..) < 12 => self.asked[self.rng.usize(..n)].clone(),
+            n if self.rng.u8(..) < 12 => self.requests_made[self.rng.usize(..n)].clone(),
             _ if self.rng.u8(..) < 24 => {
                 let table = self.rng.usize(..TABLES);
                 return self.change_life(table, step).await;
@@ -173,11 +173,11 @@ impl Story {
         };
         let in_memory = self.memory.commit_all(requests.clone()).await;
         let in_database = self.database.commit_all(requests.clone()).await;
-        let told = (told(&in_memory), told(&in_database));
-        assert_eq!(told.0, told.1, "step {step}: memory and the database decide alike about {requests:#?}");
-        self.asked.push(requests);
+        let answers = (outcome_text(&in_memory), outcome_text(&in_database));
+        assert_eq!(answers.0, answers.1, "step {step}: memory and the database decide alike about {requests:#?}");
+        self.requests_made.push(requests);
         for n in 0..TABLES {
-            self.note(n, step).await;
+            self.record_version(n, step).await;
         }
     }
 
@@ -185,9 +185,9 @@ impl Story {
     async fn change_life(&mut self, n: usize, step: u64) {
         let (table, catalogs) = (self.tables[n].id, [self.memory.clone(), self.database.clone()]);
         let (what, name) = (self.rng.u8(..4), ["t0", "t1", "u"][self.rng.usize(..3)].parse().unwrap());
-        let mut told = Vec::new();
+        let mut answers = Vec::new();
         for catalog in catalogs {
-            told.push(match what {
+            answers.push(match what {
                 0 | 1 => {
                     format!(
                         "{:?}",
@@ -212,10 +212,10 @@ impl Story {
                     catalog.undrop_table(table, Some(&name), &Committer::default()).await.map_err(|e| e.to_string())
                 ),
             });
-            told.push(format!("{:?}", catalog.tables().await.unwrap()));
-            told.push(format!("{:?}", catalog.inactive_tables(None, 100).await.unwrap()));
+            answers.push(format!("{:?}", catalog.tables().await.unwrap()));
+            answers.push(format!("{:?}", catalog.inactive_tables(None, 100).await.unwrap()));
         }
-        assert_eq!(told[..3], told[3..], "step {step}: memory and the database do the same with {n}");
+        assert_eq!(answers[..3], answers[3..], "step {step}: memory and the database do the same with {n}");
     }
 
     /// Removes a dropped table, long after its retention, and creates another one instead.
@@ -226,16 +226,16 @@ impl Story {
         }
         // New ids, because one would be in the audit already.
         self.clocks.iter().for_each(|clock| clock.step(ms + 2 * COMMIT_IDS_MS, u64::MAX - 2 * step));
-        let mut told = Vec::new();
+        let mut answers = Vec::new();
         for catalog in [self.memory.clone(), self.database.clone()] {
-            told.push(format!("{:?}", catalog.tables_over(None, 100).await.unwrap()));
+            answers.push(format!("{:?}", catalog.removable_tables(None, 100).await.unwrap()));
             while !catalog.remove_table(table).await.unwrap().is_done {}
-            told.push(format!("{:?}", catalog.inactive_tables(None, 100).await.unwrap()));
+            answers.push(format!("{:?}", catalog.inactive_tables(None, 100).await.unwrap()));
         }
-        assert_eq!(told[..2], told[2..], "step {step}: memory and the database remove the same");
+        assert_eq!(answers[..2], answers[2..], "step {step}: memory and the database remove the same");
         self.clocks.iter().for_each(|clock| clock.step(ms, u64::MAX - 2 * step - 1));
         let place = location(&self.dir.join(format!("t{n}-{step}")));
-        self.tables[n] = Table {
+        self.tables[n] = TableModel {
             id: TableId(Uuid::from_u128(self.rng.u128(..))),
             new: NewTable::new(format!("again{step}").parse().unwrap(), place),
             files: Vec::new(),
@@ -248,7 +248,7 @@ impl Story {
             catalog.commit_all(requests.clone()).await.unwrap().committed().unwrap();
         }
         self.removed += 1;
-        self.note(n, step).await;
+        self.record_version(n, step).await;
     }
 
     /// Publishes a table and expires some of its history, in memory and in the database.
@@ -267,13 +267,13 @@ impl Story {
         };
         let expiry =
             Expiry { table, keep, up_to: self.rng.u64(..=entry.current_version), committer: Committer::default() };
-        let mut told = Vec::new();
+        let mut answers = Vec::new();
         for catalog in [self.memory.clone(), self.database.clone()] {
-            told.push(format!("{:?}", catalog.end_of_history(table, &keep).await.unwrap()));
-            told.push(format!("{:?}", catalog.expire(&expiry).await.unwrap()));
-            told.push(format!("{:?}", catalog.tables().await.unwrap()));
+            answers.push(format!("{:?}", catalog.end_of_history(table, &keep).await.unwrap()));
+            answers.push(format!("{:?}", catalog.expire(&expiry).await.unwrap()));
+            answers.push(format!("{:?}", catalog.tables().await.unwrap()));
         }
-        assert_eq!(told[..3], told[3..], "step {step}: memory and the database end the same of {n}");
+        assert_eq!(answers[..3], answers[3..], "step {step}: memory and the database end the same of {n}");
     }
 
     /// The oldest retained version of a table.
@@ -303,7 +303,7 @@ impl Story {
     }
 
     /// Records the state of a table, if it has a new version.
-    async fn note(&mut self, n: usize, step: u64) {
+    async fn record_version(&mut self, n: usize, step: u64) {
         let table = &mut self.tables[n];
         let Some(entry) = self.database.find(&TableRef::Id(table.id)).await.unwrap() else {
             return;
@@ -428,7 +428,7 @@ impl Story {
     }
 
     /// Checks that every version is the same in the database as in memory, and still has the recorded files.
-    async fn check_all_versions(&self, table: &Table) {
+    async fn check_all_versions(&self, table: &TableModel) {
         let (memory, sqlite) = (self.memory.reader(table.id), self.database.reader(table.id));
         let head = table.hashes.len() as Version - 1;
         let mut rng = Rng::with_seed(head);
@@ -476,7 +476,7 @@ impl Story {
 }
 
 /// The outcome of a commit, as a text that does not depend on the catalog.
-fn told(result: &Result<Outcome, TxnLogError>) -> String {
+fn outcome_text(result: &Result<Outcome, TxnLogError>) -> String {
     match result {
         Ok(outcome) => format!("{outcome:?}"),
         Err(e) => format!("{:?}: {e}", e.kind()),

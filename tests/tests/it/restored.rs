@@ -127,7 +127,7 @@ async fn lacks_two_versions(dir: &Path, p: &Process, lost: CommitId) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_catalog_from_a_backup_takes_no_commits_before_it_has_imported_what_it_lacks() {
+async fn a_restored_catalog_refuses_commits_before_it_has_imported_missing_ones() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("meta.db");
     let uri = format!("deltasql://sqlite/{}", file.display());
@@ -148,7 +148,7 @@ async fn a_catalog_from_a_backup_takes_no_commits_before_it_has_imported_what_it
 
 /// A transaction over two tables is never restored in one of them only.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_import_takes_in_all_tables_of_a_transaction_or_none() {
+async fn an_import_loads_every_table_of_a_transaction_or_none() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("meta.db");
     let uri = format!("deltasql://sqlite/{}", file.display());
@@ -188,7 +188,7 @@ async fn an_import_takes_in_all_tables_of_a_transaction_or_none() {
 
 /// The commits of a catalog that resumes after a long time may have been removed from the log except for a checkpoint.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_says_that_a_catalog_is_behind_when_the_commits_are_gone() {
+async fn a_catalog_behind_a_checkpoint_is_noticed_without_the_commits() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("meta.db");
     let uri = format!("deltasql://sqlite/{}", file.display());
@@ -211,7 +211,7 @@ async fn a_checkpoint_says_that_a_catalog_is_behind_when_the_commits_are_gone() 
 
 /// Another catalog's commit exists where ours was published: there are two histories already.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_catalog_whose_published_commits_are_not_in_the_log_takes_no_more() {
+async fn a_catalog_whose_published_commits_are_missing_in_the_log_refuses_commits() {
     let dir = tempfile::tempdir().unwrap();
     let uri = format!("deltasql://sqlite/{}/meta.db", dir.path().display());
     let p = Process::new(&uri).await;
@@ -231,7 +231,7 @@ async fn a_catalog_whose_published_commits_are_not_in_the_log_takes_no_more() {
 /// A check during concurrent commits and publishing sees versions in the log before it sees them in the catalog, and
 /// does not wait for a pause.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_others_commit_meanwhile_is_no_other_history() {
+async fn concurrent_commits_of_others_are_not_another_history() {
     let dir = tempfile::tempdir().unwrap();
     let uri = format!("deltasql://sqlite/{}/meta.db", dir.path().display());
     let p = Process::new(&uri).await;
@@ -254,7 +254,7 @@ async fn what_others_commit_meanwhile_is_no_other_history() {
 
 /// A process that had the catalog open while it was restored gets one error, and then sees the restored state.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_a_catalog_open_while_it_is_restored_is_told() {
+async fn an_open_catalog_notices_a_restore() {
     let dir = tempfile::tempdir().unwrap();
     let uri = format!("deltasql://sqlite/{}/meta.db", dir.path().display());
     let p = Process::new(&uri).await;
@@ -273,7 +273,7 @@ struct Server(TempDir, String);
 impl Server {
     fn start(command: &str, args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let port = done(command, script(command, &dir, args));
+        let port = stdout_of(command, script(command, &dir, args));
         Self(dir, port.trim().to_string())
     }
 
@@ -293,13 +293,13 @@ fn script(command: &str, dir: &TempDir, args: &[&str]) -> Output {
     run.arg(command).arg(dir.path()).args(args).stdin(Stdio::null()).output().unwrap()
 }
 
-fn done(command: &str, output: Output) -> String {
+fn stdout_of(command: &str, output: Output) -> String {
     assert!(output.status.success(), "scripts/postgres {command}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_standby_that_lacks_the_last_commits_takes_none_before_it_has_imported_them() {
+async fn a_standby_without_the_last_commits_refuses_commits_before_it_has_imported_them() {
     let dir = tempfile::tempdir().unwrap();
     let primary = Server::start("start", &[]);
     let p = Process::new(&primary.uri()).await;
@@ -310,7 +310,7 @@ async fn a_standby_that_lacks_the_last_commits_takes_none_before_it_has_imported
     p.write("t", 2).await;
     p.write("t", 3).await;
     let lost = p.commit_id("t", 3).await;
-    done("kill", script("kill", &primary.0, &[]));
-    done("promote", script("promote", &standby.0, &[]));
+    stdout_of("kill", script("kill", &primary.0, &[]));
+    stdout_of("promote", script("promote", &standby.0, &[]));
     lacks_two_versions(dir.path(), &Process::new(&standby.uri()).await, lost).await;
 }

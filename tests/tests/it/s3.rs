@@ -68,7 +68,7 @@ impl Server {
 }
 
 #[test]
-fn a_table_lives_in_a_bucket() {
+fn a_table_is_written_published_and_read_in_a_bucket() {
     let Some(server) = Server::start() else { return };
     let made = server.request("PUT", &format!("/{BUCKET}"));
     assert!(made.starts_with("HTTP/1.1 200"), "{made}");

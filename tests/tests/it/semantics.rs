@@ -42,12 +42,12 @@ type Difference = (String, Answer);
 struct Case {
     /// A statement, and the query for the rows after it; empty if the statement is a query.
     judged: (String, String),
-    ours: Vec<Asked>,
+    ours: Vec<TestStatement>,
     differs: Option<Difference>,
 }
 
 #[derive(Debug)]
-enum Asked {
+enum TestStatement {
     Query(String),
     /// A statement, and the query for the rows after it.
     Change(String, String),
@@ -92,11 +92,11 @@ fn conditions() -> impl Iterator<Item = Case> {
         let updated = format!("UPDATE {table} SET n = -1 WHERE {condition}");
         // Deletes and updates use the same condition, and take long, so each runs for every second condition.
         let change = if n % 2 == 0 {
-            Asked::Deletion(format!("DELETE FROM {table} WHERE {condition}"), ids.clone())
+            TestStatement::Deletion(format!("DELETE FROM {table} WHERE {condition}"), ids.clone())
         } else {
-            Asked::Change(updated, format!("{ids} WHERE n = -1"))
+            TestStatement::Change(updated, format!("{ids} WHERE n = -1"))
         };
-        let ours = vec![Asked::Query(selected.clone()), change];
+        let ours = vec![TestStatement::Query(selected.clone()), change];
         Case { judged: (selected, String::new()), ours, differs }
     })
 }
@@ -109,9 +109,9 @@ fn statements() -> impl Iterator<Item = Case> {
             _ => String::new(),
         };
         let ours = if changed.is_empty() {
-            Asked::Query(statement.clone())
+            TestStatement::Query(statement.clone())
         } else {
-            Asked::Change(statement.clone(), changed.clone())
+            TestStatement::Change(statement.clone(), changed.clone())
         };
         Case { judged: (statement, changed), ours: vec![ours], differs }
     })
@@ -127,7 +127,7 @@ fn merges() -> impl Iterator<Item = Case> {
             merge = merge.when(clause);
             judged.push_str(&text);
         }
-        Case { judged: (judged, "SELECT * FROM m".into()), ours: vec![Asked::Merge(merge)], differs }
+        Case { judged: (judged, "SELECT * FROM m".into()), ours: vec![TestStatement::Merge(merge)], differs }
     })
 }
 
@@ -167,11 +167,11 @@ fn clause(line: &str) -> (MergeClause, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn statements_mean_what_they_mean_to_duckdb() {
+async fn statements_have_the_results_of_duckdb() {
     let Some(python) = python("duckdb, pyarrow") else { return };
     let cases: Vec<_> = conditions().chain(statements()).chain(merges()).collect();
-    let asked: usize = cases.iter().map(|case| case.ours.len()).sum();
-    assert!(asked >= 300, "only {asked} statements are asked");
+    let statement: usize = cases.iter().map(|case| case.ours.len()).sum();
+    assert!(statement >= 300, "only {statement} statements are asked");
 
     let dir = tempfile::tempdir().unwrap();
     let questions: Vec<_> = cases.iter().map(|case| case.judged.clone()).collect();
@@ -187,33 +187,35 @@ async fn statements_mean_what_they_mean_to_duckdb() {
     let mut pairs = Vec::new();
     for (case, judged) in cases.into_iter().zip(judged) {
         let Case { differs, ours, .. } = case;
-        pairs.extend(ours.into_iter().map(|asked| (asked, judged.clone(), differs.clone())));
+        pairs.extend(ours.into_iter().map(|statement| (statement, judged.clone(), differs.clone())));
     }
     let found: Vec<_> = stream::iter(pairs)
-        .map(|(asked, judged, differs)| tokio::spawn(compare(catalog.clone(), asked, judged, differs)))
+        .map(|(statement, judged, differs)| tokio::spawn(compare(catalog.clone(), statement, judged, differs)))
         .buffered(4)
         .map(|done| done.unwrap())
         .collect()
         .await;
     let wrong: Vec<_> = found.into_iter().flatten().collect();
-    assert!(wrong.is_empty(), "{} of {asked}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(wrong.is_empty(), "{} of {statement}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 /// The difference of our answer, if there is one.
 async fn compare(
     catalog: Arc<dyn Catalog>,
-    asked: Asked,
+    statement: TestStatement,
     judged: Answer,
     differs: Option<(String, Answer)>,
 ) -> Option<String> {
-    let ours = answer(catalog, &asked).await;
+    let ours = answer(catalog, &statement).await;
     let (ours, error) = ours.map_or_else(|e| (vec!["error".to_string()], e.to_string()), |rows| (rows, String::new()));
     match differs {
         None if ours == judged => None,
-        None => Some(format!("{asked:?}: ours {ours:?}, theirs {judged:?} {error}")),
-        Some(_) if ours == judged => Some(format!("{asked:?}: does not differ any more: {ours:?}")),
+        None => Some(format!("{statement:?}: ours {ours:?}, theirs {judged:?} {error}")),
+        Some(_) if ours == judged => Some(format!("{statement:?}: does not differ any more: {ours:?}")),
         Some((_, known)) if ours == known => None,
-        Some((_, known)) => Some(format!("{asked:?}: ours {ours:?}, said to be {known:?}, theirs {judged:?} {error}")),
+        Some((_, known)) => {
+            Some(format!("{statement:?}: ours {ours:?}, said to be {known:?}, theirs {judged:?} {error}"))
+        }
     }
 }
 
@@ -249,18 +251,18 @@ async fn fill(catalog: &Arc<dyn Catalog>, file: &std::path::Path) {
 }
 
 /// Our answer. Changes of a statement are undone.
-async fn answer(catalog: Arc<dyn Catalog>, asked: &Asked) -> Result<Answer> {
+async fn answer(catalog: Arc<dyn Catalog>, statement: &TestStatement) -> Result<Answer> {
     let mut session = SqlSession::new(catalog.clone(), SqlOptions::default())?;
-    let rows = match asked {
-        Asked::Query(query) => rows(&mut session, query).await?,
-        Asked::Change(statement, query) => rows(&mut session, &format!("BEGIN; {statement}; {query}")).await?,
-        Asked::Deletion(statement, query) => {
+    let rows = match statement {
+        TestStatement::Query(query) => rows(&mut session, query).await?,
+        TestStatement::Change(statement, query) => rows(&mut session, &format!("BEGIN; {statement}; {query}")).await?,
+        TestStatement::Deletion(statement, query) => {
             let mut all = rows(&mut session, query).await?;
             let left = rows(&mut session, &format!("BEGIN; {statement}; {query}")).await?;
             all.retain(|row| !left.contains(row));
             all
         }
-        Asked::Merge(merge) => {
+        TestStatement::Merge(merge) => {
             let tx = Transaction::begin(catalog, TransactionOptions::default()).await?;
             let new = tx.read("new", &Scan::default()).await?;
             let merged = tx.run("m", Operation::Merge(merge.clone(), new.into())).await;

@@ -45,7 +45,7 @@ fn without_data(table: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_database_answers_the_same_queries() {
+async fn every_database_gives_the_same_answers() {
     for database in databases("sql") {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().join("events");

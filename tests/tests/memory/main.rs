@@ -23,7 +23,7 @@ const ALLOWED_MIB: u64 = 16;
 /// A checkpoint of many files takes the memory of a few: the others are in the catalog or in the store. The same
 /// applies to the import of a log that begins with one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_does_not_hold_the_table_in_memory() {
+async fn memory_of_a_checkpoint_does_not_grow_with_the_table() {
     let commits = 10 * soak();
     // The first checkpoint allocates memory that does not belong to a table.
     grown_by_a_checkpoint(1).await;

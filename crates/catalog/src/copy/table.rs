@@ -40,7 +40,7 @@ pub(crate) fn rows_of(table: &str, columns: &[&str]) -> String {
 }
 
 /// The files added up to a version and removed by the versions in a later range.
-pub(crate) const ENDS: &str = "SELECT file_key, removed_version FROM dl_add_files WHERE table_id = ? \
+pub(crate) const REMOVED_FILES: &str = "SELECT file_key, removed_version FROM dl_add_files WHERE table_id = ? \
                                AND version <= ? AND removed_version > ? AND removed_version <= ? ORDER BY removed_version";
 
 /// The newest version of the next batch; `None` when there is none.
@@ -90,11 +90,11 @@ impl Table {
 
     /// Inserts the table's row unless the copy has it already. Returns the newest version that is already copied.
     pub(super) async fn prepare(&self, source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<i64> {
-        let mut session = to.write(&[self.id]).await?;
+        let mut tx = to.write(&[self.id]).await?;
         let head = "SELECT t.base_version, t.current_version, v.set_hash, v.digest FROM dl_tables t \
                     LEFT JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
                     WHERE t.table_id = ?";
-        if let Some(mut row) = session.query(head, vec![self.id()]).await?.pop() {
+        if let Some(mut row) = tx.query(head, vec![self.id()]).await?.pop() {
             let base = row.opt_version()?;
             let Some(version) = row.opt_int()? else { return Ok(self.oldest - 1) };
             if version < self.oldest {
@@ -118,7 +118,7 @@ impl Table {
                 );
                 return Err(TxnLogError::invalid(message));
             }
-            drop(session);
+            drop(tx);
             self.expire(source, to, base).await?;
             return Ok(version);
         }
@@ -127,8 +127,8 @@ impl Table {
         row[6] = "loading".into();
         row[10..15].fill(Value::Null);
         let writes = vec![WriteStatement::insert("dl_tables", &TABLE_COLUMNS, vec![row]), mirror::register(self.id)];
-        session.write(writes).await?;
-        session.commit().await.map_err(CommitFailure::into_error)?;
+        tx.write(writes).await?;
+        tx.commit().await.map_err(CommitFailure::into_error)?;
         Ok(self.oldest - 1)
     }
 
@@ -137,21 +137,21 @@ impl Table {
         let oldest = Version::try_from(self.oldest).unwrap_or_default();
         let mut base = base.unwrap_or(oldest);
         while base < oldest {
-            let mut session = to.write(&[self.id]).await?;
-            let next = expiry::step(session.as_mut(), self.id, (base, oldest)).await?;
+            let mut tx = to.write(&[self.id]).await?;
+            let next = expiry::step(tx.as_mut(), self.id, (base, oldest)).await?;
             let mut writes = vec![expiry::end_files(self.id, next)];
             writes.extend(expiry::forget(self.id, (base, next)));
-            session.write(writes).await?;
-            session.commit().await.map_err(CommitFailure::into_error)?;
+            tx.write(writes).await?;
+            tx.commit().await.map_err(CommitFailure::into_error)?;
             base = next;
         }
         let sql = "SELECT min(version) FROM dl_commit_ids WHERE table_id = ?";
         let first = source.query(sql, vec![self.id()]).await?.pop().map(|mut row| row.opt_version()).transpose()?;
         let first = first.flatten().unwrap_or(oldest);
         if let Some(last) = first.checked_sub(1) {
-            let mut session = to.write(&[self.id]).await?;
-            session.write(vec![expiry::forget_ids_to(self.id, last)]).await?;
-            session.commit().await.map_err(CommitFailure::into_error)?;
+            let mut tx = to.write(&[self.id]).await?;
+            tx.write(vec![expiry::forget_ids_to(self.id, last)]).await?;
+            tx.commit().await.map_err(CommitFailure::into_error)?;
         }
         Ok(())
     }
@@ -170,8 +170,8 @@ impl Table {
         after: i64,
         newest: i64,
     ) -> Result<()> {
-        let mut session = to.write(&[self.id]).await?;
-        self.copy_ends(source, session.as_mut(), after, newest).await?;
+        let mut tx = to.write(&[self.id]).await?;
+        self.copy_ends(source, tx.as_mut(), after, newest).await?;
         for (table, columns) in of_versions() {
             let mut rows = self.rows(source, table, &columns, after, newest);
             let (mut chunk, mut bytes) = (Vec::new(), 0);
@@ -179,11 +179,11 @@ impl Table {
                 bytes += row.size();
                 chunk.push(row.0.collect());
                 if bytes > CHUNK_BYTES {
-                    session.write(vec![WriteStatement::insert(table, &columns, std::mem::take(&mut chunk))]).await?;
+                    tx.write(vec![WriteStatement::insert(table, &columns, std::mem::take(&mut chunk))]).await?;
                     bytes = 0;
                 }
             }
-            session.write(vec![WriteStatement::insert(table, &columns, chunk)]).await?;
+            tx.write(vec![WriteStatement::insert(table, &columns, chunk)]).await?;
         }
         let up_to = |table: &str| format!("(SELECT max(version) FROM {table} WHERE table_id = ? AND version <= ?)");
         let head = format!(
@@ -196,8 +196,8 @@ impl Table {
         let (id, newest) = (self.id(), Value::Int(newest));
         let own = [id.clone(), newest.clone()];
         let params = [&[self.oldest.into(), newest][..], &own, &own, &own, &[id]].concat();
-        session.write(vec![WriteStatement::run(head, params)]).await?;
-        session.commit().await.map_err(CommitFailure::into_error)
+        tx.write(vec![WriteStatement::run(head, params)]).await?;
+        tx.commit().await.map_err(CommitFailure::into_error)
     }
 
     /// Marks the files of earlier versions that these versions remove.
@@ -208,7 +208,7 @@ impl Table {
         after: i64,
         newest: i64,
     ) -> Result<()> {
-        let mut rows = source.rows(ENDS.into(), vec![self.id(), after.into(), after.into(), newest.into()]);
+        let mut rows = source.rows(REMOVED_FILES.into(), vec![self.id(), after.into(), after.into(), newest.into()]);
         let (mut ended, mut count) = (Vec::<(u64, Vec<FileKey>)>::new(), 0);
         loop {
             let row = rows.try_next().await?;
@@ -230,7 +230,7 @@ impl Table {
     /// The rows of these versions, with files as of the last of them.
     fn rows<'s>(
         &self,
-        session: &'s mut dyn DatabaseTransaction,
+        tx: &'s mut dyn DatabaseTransaction,
         table: &str,
         columns: &[&str],
         after: i64,
@@ -238,7 +238,7 @@ impl Table {
     ) -> BoxStream<'s, Result<Row>> {
         let is_files = table == FILES;
         let params = vec![self.id(), self.rows_after(after).into(), newest.into()];
-        let rows = session.rows(rows_of(table, columns), params);
+        let rows = tx.rows(rows_of(table, columns), params);
         let as_of_newest = move |row: Row| {
             let mut values: Vec<_> = row.0.collect();
             if is_files && matches!(values[2], Value::Int(end) if end > newest) {
@@ -252,13 +252,13 @@ impl Table {
     /// The number of rows of these versions, and a digest of them that is independent of their order.
     async fn digest(
         &self,
-        session: &mut dyn DatabaseTransaction,
+        tx: &mut dyn DatabaseTransaction,
         table: &str,
         columns: &[&str],
         after: i64,
         newest: i64,
     ) -> Result<(u64, [u64; 4])> {
-        let mut rows = self.rows(session, table, columns, after, newest);
+        let mut rows = self.rows(tx, table, columns, after, newest);
         let (mut count, mut sum, mut bytes) = (0, [0_u64; 4], Vec::new());
         while let Some(row) = rows.try_next().await? {
             bytes.clear();
@@ -274,12 +274,12 @@ impl Table {
     /// The rows that do not belong to a version.
     async fn own_rows(
         &self,
-        session: &mut dyn DatabaseTransaction,
+        tx: &mut dyn DatabaseTransaction,
         table: &str,
         columns: &[&str],
     ) -> Result<Vec<Vec<Value>>> {
         let sql = format!("SELECT {} FROM {table} WHERE table_id = ?", columns.join(", "));
-        Ok(session.query(&sql, vec![self.id()]).await?.into_iter().map(|row| row.0.collect()).collect())
+        Ok(tx.query(&sql, vec![self.id()]).await?.into_iter().map(|row| row.0.collect()).collect())
     }
 
     /// Copies the rows that do not belong to a version, and the table's own row.
@@ -294,9 +294,9 @@ impl Table {
         let sql = format!("UPDATE dl_tables SET {} WHERE table_id = ?", set.join(", "));
         let params = self.row.iter().skip(1).cloned().chain([self.id()]).collect();
         writes.push(WriteStatement::run(sql, params));
-        let mut session = to.write(&[self.id]).await?;
-        session.write(writes).await?;
-        session.commit().await.map_err(CommitFailure::into_error)
+        let mut tx = to.write(&[self.id]).await?;
+        tx.write(writes).await?;
+        tx.commit().await.map_err(CommitFailure::into_error)
     }
 
     /// Compares every row of the table; returns their number.

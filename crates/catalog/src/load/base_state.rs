@@ -9,7 +9,7 @@ use deltalakedb_log::history::{files_without_base, next_of_base};
 use deltalakedb_log::references::folders;
 use deltalakedb_log::snapshot::{CommitActions, CommitSummary};
 use deltalakedb_log::{
-    AllowedPaths, BaseFiles, BaseState, Commit, FileKey, HistoryItem, HistoryItems, PlaceKey, Result, SetHash,
+    AllowedPaths, BaseFiles, BaseState, Commit, FileKey, HistoryItem, HistoryItems, LocationKey, Result, SetHash,
 };
 use futures::stream::BoxStream;
 
@@ -21,7 +21,7 @@ use crate::spool::{self, Sender};
 use crate::version_rows::{StoredBody, remove_file_values};
 
 /// Reads the base state of a history before its first commit, and the encoding of the files after it.
-pub(super) async fn gather(
+pub(super) async fn read_base_state(
     items: &mut HistoryItems<'_>,
     allowed: &AllowedPaths,
     new: &NewTable,
@@ -30,7 +30,7 @@ pub(super) async fn gather(
     let mut gathered = None;
     while let Some(item) = next_of_base(items).await? {
         match item {
-            HistoryItem::Base(base) => gathered = Some(Gathered::new(*base, layout)?),
+            HistoryItem::Base(base) => gathered = Some(BaseStateRows::new(*base, layout)?),
             HistoryItem::Files(files) => {
                 let gathered = gathered.as_mut().ok_or_else(files_without_base)?;
                 files.live.iter().try_for_each(|add| allowed.check_add(&new.location, add))?;
@@ -45,25 +45,25 @@ pub(super) async fn gather(
     Ok(Some((loaded, layout)))
 }
 
-struct Gathered {
+struct BaseStateRows {
     base: BaseState,
     layout: Layout,
-    live: Spooled,
-    removed: Spooled,
+    live: SpooledFiles,
+    removed: SpooledFiles,
     set_hash: SetHash,
-    folders: BTreeSet<PlaceKey>,
+    folders: BTreeSet<LocationKey>,
 }
 
 /// Rows for files, one for each file.
-struct Spooled {
+struct SpooledFiles {
     known: HashSet<FileKey>,
     rows: Sender,
     stored: BoxStream<'static, Result<Row>>,
 }
 
-impl Spooled {
+impl SpooledFiles {
     fn new() -> Self {
-        let (rows, stored) = spool::pair();
+        let (rows, stored) = spool::channel();
         Self { known: HashSet::new(), rows, stored }
     }
 
@@ -77,7 +77,7 @@ impl Spooled {
     }
 }
 
-impl Gathered {
+impl BaseStateRows {
     fn new(base: BaseState, layout: &Layout) -> Result<Self> {
         let changes = CommitActions {
             metadata: Some(base.metadata.clone()),
@@ -85,7 +85,7 @@ impl Gathered {
             ..CommitActions::default()
         };
         let layout = layout.after(&changes)?;
-        let (live, removed) = (Spooled::new(), Spooled::new());
+        let (live, removed) = (SpooledFiles::new(), SpooledFiles::new());
         Ok(Self { base, layout, live, removed, set_hash: SetHash::default(), folders: BTreeSet::new() })
     }
 

@@ -8,7 +8,7 @@ use deltalakedb_log::commit::{self, Group, NewTable};
 use deltalakedb_log::references::folders;
 use deltalakedb_log::snapshot::CommitActions;
 use deltalakedb_log::{
-    CommitId, FileKey, LoggedCommit, PlaceKey, Result, TableId, TableName, TxnLogError, Version, check_owner,
+    CommitId, FileKey, LocationKey, LoggedCommit, Result, TableId, TableName, TxnLogError, Version, check_owner,
 };
 use futures::{Stream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
@@ -21,11 +21,11 @@ use crate::bounds::TableSlots;
 use crate::codec::{self, int};
 use crate::database::{CommitFailure, DatabaseTransaction, KEYS, Value, WriteStatement, merged, placeholders};
 use crate::references::NamedFolders;
-use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::sql_catalog::{SqlCatalog, WriteTransaction};
 use crate::table_lookup::find_any;
 use crate::uniqueness::{check_free, check_name_free};
 use crate::version_rows::{
-    BATCH_FILES, BATCH_VERSIONS, VERSION_COLUMNS, changes_but_files, commit_id, end_files, live_keys, register,
+    BATCH_FILES, BATCH_VERSIONS, VERSION_COLUMNS, commit_id, end_files, live_keys, non_file_changes, register,
     version_values,
 };
 use crate::{mirror, namespaces};
@@ -51,7 +51,7 @@ pub(super) struct Batch {
     pub(super) file_actions: usize,
     kilobytes: usize,
     /// The folders of files with absolute paths.
-    folders: BTreeSet<PlaceKey>,
+    folders: BTreeSet<LocationKey>,
 }
 
 impl Batch {
@@ -83,21 +83,21 @@ impl Batch {
         self.versions.push(version);
     }
 
-    pub(super) fn named(&self, table: TableId, new: &NewTable) -> NamedFolders {
+    pub(super) fn named_folders(&self, table: TableId, new: &NewTable) -> NamedFolders {
         let location = Some(new.location.clone());
         NamedFolders { table, location, folders: self.folders.clone(), sources: Vec::new() }
     }
 
     /// The versions that belong to transactions over several tables.
-    pub(super) fn parts(&self, name: &TableName) -> Vec<Part> {
+    pub(super) fn parts(&self, name: &TableName) -> Vec<TransactionPart> {
         let part = |version: &LoadedVersion| {
             let (ms, group) = (version.time.ms, version.group.clone()?);
-            Some(Part { name: name.clone(), version: version.summary.version, ms, group })
+            Some(TransactionPart { name: name.clone(), version: version.summary.version, ms, group })
         };
         self.versions.iter().filter_map(part).collect()
     }
 
-    fn touched(&self) -> Vec<FileKey> {
+    fn changed_files(&self) -> Vec<FileKey> {
         let keys = |v: &LoadedVersion| {
             let adds = v.changes.adds.iter().map(|(k, _)| *k);
             adds.chain(v.changes.removes.iter().map(|(k, _)| *k)).collect::<Vec<_>>()
@@ -117,27 +117,27 @@ pub(super) async fn store_batch(
     batch: Batch,
     finish: Option<Finish>,
 ) -> Result<TableId> {
-    let sources = NamedFolders::sources(&mut [batch.named(table, new)], catalog.db.as_ref()).await?;
+    let sources = NamedFolders::sources(&mut [batch.named_folders(table, new)], catalog.db.as_ref()).await?;
     let locked = [&[table][..], &sources].concat();
     let mut writing = catalog.begin_write(&locked).await?;
     let parts = batch.parts(&new.name);
     let table = store(catalog, (&mut writing, &locked), table, new, batch, finish).await?;
-    check_whole(writing.session.as_mut(), writing.identity.0, parts).await?;
-    writing.session.commit().await.map_err(CommitFailure::into_error)?;
+    check_whole(writing.tx.as_mut(), writing.identity.0, parts).await?;
+    writing.tx.commit().await.map_err(CommitFailure::into_error)?;
     Ok(table)
 }
 
 /// Stores it in a session that has begun and has locked these tables.
 pub(super) async fn store(
     catalog: &SqlCatalog,
-    (writing, locked): (&mut Writing, &[TableId]),
+    (writing, locked): (&mut WriteTransaction, &[TableId]),
     table: TableId,
     new: &NewTable,
     batch: Batch,
     finish: Option<Finish>,
 ) -> Result<TableId> {
-    let (session_ref, now_ms) = (writing.session.as_mut(), writing.now_ms);
-    let stored = StoredTable::find(session_ref, table, new).await?;
+    let (tx, now_ms) = (writing.tx.as_mut(), writing.now_ms);
+    let stored = StoredTable::find(tx, table, new).await?;
     if stored.is_none() && batch.versions.is_empty() {
         return Ok(table);
     }
@@ -145,31 +145,31 @@ pub(super) async fn store(
     let stored = match stored {
         Some(stored) => stored,
         None => {
-            if let Some(there) = find_any(session_ref, table).await? {
+            if let Some(there) = find_any(tx, table).await? {
                 return Err(there.is_not_live());
             }
-            check_free(session_ref, new, None).await?;
+            check_free(tx, new, None).await?;
             writes.extend(register(table, new, "loading", now_ms));
-            StoredTable::nothing_yet(table, new)
+            StoredTable::empty(table, new)
         }
     };
     let StoredTable { id: table, name, owner, is_loading, mut head, mut newest_ms, set_hash: mut hash, slots, .. } =
         stored;
     check_owner(&name, owner.as_ref(), new.owner.as_ref())?;
-    let named = NamedFolders { sources: locked.to_vec(), ..batch.named(table, new) };
-    writes.extend(named.record(session_ref, &new.name).await?);
+    let named = NamedFolders { sources: locked.to_vec(), ..batch.named_folders(table, new) };
+    writes.extend(named.record(tx, &new.name).await?);
     if name != new.name {
-        check_name_free(session_ref, &new.name).await?;
+        check_name_free(tx, &new.name).await?;
         writes.push(rename(table, &new.name));
     }
     let ids = batch.versions.iter().filter_map(|version| version.commit_id).collect();
-    let mut known_ids = known_ids(session_ref, table, ids).await?;
+    let mut known_ids = known_ids(tx, table, ids).await?;
     let live = match head {
-        Some(_) => live_keys(session_ref, table, &batch.touched()).await?,
+        Some(_) => live_keys(tx, table, &batch.changed_files()).await?,
         // A table without a version has no files.
         None => Vec::new(),
     };
-    let mut files = Files::new(live.into_iter());
+    let mut files = LiveFiles::new(live.into_iter());
     let mut rows = Vec::with_capacity(batch.versions.len());
     let (mut protocol, mut metadata) = (None, None);
     let base = batch.versions.first().map(|v| v.summary.version);
@@ -191,13 +191,13 @@ pub(super) async fn store(
         }
         if let Some(before) = loaded.files.take() {
             hash = before.set_hash;
-            before.write(session_ref, table, version).await?;
+            before.write(tx, table, version).await?;
         }
         loaded.changes.advance(&mut hash, |key| files.is_live(key));
         files.follow(version, &mut loaded.changes, &loaded.layout.owned);
         protocol = loaded.changes.protocol.as_ref().map(|_| version).or(protocol);
         metadata = loaded.changes.metadata.as_ref().map(|_| version).or(metadata);
-        writes.extend(changes_but_files(table, version, &loaded.changes)?);
+        writes.extend(non_file_changes(table, version, &loaded.changes)?);
         rows.push((loaded.summary, loaded.time, loaded.body, hash));
     }
     writes.extend(files.store(table));
@@ -225,26 +225,22 @@ pub(super) async fn store(
     if let Some(finish) = finish {
         writes
             .push(WriteStatement::run("UPDATE dl_tables SET state = 'live' WHERE table_id = ?", vec![table.0.into()]));
-        writes.push(mirror::follow(table, finish.published));
+        writes.push(mirror::set_following(table, finish.published));
         writes.push(audit(catalog, now_ms, None, "IMPORT", table, head));
         // Last, because other transactions that create tables in the namespace wait for it.
         writes.push(namespaces::has_table(&new.name, now_ms));
     }
     let mut writes = merged(writes);
     if is_loading {
-        writes = writes.into_iter().map(WriteStatement::unseen).collect();
+        writes = writes.into_iter().map(WriteStatement::into_unused_table).collect();
     }
-    session_ref.write(writes).await?;
-    check_complete(session_ref, table, new).await?;
+    tx.write(writes).await?;
+    check_complete(tx, table, new).await?;
     Ok(table)
 }
 
 /// The commit ids that are stored already. A log may have an id twice: the first one counts.
-async fn known_ids(
-    session: &mut dyn DatabaseTransaction,
-    table: TableId,
-    ids: Vec<CommitId>,
-) -> Result<HashSet<CommitId>> {
+async fn known_ids(tx: &mut dyn DatabaseTransaction, table: TableId, ids: Vec<CommitId>) -> Result<HashSet<CommitId>> {
     let mut known = HashSet::new();
     for ids in ids.chunks(KEYS) {
         let sql = format!(
@@ -252,7 +248,7 @@ async fn known_ids(
             placeholders(ids.len())
         );
         let params = std::iter::once(table.0.into()).chain(ids.iter().map(|id| id.0.as_slice().into()));
-        for mut row in session.query(&sql, params.collect()).await? {
+        for mut row in tx.query(&sql, params.collect()).await? {
             let id = row.blob()?.try_into();
             known.insert(CommitId(id.map_err(|_| TxnLogError::corrupt("a stored commit id is not 32 bytes"))?));
         }
@@ -269,7 +265,7 @@ fn rename(table: TableId, name: &TableName) -> WriteStatement {
 }
 
 /// The part of a table in a transaction over several.
-pub(super) struct Part {
+pub(super) struct TransactionPart {
     name: TableName,
     version: Version,
     ms: i64,
@@ -277,14 +273,18 @@ pub(super) struct Part {
 }
 
 /// Rejects a part of a transaction of this catalog while another table that existed then lacks its own part.
-pub(super) async fn check_whole(session: &mut dyn DatabaseTransaction, catalog: Uuid, parts: Vec<Part>) -> Result<()> {
+pub(super) async fn check_whole(
+    tx: &mut dyn DatabaseTransaction,
+    catalog: Uuid,
+    parts: Vec<TransactionPart>,
+) -> Result<()> {
     let catalog = catalog.to_string();
-    for Part { name, version, ms, group } in parts.into_iter().filter(|part| part.group.catalog == catalog) {
+    for TransactionPart { name, version, ms, group } in parts.into_iter().filter(|part| part.group.catalog == catalog) {
         for other in group.participants.into_iter().filter(|other| *other != name) {
             let sql = "SELECT t.table_id, b.committed_at FROM dl_tables t \
                        JOIN dl_table_versions b ON b.table_id = t.table_id AND b.version = t.base_version \
                        WHERE t.name_key = ? AND t.state = 'live'";
-            let Some(mut row) = session.query(sql, vec![other.to_string().into()]).await?.pop() else { continue };
+            let Some(mut row) = tx.query(sql, vec![other.to_string().into()]).await?.pop() else { continue };
             let (table, begins) = (row.blob()?, row.int()?);
             if begins > ms {
                 continue;
@@ -294,9 +294,9 @@ pub(super) async fn check_whole(session: &mut dyn DatabaseTransaction, catalog: 
                 format!("SELECT 1 FROM dl_table_versions WHERE table_id = ? AND group_id = ? {and} LIMIT 1")
             };
             let params = vec![Value::Blob(table), group.id.as_str().into()];
-            let at_once = session.query(&part("AND committed_at = ?"), [&params[..], &[ms.into()]].concat()).await?;
-            if at_once.is_empty() && session.query(&part(""), params).await?.is_empty() {
-                return Err(commit::half_of_a_group(&name, version, &other));
+            let at_once = tx.query(&part("AND committed_at = ?"), [&params[..], &[ms.into()]].concat()).await?;
+            if at_once.is_empty() && tx.query(&part(""), params).await?.is_empty() {
+                return Err(commit::incomplete_transaction(&name, version, &other));
             }
         }
     }
@@ -304,9 +304,9 @@ pub(super) async fn check_whole(session: &mut dyn DatabaseTransaction, catalog: 
 }
 
 /// Rejects a log without protocol or metadata.
-async fn check_complete(session: &mut dyn DatabaseTransaction, table: TableId, new: &NewTable) -> Result<()> {
+async fn check_complete(tx: &mut dyn DatabaseTransaction, table: TableId, new: &NewTable) -> Result<()> {
     let sql = "SELECT protocol_version, metadata_version FROM dl_tables WHERE table_id = ?";
-    let mut row = session.query(sql, vec![table.0.into()]).await?.pop();
+    let mut row = tx.query(sql, vec![table.0.into()]).await?.pop();
     let mut has = || row.as_mut().map(|r| r.opt_int()).transpose().map(|v| v.flatten().is_some());
     for what in ["protocol", "metadata"] {
         if !has()? {
@@ -320,8 +320,8 @@ async fn check_complete(session: &mut dyn DatabaseTransaction, table: TableId, n
 }
 
 /// The files of a batch: those live after each version, and the rows to write at its end.
-struct Files {
-    live: HashMap<FileKey, Life>,
+struct LiveFiles {
+    live: HashMap<FileKey, LiveFile>,
     rows: Vec<FileRow>,
     ended: BTreeMap<Version, Vec<FileKey>>,
 }
@@ -336,16 +336,16 @@ struct FileRow {
 }
 
 #[derive(Clone, Copy)]
-enum Life {
+enum LiveFile {
     /// Live, and stored in the database.
     Stored,
     /// Live, at this index in `rows`.
     InBatch(usize),
 }
 
-impl Files {
+impl LiveFiles {
     fn new(live: impl Iterator<Item = FileKey>) -> Self {
-        Self { live: live.map(|k| (k, Life::Stored)).collect(), rows: Vec::new(), ended: BTreeMap::new() }
+        Self { live: live.map(|k| (k, LiveFile::Stored)).collect(), rows: Vec::new(), ended: BTreeMap::new() }
     }
 
     fn is_live(&self, key: &FileKey) -> bool {
@@ -359,15 +359,15 @@ impl Files {
         }
         for (key, add) in std::mem::take(&mut changes.adds) {
             self.end(key, version);
-            self.live.insert(key, Life::InBatch(self.rows.len()));
+            self.live.insert(key, LiveFile::InBatch(self.rows.len()));
             self.rows.push(FileRow { key, add, added: version, removed: None, slots: slots.clone() });
         }
     }
 
     fn end(&mut self, key: FileKey, version: Version) {
         match self.live.remove(&key) {
-            Some(Life::Stored) => self.ended.entry(version).or_default().push(key),
-            Some(Life::InBatch(row)) => self.rows[row].removed = Some(version),
+            Some(LiveFile::Stored) => self.ended.entry(version).or_default().push(key),
+            Some(LiveFile::InBatch(row)) => self.rows[row].removed = Some(version),
             None => {}
         }
     }

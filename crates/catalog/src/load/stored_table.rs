@@ -25,11 +25,7 @@ pub(super) struct StoredTable {
 }
 
 impl StoredTable {
-    pub(super) async fn find(
-        session: &mut dyn DatabaseTransaction,
-        table: TableId,
-        new: &NewTable,
-    ) -> Result<Option<Self>> {
+    pub(super) async fn find(tx: &mut dyn DatabaseTransaction, table: TableId, new: &NewTable) -> Result<Option<Self>> {
         let sql = format!(
             "SELECT t.location, t.table_id, t.namespace, t.name, t.owner, t.state, t.current_version, t.current_ts, \
              v.set_hash, {}, m.version, {} FROM dl_tables t \
@@ -40,8 +36,8 @@ impl StoredTable {
             qualified("m", &METADATA_COLUMNS)
         );
         let params = vec![new.location.key().as_str().into(), table.0.into()];
-        let Some(mut row) = session.query(&sql, params).await?.pop() else { return Ok(None) };
-        if !Location::stored(&row.text()?)?.is_place_of(&new.location) {
+        let Some(mut row) = tx.query(&sql, params).await?.pop() else { return Ok(None) };
+        if !Location::stored(&row.text()?)?.is_same_location(&new.location) {
             return Ok(None);
         }
         let (id, name) = (TableId(row.uuid()?), TableName { namespace: row.text()?, name: row.text()? });

@@ -124,6 +124,6 @@ impl LoadedVersion {
 
 /// Runs a slow function, such as parsing, on a blocking thread.
 pub(super) async fn in_thread<T: Send + 'static, U: Send + 'static>(input: T, f: fn(T) -> Result<U>) -> Result<U> {
-    let done = tokio::task::spawn_blocking(move || f(input)).await;
-    done.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e))?
+    let finished = tokio::task::spawn_blocking(move || f(input)).await;
+    finished.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e))?
 }

@@ -61,7 +61,7 @@ impl LockedHead {
     /// The first commit after the base that conflicts with the request: a stored one, or one of the batch.
     pub(super) async fn conflict(
         &mut self,
-        session: &mut dyn DatabaseTransaction,
+        tx: &mut dyn DatabaseTransaction,
         request: &CommitRequest,
         base: Version,
     ) -> Result<Option<WinningCommit>> {
@@ -70,7 +70,7 @@ impl LockedHead {
             ConflictChecker::new(request, current.state.as_ref().map(|(_, metadata)| metadata), &current.live);
         let is_old = changed.iter().all(|version| *version <= Some(base));
         if *stored > Some(base) && !(is_old && checker.needs_only_protocol_and_metadata()) {
-            let found = conflict::find(session, (request.table, &current.name), &mut checker, base).await?;
+            let found = conflict::find(tx, (request.table, &current.name), &mut checker, base).await?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -127,7 +127,7 @@ impl LockedHead {
 
     /// Moves the stored head to the newest version of the batch, by compare-and-set: if the lock failed, no commit
     /// would be lost silently.
-    pub(super) fn moved(&self, table: TableId) -> WriteStatement {
+    pub(super) fn move_head(&self, table: TableId) -> WriteStatement {
         let sql = "UPDATE dl_tables SET current_version = ?, current_ts = ?, base_version = coalesce(base_version, ?), \
                    protocol_version = ?, metadata_version = ? \
                    WHERE table_id = ? AND coalesce(current_version, -1) = ?";
@@ -148,7 +148,7 @@ impl LockedHead {
 
 /// The heads of the tables, and the requests that are committed already.
 pub(super) async fn lock_heads(
-    session: &mut dyn DatabaseTransaction,
+    tx: &mut dyn DatabaseTransaction,
     requests: &[&CommitRequest],
 ) -> Result<(HashMap<TableId, LockedHead>, CommitsById)> {
     // For each table, one request is looked up with the head; the commit ids of the others separately.
@@ -178,7 +178,7 @@ pub(super) async fn lock_heads(
         requests.iter().flat_map(|r| [r.table.0.into(), r.commit_id.0.as_slice().into()]).collect()
     };
     let (mut heads, mut known) = (HashMap::new(), CommitsById::new());
-    for row in session.query(&sql, ids(&first)).await? {
+    for row in tx.query(&sql, ids(&first)).await? {
         let (table, head) = locked_head(row, &mut known)?;
         heads.insert(table, head);
     }
@@ -188,7 +188,7 @@ pub(super) async fn lock_heads(
              FROM own CROSS JOIN dl_commit_ids c WHERE c.table_id = own.table_id AND c.commit_id = own.commit_id",
             vec!["(?, ?)"; requests.len()].join(", "),
         );
-        for mut row in session.query(&sql, ids(requests)).await? {
+        for mut row in tx.query(&sql, ids(requests)).await? {
             let (table, id) = (TableId(row.uuid()?), commit_id(&mut row)?);
             let (version, timestamp) = (row.version()?, row.int()?);
             known.insert((table, id), Committed { table, version, timestamp, leap: None });
@@ -241,7 +241,7 @@ fn locked_head(mut row: Row, known: &mut CommitsById) -> Result<(TableId, Locked
 
 /// The first version ahead of the catalog's clock, if the newest version is ahead.
 pub(super) async fn leap(
-    session: &mut dyn DatabaseTransaction,
+    tx: &mut dyn DatabaseTransaction,
     table: TableId,
     newest_ms: i64,
     now_ms: i64,
@@ -252,13 +252,13 @@ pub(super) async fn leap(
     let sql = "SELECT version, committed_at FROM dl_table_versions \
                WHERE table_id = ? AND committed_at > ? ORDER BY committed_at LIMIT 1";
     let after = now_ms.saturating_add(stamp::MARGIN_MS);
-    let row = session.query(sql, vec![table.0.into(), after.into()]).await?.pop();
+    let row = tx.query(sql, vec![table.0.into(), after.into()]).await?.pop();
     row.map(|mut row| Ok(TimeLeap { version: row.version()?, timestamp: row.int()?, now_ms })).transpose()
 }
 
 /// The live files at these paths of tables.
 pub(super) async fn live_files(
-    session: &mut dyn DatabaseTransaction,
+    tx: &mut dyn DatabaseTransaction,
     paths: HashSet<(TableId, PathKey)>,
 ) -> Result<Vec<(TableId, FileKey, Add)>> {
     let (paths, mut live) = (Vec::from_iter(paths), Vec::new());
@@ -271,7 +271,7 @@ pub(super) async fn live_files(
             qualified("a", &ADD_COLUMNS),
         );
         let params = paths.iter().flat_map(|(table, path)| [table.0.into(), path.0.as_slice().into()]);
-        for mut row in session.query(&sql, params.collect()).await? {
+        for mut row in tx.query(&sql, params.collect()).await? {
             live.push((TableId(row.uuid()?), file_key(&mut row)?, codec::read_add(&mut row)?));
         }
     }
@@ -279,9 +279,6 @@ pub(super) async fn live_files(
 }
 
 /// The requests that are committed already, looked up by a session that has their locks.
-pub(crate) async fn committed(
-    session: &mut dyn DatabaseTransaction,
-    requests: &[&CommitRequest],
-) -> Result<CommitsById> {
-    Ok(lock_heads(session, requests).await?.1)
+pub(crate) async fn committed(tx: &mut dyn DatabaseTransaction, requests: &[&CommitRequest]) -> Result<CommitsById> {
+    Ok(lock_heads(tx, requests).await?.1)
 }

@@ -12,15 +12,15 @@ use sqlx::{Arguments, AssertSqlSafe};
 
 use super::errors::failed;
 use super::literals::{MAX_BYTES, check_text, spelled};
-use crate::ahead::Ahead;
 use crate::database::{Insert, MANY_ROWS, Value};
+use crate::prefetch::Prefetch;
 
 /// The rows of a COPY are sent in parts of this many bytes.
 const PART_BYTES: usize = 1 << 20;
 
 /// Inserts rows. `schema` is the quoted schema of the table; `uri` is the database's name in messages.
 pub(super) async fn insert(connection: &mut PgConnection, schema: &str, uri: &str, insert: Insert) -> Result<u64> {
-    if insert.is_unseen {
+    if insert.is_unused_table {
         copy(connection, schema, uri, insert).await
     } else {
         arrays(connection, schema, uri, insert).await
@@ -30,11 +30,11 @@ pub(super) async fn insert(connection: &mut PgConnection, schema: &str, uri: &st
 async fn arrays(connection: &mut PgConnection, schema: &str, uri: &str, insert: Insert) -> Result<u64> {
     let (table, columns, many) = (insert.table, insert.columns.clone(), insert.count >= MANY_ROWS);
     let mut rows = insert.into_rows().peekable();
-    let mut batch = move || match take(&mut rows)? {
+    let mut batch = move || match next_rows(&mut rows)? {
         some if some.is_empty() => Ok(None),
         some => statement(table, &columns, some).map(Some),
     };
-    let mut batches = Ahead::new(std::iter::from_fn(move || batch().transpose()), many)?;
+    let mut batches = Prefetch::new(std::iter::from_fn(move || batch().transpose()), many)?;
     let mut inserted = 0;
     while let Some(batch) = batches.next().await? {
         let (sql, arguments) = batch?;
@@ -73,7 +73,7 @@ async fn copy(connection: &mut PgConnection, schema: &str, uri: &str, insert: In
     let sql = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", insert.table, insert.columns.join(", "));
     let many = insert.count >= MANY_ROWS;
     let mut rows = insert.into_rows().peekable();
-    let mut parts = Ahead::new(std::iter::from_fn(move || part(&mut rows).transpose()), many)?;
+    let mut parts = Prefetch::new(std::iter::from_fn(move || part(&mut rows).transpose()), many)?;
     let mut copy = connection.copy_in_raw(&spelled(schema, &sql, &[])?).await.map_err(fail)?;
     copy.send(&b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0"[..]).await.map_err(fail)?;
     loop {
@@ -131,7 +131,7 @@ pub(super) fn bytes_of(rows: &[Vec<Value>]) -> usize {
 }
 
 /// The next rows of one statement, limited by its size.
-fn take(rows: &mut Peekable<impl Iterator<Item = Result<Vec<Value>>>>) -> Result<Vec<Vec<Value>>> {
+fn next_rows(rows: &mut Peekable<impl Iterator<Item = Result<Vec<Value>>>>) -> Result<Vec<Vec<Value>>> {
     let (mut bytes, mut taken) = (0, Vec::new());
     let mut fits = |row: &Result<Vec<Value>>| {
         let first = bytes == 0;
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(column(vec![Value::Null, text("1")]).unwrap(), Some("text[]"));
         let long = vec![vec![Value::Blob(vec![0; MAX_BYTES])], vec![Value::Int(1)], vec![Value::Int(2)]];
         let mut long = long.into_iter().map(Ok).peekable();
-        let mut taken = || take(&mut long).unwrap().len();
+        let mut taken = || next_rows(&mut long).unwrap().len();
         assert_eq!([taken(), taken()], [1, 2], "one that is too long goes by itself");
     }
 }

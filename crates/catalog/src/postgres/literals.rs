@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statements_are_spelled_out() {
+    fn parameters_are_written_into_statements() {
         let check = |sql: &str, params: &[Value], want: &str| {
             assert_eq!(spelled("\"s\"", sql, params).unwrap(), want);
         };

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_gives_up_its_turn_leaves_it_to_the_next() {
+    async fn a_cancelled_waiter_passes_its_turn_on() {
         let (turns, id) = (Turns::default(), |n| TableId(uuid::Uuid::from_u128(n)));
         let first = turns.take(&[id(1), id(2)]).await;
         let second = turns.take(&[id(2)]).await;

@@ -6,7 +6,7 @@ use deltalakedb_log::conformance::actions;
 use deltalakedb_log::{Action, Catalog, ErrorKind, Location, Result, SeededClock, TableId};
 use uuid::Uuid;
 
-use super::{Backfill, MIGRATIONS, Migration, fill_some, migrate_with};
+use super::{Backfill, MIGRATIONS, Migration, backfill_batch, migrate_with};
 use crate::database::{Database, WriteStatement};
 use crate::tests::connect_to;
 use crate::tests::databases::databases;
@@ -21,7 +21,7 @@ type Columns = BTreeMap<String, String>;
 #[tokio::test]
 async fn every_column_is_documented() {
     let dir = tempfile::tempdir().unwrap();
-    let uri = CatalogUri { place: Backend::Sqlite(dir.path().join("c.db")), table: None };
+    let uri = CatalogUri { backend: Backend::Sqlite(dir.path().join("c.db")), table: None };
     let clock = Arc::new(SeededClock::new(1_700_000_000_000, 1));
     let catalog = SqlCatalog::connect(&uri, ConnectOptions { clock, ..Default::default() }).await.unwrap();
     let sql = "SELECT t.name || '.' || c.name, lower(c.type), c.\"notnull\" \
@@ -68,7 +68,7 @@ async fn newer(db: &dyn Database, create: bool) -> Result<schema::Identity> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_older_catalog_is_refused_until_it_is_asked_to_change() {
+async fn an_older_catalog_is_upgraded_only_on_request() {
     for database in databases("migration") {
         let dir = tempfile::tempdir().unwrap();
         let uri = CatalogUri::parse(&database.uri(dir.path(), "older")).unwrap();
@@ -102,10 +102,10 @@ async fn an_older_catalog_is_refused_until_it_is_asked_to_change() {
         assert!(comments.is_empty(), "{database:?}");
         // An older program can still open it, as `min_reader` allows.
         SqlCatalog::connect(&uri, options.clone()).await.unwrap();
-        let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+        let (mut tx, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
         let sql = "UPDATE dl_catalog SET schema_version = 99, min_reader = 99, min_writer = 99";
-        session.write(vec![WriteStatement::run(sql, vec![])]).await.unwrap();
-        session.commit().await.unwrap();
+        tx.write(vec![WriteStatement::run(sql, vec![])]).await.unwrap();
+        tx.commit().await.unwrap();
         for create in [false, true] {
             let refused = schema::migrate(catalog.db.as_ref(), options.clock.as_ref(), create).await.unwrap_err();
             let says = refused.to_string();
@@ -125,7 +125,7 @@ async fn comments(db: &dyn Database) -> Vec<Option<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_migration_left_is_filled_after_it_a_few_rows_at_a_time() {
+async fn a_backfill_runs_after_its_migration_in_small_transactions() {
     for database in databases("migration") {
         let dir = tempfile::tempdir().unwrap();
         let uri = database.uri(dir.path(), "backfill");
@@ -141,7 +141,7 @@ async fn what_a_migration_left_is_filled_after_it_a_few_rows_at_a_time() {
         };
         // A process has applied the migration and filled some rows, and is killed before it has filled the others.
         super::apply(db, &clock, NEWER).await.unwrap();
-        assert!(fill_some(db, &clock, 2, FILL).await.unwrap(), "{database:?}");
+        assert!(backfill_batch(db, &clock, 2, FILL).await.unwrap(), "{database:?}");
         let mut killed = db.migrate().await.unwrap();
         assert_eq!(
             killed.write(vec![WriteStatement::run(FILL.sql, vec![FILL.rows.into()])]).await.unwrap(),
@@ -184,7 +184,7 @@ async fn create_named(catalog: &SqlCatalog, n: u128) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_catalog_made_with_another_text_of_a_migration_is_refused() {
+async fn a_catalog_with_another_checksum_of_a_migration_is_refused() {
     const EDITED: &[Migration] =
         &[Migration { sql: "CREATE TABLE dl_catalog (other text)", ..MIGRATIONS[0] }, NEWER[1]];
     for database in databases("migration") {
@@ -201,15 +201,15 @@ async fn a_catalog_made_with_another_text_of_a_migration_is_refused() {
         }
         newer(db, true).await.unwrap();
         schema::migrate(db, &clock, false).await.unwrap();
-        let (mut session, _) = db.write(&[], "SELECT 1").await.unwrap();
-        session.write(vec![WriteStatement::run("DELETE FROM dl_migrations WHERE number = 1", vec![])]).await.unwrap();
-        session.commit().await.unwrap();
+        let (mut tx, _) = db.write(&[], "SELECT 1").await.unwrap();
+        tx.write(vec![WriteStatement::run("DELETE FROM dl_migrations WHERE number = 1", vec![])]).await.unwrap();
+        tx.commit().await.unwrap();
         for gone in ["DELETE FROM dl_migrations", "DROP TABLE dl_migrations"] {
             let refused = schema::migrate(db, &clock, true).await.unwrap_err();
             assert!(refused.to_string().contains("migration 1 (0001_log)"), "{database:?}: {refused}");
-            let (mut session, _) = db.write(&[], "SELECT 1").await.unwrap();
-            session.write(vec![WriteStatement::run(gone, vec![])]).await.unwrap();
-            session.commit().await.unwrap();
+            let (mut tx, _) = db.write(&[], "SELECT 1").await.unwrap();
+            tx.write(vec![WriteStatement::run(gone, vec![])]).await.unwrap();
+            tx.commit().await.unwrap();
         }
         let refused = schema::migrate(db, &clock, true).await.unwrap_err();
         assert!(refused.to_string().contains("migration 1 (0001_log)"), "{database:?}: {refused}");

@@ -212,11 +212,11 @@ async fn fill(kind: Kind, catalog: &SqlCatalog, table: TableId, others: &[TableI
         );
         writes.push(WriteStatement::run(sql, vec![id_of(*other)]));
     }
-    let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+    let (mut tx, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
     for write in writes {
-        session.write(vec![write]).await.unwrap();
+        tx.write(vec![write]).await.unwrap();
     }
-    session.commit().await.unwrap();
+    tx.commit().await.unwrap();
 }
 
 /// Inserts rows for live files added by the first version, with values of `id` that no other file has.
@@ -239,9 +239,9 @@ async fn fill_files(kind: Kind, catalog: &SqlCatalog, table: TableId, files: i64
     );
     let json = |text: &str| Value::Blob(text.as_bytes().to_vec());
     let params = vec![table.0.into(), json("{\"day\":\"a\"}"), json("{\"numRecords\":10}"), json("a"), json("a")];
-    let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
-    session.write(vec![WriteStatement::run(sql, params)]).await.unwrap();
-    session.commit().await.unwrap();
+    let (mut tx, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+    tx.write(vec![WriteStatement::run(sql, params)]).await.unwrap();
+    tx.commit().await.unwrap();
 }
 
 /// Queries that do not scan all live files.
@@ -444,14 +444,14 @@ async fn ask(f: &Filled, question: &str) {
         "commits to many" => {
             let to = |n: u128| append(TableId(Uuid::from_u128(1000 + n % 300)), 0, &n.to_string());
             let requests = Vec::from_iter((0..600).map(to));
-            let mut session = f.catalog.db.read().await.unwrap();
-            let known = crate::locked::head::committed(session.as_mut(), &Vec::from_iter(&requests)).await.unwrap();
+            let mut tx = f.catalog.db.read().await.unwrap();
+            let known = crate::locked::head::committed(tx.as_mut(), &Vec::from_iter(&requests)).await.unwrap();
             assert!(known.is_empty());
         }
         "live keys" => {
-            let mut session = f.catalog.db.read().await.unwrap();
+            let mut tx = f.catalog.db.read().await.unwrap();
             let keys: Vec<_> = (0..100_u128).map(|n| FileKey(n.to_be_bytes())).collect();
-            crate::version_rows::live_keys(session.as_mut(), f.table, &keys).await.unwrap();
+            crate::version_rows::live_keys(tx.as_mut(), f.table, &keys).await.unwrap();
         }
         "lease" => {
             let lease = f.catalog.acquire_lease(f.table, Uuid::from_u128(5), T0, T0 + 1).await.unwrap().unwrap();
@@ -484,25 +484,25 @@ async fn ask(f: &Filled, question: &str) {
         }
         // The newest batch of many.
         "copy" => {
-            let mut session = f.catalog.db.read().await.unwrap();
+            let mut tx = f.catalog.db.read().await.unwrap();
             let (id, newest) = (Value::from(f.table.0), newest as i64);
-            assert_eq!(copy::next_batch(session.as_mut(), f.table, newest - 10).await.unwrap(), Some(newest));
+            assert_eq!(copy::next_batch(tx.as_mut(), f.table, newest - 10).await.unwrap(), Some(newest));
             let batch = vec![id.clone(), (newest - 10).into(), newest.into()];
             for (table, columns) in table_rows::of_versions() {
-                session.query(&copy::rows_of(table, &columns), batch.clone()).await.unwrap();
+                tx.query(&copy::rows_of(table, &columns), batch.clone()).await.unwrap();
             }
             let batch = vec![id, (newest - 10).into(), (newest - 10).into(), newest.into()];
-            session.query(copy::ENDS, batch).await.unwrap();
+            tx.query(copy::REMOVED_FILES, batch).await.unwrap();
         }
         // Ten of many versions; the transaction is rolled back.
         "expire a slice" => {
-            let (mut session, _) = f.catalog.db.write(&[f.table], "SELECT 1").await.unwrap();
+            let (mut tx, _) = f.catalog.db.write(&[f.table], "SELECT 1").await.unwrap();
             let base = LIVE.unsigned_abs();
-            let next = expiry::step(session.as_mut(), f.table, (base, base + 10)).await.unwrap();
+            let next = expiry::step(tx.as_mut(), f.table, (base, base + 10)).await.unwrap();
             assert_eq!(next, base + 10);
-            session.write(vec![expiry::end_files(f.table, next)]).await.unwrap();
-            session.write(expiry::forget(f.table, (base, next))).await.unwrap();
-            expiry::forget_ids(session.as_mut(), f.table, next, i64::MAX).await.unwrap();
+            tx.write(vec![expiry::end_files(f.table, next)]).await.unwrap();
+            tx.write(expiry::delete_expired(f.table, (base, next))).await.unwrap();
+            expiry::delete_commit_ids(tx.as_mut(), f.table, next, i64::MAX).await.unwrap();
         }
         other => panic!("nobody asks {other}"),
     }
@@ -520,21 +520,21 @@ async fn ask_all(f: &Filled, questions: &[&'static str]) -> Vec<(&'static str, V
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_question_costs_more_for_the_length_of_history() {
+async fn query_cost_does_not_grow_with_the_length_of_history() {
     for kind in databases("planning") {
         compare(*kind, QUESTIONS, [(SHORT, 0), (long(), 0)]).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_question_about_few_files_costs_more_for_the_number_of_files() {
+async fn query_cost_of_few_files_does_not_grow_with_the_number_of_files() {
     for kind in databases("planning") {
         compare(*kind, OF_FEW_FILES, [(MIDDLE, 100), (MIDDLE, many_files())]).await;
     }
 }
 
 /// A statement without most of the rows that it inserts.
-fn told(statement: &Statement) -> String {
+fn abbreviated(statement: &Statement) -> String {
     statement.sql.replace("(?, ?), ", "").replace("?, ", "")
 }
 
@@ -553,7 +553,7 @@ async fn compare(kind: Kind, questions: &[&'static str], [small, large]: [(i64, 
             of_large += work.amount;
             let sorts = work.sorts.into_iter().filter(|_| !sorts_live_files(question));
             for fault in work.faults.into_iter().chain(sorts) {
-                let _ = writeln!(wrong, "{kind:?}, {question}: {fault}\n    in {}", told(statement));
+                let _ = writeln!(wrong, "{kind:?}, {question}: {fault}\n    in {}", abbreviated(statement));
             }
         }
         for statement in small_said {
@@ -604,7 +604,7 @@ fn sorts_live_files(question: &str) -> bool {
 
 /// A consumer of commits may wait for an object store between them.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_takes_commits_slowly_keeps_no_transaction_open() {
+async fn a_slow_reader_of_commits_keeps_no_transaction_open() {
     for kind in [Kind::Sqlite, Kind::Postgres] {
         let dir = tempfile::tempdir().unwrap();
         let f = Filled::new(kind, dir.path(), SHORT, 0).await;

@@ -33,7 +33,7 @@ async fn rows(catalog: &SqlCatalog) -> Vec<(&'static str, i64)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_catalog_whose_history_ended_is_as_small_as_a_new_one() {
+async fn an_expired_catalog_has_as_few_rows_as_a_new_one() {
     for database in databases("conformance") {
         let dir = tempfile::tempdir().unwrap();
         let new = connect_to(&database.uri(dir.path(), "new"), 1).await.unwrap();
@@ -133,7 +133,7 @@ fn with_rows_of_tables() -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_row_is_left_of_a_table_that_is_over() {
+async fn removing_a_dropped_table_leaves_no_row() {
     for database in databases("conformance") {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(SeededClock::new(1_700_000_000_000, 1));
@@ -189,7 +189,7 @@ async fn drop_unpublished(catalog: &SqlCatalog, id: TableId) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_takes_a_new_table_in_the_place_of_one_that_was_removed() {
+async fn a_copy_accepts_a_new_table_at_the_location_of_a_removed_one() {
     for database in databases("conformance") {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(SeededClock::new(1_700_000_000_000, 1));
@@ -200,9 +200,9 @@ async fn a_copy_takes_a_new_table_in_the_place_of_one_that_was_removed() {
             copy_catalog(&source, &copy, &|_, _| {}).await.unwrap();
             // A copy, or a removal in it, may have been interrupted.
             let sql = "UPDATE dl_tables SET state = ? WHERE table_id = ?";
-            let mut session = copy.write(&[old]).await.unwrap();
-            session.write(vec![WriteStatement::run(sql, vec![was.into(), old.0.into()])]).await.unwrap();
-            session.commit().await.unwrap();
+            let mut tx = copy.write(&[old]).await.unwrap();
+            tx.write(vec![WriteStatement::run(sql, vec![was.into(), old.0.into()])]).await.unwrap();
+            tx.commit().await.unwrap();
             drop_unpublished(&source, old).await;
             clock.advance(COMMIT_IDS_MS);
             assert!(source.remove_table(old).await.unwrap().is_done);
@@ -220,7 +220,7 @@ async fn a_copy_takes_a_new_table_in_the_place_of_one_that_was_removed() {
 
 /// A catalog that continued from a copy keeps what it has committed since.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_loses_no_table_of_its_own() {
+async fn a_copy_with_commits_of_its_own_is_refused() {
     for database in databases("conformance") {
         let dir = tempfile::tempdir().unwrap();
         let source = connect_to(&database.uri(dir.path(), "own source"), 1).await.unwrap();

@@ -31,9 +31,9 @@ async fn publishing_and_commits_do_not_wait_for_each_other() {
         catalog.release_lease(&lease).await.unwrap();
         committing.commit().await.unwrap();
 
-        let noting = catalog.note(id).await.unwrap();
+        let async_commit = catalog.write_async_commit(id).await.unwrap();
         commit(append(id, 1, "b")).await;
-        noting.commit().await.unwrap();
+        async_commit.commit().await.unwrap();
         let entry = catalog.find(&TableRef::Id(id)).await.unwrap().unwrap();
         assert_eq!((entry.current_version, entry.published_version), (2, Some(1)), "{database:?}");
         catalog.close().await;

@@ -60,7 +60,7 @@ impl Record {
         self.0.lose.lock()
     }
 
-    fn note(&self, sql: &str, params: &[Value]) {
+    fn record(&self, sql: &str, params: &[Value]) {
         let statement = Statement { sql: sql.to_string(), params: params.to_vec() };
         self.0.statements.lock().push(statement);
     }
@@ -69,7 +69,7 @@ impl Record {
         self.0.trips.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn session(&self, inner: Box<dyn DatabaseTransaction>) -> Box<dyn DatabaseTransaction> {
+    fn wrapped(&self, inner: Box<dyn DatabaseTransaction>) -> Box<dyn DatabaseTransaction> {
         Box::new(RecordedTransaction { inner, record: self.clone() })
     }
 }
@@ -91,7 +91,7 @@ impl Database for Recorded {
         self.inner.describe()
     }
     async fn read(&self) -> Result<Box<dyn DatabaseTransaction>> {
-        Ok(self.record.session(self.inner.read().await?))
+        Ok(self.record.wrapped(self.inner.read().await?))
     }
     async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
         if !heads.is_empty() && self.describe().contains("postgres") {
@@ -99,14 +99,18 @@ impl Database for Recorded {
                 "SELECT 1 FROM dl_tables WHERE table_id IN ({}) ORDER BY table_id FOR UPDATE",
                 placeholders(heads.len())
             );
-            self.record.note(&sql, &heads.iter().map(|id| id.0.into()).collect::<Vec<_>>());
+            self.record.record(&sql, &heads.iter().map(|id| id.0.into()).collect::<Vec<_>>());
         }
-        let (session, rows) = self.inner.write(heads, first).await?;
-        Ok((self.record.session(session), rows))
+        let (tx, rows) = self.inner.write(heads, first).await?;
+        Ok((self.record.wrapped(tx), rows))
     }
-    async fn note(&self, table: TableId, first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
-        let (session, rows) = self.inner.note(table, first).await?;
-        Ok((self.record.session(session), rows))
+    async fn write_async_commit(
+        &self,
+        table: TableId,
+        first: &str,
+    ) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
+        let (tx, rows) = self.inner.write_async_commit(table, first).await?;
+        Ok((self.record.wrapped(tx), rows))
     }
     fn clock(&self) -> Option<&'static str> {
         self.inner.clock()
@@ -118,7 +122,7 @@ impl Database for Recorded {
         self.inner.is_before(row)
     }
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
-        self.record.note(&sql, &params);
+        self.record.record(&sql, &params);
         self.record.trip();
         self.inner.stream(sql, params).await
     }
@@ -126,7 +130,7 @@ impl Database for Recorded {
         if *self.record.lose() == Lose::Everything {
             return Err(deltalakedb_log::TxnLogError::new(ErrorKind::Unavailable, "the network is down"));
         }
-        self.record.note(sql, &params);
+        self.record.record(sql, &params);
         self.record.trip();
         self.inner.query(sql, params).await
     }
@@ -148,8 +152,8 @@ impl Database for Recorded {
     async fn is_analyzed(&self) -> Result<bool> {
         self.inner.is_analyzed().await
     }
-    fn seeks(&self) -> bool {
-        self.inner.seeks()
+    fn uses_range_scans(&self) -> bool {
+        self.inner.uses_range_scans()
     }
     fn locks_heads(&self) -> bool {
         self.inner.locks_heads()
@@ -162,19 +166,19 @@ impl Database for Recorded {
 #[async_trait]
 impl DatabaseTransaction for RecordedTransaction {
     async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
-        self.record.note(sql, &params);
+        self.record.record(sql, &params);
         self.record.trip();
         self.inner.query(sql, params).await
     }
     fn rows<'s>(&'s mut self, sql: String, params: Vec<Value>) -> BoxStream<'s, Result<Row>> {
-        self.record.note(&sql, &params);
+        self.record.record(&sql, &params);
         self.record.trip();
         self.inner.rows(sql, params)
     }
     async fn write(&mut self, writes: Vec<WriteStatement>) -> Result<u64> {
         for write in &writes {
             if let WriteStatement::Run(sql, params) = write {
-                self.record.note(sql, params);
+                self.record.record(sql, params);
             }
         }
         self.record.trip();

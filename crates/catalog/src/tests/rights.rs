@@ -16,7 +16,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_catalog_file_is_for_its_owner_unless_told_otherwise() {
+async fn a_new_catalog_file_is_private_by_default() {
     for database in databases("permissions") {
         for (given, expected) in [(None, 0o600), (Some(0o640), 0o640)] {
             let dir = tempfile::tempdir().unwrap();
@@ -40,7 +40,7 @@ async fn a_catalog_file_is_for_its_owner_unless_told_otherwise() {
 }
 
 #[tokio::test]
-async fn the_permissions_of_a_file_that_is_there_are_kept() {
+async fn permissions_of_an_existing_file_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.db");
     open(&path, 1).await.unwrap().close().await;
@@ -51,15 +51,15 @@ async fn the_permissions_of_a_file_that_is_there_are_kept() {
 }
 
 #[tokio::test]
-async fn a_stored_location_is_neither_followed_nor_judged() {
+async fn links_in_a_stored_location_are_not_resolved() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = open(&dir.path().join("c.db"), 1).await.unwrap();
     let id = create(&catalog).await;
     let store = async |text: &str| {
-        let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+        let (mut tx, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
         let sql = "UPDATE dl_tables SET location = ?, location_key = ?";
-        session.write(vec![WriteStatement::run(sql, vec![text.into(), text.into()])]).await.unwrap();
-        session.commit().await.unwrap();
+        tx.write(vec![WriteStatement::run(sql, vec![text.into(), text.into()])]).await.unwrap();
+        tx.commit().await.unwrap();
     };
     // The folder was moved, and a link at its old place points to the new one.
     let (old, new) = (dir.path().join("old"), dir.path().join("new"));
@@ -85,7 +85,7 @@ async fn a_stored_location_is_neither_followed_nor_judged() {
 }
 
 #[tokio::test]
-async fn files_of_other_folders_are_taken_only_where_they_are_allowed() {
+async fn files_outside_the_table_are_accepted_only_below_allowed_paths() {
     let dir = tempfile::tempdir().unwrap();
     let uri = CatalogUri::parse(&format!("deltasql://sqlite/{}", dir.path().join("c.db").display())).unwrap();
     let allowed_paths = AllowedPaths::below(["/data/shared"]).unwrap();

@@ -12,7 +12,7 @@ const FILES: usize = 150_000;
 const REMOVED: usize = 1_000;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn removals_go_by_key_right_after_many_files_came() {
+async fn removes_use_the_key_right_after_many_files_were_added() {
     for kind in databases("server") {
         let dir = tempfile::tempdir().unwrap();
         let catalog = connect_to(&kind.uri(dir.path(), "statistics"), 1).await.unwrap();

@@ -78,9 +78,9 @@ async fn ask(catalog: &SqlCatalog, question: &str) {
         "dropped tables of a name" => {
             assert_eq!(catalog.inactive_named(&name("gone.t5")).await.unwrap().len(), 1);
         }
-        "tables that are over" => assert_eq!(catalog.tables_over(None, 3).await.unwrap().len(), 3),
+        "tables that are over" => assert_eq!(catalog.removable_tables(None, 3).await.unwrap().len(), 3),
         "remove" => {
-            let table = catalog.tables_over(None, 1).await.unwrap().remove(0);
+            let table = catalog.removable_tables(None, 1).await.unwrap().remove(0);
             assert_eq!(table.state, TableState::Dropped);
             assert!(catalog.remove_table(table.id).await.unwrap().is_done);
         }
@@ -105,7 +105,7 @@ async fn with_dropped(kind: Kind, catalog: &SqlCatalog, others: i64) {
         Kind::DuckDb => "encode('id ' || CAST(n AS text))",
         Kind::Postgres => "convert_to('id ' || n::text, 'UTF8')",
     };
-    let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+    let (mut tx, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
     for sql in [
         format!(
             "INSERT INTO dl_tables (table_id, namespace, name, location, state, created_at, dropped_at, base_version, \
@@ -125,14 +125,14 @@ async fn with_dropped(kind: Kind, catalog: &SqlCatalog, others: i64) {
             }
         ),
     ] {
-        session.write(vec![WriteStatement::run(sql, vec![])]).await.unwrap();
+        tx.write(vec![WriteStatement::run(sql, vec![])]).await.unwrap();
     }
-    session.commit().await.unwrap();
+    tx.commit().await.unwrap();
     catalog.db.analyze().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_is_made_and_found_at_the_same_cost_however_many_there_are() {
+async fn cost_of_creating_and_finding_a_table_does_not_grow_with_the_number_of_tables() {
     let mut wrong = String::new();
     for kind in databases("planning") {
         let dir = tempfile::tempdir().unwrap();

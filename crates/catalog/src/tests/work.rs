@@ -78,14 +78,14 @@ impl Work {
     }
 
     async fn in_postgres(catalog: &SqlCatalog, sql: &str, params: &[Value], by_index: bool) -> Self {
-        let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+        let (mut transaction, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
         if by_index {
             for way in ["seqscan", "bitmapscan", "hashjoin", "mergejoin"] {
-                session.query(&format!("SET LOCAL enable_{way} = off"), vec![]).await.unwrap();
+                transaction.query(&format!("SET LOCAL enable_{way} = off"), vec![]).await.unwrap();
             }
         }
         let sql = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}");
-        let text = session.query(&sql, params.to_vec()).await.unwrap().pop().unwrap().text().unwrap();
+        let text = transaction.query(&sql, params.to_vec()).await.unwrap().pop().unwrap().text().unwrap();
         let plan: Json = serde_json::from_str(&text).unwrap();
         let plan = &plan[0]["Plan"];
         let pages = |what: &str| plan[what].as_u64().unwrap();
@@ -116,9 +116,9 @@ impl Work {
 
     /// DuckDB scans columns, except row groups that its statistics exclude.
     async fn in_duckdb(catalog: &SqlCatalog, sql: &str, params: &[Value]) -> Self {
-        let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+        let (mut transaction, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
         let explain = format!("EXPLAIN (ANALYZE, FORMAT json) {sql}");
-        let mut row = session.query(&explain, params.to_vec()).await.unwrap().pop().unwrap();
+        let mut row = transaction.query(&explain, params.to_vec()).await.unwrap().pop().unwrap();
         row.text().unwrap();
         let plan: Json = serde_json::from_str(&row.text().unwrap()).unwrap();
         Self { amount: plan["cumulative_rows_scanned"].as_u64().unwrap(), ..Self::default() }

@@ -38,7 +38,7 @@ async fn commit(catalog: &SqlCatalog, requests: Vec<CommitRequest>) -> Vec<Commi
 /// One client is a year ahead. In a server its clock is ignored; for a file its clock is that of the machine, and the
 /// damage is limited: a warning names the version, and no other table gets a time in the future.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_whose_clock_is_wrong_takes_no_table_along() {
+async fn a_wrong_client_clock_does_not_change_commit_times() {
     for database in databases("clocks") {
         let dir = tempfile::tempdir().unwrap();
         let uri = database.uri(dir.path(), "clocks");
@@ -72,7 +72,7 @@ async fn a_client_whose_clock_is_wrong_takes_no_table_along() {
 
 /// Two correct clocks that differ by less than the margin.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_effect_is_not_before_its_cause() {
+async fn commit_times_follow_the_order_of_commits() {
     for database in databases("clocks") {
         let dir = tempfile::tempdir().unwrap();
         let uri = database.uri(dir.path(), "causes");

@@ -141,7 +141,7 @@ async fn nul_and_every_other_character_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_may_be_long() {
+async fn long_names_are_stored() {
     let long = letters(2_000);
     let encoded: String = long.bytes().map(|b| format!("%{b:02X}")).collect();
     let stats = json!({"numRecords": 1, "minValues": {"id": 1}, "maxValues": {"id": 1}}).to_string();
@@ -163,7 +163,7 @@ async fn applications_and_domains_may_have_long_names() {
 
 /// These names are in keys, whose size PostgreSQL limits.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_is_kept_or_refused_in_words() {
+async fn a_name_is_stored_unchanged_or_refused() {
     let dir = tempfile::tempdir().unwrap();
     for database in databases("limits") {
         let catalog = open(&database.uri(dir.path(), "names")).await;
@@ -236,7 +236,7 @@ async fn a_commit_may_have_10_megabytes() {
 
 /// An import keeps what no writer of ours would write.
 #[tokio::test(flavor = "multi_thread")]
-async fn loaded_bytes_are_kept_whatever_they_are() {
+async fn loaded_bytes_are_stored_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let first = [Action::Protocol(actions::protocol()), Action::Metadata(actions::metadata("{}"))];
     let odd = "\r\n{ \"txn\" : {\"appId\":\"a\", \"appId\":\"\\u0000\",\"version\": 1, \"x\":1.50e400}}\n\n{\"add\":null}\n{}";

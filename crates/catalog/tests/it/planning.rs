@@ -73,7 +73,7 @@ async fn every_file_with_a_matching_row_is_found() {
 
 /// If every file has complete and exact statistics, the log answers without a data file.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_plain_is_counted_and_has_its_ends() {
+async fn exact_statistics_answer_counts_and_bounds() {
     let kinds = [Kind::Text, Kind::Long, Kind::Short, Kind::Date, Kind::Decimal(10, 2), Kind::Boolean, Kind::Timestamp];
     let mut rng = Rng::with_seed(1);
     let column = |(i, kind): (usize, &Kind)| Column {

@@ -66,7 +66,7 @@ impl Process {
     }
 
     /// All its output, once it has ended.
-    fn done(mut self) -> Vec<String> {
+    fn wait_for_lines(mut self) -> Vec<String> {
         let mut stderr = self.0.stderr.take().unwrap();
         let errors = std::thread::spawn(move || std::io::read_to_string(&mut stderr).unwrap());
         let said = self.lines().collect();
@@ -77,7 +77,7 @@ impl Process {
 }
 
 /// Writes a line to the parent process, in one write call, so that a killed process wrote all of it or nothing.
-fn say(line: &str) {
+fn print_line(line: &str) {
     let mut out = std::io::stdout().lock();
     out.write_all(format!("\n> {line}\n").as_bytes()).unwrap();
     out.flush().unwrap();
@@ -165,7 +165,7 @@ fn port(said: &str) -> u16 {
 }
 
 fn place(uri: &str) -> PostgresBackend {
-    let Backend::Postgres(place) = CatalogUri::parse(uri).unwrap().place else { panic!("{uri} is in no server") };
+    let Backend::Postgres(place) = CatalogUri::parse(uri).unwrap().backend else { panic!("{uri} is in no server") };
     place
 }
 
@@ -173,11 +173,11 @@ fn place(uri: &str) -> PostgresBackend {
 fn changed(uri: &str, change: impl FnOnce(&mut PostgresBackend)) -> String {
     let mut place = place(uri);
     change(&mut place);
-    CatalogUri { place: Backend::Postgres(place), table: None }.to_string()
+    CatalogUri { backend: Backend::Postgres(place), table: None }.to_string()
 }
 
 /// A connection of the test itself.
-async fn session(uri: &str) -> PgConnection {
+async fn pg_connection(uri: &str) -> PgConnection {
     let place = place(uri);
     let options = PgConnectOptions::new_without_pgpass()
         .host(&place.host.unwrap())
@@ -190,7 +190,7 @@ async fn session(uri: &str) -> PgConnection {
 
 /// Queries the server directly.
 async fn ask(uri: &str, sql: &str) -> Vec<PgRow> {
-    let mut session = session(uri).await;
+    let mut session = pg_connection(uri).await;
     let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_string())).fetch_all(&mut session).await.unwrap();
     session.close().await.unwrap();
     rows
@@ -314,7 +314,7 @@ async fn whole(catalog: &dyn Catalog, table: TableId) -> Vec<Seen> {
 
 /// Transaction pooling: every transaction, and every statement outside one, may get another connection.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_catalog_behind_a_pooler_keeps_every_promise() {
+async fn a_catalog_behind_a_pooler_passes_the_conformance_suite() {
     let server = in_server("public");
     let pooler = Pooler(tempfile::tempdir().unwrap());
     let own = port(&postgres("pgbouncer", &pooler.0, &[&place(&server).port.unwrap().to_string()], &[]));

@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
-use crate::place::{Place, Ran};
+use crate::test_folder::{Ran, TestFolder};
 
 /// Asserts that the run fails with that code and that its one line contains all of these texts.
 pub(crate) fn check(ran: Ran, code: i32, says: &[&str]) {
@@ -30,8 +30,8 @@ pub(crate) fn check(ran: Ran, code: i32, says: &[&str]) {
 }
 
 #[test]
-fn a_wrong_question_is_answered_with_what_is_right() {
-    let place = Place::with_events();
+fn wrong_arguments_are_answered_with_a_correction() {
+    let place = TestFolder::with_events();
     let before = (place.content(), place.dl(&["snapshot", "events", "--format", "json"]).good());
     let cases: &[(&[&str], &[&str])] = &[
         (&["show", "event"], &["no table default.event", "did you mean default.events?"]),
@@ -89,8 +89,8 @@ fn a_wrong_question_is_answered_with_what_is_right() {
 }
 
 #[test]
-fn a_write_that_does_not_fit_names_the_column_and_both_types() {
-    let place = Place::with_events();
+fn an_incompatible_write_names_the_column_and_both_types() {
+    let place = TestFolder::with_events();
     let before = (place.content(), place.dl(&["snapshot", "events", "--format", "json"]).good());
     let cases: &[(&str, &str, &[&str])] = &[
         ("extra.ndjson", "{\"id\":1,\"day\":\"x\",\"nosuch\":1}\n", &["extra.ndjson", "nosuch"]),
@@ -118,7 +118,7 @@ fn a_write_that_does_not_fit_names_the_column_and_both_types() {
         ("missing.csv", "day\nx\n", &["id"]),
         ("not.parquet", "this is no parquet", &["not.parquet cannot be read as Parquet"]),
     ];
-    let inputs = Place::new();
+    let inputs = TestFolder::new();
     for (file, text, says) in cases {
         inputs.write(file, text);
         check(place.dl(&["write", "events", "--input", inputs.path(file).to_str().unwrap()]), 1, says);
@@ -139,8 +139,8 @@ fn a_write_that_does_not_fit_names_the_column_and_both_types() {
 }
 
 #[test]
-fn a_table_is_not_imported_into_another_ones_folder() {
-    let place = Place::with_events();
+fn a_table_inside_of_another_is_not_imported() {
+    let place = TestFolder::with_events();
     place.copy_events("events/inner");
     place.copy_events("near");
     check(
@@ -157,8 +157,8 @@ fn a_table_is_not_imported_into_another_ones_folder() {
 
 #[test]
 fn a_broken_log_names_its_file_and_line() {
-    let check_log = |break_it: &dyn Fn(&Place), says: &[&str]| {
-        let place = Place::new();
+    let check_log = |break_it: &dyn Fn(&TestFolder), says: &[&str]| {
+        let place = TestFolder::new();
         place.copy_events("events");
         break_it(&place);
         let before = place.content();
@@ -181,8 +181,8 @@ fn a_broken_log_names_its_file_and_line() {
 }
 
 #[test]
-fn an_interrupted_import_goes_on() {
-    let place = Place::new();
+fn an_interrupted_import_resumes() {
+    let place = TestFolder::new();
     place.copy_events("events");
     let file = place.path("events/_delta_log/00000000000000000013.json");
     let good = std::fs::read(&file).unwrap();
@@ -194,8 +194,8 @@ fn an_interrupted_import_goes_on() {
 }
 
 #[test]
-fn history_that_is_gone_is_refused_by_its_limit() {
-    let place = Place::new();
+fn expired_versions_are_refused_with_the_oldest_version() {
+    let place = TestFolder::new();
     place.copy_events("events");
     for version in 0..10 {
         std::fs::remove_file(place.path(&format!("events/_delta_log/{version:020}.json"))).unwrap();
@@ -212,8 +212,8 @@ fn history_that_is_gone_is_refused_by_its_limit() {
 
 /// Root has all permissions, so a test that runs as root runs the program as the user `nobody`.
 #[test]
-fn what_may_not_be_written_is_said() {
-    let place = Place::with_events();
+fn refused_writes_give_the_reason() {
+    let place = TestFolder::with_events();
     let program = place.path("dl");
     let built = Path::new(env!("CARGO_BIN_EXE_dl"));
     std::fs::hard_link(built, &program).or_else(|_| std::fs::copy(built, &program).map(drop)).unwrap();
@@ -246,10 +246,10 @@ fn what_may_not_be_written_is_said() {
 }
 
 #[test]
-fn a_variable_that_is_no_text_is_passed_over() {
+fn an_environment_variable_that_is_not_utf_8_is_ignored() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
-    let place = Place::new();
+    let place = TestFolder::new();
     let mut import = place.command(&["import", "memory:///nothing", "--as", "t"]);
     let latin = OsStr::from_bytes(b"\xe9");
     import.env("LESS_TERMCAP_so", latin).env(latin, "x");

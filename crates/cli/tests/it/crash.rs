@@ -10,15 +10,15 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::databases::{Database, databases};
-use crate::place::{Place, Ran, copy};
+use crate::test_folder::{Ran, TestFolder, copy};
 
 const WRITE: &[&str] = &["write", "t", "--input", "rows.csv"];
 /// The same, with a checkpoint due at version 2.
 const DUE: &[&str] = &["write", "t", "--input", "rows.csv", "--set", "mirror.checkpoint_interval=2"];
 
 /// A table with one row, and a file with a second one.
-fn begin(database: Database) -> Place {
-    let place = Place::on(database);
+fn begin(database: Database) -> TestFolder {
+    let place = TestFolder::on(database);
     place.write("rows.csv", "id,name\n1,one\n");
     place.dl(&["create", "t", "--location", "t", "--schema", "id long, name string"]).good();
     place.dl(WRITE).good();
@@ -27,12 +27,12 @@ fn begin(database: Database) -> Place {
 }
 
 /// `dl write` under strace with these options.
-fn traced(place: &Place, options: &[&str]) -> Ran {
+fn traced(place: &TestFolder, options: &[&str]) -> Ran {
     traced_as(WRITE, place, options, &[])
 }
 
 /// Another command under strace, with its own settings.
-fn traced_as(write: &[&str], place: &Place, options: &[&str], settings: &[&str]) -> Ran {
+fn traced_as(write: &[&str], place: &TestFolder, options: &[&str], settings: &[&str]) -> Ran {
     let mut args: Vec<&str> = vec!["-f", "-qq"];
     args.extend(options);
     args.extend(["--", env!("CARGO_BIN_EXE_dl")]);
@@ -49,8 +49,8 @@ struct Call {
 }
 
 /// A copy of the table, in another catalog, because the catalog has the table's location.
-fn again(start: &Place, database: Database) -> Place {
-    let place = Place::on(database);
+fn again(start: &TestFolder, database: Database) -> TestFolder {
+    let place = TestFolder::on(database);
     copy(&start.path("t"), &place.path("t"));
     copy_file(start, &place, "rows.csv");
     place.dl(&["import", "t", "--as", "t"]).good();
@@ -63,22 +63,22 @@ fn again(start: &Place, database: Database) -> Place {
     place
 }
 
-fn copy_file(from: &Place, to: &Place, file: &str) {
+fn copy_file(from: &TestFolder, to: &TestFolder, file: &str) {
     std::fs::copy(from.path(file), to.path(file)).unwrap();
 }
 
 /// The calls of a whole write that change files or use the server, in order.
-fn calls(place: &Place) -> Vec<Call> {
+fn calls(place: &TestFolder) -> Vec<Call> {
     calls_with(place, &[])
 }
 
-fn calls_with(place: &Place, settings: &[&str]) -> Vec<Call> {
+fn calls_with(place: &TestFolder, settings: &[&str]) -> Vec<Call> {
     let calls = "trace=pwrite64,write,fsync,fdatasync,linkat,link,rename,renameat,renameat2,sendto";
     calls_of(WRITE, place, calls, settings)
 }
 
 /// These calls of a whole write, in order.
-fn calls_of(write: &[&str], place: &Place, calls: &str, settings: &[&str]) -> Vec<Call> {
+fn calls_of(write: &[&str], place: &TestFolder, calls: &str, settings: &[&str]) -> Vec<Call> {
     let log = place.path("trace");
     traced_as(write, place, &["-y", "-s", "64", "-o", log.to_str().unwrap(), "-e", calls], settings).good();
     let text = std::fs::read_to_string(log).unwrap();
@@ -121,7 +121,7 @@ fn data_file_directory_and_sql_log_are_synced_before_the_acknowledgement() {
 }
 
 #[test]
-fn only_the_sql_log_is_synced_where_the_catalog_is_to_be_durable() {
+fn durability_catalog_syncs_only_the_sql_log() {
     let place = begin(Database::Sqlite);
     // While another process has the catalog open the WAL is kept, and needs no new header, which would be synced as
     // well.
@@ -154,7 +154,7 @@ fn lines(calls: &[Call]) -> Vec<&String> {
 }
 
 #[test]
-fn readers_are_led_to_a_checkpoint_only_once_it_is_durable_and_was_read_back() {
+fn the_hint_is_written_after_the_checkpoint_is_synced_and_read_back() {
     let place = begin(Database::Sqlite);
     let calls = calls_of(DUE, &place, "trace=openat,fsync,linkat,link,rename,renameat,renameat2", &[]);
     let find = |what: &str, from: usize, f: &dyn Fn(&Call) -> bool| {
@@ -176,7 +176,7 @@ fn readers_are_led_to_a_checkpoint_only_once_it_is_durable_and_was_read_back() {
 }
 
 #[test]
-fn a_crash_around_a_checkpoint_leads_no_reader_astray() {
+fn a_crash_around_a_checkpoint_leaves_a_valid_hint() {
     let start = begin(Database::Sqlite);
     let (checkpoint, hint) = ("t/_delta_log/00000000000000000002.checkpoint.parquet", "t/_delta_log/_last_checkpoint");
     // Before it is read back, and after that, before the hint is set.
@@ -210,7 +210,7 @@ struct Point {
 }
 
 #[test]
-fn a_crash_loses_nothing_and_does_nothing_twice() {
+fn a_crash_loses_no_commit_and_repeats_none() {
     for database in databases("crash") {
         let start = begin(*database);
         let calls = calls(&again(&start, *database));
@@ -278,7 +278,7 @@ fn inside(database: Database, calls: &[Call]) -> Vec<Point> {
     }
 }
 
-fn check(database: Database, place: &Place, point: &Point) {
+fn check(database: Database, place: &TestFolder, point: &Point) {
     let name = format!("{database:?}, {}", point.name);
     let inject = format!("inject={}:signal=SIGKILL:when={}", point.call, point.nth);
     let trace = format!("trace={}", point.call);

@@ -9,10 +9,10 @@ use deltalakedb_log::{
 };
 
 use crate::databases::databases;
-use crate::place::Place;
+use crate::test_folder::TestFolder;
 
 /// Drops a table as if that had been done a week ago, without retention.
-pub(crate) fn drop_a_week_ago(place: &Place, name: &str) {
+pub(crate) fn drop_a_week_ago(place: &TestFolder, name: &str) {
     let uri = CatalogUri::parse(place.catalog()).unwrap();
     let clock = SeededClock::new(SystemClock.now_ms() - COMMIT_IDS_MS - 60_000, 1);
     let options = ConnectOptions { clock: Arc::new(clock), server_clock: false, ..ConnectOptions::default() };
@@ -30,7 +30,7 @@ pub(crate) fn drop_a_week_ago(place: &Place, name: &str) {
 
 /// A table `t` of six versions, each of which replaces the rows of the previous one, without retention of removed
 /// files.
-fn table(place: &Place) {
+fn table(place: &TestFolder) {
     place.write("rows.csv", "id\n1\n");
     let keeps = "delta.deletedFileRetentionDuration=interval 0 seconds";
     place.dl(&["create", "t", "--location", "t", "--schema", "id long", "--property", keeps]).good();
@@ -40,9 +40,9 @@ fn table(place: &Place) {
 }
 
 #[test]
-fn old_versions_leave_the_catalog_and_the_log() {
+fn expire_removes_old_versions_from_the_catalog_and_the_log() {
     for database in databases("operations") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         table(&place);
         let log = |version: u64| place.path(&format!("t/_delta_log/{version:020}.json")).exists();
         let young = place.dl(&["expire", "t"]).good();
@@ -86,9 +86,9 @@ fn old_versions_leave_the_catalog_and_the_log() {
 }
 
 #[test]
-fn tables_that_are_over_leave_the_catalog() {
+fn expire_removes_dropped_tables_from_the_catalog() {
     for database in databases("operations") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         table(&place);
         place.dl(&["create", "kept", "--location", "kept", "--schema", "id long"]).good();
         place.dl(&["drop", "kept"]).good();
@@ -120,9 +120,9 @@ fn tables_that_are_over_leave_the_catalog() {
 }
 
 #[test]
-fn a_catalog_keeps_what_it_was_told_when_it_was_made() {
+fn retention_given_to_init_is_stored_in_the_catalog() {
     for database in databases("operations") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         place.dl(&["--set", "retention.versions=2", "--set", "retention.time=0s", "init"]).good();
         table(&place);
         let would = place.dl(&["expire", "t", "--dry-run"]).good();
@@ -143,8 +143,8 @@ fn a_catalog_keeps_what_it_was_told_when_it_was_made() {
 }
 
 #[test]
-fn history_ends_while_all_is_published() {
-    let place = Place::new();
+fn mirror_run_expires_histories_while_it_publishes() {
+    let place = TestFolder::new();
     place.dl(&["--set", "retention.time=0s", "init"]).good();
     table(&place);
     let mut watcher = place.command(&["mirror", "run", "--watch", "-q"]).spawn().unwrap();

@@ -1,7 +1,7 @@
 //! Tables that are renamed, dropped, undropped, detached, and imports that are abandoned.
 
 use crate::databases::databases;
-use crate::place::{Place, Ran};
+use crate::test_folder::{Ran, TestFolder};
 
 fn fails(ran: &Ran, says: &[&str]) {
     assert_eq!(ran.code, Some(1), "{ran:?}");
@@ -11,17 +11,17 @@ fn fails(ran: &Ran, says: &[&str]) {
 }
 
 /// A table `t` with two rows in two versions.
-fn table(place: &Place) {
+fn table(place: &TestFolder) {
     place.write("rows.csv", "id,name\n1,one\n2,two\n");
     place.dl(&["create", "t", "--location", "t", "--schema", "id long, name string"]).good();
     place.dl(&["write", "t", "--input", "rows.csv"]).good();
 }
 
-fn rows(place: &Place, name: &str) -> usize {
+fn rows(place: &TestFolder, name: &str) -> usize {
     place.dl(&["read", name, "--format", "json"]).json().as_array().unwrap().len()
 }
 
-fn names(place: &Place, args: &[&str]) -> Vec<String> {
+fn names(place: &TestFolder, args: &[&str]) -> Vec<String> {
     let listed = place.dl(&[&["tables", "--format", "json"], args].concat()).json();
     let text = |row: &serde_json::Value| {
         let state = row["state"].as_str().map(|state| format!(" {state}")).unwrap_or_default();
@@ -31,9 +31,9 @@ fn names(place: &Place, args: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_table_has_another_name_from_now_on() {
+fn a_renamed_table_is_found_by_its_new_name() {
     for database in databases("operations") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         table(&place);
         let said = place.dl(&["rename", "t", "sales.orders"]).good();
         assert!(said.contains("default.t was renamed to sales.orders"), "{said}");
@@ -55,9 +55,9 @@ fn a_table_has_another_name_from_now_on() {
 }
 
 #[test]
-fn a_dropped_table_comes_back() {
+fn a_dropped_table_is_undropped() {
     for database in databases("operations") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         table(&place);
         place.dl(&["write", "t", "--input", "rows.csv", "--set", "mirror.mode=background"]).good();
         let said = place.dl(&["drop", "t"]).good();
@@ -87,9 +87,9 @@ fn a_dropped_table_comes_back() {
 }
 
 #[test]
-fn files_are_deleted_only_when_that_is_meant() {
+fn files_are_deleted_only_with_confirmation() {
     for database in databases("operations") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         table(&place);
         place.write("t/notes.txt", "mine");
         let before = place.content();
@@ -108,9 +108,9 @@ fn files_are_deleted_only_when_that_is_meant() {
 }
 
 #[test]
-fn a_detached_table_is_a_plain_one() {
+fn a_detached_table_is_a_plain_table() {
     for database in databases("operations") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         table(&place);
         place.dl(&["write", "t", "--input", "rows.csv", "--set", "mirror.mode=background"]).good();
         let before = place.content();
@@ -134,9 +134,9 @@ fn a_detached_table_is_a_plain_one() {
 }
 
 #[test]
-fn an_import_that_failed_is_given_up() {
+fn a_failed_import_is_dropped() {
     for database in databases("operations") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         place.copy_events("events");
         place.write("events/_delta_log/00000000000000000003.json", "{\"add\":");
         fails(&place.dl(&["import", "events", "--as", "e"]), &["00000000000000000003.json"]);
@@ -151,9 +151,9 @@ fn an_import_that_failed_is_given_up() {
 }
 
 #[test]
-fn files_that_a_clone_has_are_neither_deleted_nor_vacuumed() {
+fn files_of_a_clone_are_neither_deleted_nor_vacuumed() {
     for database in databases("operations") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         table(&place);
         // The log of a shallow clone names the files of another table.
         std::fs::create_dir_all(place.path("clone/_delta_log")).unwrap();

@@ -15,7 +15,7 @@ mod mirror;
 mod operations;
 mod output;
 mod owners;
-mod place;
 mod restored;
 mod rights;
 mod sql;
+mod test_folder;

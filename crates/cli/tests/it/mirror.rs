@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use crate::bad_input::check;
-use crate::place::Place;
+use crate::test_folder::TestFolder;
 
 /// A table with one row, published.
-fn begin() -> Place {
-    let place = Place::new();
+fn begin() -> TestFolder {
+    let place = TestFolder::new();
     place.write("rows.csv", "id\n1\n");
     place.dl(&["create", "t", "--location", "t", "--schema", "id long"]).good();
     place.dl(&["write", "t", "--input", "rows.csv"]).good();
@@ -15,7 +15,7 @@ fn begin() -> Place {
 }
 
 #[test]
-fn what_is_missing_is_put_back() {
+fn mirror_repair_restores_missing_commits() {
     let place = begin();
     let first = place.path("t/_delta_log/00000000000000000000.json");
     let bytes = std::fs::read(&first).unwrap();
@@ -39,7 +39,7 @@ fn what_is_missing_is_put_back() {
 }
 
 #[test]
-fn a_folder_that_is_gone_is_not_published_into() {
+fn a_missing_folder_is_not_published_into() {
     let place = begin();
     place.dl(&["--set", "mirror.mode=background", "write", "t", "--input", "rows.csv"]).good();
     std::fs::rename(place.path("t/_delta_log"), place.path("elsewhere")).unwrap();
@@ -53,7 +53,7 @@ fn a_folder_that_is_gone_is_not_published_into() {
 
 /// As on a disk that is not mounted.
 #[test]
-fn a_folder_that_is_empty_is_not_written_into() {
+fn an_empty_folder_is_not_written_into() {
     let place = begin();
     std::fs::rename(place.path("t"), place.path("elsewhere")).unwrap();
     std::fs::create_dir(place.path("t")).unwrap();
@@ -88,7 +88,7 @@ fn a_folder_that_is_empty_is_not_written_into() {
 }
 
 #[test]
-fn what_is_published_without_waiting_for_the_disk_is_recorded_in_the_end() {
+fn versions_published_without_a_sync_are_finally_recorded() {
     let place = begin();
     let written =
         place.dl(&["--set", "durability=catalog", "write", "t", "--input", "rows.csv", "--format", "json"]).json();

@@ -5,11 +5,11 @@ use std::thread;
 use serde_json::json;
 
 use crate::bad_input::check;
-use crate::place::Place;
+use crate::test_folder::TestFolder;
 
 /// A table `t` with the rows 1 to 3 in version 1, which records changes.
-fn filled() -> Place {
-    let place = Place::new();
+fn filled() -> TestFolder {
+    let place = TestFolder::new();
     let create = ["create", "t", "--location", "t", "--schema", "id long not null, kind string, n double"];
     place.dl(&[&create[..], &["--property", "delta.enableChangeDataFeed=true"]].concat()).good();
     place.write("rows.csv", "id,kind,n\n1,a,1\n2,b,2\n3,c,3\n");
@@ -18,19 +18,19 @@ fn filled() -> Place {
 }
 
 /// The rows as `id,kind,n`, sorted.
-fn rows(place: &Place) -> Vec<String> {
+fn rows(place: &TestFolder) -> Vec<String> {
     let csv = place.dl(&["read", "t", "--columns", "id,kind,n", "--format", "csv"]).good();
     let mut rows: Vec<_> = csv.lines().skip(1).map(String::from).collect();
     rows.sort();
     rows
 }
 
-fn says(place: &Place, args: &[&str], sentence: &str) {
+fn says(place: &TestFolder, args: &[&str], sentence: &str) {
     assert_eq!(place.dl(args).good(), format!("{sentence}\n"), "{args:?}");
 }
 
 #[test]
-fn every_operation_says_what_it_did() {
+fn every_operation_prints_what_it_did() {
     let place = filled();
     let says = |args: &[&str], sentence: &str| says(&place, args, sentence);
     says(&["delete", "t", "--where", "id = 3"], "1 row was deleted from default.t, now at version 2");
@@ -59,7 +59,7 @@ fn every_operation_says_what_it_did() {
 }
 
 #[test]
-fn vacuum_removes_what_no_kept_version_needs() {
+fn vacuum_removes_files_that_no_retained_version_needs() {
     let place = filled();
     place.dl(&["delete", "t", "--where", "id = 3"]).good();
     let files = || {
@@ -85,7 +85,7 @@ fn vacuum_removes_what_no_kept_version_needs() {
 }
 
 #[test]
-fn programs_get_a_document_with_version_and_metrics() {
+fn json_output_has_version_and_metrics() {
     let place = filled();
     let done = place.dl(&["delete", "t", "--where", "id = 3", "--format", "json"]).json();
     assert_eq!((&done["name"], &done["version"], &done["committed"]), (&json!("default.t"), &json!(2), &json!(true)));
@@ -137,7 +137,7 @@ fn merges_take_files_and_tables_and_the_first_clause_decides() {
 }
 
 #[test]
-fn a_write_replaces_what_a_condition_says_and_may_change_columns() {
+fn replace_where_and_schema_mode_work_in_writes() {
     let place = filled();
     place.write("two.csv", "id,kind,n\n2,new,0\n");
     let replace = ["write", "t", "--input", "two.csv", "--mode", "overwrite", "--replace-where"];
@@ -193,7 +193,7 @@ fn a_table_is_altered_in_one_commit() {
 }
 
 #[test]
-fn what_is_wrong_is_said_and_nothing_is_written() {
+fn invalid_operations_are_refused_and_write_nothing() {
     let place = filled();
     let before = (place.content(), place.dl(&["snapshot", "t", "--format", "json"]).good());
     place.write("none.csv", "id,kind\n");
@@ -276,7 +276,7 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
 }
 
 #[test]
-fn a_setting_before_the_command_holds_whatever_follows_it() {
+fn settings_before_and_after_the_command_are_combined() {
     let place = filled();
     // A column with the name of a setting is quoted.
     place.dl(&["alter", "t", "--add-column", "durability string"]).good();
@@ -292,7 +292,7 @@ fn a_setting_before_the_command_holds_whatever_follows_it() {
 }
 
 #[test]
-fn a_table_is_known_by_its_place_too() {
+fn a_table_is_found_by_its_location() {
     let place = filled();
     let absolute = place.path("t").to_string_lossy().into_owned();
     let url = format!("file://{absolute}/");
@@ -306,7 +306,7 @@ fn a_table_is_known_by_its_place_too() {
 }
 
 #[test]
-fn of_those_who_change_the_same_row_at_once_each_adds_its_own_or_exits_with_4() {
+fn concurrent_updates_of_a_row_are_applied_or_exit_with_4() {
     let place = filled();
     let update = ["update", "t", "--set", "n = n + 1", "--where", "id = 1"];
     let ran: Vec<_> = thread::scope(|scope| {

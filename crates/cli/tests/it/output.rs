@@ -1,11 +1,11 @@
 //! The output formats, and limits of the output.
 
 use crate::bad_input::check;
-use crate::place::Place;
+use crate::test_folder::TestFolder;
 
 #[test]
 fn a_document_is_a_line_of_csv() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let csv = |args: &[&str]| place.dl(&[&["--format", "csv"], args].concat()).good();
     let lines = |args: &[&str]| csv(args).lines().map(String::from).collect::<Vec<_>>();
     assert_eq!(lines(&["init"])[0], "catalog,catalogId,epoch");
@@ -33,8 +33,8 @@ fn a_document_is_a_line_of_csv() {
 }
 
 #[test]
-fn a_table_shows_as_many_rows_as_it_is_told() {
-    let place = Place::with_events();
+fn output_rows_limits_the_rows_of_a_table() {
+    let place = TestFolder::with_events();
     let read = |args: &[&str]| place.dl(&[args, &["read", "events"][..]].concat()).good();
     let all = read(&[]).lines().count();
     assert!(all > 20, "a pipe gets all rows: {all}");
@@ -50,8 +50,8 @@ fn a_table_shows_as_many_rows_as_it_is_told() {
 }
 
 #[test]
-fn all_tables_are_verified_whatever_is_wrong_with_one() {
-    let place = Place::with_events();
+fn verify_all_continues_after_a_broken_table() {
+    let place = TestFolder::with_events();
     for name in ["a", "b"] {
         place.copy_events(name);
         place.dl(&["import", &format!("./{name}"), "--as", name]).good();
@@ -70,8 +70,8 @@ fn all_tables_are_verified_whatever_is_wrong_with_one() {
 }
 
 #[test]
-fn what_is_logged_names_what_happened_and_no_secret() {
-    let place = Place::with_events();
+fn log_messages_name_events_and_no_secret() {
+    let place = TestFolder::with_events();
     place.write("rows.csv", "id,day\n1,private\n");
     let logged = |part: &str, args: &[&str]| {
         let mut command = place.command(args);

@@ -6,10 +6,10 @@ use deltalakedb_log::conformance::actions::{metadata, protocol};
 use deltalakedb_log::{Action, Catalog, Clock, Location, SystemClock, TableId};
 
 use crate::databases::databases;
-use crate::place::Place;
+use crate::test_folder::TestFolder;
 
 /// Creates the table `t`, owned by the row engine.
-fn make_kept(place: &Place) {
+fn make_kept(place: &TestFolder) {
     let uri = CatalogUri::parse(place.catalog()).unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let catalog = SqlCatalog::connect(&uri, ConnectOptions::default()).await.unwrap();
@@ -25,9 +25,9 @@ fn make_kept(place: &Place) {
 }
 
 #[test]
-fn a_table_is_ended_by_its_owner_alone() {
+fn an_owned_table_is_dropped_and_expired_only_by_its_owner() {
     for database in databases("owners") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         make_kept(&place);
         let says =
             "default.t is owned by the row engine of /data, which alone may commit to it: use `dl sql --data /data`";

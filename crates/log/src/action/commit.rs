@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_lines_about_files_are_left_out() {
+    fn parse_without_files_leaves_out_file_actions() {
         let text = r#"{"add":{"path":"x"}}
 {"add":null,"txn":{"appId":"a","version":1}}
 {"add":{"path":"a","size":1,"modificationTime":1,"dataChange":true},"txn":{"appId":"b","version":1}}
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_in_are_bytes_out() {
+    fn commits_render_to_the_bytes_they_were_parsed_from() {
         for text in [
             "",
             "\n",

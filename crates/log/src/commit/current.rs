@@ -32,7 +32,7 @@ pub struct Current {
     /// The first commit after the request's base that conflicts with it, as found by a
     /// [`ConflictChecker`](super::ConflictChecker).
     pub conflict: Option<WinningCommit>,
-    /// The live files at [`CommitRequest::touched`](super::CommitRequest::touched), with any deletion vector.
+    /// The live files at [`CommitRequest::changed_paths`](super::CommitRequest::changed_paths), with any deletion vector.
     pub live: HashMap<FileKey, Add>,
 }
 
@@ -102,7 +102,7 @@ pub fn later_than(name: &TableName, version: Version, before: Option<i64>, own: 
 }
 
 /// The error of a publisher whose lease was taken over by another.
-pub fn fenced(name: &TableName) -> TxnLogError {
+pub fn lease_lost(name: &TableName) -> TxnLogError {
     TxnLogError::new(
         ErrorKind::Conflict,
         format!("another process publishes {name} now: it continues where this one stopped"),

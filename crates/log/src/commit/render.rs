@@ -103,28 +103,28 @@ fn our_info(
             info.set(key, value);
         }
     }
-    let mut ours = Object::default();
+    let mut member = Object::default();
     if !stamp.catalog_id.is_nil() {
-        ours.set("catalogId", stamp.catalog_id.to_string());
-        ours.set("epoch", stamp.epoch.to_string());
-        ours.set("tableId", request.table.to_string());
+        member.set("catalogId", stamp.catalog_id.to_string());
+        member.set("epoch", stamp.epoch.to_string());
+        member.set("tableId", request.table.to_string());
     }
-    ours.set("table", current.name.to_string());
+    member.set("table", current.name.to_string());
     if let Some((group, participants)) = &stamp.group {
-        ours.set("groupId", group.to_string());
-        ours.set("participants", participants.iter().map(|p| p.to_string()).collect::<Vec<_>>());
+        member.set("groupId", group.to_string());
+        member.set("participants", participants.iter().map(|p| p.to_string()).collect::<Vec<_>>());
     }
     if let Some(engine) = given.get::<String>("engineInfo") {
-        ours.set("writer", engine);
+        member.set("writer", engine);
     }
-    info.set(COMMIT_INFO_KEY, ours);
+    info.set(COMMIT_INFO_KEY, member);
     info
 }
 
 /// The remove of a live file: path and file facts from the stored row, the other fields as requested.
-fn render_remove(asked: &Remove, live: &Add, now: i64) -> Remove {
-    let mut remove = Remove::of(live, asked.deletion_timestamp.unwrap_or(now), asked.data_change);
-    remove.stats = asked.stats.clone();
-    remove.extra = asked.extra.clone();
+fn render_remove(requested: &Remove, live: &Add, now: i64) -> Remove {
+    let mut remove = Remove::of(live, requested.deletion_timestamp.unwrap_or(now), requested.data_change);
+    remove.stats = requested.stats.clone();
+    remove.extra = requested.extra.clone();
     remove
 }

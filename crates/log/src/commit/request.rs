@@ -197,7 +197,7 @@ impl CommitRequest {
     }
 
     /// The paths whose live files [`prepare`](super::prepare) needs: those that the request adds or removes.
-    pub fn touched(&self) -> Vec<PathKey> {
+    pub fn changed_paths(&self) -> Vec<PathKey> {
         let paths = self.actions().iter().filter_map(|a| match a {
             Action::Add(add) => Some(&add.path),
             Action::Remove(remove) => Some(&remove.path),

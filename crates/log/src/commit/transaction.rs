@@ -56,7 +56,7 @@ pub fn already_committed(requests: &[CommitRequest], known: Vec<Committed>) -> R
 }
 
 /// The error of a load that would take the part of one table in a transaction without that of another.
-pub fn half_of_a_group(name: &TableName, version: Version, other: &TableName) -> TxnLogError {
+pub fn incomplete_transaction(name: &TableName, version: Version, other: &TableName) -> TxnLogError {
     TxnLogError::invalid(format!(
         "version {version} of {name} belongs to a transaction that changed {other} as well, and neither the catalog nor \
          the _delta_log of {other} has its part there: publish {other} from where it was committed, or move version \

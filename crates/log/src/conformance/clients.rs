@@ -6,7 +6,7 @@ use super::*;
 
 /// Clients that append to one table until an append is rejected.
 pub(super) struct Clients {
-    table: Table,
+    table: TestTable,
     /// Each ends with the number of its commits and the error that rejected the next one.
     clients: Vec<JoinHandle<(u64, TxnLogError)>>,
 }
@@ -14,7 +14,7 @@ pub(super) struct Clients {
 impl Clients {
     const COUNT: u64 = 4;
 
-    pub(super) fn start(table: &Table) -> Self {
+    pub(super) fn start(table: &TestTable) -> Self {
         let client = |w| {
             let t = table.clone();
             tokio::spawn(async move {
@@ -53,7 +53,7 @@ impl Clients {
 }
 
 pub(super) async fn many_writers_leave_no_gap(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+    let t = TestTable::create(&c, "t").await;
     const WRITERS: usize = 64;
     const EACH: usize = 2;
     let writers = (0..WRITERS).map(|w| {

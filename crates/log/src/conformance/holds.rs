@@ -23,7 +23,7 @@ async fn end_soon(c: &Arc<dyn Catalog>, hold: &Hold) -> Hold {
 }
 
 pub(super) async fn a_held_version_is_listed_until_its_hold_ends(c: Arc<dyn Catalog>) {
-    let (t, other) = (Table::create(&c, "t").await, Table::create(&c, "u").await);
+    let (t, other) = (TestTable::create(&c, "t").await, TestTable::create(&c, "u").await);
     for path in ["a", "b"] {
         t.append(path).await;
     }
@@ -55,8 +55,8 @@ pub(super) async fn a_held_version_is_listed_until_its_hold_ends(c: Arc<dyn Cata
     assert_eq!(c.holds(t.id).await.unwrap(), [longer]);
 }
 
-pub(super) async fn a_version_that_is_not_there_cannot_be_held(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn a_missing_version_cannot_be_held(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     let until = c.now_ms().await.unwrap() + HOUR;
     let hold = async |version, until, holder| c.hold(t.id, version, until, holder).await;
     refused(hold(1, until, "ann").await, ErrorKind::NotFound, &["default.t has no version 1: its newest is 0"]);
@@ -77,7 +77,7 @@ pub(super) async fn a_version_that_is_not_there_cannot_be_held(c: Arc<dyn Catalo
 }
 
 pub(super) async fn files_of_a_held_version_are_not_deleted_with_the_table(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+    let t = TestTable::create(&c, "t").await;
     t.append("a").await;
     let now = c.now_ms().await.unwrap();
     let report = c.hold(t.id, 1, now + HOUR, "nightly report").await.unwrap();

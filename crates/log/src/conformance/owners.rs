@@ -16,15 +16,15 @@ const KEPT: &str =
     "default.t is owned by the row engine of /data, which alone may commit to it: use `dl sql --data /data`";
 
 /// The table `t`, owned by the row engine.
-async fn kept(c: &Arc<dyn Catalog>) -> Table {
+async fn kept(c: &Arc<dyn Catalog>) -> TestTable {
     let new = NewTable { owner: owner("rows:/data"), ..new_table("t") };
     let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
     let request = CommitRequest::new(table_id("t"), Uuid::from_u128(1), Base::Create(new), actions);
     c.commit_all(vec![request]).await.unwrap().committed().unwrap();
-    Table { catalog: c.clone(), id: table_id("t") }
+    TestTable { catalog: c.clone(), id: table_id("t") }
 }
 
-pub(super) async fn a_table_takes_commits_of_its_owner_alone(c: Arc<dyn Catalog>) {
+pub(super) async fn an_owned_table_accepts_only_commits_of_its_owner(c: Arc<dyn Catalog>) {
     let t = kept(&c).await;
     assert_eq!(entry(&c, t.id).await.owner, owner("rows:/data"));
     assert_eq!(c.tables().await.unwrap()[0].owner, owner("rows:/data"));
@@ -36,7 +36,7 @@ pub(super) async fn a_table_takes_commits_of_its_owner_alone(c: Arc<dyn Catalog>
     let by = |who: &str, request: CommitRequest| CommitRequest { owner: owner(who), ..request };
     let done = t.try_commit(by("rows:/data", append(Base::Exactly(0), "a"))).await.unwrap().committed().unwrap();
     assert_eq!(done[0].version, 1);
-    let s = Table::create(&c, "s").await;
+    let s = TestTable::create(&c, "s").await;
     for base in [Base::Exactly(1), Base::RebaseFrom(0), Base::Exactly(0)] {
         refused(t.try_commit(append(base.clone(), "b")).await, ErrorKind::Invalid, &[KEPT]);
         refused(t.try_commit(by("rows:/other", append(base, "b"))).await, ErrorKind::Invalid, &[KEPT]);
@@ -65,7 +65,7 @@ fn whole_table() -> crate::commit::Reads {
     crate::commit::Reads { whole_table: true, ..Default::default() }
 }
 
-pub(super) async fn history_is_loaded_in_the_owners_name_alone(c: Arc<dyn Catalog>) {
+pub(super) async fn an_owned_table_accepts_only_loads_of_its_owner(c: Arc<dyn Catalog>) {
     let t = kept(&c).await;
     let ms = c.reader(t.id).head().await.unwrap().timestamp + 5;
     let items = || vec![Ok(logged(1, ms, &[Action::add(file("x", 0, 9))]))];
@@ -83,11 +83,12 @@ fn load_of(name: &str, owner: Option<TableOwner>, items: Vec<Result<HistoryItem>
     HistoryLoad::new(table_id(name), NewTable { owner, ..new_table(name) }, futures::stream::iter(items))
 }
 
-pub(super) async fn its_life_and_history_are_the_owners(c: Arc<dyn Catalog>) {
+pub(super) async fn an_owned_table_is_changed_and_expired_only_by_its_owner(c: Arc<dyn Catalog>) {
     let t = kept(&c).await;
-    let s = Table::create(&c, "s").await;
+    let s = TestTable::create(&c, "s").await;
     let by = |who: &str| Committer { name: None, owner: owner(who) };
-    let rename = async |t: &Table, committer: Committer| c.rename_table(t.id, &"u".parse().unwrap(), &committer).await;
+    let rename =
+        async |t: &TestTable, committer: Committer| c.rename_table(t.id, &"u".parse().unwrap(), &committer).await;
     let drop = async |mode, committer| {
         let lease = c.acquire_lease(t.id, Uuid::from_u128(7), 0, 1_000).await?.unwrap();
         c.drop_table(&lease, &DropTable { mode, allow_unpublished: true, at_version: None, committer }).await

@@ -13,14 +13,14 @@ async fn referring(c: &Arc<dyn Catalog>, at: &str) -> Vec<String> {
     tables.into_iter().map(|table| table.name.to_string()).collect()
 }
 
-async fn drop_as(t: &Table, mode: DropMode) -> Result<()> {
+async fn drop_as(t: &TestTable, mode: DropMode) -> Result<()> {
     let lease = t.catalog.acquire_lease(t.id, Uuid::from_u128(7), 0, 1_000).await?.unwrap();
     let drop = DropTable { mode, allow_unpublished: true, at_version: None, committer: Committer::default() };
     t.catalog.drop_table(&lease, &drop).await
 }
 
-pub(super) async fn a_table_is_known_by_the_folders_of_its_files(c: Arc<dyn Catalog>) {
-    let (source, clone) = (Table::create(&c, "source").await, Table::create(&c, "clone").await);
+pub(super) async fn tables_are_found_by_the_folders_they_refer_to(c: Arc<dyn Catalog>) {
+    let (source, clone) = (TestTable::create(&c, "source").await, TestTable::create(&c, "clone").await);
     source.append("own.parquet").await;
     assert!(referring(&c, "/nowhere/source").await.is_empty(), "a path below the table is none elsewhere");
     let named =
@@ -66,8 +66,8 @@ pub(super) async fn a_table_is_known_by_the_folders_of_its_files(c: Arc<dyn Cata
     assert_eq!(referring(&c, "/nowhere/source").await, ["default.begins", "default.clone", "default.made"]);
 }
 
-pub(super) async fn files_that_others_need_are_not_deleted(c: Arc<dyn Catalog>) {
-    let (source, clone) = (Table::create(&c, "source").await, Table::create(&c, "clone").await);
+pub(super) async fn files_that_clones_need_are_not_deleted(c: Arc<dyn Catalog>) {
+    let (source, clone) = (TestTable::create(&c, "source").await, TestTable::create(&c, "clone").await);
     clone.append("/nowhere/source/x.parquet").await;
     let says = ["files of default.source belong to default.clone, too", "drop these first"];
     refused(drop_as(&source, DropMode::DeleteFiles).await, ErrorKind::Invalid, &says);
@@ -85,7 +85,7 @@ pub(super) async fn files_that_others_need_are_not_deleted(c: Arc<dyn Catalog>) 
     drop_as(&source, DropMode::DeleteFiles).await.unwrap();
 
     // While the files of a table are being deleted, no other table may name them.
-    let late = Table::create(&c, "late").await;
+    let late = TestTable::create(&c, "late").await;
     let says = ["default.late cannot have files of default.source at /nowhere/source", "are being deleted"];
     let request = late.request(Base::Exactly(0), vec![Action::add(file("/nowhere/source/x.parquet", 0, 9))]);
     refused(late.try_commit(request).await, ErrorKind::NotFound, &says);
@@ -98,10 +98,10 @@ pub(super) async fn files_that_others_need_are_not_deleted(c: Arc<dyn Catalog>) 
 }
 
 /// A drop with files and a first commit that names one of the files: one of the two is rejected, in either order.
-pub(super) async fn a_clone_is_before_a_drop_with_files_or_not_at_all(c: Arc<dyn Catalog>) {
+pub(super) async fn a_clone_concurrent_with_a_drop_precedes_it_or_fails(c: Arc<dyn Catalog>) {
     for n in 0..8 {
-        let source = Table::create(&c, &format!("source{n}")).await;
-        let clone = Table::create(&c, &format!("clone{n}")).await;
+        let source = TestTable::create(&c, &format!("source{n}")).await;
+        let clone = TestTable::create(&c, &format!("clone{n}")).await;
         let path = format!("/nowhere/source{n}/x.parquet");
         let committing = async {
             let request = clone.request(Base::Exactly(0), vec![Action::add(file(&path, 0, 9))]);
@@ -113,17 +113,17 @@ pub(super) async fn a_clone_is_before_a_drop_with_files_or_not_at_all(c: Arc<dyn
 }
 
 /// Creates a table at a place that does not follow from its name.
-async fn create_at(c: &Arc<dyn Catalog>, name: &str, at: &str) -> Result<Table> {
+async fn create_at(c: &Arc<dyn Catalog>, name: &str, at: &str) -> Result<TestTable> {
     let new = NewTable::new(name.parse().unwrap(), place(at));
     let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
     let request = CommitRequest::new(table_id(name), Uuid::from_u128(1), Base::Create(new), actions);
     c.commit_all(vec![request]).await?;
-    Ok(Table { catalog: c.clone(), id: table_id(name) })
+    Ok(TestTable { catalog: c.clone(), id: table_id(name) })
 }
 
 const ACCOUNT: &str = "abfss://lake@ours.dfs.core.windows.net/source";
 
-pub(super) async fn a_place_is_known_however_it_is_spelled(c: Arc<dyn Catalog>) {
+pub(super) async fn a_location_is_found_by_every_spelling(c: Arc<dyn Catalog>) {
     let azure = create_at(&c, "azure", ACCOUNT).await.unwrap();
     let s3 = create_at(&c, "s3", "s3://lake/source").await.unwrap();
     for (n, named) in [
@@ -134,13 +134,13 @@ pub(super) async fn a_place_is_known_however_it_is_spelled(c: Arc<dyn Catalog>) 
     .into_iter()
     .enumerate()
     {
-        let clone = Table::create(&c, &format!("of_azure{n}")).await;
+        let clone = TestTable::create(&c, &format!("of_azure{n}")).await;
         clone.append(named).await;
         assert!(referring(&c, ACCOUNT).await.contains(&format!("default.of_azure{n}")), "{named}");
     }
     assert_eq!(referring(&c, "az://lake/source").await.len(), 3);
     assert_eq!(referring(&c, "az://lake/source/day=a").await, ["default.of_azure1"]);
-    let clone = Table::create(&c, "of_s3").await;
+    let clone = TestTable::create(&c, "of_s3").await;
     clone.append("s3n://lake/source/x.parquet").await;
     assert_eq!(referring(&c, "s3a://lake/source").await, ["default.of_s3"]);
     for (table, says) in [(&azure, "belong to default.of_azure0, default.of_azure1"), (&s3, "belong to default.of_s3")]
@@ -168,10 +168,10 @@ pub(super) async fn a_place_is_known_however_it_is_spelled(c: Arc<dyn Catalog>) 
     refused(c.undrop_table(azure.id, None, &Committer::default()).await, ErrorKind::AlreadyExists, &["default.twice"]);
 }
 
-pub(super) async fn a_clone_knows_its_sources(c: Arc<dyn Catalog>) {
+pub(super) async fn source_tables_of_a_clone_are_found(c: Arc<dyn Catalog>) {
     let azure = create_at(&c, "azure", ACCOUNT).await.unwrap();
-    let source = Table::create(&c, "source").await;
-    let clone = Table::create(&c, "clone").await;
+    let source = TestTable::create(&c, "source").await;
+    let clone = TestTable::create(&c, "clone").await;
     let sources = async || {
         let sources = c.source_tables(clone.id).await.unwrap();
         sources.into_iter().map(|table| table.name.to_string()).collect::<Vec<_>>()

@@ -7,7 +7,7 @@ use crate::stamp::MARGIN_MS;
 const YEAR: i64 = 365 * 24 * 60 * 60 * 1000;
 
 /// A table whose versions have these times.
-async fn imported(c: &Arc<dyn Catalog>, name: &str, times: &[i64], future_times: FutureTimes) -> Result<Table> {
+async fn imported(c: &Arc<dyn Catalog>, name: &str, times: &[i64], future_times: FutureTimes) -> Result<TestTable> {
     let lines = |version: usize| match version {
         0 => vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))],
         _ => vec![Action::add(file(&format!("f{version}"), 0, 9))],
@@ -17,14 +17,14 @@ async fn imported(c: &Arc<dyn Catalog>, name: &str, times: &[i64], future_times:
         future_times,
         ..HistoryLoad::new(table_id(name), new_table(name), futures::stream::iter(items.collect::<Vec<_>>()))
     };
-    Ok(Table { catalog: c.clone(), id: c.load_history(load).await?.id })
+    Ok(TestTable { catalog: c.clone(), id: c.load_history(load).await?.id })
 }
 
-async fn time(t: &Table, version: Version) -> i64 {
+async fn time(t: &TestTable, version: Version) -> i64 {
     t.catalog.reader(t.id).snapshot(At::Version(version)).await.unwrap().head.timestamp
 }
 
-pub(super) async fn those_ahead_of_the_clock_are_imported_only_when_accepted(c: Arc<dyn Catalog>) {
+pub(super) async fn commits_ahead_of_the_clock_are_loaded_only_when_accepted(c: Arc<dyn Catalog>) {
     let now = c.now_ms().await.unwrap();
     imported(&c, "near", &[now - 9, now + MARGIN_MS / 2], FutureTimes::Refuse).await.unwrap();
     let ahead = imported(&c, "ahead", &[now, now + YEAR], FutureTimes::Refuse).await.map(|t| t.id);
@@ -46,7 +46,7 @@ pub(super) async fn those_ahead_of_the_clock_are_imported_only_when_accepted(c: 
     assert_eq!((entry.current_version, entry.current_timestamp), (1, now + YEAR));
 }
 
-pub(super) async fn those_that_stand_still_are_made_to_grow(c: Arc<dyn Catalog>) {
+pub(super) async fn loaded_times_are_made_strictly_increasing(c: Arc<dyn Catalog>) {
     let t = imported(&c, "t", &[100, 100, 50, 300], FutureTimes::Refuse).await.unwrap();
     let mut times = Vec::new();
     for version in 0..=3 {
@@ -62,10 +62,10 @@ pub(super) async fn those_that_stand_still_are_made_to_grow(c: Arc<dyn Catalog>)
 }
 
 /// A table with a time in the future, as from a machine with a wrong clock, and a second table in the same transaction.
-pub(super) async fn a_table_ahead_of_the_clock_goes_on_alone(c: Arc<dyn Catalog>) {
+pub(super) async fn a_table_ahead_of_the_clock_does_not_advance_others(c: Arc<dyn Catalog>) {
     let now = c.now_ms().await.unwrap();
     let orders = imported(&c, "orders", &[now, now + YEAR, now + 2 * YEAR], FutureTimes::Accept).await.unwrap();
-    let customers = Table::create(&c, "customers").await;
+    let customers = TestTable::create(&c, "customers").await;
     let alone = orders.append("alone").await;
     assert_eq!(alone.timestamp, now + 2 * YEAR + 1, "strictly later, and no more than that");
     let leap = alone.leap.unwrap();
@@ -91,10 +91,10 @@ pub(super) async fn a_table_ahead_of_the_clock_goes_on_alone(c: Arc<dyn Catalog>
 }
 
 /// A transaction is not earlier than what it read, even if the clocks differ slightly.
-pub(super) async fn a_transaction_is_later_than_what_it_read(c: Arc<dyn Catalog>) {
+pub(super) async fn a_commit_is_later_than_the_versions_it_read(c: Arc<dyn Catalog>) {
     let now = c.now_ms().await.unwrap();
     let s = imported(&c, "s", &[now, now + MARGIN_MS - 500], FutureTimes::Refuse).await.unwrap();
-    let t = Table::create(&c, "t").await;
+    let t = TestTable::create(&c, "t").await;
     let both =
         vec![s.request(Base::ReadAt(1), vec![]), t.request(Base::RebaseFrom(0), vec![Action::add(file("a", 0, 9))])];
     let committed = c.commit_all(both).await.unwrap().committed().unwrap();

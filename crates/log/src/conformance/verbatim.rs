@@ -28,14 +28,14 @@ fn made_at(ms: i64) -> String {
 }
 
 struct Verbatim {
-    table: Table,
+    table: TestTable,
 }
 
 impl Verbatim {
     /// Creates a table with these properties, whose version 0 is such a commit.
     async fn create(catalog: &Arc<dyn Catalog>, name: &str, configuration: &str) -> Self {
         let actions = [Action::Protocol(protocol()), Action::Metadata(metadata(configuration))];
-        let this = Self { table: Table { catalog: catalog.clone(), id: table_id(name) } };
+        let this = Self { table: TestTable { catalog: catalog.clone(), id: table_id(name) } };
         let request = this.request(Base::Create(new_table(name)), "v0", &spelled(&made_at(BEGIN), &actions), BEGIN);
         let done = this.table.try_commit(request).await.unwrap().committed().unwrap();
         assert_eq!((done[0].version, done[0].timestamp), (0, BEGIN));
@@ -72,7 +72,7 @@ async fn with_a_file(c: &Arc<dyn Catalog>, configuration: &str) -> Verbatim {
     t
 }
 
-pub(super) async fn bytes_become_the_version_as_they_are(c: Arc<dyn Catalog>) {
+pub(super) async fn verbatim_bytes_become_the_version(c: Arc<dyn Catalog>) {
     let t = with_a_file(&c, "{}").await;
     let actions = [
         remove(&file("a", 0, 9)),
@@ -101,7 +101,7 @@ pub(super) async fn bytes_become_the_version_as_they_are(c: Arc<dyn Catalog>) {
     assert_eq!(t.table.paths(3).await, ["b%20c", "d"]);
 }
 
-pub(super) async fn sent_again_it_is_the_same_commit(c: Arc<dyn Catalog>) {
+pub(super) async fn a_verbatim_commit_sent_again_is_not_made_twice(c: Arc<dyn Catalog>) {
     let t = with_a_file(&c, "{}").await;
     let text = spelled(&made_at(at(2)), &[Action::add(file("b", 0, 9))]);
     let request = t.request(Base::Exactly(1), "staged", &text, at(2));
@@ -140,7 +140,7 @@ pub(super) async fn sent_again_it_is_the_same_commit(c: Arc<dyn Catalog>) {
     assert_eq!(t.table.try_commit(request).await.unwrap(), first);
 }
 
-pub(super) async fn it_becomes_its_version_or_none(c: Arc<dyn Catalog>) {
+pub(super) async fn a_verbatim_commit_becomes_its_version_or_none(c: Arc<dyn Catalog>) {
     let t = with_a_file(&c, "{}").await;
     let b = || [Action::add(file("b", 0, 9))];
     t.refused(t.attempt(3, &b()).await, &["version 2", "at version 1"]).await;
@@ -149,7 +149,7 @@ pub(super) async fn it_becomes_its_version_or_none(c: Arc<dyn Catalog>) {
     let text = spelled(&made_at(at(2)), &b());
     let rebased = t.request(Base::RebaseFrom(0), "rebased", &text, at(2));
     t.refused(t.table.try_commit(rebased).await, &["valid for one version only"]).await;
-    let other = Table::create(&c, "other").await;
+    let other = TestTable::create(&c, "other").await;
     let both = vec![
         t.request(Base::Exactly(1), "both", &text, at(2)),
         other.request(Base::Exactly(0), vec![Action::add(file("b", 0, 9))]),
@@ -159,11 +159,11 @@ pub(super) async fn it_becomes_its_version_or_none(c: Arc<dyn Catalog>) {
     for broken in ["{\"add\":{\"path\":\"x\"}}", "{\"add\":", "no JSON"] {
         refused(VerbatimCommit::parse(broken.into(), at(2)), ErrorKind::Invalid, &["line 1"]);
     }
-    let nowhere = Verbatim { table: Table { catalog: c.clone(), id: table_id("nowhere") } };
+    let nowhere = Verbatim { table: TestTable { catalog: c.clone(), id: table_id("nowhere") } };
     refused(nowhere.attempt(1, &b()).await, ErrorKind::NotFound, &["no table"]);
 }
 
-pub(super) async fn its_time_is_in_it_where_the_table_says_so(c: Arc<dyn Catalog>) {
+pub(super) async fn a_verbatim_commit_has_its_in_commit_timestamp(c: Arc<dyn Catalog>) {
     let t = with_a_file(&c, ICT).await;
     let b = [Action::add(file("b", 0, 9))];
     t.refused(t.try_text(2, &spelled(r#""operation":"WRITE""#, &b), at(2)).await, &["no inCommitTimestamp"]).await;
@@ -191,7 +191,7 @@ pub(super) async fn its_time_is_in_it_where_the_table_says_so(c: Arc<dyn Catalog
     assert_eq!(found.version(), 2);
 }
 
-pub(super) async fn its_time_is_the_claimed_one_elsewhere(c: Arc<dyn Catalog>) {
+pub(super) async fn a_verbatim_commit_without_in_commit_timestamp_has_the_claimed_time(c: Arc<dyn Catalog>) {
     let t = with_a_file(&c, "{}").await;
     let plain = |path: &str| spelled("", &[Action::add(file(path, 0, 9))]);
     let ahead = c.now_ms().await.unwrap() + 60_000;
@@ -212,7 +212,7 @@ pub(super) async fn its_time_is_the_claimed_one_elsewhere(c: Arc<dyn Catalog>) {
         )
     };
     c.load_history(future).await.unwrap();
-    let future = Verbatim { table: Table { catalog: c.clone(), id: table_id("future") } };
+    let future = Verbatim { table: TestTable { catalog: c.clone(), id: table_id("future") } };
     refused(future.try_text(1, &plain("a"), ahead + 2).await, ErrorKind::Invalid, &["in the future"]);
     for (version, claimed) in [(1, ahead + 1), (2, at(2))] {
         let done = future.try_text(version, &plain(&format!("f{version}")), claimed).await.unwrap();
@@ -237,7 +237,7 @@ pub(super) async fn its_time_is_the_claimed_one_elsewhere(c: Arc<dyn Catalog>) {
     refused(t.try_text(6, &plain("g"), at(6)).await, ErrorKind::Invalid, &["no inCommitTimestamp"]);
 }
 
-pub(super) async fn what_no_commit_may_say_is_refused(c: Arc<dyn Catalog>) {
+pub(super) async fn illegal_verbatim_commits_are_refused(c: Arc<dyn Catalog>) {
     let t = with_a_file(&c, r#"{"delta.appendOnly":"true"}"#).await;
     let (a, b) = (file("a", 0, 9), file("b", 0, 9));
     let rearranged = |add: &Add| Action::Remove(crate::action::Remove::of(add, 5, false));
@@ -293,7 +293,7 @@ pub(super) async fn what_no_commit_may_say_is_refused(c: Arc<dyn Catalog>) {
     assert_eq!(c.tables().await.unwrap().len(), 1);
 }
 
-pub(super) async fn features_are_tracked_that_are_not_written(c: Arc<dyn Catalog>) {
+pub(super) async fn verbatim_commits_may_enable_tracked_features(c: Arc<dyn Catalog>) {
     let t = with_a_file(&c, ICT).await;
     let tracked = actions::action(
         r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["deletionVectors","catalogManaged"],"writerFeatures":["deletionVectors","domainMetadata","inCommitTimestamp","rowTracking","clustering","catalogManaged"]}}"#,

@@ -32,7 +32,7 @@ use crate::snapshot::Replay;
 
 /// Which part of a table's state is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Want {
+pub(super) enum StateFilter {
     /// Protocol, metadata, txns and domains.
     Snapshot,
     /// Also the files, live and removed.
@@ -42,16 +42,16 @@ pub(super) enum Want {
     Details,
 }
 
-impl Want {
+impl StateFilter {
     /// Drops the actions that are not requested.
-    pub(super) fn keep(self, actions: &mut Vec<Action>) {
-        if self == Want::Snapshot {
+    pub(super) fn retain(self, actions: &mut Vec<Action>) {
+        if self == StateFilter::Snapshot {
             actions.retain(|a| !matches!(a, Action::Add(_) | Action::Remove(_)));
         }
     }
 }
 
-/// The members of an add that [`Want::Details`] keeps.
+/// The members of an add that [`StateFilter::Details`] keeps.
 const ADD: [&str; 11] = [
     "path",
     "partitionValues",
@@ -66,7 +66,7 @@ const ADD: [&str; 11] = [
     "clusteringProvider",
 ];
 
-/// The members of a remove that [`Want::Details`] keeps.
+/// The members of a remove that [`StateFilter::Details`] keeps.
 const REMOVE: [&str; 3] = ["path", "deletionVector", "dataChange"];
 
 /// Rows read, parsed and applied at a time.
@@ -75,7 +75,7 @@ const BATCH: usize = 4096;
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// The state a checkpoint holds. The error names the file that cannot be read.
-pub(super) async fn read(dir: &TableDir, checkpoint: &Checkpoint, want: Want) -> Result<Replay> {
+pub(super) async fn read(dir: &TableDir, checkpoint: &Checkpoint, want: StateFilter) -> Result<Replay> {
     let (mut state, mut actions) = (Replay::default(), actions_of(dir, checkpoint, want));
     while let Some(some) = actions.try_next().await? {
         state.apply_more(some);
@@ -87,18 +87,18 @@ pub(super) async fn read(dir: &TableDir, checkpoint: &Checkpoint, want: Want) ->
 pub(super) fn actions_of(
     dir: &TableDir,
     checkpoint: &Checkpoint,
-    want: Want,
+    want: StateFilter,
 ) -> BoxStream<'static, Result<Vec<Action>>> {
     let files = checkpoint.files.iter().map(|file| (file.location.clone(), file.size)).collect();
-    let reading = Reading { dir: dir.clone(), want, files, sidecars: VecDeque::new(), open: None };
+    let reading = CheckpointReader { dir: dir.clone(), want, files, sidecars: VecDeque::new(), open: None };
     stream::try_unfold(reading, |mut reading| async { Ok(reading.next().await?.map(|actions| (actions, reading))) })
         .boxed()
 }
 
 /// The progress of reading a checkpoint.
-struct Reading {
+struct CheckpointReader {
     dir: TableDir,
-    want: Want,
+    want: StateFilter,
     /// The files to read, with their sizes.
     files: VecDeque<(Path, u64)>,
     /// The sidecars to read after these files, each with the file that names it.
@@ -107,7 +107,7 @@ struct Reading {
     open: Option<(Path, BoxStream<'static, Result<Vec<Action>>>)>,
 }
 
-impl Reading {
+impl CheckpointReader {
     async fn next(&mut self) -> Result<Option<Vec<Action>>> {
         loop {
             if let Some((path, actions)) = &mut self.open {
@@ -117,7 +117,7 @@ impl Reading {
                         _ => None,
                     });
                     // Sidecars contain only file actions (PROTOCOL.md, "Sidecar Files").
-                    self.sidecars.extend(sidecars.filter(|_| self.want != Want::Snapshot));
+                    self.sidecars.extend(sidecars.filter(|_| self.want != StateFilter::Snapshot));
                     return Ok(Some(actions));
                 }
                 self.open = None;
@@ -137,9 +137,9 @@ impl Reading {
 
 /// The path and size of a sidecar.
 async fn found(dir: &TableDir, sidecar: &Sidecar, named_by: &Path) -> Result<(Path, u64)> {
-    let path = sidecar_path(sidecar).map_err(|e| damaged(dir, named_by, ErrorKind::Corrupt, e.into()))?;
+    let path = sidecar_path(sidecar).map_err(|e| damaged_file(dir, named_by, ErrorKind::Corrupt, e.into()))?;
     let found = dir.store.head(&path).map_err(TxnLogError::from).await;
-    let size = found.map_err(|e| damaged(dir, &path, e.kind(), e.into()))?.size;
+    let size = found.map_err(|e| damaged_file(dir, &path, e.kind(), e.into()))?.size;
     Ok((path, size))
 }
 
@@ -147,15 +147,15 @@ async fn actions_in(
     dir: &TableDir,
     path: &Path,
     size: u64,
-    want: Want,
+    want: StateFilter,
 ) -> Result<BoxStream<'static, Result<Vec<Action>>>> {
     if path.extension() != Some("json") {
         return parquet(dir, path, size, want).await;
     }
-    let damaged = |e: TxnLogError| damaged(dir, path, e.kind(), e.into());
-    let bytes = dir.get(path).await.map_err(damaged)?;
-    let mut actions = Commit::parse(bytes, &dir.name(path)).map_err(damaged)?.into_actions();
-    want.keep(&mut actions);
+    let damaged_file = |e: TxnLogError| damaged_file(dir, path, e.kind(), e.into());
+    let bytes = dir.get(path).await.map_err(damaged_file)?;
+    let mut actions = Commit::parse(bytes, &dir.name(path)).map_err(damaged_file)?.into_actions();
+    want.retain(&mut actions);
     Ok(stream::once(async { Ok(actions) }).boxed())
 }
 
@@ -166,7 +166,7 @@ fn sidecar_path(sidecar: &Sidecar) -> Result<Path, object_store::path::Error> {
     Path::from_url_path(format!("{LOG}/_sidecars/{name}"))
 }
 
-fn damaged(dir: &TableDir, file: &Path, kind: ErrorKind, cause: Cause) -> TxnLogError {
+fn damaged_file(dir: &TableDir, file: &Path, kind: ErrorKind, cause: Cause) -> TxnLogError {
     let message = format!(
         "the checkpoint file {} cannot be read, and no older files replace it: restore it from a copy",
         dir.name(file)
@@ -195,26 +195,27 @@ async fn parquet(
     dir: &TableDir,
     path: &Path,
     size: u64,
-    want: Want,
+    want: StateFilter,
 ) -> Result<BoxStream<'static, Result<Vec<Action>>>> {
     let (of, at) = (dir.clone(), path.clone());
-    let damaged = move |e: Cause| {
+    let damaged_file = move |e: Cause| {
         let (kind, cause) = cause_of(e);
-        damaged(&of, &at, kind, cause)
+        damaged_file(&of, &at, kind, cause)
     };
     let file = ParquetFile { store: dir.store.clone(), path: path.clone(), size };
     // The Arrow types that a writer recorded for itself (views, dictionaries) are not needed to convert to JSON.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let opened = ParquetRecordBatchStreamBuilder::new_with_options(file, options).await;
-    let builder = opened.map_err(|e| damaged(e.into()))?;
+    let builder = opened.map_err(|e| damaged_file(e.into()))?;
     let columns = wanted_columns(builder.metadata(), want);
-    let batches = builder.with_projection(columns).with_batch_size(BATCH).build().map_err(|e| damaged(e.into()))?;
-    Ok(batches.map(move |batch| actions(&batch.map_err(|e| damaged(e.into()))?).map_err(&damaged)).boxed())
+    let batches =
+        builder.with_projection(columns).with_batch_size(BATCH).build().map_err(|e| damaged_file(e.into()))?;
+    Ok(batches.map(move |batch| actions(&batch.map_err(|e| damaged_file(e.into()))?).map_err(&damaged_file)).boxed())
 }
 
 /// All columns, including unknown ones, except the typed copies of statistics and partition values. The typed copy of
 /// the statistics is read only for a file without JSON statistics (`delta.checkpoint.writeStatsAsJson` is off).
-fn wanted_columns(metadata: &ParquetMetaData, want: Want) -> ProjectionMask {
+fn wanted_columns(metadata: &ParquetMetaData, want: StateFilter) -> ProjectionMask {
     let schema = metadata.file_metadata().schema_descr();
     let path = |leaf: usize| schema.column(leaf).path().parts().to_vec();
     // Bounds of a variant: JSON statistics encode them differently.
@@ -231,9 +232,9 @@ fn wanted_columns(metadata: &ParquetMetaData, want: Want) -> ProjectionMask {
     let leaves = (0..schema.num_columns()).filter(|leaf| {
         let path = path(*leaf);
         match (path[0].as_str(), path.get(1).map(String::as_str)) {
-            ("add" | "remove", _) if want == Want::Snapshot => false,
-            ("add", Some(member)) if want == Want::Details => ADD.contains(&member),
-            ("remove", Some(member)) if want == Want::Details => REMOVE.contains(&member),
+            ("add" | "remove", _) if want == StateFilter::Snapshot => false,
+            ("add", Some(member)) if want == StateFilter::Details => ADD.contains(&member),
+            ("remove", Some(member)) if want == StateFilter::Details => REMOVE.contains(&member),
             ("add" | "remove", Some("partitionValues_parsed")) => false,
             ("add", Some("stats_parsed")) => !has_stats && !is_binary(*leaf),
             ("remove", Some("stats_parsed")) => false,

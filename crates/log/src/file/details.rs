@@ -77,12 +77,12 @@ impl FileDetails {
         }
     }
 
-    /// The first kind of detail that differs between `self` and `theirs`. Kinds in `may_lack` may be absent from all
-    /// files of `theirs`.
-    pub fn difference(&self, theirs: &Self, may_lack: &[&str]) -> Option<&'static str> {
-        let all = self.0.keys().chain(theirs.0.keys().filter(|what| !self.0.contains_key(*what)));
-        let lacks = |what: &&str| !theirs.0.contains_key(what) && may_lack.contains(what);
-        all.copied().find(|what| self.0.get(what) != theirs.0.get(what) && !lacks(what))
+    /// The first kind of detail that differs between `self` and `other`. Kinds in `may_lack` may be absent from all
+    /// files of `other`.
+    pub fn difference(&self, other: &Self, may_lack: &[&str]) -> Option<&'static str> {
+        let all = self.0.keys().chain(other.0.keys().filter(|what| !self.0.contains_key(*what)));
+        let lacks = |what: &&str| !other.0.contains_key(what) && may_lack.contains(what);
+        all.copied().find(|what| self.0.get(what) != other.0.get(what) && !lacks(what))
     }
 }
 
@@ -98,14 +98,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_otherwise_is_named() {
+    fn differing_details_are_named() {
         let (a, b) = (file("a", 0, 9), file("b", 10, 19));
         assert_eq!(of(&[a.clone(), b.clone()]), of(&[b.clone(), a.clone()]), "in any order");
         let check = |other: &dyn Fn(&mut Add), want: &str| {
             let mut changed = b.clone();
             other(&mut changed);
-            let (ours, theirs) = (of(&[a.clone(), b.clone()]), of(&[a.clone(), changed]));
-            assert_eq!(ours.difference(&theirs, &[]), Some(want));
+            let (ours, other) = (of(&[a.clone(), b.clone()]), of(&[a.clone(), changed]));
+            assert_eq!(ours.difference(&other, &[]), Some(want));
         };
         let with = |value: Option<&str>| [("p".to_string(), value.map(String::from))].into_iter().collect();
         check(&|add| add.size += 1, "sizes");
@@ -125,8 +125,8 @@ mod tests {
             assert_eq!(valued(null), valued(Default::default()), "null is null");
         }
         let without = Add { stats: None, ..a.clone() };
-        let (ours, theirs) = (of(&[a]), of(&[without]));
-        assert_eq!(ours.difference(&theirs, &[FileDetails::STATISTICS]), None);
-        assert_eq!(theirs.difference(&ours, &[FileDetails::STATISTICS]), Some("statistics"));
+        let (ours, other) = (of(&[a]), of(&[without]));
+        assert_eq!(ours.difference(&other, &[FileDetails::STATISTICS]), None);
+        assert_eq!(other.difference(&ours, &[FileDetails::STATISTICS]), Some("statistics"));
     }
 }

@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_say_what_files_are() {
+    fn files_of_the_log_are_classified_by_name() {
         let check = |name: &str, want: Option<Name>| assert_eq!(Name::parse(name), want, "{name}");
         let id = "3a0d65cd-4056-49b8-937b-95f9e3ee90e5";
         check("00000000000000000010.json", Some(Name::Commit(10)));

@@ -11,12 +11,12 @@ use futures::stream::BoxStream;
 use futures::{SinkExt, Stream, StreamExt, TryStreamExt, future, stream};
 use object_store::ObjectStore;
 
-use super::checkpoint::{self, Want};
+use super::checkpoint::{self, StateFilter};
 use super::listing::Listing;
 use super::times::Times;
 use super::{TableDir, commit_path};
 use crate::action::{Action, Add, Commit, Remove, Version};
-use crate::commit::only_its_result;
+use crate::commit::bytes_not_retained;
 use crate::error::{ErrorKind, Result, Subject, TxnLogError};
 use crate::features;
 use crate::history::{BaseFiles, BaseState, CommitTime, HistoryItem, LoggedCommit};
@@ -79,7 +79,7 @@ impl FileTxnLogReader {
             return Ok(None);
         };
         let head = listing.head;
-        let replay = replay(&dir, &listing, head, Want::Snapshot).await?;
+        let replay = replay(&dir, &listing, head, StateFilter::Snapshot).await?;
         let mut snapshot = snapshot(&dir, &replay, head)?;
         let times = Times::new(&snapshot.head.metadata);
         snapshot.head.timestamp = times.of(head, &listing, &dir).await?.ms;
@@ -162,9 +162,9 @@ impl FileTxnLogReader {
         // Usually the version has a checkpoint, whose files are streamed and never all in memory.
         for checkpoint in listing.checkpoints_to(version).take_while(|c| c.version == version) {
             let sent = async {
-                let state = checkpoint::read(dir, checkpoint, Want::Snapshot).await?;
+                let state = checkpoint::read(dir, checkpoint, StateFilter::Snapshot).await?;
                 send(out, self.base(&state, version).await?).await;
-                let mut actions = checkpoint::actions_of(dir, checkpoint, Want::Files);
+                let mut actions = checkpoint::actions_of(dir, checkpoint, StateFilter::Files);
                 while let Some(some) = actions.try_next().await? {
                     let mut files = BaseFiles::default();
                     for action in some {
@@ -185,7 +185,7 @@ impl FileTxnLogReader {
                 sent => return sent,
             }
         }
-        let state = replay(dir, listing, version, Want::Files).await?;
+        let state = replay(dir, listing, version, StateFilter::Files).await?;
         send(out, self.base(&state, version).await?).await;
         let (live, removed) = (state.files.into_values().collect(), state.removes.into_values().collect());
         send(out, HistoryItem::Files(BaseFiles { live, removed })).await;
@@ -263,7 +263,7 @@ async fn send(out: &mut mpsc::Sender<HistoryItem>, item: HistoryItem) {
 }
 
 /// The state at `version`, from the newest checkpoint that can be read.
-async fn replay(dir: &TableDir, listing: &Listing, version: Version, want: Want) -> Result<Replay> {
+async fn replay(dir: &TableDir, listing: &Listing, version: Version, want: StateFilter) -> Result<Replay> {
     if version > listing.head {
         return Err(listing.unreachable(version, dir));
     }
@@ -289,10 +289,10 @@ async fn replay(dir: &TableDir, listing: &Listing, version: Version, want: Want)
         let mut commits = dir.get_all(steps.into_iter().map(|file| (file.location.clone(), file.size)).collect());
         while let Some((path, body)) = commits.try_next().await? {
             let mut actions = match want {
-                Want::Snapshot => Commit::parse_without_files(&body, &dir.name(&path))?,
-                Want::Files | Want::Details => Commit::parse(body, &dir.name(&path))?.into_actions(),
+                StateFilter::Snapshot => Commit::parse_without_files(&body, &dir.name(&path))?,
+                StateFilter::Files | StateFilter::Details => Commit::parse(body, &dir.name(&path))?.into_actions(),
             };
-            want.keep(&mut actions);
+            want.retain(&mut actions);
             state.apply(actions);
         }
         return Ok(state);
@@ -335,7 +335,7 @@ impl TxnLogReader for FileTxnLogReader {
         if version == listing.head {
             return Ok(head.clone());
         }
-        let mut found = snapshot(dir, &replay(dir, listing, version, Want::Snapshot).await?, version)?;
+        let mut found = snapshot(dir, &replay(dir, listing, version, StateFilter::Snapshot).await?, version)?;
         found.head.timestamp = self.time(version).await?.ms;
         Ok(found)
     }
@@ -346,7 +346,7 @@ impl TxnLogReader for FileTxnLogReader {
     }
 
     async fn files_in_replay_order(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
-        let replay = replay(&self.0.dir, &self.0.listing, version, Want::Files).await?;
+        let replay = replay(&self.0.dir, &self.0.listing, version, StateFilter::Files).await?;
         let metadata = snapshot(&self.0.dir, &replay, version)?.head.metadata;
         let mut files = replay.into_files_in_replay_order();
         if let Some(predicate) = predicate {
@@ -357,7 +357,7 @@ impl TxnLogReader for FileTxnLogReader {
     }
 
     async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {
-        let replay = replay(&self.0.dir, &self.0.listing, version, Want::Files).await?;
+        let replay = replay(&self.0.dir, &self.0.listing, version, StateFilter::Files).await?;
         let mut removes: Vec<_> = replay.removes.into_iter().collect();
         removes.retain(|(_, remove)| remove.deletion_timestamp.is_some_and(|ms| ms > deleted_after));
         removes.sort_by_key(|(key, _)| *key);
@@ -399,7 +399,7 @@ impl TxnLogReader for FileTxnLogReader {
     async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
         let Log { dir, listing, .. } = &*self.0;
         match (from..=to).find(|version| !self.holds(*version)) {
-            Some(version) if version == listing.base => Err(only_its_result(&dir.location.to_string(), version)),
+            Some(version) if version == listing.base => Err(bytes_not_retained(&dir.location.to_string(), version)),
             Some(version) => Err(listing.unreachable(version, dir)),
             None => Ok(self.bodies(from..to + 1).boxed()),
         }

@@ -11,7 +11,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::TableDir;
-use super::checkpoint::{self, Want};
+use super::checkpoint::{self, StateFilter};
 use super::details::FileDetails;
 use super::listing::{Checkpoint, Listing};
 use crate::action::{Action, DomainMetadata, Metadata, Protocol, Txn, Version};
@@ -97,7 +97,7 @@ impl StoredCheckpoint {
     /// location cannot be read.
     pub async fn read(&self) -> Result<CheckpointState> {
         let mut state = CheckpointState::default();
-        let mut actions = checkpoint::actions_of(&self.dir, &self.checkpoint, Want::Details);
+        let mut actions = checkpoint::actions_of(&self.dir, &self.checkpoint, StateFilter::Details);
         while let Some(some) = actions.try_next().await? {
             some.into_iter().for_each(|action| state.take(action));
         }

@@ -191,7 +191,7 @@ async fn check_same(log: &Fixture, what: &str) {
 }
 
 #[tokio::test]
-async fn commits_alone_make_every_version() {
+async fn every_version_is_replayed_from_commits_alone() {
     let log = Fixture::six().await.open().await.unwrap();
     assert_eq!(log.versions(), (0, 5));
     assert_eq!(paths(&log, 0).await, set(&["f"]));
@@ -206,7 +206,7 @@ async fn commits_alone_make_every_version() {
 }
 
 #[tokio::test]
-async fn every_shape_of_checkpoint_tells_the_same() {
+async fn every_form_of_checkpoint_gives_the_same_snapshot() {
     let state = Fixture::state_3();
     let (few, files) = state.split_at(3);
     let v2 = r#"{"checkpointMetadata":{"version":3}}"#.to_string();
@@ -266,7 +266,7 @@ async fn compactions_bridge_missing_commits_only() {
 }
 
 #[tokio::test]
-async fn the_hint_does_not_matter() {
+async fn the_last_checkpoint_hint_is_not_needed() {
     for hint in ["", "torn {", r#"{"version":4,"size":1}"#, r#"{"version":99,"size":1,"parts":7}"#] {
         let log = Fixture::six().await;
         log.put("_last_checkpoint", hint).await;
@@ -278,7 +278,7 @@ async fn the_hint_does_not_matter() {
 }
 
 #[tokio::test]
-async fn a_torn_checkpoint_is_passed_over_while_older_files_suffice() {
+async fn a_torn_checkpoint_is_skipped_where_older_files_suffice() {
     let whole = parquet_of(&Fixture::state_3());
     let log = Fixture::six().await;
     let v4 = format!("{:020}.checkpoint.{ID}.json", 4);
@@ -309,7 +309,7 @@ async fn a_torn_checkpoint_is_passed_over_while_older_files_suffice() {
 }
 
 #[tokio::test]
-async fn a_checkpoint_loses_nothing() {
+async fn a_checkpoint_has_every_action() {
     // JSON statistics may be absent as a column, or null.
     for more in ["", r#","stats":null"#] {
         check_nothing_lost(more).await;
@@ -350,7 +350,7 @@ async fn check_nothing_lost(more: &str) {
 }
 
 #[tokio::test]
-async fn what_cannot_be_opened_says_why() {
+async fn logs_that_cannot_be_opened_are_refused_with_the_reason() {
     use ErrorKind::*;
     let log = Fixture::default();
     log.fails(NotFound, &["memory:///shop/orders is not a Delta table", "_delta_log"]).await;
@@ -399,7 +399,7 @@ async fn a_commit_larger_than_memory_is_refused_by_its_size() {
 }
 
 #[tokio::test]
-async fn a_commit_on_a_version_beyond_all_is_refused() {
+async fn a_commit_based_on_a_future_version_is_refused() {
     let log = Fixture::six().await;
     for base in [Base::Exactly(Version::MAX), Base::RebaseFrom(Version::MAX), Base::ReadAt(Version::MAX)] {
         let request = CommitRequest::new(TableId(Uuid::nil()), Uuid::nil(), base, vec![]);
@@ -421,7 +421,7 @@ async fn versions_outside_the_log_are_refused_with_its_limits() {
 }
 
 #[tokio::test]
-async fn history_reads_what_is_asked() {
+async fn history_reads_only_the_requested_range() {
     let fixture = Fixture::six().await;
     let log = fixture.open().await.unwrap();
     let all = log.history(HistoryRange::default()).await.unwrap();
@@ -464,7 +464,7 @@ fn all_files(items: &[HistoryItem]) -> (Vec<Add>, Vec<Remove>) {
 }
 
 #[tokio::test]
-async fn import_begins_where_the_log_is_whole() {
+async fn import_begins_at_the_oldest_complete_version() {
     let log = Fixture::six().await;
     let versions = |items: Vec<(Version, bool, i64)>| items.into_iter().map(|(v, b, _)| (v, b)).collect::<Vec<_>>();
     let commits = |from: Version| (from..=5).map(|v| (v, false)).collect::<Vec<_>>();
@@ -492,7 +492,7 @@ async fn import_begins_where_the_log_is_whole() {
 }
 
 #[tokio::test]
-async fn import_takes_the_next_base_where_a_checkpoint_is_torn() {
+async fn import_skips_a_torn_checkpoint() {
     let log = Fixture::six().await;
     log.drop(0..=2).await;
     log.put("00000000000000000002.checkpoint.parquet", "torn").await;
@@ -502,7 +502,7 @@ async fn import_takes_the_next_base_where_a_checkpoint_is_torn() {
 }
 
 #[tokio::test]
-async fn times_come_from_the_commit_or_its_file_and_only_grow() {
+async fn times_come_from_the_commit_or_its_file_and_increase() {
     let dir = tempfile::tempdir().unwrap();
     let location = Location::parse(dir.path().to_str().unwrap()).unwrap();
     let commit = |version: Version, mtime: u64, lines: &[&str]| {
@@ -615,7 +615,7 @@ impl ObjectStore for Ambiguous {
 
 /// Commits may have any size: the queue is bounded by bytes, and by the number of small commits.
 #[tokio::test]
-async fn files_are_fetched_ahead_by_their_bytes() {
+async fn commits_are_prefetched_up_to_a_byte_limit() {
     for (size, ahead) in [(1 << 10, CONCURRENCY), (4 << 20, 8), (AHEAD_BYTES, 1), (4 * AHEAD_BYTES, 1)] {
         let log = Fixture::default();
         let files: Vec<_> = (0..100).map(|version| (commit_path(version), size)).collect();
@@ -663,7 +663,7 @@ fn version(outcome: Outcome) -> Version {
 }
 
 #[tokio::test]
-async fn a_plain_table_is_written_as_any_log_is() {
+async fn a_plain_log_passes_the_writer_suite() {
     let log = Fixture::default();
     let new = NewTable::new("orders".parse().unwrap(), Fixture::location());
     crate::conformance::run_writer(&writer(log.0.clone()), new, async || {
@@ -715,7 +715,7 @@ async fn a_table_is_created_written_and_rebased() {
 }
 
 #[tokio::test]
-async fn a_commit_of_another_engine_is_put_as_it_is() {
+async fn a_verbatim_commit_is_put_unchanged() {
     let log = Fixture::default();
     let w = writer(log.0.clone());
     version(w.commit(create()).await.unwrap());
@@ -739,7 +739,7 @@ async fn a_commit_of_another_engine_is_put_as_it_is() {
 }
 
 #[tokio::test]
-async fn writers_at_once_all_get_a_version_of_their_own() {
+async fn concurrent_writers_get_distinct_versions() {
     let log = Fixture::default();
     version(writer(log.0.clone()).commit(create()).await.unwrap());
     let commits = (1..=16).map(|n| {
@@ -755,7 +755,7 @@ async fn writers_at_once_all_get_a_version_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_put_without_an_answer_is_looked_up() {
+async fn an_ambiguous_put_is_resolved_by_reading_the_log() {
     for lands in [true, false] {
         let log = Fixture::default();
         version(writer(log.0.clone()).commit(create()).await.unwrap());
@@ -770,7 +770,7 @@ async fn a_put_without_an_answer_is_looked_up() {
 }
 
 #[tokio::test]
-async fn a_taken_version_is_ours_until_the_log_says_no() {
+async fn an_ambiguous_put_of_a_taken_version_is_unknown_until_the_log_shows_it() {
     for (lands, listings, want) in [(true, 9, Ok(1)), (true, 1, Err("lost")), (false, 9, Err("is not listed"))] {
         let log = Fixture::default();
         version(writer(log.0.clone()).commit(create()).await.unwrap());
@@ -784,7 +784,7 @@ async fn a_taken_version_is_ours_until_the_log_says_no() {
 }
 
 #[tokio::test]
-async fn a_table_of_a_catalog_is_not_written_by_its_path() {
+async fn a_catalog_managed_table_is_not_written_by_its_path() {
     let log = Fixture::default();
     let ours = format!(r#"{{"commitInfo":{{"{COMMIT_INFO_KEY}":{{"catalogId":"{ID}"}}}}}}"#);
     log.commit(0, &[&ours, PROTOCOL, METADATA]).await;
@@ -800,7 +800,7 @@ async fn a_table_of_a_catalog_is_not_written_by_its_path() {
 }
 
 #[tokio::test]
-async fn the_oldest_time_has_none_before_it() {
+async fn the_least_timestamp_does_not_underflow() {
     let log = Fixture::six().await;
     let on = METADATA.replace(r#"{}}}"#, r#"{"delta.enableInCommitTimestamps":"true"}}}"#);
     log.drop(0..=5).await;

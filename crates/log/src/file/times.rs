@@ -64,8 +64,8 @@ impl Times {
         while let Some((body, version)) = bodies.next().await {
             self.own_of(version, &body?.1, listing.file_time(version).unwrap_or_default());
         }
-        let known = self.own.lock();
-        Ok(versions.iter().filter_map(|version| known.get(version).copied()).collect())
+        let cache = self.own.lock();
+        Ok(versions.iter().filter_map(|version| cache.get(version).copied()).collect())
     }
 
     /// The time of `version`.

@@ -105,12 +105,16 @@ impl FileTxnLogWriter {
     }
 
     /// The state of the log, or the request's own commit if the log has it. Version `taken` is known to exist.
-    async fn look(&self, request: &CommitRequest, taken: Option<Version>) -> Result<Result<Current, Committed>> {
+    async fn current_state(
+        &self,
+        request: &CommitRequest,
+        taken: Option<Version>,
+    ) -> Result<Result<Current, Committed>> {
         let log = FileTxnLogReader::find(self.dir.clone()).await?;
         let mut there = None;
         if let Some(log) = &log {
             let head = log.snapshot(At::Latest).await?.head;
-            let live = live_at(log, head.version, &request.touched()).await?;
+            let live = live_at(log, head.version, &request.changed_paths()).await?;
             let winners = self.winners(log, request, &head, &live).await?;
             if let Some(version) = winners.own {
                 let timestamp = log.time(version).await?.ms;
@@ -218,7 +222,7 @@ impl TxnLogWriter for FileTxnLogWriter {
         let table = request.table;
         let mut taken = None;
         for attempt in 0.. {
-            let current = match self.look(&request, taken).await {
+            let current = match self.current_state(&request, taken).await {
                 Ok(Ok(current)) => current,
                 Ok(Err(own)) => return Ok(Outcome::Committed(vec![own])),
                 // The existing file may be our commit; without reading the log that is unknown.

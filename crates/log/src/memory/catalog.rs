@@ -31,7 +31,7 @@ impl Catalog for MemoryCatalog {
         Ok(self.entries().into_iter().find(|t| match table {
             TableRef::Id(id) => t.id == *id,
             TableRef::Name(name) => t.name == *name,
-            TableRef::Location(location) => t.location.is_place_of(location),
+            TableRef::Location(location) => t.location.is_same_location(location),
         }))
     }
 
@@ -71,7 +71,7 @@ impl Catalog for MemoryCatalog {
         commit::check_group(&requests)?;
         let mut tables = self.tables.lock();
         let known =
-            requests.iter().filter_map(|r| tables.get(&r.table)?.known(r).transpose()).collect::<Result<_>>()?;
+            requests.iter().filter_map(|r| tables.get(&r.table)?.known_commit(r).transpose()).collect::<Result<_>>()?;
         if let Some(outcome) = commit::already_committed(&requests, known)? {
             return Ok(outcome);
         }
@@ -90,9 +90,9 @@ impl Catalog for MemoryCatalog {
                 Base::Create(new) => {
                     check_free(&tables, new, None)?;
                     if let Some(own) = tables.get(&request.table) {
-                        taken(format!("there is a table with that id already: {}", own.name))?;
+                        already_exists(format!("there is a table with that id already: {}", own.name))?;
                     }
-                    new_tables.entry(request.table).or_insert_with(|| Table::new(new, &self.stored))
+                    new_tables.entry(request.table).or_insert_with(|| MemoryTable::new(new, &self.stored))
                 }
                 Base::Exactly(_) | Base::RebaseFrom(_) | Base::ReadAt(_) => live(&mut tables, request.table)?,
             };

@@ -3,7 +3,7 @@
 use super::*;
 use crate::retention::{Expired, Expiry, HistoryExpiry, HistoryLimits, Keep, STEP_FILES, STEP_VERSIONS};
 
-impl Table {
+impl MemoryTable {
     fn end_of_history(&self, base: Version, current: Version, keep: &Keep, now_ms: i64) -> Version {
         let newest_then = self.versions.iter().rev().find(|(_, stored)| stored.time.ms <= keep.since_ms);
         let newest_then = newest_then.map(|(version, _)| *version);

@@ -12,12 +12,12 @@ use crate::owner::Committer;
 use crate::references::check_not_referred_to;
 
 /// Rejects a name that a table has.
-fn check_name_free(tables: &BTreeMap<TableId, Table>, name: &TableName) -> Result<()> {
+fn check_name_free(tables: &BTreeMap<TableId, MemoryTable>, name: &TableName) -> Result<()> {
     let taken = tables.values().find(|t| t.state.holds_name() && t.name == *name);
     taken.map_or(Ok(()), |t| Err(name_taken(name, &t.location)))
 }
 
-impl Table {
+impl MemoryTable {
     /// Removes some of its versions and files; returns how many, and whether none are left.
     fn remove_some(&mut self) -> (u64, bool) {
         let mut left = STEP_ROWS;
@@ -62,8 +62,8 @@ impl TableLifecycle for MemoryCatalog {
         let mut referring = place.map(|place| referring(&tables, &place, now_ms)).unwrap_or_default();
         referring.retain(|other| other.id != lease.table);
         live(&mut tables, lease.table).and_then(|t| {
-            if t.lease.as_ref().is_none_or(|(held, _)| held != lease) {
-                return Err(commit::fenced(&t.name));
+            if t.lease.as_ref().is_none_or(|(newest, _)| newest != lease) {
+                return Err(commit::lease_lost(&t.name));
             }
             let entry = t.entry(lease.table).ok_or_else(|| no_table(lease.table, DESCRIPTION, None))?;
             check_drop(&entry, drop)?;
@@ -129,14 +129,14 @@ impl TableLifecycle for MemoryCatalog {
         Ok(tables)
     }
 
-    async fn tables_over(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
+    async fn removable_tables(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
         let key = |t: &InactiveTable| (t.retained_until, t.id);
         let now_ms = self.clock.now_ms();
-        let is_wanted = |t: &InactiveTable| t.is_over(now_ms) && after.is_none_or(|after| key(t) > key(after));
-        let mut over: Vec<_> = self.inactive().into_iter().filter(is_wanted).collect();
-        over.sort_by_key(key);
-        over.truncate(limit);
-        Ok(over)
+        let is_wanted = |t: &InactiveTable| t.is_removable(now_ms) && after.is_none_or(|after| key(t) > key(after));
+        let mut removable: Vec<_> = self.inactive().into_iter().filter(is_wanted).collect();
+        removable.sort_by_key(key);
+        removable.truncate(limit);
+        Ok(removable)
     }
 
     async fn remove_table(&self, table: TableId) -> Result<RemovedRows> {

@@ -26,7 +26,7 @@ impl TableListing for MemoryCatalog {
 
     async fn tables_with_metadata(&self, id: &str) -> Result<Vec<TableEntry>> {
         let tables = self.tables.lock();
-        let has = |t: &Table| t.is_live() && t.metadata.values().any(|metadata| metadata.id == id);
+        let has = |t: &MemoryTable| t.is_live() && t.metadata.values().any(|metadata| metadata.id == id);
         let found = tables.iter().filter(|(_, t)| has(t)).filter_map(|(id, t)| t.entry(*id));
         Ok(found.take(SAME_METADATA).collect())
     }

@@ -93,7 +93,7 @@ impl Rows {
         }
         for action in actions {
             match action {
-                Action::Metadata(metadata) => json.push_str(&Action::Metadata(whole(metadata)).to_json()),
+                Action::Metadata(metadata) => json.push_str(&Action::Metadata(with_format(metadata)).to_json()),
                 action => json.push_str(&action.to_json()),
             }
             json.push('\n');
@@ -137,7 +137,7 @@ impl Rows {
 }
 
 /// Metadata with the members of its format that readers of a checkpoint require.
-pub(super) fn whole(metadata: &Metadata) -> Metadata {
+pub(super) fn with_format(metadata: &Metadata) -> Metadata {
     let mut whole = metadata.clone();
     if whole.format.raw("provider").is_none() {
         whole.format.set("provider", "parquet");

@@ -45,7 +45,7 @@ async fn check_whole(local: &Local, mirror: &Mirror) {
 }
 
 #[test]
-fn history_ends_in_the_catalog_and_in_the_log() {
+fn expiry_removes_versions_from_the_catalog_and_the_log() {
     local_runtime(async {
         let (local, mirror) = daily("", protocol()).await;
         let dry = ExpireOptions { dry_run: true, ..ExpireOptions::default() };
@@ -82,7 +82,7 @@ fn history_ends_in_the_catalog_and_in_the_log() {
 }
 
 #[test]
-fn an_expiry_that_was_interrupted_goes_on() {
+fn an_interrupted_expiry_resumes() {
     local_runtime(async {
         let (local, mirror) = daily("", protocol()).await;
         // The catalog's part, in steps, without the log's.
@@ -102,7 +102,7 @@ fn an_expiry_that_was_interrupted_goes_on() {
 }
 
 #[test]
-fn readers_are_led_to_a_checkpoint_that_stays() {
+fn the_hint_names_a_retained_checkpoint_after_an_expiry() {
     local_runtime(async {
         let (local, mirror) = daily("", protocol()).await;
         let hint = local.log(0).with_file_name("_last_checkpoint");
@@ -137,7 +137,7 @@ fn readers_are_led_to_a_checkpoint_that_stays() {
 }
 
 #[test]
-fn what_a_table_protects_stays() {
+fn expiry_keeps_versions_that_need_a_protected_checkpoint() {
     local_runtime(async {
         let mut protects = protocol();
         protects.writer_features.get_or_insert_default().push("checkpointProtection".into());
@@ -161,7 +161,7 @@ fn what_a_table_protects_stays() {
 }
 
 #[test]
-fn a_checkpoint_that_is_torn_ends_nothing() {
+fn a_torn_checkpoint_prevents_expiry() {
     local_runtime(async {
         let (local, mirror) = daily("", protocol()).await;
         let options = ExpireOptions::default();
@@ -195,7 +195,7 @@ impl Local {
 }
 
 /// A short form of the steps' results.
-fn told(steps: Vec<ExpiryStep>) -> Vec<String> {
+fn step_texts(steps: Vec<ExpiryStep>) -> Vec<String> {
     let tell = |step| match step {
         ExpiryStep::History(entry, Ok(ended)) => format!("{}: {} versions", entry.name, ended.versions),
         ExpiryStep::History(entry, Err(e)) => format!("{}: {:?}", entry.name, e.kind()),
@@ -207,7 +207,7 @@ fn told(steps: Vec<ExpiryStep>) -> Vec<String> {
 }
 
 #[test]
-fn all_histories_end_and_tables_that_are_over_are_removed() {
+fn expire_all_expires_histories_and_removes_dropped_tables() {
     local_runtime(async {
         let (local, mirror) = daily("", protocol()).await;
         // Its retention cannot be parsed, so its history cannot expire.
@@ -216,42 +216,42 @@ fn all_histories_end_and_tables_that_are_over_are_removed() {
         local.drop_new("kept", 1_000_000_000).await;
         local.clock.advance(COMMIT_IDS_MS);
         let options = ExpireOptions { dry_run: true, ..ExpireOptions::default() };
-        let would = told(mirror.expire_all(&options).try_collect().await.unwrap());
+        let would = step_texts(mirror.expire_all(&options).try_collect().await.unwrap());
         let ended = local.entry().await;
         assert_eq!(ended.base_version, 0, "nothing was done");
-        let all = told(mirror.expire_all(&ExpireOptions::default()).try_collect().await.unwrap());
+        let all = step_texts(mirror.expire_all(&ExpireOptions::default()).try_collect().await.unwrap());
         let versions = local.entry().await.base_version;
         assert!((18..=20).contains(&versions), "{versions}");
         let history = format!("default.t: {versions} versions");
         assert_eq!(would, ["default.a: Invalid", "default.dropped: removed false", &history]);
         assert_eq!(all, ["default.a: Invalid", "default.dropped: removed true", &history]);
-        let again = told(mirror.expire_all(&ExpireOptions::default()).try_collect().await.unwrap());
+        let again = step_texts(mirror.expire_all(&ExpireOptions::default()).try_collect().await.unwrap());
         assert_eq!(again, ["default.a: Invalid", "default.t: 0 versions"]);
         check_whole(&local, &mirror).await;
     });
 }
 
 #[test]
-fn in_the_background_history_ends_in_slices() {
+fn an_expiry_cycle_expires_histories_in_slices() {
     local_runtime(async {
         let (local, mirror) = daily("", protocol()).await;
         for n in 0..25 {
             local.create(&format!("s.t{n:02}"), "{}").await;
         }
         let mut cycle = ExpiryCycle::new(mirror.clone(), &ExpireOptions::default(), Duration::from_secs(60));
-        let (first, second) = (told(cycle.slice().await.unwrap()), told(cycle.slice().await.unwrap()));
+        let (first, second) = (step_texts(cycle.slice().await.unwrap()), step_texts(cycle.slice().await.unwrap()));
         assert!(first[0].starts_with("default.t: 1"), "{first:?}");
         assert_eq!((first.len(), second.len()), (20, 6), "the rest comes next");
         assert_eq!(second[5], "s.t24: 0 versions");
         assert!(cycle.slice().await.unwrap().is_empty(), "it is not time yet");
         local.clock.advance(60_000);
-        assert_eq!(told(cycle.slice().await.unwrap())[0], "default.t: 0 versions");
+        assert_eq!(step_texts(cycle.slice().await.unwrap())[0], "default.t: 0 versions");
         check_whole(&local, &mirror).await;
     });
 }
 
 #[test]
-fn in_the_background_removals_take_turns_with_histories() {
+fn an_expiry_cycle_alternates_removals_and_histories() {
     local_runtime(async {
         let (local, mirror) = daily("", protocol()).await;
         for n in 0..25 {
@@ -260,16 +260,16 @@ fn in_the_background_removals_take_turns_with_histories() {
         }
         local.clock.advance(COMMIT_IDS_MS);
         let mut cycle = ExpiryCycle::new(mirror.clone(), &ExpireOptions::default(), Duration::from_secs(60));
-        let first = told(cycle.slice().await.unwrap());
+        let first = step_texts(cycle.slice().await.unwrap());
         assert_eq!(first.iter().filter(|step| step.ends_with("removed true")).count(), 10, "{first:?}");
-        assert_eq!(told(cycle.slice().await.unwrap()).len(), 20);
-        assert_eq!(told(cycle.slice().await.unwrap()).len(), 11);
+        assert_eq!(step_texts(cycle.slice().await.unwrap()).len(), 20);
+        assert_eq!(step_texts(cycle.slice().await.unwrap()).len(), 11);
         assert!(cycle.slice().await.unwrap().is_empty(), "it is not time yet");
     });
 }
 
 #[test]
-fn in_the_background_an_error_does_not_begin_the_cycle_again() {
+fn an_error_does_not_restart_an_expiry_cycle() {
     local_runtime(async {
         let (local, _) = daily("", protocol()).await;
         local.create("a", r#"{"deltalakedb.retention.versions":"many"}"#).await;
@@ -280,17 +280,17 @@ fn in_the_background_an_error_does_not_begin_the_cycle_again() {
         let mut cycle = ExpiryCycle::new(mirror, &ExpireOptions::default(), Duration::from_secs(60));
         // Finished steps are returned before the error; histories are expired while removals fail.
         for history in ["default.a: Invalid", "default.t: 1"] {
-            let done = told(cycle.slice().await.unwrap());
+            let done = step_texts(cycle.slice().await.unwrap());
             assert!(done.len() == 1 && done[0].starts_with(history), "{done:?}");
             let e = cycle.slice().await.unwrap_err();
             assert_eq!(e.kind(), ErrorKind::Unavailable, "{e}");
         }
-        assert_eq!(told(cycle.slice().await.unwrap()), ["default.u: 0 versions"]);
+        assert_eq!(step_texts(cycle.slice().await.unwrap()), ["default.u: 0 versions"]);
     });
 }
 
 #[test]
-fn what_the_catalog_says_goes_for_tables_that_say_nothing() {
+fn the_retention_of_the_catalog_is_the_default_of_its_tables() {
     local_runtime(async {
         let local = Local::new("{}", protocol()).await;
         let mirror = local.mirror();

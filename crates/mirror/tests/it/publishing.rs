@@ -15,7 +15,7 @@ use deltalakedb_log::{
     At, Catalog, Clock, CommitRequest, Durability, ErrorKind, FileTxnLogReader, Location, MemoryCatalog, MirrorState,
     Result, Stores, TableEntry, TableId, TableRef, TxnLogReader,
 };
-use deltalakedb_mirror::{Finding, Mirror, Replayed, Replayer, VerifyOptions};
+use deltalakedb_mirror::{Finding, Mirror, ReplayedSnapshot, Replayer, VerifyOptions};
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -35,10 +35,15 @@ pub(crate) struct OurReader;
 
 #[async_trait]
 impl Replayer for OurReader {
-    async fn replay(&self, location: &Location, stores: &Arc<dyn Stores>, version: Version) -> Result<Replayed> {
+    async fn replay(
+        &self,
+        location: &Location,
+        stores: &Arc<dyn Stores>,
+        version: Version,
+    ) -> Result<ReplayedSnapshot> {
         let log = FileTxnLogReader::open_in(location, stores.as_ref()).await?;
         let snapshot = log.snapshot(At::Version(version)).await?;
-        Ok(Replayed {
+        Ok(ReplayedSnapshot {
             version,
             protocol: snapshot.head.protocol,
             metadata: snapshot.head.metadata,
@@ -64,7 +69,7 @@ pub(crate) async fn findings(mirror: &Mirror, entry: &TableEntry) -> Vec<Finding
 }
 
 #[test]
-fn a_publisher_with_nothing_to_do_beside_writers_stops_nothing() {
+fn an_idle_publisher_beside_writers_marks_no_divergence() {
     for seed in 0..30 {
         run(async move {
             let world = Arc::new(World::new(seed).await);
@@ -95,7 +100,7 @@ fn a_publisher_with_nothing_to_do_beside_writers_stops_nothing() {
 }
 
 #[test]
-fn tasks_that_share_a_publisher_take_turns() {
+fn tasks_of_a_process_publish_a_table_in_turn() {
     for seed in 0..20 {
         run(async move {
             let world = Arc::new(world(seed, 30).await);
@@ -121,7 +126,7 @@ fn tasks_that_share_a_publisher_take_turns() {
 }
 
 #[test]
-fn publishing_ends_though_commits_keep_coming() {
+fn publishing_returns_while_commits_continue() {
     run(async {
         let world = Arc::new(World::new(17).await);
         let writer = tokio::task::spawn_local({
@@ -144,7 +149,7 @@ fn publishing_ends_though_commits_keep_coming() {
 }
 
 #[test]
-fn published_commits_that_disappear_are_put_back() {
+fn lost_published_commits_are_restored() {
     run(async {
         let world = world(7, 5).await;
         let mirror = world.mirror();
@@ -184,7 +189,7 @@ fn published_commits_that_disappear_are_put_back() {
 }
 
 #[test]
-fn a_place_that_is_empty_now_is_not_published_into() {
+fn an_emptied_location_is_not_published_into() {
     run(async {
         let world = world(8, 1).await;
         world.mirror().publish(world.table).await.unwrap();
@@ -211,7 +216,7 @@ fn a_place_that_is_empty_now_is_not_published_into() {
 }
 
 #[test]
-fn an_empty_file_in_the_way_is_a_torn_commit() {
+fn an_empty_commit_file_is_replaced_as_torn() {
     run(async {
         let world = World::new(9).await;
         let whole = world.committed().await.remove(&0).unwrap();
@@ -225,7 +230,7 @@ fn an_empty_file_in_the_way_is_a_torn_commit() {
 }
 
 #[test]
-fn a_store_that_overwrites_is_refused_before_anything_is_published() {
+fn a_store_without_put_if_absent_is_refused() {
     run(async {
         let world = World::new(10).await;
         world.store.overwrites.store(true, Ordering::Relaxed);
@@ -239,7 +244,7 @@ fn a_store_that_overwrites_is_refused_before_anything_is_published() {
 }
 
 #[test]
-fn a_slow_publisher_does_not_lead_readers_back() {
+fn a_slow_publisher_does_not_set_the_hint_back() {
     run(async {
         let world = world(11, 4).await;
         let mirror = world.mirror();
@@ -258,7 +263,7 @@ fn a_slow_publisher_does_not_lead_readers_back() {
 }
 
 #[test]
-fn an_import_never_takes_the_watermark_back_nor_another_history_in() {
+fn an_import_never_lowers_the_watermark_nor_accepts_another_history() {
     run(async {
         let world = world(12, 3).await;
         let mirror = world.mirror();
@@ -351,7 +356,7 @@ pub(crate) fn local_runtime(story: impl Future<Output = ()>) {
 }
 
 #[test]
-fn the_watermark_waits_for_the_disk() {
+fn the_watermark_moves_only_after_the_sync() {
     local_runtime(async {
         let local = Local::new("{}", protocol()).await;
         let mirror = local.mirror().with_durability(Durability::Catalog);
@@ -380,7 +385,7 @@ fn the_watermark_waits_for_the_disk() {
 }
 
 #[test]
-fn a_published_commit_has_its_time_and_needs_not_be_ours_to_touch() {
+fn a_published_file_has_the_time_of_its_commit_where_it_can_be_set() {
     use std::os::unix::fs::PermissionsExt;
     local_runtime(async {
         let local = Local::new("{}", protocol()).await;
@@ -399,7 +404,7 @@ fn a_published_commit_has_its_time_and_needs_not_be_ours_to_touch() {
 }
 
 #[test]
-fn commits_that_are_published_together_stand_in_order_and_none_behind_one_that_is_not_ours() {
+fn a_batch_is_published_in_order_up_to_the_first_foreign_file() {
     local_runtime(async {
         let local = Local::new("{}", protocol()).await;
         for _ in 0..6 {
@@ -435,7 +440,7 @@ fn commits_that_are_published_together_stand_in_order_and_none_behind_one_that_i
 }
 
 #[test]
-fn checkpoints_take_a_small_part_of_the_time_while_many_tasks_publish() {
+fn checkpoints_are_rare_while_many_tasks_publish() {
     run(async {
         let world = Arc::new(World::new(5).await);
         let mirror = world.mirror();
@@ -463,7 +468,7 @@ fn checkpoints_take_a_small_part_of_the_time_while_many_tasks_publish() {
 }
 
 #[test]
-fn a_log_that_was_cleaned_up_agrees_with_the_catalog_and_every_kept_version_opens() {
+fn after_a_clean_up_the_log_verifies_and_every_kept_version_opens() {
     local_runtime(async {
         let local = Local::new(r#"{"delta.logRetentionDuration":"interval 7 days"}"#, protocol()).await;
         let mirror = local.mirror().with_checkpoint_interval(3.try_into().unwrap());
@@ -504,7 +509,7 @@ fn no_checkpoint_is_written_while_the_time_that_tombstones_are_kept_cannot_be_re
 }
 
 #[test]
-fn protected_checkpoints_stay() {
+fn a_clean_up_keeps_protected_checkpoints() {
     local_runtime(async {
         let mut protects = protocol();
         protects.writer_features.get_or_insert_default().push("checkpointProtection".into());
@@ -520,7 +525,7 @@ fn protected_checkpoints_stay() {
 }
 
 #[test]
-fn a_clean_up_that_stops_leaves_no_hole() {
+fn an_interrupted_clean_up_leaves_no_gap() {
     run(async {
         let world = world(13, 9).await;
         let mirror = world.mirror().with_checkpoint_interval(3.try_into().unwrap());
@@ -552,7 +557,7 @@ fn a_clean_up_that_stops_leaves_no_hole() {
 }
 
 #[test]
-fn a_checkpoint_that_says_something_else_is_found() {
+fn verify_finds_a_checkpoint_that_differs_from_the_catalog() {
     type Change = fn(&mut Add);
     let changes: [(Change, &str); 6] = [
         (|add| add.size = 11, "has files of 11 bytes in all instead of 10"),
@@ -596,7 +601,7 @@ fn a_checkpoint_that_says_something_else_is_found() {
 }
 
 #[test]
-fn nothing_is_read_from_the_catalog_while_the_store_is_waited_for() {
+fn no_catalog_read_is_open_during_store_requests() {
     run(async {
         let world = world(15, 250).await;
         let mirror = world.mirror_of(Arc::new(Watched::new(&world))).with_checkpoint_interval(100.try_into().unwrap());
@@ -613,7 +618,7 @@ fn nothing_is_read_from_the_catalog_while_the_store_is_waited_for() {
 }
 
 #[test]
-fn files_of_every_kind_are_looked_for() {
+fn verify_looks_for_files_of_every_kind() {
     run(async {
         let world = World::new(16).await;
         let head = world.entry().await.current_version;

@@ -14,7 +14,7 @@ use crate::simulation::{World, commit};
 const SCHEDULES: u64 = 2_500;
 
 #[test]
-fn whatever_the_store_does_the_log_is_in_order_and_in_the_end_whole() {
+fn under_store_faults_the_log_is_in_order_and_finally_complete() {
     let only = std::env::var("SCHEDULE").ok().map(|seed| seed.parse().expect("SCHEDULE is a seed"));
     let seeds = only.map_or(0..SCHEDULES, |seed: u64| seed..seed + 1);
     for seed in seeds {
@@ -87,7 +87,7 @@ async fn publisher(world: Arc<World>, with_checkpoints: bool) {
 }
 
 #[test]
-fn another_writers_commit_stops_the_table_and_stays() {
+fn a_foreign_commit_marks_the_table_diverged_and_is_kept() {
     for seed in 0..200 {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let tasks = tokio::task::LocalSet::new();

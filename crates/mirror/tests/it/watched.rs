@@ -12,7 +12,7 @@ use deltalakedb_log::snapshot::{CommitSummary, Head, Snapshot};
 use deltalakedb_log::{
     Artifact, At, Catalog, CatalogAdministration, CatalogNamespaces, CommitId, Committer, ComparedTables, DropTable,
     ErrorKind, Expired, Expiry, HistoryExpiry, HistoryLoad, HistoryLoading, HistoryRange, Hold, InactiveTable, Keep,
-    Lease, Location, MemoryCatalog, MirrorFailure, MirrorProgress, MirrorState, PlaceKey, Point, Predicate, Result,
+    Lease, Location, LocationKey, MemoryCatalog, MirrorFailure, MirrorProgress, MirrorState, Point, Predicate, Result,
     Retention, TableEntry, TableId, TableLifecycle, TableListing, TableName, TablePage, TableRef, TableReferences,
     TableState, TxnLogError, TxnLogReader, UnfinishedLoad, VersionHolds,
 };
@@ -229,11 +229,11 @@ impl TableLifecycle for Watched {
     async fn inactive_named(&self, name: &TableName) -> Result<Vec<InactiveTable>> {
         self.inner.inactive_named(name).await
     }
-    async fn tables_over(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
+    async fn removable_tables(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
         if self.unanswered.fetch_sub(1, Ordering::Relaxed) > 0 {
             return Err(TxnLogError::new(ErrorKind::Unavailable, "the catalog does not answer"));
         }
-        self.inner.tables_over(after, limit).await
+        self.inner.removable_tables(after, limit).await
     }
     async fn remove_table(&self, table: TableId) -> Result<RemovedRows> {
         self.inner.remove_table(table).await
@@ -267,10 +267,10 @@ impl TableReferences for Watched {
     async fn source_tables(&self, table: TableId) -> Result<Vec<InactiveTable>> {
         self.inner.source_tables(table).await
     }
-    async fn named_folders(&self, table: TableId) -> Result<Vec<PlaceKey>> {
+    async fn named_folders(&self, table: TableId) -> Result<Vec<LocationKey>> {
         self.inner.named_folders(table).await
     }
-    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[PlaceKey]) -> Result<()> {
+    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[LocationKey]) -> Result<()> {
         self.inner.forget_folders(table, at_version, folders).await
     }
 }

@@ -26,13 +26,13 @@ fn of(path: &str) -> String {
 }
 
 /// The path of a file for delta-rs, except for the reader of change data.
-pub(super) fn shown(path: &str) -> Cow<'_, str> {
+pub(super) fn of_path(path: &str) -> Cow<'_, str> {
     if absolute_path(path).is_some() { of(path).into() } else { path.into() }
 }
 
 /// The real path of the file with an alias; `None` for other paths.
-pub(super) fn real(shown: &str) -> Option<String> {
-    let digits = shown.strip_prefix(FOLDER.as_str())?;
+pub(super) fn path_of_alias(alias: &str) -> Option<String> {
+    let digits = alias.strip_prefix(FOLDER.as_str())?;
     let pairs = digits.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
     String::from_utf8(pairs.collect::<Option<_>>()?).ok()
 }
@@ -55,9 +55,9 @@ fn below<'a>(url: &'a Url, table: &Location) -> &'a str {
 /// Replaces the path of an action's file by the one for delta-rs.
 pub(super) fn show(action: &mut Action) {
     if let Some(path) = path_of(action)
-        && let Cow::Owned(shown) = shown(path)
+        && let Cow::Owned(alias) = of_path(path)
     {
-        *path = shown;
+        *path = alias;
     }
 }
 
@@ -72,7 +72,7 @@ pub(super) fn show_by_alias(action: &mut Action, table: &Location) -> deltalaked
 /// Replaces an alias by the file's own path.
 pub(super) fn name(action: &mut Action) {
     if let Some(path) = path_of(action)
-        && let Some(real) = real(path)
+        && let Some(real) = path_of_alias(path)
     {
         *path = real;
     }
@@ -92,17 +92,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_shown_and_named_again() {
+    fn aliases_round_trip() {
         for path in ["part=a%20b/f.parquet", "f:g"] {
-            assert_eq!(real(&shown(path)).as_deref().unwrap_or(path), path);
+            assert_eq!(path_of_alias(&of_path(path)).as_deref().unwrap_or(path), path);
         }
         for path in ["file:///a/part=x%20y/ü.parquet", "/a/b.parquet", "s3://bucket/a%252Fb"] {
-            let at = shown(path);
-            assert_eq!((at.starts_with(FOLDER.as_str()), real(&at).as_deref()), (true, Some(path)), "{path}");
+            let at = of_path(path);
+            assert_eq!((at.starts_with(FOLDER.as_str()), path_of_alias(&at).as_deref()), (true, Some(path)), "{path}");
         }
         for path in ["xx", "ff", "0x"].map(|name| format!("{}{name}", *FOLDER)) {
-            assert_eq!(real(&path), None, "{path}");
+            assert_eq!(path_of_alias(&path), None, "{path}");
         }
-        assert_eq!(real("a/b"), None);
+        assert_eq!(path_of_alias("a/b"), None);
     }
 }

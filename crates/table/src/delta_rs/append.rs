@@ -22,7 +22,7 @@ use futures::TryStreamExt;
 use serde_json::{Value, json};
 
 use super::capture::NewFiles;
-use super::log::{Files, SnapshotLog};
+use super::log::{FileSelection, SnapshotLog};
 use super::log_store::VirtualLogStore;
 use super::write::Data;
 use super::{LogView, StagedCommit};
@@ -47,7 +47,7 @@ impl PlainAppend {
         let Some(columns) = plain_columns(metadata) else { return Ok(None) };
         let schema =
             (&columns).try_into_arrow().explain(|| "the table's schema cannot be converted to Arrow".into())?;
-        let log = Arc::new(SnapshotLog::new(state, Files::None));
+        let log = Arc::new(SnapshotLog::new(state, FileSelection::None));
         let set = metadata.configuration.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
         Ok(Some(Self {
             log_store: VirtualLogStore::new(&state.location, log.clone(), &state.options)?,
@@ -74,7 +74,7 @@ impl PlainAppend {
             self.commit(rows, adds, began, &self.log_store.new_files()).await
         };
         let (actions, files) = self.log_store.with_files(commit).await?;
-        Ok(StagedCommit { actions, files, seen: self.log.seen(), metrics: Value::Null })
+        Ok(StagedCommit { actions, files, seen: self.log.given_files(), metrics: Value::Null })
     }
 
     /// The number of rows written, and the adds in JSON.
@@ -129,7 +129,7 @@ impl PlainAppend {
         lines.extend(adds.into_iter().map(|add| json!({"add": add}).to_string()));
         let bytes = Bytes::from(lines.join("\n") + "\n");
         let mut actions = Commit::parse(bytes, "the commit of the append")?.into_actions();
-        files.restate_bounds(&mut actions, Some(&self.base)).await?;
+        files.recompute_bounds(&mut actions, Some(&self.base)).await?;
         Ok(actions)
     }
 }

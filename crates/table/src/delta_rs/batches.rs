@@ -41,7 +41,7 @@ fn add_struct(adds: &[Add], fields: &Fields, inexact: &InexactBounds) -> DeltaRe
     let file = |add| {
         let of_log = FileAction::from(add);
         let stats = of_log.stats.map(|stats| inexact.made_safe(&stats).map_or(stats, Cow::from));
-        FileAction { path: alias::shown(&add.path), stats, ..of_log }
+        FileAction { path: alias::of_path(&add.path), stats, ..of_log }
     };
     let files: Vec<_> = adds.iter().map(file).collect();
     let columns = FileAction::columns(&files, fields)?;

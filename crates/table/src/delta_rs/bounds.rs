@@ -31,7 +31,7 @@ const AT_ONCE: usize = 8;
 /// Makes the bounds of decimals in the files added by a commit on top of `base` safe for data skipping: exact in files
 /// whose decoded paths are in `new`, and widened in the others, which existed before. Returns whether any bound
 /// changed.
-pub(super) async fn restate(
+pub(super) async fn recompute_decimal_bounds(
     actions: &mut [Action],
     base: Option<&Snapshot>,
     new: &HashSet<Vec<u8>>,

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use super::log::SnapshotLog;
 use super::log_store::VirtualLogStore;
-use super::{Condition, LogView, VirtualTable, alias, bounds, shown};
+use super::{Condition, LogView, VirtualTable, alias, bounds, masking};
 use crate::error::Explain;
 use crate::write_options::WriteOptions;
 
@@ -104,9 +104,9 @@ impl NewFiles {
     }
 
     /// Makes the bounds of decimals in a commit that adds them safe for data skipping; returns whether any changed.
-    pub(super) async fn restate_bounds(&self, actions: &mut [Action], base: Option<&Snapshot>) -> Result<bool> {
+    pub(super) async fn recompute_bounds(&self, actions: &mut [Action], base: Option<&Snapshot>) -> Result<bool> {
         let new = self.paths.iter().map(|path| path.as_ref().as_bytes().to_vec()).collect();
-        bounds::restate(actions, base, &new, &self.store).await
+        bounds::recompute_decimal_bounds(actions, base, &new, &self.store).await
     }
 
     /// Removes them, many with one request if the store supports it. Files that cannot be removed are left for vacuum.
@@ -156,7 +156,7 @@ impl VirtualTable {
         O: IntoFuture<Output = Result<T, DeltaTableError>>,
     {
         let mut captured = capture(&self.log, &self.log_store, Some(&self.base), what, operation, metrics).await?;
-        shown::restore_from(&mut captured.actions, &self.base.head, source);
+        masking::restore_from(&mut captured.actions, &self.base.head, source);
         Ok(captured)
     }
 
@@ -173,9 +173,9 @@ impl VirtualTable {
         let made = capture_all(&self.log, &self.log_store, Some(&self.base), what, operation, metrics).await?;
         let (commits, metrics, files) = made;
         let step = |mut actions: Vec<Action>| {
-            shown::restore(&mut actions, &self.base.head);
+            masking::restore(&mut actions, &self.base.head);
             let files = files.only(&named_paths(&actions));
-            StagedCommit { actions, files, seen: self.log.seen(), metrics: Value::Null }
+            StagedCommit { actions, files, seen: self.log.given_files(), metrics: Value::Null }
         };
         Ok((commits.into_iter().map(step).collect(), metrics))
     }
@@ -225,7 +225,7 @@ where
             ));
         }
     };
-    Ok(StagedCommit { actions, files, seen: log.seen(), metrics })
+    Ok(StagedCommit { actions, files, seen: log.given_files(), metrics })
 }
 
 /// The actions of an operation's commits, its metrics, and all its files.
@@ -258,7 +258,7 @@ async fn parsed(commits: Vec<Bytes>, files: &NewFiles, base: Option<&Snapshot>) 
     for commit in commits {
         let mut actions = Commit::parse(commit, "the commit of the operation")?.into_actions();
         actions.iter_mut().for_each(alias::name);
-        files.restate_bounds(&mut actions, base).await?;
+        files.recompute_bounds(&mut actions, base).await?;
         all.push(actions);
     }
     Ok(all)

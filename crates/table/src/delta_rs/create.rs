@@ -12,10 +12,10 @@ use deltalakedb_log::{Location, Object, Result};
 use serde_json::Value;
 
 use super::capture::{capture, commit_properties};
-use super::log::{Files, SnapshotLog};
+use super::log::{FileSelection, SnapshotLog};
 use super::log_store::VirtualLogStore;
 use super::write::{Data, plan};
-use super::{FullTable, LogView, StagedCommit, bounds, named_paths, shown};
+use super::{FullTable, LogView, StagedCommit, bounds, masking, named_paths};
 use crate::error::Explain;
 use crate::table_spec::TableSpec;
 use crate::write_options::{SaveMode as WriteMode, WriteOptions};
@@ -84,7 +84,7 @@ pub(crate) async fn convert(table: Create<'_>, columns: Vec<StructField>, named_
     let mut captured = made(&table, capture(&log, &log_store, None, what, convert, |_| Value::Null).await?)?;
     // These files existed before, but their statistics are created now, like those of written files.
     let paths = named_paths(&captured.actions);
-    bounds::restate(&mut captured.actions, None, &paths, &log_store.data_store()).await?;
+    bounds::recompute_decimal_bounds(&mut captured.actions, None, &paths, &log_store.data_store()).await?;
     let files = captured.actions.iter().filter(|action| matches!(action, Action::Add(_))).count();
     for action in &mut captured.actions {
         let Action::CommitInfo(info) = action else { continue };
@@ -141,12 +141,13 @@ impl Create<'_> {
 }
 
 fn made(table: &Create<'_>, mut captured: StagedCommit) -> Result<StagedCommit> {
-    shown::name_place(&mut captured.actions, table.location);
+    masking::set_location(&mut captured.actions, table.location);
     Ok(captured)
 }
 
 fn nothing_yet(table: &Create<'_>) -> Result<(Arc<SnapshotLog>, Arc<VirtualLogStore>)> {
-    let log = Arc::new(SnapshotLog::new(&LogView::nothing_yet(table.location, &table.options.stores), Files::None));
+    let log =
+        Arc::new(SnapshotLog::new(&LogView::nothing_yet(table.location, &table.options.stores), FileSelection::None));
     let log_store = Arc::new(VirtualLogStore::new(table.location, log.clone(), table.options)?);
     Ok((log, log_store))
 }

@@ -30,9 +30,9 @@ use futures::stream::BoxStream;
 use url::Url;
 
 use super::batches;
-use super::log::{Files, LogFile, SnapshotLog};
+use super::log::{FileSelection, LogFile, SnapshotLog};
+use super::masking;
 use super::runtime::wait;
-use super::shown;
 use super::stores;
 
 /// The number of files in one batch of the checkpoint.
@@ -58,8 +58,8 @@ struct Handlers {
 }
 
 const UNDECIDED: u8 = 0;
-const AFRESH: u8 = 1;
-const GOING_ON: u8 = 2;
+const FULL_LISTING: u8 = 1;
+const INCREMENTAL: u8 = 2;
 
 impl VirtualEngine {
     /// An engine for one load of the log.
@@ -105,9 +105,9 @@ impl Handlers {
     }
 
     /// Whether the load is fresh; the first request decides.
-    fn is_afresh(&self, if_first: u8) -> bool {
+    fn is_full_listing(&self, if_first: u8) -> bool {
         let decided = self.walk.compare_exchange(UNDECIDED, if_first, Ordering::AcqRel, Ordering::Acquire);
-        decided.map_or_else(|before| before, |_| if_first) == AFRESH
+        decided.map_or_else(|before| before, |_| if_first) == FULL_LISTING
     }
 
     /// The bytes of a small file of the log.
@@ -115,13 +115,13 @@ impl Handlers {
         let missing = || Error::file_not_found(url);
         let log = self.log.clone();
         match self.log_file(url).unwrap_or(LogFile::Other) {
-            LogFile::LastCheckpoint if self.is_afresh(AFRESH) => {
+            LogFile::LastCheckpoint if self.is_full_listing(FULL_LISTING) => {
                 let version = self.log.base_version().ok_or_else(missing)?;
                 Ok(format!(r#"{{"version":{version},"size":1}}"#).into())
             }
             LogFile::Checksum(v) if self.log.base_version().is_some_and(|base| v <= base) => {
                 let snapshot = wait(async move { log.snapshot(v).await }).map_err(Error::generic_err)?;
-                Ok(shown::checksum(&snapshot).into())
+                Ok(masking::checksum(&snapshot).into())
             }
             LogFile::Commit(v) => self.commit(v)?.ok_or_else(missing),
             _ => Err(missing()),
@@ -140,16 +140,16 @@ impl Handlers {
         if ["protocol", "metaData", "txn", "domainMetadata"].iter().any(|c| schema.contains(c)) {
             let log = log.clone();
             let snapshot = wait(async move { log.snapshot(version).await }).map_err(Error::generic_err)?;
-            let lines = shown::checkpoint_lines(&snapshot);
+            let lines = masking::checkpoint_lines(&snapshot);
             parts.push(Box::new(std::iter::once(batches::of_lines(lines, &schema, file.as_str()))));
         }
-        if schema.contains("add") && *log.files() != Files::None {
+        if schema.contains("add") && *log.files() != FileSelection::None {
             let seen = log.clone();
             let stream = wait(async move {
                 match log.files() {
-                    Files::Matching(predicate) => log.reader().files(version, Some(predicate)).await,
+                    FileSelection::Matching(predicate) => log.reader().files(version, Some(predicate)).await,
                     // Compaction merges neighbouring files, so they are returned in replay order.
-                    Files::All | Files::None => {
+                    FileSelection::All | FileSelection::None => {
                         let files = log.reader().files_in_replay_order(version, None).await?;
                         Ok(futures::stream::iter(files.into_iter().map(Ok)).boxed())
                     }
@@ -161,7 +161,7 @@ impl Handlers {
             let inexact = InexactBounds::of(&of_version.head.metadata.schema_string).map_err(Error::generic_err)?;
             parts.push(Box::new(files.map(move |adds| {
                 let adds = adds.map_err(Error::generic_err)?;
-                seen.see(&adds);
+                seen.record_given(&adds);
                 batches::of_adds(&adds, &schema, &inexact)
             })));
         }
@@ -213,16 +213,16 @@ impl StorageHandler for Handlers {
         let Some(after) = path.as_str().strip_prefix(&self.log_root) else {
             return self.objects(path)?.storage_handler().list_from(path);
         };
-        let afresh = self.is_afresh(GOING_ON);
+        let is_full = self.is_full_listing(INCREMENTAL);
         let from = after.get(..20).and_then(|digits| digits.parse().ok()).unwrap_or(0);
         let Some(newest) = self.log.newest() else {
             return Ok(Box::new(std::iter::empty()));
         };
-        let held = self.log.base_version().map_or(0, |v| v + 1);
+        let checkpoints_below = self.log.base_version().map_or(0, |v| v + 1);
         let (log, root, after) = (self.log.clone(), self.log_root.clone(), after.to_string());
         let names = (from..=newest).flat_map(move |v| {
-            let checkpoint = (afresh && v < held).then_some(LogFile::Checkpoint(v));
-            let checksum = (v < held).then_some(LogFile::Checksum(v));
+            let checkpoint = (is_full && v < checkpoints_below).then_some(LogFile::Checkpoint(v));
+            let checksum = (v < checkpoints_below).then_some(LogFile::Checksum(v));
             [checkpoint, checksum, Some(LogFile::Commit(v))].into_iter().flatten()
         });
         Ok(Box::new(names.filter(move |f| f.name() > after).map(move |f| meta(&log, &root, f))))

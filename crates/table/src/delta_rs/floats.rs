@@ -107,7 +107,7 @@ pub(crate) fn one_nan_in_scan(
 }
 
 /// Whether a condition uses a float column.
-pub(crate) fn looks_at(condition: &Expr, schema: &Schema) -> bool {
+pub(crate) fn uses_floats(condition: &Expr, schema: &Schema) -> bool {
     let of_floats = |name: &str| schema.field_with_name(name).is_ok_and(|field| holds_floats(field.data_type()));
     condition.column_refs().iter().any(|column| of_floats(&column.name))
 }

@@ -191,7 +191,7 @@ fn cast(value: Expr, data_type: &DataType) -> Expr {
 }
 
 /// A schema without generation expressions.
-pub(super) fn hide(schema: &str) -> String {
+pub(super) fn remove_expressions(schema: &str) -> String {
     if !schema.contains(EXPRESSION) {
         return schema.into();
     }
@@ -201,7 +201,7 @@ pub(super) fn hide(schema: &str) -> String {
 }
 
 /// The schema, with the generation expressions of another for columns that both have.
-pub(super) fn put_back(schema: &str, source: &str) -> String {
+pub(super) fn restore_expressions(schema: &str, source: &str) -> String {
     let generated = expressions(source);
     if generated.is_empty() {
         return schema.into();

@@ -40,7 +40,7 @@ pub(crate) fn parse(sql: &str, session: &SessionContext, columns: &DFSchema) -> 
     let mut parsed = state.sql_to_expr_with_alias(sql, &dialect)?;
     spell_out(&mut parsed.expr);
     let expr = state.create_logical_expr_from_sql_expr(parsed, columns)?;
-    Ok(expr.transform_up(|e| settle(e, columns))?.data)
+    Ok(expr.transform_up(|e| coerce(e, columns))?.data)
 }
 
 /// Rewrites the literals of a statement that DataFusion would parse differently.
@@ -90,13 +90,13 @@ impl FunctionRewrite for ExactLiterals {
     }
 
     fn rewrite(&self, expr: Expr, columns: &DFSchema, _: &ConfigOptions) -> PlanResult<Transformed<Expr>> {
-        settle(expr, columns)
+        coerce(expr, columns)
     }
 }
 
 /// How operands are combined.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Meeting {
+enum OperandUse {
     /// They get the same type.
     OneType,
     /// In arithmetic: a text combined with a time may be an interval.
@@ -104,25 +104,25 @@ enum Meeting {
 }
 
 /// Coerces operands that are combined with doubles or times; their own operands are coerced already.
-fn settle(mut expr: Expr, columns: &DFSchema) -> PlanResult<Transformed<Expr>> {
+fn coerce(mut expr: Expr, columns: &DFSchema) -> PlanResult<Transformed<Expr>> {
     use Operator as O;
     let changed = match &mut expr {
         Expr::BinaryExpr(binary) => {
-            let meeting = match binary.op {
+            let operand_use = match binary.op {
                 O::Eq | O::NotEq | O::Lt | O::LtEq | O::Gt | O::GtEq | O::IsDistinctFrom | O::IsNotDistinctFrom => {
-                    Meeting::OneType
+                    OperandUse::OneType
                 }
-                O::Plus | O::Minus | O::Multiply | O::Divide | O::Modulo => Meeting::Arithmetic,
+                O::Plus | O::Minus | O::Multiply | O::Divide | O::Modulo => OperandUse::Arithmetic,
                 _ => return Ok(Transformed::no(expr)),
             };
-            meet(&mut [&mut binary.left, &mut binary.right], meeting, columns)
+            coerce_operands(&mut [&mut binary.left, &mut binary.right], operand_use, columns)
         }
         Expr::Between(between) => {
-            meet(&mut [&mut between.expr, &mut between.low, &mut between.high], Meeting::OneType, columns)
+            coerce_operands(&mut [&mut between.expr, &mut between.low, &mut between.high], OperandUse::OneType, columns)
         }
         Expr::InList(list) => {
             let mut all: Vec<_> = std::iter::once(list.expr.as_mut()).chain(&mut list.list).collect();
-            meet(&mut all, Meeting::OneType, columns)
+            coerce_operands(&mut all, OperandUse::OneType, columns)
         }
         Expr::Case(case) => {
             let (mut compared, mut results) = (Vec::new(), Vec::new());
@@ -131,10 +131,10 @@ fn settle(mut expr: Expr, columns: &DFSchema) -> PlanResult<Transformed<Expr>> {
                 results.push(then.as_mut());
             }
             results.extend(case.else_expr.as_deref_mut());
-            let of_results = meet(&mut results, Meeting::OneType, columns);
+            let of_results = coerce_operands(&mut results, OperandUse::OneType, columns);
             let of_compared = case.expr.as_deref_mut().is_some_and(|base| {
                 compared.push(base);
-                meet(&mut compared, Meeting::OneType, columns)
+                coerce_operands(&mut compared, OperandUse::OneType, columns)
             });
             of_results || of_compared
         }
@@ -152,11 +152,11 @@ fn settle(mut expr: Expr, columns: &DFSchema) -> PlanResult<Transformed<Expr>> {
         // The columns of a condition are separate arguments: they have the types that the condition was parsed with.
         Expr::ScalarFunction(function) if function.func.name() == IS_TRUE => false,
         Expr::ScalarFunction(function) => {
-            let meeting = match function.func.name() {
-                "coalesce" | "nvl" | "ifnull" | "nullif" | "greatest" | "least" => Meeting::OneType,
-                _ => Meeting::Arithmetic,
+            let operand_use = match function.func.name() {
+                "coalesce" | "nvl" | "ifnull" | "nullif" | "greatest" | "least" => OperandUse::OneType,
+                _ => OperandUse::Arithmetic,
             };
-            meet(&mut function.args.iter_mut().collect::<Vec<_>>(), meeting, columns)
+            coerce_operands(&mut function.args.iter_mut().collect::<Vec<_>>(), operand_use, columns)
         }
         _ => false,
     };
@@ -164,16 +164,16 @@ fn settle(mut expr: Expr, columns: &DFSchema) -> PlanResult<Transformed<Expr>> {
 }
 
 /// Returns whether an operand was changed.
-fn meet(operands: &mut [&mut Expr], meeting: Meeting, columns: &DFSchema) -> bool {
+fn coerce_operands(operands: &mut [&mut Expr], operand_use: OperandUse, columns: &DFSchema) -> bool {
     // Operands without a type yet are left to DataFusion.
     let types: Vec<_> = operands.iter().map(|e| e.get_type(columns).ok()).collect();
     let types = || types.iter().flatten();
     if types().any(DataType::is_floating) && types().any(DataType::is_decimal) {
-        meet_double(operands, columns);
+        coerce_to_double(operands, columns);
         return true;
     }
-    if meeting == Meeting::OneType && operands.len() > 1 && types().all(DataType::is_decimal) {
-        return meet_decimals(operands, columns);
+    if operand_use == OperandUse::OneType && operands.len() > 1 && types().all(DataType::is_decimal) {
+        return coerce_decimals(operands, columns);
     }
     let microseconds = |t: &&DataType| matches!(t, DataType::Timestamp(TimeUnit::Microsecond, _));
     let Some(time) = types().find(microseconds).cloned() else { return false };
@@ -181,9 +181,9 @@ fn meet(operands: &mut [&mut Expr], meeting: Meeting, columns: &DFSchema) -> boo
     for operand in operands.iter_mut() {
         let to = match operand.get_type(columns) {
             Ok(DataType::Timestamp(TimeUnit::Nanosecond, zone)) => DataType::Timestamp(TimeUnit::Microsecond, zone),
-            Ok(DataType::Date32) if meeting == Meeting::OneType => time.clone(),
+            Ok(DataType::Date32) if operand_use == OperandUse::OneType => time.clone(),
             Ok(DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
-                if meeting == Meeting::OneType && matches!(operand, Expr::Literal(..)) =>
+                if operand_use == OperandUse::OneType && matches!(operand, Expr::Literal(..)) =>
             {
                 time.clone()
             }
@@ -197,7 +197,7 @@ fn meet(operands: &mut [&mut Expr], meeting: Meeting, columns: &DFSchema) -> boo
 
 /// Doubles and decimals. delta-rs parses the conditions in a table's properties by itself: in them, a literal that is a
 /// double among decimals was written as a decimal.
-fn meet_double(operands: &mut [&mut Expr], columns: &DFSchema) {
+fn coerce_to_double(operands: &mut [&mut Expr], columns: &DFSchema) {
     let literal = |e: &Expr| match e {
         Expr::Literal(ScalarValue::Float64(Some(x)), _) => as_decimal(*x),
         _ => None,
@@ -243,7 +243,7 @@ fn spell_decimal(decimal: &mut Expr, columns: &DFSchema) -> bool {
 
 /// Decimals without a common decimal type of 38 digits: if an operand is compared with fewer digits than it has, the
 /// comparison fails (datafusion#4072).
-fn meet_decimals(operands: &mut [&mut Expr], columns: &DFSchema) -> bool {
+fn coerce_decimals(operands: &mut [&mut Expr], columns: &DFSchema) -> bool {
     let digits = |e: &Expr| match e.get_type(columns) {
         Ok(DataType::Decimal128(precision, scale)) => Some((i16::from(precision) - i16::from(scale), i16::from(scale))),
         _ => None,

@@ -13,7 +13,7 @@ use super::log_view::LogView;
 
 /// Which live files delta-rs gets.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Files {
+pub(super) enum FileSelection {
     All,
     Matching(Predicate),
     None,
@@ -25,7 +25,7 @@ pub(super) struct SnapshotLog {
     reader: Arc<dyn TxnLogReader>,
     /// The fixed version; `None` for a table that does not exist yet.
     base: Option<Snapshot>,
-    files: Files,
+    files: FileSelection,
     staged: Mutex<Vec<Bytes>>,
     /// How many of them existed when it was opened.
     before: usize,
@@ -35,12 +35,12 @@ pub(super) struct SnapshotLog {
 }
 
 impl SnapshotLog {
-    pub(super) fn new(state: &LogView, files: Files) -> Self {
+    pub(super) fn new(state: &LogView, files: FileSelection) -> Self {
         Self {
             reader: state.reader.clone(),
             base: state.base.clone(),
             files,
-            staged: Mutex::new(state.staged.iter().map(|commit| commit.shown.clone()).collect()),
+            staged: Mutex::new(state.staged.iter().map(|commit| commit.masked.clone()).collect()),
             before: state.staged.len(),
             seen: Mutex::default(),
             temporary: Mutex::default(),
@@ -48,17 +48,17 @@ impl SnapshotLog {
     }
 
     /// Records files that are returned.
-    pub(super) fn see(&self, adds: &[Add]) {
-        if matches!(self.files, Files::Matching(_)) {
+    pub(super) fn record_given(&self, adds: &[Add]) {
+        if matches!(self.files, FileSelection::Matching(_)) {
             let mut seen = self.seen.lock();
             seen.extend(adds.iter().map(Add::key));
         }
     }
 
     /// The files that were returned; `None` for all files.
-    pub(super) fn seen(&self) -> Option<Vec<FileKey>> {
+    pub(super) fn given_files(&self) -> Option<Vec<FileKey>> {
         let seen = self.seen.lock();
-        (self.files != Files::All).then(|| seen.clone())
+        (self.files != FileSelection::All).then(|| seen.clone())
     }
 
     /// The commits staged since it was opened.
@@ -70,7 +70,7 @@ impl SnapshotLog {
         self.reader.clone()
     }
 
-    pub(super) fn files(&self) -> &Files {
+    pub(super) fn files(&self) -> &FileSelection {
         &self.files
     }
 

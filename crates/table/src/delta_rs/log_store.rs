@@ -19,7 +19,7 @@ use super::engine::VirtualEngine;
 use super::log::SnapshotLog;
 use super::overlay_store::OverlayStore;
 use super::upload_tracker::UploadTracker;
-use super::{shown, stores};
+use super::{masking, stores};
 use crate::write_options::WriteOptions;
 
 #[derive(Clone)]
@@ -60,9 +60,9 @@ impl VirtualLogStore {
     }
 
     /// The public URL of a URL within the table.
-    pub(super) fn outward(&self, url: &str) -> String {
+    pub(super) fn public_url(&self, url: &str) -> String {
         match url.strip_prefix(self.table_url.as_str()) {
-            Some(path) => alias::real(path).unwrap_or_else(|| format!("{}{path}", self.location.url())),
+            Some(path) => alias::path_of_alias(path).unwrap_or_else(|| format!("{}{path}", self.location.url())),
             None => url.into(),
         }
     }
@@ -108,10 +108,10 @@ impl LogStore for VirtualLogStore {
         if self.log.newest().is_none_or(|newest| version > newest) {
             return Ok(None);
         }
-        let commit = self.log.commit(version).await.map_err(outward)?;
+        let commit = self.log.commit(version).await.map_err(to_delta_error)?;
         match commit {
             Some(bytes) if self.of_changes => {
-                shown::commit_of_changes(bytes, &self.location).map(Some).map_err(outward)
+                masking::commit_of_changes(bytes, &self.location).map(Some).map_err(to_delta_error)
             }
             commit => Ok(commit),
         }
@@ -181,6 +181,6 @@ impl LogStore for VirtualLogStore {
     }
 }
 
-fn outward(e: TxnLogError) -> DeltaTableError {
+fn to_delta_error(e: TxnLogError) -> DeltaTableError {
     DeltaTableError::GenericError { source: e.into() }
 }

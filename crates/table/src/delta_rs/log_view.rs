@@ -10,7 +10,7 @@ use deltalakedb_log::{Location, Result, Stores, TxnLogError, TxnLogReader};
 use futures::TryStreamExt;
 
 use super::empty_log::EmptyLog;
-use super::shown;
+use super::masking;
 use crate::write_options::WriteOptions;
 
 /// A table's log as an operation sees it: at a version, with the staged commits of a transaction on top.
@@ -33,7 +33,7 @@ pub(crate) struct LogView {
 pub(super) struct OverlayCommit {
     actions: Vec<Action>,
     /// The commit as delta-rs sees it, as log bytes.
-    pub(super) shown: Bytes,
+    pub(super) masked: Bytes,
 }
 
 impl LogView {
@@ -84,8 +84,8 @@ impl LogView {
             actions.iter().filter(|action| !matches!(action, Action::Add(_) | Action::Remove(_))).cloned().collect(),
         );
         self.now = Some(replay.snapshot(version, timestamp, "the transaction")?);
-        let shown = shown::commit(&actions);
-        self.staged.push(Arc::new(OverlayCommit { actions, shown }));
+        let masked = masking::commit(&actions);
+        self.staged.push(Arc::new(OverlayCommit { actions, masked }));
         Ok(())
     }
 

@@ -46,14 +46,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_memory_of_the_machine_is_read() {
+    fn the_memory_limit_is_read() {
         assert_eq!(total("MemTotal:       24601496 kB\nMemFree:        1 kB\n"), Some(24_601_496 * 1024));
         assert_eq!(total("MemTotal: unknown\n"), None);
         assert_eq!(total(""), None);
     }
 
     #[tokio::test]
-    async fn a_query_that_needs_more_memory_than_there_is_fails_alone() {
+    async fn a_query_that_exceeds_the_memory_limit_fails_alone() {
         let session = crate::delta_rs::session_context(&deltalakedb_log::stores::environment()).unwrap();
         let pool = session.runtime_env().memory_pool.clone();
         let other = datafusion::execution::memory_pool::MemoryConsumer::new("another query").register(&pool);

@@ -94,7 +94,7 @@ impl Merge {
     }
 
     /// Records the original conditions of its clauses in a commit.
-    fn say(&self, info: &mut Object) {
+    fn record_conditions(&self, info: &mut Object) {
         use MergeClause as C;
         let Some(mut parameters) = info.get::<Object>("operationParameters") else { return };
         let parameter_of = |clause: &C| match clause {
@@ -103,24 +103,27 @@ impl Merge {
             C::NotMatchedBySourceUpdate { .. } | C::NotMatchedBySourceDelete { .. } => "notMatchedBySourcePredicates",
         };
         for key in ["matchedPredicates", "notMatchedPredicates", "notMatchedBySourcePredicates"] {
-            let said = parameters.get::<String>(key).and_then(|said| serde_json::from_str::<Vec<Value>>(&said).ok());
-            let Some(mut said) = said else { continue };
-            for (said, clause) in said.iter_mut().zip(self.clauses.iter().filter(|clause| parameter_of(clause) == key))
+            let predicates = parameters
+                .get::<String>(key)
+                .and_then(|predicates| serde_json::from_str::<Vec<Value>>(&predicates).ok());
+            let Some(mut predicates) = predicates else { continue };
+            for (predicate, clause) in
+                predicates.iter_mut().zip(self.clauses.iter().filter(|clause| parameter_of(clause) == key))
             {
                 if let Some(condition) = clause.condition() {
-                    said["predicate"] = condition.into();
+                    predicate["predicate"] = condition.into();
                 }
             }
-            parameters.set(key, Value::from(said).to_string());
+            parameters.set(key, Value::from(predicates).to_string());
         }
         info.set("operationParameters", parameters);
     }
 
     /// The merge, if it only affects rows of the table with a match in the source; `None` if it affects others.
-    pub(crate) fn joining(&self) -> Option<Joining<'_>> {
+    pub(crate) fn matched_only(&self) -> Option<MatchedMerge<'_>> {
         use MergeClause as C;
         let without = |c: &C| matches!(c, C::NotMatchedBySourceUpdate { .. } | C::NotMatchedBySourceDelete { .. });
-        (!self.clauses.iter().any(without)).then_some(Joining(self))
+        (!self.clauses.iter().any(without)).then_some(MatchedMerge(self))
     }
 }
 
@@ -184,7 +187,7 @@ impl Assignments {
 }
 
 /// A merge without clauses for rows of the table without a match.
-pub(crate) struct Joining<'a>(&'a Merge);
+pub(crate) struct MatchedMerge<'a>(&'a Merge);
 
 /// The source rows. They are held in memory, because a merge reads them more than once.
 pub(crate) struct MergeSource {
@@ -193,17 +196,17 @@ pub(crate) struct MergeSource {
 }
 
 /// A table with the files in which a row may match a source row.
-pub(crate) struct Joined(VirtualTable);
+pub(crate) struct MatchedMergeTarget(VirtualTable);
 
-impl Joined {
+impl MatchedMergeTarget {
     /// The table with the files selected by a predicate.
     pub(crate) async fn open(state: &LogView, predicate: Predicate) -> Result<Self> {
         Ok(Self(VirtualTable::matching(state, predicate).await?))
     }
 
     /// Merges rows that only change the table's rows with a match, or insert.
-    pub(crate) async fn merge(self, source: MergeSource, joining: Joining<'_>) -> Result<StagedCommit> {
-        self.0.merge(source, joining.0).await
+    pub(crate) async fn merge(self, source: MergeSource, matched_only: MatchedMerge<'_>) -> Result<StagedCommit> {
+        self.0.merge(source, matched_only.0).await
     }
 }
 
@@ -235,7 +238,7 @@ impl VirtualTable {
         let columns = Columns::of_merge(merge, &self.schema()?, &source.schema)?;
         let generated = self.generated()?;
         let mut builder = self
-            .theirs()
+            .delta_table()
             .merge(rows, columns.read_condition("filter", &merge.on)?)
             .with_source_alias(&merge.source_alias)
             .with_target_alias(&merge.target_alias)
@@ -253,7 +256,7 @@ impl VirtualTable {
         let mut captured = self.capture(what, builder, metrics).await?;
         for action in &mut captured.actions {
             if let Action::CommitInfo(info) = action {
-                merge.say(&mut info.0);
+                merge.record_conditions(&mut info.0);
             }
         }
         Ok(captured)
@@ -261,7 +264,7 @@ impl VirtualTable {
 }
 
 /// A clause with parsed expressions.
-struct Read<'a> {
+struct ParsedClause<'a> {
     clause: &'a MergeClause,
     condition: Option<Expr>,
     set: Vec<(String, Expr)>,
@@ -279,7 +282,13 @@ impl MergeClause {
         }
     }
 
-    fn read(&self, columns: &Columns, generated: &Generated, merge: &Merge, source: &MergeSource) -> Result<Read<'_>> {
+    fn read(
+        &self,
+        columns: &Columns,
+        generated: &Generated,
+        merge: &Merge,
+        source: &MergeSource,
+    ) -> Result<ParsedClause<'_>> {
         use MergeClause as C;
         let set = match self {
             C::MatchedUpdate { set: values, .. } | C::NotMatchedInsert { values, .. } => values.list(merge, source),
@@ -296,11 +305,11 @@ impl MergeClause {
             C::NotMatchedInsert { .. } => generated.complete_insert(set)?,
             C::MatchedDelete { .. } | C::NotMatchedBySourceDelete { .. } => set,
         };
-        Ok(Read { clause: self, condition, set })
+        Ok(ParsedClause { clause: self, condition, set })
     }
 }
 
-impl Read<'_> {
+impl ParsedClause<'_> {
     fn add_to(self, to: MergeBuilder) -> DeltaResult<MergeBuilder> {
         use MergeClause as C;
         let Self { clause, condition, set } = self;

@@ -19,11 +19,11 @@ use crate::error::Explain;
 
 impl VirtualTable {
     /// The table as a type of delta-rs.
-    pub(super) fn theirs(&self) -> DeltaTable {
-        self.theirs_in(self.log_store.clone())
+    pub(super) fn delta_table(&self) -> DeltaTable {
+        self.delta_table_in(self.log_store.clone())
     }
 
-    pub(super) fn theirs_in(&self, log_store: Arc<VirtualLogStore>) -> DeltaTable {
+    pub(super) fn delta_table_in(&self, log_store: Arc<VirtualLogStore>) -> DeltaTable {
         let mut table = DeltaTable::new(log_store);
         table.state = Some(DeltaTableState::new(self.snapshot.clone()));
         table
@@ -39,7 +39,7 @@ impl VirtualTable {
                 let texts = cast(column, &DataType::Utf8).explain(failed)?;
                 let paths = texts.as_string::<i32>().iter().map(|path| {
                     let path = path?;
-                    Some(alias::real(path).map_or(Cow::Borrowed(path), Cow::Owned))
+                    Some(alias::path_of_alias(path).map_or(Cow::Borrowed(path), Cow::Owned))
                 });
                 *column = cast(&paths.collect::<StringArray>(), field.data_type()).explain(failed)?;
             }
@@ -52,7 +52,7 @@ impl VirtualTable {
         let (session, provider) = (session_context(self.log_store.stores())?, self.provider(StringEncoding::Utf8)?);
         let found = provider.deletion_vectors(&session.state()).await;
         let found = found.explain(|| "the deletion vectors cannot be read".into())?;
-        Ok(found.into_iter().map(|vector| (self.log_store.outward(&vector.filepath), vector.keep_mask)).collect())
+        Ok(found.into_iter().map(|vector| (self.log_store.public_url(&vector.filepath), vector.keep_mask)).collect())
     }
 }
 
@@ -61,7 +61,7 @@ impl PrunedTable {
     pub(crate) async fn delete(self) -> Result<StagedCommit> {
         let commit = self.table.commit_properties();
         let mut delete =
-            self.table.theirs().delete().with_session_state(state(&self.table)?).with_commit_properties(commit);
+            self.table.delta_table().delete().with_session_state(state(&self.table)?).with_commit_properties(commit);
         if let Some(parquet) = self.table.options.parquet.clone() {
             delete = delete.with_writer_properties(parquet);
         }
@@ -75,7 +75,7 @@ impl PrunedTable {
     pub(crate) async fn update(self, set: &[(String, String)], safe_cast: bool) -> Result<StagedCommit> {
         let commit = self.table.commit_properties();
         let mut update =
-            self.table.theirs().update().with_session_state(state(&self.table)?).with_commit_properties(commit);
+            self.table.delta_table().update().with_session_state(state(&self.table)?).with_commit_properties(commit);
         update = update.with_safe_cast(safe_cast);
         if let Some(parquet) = self.table.options.parquet.clone() {
             update = update.with_writer_properties(parquet);

@@ -10,7 +10,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
-use super::log::{Files, SnapshotLog};
+use super::log::{FileSelection, SnapshotLog};
 use super::log_store::VirtualLogStore;
 use super::operations::metrics;
 use super::{FullTable, LogView, StagedCommit, bounds};
@@ -54,9 +54,10 @@ impl FullTable {
         let mut captured =
             self.0.capture_from(&to.head.metadata, "the version cannot be restored", restore, metrics).await?;
         as_they_were(&mut captured.actions, log.reader().files(version, None).await?).await?;
-        bounds::restate(&mut captured.actions, Some(to), &HashSet::new(), &log_store.data_store()).await?;
+        bounds::recompute_decimal_bounds(&mut captured.actions, Some(to), &HashSet::new(), &log_store.data_store())
+            .await?;
         if !how.ignore_missing_files {
-            check_there(&log_store, version, &captured.actions).await?;
+            check_files_exist(&log_store, version, &captured.actions).await?;
         }
         Ok(captured)
     }
@@ -66,7 +67,7 @@ impl FullTable {
 ///
 /// delta-rs' own check covers only files below the table.
 pub(crate) async fn repair(state: &LogView, dry_run: bool) -> Result<StagedCommit> {
-    let log = Arc::new(SnapshotLog::new(state, Files::None));
+    let log = Arc::new(SnapshotLog::new(state, FileSelection::None));
     let log_store = VirtualLogStore::new(&state.location, log, &state.options)?;
     let live = state.files().await?;
     let mut missing: HashMap<Vec<u8>, Add> = live.into_iter().map(|add| (canonical_path(&add.path), add)).collect();
@@ -114,7 +115,7 @@ async fn as_they_were(actions: &mut [Action], mut then: BoxStream<'static, Resul
 }
 
 /// An error that names a file to be restored that is missing.
-async fn check_there(log_store: &VirtualLogStore, version: Version, actions: &[Action]) -> Result<()> {
+async fn check_files_exist(log_store: &VirtualLogStore, version: Version, actions: &[Action]) -> Result<()> {
     let mut files = Vec::new();
     for action in actions {
         let Action::Add(add) = action else { continue };

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_read_with_types_and_nulls() {
+    fn column_definitions_are_parsed() {
         let schema =
             parse_schema("id long not null, `odd name` decimal(10, 2),t TIMESTAMP_NTZ NOT  NULL, b byte").unwrap();
         assert_eq!(schema.names(), ["id", "odd name", "t", "b"]);

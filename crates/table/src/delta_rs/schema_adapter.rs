@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named_with_both_types() {
+    fn an_incompatible_column_is_named_with_both_types() {
         let inner = |t: DataType| DataType::Struct(vec![Field::new("x", t, true)].into());
         let table = columns(&[
             ("id", DataType::Int64, false),
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_times_fit_where_nothing_is_lost() {
+    fn lossless_casts_are_accepted() {
         use DataType as T;
         let (ns, us) = (TimeUnit::Nanosecond, TimeUnit::Microsecond);
         let zone = || Some("UTC".into());
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn nanoseconds_are_refused_and_not_cut_off() {
+    fn nanoseconds_are_refused_and_not_truncated() {
         let inner = |unit| Fields::from(vec![Field::new("at", DataType::Timestamp(unit, None), true)]);
         let table = columns(&[("s", DataType::Struct(inner(TimeUnit::Microsecond)), true)]);
         let fit = |times: Vec<Option<i64>>| {

@@ -123,7 +123,7 @@ struct WithAliases {
 impl WithAliases {
     /// The file at a path.
     fn find(&self, path: &Path) -> StoreResult<FileObject> {
-        match alias::real(path.as_ref()) {
+        match alias::path_of_alias(path.as_ref()) {
             None => Ok(FileObject { store: self.table.clone(), path: path.clone() }),
             Some(real) => FileObject::of(&real, &self.table, self.stores.as_ref())
                 .map_err(|e| Error::Generic { store: "alias", source: e.into() }),
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_log_cannot_guess_an_alias() {
+    async fn aliases_in_a_log_are_not_resolved() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("t")).unwrap();
         std::fs::write(dir.path().join("secret"), "s").unwrap();
@@ -201,7 +201,7 @@ mod tests {
         let stores = environment();
         let store = WithAliases { table: stores.open(&table, Durability::Full).unwrap(), stores };
         let path = format!("file://{}/secret", dir.path().display());
-        let alias = alias::shown(&path).into_owned();
+        let alias = alias::of_path(&path).into_owned();
         assert_eq!(store.get(&Path::from(alias.as_str())).await.unwrap().bytes().await.unwrap(), "s");
         let (folder, name) = alias.split_once('/').unwrap();
         let random = folder.strip_prefix("_alias_").unwrap();

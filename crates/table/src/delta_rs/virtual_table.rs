@@ -12,7 +12,7 @@ use deltalakedb_log::{ErrorKind, Predicate, Result, TxnLogError};
 
 use super::condition::Condition;
 use super::generated::{self, Generated};
-use super::log::{Files, SnapshotLog};
+use super::log::{FileSelection, SnapshotLog};
 use super::log_store::VirtualLogStore;
 use super::log_view::LogView;
 use crate::error::Explain;
@@ -40,24 +40,25 @@ pub(crate) struct FullTable(pub(super) VirtualTable);
 impl VirtualTable {
     /// The table with the files in which a row may match.
     pub(crate) async fn matching(state: &LogView, predicate: Predicate) -> Result<Self> {
-        let files = if predicate == Predicate::Unknown { Files::All } else { Files::Matching(predicate) };
+        let files =
+            if predicate == Predicate::Unknown { FileSelection::All } else { FileSelection::Matching(predicate) };
         Self::open(state, files).await
     }
 
     /// The table without its files: for its schema, and for appends.
     pub(crate) async fn without_files(state: &LogView) -> Result<Self> {
-        Self::open(state, Files::None).await
+        Self::open(state, FileSelection::None).await
     }
 
-    async fn open(state: &LogView, files: Files) -> Result<Self> {
+    async fn open(state: &LogView, files: FileSelection) -> Result<Self> {
         let base = state.snapshot()?;
         let log = Arc::new(SnapshotLog::new(state, files));
         let log_store = Arc::new(VirtualLogStore::new(&state.location, log.clone(), &state.options)?);
         let failed = || format!("version {} of the table at {} cannot be opened", base.version(), state.location);
         let snapshot = match EagerSnapshot::try_new(log_store.as_ref(), None).await {
             // No plan is made and no row checked here, so this is the message of a task that panicked.
-            Err(DeltaTableError::Generic(said)) => {
-                return Err(TxnLogError::new(ErrorKind::Internal, format!("{}: {said}", failed())));
+            Err(DeltaTableError::Generic(message)) => {
+                return Err(TxnLogError::new(ErrorKind::Internal, format!("{}: {message}", failed())));
             }
             opened => opened.explain(failed)?,
         };
@@ -95,7 +96,7 @@ impl PrunedTable {
 impl FullTable {
     /// The table with all of its files.
     pub(crate) async fn open(state: &LogView) -> Result<Self> {
-        Ok(Self(VirtualTable::open(state, Files::All).await?))
+        Ok(Self(VirtualTable::open(state, FileSelection::All).await?))
     }
 }
 

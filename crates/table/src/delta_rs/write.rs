@@ -50,7 +50,7 @@ impl VirtualTable {
         // New columns that replace the table's have no generation expressions.
         let mut source = self.base.head.metadata.clone();
         let rows = if schema == Some(SchemaMode::Overwrite) {
-            source.schema_string = generated::hide(&source.schema_string);
+            source.schema_string = generated::remove_expressions(&source.schema_string);
             plan(rows)?
         } else {
             self.generated()?.complete_rows(plan(rows)?)?
@@ -104,24 +104,25 @@ impl FullTable {
 pub(super) fn plan(rows: Data) -> Result<LogicalPlan> {
     let failed = || "the rows cannot be written".to_string();
     let schema = rows.schema();
-    let once: Arc<dyn PartitionStream> = Arc::new(Once { schema: schema.clone(), rows: Mutex::new(Some(rows)) });
+    let once: Arc<dyn PartitionStream> =
+        Arc::new(OneShotPartition { schema: schema.clone(), rows: Mutex::new(Some(rows)) });
     let table = StreamingTable::try_new(schema, vec![once]).explain(failed)?;
     let scan = LogicalPlanBuilder::scan("rows", provider_as_source(Arc::new(table)), None).explain(failed)?;
     scan.build().explain(failed)
 }
 
-struct Once {
+struct OneShotPartition {
     schema: SchemaRef,
     rows: Mutex<Option<Data>>,
 }
 
-impl fmt::Debug for Once {
+impl fmt::Debug for OneShotPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Once").field("schema", &self.schema).finish_non_exhaustive()
     }
 }
 
-impl PartitionStream for Once {
+impl PartitionStream for OneShotPartition {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }

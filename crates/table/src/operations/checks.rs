@@ -6,9 +6,9 @@ use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use crate::delta_rs::{Alter, LogView, Optimize, VirtualTable, check_writable};
 use crate::identifiers::{column_named, no_column, quoted, unquoted};
 
-pub(super) async fn check_optimize(state: &LogView, base: &Snapshot, table: &str, how: &Optimize) -> Result<()> {
+pub(super) async fn check_optimize(state: &LogView, base: &Snapshot, table: &str, optimize: &Optimize) -> Result<()> {
     check_writable(base, table)?;
-    check_known(&VirtualTable::without_files(state).await?, table, how.zorder.iter().map(String::as_str))
+    check_known(&VirtualTable::without_files(state).await?, table, optimize.zorder.iter().map(String::as_str))
 }
 
 /// The assignments of an update, with columns quoted for expressions.

@@ -26,8 +26,8 @@ impl DeltaTable {
     /// Runs an operation and commits it. It sees one version of the table, the newest. If a concurrent commit changes
     /// what the operation read, the result is [`ErrorKind::Conflict`], and its files are removed.
     pub async fn run(&self, operation: Operation, options: &WriteOptions) -> Result<OperationResult> {
-        if let Operation::Optimize(how @ Optimize { min_commit_interval: Some(apart), .. }) = &operation {
-            return self.optimize_in_steps(how, *apart, options).await;
+        if let Operation::Optimize(optimize @ Optimize { min_commit_interval: Some(apart), .. }) = &operation {
+            return self.optimize_in_steps(optimize, *apart, options).await;
         }
         let (pending, metrics) = self.stage(operation, options).await?;
         let committed = match pending {
@@ -45,7 +45,7 @@ impl DeltaTable {
     /// Each step is committed separately; a later failure does not undo earlier steps.
     async fn optimize_in_steps(
         &self,
-        how: &Optimize,
+        optimize: &Optimize,
         apart: Duration,
         options: &WriteOptions,
     ) -> Result<OperationResult> {
@@ -53,8 +53,8 @@ impl DeltaTable {
         self.check_owner(options)?;
         self.check_not_behind().await?;
         let (base, state) = self.state(options).await?;
-        check_optimize(&state, &base, &self.to_string(), how).await?;
-        let (steps, metrics) = Box::pin(FullTable::open(&state).await?.optimize_in_steps(how, apart)).await?;
+        check_optimize(&state, &base, &self.to_string(), optimize).await?;
+        let (steps, metrics) = Box::pin(FullTable::open(&state).await?.optimize_in_steps(optimize, apart)).await?;
         let (mut steps, mut committed) = (steps.into_iter(), None);
         while let Some(step) = steps.next() {
             let mut pending = PendingWrite::new(step, id, Base::RebaseFrom(base.version()), options);
@@ -97,14 +97,14 @@ impl DeltaTable {
 
     async fn stage(&self, operation: Operation, options: &WriteOptions) -> Result<(Option<PendingWrite>, Value)> {
         let restored = match &operation {
-            Operation::Restore(how) => self.hold_restored(how.to, options),
+            Operation::Restore(restore) => self.hold_restored(restore.to, options),
             _ => return self.stage_unheld(operation, options).await,
         };
-        let Some(held) = restored.await? else { return self.stage_unheld(operation, options).await };
+        let Some(hold) = restored.await? else { return self.stage_unheld(operation, options).await };
         match self.stage_unheld(operation, options).await {
-            Ok((Some(pending), metrics)) => Ok((Some(PendingWrite { held: Some(held), ..pending }), metrics)),
+            Ok((Some(pending), metrics)) => Ok((Some(PendingWrite { hold: Some(hold), ..pending }), metrics)),
             other => {
-                held.release().await?;
+                hold.release().await?;
                 other
             }
         }

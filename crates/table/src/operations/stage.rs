@@ -11,8 +11,8 @@ use super::checks::{check_known, check_new, check_optimize, named_columns};
 use super::{CommitFiles, Operation, WriteRows};
 use crate::create::check_partitioning;
 use crate::delta_rs::{
-    Condition, FullTable, Joined, LogView, Merge, MergeSource, PlainAppend, PrunedTable, SchemaMode, StagedCommit,
-    VirtualTable, check_writable, parse_schema, repair,
+    Condition, FullTable, LogView, MatchedMergeTarget, Merge, MergeSource, PlainAppend, PrunedTable, SchemaMode,
+    StagedCommit, VirtualTable, check_writable, parse_schema, repair,
 };
 use crate::error::Explain;
 use crate::filter::{Filter, join_predicate};
@@ -51,28 +51,28 @@ impl Operation {
                 )
             }
             Self::Merge(merge, rows) => stage_merge(&empty().await?, state, table, merge, rows).await?,
-            Self::Optimize(how) => {
-                check_optimize(state, &base, table, &how).await?;
+            Self::Optimize(optimize) => {
+                check_optimize(state, &base, table, &optimize).await?;
                 // It moves rows and changes none: a concurrent change of its files removes them, a conflict.
-                StagedOperation::blind(FullTable::open(state).await?.optimize(&how).await?)
+                StagedOperation::blind(FullTable::open(state).await?.optimize(&optimize).await?)
             }
-            Self::Restore(how) => {
-                let to = state.reader.snapshot(how.to).await?;
+            Self::Restore(restore) => {
+                let to = state.reader.snapshot(restore.to).await?;
                 StagedOperation {
                     exactly: true,
-                    ..StagedOperation::whole(FullTable::open(state).await?.restore(&to, &how).await?)
+                    ..StagedOperation::with_all_files_read(FullTable::open(state).await?.restore(&to, &restore).await?)
                 }
             }
-            Self::Repair { dry_run } => StagedOperation::whole(repair(state, dry_run).await?),
+            Self::Repair { dry_run } => StagedOperation::with_all_files_read(repair(state, dry_run).await?),
             Self::ReplaceTable(spec, columns) => {
                 check_partitioning(&columns.names(), &spec.partition_by)?;
                 let whole = FullTable::open(state).await?;
-                StagedOperation::whole(whole.recreate(&spec, columns.fields(), &state.location).await?)
+                StagedOperation::with_all_files_read(whole.recreate(&spec, columns.fields(), &state.location).await?)
             }
             Self::CommitFiles(files) => files.stage(state, &base, table).await?,
             // Rows that violate the constraint must not be added concurrently.
             Self::AddConstraints(conditions) => {
-                StagedOperation::whole(FullTable::open(state).await?.constrain(conditions).await?)
+                StagedOperation::with_all_files_read(FullTable::open(state).await?.constrain(conditions).await?)
             }
             Self::Alter(alter) => {
                 let empty = empty().await?;
@@ -100,7 +100,7 @@ impl StagedOperation {
     }
 
     /// An operation that read the whole table.
-    fn whole(captured: StagedCommit) -> Self {
+    fn with_all_files_read(captured: StagedCommit) -> Self {
         Self { reads: Reads { whole_table: true, ..Reads::default() }, ..Self::blind(captured) }
     }
 }
@@ -143,12 +143,12 @@ impl WriteRows {
             && evolution.is_none()
             && let Some(append) = PlainAppend::open(state, base)?
         {
-            let (rows, refusal) = self.rows.fitted(table, append.schema(), None, self.casts)?;
+            let (rows, refusal) = self.rows.adapted(table, append.schema(), None, self.casts)?;
             return Ok(Some(StagedOperation::blind(refusal.or(append.append(rows).await)?)));
         }
         let empty = VirtualTable::without_files(state).await?;
         let (columns, replaced) = (empty.schema()?, condition(&empty, self.replace_where)?);
-        let (rows, refusal) = self.rows.fitted(table, &columns, evolution, self.casts)?;
+        let (rows, refusal) = self.rows.adapted(table, &columns, evolution, self.casts)?;
         Ok(Some(match (self.mode, replaced) {
             (SaveMode::Overwrite, Some(replaced)) => {
                 let predicate = replaced.predicate.clone();
@@ -157,7 +157,9 @@ impl WriteRows {
             }
             (SaveMode::Overwrite, None) => {
                 let whole = FullTable::open(state).await?;
-                StagedOperation::whole(refusal.or(whole.overwrite(rows, evolution, self.partition_by).await)?)
+                StagedOperation::with_all_files_read(
+                    refusal.or(whole.overwrite(rows, evolution, self.partition_by).await)?,
+                )
             }
             _ => StagedOperation::blind(refusal.or(empty.append(rows, evolution).await)?),
         }))
@@ -193,7 +195,7 @@ impl CommitFiles {
         let removes = self.overwrite || self.actions.iter().any(|action| matches!(action, Action::Remove(_)));
         actions.extend(self.actions);
         let captured = StagedCommit::of_actions(state, actions)?;
-        Ok(if removes { StagedOperation::whole(captured) } else { StagedOperation::blind(captured) })
+        Ok(if removes { StagedOperation::with_all_files_read(captured) } else { StagedOperation::blind(captured) })
     }
 }
 
@@ -214,13 +216,13 @@ async fn stage_merge(
     let added = |name: &str| merge.evolve_schema && source.schema.column_with_name(name).is_some();
     let set = merge.columns();
     check_known(empty, table, set.iter().map(String::as_str).filter(|name| !added(name)))?;
-    match merge.joining() {
-        Some(joining) => {
+    match merge.matched_only() {
+        Some(matched_only) => {
             let predicate = join_predicate(&merge, &empty.schema()?, &source)?;
-            let joined = Joined::open(state, predicate.clone()).await?;
-            Ok(StagedOperation::matching(joined.merge(source, joining).await?, predicate))
+            let joined = MatchedMergeTarget::open(state, predicate.clone()).await?;
+            Ok(StagedOperation::matching(joined.merge(source, matched_only).await?, predicate))
         }
-        None => Ok(StagedOperation::whole(FullTable::open(state).await?.merge(source, &merge).await?)),
+        None => Ok(StagedOperation::with_all_files_read(FullTable::open(state).await?.merge(source, &merge).await?)),
     }
 }
 

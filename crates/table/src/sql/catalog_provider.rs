@@ -15,7 +15,7 @@ use futures::TryStreamExt;
 use parking_lot::RwLock;
 
 use crate::delta_rs::{LogView, StringEncoding, wait_beside};
-use crate::provider::{DeltaTableProvider, outward};
+use crate::provider::{DeltaTableProvider, to_datafusion_error};
 
 /// All tables of a catalog, for registration in a DataFusion session.
 ///
@@ -41,7 +41,7 @@ use crate::provider::{DeltaTableProvider, outward};
 pub struct DeltaCatalogProvider {
     catalog: Arc<dyn Catalog>,
     stores: Arc<dyn Stores>,
-    held: Arc<RwLock<HashMap<TableName, Arc<dyn TableProvider>>>>,
+    providers: Arc<RwLock<HashMap<TableName, Arc<dyn TableProvider>>>>,
     listed: Arc<RwLock<Listed>>,
     /// Whether tables that are not held are looked up.
     looks_up: bool,
@@ -57,8 +57,8 @@ struct Listed {
 impl DeltaCatalogProvider {
     /// All tables of a catalog.
     pub fn new(catalog: Arc<dyn Catalog>) -> Self {
-        let (held, listed) = (Arc::default(), Arc::default());
-        Self { catalog, stores: environment(), held, listed, looks_up: true }
+        let (providers, listed) = (Arc::default(), Arc::default());
+        Self { catalog, stores: environment(), providers, listed, looks_up: true }
     }
 
     /// Uses the given object stores for the tables' files.
@@ -67,19 +67,19 @@ impl DeltaCatalogProvider {
     }
 
     /// Provides only held tables.
-    pub(super) fn of_held(catalog: Arc<dyn Catalog>, stores: Arc<dyn Stores>) -> Self {
+    pub(super) fn with_registered_only(catalog: Arc<dyn Catalog>, stores: Arc<dyn Stores>) -> Self {
         Self { looks_up: false, stores, ..Self::new(catalog) }
     }
 
     /// Holds these tables, and no others, at their current versions, all at one point, until the next call.
     pub async fn hold(&self, names: &[TableName]) -> Result<()> {
-        let held = held_at_once(self.catalog.as_ref(), &self.stores, names).await?;
-        self.hold_these(held.into_iter().map(|(name, table)| (name, table as Arc<dyn TableProvider>)).collect());
+        let providers = load_providers(self.catalog.as_ref(), &self.stores, names).await?;
+        self.register_all(providers.into_iter().map(|(name, table)| (name, table as Arc<dyn TableProvider>)).collect());
         Ok(())
     }
 
-    pub(super) fn hold_these(&self, tables: HashMap<TableName, Arc<dyn TableProvider>>) {
-        *self.held.write() = tables;
+    pub(super) fn register_all(&self, tables: HashMap<TableName, Arc<dyn TableProvider>>) {
+        *self.providers.write() = tables;
     }
 
     /// Reads the names of all namespaces and tables. Only a runtime with a single thread needs that, for
@@ -126,7 +126,7 @@ impl DeltaCatalogProvider {
     /// The listed names and the held tables.
     fn listed(&self) -> Listed {
         let mut listed = self.listed.read().clone();
-        for name in self.held.read().keys() {
+        for name in self.providers.read().keys() {
             listed.namespaces.insert(name.namespace.clone());
             listed.tables.insert(name.clone());
         }
@@ -135,7 +135,7 @@ impl DeltaCatalogProvider {
 }
 
 /// The current versions of tables, all at one point: their heads are read in one statement.
-pub(super) async fn held_at_once(
+pub(super) async fn load_providers(
     catalog: &dyn Catalog,
     stores: &Arc<dyn Stores>,
     names: &[TableName],
@@ -145,12 +145,12 @@ pub(super) async fn held_at_once(
         return Ok(Vec::new());
     }
     let heads = catalog.begin(&found.iter().map(|t| t.id).collect::<Vec<TableId>>()).await?;
-    let mut held = Vec::with_capacity(found.len());
+    let mut providers = Vec::with_capacity(found.len());
     for (entry, head) in found.into_iter().zip(heads) {
         let state = LogView::of_head(&entry.location, stores, catalog.reader(entry.id), head);
-        held.push((entry.name, Arc::new(DeltaTableProvider::of_state(state, StringEncoding::Utf8View).await?)));
+        providers.push((entry.name, Arc::new(DeltaTableProvider::of_state(state, StringEncoding::Utf8View).await?)));
     }
-    Ok(held)
+    Ok(providers)
 }
 
 /// The entries of these tables, or an error with names similar to the first missing one.
@@ -201,22 +201,24 @@ impl SchemaProvider for DeltaSchemaProvider {
 
     async fn table(&self, name: &str) -> PlanResult<Option<Arc<dyn TableProvider>>> {
         let name = self.table_name(name);
-        let held = self.all.held.read().get(&name).cloned();
-        if held.is_some() || !self.all.looks_up {
-            return Ok(held);
+        let providers = self.all.providers.read().get(&name).cloned();
+        if provider.is_some() || !self.all.looks_up {
+            return Ok(provider);
         }
         let catalog = &self.all.catalog;
-        let Some(entry) = catalog.find(&TableRef::Name(name)).await.map_err(outward)? else { return Ok(None) };
+        let Some(entry) = catalog.find(&TableRef::Name(name)).await.map_err(to_datafusion_error)? else {
+            return Ok(None);
+        };
         let reader = catalog.reader(entry.id);
-        let head = reader.head().await.map_err(outward)?;
+        let head = reader.head().await.map_err(to_datafusion_error)?;
         let state = LogView::of_head(&entry.location, &self.all.stores, reader, head);
-        let table = DeltaTableProvider::of_state(state, StringEncoding::Utf8View).await.map_err(outward)?;
+        let table = DeltaTableProvider::of_state(state, StringEncoding::Utf8View).await.map_err(to_datafusion_error)?;
         Ok(Some(Arc::new(table)))
     }
 
     fn table_exist(&self, name: &str) -> bool {
         let name = self.table_name(name);
-        self.all.held.read().contains_key(&name) || (self.all.looks_up && self.all.has(&name))
+        self.all.providers.read().contains_key(&name) || (self.all.looks_up && self.all.has(&name))
     }
 }
 

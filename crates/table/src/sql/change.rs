@@ -59,7 +59,7 @@ impl SqlSession {
             },
         );
         self.hold(&ReferencedTables::of(&whole)?).await?;
-        let columns = self.held_schema(&name)?;
+        let columns = self.provider_schema(&name)?;
         let failed = || format!("the rows for {name} cannot be computed");
         // DataFusion's own plan of an INSERT casts VALUES anywhere in its query to the table's columns
         // (https://github.com/apache/datafusion/issues/13124): the query is planned by itself.
@@ -70,10 +70,10 @@ impl SqlSession {
         let rows = LogicalPlanBuilder::from(query).project(values).and_then(|rows| rows.build()).explain(failed)?;
         let rows = planned(&self.context, rows, failed).await?;
         self.note_reads().await?;
-        let (rows, count) = counted(rows);
+        let (rows, count) = count_rows(rows);
         // An insert of no rows creates no version.
         let rows = match mode {
-            SaveMode::Append => some(rows).await?,
+            SaveMode::Append => non_empty(rows).await?,
             _ => Some(rows),
         };
         if let Some(rows) = rows {
@@ -83,9 +83,9 @@ impl SqlSession {
     }
 
     /// The columns of a table held by the statement.
-    fn held_schema(&self, name: &TableName) -> Result<SchemaRef> {
-        let held = self.read.lock();
-        let table = held.iter().find(|(held, _)| held == name).map(|(_, table)| table.columns());
+    fn provider_schema(&self, name: &TableName) -> Result<SchemaRef> {
+        let tables = self.read.lock();
+        let table = tables.iter().find(|(other, _)| other == name).map(|(_, table)| table.columns());
         table.ok_or_else(|| TxnLogError::not_found(format!("there is no table {name}")))
     }
 
@@ -103,8 +103,8 @@ impl SqlSession {
         };
         let target = Target::of(from, "DELETE")?;
         let filter = delete.selection.map(|condition| target.text(condition, "WHERE of DELETE")).transpose()?;
-        let said = tx.delete(&target.name.to_string(), filter.as_deref()).await?;
-        Ok(number(&said, "num_deleted_rows"))
+        let metrics = tx.delete(&target.name.to_string(), filter.as_deref()).await?;
+        Ok(number(&metrics, "num_deleted_rows"))
     }
 
     /// Updates rows. Returns how many.
@@ -130,8 +130,8 @@ impl SqlSession {
         }
         let filter = update.selection.map(|condition| target.text(condition, "WHERE of UPDATE")).transpose()?;
         let set: Vec<_> = set.iter().map(|(column, value)| (column.as_str(), value.as_str())).collect();
-        let said = tx.update(&target.name.to_string(), &set, filter.as_deref()).await?;
-        Ok(number(&said, "num_updated_rows"))
+        let metrics = tx.update(&target.name.to_string(), &set, filter.as_deref()).await?;
+        Ok(number(&metrics, "num_updated_rows"))
     }
 
     /// Creates a table, from columns or from the rows of a query. Returns how many rows it has; `None` if it existed.
@@ -160,7 +160,7 @@ impl SqlSession {
             return Ok(Some(0));
         };
         let rows = self.rows_of(*query, || format!("the rows for {name} cannot be computed")).await?;
-        let (rows, count) = counted(rows);
+        let (rows, count) = count_rows(rows);
         tx.create_with_data(new, Rows::from(rows), &partition_by, &properties).await?;
         Ok(Some(count.load(Ordering::Relaxed)))
     }
@@ -313,8 +313,8 @@ impl Target {
     }
 }
 
-fn number(said: &Value, of: &str) -> Option<u64> {
-    said.get(of).and_then(Value::as_u64)
+fn number(metrics: &Value, of: &str) -> Option<u64> {
+    metrics.get(of).and_then(Value::as_u64)
 }
 
 /// For each column of a table the value that an INSERT writes from a query's rows: the query's columns in the order of
@@ -367,7 +367,7 @@ fn values_by_column(
 }
 
 /// The same rows, with a counter of those consumed.
-fn counted(rows: SendableRecordBatchStream) -> (SendableRecordBatchStream, Arc<AtomicU64>) {
+fn count_rows(rows: SendableRecordBatchStream) -> (SendableRecordBatchStream, Arc<AtomicU64>) {
     let count = Arc::new(AtomicU64::new(0));
     let (schema, seen) = (rows.schema(), count.clone());
     let rows = rows.inspect(move |batch| {
@@ -379,7 +379,7 @@ fn counted(rows: SendableRecordBatchStream) -> (SendableRecordBatchStream, Arc<A
 }
 
 /// The same rows; `None` when there are none.
-async fn some(mut rows: SendableRecordBatchStream) -> Result<Option<SendableRecordBatchStream>> {
+async fn non_empty(mut rows: SendableRecordBatchStream) -> Result<Option<SendableRecordBatchStream>> {
     let schema = rows.schema();
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(|e| query_error(e, "the rows to be written cannot be read"))?;

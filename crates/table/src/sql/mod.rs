@@ -34,13 +34,13 @@ use deltalakedb_log::{Catalog, Result, TableEntry, TableName, TablePage, TxnLogE
 use futures::stream;
 use parking_lot::Mutex;
 
-use self::catalog_provider::{held_at_once, resolve};
+use self::catalog_provider::{load_providers, resolve};
 use self::names::ReferencedTables;
 use self::statement::{ParsedStatement, Statements};
 use self::time_travel::TimeTravelPlanner;
 use crate::delta_rs::{LogView, StringEncoding, literals, session_context};
 use crate::error::Explain;
-use crate::provider::{DeltaTableProvider, outward};
+use crate::provider::{DeltaTableProvider, to_datafusion_error};
 use crate::transaction::{Transaction, TransactionOptions};
 use crate::write_options::WriteOptions;
 
@@ -48,7 +48,7 @@ pub use self::catalog_provider::DeltaCatalogProvider;
 pub use self::statement::ScriptSummary;
 
 /// The name of DataFusion's default catalog in a session; table names need not be qualified with it.
-const LAKE: &str = "lake";
+const DEFAULT_CATALOG: &str = "lake";
 
 /// The options of a SQL session.
 #[derive(Clone, Debug, Default)]
@@ -116,14 +116,15 @@ impl SqlSession {
     pub fn new(catalog: Arc<dyn Catalog>, options: SqlOptions) -> Result<Self> {
         let stores = options.write.stores.clone();
         let context = session_context(&stores)?;
-        let (tables, past) = (DeltaCatalogProvider::of_held(catalog.clone(), stores), TimeTravelPlanner::default());
+        let (tables, past) =
+            (DeltaCatalogProvider::with_registered_only(catalog.clone(), stores), TimeTravelPlanner::default());
         {
             let state = context.state_ref();
             let mut state = state.write();
             let names = &mut state.config_mut().options_mut().catalog;
-            (names.default_catalog, names.default_schema) = (LAKE.into(), "default".into());
+            (names.default_catalog, names.default_schema) = (DEFAULT_CATALOG.into(), "default".into());
         }
-        context.register_catalog(LAKE, Arc::new(tables.clone()));
+        context.register_catalog(DEFAULT_CATALOG, Arc::new(tables.clone()));
         let planner = context.register_relation_planner(Arc::new(past.clone()));
         planner.explain(|| "a session of SQL cannot be started".into())?;
         Ok(Self { catalog, options, context, tables, past, read: Mutex::default(), open: None })
@@ -150,12 +151,12 @@ impl SqlSession {
         }
     }
 
-    async fn run(&mut self, asked: ParsedStatement) -> Result<SqlResult> {
+    async fn run(&mut self, parsed: ParsedStatement) -> Result<SqlResult> {
         // An interrupted statement leaves no changes.
         if let Some(open) = self.open.take_if(|open| open.implicit) {
             open.transaction.rollback().await;
         }
-        let result = match asked {
+        let result = match parsed {
             ParsedStatement::Query(statement) => self.query(*statement).await.map(SqlResult::Rows),
             ParsedStatement::ShowTables(options) => self.show_tables(&options).await,
             ParsedStatement::ShowNamespaces => self.show_namespaces().await,
@@ -207,14 +208,14 @@ impl SqlSession {
     }
 
     /// Runs a statement that writes: in the open transaction, or in one of its own.
-    async fn change(&mut self, asked: ParsedStatement) -> Result<SqlResult> {
+    async fn change(&mut self, parsed: ParsedStatement) -> Result<SqlResult> {
         if self.open.is_none() {
             // A single statement is serializable.
             self.open = Some(self.transaction(true, true).await?);
         }
         let Some(open) = &self.open else { return Err(TxnLogTransactionError::Closed.into()) };
         let tx = &open.transaction;
-        let (command, rows) = match asked {
+        let (command, rows) = match parsed {
             ParsedStatement::Insert(insert, whole) => ("INSERT", Some(self.insert(tx, *insert, *whole).await?)),
             ParsedStatement::Update(update) => ("UPDATE", self.update(tx, *update).await?),
             ParsedStatement::Delete(delete) => ("DELETE", self.delete(tx, *delete).await?),
@@ -242,12 +243,12 @@ impl SqlSession {
     /// open transaction sees; and to earlier versions for time travel.
     async fn hold(&self, named: &ReferencedTables) -> Result<()> {
         let names: Vec<_> = named.now.iter().cloned().collect();
-        let held = self.held(&names).await?;
+        let providers = self.providers(&names).await?;
         let provider = |(name, table): &(TableName, Arc<DeltaTableProvider>)| {
             (name.clone(), table.clone() as Arc<dyn TableProvider>)
         };
-        self.tables.hold_these(held.iter().map(provider).collect());
-        *self.read.lock() = held;
+        self.tables.register_all(providers.iter().map(provider).collect());
+        *self.read.lock() = providers;
         let mut past = Vec::with_capacity(named.then.len());
         for (name, at) in &named.then {
             for entry in resolve(self.catalog.as_ref(), std::slice::from_ref(name)).await? {
@@ -262,16 +263,17 @@ impl SqlSession {
         Ok(())
     }
 
-    async fn held(&self, names: &[TableName]) -> Result<Vec<(TableName, Arc<DeltaTableProvider>)>> {
+    async fn providers(&self, names: &[TableName]) -> Result<Vec<(TableName, Arc<DeltaTableProvider>)>> {
         let Some(open) = &self.open else {
-            return held_at_once(self.catalog.as_ref(), &self.options.write.stores, names).await;
+            return load_providers(self.catalog.as_ref(), &self.options.write.stores, names).await;
         };
-        let mut held = Vec::with_capacity(names.len());
+        let mut providers = Vec::with_capacity(names.len());
         for name in names {
             let state = open.transaction.state(name).await?;
-            held.push((name.clone(), Arc::new(DeltaTableProvider::of_state(state, StringEncoding::Utf8View).await?)));
+            providers
+                .push((name.clone(), Arc::new(DeltaTableProvider::of_state(state, StringEncoding::Utf8View).await?)));
         }
-        Ok(held)
+        Ok(providers)
     }
 
     /// Adds the predicates of a planned statement to the read set of the open transaction.
@@ -279,7 +281,7 @@ impl SqlSession {
         let read = std::mem::take(&mut *self.read.lock());
         let Some(open) = &self.open else { return Ok(()) };
         for (name, table) in read {
-            for predicate in table.take_looked_for() {
+            for predicate in table.take_scanned() {
                 open.transaction.note_read(&name, predicate).await?;
             }
         }
@@ -307,8 +309,8 @@ impl SqlSession {
             let catalog = catalog.clone();
             async move {
                 let Some(page) = page else { return Ok(None) };
-                let tables = catalog.tables_page(&page).await.map_err(outward)?;
-                let batch = listing_of_tables(&tables).map_err(outward)?;
+                let tables = catalog.tables_page(&page).await.map_err(to_datafusion_error)?;
+                let batch = listing_of_tables(&tables).map_err(to_datafusion_error)?;
                 Ok(Some((batch, page.after(&tables))))
             }
         });
@@ -322,8 +324,8 @@ impl SqlSession {
 
     async fn describe(&self, name: &ObjectName) -> Result<SqlResult> {
         let name: TableName = names::table_name(name)?;
-        let held = self.held(std::slice::from_ref(&name)).await?;
-        let table = held.first().ok_or_else(|| TxnLogError::not_found(format!("there is no table {name}")))?;
+        let providers = self.providers(std::slice::from_ref(&name)).await?;
+        let table = providers.first().ok_or_else(|| TxnLogError::not_found(format!("there is no table {name}")))?;
         let metadata = &table.1.head().metadata;
         let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
         let text = |f: &dyn Fn(&deltalakedb_log::schema::Column) -> String| -> ArrayRef {
@@ -387,9 +389,9 @@ pub struct Script<'a> {
 impl Script<'_> {
     /// Runs the next statement; `None` after the last one. After an error no further statement runs.
     pub async fn next(&mut self) -> Result<Option<SqlResult>> {
-        let Some(asked) = self.statements.next() else { return Ok(None) };
-        let result = match asked {
-            Ok(asked) => self.session.run(asked).await,
+        let Some(parsed) = self.statements.next() else { return Ok(None) };
+        let result = match parsed {
+            Ok(parsed) => self.session.run(parsed).await,
             Err(e) => Err(e),
         };
         if result.is_err() {

@@ -54,8 +54,8 @@ impl Statements {
     pub(super) fn of(text: &str) -> Result<Self> {
         let tokens = tokens(text).explain(|| "the SQL cannot be read".into())?;
         let parts = tokens.split(|t| t.token == Token::SemiColon);
-        let said = parts.filter(|part| part.iter().any(|t| !matches!(t.token, Token::Whitespace(_))));
-        Ok(Self(said.map(<[_]>::to_vec).collect()))
+        let statements = parts.filter(|part| part.iter().any(|t| !matches!(t.token, Token::Whitespace(_))));
+        Ok(Self(statements.map(<[_]>::to_vec).collect()))
     }
 
     /// The next statement; `None` after the last.
@@ -81,8 +81,8 @@ impl ScriptSummary {
     /// Analyzes statements without running them.
     pub fn of(text: &str) -> Result<Self> {
         let (mut statements, mut outlook) = (Statements::of(text)?, Self::default());
-        while let Some(Ok(asked)) = statements.next() {
-            match asked {
+        while let Some(Ok(parsed)) = statements.next() {
+            match parsed {
                 ParsedStatement::Query(_)
                 | ParsedStatement::ShowTables(_)
                 | ParsedStatement::ShowNamespaces
@@ -121,16 +121,16 @@ fn read(tokens: Vec<TokenWithSpan>) -> Result<ParsedStatement> {
     let mut parser = DFParserBuilder::new(tokens).with_dialect(&DeltaDialect).build().explain(cannot)?;
     let mut statements = parser.parse_statements().explain(cannot)?;
     match statements.pop_front() {
-        Some(statement) => asked(statement),
+        Some(statement) => parsed(statement),
         None => Err(TxnLogError::invalid("the SQL cannot be read: it has no statement")),
     }
 }
 
-fn asked(statement: Statement) -> Result<ParsedStatement> {
+fn parsed(statement: Statement) -> Result<ParsedStatement> {
     let ast = match statement {
         Statement::Statement(ast) => *ast,
         Statement::Explain(explain) => {
-            return match asked((*explain.statement).clone())? {
+            return match parsed((*explain.statement).clone())? {
                 ParsedStatement::Query(_) => Ok(ParsedStatement::Query(Box::new(Statement::Explain(explain)))),
                 _ => Err(TxnLogError::invalid("EXPLAIN is for queries: expected EXPLAIN SELECT …")),
             };
@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_statement_ends_at_a_semicolon_that_is_one() {
+    fn statements_end_at_semicolons_outside_of_literals() {
         for (text, complete) in [
             ("", true),
             ("  -- nothing", true),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn statements_are_looked_through_before_they_run() {
+    fn a_script_is_summarized_before_it_runs() {
         let check = |text: &str, results: usize, writes: bool| {
             assert_eq!(ScriptSummary::of(text).unwrap(), ScriptSummary { results, writes }, "{text}");
         };
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_done_here_says_where_it_is() {
+    fn unsupported_statements_name_the_command_to_use() {
         let check = |text: &str, says: &str| {
             let e = Statements::of(text).unwrap().next().unwrap().err().unwrap();
             let message = e.to_string();

@@ -22,11 +22,11 @@ use futures::stream::BoxStream;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::tests::{Room, rows, text};
+use crate::tests::{Fixture, rows, text};
 use crate::{DeltaTable, SaveMode, Scan, WriteOptions};
 
-fn session(room: &Room) -> SqlSession {
-    SqlSession::new(room.catalog.clone(), SqlOptions::default()).unwrap()
+fn session(fixture: &Fixture) -> SqlSession {
+    SqlSession::new(fixture.catalog.clone(), SqlOptions::default()).unwrap()
 }
 
 /// The rows of all statements that return some, sorted, without spaces.
@@ -67,20 +67,20 @@ async fn plan(session: &mut SqlSession, sql: &str) -> String {
 }
 
 /// Four orders, of two days; and two customers.
-async fn shop() -> (Room, SqlSession) {
-    let room = Room::new();
+async fn shop() -> (Fixture, SqlSession) {
+    let fixture = Fixture::new();
     let options = WriteOptions::default();
-    let orders = room.create("sales.orders", "id long not null, day string", &["day"]).await;
+    let orders = fixture.create("sales.orders", "id long not null, day string", &["day"]).await;
     orders.write(rows(&[1, 2, 3], &["a", "b", "b"]), SaveMode::Append, &options).await.unwrap();
     orders.write(rows(&[4], &["a"]), SaveMode::Append, &options).await.unwrap();
-    let customers = room.create("Customers", "id long, day string", &[]).await;
+    let customers = fixture.create("Customers", "id long, day string", &[]).await;
     customers.write(rows(&[2, 4], &["x", "y"]), SaveMode::Append, &options).await.unwrap();
-    let session = session(&room);
-    (room, session)
+    let session = session(&fixture);
+    (fixture, session)
 }
 
-fn remove_data_files(room: &Room) {
-    let mut folders = vec![room.dir.path().to_path_buf()];
+fn remove_data_files(fixture: &Fixture) {
+    let mut folders = vec![fixture.dir.path().to_path_buf()];
     while let Some(folder) = folders.pop() {
         for path in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
             match path.is_dir() {
@@ -93,8 +93,8 @@ fn remove_data_files(room: &Room) {
 }
 
 #[tokio::test]
-async fn names_lead_to_the_tables_of_the_catalog() {
-    let (_room, mut s) = shop().await;
+async fn table_names_are_resolved_in_the_catalog() {
+    let (_fixture, mut s) = shop().await;
     check(&mut s, "SELECT id FROM sales.orders WHERE day = 'a'", &["|1|", "|4|"]).await;
     check(&mut s, "SELECT c.day, o.id FROM Customers AS c JOIN sales.orders o ON o.id = c.id", &["|x|2|", "|y|4|"])
         .await;
@@ -131,8 +131,8 @@ async fn names_lead_to_the_tables_of_the_catalog() {
 
 #[tokio::test]
 async fn a_table_is_read_as_of_a_version_or_a_time() {
-    let (room, mut s) = shop().await;
-    let history = room.open("sales.orders").await.reader().await.unwrap();
+    let (fixture, mut s) = shop().await;
+    let history = fixture.open("sales.orders").await.reader().await.unwrap();
     let history = history.history(HistoryRange::default()).await.unwrap();
     let at = |version: usize| deltalakedb_log::time::format_ms(history[history.len() - 1 - version].timestamp);
     check(&mut s, "SELECT count(*) FROM sales.orders VERSION AS OF 1", &["|3|"]).await;
@@ -167,11 +167,11 @@ async fn a_table_is_read_as_of_a_version_or_a_time() {
 
 #[tokio::test]
 async fn counts_and_bounds_come_from_the_log() {
-    let (room, mut s) = shop().await;
+    let (fixture, mut s) = shop().await;
     let plan = plan(&mut s, "SELECT count(*), min(id), max(id), max(day) FROM sales.orders").await;
     let physical = plan.split("physical_plan").nth(1).unwrap();
     assert!(physical.contains("PlaceholderRowExec") && !physical.contains("Scan"), "{plan}");
-    remove_data_files(&room);
+    remove_data_files(&fixture);
     check(&mut s, "SELECT count(*), min(id), max(id) FROM sales.orders", &["|4|1|4|"]).await;
     check(&mut s, "SELECT max(o.day), count(o.id), count(1) FROM sales.orders AS o", &["|b|4|4|"]).await;
     check(&mut s, "SELECT x + 1 FROM (SELECT max(id) AS x FROM Customers VERSION AS OF 1)", &["|5|"]).await;
@@ -185,8 +185,8 @@ async fn counts_and_bounds_come_from_the_log() {
 }
 
 #[tokio::test]
-async fn what_the_log_does_not_know_exactly_is_read() {
-    let (_room, mut s) = shop().await;
+async fn inexact_statistics_are_computed_from_the_data() {
+    let (_fixture, mut s) = shop().await;
     check(&mut s, "SELECT max(day), count(day), count(*) FROM Customers", &["|y|2|2|"]).await;
     check(&mut s, "SELECT count(*), max(id) FROM sales.orders WHERE id < 3", &["|2|2|"]).await;
     check(&mut s, "SELECT count(DISTINCT day), max(id) FROM sales.orders", &["|2|4|"]).await;
@@ -268,9 +268,9 @@ impl LogSummaries for RecordingLog {
 }
 
 #[tokio::test]
-async fn a_query_asks_the_log_for_what_it_needs_and_no_more() {
-    let (room, _) = shop().await;
-    let orders = room.open("sales.orders").await;
+async fn a_query_requests_only_the_files_and_statistics_it_needs() {
+    let (fixture, _) = shop().await;
+    let orders = fixture.open("sales.orders").await;
     let what = Arc::new(Mutex::new(Vec::new()));
     let log = RecordingLog { log: orders.reader().await.unwrap(), what: what.clone() };
     let place = orders.location().to_string();
@@ -278,9 +278,9 @@ async fn a_query_asks_the_log_for_what_it_needs_and_no_more() {
     let context = session_context(&deltalakedb_log::stores::environment()).unwrap();
     let asks = async |sql: &str| {
         what.lock().clear();
-        let held = DeltaTableProvider::open(&table, At::Latest).await.unwrap();
+        let provider = DeltaTableProvider::open(&table, At::Latest).await.unwrap();
         context.deregister_table("t").unwrap();
-        context.register_table("t", Arc::new(held)).unwrap();
+        context.register_table("t", Arc::new(provider)).unwrap();
         let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
         (text(&batches), what.lock().clone())
     };
@@ -302,9 +302,9 @@ async fn a_query_asks_the_log_for_what_it_needs_and_no_more() {
 }
 
 #[tokio::test]
-async fn the_smaller_table_is_built_into_the_join() {
-    let (room, mut s) = shop().await;
-    let big = room.create("big", "id long, day string", &[]).await;
+async fn the_smaller_table_is_the_build_side_of_a_join() {
+    let (fixture, mut s) = shop().await;
+    let big = fixture.create("big", "id long, day string", &[]).await;
     let ids: Vec<i64> = (0..20_000).collect();
     big.write(rows(&ids, &vec!["d"; ids.len()]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
     for sql in [
@@ -337,11 +337,11 @@ fn hash_join(plan: &Arc<dyn ExecutionPlan>) -> Option<&HashJoinExec> {
 }
 
 #[tokio::test]
-async fn a_query_reads_one_state_to_its_end() {
-    let (room, mut s) = shop().await;
+async fn a_query_reads_one_snapshot_to_its_end() {
+    let (fixture, mut s) = shop().await;
     let mut script = s.execute("SELECT id FROM sales.orders").unwrap();
     let Some(SqlResult::Rows(stream)) = script.next().await.unwrap() else { panic!("no rows") };
-    let orders = room.open("sales.orders").await;
+    let orders = fixture.open("sales.orders").await;
     orders.write(rows(&[9], &["z"]), SaveMode::Overwrite, &WriteOptions::default()).await.unwrap();
     let batches: Vec<RecordBatch> = stream.try_collect().await.unwrap();
     assert_eq!(text(&batches), ["|1|", "|2|", "|3|", "|4|"]);
@@ -350,10 +350,10 @@ async fn a_query_reads_one_state_to_its_end() {
 
 #[tokio::test]
 async fn any_session_of_datafusion_can_query_the_catalog() {
-    let (room, _) = shop().await;
+    let (fixture, _) = shop().await;
     let config = SessionConfig::new().with_default_catalog_and_schema("lake", "default").with_information_schema(true);
     let context = SessionContext::new_with_config(config);
-    let tables = Arc::new(DeltaCatalogProvider::new(room.catalog.clone()));
+    let tables = Arc::new(DeltaCatalogProvider::new(fixture.catalog.clone()));
     context.register_catalog("lake", tables.clone());
     let ask = async |sql: &str| text(&context.sql(sql).await.unwrap().collect().await.unwrap());
     let join = "SELECT c.day FROM sales.orders o JOIN \"Customers\" c ON o.id = c.id WHERE o.id > 3";
@@ -364,7 +364,7 @@ async fn any_session_of_datafusion_can_query_the_catalog() {
     assert_eq!(ask(listed).await, ["|default|Customers|", "|sales|orders|"]);
     // Held tables stay at their versions.
     tables.hold(&["sales.orders".parse().unwrap()]).await.unwrap();
-    let orders = room.open("sales.orders").await;
+    let orders = fixture.open("sales.orders").await;
     orders.write(rows(&[9], &["z"]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
     assert_eq!(ask("SELECT count(*) FROM sales.orders").await, ["|4|"]);
     tables.hold(&[]).await.unwrap();
@@ -372,23 +372,23 @@ async fn any_session_of_datafusion_can_query_the_catalog() {
 }
 
 #[tokio::test]
-async fn columns_and_tables_with_odd_names_are_quoted() {
-    let room = Room::new();
-    let odd = room.create("x.odd name", "`Ünï code` long, `select` string", &[]).await;
+async fn columns_and_tables_with_special_names_are_quoted() {
+    let fixture = Fixture::new();
+    let odd = fixture.create("x.odd name", "`Ünï code` long, `select` string", &[]).await;
     let batch = RecordBatch::try_from_iter([
         ("Ünï code", Arc::new(Int64Array::from(vec![7])) as ArrayRef),
         ("select", Arc::new(StringArray::from(vec!["it's"])) as ArrayRef),
     ]);
     odd.write(vec![batch.unwrap()], SaveMode::Append, &WriteOptions::default()).await.unwrap();
-    let mut s = session(&room);
+    let mut s = session(&fixture);
     check(&mut s, "SELECT \"select\", `Ünï code` FROM x.\"odd name\" WHERE \"Ünï code\" = 7", &["|it's|7|"]).await;
     check(&mut s, "SELECT max(\"Ünï code\") FROM x.\"odd name\" VERSION AS OF 1", &["|7|"]).await;
     check(&mut s, "SELECT max(\"Ünï code\") FROM table_at('x.odd name', 1)", &["|7|"]).await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_run_is_said_in_one_sentence() {
-    let (_room, mut s) = shop().await;
+async fn statements_that_cannot_run_are_refused_in_one_sentence() {
+    let (_fixture, mut s) = shop().await;
     fails(&mut s, "SELECT * FROM sales.order", &["no table sales.order", "did you mean sales.orders?"]).await;
     fails(&mut s, "SELECT * FROM customers", &["no table default.customers", "did you mean default.Customers?"]).await;
     fails(&mut s, "SELECT * FROM a.b.c", &["\"a.b.c\" is not a table name"]).await;
@@ -414,13 +414,13 @@ async fn what_cannot_be_run_is_said_in_one_sentence() {
 }
 
 #[tokio::test]
-async fn plans_show_names_and_few_files() {
-    let (_room, mut s) = shop().await;
+async fn plans_have_table_names_and_few_files() {
+    let (_fixture, mut s) = shop().await;
     let plan = plan(&mut s, "SELECT day FROM sales.orders WHERE id = 4").await;
     assert!(plan.contains("TableScan: sales.orders") && plan.contains("DeltaScanExec"), "{plan}");
     assert_eq!(plan.matches(".parquet").count(), 1, "one file holds 4: {plan}");
-    let held = DeltaTableProvider::open(&_room.open("sales.orders").await, At::Latest).await.unwrap();
+    let provider = DeltaTableProvider::open(&_fixture.open("sales.orders").await, At::Latest).await.unwrap();
     let context = session_context(&deltalakedb_log::stores::environment()).unwrap();
-    let scan = held.scan(&context.state(), Some(&vec![]), &[], None).await.unwrap();
+    let scan = provider.scan(&context.state(), Some(&vec![]), &[], None).await.unwrap();
     assert_eq!(displayable(scan.as_ref()).one_line().to_string().trim(), "MetadataOnlyScanExec: rows=Exact(4)");
 }

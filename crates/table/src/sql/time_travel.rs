@@ -13,7 +13,7 @@ use deltalakedb_log::snapshot::At;
 use parking_lot::RwLock;
 
 use super::names::past;
-use crate::provider::outward;
+use crate::provider::to_datafusion_error;
 
 /// A table at an earlier version, and its reference in the query.
 pub(super) type TimeTravelTable = ((TableName, At), Arc<dyn TableProvider>);
@@ -34,14 +34,14 @@ impl RelationPlanner for TimeTravelPlanner {
         relation: TableFactor,
         context: &mut dyn RelationPlannerContext,
     ) -> PlanResult<RelationPlanning> {
-        let Some(wanted) = past(&relation).map_err(outward)? else {
+        let Some(wanted) = past(&relation).map_err(to_datafusion_error)? else {
             return Ok(RelationPlanning::Original(Box::new(relation)));
         };
         let TableFactor::Table { name, alias, args, .. } = relation else {
             return Ok(RelationPlanning::Original(Box::new(relation)));
         };
-        let held = self.0.read();
-        let table = held.iter().find(|(key, _)| *key == wanted).map(|(_, table)| table.clone());
+        let tables = self.0.read();
+        let table = tables.iter().find(|(key, _)| *key == wanted).map(|(_, table)| table.clone());
         let table = table.ok_or_else(|| DataFusionError::Internal(format!("{} was not looked up", wanted.0)))?;
         // Columns are qualified by the name as written.
         let reference = match args {

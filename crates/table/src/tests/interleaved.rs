@@ -123,7 +123,7 @@ impl ObjectStore for Store {
 
 /// A table, and the same table with stores that stop.
 struct Interleaving {
-    room: Room,
+    fixture: Fixture,
     table: DeltaTable,
     options: WriteOptions,
     stopping: DeltaTable,
@@ -138,13 +138,13 @@ struct Stopped {
 
 impl Interleaving {
     async fn at(call: Call) -> Self {
-        let room = Room::new();
-        let table = replaced(&room).await;
+        let fixture = Fixture::new();
+        let table = replaced(&fixture).await;
         let ((reached, is_reached), (let_go, go)) = (oneshot::channel(), oneshot::channel());
         let stop = Arc::new(Mutex::new(Some(Stop { reached, go })));
         let stopping = table.clone().with_stores(Arc::new(Stopping { call, stop }));
         let stopped = Stopped { reached: is_reached, go: let_go };
-        Self { options: room.later(60), room, table, stopping, stopped }
+        Self { options: fixture.later(60), fixture, table, stopping, stopped }
     }
 }
 
@@ -166,15 +166,15 @@ const ROWS_BEFORE: &[&str] = &["|1|ab|", "|2|ab|"];
 const ROWS: &[&str] = &["|2|ab|"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_restored_between_the_start_of_a_vacuum_and_its_removals() {
-    let Interleaving { room, table, options, stopping, stopped } = Interleaving::at(Call::Removal).await;
+async fn a_restore_is_refused_between_the_start_of_a_vacuum_and_its_deletes() {
+    let Interleaving { fixture, table, options, stopping, stopped } = Interleaving::at(Call::Removal).await;
     let prepared = table.prepare(Operation::Restore(BEFORE.into()), &options).await.unwrap().unwrap();
     let restored = async {
         assert_eq!(table.head().await.unwrap().version, 3, "it has said that it begins");
         check(&table, &Scan { at: BEFORE, ..Scan::default() }, ROWS_BEFORE).await;
         let e = table.restore(BEFORE, &options).await.unwrap_err();
         assert!(e.to_string().contains("has been running since version 3"), "{e}");
-        let e = commit(room.catalog.as_ref(), vec![prepared], &options).await.unwrap_err();
+        let e = commit(fixture.catalog.as_ref(), vec![prepared], &options).await.unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
     };
     let gone = stopped.meanwhile(stopping.vacuum(&now_and_then(0, true), &options), restored).await;
@@ -185,7 +185,7 @@ async fn nothing_is_restored_between_the_start_of_a_vacuum_and_its_removals() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_restored_while_a_vacuum_looks_is_not_removed() {
+async fn files_restored_while_a_vacuum_lists_are_kept() {
     let Interleaving { table, options, stopping, stopped, .. } = Interleaving::at(Call::Look).await;
     let everything = now_and_then(0, true);
     let restored = async { _ = table.restore(BEFORE, &options).await.unwrap() };
@@ -199,7 +199,7 @@ async fn what_is_restored_while_a_vacuum_looks_is_not_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restore_that_a_vacuum_overtakes_does_not_stand() {
+async fn a_restore_overtaken_by_a_vacuum_is_refused() {
     // It has found the file.
     let Interleaving { table, options, stopping, stopped, .. } = Interleaving::at(Call::Look).await;
     let vacuumed = async {
@@ -211,52 +211,52 @@ async fn a_restore_that_a_vacuum_overtakes_does_not_stand() {
 }
 
 /// Commits and publishes more, and expires history before its newest version.
-async fn end_history(room: &Room, table: &DeltaTable) {
+async fn end_history(fixture: &Fixture, table: &DeltaTable) {
     let options = WriteOptions::default();
     table.write(rows(&[3], &["c"]), SaveMode::Append, &options).await.unwrap();
     table.write(rows(&[4], &["d"]), SaveMode::Append, &options).await.unwrap();
-    let id = room.id("t").await;
+    let id = fixture.id("t").await;
     std::fs::remove_dir_all(table.location().local_path().unwrap().join("_delta_log")).unwrap();
-    Mirror::new(room.catalog.clone(), room.clock.clone()).publish(id).await.unwrap();
+    Mirror::new(fixture.catalog.clone(), fixture.clock.clone()).publish(id).await.unwrap();
     let newest = table.head().await.unwrap().version;
     let keep = Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: 0 };
-    room.catalog.expire(&Expiry { table: id, keep, up_to: newest, committer: Committer::default() }).await.unwrap();
-    assert_eq!(room.base("t").await, newest);
+    fixture.catalog.expire(&Expiry { table: id, keep, up_to: newest, committer: Committer::default() }).await.unwrap();
+    assert_eq!(fixture.base("t").await, newest);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn history_that_ends_during_a_vacuum_does_not_end_the_vacuum() {
+async fn an_expiry_during_a_vacuum_does_not_fail_the_vacuum() {
     for call in [Call::Look, Call::Removal] {
-        let Interleaving { room, table, options, stopping, stopped } = Interleaving::at(call).await;
+        let Interleaving { fixture, table, options, stopping, stopped } = Interleaving::at(call).await;
         let everything = now_and_then(0, true);
-        let gone = stopped.meanwhile(stopping.vacuum(&everything, &options), end_history(&room, &table)).await;
+        let gone = stopped.meanwhile(stopping.vacuum(&everything, &options), end_history(&fixture, &table)).await;
         assert_eq!(gone.unwrap().files.len(), 1, "{call:?}");
         let range = deltalakedb_log::HistoryRange { limit: Some(1), ..Default::default() };
         let newest = table.reader().await.unwrap().history(range).await.unwrap();
         assert_eq!(newest[0].operation.as_deref(), Some("VACUUM END"), "{call:?}");
-        let base = room.base("t").await;
+        let base = fixture.base("t").await;
         table.restore(At::Version(base), &options).await.unwrap();
         check(&table, &Scan::default(), &["|2|ab|", "|3|c|", "|4|d|"]).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_vacuum_leaves_out_commits_whose_history_ends_while_it_lists() {
-    let Interleaving { room, table, options, stopping, stopped } = Interleaving::at(Call::Listing).await;
+async fn a_vacuum_skips_commits_that_expire_while_it_lists() {
+    let Interleaving { fixture, table, options, stopping, stopped } = Interleaving::at(Call::Listing).await;
     let everything = now_and_then(0, false);
-    let vacuumed = stopped.meanwhile(stopping.vacuum(&everything, &options), end_history(&room, &table)).await;
+    let vacuumed = stopped.meanwhile(stopping.vacuum(&everything, &options), end_history(&fixture, &table)).await;
     // A young file without a retained commit may belong to a transaction that is about to commit it.
     assert_eq!(vacuumed.unwrap().files, ["old.parquet"]);
     check(&table, &Scan::default(), &["|2|ab|", "|3|c|", "|4|d|"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_vacuum_does_not_begin_on_a_table_whose_retention_changed_while_it_looked() {
-    let Interleaving { room, table, options, stopping, stopped } = Interleaving::at(Call::Look).await;
+async fn a_vacuum_is_refused_where_the_retention_changed_while_it_listed() {
+    let Interleaving { fixture, table, options, stopping, stopped } = Interleaving::at(Call::Look).await;
     let altered = async {
         let longer = [("delta.deletedFileRetentionDuration", "interval 30 days")];
         table.set_properties(&longer, &options).await.unwrap();
-        end_history(&room, &table).await;
+        end_history(&fixture, &table).await;
     };
     let e = stopped.meanwhile(stopping.vacuum(&now_and_then(0, true), &options), altered).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");

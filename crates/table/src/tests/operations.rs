@@ -2,8 +2,8 @@
 
 use super::*;
 
-async fn filled(room: &Room) -> DeltaTable {
-    let table = room.create("t", "id long, day string", &["day"]).await;
+async fn filled(fixture: &Fixture) -> DeltaTable {
+    let table = fixture.create("t", "id long, day string", &["day"]).await;
     let options = WriteOptions::default();
     for (ids, day) in [([1, 2, 3], "a"), ([4, 5, 6], "b"), ([7, 8, 9], "c")] {
         table.write(rows(&ids, &[day; 3]), SaveMode::Append, &options).await.unwrap();
@@ -20,9 +20,9 @@ async fn ids(table: &DeltaTable) -> Vec<i64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_are_deleted_and_updated_and_files_without_them_are_left() {
-    let room = Room::new();
-    let table = filled(&room).await;
+async fn delete_and_update_rewrite_only_files_with_matching_rows() {
+    let fixture = Fixture::new();
+    let table = filled(&fixture).await;
     let options = WriteOptions::default();
     let done = table.delete(Some("id = 2 OR day = 'c'"), &options).await.unwrap();
     assert_eq!((done.committed.unwrap().version, &done.metrics["num_deleted_rows"]), (4, &4.into()));
@@ -42,9 +42,9 @@ async fn rows_are_deleted_and_updated_and_files_without_them_are_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_overwrite_replaces_a_partition_or_what_a_condition_says() {
-    let room = Room::new();
-    let table = filled(&room).await;
+async fn an_overwrite_replaces_a_partition_or_the_rows_of_a_condition() {
+    let fixture = Fixture::new();
+    let table = filled(&fixture).await;
     let options = WriteOptions::default();
     let replace = |ids: &[i64], day: &str, place: &str| {
         let days = vec![day; ids.len()];
@@ -68,9 +68,9 @@ async fn an_overwrite_replaces_a_partition_or_what_a_condition_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_merge_looks_only_at_files_that_may_have_a_counterpart() {
-    let room = Room::new();
-    let table = filled(&room).await;
+async fn a_merge_reads_only_files_that_may_match() {
+    let fixture = Fixture::new();
+    let table = filled(&fixture).await;
     let options = WriteOptions::default();
     let (update, insert) = (
         MergeClause::MatchedUpdate { condition: None, set: Assignments::All },
@@ -110,9 +110,9 @@ async fn a_merge_looks_only_at_files_that_may_have_a_counterpart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn small_files_are_put_together_and_versions_come_back() {
-    let room = Room::new();
-    let table = filled(&room).await;
+async fn optimize_compacts_files_and_restore_undoes_it() {
+    let fixture = Fixture::new();
+    let table = filled(&fixture).await;
     let options = WriteOptions::default();
     for id in [10, 11] {
         table.write(rows(&[id], &["a"]), SaveMode::Append, &options).await.unwrap();
@@ -138,8 +138,8 @@ async fn small_files_are_put_together_and_versions_come_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_changes_its_columns_properties_and_constraints() {
-    let room = Room::new();
-    let table = filled(&room).await;
+    let fixture = Fixture::new();
+    let table = filled(&fixture).await;
     let options = WriteOptions::default();
     table.alter(Alter::AddColumns(parse_schema("note string").unwrap()), &options).await.unwrap();
     let more: ArrayRef = Arc::new(Int32Array::from(vec![5]));
@@ -185,9 +185,9 @@ async fn a_table_changes_its_columns_properties_and_constraints() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changes_are_recorded_where_asked_and_read_back() {
-    let room = Room::new();
-    let table = filled(&room).await;
+async fn the_change_data_feed_is_written_and_read() {
+    let fixture = Fixture::new();
+    let table = filled(&fixture).await;
     let options = WriteOptions::default();
     let e = table.changes(1, None).await.err().unwrap();
     assert!(e.to_string().contains("did not record its changes at version 1"), "{e}");
@@ -212,16 +212,16 @@ async fn changes_are_recorded_where_asked_and_read_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_optimize_leaves_checkpoints_to_the_mirror_and_keeps_what_the_commit_says() {
-    let room = Room::new();
-    let table = room.create("t", "id long, day string", &[]).await;
+async fn optimize_writes_no_checkpoint_and_keeps_application_transactions() {
+    let fixture = Fixture::new();
+    let table = fixture.create("t", "id long, day string", &[]).await;
     let options = WriteOptions::default();
     table.set_properties(&[("delta.checkpointInterval", "4")], &options).await.unwrap();
     table.write(rows(&[1], &["a"]), SaveMode::Append, &options).await.unwrap();
     table.write(rows(&[2], &["a"]), SaveMode::Append, &options).await.unwrap();
     let txn = Txn::from_json(r#"{"appId":"app","version":7}"#).unwrap();
-    let said = WriteOptions { applications: vec![txn], ..WriteOptions::default() };
-    let done = table.optimize(Optimize::default(), &said).await.unwrap();
+    let with_txn = WriteOptions { applications: vec![txn], ..WriteOptions::default() };
+    let done = table.optimize(Optimize::default(), &with_txn).await.unwrap();
     assert_eq!(done.committed.unwrap().version, 4);
     assert_eq!(table.reader().await.unwrap().snapshot(At::Latest).await.unwrap().txns["app"].version, 7);
     table.write(rows(&[3], &["a"]), SaveMode::Append, &options).await.unwrap();
@@ -241,9 +241,9 @@ async fn an_optimize_leaves_checkpoints_to_the_mirror_and_keeps_what_the_commit_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_condition_replaces_rows_and_no_columns() {
-    let room = Room::new();
-    let table = filled(&room).await;
+async fn replace_where_changes_no_columns() {
+    let fixture = Fixture::new();
+    let table = filled(&fixture).await;
     let options = WriteOptions::default();
     let write = |rows: Vec<RecordBatch>| WriteRows {
         replace_where: Some("id >= 2 AND day = 'a'".into()),
@@ -261,9 +261,9 @@ async fn a_condition_replaces_rows_and_no_columns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_optimize_can_be_several_commits() {
-    let room = Room::new();
-    let table = filled(&room).await;
+async fn optimize_may_make_several_commits() {
+    let fixture = Fixture::new();
+    let table = filled(&fixture).await;
     let txn = Txn::from_json(r#"{"appId":"app","version":7}"#).unwrap();
     let options = WriteOptions { applications: vec![txn], ..WriteOptions::default() };
     for (id, day) in [(10, "a"), (11, "b")] {

@@ -27,8 +27,8 @@ async fn files(table: &DeltaTable, version: Version) -> Vec<Add> {
 }
 
 /// Changes rows, or maintains the table.
-async fn step(room: &Room, table: &DeltaTable, dice: &mut Dice, at: i64) -> String {
-    let (options, head) = (room.later(at), table.head().await.unwrap().version);
+async fn step(fixture: &Fixture, table: &DeltaTable, dice: &mut Dice, at: i64) -> String {
+    let (options, head) = (fixture.later(at), table.head().await.unwrap().version);
     let id = i64::try_from(dice.below(20)).unwrap();
     let what = dice.below(10);
     let done = match what {
@@ -40,7 +40,7 @@ async fn step(room: &Room, table: &DeltaTable, dice: &mut Dice, at: i64) -> Stri
         3 => table.update(&[("id", "id + 1")], Some(&format!("id < {id}")), &options).await.map(drop),
         4 => table.optimize(Optimize::default(), &options).await.map(drop),
         5 => {
-            let base = room.base("t").await;
+            let base = fixture.base("t").await;
             let back = base + dice.below((head - base).max(1));
             table.restore(At::Version(back), &options).await.map(drop)
         }
@@ -49,8 +49,8 @@ async fn step(room: &Room, table: &DeltaTable, dice: &mut Dice, at: i64) -> Stri
             let vacuum = Vacuum { retain, lite, enforce_retention: false, ..Vacuum::default() };
             table.vacuum(&vacuum, &options).await.map(drop)
         }
-        7 => clean_up(room).await.map(drop),
-        8 => expire(room).await,
+        7 => clean_up(fixture).await.map(drop),
+        8 => expire(fixture).await,
         _ => table.write(rows(&[id], &["a"]), SaveMode::Overwrite, &options).await.map(drop),
     };
     match done {
@@ -62,15 +62,15 @@ async fn step(room: &Room, table: &DeltaTable, dice: &mut Dice, at: i64) -> Stri
 }
 
 /// Publishes the table and expires its history.
-async fn expire(room: &Room) -> deltalakedb_log::Result<()> {
-    let (mirror, id) = (Mirror::new(room.catalog.clone(), room.clock.clone()), room.id("t").await);
+async fn expire(fixture: &Fixture) -> deltalakedb_log::Result<()> {
+    let (mirror, id) = (Mirror::new(fixture.catalog.clone(), fixture.clock.clone()), fixture.id("t").await);
     mirror.publish(id).await?;
     mirror.expire(id, &ExpireOptions::default()).await.map(drop)
 }
 
 /// Publishes the table with a checkpoint, and cleans up its `_delta_log`.
-async fn clean_up(room: &Room) -> deltalakedb_log::Result<u64> {
-    let (mirror, id) = (Mirror::new(room.catalog.clone(), room.clock.clone()), room.id("t").await);
+async fn clean_up(fixture: &Fixture) -> deltalakedb_log::Result<u64> {
+    let (mirror, id) = (Mirror::new(fixture.catalog.clone(), fixture.clock.clone()), fixture.id("t").await);
     mirror.publish(id).await?;
     mirror.checkpoint(id).await?;
     mirror.clean_up(id).await
@@ -99,41 +99,41 @@ async fn check_outside(
         assert_eq!(essence(&replayed.files), essence(files), "version {version}: {story:#?}");
         // Files removed by a vacuum are missing for both.
         let ours = table.read(&Scan { at: At::Version(*version), ..Scan::default() }).await;
-        let theirs = plain::read(table.location(), Some(*version)).await;
-        assert_eq!(ours.is_ok(), theirs.is_ok(), "version {version}: {story:#?}");
-        if let Ok(theirs) = theirs {
-            assert_eq!(text(&theirs), *rows, "version {version}: {story:#?}");
+        let read = plain::read(table.location(), Some(*version)).await;
+        assert_eq!(ours.is_ok(), read.is_ok(), "version {version}: {story:#?}");
+        if let Ok(read) = read {
+            assert_eq!(text(&read), *rows, "version {version}: {story:#?}");
         }
     }
     oldest
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn versions_stay_what_they_were_through_all_maintenance() {
+async fn maintenance_never_changes_a_retained_version() {
     let (mut begins_later, mut ended) = (0, 0);
     for seed in 0..6 {
-        let room = Room::new();
-        let table = room.create("t", "id long, day string", &["day"]).await;
+        let fixture = Fixture::new();
+        let table = fixture.create("t", "id long, day string", &["day"]).await;
         let retention = [
             ("delta.logRetentionDuration", "interval 30 seconds"),
             ("delta.deletedFileRetentionDuration", "interval 60 seconds"),
         ];
-        table.set_properties(&retention, &room.later(0)).await.unwrap();
+        table.set_properties(&retention, &fixture.later(0)).await.unwrap();
         let (mut dice, mut story) = (Dice(seed), Vec::new());
         let mut then: BTreeMap<Version, (Vec<Add>, Vec<String>)> = BTreeMap::new();
         for n in 0..30 {
-            story.push(step(&room, &table, &mut dice, n * 10).await);
+            story.push(step(&fixture, &table, &mut dice, n * 10).await);
             let head = table.head().await.unwrap().version;
             let rows = text(&table.read(&Scan::default()).await.unwrap());
             then.insert(head, (files(&table, head).await, rows));
-            let base = room.base("t").await;
+            let base = fixture.base("t").await;
             ended += then.keys().filter(|version| **version < base).count();
             then.retain(|version, _| *version >= base);
             for (version, (were, _)) in &then {
                 assert_eq!(files(&table, *version).await, *were, "seed {seed}, version {version}: {story:#?}");
             }
         }
-        clean_up(&room).await.unwrap();
+        clean_up(&fixture).await.unwrap();
         begins_later += u64::from(check_outside(&table, &then, &story).await > 0);
         // A vacuum that spares the last versions keeps their rows.
         let mut readable = Vec::new();
@@ -148,7 +148,7 @@ async fn versions_stay_what_they_were_through_all_maintenance() {
         let keep_versions = readable.iter().map(|(version, _)| *version).collect();
         let vacuum =
             Vacuum { retain: Some(Duration::ZERO), enforce_retention: false, keep_versions, ..Vacuum::default() };
-        table.vacuum(&vacuum, &room.later(10_000)).await.unwrap();
+        table.vacuum(&vacuum, &fixture.later(10_000)).await.unwrap();
         for (version, rows) in readable {
             let read = table.read(&Scan { at: At::Version(version), ..Scan::default() }).await.unwrap();
             assert_eq!(text(&read), rows, "seed {seed}, version {version}: {story:#?}");

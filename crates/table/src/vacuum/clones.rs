@@ -3,7 +3,7 @@
 use deltalakedb_log::action::{Action, Add};
 use deltalakedb_log::retention::{before, tombstone_retention};
 use deltalakedb_log::{
-    At, Catalog, InactiveTable, Location, PlaceKey, Result, TableId, TableRef, Version, absolute_path, first_commit,
+    At, Catalog, InactiveTable, Location, LocationKey, Result, TableId, TableRef, Version, absolute_path, first_commit,
 };
 use futures::TryStreamExt;
 
@@ -54,13 +54,13 @@ impl FileInventory {
             return Ok(());
         }
         let own = self.place.location().keys();
-        let elsewhere = |folder: &&PlaceKey| !own.iter().any(|own| folder.is_within(own));
-        let names_local = self.folders.iter().filter(elsewhere).any(PlaceKey::is_local);
-        let mut over = catalog.named_folders(table).await?;
-        over.retain(|folder| !(self.folders.contains(folder) || names_local && folder.is_local()));
-        match over.is_empty() {
+        let elsewhere = |folder: &&LocationKey| !own.iter().any(|own| folder.is_within(own));
+        let names_local = self.folders.iter().filter(elsewhere).any(LocationKey::is_local);
+        let mut obsolete = catalog.named_folders(table).await?;
+        obsolete.retain(|folder| !(self.folders.contains(folder) || names_local && folder.is_local()));
+        match obsolete.is_empty() {
             true => Ok(()),
-            false => catalog.forget_folders(table, newest, &over).await,
+            false => catalog.forget_folders(table, newest, &obsolete).await,
         }
     }
 

@@ -24,15 +24,15 @@ impl DeltaTable {
         };
         let reader = catalog.reader(*id);
         let version = reader.snapshot(at).await?.version();
-        let held = HeldVersion::new(catalog, *id, version, duration, holder).await?;
+        let hold = HeldVersion::new(catalog, *id, version, duration, holder).await?;
         // A vacuum that started before may have read the holds already. It spares the newest version in any case.
         if version < reader.head().await?.version
             && let Err(e) = check_no_vacuum(catalog.as_ref(), (*id, name), self.stores.as_ref()).await
         {
-            held.release().await?;
+            hold.release().await?;
             return Err(e);
         }
-        Ok(held)
+        Ok(hold)
     }
 
     /// The holds of the table, the oldest version first.

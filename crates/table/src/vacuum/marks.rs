@@ -89,14 +89,14 @@ impl<'a> Marks<'a> {
         metrics.set("numFilesToDelete", found.files.len());
         metrics.set("sizeOfDataToDelete", found.bytes);
         let info = self.info(START, parameters, metrics);
-        self.say_start(base, info).await
+        self.commit_start(base, info).await
     }
 
     /// Commits another start if the last one is too old; returns the newest version.
-    pub(super) async fn go_on(&mut self, reader: &dyn TxnLogReader) -> Result<Version> {
+    pub(super) async fn renew_start(&mut self, reader: &dyn TxnLogReader) -> Result<Version> {
         let newest = reader.head().await?.version;
         match self.start.take_if(|(_, at)| self.options.clock.now_ms().saturating_sub(*at) > RENEWED_AFTER) {
-            Some((info, _)) => self.say_start(newest, info).await,
+            Some((info, _)) => self.commit_start(newest, info).await,
             None => Ok(newest),
         }
     }
@@ -120,7 +120,7 @@ impl<'a> Marks<'a> {
         CommitInfo(info)
     }
 
-    async fn say_start(&mut self, base: Version, info: CommitInfo) -> Result<Version> {
+    async fn commit_start(&mut self, base: Version, info: CommitInfo) -> Result<Version> {
         let at = self.options.clock.now_ms();
         let version = self.commit(base, info.clone()).await?;
         self.start = Some((info, at));
@@ -131,7 +131,7 @@ impl<'a> Marks<'a> {
     async fn commit(&self, base: Version, info: CommitInfo) -> Result<Version> {
         let (operation, actions) = (self.options.clock.new_uuid(), vec![Action::CommitInfo(info)]);
         let mut request = CommitRequest::new(self.table, operation, Base::RebaseFrom(base), actions);
-        self.options.sign(&mut request);
+        self.options.set_committer(&mut request);
         let committed = commit_requests(self.catalog, vec![request], Vec::new(), self.options).await?;
         let first = committed.into_iter().next().map(|committed| committed.version);
         first.ok_or_else(|| {

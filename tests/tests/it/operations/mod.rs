@@ -6,9 +6,9 @@
 //! or an optimize finds exactly the same files. The number of files that an operation writes depends on delta-rs' plan,
 //! and so on the files it gets: a catalog passes only those that may match.
 
-pub(crate) mod ours;
+pub(crate) mod delta_rs;
+pub(crate) mod deltalakedb;
 mod random;
-pub(crate) mod theirs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -32,13 +32,13 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
 pub(crate) use self::random::Step;
-use self::random::{Random, Table};
+use self::random::{Random, TableState};
 
 const SEQUENCES: u64 = 40;
 const STEPS: usize = 9;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn random_operations_do_here_what_they_do_in_delta_rs() {
+async fn random_operations_equal_those_of_delta_rs() {
     let dir = tempfile::tempdir().unwrap();
     let mut catalogs = Vec::new();
     for database in databases("operations") {
@@ -104,13 +104,13 @@ async fn sequence(seed: u64, root: &Path, catalogs: &[(PathBuf, Arc<dyn Catalog>
     let plain = location(&root.join(format!("plain/t{seed}")));
     std::fs::create_dir_all(plain.local_path().unwrap()).unwrap();
     let (mut story, mut beyond) = (Vec::new(), 0);
-    let mut table: Option<Table> = None;
+    let mut table: Option<TableState> = None;
     for n in 0..STEPS {
         let step = match &table {
             None => random.create(),
             Some(table) => random.step(table),
         };
-        let refused = theirs::run(&plain, &step).await.err().map(|e| e.to_string());
+        let refused = delta_rs::run(&plain, &step).await.err().map(|e| e.to_string());
         // A merge of a timestamp without zone makes delta-rs commit a table that it cannot read; here it is rejected.
         if refused.as_ref().is_some_and(|e| e.contains("the required 'timestampNtz' feature")) {
             beyond += STEPS - n;
@@ -121,7 +121,7 @@ async fn sequence(seed: u64, root: &Path, catalogs: &[(PathBuf, Arc<dyn Catalog>
             continue;
         }
         let before = table.as_ref().map(|t| t.version);
-        let (after, seen) = look(&plain, before, step, refused).await;
+        let (after, seen) = observe(&plain, before, step, refused).await;
         table = Some(after);
         story.push(seen);
     }
@@ -136,7 +136,7 @@ async fn sequence(seed: u64, root: &Path, catalogs: &[(PathBuf, Arc<dyn Catalog>
     played
 }
 
-async fn look(plain: &Location, before: Option<Version>, step: Step, refused: Option<String>) -> (Table, Seen) {
+async fn observe(plain: &Location, before: Option<Version>, step: Step, refused: Option<String>) -> (TableState, Seen) {
     let log = plain.local_path().unwrap().join("_delta_log");
     let body = |version: Version| std::fs::read(log.join(format!("{version:020}.json"))).ok();
     let mut replay = Replay::default();
@@ -154,7 +154,7 @@ async fn look(plain: &Location, before: Option<Version>, step: Step, refused: Op
     let rows = plain::read(plain, None).await.unwrap_or_else(|e| panic!("{e} {}", what()));
     let metadata = replay.metadata.unwrap();
     let schema = deltalakedb_table::parse_schema(&metadata.schema_string).unwrap();
-    let table = Table {
+    let table = TableState {
         columns: schema.to_arrow().unwrap(),
         partition_by: metadata.partition_columns.clone(),
         version: version - 1,
@@ -176,7 +176,7 @@ async fn replay(
     let (mut version, mut protocol) = (None, no_protocol());
     for (n, seen) in story.iter().enumerate() {
         let what = format!("seed {seed}, step {n}, {at}: {}", seen.step);
-        let done = ours::run(catalog, &name, at, &seen.step).await;
+        let done = deltalakedb::run(catalog, &name, at, &seen.step).await;
         assert_eq!(
             done.as_ref().err().map(drop),
             seen.refused.as_ref().map(drop),

@@ -59,7 +59,7 @@ pub(crate) type Properties = BTreeMap<String, String>;
 
 /// The state on which the next step depends.
 #[derive(Clone, Debug)]
-pub(super) struct Table {
+pub(super) struct TableState {
     pub(super) columns: SchemaRef,
     pub(super) partition_by: Vec<String>,
     pub(super) version: Version,
@@ -158,7 +158,7 @@ impl Random {
     }
 
     /// The next step of a table.
-    pub(super) fn step(&mut self, table: &Table) -> Step {
+    pub(super) fn step(&mut self, table: &TableState) -> Step {
         match self.0.u8(..100) {
             0..20 => {
                 let evolution = self.evolution();
@@ -220,11 +220,11 @@ impl Random {
 
     /// Rows for a write: with the table's columns, with some and others when columns are added, or with new ones when
     /// they are replaced.
-    fn shaped(&mut self, table: &Table, evolution: Option<SchemaMode>) -> RecordBatch {
+    fn shaped(&mut self, table: &TableState, evolution: Option<SchemaMode>) -> RecordBatch {
         self.shaped_with(table, evolution, 2)
     }
 
-    fn shaped_with(&mut self, table: &Table, evolution: Option<SchemaMode>, most: usize) -> RecordBatch {
+    fn shaped_with(&mut self, table: &TableState, evolution: Option<SchemaMode>, most: usize) -> RecordBatch {
         let mut fields: Vec<_> = table.columns.fields().iter().map(|f| f.as_ref().clone()).collect();
         if evolution.is_some() {
             let keep: Vec<_> = fields.iter().map(|_| self.chance(85)).collect();
@@ -240,7 +240,7 @@ impl Random {
     }
 
     /// A few columns that the table does not have.
-    fn new_columns(&mut self, table: &Table, most: usize) -> Option<SchemaRef> {
+    fn new_columns(&mut self, table: &TableState, most: usize) -> Option<SchemaRef> {
         let may = |f: &Field| table.columns.column_with_name(f.name()).is_none() && !f.name().starts_with('p');
         let left: Vec<_> = columns().into_iter().filter(may).collect();
         let count = self.0.usize(1..=most).min(left.len());
@@ -249,7 +249,7 @@ impl Random {
     }
 
     /// An overwrite of a part: of a partition, or by a condition, usually with rows that satisfy it.
-    fn replace(&mut self, table: &Table) -> Step {
+    fn replace(&mut self, table: &TableState) -> Step {
         let count = self.0.usize(1..5);
         let rows = self.rows(&table.columns, count);
         if let (Some(name), true) = (table.partition_by.first(), self.chance(60)) {
@@ -267,7 +267,7 @@ impl Random {
         Step::Overwrite { rows, evolution: None, replace_where: Some(wide.into()) }
     }
 
-    fn merge(&mut self, table: &Table) -> Step {
+    fn merge(&mut self, table: &TableState) -> Step {
         let evolve = self.chance(20);
         // At most one: delta-rs adds several in any order.
         let mut rows = self.shaped_with(table, evolve.then_some(SchemaMode::Merge), 1);
@@ -308,7 +308,7 @@ impl Random {
     }
 
     /// New values of a column or two; sometimes of a missing column, or with a wrong type.
-    fn assignments(&mut self, table: &Table, of: &str) -> Vec<(String, String)> {
+    fn assignments(&mut self, table: &TableState, of: &str) -> Vec<(String, String)> {
         let fields: Vec<_> = table.columns.fields().iter().filter(|f| !is_nested(f.data_type())).cloned().collect();
         let count = self.0.usize(1..3).min(fields.len());
         let chosen = self.0.choose_multiple(fields, count);
@@ -343,7 +343,7 @@ impl Random {
     }
 
     /// A condition over some columns.
-    fn condition(&mut self, table: &Table, of: &str) -> String {
+    fn condition(&mut self, table: &TableState, of: &str) -> String {
         let one = self.comparison(table, of);
         match self.0.u8(..10) {
             0 | 1 => format!("{one} AND {}", self.comparison(table, of)),
@@ -353,7 +353,7 @@ impl Random {
         }
     }
 
-    fn comparison(&mut self, table: &Table, of: &str) -> String {
+    fn comparison(&mut self, table: &TableState, of: &str) -> String {
         use DataType as T;
         let field = match self.chance(40) {
             true => table.columns.field_with_name("id").unwrap().clone(),

@@ -13,7 +13,7 @@ use super::*;
 use crate::databases::databases;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_server_that_dies_loses_nothing_and_its_clients_go_on() {
+async fn a_server_crash_loses_no_commit_and_clients_reconnect() {
     const CLIENTS: usize = 4;
     /// Commits between two crashes.
     const BETWEEN: usize = 60;
@@ -120,7 +120,7 @@ impl Wired {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_cut_at_commit_tells_the_truth() {
+async fn a_connection_lost_at_commit_reports_the_true_outcome() {
     let w = Wired::new().await;
     let tables = [create(&w.direct, "a").await, create(&w.direct, "b").await];
     let cuts = [
@@ -154,7 +154,7 @@ async fn a_connection_cut_at_commit_tells_the_truth() {
 /// A new table has no lock to prove absence: either its commit is found, or the outcome is unknown, and the same
 /// request again creates it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_cut_at_the_creation_of_a_table_tells_no_lie() {
+async fn a_connection_lost_at_a_creation_reports_no_false_outcome() {
     let w = Wired::new().await;
     let new = |name: &str| {
         let id = TableId(Uuid::from_slice(&blake3::hash(name.as_bytes()).as_bytes()[..16]).unwrap());
@@ -178,7 +178,7 @@ async fn a_connection_cut_at_the_creation_of_a_table_tells_no_lie() {
 
 /// A lookup by id waits for a COMMIT that is still in progress.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_is_still_under_way_is_waited_for() {
+async fn a_commit_in_progress_is_awaited_before_its_outcome_is_reported() {
     let w = Wired::new().await;
     let table = create(&w.direct, "a").await;
     let schema = place(&w.uri).schema;
@@ -203,7 +203,7 @@ async fn a_commit_that_is_still_under_way_is_waited_for() {
 
 /// As many as a pool has connections: each looks for its own commit, and none waits for another's connection.
 #[tokio::test(flavor = "multi_thread")]
-async fn many_answers_lost_at_once_are_all_found() {
+async fn many_lost_responses_are_all_resolved() {
     const MANY: usize = 8;
     let w = Wired::new().await;
     let mut tables = Vec::new();
@@ -223,7 +223,7 @@ async fn many_answers_lost_at_once_are_all_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outcome_nobody_knows_is_known_to_the_next_who_asks() {
+async fn an_unknown_outcome_is_resolved_by_the_next_attempt() {
     let story = async |cut: Cut, happened: bool| {
         let w = Wired::new().await;
         let table = create(&w.direct, "a").await;
@@ -243,12 +243,12 @@ async fn an_outcome_nobody_knows_is_known_to_the_next_who_asks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_server_is_asked_once_to_open_a_table_and_five_times_to_append() {
+async fn opening_takes_one_message_and_an_append_five() {
     let w = Wired::new().await;
     let table = create(&w.direct, "a").await;
     let reader = w.wired.reader(table);
     let queries = || {
-        let (asked, rest): (Vec<_>, Vec<_>) = w.proxy.heard().into_iter().partition(|(kind, _)| *kind == 'Q');
+        let (asked, rest): (Vec<_>, Vec<_>) = w.proxy.messages().into_iter().partition(|(kind, _)| *kind == 'Q');
         // A connection that is returned to its pool is tested, after the answer has arrived.
         assert!(rest.iter().all(|(kind, _)| *kind == 'S'), "nothing is prepared: {rest:?}");
         asked.into_iter().map(|(_, sql)| sql).collect::<Vec<_>>()
@@ -256,7 +256,7 @@ async fn the_server_is_asked_once_to_open_a_table_and_five_times_to_append() {
     reader.head().await.unwrap();
     w.wired.commit_all(vec![append(table, 0, "first")]).await.unwrap().committed().unwrap();
     // From here on one connection for reading and one for writing exist.
-    w.proxy.heard();
+    w.proxy.messages();
     reader.head().await.unwrap();
     assert_eq!(queries().len(), 1, "to open a table");
     for n in 1..=20 {
@@ -278,7 +278,7 @@ async fn the_server_is_asked_once_to_open_a_table_and_five_times_to_append() {
 
 /// Holds the lock on a table's head until it is dropped.
 pub(super) async fn hold(uri: &str, table: TableId) -> PgConnection {
-    let mut holder = session(uri).await;
+    let mut holder = pg_connection(uri).await;
     let (schema, id) = (place(uri).schema, table.0.simple());
     let sql = format!("BEGIN; SELECT 1 FROM {schema}.dl_tables WHERE table_id = '\\x{id}' FOR UPDATE");
     sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(&mut holder).await.unwrap();
@@ -286,7 +286,7 @@ pub(super) async fn hold(uri: &str, table: TableId) -> PgConnection {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_gives_up_waiting_for_a_lock_holds_none_later() {
+async fn a_cancelled_wait_for_a_lock_acquires_no_lock_later() {
     let [database] = databases("server") else { panic!("one database locks rows") };
     let dir = tempfile::tempdir().unwrap();
     let uri = database.uri(dir.path(), "locks");
@@ -321,7 +321,7 @@ async fn who_gives_up_waiting_for_a_lock_holds_none_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_waited_too_long_for_a_lock_is_as_good_as_new() {
+async fn a_connection_is_reused_after_a_lock_timeout() {
     let [database] = databases("server") else { panic!("one database locks rows") };
     let dir = tempfile::tempdir().unwrap();
     let uri = database.uri(dir.path(), "timeouts");
@@ -344,7 +344,7 @@ async fn a_connection_that_waited_too_long_for_a_lock_is_as_good_as_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_closed_catalog_leaves_nobody_in_the_server() {
+async fn a_closed_catalog_leaves_no_connection_to_the_server() {
     let uri = own_database().await;
     let catalogs = [connect(&uri).await, connect(&uri).await, connect(&uri).await];
     let table = create(&catalogs[0], "a").await;

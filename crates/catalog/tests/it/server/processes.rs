@@ -25,12 +25,12 @@ fn name(table: usize) -> String {
 }
 
 /// A commit that was acknowledged to some process: its path, and for each table the version and the time.
-struct Told {
+struct Report {
     path: String,
     members: Vec<(String, Version, i64)>,
 }
 
-impl Told {
+impl Report {
     fn parse(line: &str) -> Self {
         let mut words = line.split(' ');
         let path = words.next().unwrap().to_string();
@@ -41,9 +41,9 @@ impl Told {
         Self { path, members: words.map(member).collect() }
     }
 
-    fn say(path: &str, names: &[String], committed: &[Committed]) {
+    fn print(path: &str, names: &[String], committed: &[Committed]) {
         let members = names.iter().zip(committed).map(|(name, c)| format!(" {name}@{}@{}", c.version, c.timestamp));
-        say(&format!("{path}{}", members.collect::<String>()));
+        print_line(&format!("{path}{}", members.collect::<String>()));
     }
 }
 
@@ -75,7 +75,7 @@ pub(super) async fn append(uri: &str, writer: &str, tasks: usize, commits: usize
                     tables[*table].2 = c.version;
                 }
                 let names: Vec<_> = chosen.iter().map(|t| name(*t)).collect();
-                Told::say(&path, &names, &committed);
+                Report::print(&path, &names, &committed);
             }
             catalog.close().await;
         })
@@ -92,7 +92,7 @@ fn choose(mut rng: fastrand::Rng, count: usize) -> Vec<usize> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn processes_commit_side_by_side() {
+async fn processes_commit_concurrently() {
     const PROCESSES: usize = 4;
     for database in databases("processes") {
         let dir = tempfile::tempdir().unwrap();
@@ -109,17 +109,19 @@ async fn processes_commit_side_by_side() {
         };
         let running: Vec<_> = (0..PROCESSES).map(start).collect();
         // Each has a thread that reads its output, because a process whose output is not read blocks.
-        let heard: Vec<_> = running.into_iter().map(|process| std::thread::spawn(|| process.done())).collect();
-        let told: Vec<_> = heard.into_iter().flat_map(|h| h.join().unwrap()).map(|line| Told::parse(&line)).collect();
-        assert_eq!(told.len(), PROCESSES * tasks * commits, "everybody was told of every commit");
+        let threads: Vec<_> =
+            running.into_iter().map(|process| std::thread::spawn(|| process.wait_for_lines())).collect();
+        let reports: Vec<_> =
+            threads.into_iter().flat_map(|h| h.join().unwrap()).map(|line| Report::parse(&line)).collect();
+        assert_eq!(reports.len(), PROCESSES * tasks * commits, "everybody was told of every commit");
 
         let mut seen = HashMap::new();
         for (name, id) in &tables {
             seen.insert(name.clone(), whole(&catalog, *id).await);
         }
         let versions: usize = seen.values().map(Vec::len).sum();
-        assert_eq!(versions, told.iter().map(|t| t.members.len()).sum::<usize>(), "no version but those told of");
-        for Told { path, members } in &told {
+        assert_eq!(versions, reports.iter().map(|t| t.members.len()).sum::<usize>(), "no version but those told of");
+        for Report { path, members } in &reports {
             let mut groups = BTreeSet::new();
             for (table, version, time) in members {
                 let there = &seen[table][usize::try_from(*version).unwrap() - 1];
@@ -167,7 +169,7 @@ pub(super) async fn stream(uri: &str, writer: &str) {
                 let committed = catalog.commit_all(requests).await.unwrap().committed().unwrap();
                 base.extend(chosen.iter().zip(&committed).map(|((name, _), c)| (*name, c.version)));
                 let names: Vec<_> = chosen.iter().map(|(name, _)| name.to_string()).collect();
-                Told::say(&path, &names, &committed);
+                Report::print(&path, &names, &committed);
             }
         })
     });
@@ -175,23 +177,23 @@ pub(super) async fn stream(uri: &str, writer: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_client_leaves_whole_commits_and_no_lock() {
+async fn a_killed_client_leaves_complete_commits_and_no_lock() {
     const ROUNDS: u64 = 6;
     for database in databases("processes") {
         let dir = tempfile::tempdir().unwrap();
         let uri = database.uri(dir.path(), "killed");
         let catalog = connect(&uri).await;
         let tables = [("a", create(&catalog, "a").await), ("b", create(&catalog, "b").await)];
-        let mut told = Vec::new();
+        let mut reports = Vec::new();
         for round in 0..ROUNDS {
             let mut rng = fastrand::Rng::with_seed(round);
             let mut process = Process::start(&["stream", &uri, &format!("r{round}")]);
             let mut lines = process.lines();
             let before = rng.usize(1..30);
-            told.extend(lines.by_ref().take(before).map(|line| Told::parse(&line)));
+            reports.extend(lines.by_ref().take(before).map(|line| Report::parse(&line)));
             std::thread::sleep(Duration::from_micros(rng.u64(..5000)));
             drop(process);
-            told.extend(lines.map(|line| Told::parse(&line)));
+            reports.extend(lines.map(|line| Report::parse(&line)));
 
             // Locks of the killed process do not block the next one.
             let began = Instant::now();
@@ -205,13 +207,13 @@ async fn a_killed_client_leaves_whole_commits_and_no_lock() {
             assert!(began.elapsed() < PATIENCE / 4, "the next writer waited {:?}", began.elapsed());
             let members =
                 tables.iter().zip(&committed).map(|((name, _), c)| (name.to_string(), c.version, c.timestamp));
-            told.push(Told { path, members: members.collect() });
+            reports.push(Report { path, members: members.collect() });
         }
         let seen = HashMap::from([
             ("a".to_string(), whole(&catalog, tables[0].1).await),
             ("b".to_string(), whole(&catalog, tables[1].1).await),
         ]);
-        for Told { path, members } in &told {
+        for Report { path, members } in &reports {
             for (table, version, time) in members {
                 let there = seen[table].get(usize::try_from(*version).unwrap() - 1);
                 let there =
@@ -225,7 +227,7 @@ async fn a_killed_client_leaves_whole_commits_and_no_lock() {
         };
         assert_eq!(both("a"), both("b"), "who commits to two tables commits to both or to none");
         let there: usize = seen.values().map(Vec::len).sum();
-        let lost = there - told.iter().map(|t| t.members.len()).sum::<usize>();
+        let lost = there - reports.iter().map(|t| t.members.len()).sum::<usize>();
         assert!(lost <= 4 * ROUNDS as usize, "each connection has one commit on its way, not {lost} in all");
         catalog.close().await;
     }

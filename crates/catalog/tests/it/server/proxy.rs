@@ -44,7 +44,7 @@ struct Wires {
     cuts: Mutex<VecDeque<Cut>>,
     closed: AtomicBool,
     /// The messages of clients, by type and text.
-    heard: Mutex<Vec<(char, String)>>,
+    messages: Mutex<Vec<(char, String)>>,
 }
 
 impl Drop for Proxy {
@@ -63,7 +63,7 @@ impl Proxy {
             hang_up: Notify::new(),
             cuts: Mutex::default(),
             closed: AtomicBool::new(false),
-            heard: Mutex::default(),
+            messages: Mutex::default(),
         });
         let port = listener.local_addr().unwrap().port();
         let accepting = tokio::spawn({
@@ -103,8 +103,8 @@ impl Proxy {
     }
 
     /// The messages of clients since the last call.
-    pub(super) fn heard(&self) -> Vec<(char, String)> {
-        std::mem::take(&mut self.wires.heard.lock())
+    pub(super) fn messages(&self) -> Vec<(char, String)> {
+        std::mem::take(&mut self.wires.messages.lock())
     }
 }
 
@@ -142,7 +142,7 @@ async fn carry(wires: Arc<Wires>, mut client: TcpStream) -> io::Result<()> {
             let kind = char::from(message[0]);
             let text = String::from_utf8_lossy(&message[5..]).trim_end_matches('\0').to_string();
             let commits = kind == 'Q' && text == "COMMIT";
-            wires.heard.lock().push((kind, text));
+            wires.messages.lock().push((kind, text));
             let cut = if commits { wires.cuts.lock().pop_front() } else { None };
             let Some(cut) = cut else {
                 to_server.write_all(&message).await?;

@@ -25,11 +25,11 @@ pub(super) async fn open(uri: &str, create: bool) {
     .await;
     match tried {
         Ok(catalog) => {
-            say("fine");
+            print_line("fine");
             let _ = std::io::stdin().read_line(&mut String::new());
             catalog.close().await;
         }
-        Err(e) => say(&format!("{:?} {:?}", e.kind(), e.to_string())),
+        Err(e) => print_line(&format!("{:?} {:?}", e.kind(), e.to_string())),
     }
 }
 
@@ -52,7 +52,7 @@ impl Way<'_> {
         let job = ["open", self.uri, if self.create { "true" } else { "false" }];
         let mut process = Process::spawn(through, &job, self.env);
         drop(process.0.stdin.take());
-        process.done().pop().unwrap()
+        process.wait_for_lines().pop().unwrap()
     }
 
     fn works(self) {
@@ -75,7 +75,7 @@ impl Way<'_> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_says_why_it_refuses() {
+async fn refused_connections_give_the_reason() {
     let hba = "local all all trust\n\
                host all secret 127.0.0.1/32 scram-sha-256\n\
                hostssl all safe 127.0.0.1/32 trust\n\
@@ -161,7 +161,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_written_says_so() {
+async fn a_read_only_file_is_refused_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("folder");
     std::fs::create_dir(&folder).unwrap();

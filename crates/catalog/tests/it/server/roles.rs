@@ -15,7 +15,7 @@ fn recipe() -> [String; 2] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_roles_of_the_page_are_enough_and_not_too_much() {
+async fn the_documented_roles_have_exactly_the_privileges_they_need() {
     let server = Server::start(&[], &[]);
     ask(&server.uri("public"), "CREATE DATABASE lake").await;
     let by = |user: Option<&str>| {

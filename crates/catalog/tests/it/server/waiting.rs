@@ -32,7 +32,7 @@ pub(super) async fn append_once(uri: &str, path: &str, files: usize) {
     }
     request.content = Content::Actions(actions);
     let outcome = catalog.commit_all(vec![request]).await.unwrap();
-    say(&outcome.committed().unwrap()[0].version.to_string());
+    print_line(&outcome.committed().unwrap()[0].version.to_string());
     catalog.close().await;
 }
 
@@ -50,7 +50,7 @@ async fn until(uri: &str, what: &str, sql: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_stopped_in_a_transaction_stops_nobody_else() {
+async fn a_client_suspended_in_a_transaction_blocks_no_other() {
     let [database] = databases("server") else { panic!("one database has clients to stop") };
     let dir = tempfile::tempdir().unwrap();
     let uri = database.uri(dir.path(), "stopped");
@@ -75,14 +75,14 @@ async fn a_client_that_is_stopped_in_a_transaction_stops_nobody_else() {
     let outcome = outcome.expect("the server ended the transaction that was stopped").unwrap();
     assert_eq!(outcome.committed().unwrap()[0].version, 1);
     signal(&stopped, "-CONT");
-    assert_eq!(stopped.done(), ["2"], "it is told that nothing was committed, and commits");
+    assert_eq!(stopped.wait_for_lines(), ["2"], "it is told that nothing was committed, and commits");
     let paths: Vec<_> = whole(&other, table).await.into_iter().map(|seen| seen.path).collect();
     assert_eq!(paths, ["other", "stopped"]);
     other.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_stopped_while_it_sends_many_rows_stops_nobody_else() {
+async fn a_client_suspended_in_a_bulk_insert_blocks_no_other() {
     let [database] = databases("server") else { panic!("one database has clients to stop") };
     let dir = tempfile::tempdir().unwrap();
     let uri = database.uri(dir.path(), "stopped among rows");
@@ -106,14 +106,14 @@ async fn a_client_that_is_stopped_while_it_sends_many_rows_stops_nobody_else() {
     let outcome = outcome.expect("the server ended the transaction that was stopped").unwrap();
     assert_eq!(outcome.committed().unwrap()[0].version, 1);
     signal(&stopped, "-CONT");
-    assert_eq!(stopped.done(), ["2"], "it is told that nothing was committed, and commits");
+    assert_eq!(stopped.wait_for_lines(), ["2"], "it is told that nothing was committed, and commits");
     let files = other.reader(table).counts(2).await.unwrap().files;
     assert_eq!(files, 1 + MANY as u64);
     other.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn those_who_give_up_and_come_again_use_up_no_connections() {
+async fn cancelled_and_repeated_commits_do_not_exhaust_connections() {
     const TASKS: usize = 200;
     let uri = own_database().await;
     let (catalog, elsewhere) = (connect(&uri).await, in_server("public"));

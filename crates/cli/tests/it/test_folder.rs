@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use crate::databases::Database;
 
 /// A folder that is removed after the test.
-pub(crate) struct Place {
+pub(crate) struct TestFolder {
     dir: tempfile::TempDir,
     catalog: String,
 }
@@ -38,7 +38,7 @@ impl Ran {
     }
 }
 
-impl Place {
+impl TestFolder {
     /// With the catalog `meta.db`, created by the first command that needs it.
     pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap(), catalog: "deltasql://sqlite/meta.db".into() }

@@ -35,7 +35,7 @@ const CHECKPOINT_INTERVAL: (&str, &str) = ("delta.checkpointInterval", "92233720
 
 /// The writer version that adds identity columns, which delta-rs does not support; tables that have some are rejected.
 const IDENTITY_COLUMNS: i32 = 6;
-const SHOWN_FOR_IDENTITY_COLUMNS: i32 = 5;
+const MASKED_IDENTITY_COLUMNS: i32 = 5;
 
 /// The writer version with named features.
 const FEATURES: i32 = 7;
@@ -114,9 +114,9 @@ pub(super) fn commit(actions: &[Action]) -> Bytes {
         Action::Protocol(real) => Action::Protocol(protocol(real)).to_json(),
         Action::Metadata(real) => Action::Metadata(metadata(real)).to_json(),
         other => {
-            let mut shown = other.clone();
-            alias::show(&mut shown);
-            shown.to_json()
+            let mut masked = other.clone();
+            alias::show(&mut masked);
+            masked.to_json()
         }
     });
     lines.map(|line| line + "\n").collect::<String>().into()
@@ -158,7 +158,7 @@ fn restore_protocol(new: &mut Protocol, old: &Protocol) {
             list.get_or_insert_default().extend(hidden);
         }
     }
-    if (old.min_writer_version, new.min_writer_version) == (IDENTITY_COLUMNS, SHOWN_FOR_IDENTITY_COLUMNS) {
+    if (old.min_writer_version, new.min_writer_version) == (IDENTITY_COLUMNS, MASKED_IDENTITY_COLUMNS) {
         new.min_writer_version = IDENTITY_COLUMNS;
     }
     // delta-rs raises the reader version of tables with writer features to that of column mapping in any case.
@@ -176,8 +176,8 @@ fn restore_metadata(new: &mut Metadata, now: &Metadata, source: &Metadata) {
     for (key, value) in hidden {
         new.configuration.entry(key.clone()).or_insert_with(|| value.clone());
     }
-    let (key, shown) = CHECKPOINT_INTERVAL;
-    if new.property(key) == Some(shown) {
+    let (key, masked) = CHECKPOINT_INTERVAL;
+    if new.property(key) == Some(masked) {
         match source.configuration.get(key) {
             Some(own) => new.configuration.insert(key.into(), own.clone()),
             None => new.configuration.remove(key),
@@ -190,7 +190,7 @@ fn restore_metadata(new: &mut Metadata, now: &Metadata, source: &Metadata) {
     for (key, _) in source.configuration.iter().filter(|(_, value)| value.is_none()) {
         new.configuration.entry(key.clone()).or_insert(None);
     }
-    new.schema_string = generated::put_back(&new.schema_string, &source.schema_string);
+    new.schema_string = generated::restore_expressions(&new.schema_string, &source.schema_string);
     new.format = source.format.clone();
     put_back(&mut new.extra, &source.extra);
 }
@@ -205,7 +205,7 @@ fn put_back(new: &mut Object, old: &Object) {
 }
 
 /// Puts the real location into the commit that creates a table: delta-rs writes its internal URL.
-pub(super) fn name_place(actions: &mut [Action], location: &Location) {
+pub(super) fn set_location(actions: &mut [Action], location: &Location) {
     for action in actions {
         let Action::CommitInfo(info) = action else { continue };
         let parameters = info.0.get::<Object>("operationParameters");
@@ -217,26 +217,26 @@ pub(super) fn name_place(actions: &mut [Action], location: &Location) {
 }
 
 fn protocol(real: &Protocol) -> Protocol {
-    let mut shown = real.clone();
-    for features in [&mut shown.reader_features, &mut shown.writer_features].into_iter().flatten() {
+    let mut masked = real.clone();
+    for features in [&mut masked.reader_features, &mut masked.writer_features].into_iter().flatten() {
         features.retain(|f| !HIDDEN_FEATURES.contains(&f.as_str()));
     }
-    if shown.min_writer_version == IDENTITY_COLUMNS {
-        shown.min_writer_version = SHOWN_FOR_IDENTITY_COLUMNS;
+    if masked.min_writer_version == IDENTITY_COLUMNS {
+        masked.min_writer_version = MASKED_IDENTITY_COLUMNS;
     }
-    shown
+    masked
 }
 
 fn metadata(real: &Metadata) -> Metadata {
-    let mut shown = real.clone();
-    shown.schema_string = generated::hide(&shown.schema_string);
-    shown.configuration.retain(|key, value| value.is_some() && !HIDDEN_PROPERTIES.contains(&key.as_str()));
+    let mut masked = real.clone();
+    masked.schema_string = generated::remove_expressions(&masked.schema_string);
+    masked.configuration.retain(|key, value| value.is_some() && !HIDDEN_PROPERTIES.contains(&key.as_str()));
     let (key, never) = CHECKPOINT_INTERVAL;
-    shown.configuration.insert(key.into(), Some(never.into()));
-    if shown.format.raw("provider").is_none() {
-        shown.format.set("provider", "parquet");
+    masked.configuration.insert(key.into(), Some(never.into()));
+    if masked.format.raw("provider").is_none() {
+        masked.format.set("provider", "parquet");
     }
-    shown
+    masked
 }
 
 fn parsed(json: &str) -> Value {
@@ -247,21 +247,21 @@ fn parsed(json: &str) -> Value {
 mod tests {
     use object_store::path::Path;
 
-    use super::alias::{path_in_store, real, url_of};
+    use super::alias::{path_in_store, path_of_alias, url_of};
     use super::*;
 
     #[test]
-    fn changes_name_every_file_by_an_alias_that_nobody_encodes() {
+    fn the_change_feed_gets_every_file_by_an_alias_without_encoded_characters() {
         let table = Location::parse("s3://bucket/a%20b/t").unwrap();
         let alias = |path: &str| {
             let add = r#"{"partitionValues":{},"size":1,"modificationTime":1,"dataChange":true,"path":"#;
             let line = format!("{{\"add\":{add}{}}}}}\n", serde_json::to_string(path).unwrap());
             let bytes = commit_of_changes(line.into(), &table).unwrap();
-            let shown = Commit::parse(bytes, "shown").unwrap().into_actions().remove(0);
-            let Action::Add(add) = shown else { panic!("{shown:?}") };
+            let masked = Commit::parse(bytes, "shown").unwrap().into_actions().remove(0);
+            let Action::Add(add) = masked else { panic!("{masked:?}") };
             assert_eq!(Path::from(add.path.as_str()), Path::parse(&add.path).unwrap(), "{path}");
             assert_eq!(Path::from(add.path.as_str()), path_in_store(&url_of(path, &table).unwrap(), &table), "{path}");
-            real(&add.path).unwrap()
+            path_of_alias(&add.path).unwrap()
         };
         for (path, stands_for) in [
             ("part-0.parquet", "part-0.parquet"),

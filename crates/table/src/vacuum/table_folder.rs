@@ -2,22 +2,22 @@
 
 use std::collections::HashMap;
 
-use deltalakedb_log::{Location, PlaceKey, canonical_path};
+use deltalakedb_log::{Location, LocationKey, canonical_path};
 use object_store::path::Path;
 
 /// The folder of a table.
-pub(crate) struct Place {
+pub(crate) struct TableFolder {
     location: Location,
     /// The decoded path of a local folder, with a trailing slash.
     local: Vec<u8>,
     /// The same with links resolved.
     real: Vec<u8>,
-    key: PlaceKey,
+    key: LocationKey,
     /// The folders that files were named by, with links resolved.
     folders: HashMap<Vec<u8>, Option<Vec<u8>>>,
 }
 
-impl Place {
+impl TableFolder {
     pub(crate) fn new(location: &Location) -> Self {
         let decoded = |location: &Location| {
             let mut path = canonical_path(location.url().as_str());
@@ -44,7 +44,7 @@ impl Place {
 
     /// The decoded path of a file below the table; unchanged for a file elsewhere.
     fn below(&mut self, raw: &str) -> Vec<u8> {
-        if let Some(inside) = PlaceKey::of_url(raw).and_then(|file| self.key.below(&file)) {
+        if let Some(inside) = LocationKey::of_url(raw).and_then(|file| self.key.below(&file)) {
             return inside;
         }
         let path = canonical_path(raw);
@@ -76,13 +76,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spellings_of_one_store_are_one_place() {
+    fn spellings_of_one_store_are_one_location() {
         let check = |table: &str, file: &str, want: &str| {
-            let object = Place::new(&Location::parse(table).unwrap()).object(file);
+            let object = TableFolder::new(&Location::parse(table).unwrap()).object(file);
             assert_eq!(object, Some(Path::parse(want).unwrap()), "{file} in {table}");
         };
         let elsewhere = |table: &str, file: &str| {
-            assert_eq!(Place::new(&Location::parse(table).unwrap()).object(file), None, "{file} in {table}");
+            assert_eq!(TableFolder::new(&Location::parse(table).unwrap()).object(file), None, "{file} in {table}");
         };
         for scheme in ["s3", "s3a", "s3n", "S3A"] {
             check("s3://lake/a b/t", &format!("{scheme}://lake/a%20b/t/day=1/x.parquet"), "day=1/x.parquet");

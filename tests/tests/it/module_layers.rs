@@ -20,7 +20,7 @@ const CRATES: &[&str] = &[
 const MOST_LINES: usize = 500;
 
 #[test]
-fn no_modules_import_each_other() {
+fn modules_have_no_import_cycles() {
     let (mut wrong, mut edges) = (Vec::new(), 0);
     for root in CRATES {
         let modules = Modules::read(&repository().join(root));
@@ -49,7 +49,7 @@ fn files_are_short() {
 
 /// Every form of import and path is found.
 #[test]
-fn a_circle_is_found() {
+fn an_import_cycle_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let write = |file: &str, text: &str| std::fs::write(dir.path().join(file), text).unwrap();
     write("lib.rs", "mod a; mod b; mod c; pub use a::A;");

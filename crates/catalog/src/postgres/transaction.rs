@@ -1,7 +1,7 @@
 //! A transaction in the server.
 
 use async_trait::async_trait;
-use deltalakedb_log::{PlaceKey, Result, TxnLogError};
+use deltalakedb_log::{LocationKey, Result, TxnLogError};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use sqlx::pool::PoolConnection;
@@ -76,9 +76,9 @@ impl DatabaseTransaction for PostgresTransaction {
 
     /// Takes an exclusive lock on the place and a shared lock on each folder above it: two places conflict only if one is
     /// inside the other.
-    async fn lock_place(&mut self, place: &PlaceKey) -> Result<()> {
+    async fn lock_location(&mut self, place: &LocationKey) -> Result<()> {
         let key = |place: &str| Value::from(format!("{}.dl_tables at {place}", self.schema).as_str());
-        let mut places: Vec<_> = place.and_above().filter(|above| *above != place.as_str()).map(key).collect();
+        let mut places: Vec<_> = place.ancestors().filter(|above| *above != place.as_str()).map(key).collect();
         let mut locks = vec!["pg_advisory_xact_lock_shared(hashtextextended(?, 0))"; places.len()];
         places.push(key(place.as_str()));
         locks.push("pg_advisory_xact_lock(hashtextextended(?, 0))");

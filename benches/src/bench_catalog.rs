@@ -35,13 +35,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) const FEWEST: usize = 9;
 
 /// A catalog in one database.
-pub(crate) struct Ours {
+pub(crate) struct BenchCatalog {
     pub(crate) system: System,
     uri: String,
     catalog: SqlCatalog,
 }
 
-impl Ours {
+impl BenchCatalog {
     /// A catalog in each database, new and empty.
     pub(crate) async fn everywhere(folder: &Path, server: &Server) -> Result<Vec<Self>> {
         let mut all = Vec::new();
@@ -228,15 +228,18 @@ impl Ours {
 
     /// The growth in bytes of a separate process that opens a table and reads the rows of one value.
     pub(crate) async fn memory_of_query(&self, name: &str, id: i64) -> Result<Vec<f64>> {
-        let grown = |_| grown(&["memory-of-query", &self.uri, name, &id.to_string()]).map(|[bytes]| bytes);
-        (0..3).map(grown).collect()
+        let measure_in_process =
+            |_| measure_in_process(&["memory-of-query", &self.uri, name, &id.to_string()]).map(|[bytes]| bytes);
+        (0..3).map(measure_in_process).collect()
     }
 
     /// The growth in bytes of a separate process that opens and plans. The catalog here is closed first, because a
     /// DuckDB file can be opened by one process only.
     pub(crate) async fn memory(self, table: TableId, id: i64) -> Result<Vec<f64>> {
         let uri = self.close().await;
-        (0..3).map(|_| grown(&["memory", &uri, &table.to_string(), &id.to_string()]).map(|[bytes]| bytes)).collect()
+        (0..3)
+            .map(|_| measure_in_process(&["memory", &uri, &table.to_string(), &id.to_string()]).map(|[bytes]| bytes))
+            .collect()
     }
 
     /// Closes the catalog, and returns its URI for another process.
@@ -247,12 +250,12 @@ impl Ours {
 }
 
 /// The output of a separate process, such as the bytes it grew by.
-pub(crate) fn grown<const N: usize>(arguments: &[&str]) -> Result<[f64; N]> {
+pub(crate) fn measure_in_process<const N: usize>(arguments: &[&str]) -> Result<[f64; N]> {
     let program = std::env::current_exe().map_err(unavailable)?;
     let output = Command::new(&program).args(arguments).output().map_err(unavailable)?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let said = text.split_whitespace().map(|number| number.parse().ok()).collect::<Option<Vec<f64>>>();
-    said.and_then(|said| said.try_into().ok()).ok_or_else(|| {
+    let numbers = text.split_whitespace().map(|number| number.parse().ok()).collect::<Option<Vec<f64>>>();
+    numbers.and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| {
         let why = String::from_utf8_lossy(&output.stderr);
         TxnLogError::new(ErrorKind::Internal, format!("{arguments:?} cannot be measured: {}", why.trim()))
     })
@@ -281,7 +284,7 @@ pub(crate) async fn memory_of_query(uri: &str, name: &str, id: &str) -> Result<f
     let sql = |name: &str| format!("SELECT * FROM {name} WHERE id = {id}");
     // A query of a small table first, which allocates what every query needs.
     query(&catalog, &sql("few")).await?;
-    Ok(growth(query(&catalog, &sql(name))).await?[0])
+    Ok(peak_growth(query(&catalog, &sql(name))).await?[0])
 }
 
 /// In a separate process: opens and plans once, over an existing connection, and returns the growth of peak resident
@@ -291,11 +294,11 @@ pub(crate) async fn memory_of_plan(uri: &str, table: &str, id: &str) -> Result<f
     let table: TableId = table.parse()?;
     let id: i64 = id.parse().map_err(|_| TxnLogError::invalid(format!("{id:?} is not a value of the column id")))?;
     require(catalog.as_ref(), &TableRef::Id(table)).await?;
-    Ok(growth(planned(&catalog, table, &id_is(id))).await?[0])
+    Ok(peak_growth(planned(&catalog, table, &id_is(id))).await?[0])
 }
 
 /// The growth of this process's peak memory in bytes during the work, and its duration in seconds.
-pub(crate) async fn growth<T>(work: impl Future<Output = Result<T>>) -> Result<[f64; 2]> {
+pub(crate) async fn peak_growth<T>(work: impl Future<Output = Result<T>>) -> Result<[f64; 2]> {
     // Resets the peak.
     fs::write("/proc/self/clear_refs", "5").map_err(unavailable)?;
     let before = resident("VmRSS:")?;

@@ -16,9 +16,9 @@ use url::{Position, Url};
 /// A key is spelled like a URL. That of a folder ends in a slash and is a prefix of the keys of everything inside the
 /// folder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PlaceKey(String);
+pub struct LocationKey(String);
 
-impl PlaceKey {
+impl LocationKey {
     /// The key of a URL; `None` when no known store serves it. Links are not followed.
     pub fn of_url(url: &str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
@@ -104,7 +104,7 @@ impl PlaceKey {
     }
 
     /// The keys of the folder and of all its parents, the outermost first.
-    pub fn and_above(&self) -> impl Iterator<Item = &str> {
+    pub fn ancestors(&self) -> impl Iterator<Item = &str> {
         let root = self.0.find("://").map_or(0, |at| at + "://".len());
         self.0.match_indices('/').map(|(at, _)| at).filter(move |at| *at >= root).map(|at| &self.0[..=at])
     }
@@ -134,11 +134,11 @@ mod tests {
     use crate::location::Location;
 
     fn key(url: &str) -> String {
-        PlaceKey::of_url(url).map(|key| key.as_str().to_string()).unwrap_or_default()
+        LocationKey::of_url(url).map(|key| key.as_str().to_string()).unwrap_or_default()
     }
 
     #[test]
-    fn spellings_of_one_place_have_one_key() {
+    fn spellings_of_one_location_have_one_key() {
         for (spelled, want) in [
             ("s3://lake/a b/t/", "s3://lake/a%20b/t/"),
             ("s3a://lake/a%20b/t/", "s3://lake/a%20b/t/"),
@@ -171,9 +171,9 @@ mod tests {
     }
 
     #[test]
-    fn places_are_around_each_other() {
-        let place = |url: &str| PlaceKey::of_url(url).unwrap();
-        let above = |url: &str| place(url).and_above().map(String::from).collect::<Vec<_>>();
+    fn a_key_has_the_keys_of_its_parent_folders() {
+        let place = |url: &str| LocationKey::of_url(url).unwrap();
+        let above = |url: &str| place(url).ancestors().map(String::from).collect::<Vec<_>>();
         assert_eq!(above("s3://bucket/a/b c/"), ["s3://bucket/", "s3://bucket/a/", "s3://bucket/a/b%20c/"]);
         assert_eq!(above("file:///nowhere/"), ["file:///", "file:///nowhere/"]);
         assert_eq!(above("s3://bucket/"), ["s3://bucket/"]);
@@ -194,14 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_reached_through_a_link_has_both_keys() {
+    fn a_linked_folder_has_the_keys_of_link_and_target() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| Location::parse(dir.path().to_str().unwrap()).unwrap().url().join(name).unwrap();
         std::fs::create_dir(dir.path().join("new")).unwrap();
         std::os::unix::fs::symlink(dir.path().join("new"), dir.path().join("old")).unwrap();
-        let want = BTreeSet::from([at("new/t/"), at("old/t/")].map(|url| PlaceKey(url.into())));
-        assert_eq!(PlaceKey::all_of_url(at("old/t/").as_str()), want);
-        assert_eq!(PlaceKey::of_url(at("old/t/").as_str()).unwrap().resolved().as_str(), at("new/t/").as_str());
+        let want = BTreeSet::from([at("new/t/"), at("old/t/")].map(|url| LocationKey(url.into())));
+        assert_eq!(LocationKey::all_of_url(at("old/t/").as_str()), want);
+        assert_eq!(LocationKey::of_url(at("old/t/").as_str()).unwrap().resolved().as_str(), at("new/t/").as_str());
         assert_eq!(Location::stored(at("old/t/").as_str()).unwrap().keys(), want);
     }
 }

@@ -47,11 +47,12 @@ impl Mirror {
         // The catalog no longer has the content of a checkpoint of an expired version.
         let begins = checkpoints.map(|file| file.version).max().filter(|first| *first >= entry.base_version);
         let Some(first) = begins.filter(|first| *first >= protected_before(&head)) else { return Ok(0) };
-        let over: Vec<_> = all.into_iter().filter(|file| file.version < first && file.changed_at < since).collect();
-        if !over.is_empty() {
+        let expired_files: Vec<_> =
+            all.into_iter().filter(|file| file.version < first && file.changed_at < since).collect();
+        if !expired_files.is_empty() {
             self.check_readable(&entry, first).await?;
         }
-        let mut count = self.remove(&entry, over).await?;
+        let mut count = self.remove(&entry, expired_files).await?;
         if listed.iter().any(is_sidecar) {
             count += self.remove_sidecars(&entry, &listed, now.saturating_sub(DAY_MS).min(since)).await?;
         }
@@ -70,12 +71,12 @@ impl Mirror {
         if ended.is_empty() {
             return Ok(0);
         }
-        self.begin_at(entry, base).await?;
+        self.ensure_readable_from(entry, base).await?;
         self.remove(entry, ended).await
     }
 
     /// Ensures that readers of `_delta_log` can start at a version, and that the hint names it or a newer one.
-    pub(crate) async fn begin_at(&self, entry: &TableEntry, version: Version) -> Result<()> {
+    pub(crate) async fn ensure_readable_from(&self, entry: &TableEntry, version: Version) -> Result<()> {
         let store = self.store(entry)?;
         let store = store.as_ref();
         match store.head(&checkpoint::path(version)).await {
@@ -84,7 +85,7 @@ impl Mirror {
                 // A process that was killed after it wrote the checkpoint has not updated the hint.
                 let led = hint(store).await?.and_then(|hint| hinted(&hint));
                 if led.is_none_or(|led| led < version) {
-                    self.lead_to(entry, store, &stored, &state).await?;
+                    self.update_hint(entry, store, &stored, &state).await?;
                 }
                 Ok(())
             }
@@ -160,7 +161,7 @@ impl Mirror {
         let reader = self.catalog.reader(table);
         let mut next = from;
         while next <= to {
-            let some = commits::some(reader.as_ref(), next, to).await?;
+            let some = commits::next_page(reader.as_ref(), next, to).await?;
             let Some((newest, _)) = some.last() else { break };
             next = newest + 1;
             for (version, bytes) in some {
