@@ -190,10 +190,10 @@ async fn opens(report: &mut Report, scale: Scale, loaded: &[Loaded], tables: [&P
         let lines = peers::run(&["open", &path, &PEER_SAMPLES.to_string()])?;
         add_peers(report, Some(row), Unit::Seconds, lines);
     }
-    report.promise(&short, "at most 1/50 of delta-rs", &System::OURS, |report, _, p50| {
+    report.promise(&short, "at most 1/50 of delta-rs", &System::OUR_SYSTEMS, |report, _, p50| {
         Some(p50 * 50.0 <= report.p50(&short, System::DeltaRs)?)
     });
-    report.promise(&long, "at most 1.25 times the above + 0.5 ms", &System::OURS, |report, system, p50| {
+    report.promise(&long, "at most 1.25 times the above + 0.5 ms", &System::OUR_SYSTEMS, |report, system, p50| {
         Some(p50 <= report.p50(&short, system)? * 1.25 + 0.000_5)
     });
     Ok(())
@@ -330,7 +330,7 @@ async fn commits(report: &mut Report, folder: &Path, server: &Server, loaded: &[
     report.promise(row, "SQLite: at most the disk alone + 1.5 ms", &[System::Sqlite], |report, _, p50| {
         Some(p50 <= report.p50(alone, System::Disk)? + 0.001_5)
     });
-    report.promise(late, "at most 1.5 times the above", &System::OURS, |report, system, p50| {
+    report.promise(late, "at most 1.5 times the above", &System::OUR_SYSTEMS, |report, system, p50| {
         Some(p50 <= report.p50(to_long, system)? * 1.5)
     });
     Ok(())
@@ -483,7 +483,7 @@ async fn memory(report: &mut Report, scale: Scale, loaded: Vec<Loaded>, table: &
         let lines = peers::run(&["memory", peer.name(), &table, &lake, &bench_catalog::id_is(middle).to_string()])?;
         add_peers(report, Some(row), Unit::Bytes, lines);
     }
-    report.promise(row, "less than 20 MB", &System::OURS, |_, _, p50| Some(p50 < 20e6));
+    report.promise(row, "less than 20 MB", &System::OUR_SYSTEMS, |_, _, p50| Some(p50 < 20e6));
     Ok(())
 }
 

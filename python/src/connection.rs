@@ -197,7 +197,7 @@ impl CatalogConnection {
         if !self.settings.publishes_inline {
             return;
         }
-        let published =
+        let outcome =
             if checkpoint { self.mirror.publish(table).await } else { self.mirror.publish_commits(table).await };
         match outcome {
             Ok(published) => {
@@ -304,7 +304,7 @@ pub(crate) fn parse_catalog_uri(uri: &str) -> Result<CatalogUri> {
         std::path::absolute(file).map_err(|e| wrong().with_source(e))
     };
     let CatalogUri { backend, table } = CatalogUri::parse(uri)?;
-    let place = match place {
+    let backend = match backend {
         Backend::Sqlite(file) => Backend::Sqlite(absolute(file)?),
         Backend::DuckDb(file) => Backend::DuckDb(absolute(file)?),
         server => server,

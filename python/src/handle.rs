@@ -81,12 +81,12 @@ impl Found {
         let location = Location::parse(uri)?;
         let Some(connection) = connection else {
             let stores = stores_with(&location, storage);
-            return Ok(Self::Place(location, stores));
+            return Ok(Self::Unmanaged(location, stores));
         };
         connection.use_storage_options(&location, storage);
         match connection.find_at(&location).await? {
             Some(entry) => Ok(Self::Managed(connection, entry)),
-            None => Ok(Self::Place(location, connection.stores())),
+            None => Ok(Self::Unmanaged(location, connection.stores())),
         }
     }
 }

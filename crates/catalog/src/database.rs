@@ -251,27 +251,27 @@ impl WriteStatement {
 }
 
 /// The same writes, with the rows for one table in one insert. Writes after an update stay after it.
-pub(crate) fn merged(writes: Vec<WriteStatement>) -> Vec<WriteStatement> {
-    let (mut merged, mut inserts) = (Vec::<WriteStatement>::with_capacity(writes.len()), HashMap::new());
+pub(crate) fn merge_inserts(writes: Vec<WriteStatement>) -> Vec<WriteStatement> {
+    let (mut merge_inserts, mut inserts) = (Vec::<WriteStatement>::with_capacity(writes.len()), HashMap::new());
     for write in writes {
         match write {
             WriteStatement::Insert(insert) => {
-                let first = inserts.get(insert.table).and_then(|at: &usize| merged.get_mut(*at));
+                let first = inserts.get(insert.table).and_then(|at: &usize| merge_inserts.get_mut(*at));
                 match first {
                     Some(WriteStatement::Insert(first)) if first.columns == insert.columns => first.append(insert),
                     _ => {
-                        inserts.insert(insert.table, merged.len());
-                        merged.push(WriteStatement::Insert(insert));
+                        inserts.insert(insert.table, merge_inserts.len());
+                        merge_inserts.push(WriteStatement::Insert(insert));
                     }
                 }
             }
             WriteStatement::Run(..) => {
                 inserts.clear();
-                merged.push(write);
+                merge_inserts.push(write);
             }
         }
     }
-    merged
+    merge_inserts
 }
 
 /// The maximum number of keys looked up in one statement.

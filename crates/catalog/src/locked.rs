@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::bounds::BoundsSlots;
 use crate::codec::{self, int};
-use crate::database::{DatabaseTransaction, WriteStatement, merged};
+use crate::database::{DatabaseTransaction, WriteStatement, merge_inserts};
 use crate::namespaces;
 use crate::queue::QueuedTransaction;
 use crate::references::NamedFolders;

@@ -22,7 +22,7 @@ use deltalakedb_log::retention::{before, tombstone_retention};
 use deltalakedb_log::time::parse_interval;
 use deltalakedb_log::{
     Artifact, At, CheckpointState, ErrorKind, FileDetails, Object, Result, Snapshot, StoredCheckpoint, TableEntry,
-    TableId, TableName, TxnLogError, TxnLogReader, TxnLogReaderExt, Version, sorted_protocol,
+    TableId, TableName, TxnLogError, TxnLogReader, TxnLogReaderExt, Version, features,
 };
 use futures::{StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use deltalakedb_log::action::{Action, CommitInfo, DomainMetadata, Metadata, Protocol, Txn};
 use deltalakedb_log::commit::COMMIT_INFO_KEY;
 use deltalakedb_log::{
-    At, Commit, ErrorKind, Object, Result, SizeDelta, Snapshot, TxnLogReader, TxnLogReaderExt, Version, sorted_protocol,
+    At, Commit, ErrorKind, Object, Result, SizeDelta, Snapshot, TxnLogReader, TxnLogReaderExt, Version, features,
 };
 use object_store::ObjectStore;
 use object_store::path::Path;

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use deltalakedb_log::{Result, Subject, TxnLogError};
 
 use crate::delta_rs::Assignments;
-use crate::error::words;
+use crate::error::message_of;
 use crate::identifiers::quoted;
 
 /// Parses the assignments of an update: columns, quoted for expressions, and values in SQL.
@@ -30,7 +30,7 @@ pub fn parse_assignments(sql: &str) -> Result<Vec<(String, String)>> {
 /// Parses the assignments of a merge clause, `*` or a list, and the condition that may follow:
 /// `price = source.price WHERE source.price > 0`.
 pub fn parse_clause(sql: &str) -> Result<(Assignments, Option<String>)> {
-    let failed = |e: ParserError| wrong(sql, &words(&e)).about(Subject::Syntax);
+    let failed = |e: ParserError| wrong(sql, &message_of(&e)).about(Subject::Syntax);
     let mut parser = Parser::new(&GenericDialect {}).try_with_sql(sql).map_err(failed)?;
     let set = match parser.consume_token(&Token::Mul) {
         true => Assignments::All,

@@ -10,8 +10,8 @@ use pyo3::types::PyString;
 
 use super::RawTable;
 use crate::arguments::time_of;
-use crate::connection::{CatalogConnection, published};
-use crate::errors::{DeltaError, raise};
+use crate::connection::{CatalogConnection, show_mirror_warnings};
+use crate::errors::DeltaError;
 use crate::options::{CommitProperties, Hooks, Parquet, file_size, with};
 use crate::pruning::{Filter, partition_filter};
 use crate::runtime::{wait, wait_here};
@@ -130,7 +130,7 @@ impl RawTable {
     fn create_checkpoint(&self, py: Python<'_>) -> PyResult<()> {
         let version = self.get().head.version;
         self.on_mirror(py, async move |connection, id| {
-            published(connection.mirror().publish_commits(id).await?);
+            show_mirror_warnings(connection.mirror().publish_commits(id).await?);
             let entry = require(connection.catalog.as_ref(), &TableRef::Id(id)).await?;
             connection.mirror().checkpoint_at(&entry, version).await.map(|_| ())
         })
@@ -147,7 +147,7 @@ impl RawTable {
             )));
         }
         self.on_mirror(py, async |connection, id| {
-            published(connection.mirror().publish(id).await?);
+            show_mirror_warnings(connection.mirror().publish(id).await?);
             let newest = require(connection.catalog.as_ref(), &TableRef::Id(id)).await?.current_version;
             if ending_version > newest {
                 return Err(TxnLogError::invalid(format!(
@@ -168,7 +168,7 @@ impl RawTable {
         let mut held = self.get();
         wait_here(py, async move || {
             held.register_on_first_write().await?;
-            let Some((connection, id)) = held.home.clone() else {
+            let Some((connection, id)) = held.registration.clone() else {
                 return Err(TxnLogError::invalid(
                     "the table is not in a catalog, so its _delta_log is not a mirror: set DELTALAKEDB_CATALOG",
                 ));

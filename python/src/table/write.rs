@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::Utc;
+use deltalakedb_log::At;
 use deltalakedb_log::action::{Action, Remove};
 use deltalakedb_log::schema::Schema as Columns;
-use deltalakedb_log::{At, Version};
 use deltalakedb_table::{CastMode, CommitFiles, Operation, SaveMode, SchemaMode, WriteRows};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -131,7 +131,7 @@ impl RawTable {
     ) -> PyResult<String> {
         let mut merge = merge_of(predicate, source_alias, target_alias, merge_schema, clauses)?;
         (merge.safe_cast, merge.streamed) = (safe_cast, streamed);
-        let (table, version) = self.held();
+        let (table, version) = self.table_and_version();
         let files = wait(py, async move { Ok(table.counts(At::Version(version)).await?.files) })?;
         let mut metrics = self.run(py, Operation::Merge(merge, incoming(source)?), writer, commit, hooks, |_| ())?;
         // Files that the catalog has skipped are not among those that delta-rs could skip.

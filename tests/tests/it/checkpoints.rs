@@ -11,7 +11,7 @@ use deltalakedb_log::{Artifact, At, Clock, Object, StoredCheckpoint, SystemClock
 use deltalakedb_mirror::{Finding, Mirror, VerifyOptions};
 use deltalakedb_table::DeltaRs;
 use deltalakedb_tests::{
-    contents, databases, golden, import, location, our_rows, our_state, same_state, sqlite, their_rows, their_state,
+    catalog, contents, databases, golden, import, our_rows, our_state, same_state, sqlite, their_rows, their_state,
     unpack,
 };
 use futures::TryStreamExt;

@@ -13,7 +13,7 @@ use deltalakedb_tests::{contents, copy, golden, import, location, our_rows, repo
 use futures::StreamExt;
 use serde_json::json;
 
-use crate::operations::{Step, ours, theirs};
+use crate::operations::{Step, delta_rs, deltalakedb};
 
 /// A million rows each, and no feature.
 const LARGE: &[&str] = &["parquet-decimal-dictionaries", "parquet-decimal-dictionaries-v2"];

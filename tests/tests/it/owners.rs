@@ -17,7 +17,7 @@ use deltalakedb_tests::{contents, databases, location};
 use futures::TryStreamExt;
 
 use crate::features::steps;
-use crate::operations::ours;
+use crate::operations::deltalakedb;
 
 const KEPT: &str =
     "default.t is owned by the row engine of /data, which alone may commit to it: use `dl sql --data /data`";

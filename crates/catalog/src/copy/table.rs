@@ -66,7 +66,7 @@ pub(crate) async fn next_batch(
 }
 
 /// A table of the source.
-pub(super) struct Table {
+pub(super) struct SourceTable {
     pub(super) id: TableId,
     name: TableName,
     pub(super) row: Vec<Value>,
@@ -74,7 +74,7 @@ pub(super) struct Table {
     pub(super) newest: i64,
 }
 
-impl Table {
+impl SourceTable {
     pub(super) fn of(row: Row) -> Result<Self> {
         let row: Vec<_> = row.0.collect();
         let from = |column: usize| Row(row.clone().split_off(column).into_iter());
@@ -140,7 +140,7 @@ impl Table {
             let mut tx = to.write(&[self.id]).await?;
             let next = expiry::step(tx.as_mut(), self.id, (base, oldest)).await?;
             let mut writes = vec![expiry::end_files(self.id, next)];
-            writes.extend(expiry::forget(self.id, (base, next)));
+            writes.extend(expiry::delete_expired(self.id, (base, next)));
             tx.write(writes).await?;
             tx.commit().await.map_err(CommitFailure::into_error)?;
             base = next;
@@ -150,7 +150,7 @@ impl Table {
         let first = first.flatten().unwrap_or(oldest);
         if let Some(last) = first.checked_sub(1) {
             let mut tx = to.write(&[self.id]).await?;
-            tx.write(vec![expiry::forget_ids_to(self.id, last)]).await?;
+            tx.write(vec![expiry::delete_commit_ids_to(self.id, last)]).await?;
             tx.commit().await.map_err(CommitFailure::into_error)?;
         }
         Ok(())

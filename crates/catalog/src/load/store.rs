@@ -19,7 +19,7 @@ use super::version::LoadedVersion;
 use crate::audit::audit;
 use crate::bounds::TableSlots;
 use crate::codec::{self, int};
-use crate::database::{CommitFailure, DatabaseTransaction, KEYS, Value, WriteStatement, merged, placeholders};
+use crate::database::{CommitFailure, DatabaseTransaction, KEYS, Value, WriteStatement, merge_inserts, placeholders};
 use crate::references::NamedFolders;
 use crate::sql_catalog::{SqlCatalog, WriteTransaction};
 use crate::table_lookup::find_any;
@@ -150,7 +150,7 @@ pub(super) async fn store(
             }
             check_free(tx, new, None).await?;
             writes.extend(register(table, new, "loading", now_ms));
-            StoredTable::empty(table, new)
+            StoredTable::nothing_yet(table, new)
         }
     };
     let StoredTable { id: table, name, owner, is_loading, mut head, mut newest_ms, set_hash: mut hash, slots, .. } =
@@ -230,7 +230,7 @@ pub(super) async fn store(
         // Last, because other transactions that create tables in the namespace wait for it.
         writes.push(namespaces::has_table(&new.name, now_ms));
     }
-    let mut writes = merged(writes);
+    let mut writes = merge_inserts(writes);
     if is_loading {
         writes = writes.into_iter().map(WriteStatement::into_unused_table).collect();
     }

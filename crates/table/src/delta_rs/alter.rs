@@ -64,7 +64,7 @@ pub enum Alter {
 impl VirtualTable {
     /// Applies changes that do not depend on rows.
     pub(crate) async fn alter(self, alter: Alter) -> Result<StagedCommit> {
-        let table = self.theirs();
+        let table = self.delta_table();
         let (none, commit) = (|_: DeltaTable| Value::Null, self.commit_properties());
         match alter {
             Alter::AddColumns(columns) | Alter::MergeColumns(columns) => {
@@ -139,7 +139,7 @@ impl FullTable {
         constraints.values().try_for_each(|sql| columns.parse("constraint", sql).map(drop))?;
         let add = self
             .0
-            .theirs()
+            .delta_table()
             .add_constraint()
             .with_session_state(state(&self.0)?)
             .with_constraints(constraints)

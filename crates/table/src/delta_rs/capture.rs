@@ -98,7 +98,7 @@ impl NewFiles {
     }
 
     /// The files at one of these decoded paths.
-    pub(crate) fn only(&self, paths: &HashSet<Vec<u8>>) -> Self {
+    pub(crate) fn at_paths(&self, paths: &HashSet<Vec<u8>>) -> Self {
         let at = self.paths.iter().filter(|path| paths.contains(path.as_ref().as_bytes()));
         Self { store: self.store.clone(), paths: at.cloned().collect() }
     }
@@ -174,7 +174,7 @@ impl VirtualTable {
         let (commits, metrics, files) = made;
         let step = |mut actions: Vec<Action>| {
             masking::restore(&mut actions, &self.base.head);
-            let files = files.only(&named_paths(&actions));
+            let files = files.at_paths(&named_paths(&actions));
             StagedCommit { actions, files, seen: self.log.given_files(), metrics: Value::Null }
         };
         Ok((commits.into_iter().map(step).collect(), metrics))

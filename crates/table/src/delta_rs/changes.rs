@@ -10,7 +10,6 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::execute_stream;
 use deltalakedb_log::{Result, Version};
 
-use super::write::plan;
 use super::{Columns, VirtualTable, session_context};
 use crate::error::Explain;
 
@@ -39,7 +38,7 @@ impl VirtualTable {
         let failed = || "the changes cannot be read".to_string();
         let session = session_context(self.log_store.stores())?;
         let mut scan =
-            self.theirs_in(Arc::new(self.log_store.of_changes())).scan_cdf().with_starting_version(what.from);
+            self.delta_table_in(Arc::new(self.log_store.of_changes())).scan_cdf().with_starting_version(what.from);
         if let Some(to) = what.to {
             scan = scan.with_ending_version(to);
         }
@@ -58,7 +57,7 @@ impl VirtualTable {
             return Ok(rows);
         }
         let schema = rows.schema();
-        let mut rows = DataFrame::new(session.state(), plan(rows)?);
+        let mut rows = DataFrame::new(session.state(), super::write::plan(rows)?);
         if let Some(sql) = &what.filter_sql {
             rows = rows.filter(Columns::of(&schema)?.read_condition("filter", sql)?).explain(failed)?;
         }

@@ -87,7 +87,7 @@ impl FullTable {
         };
         let mut optimize = self
             .0
-            .theirs()
+            .delta_table()
             .optimize()
             .with_type(kind)
             .with_filters(filters)

@@ -13,13 +13,13 @@ use deltalakedb_log::action::{Add, Commit};
 use deltalakedb_log::snapshot::Replay;
 use deltalakedb_log::stores::environment;
 use deltalakedb_log::{Durability, ErrorKind, Location, Result, Stores, TxnLogError, Version};
-pub use deltalakedb_mirror::PlainSnapshot;
+pub use deltalakedb_mirror::ReplayedSnapshot;
 
 use super::stores::root_store;
 use crate::error::Explain;
 
 /// Replays the `_delta_log` of a table up to a version, the newest by default.
-pub async fn replay(location: &Location, version: Option<Version>) -> Result<PlainSnapshot> {
+pub async fn replay(location: &Location, version: Option<Version>) -> Result<ReplayedSnapshot> {
     replay_in(location, &environment(), version).await
 }
 
@@ -28,7 +28,7 @@ pub async fn replay_in(
     location: &Location,
     stores: &Arc<dyn Stores>,
     version: Option<Version>,
-) -> Result<PlainSnapshot> {
+) -> Result<ReplayedSnapshot> {
     let failed = || format!("plain delta-rs cannot replay the log of {location}");
     let engine = log_store(location, stores)?.engine(None);
     let mut builder = delta_kernel::Snapshot::builder_for(location.url());
@@ -49,7 +49,7 @@ pub async fn replay_in(
     let missing = |what: &str| TxnLogError::new(ErrorKind::Corrupt, format!("the log of {location} has no {what}"));
     let mut files: Vec<Add> = replay.files.into_values().map(without_parsed).collect();
     files.sort_by(|a, b| a.path.cmp(&b.path).then_with(|| dv_id(a).cmp(&dv_id(b))));
-    Ok(PlainSnapshot {
+    Ok(ReplayedSnapshot {
         version,
         protocol: replay.protocol.ok_or_else(|| missing("protocol"))?,
         metadata: replay.metadata.ok_or_else(|| missing("metadata"))?,

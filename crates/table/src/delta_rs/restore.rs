@@ -44,7 +44,7 @@ impl FullTable {
         let (log, log_store) = (self.0.log.clone(), self.0.log_store.clone());
         let restore = self
             .0
-            .theirs()
+            .delta_table()
             .restore()
             .with_version_to_restore(version)
             // Missing files are checked below: delta-rs finds no file elsewhere, and does not check deletion vectors.

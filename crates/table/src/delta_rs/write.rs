@@ -14,7 +14,6 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use deltalake_core::operations::write::{SchemaMode as DeltaSchemaMode, WriteBuilder};
 use deltalake_core::protocol::SaveMode;
 use deltalakedb_log::Result;
-use futures::stream;
 use parking_lot::Mutex;
 use serde_json::Value;
 

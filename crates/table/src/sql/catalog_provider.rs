@@ -201,7 +201,7 @@ impl SchemaProvider for DeltaSchemaProvider {
 
     async fn table(&self, name: &str) -> PlanResult<Option<Arc<dyn TableProvider>>> {
         let name = self.table_name(name);
-        let providers = self.all.providers.read().get(&name).cloned();
+        let provider = self.all.providers.read().get(&name).cloned();
         if provider.is_some() || !self.all.looks_up {
             return Ok(provider);
         }

@@ -377,7 +377,7 @@ async fn recorded(what: &str, table: &DeltaTable, entry: &TableEntry, plain: &Lo
         }
         lines(&rows)
     };
-    match theirs::changes(plain, from).await.map_err(|e| e.to_string()) {
+    match delta_rs::changes(plain, from).await.map_err(|e| e.to_string()) {
         Ok(theirs) => assert_eq!(timeless(ours.clone()), timeless(theirs), "the changes of {what} from {from}"),
         // delta-rs treats a decoded path as a name and encodes it again.
         Err(e) => assert!(
