@@ -39,12 +39,12 @@ pub(super) fn of_adds(adds: &[Add], schema: &SchemaRef, inexact: &InexactBounds)
 }
 
 fn add_struct(adds: &[Add], fields: &Fields, inexact: &InexactBounds) -> DeltaResult<ArrayRef> {
-    let file = |add| {
+    let files = adds.iter().map(|add| {
         let of_log = FileAction::from(add);
         let stats = of_log.stats.map(|stats| inexact.made_safe(&stats).map_or(stats, Cow::from));
         FileAction { path: alias::shown(&add.path), stats, ..of_log }
-    };
-    let files: Vec<_> = adds.iter().map(file).collect();
+    });
+    let files: Vec<_> = files.collect();
     let columns = FileAction::columns(&files, fields)?;
     Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, None, adds.len())?))
 }
