@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use deltalakedb_log::action::Action;
 use deltalakedb_log::{
-    DropMode, DropTable, ErrorKind, InactiveTable, Location, Result, TableEntry, TableId, TableName, TableRef,
-    TableState, TxnLogError, TxnLogReader, Version, first_commit, require,
+    DropMode, DropTable, ErrorKind, InactiveTable, Result, TableEntry, TableId, TableName, TableRef, TableState,
+    TxnLogError, TxnLogReader, Version, first_commit, require,
 };
 use deltalakedb_mirror::Mirror;
 use futures::{StreamExt, TryStreamExt, stream};
