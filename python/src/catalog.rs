@@ -296,7 +296,7 @@ impl RawCatalog {
                 match step {
                     ExpiryStep::History(_, Ok(expired)) => ended.push(described(expired)),
                     ExpiryStep::History(_, Err(e)) | ExpiryStep::Table(_, Err(e)) => failed.push(e),
-                    ExpiryStep::Table(_, Ok(_)) | ExpiryStep::Audit { .. } => {}
+                    _ => {}
                 }
             }
             failed.into_iter().next().map_or(Ok(ended), Err)

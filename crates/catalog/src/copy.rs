@@ -25,6 +25,7 @@ const BATCH_AUDIT: usize = 500;
 
 /// The result of a copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Copied {
     /// Tables in the copy.
     pub tables: u64,

@@ -12,7 +12,7 @@ pub(crate) fn failure(step: &ExpiryStep) -> Option<&TxnLogError> {
     match step {
         ExpiryStep::History(_, result) => result.as_ref().err(),
         ExpiryStep::Table(_, result) => result.as_ref().err(),
-        ExpiryStep::Audit { .. } => None,
+        _ => None,
     }
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn row_of_step(step: &ExpiryStep, dry_run: bool) -> Option<Vec<Value>
             };
             (json!({"name": table.name.to_string()}), what)
         }
-        ExpiryStep::Audit { .. } => return None,
+        _ => return None,
     };
     row["result"] = result.into();
     Some(COLUMNS.iter().map(|column| row[*column].clone()).collect())

@@ -9,7 +9,6 @@ use deltalakedb_table::{
     Alter, DeltaTable, Operation, OperationResult, Optimize, Transaction, TransactionOptions, Vacuum,
     parse_assignments, parse_schema,
 };
-use serde_json::Value;
 
 use crate::args::{AlterChanges, Format, VacuumArgs, key_values};
 use crate::context::CommandContext;
@@ -173,7 +172,9 @@ pub(crate) async fn alter(s: &CommandContext, name: &str, changes: AlterChanges)
             for operation in operations {
                 tx.run(&entry.name.to_string(), operation).await?;
             }
-            OperationResult { committed: tx.commit().await?.into_iter().next(), metrics: Value::Null }
+            let mut finished = OperationResult::default();
+            finished.committed = tx.commit().await?.into_iter().next();
+            finished
         }
     };
     let sentence = match finished.committed {

@@ -37,6 +37,7 @@ use request::isolation;
 
 /// A commit that is decided: what a catalog stores.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Prepared {
     /// The version of the commit.
     pub version: Version,

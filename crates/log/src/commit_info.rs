@@ -23,6 +23,7 @@ pub fn id_of(info: &CommitInfo) -> Option<CommitId> {
 
 /// The transaction over several tables that a commit belongs to, from its `commitInfo`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Group {
     /// The catalog that committed it.
     pub catalog: String,

@@ -28,6 +28,7 @@ pub enum ConflictKind {
 
 /// A concurrent commit conflicts with the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Conflict {
     /// The table.
     pub table: TableId,
@@ -68,6 +69,7 @@ impl std::fmt::Display for Conflict {
 
 /// An earlier commit that a request conflicts with.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WinningCommit {
     /// Its version.
     pub version: Version,

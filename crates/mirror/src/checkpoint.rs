@@ -55,6 +55,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// A checkpoint that was written and read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Checkpointed {
     /// The table.
     pub table: TableName,

@@ -39,6 +39,7 @@ pub struct ExpireOptions {
 
 /// The expired history of a table, or what would expire.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExpiredHistory {
     /// The table.
     pub table: TableName,
@@ -123,6 +124,7 @@ impl Mirror {
 
 /// A step of [`Mirror::expire_all`].
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum ExpiryStep {
     /// The history of a table.
     History(TableEntry, Result<ExpiredHistory>),

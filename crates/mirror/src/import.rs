@@ -13,6 +13,7 @@ use crate::mirror::Mirror;
 
 /// The result of an import.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Imported {
     /// The table after the import.
     pub table: TableEntry,

@@ -25,6 +25,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// A restored table.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Undropped {
     /// The table.
     pub table: TableEntry,

@@ -28,6 +28,7 @@ const ROUNDS: u32 = 10;
 
 /// The result of a publishing attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Published {
     /// The newest version in `_delta_log`, as far as known.
     pub version: Option<Version>,

@@ -15,6 +15,7 @@ use crate::put::{Failure, commit_path};
 
 /// The result of a repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Repaired {
     /// The table.
     pub table: TableName,

@@ -9,6 +9,7 @@ use crate::mirror::Mirror;
 
 /// The status of a table's mirror.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Status {
     /// The table.
     pub table: TableEntry,

@@ -62,6 +62,7 @@ pub struct VerifyOptions {
 
 /// One difference, and how to repair it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finding {
     /// Its version.
     pub version: Version,

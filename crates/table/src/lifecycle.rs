@@ -32,6 +32,7 @@ pub struct DropOptions {
 
 /// A table that was dropped.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Dropped {
     /// The table before the drop.
     pub table: TableEntry,
@@ -41,6 +42,7 @@ pub struct Dropped {
 
 /// The result of deleting a table's files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeletedFiles {
     /// Files that were deleted.
     pub files: u64,

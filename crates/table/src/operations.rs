@@ -25,6 +25,7 @@ pub(crate) use self::stage::StagedOperation;
 
 /// An operation on a table.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Operation {
     /// Writes rows.
     Write(WriteRows),
@@ -105,7 +106,8 @@ impl WriteRows {
 }
 
 /// The result of an operation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct OperationResult {
     /// The version of its commit; `None` when there was nothing to do.
     pub committed: Option<Committed>,

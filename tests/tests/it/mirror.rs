@@ -63,7 +63,9 @@ impl Shop {
 }
 
 fn published(version: Version, count: u64) -> Published {
-    Published { version: Some(version), count, ..Published::default() }
+    let mut published = Published::default();
+    (published.version, published.count) = (Some(version), count);
+    published
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,6 +29,7 @@ pub struct StoredCheckpoint {
 
 /// The content of a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct CheckpointState {
     /// The live files.
     pub files: u64,

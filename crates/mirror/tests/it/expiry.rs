@@ -202,6 +202,7 @@ fn step_texts(steps: Vec<ExpiryStep>) -> Vec<String> {
         ExpiryStep::Table(table, Ok(RemovedRows { is_done, .. })) => format!("{}: removed {is_done}", table.name),
         ExpiryStep::Table(table, Err(e)) => format!("{}: {:?}", table.name, e.kind()),
         ExpiryStep::Audit { lines } => format!("{lines} lines"),
+        other => panic!("{other:?}"),
     };
     steps.into_iter().map(tell).collect()
 }

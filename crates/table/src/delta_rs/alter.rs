@@ -14,6 +14,7 @@ use super::{Columns, FullTable, StagedCommit, TableSchema, VirtualTable};
 
 /// A change of a table's metadata, not of its rows.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Alter {
     /// Adds columns, which are null in every existing row.
     AddColumns(TableSchema),

@@ -69,6 +69,7 @@ pub enum SqlResult {
 
 /// The completion of a statement without rows.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct CommandComplete {
     /// The kind of statement, such as `INSERT`.
     pub command: &'static str,

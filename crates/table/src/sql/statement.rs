@@ -70,6 +70,7 @@ impl Statements {
 
 /// The effects of statements, as far as their text shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ScriptSummary {
     /// How many of them return rows, up to the first that cannot be parsed.
     pub results: usize,

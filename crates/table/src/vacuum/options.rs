@@ -29,6 +29,7 @@ impl Default for Vacuum {
 
 /// The removed files, or those that would be removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Vacuumed {
     /// The paths of the files below the table, sorted.
     pub files: Vec<String>,
