@@ -230,7 +230,7 @@ TABLE: list[tuple[str, type[Exception], Callable[[DeltaTable], object]]] = [
         lambda t: t.load_as_version(99),
     ),
     (
-        'Failed to parse datetime string: "noon" is none: input contains',
+        'Failed to parse datetime string: "noon": input contains',
         ValueError,
         lambda t: t.load_as_version("noon"),
     ),

@@ -263,10 +263,10 @@ mod tests {
             let e = CatalogUri::parse(text).unwrap_err().to_string();
             assert!(e.contains(says) && !e.to_lowercase().contains("secret"), "{text}: {e}");
         };
-        check("postgres://etl:secret@db/lake", "the scheme of");
-        check("postgres://etl:se?cret@db/lake", "the scheme of");
-        check("postgresql://etl@db/lake?password=secret", "the scheme of");
-        check("etl:secret@db/lake", "the scheme of");
+        check("postgres://etl:secret@db/lake", "invalid scheme in");
+        check("postgres://etl:se?cret@db/lake", "invalid scheme in");
+        check("postgresql://etl@db/lake?password=secret", "invalid scheme in");
+        check("etl:secret@db/lake", "invalid scheme in");
         check("deltasql://postgres/a?password=secret", "PGPASSWORD");
         check("deltasql://postgres/a?passwd=secret", "got \"passwd\"");
         check("deltasql://postgres/a?sslpassword=secret&user=etl", "user=etl");

@@ -116,7 +116,7 @@ mod tests {
         assert!(check_owner(&table, Some(&owner("a")), Some(&owner("a"))).is_ok());
         assert!(check_owner(&table, None, None).is_ok());
         let stolen = check_owner(&table, None, Some(&owner("rows:/data"))).unwrap_err().to_string();
-        assert!(stolen.contains("app.notes is not kept by the row engine of /data"), "{stolen}");
+        assert!(stolen.contains("app.notes is not owned by the row engine of /data"), "{stolen}");
     }
 
     #[test]

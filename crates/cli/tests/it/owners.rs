@@ -51,7 +51,7 @@ fn an_owned_table_is_dropped_and_expired_only_by_its_owner() {
         place.dl(&[&["rename", "t", "u"], &by[..]].concat()).good();
         place.dl(&[&["drop", "u"], &by[..]].concat()).good();
         let refused = place.dl(&["undrop", "u", "--as", "t"]);
-        assert!(refused.code == Some(1) && refused.err.contains("default.u is kept by the row engine"), "{refused:?}");
+        assert!(refused.code == Some(1) && refused.err.contains("default.u is owned by the row engine"), "{refused:?}");
         place.dl(&[&["undrop", "u", "--as", "t"], &by[..]].concat()).good();
         let other = place.dl(&["drop", "t", "--owner", "rows:/other"]);
         assert!(other.code == Some(1) && other.err.contains(says), "{other:?}");

@@ -51,7 +51,7 @@ pub(super) async fn an_owned_table_accepts_only_commits_of_its_owner(c: Arc<dyn 
 
     // A commit that names the owner to a table without one is rejected as well: the table is not in the expected state.
     let stolen = s.try_commit(by("rows:/data", other)).await;
-    refused(stolen, ErrorKind::Invalid, &["default.s is not kept by the row engine of /data"]);
+    refused(stolen, ErrorKind::Invalid, &["default.s is not owned by the row engine of /data"]);
 
     // Commits that exist already are recognized for any caller, and any caller may read.
     let again = t.try_commit(append(Base::Exactly(0), "a")).await.unwrap().committed().unwrap();
@@ -104,7 +104,7 @@ pub(super) async fn an_owned_table_is_changed_and_expired_only_by_its_owner(c: A
         }
         refused(expire(other).await, ErrorKind::Invalid, &[KEPT]);
     }
-    refused(rename(&s, by("rows:/data")).await, ErrorKind::Invalid, &["default.s is not kept by the row engine"]);
+    refused(rename(&s, by("rows:/data")).await, ErrorKind::Invalid, &["default.s is not owned by the row engine"]);
     assert_eq!(entry(&c, t.id).await.name.to_string(), "default.t");
     expire(by("rows:/data")).await.unwrap();
     rename(&t, by("rows:/data")).await.unwrap();

@@ -653,7 +653,7 @@ fn verify_looks_for_files_of_every_kind() {
         let said = [
             "the change data file _change_data/f.parquet is missing",
             "the data file day=a/a%20b.parquet is missing",
-            "the data file hdfs://namenode/e.parquet cannot be looked for: ",
+            "the data file hdfs://namenode/e.parquet cannot be checked: ",
             "the data file memory:///elsewhere/c%20d.parquet is missing",
             "the deletion vector file ab/deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin is missing",
         ];

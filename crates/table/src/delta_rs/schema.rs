@@ -164,7 +164,7 @@ mod tests {
         };
         check("id", "invalid column \"id\" in the schema: expected a name and a type");
         check("id lnog", "unknown type \"lnog\", expected long, integer, short");
-        check("id decimal(50,2)", "\"decimal(50,2)\" is no type");
+        check("id decimal(50,2)", "unknown type \"decimal(50,2)\"");
         check("id long, ID string", "the column \"ID\" twice");
         check("", "expected a name and a type");
         check("{\"type\":\"struct\"}", "not the JSON of a Delta schema");

@@ -100,7 +100,7 @@ async fn a_restore_brings_actions_back_unchanged() {
     table.delete(None, &options).await.unwrap();
     std::fs::remove_file(&elsewhere).unwrap();
     let e = table.restore(At::Version(then.version), &options).await.unwrap_err();
-    assert!(e.to_string().contains("else%20where.parquet of version 2 is gone"), "{e}");
+    assert!(e.to_string().contains("else%20where.parquet of version 2 no longer exists"), "{e}");
     let whatever = Restore { ignore_missing_files: true, ..At::Version(then.version).into() };
     table.run(Operation::Restore(whatever), &options).await.unwrap();
 }
