@@ -195,7 +195,7 @@ impl Mirror {
                 self.clock.sleep(PAUSE).await;
                 continue;
             };
-            let led = self.put_hint(entry, store, checkpoint, state).await;
+            let led = self.put_last_checkpoint(entry, store, checkpoint, state).await;
             self.catalog.release_lease(&lease).await?;
             if let Some(led) = led? {
                 return Ok(led);
@@ -208,7 +208,7 @@ impl Mirror {
     }
 
     /// Whether `_last_checkpoint` names the checkpoint now; `None` when another hint was written in between.
-    async fn put_hint(
+    async fn put_last_checkpoint(
         &self,
         entry: &TableEntry,
         store: &dyn ObjectStore,

@@ -79,7 +79,7 @@ impl DeltaTable {
         let now = catalog.now_ms().await?;
         let store = self.stores.open(&self.location, options.durability)?;
         let entry = require(catalog.as_ref(), &TableRef::Id(*id)).await?;
-        let mut needed = FileInventory::of(&entry, reader.as_ref(), &head, before(now, retain)).await?;
+        let mut needed = NeededFiles::of(&entry, reader.as_ref(), &head, before(now, retain)).await?;
         needed.keep_for_clones(catalog.as_ref(), &self.location, now).await?;
         for version in &what.keep_versions {
             needed.keep_version(reader.as_ref(), *version).await?;
@@ -145,7 +145,7 @@ async fn remove(store: &dyn ObjectStore, files: Vec<(Path, u64)>) -> Result<()> 
 }
 
 /// The files of a table that may still be needed.
-struct FileInventory {
+struct NeededFiles {
     place: TableFolder,
     /// By their paths in the table's store.
     files: HashSet<Path>,
@@ -155,7 +155,7 @@ struct FileInventory {
     before: (Version, Version),
 }
 
-impl FileInventory {
+impl NeededFiles {
     /// The files of versions that were the newest at `cutoff_ms` or later, of the version that readers of `_delta_log`
     /// see, and of all later ones.
     async fn of(entry: &TableEntry, reader: &dyn TxnLogReader, head: &Snapshot, cutoff_ms: i64) -> Result<Self> {

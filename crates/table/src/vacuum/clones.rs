@@ -7,9 +7,9 @@ use deltalakedb_log::{
 };
 use futures::TryStreamExt;
 
-use super::{FileInventory, oldest_needed, walk};
+use super::{NeededFiles, oldest_needed, walk};
 
-impl FileInventory {
+impl NeededFiles {
     /// Keeps the files that the table's clones need and that their own vacuums would spare.
     pub(super) async fn keep_for_clones(&mut self, catalog: &dyn Catalog, place: &Location, now_ms: i64) -> Result<()> {
         for clone in catalog.referring_tables(place).await? {
