@@ -113,9 +113,10 @@ pub(crate) fn actions_of(lines: &[String]) -> PyResult<Vec<Action>> {
     if paths.len() < adds {
         return Err(PyValueError::new_err("a file is added twice"));
     }
-    match all.iter().any(|action| matches!(action, Action::Remove(remove) if paths.contains(remove.path.as_str()))) {
-        true => Err(PyValueError::new_err("Cannot add and remove the same file path")),
-        false => Ok(all),
+    if all.iter().any(|action| matches!(action, Action::Remove(remove) if paths.contains(remove.path.as_str()))) {
+        Err(PyValueError::new_err("Cannot add and remove the same file path"))
+    } else {
+        Ok(all)
     }
 }
 

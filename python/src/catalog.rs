@@ -350,9 +350,10 @@ impl RawCatalog {
                     }
                 }
             }
-            match session.close().await? {
-                true => Err(TxnLogError::invalid("the statements begin a transaction and do not end it: add COMMIT")),
-                false => Ok(rows),
+            if session.close().await? {
+                Err(TxnLogError::invalid("the statements begin a transaction and do not end it: add COMMIT"))
+            } else {
+                Ok(rows)
             }
         })?;
         rows.map(|rows| outgoing(py, rows)).transpose()

@@ -307,7 +307,7 @@ pub(crate) fn parse_catalog_uri(uri: &str) -> Result<CatalogUri> {
     let backend = match backend {
         Backend::Sqlite(file) => Backend::Sqlite(absolute(file)?),
         Backend::DuckDb(file) => Backend::DuckDb(absolute(file)?),
-        server => server,
+        server @ Backend::Postgres(_) => server,
     };
     Ok(CatalogUri { backend, table })
 }

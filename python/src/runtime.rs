@@ -27,12 +27,13 @@ pub(crate) fn runtime() -> PyResult<Arc<Runtime>> {
             RUNTIME.get_or_init(|| (process, Arc::new(new)))
         }
     };
-    match *of == process {
-        true => Ok(runtime.clone()),
-        false => Err(DeltaError::new_err(
+    if *of == process {
+        Ok(runtime.clone())
+    } else {
+        Err(DeltaError::new_err(
             "The tokio runtime does not support forked processes: this one was forked from a process that had used \
              deltalakedb already; start it with the methods spawn or forkserver of multiprocessing",
-        )),
+        ))
     }
 }
 

@@ -58,12 +58,11 @@ impl RawStore {
         let prefix = path_of(prefix)?;
         let prefix = (!prefix.as_ref().is_empty()).then_some(prefix);
         wait(py, async {
-            let (files, folders) = match recursive {
-                true => (self.store.list(prefix.as_ref()).try_collect().await?, Vec::new()),
-                false => {
-                    let listed = self.store.list_with_delimiter(prefix.as_ref()).await?;
-                    (listed.objects, listed.common_prefixes)
-                }
+            let (files, folders) = if recursive {
+                (self.store.list(prefix.as_ref()).try_collect().await?, Vec::new())
+            } else {
+                let listed = self.store.list_with_delimiter(prefix.as_ref()).await?;
+                (listed.objects, listed.common_prefixes)
             };
             let files = files.iter().map(|meta| (meta.location.to_string(), meta.size, nanoseconds(meta)));
             Ok((files.collect(), folders.iter().map(ToString::to_string).collect()))

@@ -165,9 +165,10 @@ fn number(bytes: &[u8]) -> u128 {
 
 fn rescale(v: i128, by: i32, up: bool) -> Option<i128> {
     let factor = 10_i128.checked_pow(by.unsigned_abs())?;
-    match by >= 0 {
-        true => v.checked_mul(factor),
-        false => Some(v.div_euclid(factor) + i128::from(up && v.rem_euclid(factor) != 0)),
+    if by >= 0 {
+        v.checked_mul(factor)
+    } else {
+        Some(v.div_euclid(factor) + i128::from(up && v.rem_euclid(factor) != 0))
     }
 }
 
@@ -211,9 +212,10 @@ impl BoundsSlots {
         let bad = || TxnLogError::corrupt("a row of dl_bounds cannot be read");
         let mut slots = slots.collect::<Option<Vec<_>>>().ok_or_else(bad)?;
         slots.sort_by_key(|(number, _)| *number);
-        match slots.iter().enumerate().all(|(i, (number, _))| i == *number) {
-            true => Ok(Self(slots.into_iter().map(|(_, slot)| slot).collect())),
-            false => Err(bad()),
+        if slots.iter().enumerate().all(|(i, (number, _))| i == *number) {
+            Ok(Self(slots.into_iter().map(|(_, slot)| slot).collect()))
+        } else {
+            Err(bad())
         }
     }
 
@@ -355,10 +357,10 @@ fn bounds(kind: Kind, range: &ColumnRange) -> (Option<i64>, Option<Vec<u8>>, Opt
     let min = range.min.as_ref().and_then(|v| kind.encode(v, false)).map(short);
     // NaN is greater than every number and not included in the bounds.
     let max = range.max.as_ref().filter(|_| kind != Kind::Double).and_then(|v| kind.encode(v, true));
-    let max = max.and_then(|max| match kind == Kind::String && max.len() > PREFIX {
-        true => after_prefix(&max[..PREFIX]),
-        false => Some(max),
-    });
+    let max =
+        max.and_then(
+            |max| if kind == Kind::String && max.len() > PREFIX { after_prefix(&max[..PREFIX]) } else { Some(max) },
+        );
     match (min, max) {
         (Some(min), Some(max)) if min <= max => (Some(kind.spread(&min, &max)), Some(min), Some(max)),
         // A minimum above the maximum is invalid.

@@ -44,9 +44,10 @@ impl FileQuery {
         };
         let live = of("removed_version IS NULL AND +version <= ? AND file_key", vec![table.clone(), version.clone()]);
         // The key is also the driving index among the removed files, unless few files were removed after the version.
-        let ended = match self.is_recent && self.uses_range_scans {
-            true => "removed_version > ? AND +version <= ? AND coalesce(file_key, file_key)",
-            false => "removed_version IS NOT NULL AND +removed_version > ? AND +version <= ? AND file_key",
+        let ended = if self.is_recent && self.uses_range_scans {
+            "removed_version > ? AND +version <= ? AND coalesce(file_key, file_key)"
+        } else {
+            "removed_version IS NOT NULL AND +removed_version > ? AND +version <= ? AND file_key"
         };
         let parts = vec![live, of(ended, vec![table, version.clone(), version])];
         let mut page = union(columns, parts, None);

@@ -55,9 +55,10 @@ impl TableListing for SqlCatalog {
     async fn tables_with_metadata(&self, id: &str) -> Result<Vec<TableEntry>> {
         let id = codec::bytes(id);
         // The index has prefixes of ids, because ids may have any length.
-        let (beginning, params) = match self.db.uses_range_scans() {
-            true => ("substr(metadata_id, 1, 64) = substr(?, 1, 64) AND ", vec![id.clone(), id]),
-            false => ("", vec![id]),
+        let (beginning, params) = if self.db.uses_range_scans() {
+            ("substr(metadata_id, 1, 64) = substr(?, 1, 64) AND ", vec![id.clone(), id])
+        } else {
+            ("", vec![id])
         };
         let and = format!(
             "AND t.table_id IN (SELECT table_id FROM dl_metadata_updates WHERE {beginning}metadata_id = ?) \

@@ -114,12 +114,11 @@ impl DrivingIndex {
         }
         let mut before: Option<&Vec<u8>> = None;
         let whole;
-        let intervals = match self.values.intervals.len() * spreads.len() > MAX_RANGE_SCANS {
-            true => {
-                whole = bounding_interval(self.values.intervals.clone());
-                &whole
-            }
-            false => &self.values.intervals,
+        let intervals = if self.values.intervals.len() * spreads.len() > MAX_RANGE_SCANS {
+            whole = bounding_interval(self.values.intervals.clone());
+            &whole
+        } else {
+            &self.values.intervals
         };
         for Interval { low, high } in intervals {
             for spread in spreads {
@@ -234,9 +233,10 @@ impl TableBounds<'_> {
             }
             Predicate::IsNull(c) | Predicate::IsNotNull(c) => {
                 let (n, _) = self.slot(c)?;
-                Some(match matches!(p, Predicate::IsNull(_)) == want {
-                    true => SqlFragment::new(format!("(slot_flags IS NULL OR slot_flags & {} <> 0)", 1 << n), vec![]),
-                    false => SqlFragment::new(format!("(spread_{n} IS NULL OR spread_{n} >= 0)"), vec![]),
+                Some(if matches!(p, Predicate::IsNull(_)) == want {
+                    SqlFragment::new(format!("(slot_flags IS NULL OR slot_flags & {} <> 0)", 1 << n), vec![])
+                } else {
+                    SqlFragment::new(format!("(spread_{n} IS NULL OR spread_{n} >= 0)"), vec![])
                 })
             }
             Predicate::In(c, literals) if !want => {
@@ -346,12 +346,8 @@ fn intervals(kind: Kind, p: &Predicate, want: bool) -> Option<Vec<Interval>> {
         Predicate::Compare(_, op, literal) => {
             let (low, high) = (|| kind.encode(literal, false), || kind.encode(literal, true));
             // Without the value itself, if the type is discrete.
-            let beyond = |bytes: Vec<u8>, up: bool| match kind.is_discrete()
-                && kind.encode(literal, up) == kind.encode(literal, !up)
-            {
-                true => kind.neighbour(&bytes, up),
-                false => Some(bytes),
-            };
+            let is_exact = |up: bool| kind.is_discrete() && kind.encode(literal, up) == kind.encode(literal, !up);
+            let beyond = |bytes: Vec<u8>, up: bool| if is_exact(up) { kind.neighbour(&bytes, up) } else { Some(bytes) };
             let none = || Some(Vec::new());
             match effective(*op, want) {
                 Comparison::Eq => Some(vec![point(literal)?]),

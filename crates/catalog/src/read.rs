@@ -119,31 +119,37 @@ impl TxnLogReader for SqlTxnLogReader {
         let mut tx = self.db().read().await?;
         let version = self.resolve(tx.as_mut(), at).await?.version;
         let head = self.head_at(tx.as_mut(), version).await?;
-        let newest = |table: &str, key: &str, columns: &[&str]| match self.db().uses_range_scans() {
+        let newest = |table: &str, key: &str, columns: &[&str]| {
             // The query goes from key to key and reads the newest row of each: the cost does not depend on how often a
             // key was set. SQLite keeps the join order of a CROSS JOIN; otherwise it would scan all rows of the table
             // first. The order by key and version, which only the primary key has, keeps PostgreSQL from scanning all
             // versions for a key.
-            true => format!(
-                "WITH RECURSIVE keys (k) AS ( \
+            if self.db().uses_range_scans() {
+                format!(
+                    "WITH RECURSIVE keys (k) AS ( \
                  SELECT (SELECT {key} FROM {table} WHERE table_id = ? AND {key} >= ? ORDER BY {key} LIMIT 1) UNION ALL \
                  SELECT (SELECT {key} FROM {table} WHERE table_id = ? AND {key} > k ORDER BY {key} LIMIT 1) \
                  FROM keys WHERE k IS NOT NULL) \
                  SELECT {} FROM keys CROSS JOIN {table} x WHERE x.table_id = ? AND x.{key} = k AND x.version = \
                  (SELECT y.version FROM {table} y WHERE y.table_id = ? AND y.{key} >= k \
                  AND (y.{key}, y.version) <= (k, ?) ORDER BY y.{key} DESC, y.version DESC LIMIT 1)",
-                qualified("x", columns)
-            ),
-            false => format!(
-                "SELECT {} FROM {table} x JOIN (SELECT {key} AS k, max(version) AS v FROM {table} \
+                    qualified("x", columns)
+                )
+            } else {
+                format!(
+                    "SELECT {} FROM {table} x JOIN (SELECT {key} AS k, max(version) AS v FROM {table} \
                  WHERE table_id = ? AND version <= ? GROUP BY {key}) y ON x.{key} = y.k AND x.version = y.v \
                  WHERE x.table_id = ?",
-                qualified("x", columns)
-            ),
+                    qualified("x", columns)
+                )
+            }
         };
-        let params = || match self.db().uses_range_scans() {
-            true => vec![self.id(), Value::Blob(Vec::new()), self.id(), self.id(), self.id(), int(version)],
-            false => vec![self.id(), int(version), self.id()],
+        let params = || {
+            if self.db().uses_range_scans() {
+                vec![self.id(), Value::Blob(Vec::new()), self.id(), self.id(), self.id(), int(version)]
+            } else {
+                vec![self.id(), int(version), self.id()]
+            }
         };
         let sql = newest("dl_txn_actions", "app_id", &codec::TXN_COLUMNS);
         let txns = tx.query(&sql, params()).await?.into_iter().map(|mut r| codec::read_txn(&mut r));

@@ -110,12 +110,11 @@ async fn apply(
     let mut tx = db.migrate().await?;
     // Under the lock: another process may have applied them.
     let made = db.has_table("dl_catalog").await?;
-    let version = match made {
-        true => {
-            let mut rows = tx.query("SELECT schema_version FROM dl_catalog", vec![]).await?;
-            rows.pop().map(|mut r| r.int()).transpose()?.unwrap_or(0)
-        }
-        false => 0,
+    let version = if made {
+        let mut rows = tx.query("SELECT schema_version FROM dl_catalog", vec![]).await?;
+        rows.pop().map(|mut r| r.int()).transpose()?.unwrap_or(0)
+    } else {
+        0
     };
     let mut rows = Vec::new();
     for (number, migration) in (1_i64..).zip(migrations).filter(|(number, _)| *number > version) {
@@ -257,25 +256,16 @@ impl Opening {
 }
 
 fn check_readable(db: &dyn Database, identity: Identity) -> Result<Identity> {
-    match identity.min_reader > NEWEST {
-        true => Err(too_new(db, &identity, "read")),
-        false => Ok(identity),
-    }
+    if identity.min_reader > NEWEST { Err(too_new(db, &identity, "read")) } else { Ok(identity) }
 }
 
 pub(crate) fn check_writable(db: &dyn Database, identity: &Identity) -> Result<()> {
-    match identity.min_writer > NEWEST {
-        true => Err(too_new(db, identity, "write")),
-        false => Ok(()),
-    }
+    if identity.min_writer > NEWEST { Err(too_new(db, identity, "write")) } else { Ok(()) }
 }
 
 /// Rejects a catalog that may have tables and columns this program does not know.
 pub(crate) fn check_known(db: &dyn Database, identity: &Identity) -> Result<()> {
-    match identity.version > NEWEST {
-        true => Err(too_new(db, identity, "copy")),
-        false => Ok(()),
-    }
+    if identity.version > NEWEST { Err(too_new(db, identity, "copy")) } else { Ok(()) }
 }
 
 fn too_new(db: &dyn Database, identity: &Identity, verb: &str) -> TxnLogError {

@@ -411,9 +411,10 @@ impl Args for Clauses {
     fn augment_args(command: clap::Command) -> clap::Command {
         CLAUSES.into_iter().fold(command, |command, (name, sets, help)| {
             let clause = Arg::new(name).long(name).help(help).action(ArgAction::Append).required(false);
-            command.arg(match sets {
-                true => clause.value_name("COLUMNS"),
-                false => clause.value_name("SQL").num_args(0..=1).default_missing_value(""),
+            command.arg(if sets {
+                clause.value_name("COLUMNS")
+            } else {
+                clause.value_name("SQL").num_args(0..=1).default_missing_value("")
             })
         })
     }

@@ -100,9 +100,8 @@ async fn init(s: &CommandContext, restored: bool) -> Result<ExitStatus> {
         let there = s.open(&s.catalog_uri()?, false).await;
         there.map(drop).or_else(|e| if e.kind() == ErrorKind::NotFound { Err(e) } else { Ok(()) })?;
     }
-    let catalog = s.open(&s.catalog_uri()?, create).await.map_err(|e| match create {
-        true => e,
-        false => TxnLogError::new(e.kind(), format!("{e}; the setting sql.schema=error forbids it")),
+    let catalog = s.open(&s.catalog_uri()?, create).await.map_err(|e| {
+        if create { e } else { TxnLogError::new(e.kind(), format!("{e}; the setting sql.schema=error forbids it")) }
     })?;
     if restored {
         catalog.renew_epoch().await?;

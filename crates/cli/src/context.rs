@@ -142,9 +142,10 @@ impl CommandContext {
         {
             return Ok(Some(entry));
         }
-        match is_location(name) || Path::new(name).exists() {
-            true => catalog.find(&TableRef::Location(Location::parse(name)?)).await,
-            false => Ok(None),
+        if is_location(name) || Path::new(name).exists() {
+            catalog.find(&TableRef::Location(Location::parse(name)?)).await
+        } else {
+            Ok(None)
         }
     }
 

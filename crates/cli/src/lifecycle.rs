@@ -34,10 +34,7 @@ pub(crate) async fn rename(s: &CommandContext, old: &str, new: &str, by: OwnerAr
 
 /// The table for an operation that removes it: a location only if the text cannot be a name.
 fn table_ref(text: &str) -> Result<TableRef> {
-    match is_location(text) {
-        true => Location::parse(text).map(TableRef::Location),
-        false => text.parse().map(TableRef::Name),
-    }
+    if is_location(text) { Location::parse(text).map(TableRef::Location) } else { text.parse().map(TableRef::Name) }
 }
 
 pub(crate) async fn drop(s: &CommandContext, args: DropArgs) -> Result<ExitStatus> {

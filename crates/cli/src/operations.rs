@@ -100,10 +100,7 @@ pub(crate) async fn vacuum(s: &CommandContext, args: VacuumArgs) -> Result<ExitS
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
     let gone = table.vacuum(&what, &s.write_options()).await?;
     let committed = !what.dry_run && !gone.files.is_empty();
-    let entry = match committed {
-        true => s.publish(&catalog, &TableRef::Id(entry.id)).await?,
-        false => entry,
-    };
+    let entry = if committed { s.publish(&catalog, &TableRef::Id(entry.id)).await? } else { entry };
     let mut out = s.output();
     if out.format() != Format::Table {
         let mut document = entry_json(&entry);

@@ -36,8 +36,9 @@ pub(crate) async fn run(s: &CommandContext, statements: Option<String>) -> Resul
         warn("the transaction was rolled back");
     }
     ran?;
-    match rolled_back {
-        false => Ok(ExitStatus::Success),
-        true => Err(TxnLogError::invalid("the transaction was rolled back: the statements end without COMMIT")),
+    if rolled_back {
+        Err(TxnLogError::invalid("the transaction was rolled back: the statements end without COMMIT"))
+    } else {
+        Ok(ExitStatus::Success)
     }
 }

@@ -98,9 +98,10 @@ pub fn prepare(
         return Ok(Err(lost(winner)));
     }
     if !request.writes() {
-        return match request.actions().is_empty() {
-            true => Ok(Ok(None)),
-            false => Err(TxnLogError::invalid(format!("{} is only read, and the commit has actions", current.name))),
+        return if request.actions().is_empty() {
+            Ok(Ok(None))
+        } else {
+            Err(TxnLogError::invalid(format!("{} is only read, and the commit has actions", current.name)))
         };
     }
     let version = current.version.map_or(0, |v| v + 1);

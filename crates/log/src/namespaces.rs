@@ -51,9 +51,10 @@ pub async fn all_namespaces(catalog: &(impl CatalogNamespaces + ?Sized)) -> Resu
 /// Rejects a text that cannot be the namespace of a table name.
 pub fn check_namespace(name: &str) -> Result<()> {
     let is_one = format!("{name}.t").parse::<TableName>().is_ok_and(|table| table.namespace == name);
-    match is_one {
-        true => Ok(()),
-        false => Err(TxnLogError::invalid(format!("{name:?} is not a namespace: expected a name such as `sales`"))),
+    if is_one {
+        Ok(())
+    } else {
+        Err(TxnLogError::invalid(format!("{name:?} is not a namespace: expected a name such as `sales`")))
     }
 }
 

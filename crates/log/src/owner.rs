@@ -40,11 +40,12 @@ impl FromStr for TableOwner {
     fn from_str(text: &str) -> Result<Self> {
         // Owners are printed to terminals, which interpret control characters.
         let is_good = !text.trim().is_empty() && text.chars().count() <= MAX_CHARS && !text.contains(char::is_control);
-        match is_good {
-            true => Ok(Self(text.into())),
-            false => Err(TxnLogError::invalid(format!(
+        if is_good {
+            Ok(Self(text.into()))
+        } else {
+            Err(TxnLogError::invalid(format!(
                 "{text:?} is not the owner of a table: expected a name of up to {MAX_CHARS} characters, such as rows:/data"
-            ))),
+            )))
         }
     }
 }

@@ -72,9 +72,10 @@ async fn next(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn ObjectStore
     let own = Commit::parse(there, "a commit in _delta_log")
         .ok()
         .and_then(|commit| deltalakedb_log::commit::catalog_of(commit.info()?));
-    Ok(Some(match own == Some(catalog.identity().await?.0.to_string()) {
-        true => (next, format!("{what}, committed in this catalog before it was restored")),
-        false => (next, what),
+    Ok(Some(if own == Some(catalog.identity().await?.0.to_string()) {
+        (next, format!("{what}, committed in this catalog before it was restored"))
+    } else {
+        (next, what)
     }))
 }
 

@@ -11,9 +11,10 @@ impl Mirror {
     pub(crate) async fn check_following(&self, entry: &TableEntry) -> Result<()> {
         let MirrorState::Diverged { version, what } = &entry.mirror else { return Ok(()) };
         let there = read(self.store(entry)?.as_ref(), &commit_path(*version)).await?;
-        let expected = match *version <= entry.current_version {
-            true => self.catalog.reader(entry.id).commit_bytes(*version).await?,
-            false => None,
+        let expected = if *version <= entry.current_version {
+            self.catalog.reader(entry.id).commit_bytes(*version).await?
+        } else {
+            None
         };
         let is_in_the_way =
             there.is_some_and(|there| expected.is_none_or(|expected| there != expected && !is_torn(&there, &expected)));

@@ -96,10 +96,8 @@ impl Mirror {
         (expired.versions, expired.files) = (versions, Some(files));
         let keeps_log = head.metadata.property("delta.enableExpiredLogCleanup") == Some("false");
         let is_whole = expired.base_version == 0;
-        expired.log_files = Some(match keeps_log || is_whole {
-            true => 0,
-            false => self.remove_ended(&self.entry(table).await?).await?,
-        });
+        expired.log_files =
+            Some(if keeps_log || is_whole { 0 } else { self.remove_ended(&self.entry(table).await?).await? });
         tracing::debug!(table = %entry.name, base = expired.base_version, versions, files, "history expired");
         Ok(expired)
     }
@@ -165,9 +163,10 @@ impl ExpirySteps {
             // Set before the step runs: a failure of one kind of step does not prevent the other.
             let is_removal = self.is_removal_next;
             self.is_removal_next = !is_removal;
-            let step = match is_removal {
-                true => self.removable.step(self.mirror.catalog.as_ref(), self.options.dry_run).await?,
-                false => self.histories.step(&self.mirror, &self.options).await?,
+            let step = if is_removal {
+                self.removable.step(self.mirror.catalog.as_ref(), self.options.dry_run).await?
+            } else {
+                self.histories.step(&self.mirror, &self.options).await?
             };
             if step.is_some() {
                 return Ok(step);
@@ -239,9 +238,10 @@ impl RemovableTables {
             self.last = self.next.back().cloned().or(self.last.take());
         }
         let Some(table) = self.next.pop_front() else { return Ok(None) };
-        let result = match dry_run {
-            true => Ok(RemovedRows { rows: 0, is_done: false }),
-            false => match catalog.remove_table(table.id).await {
+        let result = if dry_run {
+            Ok(RemovedRows { rows: 0, is_done: false })
+        } else {
+            match catalog.remove_table(table.id).await {
                 // Another process has removed the rest of it.
                 Err(e) if e.kind() == ErrorKind::NotFound => match catalog.inactive_table(table.id).await {
                     Ok(None) => Ok(RemovedRows { rows: 0, is_done: true }),
@@ -249,7 +249,7 @@ impl RemovableTables {
                     Err(e) => Err(e),
                 },
                 result => result,
-            },
+            }
         };
         if !dry_run && result.as_ref().is_ok_and(|removed| !removed.is_done) {
             self.next.push_front(table.clone());

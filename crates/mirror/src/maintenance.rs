@@ -245,10 +245,7 @@ pub(crate) async fn delete(store: &dyn ObjectStore, path: &Path) -> Result<bool>
 /// Before this version either all files are removed or none (PROTOCOL.md, "Checkpoint Protection").
 pub(crate) fn protected_before(head: &Head) -> Version {
     let before = || head.metadata.property("delta.requireCheckpointProtectionBeforeVersion")?.trim().parse().ok();
-    match has_writer_feature(&head.protocol, "checkpointProtection") {
-        true => before().unwrap_or(Version::MAX),
-        false => 0,
-    }
+    if has_writer_feature(&head.protocol, "checkpointProtection") { before().unwrap_or(Version::MAX) } else { 0 }
 }
 
 /// The retention of commits in `_delta_log`, in milliseconds.

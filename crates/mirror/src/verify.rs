@@ -236,9 +236,10 @@ impl Mirror {
             if version < table.base_version || (Some(version) != newest && !versions.contains(&version)) {
                 continue;
             }
-            let mend = match version == published {
-                true => format!("{again} in its place"),
-                false => format!("{again} of version {published}, and then this one can be deleted"),
+            let mend = if version == published {
+                format!("{again} in its place")
+            } else {
+                format!("{again} of version {published}, and then this one can be deleted")
             };
             let what = wrong_checkpoint(reader.as_ref(), checkpoint).await?;
             findings.extend(what.map(|what| Finding { version, what, mend }));
@@ -264,9 +265,10 @@ impl Mirror {
             let Some(there) = read(store.as_ref(), &checksum::path(version)).await? else { continue };
             let what = VersionChecksum::count(reader.as_ref(), version).await?.difference(&there);
             let file = format!("{version:020}.crc");
-            let mend = match version == published {
-                true => format!("`dl mirror checkpoint {name}` rewrites it"),
-                false => "delete it: readers do not need it".into(),
+            let mend = if version == published {
+                format!("`dl mirror checkpoint {name}` rewrites it")
+            } else {
+                "delete it: readers do not need it".into()
             };
             findings.extend(what.map(|what| Finding { version, what: format!("the checksum {file} {what}"), mend }));
         }

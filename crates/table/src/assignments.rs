@@ -32,18 +32,17 @@ pub fn parse_assignments(sql: &str) -> Result<Vec<(String, String)>> {
 pub fn parse_clause(sql: &str) -> Result<(Assignments, Option<String>)> {
     let failed = |e: ParserError| wrong(sql, &message_of(&e)).about(Subject::Syntax);
     let mut parser = Parser::new(&GenericDialect {}).try_with_sql(sql).map_err(failed)?;
-    let set = match parser.consume_token(&Token::Mul) {
-        true => Assignments::All,
-        false => {
-            let all = parser.parse_comma_separated(Parser::parse_assignment).map_err(failed)?;
-            let one =
-                |a: datafusion::sql::sqlparser::ast::Assignment| Ok((column(sql, &a.target)?, a.value.to_string()));
-            Assignments::Columns(all.into_iter().map(one).collect::<Result<_>>()?)
-        }
+    let set = if parser.consume_token(&Token::Mul) {
+        Assignments::All
+    } else {
+        let all = parser.parse_comma_separated(Parser::parse_assignment).map_err(failed)?;
+        let one = |a: datafusion::sql::sqlparser::ast::Assignment| Ok((column(sql, &a.target)?, a.value.to_string()));
+        Assignments::Columns(all.into_iter().map(one).collect::<Result<_>>()?)
     };
-    let condition = match parser.parse_keyword(Keyword::WHERE) {
-        true => Some(parser.parse_expr().map_err(failed)?.to_string()),
-        false => None,
+    let condition = if parser.parse_keyword(Keyword::WHERE) {
+        Some(parser.parse_expr().map_err(failed)?.to_string())
+    } else {
+        None
     };
     match parser.peek_token().token {
         Token::EOF => Ok((set, condition)),

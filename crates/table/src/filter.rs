@@ -105,10 +105,7 @@ pub(crate) fn join_predicate(merge: &Merge, table: &SchemaRef, source: &MergeSou
             }
         }
     }
-    Ok(match parts.is_empty() {
-        true => Predicate::Unknown,
-        false => Predicate::And(parts),
-    })
+    Ok(if parts.is_empty() { Predicate::Unknown } else { Predicate::And(parts) })
 }
 
 /// A column of the table is between the minimum and the maximum of a column of the source rows.

@@ -57,15 +57,14 @@ pub async fn drop_table(
     drop_options: DropOptions,
     options: &WriteOptions,
 ) -> Result<Dropped> {
-    let mode = match drop_options.delete_files {
-        true => DropMode::DeleteFiles,
-        false => {
-            let time = match options.dropped_retention {
-                Some(time) => time,
-                None => mirror.catalog().default_retention().await?.time(),
-            };
-            DropMode::Retain { ms: i64::try_from(time.as_millis()).unwrap_or(i64::MAX) }
-        }
+    let mode = if drop_options.delete_files {
+        DropMode::DeleteFiles
+    } else {
+        let time = match options.dropped_retention {
+            Some(time) => time,
+            None => mirror.catalog().default_retention().await?.time(),
+        };
+        DropMode::Retain { ms: i64::try_from(time.as_millis()).unwrap_or(i64::MAX) }
     };
     let drop = DropTable {
         mode,
@@ -204,10 +203,7 @@ impl Deletion {
     }
 
     async fn delete_if_full(&mut self, page: &mut HashSet<Path>) -> Result<()> {
-        match page.len() >= BATCH {
-            true => self.delete(std::mem::take(page)).await,
-            false => Ok(()),
-        }
+        if page.len() >= BATCH { self.delete(std::mem::take(page)).await } else { Ok(()) }
     }
 
     async fn delete(&mut self, mut files: HashSet<Path>) -> Result<()> {

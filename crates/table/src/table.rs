@@ -93,9 +93,10 @@ impl DeltaTable {
     /// A table whose data files are at `uri`, a location or a table of a catalog, and whose log is read by `reader`. It
     /// is read-only.
     pub async fn open_with_reader(uri: &str, reader: Arc<dyn TxnLogReader>) -> Result<Self> {
-        let location = match CatalogUri::is_catalog_uri(uri) {
-            true => require(connect(uri).await?.as_ref(), &table_of(uri)?).await?.location,
-            false => Location::parse(uri)?,
+        let location = if CatalogUri::is_catalog_uri(uri) {
+            require(connect(uri).await?.as_ref(), &table_of(uri)?).await?.location
+        } else {
+            Location::parse(uri)?
         };
         Ok(Self { location, source: Source::Reader(reader), stores: environment() })
     }

@@ -281,10 +281,7 @@ impl Transaction {
     pub async fn commit(self) -> TransactionResult<Vec<Committed>> {
         let members = self.members.lock().await.take().unwrap_or_default();
         let (mut requests, mut files) = (Vec::new(), Vec::new());
-        let isolation = match self.options.serializable {
-            true => Isolation::Serializable,
-            false => Isolation::SnapshotIsolation,
-        };
+        let isolation = if self.options.serializable { Isolation::Serializable } else { Isolation::SnapshotIsolation };
         let mut leftover = Vec::new();
         for (name, member) in members {
             let writes = member.state.staged().next().is_some();
@@ -341,16 +338,14 @@ impl Transaction {
     fn check_age(&self) -> TransactionResult<()> {
         let age_ms = self.options.write.clock.now_ms().saturating_sub(self.began_at);
         let timeout_ms = i64::try_from(self.options.timeout.as_millis()).unwrap_or(i64::MAX);
-        match age_ms > timeout_ms {
-            true => Err(TxnLogTransactionError::TimedOut { age_ms, timeout_ms }),
-            false => Ok(()),
-        }
+        if age_ms > timeout_ms { Err(TxnLogTransactionError::TimedOut { age_ms, timeout_ms }) } else { Ok(()) }
     }
 
     fn check_room(&self, members: &Members, table: &TableName) -> TransactionResult<()> {
-        match members.len() < self.options.max_tables {
-            true => Ok(()),
-            false => Err(TxnLogTransactionError::TooManyTables { max: self.options.max_tables, table: table.clone() }),
+        if members.len() < self.options.max_tables {
+            Ok(())
+        } else {
+            Err(TxnLogTransactionError::TooManyTables { max: self.options.max_tables, table: table.clone() })
         }
     }
 

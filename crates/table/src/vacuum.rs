@@ -84,13 +84,12 @@ impl DeltaTable {
         for version in &what.keep_versions {
             needed.keep_version(reader.as_ref(), *version).await?;
         }
-        let mut found = match what.lite {
-            true => needed.unneeded_in_log(store.as_ref(), reader.as_ref()).await?,
-            false => {
-                let grace = before(now, retain.max(MAX_TIMEOUT + MARGIN));
-                let partition_by = &head.head.metadata.partition_columns;
-                needed.unneeded_in_folder(store.as_ref(), reader.as_ref(), partition_by, grace).await?
-            }
+        let mut found = if what.lite {
+            needed.unneeded_in_log(store.as_ref(), reader.as_ref()).await?
+        } else {
+            let grace = before(now, retain.max(MAX_TIMEOUT + MARGIN));
+            let partition_by = &head.head.metadata.partition_columns;
+            needed.unneeded_in_folder(store.as_ref(), reader.as_ref(), partition_by, grace).await?
         };
         let mut held = needed.keep_held(catalog.as_ref(), reader.as_ref(), *id, &mut found).await?;
         if !what.dry_run {

@@ -211,10 +211,11 @@ pub async fn commit(
     let age_ms = writes.iter().map(|w| options.clock.now_ms().saturating_sub(w.began_at)).max().unwrap_or(0);
     let (files, mut holds): (Vec<_>, Vec<_>) = writes.into_iter().map(|w| (w.files, w.hold)).unzip();
     let timeout_ms = i64::try_from(MAX_TIMEOUT.as_millis()).unwrap_or(i64::MAX);
-    let in_time = match age_ms > timeout_ms {
+    let in_time = if age_ms > timeout_ms {
         // Vacuum may have removed their files as orphans.
-        true => Err(TxnLogTransactionError::TimedOut { age_ms, timeout_ms }.into()),
-        false => renew(&mut holds).await,
+        Err(TxnLogTransactionError::TimedOut { age_ms, timeout_ms }.into())
+    } else {
+        renew(&mut holds).await
     };
     let committed = match in_time {
         Ok(()) => commit_requests(catalog, requests, files, options).await.map_err(TxnLogError::from),

@@ -59,10 +59,10 @@ pub(crate) fn only_the_checkpoint(table: &Path, head: Version) {
     let kept = [format!("{head:020}.json"), format!("{head:020}.checkpoint.parquet"), "_last_checkpoint".into()];
     for entry in std::fs::read_dir(&log).unwrap().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
-        match entry.path().is_dir() {
-            true => std::fs::remove_dir_all(entry.path()).unwrap(),
-            false if !kept.contains(&name) => std::fs::remove_file(entry.path()).unwrap(),
-            false => {}
+        if entry.path().is_dir() {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        } else if !kept.contains(&name) {
+            std::fs::remove_file(entry.path()).unwrap();
         }
     }
 }

@@ -614,8 +614,9 @@ fn changed(rng: &mut Rng, mut metadata: Metadata) -> Metadata {
 
 fn predicate(rng: &mut Rng) -> Predicate {
     let how = *rng.choice(&[Comparison::Eq, Comparison::Lt, Comparison::GtEq]).unwrap();
-    match rng.bool() {
-        true => Predicate::Compare("id".into(), how, Literal::Long(rng.i64(-120..160))),
-        false => Predicate::Compare("day".into(), how, Literal::String(odd_text(rng))),
+    if rng.bool() {
+        Predicate::Compare("id".into(), how, Literal::Long(rng.i64(-120..160)))
+    } else {
+        Predicate::Compare("day".into(), how, Literal::String(odd_text(rng)))
     }
 }

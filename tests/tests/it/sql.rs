@@ -36,10 +36,10 @@ async fn check(session: &mut SqlSession, sql: &str, want: &[&str]) {
 
 fn without_data(table: &Path) {
     for entry in std::fs::read_dir(table).unwrap().map(|e| e.unwrap().path()) {
-        match entry.is_dir() {
-            true => without_data(&entry),
-            false if entry.extension().is_some_and(|e| e == "parquet") => std::fs::remove_file(entry).unwrap(),
-            false => {}
+        if entry.is_dir() {
+            without_data(&entry);
+        } else if entry.extension().is_some_and(|e| e == "parquet") {
+            std::fs::remove_file(entry).unwrap();
         }
     }
 }

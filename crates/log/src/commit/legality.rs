@@ -91,9 +91,10 @@ fn check_writable(actions: &[Action], current: &Current, after: &Protocol) -> Re
         features::check_writable(before, &name)?;
     }
     let is_rest = |a: &Action| !matches!(a, Action::Protocol(_) | Action::CommitInfo(_));
-    match current.state.is_some() && !actions.iter().any(is_rest) {
-        true => features::check_known(after, &name),
-        false => features::check_writable(after, &name),
+    if current.state.is_some() && !actions.iter().any(is_rest) {
+        features::check_known(after, &name)
+    } else {
+        features::check_writable(after, &name)
     }
 }
 

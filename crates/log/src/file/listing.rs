@@ -190,9 +190,10 @@ impl Listing {
     /// The error for a `version` that no files reconstruct.
     pub(super) fn unreachable(&self, version: Version, dir: &TableDir) -> TxnLogError {
         let (base, head, table) = (self.base, self.head, &dir.location);
-        let there = match base == head {
-            true => format!("its only version is {head}"),
-            false => format!("its versions are {base} to {head}"),
+        let there = if base == head {
+            format!("its only version is {head}")
+        } else {
+            format!("its versions are {base} to {head}")
         };
         if version > head {
             let message = format!("version {version} of {table} does not exist: {there}");

@@ -389,10 +389,12 @@ impl TxnLogReader for FileTxnLogReader {
 
     async fn commit_bytes(&self, version: Version) -> Result<Option<Bytes>> {
         let Log { dir, listing, .. } = &*self.0;
-        match self.holds(version) {
-            true => dir.get(&commit_path(version)).await.map(Some),
-            false if version == listing.base || listing.file_time(version).is_some() => Ok(None),
-            false => Err(listing.unreachable(version, dir)),
+        if self.holds(version) {
+            dir.get(&commit_path(version)).await.map(Some)
+        } else if version == listing.base || listing.file_time(version).is_some() {
+            Ok(None)
+        } else {
+            Err(listing.unreachable(version, dir))
         }
     }
 

@@ -32,9 +32,10 @@ impl Rows {
         };
         let has = |feature: &str| head.protocol.writer_features.iter().flatten().any(|f| f == feature);
         let stats = on("delta.checkpoint.writeStatsAsJson", true);
-        let parsed = match on("delta.checkpoint.writeStatsAsStruct", false) {
-            true => Parsed::new(&head.metadata, has("deletionVectors"))?,
-            false => Parsed::default(),
+        let parsed = if on("delta.checkpoint.writeStatsAsStruct", false) {
+            Parsed::new(&head.metadata, has("deletionVectors"))?
+        } else {
+            Parsed::default()
         };
         let v2 = has("v2Checkpoint").then_some(head.version);
         let mut columns = vec![

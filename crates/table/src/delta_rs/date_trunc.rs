@@ -76,9 +76,10 @@ impl ScalarUDFImpl for DateTrunc {
         let back =
             arrow::compute::binary::<_, _, _, TimestampMicrosecondType>(truncated, times, |t, time| t + cycles(time))?;
         let back = back.with_timezone_opt(zone);
-        Ok(match is_scalar {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&back, 0)?),
-            false => ColumnarValue::Array(Arc::new(back)),
+        Ok(if is_scalar {
+            ColumnarValue::Scalar(ScalarValue::try_from_array(&back, 0)?)
+        } else {
+            ColumnarValue::Array(Arc::new(back))
         })
     }
 }

@@ -131,10 +131,7 @@ impl LogStore for VirtualLogStore {
             msg: "the temporary commit file does not exist".into(),
             source: "no such file".into(),
         })?;
-        match self.log.stage(version, bytes) {
-            true => Ok(()),
-            false => Err(TransactionError::VersionAlreadyExists(version)),
-        }
+        if self.log.stage(version, bytes) { Ok(()) } else { Err(TransactionError::VersionAlreadyExists(version)) }
     }
 
     async fn abort_commit_entry(

@@ -48,9 +48,10 @@ pub struct PartitionFilter {
 impl PartitionFilter {
     fn literal(&self) -> Result<FilterLiteral<'_>> {
         let mut values: Vec<_> = self.values.iter().map(String::as_str).collect();
-        let value = match self.operator.ends_with("in") {
-            true => FilterValue::Set(values),
-            false => FilterValue::Scalar(values.pop().unwrap_or_default()),
+        let value = if self.operator.ends_with("in") {
+            FilterValue::Set(values)
+        } else {
+            FilterValue::Scalar(values.pop().unwrap_or_default())
         };
         filter_literal(&self.column, &self.operator, value).explain(|| "invalid partition filter".into())
     }
@@ -81,10 +82,7 @@ impl FullTable {
     }
 
     fn optimizing<'a>(&self, how: &Optimize, filters: &'a [FilterLiteral<'a>]) -> Result<OptimizeBuilder<'a>> {
-        let kind = match how.zorder.is_empty() {
-            true => OptimizeType::Compact,
-            false => OptimizeType::ZOrder(how.zorder.clone()),
-        };
+        let kind = if how.zorder.is_empty() { OptimizeType::Compact } else { OptimizeType::ZOrder(how.zorder.clone()) };
         let mut optimize = self
             .0
             .delta_table()

@@ -89,9 +89,12 @@ impl SchemaAdapter {
             }
         }
         let failed = || format!("the data has a value that a column of {} cannot hold", self.table);
-        let masked = |column: &ArrayRef| match has_dictionary_below(column.data_type()) {
-            true => Ok(make_array(nulls_below(column.to_data())?)),
-            false => Ok(column.clone()),
+        let masked = |column: &ArrayRef| {
+            if has_dictionary_below(column.data_type()) {
+                Ok(make_array(nulls_below(column.to_data())?))
+            } else {
+                Ok(column.clone())
+            }
         };
         let columns: Result<Vec<_>, ArrowError> = rows.columns().iter().map(masked).collect();
         let columns = columns.explain(failed)?;

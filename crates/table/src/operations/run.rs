@@ -115,9 +115,10 @@ impl DeltaTable {
     async fn hold_restored(&self, to: At, options: &WriteOptions) -> Result<Option<HeldVersion>> {
         let Source::Catalog { catalog, id, .. } = &self.source else { return Ok(None) };
         self.check_owner(options)?;
-        match source_tables(catalog.as_ref(), *id, self.stores.as_ref()).await?.is_empty() {
-            true => Ok(None),
-            false => self.hold(to, RESTORE, "a restore").await.map(Some),
+        if source_tables(catalog.as_ref(), *id, self.stores.as_ref()).await?.is_empty() {
+            Ok(None)
+        } else {
+            self.hold(to, RESTORE, "a restore").await.map(Some)
         }
     }
 

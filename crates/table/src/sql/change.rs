@@ -51,13 +51,7 @@ impl SqlSession {
             return refuse(what, HOW_TO_INSERT);
         }
         let Some(query) = insert.source else { return refuse("INSERT without a query", HOW_TO_INSERT) };
-        let (name, mode) = (
-            table_name(name)?,
-            match insert.overwrite {
-                true => SaveMode::Overwrite,
-                false => SaveMode::Append,
-            },
-        );
+        let (name, mode) = (table_name(name)?, if insert.overwrite { SaveMode::Overwrite } else { SaveMode::Append });
         self.hold(&ReferencedTables::of(&whole)?).await?;
         let columns = self.provider_schema(&name)?;
         let failed = || format!("the rows for {name} cannot be computed");

@@ -170,14 +170,17 @@ impl SqlSession {
                 }
                 None => Err(TxnLogError::invalid("there is no transaction to commit: BEGIN begins one")),
             },
-            ParsedStatement::Rollback => match self.close().await? {
-                true => Ok(SqlResult::CommandComplete(CommandComplete {
-                    command: "ROLLBACK",
-                    rows: None,
-                    committed: Vec::new(),
-                })),
-                false => Err(TxnLogError::invalid("there is no transaction to roll back: BEGIN begins one")),
-            },
+            ParsedStatement::Rollback => {
+                if self.close().await? {
+                    Ok(SqlResult::CommandComplete(CommandComplete {
+                        command: "ROLLBACK",
+                        rows: None,
+                        committed: Vec::new(),
+                    }))
+                } else {
+                    Err(TxnLogError::invalid("there is no transaction to roll back: BEGIN begins one"))
+                }
+            }
             ParsedStatement::Drop { name, if_exists } => self.drop_table(&name, if_exists).await,
             ParsedStatement::CreateNamespace { name, if_not_exists } => {
                 self.create_namespace(&name, if_not_exists).await

@@ -83,10 +83,10 @@ fn remove_data_files(fixture: &Fixture) {
     let mut folders = vec![fixture.dir.path().to_path_buf()];
     while let Some(folder) = folders.pop() {
         for path in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
-            match path.is_dir() {
-                true => folders.push(path),
-                false if path.extension().is_some_and(|e| e == "parquet") => std::fs::remove_file(path).unwrap(),
-                false => {}
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "parquet") {
+                std::fs::remove_file(path).unwrap();
             }
         }
     }

@@ -23,9 +23,10 @@ fn below(folder: &Path) -> BTreeSet<String> {
     let mut folders = vec![folder.to_path_buf()];
     while let Some(inner) = folders.pop() {
         for path in std::fs::read_dir(inner).unwrap().map(|e| e.unwrap().path()) {
-            match path.is_dir() && !path.is_symlink() {
-                true => folders.push(path),
-                false => _ = found.insert(path.strip_prefix(folder).unwrap().to_string_lossy().into_owned()),
+            if path.is_dir() && !path.is_symlink() {
+                folders.push(path)
+            } else {
+                _ = found.insert(path.strip_prefix(folder).unwrap().to_string_lossy().into_owned())
             }
         }
     }

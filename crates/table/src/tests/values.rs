@@ -255,19 +255,15 @@ fn lists(large: bool, fields: &[&str]) -> Vec<RecordBatch> {
     let ones: Vec<ArrayRef> = fields.iter().map(|_| Arc::new(Int64Array::from(vec![1])) as ArrayRef).collect();
     let element = Arc::new(Field::new("item", DataType::Struct(fields.clone()), true));
     let structs: ArrayRef = Arc::new(StructArray::new(fields, ones, None));
-    let list: ArrayRef = match large {
-        true => Arc::new(arrow::array::LargeListArray::new(
+    let list: ArrayRef = if large {
+        Arc::new(arrow::array::LargeListArray::new(
             element,
             arrow::buffer::OffsetBuffer::from_lengths([1]),
             structs,
             None,
-        )),
-        false => Arc::new(arrow::array::ListArray::new(
-            element,
-            arrow::buffer::OffsetBuffer::from_lengths([1]),
-            structs,
-            None,
-        )),
+        ))
+    } else {
+        Arc::new(arrow::array::ListArray::new(element, arrow::buffer::OffsetBuffer::from_lengths([1]), structs, None))
     };
     vec![RecordBatch::try_from_iter([("items", list)]).unwrap()]
 }

@@ -58,10 +58,7 @@ impl NeededFiles {
         let names_local = self.folders.iter().filter(elsewhere).any(LocationKey::is_local);
         let mut obsolete = catalog.named_folders(table).await?;
         obsolete.retain(|folder| !(self.folders.contains(folder) || names_local && folder.is_local()));
-        match obsolete.is_empty() {
-            true => Ok(()),
-            false => catalog.forget_folders(table, newest, &obsolete).await,
-        }
+        if obsolete.is_empty() { Ok(()) } else { catalog.forget_folders(table, newest, &obsolete).await }
     }
 
     /// Keeps what another table names by absolute paths, as far as it is below this one.

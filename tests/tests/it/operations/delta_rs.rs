@@ -64,10 +64,7 @@ pub(crate) async fn run(location: &Location, step: &Step) -> DeltaResult<()> {
         }
         Step::Merge(merge, rows) => merged(table, &merge, rows).await,
         Step::Optimize(how) => {
-            let kind = match how.zorder.is_empty() {
-                true => OptimizeType::Compact,
-                false => OptimizeType::ZOrder(how.zorder),
-            };
+            let kind = if how.zorder.is_empty() { OptimizeType::Compact } else { OptimizeType::ZOrder(how.zorder) };
             let mut optimize = table.optimize().with_type(kind);
             if let Some(size) = how.target_size {
                 optimize = optimize.with_target_size(size);

@@ -343,12 +343,13 @@ async fn published(seed: u64, catalog: &Arc<dyn Catalog>, name: &str, plain: &Lo
 
 /// The protocol defines an empty partition value as null. delta-rs writes and reads it as an empty text.
 fn as_the_protocol_says(rows: &RecordBatch) -> RecordBatch {
-    let value = |(field, column): (&FieldRef, &ArrayRef)| match field.name() == "part" {
-        true => {
+    let value = |(field, column): (&FieldRef, &ArrayRef)| {
+        if field.name() == "part" {
             let empty = eq(column, &StringArray::new_scalar("")).unwrap();
             arrow::compute::nullif(column, &empty).unwrap()
+        } else {
+            column.clone()
         }
-        false => column.clone(),
     };
     let columns = rows.schema().fields().iter().zip(rows.columns()).map(value).collect();
     RecordBatch::try_new(rows.schema(), columns).unwrap()

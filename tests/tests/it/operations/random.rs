@@ -204,10 +204,8 @@ impl Random {
                 Step::SetProperties([(property.0.to_string(), property.1)].into())
             }
             95..99 => {
-                let condition = match self.chance(50) {
-                    true => "id IS NULL OR id > -1000".into(),
-                    false => self.condition(table, ""),
-                };
+                let condition =
+                    if self.chance(50) { "id IS NULL OR id > -1000".into() } else { self.condition(table, "") };
                 Step::Constrain { name: self.any(&["one", "two"]).into(), condition }
             }
             _ => Step::DropConstraint(self.any(&["one", "two"]).into()),
@@ -288,9 +286,10 @@ impl Random {
             merge = merge.when(MergeClause::MatchedDelete { condition: Some(self.condition(table, "target.")) });
         }
         if self.chance(70) {
-            let set = match self.chance(60) {
-                true => Assignments::All,
-                false => Assignments::Columns(self.assignments(table, "target.")),
+            let set = if self.chance(60) {
+                Assignments::All
+            } else {
+                Assignments::Columns(self.assignments(table, "target."))
             };
             merge = merge.when(MergeClause::MatchedUpdate { condition: condition(self), set });
         }
@@ -355,9 +354,10 @@ impl Random {
 
     fn comparison(&mut self, table: &TableState, of: &str) -> String {
         use DataType as T;
-        let field = match self.chance(40) {
-            true => table.columns.field_with_name("id").unwrap().clone(),
-            false => self.any(table.columns.fields()).as_ref().clone(),
+        let field = if self.chance(40) {
+            table.columns.field_with_name("id").unwrap().clone()
+        } else {
+            self.any(table.columns.fields()).as_ref().clone()
         };
         let name = format!("{of}{}", field.name());
         if self.chance(10) {

@@ -314,9 +314,10 @@ impl Story {
 
     fn schema_string(&self, late: bool) -> String {
         let field = |c: &Column| {
-            let metadata = match c.name == c.physical {
-                true => serde_json::json!({}),
-                false => serde_json::json!({"delta.columnMapping.physicalName": c.physical}),
+            let metadata = if c.name == c.physical {
+                serde_json::json!({})
+            } else {
+                serde_json::json!({"delta.columnMapping.physicalName": c.physical})
             };
             serde_json::json!({"name": c.name, "type": c.kind.name(), "nullable": c.nullable, "metadata": metadata})
         };
@@ -590,9 +591,10 @@ fn columns(rng: &mut Rng) -> Vec<Column> {
             let name = format!("c{i}");
             let odd = [format!("col-{i:08x}"), format!("a.b c{i}"), format!("\"'{i}\\"), format!("bell\u{7}{i}")];
             let separated = [format!("é😀{i}"), format!("min_{i}"), format!("s\u{1f}{i}"), format!("nul\0{i}")];
-            let physical = match mapped {
-                true => rng.choice(odd.into_iter().chain(separated).collect::<Vec<_>>()).unwrap(),
-                false => name.clone(),
+            let physical = if mapped {
+                rng.choice(odd.into_iter().chain(separated).collect::<Vec<_>>()).unwrap()
+            } else {
+                name.clone()
             };
             let values = match rng.u8(0..3) {
                 0 => Values::Clustered,

@@ -104,10 +104,13 @@ pub(super) fn partition_text(rng: &mut Rng, kind: Kind, value: &Literal) -> Stri
         Literal::Double(x) => x.to_string(),
         Literal::Decimal(n, scale) => decimal_text(*n, *scale),
         Literal::Date(days) => date_text(*days),
-        Literal::Timestamp(micros) => match rng.bool() {
-            true => timestamp_text(*micros, true) + "Z",
-            false => timestamp_text(*micros, true).replace('T', " "),
-        },
+        Literal::Timestamp(micros) => {
+            if rng.bool() {
+                timestamp_text(*micros, true) + "Z"
+            } else {
+                timestamp_text(*micros, true).replace('T', " ")
+            }
+        }
         Literal::String(text) => text.clone(),
     }
 }

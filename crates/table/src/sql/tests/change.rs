@@ -126,10 +126,7 @@ async fn an_unfinished_transaction_leaves_no_trace() {
         let mut folders = vec![fixture.dir.path().to_path_buf()];
         while let Some(folder) = folders.pop() {
             for path in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
-                match path.is_dir() {
-                    true => folders.push(path),
-                    false => n += 1,
-                }
+                if path.is_dir() { folders.push(path) } else { n += 1 }
             }
         }
         n
