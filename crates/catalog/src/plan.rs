@@ -1,10 +1,9 @@
 //! Translates a predicate to the SQL that finds the files in which a row may match.
 //!
 //! The SQL result is a superset: it has every such file and few others. The exact check on the file statistics is done
-//! in Rust. Every file is tested with a *condition* over its bounds. Where the database seeks, one column is the
-//! *lead*: its possible values are a few intervals, and for each of them and each spread of files there is one seek in
-//! that column's index. Files whose bounds are unknown are always tested.
-//! column's index. Files whose bounds are unknown are always tested.
+//! in Rust. Every file is tested with a *condition* over its bounds. Where the database uses range scans, one column has
+//! the *driving index*: its possible values are a few intervals, and for each of them and each spread of files there is
+//! one range scan in that index. Files whose bounds are unknown are always tested.
 
 use std::fmt;
 
@@ -19,7 +18,7 @@ use crate::database::Value;
 const MAX_LIST: usize = 64;
 /// More intervals than this are merged into one.
 const MAX_INTERVALS: usize = 8;
-/// The maximum number of seeks; beyond it, all intervals are merged into one.
+/// The maximum number of range scans; beyond it, all intervals are merged into one.
 const MAX_RANGE_SCANS: usize = 100;
 /// A condition with more parameters or a longer text is left to the check in Rust: it is repeated in every part of a
 /// statement, and databases limit the parameters and the depth of a statement.
@@ -105,7 +104,7 @@ impl Plan {
 }
 
 impl DrivingIndex {
-    /// The seeks: their results are disjoint, and together they find every file that may contain one of the values.
+    /// The range scans: their results are disjoint, and together they find every file that may contain one of the values.
     pub(crate) fn range_scans(&self, spreads: &[i64]) -> Vec<SqlFragment> {
         let n = self.slot;
         let mut range_scans = vec![SqlFragment::new(format!("spread_{n} IS NULL"), vec![])];

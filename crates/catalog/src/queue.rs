@@ -50,7 +50,7 @@ impl QueuedTransaction {
     }
 }
 
-/// What the paths in a request mean. It is computed once, before the request waits: no lock is held meanwhile, and a
+/// What the paths in a request mean. It is computed once, before the request waits: no lock is held then, and a
 /// second attempt does not repeat it.
 #[derive(Debug)]
 pub(crate) struct RequestPaths {

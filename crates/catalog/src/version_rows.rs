@@ -15,7 +15,7 @@ use crate::database::{DatabaseTransaction, KEYS, Row, Value, WriteStatement, pla
 use crate::mirror;
 use crate::sql_catalog::SqlCatalog;
 
-/// Versions that are stored together, in one transaction, have at most so many file actions, and are at most so many.
+/// The maximum of file actions, and of versions, that are stored in one transaction.
 pub(crate) const BATCH_FILES: usize = 50_000;
 pub(crate) const BATCH_VERSIONS: usize = 2_000;
 

@@ -165,7 +165,7 @@ impl Mirror {
                 format!("the checkpoint that was just written {what}: _last_checkpoint does not point to it"),
             ));
         }
-        let is_last = self.update_hint(entry, store.as_ref(), &stored, &state).await?;
+        let is_last = self.update_last_checkpoint(entry, store.as_ref(), &stored, &state).await?;
         Ok(Checkpointed {
             table: entry.name.clone(),
             version,
@@ -179,7 +179,7 @@ impl Mirror {
 
     /// Sets `_last_checkpoint` to a checkpoint, unless it names a newer one. There is one publisher at a time, and only
     /// the hint that was read is replaced, so the hint never goes back.
-    pub(crate) async fn update_hint(
+    pub(crate) async fn update_last_checkpoint(
         &self,
         entry: &TableEntry,
         store: &dyn ObjectStore,

@@ -85,7 +85,7 @@ impl Mirror {
                 // A process that was killed after it wrote the checkpoint has not updated the hint.
                 let led = hint(store).await?.and_then(|hint| hinted(&hint));
                 if led.is_none_or(|led| led < version) {
-                    self.update_hint(entry, store, &stored, &state).await?;
+                    self.update_last_checkpoint(entry, store, &stored, &state).await?;
                 }
                 Ok(())
             }

@@ -120,7 +120,7 @@ fn a_detached_table_is_a_plain_table() {
         );
         assert_eq!(place.content(), before);
         let said = place.dl(&["detach", "t", "--yes"]).good();
-        assert!(said.contains("is a plain Delta table"), "{said}");
+        assert!(said.contains("is now a plain Delta table"), "{said}");
         assert_eq!((names(&place, &[]), names(&place, &["--dropped"])), (vec![], vec!["default.t detached".into()]));
         fails(&place.dl(&["undrop", "t"]), &["was detached at", "cannot be undropped"]);
         fails(&place.dl(&["show", "t"]), &["was detached at", "imports it again"]);

@@ -69,7 +69,7 @@ fn vacuum_removes_files_that_no_retained_version_needs() {
     let before = files();
     says(&place, &["vacuum", "t"], "every file of default.t may still be needed: nothing was removed");
     check(place.dl(&["vacuum", "t", "--retain", "0s"]), 1, &["keeps removed files for 168 hours", "--force"]);
-    check(place.dl(&["vacuum", "t", "--retain", "soon"]), 1, &["invalid --retain", "7d", "not \"soon\""]);
+    check(place.dl(&["vacuum", "t", "--retain", "soon"]), 1, &["invalid --retain \"soon\"", "7d"]);
     let now = ["vacuum", "t", "--retain", "0s", "--force"];
     let dry = place.dl(&[&now[..], &["--dry-run"]].concat()).good();
     assert!(dry.starts_with("part-") && dry.contains("1 file of default.t would be removed, "), "{dry}");
@@ -213,7 +213,7 @@ fn invalid_operations_are_refused_and_write_nothing() {
         (&["--set", "n=1", "update", "t", "--all"], &["unknown setting \"n\""]),
         (&["update", "t", "--all", "--set", "n = 1", "--set", "durability=half"], &["expected full or catalog"]),
         (&merge, &["a merge needs a clause", "--matched-update '*'"]),
-        (&with(&["--matched-update", "n"]), &["\"n\" sets no column"]),
+        (&with(&["--matched-update", "n"]), &["invalid assignment \"n\""]),
         (&with(&["--not-matched-by-source-update", "*"]), &["no source row"]),
         (&with(&["--matched-update", "nosuch = 1"]), &["no column \"nosuch\"", "id, kind, n"]),
         (&with(&["--matched-delete", "nosuch"]), &["nosuch"]),

@@ -118,7 +118,7 @@ pub(super) async fn a_dropped_table_is_hidden_until_it_is_undropped(c: Arc<dyn C
     );
     let before = entry(&c, t.id).await;
     let earlier = DropTable { at_version: Some(0), ..drop_options(KEEP) };
-    refused(c.drop_table(&held, &earlier).await, ErrorKind::Conflict, &["default.t is at version 1"]);
+    refused(c.drop_table(&held, &earlier).await, ErrorKind::Conflict, &["default.t is now at version 1"]);
     c.drop_table(&held, &drop_options(KEEP)).await.unwrap();
 
     is_gone(&t, "t", &["default.t", "was dropped at", "`dl undrop default.t`"]).await;

@@ -323,7 +323,7 @@ mod tests {
         );
         check(
             &[("id", DataType::Int64, true), ("more", DataType::Utf8, true)],
-            "the data has a column \"more\", and t has none: it has id, day, s: nothing was written",
+            "the data has a column \"more\" that t does not have: its columns are id, day, s: nothing was written",
         );
         check(
             &[("day", DataType::Date32, true)],

@@ -296,7 +296,7 @@ mod tests {
         check("TRUNCATE TABLE t", "DELETE FROM");
         check("COPY t TO 'x.csv'", "--format csv");
         check("SET x = 1", "--set");
-        check("DROP VIEW v", "DROP VIEW is not supported in SQL here: there are SELECT");
+        check("DROP VIEW v", "DROP VIEW is not supported in SQL here: supported are SELECT");
         check("CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION 'x'", "`dl import LOCATION --as NAME`");
         check("EXPLAIN DELETE FROM t", "EXPLAIN is for queries");
         check("SELEC 1", "the SQL cannot be read: Expected: an SQL statement, found: SELEC at Line: 1, Column: 1");

@@ -186,7 +186,7 @@ async fn a_restore_is_refused_between_the_start_of_a_vacuum_and_its_deletes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_restored_while_a_vacuum_lists_are_kept() {
-    let Interleaving { table, options, stopping, stopped, .. } = Interleaving::at(Call::Look).await;
+    let Interleaving { table, options, stopping, stopped, fixture: _fixture } = Interleaving::at(Call::Look).await;
     let everything = now_and_then(0, true);
     let restored = async { _ = table.restore(BEFORE, &options).await.unwrap() };
     let vacuumed = stopped.meanwhile(stopping.vacuum(&everything, &options), restored).await;
@@ -201,7 +201,7 @@ async fn files_restored_while_a_vacuum_lists_are_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_overtaken_by_a_vacuum_is_refused() {
     // It has found the file.
-    let Interleaving { table, options, stopping, stopped, .. } = Interleaving::at(Call::Look).await;
+    let Interleaving { table, options, stopping, stopped, fixture: _fixture } = Interleaving::at(Call::Look).await;
     let vacuumed = async {
         assert_eq!(table.vacuum(&now_and_then(0, true), &options).await.unwrap().files.len(), 1);
     };

@@ -443,7 +443,7 @@ impl Story {
         }
     }
 
-    /// Whether SQL may correctly exclude more files than their statistics, condition by condition: where it seeks, it
+    /// Whether SQL may correctly exclude more files than their statistics, condition by condition: where it uses range scans, it
     /// detects that several conditions cannot hold together; it also compares decimals of any scale, and knows the
     /// limits of integers.
     pub(super) fn sql_may_know_more(&self, database: Database, p: &Predicate, want: bool) -> bool {
